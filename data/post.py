@@ -1,0 +1,54 @@
+"""`Post`: a text, its picture, and what is known about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GoldEntity
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """A thing that the picture shows, whether the text names it or not.
+
+    Attributes:
+        name: What it is called.
+        type: Its entity type.
+        box: Pixels of the original image.
+    """
+
+    name: str
+    type: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One post of a data set.
+
+    Attributes:
+        id: Identifier, unique in its split.
+        text: The text; every offset is a character offset into it.
+        image: Path of the picture, the picture itself, or None: the post has none or it was not found.
+        entities: The gold mentions in text order; empty when the post names nothing. None: not annotated.
+        tokens: The data set's own tokens, or None where it has none.
+        scene: Everything the picture shows, or None: not known (every real data set).
+        slice: The name of the benchmark slice the post belongs to, or None.
+    """
+
+    id: str
+    text: str
+    image: Path | Image.Image | None = None
+    entities: tuple[GoldEntity, ...] | None = None
+    tokens: tuple[str, ...] | None = None
+    scene: tuple[SceneObject, ...] | None = field(default=None, repr=False)
+    slice: str | None = None
+
+    @property
+    def gold(self) -> tuple[GoldEntity, ...]:
+        """The gold mentions; empty where the post is not annotated."""
+        return self.entities or ()

@@ -1,0 +1,134 @@
+"""`Box`, IoU, and `BoxFormat`: the frames in which model families write coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gmner.signatures.errors import InputError
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned box: xyxy, float pixels of the original image, origin at the top left.
+
+    Raises:
+        InputError: A coordinate is not finite, or a corner pair is reversed. Corners are never swapped silently.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no box."""
+        values = (self.x1, self.y1, self.x2, self.y2)
+        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+            raise InputError("A box has a coordinate that is not a finite number", received=values)
+        if self.x2 < self.x1 or self.y2 < self.y1:
+            raise InputError("A box has reversed corners", received=values, accepted="x1 <= x2 and y1 <= y2")
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels."""
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        """(x1, y1, x2, y2), float pixels of the original image."""
+        return (self.x1, self.y1, self.x2, self.y2)
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with another box of the same frame; see `iou`."""
+        return iou(self, other)
+
+    def inside(self, size: Size) -> bool:
+        """Whether the box lies in a picture of `size` (width, height) pixels."""
+        return self.x1 >= 0 and self.y1 >= 0 and self.x2 <= size[0] and self.y2 <= size[1]
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes in the same frame.
+
+    Returns:
+        A float in 0..1: 1 for identical boxes (also for two identical boxes of zero area), 0 for boxes that are apart.
+    """
+    if a == b:
+        return 1.0
+    width = min(a.x2, b.x2) - max(a.x1, b.x1)
+    height = min(a.y2, b.y2) - max(a.y1, b.y1)
+    if width <= 0 or height <= 0:
+        return 0.0
+    intersection = width * height
+    return intersection / (a.area + b.area - intersection)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxFormat:
+    """How a model family writes a box on the wire: four integers x1, y1, x2, y2.
+
+    Args:
+        frame: `normalized` (0..scale of the image's width and height; Qwen2-VL and Qwen3-VL: scale 1000),
+            `resized` (pixels of the image as the processor resized it; Qwen2.5-VL), or
+            `original` (pixels of the original image).
+        scale: Largest coordinate of the `normalized` frame; not used by the others.
+
+    Source: the model families' own conventions. Inside the library a box is always in pixels of the original image.
+    """
+
+    frame: Literal["normalized", "resized", "original"] = "normalized"
+    scale: int = 1000
+
+    def describe(self) -> str:
+        """One line for a prompt: what the four integers of a box mean."""
+        unit = {
+            "normalized": f"0 to {self.scale} of the picture's width and height",
+            "resized": "pixels of the picture",
+            "original": "pixels of the picture",
+        }[self.frame]
+        return f"[x1, y1, x2, y2], integers, {unit}"
+
+    def extent(self, size: Size, resized: Size | None = None) -> Size:
+        """Largest (x, y) coordinate on the wire for an image of `size` (width, height) pixels.
+
+        Args:
+            size: Width and height of the original image in pixels.
+            resized: Width and height after the processor's resize; needed by the `resized` frame.
+
+        Raises:
+            InputError: The frame is `resized` and `resized` is missing.
+        """
+        if self.frame == "normalized":
+            return (self.scale, self.scale)
+        if self.frame == "original":
+            return size
+        if resized is None:
+            raise InputError(
+                "The frame `resized` needs the size of the resized image", accepted="resized=(width, height)"
+            )
+        return resized
+
+    def encode(self, box: Box, size: Size, resized: Size | None = None) -> tuple[int, int, int, int]:
+        """A box in pixels of the original image -> four integers of this frame, clipped to the picture."""
+        ex, ey = self.extent(size, resized)
+        xs = [min(max(round(x / size[0] * ex), 0), ex) for x in (box.x1, box.x2)]
+        ys = [min(max(round(y / size[1] * ey), 0), ey) for y in (box.y1, box.y2)]
+        return (xs[0], ys[0], xs[1], ys[1])
+
+    def decode(self, wire: Sequence[float], size: Size, resized: Size | None = None) -> Box:
+        """Four numbers of this frame -> a box in float pixels of the original image.
+
+        Raises:
+            InputError: Not four finite numbers inside the frame, or reversed corners.
+        """
+        ex, ey = self.extent(size, resized)
+        if len(wire) != 4 or not all(0 <= v <= e for v, e in zip(wire, (ex, ey, ex, ey), strict=True)):
+            raise InputError(
+                "A box on the wire lies outside its frame", received=list(wire), accepted=f"0..{ex} and 0..{ey}"
+            )
+        x1, y1, x2, y2 = wire
+        return Box(x1 / ex * size[0], y1 / ey * size[1], x2 / ex * size[0], y2 / ey * size[1])

@@ -1,0 +1,64 @@
+"""Mentions: a named entity's place in the text, alone, with its gold boxes, or with a predicted box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gmner.signatures.alignment import Alignment
+from gmner.signatures.boxes import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A named entity in a text.
+
+    Attributes:
+        span: The words, verbatim: `text[start:end] == span`.
+        start: Character offset of the first character.
+        end: Character offset after the last character.
+        type: A name of the label set.
+    """
+
+    span: str
+    start: int
+    end: int
+    type: str
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(start, end): which occurrence of the span this is."""
+        return (self.start, self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class GoldEntity(Mention):
+    """An annotated mention.
+
+    Attributes:
+        boxes: Every valid box, pixels of the original image; empty when the picture does not show the entity.
+    """
+
+    boxes: tuple[Box, ...] = ()
+
+    @property
+    def visible(self) -> bool:
+        """Whether the picture shows the entity."""
+        return bool(self.boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class GroundedEntity(Mention):
+    """A predicted entity: mention and region.
+
+    Attributes:
+        box: Pixels of the original image, or None: the picture does not show the entity.
+        alignment: How the span was found in the text; see `Alignment`.
+    """
+
+    box: Box | None = None
+    alignment: Alignment = Alignment.EXACT
+
+    @property
+    def visible(self) -> bool:
+        """Whether the program says that the picture shows the entity."""
+        return self.box is not None

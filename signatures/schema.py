@@ -1,0 +1,138 @@
+"""The JSON schema of an answer, built per request: text-anchored decoding."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gmner.signatures.alignment import pieces
+from gmner.signatures.boxes import BoxFormat, Size
+from gmner.signatures.labels import LabelSet
+
+MAX_ENTITIES = 16
+MAX_SPAN_PIECES = 14
+MAX_REASONING = 900
+"""Bounds of an answer; with them every answer has a largest possible length, see `longest_answer`."""
+
+Schema = dict[str, Any]
+
+_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+_FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
+
+
+def candidate_spans(text: str, max_pieces: int = MAX_SPAN_PIECES) -> list[str]:
+    """Every string that can be a span of this text: up to `max_pieces` neighbouring pieces, in order, no repeats."""
+    bounds = pieces(text)
+    spans: dict[str, None] = {}
+    for first, (start, _) in enumerate(bounds):
+        for _, end in bounds[first : first + max_pieces]:
+            spans.setdefault(text[start:end])
+    return list(spans)
+
+
+def _object(properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -> Schema:
+    """Four integers x1, y1, x2, y2 inside the frame (`BoxFormat`) of a picture of `size` (width, height) pixels."""
+    ex, ey = box_format.extent(size, resized)
+    axes = [{"type": "integer", "minimum": 0, "maximum": extent} for extent in (ex, ey, ex, ey)]
+    return {"type": "array", "prefixItems": axes, "items": False, "minItems": 4, "maxItems": 4}
+
+
+def free_text_schema(limit: int = MAX_REASONING) -> Schema:
+    """A string of at most `limit` characters without quotes, backslashes and control characters."""
+    return {"type": "string", "pattern": f"^{_FREE_TEXT}{{0,{limit}}}$"}
+
+
+def _mention_properties(text: str, labels: LabelSet) -> Schema:
+    return {"span": {"enum": candidate_spans(text)}, "type": {"enum": list(labels)}}
+
+
+def _list(items: Schema, text: str, limit: int) -> Schema:
+    """A bounded list; of nothing where the text has no word that could be named."""
+    if not pieces(text):
+        return {"type": "array", "maxItems": 0}
+    return {"type": "array", "items": items, "maxItems": min(limit, len(pieces(text)))}
+
+
+def _root(properties: Schema) -> Schema:
+    return {**_object(properties), "x-guidance": _COMPACT}
+
+
+def mentions_schema(text: str, labels: LabelSet) -> Schema:
+    """Schema of an extraction answer: `{"mentions": [{"span", "type"}]}`."""
+    return _root({"mentions": _list(_object(_mention_properties(text, labels)), text, MAX_ENTITIES)})
+
+
+def verification_schema() -> Schema:
+    """Schema of a verification answer: `{"evidence": str, "visible": bool}`; evidence first, so that it can help."""
+    return _root({"evidence": free_text_schema(), "visible": {"type": "boolean"}})
+
+
+def grounding_schema(box_format: BoxFormat, size: Size | None, resized: Size | None = None) -> Schema:
+    """Schema of a grounding answer: `{"box": [x1, y1, x2, y2]}` or `{"box": null}`; only null without a picture."""
+    if size is None:
+        return _root({"box": {"type": "null"}})
+    return _root({"box": {"anyOf": [box_schema(box_format, size, resized), {"type": "null"}]}})
+
+
+def answer_schema(
+    text: str, labels: LabelSet, box_format: BoxFormat, size: Size | None, resized: Size | None = None
+) -> Schema:
+    """Schema of the end-to-end answer to one post.
+
+    `{"reasoning": str, "entities": [{"span", "type", "visible", "box"}]}`: a span is one of the text's own strings of
+    pieces, a type is a label, `box` is null exactly when `visible` is false, coordinates are inside the frame.
+
+    Args:
+        text: The text of the post.
+        labels: The entity types.
+        box_format: The frame of the coordinates on the wire.
+        size: Width and height of the original image in pixels; None: no picture, so nothing can be visible.
+        resized: Width and height after the processor's resize, for the `resized` frame.
+
+    Source: our own form (design: Answer, Text-anchored decoding).
+    """
+    mention = _mention_properties(text, labels)
+    hidden = _object({**mention, "visible": {"const": False}, "box": {"type": "null"}})
+    if size is None:
+        item = hidden
+    else:
+        box = box_schema(box_format, size, resized)
+        item = {"anyOf": [_object({**mention, "visible": {"const": True}, "box": box}), hidden]}
+    return _root({"reasoning": free_text_schema(), "entities": _list(item, text, MAX_ENTITIES)})
+
+
+def longest_answer(schema: Schema) -> int:
+    """Upper bound of an answer's length in UTF-8 bytes, and so in tokens of any byte-level tokenizer.
+
+    Args:
+        schema: A schema made by this module.
+
+    Returns:
+        A bound: an answer under the grammar always ends within this many tokens.
+    """
+    if "enum" in schema:
+        return max(len(json.dumps(value, ensure_ascii=True)) for value in schema["enum"])
+    if "const" in schema:
+        return len(json.dumps(schema["const"]))
+    if "anyOf" in schema:
+        return max(longest_answer(option) for option in schema["anyOf"])
+    kind = schema["type"]
+    if kind == "object":
+        return 2 + sum(len(json.dumps(name)) + 2 + longest_answer(part) for name, part in schema["properties"].items())
+    if kind == "array" and "prefixItems" in schema:
+        return 2 + sum(1 + longest_answer(part) for part in schema["prefixItems"])
+    if kind == "array":
+        return 2 + schema["maxItems"] * (1 + longest_answer(schema["items"]) if schema["maxItems"] else 0)
+    if kind == "string":
+        limit = int(schema["pattern"].rsplit(",", 1)[1].rstrip("}$"))
+        return 2 + 4 * limit
+    return len(str(schema.get("maximum", "false")))

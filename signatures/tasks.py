@@ -1,0 +1,104 @@
+"""The four typed DSPy signatures of GMNER: extraction, visual verification, grounding, and all three in one answer.
+
+Source: MCR (Ma et al., Findings of ACL 2026) states the task and the four constraints C_s, C_t, C_e, C_u; the wording
+is ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GroundedEntity, Mention
+
+
+class GroundEntities(dspy.Signature):
+    """Find every named entity in the post, give its type, decide whether the picture shows that very entity, and box it.
+
+    First reason: which words are names, what type each has, what the picture shows, and whether it is the named one or
+    only something of its kind. Then answer in JSON. Copy each span verbatim from the post, in the order of the text.
+    If the picture does not show the entity, `visible` is false and `box` is null. If the post names nothing, the list
+    is empty.
+    """
+
+    text: str = dspy.InputField(desc="the text of the post")
+    image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    reasoning: str = dspy.OutputField(desc="the chain of reasoning, before the entities")
+    entities: list[GroundedEntity] = dspy.OutputField(desc="every named entity with type and box, or box null")
+
+
+class ExtractMentions(dspy.Signature):
+    """Find every named entity in the text of the post and give its type.
+
+    The picture may help to decide what a name means, but only words of the text are entities. Copy each span verbatim,
+    in the order of the text. If the post names nothing, the list is empty.
+    """
+
+    text: str = dspy.InputField(desc="the text of the post")
+    image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    mentions: list[Mention] = dspy.OutputField(desc="every named entity with its type")
+
+
+class VerifyVisibility(dspy.Signature):
+    """Decide whether the picture shows the very entity that the post names, not only something of its kind.
+
+    First write as evidence what the picture shows, then whether the named entity is among it.
+    """
+
+    text: str = dspy.InputField(desc="the text of the post")
+    image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    mention: Mention = dspy.InputField(desc="the entity to look for")
+    evidence: str = dspy.OutputField(desc="what the picture shows")
+    visible: bool = dspy.OutputField(desc="whether the picture shows the entity")
+
+
+class GroundMention(dspy.Signature):
+    """Box the named entity in the picture. If the picture does not show it, the box is null."""
+
+    text: str = dspy.InputField(desc="the text of the post")
+    image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    mention: Mention = dspy.InputField(desc="the entity to box")
+    box: Box | None = dspy.OutputField(desc="the entity's box, or null")
+
+
+SHORT_INSTRUCTIONS: dict[str, str] = {
+    "GroundEntities": "Find entities, box what is shown.",
+    "ExtractMentions": "Find entities.",
+    "VerifyVisibility": "Is it shown?",
+    "GroundMention": "Where is it?",
+}
+"""The terse wording on which the embedded model was trained: a small model pays for every token."""
+
+
+def instruct(signature: type[dspy.Signature], *, terse: bool) -> type[dspy.Signature]:
+    """A signature with its full instructions, or with the terse wording of the embedded model."""
+    return signature.with_instructions(SHORT_INSTRUCTIONS[signature.__name__]) if terse else signature
+
+
+def system_message(instructions: str, output_names: Any, label_line: str, box_line: str, *, terse: bool) -> str:
+    """The system message of a task: its instructions, the types where types are asked for, the frame of the boxes.
+
+    Args:
+        instructions: The signature's instructions.
+        output_names: Names of the signature's output fields.
+        label_line: The label set, see `LabelSet.describe`, or only its names when terse.
+        box_line: The description of the box frame, see `BoxFormat.describe`.
+        terse: One line without the description of frame and answer.
+    """
+    asks_types = not {"entities", "mentions"}.isdisjoint(output_names)
+    asks_boxes = not {"entities", "box"}.isdisjoint(output_names)
+    if terse:
+        return f"{instructions} {label_line}" if asks_types else instructions
+    lines = [instructions]
+    if asks_types:
+        lines.append(f"Types: {label_line}.")
+    if asks_boxes:
+        lines.append(f"Boxes: {box_line}.")
+    return "\n".join(lines)
+
+
+def user_message(text: str, mention: str | None = None) -> str:
+    """The user's words beside the picture: the post, and the entity asked about."""
+    return f"Post: {text}" if mention is None else f"Post: {text}\nEntity: {mention}"

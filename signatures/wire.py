@@ -1,0 +1,163 @@
+"""Answers on the wire: compact JSON out, strict parsing in. JSON is never repaired here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gmner.signatures.alignment import Alignment, align
+from gmner.signatures.boxes import Box, BoxFormat, Size
+from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.labels import LabelSet
+from gmner.signatures.mentions import GroundedEntity, Mention
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What is needed to read and write boxes of one picture.
+
+    Args:
+        box_format: The model family's frame.
+        size: Width and height of the original image in pixels; None: no picture.
+        resized: Width and height after the processor's resize, for the `resized` frame.
+    """
+
+    box_format: BoxFormat
+    size: Size | None = None
+    resized: Size | None = None
+
+    def encode(self, box: Box) -> list[int]:
+        """A box in pixels of the original image -> four integers on the wire."""
+        if self.size is None:
+            raise InputError("A post without a picture cannot have a box", received=box.as_tuple())
+        return list(self.box_format.encode(box, self.size, self.resized))
+
+    def decode(self, wire: Sequence[float]) -> Box:
+        """Four numbers on the wire -> a box in pixels of the original image."""
+        if self.size is None:
+            raise InputError("A post without a picture cannot have a box", received=list(wire))
+        return self.box_format.decode(wire, self.size, self.resized)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A parsed end-to-end answer: the reasoning and the entities in their order."""
+
+    reasoning: str
+    entities: tuple[GroundedEntity, ...]
+
+
+def dump(value: object) -> str:
+    """Compact JSON as the grammar writes it: no free whitespace, non-ASCII kept."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def entity_record(span: str, type_: str, box: list[int] | None) -> dict[str, Any]:
+    """One entity of an end-to-end answer, as JSON data."""
+    return {"span": span, "type": type_, "visible": box is not None, "box": box}
+
+
+def render_answer(reasoning: str, entities: Sequence[tuple[Mention, Box | None]], frame: Frame) -> str:
+    """The end-to-end answer as the text that a model writes.
+
+    Args:
+        reasoning: The chain; quotes, backslashes and control characters are not allowed by the schema.
+        entities: Pairs of mention and box (pixels of the original image, None: not shown).
+        frame: The frame of the post's picture.
+    """
+    records = [entity_record(m.span, m.type, None if box is None else frame.encode(box)) for m, box in entities]
+    return dump({"reasoning": reasoning, "entities": records})
+
+
+def load_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
+    """Parse one JSON object that has exactly `keys`.
+
+    Raises:
+        AnswerError: Not JSON, not an object, or other keys.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise AnswerError("The answer is not JSON", received=text, remedy=str(error)) from error
+    if not isinstance(value, dict) or set(value) != set(keys):
+        raise AnswerError("The answer is not the object asked for", received=text, accepted=f"keys {list(keys)}")
+    return value
+
+
+def load_mentions(records: object, text: str, labels: LabelSet) -> list[GroundedEntity]:
+    """Entities without box from JSON records with `span` and `type`; spans must be in the text, types be labels.
+
+    Raises:
+        AnswerError: A record of another form, a span that is not in the text, an unknown type.
+    """
+    if not isinstance(records, list):
+        raise AnswerError("The answer's list is not a list", received=records)
+    for record in records:
+        if not isinstance(record, dict) or not isinstance(record.get("span"), str):
+            raise AnswerError("An entity of the answer has no span", received=record)
+        if record.get("type") not in labels:
+            raise AnswerError("An entity has an unknown type", received=record, accepted=", ".join(labels))
+    placed = align((record["span"] for record in records), text)
+    for record, (_, _, alignment) in zip(records, placed, strict=True):
+        if alignment is Alignment.MISSING:
+            raise AnswerError("A span is not in the text", received=record["span"], accepted="whole words of the post")
+    return [
+        GroundedEntity(record["span"], start, end, record["type"], None, alignment)
+        for record, (start, end, alignment) in zip(records, placed, strict=True)
+    ]
+
+
+def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | None:
+    """A box from JSON: null, or four integers inside the frame -> pixels of the original image.
+
+    Args:
+        value: The JSON value.
+        frame: The frame of the post's picture.
+        reorder: Read reversed corners as the rectangle they span. A grammar cannot forbid them; rewards never
+            set this.
+
+    Raises:
+        AnswerError: Neither of the two, or reversed corners.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(v) is int for v in value):
+        raise AnswerError("A box is neither null nor four integers", received=value)
+    if reorder and len(value) == 4:
+        x1, y1, x2, y2 = value
+        value = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+    try:
+        return frame.decode(value)
+    except InputError as error:
+        raise AnswerError(error.fact, received=value, accepted=error.accepted) from error
+
+
+def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, reorder: bool = False) -> Answer:
+    """Parse an end-to-end answer strictly.
+
+    Args:
+        text: What the model wrote.
+        post_text: The text of the post; spans are resolved in it.
+        labels: The entity types.
+        frame: The frame of the post's picture.
+        reorder: See `load_box`.
+
+    Raises:
+        AnswerError: Not JSON of the right form, a span not in the text, an unknown type, `visible` and `box` at odds,
+            or a box outside the frame or with reversed corners.
+    """
+    value = load_object(text, ("reasoning", "entities"))
+    if not isinstance(value["reasoning"], str):
+        raise AnswerError("The reasoning is not a string", received=value["reasoning"])
+    mentions = load_mentions(value["entities"], post_text, labels)
+    entities = []
+    for mention, record in zip(mentions, value["entities"], strict=True):
+        if set(record) != {"span", "type", "visible", "box"} or type(record["visible"]) is not bool:
+            raise AnswerError("An entity has other keys than span, type, visible and box", received=record)
+        box = load_box(record["box"], frame, reorder=reorder)
+        if record["visible"] != (box is not None):
+            raise AnswerError("`visible` and `box` are at odds", received=record)
+        entities.append(replace(mention, box=box))
+    return Answer(value["reasoning"], tuple(entities))
