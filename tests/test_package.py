@@ -1,0 +1,74 @@
+"""The package as a user meets it: light to import, whole when installed."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import gmner
+
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "outlines", "datasets"}
+ROOMS = ("signatures", "data", "programs", "optimizers")
+SHOW_HELP = """
+sys.argv = ["gmner", "--help"]
+try:
+    runpy.run_module("gmner.programs.cli", run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+
+
+@pytest.mark.parametrize("code", ["import gmner", SHOW_HELP], ids=["import", "command-line-help"])
+def test_loads_no_model_library(code: str, tmp_path: Path):
+    script = f"import json, runpy, sys\n{code}\nprint(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert HEAVY & set(json.loads(run.stdout.splitlines()[-1])) == set()
+
+
+def test_public_names_resolve():
+    assert len(gmner.__all__) == len(set(gmner.__all__)) > 0
+    assert [name for name in gmner.__all__ if not hasattr(gmner, name)] == []
+    assert set(gmner.__all__) <= set(dir(gmner))
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        gmner.no_such_name  # noqa: B018
+
+
+def test_version_is_written_once(repo_root: Path):
+    declared = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert gmner.__version__ == importlib.metadata.version("gmner") == declared
+
+
+@pytest.fixture(scope="module")
+def wheel_names(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The files of a wheel of this checkout, built without the network and without a trace in the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    config = folder / "build.cfg"
+    config.write_text(f"[build]\nbuild_base = {folder}\n[egg_info]\negg_base = {folder}\n", encoding="utf-8")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", folder]
+    environment = os.environ | {"DIST_EXTRA_CONFIG": str(config)}
+    run = subprocess.run([*build, repo_root], env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    (wheel,) = folder.glob("gmner-*.whl")
+    return {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("gmner/")}
+
+
+def test_wheel_holds_the_rooms_and_nothing_else(wheel_names: set[str], repo_root: Path):
+    sources = {repo_root / "__init__.py", *(path for room in ROOMS for path in (repo_root / room).rglob("*.py"))}
+    expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in sources}
+    assert {name for name in wheel_names if name.endswith(".py")} == expected
+
+
+def test_wheel_holds_the_data_files(wheel_names: set[str], repo_root: Path):
+    files = [path for folder in ("programs/embedded", "data/templates") for path in (repo_root / folder).glob("*.*")]
+    expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in files} | {"gmner/py.typed"}
+    assert {name for name in wheel_names if not name.endswith(".py")} == expected
