@@ -1,0 +1,141 @@
+"""The decoder's stages: dialogues as token ids, and the loss over the assistant's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from gmner.optimizers.pretrain.model import IMAGE_TOKENS, coordinate_ids
+from gmner.optimizers.pretrain.pool import Pool, item_rng
+from gmner.optimizers.pretrain.questions import Dialogue, Mix, ask
+from gmner.optimizers.pretrain.vision import soft_coordinate_loss
+
+IMAGE_STRING = (
+    "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
+)
+IGNORED = -100
+
+
+def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+    """Token ids and labels of a dialogue, exactly as chat template and processor write it.
+
+    Returns:
+        (ids, labels): equal lengths; labels are `IGNORED` outside the assistant's words and their end marker.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+
+    def add(text: str, learn: bool) -> None:
+        piece = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids.extend(piece)
+        labels.extend(piece if learn else [IGNORED] * len(piece))
+
+    add(f"<|im_start|>system\n{dialogue.system}<|im_end|>\n", False)
+    for turn, (user, assistant) in enumerate(dialogue.turns):
+        image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
+        add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False)
+        add(f"{assistant}<|im_end|>", True)
+        add("\n", False)
+    return ids, labels
+
+
+class Dialogues(Dataset[dict[str, Any]]):
+    """Dialogues in training order: item i asks something new about one scene of the pool.
+
+    A batch takes its questions from one mix, the mixes taking turns, so that short and long dialogues rarely meet.
+    """
+
+    def __init__(
+        self, pool: Pool, tokenizer: PreTrainedTokenizerFast, mixes: Sequence[Mix], steps: int, batch: int, seed: int
+    ) -> None:
+        self._pool, self._tokenizer, self._mixes = pool, tokenizer, mixes
+        self._count, self._batch, self._seed = steps * batch, batch, seed
+
+    def __len__(self) -> int:
+        """Number of dialogues."""
+        return self._count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Token ids, labels and the picture's features of one dialogue."""
+        rng = item_rng(self._seed, index)
+        place = rng.randrange(len(self._pool))
+        mix = self._mixes[index // self._batch % len(self._mixes)]
+        dialogue = ask(self._pool.scenes[place], rng, mix)
+        ids, labels = encode_dialogue(dialogue, self._tokenizer)
+        features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
+        return {"ids": ids, "labels": labels, "features": features}
+
+
+class PadDialogues:
+    """Pads dialogues on the right; all of a batch have a picture, or none has."""
+
+    def __init__(self, pad: int) -> None:
+        self._pad = pad
+
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """(B, T) `input_ids`, `attention_mask` and `labels`; (B, patches, width) `features` with pictures."""
+        longest = max(len(item["ids"]) for item in items)
+
+        def padded(key: str, fill: int) -> torch.Tensor:
+            return torch.tensor([[*item[key], *[fill] * (longest - len(item[key]))] for item in items])
+
+        ids = padded("ids", self._pad)
+        batch = {"input_ids": ids, "attention_mask": (ids != self._pad).long(), "labels": padded("labels", IGNORED)}
+        if items[0]["features"] is not None:
+            batch["features"] = torch.from_numpy(np.stack([item["features"] for item in items])).float()
+        return batch
+
+
+class AnswerTeacher(nn.Module):
+    """The model's body and its tied head, with a loss that counts a near miss of a coordinate less than a far one."""
+
+    def __init__(self, model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
+        super().__init__()
+        self.body = model.model
+        self.register_buffer("coordinates", torch.tensor(coordinate_ids(tokenizer)), persistent=False)
+        place = torch.full((len(tokenizer),), -1)
+        place[self.coordinates] = torch.arange(len(self.coordinates))
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        labels: torch.Tensor,
+        features: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Mean loss a learned token; `coordinate_loss` is its part on coordinates.
+
+        Args:
+            input_ids: (B, T) int64.
+            attention_mask: (B, T) int64.
+            labels: (B, T) int64, `IGNORED` where nothing is learned.
+            features: (B, patches, width) float, the vision tower's output, or None.
+        """
+        seen = None
+        if features is not None:
+            seen = {"image": BaseModelOutputWithPooling(pooler_output=self.body.connector(features).flatten(0, 1))}
+        hidden = self.body(
+            input_ids=input_ids, attention_mask=attention_mask, mm_encoder_outputs=seen, use_cache=False
+        ).last_hidden_state
+        learned = labels[:, 1:] != IGNORED
+        target = labels[:, 1:][learned]
+        logits = (hidden[:, :-1][learned] @ self.body.get_input_embeddings().weight.T).float()
+        number = self.place[target] >= 0
+        words = nn.functional.cross_entropy(logits[~number], target[~number], reduction="sum")
+        total, boxes = words, words.new_zeros(())
+        if number.any():
+            inside = logits[number]
+            among = inside[:, self.coordinates]
+            leak = inside.logsumexp(-1) - among.logsumexp(-1)
+            boxes = soft_coordinate_loss(among, self.place[target[number]]) + leak.mean()
+            total = words + boxes * number.sum()
+        parts = {"coordinate_loss": boxes.detach(), "word_loss": (words / (~number).sum()).detach()}
+        return {"loss": total / len(target), **parts}

@@ -1,0 +1,161 @@
+"""What the embedded model is asked while it is pre-trained: dialogues about one picture of the world."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gmner.data.post import SceneObject
+from gmner.data.world.cast import Character, characters, lookalikes
+from gmner.data.world.draw import SIDE
+from gmner.data.world.generate import annotate
+from gmner.data.world.text import write_text
+from gmner.optimizers.pretrain.tokenizer import SCALE
+from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.labels import COARSE
+from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.tasks import SHORT_INSTRUCTIONS, system_message, user_message
+from gmner.signatures.wire import Frame, dump, render_answer
+
+FRAME = Frame(BoxFormat("normalized", SCALE), (SIDE, SIDE))
+LIST_INSTRUCTION = "What is shown?"
+NAME_INSTRUCTION = "Who or what is there?"
+
+_OUTPUTS = {
+    "GroundEntities": ("reasoning", "entities"),
+    "ExtractMentions": ("mentions",),
+    "VerifyVisibility": ("evidence", "visible"),
+    "GroundMention": ("box",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A system message and turns of (user, assistant); the picture, if any, stands in the first user turn."""
+
+    system: str
+    turns: tuple[tuple[str, str], ...]
+    with_image: bool = True
+
+
+def system_of(task: str) -> str:
+    """The system message of a task in the terse wording."""
+    labels = " ".join(COARSE)
+    return system_message(SHORT_INSTRUCTIONS[task], _OUTPUTS[task], labels, "", terse=True)
+
+
+def _by_name(name: str) -> Character:
+    return next(c for c in characters() if c.name == name)
+
+
+def _box(thing: SceneObject) -> list[int]:
+    return FRAME.encode(thing.box)
+
+
+def scene_text(scene: Sequence[SceneObject]) -> str:
+    """`Mira Voss [12,3,45,60]; Karsk [50,20,80,70]` from left to right, or `nothing`."""
+    return "; ".join(f"{o.name} {dump(_box(o))}" for o in scene) or "nothing"
+
+
+def list_scene(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """What is there, with boxes."""
+    return Dialogue(LIST_INSTRUCTION, (("", scene_text(scene)),))
+
+
+def name_boxes(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """What is in each of these boxes."""
+    order = rng.sample(list(scene), len(scene))
+    return Dialogue(NAME_INSTRUCTION, tuple((dump(_box(o)), o.name) for o in order))
+
+
+def _asked(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list[Character]:
+    """Whom to ask about: mostly what is there, else something else, half of it a lookalike of what is there."""
+    there = [_by_name(o.name) for o in scene]
+    asked = []
+    for _ in range(turns):
+        if there and rng.random() < 0.62:
+            asked.append(rng.choice(there))
+        elif there and rng.random() < 0.5:
+            asked.append(rng.choice(lookalikes(rng.choice(there).name)))
+        else:
+            asked.append(rng.choice(characters()))
+    return asked
+
+
+def _first(scene: Sequence[SceneObject], name: str) -> SceneObject | None:
+    return next((o for o in scene if o.name == name), None)
+
+
+def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Where is X: a box, or null."""
+    turns = []
+    for who in _asked(scene, rng, 3):
+        thing = _first(scene, who.name)
+        text = write_text([who], rng)
+        turns.append((user_message(text, who.name), dump({"box": None if thing is None else _box(thing)})))
+    return Dialogue(system_of("GroundMention"), tuple(turns))
+
+
+def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Is X shown: first what is there, then yes or no."""
+    evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
+    turns = []
+    for who in _asked(scene, rng, 3):
+        answer = dump({"evidence": evidence, "visible": _first(scene, who.name) is not None})
+        turns.append((user_message(write_text([who], rng), who.name), answer))
+    return Dialogue(system_of("VerifyVisibility"), tuple(turns))
+
+
+def _mentions(gold: Sequence[GoldEntity]) -> str:
+    return dump({"mentions": [{"span": g.span, "type": g.type} for g in gold]})
+
+
+def extract(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Names in a text that has little to do with the picture."""
+    named = rng.sample(characters(), rng.choices([0, 1, 2, 3, 4], [0.1, 0.35, 0.3, 0.15, 0.1])[0])
+    text = write_text(named, rng)
+    gold = annotate(text, named, scene)
+    return Dialogue(system_of("ExtractMentions"), ((user_message(text), _mentions(gold)),))
+
+
+def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Names in several texts without a picture."""
+    turns = []
+    for _ in range(4):
+        named = rng.sample(characters(), rng.choices([0, 1, 2, 3, 4], [0.1, 0.35, 0.3, 0.15, 0.1])[0])
+        text = write_text(named, rng)
+        turns.append((user_message(text), _mentions(annotate(text, named, ()))))
+    return Dialogue(system_of("ExtractMentions"), tuple(turns), with_image=False)
+
+
+def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """The end-to-end answer, without reasoning; what is named is nearly always shown, as in web data."""
+    there = list({o.name: _by_name(o.name) for o in scene}.values())
+    count = min(len(there), rng.choices([1, 2, 3], [0.6, 0.3, 0.1])[0])
+    named = rng.sample(there, count)
+    if rng.random() < 0.12 or (not named and rng.random() < 0.5):
+        named += rng.sample([c for c in characters() if c not in there], 1)
+    rng.shuffle(named)
+    text = write_text(named, rng)
+    gold = annotate(text, named, scene)
+    pairs = [(g, g.boxes[0] if g.boxes else None) for g in gold]
+    return Dialogue(system_of("GroundEntities"), ((user_message(text), render_answer("", pairs, FRAME)),))
+
+
+Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
+
+Mix = Mapping[Question, float]
+TEXT: Mix = {extract_text_only: 1.0}
+SHORT: Mix = {list_scene: 0.36, name_boxes: 0.08, extract: 0.12, answer: 0.44}
+LONG: Mix = {find: 0.75, verify: 0.25}
+FULL = (SHORT, LONG, SHORT, LONG, SHORT)
+"""What a batch is asked, in turn."""
+
+
+def ask(scene: Sequence[SceneObject], rng: random.Random, mix: Mix) -> Dialogue:
+    """One dialogue about a scene, drawn from a mix of questions."""
+    question = rng.choices(list(mix), list(mix.values()))[0]
+    if question is name_boxes and not scene:
+        question = list_scene
+    return question(scene, rng)
