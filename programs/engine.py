@@ -1,0 +1,307 @@
+"""`VLMEngine`: a local vision-language model behind `dspy.LM(engine=...)`. The only file that touches `dspy.lm15`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import threading
+import uuid
+import weakref
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from dspy import lm15
+from PIL import Image
+from transformers import PreTrainedModel, ProcessorMixin
+
+from gmner.programs.batching import MicroBatcher
+from gmner.programs.encoding import Conversation
+from gmner.programs.families import ModelProfile
+from gmner.programs.generation import Completion, Generator, Prompt
+from gmner.programs.grammar import Row, Sampling
+from gmner.programs.weights import ModelSource, Weights, as_json, load_weights
+from gmner.signatures.errors import GmnerError, ImageError, InputError, ModelError, TruncatedAnswerError
+
+MAX_PIXELS = 89_478_485
+"""Largest picture that is decoded, Pillow's own limit; a larger one is refused before it fills the memory."""
+
+_PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format"})
+_live: weakref.WeakValueDictionary[str, VLMEngine] = weakref.WeakValueDictionary()
+_live_lock = threading.Lock()
+# A saved program names its engine once a predictor, and twice with the async one: they must share one set of weights.
+
+
+class VLMEngine:
+    """Answers DSPy's requests on a local model; concurrent calls become batches, each row with its own schema.
+
+    An engine is shared, not copied: `copy.deepcopy` gives the same engine, pickling saves what to load.
+
+    Args:
+        weights: The loaded model.
+        max_batch: Most requests of one batch. A batch that does not fit in memory is halved.
+        backend: The back end of Outlines.
+        window: Seconds to wait for more calls after the first of a batch.
+
+    Attributes:
+        weights: The loaded model.
+
+    Raises:
+        ModelError: The model has no chat template, or the back end is not to be had.
+    """
+
+    supports_response_schema = True
+    supports_function_calling = False
+    supports_reasoning = False
+    supported_params = _PARAMS
+
+    def __init__(
+        self, weights: Weights, *, max_batch: int = 16, backend: str = "llguidance", window: float = 0.008
+    ) -> None:
+        if max_batch < 1:
+            raise ModelError("max_batch is too small", received=max_batch, accepted="1 or more")
+        self.weights = weights
+        self._settings = {"max_batch": max_batch, "backend": backend, "window": window}
+        self._generator = Generator(weights, backend)
+        self._batcher: MicroBatcher[lm15.Request, lm15.Response] = MicroBatcher(self._answer, max_batch, window)
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The model's box frame, wording and resize rule."""
+        return self.weights.profile
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model; not to be trained while the engine serves it."""
+        return self.weights.model
+
+    @property
+    def processor(self) -> ProcessorMixin:
+        """The model's processor."""
+        return self.weights.processor
+
+    @property
+    def path(self) -> Path:
+        """The folder of the base checkpoint."""
+        return self.weights.path
+
+    @property
+    def adapter_path(self) -> Path | None:
+        """The folder of the adapter, or None."""
+        return self.weights.adapter_path
+
+    @property
+    def fingerprint(self) -> str:
+        """The content of base and adapter, see `gmner.programs.fingerprint`."""
+        return self.weights.fingerprint
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request.
+
+        Raises:
+            TruncatedAnswerError: The answer to a schema did not end within `max_tokens`.
+            ImageError: A picture that cannot be read, or is not inline.
+            InputError: A schema or a part of a message that cannot be worked on.
+        """
+        return self._batcher.submit(request).result()
+
+    def submit(self, request: lm15.Request) -> asyncio.Future[lm15.Response]:
+        """`complete` for a running event loop."""
+        return asyncio.wrap_future(self._batcher.submit(request))
+
+    def complete_many(self, requests: Sequence[lm15.Request]) -> list[lm15.Response | Exception]:
+        """Answer many requests in full batches: one response, or the exception that stands for it, a request."""
+        return self._batcher.run(requests)
+
+    def stream(self, request: lm15.Request) -> Iterator[Any]:
+        """The answer as events; it is complete before the first one."""
+        yield from lm15.response_to_events(self.complete(request))
+
+    def close(self) -> None:
+        """Answer what waits and end the worker; later calls raise `ModelError`."""
+        self._batcher.close()
+
+    def dump_state(self) -> dict[str, Any]:
+        """What to load, as JSON data, and the fingerprint it must have."""
+        return {**as_json(self.weights.source), **self._settings, "fingerprint": self.fingerprint}
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> VLMEngine:
+        """The engine of a saved program; a living one with this state is shared.
+
+        Raises:
+            ModelError: The weights are not there, or are not those of the saved program.
+        """
+        key = json.dumps(state, sort_keys=True)
+        with _live_lock:
+            engine = _live.get(key)
+            if engine is None:
+                engine = _live[key] = cls._loaded(dict(state))
+            return engine
+
+    @classmethod
+    def _loaded(cls, state: dict[str, Any]) -> VLMEngine:
+        expected = state.pop("fingerprint")
+        source = ModelSource(**{field.name: state.pop(field.name) for field in fields(ModelSource)})
+        weights = load_weights(source)
+        if weights.fingerprint != expected:
+            raise ModelError(
+                "The weights are not those of the saved program",
+                received=weights.fingerprint,
+                accepted=expected,
+                remedy="set the program's lm to load_vlm(...) if the change is meant",
+            )
+        return cls(weights, **state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VLMEngine.load_state, (self.dump_state(),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> VLMEngine:
+        return self
+
+    def _answer(self, requests: list[lm15.Request]) -> list[lm15.Response | Exception]:
+        """Answer one batch; a request that cannot be prepared fails alone."""
+        replies: list[lm15.Response | Exception | None] = []
+        ready: list[tuple[int, Prompt]] = []
+        for index, request in enumerate(requests):
+            try:
+                prompt = read_request(request)
+                self._generator.row(prompt)
+                replies.append(None)
+                ready.append((index, prompt))
+            except (GmnerError, lm15.LM15Error) as error:
+                replies.append(error)
+        outcomes = self._generate([prompt for _, prompt in ready])
+        for (index, prompt), outcome in zip(ready, outcomes, strict=True):
+            replies[index] = outcome if isinstance(outcome, Exception) else _reply(requests[index], prompt, outcome)
+        return [reply for reply in replies if reply is not None]
+
+    def _generate(self, prompts: list[Prompt]) -> list[Completion | Exception]:
+        """Generate as one batch; after a failure in halves, so that out of memory or one bad row costs no other."""
+        if not prompts:
+            return []
+        rows: list[Row] = [self._generator.row(prompt) for prompt in prompts]
+        try:
+            return list(self._generator.generate(prompts, rows))
+        except Exception as error:
+            if len(prompts) == 1:
+                return [error]
+        del rows
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        middle = len(prompts) // 2
+        return [*self._generate(prompts[:middle]), *self._generate(prompts[middle:])]
+
+
+class AsyncVLMEngine:
+    """The async twin of an engine, for `dspy.LM(async_engine=...)`; shares its batches."""
+
+    supports_response_schema = True
+    supports_function_calling = False
+    supports_reasoning = False
+    supported_params = _PARAMS
+
+    def __init__(self, engine: VLMEngine) -> None:
+        self.engine = engine
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The profile of the model."""
+        return self.engine.profile
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request; see `VLMEngine.complete`."""
+        return await self.engine.submit(request)
+
+    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+        """The answer as events; it is complete before the first one."""
+        for event in lm15.response_to_events(await self.complete(request)):
+            yield event
+
+    async def aclose(self) -> None:
+        """Nothing to do: the engine is closed by its owner."""
+
+    def dump_state(self) -> dict[str, Any]:
+        """The engine's state."""
+        return self.engine.dump_state()
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> AsyncVLMEngine:
+        """The twin of the engine with this state; see `VLMEngine.load_state`."""
+        return cls(VLMEngine.load_state(state))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncVLMEngine:
+        return self
+
+
+def read_request(request: lm15.Request) -> Prompt:
+    """A request of DSPy as a prompt for the model.
+
+    Raises:
+        ImageError: A picture that cannot be read, is too large or is not inline.
+        InputError: A part of a message or a response format that is not supported.
+    """
+    config = request.config
+    if request.tools or config.stop:
+        raise lm15.UnsupportedFeatureError("The local engine has no tools and no stop sequences")
+    turns: Conversation = []
+    if request.system:
+        system = request.system
+        parts = [{"type": "text", "text": system}] if isinstance(system, str) else [_part(part) for part in system]
+        turns.append({"role": "system", "content": parts})
+    turns += [{"role": message.role, "content": [_part(part) for part in message.parts]} for message in request.messages]
+    sampling = Sampling(config.temperature or 0.0, config.top_p or 1.0, config.top_k or 0, config.seed)
+    return Prompt(turns, _schema(config.response_format), config.max_tokens, sampling)
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if isinstance(part, lm15.TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, lm15.DataPart):
+        return {"type": "text", "text": json.dumps(part.value, ensure_ascii=False)}
+    if isinstance(part, lm15.ImagePart):
+        return {"type": "image", "image": _picture(part)}
+    raise InputError("A part of a message is not supported", received=part.type, accepted="text and images")
+
+
+def _picture(part: lm15.ImagePart) -> Image.Image:
+    if part.data is None:
+        raise ImageError("A picture is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
+    try:
+        with Image.open(io.BytesIO(part.bytes)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ImageError("A picture is too large", received=picture.size, accepted=f"up to {MAX_PIXELS} pixels")
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError("A picture cannot be read", received=part.media_type, remedy=str(error)) from error
+
+
+def _schema(response_format: Any) -> dict[str, Any] | None:
+    """The JSON schema of a response format, in either spelling; None: free text."""
+    kind = None if response_format is None else response_format.get("type")
+    if kind in (None, "text"):
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    nested = response_format.get("json_schema", response_format)
+    schema = nested.get("schema") if isinstance(nested, dict) else None
+    if kind != "json_schema" or not isinstance(schema, dict):
+        raise InputError("A response format is not supported", received=response_format, accepted="json_schema")
+    return schema
+
+
+def _reply(request: lm15.Request, prompt: Prompt, completion: Completion) -> lm15.Response | Exception:
+    if completion.truncated and prompt.schema is not None:
+        return TruncatedAnswerError(
+            f"The answer did not end within {prompt.limit} tokens", received=completion.text, remedy="raise max_tokens"
+        )
+    return lm15.Response(
+        id=uuid.uuid4().hex,
+        model=request.model,
+        message=lm15.Message.assistant([lm15.TextPart(completion.text)]),
+        finish_reason="length" if completion.truncated else "stop",
+        usage=lm15.Usage(input_tokens=completion.prompt_tokens, output_tokens=completion.tokens),
+    )

@@ -1,0 +1,146 @@
+"""Model families: the frame of their boxes and how their processors resize a picture. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from gmner.signatures.boxes import BoxFormat, Size
+from gmner.signatures.errors import ImageError, ModelError
+
+PROFILE_FILE = "gmner.json"
+"""An optional file in a model's folder: `{"box_format": {"frame", "scale"}, "terse": bool}` overrides the family."""
+
+_MAX_ASPECT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeRule:
+    """The resize of the Qwen-VL processors: sides become multiples of `factor`, the area is bounded.
+
+    Args:
+        factor: Patch size times merge size, pixels.
+        min_pixels: Smallest area after the resize.
+        max_pixels: Largest area after the resize.
+    """
+
+    factor: int
+    min_pixels: int
+    max_pixels: int
+
+    def __call__(self, size: Size) -> Size:
+        """(width, height) of the original image -> (width, height) after the resize.
+
+        Raises:
+            ImageError: The processor refuses pictures with one side over 200 times the other.
+
+        Source: `smart_resize` of the Qwen2-VL image processor in transformers, which cannot be imported without torch.
+        """
+        width, height = size
+        if max(size) > _MAX_ASPECT * min(size):
+            raise ImageError("A picture is too narrow for the model", received=size, accepted="aspect ratio up to 200")
+        factor = self.factor
+        wide, high = round(width / factor) * factor, round(height / factor) * factor
+        if wide * high > self.max_pixels:
+            shrink = math.sqrt(height * width / self.max_pixels)
+            wide, high = (max(factor, math.floor(side / shrink / factor) * factor) for side in (width, height))
+        elif wide * high < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (height * width))
+            wide, high = (math.ceil(side * grow / factor) * factor for side in (width, height))
+        return wide, high
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """What a prompt has to know of a model.
+
+    Attributes:
+        box_format: The frame in which the model writes boxes.
+        terse: Whether the model was trained on the short wording (the embedded model).
+        rule: How the processor resizes a picture; None: not known, and not needed by the `normalized` frame.
+    """
+
+    box_format: BoxFormat = BoxFormat()  # noqa: RUF009 - frozen
+    terse: bool = False
+    rule: ResizeRule | None = None
+
+    def resized(self, size: Size) -> Size | None:
+        """(width, height) after the processor's own resize of an image of `size` pixels; None: not known."""
+        return None if self.rule is None else self.rule(size)
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """An engine that knows its model."""
+
+    profile: ModelProfile
+
+
+_RESIZED = BoxFormat("resized")
+_NORMALIZED = BoxFormat("normalized", 1000)
+_FRAMES = {"qwen2_5_vl": _RESIZED}
+# The families' published defaults: a server that was started with other pixel limits needs a profile of its own.
+_DEFAULT_RULES = {
+    "qwen2_vl": ResizeRule(28, 56 * 56, 28 * 28 * 16384),
+    "qwen2_5_vl": ResizeRule(28, 56 * 56, 28 * 28 * 16384),
+    "qwen3_vl": ResizeRule(32, 256 * 256, 4096 * 4096),
+}
+_NAMES = re.compile(r"qwen-?(2\.5|25|2_5|2|3)[-_]?vl", re.IGNORECASE)
+
+
+def profile_of(model_type: str, processor: Any, folder: Path | None = None) -> ModelProfile:
+    """The profile of a loaded checkpoint.
+
+    Args:
+        model_type: The configuration's `model_type`.
+        processor: The checkpoint's processor; its pixel limits give the resize rule.
+        folder: The checkpoint's folder, where `gmner.json` may lie.
+
+    Raises:
+        ModelError: `gmner.json` is not what it should be.
+    """
+    family = model_type.removesuffix("_moe")
+    rule = _rule_of(processor.image_processor) if family in _DEFAULT_RULES else None
+    profile = ModelProfile(_FRAMES.get(family, _NORMALIZED), rule=rule)
+    file = None if folder is None else folder / PROFILE_FILE
+    return profile if file is None or not file.is_file() else _overridden(profile, file)
+
+
+def _rule_of(image_processor: Any) -> ResizeRule:
+    size = image_processor.size
+    factor = image_processor.patch_size * image_processor.merge_size
+    return ResizeRule(factor, size["shortest_edge"], size["longest_edge"])
+
+
+def _overridden(profile: ModelProfile, file: Path) -> ModelProfile:
+    accepted = '{"box_format": {"frame": "normalized", "scale": 1000}, "terse": false}'
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+        box = {"frame": profile.box_format.frame, "scale": profile.box_format.scale, **given.get("box_format", {})}
+        box_format, terse = BoxFormat(**box), given.get("terse", profile.terse)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file} is not a profile", received=str(error), accepted=accepted) from error
+    if box_format.frame not in ("normalized", "resized", "original") or type(terse) is not bool:
+        raise ModelError(f"{file} is not a profile", received=given, accepted=accepted)
+    return ModelProfile(box_format, terse, profile.rule)
+
+
+def profile_for_name(model_name: str) -> ModelProfile:
+    """The profile of a served model, from its name: `openai/Qwen/Qwen2.5-VL-7B-Instruct`.
+
+    The resize rule is the family's default. An unknown family writes 0..1000.
+    """
+    found = _NAMES.search(model_name)
+    if found is None:
+        return ModelProfile(_NORMALIZED)
+    family = {"2": "qwen2_vl", "3": "qwen3_vl"}.get(found[1], "qwen2_5_vl")
+    return ModelProfile(_FRAMES.get(family, _NORMALIZED), rule=_DEFAULT_RULES[family])
+
+
+def profile_of_lm(lm: Any) -> ModelProfile:
+    """The profile of a `dspy.LM`: its engine's own, or the one that its model name gives."""
+    return lm.engine.profile if isinstance(lm.engine, Profiled) else profile_for_name(lm.model)

@@ -1,0 +1,49 @@
+"""A name for the content of a checkpoint, so that no cache answers with old weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+WHOLE_BELOW = 64 * 2**20
+"""Files up to this many bytes are hashed whole; of larger ones the head, the size and `SAMPLES` pieces."""
+SAMPLES, SAMPLE_BYTES = 256, 64 * 2**10
+
+_DESCRIBING = {
+    "adapter_config.json", "chat_template.jinja", "chat_template.json", "config.json", "generation_config.json",
+    "gmner.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
+}  # fmt: skip
+_LENGTH = 12
+
+
+def fingerprint(*folders: Path) -> str:
+    """Twelve hexadecimal digits of the sha256 over a checkpoint's folder and, if any, its adapter's.
+
+    Counted are the safetensors files and the files that say how they are used (configuration, tokenizer, template,
+    processor). Of a file above 64 MiB only the first and last piece, the size and evenly spread pieces are read, 16 MiB
+    together: training changes every tensor, so it is seen; a single changed byte in a file of gigabytes may not be.
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.iterdir()):
+            if file.suffix == ".safetensors" or file.name in _DESCRIBING:
+                digest.update(f"{file.name}\0".encode())
+                digest.update(_digest(file))
+    return digest.hexdigest()[:_LENGTH]
+
+
+def _digest(file: Path) -> bytes:
+    size = file.stat().st_size
+    if file.name == "adapter_config.json":  # it also holds the path of the base, which differs between machines
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.pop("base_model_name_or_path", None)
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).digest()
+    with file.open("rb") as stream:
+        if size <= WHOLE_BELOW:
+            return hashlib.file_digest(stream, "sha256").digest()
+        digest = hashlib.sha256(str(size).encode())
+        for index in range(SAMPLES):
+            stream.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.digest()

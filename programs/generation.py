@@ -1,0 +1,127 @@
+"""Prompts to answers on a local model: one batch, a grammar a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import LogitsProcessorList
+
+from gmner.programs.encoding import ChatEncoder, Conversation
+from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
+from gmner.programs.weights import Weights
+from gmner.signatures.schema import Schema, longest_answer
+
+FREE_TEXT_TOKENS = 512
+"""Most tokens of an answer without schema when the caller names no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question to the model.
+
+    Attributes:
+        conversation: The chat, pictures as PIL images.
+        schema: The JSON schema of the answer; None: free text.
+        max_tokens: Most tokens of the answer; None: as many as the schema's longest answer needs.
+        sampling: How tokens are drawn.
+    """
+
+    conversation: Conversation
+    schema: Schema | None = None
+    max_tokens: int | None = None
+    sampling: Sampling = Sampling()  # noqa: RUF009 - frozen
+
+    @property
+    def limit(self) -> int:
+        """Most tokens of the answer."""
+        if self.max_tokens is not None:
+            return self.max_tokens
+        return FREE_TEXT_TOKENS if self.schema is None else _longest(self.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model wrote.
+
+    Attributes:
+        text: The answer without special tokens.
+        prompt_tokens: Tokens of the prompt, those of pictures counted.
+        tokens: Tokens written.
+        truncated: Whether the limit came before the end.
+    """
+
+    text: str
+    prompt_tokens: int
+    tokens: int
+    truncated: bool
+
+
+def _longest(schema: Schema) -> int:
+    try:
+        return longest_answer(schema)
+    except (KeyError, IndexError, ValueError, TypeError):  # a schema of another's making has no bound we know
+        return FREE_TEXT_TOKENS
+
+
+class Generator:
+    """Answers batches of prompts; for one thread at a time.
+
+    Args:
+        weights: The loaded model.
+        backend: The back end of Outlines.
+    """
+
+    def __init__(self, weights: Weights, backend: str = "llguidance") -> None:
+        self._weights = weights
+        self.encoder = ChatEncoder(weights.processor)
+        self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
+
+    def row(self, prompt: Prompt) -> Row:
+        """Compile what one prompt needs; raises `InputError` for a schema that cannot be compiled."""
+        mask = None if prompt.schema is None else self._grammars.compile(prompt.schema)
+        return Row(mask, prompt.limit, prompt.sampling)
+
+    def generate(self, prompts: Sequence[Prompt], rows: Sequence[Row]) -> list[Completion]:
+        """Answer prompts as one batch.
+
+        Args:
+            prompts: What is asked.
+            rows: One fresh `row` a prompt.
+
+        Returns:
+            One completion a prompt, in order.
+        """
+        model, ends = self._weights.model, self._weights.end_ids
+        batch = self.encoder([prompt.conversation for prompt in prompts]).to(model.device, dtype=model.dtype)
+        length = batch["input_ids"].shape[1]
+        with torch.inference_mode():
+            output = model.generate(
+                **batch,
+                do_sample=False,
+                max_new_tokens=max(row.limit for row in rows) + 1,
+                eos_token_id=ends,
+                suppress_tokens=self._pictures(),
+                logits_processor=LogitsProcessorList([RowLogits(rows, ends, ends[0])]),
+            )
+        sizes = batch["attention_mask"].sum(1).tolist()
+        return [
+            self._completion(ids, size, row)
+            for ids, size, row in zip(output[:, length:].tolist(), sizes, rows, strict=True)
+        ]
+
+    def _completion(self, ids: list[int], prompt_tokens: int, row: Row) -> Completion:
+        ends = self._weights.end_ids
+        written = next((ids[:at] for at, token in enumerate(ids) if token in ends), ids)
+        # clean_up_tokenization_spaces would rewrite what the grammar enforced
+        text = self._weights.processor.tokenizer.decode(
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return Completion(text, prompt_tokens, len(written), row.truncated)
+
+    def _pictures(self) -> list[int]:
+        """Ids that stand for pictures in a prompt and would break the model when it writes them."""
+        config = self._weights.model.config
+        found = (getattr(config, name, None) for name in ("image_token_id", "image_token_index", "video_token_id"))
+        return sorted({token for token in found if isinstance(token, int)})

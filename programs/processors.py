@@ -1,0 +1,84 @@
+"""Image-only processors for families whose own processor needs a video stack that is not installed.
+
+The processors of Qwen-VL and SmolVLM want a video processor, which needs torchvision (and SmolVLM num2words). Posts have
+no videos. `ProcessorMixin` reads the parts of a processor from the signature of its `__init__`, so a subclass without
+`video_processor` there is image-only. Each keeps the name of its family's class: a checkpoint that is saved with it names
+the stock class and loads wherever that one works.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoProcessor, ProcessorMixin
+from transformers.models.qwen2_5_vl import processing_qwen2_5_vl as qwen2_5_vl
+from transformers.models.qwen2_vl import processing_qwen2_vl as qwen2_vl
+from transformers.models.qwen3_vl import processing_qwen3_vl as qwen3_vl
+from transformers.models.smolvlm import processing_smolvlm as smolvlm
+
+
+class Qwen2VLProcessor(qwen2_vl.Qwen2VLProcessor):
+    """Qwen2-VL's processor without videos."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any) -> None:
+        super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
+
+
+class Qwen2_5_VLProcessor(qwen2_5_vl.Qwen2_5_VLProcessor):  # noqa: N801 - the family's own spelling
+    """Qwen2.5-VL's processor without videos."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any) -> None:
+        super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
+
+
+class Qwen3VLProcessor(qwen3_vl.Qwen3VLProcessor):
+    """Qwen3-VL's processor without videos."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any) -> None:
+        super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
+
+
+class SmolVLMProcessor(smolvlm.SmolVLMProcessor):
+    """SmolVLM's processor without videos, and so without num2words."""
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        image_seq_len: int = 169,
+        chat_template: Any = None,
+        **_: Any,
+    ) -> None:
+        # The stock __init__ refuses to run without num2words, which only words the number of frames of a video.
+        self.fake_image_token = getattr(tokenizer, "fake_image_token", "<fake_token_around_image>")
+        self.image_token = getattr(tokenizer, "image_token", "<image>")
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.end_of_utterance_token = getattr(tokenizer, "end_of_utterance_token", "<end_of_utterance>")
+        self.global_image_token = getattr(tokenizer, "global_image_token", "<global-img>")
+        self.image_seq_len = image_seq_len
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
+        """Render a chat; the stock method reads the number of frames from the video processor first."""
+        return ProcessorMixin.apply_chat_template(self, conversation, chat_template, **kwargs)
+
+
+IMAGE_ONLY: dict[str, type[ProcessorMixin]] = {
+    "qwen2_vl": Qwen2VLProcessor,
+    "qwen2_5_vl": Qwen2_5_VLProcessor,
+    "qwen3_vl": Qwen3VLProcessor,
+    "qwen3_vl_moe": Qwen3VLProcessor,
+    "smolvlm": SmolVLMProcessor,
+}
+"""Model type -> processor class; every other family goes through `AutoProcessor`."""
+
+
+def load_processor(folder: str | Path, model_type: str) -> ProcessorMixin:
+    """The processor of a checkpoint, image-only for the families of `IMAGE_ONLY`, on every machine alike.
+
+    Args:
+        folder: The checkpoint's folder.
+        model_type: The configuration's `model_type`.
+    """
+    return IMAGE_ONLY.get(model_type, AutoProcessor).from_pretrained(folder, trust_remote_code=False)

@@ -1,0 +1,229 @@
+"""From a folder or hub id to a model that can run: checks, dtype, device, adapter. Safetensors only, no remote code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils import logging as transformers_logging
+
+from gmner.programs.families import ModelProfile, profile_of
+from gmner.programs.fingerprint import fingerprint
+from gmner.programs.processors import load_processor
+from gmner.signatures.errors import ModelError
+
+EMBEDDED = Path(__file__).parent / "embedded"
+"""The folder of the model that is part of this package."""
+
+_SMALL = 256 * 2**20
+_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+_LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """What to load; see `load_vlm` for the arguments. Holds only JSON data, so it can be saved with a program."""
+
+    model: str | None = None
+    adapter: str | None = None
+    revision: str | None = None
+    dtype: str = "auto"
+    device_map: Any = None
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A loaded vision-language model.
+
+    Attributes:
+        model: Ready for generation, adapter merged in.
+        processor: Its processor, padding on the left.
+        profile: Its box frame, wording and resize rule.
+        path: The folder of the base checkpoint.
+        adapter_path: The folder of the adapter, or None.
+        fingerprint: See `fingerprint`.
+        source: What was asked for.
+    """
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    profile: ModelProfile
+    path: Path
+    adapter_path: Path | None
+    fingerprint: str
+    source: ModelSource
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids that end an answer; the tokenizer's own first."""
+        configured = self.model.generation_config.eos_token_id
+        listed = configured if isinstance(configured, list) else [configured]
+        return list(dict.fromkeys([self.processor.tokenizer.eos_token_id, *(i for i in listed if i is not None)]))
+
+
+def load_weights(source: ModelSource) -> Weights:
+    """Load a checkpoint with its processor and adapter.
+
+    Raises:
+        ModelError: No such model, no weights, not a vision-language model, or files that do not fit each other.
+    """
+    path = resolve_model(source.model, source.revision)
+    adapter = None if source.adapter is None else resolve_adapter(source.adapter)
+    config = _config(path)
+    try:
+        with _no_bars():
+            processor = load_processor(path, config.model_type)
+            model = _model(path, source)
+            if adapter is not None:
+                model = _with_adapter(model, adapter)
+    except _LOADING_ERRORS as error:
+        raise ModelError("A model cannot be loaded", received=str(path), remedy=str(error)) from error
+    processor.tokenizer.padding_side = "left"
+    model.generation_config = _plain_generation(model, processor)
+    profile = profile_of(config.model_type, processor, path)
+    name = fingerprint(path, *([] if adapter is None else [adapter]))
+    return Weights(model.eval(), processor, profile, path, adapter, name, source)
+
+
+def resolve_model(model: str | None, revision: str | None = None) -> Path:
+    """The folder of a model: the embedded one for None, a local folder, or a download from the hub.
+
+    Raises:
+        ModelError: There is none, or it holds no configuration or no safetensors.
+    """
+    folder = EMBEDDED if model is None else Path(model).expanduser()
+    if model is not None and not folder.exists():
+        folder = _downloaded(model, revision)
+    accepted = "a folder with config.json and *.safetensors, or a hub id"
+    if not folder.is_dir():
+        remedy = "this installation lacks the embedded model: pass a model" if model is None else ""
+        raise ModelError("There is no model folder", received=str(folder), accepted=accepted, remedy=remedy)
+    if not (folder / "config.json").is_file():
+        lora = (folder / "adapter_config.json").is_file()
+        remedy = "this is an adapter: load_vlm(base, adapter=...)" if lora else ""
+        raise ModelError("A model folder has no config.json", received=str(folder), accepted=accepted, remedy=remedy)
+    if not any(folder.glob("*.safetensors")):
+        remedy = "pickled weights are never loaded: save the model with save_pretrained"
+        raise ModelError(
+            "A model folder has no safetensors weights", received=str(folder), accepted=accepted, remedy=remedy
+        )
+    return folder.resolve()
+
+
+def resolve_adapter(adapter: str) -> Path:
+    """The folder of a LoRA adapter.
+
+    Raises:
+        ModelError: It lacks `adapter_config.json` or `adapter_model.safetensors`.
+    """
+    folder = Path(adapter).expanduser()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"An adapter folder has no {name}", received=str(folder), accepted="a saved PEFT adapter")
+    return folder.resolve()
+
+
+def _downloaded(model: str, revision: str | None) -> Path:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise ModelError("There is no such model", received=model, accepted="a folder that exists, or a hub id")
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        detail = str(error).splitlines()[0]
+        raise ModelError(
+            "A model is neither a folder nor to be had from the hub", received=model, remedy=detail
+        ) from error
+
+
+def _config(path: Path) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError("A model's config.json cannot be read", received=str(path), remedy=str(error)) from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ModelError(
+            "A model is not a vision-language model", received=config.model_type, accepted="an image-text-to-text model"
+        )
+    return config
+
+
+def _model(path: Path, source: ModelSource) -> PreTrainedModel:
+    device_map = source.device_map or ("auto" if torch.cuda.is_available() else None)
+    model, report = AutoModelForImageTextToText.from_pretrained(
+        path,
+        dtype=_dtype(path, source.dtype, device_map),
+        device_map=device_map,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **source.model_kwargs,
+    )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError("A checkpoint lacks weights of its model", received=missing, remedy=f"look into {path}")
+    return model
+
+
+def _dtype(path: Path, dtype: str, device_map: Any) -> str:
+    # Half precision saves nothing on a small model and is slow on most processors.
+    size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    return "float32" if dtype == "auto" and device_map is None and size < _SMALL else dtype
+
+
+def _with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Put a LoRA adapter on a model and merge it, or leave it unmerged on quantised weights, where merging loses."""
+    adapted = PeftModel.from_pretrained(model, folder)
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        stored = set(file.keys())
+    wanted = set(get_peft_model_state_dict(adapted))
+    if stored != wanted:
+        differing = sorted(stored ^ wanted)
+        raise ModelError("An adapter does not fit its model", received=differing, remedy="load the base it was trained on")
+    return adapted if getattr(model, "is_quantized", False) else adapted.merge_and_unload()
+
+
+def _plain_generation(model: PreTrainedModel, processor: ProcessorMixin) -> GenerationConfig:
+    """Only the end and padding ids: a checkpoint's own sampling settings would make greedy answers not greedy."""
+    tokenizer, ends = processor.tokenizer, model.generation_config.eos_token_id
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id if ends is None else ends, pad_token_id=tokenizer.pad_token_id
+    )
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def as_json(source: ModelSource) -> dict[str, Any]:
+    """A source as JSON data.
+
+    Raises:
+        ModelError: A keyword for the model is not JSON data, so it cannot be saved with a program.
+    """
+    state = {name: getattr(source, name) for name in ModelSource.__slots__}
+    try:
+        return json.loads(json.dumps(state))
+    except TypeError as error:
+        raise ModelError("A model's arguments cannot be saved", received=state, remedy=str(error)) from error
