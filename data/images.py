@@ -1,0 +1,242 @@
+"""Opening the pictures of untrusted posts: local only, bounded, upright, RGB."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gmner.signatures.boxes import Size
+from gmner.signatures.errors import ImageError
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 64 * 1024 * 1024
+"""Bounds of a picture: width times height, and the size of the file."""
+
+# Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed.
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_image(
+    source: ImageSource,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+) -> Image.Image:
+    """Open a picture as upright 8-bit RGB.
+
+    The orientation of the EXIF header is applied, because that is what an annotator and a reader see: every box of the
+    library is in pixels of this upright image. The pictures of Twitter-GMNER carry no EXIF, so their boxes, which were
+    drawn on the stored pixels, are in the same frame. Transparency is laid on white; of an animation the first frame
+    counts.
+
+    Args:
+        source: A local path, the bytes of a file, a `data:` URI, or a PIL image (which is copied, not changed).
+        root: The folder that a path may not leave, symbolic links resolved; relative paths start there.
+        max_pixels: Largest width times height, checked before anything is decoded.
+        max_bytes: Largest size of the encoded picture in bytes.
+
+    Raises:
+        ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not a picture.
+    """
+    with _opened(source, root, max_pixels, max_bytes) as picture:
+        orientation = _orientation(picture)
+        with _broken_as_image_error(source):
+            picture.load()
+            rgb = _to_rgb(picture)
+            return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def image_size(
+    source: ImageSource, *, root: str | os.PathLike[str] | None = None, max_pixels: int = MAX_PIXELS
+) -> Size:
+    """Width and height in pixels of the upright image, from the header alone.
+
+    Args:
+        source: As for `open_image`.
+        root: As for `open_image`.
+        max_pixels: As for `open_image`.
+
+    Raises:
+        ImageError: As for `open_image`, except for what only decoding can find.
+    """
+    with _opened(source, root, max_pixels, MAX_BYTES) as picture:
+        width, height = picture.size
+        return (height, width) if _orientation(picture) >= 5 else (width, height)
+
+
+def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
+    """The path of a picture, resolved; refused where it is a URL or leaves `root`.
+
+    Raises:
+        ImageError: A URL, a path that cannot be one, or a path outside `root`.
+    """
+    text = os.fspath(source)
+    if "://" in text:
+        raise ImageError("A picture is given as a URL", received=text, accepted="a local path", remedy="Fetch it first")
+    try:
+        path = Path(text).resolve() if root is None else (Path(root) / text).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImageError("A picture's path cannot be resolved", received=text, remedy=str(error)) from error
+    if root is not None and not path.is_relative_to(Path(root).resolve()):
+        raise ImageError("A picture lies outside its folder", received=text, accepted=f"a path inside {Path(root)}")
+    return path
+
+
+@contextmanager
+def _opened(source: ImageSource, root: Any, max_pixels: int, max_bytes: int) -> Iterator[Image.Image]:
+    """A picture whose header was read and checked; closed afterwards unless the caller brought it open."""
+    if isinstance(source, Image.Image):
+        _check_pixels(source.size, max_pixels)
+        yield source
+        return
+    with _stream(source, root, max_bytes) as stream, _header(stream, source, max_pixels) as picture:
+        _check_pixels(picture.size, max_pixels)
+        yield picture
+
+
+def _header(stream: Any, source: ImageSource, max_pixels: int) -> Image.Image:
+    with _broken_as_image_error(source):
+        try:
+            return Image.open(stream, formats=_FORMATS)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(
+                "A picture is too large", received=_name(source), accepted=f"at most {max_pixels:,} pixels"
+            ) from error
+
+
+def _check_pixels(size: Size, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(
+            f"A picture of {size[0]} x {size[1]} pixels is too large",
+            received=size[0] * size[1],
+            accepted=f"at most {max_pixels:,} pixels",
+            remedy="Make it smaller, or raise max_pixels",
+        )
+    if min(size) < 1:
+        raise ImageError("A picture has no pixels", received=size)
+
+
+def _stream(source: ImageSource, root: Any, max_bytes: int) -> Any:
+    if isinstance(source, bytes):
+        return io.BytesIO(_bounded(source, max_bytes))
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return io.BytesIO(_bounded(_data_uri(source, max_bytes), max_bytes))
+    if isinstance(source, (str, os.PathLike)):
+        return _open_file(local_path(source, root), max_bytes)
+    raise ImageError("This is no picture", received=source, accepted="a local path, bytes, a data: URI or a PIL image")
+
+
+def _open_file(path: Path, max_bytes: int) -> Any:
+    try:
+        info = path.stat()
+        # A pipe or a device would block or never end.
+        if not stat.S_ISREG(info.st_mode):
+            raise ImageError("A picture is not a file", received=str(path))
+        _check_bytes(info.st_size, max_bytes)
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError("A picture is missing", received=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise ImageError("A picture cannot be opened", received=str(path), remedy=str(error)) from error
+
+
+def _bounded(data: bytes, max_bytes: int) -> bytes:
+    _check_bytes(len(data), max_bytes)
+    return data
+
+
+def _check_bytes(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ImageError("A picture's file is too large", received=size, accepted=f"at most {max_bytes:,} bytes")
+
+
+def _data_uri(uri: str, max_bytes: int) -> bytes:
+    head, comma, body = uri.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise ImageError("A data URI is not base64", received=head, accepted="data:image/...;base64,...")
+    _check_bytes(len(body) * 3 // 4 - 2, max_bytes)
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError("A data URI holds no valid base64", received=head, remedy=str(error)) from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1..8, as far as the header tells it."""
+    # Pillow turns TIFF itself; a PNG would be decoded whole in search of a late EXIF chunk.
+    if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
+        return 1
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except _BROKEN:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return Image.fromarray(_to_bytes(picture)).convert("RGB")
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _to_bytes(picture: Image.Image) -> np.ndarray:
+    """Wide grey values -> (height, width) uint8; sixteen bits are scaled, Pillow would clip them to white."""
+    values = np.asarray(picture, dtype=np.float64)
+    wide = picture.mode.startswith("I;16") or values.max() > 255
+    return np.clip(values / 257 if wide else values, 0, 255).astype(np.uint8)
+
+
+@contextmanager
+def _broken_as_image_error(source: ImageSource) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        raise ImageError("A picture is broken or truncated", received=_name(source), remedy=str(error)) from error
+
+
+def _name(source: ImageSource) -> str:
+    if isinstance(source, Image.Image):
+        return f"a PIL image {source.size}"
+    if isinstance(source, bytes):
+        return f"{len(source)} bytes"
+    return os.fspath(source)[:80]
