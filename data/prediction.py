@@ -1,0 +1,150 @@
+"""`Prediction`: what a program answered to one post, as a value and as one JSON record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from gmner.signatures.alignment import Alignment
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import DataError, GmnerError, InputError
+from gmner.signatures.mentions import GroundedEntity
+
+_ENTITY_KEYS = {"span", "start", "end", "type", "visible", "box"}
+_KEYS = {"id", "text", "reasoning", "entities", "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer to one post.
+
+    Attributes:
+        id: The post's id.
+        text: The post's text; offsets of the entities are into it.
+        reasoning: The chain of reasoning; empty where there is none.
+        entities: The predicted entities, boxes in float pixels of the original image.
+        error: None, or why there is no answer: `{"kind", "message"}`, see `GmnerError.kind`.
+    """
+
+    id: str
+    text: str
+    reasoning: str = ""
+    entities: tuple[GroundedEntity, ...] = ()
+    error: dict[str, str] | None = None
+
+    @classmethod
+    def failed(cls, id: str, text: str, error: GmnerError) -> Prediction:
+        """The record of a post that could not be answered."""
+        return cls(id, text, error={"kind": error.kind, "message": str(error)})
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON data: `{"id", "text", "reasoning", "entities": [{"span", "start", "end", "type", "visible", "box"}],
+        "error"}`, with character offsets and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null.
+        """
+        return {
+            "id": self.id,
+            "text": self.text,
+            "reasoning": self.reasoning,
+            "entities": [_entity_record(entity) for entity in self.entities],
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_record(cls, record: object) -> Prediction:
+        """The prediction of a record made by `to_record`.
+
+        An entity whose span is not in the text stands at -1, -1; a place named twice is `Alignment.REUSED`.
+
+        Raises:
+            DataError: Other keys, offsets that do not hold the span, `visible` and `box` at odds, or no box.
+        """
+        fields = checked_object(record, _KEYS, "a prediction")
+        for key in ("id", "text", "reasoning"):
+            checked_string(fields[key], key)
+        if not isinstance(fields["entities"], list):
+            raise DataError("The entities of a prediction are not a list", received=fields["entities"])
+        entities: list[GroundedEntity] = []
+        for item in fields["entities"]:
+            entities.append(_entity(item, fields["text"], {entity.key for entity in entities}))
+        return cls(fields["id"], fields["text"], fields["reasoning"], tuple(entities), _error(fields["error"]))
+
+
+def checked_object(value: object, keys: Set[str], what: str, optional: Set[str] = frozenset()) -> Mapping[str, Any]:
+    """A JSON object with all of `keys` and at most `optional` beside them.
+
+    Raises:
+        DataError: Not an object, or other keys.
+    """
+    if not isinstance(value, dict) or not keys <= set(value) <= keys | optional:
+        raise DataError(f"This is not {what}", received=value, accepted=f"an object with {', '.join(sorted(keys))}")
+    return value
+
+
+def checked_string(value: object, name: str) -> str:
+    """A JSON string.
+
+    Raises:
+        DataError: Something else.
+    """
+    if not isinstance(value, str):
+        raise DataError(f"`{name}` is not a string", received=value)
+    return value
+
+
+def checked_place(record: Mapping[str, Any], text: str) -> tuple[str, int, int]:
+    """Span, start and end of a record, which hold that span of the text.
+
+    Raises:
+        DataError: They do not.
+    """
+    span, start, end = record["span"], record["start"], record["end"]
+    whole = type(start) is int and type(end) is int
+    if not isinstance(span, str) or not span or not whole or not 0 <= start < end or text[start:end] != span:
+        raise DataError("A span does not stand at its offsets", received=(span, start, end), accepted="text[start:end]")
+    return span, start, end
+
+
+def checked_box(value: object) -> Box:
+    """A box from `[x1, y1, x2, y2]`, pixels of the original image.
+
+    Raises:
+        DataError: Not four finite numbers in order.
+    """
+    if not isinstance(value, list) or len(value) != 4 or not all(type(v) in (int, float) for v in value):
+        raise DataError("A box is not four numbers", received=value, accepted="[x1, y1, x2, y2]")
+    try:
+        return Box(*(float(v) for v in value))
+    except (InputError, OverflowError) as error:
+        raise DataError("A box is unusable", received=value, remedy=str(error)) from error
+
+
+def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
+    return {
+        "span": entity.span,
+        "start": entity.start,
+        "end": entity.end,
+        "type": entity.type,
+        "visible": entity.visible,
+        "box": None if entity.box is None else list(entity.box.as_tuple()),
+    }
+
+
+def _entity(record: object, text: str, taken: set[tuple[int, int]]) -> GroundedEntity:
+    fields = checked_object(record, _ENTITY_KEYS, "an entity of a prediction")
+    kind = checked_string(fields["type"], "type")
+    box = None if fields["box"] is None else checked_box(fields["box"])
+    if fields["visible"] is not (box is not None):
+        raise DataError("`visible` and `box` are at odds", received=dict(fields))
+    if fields["start"] == fields["end"] == -1:
+        return GroundedEntity(checked_string(fields["span"], "span"), -1, -1, kind, box, Alignment.MISSING)
+    span, start, end = checked_place(fields, text)
+    alignment = Alignment.REUSED if (start, end) in taken else Alignment.EXACT
+    return GroundedEntity(span, start, end, kind, box, alignment)
+
+
+def _error(value: object) -> dict[str, str] | None:
+    if value is None:
+        return None
+    fields = checked_object(value, {"kind", "message"}, "the error of a prediction")
+    return {key: checked_string(fields[key], key) for key in ("kind", "message")}
