@@ -1,0 +1,111 @@
+"""Grounded multimodal named entity recognition as a DSPy program.
+
+Every public name is loaded when it is first asked for, so that `import gmner` costs neither torch nor DSPy.
+
+Example:
+    >>> import gmner
+    >>> program = gmner.GMNER(lm=gmner.load_vlm())  # doctest: +SKIP
+    >>> program(text="Mira Voss cries at the speech", image="post.png").entities  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gmner.data.evaluate import Evaluation as Evaluation
+    from gmner.data.evaluate import evaluate as evaluate
+    from gmner.data.evaluate import gmner_metric as gmner_metric
+    from gmner.data.evaluate import to_example as to_example
+    from gmner.data.jsonl import Prediction as Prediction
+    from gmner.data.jsonl import read_posts as read_posts
+    from gmner.data.jsonl import read_predictions as read_predictions
+    from gmner.data.jsonl import write_predictions as write_predictions
+    from gmner.data.post import Post as Post
+    from gmner.data.post import SceneObject as SceneObject
+    from gmner.data.twitter import read_twitter_gmner as read_twitter_gmner
+    from gmner.data.view import render_html as render_html
+    from gmner.data.world.generate import World as World
+    from gmner.optimizers import rewards as rewards
+    from gmner.optimizers.cvo import CVO as CVO
+    from gmner.optimizers.mcr import MCR as MCR
+    from gmner.optimizers.mrsi import MRSI as MRSI
+    from gmner.programs.bundle import load as load
+    from gmner.programs.gmner import GMNER as GMNER
+    from gmner.programs.loading import load_vlm as load_vlm
+    from gmner.programs.staged import StagedGMNER as StagedGMNER
+    from gmner.signatures.boxes import Box as Box
+    from gmner.signatures.boxes import BoxFormat as BoxFormat
+    from gmner.signatures.boxes import iou as iou
+    from gmner.signatures.errors import AnswerError as AnswerError
+    from gmner.signatures.errors import BundleError as BundleError
+    from gmner.signatures.errors import DataError as DataError
+    from gmner.signatures.errors import GmnerError as GmnerError
+    from gmner.signatures.errors import ImageError as ImageError
+    from gmner.signatures.errors import InputError as InputError
+    from gmner.signatures.errors import ModelError as ModelError
+    from gmner.signatures.errors import RunDirectoryError as RunDirectoryError
+    from gmner.signatures.errors import TruncatedAnswerError as TruncatedAnswerError
+    from gmner.signatures.labels import COARSE as COARSE
+    from gmner.signatures.labels import LabelSet as LabelSet
+    from gmner.signatures.mentions import GoldEntity as GoldEntity
+    from gmner.signatures.mentions import GroundedEntity as GroundedEntity
+    from gmner.signatures.mentions import Mention as Mention
+    from gmner.signatures.tasks import ExtractMentions as ExtractMentions
+    from gmner.signatures.tasks import GroundEntities as GroundEntities
+    from gmner.signatures.tasks import GroundMention as GroundMention
+    from gmner.signatures.tasks import VerifyVisibility as VerifyVisibility
+
+__version__ = version("gmner")
+
+_NAMES = {
+    "signatures.boxes": ("Box", "BoxFormat", "iou"),
+    "signatures.labels": ("COARSE", "LabelSet"),
+    "signatures.mentions": ("GoldEntity", "GroundedEntity", "Mention"),
+    "signatures.tasks": ("ExtractMentions", "GroundEntities", "GroundMention", "VerifyVisibility"),
+    "signatures.errors": (
+        "AnswerError",
+        "BundleError",
+        "DataError",
+        "GmnerError",
+        "ImageError",
+        "InputError",
+        "ModelError",
+        "RunDirectoryError",
+        "TruncatedAnswerError",
+    ),
+    "data.evaluate": ("Evaluation", "evaluate", "gmner_metric", "to_example"),
+    "data.jsonl": ("Prediction", "read_posts", "read_predictions", "write_predictions"),
+    "data.post": ("Post", "SceneObject"),
+    "data.twitter": ("read_twitter_gmner",),
+    "data.view": ("render_html",),
+    "data.world.generate": ("World",),
+    "programs.bundle": ("load",),
+    "programs.gmner": ("GMNER",),
+    "programs.loading": ("load_vlm",),
+    "programs.staged": ("StagedGMNER",),
+    "optimizers.cvo": ("CVO",),
+    "optimizers.mcr": ("MCR",),
+    "optimizers.mrsi": ("MRSI",),
+}
+_MODULES = {"rewards": "optimizers.rewards"}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(["__version__", *_HOME, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"gmner.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"gmner.{_MODULES[name]}")
+    else:
+        raise AttributeError(f"module 'gmner' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,184 @@
+"""The prompt adapter: instruction, demonstrations as chat turns with their pictures, the post, the JSON answer.
+
+It writes inference requests and training rows by the same functions, so that training sees byte for byte what
+inference sends. No field markers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dspy
+from PIL import Image
+
+from gmner.data.images import open_image
+from gmner.programs.families import ModelProfile
+from gmner.signatures.errors import InputError
+from gmner.signatures.forms import Request, as_entity, form_of
+from gmner.signatures.labels import LabelSet
+from gmner.signatures.tasks import system_message, user_message, wording
+from gmner.signatures.wire import Frame
+
+Message = dict[str, Any]
+
+
+class PromptAdapter(dspy.Adapter):
+    """A `dspy.Adapter` for the four signatures of GMNER.
+
+    Args:
+        labels: The entity types.
+        profile: Box frame, resize rule and wording of the model that answers.
+    """
+
+    def __init__(self, labels: LabelSet, profile: ModelProfile) -> None:
+        super().__init__()
+        self.labels, self.profile = labels, profile
+        self._request: Request | None = None
+
+    def request(self, inputs: Mapping[str, Any]) -> Request:
+        """What an answer to these inputs depends on.
+
+        Args:
+            inputs: `text`, `image` (dspy.Image, PIL image, path or None) and, for verification and grounding,
+                `mention`.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        picture = load_picture(inputs.get("image"))
+        size = None if picture is None else picture.size
+        resized = None if size is None else self.profile.resized(size)
+        mention = inputs.get("mention")
+        span = None if mention is None else as_entity(mention).span
+        return Request(inputs["text"], self.labels, Frame(self.profile.box_format, size, resized), span)
+
+    def __call__(
+        self,
+        lm: dspy.BaseLM,
+        lm_kwargs: dict[str, Any],
+        signature: type[dspy.Signature],
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """Ask with the schema of this very request, and read the answer with it."""
+        bound, kwargs = self._bind(lm_kwargs, signature, inputs)
+        return dspy.Adapter.__call__(bound, lm, kwargs, signature, demos, inputs)
+
+    async def acall(
+        self,
+        lm: dspy.BaseLM,
+        lm_kwargs: dict[str, Any],
+        signature: type[dspy.Signature],
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """`__call__` for asyncio."""
+        bound, kwargs = self._bind(lm_kwargs, signature, inputs)
+        return await dspy.Adapter.acall(bound, lm, kwargs, signature, demos, inputs)
+
+    def _bind(
+        self, lm_kwargs: dict[str, Any], signature: type[dspy.Signature], inputs: dict[str, Any]
+    ) -> tuple[PromptAdapter, dict[str, Any]]:
+        """A copy that knows the request: `parse` is not told the inputs, and one adapter serves many threads."""
+        bound = copy.copy(self)
+        bound._request = self.request(inputs)
+        schema = form_of(list(signature.output_fields)).schema(bound._request)
+        body = {"name": signature.__name__, "strict": True, "schema": schema}
+        return bound, {**lm_kwargs, "response_format": {"type": "json_schema", "json_schema": body}}
+
+    def format(
+        self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
+    ) -> list[Message]:
+        """Chat messages in the OpenAI form, pictures inline as data URIs."""
+        return [_as_openai(message) for message in self.dialogue(signature, demos, inputs)]
+
+    def dialogue(
+        self, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
+    ) -> list[Message]:
+        """Chat messages with picture parts `{"type": "image", "image": PIL image}`, the last one the user's.
+
+        Args:
+            signature: One of the four signatures, its instructions possibly rewritten.
+            demos: Worked examples: inputs and outputs, boxes in pixels of their own picture.
+            inputs: See `request`.
+        """
+        messages: list[Message] = [_message("system", self._system(signature))]
+        for demo in demos:
+            messages.append(self._user(demo))
+            messages.append(_message("assistant", self.answer(signature, demo)))
+        return [*messages, self._user(inputs)]
+
+    def answer(self, signature: type[dspy.Signature], example: Mapping[str, Any]) -> str:
+        """The text a model should write for an example that has inputs and outputs.
+
+        Args:
+            signature: The task.
+            example: Inputs and outputs; boxes in pixels of the original image.
+        """
+        return form_of(list(signature.output_fields)).render(example, self.request(example))
+
+    def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
+        """Read an answer within a call: values with boxes in pixels of the original image.
+
+        Raises:
+            AnswerError: The answer is not what the schema asks for.
+            InputError: Called outside of a call: spans and boxes mean nothing without their post.
+        """
+        if self._request is None:
+            raise InputError("An answer cannot be read without its post", remedy="Call `read` with the inputs")
+        return form_of(list(signature.output_fields)).parse(completion, self._request, True)
+
+    def read(self, signature: type[dspy.Signature], inputs: Mapping[str, Any], completion: str) -> dict[str, Any]:
+        """Read an answer to `inputs`; see `parse`."""
+        return form_of(list(signature.output_fields)).parse(completion, self.request(inputs), True)
+
+    def _system(self, signature: type[dspy.Signature]) -> str:
+        terse = self.profile.terse
+        labels = " ".join(self.labels) if terse else self.labels.describe()
+        return system_message(
+            wording(signature.instructions, terse=terse),
+            list(signature.output_fields),
+            labels,
+            self.profile.box_format.describe(),
+            terse=terse,
+        )
+
+    def _user(self, inputs: Mapping[str, Any]) -> Message:
+        mention = inputs.get("mention")
+        words = user_message(inputs["text"], None if mention is None else as_entity(mention).span)
+        picture = load_picture(inputs.get("image"))
+        return _message("user", words) if picture is None else _message("user", words, picture)
+
+
+def load_picture(source: object) -> Image.Image | None:
+    """A picture from a dspy.Image, a PIL image, a path or None.
+
+    Raises:
+        ImageError: Missing, broken or too large; a dspy.Image that holds an address is not fetched.
+    """
+    if source is None:
+        return None
+    if isinstance(source, dspy.Image):
+        return open_image(source.url)
+    if isinstance(source, (Image.Image, str, Path, bytes)):
+        return open_image(source)
+    raise InputError("Not a picture", received=source, accepted="a path, a PIL image, a dspy.Image, bytes or None")
+
+
+def _message(role: str, text: str, picture: Image.Image | None = None) -> Message:
+    parts: list[dict[str, Any]] = [] if picture is None else [{"type": "image", "image": picture}]
+    return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
+
+
+def _as_openai(message: Message) -> Message:
+    parts = []
+    for part in message["content"]:
+        if part["type"] == "image":
+            parts.append({"type": "image_url", "image_url": {"url": dspy.Image(part["image"]).url}})
+        else:
+            parts.append(part)
+    only_text = len(parts) == 1 and parts[0]["type"] == "text"
+    return {"role": message["role"], "content": parts[0]["text"] if only_text else parts}

@@ -1,0 +1,175 @@
+"""What every GMNER program shares: the call, the adapter in force, compile, save, and the run over many posts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from PIL import Image
+
+from gmner.data.images import open_image
+from gmner.data.jsonl import Prediction
+from gmner.data.post import Post
+from gmner.data.view import entity_html
+from gmner.programs.adapter import PromptAdapter
+from gmner.programs.families import ModelProfile, Profiled, profile_for_name
+from gmner.signatures.errors import InputError, ModelError
+from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.mentions import GroundedEntity
+
+if TYPE_CHECKING:
+    from dspy.teleprompt import Teleprompter
+
+Picture = str | PathLike[str] | Image.Image | dspy.Image | None
+
+
+class GroundedPost(dspy.Prediction):
+    """The answer to one post: `entities` (list of GroundedEntity) and `reasoning`; renders itself in a notebook."""
+
+    def __init__(
+        self, *, text: str, image: Image.Image | None, entities: Sequence[GroundedEntity], reasoning: str
+    ) -> None:
+        super().__init__(entities=list(entities), reasoning=reasoning)
+        self._text, self._image = text, image
+
+    def __repr__(self) -> str:
+        """One line an entity."""
+        lines = [f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_where(e)}" for e in self.entities]
+        return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entity"])]) + ")"
+
+    def _repr_html_(self) -> str:
+        return entity_html(self._text, self._image, self.entities)
+
+
+def _where(entity: GroundedEntity) -> str:
+    if entity.box is None:
+        return "not shown"
+    return "at ({})".format(", ".join(f"{v:.0f}" for v in entity.box.as_tuple()))
+
+
+class GroundingProgram(dspy.Module):
+    """Base of the GMNER programs.
+
+    Args:
+        lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.
+        labels: The entity types, with descriptions.
+        profile: Box frame and resize rule of the model, where they cannot be told from its name.
+        image_root: Folder that paths of pictures must stay in; None: any local path.
+    """
+
+    def __init__(
+        self,
+        lm: dspy.BaseLM | None = None,
+        *,
+        labels: LabelSet = COARSE,
+        profile: ModelProfile | None = None,
+        image_root: str | PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.labels, self.profile = labels, profile
+        self.image_root = None if image_root is None else Path(image_root)
+        self._build()
+        if lm is not None:
+            self.set_lm(lm)
+
+    def _build(self) -> None:
+        """Create the predictors."""
+        raise NotImplementedError
+
+    def _answer(self, text: str, image: dspy.Image | None) -> tuple[str, Sequence[GroundedEntity]]:
+        """Reasoning and entities of one post; runs with the adapter in force."""
+        raise NotImplementedError
+
+    def forward(self, text: str, image: Picture = None) -> GroundedPost:
+        """Find the named entities of a post and ground them.
+
+        Args:
+            text: The text of the post.
+            image: A local path, a PIL image, a dspy.Image with data, or None. Addresses are not fetched.
+
+        Returns:
+            `entities` in the order of the answer (offsets into `text`, boxes in pixels of the original image) and
+            `reasoning`.
+
+        Raises:
+            InputError: The text is empty.
+            ImageError: The picture is missing, broken, too large or outside of `image_root`.
+            ModelError: No LM.
+            AnswerError: The model's answer is not what the schema asks for, or was cut.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise InputError("The text of a post is empty", received=text, accepted="a string with a word in it")
+        picture = self._open(image)
+        with self._speaking():
+            reasoning, entities = self._answer(text, None if picture is None else dspy.Image(picture))
+        return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
+
+    def _open(self, image: Picture) -> Image.Image | None:
+        if image is None:
+            return None
+        source = image.url if isinstance(image, dspy.Image) else image
+        return open_image(source, root=self.image_root)
+
+    @property
+    def model(self) -> dspy.BaseLM:
+        """The LM that answers: the program's own, or the configured one.
+
+        Raises:
+            ModelError: There is none.
+        """
+        own = self.predictors()[0].lm or dspy.settings.lm
+        if own is None:
+            raise ModelError("The program has no LM", remedy="Give one: GMNER(lm=gmner.load_vlm())")
+        return own
+
+    def adapter(self) -> PromptAdapter:
+        """The prompt adapter for this program's labels and its model's profile."""
+        return PromptAdapter(self.labels, self.profile or profile_of_lm(self.model))
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        with dspy.context(adapter=self.adapter()):
+            yield
+
+    def compile(
+        self,
+        *,
+        trainset: Sequence[Post],
+        valset: Sequence[Post] | None = None,
+        optimizer: Teleprompter,
+        run_dir: str | PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> GroundingProgram:
+        """`optimizer.compile(self, ...)`: a new program; this one stays as it was.
+
+        Args:
+            trainset: Annotated posts (or the examples that another DSPy optimizer takes).
+            valset: Annotated posts on which stages are scored.
+            optimizer: `gmner.MCR()`, or any DSPy optimizer.
+            run_dir: Where a compile keeps what it makes, so that it can go on after a stop.
+            **kwargs: Passed to the optimizer's `compile`.
+        """
+        extra = kwargs if run_dir is None else {**kwargs, "run_dir": run_dir}
+        return optimizer.compile(self, trainset=trainset, valset=valset, **extra)
+
+    def batch_posts(self, posts: Sequence[Post], *, threads: int = 16, progress: bool = True) -> list[Prediction]:
+        """Answer many posts, each with its own error if it has one; see `gmner.programs.corpus.answer_posts`."""
+        from gmner.programs.corpus import answer_posts
+
+        return answer_posts(self, posts, threads=threads, progress=progress)
+
+    def save(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Write the program as a bundle; see `gmner.programs.bundle.save_bundle`."""
+        from gmner.programs.bundle import save_bundle
+
+        save_bundle(self, Path(path), *args, **kwargs)
+
+
+def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
+    """What a prompt has to know of the model behind an LM: from its engine, else from its name."""
+    engine = getattr(lm, "engine", None)
+    return engine.profile if isinstance(engine, Profiled) else profile_for_name(lm.model)
