@@ -1,0 +1,96 @@
+"""The formulas of the five rewards, each over a `Judgement`; the constraints are the paper's, the formulas ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gmner.optimizers.rewards.judgement import Judgement
+
+
+def count_reward(judgement: Judgement) -> float:
+    """R_c = 1 - |n_pred - n_gold| / max(n_pred, n_gold), in 0..1; 1 when both are 0. Formula: ours.
+
+    >>> from gmner.optimizers.rewards.judgement import Finding, Judgement
+    >>> count_reward(Judgement(n_pred=1, findings=(Finding(shown=False), Finding(shown=True))))
+    0.5
+    """
+    most = judgement.most
+    return 1.0 - abs(judgement.n_pred - len(judgement.findings)) / most if most else 1.0
+
+
+def span_reward(judgement: Judgement) -> float:
+    """R_s = F1 of the paired spans, in 0..1; 1 when both lists are empty. Formula: ours.
+
+    >>> from gmner.optimizers.rewards.judgement import Finding, Judgement
+    >>> span_reward(Judgement(n_pred=1, findings=(Finding(shown=False, found=True),)))
+    1.0
+    """
+    total = judgement.n_pred + len(judgement.findings)
+    return 2.0 * sum(f.found for f in judgement.findings) / total if total else 1.0
+
+
+def type_reward(judgement: Judgement) -> float:
+    """R_t = paired spans with the right type / max(n_pred, n_gold), in 0..1; 1 when both are empty. Formula: ours.
+
+    >>> from gmner.optimizers.rewards.judgement import Finding, Judgement
+    >>> type_reward(Judgement(n_pred=2, findings=(Finding(shown=False, found=True, type_right=True),)))
+    0.5
+    """
+    most = judgement.most
+    return sum(f.type_right for f in judgement.findings) / most if most else 1.0
+
+
+def grounding_reward(judgement: Judgement, sigma: float = 0.5, soft: bool = True) -> float | None:
+    """R_u = mean over the shown gold mentions of the best IoU where it reaches sigma, else 0; in 0..1.
+
+    The threshold sigma is the paper's, the rest of the formula ours.
+
+    Args:
+        judgement: A valid answer held against the gold.
+        sigma: The IoU from which on a box counts; exactly sigma counts.
+        soft: Pay the IoU itself; False: pay 1.
+
+    Returns:
+        None (does not apply) when the picture shows none of the gold mentions.
+
+    >>> from gmner.optimizers.rewards.judgement import Finding, Judgement
+    >>> found = Finding(shown=True, found=True, said_shown=True, iou=0.75)
+    >>> grounding_reward(Judgement(1, (found,))), grounding_reward(Judgement(1, (found,)), sigma=0.8)
+    (0.75, 0.0)
+    """
+    shown = [f.iou for f in judgement.findings if f.shown]
+    if not shown:
+        return None
+    return sum((iou if soft else 1.0) for iou in shown if iou >= sigma) / len(shown)
+
+
+def entailment_reward(judgement: Judgement) -> float | None:
+    """R_e = balanced accuracy of shown / not shown over the gold mentions, in 0..1. Formula: ours.
+
+    The mean over the classes present in the gold; a gold mention that was not found counts as wrong. Balanced, because
+    about 60 % of mentions are not shown, and a plain accuracy is won by never giving a box.
+
+    Returns:
+        None (does not apply) when there is no gold mention.
+
+    >>> from gmner.optimizers.rewards.judgement import Finding, Judgement
+    >>> absent, shown = Finding(shown=False, found=True), Finding(shown=True, found=True)
+    >>> entailment_reward(Judgement(3, (absent, absent, shown)))
+    0.5
+    """
+    rates = []
+    for shown in (True, False):
+        right = [f.found and f.said_shown == shown for f in judgement.findings if f.shown == shown]
+        if right:
+            rates.append(sum(right) / len(right))
+    return sum(rates) / len(rates) if rates else None
+
+
+FORMULAS: dict[str, Callable[[Judgement], float | None]] = {
+    "count": count_reward,
+    "span": span_reward,
+    "type": type_reward,
+    "grounding": grounding_reward,
+    "entailment": entailment_reward,
+}
+"""The formula of each reward by its name, in the order of the weights l1 to l5."""
