@@ -77,9 +77,7 @@ class MicroBatcher(Generic[Question, Reply]):
             if last:
                 return
 
-    def _collect(
-        self, first: tuple[Question, Future[Reply]]
-    ) -> tuple[list[tuple[Question, Future[Reply]]], bool]:
+    def _collect(self, first: tuple[Question, Future[Reply]]) -> tuple[list[tuple[Question, Future[Reply]]], bool]:
         batch, end = [first], time.monotonic() + self._window
         while len(batch) < self._max_batch:
             try:

@@ -1,10 +1,10 @@
 """Chats to token ids, so that model markers inside a post stay text.
 
-A post may hold `<image>` or `<|im_start|>`. A tokenizer would read them as control tokens: a forged turn, or a picture that
-is not there. transformers can encode such strings as text (`sanitize_control_tokens`), but only for processors without a
-`__call__` of their own, and Idefics3 has one. So here, for every processor alike: each marker in a text is swapped for
-one spare special token before the processor runs, and the spare token's id for the ids of the marker's letters after it.
-Texts without markers, that is all ordinary ones, are encoded exactly as the processor does it alone, and so as in training.
+A post may hold `<image>` or `<|im_start|>`. A tokenizer would read them as control tokens: a forged turn, or a picture
+that is not there. transformers can encode such strings as text (`sanitize_control_tokens`), but only for processors
+without a `__call__` of their own, and Idefics3 has one. So here, for every processor alike: each marker in a text is
+swapped for one spare special token before the processor runs, and that token's id for the ids of the marker's letters
+after it. Texts without markers, that is all ordinary ones, are encoded as the processor alone does it, as in training.
 """
 
 from __future__ import annotations

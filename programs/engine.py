@@ -22,7 +22,7 @@ from gmner.programs.batching import MicroBatcher
 from gmner.programs.encoding import Conversation
 from gmner.programs.families import ModelProfile
 from gmner.programs.generation import Completion, Generator, Prompt
-from gmner.programs.grammar import Row, Sampling
+from gmner.programs.grammar import Sampling
 from gmner.programs.weights import ModelSource, Weights, as_json, load_weights
 from gmner.signatures.errors import GmnerError, ImageError, InputError, ModelError, TruncatedAnswerError
 
@@ -169,7 +169,7 @@ class VLMEngine:
         for index, request in enumerate(requests):
             try:
                 prompt = read_request(request)
-                self._generator.row(prompt)
+                self._generator.check(prompt)
                 replies.append(None)
                 ready.append((index, prompt))
             except (GmnerError, lm15.LM15Error) as error:
@@ -183,13 +183,11 @@ class VLMEngine:
         """Generate as one batch; after a failure in halves, so that out of memory or one bad row costs no other."""
         if not prompts:
             return []
-        rows: list[Row] = [self._generator.row(prompt) for prompt in prompts]
         try:
-            return list(self._generator.generate(prompts, rows))
+            return list(self._generator.generate(prompts))
         except Exception as error:
             if len(prompts) == 1:
                 return [error]
-        del rows
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         middle = len(prompts) // 2
@@ -252,7 +250,9 @@ def read_request(request: lm15.Request) -> Prompt:
         system = request.system
         parts = [{"type": "text", "text": system}] if isinstance(system, str) else [_part(part) for part in system]
         turns.append({"role": "system", "content": parts})
-    turns += [{"role": message.role, "content": [_part(part) for part in message.parts]} for message in request.messages]
+    turns += [
+        {"role": message.role, "content": [_part(part) for part in message.parts]} for message in request.messages
+    ]
     sampling = Sampling(config.temperature or 0.0, config.top_p or 1.0, config.top_k or 0, config.seed)
     return Prompt(turns, _schema(config.response_format), config.max_tokens, sampling)
 

@@ -14,7 +14,7 @@ from gmner.programs.weights import Weights
 from gmner.signatures.schema import Schema, longest_answer
 
 FREE_TEXT_TOKENS = 512
-"""Most tokens of an answer without schema when the caller names no number."""
+"""Most tokens of an answer whose length is not bounded, when the caller names no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Prompt:
     Attributes:
         conversation: The chat, pictures as PIL images.
         schema: The JSON schema of the answer; None: free text.
-        max_tokens: Most tokens of the answer; None: as many as the schema's longest answer needs.
+        max_tokens: Most tokens of the answer; None: as many as the longest answer to one of our own schemas
+            needs, which bound every part, and `FREE_TEXT_TOKENS` for other schemas and free text.
         sampling: How tokens are drawn.
     """
 
@@ -38,7 +39,9 @@ class Prompt:
         """Most tokens of the answer."""
         if self.max_tokens is not None:
             return self.max_tokens
-        return FREE_TEXT_TOKENS if self.schema is None else _longest(self.schema)
+        if self.schema is None or "x-guidance" not in self.schema:
+            return FREE_TEXT_TOKENS
+        return longest_answer(self.schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,6 @@ class Completion:
     truncated: bool
 
 
-def _longest(schema: Schema) -> int:
-    try:
-        return longest_answer(schema)
-    except (KeyError, IndexError, ValueError, TypeError):  # a schema of another's making has no bound we know
-        return FREE_TEXT_TOKENS
-
-
 class Generator:
     """Answers batches of prompts; for one thread at a time.
 
@@ -78,22 +74,14 @@ class Generator:
         self.encoder = ChatEncoder(weights.processor)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
 
-    def row(self, prompt: Prompt) -> Row:
-        """Compile what one prompt needs; raises `InputError` for a schema that cannot be compiled."""
-        mask = None if prompt.schema is None else self._grammars.compile(prompt.schema)
-        return Row(mask, prompt.limit, prompt.sampling)
+    def check(self, prompt: Prompt) -> None:
+        """Raise `InputError` if a prompt's schema cannot be compiled."""
+        if prompt.schema is not None:
+            self._grammars.check(prompt.schema)
 
-    def generate(self, prompts: Sequence[Prompt], rows: Sequence[Row]) -> list[Completion]:
-        """Answer prompts as one batch.
-
-        Args:
-            prompts: What is asked.
-            rows: One fresh `row` a prompt.
-
-        Returns:
-            One completion a prompt, in order.
-        """
-        model, ends = self._weights.model, self._weights.end_ids
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Answer prompts as one batch: one completion a prompt, in order."""
+        model, ends, rows = self._weights.model, self._weights.end_ids, [self._row(prompt) for prompt in prompts]
         batch = self.encoder([prompt.conversation for prompt in prompts]).to(model.device, dtype=model.dtype)
         length = batch["input_ids"].shape[1]
         with torch.inference_mode():
@@ -110,6 +98,10 @@ class Generator:
             self._completion(ids, size, row)
             for ids, size, row in zip(output[:, length:].tolist(), sizes, rows, strict=True)
         ]
+
+    def _row(self, prompt: Prompt) -> Row:
+        mask = None if prompt.schema is None else self._grammars.compile(prompt.schema)
+        return Row(mask, prompt.limit, prompt.sampling)
 
     def _completion(self, ids: list[int], prompt_tokens: int, row: Row) -> Completion:
         ends = self._weights.end_ids

@@ -1,8 +1,8 @@
 """One grammar a row: Outlines' logits processors composed for a batch, with each row's own sampling and length.
 
-Outlines compiles and enforces a grammar for a whole batch; here every row has a schema of its own. `RowLogits` hands each
-row to its own Outlines processor. It also draws each row's token itself, so that rows with different temperatures and seeds
-share a batch: after it only the drawn token is possible, and `generate` runs greedily.
+Outlines compiles and enforces a grammar for a whole batch; here every row has a schema of its own. `RowLogits` hands
+each row to its own Outlines processor. It also draws each row's token itself, so that rows with different temperatures
+and seeds share a batch: after it only the drawn token is possible, and `generate` runs greedily.
 """
 
 from __future__ import annotations
@@ -14,14 +14,24 @@ from typing import Any
 
 import outlines
 import torch
+from llguidance import LLMatcher
 from outlines.backends import LLGuidanceBackend, OutlinesCoreBackend, XGrammarBackend
+from outlines.backends.base import BaseBackend
+from outlines.backends.llguidance import LLGuidanceLogitsProcessor
 from transformers import LogitsProcessor, PreTrainedModel, TopKLogitsWarper, TopPLogitsWarper
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.schema import Schema
 
-_BACKENDS = {"llguidance": LLGuidanceBackend, "outlines_core": OutlinesCoreBackend, "xgrammar": XGrammarBackend}
+_BACKENDS: dict[str, Callable[[Any], BaseBackend]] = {
+    "llguidance": LLGuidanceBackend,
+    "outlines_core": OutlinesCoreBackend,
+    "xgrammar": XGrammarBackend,
+}
+
+_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+# Put on schemas that do not say: a model that may write blanks between tokens can do so for ever.
 
 Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """An Outlines logits processor: ids (1, length), scores (1, vocabulary) -> scores with forbidden tokens at -inf."""
@@ -41,9 +51,7 @@ class GrammarCompiler:
         ModelError: An unknown back end, or one that is not installed.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, backend: str = "llguidance"
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, backend: str) -> None:
         if backend not in _BACKENDS:
             raise ModelError("Unknown grammar back end", received=backend, accepted=", ".join(_BACKENDS))
         try:
@@ -57,22 +65,22 @@ class GrammarCompiler:
         Raises:
             InputError: The back end cannot compile the schema.
         """
-        text = json.dumps(schema, ensure_ascii=False)
+        text = json.dumps({"x-guidance": _COMPACT, **schema}, ensure_ascii=False)
         try:
-            processor = self._backend.get_json_schema_logits_processor(text)
-        except (ValueError, RuntimeError, NotImplementedError) as error:
+            return self._backend.get_json_schema_logits_processor(text)
+        except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
             raise InputError("A JSON schema cannot be compiled", received=text, remedy=str(error)) from error
-        self._check(processor, text)
-        return processor
 
-    def _check(self, processor: Any, text: str) -> None:
-        # llguidance reports a bad schema only as a warning at the second token, when nothing is masked any more.
-        if isinstance(self._backend, LLGuidanceBackend):
-            import llguidance
+    def check(self, schema: Schema) -> None:
+        """Raise `InputError` if the back end cannot compile the schema.
 
-            problem = llguidance.LLMatcher.validate_grammar(processor.grammar, processor.llg_tokenizer)
+        llguidance alone would report it as a warning at the second token, when nothing is masked any more.
+        """
+        mask = self.compile(schema)
+        if isinstance(mask, LLGuidanceLogitsProcessor):
+            problem = LLMatcher.validate_grammar(mask.grammar, mask.llg_tokenizer)
             if problem:
-                raise InputError("A JSON schema cannot be compiled", received=text, remedy=problem)
+                raise InputError("A JSON schema cannot be compiled", received=schema, remedy=problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class Sampling:
     seed: int | None = None
 
     def warpers(self) -> list[LogitsProcessor]:
-        """transformers' own warpers for these settings."""
+        """Transformers' own warpers for these settings."""
         found: list[LogitsProcessor] = []
         if self.top_k > 0:
             found.append(TopKLogitsWarper(self.top_k))

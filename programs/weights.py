@@ -191,7 +191,9 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     wanted = set(get_peft_model_state_dict(adapted))
     if stored != wanted:
         differing = sorted(stored ^ wanted)
-        raise ModelError("An adapter does not fit its model", received=differing, remedy="load the base it was trained on")
+        raise ModelError(
+            "An adapter does not fit its model", received=differing, remedy="load the base it was trained on"
+        )
     return adapted if getattr(model, "is_quantized", False) else adapted.merge_and_unload()
 
 

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of the supported families: one or two million parameters, tokenizer trained here, no download."""
+"""Tiny random checkpoints of the supported families: half a million parameters, their own tokenizer, no download."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def _corpus(seed: int = 0) -> Iterator[str]:
         yield f'{{"span":"{chosen.choice(_WORDS)}","type":"PER","visible":true,"box":[{chosen.randint(0, 1000)},0]}}'
 
 
-def tiny_tokenizer(specials: tuple[str, ...], eos: str, template: str, vocab_size: int = 640) -> PreTrainedTokenizerFast:
+def tiny_tokenizer(
+    specials: tuple[str, ...], eos: str, template: str, vocab_size: int = 640
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with the family's special tokens; left padding."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(

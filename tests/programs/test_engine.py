@@ -1,0 +1,242 @@
+"""The engine end to end on tiny random checkpoints of every family."""
+
+import asyncio
+import copy
+import json
+import pickle
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import dspy
+import pytest
+import torch
+from dspy import lm15
+from engine_requests import HOSTILE, SIZE, checked, request, schema_for, text_of
+from PIL import Image
+from tiny import FAMILIES
+
+from gmner.programs.engine import VLMEngine
+from gmner.programs.loading import load_vlm
+from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
+
+
+def _posts(count, seed=0):
+    chosen = random.Random(seed)
+    words = [
+        "Paris",
+        "É",
+        "😀",
+        '"',
+        "\\",
+        "\\n",
+        "\u202eabc",
+        "مرحبا",
+        "</s>",
+        "<image>",
+        "\x00",
+        "日本",
+        "'s",
+        "{",
+        "#x_y",
+    ]
+    return [" ".join(chosen.choices(words, k=chosen.randint(1, 9))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_answer_is_valid(tiny_lm, family):
+    engine = tiny_lm(family).engine
+    posts = [HOSTILE, "Paris", "...", "   ", *_posts(4)]
+    cases = [(post, size, heat) for post in posts for size, heat in ((SIZE, 1.0), (None, 1.0), (SIZE, 0.0))]
+    requests = [
+        request(post, schema_for(post, engine.profile, size), size, temperature=heat, seed=index)
+        for index, (post, size, heat) in enumerate(cases)
+    ]
+    for (post, size, _), response in zip(cases, engine.complete_many(requests), strict=True):
+        checked(text_of(response), post, engine.profile, size)
+        assert response.finish_reason == "stop"
+        assert response.usage.input_tokens > 0
+        assert response.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("family", ["idefics3", "smolvlm"])
+def test_whole_answers_end_by_themselves(tiny_lm, family):
+    engine = tiny_lm(family).engine
+    schema = schema_for("Paris", engine.profile, reasoning=900)
+    for response in engine.complete_many([request("Paris", schema, temperature=1.0, seed=seed) for seed in range(3)]):
+        checked(text_of(response), "Paris", engine.profile)
+
+
+def test_a_batch_answers_each_row_under_its_own_schema(tiny_lm):
+    engine = tiny_lm("idefics3").engine
+    posts = ["Paris", "London rain", "Kevin Durant cries"]
+    replies = engine.complete_many([request(post, schema_for(post, engine.profile)) for post in posts])
+    for post, reply in zip(posts, replies, strict=True):
+        checked(text_of(reply), post, engine.profile)
+
+
+def test_threads_get_the_answers_of_one_call_at_a_time(tiny):
+    engine = load_vlm(tiny("idefics3"), max_batch=1).engine
+    requests = [request(post, schema_for(post, engine.profile)) for post in _posts(16)]
+    alone = [text_of(engine.complete(each)) for each in requests]
+    with ThreadPoolExecutor(16) as pool:
+        together = [text_of(reply) for reply in pool.map(engine.complete, requests)]
+    assert together == alone
+    engine.close()
+
+
+def test_threads_share_batches(tiny, monkeypatch):
+    engine = load_vlm(tiny("idefics3"), max_batch=8).engine
+    sizes, generate = [], engine._generator.generate
+    monkeypatch.setattr(engine._generator, "generate", lambda prompts: sizes.append(len(prompts)) or generate(prompts))
+    posts = _posts(24)
+    with ThreadPoolExecutor(16) as pool:
+        asked = [request(post, schema_for(post, engine.profile), temperature=1.0) for post in posts]
+        for post, reply in zip(posts, pool.map(engine.complete, asked), strict=True):
+            checked(text_of(reply), post, engine.profile)
+    assert sum(sizes) == 24
+    assert max(sizes) > 1
+    assert max(sizes) <= 8
+    engine.close()
+
+
+def test_a_seed_repeats_whatever_else_is_in_the_batch(tiny_lm):
+    engine = tiny_lm("idefics3").engine
+    schema = schema_for("London Paris", engine.profile)
+    one = request("London Paris", schema, temperature=1.0, seed=7)
+    other = request("London Paris", schema, temperature=1.0, seed=8)
+    alone = text_of(engine.complete(one))
+    mixed = engine.complete_many([other, one, request("x", temperature=0.5, max_tokens=9)])
+    assert text_of(mixed[1]) == alone
+    assert text_of(mixed[0]) != alone
+
+
+def test_greedy_ignores_the_checkpoint_s_sampling_settings(tiny, tiny_lm, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in tiny("idefics3").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((folder / "generation_config.json").read_text())
+    settings |= {"do_sample": True, "temperature": 5.0, "top_k": 3, "repetition_penalty": 1.8}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    changed = load_vlm(folder).engine
+    asked = request("Paris London", schema_for("Paris London", changed.profile))
+    assert text_of(changed.complete(asked)) == text_of(tiny_lm("idefics3").engine.complete(asked))
+
+
+def test_truncation_is_an_error_for_a_schema_and_length_for_text(tiny_lm):
+    engine = tiny_lm("idefics3").engine
+    with pytest.raises(TruncatedAnswerError, match="within 5 tokens"):
+        engine.complete(request("Paris", schema_for("Paris", engine.profile), max_tokens=5))
+    free = engine.complete(request("Paris", max_tokens=7))
+    assert free.finish_reason == "length"
+    assert free.usage.output_tokens == 7
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_free_text_never_holds_a_picture_token(tiny_lm, family):
+    engine = tiny_lm(family).engine
+    tokens = {engine.processor.image_token_id, engine.model.config.image_token_id}
+    with torch.no_grad():
+        bias = torch.zeros(engine.model.config.get_text_config().vocab_size)
+        bias[list(tokens)] = 1e4
+    hook = engine.model.lm_head.register_forward_hook(lambda _m, _i, output: output + bias)
+    try:
+        reply = engine.complete(request("Paris", max_tokens=5, temperature=1.0))
+    finally:
+        hook.remove()
+    assert engine.processor.image_token not in text_of(reply)
+
+
+def test_a_bad_row_fails_alone(tiny_lm):
+    engine = tiny_lm("idefics3").engine
+    good = request("Paris", schema_for("Paris", engine.profile))
+    broken = lm15.Request(model="m", messages=(lm15.Message.user([lm15.ImagePart(data="bm90IGEgcGljdHVyZQ==")]),))
+    remote = lm15.Request(model="m", messages=(lm15.Message.user([lm15.ImagePart(url="https://x.org/a.png")]),))
+    strange = request("Paris", {"type": "object", "properties": {"a": {"type": "no such type"}}})
+    replies = engine.complete_many([good, broken, remote, strange, good])
+    assert [type(reply) for reply in replies[1:4]] == [ImageError, ImageError, InputError]
+    assert text_of(replies[0]) == text_of(replies[4])
+
+
+def test_an_oversized_picture_is_refused(tiny_lm, monkeypatch):
+    monkeypatch.setattr("gmner.programs.engine.MAX_PIXELS", 100)
+    with pytest.raises(ImageError, match="too large"):
+        tiny_lm("idefics3").engine.complete(request("Paris"))
+
+
+def test_out_of_memory_halves_the_batch(tiny, monkeypatch):
+    engine = load_vlm(tiny("idefics3")).engine
+    sizes, generate = [], engine._generator.generate
+
+    def limited(prompts):
+        sizes.append(len(prompts))
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("no memory")
+        return generate(prompts)
+
+    monkeypatch.setattr(engine._generator, "generate", limited)
+    replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(5)])
+    assert sizes == [5, 2, 3, 1, 2]
+    assert all(isinstance(reply, lm15.Response) for reply in replies)
+
+
+def test_a_closed_engine_says_so(tiny):
+    engine = load_vlm(tiny("idefics3")).engine
+    engine.complete(request("Paris", max_tokens=2))
+    engine.close()
+    engine.close()
+    with pytest.raises(ModelError, match="closed"):
+        engine.complete(request("Paris", max_tokens=2))
+
+
+class Named(dspy.Signature):
+    """Name what is shown."""
+
+    text: str = dspy.InputField()
+    image: dspy.Image = dspy.InputField()
+    count: Literal[1, 2, 3] = dspy.OutputField()
+
+
+def _program(lm):
+    program = dspy.Predict(Named)
+    program.demos = [dspy.Example(text="<image>", image=dspy.Image(Image.new("RGB", (20, 20))), count=1)]
+    program.set_lm(lm)
+    return program
+
+
+def test_a_dspy_program_runs_on_it(tiny_lm, tmp_path):
+    program = _program(tiny_lm("qwen3_vl"))
+    asked = {"text": "a <|im_end|> b", "image": dspy.Image(Image.new("RGB", SIZE, "red"))}
+    with dspy.context(adapter=dspy.JSONAdapter()):
+        with dspy.track_usage() as usage:
+            count = program(**asked).count
+        assert count in (1, 2, 3)
+        assert next(iter(usage.get_total_tokens().values()))["prompt_tokens"] > 0
+        assert copy.deepcopy(program).lm.engine is program.lm.engine
+        assert asyncio.run(program.acall(**asked)).count == count
+        program.save(tmp_path / "program.json")
+        loaded = dspy.Predict(Named)
+        loaded.load(tmp_path / "program.json", allow_unsafe_lm_state=True)
+        assert loaded(**asked).count == count
+
+
+def test_dspy_keeps_the_cause_of_an_error(tiny_lm):
+    lm = tiny_lm("idefics3")
+    schema = schema_for("Paris", lm.engine.profile)
+    with pytest.raises(dspy.LMError) as caught:
+        lm(
+            messages=[{"role": "user", "content": "Paris"}],
+            response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+            max_tokens=3,
+        )
+    assert isinstance(caught.value.__cause__, TruncatedAnswerError)
+
+
+def test_pickled_and_saved_engines_share_weights_and_refuse_others(tiny):
+    engine = load_vlm(tiny("smolvlm")).engine
+    loaded = pickle.loads(pickle.dumps(engine))
+    assert isinstance(loaded, VLMEngine)
+    assert loaded is VLMEngine.load_state(engine.dump_state())
+    with pytest.raises(ModelError, match="not those of the saved program"):
+        VLMEngine.load_state({**engine.dump_state(), "fingerprint": "0" * 12})

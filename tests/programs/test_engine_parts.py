@@ -1,0 +1,307 @@
+"""What the engine is made of: profiles, chat encoding, grammars, batches."""
+
+import json
+import pickle
+import random
+import threading
+import warnings
+
+import pytest
+import torch
+from engine_requests import HOSTILE, SIZE, checked, schema_for
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from tiny import FAMILIES
+from transformers import AutoConfig, AutoTokenizer
+from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from gmner.programs.batching import MicroBatcher
+from gmner.programs.encoding import ChatEncoder
+from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of, profile_of_lm
+from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
+from gmner.programs.processors import load_processor
+from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.errors import ImageError, InputError, ModelError
+from gmner.signatures.schema import longest_answer
+
+FRAMES = {family: "resized" if family == "qwen2_5_vl" else "normalized" for family in FAMILIES}
+SIZES = [(60, 60), (90, 60), (33, 200), (640, 480), (1023, 77), (20, 20), (199, 1)]
+
+
+def _chat(*texts, picture=True):
+    image = [{"type": "image", "image": Image.new("RGB", SIZE, "red")}] if picture else []
+    return [{"role": "user", "content": [*image, *({"type": "text", "text": text} for text in texts)]}]
+
+
+# Profiles
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_profile_says_the_family_s_frame(tiny_lm, family):
+    lm = tiny_lm(family)
+    assert lm.engine.profile.box_format.frame == FRAMES[family]
+    assert profile_of_lm(lm) is lm.engine.profile
+    assert pickle.loads(pickle.dumps(lm.engine.profile)) == lm.engine.profile
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_resized_is_the_processor_s_own_grid(tiny_lm, family):
+    engine = tiny_lm(family).engine
+    patch = engine.processor.image_processor.patch_size
+    for size in SIZES:
+        grid = engine.processor.image_processor([Image.new("RGB", size)])["image_grid_thw"][0]
+        assert engine.profile.resized(size) == (int(grid[2]) * patch, int(grid[1]) * patch)
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([28, 32]))
+def test_resize_rule_is_the_one_of_transformers(width, height, factor):
+    rule = ResizeRule(factor, factor**2 * 4, factor**2 * 700)
+    if max(width, height) > 200 * min(width, height):
+        with pytest.raises(ImageError, match="too narrow"):
+            rule((width, height))
+    else:
+        assert rule((width, height))[::-1] == smart_resize(height, width, factor, rule.min_pixels, rule.max_pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "resized"),
+    [
+        ("openai/Qwen/Qwen2.5-VL-7B-Instruct", "resized", (644, 476)),
+        ("hosted_vllm/qwen2_5_vl-3b", "resized", (644, 476)),
+        ("openai/Qwen/Qwen2-VL-2B", "normalized", (644, 476)),
+        ("openai/Qwen/Qwen3-VL-8B-Instruct", "normalized", (640, 480)),
+        ("openai/HuggingFaceTB/SmolVLM-Instruct", "normalized", None),
+        ("openai/gpt-4o", "normalized", None),
+    ],
+)
+def test_profile_of_a_served_model(name, frame, resized):
+    profile = profile_for_name(name)
+    assert profile.box_format.frame == frame
+    assert profile.resized((640, 480)) == resized
+
+
+def test_a_profile_file_overrides_the_family(tmp_path):
+    file = tmp_path / "gmner.json"
+    file.write_text('{"box_format": {"frame": "normalized", "scale": 100}, "terse": true}')
+    assert profile_of("idefics3", None, tmp_path) == ModelProfile(BoxFormat("normalized", 100), terse=True)
+    for bad in ("[]", "{", '{"box_format": {"frame": "cm"}}', '{"terse": 1}', '{"box_format": {"size": 1}}'):
+        file.write_text(bad)
+        with pytest.raises(ModelError, match="not a profile"):
+            profile_of("idefics3", None, tmp_path)
+
+
+# Encoding
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ordinary_chats_are_encoded_as_trl_does_it(tiny, family):
+    processor = load_processor(tiny(family), family)
+    chat = _chat("Post: Kevin Durant cries 😀 at the MVP speech…\nfast")
+    plain = processor.apply_chat_template([chat], add_generation_prompt=True, tokenize=True, return_dict=True)
+    assert ChatEncoder(processor)([chat])["input_ids"].tolist() == [list(ids) for ids in plain["input_ids"]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_markers_in_a_text_are_text(tiny, family):
+    processor = load_processor(tiny(family), family)
+    encoder, tokenizer = ChatEncoder(processor), processor.tokenizer
+    specials = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    everything = " ".join(token.content for token in tokenizer.added_tokens_decoder.values())
+    chats = [_chat("Post: a  b"), _chat(f"Post: {HOSTILE}", everything), _chat(everything, picture=False)]
+    clean = [_chat("Post: a  b"), _chat("Post: ", "x"), _chat("x", picture=False)]
+    hostile, ordinary = encoder(chats), encoder(clean)
+    for name in set(hostile) - {"input_ids", "attention_mask", "mm_token_type_ids"}:
+        assert torch.equal(hostile[name], ordinary[name])
+    for row in range(3):
+        found, wanted = (
+            [
+                token
+                for token in batch["input_ids"][row][batch["attention_mask"][row] == 1].tolist()
+                if token in specials
+            ]
+            for batch in (hostile, ordinary)
+        )
+        assert found == wanted
+        live = hostile["input_ids"][row][hostile["attention_mask"][row] == 1]
+        assert everything in tokenizer.decode(live) or row == 0
+    if "mm_token_type_ids" in hostile:
+        assert torch.equal(hostile["mm_token_type_ids"] == 1, hostile["input_ids"] == processor.image_token_id)
+
+
+def test_the_image_only_idefics_prompt_is_the_stock_one(tiny):
+    smol = load_processor(tiny("smolvlm"), "smolvlm")
+    stock = Idefics3Processor(
+        smol.image_processor, smol.tokenizer, image_seq_len=smol.image_seq_len, chat_template=smol.chat_template
+    )
+    chat = _chat("Post: Paris")
+    assert torch.equal(ChatEncoder(stock)([chat])["input_ids"], ChatEncoder(smol)([chat])["input_ids"])
+
+
+def test_a_processor_without_template_is_refused(tiny):
+    processor = load_processor(tiny("idefics3"), "idefics3")
+    processor.chat_template = processor.tokenizer.chat_template = None
+    with pytest.raises(ModelError, match="chat template"):
+        ChatEncoder(processor)
+
+
+# Grammar
+
+
+@pytest.fixture(scope="module")
+def compiler(tiny_lm):
+    engine = tiny_lm("idefics3").engine
+    return GrammarCompiler(engine.model, engine.processor.tokenizer, "llguidance"), engine
+
+
+def _walk(compiler, engine, schema, seed):
+    """An answer under the grammar, its tokens drawn evenly from what is allowed; also their number."""
+    tokenizer, size = engine.processor.tokenizer, engine.model.config.get_text_config().vocab_size
+    row = Row(compiler.compile(schema), longest_answer(schema), Sampling(temperature=1.0, seed=seed))
+    logits, ids = (
+        RowLogits([row], [tokenizer.eos_token_id], tokenizer.eos_token_id),
+        torch.zeros(1, 1, dtype=torch.long),
+    )
+    while ids[0, -1] != tokenizer.eos_token_id or ids.shape[1] == 1:
+        token = logits(ids, torch.zeros(1, size)).argmax(-1, keepdim=True)
+        assert int(token) < len(tokenizer)
+        ids = torch.cat([ids, token], 1)
+    assert not row.truncated
+    return tokenizer.decode(ids[0, 1:-1]), ids.shape[1] - 2
+
+
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+@given(text=_TEXTS, seed=st.integers(0, 99), pictured=st.booleans())
+def test_whatever_the_model_writes_is_a_valid_answer(compiler, text, seed, pictured):
+    grammars, engine = compiler
+    size = SIZE if pictured else None
+    schema = schema_for(text, engine.profile, size, reasoning=12)
+    answer, tokens = _walk(grammars, engine, schema, seed)
+    checked(answer, text, engine.profile, size)
+    assert tokens <= longest_answer(schema)
+    assert answer == json.dumps(json.loads(answer), ensure_ascii=False, separators=(",", ":")) or "\\u" in answer
+
+
+def test_a_span_can_only_be_words_of_the_text(compiler):
+    grammars, engine = compiler
+    text = 'O\'Neil "Shaq" \\o/ café 🏀'
+    schema = schema_for(text, engine.profile, None, reasoning=1)
+    spans = schema["properties"]["entities"]["items"]["properties"]["span"]["enum"]
+    schema["properties"]["entities"]["minItems"] = 1
+    seen = {
+        checked(_walk(grammars, engine, schema, seed)[0], text, engine.profile, None).entities for seed in range(60)
+    }
+    found = {entity.span for entities in seen for entity in entities}
+    assert found <= set(spans)
+    assert {"🏀", '"'} <= found
+
+
+@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"type": "string", "pattern": "("}, {"$ref": "#/missing"}])
+def test_a_bad_schema_is_named(compiler, schema):
+    with pytest.raises(InputError, match="cannot be compiled"):
+        compiler[0].check(schema)
+
+
+def test_back_ends_of_outlines(tiny_lm):
+    engine = tiny_lm("idefics3").engine
+    with pytest.raises(ModelError, match="Unknown grammar back end"):
+        GrammarCompiler(engine.model, engine.processor.tokenizer, "guesswork")
+    core = GrammarCompiler(engine.model, engine.processor.tokenizer, "outlines_core")
+    answer, _ = _walk(core, engine, {"enum": ["red", "blue"], "x-guidance": {}}, 0)
+    assert json.loads(answer) in ("red", "blue")
+
+
+def test_ended_rows_are_left_alone(compiler):
+    grammars, engine = compiler
+    end = engine.processor.tokenizer.eos_token_id
+    rows = [Row(grammars.compile({"const": "a"}), 9, Sampling()), Row(None, 3, Sampling())]
+    logits, ids = RowLogits(rows, [end], end), torch.zeros(2, 1, dtype=torch.long)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(8):
+            scores = torch.rand(2, engine.model.config.get_text_config().vocab_size)
+            scores[1, end] = -1.0
+            token = logits(ids, scores).argmax(-1, keepdim=True)
+            token[0] = engine.processor.tokenizer.pad_token_id if rows[0].ended else token[0]
+            ids = torch.cat([ids, token], 1)
+    assert rows[0].ended
+    assert not rows[0].truncated
+    assert rows[1].truncated
+    assert ids[1, 4] == end
+
+
+def test_top_k_and_top_p_narrow_the_draw():
+    scores = torch.tensor([[3.0, 2.0, 1.0, float("-inf")]])
+    for sampling in (Sampling(1.0, top_k=1), Sampling(1.0, top_p=0.1), Sampling(0.0)):
+        assert all(Row(None, 1, sampling).draw(scores).item() == 0 for _ in range(20))
+    drawn = {Row(None, 1, Sampling(5.0, seed=seed)).draw(scores).item() for seed in range(60)}
+    assert drawn == {0, 1, 2}
+
+
+# Batches
+
+
+def test_batches_keep_order_and_bounds():
+    sizes = []
+    batcher = MicroBatcher(lambda batch: sizes.append(len(batch)) or [item * 2 for item in batch], 4, 0.02)
+    assert batcher.run(range(10)) == [item * 2 for item in range(10)]
+    assert sizes == [4, 4, 2]
+    assert [future.result(5) for future in [batcher.submit(item) for item in range(9)]] == [i * 2 for i in range(9)]
+    batcher.close()
+
+
+def test_errors_reach_their_own_caller():
+    def answer(batch):
+        if "crash" in batch:
+            raise RuntimeError("all of it")
+        return [ValueError(item) if item == "bad" else item for item in batch]
+
+    batcher = MicroBatcher(answer, 8, 0.05)
+    good, bad = batcher.submit("good"), batcher.submit("bad")
+    assert good.result(5) == "good"
+    with pytest.raises(ValueError, match="bad"):
+        bad.result(5)
+    with pytest.raises(RuntimeError, match="all of it"):
+        batcher.submit("crash").result(5)
+    assert batcher.submit("good").result(5) == "good"
+    batcher.close()
+
+
+def test_closing_answers_what_waits_and_leaves_no_thread():
+    gate = threading.Event()
+    batcher = MicroBatcher(lambda batch: gate.wait(5) and list(batch), 1, 0.0)
+    futures = [batcher.submit(item) for item in range(3)]
+    futures[2].cancel()
+    gate.set()
+    batcher.close()
+    assert [future.result(0) for future in futures[:2]] == [0, 1]
+    assert not any(thread.name == "gmner-batches" and thread.is_alive() for thread in [batcher._worker])
+    with pytest.raises(ModelError, match="closed"):
+        batcher.submit(1)
+
+
+def test_sixteen_threads_lose_nothing():
+    batcher = MicroBatcher(lambda batch: [item + 1 for item in batch], 5, 0.001)
+    results = {}
+
+    def ask(start):
+        for item in range(start, start + 20):
+            results[item] = batcher.submit(item).result(5)
+
+    threads = [threading.Thread(target=ask, args=(20 * index,)) for index in range(16)]
+    random.Random(0).shuffle(threads)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    batcher.close()
+    assert results == {item: item + 1 for item in range(320)}
+
+
+def test_tiny_checkpoints_load_with_the_auto_classes(tiny):
+    for family in FAMILIES:
+        assert AutoConfig.from_pretrained(tiny(family)).model_type == family
+        assert len(AutoTokenizer.from_pretrained(tiny(family))) < 512
