@@ -19,6 +19,7 @@ from gmner.programs.families import ModelProfile
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet
+from gmner.signatures.schema import Limits
 from gmner.signatures.tasks import system_message, user_message, wording
 from gmner.signatures.wire import Frame
 
@@ -31,11 +32,12 @@ class PromptAdapter(dspy.Adapter):
     Args:
         labels: The entity types.
         profile: Box frame, resize rule and wording of the model that answers.
+        limits: Bounds of an answer's reasoning and list.
     """
 
-    def __init__(self, labels: LabelSet, profile: ModelProfile) -> None:
+    def __init__(self, labels: LabelSet, profile: ModelProfile, limits: Limits = Limits()) -> None:  # noqa: B008
         super().__init__()
-        self.labels, self.profile = labels, profile
+        self.labels, self.profile, self.limits = labels, profile, limits
         self._request: Request | None = None
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
@@ -53,7 +55,8 @@ class PromptAdapter(dspy.Adapter):
         resized = None if size is None else self.profile.resized(size)
         mention = inputs.get("mention")
         span = None if mention is None else as_entity(mention).span
-        return Request(inputs["text"], self.labels, Frame(self.profile.box_format, size, resized), span)
+        frame = Frame(self.profile.box_format, size, resized)
+        return Request(inputs["text"], self.labels, frame, span, self.limits)
 
     def __call__(
         self,

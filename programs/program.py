@@ -14,12 +14,12 @@ from PIL import Image
 from gmner.data.images import open_image
 from gmner.data.jsonl import Prediction
 from gmner.data.post import Post
-from gmner.data.view import entity_html
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GroundedEntity
+from gmner.signatures.schema import Limits
 
 if TYPE_CHECKING:
     from dspy.teleprompt import Teleprompter
@@ -42,6 +42,8 @@ class GroundedPost(dspy.Prediction):
         return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entity"])]) + ")"
 
     def _repr_html_(self) -> str:
+        from gmner.data.view import entity_html
+
         return entity_html(self._text, self._image, self.entities)
 
 
@@ -59,6 +61,7 @@ class GroundingProgram(dspy.Module):
         labels: The entity types, with descriptions.
         profile: Box frame and resize rule of the model, where they cannot be told from its name.
         image_root: Folder that paths of pictures must stay in; None: any local path.
+        limits: Bounds of an answer: characters of reasoning, number of entities.
     """
 
     def __init__(
@@ -68,9 +71,10 @@ class GroundingProgram(dspy.Module):
         labels: LabelSet = COARSE,
         profile: ModelProfile | None = None,
         image_root: str | PathLike[str] | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        self.labels, self.profile = labels, profile
+        self.labels, self.profile, self.limits = labels, profile, limits
         self.image_root = None if image_root is None else Path(image_root)
         self._build()
         if lm is not None:
@@ -128,7 +132,7 @@ class GroundingProgram(dspy.Module):
 
     def adapter(self) -> PromptAdapter:
         """The prompt adapter for this program's labels and its model's profile."""
-        return PromptAdapter(self.labels, self.profile or profile_of_lm(self.model))
+        return PromptAdapter(self.labels, self.profile or profile_of_lm(self.model), self.limits)
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:

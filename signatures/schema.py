@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from gmner.signatures.alignment import pieces
 from gmner.signatures.boxes import BoxFormat, Size
+from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet
 
-MAX_ENTITIES = 16
 MAX_SPAN_PIECES = 14
 MAX_REASONING = 900
-"""Bounds of an answer; with them every answer has a largest possible length, see `longest_answer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of an answer; with them every answer has a largest possible length, see `longest_answer`.
+
+    Args:
+        reasoning: Most characters of free text.
+        entities: Most entities.
+
+    Raises:
+        InputError: A bound that leaves no answer.
+    """
+
+    reasoning: int = MAX_REASONING
+    entities: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that leave no answer."""
+        if self.reasoning < 0 or self.entities < 1:
+            raise InputError("An answer cannot keep these limits", received=(self.reasoning, self.entities))
+
 
 Schema = dict[str, Any]
 
@@ -66,14 +88,14 @@ def _root(properties: Schema) -> Schema:
     return {**_object(properties), "x-guidance": _COMPACT}
 
 
-def mentions_schema(text: str, labels: LabelSet) -> Schema:
+def mentions_schema(text: str, labels: LabelSet, limits: Limits = Limits()) -> Schema:  # noqa: B008 - frozen
     """Schema of an extraction answer: `{"mentions": [{"span", "type"}]}`."""
-    return _root({"mentions": _list(_object(_mention_properties(text, labels)), text, MAX_ENTITIES)})
+    return _root({"mentions": _list(_object(_mention_properties(text, labels)), text, limits.entities)})
 
 
-def verification_schema() -> Schema:
+def verification_schema(limits: Limits = Limits()) -> Schema:  # noqa: B008 - frozen
     """Schema of a verification answer: `{"evidence": str, "visible": bool}`; evidence first, so that it can help."""
-    return _root({"evidence": free_text_schema(), "visible": {"type": "boolean"}})
+    return _root({"evidence": free_text_schema(limits.reasoning), "visible": {"type": "boolean"}})
 
 
 def grounding_schema(box_format: BoxFormat, size: Size | None, resized: Size | None = None) -> Schema:
@@ -84,7 +106,12 @@ def grounding_schema(box_format: BoxFormat, size: Size | None, resized: Size | N
 
 
 def answer_schema(
-    text: str, labels: LabelSet, box_format: BoxFormat, size: Size | None, resized: Size | None = None
+    text: str,
+    labels: LabelSet,
+    box_format: BoxFormat,
+    size: Size | None,
+    resized: Size | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> Schema:
     """Schema of the end-to-end answer to one post.
 
@@ -97,6 +124,7 @@ def answer_schema(
         box_format: The frame of the coordinates on the wire.
         size: Width and height of the original image in pixels; None: no picture, so nothing can be visible.
         resized: Width and height after the processor's resize, for the `resized` frame.
+        limits: Bounds of reasoning and list.
 
     Source: our own form (design: Answer, Text-anchored decoding).
     """
@@ -107,7 +135,7 @@ def answer_schema(
     else:
         box = box_schema(box_format, size, resized)
         item = {"anyOf": [_object({**mention, "visible": {"const": True}, "box": box}), hidden]}
-    return _root({"reasoning": free_text_schema(), "entities": _list(item, text, MAX_ENTITIES)})
+    return _root({"reasoning": free_text_schema(limits.reasoning), "entities": _list(item, text, limits.entities)})
 
 
 def longest_answer(schema: Schema) -> int:

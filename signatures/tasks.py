@@ -72,9 +72,19 @@ SHORT_INSTRUCTIONS: dict[str, str] = {
 """The terse wording on which the embedded model was trained: a small model pays for every token."""
 
 
-def instruct(signature: type[dspy.Signature], *, terse: bool) -> type[dspy.Signature]:
-    """A signature with its full instructions, or with the terse wording of the embedded model."""
-    return signature.with_instructions(SHORT_INSTRUCTIONS[signature.__name__]) if terse else signature
+TASKS: tuple[type[dspy.Signature], ...] = (GroundEntities, ExtractMentions, VerifyVisibility, GroundMention)
+"""All four, the end-to-end one first."""
+
+
+def wording(instructions: str, *, terse: bool) -> str:
+    """The instructions as a model was trained to read them.
+
+    Args:
+        instructions: A signature's instructions.
+        terse: Whether the model knows the short wording. Instructions of one's own are never replaced.
+    """
+    short = {task.instructions: SHORT_INSTRUCTIONS[task.__name__] for task in TASKS}
+    return short.get(instructions, instructions) if terse else instructions
 
 
 def system_message(instructions: str, output_names: Any, label_line: str, box_line: str, *, terse: bool) -> str:

@@ -1,0 +1,91 @@
+"""What the embedded model can do and how biased it is, on held-out posts of the world.
+
+    python benchmarks/embedded.py [--posts 300] [--model FOLDER]
+
+Prints JSON. `names`: MNER F1 (percent) of the extraction question. `where`: asked where a mention is, the share of
+shown ones boxed with IoU > 0.5 and the share of absent ones answered "not shown"; `where_lookalike`: the latter where
+another thing of the same kind is in the picture. `end_to_end`: the scores and bias of the one-answer program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import dspy
+
+from gmner import GMNER, Post, Prediction, World, evaluate, load_vlm
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.forms import as_entity
+from gmner.signatures.mentions import GoldEntity
+
+
+def ask(program: StagedGMNER, predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:
+    """Answers to many questions, in order."""
+    with dspy.context(adapter=program.adapter()):
+        run = dspy.Parallel(num_threads=64, disable_progress_bar=True, provide_traceback=True)
+        return run([(predict, values) for values in inputs])
+
+
+def names(program: StagedGMNER, posts: Sequence[Post]) -> float:
+    """MNER F1 of the extraction question, percent."""
+    answers = ask(program, program.extract, [{"text": p.text, "image": dspy.Image(p.image)} for p in posts])
+    found = [
+        Prediction(p.id, p.text, "", tuple(as_entity(m) for m in a.mentions)) for p, a in zip(posts, answers, strict=True)
+    ]
+    return evaluate(found, posts, progress=False).mner.f1
+
+
+def where(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
+    """Shares of shown mentions found and of absent mentions answered "not shown"."""
+    asked = [(post, gold) for post in posts for gold in post.gold]
+    inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in asked]
+    boxes = [answer.box for answer in ask(program, program.ground, inputs)]
+    hits = [
+        (p, g, any(box.iou(b) > 0.5 for b in g.boxes) if g.visible and box is not None else box is None and not g.visible)
+        for (p, g), box in zip(asked, boxes, strict=True)
+    ]
+    return {
+        "found_of_shown": share([hit for _, g, hit in hits if g.visible]),
+        "not_shown_of_absent": share([hit for _, g, hit in hits if not g.visible]),
+        "not_shown_of_absent_lookalike": share([hit for p, g, hit in hits if not g.visible and has_lookalike(p, g)]),
+        "mentions": len(hits),
+    }
+
+
+def has_lookalike(post: Post, gold: GoldEntity) -> bool:
+    """Whether the picture shows another thing of the same kind."""
+    from gmner.data.world.cast import lookalikes
+
+    others = {c.name for c in lookalikes(gold.span)}
+    return any(thing.name in others for thing in post.scene or ())
+
+
+def share(hits: Sequence[bool]) -> float:
+    """Percent of hits."""
+    return round(100 * sum(hits) / max(len(hits), 1), 1)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--posts", type=int, default=300)
+    parser.add_argument("--model")
+    args = parser.parse_args()
+    posts = World().posts("test", args.posts)
+    lm = load_vlm(args.model, max_batch=32, cache=False)
+    staged = StagedGMNER(lm=lm)
+    result = {
+        "posts": len(posts),
+        "names_mner_f1": round(names(staged, posts), 1),
+        "where": where(staged, posts),
+        "end_to_end": evaluate(GMNER(lm=lm), posts, progress=False).to_dict(),
+    }
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""D_R: reasoning chains over gold posts, and its split into D1 (injection) and D2 (reinforcement)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gmner.data.post import Post
+from gmner.optimizers.styles import Facts, Style, write_chain
+from gmner.signatures.errors import InputError
+from gmner.signatures.forms import as_data, as_entity
+from gmner.signatures.wire import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One reasoning chain with its answer.
+
+    Attributes:
+        post_id: The post it belongs to.
+        style: The name of its style.
+        reasoning: The chain.
+        entities: The gold answer as plain data, boxes in pixels of the original image; see `as_data`.
+    """
+
+    post_id: str
+    style: str
+    reasoning: str
+    entities: tuple[dict[str, Any], ...]
+
+    def to_record(self) -> dict[str, Any]:
+        """The chain as JSON data."""
+        fields = {"post_id": self.post_id, "style": self.style, "reasoning": self.reasoning}
+        return {**fields, "entities": list(self.entities)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Chain:
+        """Inverse of `to_record`."""
+        return cls(record["post_id"], record["style"], record["reasoning"], tuple(record["entities"]))
+
+
+def stratum(post: Post) -> str:
+    """`empty`, `shown`, `absent` or `mixed`: how the picture relates to what the post names."""
+    seen = {entity.visible for entity in post.gold}
+    if not seen:
+        return "empty"
+    return "mixed" if len(seen) == 2 else ("shown" if seen == {True} else "absent")
+
+
+def split_posts(posts: Sequence[Post], share: float, rng: random.Random) -> tuple[list[Post], list[Post]]:
+    """Split annotated posts into D1 and D2, stratified by `stratum`; no post is in both.
+
+    Args:
+        posts: The training posts, ids unique.
+        share: D1's share of the posts, 0..1; the paper does not give it.
+        rng: The source of randomness.
+
+    Raises:
+        InputError: No post, a post without annotation, or two posts with one id.
+    """
+    check_trainset(posts)
+    groups: dict[str, list[Post]] = {}
+    for post in rng.sample(list(posts), len(posts)):
+        groups.setdefault(stratum(post), []).append(post)
+    first: list[Post] = []
+    second: list[Post] = []
+    for _, group in sorted(groups.items()):
+        cut = round(share * len(group))
+        first += group[:cut]
+        second += group[cut:]
+    return rng.sample(first, len(first)), rng.sample(second, len(second))
+
+
+def check_trainset(posts: Sequence[Post]) -> None:
+    """Refuse what cannot be trained on.
+
+    Raises:
+        InputError: See `split_posts`.
+    """
+    if not posts:
+        raise InputError("The trainset is empty", received=[], accepted="annotated posts")
+    ids = [post.id for post in posts]
+    if len(set(ids)) != len(ids):
+        raise InputError("Two posts of the trainset share an id", received=next(i for i in ids if ids.count(i) > 1))
+    bare = next((post.id for post in posts if post.entities is None), None)
+    if bare is not None:
+        raise InputError("A post of the trainset is not annotated", received=bare, accepted="posts with entities")
+
+
+def write_chains(
+    posts: Sequence[Post],
+    frames: Mapping[str, Frame],
+    styles: Mapping[str, Style],
+    per_post: int,
+    rng: random.Random,
+) -> list[Chain]:
+    """Chains in `per_post` different styles for each post, the styles taking turns.
+
+    Args:
+        posts: Annotated posts.
+        frames: Box frame and picture size by post id.
+        styles: Styles by name.
+        per_post: Chains a post; the paper's data has two. At most the number of styles.
+        rng: The source of wording and of the styles' order.
+    """
+    names = list(styles)
+    chains = []
+    for post in posts:
+        facts = Facts.of(post, frames[post.id])
+        entities = tuple(as_data(as_entity(entity)) for entity in post.gold)
+        for name in rng.sample(names, min(per_post, len(names))):
+            chains.append(Chain(post.id, name, write_chain(styles[name], facts, rng), entities))
+    return chains

@@ -1,0 +1,170 @@
+"""CVO, Constraint-guided Verifiable Optimization: TRL's GRPO with one verifiable reward a constraint.
+
+Source: MCR (Ma et al., Findings of ACL 2026), section on CVO: R = l1 R_c + l2 R_s + l3 R_t + l4 R_u + l5 R_e, eight
+generations a prompt, LoRA. Formulas, weights, sigma, learning rate and KL are ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import dspy
+from datasets import Dataset
+from transformers import LogitsProcessorList, set_seed
+from trl import GRPOConfig, GRPOTrainer
+
+from gmner.data.post import Post
+from gmner.optimizers import rewards, training
+from gmner.optimizers.rows import post_inputs, rollout_rows
+from gmner.optimizers.training import Lora, StageBar, Tuning
+from gmner.programs.adapter import PromptAdapter
+from gmner.programs.engine import VLMEngine
+from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
+from gmner.signatures.errors import InputError
+from gmner.signatures.forms import form_of
+
+
+@dataclass(frozen=True)
+class CVO:
+    """How the weights are optimized against the verifiable rewards.
+
+    Args:
+        weights: Weight of each reward by name (count, span, type, grounding, entailment); the paper gives no figures.
+        sigma: IoU from which a box counts in the grounding reward.
+        soft: Whether the grounding reward is the IoU itself above sigma, or 1.
+        generations: Answers a prompt (the paper: 8).
+        prompts: Prompts an optimizer step (the paper: batch 64 of answers, so 8).
+        epochs: Passes over D2 (the paper: 2).
+        max_steps: Bound on optimizer steps; None: as many as the epochs need.
+        rate: Peak learning rate; None: 1e-4 for full tuning of a small model, 1e-5 with LoRA.
+        temperature: Temperature of the rollouts.
+        max_completion_length: Most tokens of a rollout; a cut one is no valid answer.
+        rollouts: `free`: the policy as it is, an invalid answer earns nothing. `constrained`: the schema of each post
+            is enforced while sampling; tokens that the grammar forced then count as if the model had chosen them.
+        beta: Weight of the KL term; 0: no reference model.
+        tuning: What is trained; see `training_copy`.
+        lora: Settings of a new adapter.
+        grpo_options: Further options of TRL's `GRPOConfig`, under their own names.
+
+    Raises:
+        InputError: An unknown reward name, or fewer than two generations.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(rewards.DEFAULT_WEIGHTS))
+    sigma: float = 0.5
+    soft: bool = True
+    generations: int = 8
+    prompts: int = 8
+    epochs: float = 2.0
+    max_steps: int | None = None
+    rate: float | None = None
+    temperature: float = 1.0
+    max_completion_length: int = 512
+    rollouts: Literal["free", "constrained"] = "free"
+    beta: float = 0.0
+    tuning: Tuning = "auto"
+    lora: Lora = Lora()  # noqa: RUF009 - frozen
+    grpo_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse unusable settings."""
+        if set(self.weights) != set(rewards.DEFAULT_WEIGHTS):
+            raise InputError(
+                "CVO has other rewards", received=list(self.weights), accepted=", ".join(rewards.DEFAULT_WEIGHTS)
+            )
+        if self.generations < 2:
+            raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
+
+    def rows(
+        self,
+        posts: Sequence[Post],
+        adapter: PromptAdapter,
+        signature: type[dspy.Signature],
+        demos: Sequence[Mapping[str, Any]],
+    ) -> Dataset:
+        """Prompts with what the rewards need; with constrained rollouts also each post's schema."""
+        columns = []
+        for post in posts:
+            request = adapter.request(post_inputs(post))
+            extra = rewards.reward_columns(post, request.frame)
+            if self.rollouts == "constrained":
+                extra["schema"] = json.dumps(form_of(list(signature.output_fields)).schema(request))
+            columns.append(extra)
+        return rollout_rows(posts, adapter, signature, demos, columns)
+
+    def optimize(
+        self, rows: Dataset, engine: VLMEngine, adapter: PromptAdapter, folder: Path, *, seed: int, progress: bool
+    ) -> list[dict[str, Any]]:
+        """Run TRL's GRPOTrainer; the weights go into `folder`.
+
+        Args:
+            rows: See `rows`.
+            engine: The engine whose weights are copied and trained.
+            adapter: The program's adapter; its labels and box frame are those of the rewards.
+            folder: Where checkpoints and the finished weights go; a stopped stage goes on from its last checkpoint.
+            seed: Seed of order and sampling.
+            progress: Show a progress bar.
+
+        Returns:
+            TRL's log: rewards, their spread, lengths, entropy by step.
+        """
+        steps = self.max_steps or max(1, round(self.epochs * len(rows) / self.prompts))
+        functions = rewards.cvo(adapter.labels, adapter.profile.box_format, sigma=self.sigma, soft=self.soft)
+        set_seed(seed)
+        with training.quiet_libraries(), training.training_copy(
+            engine.weights.source, engine.path, self.tuning, self.lora
+        ) as (model, processor):
+            bar = StageBar("CVO", steps, {"reward": "reward", "completions/mean_length": "tokens"}, show=progress)
+            trainer = ConstrainedGRPOTrainer(
+                model=model, args=self._config(model, folder, steps, seed, [self.weights[f.__name__] for f in functions]),
+                reward_funcs=list(functions), train_dataset=rows, processing_class=processor, callbacks=[bar],
+            )  # fmt: skip
+            training.run(trainer, folder)
+            training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
+            return list(trainer.state.log_history)
+
+    def _config(self, model: Any, folder: Path, steps: int, seed: int, weights: list[float]) -> GRPOConfig:
+        rate = self.rate or (1e-5 if hasattr(model, "peft_config") else 1e-4)
+        answers = self.generations * self.prompts
+        common = training.common_arguments(folder, steps, answers, rate, seed, max(10, steps // 4))
+        ours = {
+            "num_generations": self.generations, "max_completion_length": self.max_completion_length,
+            "temperature": self.temperature, "beta": self.beta, "reward_weights": weights, "use_vllm": False,
+            "logging_steps": 1,
+        }  # fmt: skip
+        return GRPOConfig(**{**common, **ours, **self.grpo_options})
+
+
+class ConstrainedGRPOTrainer(GRPOTrainer):
+    """TRL's GRPOTrainer whose rollouts follow each row's own JSON schema, where the rows have a `schema` column."""
+
+    _schemas: list[str] | None = None
+    _compiler: GrammarCompiler | None = None
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
+        return super()._generate_and_score_completions(inputs)
+
+    def _generate_single_turn(self, prompt_ids: list[Any], *args: Any, **kwargs: Any) -> Any:
+        if self._schemas is None:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        model = self.accelerator.unwrap_model(self.model)
+        processor = LogitsProcessorList([self._grammar(model, self._schemas)])
+        generate = model.generate
+        model.generate = lambda *a, **k: generate(*a, logits_processor=processor, **k)
+        try:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        finally:
+            del model.generate
+
+    def _grammar(self, model: Any, schemas: Sequence[str]) -> RowLogits:
+        """One Outlines grammar a row, composed for this batch."""
+        if self._compiler is None:
+            self._compiler = GrammarCompiler(model, self._tokenizer, "llguidance")
+        sampling, limit = Sampling(self.temperature), self.max_completion_length
+        rows = [Row(self._compiler.compile(json.loads(schema)), limit, sampling) for schema in schemas]
+        return RowLogits(rows, list(self.eos_token_ids), self._tokenizer.eos_token_id)

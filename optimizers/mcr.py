@@ -1,0 +1,269 @@
+"""`MCR`: MRSI, then CVO, as one DSPy optimizer.
+
+Source: "Beyond Unimodal Shortcuts: MLLMs as Cross-Modal Reasoners for Grounded Named Entity Recognition", Ma et al.,
+Findings of ACL 2026.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import tempfile
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.teleprompt import Teleprompter
+
+from gmner.data.evaluate import Evaluation, evaluate
+from gmner.data.post import Post
+from gmner.optimizers import training
+from gmner.optimizers.chains import Chain, check_trainset, split_posts
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rows import tuning_rows, usable_posts
+from gmner.optimizers.run_directory import RunDirectory
+from gmner.programs.encoding import ChatEncoder
+from gmner.programs.engine import VLMEngine
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What happened in a compile.
+
+    Attributes:
+        programs: Stage (`before`, `mrsi`, `cvo`) -> the program after it.
+        scores: Stage -> `Evaluation` on the valset; empty without one.
+        chosen: The stage of the program returned: the last, or with a valset the best by GMNER F1.
+        log: Stage -> TRL's log.
+    """
+
+    programs: Mapping[str, GMNER]
+    scores: Mapping[str, Evaluation]
+    chosen: str
+    log: Mapping[str, list[dict[str, Any]]]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> History:
+        """A record of the past is shared, not copied."""
+        return self
+
+
+class MCR(Teleprompter):
+    """Compile a `GMNER` program: inject reasoning in many styles, then optimize against verifiable rewards.
+
+    The posts are split into D1 and D2. MRSI writes chains over D1 and trains on them (TRL's SFTTrainer); CVO then
+    trains on D2 (TRL's GRPOTrainer) with five rewards. The student and its weights stay as they were. For an LM whose
+    weights cannot be reached, MRSI sets demonstrations on the program and CVO is left out, with a warning.
+
+    Args:
+        mrsi: Settings of the injection.
+        cvo: Settings of the optimization; None: MRSI alone.
+        d1_share: D1's share of the posts; the paper does not give it.
+        seed: Seed of split, chains, order and sampling.
+        progress: Show progress bars.
+
+    The program that `compile` returns has one more attribute, `history`: see `History`.
+
+    Example:
+        >>> better = program.compile(trainset=train, valset=dev, optimizer=gmner.MCR())  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        mrsi: MRSI | None = None,
+        cvo: CVO | None | str = "default",
+        d1_share: float = 0.5,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        if isinstance(cvo, str) and cvo != "default":
+            raise InputError("CVO is given by its settings", received=cvo, accepted="CVO(...) or None")
+        if not 0 < d1_share <= 1:
+            raise InputError("d1_share is not a share", received=d1_share, accepted="above 0 and at most 1")
+        self.mrsi = mrsi or MRSI()
+        self.cvo = CVO() if isinstance(cvo, str) else cvo
+        self.d1_share, self.seed, self.progress = d1_share, seed, progress
+
+    def compile(
+        self,
+        student: dspy.Module,
+        *,
+        trainset: Sequence[Any],
+        teacher: dspy.Module | None = None,
+        valset: Sequence[Any] | None = None,
+        run_dir: str | PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> GMNER:
+        """Compile `student` into a new program.
+
+        Args:
+            student: A `GMNER` program with an LM.
+            trainset: Annotated posts, or `dspy.Example`s made by `to_example`.
+            teacher: Must be None: chains are written by templates.
+            valset: Annotated posts on which the program is scored before and after each stage.
+            run_dir: Folder that keeps what is made; a stopped compile with the same arguments goes on there. None: a
+                temporary folder, which stays until the process ends.
+            **kwargs: None; anything else is refused.
+
+        Raises:
+            InputError: Not a `GMNER`, an empty or not annotated trainset, a teacher, or an unknown argument.
+            RunDirectoryError: `run_dir` belongs to a compile with other arguments.
+        """
+        if kwargs:
+            raise InputError("MCR does not know these arguments", received=sorted(kwargs), accepted="see MCR.compile")
+        if teacher is not None:
+            raise InputError("MCR takes no teacher", received=teacher, remedy="Chains are written by template styles")
+        if not isinstance(student, GMNER):
+            raise InputError("MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER")
+        train, val = as_posts(trainset), None if valset is None else as_posts(valset)
+        check_trainset(train)
+        folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-")) if run_dir is None else Path(run_dir)
+        with RunDirectory(folder, self._config(student, train, val)) as run:
+            return _Compile(self, student, train, val, run).result()
+
+    def _config(self, student: GMNER, train: Sequence[Post], val: Sequence[Post] | None) -> dict[str, Any]:
+        """What a resumed compile must have in common with the stopped one."""
+        return {
+            "mrsi": _plain(self.mrsi),
+            "cvo": None if self.cvo is None else _plain(self.cvo),
+            "d1_share": self.d1_share,
+            "seed": self.seed,
+            "model": student.model.model,
+            "labels": dict(student.labels.types),
+            "instructions": student.answer.signature.instructions,
+            "train": [post.id for post in train],
+            "val": None if val is None else [post.id for post in val],
+        }
+
+
+def as_posts(posts: Sequence[Any]) -> list[Post]:
+    """Posts from posts, or from `dspy.Example`s that carry their post.
+
+    Raises:
+        InputError: Something else.
+    """
+    found = [post if isinstance(post, Post) else getattr(post, "post", None) for post in posts]
+    for given, post in zip(posts, found, strict=True):
+        if not isinstance(post, Post):
+            raise InputError("Not an annotated post", received=given, accepted="Post, or an example of to_example")
+    return [post for post in found if isinstance(post, Post)]
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings as JSON data; a style is known by its name."""
+    data = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    if "styles" in data:
+        data["styles"] = sorted(data["styles"])
+    data["lora"] = dataclasses.asdict(data["lora"])
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+
+
+class _Compile:
+    """One compile: its stages in order, each of which is skipped where its result is there already."""
+
+    def __init__(
+        self, mcr: MCR, student: GMNER, train: list[Post], val: list[Post] | None, run: RunDirectory
+    ) -> None:
+        self.mcr, self.val, self.run = mcr, val, run
+        self.adapter = student.adapter()
+        self.signature = student.answer.signature
+        engine = training.trainable_engine(student.model)
+        if engine is not None:
+            train = usable_posts(train, ChatEncoder(engine.processor))
+        self.engine = engine
+        rng = random.Random(mcr.seed)
+        share = 1.0 if mcr.cvo is None or engine is None else mcr.d1_share
+        self.d1, self.d2 = split_posts(train, share, rng)
+        self.posts = {post.id: post for post in self.d1}
+        self.chains = self._chains(rng)
+        self.scores: dict[str, Evaluation] = {}
+        self.log: dict[str, list[dict[str, Any]]] = {}
+        self.programs = {"before": student}
+
+    def _chains(self, rng: random.Random) -> list[Chain]:
+        """D_R over D1, read back where it was written before."""
+        if self.run.done("chains"):
+            return [Chain.from_record(record) for record in self.run.read_jsonl("chains.jsonl")]
+        chains = self.mcr.mrsi.chains(self.d1, self.adapter, rng)
+        self.run.write_json("split.json", {"d1": [p.id for p in self.d1], "d2": [p.id for p in self.d2]})
+        self.run.write_jsonl("chains.jsonl", [chain.to_record() for chain in chains])
+        self.run.mark_done("chains", {"chains": len(chains)})
+        return chains
+
+    def result(self) -> GMNER:
+        """Run the stages and return the chosen program."""
+        self._score("before")
+        if self.engine is None:
+            self._demonstrate()
+        else:
+            self._inject(self.engine)
+            if self.mcr.cvo is not None:
+                self._optimize(self.mcr.cvo)
+        last = list(self.programs)[-1]
+        chosen = max(self.scores, key=lambda name: self.scores[name].gmner.f1) if self.scores else last
+        program = self.programs[chosen].deepcopy()
+        program.history = History(self.programs, self.scores, chosen, self.log)
+        program._compiled = True
+        scores = {stage: score.to_dict() for stage, score in self.scores.items()}
+        self.run.write_json("result.json", {"chosen": chosen, "scores": scores})
+        return program
+
+    def _demonstrate(self) -> None:
+        """The compile of an LM whose weights cannot be reached."""
+        program = self.programs["before"].deepcopy()
+        LOG.warning("The weights of %s cannot be reached: demonstrations only, no CVO", program.model.model)
+        mrsi = self.mcr.mrsi
+        count = mrsi.served_demonstrations if mrsi.demonstrations is None else mrsi.demonstrations
+        program.answer.demos = mrsi.demos(self.chains, self.posts, count)
+        self.programs["mrsi"] = program
+        self._score("mrsi")
+
+    def _demos(self) -> list[dict[str, Any]]:
+        """Demonstrations of a program whose weights are trained; its own where MRSI is not asked for any."""
+        count = self.mcr.mrsi.demonstrations
+        own = self.programs["before"].answer.demos
+        return list(own) if count is None else self.mcr.mrsi.demos(self.chains, self.posts, count)
+
+    def _inject(self, engine: VLMEngine) -> None:
+        folder, mrsi = self.run.stage("mrsi"), self.mcr.mrsi
+        if not self.run.done("mrsi"):
+            rows = tuning_rows(self.chains, self.posts, self.adapter, self.signature, self._demos())
+            log = mrsi.inject(rows, engine, folder, seed=self.mcr.seed, progress=self.mcr.progress)
+            self.run.mark_done("mrsi", {"log": log})
+        self._take("mrsi", engine, folder)
+
+    def _optimize(self, cvo: CVO) -> None:
+        engine = training.trainable_engine(self.programs["mrsi"].model)
+        if engine is None:
+            raise InputError("The weights of the MRSI stage are gone", remedy="Start the compile anew")
+        folder = self.run.stage("cvo")
+        if not self.run.done("cvo"):
+            rows = cvo.rows(self.d2, self.adapter, self.signature, self._demos())
+            log = cvo.optimize(rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.mcr.progress)
+            self.run.mark_done("cvo", {"log": log})
+        self._take("cvo", engine, folder)
+
+    def _take(self, stage: str, engine: VLMEngine, folder: Path) -> None:
+        """A new program on the weights that a stage wrote, scored on the valset."""
+        program = self.programs["before"].deepcopy()
+        program.set_lm(training.tuned_lm(self.programs["before"].model, engine, folder))
+        program.answer.demos = self._demos()
+        self.programs[stage] = program
+        self.log[stage] = self.run.record(stage)["log"]
+        self._score(stage)
+
+    def _score(self, stage: str) -> None:
+        """Score a stage's program on the valset; each stage once, also over a resumed compile."""
+        if self.val is None:
+            return
+        self.scores[stage] = evaluate(self.programs[stage], self.val, progress=self.mcr.progress)
+        self.run.write_json(f"scores-{stage}.json", self.scores[stage].to_dict())

@@ -1,0 +1,149 @@
+"""MRSI, Multi-style Reasoning Schema Injection: chains in many styles, as demonstrations and as training rows.
+
+Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI. The paper gives the constraints, two chains a sample,
+LoRA and 2 epochs (Qwen2.5-VL-7B); wording, learning rate and the split are ours.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+from datasets import Dataset
+from transformers import set_seed
+from trl import SFTConfig, SFTTrainer
+
+from gmner.data.post import Post
+from gmner.optimizers import training
+from gmner.optimizers.chains import Chain, stratum, write_chains
+from gmner.optimizers.styles import TEMPLATES, Style
+from gmner.optimizers.training import Lora, StageBar, Tuning
+from gmner.programs.adapter import PromptAdapter, load_picture
+from gmner.programs.engine import VLMEngine
+from gmner.signatures.errors import InputError
+from gmner.signatures.wire import Frame
+
+
+@dataclass(frozen=True)
+class MRSI:
+    """How chains are made and injected.
+
+    Args:
+        styles: Styles by name; see `gmner.optimizers.styles.TEMPLATES`.
+        per_post: Chains a post, each in another style; the paper's data has two.
+        demonstrations: Worked examples in the prompt. None: none where the weights are trained (the chains are in the
+            weights then), `served_demonstrations` where they are not.
+        served_demonstrations: Worked examples for an LM whose weights cannot be reached.
+        epochs: Passes over D1's chains (the paper: 2).
+        max_steps: Bound on optimizer steps; None: as many as the epochs need.
+        batch: Chains an optimizer step.
+        rate: Peak learning rate; None: 5e-4 for full tuning of a small model, 1e-4 with LoRA.
+        tuning: What is trained: `full`, `lora`, `lora-frozen-vision` or `auto`; see `training_copy`.
+        lora: Settings of the adapter.
+        sft_options: Further options of TRL's `SFTConfig`, under their own names.
+
+    Raises:
+        InputError: No style, or fewer than one chain a post.
+    """
+
+    styles: Mapping[str, Style] = field(default_factory=lambda: dict(TEMPLATES))
+    per_post: int = 2
+    demonstrations: int | None = None
+    served_demonstrations: int = 4
+    epochs: float = 2.0
+    max_steps: int | None = None
+    batch: int = 16
+    rate: float | None = None
+    tuning: Tuning = "auto"
+    lora: Lora = Lora()  # noqa: RUF009 - frozen
+    sft_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse unusable settings."""
+        if not self.styles or self.per_post < 1:
+            raise InputError("MRSI needs a style and a chain a post", received=(list(self.styles), self.per_post))
+
+    def chains(self, posts: Sequence[Post], adapter: PromptAdapter, rng: random.Random) -> list[Chain]:
+        """Chains for `posts`, boxes written in the model's frame."""
+        frames = {post.id: _frame(post, adapter) for post in posts}
+        return write_chains(posts, frames, self.styles, self.per_post, rng)
+
+    def demos(
+        self, chains: Sequence[Chain], posts: Mapping[str, Post], count: int
+    ) -> list[dict[str, Any]]:
+        """`count` worked examples that cover shown, absent, mixed and empty posts in different styles.
+
+        Args:
+            chains: Chains to choose from.
+            posts: Their posts by id; posts with a picture come first.
+            count: How many.
+
+        Returns:
+            Demonstrations as plain data with the picture (path or PIL image) of the post; boxes in its pixels.
+        """
+        waiting = sorted(chains, key=lambda chain: posts[chain.post_id].image is None)
+        chosen: list[Chain] = []
+        while waiting and len(chosen) < count:
+            best = min(waiting, key=lambda chain: _seen(chain, chosen, posts))
+            chosen.append(best)
+            waiting = [chain for chain in waiting if chain.post_id != best.post_id]
+        return [_demo(chain, posts[chain.post_id]) for chain in chosen]
+
+    def inject(self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool) -> list[dict[str, Any]]:
+        """Train on the rows with TRL's SFTTrainer, completion-only loss; the weights go into `folder`.
+
+        Args:
+            rows: See `gmner.optimizers.rows.tuning_rows`.
+            engine: The engine whose weights are copied and trained.
+            folder: Where checkpoints and the finished weights go; a stopped stage goes on from its last checkpoint.
+            seed: Seed of order and new weights.
+            progress: Show a progress bar.
+
+        Returns:
+            TRL's log.
+        """
+        steps = self.max_steps or max(1, round(self.epochs * len(rows) / self.batch))
+        set_seed(seed)
+        with training.quiet_libraries(), training.training_copy(
+            engine.weights.source, engine.path, self.tuning, self.lora
+        ) as (model, processor):
+            common = training.common_arguments(folder, steps, self.batch, self._rate(model), seed, max(25, steps // 4))
+            config = SFTConfig(**{**common, "max_length": None, **self.sft_options})
+            bar = StageBar("MRSI", steps, {"loss": "loss", "mean_token_accuracy": "accuracy"}, show=progress)
+            trainer = SFTTrainer(
+                model=model, args=config, train_dataset=rows, processing_class=processor, callbacks=[bar]
+            )
+            training.run(trainer, folder)
+            training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
+            return list(trainer.state.log_history)
+
+    def _rate(self, model: Any) -> float:
+        if self.rate is not None:
+            return self.rate
+        return 1e-4 if hasattr(model, "peft_config") else 5e-4
+
+
+def _frame(post: Post, adapter: PromptAdapter) -> Frame:
+    return adapter.request({"text": post.text, "image": post.image}).frame
+
+
+def _seen(chain: Chain, chosen: Sequence[Chain], posts: Mapping[str, Post]) -> tuple[int, int, int]:
+    """How often stratum and style of a chain are among the chosen; shorter posts first among equals."""
+    kinds = [stratum(posts[other.post_id]) for other in chosen]
+    styles = [other.style for other in chosen]
+    return kinds.count(stratum(posts[chain.post_id])), styles.count(chain.style), len(posts[chain.post_id].text)
+
+
+def _demo(chain: Chain, post: Post) -> dict[str, Any]:
+    return {
+        "text": post.text, "image": _image(post), "reasoning": chain.reasoning, "entities": list(chain.entities),
+    }  # fmt: skip
+
+
+def _image(post: Post) -> dspy.Image | None:
+    picture = load_picture(post.image)
+    return None if picture is None else dspy.Image(picture)

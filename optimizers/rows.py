@@ -1,0 +1,107 @@
+"""Rows for TRL, written by the prompt adapter: what training sees is what inference sends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+from datasets import Dataset, Features, Image, List, Value
+
+from gmner.data.post import Post
+from gmner.optimizers.chains import Chain
+from gmner.programs.adapter import Message, PromptAdapter
+from gmner.programs.encoding import ChatEncoder
+from gmner.signatures.errors import InputError
+
+LOG = logging.getLogger(__name__)
+
+_PARTS = List({"type": Value("string"), "text": Value("string")})
+_CHAT = List({"role": Value("string"), "content": _PARTS})
+
+
+def post_inputs(post: Post) -> dict[str, Any]:
+    """The inputs of the end-to-end signature for a post."""
+    return {"text": post.text, "image": post.image}
+
+
+def usable_posts(posts: Sequence[Post], encoder: ChatEncoder) -> list[Post]:
+    """Posts that a trainer reads as inference does: without a chat marker of the model in their text.
+
+    The engine keeps such markers data; TRL's tokenisation would take them for control. They are left out, and said.
+    """
+    kept = [post for post in posts if not encoder.markers(post.text)]
+    if len(kept) < len(posts):
+        LOG.warning("%d posts with chat markers in their text are not trained on", len(posts) - len(kept))
+    return kept
+
+
+def split_pictures(messages: Sequence[Message]) -> tuple[list[Message], list[Any]]:
+    """A dialogue as TRL takes it: messages with bare picture parts, and the pictures in order."""
+    pictures = [part["image"] for message in messages for part in message["content"] if part["type"] == "image"]
+    bare = [
+        {"role": m["role"], "content": [{"type": p["type"], "text": p.get("text")} for p in m["content"]]}
+        for m in messages
+    ]
+    return bare, pictures
+
+
+def tuning_rows(
+    chains: Sequence[Chain],
+    posts: Mapping[str, Post],
+    adapter: PromptAdapter,
+    signature: type[dspy.Signature],
+    demos: Sequence[Mapping[str, Any]],
+) -> Dataset:
+    """One row a chain for TRL's SFTTrainer: `prompt`, `completion` (chat) and `images`.
+
+    Args:
+        chains: Chains with their answers.
+        posts: The posts by id.
+        adapter: The adapter that will be used at inference.
+        signature: The end-to-end signature with its current instructions.
+        demos: The demonstrations that will be sent at inference.
+    """
+    rows = []
+    for chain in chains:
+        inputs = post_inputs(posts[chain.post_id])
+        prompt, pictures = split_pictures(adapter.dialogue(signature, demos, inputs))
+        text = adapter.answer(signature, {**inputs, "reasoning": chain.reasoning, "entities": list(chain.entities)})
+        completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+        rows.append({"prompt": prompt, "completion": completion, "images": pictures})
+    return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
+
+
+def rollout_rows(
+    posts: Sequence[Post],
+    adapter: PromptAdapter,
+    signature: type[dspy.Signature],
+    demos: Sequence[Mapping[str, Any]],
+    columns: Sequence[Mapping[str, Any]],
+) -> Dataset:
+    """One row a post for TRL's GRPOTrainer: `prompt`, `images` and the columns that the rewards read.
+
+    Args:
+        posts: Annotated posts.
+        adapter: The adapter that will be used at inference.
+        signature: The end-to-end signature with its current instructions.
+        demos: The demonstrations that will be sent at inference.
+        columns: The rewards' columns, one mapping a post; see `gmner.optimizers.rewards.reward_columns`.
+    """
+    rows = []
+    for post, extra in zip(posts, columns, strict=True):
+        prompt, pictures = split_pictures(adapter.dialogue(signature, demos, post_inputs(post)))
+        rows.append({"prompt": prompt, "images": pictures, **extra})
+    return _table(rows, {"prompt": _CHAT})
+
+
+def _table(rows: list[dict[str, Any]], chat: dict[str, Any]) -> Dataset:
+    """A table of rows; without an `images` column where no row has a picture."""
+    if not rows:
+        raise InputError("There is nothing to train on", received=[], remedy="Give more training posts")
+    if not any(row["images"] for row in rows):
+        rows = [{k: v for k, v in row.items() if k != "images"} for row in rows]
+    plain = Dataset.from_list([{k: v for k, v in row.items() if k not in ("images", *chat)} for row in rows])
+    features = Features({**plain.features, **chat, **({"images": List(Image())} if "images" in rows[0] else {})})
+    return Dataset.from_list(rows, features=features)

@@ -1,0 +1,185 @@
+"""A trainable copy of the weights behind an LM, and what TRL's trainers have in common here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dspy
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForImageTextToText, PreTrainedModel, PrinterCallback, ProcessorMixin, TrainerCallback
+from transformers.utils import logging as transformers_logging
+
+from gmner.programs.engine import VLMEngine
+from gmner.programs.loading import load_vlm
+from gmner.programs.processors import load_processor
+from gmner.programs.weights import ModelSource
+from gmner.signatures.errors import InputError
+
+Tuning = Literal["auto", "lora", "lora-frozen-vision", "full"]
+_SMALL = 100_000_000
+_VISION = r".*(vision|visual|connector|merger|multi_modal_projector).*"
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """LoRA settings; the paper trains with LoRA but gives no figures, these are ours.
+
+    Args:
+        rank: Rank of the update.
+        alpha: Its scale; the update is multiplied by alpha / rank.
+        dropout: Dropout on its input.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+
+def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
+    """The engine whose weights can be trained, or None for a served model."""
+    engine = getattr(lm, "engine", None)
+    return engine if isinstance(engine, VLMEngine) else None
+
+
+@contextlib.contextmanager
+def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -> Iterator[tuple[Any, ProcessorMixin]]:
+    """A fresh copy of the weights to train; the served ones stay as they are.
+
+    Args:
+        source: What the engine was loaded from; its adapter, if any, is trained on.
+        path: The base checkpoint's folder.
+        tuning: What is trained; `auto`: everything below 100 M parameters, else `lora-frozen-vision`.
+        lora: Settings of a new adapter.
+
+    Yields:
+        The model (a `PeftModel` with LoRA) and its processor.
+    """
+    on_gpu = torch.cuda.is_available()
+    model = AutoModelForImageTextToText.from_pretrained(
+        path, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True, **source.model_kwargs
+    )
+    processor = load_processor(path, model.config.model_type)
+    processor.tokenizer.padding_side = "left"
+    yield _adapted(model, source, tuning, lora), processor
+
+
+def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: Lora) -> Any:
+    if source.adapter is not None:
+        if tuning == "full":
+            raise InputError("An LM with an adapter cannot be tuned in full", received=source.adapter)
+        return PeftModel.from_pretrained(model, source.adapter, is_trainable=True)
+    chosen = resolve_tuning(tuning, model.num_parameters())
+    if chosen == "full":
+        return model
+    settings: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
+    if chosen == "lora-frozen-vision":
+        settings["exclude_modules"] = _VISION
+    return get_peft_model(model, LoraConfig(target_modules="all-linear", **settings))
+
+
+def resolve_tuning(tuning: Tuning, parameters: int) -> Tuning:
+    """What `auto` means for a model of this many parameters."""
+    if tuning != "auto":
+        return tuning
+    return "full" if parameters < _SMALL else "lora-frozen-vision"
+
+
+def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
+    """An LM like `lm` on the weights that a stage wrote into `folder`: an adapter, or a whole model."""
+    state = engine.dump_state()
+    state.pop("fingerprint")
+    options = {**state.pop("model_kwargs"), **{k: state[k] for k in ("dtype", "device_map", "max_batch", "backend")}}
+    if (folder / "adapter_config.json").is_file():
+        where: dict[str, Any] = {"model": state["model"], "revision": state["revision"], "adapter": str(folder)}
+    else:
+        where = {"model": str(folder)}
+    name = lm.model.removeprefix("local/").split("@")[0]
+    temperature = lm.kwargs.get("temperature") or 0.0
+    return load_vlm(**where, temperature=temperature, name=name, cache=lm.cache, **options)
+
+
+def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folder: Path) -> None:
+    """Write a trained adapter, or a whole model with its processor and profile, as safetensors."""
+    model.save_pretrained(folder)
+    if not isinstance(model, PeftModel):
+        processor.save_pretrained(folder)
+        profile = engine.path / "gmner.json"
+        if profile.is_file():
+            (folder / profile.name).write_bytes(profile.read_bytes())
+
+
+def common_arguments(folder: Path, steps: int, batch: int, rate: float, seed: int, save_steps: int) -> dict[str, Any]:
+    """Arguments that TRL's SFT and GRPO configurations share here."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": rate,
+        "seed": seed, "save_steps": save_steps, "save_total_limit": 2, "bf16": on_gpu, "use_cpu": not on_gpu,
+        "gradient_checkpointing": on_gpu, "dataloader_pin_memory": on_gpu, "report_to": [], "logging_steps": 5,
+        "disable_tqdm": True, "lr_scheduler_type": "cosine", "warmup_steps": max(1, steps // 20),
+    }  # fmt: skip
+
+
+class StageBar(TrainerCallback):
+    """One progress bar a stage, with the figures that tell whether it learns."""
+
+    def __init__(self, title: str, steps: int, keys: dict[str, str], *, show: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=steps, desc=title, unit="step", disable=not show)
+        self._keys = keys
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start where a resumed run goes on."""
+        self._bar.update(state.global_step - self._bar.n)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Move on."""
+        self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Show the latest figures."""
+        found = {short: f"{logs[key]:.2f}" for key, short in self._keys.items() if logs and key in logs}
+        if found:
+            self._bar.set_postfix(found)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
+def last_checkpoint(folder: Path) -> bool:
+    """Whether a stage left a checkpoint to go on from."""
+    return any(folder.glob("checkpoint-*"))
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Hide the training libraries' own bars, their info lines and their notes to each other on renamed options."""
+    names = ("trl", "transformers", "accelerate", "datasets")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+            if bars:
+                transformers_logging.enable_progress_bar()
+
+
+def run(trainer: Any, folder: Path) -> None:
+    """Train, going on from the last checkpoint of a stopped run."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder) or None)

@@ -1,0 +1,153 @@
+"""The form of each task on the wire: its schema, how gold values are written, how an answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gmner.signatures import schema, wire
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.labels import LabelSet
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
+from gmner.signatures.wire import Frame
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything about one question that its answer depends on.
+
+    Attributes:
+        text: The text of the post.
+        labels: The entity types.
+        frame: Box frame and size of the post's picture.
+        mention: The string asked about, for verification and grounding.
+        limits: Bounds of the answer.
+    """
+
+    text: str
+    labels: LabelSet
+    frame: Frame
+    mention: str | None = None
+    limits: schema.Limits = schema.Limits()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How one task is written.
+
+    Attributes:
+        schema: Request -> JSON schema of the answer.
+        render: Output values (boxes in pixels of the original image) and request -> the answer's text.
+        parse: Answer's text, request and whether reversed corners are read as the rectangle they span -> values.
+            Raises AnswerError.
+    """
+
+    schema: Callable[[Request], schema.Schema]
+    render: Callable[[Mapping[str, Any], Request], str]
+    parse: Callable[[str, Request, bool], Values]
+
+
+def as_box(value: object) -> Box | None:
+    """A box from a `Box`, four numbers in pixels of the original image, or None."""
+    if value is None or isinstance(value, Box):
+        return value
+    if isinstance(value, (list, tuple)) and len(value) == 4:
+        return Box(*value)
+    raise InputError("Not a box", received=value, accepted="Box, [x1, y1, x2, y2] in pixels, or None")
+
+
+def as_entity(value: object) -> GroundedEntity:
+    """An entity from any mention, or from plain JSON data with span, start, end, type and box (pixels)."""
+    if isinstance(value, GroundedEntity):
+        return value
+    if isinstance(value, GoldEntity):
+        return GroundedEntity(value.span, value.start, value.end, value.type, value.boxes[0] if value.boxes else None)
+    if isinstance(value, Mention):
+        return GroundedEntity(value.span, value.start, value.end, value.type)
+    if isinstance(value, Mapping) and {"span", "start", "end", "type"} <= set(value):
+        box = as_box(value.get("box"))
+        return GroundedEntity(value["span"], value["start"], value["end"], value["type"], box)
+    raise InputError("Not an entity", received=value, accepted="GroundedEntity, or span, start, end, type, box")
+
+
+def as_data(entity: GroundedEntity) -> dict[str, Any]:
+    """An entity as plain JSON data; the box in pixels of the original image. Inverse of `as_entity`."""
+    box = None if entity.box is None else list(entity.box.as_tuple())
+    return {"span": entity.span, "start": entity.start, "end": entity.end, "type": entity.type, "box": box}
+
+
+def _answer_schema(r: Request) -> schema.Schema:
+    return schema.answer_schema(r.text, r.labels, r.frame.box_format, r.frame.size, r.frame.resized, r.limits)
+
+
+def _render_answer(values: Mapping[str, Any], r: Request) -> str:
+    entities = [as_entity(value) for value in values["entities"]]
+    return wire.render_answer(values.get("reasoning") or "", [(e, e.box) for e in entities], r.frame)
+
+
+def _parse_answer(text: str, r: Request, reorder: bool) -> Values:
+    answer = wire.parse_answer(text, r.text, r.labels, r.frame, reorder=reorder)
+    return {"reasoning": answer.reasoning, "entities": list(answer.entities)}
+
+
+def _render_mentions(values: Mapping[str, Any], r: Request) -> str:
+    mentions = [as_entity(value) for value in values["mentions"]]
+    return wire.dump({"mentions": [{"span": m.span, "type": m.type} for m in mentions]})
+
+
+def _parse_mentions(text: str, r: Request, reorder: bool) -> Values:
+    records = wire.load_object(text, ("mentions",))["mentions"]
+    return {
+        "mentions": [Mention(m.span, m.start, m.end, m.type) for m in wire.load_mentions(records, r.text, r.labels)]
+    }
+
+
+def _render_verification(values: Mapping[str, Any], r: Request) -> str:
+    return wire.dump({"evidence": values.get("evidence") or "", "visible": bool(values["visible"])})
+
+
+def _parse_verification(text: str, r: Request, reorder: bool) -> Values:
+    value = wire.load_object(text, ("evidence", "visible"))
+    if not isinstance(value["evidence"], str) or type(value["visible"]) is not bool:
+        raise AnswerError("A verification is not a string and a boolean", received=value)
+    return value
+
+
+def _render_box(values: Mapping[str, Any], r: Request) -> str:
+    box = as_box(values["box"])
+    return wire.dump({"box": None if box is None else r.frame.encode(box)})
+
+
+def _parse_box(text: str, r: Request, reorder: bool) -> Values:
+    return {"box": wire.load_box(wire.load_object(text, ("box",))["box"], r.frame, reorder=reorder)}
+
+
+_FORMS: dict[frozenset[str], Form] = {
+    frozenset({"reasoning", "entities"}): Form(_answer_schema, _render_answer, _parse_answer),
+    frozenset({"mentions"}): Form(
+        lambda r: schema.mentions_schema(r.text, r.labels, r.limits), _render_mentions, _parse_mentions
+    ),
+    frozenset({"evidence", "visible"}): Form(
+        lambda r: schema.verification_schema(r.limits), _render_verification, _parse_verification
+    ),
+    frozenset({"box"}): Form(
+        lambda r: schema.grounding_schema(r.frame.box_format, r.frame.size, r.frame.resized), _render_box, _parse_box
+    ),
+}
+
+
+def form_of(output_names: Sequence[str]) -> Form:
+    """The form of the task with these output fields.
+
+    Raises:
+        InputError: No task of GMNER has these outputs.
+    """
+    form = _FORMS.get(frozenset(output_names))
+    if form is None:
+        accepted = "; ".join(", ".join(sorted(names)) for names in _FORMS)
+        raise InputError("No task has these outputs", received=list(output_names), accepted=accepted)
+    return form
