@@ -122,11 +122,17 @@ class VLMEngine:
 
     def close(self) -> None:
         """Answer what waits and end the worker; later calls raise `ModelError`."""
+        with _live_lock:
+            for key in [key for key, engine in _live.items() if engine is self]:
+                del _live[key]
         self._batcher.close()
 
     def dump_state(self) -> dict[str, Any]:
-        """What to load, as JSON data, and the fingerprint it must have."""
-        return {**as_json(self.weights.source), **self._settings, "fingerprint": self.fingerprint}
+        """What to load, as JSON data, and the fingerprint it must have; loaded in this process it is this engine."""
+        state = {**as_json(self.weights.source), **self._settings, "fingerprint": self.fingerprint}
+        with _live_lock:
+            _live.setdefault(json.dumps(state, sort_keys=True), self)
+        return state
 
     @classmethod
     def load_state(cls, state: dict[str, Any]) -> VLMEngine:

@@ -139,8 +139,3 @@ def profile_for_name(model_name: str) -> ModelProfile:
         return ModelProfile(_NORMALIZED)
     family = {"2": "qwen2_vl", "3": "qwen3_vl"}.get(found[1], "qwen2_5_vl")
     return ModelProfile(_FRAMES.get(family, _NORMALIZED), rule=_DEFAULT_RULES[family])
-
-
-def profile_of_lm(lm: Any) -> ModelProfile:
-    """The profile of a `dspy.LM`: its engine's own, or the one that its model name gives."""
-    return lm.engine.profile if isinstance(lm.engine, Profiled) else profile_for_name(lm.model)

@@ -235,8 +235,12 @@ def test_dspy_keeps_the_cause_of_an_error(tiny_lm):
 
 def test_pickled_and_saved_engines_share_weights_and_refuse_others(tiny):
     engine = load_vlm(tiny("smolvlm")).engine
-    loaded = pickle.loads(pickle.dumps(engine))
-    assert isinstance(loaded, VLMEngine)
-    assert loaded is VLMEngine.load_state(engine.dump_state())
+    state, pickled = engine.dump_state(), pickle.dumps(engine)
+    assert pickle.loads(pickled) is engine
+    engine.close()
+    loaded = pickle.loads(pickled)
+    assert loaded is not engine
+    assert loaded is VLMEngine.load_state(state)
+    assert text_of(loaded.complete(request("Paris", max_tokens=3)))
     with pytest.raises(ModelError, match="not those of the saved program"):
         VLMEngine.load_state({**engine.dump_state(), "fingerprint": "0" * 12})

@@ -19,7 +19,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from gmner.programs.batching import MicroBatcher
 from gmner.programs.encoding import ChatEncoder
-from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of, profile_of_lm
+from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of
 from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
 from gmner.programs.processors import load_processor
 from gmner.signatures.boxes import BoxFormat
@@ -42,7 +42,6 @@ def _chat(*texts, picture=True):
 def test_profile_says_the_family_s_frame(tiny_lm, family):
     lm = tiny_lm(family)
     assert lm.engine.profile.box_format.frame == FRAMES[family]
-    assert profile_of_lm(lm) is lm.engine.profile
     assert pickle.loads(pickle.dumps(lm.engine.profile)) == lm.engine.profile
 
 
