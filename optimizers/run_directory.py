@@ -1,0 +1,270 @@
+"""`RunDirectory`: what a compile writes as it goes, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from gmner.signatures.errors import RunDirectoryError
+
+LOG = logging.getLogger(__name__)
+_STAGE = re.compile(r"\w[\w.-]*")
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class RunDirectory:
+    """A folder with the arguments of a run, its finished stages and what they made.
+
+    Layout: `config.json` (the arguments), `lock` (who works here), and a folder a stage, with `done.json` once it is
+    finished. A stage that is marked done is not run again; to run it again, delete its folder. Files are replaced
+    whole, so a kill leaves either the old or the new one.
+
+    Args:
+        path: The folder; made when it is not there.
+        config: The arguments of the run, as JSON-able values.
+        writes: False on the other processes of one launch, which share the folder: they take no lock, compare
+            nothing, and their writes do nothing.
+
+    Attributes:
+        path: The folder.
+        config: The arguments, as JSON data.
+        writes: Whether this process writes.
+
+    Raises:
+        RunDirectoryError: The folder belongs to a run with other arguments (each is named with both values), another
+            process works in it, or an argument is no JSON-able value.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with RunDirectory(folder.name, {"seed": 1}) as run:
+        ...     run.once("chains", lambda stage: {"made": 12})
+        {'made': 12}
+        >>> with RunDirectory(folder.name, {"seed": 1}) as run:
+        ...     run.done("chains")
+        True
+    """
+
+    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any], *, writes: bool = True) -> None:
+        self.path, self.writes = Path(path), writes
+        self.config = _as_json(config)
+        self._lock: TextIO | None = None
+        if writes:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _take_lock(self.path / "lock")
+            try:
+                self._check_config()
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes work here; what was written stays."""
+        if self._lock is not None:
+            # Closing alone would leave the lock with any process that was forked while it was held.
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self._lock.close()
+            self._lock = None
+
+    def _check_config(self) -> None:
+        if not (self.path / "config.json").exists():
+            self.write_json("config.json", self.config)
+            return
+        before = self.read_json("config.json")
+        if differences := _differences(before, self.config):
+            raise RunDirectoryError(
+                f"The run in {self.path} was started with other arguments: {'; '.join(differences)}",
+                remedy="Go on with the arguments it was started with, or choose another run_dir",
+            )
+
+    def stage(self, name: str) -> Path:
+        """The folder of a stage; made when it is not there.
+
+        Raises:
+            RunDirectoryError: The name is no plain folder name.
+        """
+        if not _STAGE.fullmatch(name):
+            accepted = "letters, digits, _, - and ."
+            raise RunDirectoryError("A stage cannot have this name", received=name, accepted=accepted)
+        folder = self.path / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def done(self, name: str) -> bool:
+        """Whether a stage was finished, now or in an earlier process."""
+        return (self.path / name / "done.json").is_file()
+
+    def mark_done(self, name: str, record: Mapping[str, Any] | None = None) -> None:
+        """Say that a stage is finished, with what is worth keeping about it.
+
+        Call it last: everything that the stage made must be on the disk before.
+        """
+        self.stage(name)
+        self.write_json(f"{name}/done.json", dict(record or {}))
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What `mark_done` kept about a finished stage.
+
+        Raises:
+            RunDirectoryError: The stage is not finished.
+        """
+        if not self.done(name):
+            raise RunDirectoryError(f"The stage {name} of the run in {self.path} is not finished")
+        return self.read_json(f"{name}/done.json")
+
+    def once(self, name: str, work: Callable[[Path], Mapping[str, Any] | None]) -> dict[str, Any]:
+        """Run a stage unless it is done: `work` gets the stage's folder and returns the record to keep."""
+        if not self.done(name):
+            record = dict(work(self.stage(name)) or {})
+            if not self.writes:
+                return record
+            self.mark_done(name, record)
+        return self.record(name)
+
+    def write_scores(self, stage: str, scores: Mapping[str, Any]) -> None:
+        """Keep the scores of a stage in `scores.json`, beside those of the others."""
+        self.write_json("scores.json", {**self.scores(), stage: dict(scores)})
+
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """The scores by stage that were kept so far, in the order in which they were written."""
+        return self.read_json("scores.json") if (self.path / "scores.json").exists() else {}
+
+    def write_json(self, name: str, data: Any) -> Path:
+        """Write JSON data to a file of the run, whole or not at all.
+
+        Args:
+            name: Path inside the run directory.
+            data: JSON-able data.
+        """
+        return self._write(name, [json.dumps(data, indent=2), "\n"])
+
+    def write_jsonl(self, name: str, rows: Iterable[Any]) -> Path:
+        """Write one JSON value a line to a file of the run, whole or not at all; see `write_json`."""
+        return self._write(name, (json.dumps(row) + "\n" for row in rows))
+
+    def read_json(self, name: str) -> Any:
+        """The data of a JSON file of the run.
+
+        Raises:
+            RunDirectoryError: It is not there, or it is not JSON.
+        """
+        return self._parse(name, self._read(name))
+
+    def read_jsonl(self, name: str) -> list[Any]:
+        """The values of a JSONL file of the run, in order; see `read_json`."""
+        return [self._parse(name, line) for line in self._read(name).split("\n") if line]
+
+    def _read(self, name: str) -> str:
+        try:
+            return self._inside(name).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise RunDirectoryError(f"The run in {self.path} has no file {name}") from error
+
+    def _parse(self, name: str, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            remedy = "It was changed by something else: restore or delete it"
+            raise RunDirectoryError(
+                f"{name} of the run in {self.path} is not JSON", received=text, remedy=remedy
+            ) from error
+
+    def _write(self, name: str, chunks: Iterable[str]) -> Path:
+        target = self._inside(name)
+        if not self.writes:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.writelines(chunks)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    def _inside(self, name: str) -> Path:
+        target = Path(name)
+        if target.is_absolute() or ".." in target.parts or target == Path():
+            raise RunDirectoryError("A file of a run lies inside its directory", received=name)
+        return self.path / target
+
+
+def _take_lock(path: Path) -> TextIO | None:
+    """Lock a file for as long as this process lives.
+
+    The lock is the kernel's, not the file: a file that a killed process left behind stops nobody.
+    """
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        remedy = "Wait for it to end, or choose another run_dir"
+        raise RunDirectoryError(f"The run in {path.parent} is in use by {holder}", remedy=remedy) from error
+    except OSError as error:
+        file.close()
+        if error.errno not in _NO_LOCKS:
+            raise
+        LOG.warning("The file system of %s has no locks: do not start a second process there", path.parent)
+        return None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as the JSON data that they are read back as."""
+    for name, value in config.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise RunDirectoryError(
+                f"The argument {name} cannot be kept in a run directory", received=value, accepted="JSON-able values"
+            ) from error
+    return json.loads(json.dumps(dict(config), sort_keys=True))
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """`name: value there, value here` for every argument that differs, nested ones by their dotted name."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        found: list[str] = []
+        for key in sorted({*before, *now}):
+            path = f"{name}.{key}" if name else key
+            if key in before and key in now:
+                found += _differences(before[key], now[key], path)
+            else:
+                found.append(f"{path}: {_show(before, key)} there, {_show(now, key)} now")
+        return found
+    if json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True):
+        return []
+    return [f"{name}: {_show({name: before}, name)} there, {_show({name: now}, name)} now"]
+
+
+def _show(values: Mapping[str, Any], key: str, limit: int = 120) -> str:
+    if key not in values:
+        return "not set"
+    text = json.dumps(values[key], ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
