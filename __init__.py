@@ -15,16 +15,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gmner.data.evaluate import Evaluation as Evaluation
     from gmner.data.evaluate import evaluate as evaluate
     from gmner.data.evaluate import gmner_metric as gmner_metric
     from gmner.data.evaluate import to_example as to_example
-    from gmner.data.jsonl import Prediction as Prediction
+    from gmner.data.evaluation import Evaluation as Evaluation
     from gmner.data.jsonl import read_posts as read_posts
     from gmner.data.jsonl import read_predictions as read_predictions
     from gmner.data.jsonl import write_predictions as write_predictions
     from gmner.data.post import Post as Post
     from gmner.data.post import SceneObject as SceneObject
+    from gmner.data.prediction import Prediction as Prediction
     from gmner.data.twitter import read_twitter_gmner as read_twitter_gmner
     from gmner.data.view import render_html as render_html
     from gmner.data.world.generate import World as World
@@ -76,9 +76,11 @@ _NAMES = {
         "RunDirectoryError",
         "TruncatedAnswerError",
     ),
-    "data.evaluate": ("Evaluation", "evaluate", "gmner_metric", "to_example"),
-    "data.jsonl": ("Prediction", "read_posts", "read_predictions", "write_predictions"),
+    "data.evaluate": ("evaluate", "gmner_metric", "to_example"),
+    "data.evaluation": ("Evaluation",),
+    "data.jsonl": ("read_posts", "read_predictions", "write_predictions"),
     "data.post": ("Post", "SceneObject"),
+    "data.prediction": ("Prediction",),
     "data.twitter": ("read_twitter_gmner",),
     "data.view": ("render_html",),
     "data.world.generate": ("World",),

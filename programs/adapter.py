@@ -89,7 +89,7 @@ class PromptAdapter(dspy.Adapter):
         bound = copy.copy(self)
         bound._request = self.request(inputs)
         schema = form_of(list(signature.output_fields)).schema(bound._request)
-        body = {"name": signature.__name__, "strict": True, "schema": schema}
+        body = {"name": "answer", "strict": True, "schema": schema}
         return bound, {**lm_kwargs, "response_format": {"type": "json_schema", "json_schema": body}}
 
     def format(

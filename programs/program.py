@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -12,10 +12,11 @@ import dspy
 from PIL import Image
 
 from gmner.data.images import open_image
-from gmner.data.jsonl import Prediction
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.families import ModelProfile, Profiled, profile_for_name
+from gmner.programs.corpus import answer_posts, own_error
+from gmner.programs.families import ModelProfile, profile_of_lm
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GroundedEntity
@@ -42,7 +43,7 @@ class GroundedPost(dspy.Prediction):
         return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entity"])]) + ")"
 
     def _repr_html_(self) -> str:
-        from gmner.data.view import entity_html
+        from gmner.data.view import entity_html  # a template engine, which only a notebook needs
 
         return entity_html(self._text, self._image, self.entities)
 
@@ -76,6 +77,7 @@ class GroundingProgram(dspy.Module):
         super().__init__()
         self.labels, self.profile, self.limits = labels, profile, limits
         self.image_root = None if image_root is None else Path(image_root)
+        self.scores: dict[str, Any] | None = None
         self._build()
         if lm is not None:
             self.set_lm(lm)
@@ -108,8 +110,14 @@ class GroundingProgram(dspy.Module):
         if not isinstance(text, str) or not text.strip():
             raise InputError("The text of a post is empty", received=text, accepted="a string with a word in it")
         picture = self._open(image)
-        with self._speaking():
-            reasoning, entities = self._answer(text, None if picture is None else dspy.Image(picture))
+        try:
+            with self._speaking():
+                reasoning, entities = self._answer(text, None if picture is None else dspy.Image(picture))
+        except Exception as error:
+            known = own_error(error)
+            if known is None or known is error:
+                raise
+            raise known from error
         return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
 
     def _open(self, image: Picture) -> Image.Image | None:
@@ -162,18 +170,16 @@ class GroundingProgram(dspy.Module):
 
     def batch_posts(self, posts: Sequence[Post], *, threads: int = 16, progress: bool = True) -> list[Prediction]:
         """Answer many posts, each with its own error if it has one; see `gmner.programs.corpus.answer_posts`."""
-        from gmner.programs.corpus import answer_posts
-
         return answer_posts(self, posts, threads=threads, progress=progress)
 
-    def save(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Write the program as a bundle; see `gmner.programs.bundle.save_bundle`."""
+    def save(self, path: str | PathLike[str], *, scores: Mapping[str, Any] | None = None) -> None:
+        """Write the program as a bundle, to be read by `gmner.load`; see `gmner.programs.bundle.save_bundle`."""
         from gmner.programs.bundle import save_bundle
 
-        save_bundle(self, Path(path), *args, **kwargs)
+        save_bundle(self, Path(path), scores=scores)
 
+    def load(self, path: str | PathLike[str]) -> None:
+        """Take over instructions and demonstrations of a bundle; the LM stays. A whole program: `gmner.load`."""
+        from gmner.programs.bundle import load_state
 
-def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
-    """What a prompt has to know of the model behind an LM: from its engine, else from its name."""
-    engine = getattr(lm, "engine", None)
-    return engine.profile if isinstance(engine, Profiled) else profile_for_name(lm.model)
+        load_state(self, Path(path))

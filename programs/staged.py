@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dspy
@@ -47,5 +50,6 @@ def _together(predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[A
     """Call a predictor on several inputs at once, in order; the first error is raised."""
     if len(inputs) < 2:
         return [predict(**values) for values in inputs]
-    run = dspy.Parallel(num_threads=len(inputs), disable_progress_bar=True, max_errors=1, provide_traceback=False)
-    return run([(predict, values) for values in inputs])
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        futures = [pool.submit(copy_context().run, partial(predict, **values)) for values in inputs]
+        return [future.result() for future in futures]
