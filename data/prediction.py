@@ -39,8 +39,10 @@ class Prediction:
         return cls(id, text, error={"kind": error.kind, "message": str(error)})
 
     def to_record(self) -> dict[str, Any]:
-        """JSON data: `{"id", "text", "reasoning", "entities": [{"span", "start", "end", "type", "visible", "box"}],
-        "error"}`, with character offsets and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null.
+        """The prediction as JSON data.
+
+        `{"id", "text", "reasoning", "entities": [{"span", "start", "end", "type", "visible", "box"}], "error"}`, with
+        character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null.
         """
         return {
             "id": self.id,

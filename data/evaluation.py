@@ -1,0 +1,134 @@
+"""`Evaluation`: every figure about a program's answers, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import Any
+
+from gmner.data.bias import Bias
+from gmner.data.prediction import Prediction
+from gmner.data.scoring import TASKS, Scores
+from gmner.data.verdicts import Fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The figures of a set of posts, in percent unless they are counts.
+
+    Attributes:
+        posts: Number of posts.
+        gmner: Span, type and region.
+        mner: Span and type.
+        eeg: Span and region.
+        bias: Textual and visual bias.
+        found_of_shown: Share of the shown gold entities that were found and boxed rightly; None: none is shown.
+        boxed_of_absent: Share of the gold entities that are not shown and were found and boxed; None: all are shown.
+        errors: Number of entities by error class, see `Fault`.
+    """
+
+    posts: int
+    gmner: Scores
+    mner: Scores
+    eeg: Scores
+    bias: Bias
+    found_of_shown: float | None
+    boxed_of_absent: float | None
+    errors: Mapping[Fault, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON data: `gmner`, `mner`, `eeg` (each `precision`, `recall`, `f1`), `bias` and the rest."""
+        names = [item.name for item in fields(Figures)]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evaluation(Figures):
+    """How well a program answered a set of posts.
+
+    Attributes:
+        protocol: Name of the way of counting.
+        intervals: By task, the 95 % bootstrap interval (low, high) of its F1 over posts.
+        by_slice: The same figures for every slice of the benchmark; empty where posts have none.
+        by_type: By entity type, the scores of `gmner` and `mner` among gold and predicted entities of that type.
+        missing: Ids of posts without a prediction; they count as answered with nothing.
+        unknown: Ids of predictions that belong to no post; they do not count.
+        failed: Number of posts whose prediction records an error, by its kind.
+        predictions: The predictions, in the order of the posts, for a view or a file.
+    """
+
+    protocol: str
+    intervals: Mapping[str, tuple[float, float]]
+    by_slice: Mapping[str, Figures]
+    by_type: Mapping[str, Mapping[str, Scores]]
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    failed: Mapping[str, int] = field(default_factory=dict)
+    predictions: tuple[Prediction, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the predictions as JSON data."""
+        names = ("protocol", "intervals", "by_slice", "by_type", "missing", "unknown", "failed")
+        return {**super().to_dict(), **{name: _plain(getattr(self, name)) for name in names}}
+
+    def summary(self) -> str:
+        """A text table for a terminal."""
+        lines = [f"{self.posts:,} posts, protocol `{self.protocol}`, F1 with its 95 % interval", _ROW.format(*_HEAD)]
+        lines += [_ROW.format(*row) for row in self.score_rows()]
+        lines += ["  ".join(f"{name} {value}" for name, value in part.items()) for part in self._notes() if part]
+        return "\n".join(lines)
+
+    def score_rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Rows (task, precision, recall, F1, interval) as text."""
+        rows = []
+        for task in TASKS:
+            scores, (low, high) = getattr(self, task), self.intervals[task]
+            numbers = (f"{value:.2f}" for value in (scores.precision, scores.recall, scores.f1))
+            rows.append((task.upper(), *numbers, f"{low:.1f} to {high:.1f}"))
+        return rows
+
+    def _notes(self) -> list[dict[str, object]]:
+        bias = self.bias
+        return [
+            {"found of shown": percent(self.found_of_shown), "boxed of absent": percent(self.boxed_of_absent)},
+            {"N-Pre": percent(bias.n_pre), "N-Rec": percent(bias.n_rec), "N-F1": percent(bias.n_f1)},
+            {"grounded absent": bias.grounded_absent, "N-Count": bias.n_count, "N-Rate": percent(bias.n_rate)},
+            {fault.label: count for fault, count in self.errors.items() if count},
+            {f"slice {name}": f"{part.gmner.f1:.2f}" for name, part in self.by_slice.items()},
+            {f"failed ({kind})": count for kind, count in self.failed.items()},
+            {"posts without a prediction": len(self.missing)} if self.missing else {},
+            {"predictions of no post": len(self.unknown)} if self.unknown else {},
+        ]
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in _HEAD)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.score_rows())
+        notes = "<br>".join(
+            escape(" · ".join(f"{name} {value}" for name, value in part.items())) for part in self._notes() if part
+        )
+        caption = f"{self.posts:,} posts, protocol {escape(self.protocol)}"
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table><p><small>{notes}</small></p>"
+
+
+_ROW = "{:<6} {:>9} {:>7} {:>7}  {}"
+_HEAD = ("", "precision", "recall", "F1", "interval")
+
+
+def percent(value: float | None) -> str:
+    """A share in percent as text; a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON data."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

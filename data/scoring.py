@@ -1,0 +1,185 @@
+"""When a prediction is right: protocols, counts, precision, recall and F1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from gmner.signatures.boxes import Box, iou
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+TASKS = ("gmner", "mner", "eeg")
+"""GMNER: span, type and region. MNER: span and type. EEG: span and region."""
+
+Relation = Callable[[GoldEntity, GroundedEntity], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRule:
+    """When a predicted region is right.
+
+    Not shown: right only if None. Shown: right if the IoU with any one gold box reaches the threshold.
+
+    Attributes:
+        threshold: The IoU to reach, 0..1.
+        inclusive: Whether exactly the threshold is enough (`>=`), or not (`>`).
+    """
+
+    threshold: float = 0.5
+    inclusive: bool = False
+
+    def right(self, box: Box | None, gold_boxes: Sequence[Box]) -> bool:
+        """Whether `box` (None: not shown) is right for an entity with `gold_boxes` (none: not shown)."""
+        if box is None or not gold_boxes:
+            return box is None and not gold_boxes
+        best = best_iou(box, gold_boxes)
+        return best >= self.threshold if self.inclusive else best > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Counts of one task over one or more posts."""
+
+    correct: int = 0
+    predicted: int = 0
+    gold: int = 0
+
+    def __add__(self, other: TaskCounts) -> TaskCounts:
+        return TaskCounts(self.correct + other.correct, self.predicted + other.predicted, self.gold + other.gold)
+
+
+PostCounts = Mapping[str, TaskCounts]
+Counter = Callable[[Sequence[GoldEntity], Sequence[GroundedEntity], RegionRule], PostCounts]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A way of counting, as published results were counted.
+
+    Attributes:
+        name: Its name.
+        region: When a region is right.
+        count: Counts one post: gold, predicted and the region rule -> `TaskCounts` by task. How spans are compared and
+            which rows exist is the counter's own matter.
+        source: Where the rule is from.
+    """
+
+    name: str
+    region: RegionRule
+    count: Counter
+    source: str
+
+    def __call__(self, gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> PostCounts:
+        """Count one post."""
+        return self.count(gold, predicted, self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Micro precision, recall and F1 in percent, with the counts they come from.
+
+    With nothing to find and nothing predicted all three are 100; otherwise a ratio without a denominator is 0.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    correct: int
+    predicted: int
+    gold: int
+
+    @classmethod
+    def of(cls, counts: TaskCounts) -> Scores:
+        """Scores from counts."""
+        correct, predicted, gold = counts.correct, counts.predicted, counts.gold
+        if not predicted and not gold:
+            return cls(100.0, 100.0, 100.0, 0, 0, 0)
+        precision, recall = (100 * correct / n if n else 0.0 for n in (predicted, gold))
+        return cls(precision, recall, 200 * correct / (predicted + gold), correct, predicted, gold)
+
+    def to_dict(self) -> dict[str, float]:
+        """The scores as JSON data."""
+        return asdict(self)
+
+
+def best_iou(box: Box | None, gold_boxes: Sequence[Box]) -> float:
+    """The highest IoU of a box with any gold box, 0..1; 0 where there is no box on either side."""
+    return 0.0 if box is None else max((iou(box, gold) for gold in gold_boxes), default=0.0)
+
+
+def count_offsets(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule) -> PostCounts:
+    """Count one post with (start, end) offsets as the span key.
+
+    For every task predictions are matched one to one with gold mentions, as many as can be, so a prediction written
+    twice is right once and wrong once. Order does not matter.
+    """
+
+    def mner(g: GoldEntity, p: GroundedEntity) -> bool:
+        return g.key == p.key and g.type == p.type
+
+    def eeg(g: GoldEntity, p: GroundedEntity) -> bool:
+        return g.key == p.key and region.right(p.box, g.boxes)
+
+    def gmner(g: GoldEntity, p: GroundedEntity) -> bool:
+        return mner(g, p) and eeg(g, p)
+
+    sizes = {"predicted": len(predicted), "gold": len(gold)}
+    relations = zip(TASKS, (gmner, mner, eeg), strict=True)
+    return {task: TaskCounts(largest_matching(gold, predicted, right), **sizes) for task, right in relations}
+
+
+def largest_matching(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], right: Relation) -> int:
+    """How many pairs a largest one-to-one matching under `right` has."""
+    if not gold or not predicted:
+        return 0
+    fits = np.array([[right(g, p) for p in predicted] for g in gold])
+    return int(fits[linear_sum_assignment(fits, maximize=True)].sum())
+
+
+def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> list[tuple[int, int]]:
+    """Pair gold and predicted mentions one to one on (start, end).
+
+    As many pairs as can be; among equals the highest IoU first (an entity that is rightly not shown counts as 1), then
+    the right type.
+
+    Returns:
+        Pairs (index in `gold`, index in `predicted`), by gold index.
+
+    Source: our own choice; MCR (Ma et al., Findings of ACL 2026) does not publish its matching.
+    """
+    if not gold or not predicted:
+        return []
+    weights = np.array([[_pair_weight(g, p) for p in predicted] for g in gold])
+    rows, columns = linear_sum_assignment(weights, maximize=True)
+    return [(int(g), int(p)) for g, p in zip(rows, columns, strict=True) if weights[g, p] > 0]
+
+
+def _pair_weight(gold: GoldEntity, predicted: GroundedEntity) -> float:
+    if gold.key != predicted.key:
+        return 0.0
+    agreement = best_iou(predicted.box, gold.boxes) if gold.visible else float(predicted.box is None)
+    # One pair more always outweighs every agreement.
+    return 1e4 + agreement + 1e-6 * (gold.type == predicted.type)
+
+
+PAPER = Protocol("paper", RegionRule(0.5, inclusive=False), count_offsets, "Yu et al., ACL 2023: the rule of the paper")
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({PAPER.name: PAPER})
+"""The protocols by name."""
+
+
+def find_protocol(protocol: str | Protocol) -> Protocol:
+    """A protocol by its name, or the protocol itself.
+
+    Raises:
+        InputError: No protocol has this name.
+    """
+    if isinstance(protocol, Protocol):
+        return protocol
+    if protocol not in PROTOCOLS:
+        raise InputError("There is no such protocol", received=protocol, accepted=", ".join(PROTOCOLS))
+    return PROTOCOLS[protocol]

@@ -1,0 +1,111 @@
+"""What is wrong with an answer, entity by entity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gmner.data.scoring import PAPER, RegionRule, pair_mentions
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
+
+
+class Fault(StrEnum):
+    """An error class.
+
+    `MISSED`: a gold mention without a prediction. `INVENTED`: a prediction that touches no free gold mention.
+    `WRONG_SPAN`: a prediction that overlaps a gold mention with other bounds. Of a pair with the same bounds:
+    `WRONG_TYPE`, `WRONG_BOX` (shown, and the box is elsewhere), `BOXED_ABSENT` (boxed though not shown),
+    `UNBOXED_SHOWN` (None though shown). A pair can have a wrong type and a wrong region.
+    """
+
+    MISSED = "missed"
+    INVENTED = "invented"
+    WRONG_SPAN = "wrong_span"
+    WRONG_TYPE = "wrong_type"
+    WRONG_BOX = "wrong_box"
+    BOXED_ABSENT = "boxed_absent"
+    UNBOXED_SHOWN = "unboxed_shown"
+
+    @property
+    def label(self) -> str:
+        """The class in words."""
+        return _LABELS[self]
+
+
+_LABELS = {
+    Fault.MISSED: "missed",
+    Fault.INVENTED: "invented",
+    Fault.WRONG_SPAN: "wrong span",
+    Fault.WRONG_TYPE: "wrong type",
+    Fault.WRONG_BOX: "wrong box",
+    Fault.BOXED_ABSENT: "boxed though not shown",
+    Fault.UNBOXED_SHOWN: "not boxed though shown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A gold mention, the prediction that answers it, and what is wrong.
+
+    Attributes:
+        gold: The gold mention, or None: the prediction is invented.
+        predicted: The prediction, or None: the mention was missed.
+        faults: What is wrong; empty: everything is right.
+    """
+
+    gold: GoldEntity | None
+    predicted: GroundedEntity | None
+    faults: tuple[Fault, ...]
+
+
+def judge(
+    gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule = PAPER.region
+) -> list[Verdict]:
+    """Judge the answer to one post.
+
+    Every gold mention and every prediction occurs in exactly one verdict. Mentions with the same bounds are paired
+    first (see `pair_mentions`); what is left is paired where it overlaps, largest overlap first.
+
+    Returns:
+        The verdicts in text order.
+    """
+    pairs = pair_mentions(gold, predicted)
+    verdicts = [Verdict(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
+    paired_gold, paired_predicted = {g for g, _ in pairs}, {p for _, p in pairs}
+    free_gold = [g for i, g in enumerate(gold) if i not in paired_gold]
+    free_predicted = [p for i, p in enumerate(predicted) if i not in paired_predicted]
+    for g, p in _overlapping(free_gold, free_predicted):
+        verdicts.append(Verdict(g, p, (Fault.WRONG_SPAN,)))
+        free_gold.remove(g)
+        free_predicted.remove(p)
+    verdicts += [Verdict(g, None, (Fault.MISSED,)) for g in free_gold]
+    verdicts += [Verdict(None, p, (Fault.INVENTED,)) for p in free_predicted]
+    return sorted(verdicts, key=lambda verdict: (verdict.gold or verdict.predicted or _NOWHERE).key)
+
+
+_NOWHERE = Mention("", -1, -1, "")
+
+
+def _pair_faults(gold: GoldEntity, predicted: GroundedEntity, region: RegionRule) -> tuple[Fault, ...]:
+    faults = [] if gold.type == predicted.type else [Fault.WRONG_TYPE]
+    if not region.right(predicted.box, gold.boxes):
+        if not gold.visible:
+            faults.append(Fault.BOXED_ABSENT)
+        else:
+            faults.append(Fault.UNBOXED_SHOWN if predicted.box is None else Fault.WRONG_BOX)
+    return tuple(faults)
+
+
+def _overlapping(gold: list[GoldEntity], predicted: list[GroundedEntity]) -> list[tuple[GoldEntity, GroundedEntity]]:
+    """One-to-one pairs of mentions that share characters, largest overlap first."""
+    common = [(_overlap(g, p), i, j) for i, g in enumerate(gold) for j, p in enumerate(predicted) if g.key != p.key]
+    chosen: list[tuple[int, int]] = []
+    for shared, i, j in sorted(common, key=lambda item: (-item[0], item[1:])):
+        if shared > 0 and all(i != a and j != b for a, b in chosen):
+            chosen.append((i, j))
+    return [(gold[i], predicted[j]) for i, j in chosen]
+
+
+def _overlap(a: Mention, b: Mention) -> int:
+    return min(a.end, b.end) - max(a.start, b.start)
