@@ -18,6 +18,7 @@ from gmner.signatures.errors import RunDirectoryError
 
 LOG = logging.getLogger(__name__)
 _STAGE = re.compile(r"\w[\w.-]*")
+_LONG = 120
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -239,7 +240,7 @@ def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments as the JSON data that they are read back as."""
     for name, value in config.items():
         try:
-            json.dumps(value)
+            json.dumps(value, sort_keys=True)
         except (TypeError, ValueError) as error:
             raise RunDirectoryError(
                 f"The argument {name} cannot be kept in a run directory", received=value, accepted="JSON-able values"
@@ -248,7 +249,7 @@ def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """`name: value there, value here` for every argument that differs, nested ones by their dotted name."""
+    """`name: value there, value now` for every argument that differs, nested ones by their dotted name."""
     if isinstance(before, dict) and isinstance(now, dict):
         found: list[str] = []
         for key in sorted({*before, *now}):
@@ -256,15 +257,30 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
             if key in before and key in now:
                 found += _differences(before[key], now[key], path)
             else:
-                found.append(f"{path}: {_show(before, key)} there, {_show(now, key)} now")
+                sides = [_cut(json.dumps(side[key])) if key in side else "not set" for side in (before, now)]
+                found.append(f"{path}: {sides[0]} there, {sides[1]} now")
         return found
-    if json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True):
+    old, new = json.dumps(before, sort_keys=True), json.dumps(now, sort_keys=True)
+    if old == new:
         return []
-    return [f"{name}: {_show({name: before}, name)} there, {_show({name: now}, name)} now"]
+    if isinstance(before, list) and isinstance(now, list) and max(len(old), len(new)) > _LONG:
+        return _list_differences(before, now, name)
+    start = 0
+    if max(len(old), len(new)) > _LONG:  # two long texts may differ only where a cut would not show it
+        start = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+        start = max(start - 20, 0)
+    return [f"{name}: {_cut(old, start)} there, {_cut(new, start)} now"]
 
 
-def _show(values: Mapping[str, Any], key: str, limit: int = 120) -> str:
-    if key not in values:
-        return "not set"
-    text = json.dumps(values[key], ensure_ascii=False)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _list_differences(before: list[Any], now: list[Any], name: str) -> list[str]:
+    """Long lists: their lengths where those differ, and the first place at which they do."""
+    found = [] if len(before) == len(now) else [f"{name}: {len(before)} values there, {len(now)} now"]
+    for place, (old, new) in enumerate(zip(before, now, strict=False)):
+        if differences := _differences(old, new, f"{name}[{place}]"):
+            return found + differences
+    return found
+
+
+def _cut(text: str, start: int = 0) -> str:
+    text = f"…{text[start:]}" if start else text
+    return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"

@@ -1,0 +1,209 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gmner.optimizers.run_directory import RunDirectory
+from gmner.signatures.errors import RunDirectoryError
+
+HOLD = """
+import sys, time
+from gmner.optimizers.run_directory import RunDirectory
+run = RunDirectory(sys.argv[1], {})
+sys.stdout.write("held\\n")
+sys.stdout.flush()
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    """Another process that works in `tmp_path / "run"`."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_keeps_the_arguments_canonically(tmp_path: Path):
+    with RunDirectory(
+        tmp_path / "a" / "b", {"seed": 1, "labels": ("PER", "LOC"), "grpo": {"z": None, "a": 0.5}}
+    ) as run:
+        kept = json.loads((run.path / "config.json").read_text())
+        assert kept == run.config == {"grpo": {"a": 0.5, "z": None}, "labels": ["PER", "LOC"], "seed": 1}
+        assert list(kept) == sorted(kept)
+
+
+def test_goes_on_with_the_same_arguments(tmp_path: Path):
+    with RunDirectory(tmp_path, {"b": (1, 2), "a": {"y": 1, "x": float("nan")}}) as run:
+        before = (run.path / "config.json").stat().st_mtime_ns
+    with RunDirectory(tmp_path, {"a": {"x": float("nan"), "y": 1}, "b": [1, 2]}) as run:
+        assert (run.path / "config.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "named"),
+    [
+        ({"seed": 1, "same": 2}, {"seed": 2, "same": 2}, "seed: 1 there, 2 now"),
+        ({"a": 1}, {"a": 1, "b": "x"}, 'b: not set there, "x" now'),
+        ({"a": None, "b": 1}, {"b": 1}, "a: null there, not set now"),
+        ({"a": None}, {"a": False}, "a: null there, false now"),
+        ({"grpo": {"rate": 1e-6, "g": 8}}, {"grpo": {"rate": 5e-6, "g": 8}}, "grpo.rate: 1e-06 there, 5e-06 now"),
+        ({"a": 1, "b": 1}, {"a": 2, "b": 2}, "a: 1 there, 2 now; b: 1 there, 2 now"),
+        ({"styles": ["a"]}, {"styles": ["a", "b"]}, 'styles: ["a"] there, ["a", "b"] now'),
+        ({"ids": list(range(99))}, {"ids": [*range(98), 7]}, "ids[98]: 98 there, 7 now"),
+        ({"ids": list(range(99))}, {"ids": list(range(98))}, "ids: 99 values there, 98 now"),
+        ({"text": "word " * 99 + "a"}, {"text": "word " * 99 + "b"}, 'word a" there, …'),
+        ({"text": "a"}, {"text": "b" * 999}, 'text: "a" there, "bbb'),
+    ],
+)
+def test_refuses_other_arguments_and_names_each(tmp_path: Path, before: dict, now: dict, named: str):
+    RunDirectory(tmp_path, before).close()
+    kept = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(RunDirectoryError) as refusal:
+        RunDirectory(tmp_path, now)
+    text = str(refusal.value)
+    assert named in text
+    assert "same" not in text
+    assert str(tmp_path) in text
+    assert "another run_dir" in text
+    assert len(text) < 700 + len(str(tmp_path))
+    assert (tmp_path / "config.json").read_bytes() == kept
+    RunDirectory(tmp_path, before).close()  # a refusal holds no lock
+
+
+def test_refuses_an_argument_that_is_no_data(tmp_path: Path):
+    with pytest.raises(RunDirectoryError, match=r"The argument optimizer cannot be kept"):
+        RunDirectory(tmp_path / "run", {"seed": 1, "optimizer": object()})
+    assert not (tmp_path / "run").exists()
+
+
+def test_refuses_broken_arguments(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"seed":')
+    with pytest.raises(RunDirectoryError, match=r"config\.json of the run in .* is not JSON"):
+        RunDirectory(tmp_path, {"seed": 1})
+
+
+def test_a_finished_stage_is_not_run_again(tmp_path: Path):
+    calls: list[Path] = []
+
+    def work(stage: Path) -> dict[str, int]:
+        calls.append(stage)
+        return {"made": len(calls)}
+
+    for _ in range(2):
+        with RunDirectory(tmp_path, {}) as run:
+            assert run.once("chains", work) == run.record("chains") == {"made": 1}
+            assert run.done("chains")
+            assert not run.done("grpo")
+    assert calls == [tmp_path / "chains"]
+
+
+def test_a_stage_that_failed_is_run_again_in_its_folder(tmp_path: Path):
+    with RunDirectory(tmp_path, {}) as run:
+        with pytest.raises(ZeroDivisionError):
+            run.once("sft", lambda stage: (stage / "checkpoint").write_text("half") and 1 / 0)
+        assert not run.done("sft")
+        assert run.once("sft", lambda stage: {"found": (stage / "checkpoint").read_text()}) == {"found": "half"}
+
+
+def test_record_of_an_unfinished_stage(tmp_path: Path):
+    with RunDirectory(tmp_path, {}) as run:
+        run.stage("sft")
+        with pytest.raises(RunDirectoryError, match=r"The stage sft of the run in .* is not finished"):
+            run.record("sft")
+        run.mark_done("sft")
+        assert run.record("sft") == {}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", ".hidden", "a b"])
+def test_refuses_a_stage_that_is_no_folder_name(tmp_path: Path, name: str):
+    with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="cannot have this name"):
+        run.stage(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "../other", "/etc/other", "a/../../b"])
+def test_refuses_a_file_outside(tmp_path: Path, name: str):
+    with RunDirectory(tmp_path / "run", {}) as run:
+        for use in (run.read_json, run.read_jsonl, lambda n: run.write_json(n, 1), lambda n: run.write_jsonl(n, [])):
+            with pytest.raises(RunDirectoryError, match="inside its directory"):
+                use(name)
+
+
+def test_json_lines_round_trip(tmp_path: Path):
+    rows = [{"a": "zwölf\u2028😀\r\n", "b": [1, None]}, {"lone": "\ud83d"}, 3]
+    with RunDirectory(tmp_path, {}) as run:
+        assert run.write_jsonl("mrsi/chains.jsonl", (row for row in rows)) == tmp_path / "mrsi" / "chains.jsonl"
+        assert run.read_jsonl("mrsi/chains.jsonl") == rows
+        run.write_jsonl("none.jsonl", [])
+        assert run.read_jsonl("none.jsonl") == []
+        with pytest.raises(RunDirectoryError, match=r"no file other\.jsonl"):
+            run.read_jsonl("other.jsonl")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    def rows():
+        yield {"new": 1}
+        raise RuntimeError("the model stopped")
+
+    with RunDirectory(tmp_path, {}) as run:
+        run.write_jsonl("chains.jsonl", [{"old": 1}])
+        with pytest.raises(RuntimeError, match="the model stopped"):
+            run.write_jsonl("chains.jsonl", rows())
+        with pytest.raises(TypeError):
+            run.write_json("plan.json", object())
+        assert run.read_jsonl("chains.jsonl") == [{"old": 1}]
+        assert sorted(os.listdir(tmp_path)) == ["chains.jsonl", "config.json", "lock"]
+
+
+def test_scores_by_stage(tmp_path: Path):
+    with RunDirectory(tmp_path, {}) as run:
+        assert run.scores() == {}
+        run.write_scores("mrsi", {"gmner": 0.5})
+        run.write_scores("cvo", {"gmner": 0.6})
+        run.write_scores("mrsi", {"gmner": 0.4})
+    with RunDirectory(tmp_path, {}) as run:
+        assert run.scores() == {"mrsi": {"gmner": 0.4}, "cvo": {"gmner": 0.6}}
+
+
+def test_two_processes_do_not_share_a_run(tmp_path: Path, holder: subprocess.Popen):
+    with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait for it to end"):
+        RunDirectory(tmp_path / "run", {})
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert f"process {holder.pid}" in (tmp_path / "run" / "lock").read_text()
+    with RunDirectory(tmp_path / "run", {}):
+        assert f"process {os.getpid()}" in (tmp_path / "run" / "lock").read_text()
+
+
+def test_one_process_opens_a_run_once(tmp_path: Path):
+    with RunDirectory(tmp_path, {}) as run:
+        with pytest.raises(RunDirectoryError, match=f"in use by process {os.getpid()}"):
+            RunDirectory(tmp_path, {})
+        run.close()
+        run.close()
+        RunDirectory(tmp_path, {}).close()
+
+
+def test_the_other_processes_of_a_launch_read_and_do_not_write(tmp_path: Path):
+    with RunDirectory(tmp_path / "run", {"seed": 1}) as main:
+        other = RunDirectory(tmp_path / "run", {"seed": 1}, writes=False)
+        main.mark_done("chains", {"made": 2})
+        assert other.record("chains") == {"made": 2}
+        other.mark_done("sft")
+        other.write_json("plan.json", {})
+        assert other.once("grpo", lambda stage: {"rank": 1}) == {"rank": 1}
+        assert not main.done("sft")
+        assert not main.done("grpo")
+        assert not (tmp_path / "run" / "plan.json").exists()
