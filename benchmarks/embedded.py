@@ -34,7 +34,8 @@ def names(program: StagedGMNER, posts: Sequence[Post]) -> float:
     """MNER F1 of the extraction question, percent."""
     answers = ask(program, program.extract, [{"text": p.text, "image": dspy.Image(p.image)} for p in posts])
     found = [
-        Prediction(p.id, p.text, "", tuple(as_entity(m) for m in a.mentions)) for p, a in zip(posts, answers, strict=True)
+        Prediction(p.id, p.text, "", tuple(as_entity(m) for m in a.mentions))
+        for p, a in zip(posts, answers, strict=True)
     ]
     return evaluate(found, posts, progress=False).mner.f1
 
@@ -45,7 +46,11 @@ def where(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
     inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in asked]
     boxes = [answer.box for answer in ask(program, program.ground, inputs)]
     hits = [
-        (p, g, any(box.iou(b) > 0.5 for b in g.boxes) if g.visible and box is not None else box is None and not g.visible)
+        (
+            p,
+            g,
+            any(box.iou(b) > 0.5 for b in g.boxes) if g.visible and box is not None else box is None and not g.visible,
+        )
         for (p, g), box in zip(asked, boxes, strict=True)
     ]
     return {

@@ -115,9 +115,8 @@ class CVO:
         steps = self.max_steps or max(1, round(self.epochs * len(rows) / self.prompts))
         functions = rewards.cvo(adapter.labels, adapter.profile.box_format, sigma=self.sigma, soft=self.soft)
         set_seed(seed)
-        with training.quiet_libraries(), training.training_copy(
-            engine.weights.source, engine.path, self.tuning, self.lora
-        ) as (model, processor):
+        with training.quiet_libraries():
+            model, processor = training.training_copy(engine.weights.source, engine.path, self.tuning, self.lora)
             bar = StageBar("CVO", steps, {"reward": "reward", "completions/mean_length": "tokens"}, show=progress)
             trainer = ConstrainedGRPOTrainer(
                 model=model, args=self._config(model, folder, steps, seed, [self.weights[f.__name__] for f in functions]),

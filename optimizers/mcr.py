@@ -79,7 +79,7 @@ class MCR(Teleprompter):
         self,
         *,
         mrsi: MRSI | None = None,
-        cvo: CVO | None | str = "default",
+        cvo: CVO | str | None = "default",
         d1_share: float = 0.5,
         seed: int = 0,
         progress: bool = True,
@@ -170,9 +170,7 @@ def _plain(settings: Any) -> dict[str, Any]:
 class _Compile:
     """One compile: its stages in order, each of which is skipped where its result is there already."""
 
-    def __init__(
-        self, mcr: MCR, student: GMNER, train: list[Post], val: list[Post] | None, run: RunDirectory
-    ) -> None:
+    def __init__(self, mcr: MCR, student: GMNER, train: list[Post], val: list[Post] | None, run: RunDirectory) -> None:
         self.mcr, self.val, self.run = mcr, val, run
         self.adapter = student.adapter()
         self.signature = student.answer.signature

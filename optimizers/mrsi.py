@@ -72,9 +72,7 @@ class MRSI:
         frames = {post.id: _frame(post, adapter) for post in posts}
         return write_chains(posts, frames, self.styles, self.per_post, rng)
 
-    def demos(
-        self, chains: Sequence[Chain], posts: Mapping[str, Post], count: int
-    ) -> list[dict[str, Any]]:
+    def demos(self, chains: Sequence[Chain], posts: Mapping[str, Post], count: int) -> list[dict[str, Any]]:
         """`count` worked examples that cover shown, absent, mixed and empty posts in different styles.
 
         Args:
@@ -93,7 +91,9 @@ class MRSI:
             waiting = [chain for chain in waiting if chain.post_id != best.post_id]
         return [_demo(chain, posts[chain.post_id]) for chain in chosen]
 
-    def inject(self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool) -> list[dict[str, Any]]:
+    def inject(
+        self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool
+    ) -> list[dict[str, Any]]:
         """Train on the rows with TRL's SFTTrainer, completion-only loss; the weights go into `folder`.
 
         Args:
@@ -108,9 +108,8 @@ class MRSI:
         """
         steps = self.max_steps or max(1, round(self.epochs * len(rows) / self.batch))
         set_seed(seed)
-        with training.quiet_libraries(), training.training_copy(
-            engine.weights.source, engine.path, self.tuning, self.lora
-        ) as (model, processor):
+        with training.quiet_libraries():
+            model, processor = training.training_copy(engine.weights.source, engine.path, self.tuning, self.lora)
             common = training.common_arguments(folder, steps, self.batch, self._rate(model), seed, max(25, steps // 4))
             config = SFTConfig(**{**common, "max_length": None, **self.sft_options})
             bar = StageBar("MRSI", steps, {"loss": "loss", "mean_token_accuracy": "accuracy"}, show=progress)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from gmner.data.evaluate import Evaluation, evaluate
+from gmner.data.evaluate import evaluate
+from gmner.data.evaluation import Evaluation, percent
 from gmner.data.view import render_html
 from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
@@ -16,7 +18,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
 STAGES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
-TRAIN_POSTS, TEST_POSTS = 640, 120
+TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 640, 120, 60
 
 
 def optimizer() -> MCR:
@@ -46,26 +48,49 @@ def main(run_dir: str | Path = "runs/quickstart") -> Path:
         predictions[title] = compiled.history.programs[stage].batch_posts(test, threads=64)
         scores[title] = evaluate(predictions[title], test)
     _say(table(scores))
-    report = folder / "report.html"
     pairs = [
         (post, {title: answers[place] for title, answers in predictions.items()})
         for place, post in enumerate(test[:REPORT_POSTS])
     ]
+    report = folder / "report.html"
     write_text(report, render_html(pairs, title="MCR on the world", scores=scores))
-    _say(f"Pictures, answers and errors: {report.resolve()}")
+    compiled.save(folder / "program", scores=scores["after CVO"].to_dict())
+    _say(f"\nThe compiled program: {folder / 'program'}\nPictures, answers and errors: {report.resolve()}")
     return report
 
 
+_FIGURES: dict[str, Callable[[Evaluation], float | int | None]] = {
+    "GMNER F1": lambda e: e.gmner.f1,
+    "MNER F1": lambda e: e.mner.f1,
+    "EEG F1": lambda e: e.eeg.f1,
+    "found of what is shown, %": lambda e: e.found_of_shown,
+    "boxed of what is not shown, %": lambda e: e.boxed_of_absent,
+    "textual bias: N-F1": lambda e: e.bias.n_f1,
+    "textual bias: grounded absent": lambda e: e.bias.grounded_absent,
+    "  of these on lookalike posts": lambda e: e.by_slice["lookalike"].bias.grounded_absent,
+    "visual bias: N-Rate, %": lambda e: e.bias.n_rate,
+}
+
+
 def table(scores: dict[str, Evaluation]) -> str:
-    """Scores and bias figures of the stages side by side, in percent where they are shares."""
-    rows: dict[str, Callable[[Evaluation], float]] = {
-        "GMNER F1": lambda e: e.gmner.f1,
-        "MNER F1": lambda e: e.mner.f1,
-        "EEG F1": lambda e: e.eeg.f1,
-    }
-    lines = ["".join(["figure".ljust(34), *(title.rjust(12) for title in scores)])]
-    lines += ["".join([name.ljust(34), *(f"{get(e):12.1f}" for e in scores.values())]) for name, get in rows.items()]
+    """Scores and bias figures of the stages side by side.
+
+    Args:
+        scores: Stage title -> its evaluation on posts of the world.
+    """
+    lines = ["".join(["\n" + " " * 32, *(title.rjust(12) for title in scores)])]
+    for name, figure in _FIGURES.items():
+        values = [figure(evaluation) for evaluation in scores.values()]
+        cells = [str(v) if isinstance(v, int) else percent(v) for v in values]
+        lines.append("".join([name.ljust(32), *(cell.rjust(12) for cell in cells)]))
     return "\n".join(lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def _say(text: str) -> None:

@@ -48,8 +48,7 @@ def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
     return engine if isinstance(engine, VLMEngine) else None
 
 
-@contextlib.contextmanager
-def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -> Iterator[tuple[Any, ProcessorMixin]]:
+def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -> tuple[Any, ProcessorMixin]:
     """A fresh copy of the weights to train; the served ones stay as they are.
 
     Args:
@@ -58,8 +57,11 @@ def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -
         tuning: What is trained; `auto`: everything below 100 M parameters, else `lora-frozen-vision`.
         lora: Settings of a new adapter.
 
-    Yields:
+    Returns:
         The model (a `PeftModel` with LoRA) and its processor.
+
+    Raises:
+        InputError: Everything is to be tuned, but the LM has an adapter.
     """
     on_gpu = torch.cuda.is_available()
     model = AutoModelForImageTextToText.from_pretrained(
@@ -67,7 +69,7 @@ def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -
     )
     processor = load_processor(path, model.config.model_type)
     processor.tokenizer.padding_side = "left"
-    yield _adapted(model, source, tuning, lora), processor
+    return _adapted(model, source, tuning, lora), processor
 
 
 def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: Lora) -> Any:
@@ -77,7 +79,7 @@ def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: 
         return PeftModel.from_pretrained(model, source.adapter, is_trainable=True)
     chosen = resolve_tuning(tuning, model.num_parameters())
     if chosen == "full":
-        return model
+        return model.float()
     settings: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
     if chosen == "lora-frozen-vision":
         settings["exclude_modules"] = _VISION

@@ -153,8 +153,10 @@ def _glyph_fill(c: RGB) -> RGB:
 
 def _star(pen: _Pen, c: RGB) -> None:
     _badge(pen, c)
-    ring = [(0.5 + r * math.sin(i * math.pi / 5), 0.52 - r * math.cos(i * math.pi / 5)) for i, r in
-            enumerate([0.4, 0.16] * 5)]
+    ring = [
+        (0.5 + r * math.sin(i * math.pi / 5), 0.52 - r * math.cos(i * math.pi / 5))
+        for i, r in enumerate([0.4, 0.16] * 5)
+    ]
     pen.polygon(ring, _glyph_fill(c))
 
 
@@ -189,8 +191,9 @@ def _drop(pen: _Pen, c: RGB) -> None:
 
 def _arrow(pen: _Pen, c: RGB) -> None:
     _badge(pen, c)
-    pen.polygon([(0.12, 0.4), (0.5, 0.4), (0.5, 0.18), (0.9, 0.5), (0.5, 0.82), (0.5, 0.6), (0.12, 0.6)],
-                _glyph_fill(c))
+    pen.polygon(
+        [(0.12, 0.4), (0.5, 0.4), (0.5, 0.18), (0.9, 0.5), (0.5, 0.82), (0.5, 0.6), (0.12, 0.6)], _glyph_fill(c)
+    )
 
 
 def _trophy(pen: _Pen, c: RGB) -> None:

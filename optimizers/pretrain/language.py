@@ -17,9 +17,7 @@ from gmner.optimizers.pretrain.pool import Pool, item_rng
 from gmner.optimizers.pretrain.questions import Dialogue, Mix, ask
 from gmner.optimizers.pretrain.vision import soft_coordinate_loss
 
-IMAGE_STRING = (
-    "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
-)
+IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
 
 

@@ -63,9 +63,7 @@ def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
     images, scenes = folder / f"scenes-{count}.npy", folder / f"scenes-{count}.json"
     if not scenes.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        array = np.lib.format.open_memmap(
-            images, mode="w+", dtype=np.uint8, shape=(count, IMAGE_SIDE, IMAGE_SIDE, 3)
-        )
+        array = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, IMAGE_SIDE, IMAGE_SIDE, 3))
         gold = []
         render = partial(_render, world=World(seed=1))
         with multiprocessing.get_context("spawn").Pool(workers) as pool:

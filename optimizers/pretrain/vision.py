@@ -82,7 +82,9 @@ class CellTeacher(nn.Module):
         self.connector = model.model.connector
         table = model.get_input_embeddings().weight.detach()
         names = [tokenizer(f" {c.name}", add_special_tokens=False)["input_ids"] for c in characters()]
-        self.register_buffer("name_rows", nn.functional.normalize(torch.stack([table[n].mean(0) for n in names]), dim=1))
+        self.register_buffer(
+            "name_rows", nn.functional.normalize(torch.stack([table[n].mean(0) for n in names]), dim=1)
+        )
         self.register_buffer("coordinate_rows", nn.functional.normalize(table[coordinate_ids(tokenizer)], dim=1))
         width = table.shape[1]
         self.norm = nn.LayerNorm(width)
@@ -90,9 +92,7 @@ class CellTeacher(nn.Module):
         self.to_nothing = nn.Linear(width, 1)
         self.to_box = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
 
-    def forward(
-        self, pixel_values: torch.Tensor, names: torch.Tensor, boxes: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, pixel_values: torch.Tensor, names: torch.Tensor, boxes: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss over the cells.
 
         Args:
