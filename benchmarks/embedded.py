@@ -17,7 +17,7 @@ from typing import Any
 
 import dspy
 
-from gmner import GMNER, Post, Prediction, World, evaluate, load_vlm
+from gmner import GMNER, Box, Post, Prediction, World, evaluate, load_vlm
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GoldEntity
@@ -45,20 +45,20 @@ def where(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
     asked = [(post, gold) for post in posts for gold in post.gold]
     inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in asked]
     boxes = [answer.box for answer in ask(program, program.ground, inputs)]
-    hits = [
-        (
-            p,
-            g,
-            any(box.iou(b) > 0.5 for b in g.boxes) if g.visible and box is not None else box is None and not g.visible,
-        )
-        for (p, g), box in zip(asked, boxes, strict=True)
-    ]
+    hits = [(p, g, right_region(g, box)) for (p, g), box in zip(asked, boxes, strict=True)]
     return {
         "found_of_shown": share([hit for _, g, hit in hits if g.visible]),
         "not_shown_of_absent": share([hit for _, g, hit in hits if not g.visible]),
         "not_shown_of_absent_lookalike": share([hit for p, g, hit in hits if not g.visible and has_lookalike(p, g)]),
         "mentions": len(hits),
     }
+
+
+def right_region(gold: GoldEntity, box: Box | None) -> bool:
+    """The paper's rule: None where nothing is shown, else IoU > 0.5 with any gold box."""
+    if box is None:
+        return not gold.visible
+    return any(box.iou(valid) > 0.5 for valid in gold.boxes)
 
 
 def has_lookalike(post: Post, gold: GoldEntity) -> bool:

@@ -118,10 +118,15 @@ class CVO:
         with training.quiet_libraries():
             model, processor = training.training_copy(engine.weights.source, engine.path, self.tuning, self.lora)
             bar = StageBar("CVO", steps, {"reward": "reward", "completions/mean_length": "tokens"}, show=progress)
+            weights = [self.weights[function.__name__] for function in functions]
             trainer = ConstrainedGRPOTrainer(
-                model=model, args=self._config(model, folder, steps, seed, [self.weights[f.__name__] for f in functions]),
-                reward_funcs=list(functions), train_dataset=rows, processing_class=processor, callbacks=[bar],
-            )  # fmt: skip
+                model=model,
+                args=self._config(model, folder, steps, seed, weights),
+                reward_funcs=list(functions),
+                train_dataset=rows,
+                processing_class=processor,
+                callbacks=[bar],
+            )
             training.run(trainer, folder)
             training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)

@@ -132,7 +132,7 @@ def lookalikes(name: str) -> tuple[Character, ...]:
 
 @cache
 def companion(name: str) -> Character:
-    """The entity that usually goes along with the one called `name`: a person's club, a firm's product, a place's firm."""
+    """The entity that usually goes along with the one called `name`, say a person's club or a firm's product."""
     own = next(c for c in characters() if c.name == name)
     partner_type = {"PER": "ORG", "ORG": "OTHER", "OTHER": "ORG", "LOC": "OTHER"}[own.type]
     same = [c for c in characters() if c.type == own.type]

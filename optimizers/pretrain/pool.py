@@ -21,11 +21,6 @@ from gmner.data.world.generate import World
 from gmner.optimizers.pretrain.model import IMAGE_SIDE
 from gmner.signatures.boxes import Box
 
-PRETRAIN_SLICES = {
-    "shown": 0.66, "absent": 0.04, "lookalike": 0.05, "companion": 0.05, "mixed": 0.12, "several": 0.05, "empty": 0.03,
-}  # fmt: skip
-"""As web data is: what is named is nearly always shown. This plants the bias that MCR is to take out."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -57,8 +52,8 @@ def _render(index: int, world: World) -> tuple[np.ndarray, list[list[object]]]:
 def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
     """Render `count` scenes into `folder` once, and read them from there ever after.
 
-    Every scene comes from the `pretrain` split, half of it from the benchmark's own mix of slices, so that pictures of
-    several things and of lookalikes are common; which of them a text names is decided later.
+    Every scene comes from the `pretrain` split with the benchmark's own mix of slices, so that pictures of several
+    things are common; which of them a text names is decided later.
     """
     images, scenes = folder / f"scenes-{count}.npy", folder / f"scenes-{count}.json"
     if not scenes.exists():

@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: byte-level BPE trained on the world, with the answer's fixed parts as single tokens."""
+"""The embedded model's tokenizer: byte-level BPE trained on the world, the answer's fixed parts single tokens."""
 
 from __future__ import annotations
 
