@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gmner.data.evaluate import evaluate as evaluate
-    from gmner.data.evaluate import gmner_metric as gmner_metric
-    from gmner.data.evaluate import to_example as to_example
     from gmner.data.evaluation import Evaluation as Evaluation
     from gmner.data.jsonl import read_posts as read_posts
     from gmner.data.jsonl import read_predictions as read_predictions
     from gmner.data.jsonl import write_predictions as write_predictions
+    from gmner.data.metric import gmner_metric as gmner_metric
+    from gmner.data.metric import to_example as to_example
     from gmner.data.post import Post as Post
     from gmner.data.post import SceneObject as SceneObject
     from gmner.data.prediction import Prediction as Prediction
@@ -76,9 +76,10 @@ _NAMES = {
         "RunDirectoryError",
         "TruncatedAnswerError",
     ),
-    "data.evaluate": ("evaluate", "gmner_metric", "to_example"),
+    "data.evaluate": ("evaluate",),
     "data.evaluation": ("Evaluation",),
     "data.jsonl": ("read_posts", "read_predictions", "write_predictions"),
+    "data.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),
     "data.prediction": ("Prediction",),
     "data.twitter": ("read_twitter_gmner",),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from gmner.data.jsonl import Prediction, read_predictions
+from gmner.data.jsonl import write_predictions
 from gmner.data.post import Post
-from gmner.signatures.errors import GmnerError, InputError
+from gmner.data.prediction import Prediction
+from gmner.programs.state import state_digest
+from gmner.signatures.errors import DataError, GmnerError, InputError
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
@@ -32,8 +33,8 @@ def answer_post(program: GroundingProgram, post: Post) -> Prediction:
         known = own_error(error)
         if known is None:
             raise
-        return Prediction(post.id, post.text, "", (), {"kind": known.kind, "message": str(known)})
-    return Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities), None)
+        return Prediction.failed(post.id, post.text, known)
+    return Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities))
 
 
 def own_error(error: BaseException | None) -> GmnerError | None:
@@ -78,17 +79,20 @@ def extract_corpus(
 ) -> list[Prediction]:
     """Answer many posts into a JSONL file that appears when it is whole.
 
-    Answers are appended to `<out>.part` as they come; a run that was stopped goes on behind the last of them.
+    Answers are kept in `<out>.part` as they come; a run that was stopped goes on behind the last of them.
 
     Args:
         program: The program.
         posts: The posts, ids unique.
-        out: The file; one prediction a line, see `Prediction`.
+        out: The file, replaced if it is there; one prediction a line in the order of `posts`, see `Prediction`.
         threads: Posts under way at once.
         progress: Show a progress bar.
 
+    Returns:
+        The predictions, in the order of `posts`.
+
     Raises:
-        InputError: Two posts share an id, or `<out>.part` holds answers to other posts.
+        InputError: Two posts share an id, or `<out>.part` is of another program or of other posts.
     """
     ids = [post.id for post in posts]
     if len(set(ids)) != len(ids):
@@ -96,27 +100,65 @@ def extract_corpus(
         raise InputError("Two posts share an id", received=twice, remedy="Give every post an id of its own")
     part = out.with_name(out.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    done = _resume(part)
-    texts = {post.id: post.text for post in posts}
-    if any(texts.get(prediction.id) != prediction.text for prediction in done):
-        raise InputError("A stopped run of other posts lies here", received=str(part), remedy="Delete it to start anew")
-    known = {prediction.id for prediction in done}
+    done = {prediction.id: prediction for prediction in _resume(part, _run_of(program), posts)}
     with part.open("a", encoding="utf-8") as file:
-        for prediction in _answers(program, [p for p in posts if p.id not in known], threads, progress):
-            file.write(json.dumps(prediction.to_record(), ensure_ascii=False) + "\n")
+        for prediction in _answers(program, [post for post in posts if post.id not in done], threads, progress):
+            file.write(_line(prediction.to_record()))
             file.flush()
-            done.append(prediction)
-    os.replace(part, out)
-    order = {post_id: place for place, post_id in enumerate(ids)}
-    return sorted(done, key=lambda prediction: order[prediction.id])
+            done[prediction.id] = prediction
+    found = [done[post_id] for post_id in ids]
+    write_predictions(found, out)
+    part.unlink()
+    return found
 
 
-def _resume(part: Path) -> list[Prediction]:
-    """The whole lines of an unfinished file; a line cut by a kill is dropped from the file."""
-    if not part.exists():
-        return []
-    data = part.read_bytes()
+def _run_of(program: GroundingProgram) -> dict[str, str]:
+    """What the answers of a run depend on beside the posts."""
+    labels, limits = program.labels.describe(), str(program.limits)
+    return {
+        "program": type(program).__name__,
+        "model": program.model.model,
+        "labels": labels,
+        "limits": limits,
+        "state": state_digest(program),
+    }
+
+
+def _resume(part: Path, run: dict[str, str], posts: Sequence[Post]) -> list[Prediction]:
+    """The answers of an unfinished run, whose first line says what it was; a new file where there is none.
+
+    A line cut by a kill is dropped from the file.
+    """
+    data = part.read_bytes() if part.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
+    if not whole:
+        part.write_text(_line(run), encoding="utf-8")
+        return []
+    try:
+        head, *records = [json.loads(line) for line in whole.splitlines()]
+        done = [Prediction.from_record(record) for record in records]
+    except (ValueError, DataError) as error:
+        raise InputError("This is not a stopped run", received=str(part), remedy=f"Delete it: {error}") from error
+    _check_same(part, head, run, done, posts)
     if len(whole) < len(data):
         part.write_bytes(whole)
-    return read_predictions(part)
+    return done
+
+
+def _check_same(
+    part: Path, old: dict[str, str], new: dict[str, str], done: Sequence[Prediction], posts: Sequence[Post]
+) -> None:
+    differing = [name for name in new if old.get(name) != new[name]]
+    texts = {post.id: post.text for post in posts}
+    if any(texts.get(prediction.id) != prediction.text for prediction in done):
+        differing.append("posts")
+    if differing:
+        raise InputError(
+            f"A stopped run lies here, with other {', '.join(differing)}",
+            received=str(part),
+            remedy="Delete it to start anew, or write to another file",
+        )
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"

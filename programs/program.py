@@ -63,6 +63,9 @@ class GroundingProgram(dspy.Module):
         profile: Box frame and resize rule of the model, where they cannot be told from its name.
         image_root: Folder that paths of pictures must stay in; None: any local path.
         limits: Bounds of an answer: characters of reasoning, number of entities.
+
+    Attributes:
+        scores: What an optimizer measured, as JSON data by stage; saved with the program. None: nothing.
     """
 
     def __init__(

@@ -1,0 +1,8 @@
+"""`python -m gmner`: the command line."""
+
+import sys
+
+from gmner.programs.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The command line `gmner`: thin over the functions of the library, which are loaded when a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from gmner.signatures.errors import GmnerError
+
+_EPILOG = """\
+examples:
+  gmner quickstart
+  gmner extract posts.jsonl -o answers.jsonl --images pictures/
+  gmner extract twitter-gmner/ --split dev -o answers.jsonl --model Qwen/Qwen2.5-VL-7B-Instruct
+  gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl
+  gmner view answers.jsonl --gold twitter-gmner/ --split dev -o report.html
+  gmner compile --train twitter-gmner/ --val twitter-gmner/ --run-dir runs/mcr -o mcr-bundle
+"""
+_POSTS = "JSONL with id, text and image a line, or a Twitter-GMNER folder (txt/, xml/, images/; then --split)"
+_MODEL = "a folder with a model, a hub id, or a saved bundle; without it the small model of this package"
+_RESUMES = "what is done is kept, and the same command goes on from there"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The words after `gmner`; None: those of this process.
+
+    Returns:
+        The exit code: 0, 2 for an error of the user's or the data's, 130 after Ctrl-C.
+    """
+    given = parser().parse_args(arguments)
+    try:
+        commands = importlib.import_module("gmner.programs.commands")
+        getattr(commands, given.command)(given)
+    except GmnerError as error:
+        return _stop(str(error), 2)
+    except OSError as error:
+        return _stop(str(error), 2)
+    except KeyboardInterrupt:
+        return _stop(f"stopped; {_RESUMES}" if given.resumes else "stopped", 130)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line, with every command."""
+    top = argparse.ArgumentParser(
+        prog="gmner",
+        description="Grounded multimodal named entity recognition: names in a post, with types and boxes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"gmner {version('gmner')}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_quickstart, _add_extract, _add_evaluate, _add_view, _add_compile):
+        add(commands)
+    return top
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, text: str, example: str, *, resumes: bool) -> argparse.ArgumentParser:
+    added = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    added.set_defaults(resumes=resumes)
+    return added
+
+
+def _add_quickstart(commands: Commands) -> None:
+    text = "compile the small model on its synthetic world and show what changes, in minutes"
+    command = _command(commands, "quickstart", text, "gmner quickstart", resumes=True)
+    command.add_argument(
+        "--run-dir", type=Path, metavar="DIR", default=Path("runs/quickstart"), help="folder of the run"
+    )
+
+
+def _add_extract(commands: Commands) -> None:
+    text = "answer posts: entities with types and boxes, one JSON line a post"
+    command = _command(commands, "extract", text, "gmner extract posts.jsonl -o answers.jsonl", resumes=True)
+    command.add_argument("posts", type=Path, metavar="POSTS", help=_POSTS)
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="PRED.jsonl", help="file for the answers")
+    command.add_argument("--model", metavar="M", help=_MODEL)
+    _add_source(command)
+    command.add_argument("--limit", type=_count, metavar="N", help="answer only the first N posts")
+    command.add_argument("--staged", action="store_true", help="three questions a post: extract, verify, ground")
+    command.add_argument("--threads", type=_count, metavar="N", default=16, help="posts under way at once (16)")
+
+
+def _add_evaluate(commands: Commands) -> None:
+    text = "score a file of answers against gold: GMNER, MNER, EEG and the bias figures"
+    example = "gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl --json"
+    command = _command(commands, "evaluate", text, example, resumes=False)
+    command.add_argument("predictions", type=Path, metavar="PRED.jsonl", help="answers that `gmner extract` wrote")
+    command.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {_POSTS}")
+    _add_source(command)
+    command.add_argument("--protocol", default="paper", help="the way of counting (paper)")
+    command.add_argument("--json", action="store_true", help="print JSON, in percent, instead of a table")
+
+
+def _add_view(commands: Commands) -> None:
+    text = "write answers as an HTML page with coloured spans and boxes"
+    example = "gmner view answers.jsonl --posts posts.jsonl -o report.html"
+    command = _command(commands, "view", text, example, resumes=False)
+    command.add_argument("predictions", type=Path, metavar="PRED.jsonl", help="answers that `gmner extract` wrote")
+    posts = command.add_mutually_exclusive_group(required=True)
+    posts.add_argument("--posts", type=Path, metavar="POSTS", help=_POSTS)
+    posts.add_argument("--gold", type=Path, metavar="POSTS", help="the same, annotated: errors and scores are shown")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="HTML", help="file for the page")
+    _add_source(command)
+    command.add_argument("--limit", type=_count, metavar="N", help="show only the first N posts")
+
+
+def _add_compile(commands: Commands) -> None:
+    text = "improve a program with MCR on annotated posts and save it as a bundle"
+    example = "gmner compile --train twitter-gmner/ --val twitter-gmner/ --run-dir runs/mcr -o mcr-bundle"
+    command = _command(commands, "compile", text, example, resumes=True)
+    command.add_argument("--train", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {_POSTS}")
+    command.add_argument("--val", type=Path, metavar="POSTS", help="annotated posts on which each stage is scored")
+    command.add_argument("--train-split", metavar="S", default="train", help="split of a Twitter-GMNER folder (train)")
+    command.add_argument("--val-split", metavar="S", default="dev", help="split of a Twitter-GMNER folder (dev)")
+    command.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures")
+    command.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder of the run")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder for the program")
+    command.add_argument("--model", metavar="M", help=_MODEL)
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--split", metavar="S", help="split of a Twitter-GMNER folder: train, dev or test")
+    command.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, which no path may leave")
+
+
+def _count(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word} is not 1 or more")
+    return number
+
+
+def _stop(message: str, code: int) -> int:
+    sys.stderr.write(f"gmner: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The manifest of a bundle: what the program is, on which weights it runs, and the hash of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gmner.programs.families import ModelProfile
+from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.errors import BundleError
+from gmner.signatures.schema import Limits
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = 1
+
+_AGAIN = "Get the bundle again, or save the program anew"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Base(_Part):
+    """The weights beneath a program.
+
+    Attributes:
+        kind: `embedded` (the model of this package), `hub`, `path` (a local folder too large to be copied), `bundled`
+            (in the bundle's `model/`), or `served` (the program's LM has no weights here).
+        model: Hub id, path, or the model string of a served LM; None: embedded or bundled.
+        revision: The commit on the hub.
+        fingerprint: Of the base without adapter, see `gmner.programs.fingerprint`; None: served.
+    """
+
+    kind: Literal["embedded", "hub", "path", "bundled", "served"]
+    model: str | None = None
+    revision: str | None = None
+    fingerprint: str | None = None
+
+
+class Settings(_Part):
+    """How the LM was set up.
+
+    Attributes:
+        name: What it is called in its model string; None: a served LM.
+        cache: Whether DSPy may answer from its cache.
+        sampling: Its sampling arguments.
+        dtype: As for `load_vlm`.
+        max_batch: As for `load_vlm`.
+        backend: As for `load_vlm`.
+        model_kwargs: As for `load_vlm`.
+    """
+
+    name: str | None = None
+    cache: bool = True
+    sampling: dict[str, float | int | None] = {}
+    dtype: str = "auto"
+    max_batch: int = 16
+    backend: str = "llguidance"
+    model_kwargs: dict[str, Any] = {}
+
+
+class Manifest(_Part):
+    """What `manifest.json` holds.
+
+    Attributes:
+        format: Version of the bundle's form.
+        program: Name of the program's class.
+        base: The weights.
+        adapter: Whether a LoRA adapter lies in `adapter/`.
+        lm: How the LM was set up.
+        box_format: The frame in which the model writes boxes; told, and taken from the model again when loaded.
+        profile: The profile that the program was given, or None: the model's own.
+        labels: Entity types with descriptions.
+        limits: Bounds of an answer.
+        versions: Libraries and their versions.
+        scores: What an optimizer measured, or None.
+        files: Path in the bundle -> sha256, for every file but the manifest.
+    """
+
+    format: Literal[1] = FORMAT
+    program: str
+    base: Base
+    adapter: bool
+    lm: Settings
+    box_format: BoxFormat
+    profile: ModelProfile | None
+    labels: list[tuple[str, str]]
+    limits: Limits
+    versions: dict[str, str]
+    scores: dict[str, Any] | None
+    files: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into a bundle's folder."""
+        (folder / MANIFEST_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a bundle and check every file against it.
+
+    Raises:
+        BundleError: No bundle, a manifest that cannot be read or is of another format, a path that leaves the folder,
+            a file that is missing, was changed or is not in the manifest.
+    """
+    file = folder / MANIFEST_FILE
+    if not file.is_file():
+        raise BundleError("There is no bundle here", received=str(folder), accepted=f"a folder with {MANIFEST_FILE}")
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        version = record.get("format") if isinstance(record, dict) else None
+        if version != FORMAT:
+            raise BundleError(
+                f"{file} is of another format", received=version, accepted=f"format {FORMAT}", remedy="Update gmner"
+            )
+        manifest = Manifest.model_validate_json(json.dumps(record))
+    except (ValidationError, ValueError, OSError) as error:
+        raise BundleError(f"{file} is not the manifest of a bundle", remedy=str(error)) from error
+    _check_files(folder, manifest.files)
+    return manifest
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Path in the bundle -> sha256, for every file of a folder but the manifest."""
+    return {path: _sha256(folder / path) for path in _listed(folder) if path != MANIFEST_FILE}
+
+
+def _check_files(folder: Path, files: dict[str, str]) -> None:
+    for path, expected in files.items():
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path:
+            raise BundleError("A path in a bundle's manifest leaves the bundle", received=path)
+        if not (folder / path).is_file():
+            raise BundleError("A file of a bundle is missing", received=str(folder / path), remedy=_AGAIN)
+        found = _sha256(folder / path)
+        if found != expected:
+            raise BundleError(
+                f"A file of a bundle was changed: {folder / path}",
+                received=f"sha256 {found}",
+                accepted=f"sha256 {expected}",
+                remedy=_AGAIN,
+            )
+    # A file added beside the weights would be read with them; elsewhere it is only a note of the user's.
+    extra = [path for path in _listed(folder) if "/" in path and path not in files]
+    if extra:
+        raise BundleError("A bundle holds a file that is not in its manifest", received=extra[0], remedy="Remove it")
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    return (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
