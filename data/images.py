@@ -26,8 +26,9 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 64 * 1024 * 1024
 """Bounds of a picture: width times height, and the size of the file."""
 
-# Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed.
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+# Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed. Of an MPO the
+# JPEG decoder gives the first picture; Pillow registers none for it, and asking for one raises KeyError.
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 _BROKEN = (
     OSError,
     SyntaxError,
