@@ -161,9 +161,10 @@ def _json(value: Any) -> Any:
 
 def _settings(lm: dspy.BaseLM) -> Settings:
     sampling = {name: lm.kwargs[name] for name in _SAMPLING if name in lm.kwargs}
-    if not isinstance(lm.engine, VLMEngine):
+    engine = getattr(lm, "engine", None)
+    if not isinstance(engine, VLMEngine):
         return Settings(sampling=sampling)
-    state = lm.engine.dump_state()
+    state = engine.dump_state()
     kept = {name: state[name] for name in ("dtype", "max_batch", "backend", "model_kwargs")}
     return Settings(name=lm.model.removeprefix("local/").split("@")[0], cache=lm.cache, sampling=sampling, **kept)
 
@@ -192,7 +193,7 @@ def _restore(program: GroundingProgram, folder: Path, manifest: Manifest) -> Non
 
 def _write_weights(lm: dspy.BaseLM, folder: Path) -> tuple[Base, bool]:
     """Copy what must travel; where the base is, and whether there is an adapter."""
-    engine = lm.engine
+    engine = getattr(lm, "engine", None)
     if not isinstance(engine, VLMEngine):
         return Base(kind="served", model=lm.model), False
     if engine.adapter_path is not None:

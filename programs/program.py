@@ -16,7 +16,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.corpus import answer_posts, own_error
-from gmner.programs.families import ModelProfile, profile_of_lm
+from gmner.programs.families import ModelProfile, Profiled, profile_for_name
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GroundedEntity
@@ -186,3 +186,9 @@ class GroundingProgram(dspy.Module):
         from gmner.programs.bundle import load_state
 
         load_state(self, Path(path))
+
+
+def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
+    """What a prompt has to know of the model behind an LM: from its engine, else from its name."""
+    engine = getattr(lm, "engine", None)
+    return engine.profile if isinstance(engine, Profiled) else profile_for_name(lm.model)
