@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
 
 
-class Alignment(str, Enum):
+class Alignment(StrEnum):
     """How a span was found in its text.
 
     `EXACT`: whole pieces, next free occurrence left to right. `REUSED`: the words occur, but every occurrence was
-    already taken, so this entity shares one. `MISSING`: the span is not in the text; such an entity has start = end = -1.
+    taken, so this entity shares the last one. `MISSING`: the span is not in the text; then start = end = -1.
     """
 
     EXACT = "exact"
@@ -34,21 +34,33 @@ def occurrences(span: str, text: str) -> list[tuple[int, int]]:
     """Offsets (start, end) at which `span` stands in `text` as whole pieces; case-sensitive, left to right."""
     if not span:
         return []
-    bounds = pieces(text)
-    starts, ends = {start for start, _ in bounds}, {end for _, end in bounds}
     found, at = [], text.find(span)
     while at >= 0:
-        if at in starts and at + len(span) in ends:
+        if _whole(text, at, at + len(span)):
             found.append((at, at + len(span)))
         at = text.find(span, at + 1)
     return found
 
 
+def _whole(text: str, start: int, end: int) -> bool:
+    """Whether text[start:end] begins and ends with a piece; looks at the four characters around the two edges only."""
+    first, last = text[start], text[end - 1]
+    if first.isspace() or last.isspace():
+        return False
+    cut_before = start > 0 and _in_word(first) and _in_word(text[start - 1])
+    return not cut_before and not (end < len(text) and _in_word(last) and _in_word(text[end]))
+
+
+def _in_word(sign: str) -> bool:
+    return sign.isalnum() or sign == "_"
+
+
 def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
     """Resolve each span of an answer to an occurrence, left to right.
 
-    The n-th time a string is named it means its n-th occurrence as whole pieces; when there are fewer, the last one is
-    shared (`REUSED`). A span that is not in the text gets (-1, -1, MISSING).
+    A span means its first occurrence as whole pieces that no span before it touches, so that in `Sage Group ... Sage`
+    the second one is found; else the first that no span before it stands at; else the last is shared (`REUSED`). A
+    span that is not in the text gets (-1, -1, MISSING).
 
     Args:
         spans: The strings in the order of the answer.
@@ -59,16 +71,16 @@ def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
 
     Source: our own rule; the ACL 2023 data defines mentions by token offsets, an answer names strings.
     """
-    seen: dict[str, int] = {}
+    taken: list[tuple[int, int]] = []
     result = []
     for span in spans:
         found = occurrences(span, text)
-        index = seen.get(span, 0)
-        seen[span] = index + 1
         if not found:
             result.append((-1, -1, Alignment.MISSING))
-        elif index < len(found):
-            result.append((*found[index], Alignment.EXACT))
-        else:
-            result.append((*found[-1], Alignment.REUSED))
+            continue
+        free = [place for place in found if not any(place[0] < end and start < place[1] for start, end in taken)]
+        free = free or [place for place in found if place not in taken]
+        place = free[0] if free else found[-1]
+        taken.append(place)
+        result.append((*place, Alignment.EXACT if free else Alignment.REUSED))
     return result
