@@ -15,7 +15,7 @@ from gmner.signatures.mentions import GroundedEntity, Mention
 
 
 class GroundEntities(dspy.Signature):
-    """Find every named entity in the post, give its type, decide whether the picture shows that very entity, and box it.
+    """Find every named entity in the post, give its type, say whether the picture shows that very entity, and box it.
 
     First reason: which words are names, what type each has, what the picture shows, and whether it is the named one or
     only something of its kind. Then answer in JSON. Copy each span verbatim from the post, in the order of the text.
