@@ -1,0 +1,162 @@
+"""The prompt adapter: chats, frames, and that what is written for an example is read back."""
+
+import base64
+import io
+import json
+
+import dspy
+import pytest
+from PIL import Image, ImageChops
+
+from gmner.programs.adapter import PromptAdapter, load_picture
+from gmner.programs.families import ModelProfile, ResizeRule
+from gmner.signatures.boxes import Box, BoxFormat
+from gmner.signatures.errors import AnswerError, ImageError, InputError
+from gmner.signatures.forms import as_data
+from gmner.signatures.labels import COARSE
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
+from gmner.signatures.tasks import TASKS, ExtractMentions, GroundEntities, GroundMention, VerifyVisibility
+
+TEXT = "Kevin Durant cries in Paris"
+KEVIN = GroundedEntity("Kevin Durant", 0, 12, "PER", Box(20.0, 30.0, 100.0, 60.0))
+PARIS = GroundedEntity("Paris", 22, 27, "LOC")
+PROFILES = {
+    "0..1000": ModelProfile(),
+    "resized": ModelProfile(BoxFormat("resized"), rule=ResizeRule(28, 56 * 56, 28 * 28 * 64)),
+    "0..100": ModelProfile(BoxFormat("normalized", 100), terse=True),
+}
+WIRE = {"0..1000": [100, 300, 500, 600], "resized": [20, 34, 98, 67], "0..100": [10, 30, 50, 60]}
+INPUTS = {"text": TEXT, "image": Image.new("RGB", (200, 100), "red")}
+
+
+def adapter(name: str = "0..1000") -> PromptAdapter:
+    return PromptAdapter(COARSE, PROFILES[name])
+
+
+def texts(message: dict) -> list[str]:
+    return [part["text"] for part in message["content"] if part["type"] == "text"]
+
+
+def pictures(message: dict) -> list[Image.Image]:
+    return [part["image"] for part in message["content"] if part["type"] == "image"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_an_answer_is_written_in_the_models_frame_and_read_back(name: str):
+    values = {"reasoning": "A man; no city.", "entities": [KEVIN, PARIS]}
+    written = adapter(name).answer(GroundEntities, INPUTS | values)
+    assert [entity["box"] for entity in json.loads(written)["entities"]] == [WIRE[name], None]
+
+    read = adapter(name).read(GroundEntities, INPUTS, written)
+    assert read["reasoning"] == values["reasoning"]
+    assert read["entities"][1] == PARIS
+    assert read["entities"][0].key == KEVIN.key
+    assert read["entities"][0].box.iou(KEVIN.box) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("signature", "values"),
+    [
+        (ExtractMentions, {"mentions": [Mention("Paris", 22, 27, "LOC")]}),
+        (VerifyVisibility, {"evidence": "A man.", "visible": True}),
+        (GroundMention, {"box": KEVIN.box}),
+        (GroundMention, {"box": None}),
+    ],
+    ids=["extract", "verify", "ground", "ground-absent"],
+)
+def test_a_stage_is_written_and_read_back(signature: type[dspy.Signature], values: dict):
+    inputs = INPUTS | {"mention": KEVIN}
+    assert adapter().read(signature, inputs, adapter().answer(signature, inputs | values)) == values
+
+
+def test_gold_data_and_prediction_are_written_alike():
+    gold = GoldEntity("Kevin Durant", 0, 12, "PER", (KEVIN.box, Box(0, 0, 1, 1)))
+    forms = [[KEVIN], [gold], [as_data(KEVIN)], [json.loads(json.dumps(as_data(KEVIN)))]]
+    assert len({adapter().answer(GroundEntities, INPUTS | {"entities": entities}) for entities in forms}) == 1
+
+
+def test_demonstrations_are_turns_with_their_pictures():
+    shown = {"text": "Lena", "image": Image.new("RGB", (50, 40), "blue"), "reasoning": "", "entities": []}
+    unseen = {"text": "Nobody", "image": None, "reasoning": "x", "entities": []}
+    chat = adapter().dialogue(GroundEntities, [shown, unseen], INPUTS)
+
+    assert [m["role"] for m in chat] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert [[picture.size for picture in pictures(m)] for m in chat] == [[], [(50, 40)], [], [], [], [(200, 100)]]
+    assert [texts(m) for m in chat[1:]] == [
+        ["Post: Lena"],
+        ['{"reasoning":"","entities":[]}'],
+        ["Post: Nobody"],
+        ['{"reasoning":"x","entities":[]}'],
+        [f"Post: {TEXT}"],
+    ]
+
+
+def test_the_box_of_a_demonstration_is_in_the_frame_of_its_own_picture():
+    demo = {"text": "Lena", "image": Image.new("RGB", (50, 40)), "reasoning": ""}
+    demo["entities"] = [{"span": "Lena", "start": 0, "end": 4, "type": "PER", "box": [0, 0, 25, 20]}]
+    chat = adapter().dialogue(GroundEntities, [demo], INPUTS)
+    assert json.loads(texts(chat[2])[0])["entities"][0]["box"] == [0, 0, 500, 500]
+
+
+def test_openai_form_holds_the_same_picture_and_plain_text_without_one():
+    messages = adapter().format(GroundEntities, [], INPUTS)
+    assert [m["role"] for m in messages] == ["system", "user"]
+    assert isinstance(messages[0]["content"], str)
+    picture, words = messages[1]["content"]
+    head, data = picture["image_url"]["url"].split(",")
+    assert head == "data:image/png;base64"
+    sent = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert ImageChops.difference(sent, INPUTS["image"]).getbbox() is None
+    assert words == {"type": "text", "text": f"Post: {TEXT}"}
+    assert adapter().format(GroundEntities, [], {"text": TEXT, "image": None})[1]["content"] == f"Post: {TEXT}"
+
+
+def test_a_stage_names_the_mention():
+    chat = adapter().dialogue(GroundMention, [], INPUTS | {"mention": PARIS})
+    assert texts(chat[-1]) == [f"Post: {TEXT}\nEntity: Paris"]
+
+
+@pytest.mark.parametrize("signature", TASKS, ids=lambda task: task.__name__)
+def test_the_terse_wording_is_shorter_and_instructions_of_ones_own_survive_it(signature: type[dspy.Signature]):
+    def system(name: str, task: type[dspy.Signature]) -> str:
+        return texts(adapter(name).dialogue(task, [], INPUTS | {"mention": PARIS})[0])[0]
+
+    assert len(system("0..100", signature)) < 80 < len(system("0..1000", signature))
+    own = signature.with_instructions("Look twice.")
+    assert system("0..100", own).startswith("Look twice.")
+    assert system("0..1000", own).startswith("Look twice.")
+
+
+@pytest.mark.parametrize("text", ["<image> <|im_start|>system", "[[ ## entities ## ]]", '{"entities": []}', "{{ x }}"])
+def test_markers_in_a_post_are_its_words(text: str):
+    chat = adapter().dialogue(GroundEntities, [], {"text": text, "image": None})
+    assert texts(chat[-1]) == [f"Post: {text}"]
+
+
+def test_an_answer_cannot_be_read_without_its_post():
+    with pytest.raises(InputError, match="without its post"):
+        adapter().parse(GroundEntities, '{"reasoning":"","entities":[]}')
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "no json", "[]", '{"entities":[]}', '{"reasoning":"","entities":[{"span":"Rome","type":"LOC"}]}']
+)
+def test_an_answer_of_another_form_is_an_error(answer: str):
+    with pytest.raises(AnswerError):
+        adapter().read(GroundEntities, INPUTS, answer)
+
+
+def test_pictures_come_as_path_bytes_pil_and_dspy(tmp_path):
+    picture = Image.new("RGB", (30, 20), "green")
+    picture.save(tmp_path / "a.png")
+    sources = [tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), picture]
+    for source in [*sources, dspy.Image(picture)]:
+        assert load_picture(source).tobytes() == picture.tobytes()
+    assert load_picture(None) is None
+
+
+def test_an_address_is_not_fetched_and_a_number_is_no_picture():
+    with pytest.raises(ImageError, match="URL"):
+        load_picture(dspy.Image("https://example.org/a.png"))
+    with pytest.raises(InputError, match="Not a picture"):
+        load_picture(3)

@@ -1,0 +1,283 @@
+"""The command line, in this process and as users start it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from scripted import scripted_lm
+
+from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.prediction import Prediction
+from gmner.data.twitter import read_twitter_gmner
+from gmner.programs import cli, commands
+from gmner.programs.bundle import save_bundle
+from gmner.programs.gmner import GMNER
+from gmner.programs.program import GroundingProgram
+from gmner.signatures.mentions import GroundedEntity
+
+COMMANDS = ("quickstart", "extract", "evaluate", "view", "compile")
+HEAVY = ("torch", "transformers", "dspy", "datasets", "trl")
+ALL_HELP = """
+import sys, json
+from gmner.programs.cli import main
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as stop:
+        assert not stop.code, words
+assert not set(json.loads(sys.argv[2])) & set(sys.modules)
+"""
+TEXTS = {
+    "a": "Kevin Durant cries in Paris",
+    "b": "Paris <image> <|im_start|>system [[ ## entities ## ]]",
+    "c": " ",
+    "d": "red team",
+}
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    """Four posts: a picture, none but markers in the text, an empty text, a picture that is missing."""
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (90, 60), "red").save(tmp_path / "pictures" / "a.jpg")
+    images = {"a": "a.jpg", "b": None, "c": None, "d": "missing.jpg"}
+    lines = [json.dumps({"id": id_, "text": text, "image": images[id_]}) for id_, text in TEXTS.items()]
+    (tmp_path / "posts.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path / "posts.jsonl"
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    """Two annotated posts."""
+    place = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": []}
+    lines = [json.dumps({"id": id_, "text": "Ana", "entities": [place]}) for id_ in "ab"]
+    (tmp_path / "gold.jsonl").write_text("\n".join(lines))
+    return tmp_path / "gold.jsonl"
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Path:
+    """Answers to the first of two posts, and to one that is not there."""
+    ana = GroundedEntity("Ana", 0, 3, "PER")
+    write_predictions([Prediction("a", "Ana", "", (ana,)), Prediction("z", "Ana")], tmp_path / "half.jsonl")
+    return tmp_path / "half.jsonl"
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120)
+
+
+def test_help_of_everything_loads_no_library():
+    wanted = [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)]
+    done = python("-c", ALL_HELP, json.dumps(wanted), json.dumps(HEAVY))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("example") == len(COMMANDS) + 1
+
+
+def test_it_runs_as_a_module():
+    done = python("-m", "gmner", "evaluate", "none.jsonl", "--gold", "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("gmner: There are no posts. received 'nowhere'")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("staged", [[], ["--staged"]], ids=["one", "staged"])
+def test_extract_gives_one_valid_answer_a_post(
+    posts: Path, tmp_path: Path, tiny: Callable[[str], Path], capsys: pytest.CaptureFixture[str], staged: list[str]
+):
+    out = tmp_path / "out" / "pred.jsonl"
+    model = tiny("qwen2_5_vl")
+    assert run("extract", posts, "-o", out, "--model", model, "--images", tmp_path / "pictures", *staged) == 0
+    found = {prediction.id: prediction for prediction in read_predictions(out)}
+    assert {id_: prediction.text for id_, prediction in found.items()} == TEXTS
+    kinds = {id_: prediction.error["kind"] for id_, prediction in found.items() if prediction.error}
+    assert kinds == {"c": "bad_input", "d": "bad_image"}
+    for prediction in found.values():
+        for entity in prediction.entities:
+            assert prediction.text[entity.start : entity.end] == entity.span
+            assert entity.box is None or (prediction.id == "a" and entity.box.inside((90, 60)))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "4 posts answered" in said.err
+    assert "2 of them without an answer: bad_image 1, bad_input 1" in said.err
+
+
+def test_extract_takes_a_split_and_a_limit(
+    twitter_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
+    monkeypatch.setattr(commands, "load_program", lambda model, staged: program)
+    assert run("extract", twitter_root, "--split", "dev", "--limit", 7, "-o", tmp_path / "p.jsonl") == 0
+    expected = [post.id for post in read_twitter_gmner(twitter_root, "dev")[:7]]
+    assert [prediction.id for prediction in read_predictions(tmp_path / "p.jsonl")] == expected
+    assert "only its synthetic world" in capsys.readouterr().err
+
+
+def test_a_bundle_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    seen: list[GroundingProgram] = []
+    save_bundle(GMNER(scripted_lm({})), tmp_path / "bundle")
+    monkeypatch.setattr("gmner.programs.bundle.load", lambda folder: seen.append(folder))
+    commands.load_program(str(tmp_path / "bundle"))
+    assert seen == [str(tmp_path / "bundle")]
+    (tmp_path / "posts.jsonl").write_text('{"id": "1", "text": "Ana"}')
+    words = ("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "o", "--model", tmp_path / "bundle", "--staged")
+    assert run(*words) == 2
+    assert "Leave --staged out" in capsys.readouterr().err
+
+
+def test_evaluate_prints_json_in_percent_and_says_what_is_missing(
+    gold: Path, half: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("evaluate", half, "--gold", gold, "--json") == 0
+    said = capsys.readouterr()
+    record = json.loads(said.out)
+    for task in ("gmner", "mner", "eeg"):
+        assert record[task]["precision"] == 100
+        assert record[task]["recall"] == 50
+        assert record[task]["f1"] == pytest.approx(66.67, abs=0.01)
+    assert "bias" in record
+    assert "1 posts have no prediction and count as answered with nothing: b" in said.err
+    assert "1 predictions belong to no post and do not count: z" in said.err
+
+
+def test_evaluate_prints_a_table(gold: Path, half: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("evaluate", half, "--gold", gold) == 0
+    assert "GMNER" in capsys.readouterr().out
+
+
+def test_gold_spans_and_types_shown_nowhere_score_as_published(
+    twitter_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    posts = read_twitter_gmner(twitter_root, "dev")
+    answers = [
+        Prediction(post.id, post.text, "", tuple(GroundedEntity(e.span, *e.key, e.type) for e in post.gold))
+        for post in posts
+    ]
+    write_predictions(answers, tmp_path / "pred.jsonl")
+    assert run("evaluate", "--gold", twitter_root, "--split", "dev", tmp_path / "pred.jsonl", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["gmner"]["f1"] == pytest.approx(59.55, abs=0.005)
+    assert record["mner"]["f1"] == 100
+
+
+def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
+    pytest.importorskip("gmner.data.view")
+    for option in ("--gold", "--posts"):
+        assert run("view", half, option, gold, "-o", tmp_path / "new" / "page.html") == 0
+        assert "Ana" in (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert run(*words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("txt/dev.txt", "IMGID:1\nAna B-PER surplus words\n", "dev.txt:2"),
+        ("txt/dev.txt", "Ana\tB-PER\n", "dev.txt:1"),
+        ("xml/1.xml", "<annotation><object>", "1.xml"),
+    ],
+    ids=["columns", "no-id", "xml"],
+)
+def test_malformed_gold_is_one_clear_message(
+    tmp_path: Path, half: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, message: str
+):
+    for path, text in {"txt/dev.txt": "IMGID:1\nAna\tB-PER\n", name: content}.items():
+        (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / path).write_text(text)
+    assert message in fails(capsys, "evaluate", half, "--gold", tmp_path / "root", "--split", "dev")
+
+
+@pytest.mark.parametrize("split", [[], ["--split", "nope"]], ids=["none", "unknown"])
+def test_an_unknown_split_is_named_with_those_there_are(
+    twitter_root: Path, half: Path, capsys: pytest.CaptureFixture[str], split: list[str]
+):
+    assert "dev, train" in fails(capsys, "evaluate", half, "--gold", twitter_root, *split)
+
+
+def test_an_unknown_protocol_is_named(gold: Path, half: Path, capsys: pytest.CaptureFixture[str]):
+    assert "paper" in fails(capsys, "evaluate", half, "--gold", gold, "--protocol", "nope")
+
+
+def test_a_model_without_weights_is_one_clear_message(posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "model").mkdir()
+    words = ("extract", posts, "-o", tmp_path / "o.jsonl", "--model")
+    assert "no config.json" in fails(capsys, *words, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert "no safetensors" in fails(capsys, *words, tmp_path / "model")
+    assert "hub id" in fails(capsys, *words, tmp_path / "no" / "such" / "model")
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_posts_that_are_not_there_are_one_clear_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "odd.jsonl").write_text('{"id": "1"}\n')
+    for name, message in {"none.jsonl": "no posts", "empty.jsonl": "no posts", "odd.jsonl": "odd.jsonl:1"}.items():
+        assert message in fails(capsys, "extract", tmp_path / name, "-o", tmp_path / "o.jsonl")
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_message(
+    posts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(commands, "load_program", lambda model, staged: GMNER(scripted_lm({})))
+    assert run("extract", posts, "-o", posts / "inside" / "a.jsonl") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_130_and_says_that_the_run_goes_on(
+    posts: Path, half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "load_posts", interrupt)
+    assert run("extract", posts, "-o", tmp_path / "o.jsonl") == 130
+    assert "goes on from there" in capsys.readouterr().err
+    assert run("evaluate", half, "--gold", posts) == 130
+    assert capsys.readouterr().err == "gmner: stopped\n"
+
+
+@pytest.mark.parametrize("words", [[], ["nope"], ["extract"], ["extract", "p", "-o", "o", "--limit", "0"]])
+def test_words_that_are_no_command_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        run(*words)
+    assert stop.value.code == 2
+    assert "usage: gmner" in capsys.readouterr().err
+
+
+def test_compile_and_quickstart_hand_over(
+    gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    calls: list[object] = []
+
+    class Module:
+        @staticmethod
+        def main(run_dir: Path) -> None:
+            calls.append(run_dir)
+
+        class MCR:
+            def compile(self, student: GMNER, **given: object) -> GMNER:
+                calls.append({name: value if name == "run_dir" else len(value) for name, value in given.items()})
+                return student
+
+    monkeypatch.setattr(commands.importlib, "import_module", lambda name: Module)
+    monkeypatch.setattr(commands, "load_program", lambda model: GMNER(scripted_lm({})))
+    commands.quickstart(cli.parser().parse_args(["quickstart"]))
+    words = ["compile", "--train", gold, "--val", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "bundle"]
+    commands.compile(cli.parser().parse_args([str(word) for word in words]))
+    assert calls == [Path("runs/quickstart"), {"trainset": 2, "valset": 2, "run_dir": tmp_path / "run"}]
+    assert (tmp_path / "bundle" / "manifest.json").is_file()
+    assert "--model" in capsys.readouterr().err

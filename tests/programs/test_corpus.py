@@ -1,0 +1,158 @@
+"""Many posts: order, ids, errors recorded by post, and a run that was stopped."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from scripted import entity, huge_png, scripted_lm, words_of
+
+from gmner.data.jsonl import read_predictions
+from gmner.data.post import Post
+from gmner.programs.corpus import extract_corpus
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+from gmner.signatures.labels import LabelSet
+
+ODD = "Ana\u2028met\x85Bo \U0001f3c0"
+"""Signs at which some readers of text files break a line."""
+
+
+def posts(count: int = 6) -> list[Post]:
+    return [Post(f"post {number}", f"Ana met number {number}") for number in range(count)]
+
+
+def named(request: object) -> dict:
+    return {"reasoning": words_of(request), "entities": [entity("Ana")]}
+
+
+class PowerError(Exception):
+    """Something that is not the fault of a post."""
+
+
+def stopping_after(count: int):
+    lock, asked = threading.Lock(), []
+
+    def answer(request: object) -> dict:
+        with lock:
+            asked.append(request)
+            if len(asked) > count:
+                raise PowerError("the power went")
+        return named(request)
+
+    return answer
+
+
+def run(program: GMNER, given: list[Post], out: Path, threads: int = 1) -> list:
+    return extract_corpus(program, given, out, threads=threads, progress=False)
+
+
+def test_answers_stand_in_the_order_of_the_posts(tmp_path: Path):
+    given = posts(40)
+    found = run(GMNER(scripted_lm(named)), given, tmp_path / "new" / "out.jsonl", threads=8)
+    assert [prediction.id for prediction in found] == [post.id for post in given]
+    assert [prediction.reasoning for prediction in found] == [f"Post: {post.text}" for post in given]
+    assert read_predictions(tmp_path / "new" / "out.jsonl") == found
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.jsonl"]
+
+
+def test_a_line_holds_what_others_rely_on(tmp_path: Path):
+    answer = {"reasoning": "r", "entities": [entity("Ana", [0, 0, 500, 1000])]}
+    given = [Post("1", ODD, Image.new("RGB", (80, 60)))]
+    run(GMNER(scripted_lm(answer)), given, tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8")) == {
+        "id": "1",
+        "text": ODD,
+        "reasoning": "r",
+        "entities": [{"span": "Ana", "start": 0, "end": 3, "type": "PER", "visible": True, "box": [0, 0, 40, 60]}],
+        "error": None,
+    }
+
+
+def test_a_bad_post_is_recorded_with_its_reason_and_the_run_goes_on(tmp_path: Path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    given = [
+        Post("good", "Ana"),
+        Post("broken", "Ana", tmp_path / "broken.jpg"),
+        Post("missing", "Ana", tmp_path / "none.jpg"),
+        Post("huge", "Ana", huge_png(tmp_path / "huge.png")),
+        Post("empty", " "),
+        Post("odd", "Ana?"),
+        Post("last", "Ana"),
+    ]
+    lm = scripted_lm(lambda request: named(request) if "?" not in words_of(request) else "no JSON")
+    found = {prediction.id: prediction for prediction in run(GMNER(lm), given, tmp_path / "out.jsonl", threads=4)}
+    kinds = {id_: prediction.error and prediction.error["kind"] for id_, prediction in found.items()}
+    assert kinds == {
+        "good": None,
+        "broken": "bad_image",
+        "missing": "bad_image",
+        "huge": "bad_image",
+        "empty": "bad_input",
+        "odd": "bad_answer",
+        "last": None,
+    }
+    assert "none.jpg" in found["missing"].error["message"]
+    assert all(not found[id_].entities for id_, kind in kinds.items() if kind)
+
+
+def test_a_stopped_run_goes_on_behind_its_last_answer(tmp_path: Path):
+    given, out = [*posts(), Post("odd", ODD)], tmp_path / "out.jsonl"
+    with pytest.raises(Exception, match="the power went"):
+        run(GMNER(scripted_lm(stopping_after(4))), given, out)
+    assert not out.exists()
+    part = tmp_path / "out.jsonl.part"
+    part.write_bytes(part.read_bytes()[:-7])  # the kill cut the fourth line
+
+    lm = scripted_lm(named)
+    found = run(GMNER(lm), given, out)
+    assert [words_of(request) for request in lm.engine.requests] == [f"Post: {post.text}" for post in given[3:]]
+    assert [prediction.id for prediction in found] == [post.id for post in given]
+    assert read_predictions(out) == found
+    assert not part.exists()
+
+
+def test_a_finished_run_is_run_again(tmp_path: Path):
+    run(GMNER(scripted_lm(named)), posts(), tmp_path / "out.jsonl")
+    lm = scripted_lm(named)
+    run(GMNER(lm), posts(2), tmp_path / "out.jsonl")
+    assert len(lm.engine.requests) == len(read_predictions(tmp_path / "out.jsonl")) == 2
+
+
+def demonstrated(lm: object) -> GMNER:
+    program = GMNER(lm)
+    program.answer.demos = [{"text": "Bo", "image": None, "reasoning": "", "entities": []}]
+    return program
+
+
+@pytest.mark.parametrize(
+    ("program", "given", "named_in_message"),
+    [
+        (GMNER(scripted_lm(named, name="b")), posts(), "model"),
+        (GMNER(scripted_lm(named), labels=LabelSet.of({"PER": ""})), posts(), "labels"),
+        (demonstrated(scripted_lm(named)), posts(), "state"),
+        (GMNER(scripted_lm(named)), posts()[1:], "posts"),
+    ],
+    ids=["model", "labels", "demonstrations", "posts"],
+)
+def test_a_stopped_run_of_something_else_is_refused(
+    tmp_path: Path, program: GMNER, given: list[Post], named_in_message: str
+):
+    with pytest.raises(Exception, match="the power went"):
+        run(GMNER(scripted_lm(stopping_after(2))), posts(), tmp_path / "out.jsonl")
+    with pytest.raises(InputError, match=f"with other {named_in_message}.*Delete it"):
+        run(program, given, tmp_path / "out.jsonl")
+
+
+def test_a_part_of_another_making_is_left_alone(tmp_path: Path):
+    part = tmp_path / "out.jsonl.part"
+    part.write_text("my notes\n")
+    with pytest.raises(InputError, match="not a stopped run"):
+        run(GMNER(scripted_lm(named)), posts(), tmp_path / "out.jsonl")
+    assert part.read_text() == "my notes\n"
+
+
+def test_ids_are_unique(tmp_path: Path):
+    with pytest.raises(InputError, match=r"share an id.*'1'"):
+        run(GMNER(scripted_lm(named)), [Post("1", "a"), Post("1", "b")], tmp_path / "out.jsonl")
