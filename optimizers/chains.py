@@ -11,6 +11,7 @@ from gmner.data.post import Post
 from gmner.optimizers.styles import Facts, Style, write_chain
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import as_data, as_entity
+from gmner.signatures.schema import MAX_REASONING
 from gmner.signatures.wire import Frame
 
 
@@ -66,8 +67,11 @@ def split_posts(posts: Sequence[Post], share: float, rng: random.Random) -> tupl
         groups.setdefault(stratum(post), []).append(post)
     first: list[Post] = []
     second: list[Post] = []
+    seen = 0
     for _, group in sorted(groups.items()):
-        cut = round(share * len(group))
+        # Rounded over all groups so far: many small groups would otherwise all fall to one side.
+        cut = round(share * (seen + len(group))) - round(share * seen)
+        seen += len(group)
         first += group[:cut]
         second += group[cut:]
     return rng.sample(first, len(first)), rng.sample(second, len(second))
@@ -95,6 +99,7 @@ def write_chains(
     styles: Mapping[str, Style],
     per_post: int,
     rng: random.Random,
+    limit: int = MAX_REASONING,
 ) -> list[Chain]:
     """Chains in `per_post` different styles for each post, the styles taking turns.
 
@@ -104,6 +109,7 @@ def write_chains(
         styles: Styles by name.
         per_post: Chains a post; the paper's data has two. At most the number of styles.
         rng: The source of wording and of the styles' order.
+        limit: Most characters of a chain.
     """
     names = list(styles)
     chains = []
@@ -111,5 +117,5 @@ def write_chains(
         facts = Facts.of(post, frames[post.id])
         entities = tuple(as_data(as_entity(entity)) for entity in post.gold)
         for name in rng.sample(names, min(per_post, len(names))):
-            chains.append(Chain(post.id, name, write_chain(styles[name], facts, rng), entities))
+            chains.append(Chain(post.id, name, write_chain(styles[name], facts, rng, limit), entities))
     return chains

@@ -37,7 +37,7 @@ class CVO:
         sigma: IoU from which a box counts in the grounding reward.
         soft: Whether the grounding reward is the IoU itself above sigma, or 1.
         generations: Answers a prompt (the paper: 8).
-        prompts: Prompts an optimizer step (the paper: batch 64 of answers, so 8).
+        prompts: Prompts an optimizer step (the paper: batch 64 of answers, so 8); at most those of D2.
         epochs: Passes over D2 (the paper: 2).
         max_steps: Bound on optimizer steps; None: as many as the epochs need.
         rate: Peak learning rate; None: 1e-4 for full tuning of a small model, 1e-5 with LoRA.
@@ -112,7 +112,9 @@ class CVO:
         Returns:
             TRL's log: rewards, their spread, lengths, entropy by step.
         """
-        steps = self.max_steps or max(1, round(self.epochs * len(rows) / self.prompts))
+        # TRL leaves out a batch that is not full: of fewer prompts than one batch it would train on none.
+        prompts = min(self.prompts, len(rows))
+        steps = self.max_steps or max(1, round(self.epochs * len(rows) / prompts))
         functions = rewards.cvo(adapter.labels, adapter.profile.box_format, sigma=self.sigma, soft=self.soft)
         set_seed(seed)
         with training.quiet_libraries():
@@ -121,7 +123,7 @@ class CVO:
             weights = [self.weights[function.__name__] for function in functions]
             trainer = ConstrainedGRPOTrainer(
                 model=model,
-                args=self._config(model, folder, steps, seed, weights),
+                args=self._config(model, folder, steps, prompts, seed, weights),
                 reward_funcs=list(functions),
                 train_dataset=rows,
                 processing_class=processor,
@@ -131,9 +133,11 @@ class CVO:
             training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)
 
-    def _config(self, model: Any, folder: Path, steps: int, seed: int, weights: list[float]) -> GRPOConfig:
-        rate = self.rate or (1e-5 if hasattr(model, "peft_config") else 1e-4)
-        answers = self.generations * self.prompts
+    def _config(
+        self, model: Any, folder: Path, steps: int, prompts: int, seed: int, weights: list[float]
+    ) -> GRPOConfig:
+        usual = 1e-5 if hasattr(model, "peft_config") else 1e-4
+        rate, answers = usual if self.rate is None else self.rate, self.generations * prompts
         common = training.common_arguments(folder, steps, answers, rate, seed, max(10, steps // 4))
         ours = {
             "num_generations": self.generations, "max_completion_length": self.max_completion_length,
@@ -144,7 +148,10 @@ class CVO:
 
 
 class ConstrainedGRPOTrainer(GRPOTrainer):
-    """TRL's GRPOTrainer whose rollouts follow each row's own JSON schema, where the rows have a `schema` column."""
+    """TRL's GRPOTrainer whose rollouts follow each row's own JSON schema, where the rows have a `schema` column.
+
+    Prompts with and without pictures may share a batch.
+    """
 
     _schemas: list[str] | None = None
     _compiler: GrammarCompiler | None = None
@@ -152,6 +159,11 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
         return super()._generate_and_score_completions(inputs)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        ids, images, fields = super()._tokenize_prompts(prompts)
+        # TRL says None for a row without a picture beside rows with one; processors take an empty list only.
+        return ids, None if images is None else [row or [] for row in images], fields
 
     def _generate_single_turn(self, prompt_ids: list[Any], *args: Any, **kwargs: Any) -> Any:
         if self._schemas is None:

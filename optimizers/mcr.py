@@ -7,6 +7,7 @@ Findings of ACL 2026.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import random
 import tempfile
@@ -29,6 +30,7 @@ from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
+from gmner.programs.state import state_digest
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -139,10 +141,20 @@ class MCR(Teleprompter):
             "seed": self.seed,
             "model": student.model.model,
             "labels": dict(student.labels.types),
+            "limits": dataclasses.asdict(student.limits),
+            "box_format": dataclasses.asdict(student.adapter().profile.box_format),
             "instructions": student.answer.signature.instructions,
+            "demonstrations": state_digest(student),
             "train": [post.id for post in train],
+            "train_content": _content(train),
             "val": None if val is None else [post.id for post in val],
+            "val_content": None if val is None else _content(val),
         }
+
+
+def _content(posts: Sequence[Post]) -> str:
+    """Twelve digits that tell posts from others with the same ids; pictures are not looked at."""
+    return hashlib.sha256(repr([(post.text, post.gold) for post in posts]).encode()).hexdigest()[:12]
 
 
 def as_posts(posts: Sequence[Any]) -> list[Post]:
@@ -181,6 +193,10 @@ class _Compile:
         rng = random.Random(mcr.seed)
         share = 1.0 if mcr.cvo is None or engine is None else mcr.d1_share
         self.d1, self.d2 = split_posts(train, share, rng)
+        if engine is not None and not (self.d1 and (self.d2 or mcr.cvo is None)):
+            raise InputError(
+                "D1 or D2 has no post", received=(len(self.d1), len(self.d2)), remedy="More posts, or another d1_share"
+            )
         self.posts = {post.id: post for post in self.d1}
         self.chains = self._chains(rng)
         self.scores: dict[str, Evaluation] = {}
@@ -212,6 +228,7 @@ class _Compile:
         program.history = History(self.programs, self.scores, chosen, self.log)
         program._compiled = True
         scores = {stage: score.to_dict() for stage, score in self.scores.items()}
+        program.scores = scores or None
         self.run.write_json("result.json", {"chosen": chosen, "scores": scores})
         return program
 
@@ -260,7 +277,7 @@ class _Compile:
         self._score(stage)
 
     def _score(self, stage: str) -> None:
-        """Score a stage's program on the valset; each stage once, also over a resumed compile."""
+        """Score a stage's program on the valset."""
         if self.val is None:
             return
         self.scores[stage] = evaluate(self.programs[stage], self.val, progress=self.mcr.progress)

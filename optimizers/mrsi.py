@@ -68,9 +68,9 @@ class MRSI:
             raise InputError("MRSI needs a style and a chain a post", received=(list(self.styles), self.per_post))
 
     def chains(self, posts: Sequence[Post], adapter: PromptAdapter, rng: random.Random) -> list[Chain]:
-        """Chains for `posts`, boxes written in the model's frame."""
+        """Chains for `posts`, boxes written in the model's frame, no longer than the program's answers may be."""
         frames = {post.id: _frame(post, adapter) for post in posts}
-        return write_chains(posts, frames, self.styles, self.per_post, rng)
+        return write_chains(posts, frames, self.styles, self.per_post, rng, adapter.limits.reasoning)
 
     def demos(self, chains: Sequence[Chain], posts: Mapping[str, Post], count: int) -> list[dict[str, Any]]:
         """`count` worked examples that cover shown, absent, mixed and empty posts in different styles.

@@ -141,19 +141,20 @@ TEMPLATES: Mapping[str, Style] = {
 """The template styles by name."""
 
 
-def write_chain(style: Style, facts: Facts, rng: random.Random) -> str:
+def write_chain(style: Style, facts: Facts, rng: random.Random, limit: int = MAX_REASONING) -> str:
     """A chain in a style, in signs that the answer's schema allows.
 
-    Quotes become apostrophes, backslashes slashes and white space one space. A chain longer than `MAX_REASONING`
+    Quotes become apostrophes, backslashes slashes and white space one space. A chain longer than `limit`
     characters ends behind its last whole sentence.
 
     Args:
         style: One of `TEMPLATES`, or one's own.
         facts: The post's facts.
         rng: The source of varied wording.
+        limit: Most characters, those of the program's answers.
     """
     text = style(facts, rng).replace('"', "'").replace("\\", "/")
     text = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
-    if len(text) <= MAX_REASONING:
+    if len(text) <= limit:
         return text
-    return text[: text.rfind(". ", 0, MAX_REASONING) + 1]
+    return text[: text.rfind(". ", 0, limit) + 1]

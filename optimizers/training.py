@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import datasets
 import dspy
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -124,7 +125,7 @@ def common_arguments(folder: Path, steps: int, batch: int, rate: float, seed: in
         "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": rate,
         "seed": seed, "save_steps": save_steps, "save_total_limit": 2, "bf16": on_gpu, "use_cpu": not on_gpu,
         "gradient_checkpointing": on_gpu, "dataloader_pin_memory": on_gpu, "report_to": [], "logging_steps": 5,
-        "disable_tqdm": True, "lr_scheduler_type": "cosine", "warmup_steps": max(1, steps // 20),
+        "disable_tqdm": True, "lr_scheduler_type": "cosine", "warmup_steps": steps // 20,
     }  # fmt: skip
 
 
@@ -156,9 +157,11 @@ class StageBar(TrainerCallback):
         self._bar.close()
 
 
-def last_checkpoint(folder: Path) -> bool:
-    """Whether a stage left a checkpoint to go on from."""
-    return any(folder.glob("checkpoint-*"))
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint to go on from, or None; one that was cut off while it was written does not count."""
+    # The trainer's state is the last file that transformers writes.
+    whole = [file.parent for file in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda checkpoint: int(checkpoint.name.rsplit("-", 1)[1]), default=None)
 
 
 @contextlib.contextmanager
@@ -168,8 +171,9 @@ def quiet_libraries() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
-    bars = transformers_logging.is_progress_bar_enabled()
+    bars, maps = transformers_logging.is_progress_bar_enabled(), datasets.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         try:
@@ -179,9 +183,12 @@ def quiet_libraries() -> Iterator[None]:
                 logging.getLogger(name).setLevel(level)
             if bars:
                 transformers_logging.enable_progress_bar()
+            if maps:
+                datasets.enable_progress_bars()
 
 
 def run(trainer: Any, folder: Path) -> None:
     """Train, going on from the last checkpoint of a stopped run."""
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder) or None)
+    checkpoint = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
