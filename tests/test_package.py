@@ -63,7 +63,7 @@ def wheel_names(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> se
 
 
 def test_wheel_holds_the_rooms_and_nothing_else(wheel_names: set[str], repo_root: Path):
-    sources = {repo_root / "__init__.py", *(path for room in ROOMS for path in (repo_root / room).rglob("*.py"))}
+    sources = {*repo_root.glob("*.py"), *(path for room in ROOMS for path in (repo_root / room).rglob("*.py"))}
     expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in sources}
     assert {name for name in wheel_names if name.endswith(".py")} == expected
 
