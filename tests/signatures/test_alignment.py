@@ -1,0 +1,98 @@
+"""Pieces, occurrences and the alignment of an answer's spans."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import WORDS
+
+from gmner.signatures.alignment import Alignment, align, occurrences, pieces
+
+EXACT, REUSED, MISSING = Alignment.EXACT, Alignment.REUSED, Alignment.MISSING
+TEXTS = st.text(max_size=30) | st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \t ", []),
+        ("Durant, 35", ["Durant", ",", "35"]),
+        ("O'Neil", ["O", "'", "Neil"]),
+        ("hi🎉Ada", ["hi", "🎉", "Ada"]),
+        ("שלום עולם", ["שלום", "עולם"]),
+        ("@ MahaveerM_ :", ["@", "MahaveerM_", ":"]),
+    ],
+)
+def test_pieces(text, expected):
+    assert [text[start:end] for start, end in pieces(text)] == expected
+
+
+@given(TEXTS)
+def test_pieces_cover_everything_but_space(text):
+    rest = list(text)
+    for start, end in pieces(text):
+        rest[start:end] = " " * (end - start)
+    assert not "".join(rest).strip()
+
+
+@given(TEXTS, st.data())
+def test_occurrences_are_the_places_that_begin_and_end_with_a_piece(text, data):
+    bounds = pieces(text)
+    starts, ends = {start for start, _ in bounds}, {end for _, end in bounds}
+    places = [(s, e) for s in starts for e in ends if s < e]
+    span = text[slice(*data.draw(st.sampled_from(places)))] if places else data.draw(st.text(max_size=3))
+    expected = sorted(place for place in places if text[slice(*place)] == span)
+    assert occurrences(span, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("span", "text", "expected"),
+    [
+        ("Ada", "Ada, Adam and Ada", [(0, 3), (14, 17)]),
+        ("ada", "Ada", []),
+        ("", "Ada", []),
+        (" Ada", "x Ada", []),
+        ("Durant", "#Durant!", [(1, 7)]),
+        ("🎉🎉", "🎉🎉🎉", [(0, 2), (1, 3)]),
+        ("שלום", "a שלום b", [(2, 6)]),
+    ],
+)
+def test_occurrences_by_hand(span, text, expected):
+    assert occurrences(span, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("spans", "text", "expected"),
+    [
+        (["Ada", "Ada"], "Ada met Ada", [(0, 3, EXACT), (8, 11, EXACT)]),
+        (["Ada", "Ada"], "Ada met Al", [(0, 3, EXACT), (0, 3, REUSED)]),
+        (["Bob"], "Ada met Al", [(-1, -1, MISSING)]),
+        (["Ada", "Al"], "Ada Al", [(0, 3, EXACT), (4, 6, EXACT)]),
+        (["Al", "Ada"], "Ada Al", [(4, 6, EXACT), (0, 3, EXACT)]),
+        (["Sage Group", "Sage"], "Sage Group and Sage", [(0, 10, EXACT), (15, 19, EXACT)]),
+        (["Sage Group", "Sage"], "Sage Group", [(0, 10, EXACT), (0, 4, EXACT)]),
+        ([], "Ada", []),
+    ],
+)
+def test_align_by_hand(spans, text, expected):
+    assert align(spans, text) == expected
+
+
+@given(TEXTS, st.data())
+def test_an_aligned_span_stands_at_its_offsets_and_missing_means_nowhere(text, data):
+    words = [text[start:end] for start, end in pieces(text)]
+    spans = data.draw(st.lists(st.sampled_from([*words, "Zzz"]), max_size=6))
+    for span, (start, end, alignment) in zip(spans, align(spans, text), strict=True):
+        if alignment is MISSING:
+            assert not occurrences(span, text)
+        else:
+            assert text[start:end] == span
+
+
+@given(TEXTS)
+def test_every_word_named_in_order_is_found_in_its_own_place(text):
+    places = [match.span() for match in re.finditer(r"\w+", text)]
+    found = align([text[start:end] for start, end in places], text)
+    assert found == [(start, end, EXACT) for start, end in places]

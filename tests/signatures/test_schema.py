@@ -1,0 +1,148 @@
+"""The schema of an answer, and the bound on its length."""
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import SIZE, WORDS
+
+from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.errors import InputError
+from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.schema import (
+    Limits,
+    answer_schema,
+    box_schema,
+    candidate_spans,
+    grounding_schema,
+    longest_answer,
+    mentions_schema,
+    verification_schema,
+)
+from gmner.signatures.wire import dump
+
+FORMATS = st.sampled_from((BoxFormat(), BoxFormat("normalized", 7), BoxFormat("original")))
+TEXTS = st.text(min_size=1, max_size=20) | st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
+FREE = st.characters(exclude_characters='"\\\x7f', exclude_categories=("Cs",), min_codepoint=32)
+LABELS = st.sampled_from((COARSE, LabelSet.of({"größe": "", 'a"b': ""})))
+
+
+def any_valid(schema):
+    """A strategy of values that a schema of this library admits."""
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    if "const" in schema:
+        return st.just(schema["const"])
+    if "anyOf" in schema:
+        return st.one_of(*map(any_valid, schema["anyOf"]))
+    if schema["type"] == "object":
+        return st.fixed_dictionaries({name: any_valid(part) for name, part in schema["properties"].items()})
+    if "prefixItems" in schema:
+        return st.tuples(*map(any_valid, schema["prefixItems"])).map(list)
+    if schema["type"] == "array":
+        return st.lists(any_valid(schema["items"]) if "items" in schema else st.nothing(), max_size=schema["maxItems"])
+    if schema["type"] == "string":
+        limit = int(schema["pattern"].rsplit(",", 1)[1].rstrip("}$"))
+        return st.text(FREE, max_size=limit) | st.just("🎉" * limit)
+    return {"boolean": st.booleans(), "null": st.none()}.get(
+        schema["type"], st.sampled_from((schema.get("minimum"), schema.get("maximum")))
+    )
+
+
+@given(st.data(), TEXTS, LABELS, FORMATS, st.none() | st.just(SIZE), st.integers(0, 20))
+def test_no_admitted_answer_is_longer_than_the_bound(data, text, labels, box_format, size, reasoning):
+    limits = Limits(reasoning, 3)
+    schemas = (
+        answer_schema(text, labels, box_format, size, limits=limits),
+        mentions_schema(text, labels, limits),
+        verification_schema(limits),
+        grounding_schema(box_format, size),
+    )
+    schema = data.draw(st.sampled_from(schemas))
+    value = data.draw(any_valid(schema))
+    jsonschema.validate(value, schema)
+    assert len(dump(value).encode()) <= longest_answer(schema)
+
+
+def test_the_bound_is_not_far_above_the_longest_answer():
+    longest = dump({"evidence": "🎉" * 5, "visible": False}).encode()
+    assert longest_answer(verification_schema(Limits(reasoning=5))) == len(longest) + 1  # a comma after the last part
+
+
+ANSWER = {"reasoning": "r", "entities": [{"span": "Ada", "type": "PER", "visible": True, "box": [0, 0, 5, 5]}]}
+
+
+def changed(**fields):
+    return {"reasoning": "r", "entities": [{**ANSWER["entities"][0], **fields}]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        changed(span="Bob"),
+        changed(span="Ad"),
+        changed(type="THING"),
+        changed(visible=False),
+        changed(box=None),
+        changed(box=[0, 0, 5]),
+        changed(box=[0, 0, 1001, 5]),
+        changed(box=[0.5, 0, 5, 5]),
+        changed(more=1),
+        {"reasoning": 'a "quote"', "entities": []},
+        {"reasoning": "x" * 11, "entities": []},
+        {"reasoning": "line\nbreak", "entities": []},
+        {"reasoning": "r", "entities": ANSWER["entities"] * 3},
+        {"entities": []},
+    ],
+)
+def test_the_schema_admits_nothing_else(answer):
+    schema = answer_schema("Ada met Al", COARSE, BoxFormat(), SIZE, limits=Limits(10, 2))
+    jsonschema.validate(ANSWER, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(answer, schema)
+
+
+def test_without_a_picture_nothing_can_be_visible():
+    schema = answer_schema("Ada met Al", COARSE, BoxFormat(), None)
+    jsonschema.validate(changed(visible=False, box=None), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(ANSWER, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"box": [0, 0, 1, 1]}, grounding_schema(BoxFormat(), None))
+
+
+def test_a_text_without_a_word_has_no_entity():
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"mentions": [{"span": "", "type": "PER"}]}, mentions_schema("  ", COARSE))
+
+
+def test_candidate_spans_are_neighbouring_pieces_once_each():
+    assert candidate_spans("Ada, Ada", 2) == ["Ada", "Ada,", ",", ", Ada"]
+    assert candidate_spans("", 2) == []
+
+
+def test_the_extent_of_the_frame_is_the_extent_of_the_schema():
+    maxima = [axis["maximum"] for axis in box_schema(BoxFormat("resized"), SIZE, (56, 28))["prefixItems"]]
+    assert maxima == [56, 28, 56, 28]
+
+
+@pytest.mark.parametrize("limits", [{"reasoning": -1}, {"entities": 0}])
+def test_limits_that_leave_no_answer_are_refused(limits):
+    with pytest.raises(InputError, match="limits"):
+        Limits(**limits)
+
+
+@pytest.mark.parametrize("types", [{}, {"": "x"}])
+def test_an_unusable_label_set_is_refused(types):
+    with pytest.raises(InputError, match="label set"):
+        LabelSet.of(types)
+
+
+def test_a_label_set_is_its_names_in_order():
+    labels = LabelSet.of({"PER": "person", "X": ""})
+    assert list(labels) == ["PER", "X"]
+    assert "PER" in labels
+    assert "LOC" not in labels
+    assert labels.describe() == "PER (person), X"
+    with pytest.raises(InputError):
+        LabelSet((("PER", ""), ("PER", "")))

@@ -1,0 +1,101 @@
+"""Answers on the wire: written and read back; each refusal."""
+
+import json
+
+import pytest
+from hypothesis import given
+from strategies import SIZE, posts
+
+from gmner.signatures.alignment import align
+from gmner.signatures.boxes import Box, BoxFormat
+from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.labels import COARSE
+from gmner.signatures.wire import Frame, load_object, parse_answer, render_answer
+
+FRAME = Frame(BoxFormat("original"), SIZE)
+TEXT = "Ada met Al in Oslo"
+
+
+@given(posts())
+def test_what_is_written_is_read_back(post):
+    pairs = [(entity, entity.boxes[0] if entity.boxes else None) for entity in post.gold]
+    answer = parse_answer(render_answer("why ✓", pairs, FRAME), post.text, COARSE, FRAME)
+    assert answer.reasoning == "why ✓"
+    assert [(e.span, e.type, e.box) for e in answer.entities] == [(m.span, m.type, box) for m, box in pairs]
+    placed = align([m.span for m, _ in pairs], post.text)
+    assert [(e.start, e.end, e.alignment) for e in answer.entities] == placed
+
+
+def test_the_wire_is_compact_and_keeps_letters():
+    text = render_answer("é", [], FRAME)
+    assert text == '{"reasoning":"é","entities":[]}'
+
+
+def entity(**fields):
+    return {"span": "Ada", "type": "PER", "visible": True, "box": [0, 0, 5, 5], **fields}
+
+
+def answer(*entities):
+    return json.dumps({"reasoning": "", "entities": list(entities)})
+
+
+REFUSALS = [
+    ("", "not JSON"),
+    ('{"reasoning": "", "entities": [', "not JSON"),
+    ("[" * 100_000, "not JSON"),
+    ("[]", "object asked for"),
+    ('{"entities": []}', "object asked for"),
+    ('{"reasoning": "", "entities": [], "more": 1}', "object asked for"),
+    ('{"reasoning": 1, "entities": []}', "reasoning is not a string"),
+    ('{"reasoning": "", "entities": {}}', "list is not a list"),
+    (answer("Ada"), "no span"),
+    (answer({"type": "PER"}), "no span"),
+    (answer(entity(span=1)), "no span"),
+    (answer(entity(type="THING")), "unknown type"),
+    (answer(entity(type=["PER"])), "unknown type"),
+    (answer(entity(span="Bob")), "not in the text"),
+    (answer(entity(span="Ad")), "not in the text"),
+    (answer(entity(span="")), "not in the text"),
+    (answer(entity(more=1)), "other keys"),
+    (answer(entity(visible=1)), "other keys"),
+    (answer(entity(visible=False)), "at odds"),
+    (answer(entity(box=None)), "at odds"),
+    (answer(entity(box="0 0 5 5")), "neither null nor four integers"),
+    (answer(entity(box=[0, 0, 5.0, 5])), "neither null nor four integers"),
+    (answer(entity(box=[0, 0, True, 5])), "neither null nor four integers"),
+    (answer(entity(box=[0, 0, 5])), "outside its frame"),
+    (answer(entity(box=[0, 0, 65, 5])), "outside its frame"),
+    (answer(entity(box=[5, 0, 0, 5])), "reversed corners"),
+]
+
+
+@pytest.mark.parametrize(("text", "fact"), REFUSALS)
+def test_each_refusal(text, fact):
+    with pytest.raises(AnswerError, match=fact) as caught:
+        parse_answer(text, TEXT, COARSE, FRAME)
+    assert len(str(caught.value)) < 1000
+
+
+def test_reversed_corners_are_read_only_on_request():
+    text = answer(entity(box=[5, 9, 0, 1]))
+    assert parse_answer(text, TEXT, COARSE, FRAME, reorder=True).entities[0].box == Box(0, 1, 5, 9)
+
+
+def test_no_box_without_a_picture():
+    blind = Frame(BoxFormat())
+    with pytest.raises(AnswerError, match="without a picture"):
+        parse_answer(answer(entity()), TEXT, COARSE, blind)
+    with pytest.raises(InputError, match="without a picture"):
+        blind.encode(Box(0, 0, 1, 1))
+
+
+def test_load_object_wants_exactly_the_keys():
+    assert load_object('{"b": 1, "a": 2}', ("a", "b")) == {"a": 2, "b": 1}
+
+
+def test_an_error_says_fact_received_accepted_and_remedy():
+    error = InputError("The split is unknown", received="x" * 500, accepted="train", remedy="Choose one")
+    assert str(error).startswith("The split is unknown. received 'xxx")
+    assert str(error).endswith("accepted: train. Choose one.")
+    assert len(str(error)) < 260
+    assert error.kind == "bad_input"

@@ -1,0 +1,73 @@
+"""Hypothesis strategies: boxes, posts with gold entities, and answers to them."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+SIZE = (64, 48)
+TYPES = ("PER", "LOC", "ORG", "OTHER")
+# Words that break careless code: emoji, right-to-left, combining signs, markup, an entity of HTML.
+WORDS = ("Ada", "Ada", "Al", "am", "we", "🎉", "👩‍🚀", "שלום", "é", "<b>", "&amp", "a_b", "O'Neil", ",")
+
+
+@st.composite
+def boxes(draw, size=SIZE):
+    """A box inside a picture of `size`, float pixels; it may have no area."""
+    xs = sorted(draw(st.tuples(*[st.integers(0, size[0])] * 2)))
+    ys = sorted(draw(st.tuples(*[st.integers(0, size[1])] * 2)))
+    return Box(float(xs[0]), float(ys[0]), float(xs[1]), float(ys[1]))
+
+
+@st.composite
+def posts(draw, id_="1"):
+    """A post whose gold mentions do not overlap; adjacent ones and equal strings occur."""
+    words = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8))
+    text = " ".join(words)
+    starts = [sum(len(word) + 1 for word in words[:index]) for index in range(len(words))]
+    entities, at = [], 0
+    while at < len(words):
+        length = min(draw(st.integers(0, 2)), len(words) - at)
+        if length:
+            start, end = starts[at], starts[at + length - 1] + len(words[at + length - 1])
+            found = tuple(draw(st.lists(boxes(), max_size=2)))
+            entities.append(GoldEntity(text[start:end], start, end, draw(st.sampled_from(TYPES)), found))
+        at += length or 1
+    return Post(id_, text, None, tuple(entities), tuple(words))
+
+
+@st.composite
+def entities(draw, text):
+    """Any entity of a text, right or wrong."""
+    start = draw(st.integers(0, len(text) - 1))
+    end = draw(st.integers(start + 1, len(text)))
+    kind, box = draw(st.sampled_from(TYPES)), draw(st.none() | boxes())
+    return GroundedEntity(text[start:end], start, end, kind, box)
+
+
+@st.composite
+def answered(draw, id_="1"):
+    """A post and an answer that mixes right, nearly right, repeated and invented entities."""
+    post = draw(posts(id_))
+    found = []
+    for entity in (right for right in perfect(post).entities if draw(st.booleans())):
+        kind = draw(st.sampled_from((entity.type, "OTHER")))
+        box = draw(st.sampled_from((entity.box, None)) | boxes())
+        found.append(replace(entity, type=kind, box=box))
+    found += draw(st.lists(entities(post.text), max_size=3))
+    found += draw(st.lists(st.sampled_from(found), max_size=2)) if found else []
+    return post, draw(st.permutations(found))
+
+
+def perfect(post):
+    """The right answer to a post; of several gold boxes the last is given."""
+    return Prediction(
+        post.id,
+        post.text,
+        "",
+        tuple(GroundedEntity(e.span, e.start, e.end, e.type, e.boxes[-1] if e.boxes else None) for e in post.gold),
+    )
