@@ -174,7 +174,8 @@ def _open_file(path: Path, max_bytes: int) -> Any:
     except FileNotFoundError as error:
         raise ImageError("A picture is missing", received=str(path)) from error
     except (OSError, ValueError) as error:
-        raise ImageError("A picture cannot be opened", received=str(path), remedy=str(error)) from error
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ImageError("A picture cannot be opened", received=str(path), remedy=reason) from error
 
 
 def _bounded(data: bytes, max_bytes: int) -> bytes:

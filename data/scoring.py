@@ -135,10 +135,7 @@ def count_offsets(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
 
 def largest_matching(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], right: Relation) -> int:
     """How many pairs a largest one-to-one matching under `right` has."""
-    if not gold or not predicted:
-        return 0
-    fits = np.array([[right(g, p) for p in predicted] for g in gold])
-    return int(fits[linear_sum_assignment(fits, maximize=True)].sum())
+    return len(_assign([(g, p, 1.0) for g, a in enumerate(gold) for p, b in enumerate(predicted) if right(a, b)]))
 
 
 def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> list[tuple[int, int]]:
@@ -152,19 +149,26 @@ def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
 
     Source: our own choice; MCR (Ma et al., Findings of ACL 2026) does not publish its matching.
     """
-    if not gold or not predicted:
-        return []
-    weights = np.array([[_pair_weight(g, p) for p in predicted] for g in gold])
-    rows, columns = linear_sum_assignment(weights, maximize=True)
-    return [(int(g), int(p)) for g, p in zip(rows, columns, strict=True) if weights[g, p] > 0]
+    same = [(g, p) for g, a in enumerate(gold) for p, b in enumerate(predicted) if a.key == b.key]
+    return _assign([(g, p, _agreement(gold[g], predicted[p])) for g, p in same])
 
 
-def _pair_weight(gold: GoldEntity, predicted: GroundedEntity) -> float:
-    if gold.key != predicted.key:
-        return 0.0
-    agreement = best_iou(predicted.box, gold.boxes) if gold.visible else float(predicted.box is None)
-    # One pair more always outweighs every agreement.
-    return 1e4 + agreement + 1e-6 * (gold.type == predicted.type)
+def _assign(edges: Sequence[tuple[int, int, float]]) -> list[tuple[int, int]]:
+    """The largest one-to-one choice of edges (row, column, weight), among the largest the one of greatest weight."""
+    rows, columns = ({edge[side] for edge in edges} for side in (0, 1))
+    if len(rows) == len(columns) == len(edges):
+        return [(row, column) for row, column, _ in edges]
+    weights = np.zeros((max(rows) + 1, max(columns) + 1))
+    for row, column, weight in edges:
+        # One pair more always outweighs every agreement.
+        weights[row, column] = 1e4 + weight
+    chosen = zip(*linear_sum_assignment(weights, maximize=True), strict=True)
+    return [(int(row), int(column)) for row, column in chosen if weights[row, column] > 0]
+
+
+def _agreement(gold: GoldEntity, predicted: GroundedEntity) -> float:
+    region = best_iou(predicted.box, gold.boxes) if gold.visible else float(predicted.box is None)
+    return region + 1e-6 * (gold.type == predicted.type)
 
 
 PAPER = Protocol("paper", RegionRule(0.5, inclusive=False), count_offsets, "Yu et al., ACL 2023: the rule of the paper")
