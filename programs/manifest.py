@@ -17,6 +17,7 @@ from gmner.signatures.schema import Limits
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
+"""Raised when a bundle is laid out so that an older version could not read it."""
 
 _AGAIN = "Get the bundle again, or save the program anew"
 
@@ -82,7 +83,7 @@ class Manifest(_Part):
         files: Path in the bundle -> sha256, for every file but the manifest.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     program: str
     base: Base
     adapter: bool

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dspy
 from PIL import Image
@@ -25,7 +25,7 @@ from gmner.signatures.schema import Limits
 if TYPE_CHECKING:
     from dspy.teleprompt import Teleprompter
 
-Picture = str | PathLike[str] | Image.Image | dspy.Image | None
+Picture: TypeAlias = str | PathLike[str] | Image.Image | dspy.Image | None
 
 
 class GroundedPost(dspy.Prediction):
@@ -113,15 +113,19 @@ class GroundingProgram(dspy.Module):
         if not isinstance(text, str) or not text.strip():
             raise InputError("The text of a post is empty", received=text, accepted="a string with a word in it")
         picture = self._open(image)
+        reasoning, entities = self._known_errors(text, None if picture is None else dspy.Image(picture))
+        return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
+
+    def _known_errors(self, text: str, image: dspy.Image | None) -> tuple[str, Sequence[GroundedEntity]]:
+        """`_answer` with the adapter in force; an error of this library comes out as itself, not wrapped by DSPy."""
         try:
             with self._speaking():
-                reasoning, entities = self._answer(text, None if picture is None else dspy.Image(picture))
+                return self._answer(text, image)
         except Exception as error:
             known = own_error(error)
-            if known is None or known is error:
+            if known is None:
                 raise
-            raise known from error
-        return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
+        raise known  # outside of the handler, so that cause and context make no circle
 
     def _open(self, image: Picture) -> Image.Image | None:
         if image is None:
