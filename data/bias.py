@@ -6,7 +6,7 @@ The paper (MCR, Ma et al., Findings of ACL 2026) shows both without publishing e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 from gmner.data.post import Post
 from gmner.data.scoring import Scores, TaskCounts, pair_mentions
@@ -32,7 +32,7 @@ class BiasCounts:
     predicted: int = 0
 
     def __add__(self, other: BiasCounts) -> BiasCounts:
-        return BiasCounts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+        return BiasCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ def _figures(tallies: Sequence[_Tally]) -> Figures:
     total = sum(tallies, _Tally())
     return Figures(
         posts=total.posts,
-        **{task: Scores.of(total.tasks[task]) for task in TASKS},  # type: ignore[arg-type]
+        **{task: Scores.of(total.tasks[task]) for task in TASKS},
         bias=Bias.of(total.bias),
         found_of_shown=100 * total.shown_right / total.shown if total.shown else None,
         boxed_of_absent=100 * total.absent_boxed / total.absent if total.absent else None,

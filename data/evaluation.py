@@ -79,7 +79,7 @@ class Evaluation(Figures):
         lines += ["  ".join(f"{name} {value}" for name, value in part.items()) for part in self._notes() if part]
         return "\n".join(lines)
 
-    def score_rows(self) -> list[tuple[str, str, str, str, str]]:
+    def score_rows(self) -> list[tuple[str, ...]]:
         """Rows (task, precision, recall, F1, interval) as text."""
         rows = []
         for task in TASKS:

@@ -155,7 +155,7 @@ def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
 
 def _assign(edges: Sequence[tuple[int, int, float]]) -> list[tuple[int, int]]:
     """The largest one-to-one choice of edges (row, column, weight), among the largest the one of greatest weight."""
-    rows, columns = ({edge[side] for edge in edges} for side in (0, 1))
+    rows, columns = {row for row, _, _ in edges}, {column for _, column, _ in edges}
     if len(rows) == len(columns) == len(edges):
         return [(row, column) for row, column, _ in edges]
     weights = np.zeros((max(rows) + 1, max(columns) + 1))

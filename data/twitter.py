@@ -124,7 +124,7 @@ def read_boxes(path: Path) -> list[NamedBox]:
         return []
     except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:
         raise DataError(f"{path}: not a readable XML file", remedy=str(error)) from error
-    return [_named_box(item, path) for item in tree.getroot().iter("object")]
+    return [_named_box(item, path) for item in tree.iter("object")]
 
 
 def _named_box(item: Element, path: Path) -> NamedBox:

@@ -1,0 +1,238 @@
+"""Bias, evaluation and the metric for DSPy."""
+
+import json
+from dataclasses import replace
+
+import dspy
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import answered, perfect, posts
+
+from gmner.data.bias import Bias, count_bias, picture_driven
+from gmner.data.evaluate import evaluate
+from gmner.data.metric import gmner_metric, to_example
+from gmner.data.post import Post, SceneObject
+from gmner.data.prediction import Prediction
+from gmner.data.scoring import PAPER, Scores
+from gmner.data.verdicts import Fault
+from gmner.signatures.alignment import Alignment
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+WHOLE, AWAY = Box(0, 0, 10, 10), Box(50, 50, 60, 60)
+TEXT = "Ada met Al in Oslo"
+ADA, AL, OSLO = (
+    GoldEntity("Ada", 0, 3, "PER", (WHOLE,)),
+    GoldEntity("Al", 8, 10, "PER"),
+    GoldEntity("Oslo", 14, 18, "LOC"),
+)
+SCENE = (SceneObject("Ada", "PER", WHOLE), SceneObject("MET", "ORG", AWAY))
+POST = Post("1", TEXT, None, (ADA, AL, OSLO), scene=SCENE, slice="mixed")
+
+
+def said(gold, box=None, type_=None):
+    return GroundedEntity(gold.span, gold.start, gold.end, type_ or gold.type, box)
+
+
+MET = GroundedEntity("met", 4, 7, "ORG", AWAY)
+BOB = GroundedEntity("Bob", -1, -1, "PER", None, Alignment.MISSING)
+
+
+def answer(*entities, id_="1"):
+    return Prediction(id_, TEXT, "", entities)
+
+
+def test_textual_bias_by_hand():
+    bias = Bias.of(count_bias(POST, [said(ADA), said(AL), said(OSLO, AWAY), MET]))
+    assert (bias.n_pre, bias.n_rec, bias.n_f1, bias.grounded_absent) == (50.0, 50.0, 50.0, 1)
+    always = Bias.of(count_bias(POST, [said(ADA), said(AL), said(OSLO)]))
+    assert (always.n_pre, always.n_rec, always.grounded_absent) == (pytest.approx(200 / 3), 100.0, 0)
+
+
+def test_bias_without_anything_to_take_a_share_of():
+    bias = Bias.of(count_bias(POST, []))
+    assert (bias.n_pre, bias.n_rec, bias.n_f1, bias.n_rate) == (None, None, None, None)
+    assert (bias.grounded_absent, bias.n_count) == (0, 0)
+
+
+def test_visual_bias_by_hand():
+    entities = [said(ADA, WHOLE), MET, BOB]
+    assert picture_driven(POST, entities) == [MET, BOB]
+    assert picture_driven(replace(POST, scene=None), entities) == [BOB]
+    elsewhere = GroundedEntity("in", 11, 13, "ORG")
+    assert picture_driven(POST, [elsewhere]) == []  # wrong, but the picture shows no such thing
+    assert Bias.of(count_bias(POST, entities)).n_rate == pytest.approx(200 / 3)
+
+
+def test_every_figure_by_hand():
+    empty = Post("2", TEXT, None, (), slice="empty")
+    scores = evaluate([answer(said(ADA, WHOLE), said(AL, AWAY), said(OSLO, type_="ORG"), MET)], [POST, empty])
+    assert (scores.posts, scores.gmner.correct, scores.mner.correct, scores.eeg.correct) == (2, 1, 2, 2)
+    assert (scores.gmner.precision, scores.gmner.recall) == (25.0, pytest.approx(100 / 3))
+    assert (scores.found_of_shown, scores.boxed_of_absent) == (100.0, 50.0)
+    counts = {fault: count for fault, count in scores.errors.items() if count}
+    assert counts == {Fault.BOXED_ABSENT: 1, Fault.WRONG_TYPE: 1, Fault.INVENTED: 1}
+    assert (scores.bias.grounded_absent, scores.bias.n_count) == (1, 1)
+    assert {name: part.gmner.f1 for name, part in scores.by_slice.items()} == {
+        "empty": 100.0,
+        "mixed": pytest.approx(200 / 7),
+    }
+    assert {kind: row["mner"].f1 for kind, row in scores.by_type.items()} == {"LOC": 0, "ORG": 0, "PER": 100}
+    assert scores.missing == ("2",)
+
+
+def test_what_programs_and_predictions_can_be():
+    expected = evaluate([answer(said(ADA, WHOLE))], [POST]).to_dict()
+
+    class Batched:
+        def batch_posts(self, posts):
+            return [answer(said(ADA, WHOLE), id_=post.id) for post in posts]
+
+        def __call__(self, **fields):
+            raise AssertionError("a program with a batched run is not asked post by post")
+
+    def single(text, image):
+        assert (text, image) == (TEXT, None)
+        return dspy.Prediction(entities=[said(ADA, WHOLE)], reasoning="why")
+
+    sources = [Batched(), single, {"1": answer(said(ADA, WHOLE), id_="other")}, iter([answer(said(ADA, WHOLE))])]
+    for source in sources:
+        assert evaluate(source, [POST], progress=False).to_dict() == expected
+    assert evaluate(single, [POST], progress=False).predictions[0].reasoning == "why"
+
+
+def test_an_error_of_a_program_is_recorded_and_another_is_not_hidden():
+    def fails(text, image):
+        raise AnswerError("The answer is not JSON")
+
+    scores = evaluate(fails, [POST], progress=False)
+    assert (scores.failed, scores.gmner.f1, scores.missing) == ({"bad_answer": 1}, 0.0, ())
+
+    def broken(text, image):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        evaluate(broken, [POST], progress=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "given_posts", "fact"),
+    [
+        ([], [], "no posts"),
+        ([], [POST, POST], "occurs twice"),
+        ([], [replace(POST, entities=None)], "not annotated"),
+        ([answer(), answer()], [POST], "same id"),
+        ([Prediction("1", "another text")], [POST], "another text"),
+        ([1], [POST], "not a prediction"),
+        ({"1": 1}, [POST], "not a prediction"),
+        (7, [POST], "neither a program nor predictions"),
+    ],
+)
+def test_each_refusal(source, given_posts, fact):
+    with pytest.raises(InputError, match=fact):
+        evaluate(source, given_posts)
+
+
+def test_predictions_of_other_posts_do_not_count():
+    scores = evaluate([answer(said(ADA, WHOLE)), answer(MET, id_="9")], [POST])
+    assert (scores.unknown, scores.gmner.predicted) == (("9",), 1)
+
+
+@given(st.lists(answered(), min_size=1, max_size=4), st.randoms())
+def test_figures_add_up_over_posts_slices_and_types_in_any_order(pairs, random):
+    many = [replace(post, id=str(i), slice="ab"[i % 2]) for i, (post, _) in enumerate(pairs)]
+    answers = [Prediction(p.id, p.text, "", tuple(found)) for p, (_, found) in zip(many, pairs, strict=True)]
+    scores = evaluate(answers, many)
+    for parts in ([part.gmner for part in scores.by_slice.values()], [row["gmner"] for row in scores.by_type.values()]):
+        assert sum(part.correct for part in parts) == scores.gmner.correct
+        assert sum(part.gold for part in parts) == scores.gmner.gold
+        assert sum(part.predicted for part in parts) == scores.gmner.predicted
+    counts = [PAPER(post.gold, found.entities)["gmner"] for post, found in zip(many, answers, strict=True)]
+    assert scores.gmner.correct == sum(count.correct for count in counts)
+    shuffled = list(answers)
+    random.shuffle(shuffled)
+    assert evaluate(shuffled, many).to_dict() == scores.to_dict()
+    low, high = scores.intervals["gmner"]
+    assert 0 <= low <= high <= 100
+    assert scores.bias.n_count <= scores.gmner.predicted
+
+
+@given(st.lists(posts(), min_size=1, max_size=4))
+def test_perfect_answers_score_100(many):
+    many = [replace(post, id=str(i)) for i, post in enumerate(many)]
+    scores = evaluate([perfect(post) for post in many], many)
+    assert {scores.gmner.f1, scores.mner.f1, scores.eeg.f1} == {100.0}
+    assert set(scores.intervals.values()) == {(100.0, 100.0)}
+    assert not any(scores.errors.values())
+    assert scores.found_of_shown in (None, 100.0)
+    assert scores.boxed_of_absent in (None, 0.0)
+
+
+def test_the_interval_is_seeded_and_is_that_of_drawing_posts():
+    many = [replace(POST, id=str(i)) for i in range(60)]
+    answers = [answer(*([said(ADA, WHOLE), said(AL), said(OSLO)] if i % 3 else []), id_=str(i)) for i in range(60)]
+    first, again, other = (evaluate(answers, many, seed=seed).intervals["gmner"] for seed in (1, 1, 2))
+    assert first == again != other
+    rng = np.random.default_rng(5)
+    drawn = [np.sum(rng.integers(0, 60, 60) % 3 > 0) for _ in range(4000)]
+    plain = np.percentile([200 * 3 * n / (3 * n + 180) for n in drawn], [2.5, 97.5])
+    assert np.allclose(first, plain, atol=2)
+    assert first[0] < evaluate(answers, many).gmner.f1 < first[1]
+
+
+def test_an_evaluation_shows_itself():
+    other = replace(POST, id="2", slice="<script>")
+    scores = evaluate([answer(said(ADA, WHOLE))], [POST, other])
+    assert json.loads(json.dumps(scores.to_dict()))["gmner"]["f1"] == scores.gmner.f1
+    assert set(scores.to_dict()["bias"]) == {"n_pre", "n_rec", "n_f1", "grounded_absent", "n_count", "n_rate"}
+    assert repr(scores) == scores.summary()
+    for words in ("GMNER", f"{scores.gmner.f1:.2f}", "missed 5", "posts without a prediction 1"):
+        assert words in scores.summary()
+    page = scores._repr_html_()
+    assert f"<td>{scores.gmner.f1:.2f}</td>" in page
+    assert "<script>" not in page
+
+
+@given(answered())
+def test_the_metric_is_the_f1_of_one_post(pair):
+    post, found = pair
+    example, prediction = to_example(post), dspy.Prediction(entities=found, reasoning="")
+    score = gmner_metric(example, prediction)
+    assert type(score) is float
+    assert score == Scores.of(PAPER(post.gold, found)["gmner"]).f1 / 100
+    assert gmner_metric(example, prediction, trace=[]) == score
+    told = gmner_metric(example, prediction, None, "predict", [])
+    assert told.score == score
+    faults = told.feedback.splitlines()[1:]
+    assert bool(faults) or score == 1.0
+
+
+def test_feedback_says_what_is_wrong():
+    wrong = [said(ADA, AWAY), said(AL, AWAY), GroundedEntity("in Oslo", 11, 18, "LOC"), MET]
+    told = gmner_metric(to_example(POST), dspy.Prediction(entities=wrong), pred_name="predict")
+    assert told.feedback.splitlines() == [
+        "0 of 3 entities are fully right.",
+        "Wrong box: 'Ada' is shown at [0, 0, 10, 10]; the answer was [50, 50, 60, 60].",
+        "Invented: 'met' is no entity here, or was answered already.",
+        "Boxed though not shown: the picture does not show 'Al'; its box must be null.",
+        "Wrong span: 'in Oslo' should be 'Oslo' (LOC), not shown.",
+    ]
+    told = gmner_metric(to_example(POST), dspy.Prediction(entities=[said(ADA, None, "ORG")]), pred_name="predict")
+    assert "Wrong type: 'Ada' is PER, not ORG." in told.feedback
+    assert "the answer was null." in told.feedback
+    assert "Missed: 'Oslo' is a named entity of type LOC, not shown." in told.feedback
+
+
+def test_the_metric_works_inside_dspy():
+    class Fixed(dspy.Module):
+        def forward(self, text, image):
+            return dspy.Prediction(entities=[said(ADA, WHOLE)], reasoning="")
+
+    example = to_example(POST)
+    assert set(example.inputs().keys()) == {"text", "image"}
+    assert example.post is POST
+    result = dspy.Evaluate(devset=[example], metric=gmner_metric, num_threads=1)(Fixed())
+    assert result.score == 50.0

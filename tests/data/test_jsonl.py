@@ -1,0 +1,222 @@
+"""Posts and predictions as JSONL: round trips and refusals."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import answered, boxes, posts
+
+from gmner.data.images import open_image
+from gmner.data.jsonl import read_posts, read_predictions, write_posts, write_predictions
+from gmner.data.post import Post, SceneObject
+from gmner.data.prediction import Prediction
+from gmner.signatures.alignment import Alignment
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import DataError, ImageError, InputError, TruncatedAnswerError
+from gmner.signatures.mentions import GroundedEntity
+
+TEXT = "Ada met Al"
+ENTITY = {"span": "Ada", "start": 0, "end": 3, "type": "PER", "visible": True, "box": [1.0, 2.0, 3.5, 4.0]}
+RECORD = {"id": "1", "text": TEXT, "reasoning": "why", "entities": [ENTITY], "error": None}
+GOLD = {"span": "Ada", "start": 0, "end": 3, "type": "PER", "boxes": [[1, 2, 3, 4]]}
+POST = {"id": "1", "text": TEXT, "image": "a.png", "entities": [GOLD]}
+
+
+def lines(path, *records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+@given(answered())
+def test_a_prediction_comes_back(pair):
+    post, found = pair
+    prediction = Prediction(post.id, post.text, "line\nbreak ✓", tuple(found))
+    back = Prediction.from_record(json.loads(json.dumps(prediction.to_record())))
+    places = [entity.key for entity in found]
+    for index, (entity, read) in enumerate(zip(found, back.entities, strict=True)):
+        again = entity.key in places[:index]
+        assert read == replace(entity, alignment=Alignment.REUSED if again else Alignment.EXACT)
+    assert back.to_record() == prediction.to_record()
+
+
+def test_the_form_of_a_prediction():
+    entities = (
+        GroundedEntity("Ada", 0, 3, "PER", Box(1.0, 2.0, 3.5, 4.0)),
+        GroundedEntity("Bob", -1, -1, "PER", None, Alignment.MISSING),
+    )
+    hidden = {"span": "Bob", "start": -1, "end": -1, "type": "PER", "visible": False, "box": None}
+    prediction = Prediction("1", TEXT, "why", entities)
+    assert prediction.to_record() == {**RECORD, "entities": [ENTITY, hidden]}
+    assert Prediction.from_record(prediction.to_record()) == prediction
+
+
+def test_a_failure_is_recorded_with_its_kind(tmp_path):
+    failed = Prediction.failed("1", TEXT, TruncatedAnswerError("The budget ended"))
+    assert failed.error == {"kind": "truncated_answer", "message": "The budget ended."}
+    write_predictions([failed], tmp_path / "out.jsonl")
+    assert read_predictions(tmp_path / "out.jsonl") == [failed]
+
+
+def changed(**fields):
+    return {**RECORD, "entities": [{**ENTITY, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("record", "fact"),
+    [
+        ([], "not a prediction"),
+        ({"id": "1"}, "not a prediction"),
+        ({**RECORD, "more": 1}, "not a prediction"),
+        ({**RECORD, "id": 1}, "`id` is not a string"),
+        ({**RECORD, "reasoning": None}, "`reasoning` is not a string"),
+        ({**RECORD, "entities": None}, "not a list"),
+        ({**RECORD, "entities": [1]}, "not an entity"),
+        ({**RECORD, "error": "x"}, "not the error"),
+        ({**RECORD, "error": {"kind": "x", "message": 1}}, "`message` is not a string"),
+        (changed(start=1), "does not stand at its offsets"),
+        (changed(start=-10, end=-7), "does not stand at its offsets"),
+        (changed(span="", start=0, end=0), "does not stand at its offsets"),
+        (changed(start=False), "does not stand at its offsets"),
+        (changed(end=3.0), "does not stand at its offsets"),
+        (changed(type=None), "`type` is not a string"),
+        (changed(visible=False), "at odds"),
+        (changed(visible=1), "at odds"),
+        (changed(box=None), "at odds"),
+        (changed(box=[1, 2, 3]), "not four numbers"),
+        (changed(box=[1, 2, 3, True]), "not four numbers"),
+        (changed(box="1 2 3 4"), "not four numbers"),
+        (changed(box=[3, 2, 1, 4]), "unusable"),
+        (changed(box=[1, 2, 3, float("nan")]), "unusable"),
+        (changed(box=[1, 2, 3, 10**400]), "unusable"),
+        (changed(more=1), "not an entity"),
+    ],
+)
+def test_a_bad_prediction_is_named_by_file_and_line(tmp_path, record, fact):
+    path = lines(tmp_path / "p.jsonl", {**RECORD, "id": "0"}, record)
+    with pytest.raises(DataError, match=rf"p\.jsonl:2: .*{fact}"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "fact"),
+    [
+        (b"{", "1: not JSON"),
+        (b"\n\n{]\n", "3: not JSON"),
+        (b"[" * 100_000, "1: not JSON"),
+        (b'{"id": "\xff"}', "not UTF-8"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path, content, fact):
+    (tmp_path / "p.jsonl").write_bytes(content)
+    for read in (read_predictions, read_posts):
+        with pytest.raises(DataError, match=rf"p\.jsonl:? ?{fact}"):
+            read(tmp_path / "p.jsonl")
+
+
+def test_an_id_that_occurs_twice_is_named(tmp_path):
+    for read, record in ((read_predictions, RECORD), (read_posts, POST)):
+        with pytest.raises(DataError, match=r"p\.jsonl:2: the id of line 1 again"):
+            read(lines(tmp_path / "p.jsonl", record, record))
+
+
+def test_line_ends_and_blank_lines_do_not_matter(tmp_path):
+    path = tmp_path / "p.jsonl"
+    line = json.dumps({**RECORD, "text": "Ada met\u2028Al"}, ensure_ascii=False)
+    path.write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n\r\n")
+    assert [prediction.text for prediction in read_predictions(path)] == ["Ada met\u2028Al"]
+    path.write_bytes(b"")
+    assert read_predictions(path) == []
+
+
+def test_a_missing_file(tmp_path):
+    for read in (read_predictions, read_posts):
+        with pytest.raises(InputError, match="no such file"):
+            read(tmp_path / "none.jsonl")
+
+
+def test_writing_is_all_or_nothing(tmp_path):
+    path = tmp_path / "new" / "out.jsonl"
+    good = Prediction("1", TEXT)
+    write_predictions([good], path)
+
+    def breaks():
+        yield Prediction("2", TEXT)
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_predictions(breaks(), path)
+    assert read_predictions(path) == [good]
+    assert os.listdir(path.parent) == ["out.jsonl"]
+
+
+def test_a_post_by_hand(tmp_path):
+    (post,) = read_posts(lines(tmp_path / "posts.jsonl", POST))
+    assert (post.id, post.text, post.image) == ("1", TEXT, tmp_path / "a.png")
+    assert [(e.span, e.key, e.type, e.boxes) for e in post.gold] == [("Ada", (0, 3), "PER", (Box(1, 2, 3, 4),))]
+    (bare,) = read_posts(lines(tmp_path / "bare.jsonl", {"id": "1", "text": TEXT}))
+    assert (bare.image, bare.entities) == (None, None)
+    (empty,) = read_posts(lines(tmp_path / "none.jsonl", {"id": "1", "text": TEXT, "entities": []}))
+    assert empty.entities == ()
+    (elsewhere,) = read_posts(tmp_path / "posts.jsonl", tmp_path / "pictures")
+    assert elsewhere.image == tmp_path / "pictures" / "a.png"
+
+
+def gold(**fields):
+    return {**POST, "entities": [{**GOLD, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("record", "fact"),
+    [
+        ({"id": "1"}, "not a post"),
+        ({**POST, "more": 1}, "not a post"),
+        ({**POST, "text": None}, "`text` is not a string"),
+        ({**POST, "entities": {}}, "`entities` is not a list"),
+        ({**POST, "tokens": [1]}, "`token` is not a string"),
+        ({**POST, "slice": 1}, "`slice` is not a string"),
+        ({**POST, "scene": [{"name": "x"}]}, "not an object of a scene"),
+        ({**POST, "image": 1}, "`image` is not a string"),
+        ({**POST, "image": "../a.png"}, "outside its folder"),
+        ({**POST, "image": "/etc/passwd"}, "outside its folder"),
+        ({**POST, "image": "https://example.org/a.png"}, "URL"),
+        ({**POST, "image": "data:image/png;base64,AAAA"}, "stands in the line"),
+        (gold(start=2), "does not stand at its offsets"),
+        (gold(boxes=[[1, 2, 3]]), "not four numbers"),
+        (gold(boxes=None, more=1), "not an entity"),
+    ],
+)
+def test_a_bad_post_is_named_by_file_and_line(tmp_path, record, fact):
+    with pytest.raises(DataError, match=rf"p\.jsonl:1: .*{fact}"):
+        read_posts(lines(tmp_path / "p.jsonl", record))
+
+
+@given(posts(), st.none() | st.lists(boxes(), max_size=2), st.none() | st.just("mixed"))
+def test_a_post_comes_back(tmp_path_factory, post, scene, slice_):
+    things = None if scene is None else tuple(SceneObject("Ada ✓", "PER", box) for box in scene)
+    post = replace(post, scene=things, slice=slice_)
+    folder = tmp_path_factory.mktemp("posts")
+    write_posts([post, replace(post, id="2", entities=None, tokens=None)], folder)
+    assert read_posts(folder) == [post, replace(post, id="2", entities=None, tokens=None)]
+
+
+def test_pictures_come_back(tmp_path):
+    drawn = Image.effect_noise((9, 7), 50).convert("RGB")
+    drawn.save(tmp_path / "photo.JPG", format="JPEG")
+    ids = ("a/b", "a_b", "../../x", "", "é")
+    written = [Post(id_, "t", drawn) for id_ in ids] + [Post("photo", "t", tmp_path / "photo.JPG")]
+    path = write_posts(written, tmp_path / "out")
+    back = read_posts(path)
+    assert [post.id for post in back] == [*ids, "photo"]
+    assert all(open_image(post.image).tobytes() == drawn.tobytes() for post in back[:-1])
+    assert back[-1].image.read_bytes() == (tmp_path / "photo.JPG").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["out", "photo.JPG"]
+
+
+def test_a_picture_that_is_missing_cannot_be_written(tmp_path):
+    with pytest.raises(ImageError, match="missing"):
+        write_posts([Post("1", "t", tmp_path / "none.png")], tmp_path / "out")
+    assert not (tmp_path / "out" / "posts.jsonl").exists()

@@ -1,0 +1,195 @@
+"""Scores: tables by hand, and what must hold of every post and every answer."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import answered, entities, perfect, posts
+
+from gmner.data.scoring import PAPER, TASKS, RegionRule, Scores, TaskCounts, find_protocol, pair_mentions
+from gmner.data.verdicts import Fault, judge
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+WHOLE, HALF, MORE, AWAY = Box(0, 0, 10, 10), Box(0, 0, 10, 5), Box(0, 0, 10, 5.01), Box(50, 50, 60, 60)
+TEXT = "Ada met Al Ray"
+
+
+def gold(start, end, type_="PER", *boxes):
+    return GoldEntity(TEXT[start:end], start, end, type_, boxes)
+
+
+def said(start, end, type_="PER", box=None):
+    return GroundedEntity(TEXT[start:end], start, end, type_, box)
+
+
+@pytest.mark.parametrize(
+    ("box", "boxes", "right"),
+    [
+        (None, (), True),
+        (WHOLE, (), False),
+        (None, (WHOLE,), False),
+        (WHOLE, (WHOLE,), True),
+        (HALF, (WHOLE,), False),  # exactly 0.5 is not above 0.5
+        (MORE, (WHOLE,), True),
+        (AWAY, (WHOLE,), False),
+        (AWAY, (WHOLE, AWAY), True),  # any one of several
+        (Box(0, 0, 60, 60), (WHOLE, AWAY), False),  # the hull of several is wrong
+    ],
+)
+def test_the_region_rule_of_the_paper(box, boxes, right):
+    assert PAPER.region.right(box, boxes) is right
+
+
+def test_exactly_half_is_enough_where_a_protocol_says_so():
+    assert RegionRule(0.5, inclusive=True).right(HALF, (WHOLE,))
+    assert not RegionRule(0.5, inclusive=False).right(HALF, (WHOLE,))
+
+
+A, B = gold(0, 3, "PER", WHOLE), gold(8, 10, "PER")
+
+
+@pytest.mark.parametrize(
+    ("answer", "correct"),
+    [
+        ([said(0, 3, "PER", WHOLE), said(8, 10)], (2, 2, 2)),
+        ([said(0, 3, "ORG", WHOLE), said(8, 10)], (1, 1, 2)),
+        ([said(0, 3), said(8, 10)], (1, 2, 1)),
+        ([said(0, 3, "PER", AWAY), said(8, 10, "PER", AWAY)], (0, 2, 0)),
+        ([said(0, 3, "PER", HALF), said(8, 10, "PER")], (1, 2, 1)),
+        ([said(0, 2, "PER", WHOLE), said(8, 14)], (0, 0, 0)),
+        ([said(8, 10)] * 3, (1, 1, 1)),  # written three times, right once
+        ([said(0, 3, "PER", AWAY), said(0, 3, "ORG", WHOLE)], (0, 1, 1)),
+        ([], (0, 0, 0)),
+    ],
+)
+def test_counts_by_hand(answer, correct):
+    counts = PAPER([A, B], answer)
+    assert tuple(counts[task].correct for task in TASKS) == correct
+    assert all((counts[task].predicted, counts[task].gold) == (len(answer), 2) for task in TASKS)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((0, 0, 0), (100, 100, 100)),
+        ((0, 3, 0), (0, 0, 0)),
+        ((0, 0, 3), (0, 0, 0)),
+        ((0, 2, 3), (0, 0, 0)),
+        ((1, 2, 4), (50, 25, 100 / 3)),
+        ((3, 3, 3), (100, 100, 100)),
+    ],
+)
+def test_scores_by_hand(counts, expected):
+    scores = Scores.of(TaskCounts(*counts))
+    assert (scores.precision, scores.recall, scores.f1) == pytest.approx(expected)
+    assert scores.to_dict()["f1"] == scores.f1
+
+
+def f1(post, answer):
+    return {task: Scores.of(counts).f1 for task, counts in PAPER(post.gold, answer).items()}
+
+
+@given(posts())
+def test_a_perfect_answer_scores_100_and_none_scores_0(post):
+    assert set(f1(post, perfect(post).entities).values()) == {100.0}
+    assert set(f1(post, ()).values()) == {0.0 if post.gold else 100.0}
+
+
+@given(answered(), st.randoms())
+def test_order_does_not_matter(pair, random):
+    post, answer = pair
+    shuffled, mixed = list(answer), list(post.gold)
+    random.shuffle(shuffled)
+    random.shuffle(mixed)
+    assert PAPER(mixed, shuffled) == PAPER(post.gold, answer)
+
+
+@given(answered(), st.data())
+def test_a_wrong_entity_never_helps_and_nothing_counts_twice(pair, data):
+    post, answer = pair
+    counts = PAPER(post.gold, answer)
+    wrong = data.draw(entities(post.text).filter(lambda e: e.key not in {g.key for g in post.gold}))
+    for more in ([*answer, wrong], [*answer, *answer]):
+        after = PAPER(post.gold, more)
+        assert all(after[task].correct == counts[task].correct for task in TASKS)
+        assert all(Scores.of(after[task]).f1 <= Scores.of(counts[task]).f1 for task in TASKS)
+
+
+@given(answered())
+def test_gmner_is_the_hardest_task(pair):
+    post, answer = pair
+    counts = PAPER(post.gold, answer)
+    assert counts["gmner"].correct <= min(counts["mner"].correct, counts["eeg"].correct)
+    assert all(counts[task].correct <= min(len(post.gold), len(answer)) for task in TASKS)
+
+
+@given(answered())
+def test_pairs_are_one_to_one_on_the_same_place_and_as_many_as_can_be(pair):
+    post, answer = pair
+    pairs = pair_mentions(post.gold, answer)
+    assert len({g for g, _ in pairs}) == len({p for _, p in pairs}) == len(pairs)
+    assert all(post.gold[g].key == answer[p].key for g, p in pairs)
+    assert len(pairs) == len({g.key for g in post.gold} & {p.key for p in answer})
+
+
+def test_among_equals_the_better_box_then_the_right_type_is_paired():
+    boxes = (AWAY, HALF, WHOLE, None)
+    for order in itertools.permutations(boxes):
+        ((_, chosen),) = pair_mentions([A], [said(0, 3, "PER", box) for box in order])
+        assert order[chosen] == WHOLE
+        ((_, chosen),) = pair_mentions([B], [said(8, 10, "PER", box) for box in order])
+        assert order[chosen] is None
+    assert pair_mentions([B], [said(8, 10, "ORG"), said(8, 10, "PER")]) == [(0, 1)]
+
+
+def test_two_gold_mentions_at_one_place_are_paired_one_to_one():
+    twins = [gold(0, 3, "PER", WHOLE), gold(0, 3, "ORG", AWAY)]
+    assert pair_mentions(twins, [said(0, 3, "ORG", AWAY), said(0, 3, "PER", WHOLE)]) == [(0, 1), (1, 0)]
+    assert PAPER(twins, [said(0, 3, "ORG", AWAY)] * 2)["gmner"].correct == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "faults"),
+    [
+        ([said(0, 3, "PER", WHOLE), said(8, 10)], [(), ()]),
+        ([said(0, 3, "ORG", AWAY), said(8, 10, "PER", AWAY)], [("wrong_type", "wrong_box"), ("boxed_absent",)]),
+        ([said(0, 3), said(8, 14)], [("unboxed_shown",), ("wrong_span",)]),
+        ([said(4, 7)], [("missed",), ("invented",), ("missed",)]),
+        ([said(8, 10), said(8, 10)], [("missed",), (), ("invented",)]),
+        ([said(0, 2), said(0, 7)], [("wrong_span",), ("invented",), ("missed",)]),
+    ],
+)
+def test_faults_by_hand(answer, faults):
+    found = sorted(v.faults for v in judge([A, B], answer))
+    assert found == sorted(tuple(Fault(name) for name in row) for row in faults)
+
+
+def test_the_larger_overlap_is_the_wrong_span():
+    (first, second, _) = judge([gold(8, 14)], [said(8, 10), said(7, 14), said(0, 3)])
+    assert {v.predicted.key: v.faults for v in (first, second)}[(0, 3)] == (Fault.INVENTED,)
+    (paired,) = [v for v in judge([gold(8, 14)], [said(8, 10), said(7, 14)]) if v.gold]
+    assert paired.predicted.key == (7, 14)
+
+
+@given(answered())
+def test_every_mention_is_judged_once_and_right_means_right(pair):
+    post, answer = pair
+    verdicts = judge(post.gold, answer)
+    assert sorted(v.gold.key for v in verdicts if v.gold) == sorted(g.key for g in post.gold)
+    assert sorted(v.predicted.key for v in verdicts if v.predicted) == sorted(p.key for p in answer)
+    right = sum(not v.faults for v in verdicts)
+    assert right <= PAPER(post.gold, answer)["gmner"].correct
+    assert [v.faults for v in judge(post.gold, perfect(post).entities)] == [()] * len(post.gold)
+
+
+def test_an_unknown_protocol_names_those_that_exist():
+    assert find_protocol("paper") is find_protocol(PAPER) is PAPER
+    with pytest.raises(InputError, match=r"received 'papper'. accepted: .*paper"):
+        find_protocol("papper")
+
+
+def test_every_fault_has_words():
+    assert len({fault.label for fault in Fault}) == len(Fault)

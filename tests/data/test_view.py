@@ -1,0 +1,189 @@
+"""The HTML views: what they show, and that nothing of a post gets out of its place."""
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import answered
+
+from gmner.data.evaluate import evaluate
+from gmner.data.markup import LONG_SIDE, colours, drawing_size, picture_for_page, rects, segments
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.view import entity_html, render_html
+from gmner.signatures.alignment import Alignment
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'></style></title><svg onload=x>{{ 7*7 }}"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; styles and scripts are no text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.tags[-1:] and self.tags[-1][0] not in ("style", "script"):
+            self.text += data
+
+    def count(self, tag, **attributes):
+        return sum(name == tag and attributes.items() <= attrs.items() for name, attrs in self.tags)
+
+
+def drawn(size=(64, 48)):
+    return Image.new("RGB", size, (200, 10, 10))
+
+
+def post_of(text="Ada met Al", image=None, **fields):
+    gold = (GoldEntity(text[:3], 0, 3, "PER", (Box(1, 2, 30, 40), Box(2, 2, 9, 9))),)
+    return Post(fields.pop("id", "1"), text, image, gold, **fields)
+
+
+def answer_of(post, *entities, **fields):
+    return Prediction(post.id, post.text, fields.pop("reasoning", ""), entities, **fields)
+
+
+def test_a_page_shows_stages_side_by_side():
+    post = post_of(image=drawn(), slice="mixed")
+    wrong = answer_of(post, GroundedEntity("Al", 8, 10, "ORG"), reasoning="because")
+    right = answer_of(post, GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 30, 40)))
+    stages = {"before": wrong, "after CVO": right}
+    scores = {name: evaluate([answer], [post]) for name, answer in stages.items()}
+    page = Page(render_html([(post, stages)], title="A title", scores=scores))
+    assert page.count("article", **{"data-slice": "mixed", "data-wrong": "0", "data-last": "1"}) == 1
+    assert page.count("section", **{"class": "panel gold"}) == 1
+    assert page.count("section", **{"class": "panel wrong"}) == 1
+    assert page.count("section", **{"class": "panel"}) == 1
+    assert page.count("rect", **{"class": "box"}) == 3  # two gold boxes and one that was answered
+    assert page.count("image") == 1  # inlined once, used by every panel
+    assert page.count("use") == 2
+    assert page.count("mark") == 3
+    for words in ("missed", "invented", "right", "because", "before", "after CVO", "2 boxes", "0.00", "100.00"):
+        assert words in page.text
+
+
+def test_nothing_is_loaded_from_anywhere():
+    html = render_html([(post_of(image=drawn()), {})], title="t")
+    for _, attrs in Page(html).tags:
+        for name in ("src", "href"):
+            assert attrs.get(name, "#").startswith(("#p", "data:image/", "#"))
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_only_the_pages_own_script_may_run():
+    html = render_html([(post_of(text=EVIL), {})], title=EVIL)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+
+
+def test_untrusted_words_stay_words(tmp_path):
+    name = "a<script>b\"'.png"
+    (tmp_path / name).write_bytes(b"no picture")
+    gold = (GoldEntity(EVIL, 0, len(EVIL), EVIL, (Box(1, 1, 2, 2),)),)
+    broken = Post(EVIL, EVIL, tmp_path / name, gold, slice=EVIL)
+    whole = replace(broken, id=EVIL + "2", image=drawn())
+    said = GroundedEntity(EVIL, 0, len(EVIL), EVIL + "x", Box(1, 1, 2, 2))
+    error = {"kind": EVIL, "message": EVIL}
+    pairs = [(post, {EVIL: answer_of(post, said, reasoning=EVIL, error=error)}) for post in (broken, whole)]
+    scores = {EVIL: evaluate([pair[1][EVIL] for pair in pairs], [broken, whole])}
+    notebook = entity_html(EVIL, drawn(), [said]) + entity_html(EVIL, tmp_path / name, [said])
+    for html in (render_html(pairs, title=EVIL, scores=scores), notebook):
+        page = Page(html)
+        assert page.count("script") == html.count("default-src 'none'")  # its own in the report, none in a notebook
+        assert page.count("img") == 0
+        assert not any(attribute.startswith("on") for _, attrs in page.tags for attribute in attrs)
+        assert EVIL in page.text
+        assert "49" not in re.sub(r"data:image[^\"]*|sha256-[^']*", "", html)
+        styles = [attrs["style"] for _, attrs in page.tags if "style" in attrs]
+        assert all(re.fullmatch(r"--c:#[0-9a-f]{6}", style) for style in styles)
+
+
+@given(answered(), st.booleans())
+def test_the_text_of_a_post_is_shown_whole(pair, pictured):
+    post, found = pair
+    image = drawn() if pictured else None
+    page = Page(entity_html(post.text, image, found))
+    assert "".join(part.text for part in segments(post.text, found)) == post.text
+    assert page.count("rect", **{"class": "box"}) == (sum(e.visible for e in found) if pictured else 0)
+    assert page.count("li") == len(found)
+
+
+def test_segments_by_hand():
+    whole, part = GroundedEntity("Ada Lace", 0, 8, "PER"), GroundedEntity("Lace", 4, 8, "ORG")
+    nowhere = GroundedEntity("Bob", -1, -1, "PER", None, Alignment.MISSING)
+    found = segments("Ada Lace met", [whole, part, nowhere])
+    assert [(s.text, s.type, s.label) for s in found] == [
+        ("Ada ", "PER", ""),
+        ("Lace", "PER", "PER/ORG"),
+        (" met", None, ""),
+    ]
+
+
+def test_boxes_are_drawn_in_the_frame_of_the_original_image():
+    picture = picture_for_page(drawn((960, 480)))
+    assert (picture.size, picture.drawing) == ((960, 480), (480, 240))
+    data = base64.b64decode(picture.uri.partition(",")[2])
+    assert data[:3] == b"\xff\xd8\xff"
+    mention = GroundedEntity("Ada", 0, 3, "PER")
+    (rect,) = rects([(mention, Box(480, 240, 2000, 480))], picture)
+    assert (rect.x, rect.y, rect.width, rect.height) == (240, 120, 240, 120)
+    assert drawing_size((10_000, 1)) == (LONG_SIDE, 1)
+
+
+def test_names_are_not_written_over_each_other():
+    picture = picture_for_page(drawn())
+    same = [(GroundedEntity(name, 0, 1, "PER"), Box(1, 1, 20, 20)) for name in "abc"]
+    heights = sorted(rect.name_y for rect in rects(same, picture))
+    assert all(after - before >= 20 for before, after in pairwise(heights))
+
+
+def test_posts_without_annotation_or_answers_are_shown():
+    bare = Post("1", "Ada met Al")
+    html = render_html([(bare, {"answers": answer_of(bare, GroundedEntity("Ada", 0, 3, "PER"))})], title="t")
+    page = Page(html)
+    assert page.count("section", **{"class": "panel gold"}) == 0
+    assert "not shown" in page.text
+    assert "missed" not in page.text
+    assert "invented" not in page.text
+    assert "no picture" in page.text
+    assert Page(render_html([(post_of(), {})], title="t")).count("section", **{"class": "panel gold"}) == 1
+
+
+def test_an_error_is_shown_with_its_message():
+    post = post_of()
+    failed = answer_of(post, error={"kind": "truncated_answer", "message": "The budget ended."})
+    page = Page(render_html([(post, {"a": failed})], title="t"))
+    assert "truncated_answer: The budget ended." in page.text
+    assert page.count("article", **{"data-wrong": "0"}) == 1
+
+
+def test_scores_alone_make_a_page_and_nothing_does_not():
+    post = post_of()
+    scores = {"x": evaluate([], [post])}
+    assert "GMNER F1" in Page(render_html([], title="t", scores=scores)).text
+    with pytest.raises(InputError, match="nothing to show"):
+        render_html([], title="t")
+
+
+def test_types_beyond_the_palette_still_have_a_colour():
+    names = {f"T{number}" for number in range(60)}
+    assert set(colours(names)) >= names
+    assert len({colours(())[name] for name in ("PER", "LOC", "ORG", "OTHER")}) == 4
