@@ -36,9 +36,11 @@ from gmner.signatures.errors import InputError
 LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class History:
-    """What happened in a compile.
+class History(list[Any]):
+    """What happened in a compile; as a list, the LM calls of the compiled program.
+
+    Every DSPy module keeps its calls in a list of this name and adds to it with each one, so it has to stay a list.
+    A copy of a program begins with an empty list, as all of DSPy's do.
 
     Attributes:
         programs: Stage (`before`, `mrsi`, `cvo`) -> the program after it.
@@ -47,14 +49,15 @@ class History:
         log: Stage -> TRL's log.
     """
 
-    programs: Mapping[str, GMNER]
-    scores: Mapping[str, Evaluation]
-    chosen: str
-    log: Mapping[str, list[dict[str, Any]]]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> History:
-        """A record of the past is shared, not copied."""
-        return self
+    def __init__(
+        self,
+        programs: Mapping[str, GMNER],
+        scores: Mapping[str, Evaluation],
+        chosen: str,
+        log: Mapping[str, list[dict[str, Any]]],
+    ) -> None:
+        super().__init__()
+        self.programs, self.scores, self.chosen, self.log = programs, scores, chosen, log
 
 
 class MCR(Teleprompter):
