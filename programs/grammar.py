@@ -33,6 +33,10 @@ _BACKENDS: dict[str, Callable[[Any], BaseBackend]] = {
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 # Put on schemas that do not say: a model that may write blanks between tokens can do so for ever.
 
+_UNFORCED = '%llguidance {"no_forcing": true}\nstart: %json '
+# Where the grammar allows one text only, llguidance would also prescribe its tokens. A model has its own: the embedded one
+# writes `{"box":null}` as one token, which a prescribed `{` would rule out.
+
 Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """An Outlines logits processor: ids (1, length), scores (1, vocabulary) -> scores with forbidden tokens at -inf."""
 
@@ -67,6 +71,8 @@ class GrammarCompiler:
         """
         text = json.dumps({"x-guidance": _COMPACT, **schema}, ensure_ascii=False)
         try:
+            if isinstance(self._backend, LLGuidanceBackend):
+                return self._backend.get_cfg_logits_processor(_UNFORCED + text)
             return self._backend.get_json_schema_logits_processor(text)
         except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
             raise InputError("A JSON schema cannot be compiled", received=text, remedy=str(error)) from error
