@@ -101,7 +101,7 @@ def write_chains(
     rng: random.Random,
     limit: int = MAX_REASONING,
 ) -> list[Chain]:
-    """Chains in `per_post` different styles for each post, the styles taking turns.
+    """Chains in `per_post` different styles for each post, drawn at random.
 
     Args:
         posts: Annotated posts.

@@ -1,0 +1,117 @@
+"""D_R: which posts are trained on, how they are split, and the chains written for them."""
+
+import dataclasses
+import json
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmner.data.post import Post
+from gmner.data.world.generate import World
+from gmner.optimizers.chains import Chain, check_trainset, split_posts, stratum, write_chains
+from gmner.optimizers.styles import TEMPLATES, plain
+from gmner.signatures.boxes import Box, BoxFormat
+from gmner.signatures.errors import InputError
+from gmner.signatures.forms import as_entity
+from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.wire import Frame
+
+FRAME = Frame(BoxFormat(), (256, 256))
+POSTS = World().posts("train", 200)
+FRAMES = {post.id: FRAME for post in POSTS}
+SEEN = GoldEntity("a", 0, 1, "PER", (Box(0, 0, 1, 1),))
+MISSING = GoldEntity("b", 2, 3, "PER", ())
+
+
+@pytest.mark.parametrize(
+    ("gold", "name"),
+    [((), "empty"), ((SEEN,), "shown"), ((MISSING,), "absent"), ((SEEN, MISSING), "mixed")],
+)
+def test_strata(gold: tuple[GoldEntity, ...], name: str):
+    assert stratum(Post("x", "a b", None, gold)) == name
+
+
+@given(count=st.integers(1, 200), share=st.floats(0.01, 1.0), seed=st.integers(0, 50))
+def test_split_is_complete_disjoint_and_stratified(count: int, share: float, seed: int):
+    posts = POSTS[:count]
+    first, second = split_posts(posts, share, random.Random(seed))
+    assert sorted(post.id for post in (*first, *second)) == sorted(post.id for post in posts)
+    assert abs(len(first) - share * count) <= 1
+    whole, part = Counter(map(stratum, posts)), Counter(map(stratum, first))
+    assert all(abs(part[name] - share * whole[name]) <= 1 for name in whole)
+
+
+def test_split_depends_on_the_seed_only():
+    def ids(seed: int) -> list[list[str]]:
+        return [[post.id for post in part] for part in split_posts(POSTS, 0.5, random.Random(seed))]
+
+    assert ids(3) == ids(3) != ids(4)
+
+
+def test_few_posts_of_many_strata_are_shared_out():
+    posts = [Post(str(n), "a b", None, gold) for n, gold in enumerate([(), (SEEN,), (MISSING,), (SEEN, MISSING)])]
+    first, second = split_posts(posts, 0.5, random.Random(0))
+    assert (len(first), len(second)) == (2, 2)
+
+
+def test_all_posts_can_be_d1():
+    first, second = split_posts(POSTS, 1.0, random.Random(0))
+    assert (len(first), second) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("posts", "message"),
+    [
+        ([], "The trainset is empty"),
+        ([POSTS[0], dataclasses.replace(POSTS[1], entities=None)], "not annotated.*train-1"),
+        ([POSTS[0], POSTS[1], POSTS[0]], "share an id.*train-0"),
+    ],
+)
+def test_refused_trainsets(posts: list[Post], message: str):
+    with pytest.raises(InputError, match=message):
+        check_trainset(posts)
+    with pytest.raises(InputError, match=message):
+        split_posts(posts, 0.5, random.Random(0))
+
+
+@pytest.mark.parametrize("per_post", [1, 2, 4])
+def test_every_post_gets_chains_of_different_styles(per_post: int):
+    chains = write_chains(POSTS, FRAMES, TEMPLATES, per_post, random.Random(0))
+    assert Counter(chain.post_id for chain in chains) == {post.id: per_post for post in POSTS}
+    assert len({(chain.post_id, chain.style) for chain in chains}) == len(chains)
+    counts = Counter(chain.style for chain in chains)
+    assert counts.keys() == TEMPLATES.keys()
+    assert min(counts.values()) > 0.5 * max(counts.values())
+
+
+def test_more_chains_than_styles_are_not_made_up():
+    chains = write_chains(POSTS[:3], FRAMES, {"plain": plain}, 2, random.Random(0))
+    assert [chain.reasoning for chain in chains] == ["", "", ""]
+
+
+def test_a_chain_carries_the_gold_answer():
+    by_id = {post.id: post for post in POSTS}
+    for chain in write_chains(POSTS, FRAMES, TEMPLATES, 1, random.Random(0)):
+        gold = by_id[chain.post_id].gold
+        assert [as_entity(entity) for entity in chain.entities] == [as_entity(entity) for entity in gold]
+        assert [entity["box"] is not None for entity in chain.entities] == [entity.visible for entity in gold]
+
+
+def test_chains_keep_the_limit():
+    chains = write_chains(POSTS, FRAMES, TEMPLATES, 4, random.Random(0), limit=60)
+    assert max(len(chain.reasoning) for chain in chains) <= 60
+    assert any(chain.reasoning for chain in chains)
+
+
+def test_records_are_json_and_round_trip():
+    for chain in write_chains(POSTS[:30], FRAMES, TEMPLATES, 2, random.Random(0)):
+        assert Chain.from_record(json.loads(json.dumps(chain.to_record()))) == chain
+
+
+def test_chains_depend_on_the_seed_only():
+    one, two, other = (write_chains(POSTS[:20], FRAMES, TEMPLATES, 2, random.Random(seed)) for seed in (1, 1, 2))
+    assert one == two
+    assert one != other

@@ -1,0 +1,215 @@
+"""Rows: what TRL trains on is token for token what the engine sends, followed by the answer."""
+
+import copy
+import dataclasses
+import logging
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from gmner.data.post import Post
+from gmner.optimizers.chains import Chain
+from gmner.optimizers.cvo import CVO, ConstrainedGRPOTrainer
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rows import post_inputs, split_pictures, tuning_rows, usable_posts
+from gmner.optimizers.training import quiet_libraries, training_copy
+from gmner.programs.encoding import ChatEncoder
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+from gmner.signatures.labels import LabelSet
+from gmner.signatures.schema import Limits
+
+Programs = Callable[[str], GMNER]
+
+families = pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl"])
+IGNORED = -100
+
+
+def bare(post: Post) -> Post:
+    """The post without its picture."""
+    gold = tuple(dataclasses.replace(entity, boxes=()) for entity in post.gold)
+    return dataclasses.replace(post, image=None, scene=None, entities=gold)
+
+
+def kinds(posts: list[Post]) -> dict[str, list[Post]]:
+    return {"pictures": posts[:3], "none": [bare(post) for post in posts[:3]], "mixed": [bare(posts[0]), *posts[1:3]]}
+
+
+def written(program: GMNER, posts: list[Post], demos: int) -> tuple[list[Chain], list[dict[str, Any]], Dataset]:
+    """Chains over the posts, demonstrations from the last of them, and the rows."""
+    mrsi, adapter = MRSI(per_post=1), program.adapter()
+    chains, by_id = mrsi.chains(posts, adapter, random.Random(0)), {post.id: post for post in posts}
+    shown = mrsi.demos(chains[-1:] * 2, by_id, demos)
+    return chains, shown, tuning_rows(chains, by_id, adapter, program.answer.signature, shown)
+
+
+def inference_ids(program: GMNER, post: Post, demos: list[dict[str, Any]]) -> list[int]:
+    """What the engine sends for a post."""
+    dialogue = program.adapter().dialogue(program.answer.signature, demos, post_inputs(post))
+    return ChatEncoder(program.model.engine.processor)([dialogue])["input_ids"][0].tolist()
+
+
+def expected(program: GMNER, posts: list[Post], chains: list[Chain], demos: list[dict[str, Any]]) -> list[Any]:
+    """(prompt ids, answer ids) of every post, by the engine's encoder and the engine's tokenizer."""
+    tokenizer = program.model.engine.processor.tokenizer
+    found = []
+    for post, chain in zip(posts, chains, strict=True):
+        values = {**post_inputs(post), "reasoning": chain.reasoning, "entities": list(chain.entities)}
+        answer = program.adapter().answer(program.answer.signature, values)
+        ids = tokenizer(f"{answer}<|im_end|>", add_special_tokens=False)["input_ids"]
+        found.append((inference_ids(program, post, demos), ids))
+    return found
+
+
+def sft_batch(program: GMNER, rows: Dataset, folder: Path) -> dict[str, torch.Tensor]:
+    """The first batch of a real SFTTrainer, in the order of the rows."""
+    engine = program.model.engine
+    options = {"output_dir": str(folder), "max_length": None, "bf16": False, "use_cpu": True, "report_to": []}
+    args = SFTConfig(
+        **options, per_device_train_batch_size=len(rows), max_steps=1, train_sampling_strategy="sequential"
+    )
+    with quiet_libraries():
+        model, processor = training_copy(engine.weights.source, engine.path, "full", MRSI().lora)
+        trainer = SFTTrainer(model=model, args=args, train_dataset=rows, processing_class=processor)
+        return next(iter(trainer.get_train_dataloader()))
+
+
+@families
+@pytest.mark.parametrize("demos", [0, 1])
+@pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
+def test_sft_sees_what_inference_sends(
+    program: Programs, posts: list[Post], tmp_path: Path, family: str, demos: int, kind: str
+):
+    student, trained = program(family), kinds(posts)[kind]
+    chains, shown, rows = written(student, trained, demos)
+    assert ("images" in rows.column_names) == (kind != "none")
+    batch = sft_batch(student, rows, tmp_path)
+    wanted = expected(student, trained, chains, shown)
+    for ids, mask, labels, (prompt, answer) in zip(
+        batch["input_ids"], batch["attention_mask"], batch["labels"], wanted, strict=True
+    ):
+        live, learned = ids[mask == 1].tolist(), labels[labels != IGNORED].tolist()
+        assert live[: len(prompt) + len(answer)] == prompt + answer
+        assert learned[: len(answer)] == answer
+        # A template may end a turn with a line feed behind the end marker; nothing else comes after it.
+        tail = student.model.engine.processor.tokenizer.decode(live[len(prompt) + len(answer) :])
+        assert tail in ("", "\n")
+        assert learned == live[len(prompt) :]
+
+
+@families
+def test_sft_sees_the_picture_that_inference_sends(program: Programs, posts: list[Post], tmp_path: Path, family: str):
+    student = program(family)
+    trained = kinds(posts)["mixed"]
+    _, _, rows = written(student, trained, 0)
+    batch = sft_batch(student, rows, tmp_path)
+    encoder = ChatEncoder(student.model.engine.processor)
+    adapter, signature = student.adapter(), student.answer.signature
+    sent = [
+        encoder([adapter.dialogue(signature, [], post_inputs(post))])["pixel_values"].flatten()
+        for post in trained
+        if post.image is not None
+    ]
+    seen = batch["pixel_values"]
+    if family == "idefics3":  # padded with pictures of zeros
+        seen = torch.stack([picture for row in seen for picture in row if picture.any()])
+    assert torch.equal(seen.flatten(), torch.cat(sent))
+
+
+@families
+@pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
+def test_grpo_sees_what_inference_sends(
+    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, kind: str
+):
+    student, trained, found = program(family), kinds(posts)[kind], {}
+    settings = CVO(max_steps=1, prompts=3, generations=2, max_completion_length=2, tuning="full")
+    tokenize = ConstrainedGRPOTrainer._tokenize_prompts
+
+    def kept(self: Any, prompts: list[Any]) -> Any:
+        ids, images, fields = tokenize(self, prompts)
+        found.update((prompt[-1]["content"][-1]["text"], list(row)) for prompt, row in zip(prompts, ids, strict=True))
+        return ids, images, fields
+
+    monkeypatch.setattr(ConstrainedGRPOTrainer, "_tokenize_prompts", kept)
+    _, shown, _ = written(student, trained, 1)
+    rows = settings.rows(trained, student.adapter(), student.answer.signature, shown)
+    settings.optimize(rows, student.model.engine, student.adapter(), tmp_path, seed=0, progress=False)
+    assert len(found) == 3
+    for post in trained:
+        last = student.adapter().dialogue(student.answer.signature, shown, post_inputs(post))[-1]
+        assert found[last["content"][-1]["text"]] == inference_ids(student, post, shown)
+
+
+def test_a_mixed_batch_computes_what_its_rows_alone_do(program: Programs, posts: list[Post], tmp_path: Path):
+    student = program("idefics3")
+    trained = kinds(posts)["mixed"]
+    _, _, rows = written(student, trained, 0)
+    model = copy.deepcopy(student.model.engine.model).eval()
+
+    def logits(batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        with torch.no_grad():
+            found = model(**inputs).logits
+        return [row[mask == 1] for row, mask in zip(found, batch["attention_mask"], strict=True)]
+
+    together = logits(sft_batch(student, rows, tmp_path))
+    for place in range(3):
+        (alone,) = logits(sft_batch(student, rows.select([place]), tmp_path))
+        assert torch.allclose(together[place], alone, atol=1e-4)
+
+
+@families
+def test_posts_with_chat_markers_are_left_out_and_said(
+    program: Programs, posts: list[Post], caplog: pytest.LogCaptureFixture, family: str
+):
+    encoder = ChatEncoder(program(family).model.engine.processor)
+    marked = [dataclasses.replace(posts[0], text=f"{posts[0].text} {marker}") for marker in encoder_markers(encoder)]
+    with caplog.at_level(logging.WARNING, logger="gmner"):
+        assert usable_posts([posts[0], *marked, posts[1]], encoder) == [posts[0], posts[1]]
+    assert f"{len(marked)} posts with chat markers in their text are not trained on" in caplog.text
+    caplog.clear()
+    assert usable_posts(posts, encoder) == posts
+    assert caplog.text == ""
+
+
+def encoder_markers(encoder: ChatEncoder) -> list[str]:
+    """A turn marker and a picture marker of the model."""
+    picture = {"<image>", "<|image_pad|>"} & set(encoder.tokenizer.get_vocab())
+    return ["<|im_start|>", *picture]
+
+
+def test_pictures_leave_the_messages_in_order(program: Programs, posts: list[Post]):
+    student = program("idefics3")
+    demos = [{**post_inputs(post), "reasoning": "", "entities": []} for post in posts[1:3]]
+    dialogue = student.adapter().dialogue(student.answer.signature, demos, post_inputs(posts[0]))
+    messages, pictures = split_pictures(dialogue)
+    assert [message["role"] for message in messages] == [message["role"] for message in dialogue]
+    assert [picture.tobytes() for picture in pictures] == [posts[place].image.tobytes() for place in (1, 2, 0)]
+    assert all("image" not in part for message in messages for part in message["content"])
+    texts = [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
+    assert texts == [part["text"] for message in dialogue for part in message["content"] if part["type"] == "text"]
+
+
+def test_nothing_to_train_on_is_refused(program: Programs):
+    student = program("idefics3")
+    with pytest.raises(InputError, match="nothing to train on"):
+        tuning_rows([], {}, student.adapter(), student.answer.signature, [])
+    with pytest.raises(InputError, match="nothing to train on"):
+        CVO().rows([], student.adapter(), student.answer.signature, [])
+
+
+def test_rows_are_written_by_the_programs_own_adapter(program: Programs, posts: list[Post]):
+    labels = LabelSet.of({"PER": "somebody", "LOC": "", "ORG": "", "OTHER": ""})
+    student = GMNER(lm=program("idefics3").model, labels=labels, limits=Limits(reasoning=0))
+    student.answer.signature = student.answer.signature.with_instructions("Find what is named here.")
+    chains, _, rows = written(student, posts[:2], 0)
+    assert [chain.reasoning for chain in chains] == ["", ""]
+    system = rows[0]["prompt"][0]["content"][0]["text"]
+    assert "Find what is named here." in system
+    assert "somebody" in system
