@@ -34,8 +34,8 @@ _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator"
 # Put on schemas that do not say: a model that may write blanks between tokens can do so for ever.
 
 _UNFORCED = '%llguidance {"no_forcing": true}\nstart: %json '
-# Where the grammar allows one text only, llguidance would also prescribe its tokens. A model has its own: the embedded one
-# writes `{"box":null}` as one token, which a prescribed `{` would rule out.
+# Where the grammar allows one text only, llguidance would also prescribe its tokens. A model has its own: the embedded
+# one writes `{"box":null}` as one token, which a prescribed `{` would rule out.
 
 Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """An Outlines logits processor: ids (1, length), scores (1, vocabulary) -> scores with forbidden tokens at -inf."""

@@ -88,12 +88,12 @@ def _root(properties: Schema) -> Schema:
     return {**_object(properties), "x-guidance": _COMPACT}
 
 
-def mentions_schema(text: str, labels: LabelSet, limits: Limits = Limits()) -> Schema:  # noqa: B008 - frozen
+def mentions_schema(text: str, labels: LabelSet, limits: Limits = Limits()) -> Schema:
     """Schema of an extraction answer: `{"mentions": [{"span", "type"}]}`."""
     return _root({"mentions": _list(_object(_mention_properties(text, labels)), text, limits.entities)})
 
 
-def verification_schema(limits: Limits = Limits()) -> Schema:  # noqa: B008 - frozen
+def verification_schema(limits: Limits = Limits()) -> Schema:
     """Schema of a verification answer: `{"evidence": str, "visible": bool}`; evidence first, so that it can help."""
     return _root({"evidence": free_text_schema(limits.reasoning), "visible": {"type": "boolean"}})
 
@@ -111,7 +111,7 @@ def answer_schema(
     box_format: BoxFormat,
     size: Size | None,
     resized: Size | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),
 ) -> Schema:
     """Schema of the end-to-end answer to one post.
 

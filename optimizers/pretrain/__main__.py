@@ -1,7 +1,7 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
-Stages: `text` (names in texts), `vision` (what is where), `language` (everything). Each stage leaves a finished model
-in the work folder and resumes from its last checkpoint when it was stopped.
+Stages: `text` (names in texts), `vision` (what is where), `language` (everything), `binding` (is it this one). Each
+stage leaves a finished model in the work folder and resumes from its last checkpoint when it was stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArgu
 from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
 from gmner.optimizers.pretrain.pool import add_features, build_pool
-from gmner.optimizers.pretrain.questions import FULL, TEXT
+from gmner.optimizers.pretrain.questions import CONTRAST, FULL, TEXT
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
 
@@ -81,8 +81,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder that receives the finished model")
     parser.add_argument("--scenes", type=int, default=16000)
     parser.add_argument("--text-steps", type=int, default=200)
-    parser.add_argument("--vision-steps", type=int, default=1200)
-    parser.add_argument("--language-steps", type=int, default=2600)
+    parser.add_argument("--vision-steps", type=int, default=1900)
+    parser.add_argument("--language-steps", type=int, default=1600)
+    parser.add_argument("--binding-steps", type=int, default=900)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
@@ -107,8 +108,16 @@ def main() -> None:
         options = {**in_order, "max_steps": args.language_steps, "learning_rate": 1.2e-3, "warmup_steps": 80}
         _train(AnswerTeacher(model, tokenizer), data, PadDialogues(tokenizer.pad_token_id), folder, options)
 
+    def binding(model: Any, tokenizer: Any, folder: Path) -> None:
+        model.model.vision_model.requires_grad_(False)
+        seen = add_features(pool, model, args.work)
+        data = Dialogues(seen, tokenizer, CONTRAST, args.binding_steps, args.batch, seed=3)
+        options = {**in_order, "max_steps": args.binding_steps, "learning_rate": 1e-3, "warmup_steps": 40}
+        teacher = AnswerTeacher(model, tokenizer, decision_weight=6.0)
+        _train(teacher, data, PadDialogues(tokenizer.pad_token_id), folder, options)
+
     folder = None
-    for name, run in (("text", text), ("vision", vision), ("language", language)):
+    for name, run in (("text", text), ("vision", vision), ("language", language), ("binding", binding)):
         folder = _stage(name, args.work, folder, run)
     if args.out and folder:
         args.out.mkdir(parents=True, exist_ok=True)

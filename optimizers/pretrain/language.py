@@ -19,6 +19,8 @@ from gmner.optimizers.pretrain.vision import soft_coordinate_loss
 
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
+DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
+"""The tokens in which the answer to "is it there" lies."""
 
 
 def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
@@ -94,13 +96,25 @@ class PadDialogues:
 class AnswerTeacher(nn.Module):
     """The model's body and its tied head, with a loss that counts a near miss of a coordinate less than a far one."""
 
-    def __init__(self, model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
+    coordinates: torch.Tensor
+    place: torch.Tensor
+    weight: torch.Tensor
+
+    def __init__(
+        self,
+        model: Idefics3ForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerFast,
+        decision_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         self.body = model.model
         self.register_buffer("coordinates", torch.tensor(coordinate_ids(tokenizer)), persistent=False)
         place = torch.full((len(tokenizer),), -1)
         place[self.coordinates] = torch.arange(len(self.coordinates))
         self.register_buffer("place", place, persistent=False)
+        weight = torch.ones(len(tokenizer))
+        weight[tokenizer.convert_tokens_to_ids(list(DECISIONS))] = decision_weight
+        self.register_buffer("weight", weight, persistent=False)
 
     def forward(
         self,
@@ -127,7 +141,8 @@ class AnswerTeacher(nn.Module):
         target = labels[:, 1:][learned]
         logits = (hidden[:, :-1][learned] @ self.body.get_input_embeddings().weight.T).float()
         number = self.place[target] >= 0
-        words = nn.functional.cross_entropy(logits[~number], target[~number], reduction="sum")
+        losses = nn.functional.cross_entropy(logits[~number], target[~number], reduction="none")
+        words = (losses * self.weight[target[~number]]).sum()
         total, boxes = words, words.new_zeros(())
         if number.any():
             inside = logits[number]
@@ -135,5 +150,7 @@ class AnswerTeacher(nn.Module):
             leak = inside.logsumexp(-1) - among.logsumexp(-1)
             boxes = soft_coordinate_loss(among, self.place[target[number]]) + leak.mean()
             total = words + boxes * number.sum()
-        parts = {"coordinate_loss": boxes.detach(), "word_loss": (words / (~number).sum()).detach()}
+        decided = losses[self.weight[target[~number]] != 1]
+        parts = {"coordinate_loss": boxes, "word_loss": losses.mean(), "decision_loss": decided.mean()}
+        parts = {name: value.detach() for name, value in parts.items()}
         return {"loss": total / len(target), **parts}

@@ -83,14 +83,34 @@ def _asked(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list
     return asked
 
 
+def _contrast(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list[Character]:
+    """Whom to ask about so that only the name decides: things of the picture and lookalikes of them, in any order."""
+    there = list({o.name: _by_name(o.name) for o in scene}.values())
+    absent = [who for thing in there for who in lookalikes(thing.name) if who not in there]
+    absent = absent or rng.sample(characters(), 2)
+    shown = rng.sample(there, min(len(there), turns - 1))
+    strangers = [rng.choice(absent if rng.random() < 0.6 else characters()) for _ in range(turns - len(shown))]
+    asked = [*shown, *strangers]
+    return rng.sample(asked, len(asked))
+
+
 def _first(scene: Sequence[SceneObject], name: str) -> SceneObject | None:
     return next((o for o in scene if o.name == name), None)
 
 
 def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """Where is X: a box, or null."""
+    return _find(scene, rng, _asked(scene, rng, 3))
+
+
+def find_among(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Where is X, asked of things and of their lookalikes in one picture."""
+    return _find(scene, rng, _contrast(scene, rng, 4))
+
+
+def _find(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character]) -> Dialogue:
     turns = []
-    for who in _asked(scene, rng, 3):
+    for who in asked:
         thing = _first(scene, who.name)
         text = write_text([who], rng)
         turns.append((user_message(text, who.name), dump({"box": None if thing is None else _box(thing)})))
@@ -99,9 +119,18 @@ def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
 
 def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """Is X shown: first what is there, then yes or no."""
+    return _verify(scene, rng, _asked(scene, rng, 3))
+
+
+def verify_among(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Is X shown, asked of things and of their lookalikes in one picture."""
+    return _verify(scene, rng, _contrast(scene, rng, 3))
+
+
+def _verify(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character]) -> Dialogue:
     evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
     turns = []
-    for who in _asked(scene, rng, 3):
+    for who in asked:
         answer = dump({"evidence": evidence, "visible": _first(scene, who.name) is not None})
         turns.append((user_message(write_text([who], rng), who.name), answer))
     return Dialogue(system_of("VerifyVisibility"), tuple(turns))
@@ -149,7 +178,9 @@ Mix = Mapping[Question, float]
 TEXT: Mix = {extract_text_only: 1.0}
 SHORT: Mix = {list_scene: 0.36, name_boxes: 0.08, extract: 0.12, answer: 0.44}
 LONG: Mix = {find: 0.75, verify: 0.25}
+BINDING: Mix = {find_among: 0.62, verify_among: 0.38}
 FULL = (SHORT, LONG, SHORT, LONG, SHORT)
+CONTRAST = (BINDING, BINDING, SHORT)
 """What a batch is asked, in turn."""
 
 

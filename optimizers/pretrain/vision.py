@@ -76,6 +76,9 @@ def collate_cells(items: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]
 class CellTeacher(nn.Module):
     """Tower, connector and linear heads into the decoder's embedding space."""
 
+    name_rows: torch.Tensor
+    coordinate_rows: torch.Tensor
+
     def __init__(self, model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
         self.vision = model.model.vision_model
