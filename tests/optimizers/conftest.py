@@ -52,7 +52,7 @@ def program(tiny_lm: Callable[[str], dspy.LM]) -> Callable[[str], GMNER]:
 
 @pytest.fixture(scope="session")
 def posts() -> list[Post]:
-    """Posts of the world, all slices among them."""
+    """Posts of the world."""
     return World().posts("train", 24)
 
 

@@ -300,7 +300,7 @@ def test_real_tweets_with_qwen_and_lora(twitter_root: Path, tmp_path: Path, prog
     assert len(train) == 15
     better = program("qwen2_5_vl").compile(
         trainset=train,
-        optimizer=small(mrsi={"tuning": "lora", "rate": 1e-2}, cvo={"tuning": "lora", "rate": 1e-2}),
+        optimizer=small(mrsi={"tuning": "lora", "rate": 1e-2}, cvo={"tuning": "lora", "rate": 1e-2, "generations": 4}),
         run_dir=tmp_path / "run",
     )
     injected, optimized = weights(tmp_path / "run" / "mrsi"), weights(tmp_path / "run" / "cvo")

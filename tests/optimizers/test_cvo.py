@@ -1,0 +1,162 @@
+"""CVO: rollouts under each post's grammar, five rewards under their names, and what a broken reward does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gmner.data.post import Post
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.rewards import DEFAULT_WEIGHTS, Reward
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.wire import Frame, parse_answer
+
+Programs = Callable[[str], GMNER]
+Weights = Callable[[Path], dict[str, torch.Tensor]]
+NAMES = ["count", "span", "type", "grounding", "entailment"]
+
+
+def cvo(**options: Any) -> CVO:
+    usual = {"max_steps": 2, "prompts": 2, "generations": 2, "max_completion_length": 400, "tuning": "lora"}
+    return CVO(**{**usual, "rollouts": "constrained", "rate": 1e-2, **options})
+
+
+def optimize(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> list[dict[str, Any]]:
+    adapter = program.adapter()
+    rows = settings.rows(posts, adapter, program.answer.signature, [])
+    return settings.optimize(rows, program.model.engine, adapter, folder, seed=0, progress=False)
+
+
+def keep_answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """(post, answer) of every rollout that a reward sees from now on."""
+    seen: list[tuple[str, str]] = []
+    score = Reward.__call__
+
+    def kept(self: Reward, completions: Any, post_text: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "count":
+            seen.extend(zip(post_text, [c[-1]["content"] for c in completions], strict=True))
+        return score(self, completions, post_text, *args, **kwargs)
+
+    monkeypatch.setattr(Reward, "__call__", kept)
+    return seen
+
+
+@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl"])
+def test_constrained_rollouts_are_answers_and_change_the_adapter(
+    program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: Any, family: str
+):
+    student, seen = program(family), keep_answers(monkeypatch)
+    log = optimize(cvo(generations=4), student, posts[:6], tmp_path)
+    steps = [entry for entry in log if "reward" in entry]
+    assert [entry["step"] for entry in steps] == [1, 2]
+    assert all({f"rewards/{name}/mean" for name in NAMES} <= entry.keys() for entry in steps)
+    assert all(entry["completions/clipped_ratio"] == 0 for entry in steps)
+    assert len(seen) == 16
+    sizes = {post.text: post.image.size for post in posts}
+    for text, answer in seen:
+        frame = Frame(student.adapter().profile.box_format, sizes[text], student.adapter().profile.resized(sizes[text]))
+        parsed = parse_answer(answer, text, student.labels, frame, reorder=True)  # reversed corners pass a grammar
+        assert len(parsed.entities) <= 2
+        assert len(parsed.reasoning) <= 20
+    assert any(entry["reward_std"] > 0 for entry in steps)  # or there is nothing to learn from
+    assert any(value.abs().max() > 0 for name, value in weights(tmp_path).items() if "lora_B" in name)
+
+
+def test_free_rollouts_run_and_earn_nothing_on_a_random_model(
+    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = keep_answers(monkeypatch)
+    log = optimize(cvo(rollouts="free", max_completion_length=12), program("qwen2_5_vl"), posts[:4], tmp_path)
+    steps = [entry for entry in log if "reward" in entry]
+    assert [entry["reward"] for entry in steps] == [0.0, 0.0]
+    assert all(entry["rewards/span/mean"] == 0 for entry in steps)
+    with pytest.raises(AnswerError):
+        parse_answer(seen[0][1], seen[0][0], program("idefics3").labels, Frame(CVO_FRAME, (256, 256)))
+
+
+CVO_FRAME = Reward("count").box_format
+
+
+def test_equal_configurations_give_equal_losses(program: Programs, posts: list[Post], tmp_path: Path):
+    logs = [optimize(cvo(), program("idefics3"), posts[:4], tmp_path / name) for name in ("one", "two")]
+    one, two = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
+    assert one == two
+    assert len(one) == 2
+
+
+def test_an_exception_in_a_reward_stops_the_training(
+    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(self: Reward, judgement: Any) -> float:
+        if self.name == "type":
+            raise ZeroDivisionError("a broken verifier")
+        return 0.0
+
+    monkeypatch.setattr(Reward, "score", broken)
+    with pytest.raises(ZeroDivisionError, match="a broken verifier"):
+        optimize(cvo(), program("idefics3"), posts[:4], tmp_path)
+    assert not (tmp_path / "adapter_model.safetensors").exists()
+
+
+def test_weights_reach_the_reward_of_their_name(
+    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    paid = {"count": 0.5, "span": 0.25, "type": 0.125, "grounding": 1.0, "entailment": 0.75}
+    monkeypatch.setattr(Reward, "score", lambda self, judgement: paid[self.name])
+    weights = {"entailment": 16.0, "type": 4.0, "count": 1.0, "grounding": 8.0, "span": 2.0}  # in another order
+    log = optimize(cvo(weights=weights, max_steps=1), program("idefics3"), posts[:4], tmp_path)
+    assert log[0]["reward"] == pytest.approx(sum(weights[name] * paid[name] for name in NAMES))
+    assert {name: log[0][f"rewards/{name}/mean"] for name in NAMES} == pytest.approx(paid)
+
+
+def test_a_weight_of_nothing_for_all_changes_nothing(
+    program: Programs, posts: list[Post], tmp_path: Path, tiny: Callable[[str], Path], weights: Weights
+):
+    settings = cvo(weights=dict.fromkeys(NAMES, 0.0), tuning="full", max_steps=1)
+    optimize(settings, program("idefics3"), posts[:4], tmp_path)
+    before, after = load_file(tiny("idefics3") / "model.safetensors"), weights(tmp_path)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_fewer_prompts_than_a_batch_are_trained_on(program: Programs, posts: list[Post], tmp_path: Path):
+    log = optimize(cvo(prompts=8, max_steps=1), program("idefics3"), posts[:3], tmp_path)
+    assert [entry["step"] for entry in log if "reward" in entry] == [1]
+
+
+def test_rows_hold_what_the_rewards_and_the_grammar_need(program: Programs, posts: list[Post]):
+    student = program("idefics3")
+    rows = cvo().rows(posts[:4], student.adapter(), student.answer.signature, [])
+    assert set(rows.column_names) == {"prompt", "images", "post_text", "gold", "size", "resized", "schema"}
+    assert "schema" not in cvo(rollouts="free").rows(posts[:4], student.adapter(), student.answer.signature, [])[0]
+    for row, post in zip(rows, posts, strict=False):
+        assert [entity["span"] for entity in json.loads(row["gold"])] == [gold.span for gold in post.gold]
+        spans = json.loads(row["schema"])["properties"]["entities"]["items"]["anyOf"][0]["properties"]["span"]["enum"]
+        assert {gold.span for gold in post.gold} <= set(spans)
+
+
+def test_a_perfect_answer_earns_all_that_applies(program: Programs, posts: list[Post]):
+    student = program("idefics3")
+    adapter, signature = student.adapter(), student.answer.signature
+    rows = cvo().rows(posts, adapter, signature, [])
+    answers = [
+        adapter.answer(signature, {"text": post.text, "image": post.image, "reasoning": "", "entities": post.gold})
+        for post in posts
+    ]
+    columns = {name: rows[name] for name in ("post_text", "gold", "size", "resized")}
+    for name in NAMES:
+        scores = Reward(name)(completions=answers, **columns)
+        assert all(score is None or score > (0.9 if name == "grounding" else 0.999) for score in scores)
+        assert sum(score is not None for score in scores) >= len(posts) // 3
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="CVO has other rewards"):
+        CVO(weights={"count": 1.0})
+    with pytest.raises(InputError, match="compares answers"):
+        CVO(generations=1)
+    assert list(DEFAULT_WEIGHTS) == NAMES

@@ -1,0 +1,142 @@
+"""MRSI: what is trained, from where it goes on, and which posts become demonstrations."""
+
+import dataclasses
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gmner.data.post import Post
+from gmner.data.world.generate import World
+from gmner.optimizers.chains import stratum
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rows import tuning_rows
+from gmner.optimizers.training import StageBar, resolve_tuning
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+
+Programs = Callable[[str], GMNER]
+Weights = Callable[[Path], dict[str, torch.Tensor]]
+
+
+def inject(mrsi: MRSI, program: GMNER, posts: list[Post], folder: Path) -> list[dict[str, Any]]:
+    chains = mrsi.chains(posts, program.adapter(), random.Random(0))
+    by_id = {post.id: post for post in posts}
+    rows = tuning_rows(chains, by_id, program.adapter(), program.answer.signature, [])
+    return mrsi.inject(rows, program.model.engine, folder, seed=0, progress=False)
+
+
+def test_full_tuning_changes_language_and_vision(
+    program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, tiny: Callable[[str], Path]
+):
+    log = inject(MRSI(max_steps=3, batch=4, tuning="full"), program("idefics3"), posts[:8], tmp_path)
+    assert log[-1]["step"] == 3
+    before, after = load_file(tiny("idefics3") / "model.safetensors"), weights(tmp_path)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any("vision_model" in name for name in changed)
+    assert any("text_model" in name for name in changed)
+
+
+@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl"])
+@pytest.mark.parametrize("tuning", ["lora", "lora-frozen-vision"])
+def test_lora_writes_an_adapter_only(
+    program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, family: str, tuning: Any
+):
+    inject(MRSI(max_steps=2, batch=2, tuning=tuning), program(family), posts[:4], tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    adapter = weights(tmp_path)
+    assert {name.rsplit(".", 2)[1] for name in adapter} == {"lora_A", "lora_B"}
+    learned = [name for name, value in adapter.items() if "lora_B" in name and value.abs().max() > 0]
+    of_vision = [name for name in adapter if any(part in name for part in ("vision", "visual", "connector", "merger"))]
+    assert learned
+    assert bool(of_vision) == (tuning == "lora")
+    assert set(of_vision) < set(adapter)
+
+
+def test_the_loss_falls_on_chains_seen_often(program: Programs, posts: list[Post], tmp_path: Path):
+    mrsi = MRSI(max_steps=20, batch=1, rate=3e-3, tuning="full", sft_options={"logging_steps": 1})
+    losses = [entry["loss"] for entry in inject(mrsi, program("idefics3"), posts[:1], tmp_path) if "loss" in entry]
+    assert len(losses) == 20
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_equal_configurations_give_equal_weights_and_a_stopped_one_goes_on_to_them(
+    program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
+):
+    mrsi = MRSI(max_steps=4, batch=2, tuning="full", sft_options={"save_steps": 1, "logging_steps": 1})
+    folders = {name: tmp_path / name for name in ("one", "two", "cut")}
+
+    def killed(self: StageBar, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+
+    logs = {name: inject(mrsi, program("idefics3"), posts[:6], folders[name]) for name in ("one", "two")}
+    with monkeypatch.context() as patch:
+        patch.setattr(StageBar, "on_step_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            inject(mrsi, program("idefics3"), posts[:6], folders["cut"])
+    assert not (folders["cut"] / "model.safetensors").exists()
+    logs["cut"] = inject(mrsi, program("idefics3"), posts[:6], folders["cut"])
+    losses = {name: [entry["loss"] for entry in log if "loss" in entry] for name, log in logs.items()}
+    assert losses["one"] == losses["two"] == losses["cut"]
+    stored = {name: weights(folder) for name, folder in folders.items()}
+    for name, value in stored["one"].items():
+        assert torch.equal(value, stored["two"][name])
+        assert torch.equal(value, stored["cut"][name])
+
+
+def test_demonstrations_cover_strata_and_styles(program: Programs):
+    posts = World().posts("train", 60)
+    mrsi, by_id = MRSI(), {post.id: post for post in posts}
+    chains = mrsi.chains(posts, program("idefics3").adapter(), random.Random(0))
+    style_of = {(chain.post_id, chain.reasoning): chain.style for chain in chains}
+    id_of = {post.text: post.id for post in posts}
+    demos = mrsi.demos(chains, by_id, 4)
+    ids = [id_of[demo["text"]] for demo in demos]
+    assert {stratum(by_id[id_]) for id_ in ids} == {"empty", "shown", "absent", "mixed"}
+    styles = {
+        style_of[id_, demo["reasoning"]] for id_, demo in zip(ids, demos, strict=True) if stratum(by_id[id_]) != "empty"
+    }
+    assert len(styles) == 3
+    for demo, id_ in zip(demos, ids, strict=True):
+        assert [entity["span"] for entity in demo["entities"]] == [gold.span for gold in by_id[id_].gold]
+        assert isinstance(demo["image"], dspy.Image)
+
+
+def test_demonstrations_have_pictures_first_and_no_post_twice(program: Programs, posts: list[Post]):
+    mixed = [post if place < 3 else dataclasses.replace(post, image=None) for place, post in enumerate(posts)]
+    mixed = [p if p.image else dataclasses.replace(p, entities=(), scene=None) for p in mixed]
+    chains = MRSI().chains(mixed, program("idefics3").adapter(), random.Random(0))
+    by_id = {post.id: post for post in mixed}
+    assert len({demo["text"] for demo in MRSI().demos(chains, by_id, 100)}) == len(mixed)
+    assert MRSI().demos(chains, by_id, 0) == []
+    pictured = [demo["image"] is not None for demo in MRSI().demos(chains, by_id, 2)]
+    assert any(pictured)
+
+
+def test_auto_tuning_looks_at_the_size():
+    assert resolve_tuning("auto", 10_000_000) == "full"
+    assert resolve_tuning("auto", 7_000_000_000) == "lora-frozen-vision"
+    assert resolve_tuning("lora", 10) == "lora"
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="needs a style"):
+        MRSI(styles={})
+    with pytest.raises(InputError, match="needs a style"):
+        MRSI(per_post=0)
+
+
+def test_full_tuning_of_an_lm_with_an_adapter_is_refused(program: Programs, posts: list[Post], tmp_path: Path):
+    from gmner.programs.loading import load_vlm
+
+    student = program("idefics3")
+    inject(MRSI(max_steps=1, batch=2, tuning="lora"), student, posts[:2], tmp_path / "adapter")
+    lm = load_vlm(student.model.engine.path, adapter=tmp_path / "adapter", cache=False)
+    with pytest.raises(InputError, match="cannot be tuned in full"):
+        inject(MRSI(max_steps=1, batch=2, tuning="full"), GMNER(lm=lm), posts[:2], tmp_path / "full")
