@@ -1,0 +1,437 @@
+"""How the embedded model is made: tokens, questions, losses, and every stage of the command on a few scenes."""
+
+import copy
+import json
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from transformers import AutoProcessor, PreTrainedTokenizerFast, TrainingArguments
+
+from gmner.data.post import SceneObject
+from gmner.data.world.cast import characters, lookalikes
+from gmner.data.world.draw import SIDE
+from gmner.data.world.generate import World
+from gmner.optimizers.pretrain import __main__ as command
+from gmner.optimizers.pretrain import questions
+from gmner.optimizers.pretrain.language import (
+    DECISIONS,
+    GAZE_HEADS,
+    IGNORED,
+    AnswerTeacher,
+    Dialogues,
+    PadDialogues,
+    encode_dialogue,
+    gaze_loss,
+    gazes,
+)
+from gmner.optimizers.pretrain.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, build_processor, coordinate_ids, save
+from gmner.optimizers.pretrain.pool import Pool, normalise
+from gmner.optimizers.pretrain.questions import FRAME, Dialogue
+from gmner.optimizers.pretrain.tokenizer import JSON_PARTS, SCALE, SPECIALS, train_tokenizer
+from gmner.optimizers.pretrain.vision import (
+    GRID,
+    CellTeacher,
+    cell_targets,
+    cells_of,
+    collate_cells,
+    soft_coordinate_loss,
+)
+from gmner.programs.encoding import ChatEncoder
+from gmner.programs.families import profile_of
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.programs.processors import load_processor
+from gmner.signatures.boxes import Box, BoxFormat
+from gmner.signatures.forms import Request, form_of
+from gmner.signatures.labels import COARSE
+from gmner.signatures.wire import dump
+
+NAMES = [who.name for who in characters()]
+SCENES = [post.scene for post in World(seed=1).posts("pretrain", 40)]
+OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer, from fewer posts than the shipped one."""
+    return train_tokenizer(posts=150)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved, untrained model."""
+    folder = tmp_path_factory.mktemp("embedded")
+    save(build_model(tokenizer), build_processor(copy.deepcopy(tokenizer)), folder)  # the processor adds to it
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer: PreTrainedTokenizerFast) -> Any:
+    """An untrained model."""
+    return build_model(tokenizer).eval()
+
+
+def ids_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_coordinates_and_answer_parts_are_single_tokens(tokenizer: PreTrainedTokenizerFast):
+    assert len(set(coordinate_ids(tokenizer))) == SCALE + 1
+    for part in (*JSON_PARTS, *SPECIALS):
+        assert len(ids_of(tokenizer, part)) == 1
+    box = ids_of(tokenizer, '{"box":[12,3,45,100]}')
+    assert [token for token in box if token in coordinate_ids(tokenizer)] == [
+        coordinate_ids(tokenizer)[value] for value in (12, 3, 45, 100)
+    ]
+
+
+@given(text=st.text(max_size=200))
+def test_any_text_is_written_back(tokenizer: PreTrainedTokenizerFast, text: str):
+    assert tokenizer.decode(ids_of(tokenizer, text), clean_up_tokenization_spaces=False) == text
+
+
+def test_a_vocabulary_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="more than one token"):
+        coordinate_ids(train_tokenizer(vocab_size=300, posts=2))
+
+
+def dialogues() -> Iterator[tuple[str, tuple[SceneObject, ...], Dialogue]]:
+    """Every kind of question about every scene."""
+    kinds = (
+        questions.list_scene, questions.name_boxes, questions.find, questions.verify, questions.extract,
+        questions.extract_text_only, questions.answer, questions.find_among, questions.verify_among,
+    )  # fmt: skip
+    for kind in kinds:
+        for place, scene in enumerate(SCENES):
+            if scene or kind is not questions.name_boxes:
+                yield kind.__name__, scene, kind(scene, random.Random(place))
+
+
+def conversation(dialogue: Dialogue) -> list[dict[str, Any]]:
+    """A dialogue as the prompt adapter writes one."""
+    turns: list[dict[str, Any]] = [{"role": "system", "content": [{"type": "text", "text": dialogue.system}]}]
+    for place, (user, assistant) in enumerate(dialogue.turns):
+        picture = [{"type": "image", "image": Image.new("RGB", (SIDE, SIDE))}]
+        first = picture if dialogue.with_image and place == 0 else []
+        turns.append({"role": "user", "content": [*first, {"type": "text", "text": user}]})
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": assistant}]})
+    return turns
+
+
+def test_dialogues_are_encoded_as_template_and_processor_do(tokenizer: PreTrainedTokenizerFast, checkpoint: Path):
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    for place, (_, _, dialogue) in enumerate(dialogues()):
+        if place % 4:
+            continue
+        encoded = encode_dialogue(dialogue, tokenizer)
+        ids, labels = encoded.ids, encoded.labels
+        turns = conversation(dialogue)
+        rendered = processor.apply_chat_template([turns], tokenize=True, return_dict=True, return_tensors="pt")
+        assert rendered["input_ids"][0].tolist() == ids
+        assert ids.count(tokenizer.convert_tokens_to_ids("<image>")) == (IMAGE_TOKENS if dialogue.with_image else 0)
+        assert all(label in (IGNORED, token) for label, token in zip(labels, ids, strict=True))
+        learned = "".join(f"{assistant}<|im_end|>" for _, assistant in dialogue.turns)
+        assert tokenizer.decode([label for label in labels if label != IGNORED]) == learned
+        for (start, end), (_, assistant) in zip(encoded.turns, dialogue.turns, strict=True):
+            assert tokenizer.decode(ids[start:end]) == f"{assistant}<|im_end|>"
+
+
+def test_the_engine_asks_as_the_dialogues_do(tokenizer: PreTrainedTokenizerFast, checkpoint: Path):
+    encoder = ChatEncoder(load_processor(checkpoint, "idefics3"))
+    for name, _, dialogue in dialogues():
+        if name not in ("answer", "verify", "find", "extract"):
+            continue
+        encoded = encode_dialogue(dialogue, tokenizer)
+        ids, labels = encoded.ids, encoded.labels
+        first = next(place for place, label in enumerate(labels) if label != IGNORED)
+        assert encoder([conversation(dialogue)[:2]])["input_ids"][0].tolist() == ids[:first]
+
+
+def test_the_engine_asks_for_an_answer_in_the_words_of_the_dialogues(checkpoint: Path):
+    program = GMNER(lm=load_vlm(checkpoint, cache=False))
+    post = World().post("dev", 0)
+    system, user = program.adapter().dialogue(program.answer.signature, [], {"text": post.text, "image": post.image})
+    assert system["content"][0]["text"] == questions.system_of("GroundEntities")
+    assert user["content"][1]["text"] == questions.user_message(post.text)
+    assert profile_of("idefics3", program.model.engine.processor, checkpoint).box_format == FRAME.box_format
+    assert BoxFormat("normalized", SCALE) == FRAME.box_format
+
+
+def post_text(user: str) -> tuple[str, str | None]:
+    """Text and mention of a user message."""
+    for name in NAMES:
+        for text in (user.removeprefix("Post: ").removesuffix(f"\nEntity: {name}"),):
+            if questions.user_message(text, name) == user:
+                return text, name
+    return user.removeprefix("Post: "), None
+
+
+def test_every_answer_is_what_its_form_reads():
+    tasks = {"find": "GroundMention", "verify": "VerifyVisibility", "answer": "GroundEntities"}
+    tasks |= {"find_among": "GroundMention", "verify_among": "VerifyVisibility"}
+    tasks |= {"extract": "ExtractMentions", "extract_text_only": "ExtractMentions"}
+    seen: dict[str, int] = {}
+    for name, scene, dialogue in dialogues():
+        if name not in tasks:
+            continue
+        there = {thing.name for thing in scene}
+        for user, assistant in dialogue.turns:
+            text, mention = post_text(user)
+            assert questions.user_message(text, mention) == user
+            form = form_of(OUTPUTS[tasks[name]])
+            values = form.parse(assistant, Request(text, COARSE, FRAME, mention), False)
+            seen[name] = seen.get(name, 0) + 1
+            if name.startswith("find"):
+                boxes = [thing.box for thing in scene if thing.name == mention]
+                assert (values["box"] is None) == (not boxes)
+                assert not boxes or values["box"].iou(boxes[0]) > 0.9
+            elif name.startswith("verify"):
+                assert values["visible"] == (mention in there)
+                assert all(thing in values["evidence"] for thing in there)
+            else:
+                found = {entity.span for entity in values.get("entities", values.get("mentions"))}
+                assert found == {who for who in NAMES if who in text}
+            if name == "answer":
+                assert all((entity.box is not None) == (entity.span in there) for entity in values["entities"])
+    assert seen.keys() == tasks.keys()
+    assert min(seen.values()) >= len(SCENES)
+
+
+def test_scenes_are_listed_and_boxes_named():
+    for name, scene, dialogue in dialogues():
+        if name == "list_scene":
+            wanted = "; ".join(f"{thing.name} {dump(FRAME.encode(thing.box))}" for thing in scene) or "nothing"
+            assert dialogue.turns == (("", wanted),)
+        if name == "name_boxes":
+            assert sorted(dialogue.turns) == sorted((dump(FRAME.encode(t.box)), t.name) for t in scene)
+
+
+def test_absent_things_are_asked_for_and_often_look_like_what_is_there():
+    scene = next(scene for scene in SCENES if len(scene) == 1)
+    asked = [who.name for seed in range(200) for who in questions._asked(scene, random.Random(seed), 3)]
+    there, alike = scene[0].name, {who.name for who in lookalikes(scene[0].name)}
+    assert 0.5 < asked.count(there) / len(asked) < 0.75
+    assert 0.1 < sum(name in alike for name in asked) / len(asked) < 0.3
+
+
+def test_a_contrast_asks_of_things_and_of_their_lookalikes_once_each():
+    for place, scene in enumerate(SCENES):
+        there = {thing.name for thing in scene}
+        asked = [who.name for who in questions._contrast(scene, random.Random(place), 4)]
+        assert len(asked) == 4
+        assert len(there & set(asked)) >= min(len(there), 3)
+        assert set(asked) - there or len(there) == 4
+
+
+@given(target=st.integers(0, SCALE), near=st.integers(1, 10), more=st.integers(1, 40), noise=st.integers(0, 99))
+def test_the_coordinate_loss_is_least_at_the_target(target: int, near: int, more: int, noise: int):
+    places = torch.arange(SCALE + 1)
+
+    def loss(centre: int) -> float:
+        logits = -((places - centre).float() ** 2)[None] / 2
+        return soft_coordinate_loss(logits, torch.tensor([target])).item()
+
+    assert loss(target) < loss(target + near) < loss(target + near + more)
+    assert loss(target) < loss(target - near) < loss(target - near - more)
+    bell = -((places - target).float() ** 2)[None] / 2
+    moved = bell + torch.randn(bell.shape, generator=torch.Generator().manual_seed(noise))
+    assert loss(target) <= soft_coordinate_loss(moved, torch.tensor([target])).item()
+
+
+def test_cells_of_a_scene_by_hand():
+    first, second = (next(who for who in characters() if who.name == name) for name in ("Mira Voss", "Karsk"))
+    scene = [
+        SceneObject(first.name, first.type, Box(0.0, 0.0, 128.0, 64.0)),
+        SceneObject(second.name, second.type, Box(96.0, 32.0, 256.0, 256.0)),
+    ]
+    names, boxes = (values.reshape(GRID, GRID, *values.shape[1:]) for values in cell_targets(scene))
+    one, two, nothing = NAMES.index(first.name), NAMES.index(second.name), len(NAMES)
+    wanted = np.full((GRID, GRID), nothing)
+    wanted[0:2, 0:4] = one
+    wanted[1:8, 3:8] = two  # drawn last, so it wins the cell that both cover
+    assert (names == wanted).all()
+    assert boxes[0, 0].tolist() == [0, 0, 50, 25]
+    assert boxes[1, 3].tolist() == [38, 12, 100, 100]
+    assert boxes[7, 0].tolist() == [0, 0, 0, 0]
+
+
+def test_pictures_are_normalised_as_the_processor_does(checkpoint: Path):
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    post = World(seed=1).post("pretrain", 3)
+    small = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS))
+    seen = processor(images=[[post.image]], text=["<image>"], return_tensors="pt")["pixel_values"][0]
+    ours = torch.from_numpy(normalise(small[None])[0])
+    assert seen.shape == ours.shape == (1, 3, IMAGE_SIDE, IMAGE_SIDE)
+    assert torch.allclose(seen, ours, atol=0.03)
+
+
+def batch_of(tokenizer: PreTrainedTokenizerFast, model: Any, kind: Any, count: int = 3) -> dict[str, torch.Tensor]:
+    """A padded batch, its pixels beside the features of the vision tower."""
+    posts = World(seed=1).posts("pretrain", count)
+    pictures = np.stack([np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE))) for post in posts])
+    pixels = torch.from_numpy(normalise(pictures))
+    with torch.no_grad():
+        features = model.model.vision_model(pixel_values=pixels[:, 0]).last_hidden_state.numpy()
+    items = []
+    for place, post in enumerate(posts):
+        encoded = encode_dialogue(kind(post.scene, random.Random(place)), tokenizer)
+        looked = {"features": features[place], "gazes": []}
+        items.append({"ids": encoded.ids, "labels": encoded.labels, **looked})
+    return {**PadDialogues(tokenizer.pad_token_id)(items), "pixel_values": pixels}
+
+
+def test_the_word_loss_is_that_of_the_model_that_is_shipped(tokenizer: PreTrainedTokenizerFast, model: Any):
+    batch = batch_of(tokenizer, model, questions.verify)
+    pixels, labels = batch.pop("pixel_values"), batch["labels"]
+    with torch.no_grad():
+        loss = AnswerTeacher(model, tokenizer)(**batch)
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=pixels).logits
+    wanted = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+    assert loss["loss"].item() == pytest.approx(wanted.item(), abs=1e-4)
+    assert loss["coordinate_loss"].item() == 0
+
+
+def test_decisions_weigh_more_where_they_are_to(tokenizer: PreTrainedTokenizerFast, model: Any):
+    batch = batch_of(tokenizer, model, questions.verify_among)
+    batch.pop("pixel_values")
+    with torch.no_grad():
+        plain, heavy = (AnswerTeacher(model, tokenizer, decision_weight=weight)(**batch) for weight in (1.0, 6.0))
+    decisions = 9  # three in each dialogue
+    learned = (batch["labels"][:, 1:] != IGNORED).sum()
+    assert heavy["word_loss"] == plain["word_loss"]
+    extra = 5 * decisions * heavy["decision_loss"] / learned
+    assert heavy["loss"].item() == pytest.approx((plain["loss"] + extra).item(), rel=1e-4)
+
+
+def test_coordinates_have_a_loss_of_their_own(tokenizer: PreTrainedTokenizerFast, model: Any):
+    batch = batch_of(tokenizer, model, questions.list_scene)
+    batch.pop("pixel_values")
+    with torch.no_grad():
+        parts = AnswerTeacher(model, tokenizer)(**batch)
+    assert parts["coordinate_loss"] > 1
+    assert torch.isfinite(parts["loss"])
+
+
+def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
+    posts = World(seed=1).posts("pretrain", 4)
+    items = []
+    for post in posts:
+        names, boxes = cell_targets(post.scene)
+        image = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE)))
+        items.append({"image": image, "names": names, "boxes": boxes})
+    batch, teacher = collate_cells(items), CellTeacher(build_model(tokenizer), tokenizer)
+    optimizer = torch.optim.AdamW(teacher.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss = teacher(**batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_gazes_fall_on_the_thing_asked_about(tokenizer: PreTrainedTokenizerFast):
+    watched = {*coordinate_ids(tokenizer), *tokenizer.convert_tokens_to_ids(list(DECISIONS))}
+    for name, scene, dialogue in dialogues():
+        encoded = encode_dialogue(dialogue, tokenizer)
+        found = gazes(dialogue, encoded, scene, watched)
+        if dialogue.about is None:
+            assert found == []
+            continue
+        picture = encoded.ids.index(tokenizer.convert_tokens_to_ids("<image>"))
+        shown = {thing.name for thing in scene}
+        wanted = []
+        for who, (user, _) in zip(dialogue.about, dialogue.turns, strict=True):
+            assert user.endswith(f"\nEntity: {who}")
+            # One look before the decision, and with `find` one before each coordinate of a box.
+            looks = 5 if name.startswith("find") and who in shown else 1
+            wanted += [[picture + cell for cell in cells_of(who, scene)] or [picture - 1]] * looks
+        assert [places for _, places in found] == wanted
+        assert all(encoded.ids[at + 1] in watched and encoded.labels[at + 1] != IGNORED for at, _ in found)
+
+
+def test_cells_of_a_thing_are_where_it_is_and_of_one_too_small_for_a_cell_its_middle():
+    who = characters()[0]
+    assert cells_of(who.name, [SceneObject(who.name, who.type, Box(0.0, 0.0, 64.0, 32.0))]) == [0, 1]
+    assert cells_of(who.name, [SceneObject(who.name, who.type, Box(33.0, 33.0, 40.0, 40.0))]) == [GRID + 1]
+    assert cells_of(who.name, []) == []
+
+
+def test_the_gaze_loss_is_least_when_the_first_heads_look_where_they_should():
+    at, to = torch.tensor([[0, 2], [0, 3]]), torch.zeros(2, 4, dtype=torch.bool)
+    to[0, 1], to[1, 0] = True, True
+    right, wrong = torch.zeros(1, GAZE_HEADS + 1, 4, 4), torch.zeros(1, GAZE_HEADS + 1, 4, 4)
+    right[0, :GAZE_HEADS, 2, 1] = right[0, :GAZE_HEADS, 3, 0] = 1.0
+    wrong[0, GAZE_HEADS, 2, 1] = wrong[0, GAZE_HEADS, 3, 0] = 1.0  # a head that is not watched
+    assert gaze_loss(right, at, to).item() == pytest.approx(0.0, abs=1e-3)
+    assert gaze_loss(wrong, at, to).item() > 5
+
+
+def test_dialogues_depend_on_seed_and_place_only(tokenizer: PreTrainedTokenizerFast):
+    pool = Pool(np.zeros((len(SCENES), 2, 2, 3), np.uint8), SCENES)
+
+    def items(seed: int) -> list[list[int]]:
+        data = Dialogues(pool, tokenizer, questions.FULL, 3, 4, seed)
+        return [data[place]["ids"] for place in range(len(data))]
+
+    assert items(1) == items(1) != items(2)
+    assert len(items(1)) == 12
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["pretrain", *map(str, arguments)])
+    command.main()
+
+
+def test_the_command_makes_a_model_and_goes_on_where_it_was_stopped(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(command, "train_tokenizer", lambda: copy.deepcopy(tokenizer))
+    monkeypatch.setattr(command, "TrainingArguments", lambda **o: TrainingArguments(**{**o, "save_steps": 1}))
+    small = ("--scenes", 8, "--text-steps", 2, "--vision-steps", 2, "--language-steps", 2)
+    small = (*small, "--binding-steps", 3, "--batch", 2)
+    run(monkeypatch, "--work", tmp_path / "whole", "--out", tmp_path / "out", *small)
+    names = ("text", "vision", "language", "binding")
+    text, vision, language, binding = (load_file(tmp_path / "whole" / name / "model.safetensors") for name in names)
+    tower = [name for name in text if "vision_model" in name]
+    words = [name for name in text if "text_model.layers" in name]
+    assert any(not torch.equal(text[name], vision[name]) for name in tower)
+    assert all(torch.equal(text[name], vision[name]) for name in words)
+    for before, after in ((vision, language), (language, binding)):
+        assert all(torch.equal(before[name], after[name]) for name in tower)
+        assert any(not torch.equal(before[name], after[name]) for name in words)
+    curve = json.loads((tmp_path / "whole" / "binding" / "curve.json").read_text())
+    assert curve["global_step"] == 3
+    out = load_vlm(tmp_path / "out", cache=False)
+    post = World().post("dev", 0)
+    assert GMNER(lm=out)(text=post.text, image=post.image).entities is not None
+
+    compute = command._LossTrainer.compute_loss
+
+    def killed(self: Any, *given: Any, **named: Any) -> Any:
+        if self.state.max_steps == 3 and self.state.global_step == 2:
+            raise KeyboardInterrupt
+        return compute(self, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command._LossTrainer, "compute_loss", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(monkeypatch, "--work", tmp_path / "cut", *small)
+    assert (tmp_path / "cut" / "binding" / "checkpoints" / "checkpoint-2").is_dir()
+    done = (tmp_path / "cut" / "text" / "model.safetensors").stat().st_mtime_ns
+    run(monkeypatch, "--work", tmp_path / "cut", *small)
+    assert (tmp_path / "cut" / "text" / "model.safetensors").stat().st_mtime_ns == done
+    again = load_file(tmp_path / "cut" / "binding" / "model.safetensors")
+    assert all(torch.allclose(again[name], value, atol=1e-6) for name, value in binding.items())
