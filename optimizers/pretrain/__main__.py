@@ -1,16 +1,18 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
-Stages: `text` (names in texts), `vision` (what is where), `language` (everything), `binding` (is it this one). Each
-stage leaves a finished model in the work folder and resumes from its last checkpoint when it was stopped.
+Stages: `text` (names in texts), `vision` (what is where), `language` (everything), `binding` (is it this one, of things
+and their lookalikes), `choosing` (the same, each question for itself). Each stage leaves a finished model in the work
+folder and resumes from its last checkpoint when it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArgu
 
 from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
-from gmner.optimizers.pretrain.pool import add_features, build_pool
-from gmner.optimizers.pretrain.questions import CONTRAST, FULL, TEXT
+from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool
+from gmner.optimizers.pretrain.questions import CHOICE, CONTRAST, FULL, TEXT, Mix
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
 
@@ -34,7 +36,8 @@ class _LossTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         parts = model(**inputs)
         if self.state.global_step % self.args.logging_steps == 0 and model.training:
-            self.log({k: round(float(v), 4) for k, v in parts.items() if k != "loss"})
+            figures = {name: round(float(value), 4) for name, value in parts.items() if name != "loss"}
+            self.log({name: value for name, value in figures.items() if math.isfinite(value)})
         return (parts["loss"], parts) if return_outputs else parts["loss"]
 
 
@@ -74,55 +77,86 @@ def _stage(name: str, work: Path, before: Path | None, run: Callable[[Any, Any, 
     return folder
 
 
+class Recipe:
+    """The stages of pre-training; each trains a model in place.
+
+    Args:
+        args: The command's arguments.
+        pool: The scenes to learn from.
+    """
+
+    def __init__(self, args: argparse.Namespace, pool: Pool) -> None:
+        self._args, self._pool = args, pool
+
+    def text(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """Names in texts, without pictures."""
+        steps, batch = self._args.text_steps, self._args.batch
+        data = Dialogues(self._pool, tokenizer, (TEXT,), steps, batch, seed=1)
+        self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.5e-3)
+
+    def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """What is where, at every place of the picture."""
+        options = self._options(self._args.vision_steps, rate=1.5e-3)
+        _train(CellTeacher(model, tokenizer), SceneCells(self._pool), collate_cells, folder, options)
+
+    def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """Every question about a picture; the vision tower is frozen from here on."""
+        steps, batch = self._args.language_steps, self._args.batch
+        data = Dialogues(self._seen(model), tokenizer, FULL, steps, batch, seed=2)
+        self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.2e-3)
+
+    def binding(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """Is it this one, asked of things and their lookalikes in one dialogue."""
+        self._guided(model, tokenizer, folder, CONTRAST, self._args.binding_steps, seed=3)
+
+    def choosing(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """Is it this one, each question for itself."""
+        self._guided(model, tokenizer, folder, CHOICE, self._args.choosing_steps, seed=4)
+
+    def _guided(self, model: Any, tokenizer: Any, folder: Path, mixes: Sequence[Mix], steps: int, seed: int) -> None:
+        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed=seed, guided=True)
+        model.model.text_model.set_attn_implementation("eager")
+        self._talk(AnswerTeacher(model, tokenizer, decision_weight=6.0), data, tokenizer, folder, steps, rate=1e-3)
+
+    def _talk(
+        self, teacher: AnswerTeacher, data: Dialogues, tokenizer: Any, folder: Path, steps: int, rate: float
+    ) -> None:
+        options = {**self._options(steps, rate), "train_sampling_strategy": "sequential"}
+        _train(teacher, data, PadDialogues(tokenizer.pad_token_id), folder, options)
+
+    def _seen(self, model: Any) -> Pool:
+        model.model.vision_model.requires_grad_(False)
+        return add_features(self._pool, model, self._args.work)
+
+    def _options(self, steps: int, rate: float) -> dict[str, Any]:
+        shape = {"per_device_train_batch_size": self._args.batch, "max_steps": steps}
+        return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
+
+
+STEPS = {"text": 200, "vision": 1900, "language": 1600, "binding": 600, "choosing": 550}
+"""The stages in order with their optimizer steps."""
+
+
 def main() -> None:
     """Make the embedded model and copy it to `--out`."""
     parser = argparse.ArgumentParser(prog="python -m gmner.optimizers.pretrain", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for scenes, checkpoints and curves")
     parser.add_argument("--out", type=Path, help="folder that receives the finished model")
     parser.add_argument("--scenes", type=int, default=16000)
-    parser.add_argument("--text-steps", type=int, default=200)
-    parser.add_argument("--vision-steps", type=int, default=1900)
-    parser.add_argument("--language-steps", type=int, default=1600)
-    parser.add_argument("--binding-steps", type=int, default=900)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
+    for name, steps in STEPS.items():
+        parser.add_argument(f"--{name}-steps", type=int, default=steps)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    pool = build_pool(args.work, args.scenes, args.workers)
-    shape = {"per_device_train_batch_size": args.batch}
-    in_order = {**shape, "train_sampling_strategy": "sequential"}
-
-    def text(model: Any, tokenizer: Any, folder: Path) -> None:
-        data = Dialogues(pool, tokenizer, (TEXT,), args.text_steps, args.batch, seed=1)
-        options = {**in_order, "max_steps": args.text_steps, "learning_rate": 1.5e-3, "warmup_steps": 30}
-        _train(AnswerTeacher(model, tokenizer), data, PadDialogues(tokenizer.pad_token_id), folder, options)
-
-    def vision(model: Any, tokenizer: Any, folder: Path) -> None:
-        options = {**shape, "max_steps": args.vision_steps, "learning_rate": 1.5e-3, "warmup_steps": 60}
-        _train(CellTeacher(model, tokenizer), SceneCells(pool), collate_cells, folder, options)
-
-    def language(model: Any, tokenizer: Any, folder: Path) -> None:
-        model.model.vision_model.requires_grad_(False)
-        seen = add_features(pool, model, args.work)
-        data = Dialogues(seen, tokenizer, FULL, args.language_steps, args.batch, seed=2)
-        options = {**in_order, "max_steps": args.language_steps, "learning_rate": 1.2e-3, "warmup_steps": 80}
-        _train(AnswerTeacher(model, tokenizer), data, PadDialogues(tokenizer.pad_token_id), folder, options)
-
-    def binding(model: Any, tokenizer: Any, folder: Path) -> None:
-        model.model.vision_model.requires_grad_(False)
-        seen = add_features(pool, model, args.work)
-        data = Dialogues(seen, tokenizer, CONTRAST, args.binding_steps, args.batch, seed=3)
-        options = {**in_order, "max_steps": args.binding_steps, "learning_rate": 1e-3, "warmup_steps": 40}
-        teacher = AnswerTeacher(model, tokenizer, decision_weight=6.0)
-        _train(teacher, data, PadDialogues(tokenizer.pad_token_id), folder, options)
-
+    recipe = Recipe(args, build_pool(args.work, args.scenes, args.workers))
     folder = None
-    for name, run in (("text", text), ("vision", vision), ("language", language), ("binding", binding)):
-        folder = _stage(name, args.work, folder, run)
+    for name in STEPS:
+        folder = _stage(name, args.work, folder, getattr(recipe, name))
     if args.out and folder:
         args.out.mkdir(parents=True, exist_ok=True)
         for file in folder.iterdir():
-            if file.is_file():
+            if file.is_file() and file.name != "curve.json":
                 shutil.copy2(file, args.out / file.name)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,51 +14,107 @@ from torch.utils.data import Dataset
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from gmner.data.post import SceneObject
 from gmner.optimizers.pretrain.model import IMAGE_TOKENS, coordinate_ids
 from gmner.optimizers.pretrain.pool import Pool, item_rng
 from gmner.optimizers.pretrain.questions import Dialogue, Mix, ask
-from gmner.optimizers.pretrain.vision import soft_coordinate_loss
+from gmner.optimizers.pretrain.vision import cells_of, soft_coordinate_loss
 
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
+GAZE_LAYER, GAZE_HEADS, GAZE_WEIGHT = 2, 2, 0.3
+"""The first heads of one decoder layer are shown where to look: which thing is it, of those in the picture."""
+
 DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
 """The tokens in which the answer to "is it there" lies."""
 
 
-def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
-    """Token ids and labels of a dialogue, exactly as chat template and processor write it.
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A dialogue as token ids.
 
-    Returns:
-        (ids, labels): equal lengths; labels are `IGNORED` outside the assistant's words and their end marker.
+    Attributes:
+        ids: The whole dialogue, exactly as chat template and processor write it.
+        labels: Equal to `ids` in the assistant's words and their end marker, `IGNORED` elsewhere.
+        turns: Range (start, end) of the assistant's words of each turn.
     """
-    ids: list[int] = []
-    labels: list[int] = []
+
+    ids: list[int]
+    labels: list[int]
+    turns: list[tuple[int, int]]
+
+
+def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> Encoded:
+    """Token ids and labels of a dialogue."""
+    encoded = Encoded([], [], [])
 
     def add(text: str, learn: bool) -> None:
         piece = tokenizer(text, add_special_tokens=False)["input_ids"]
-        ids.extend(piece)
-        labels.extend(piece if learn else [IGNORED] * len(piece))
+        encoded.ids.extend(piece)
+        encoded.labels.extend(piece if learn else [IGNORED] * len(piece))
 
     add(f"<|im_start|>system\n{dialogue.system}<|im_end|>\n", False)
     for turn, (user, assistant) in enumerate(dialogue.turns):
         image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
         add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False)
+        start = len(encoded.ids)
         add(f"{assistant}<|im_end|>", True)
+        encoded.turns.append((start, len(encoded.ids)))
         add("\n", False)
-    return ids, labels
+    return encoded
+
+
+Gaze = tuple[int, list[int]]
+"""A position and the positions that it should look at."""
+
+
+def gazes(dialogue: Dialogue, encoded: Encoded, scene: Sequence[SceneObject], watched: Set[int]) -> list[Gaze]:
+    """Where to look when deciding about a thing and when writing its box: at the thing's image tokens.
+
+    What is not there is looked for at the picture's first marker, which stands for "nowhere".
+
+    Args:
+        dialogue: The dialogue; one without `about` has no gazes.
+        encoded: Its ids.
+        scene: What the picture shows.
+        watched: Ids of the tokens before which to look: decisions and coordinates.
+    """
+    if dialogue.about is None:
+        return []
+    nowhere = _first_image(encoded) - 1
+    found = []
+    for name, (start, end) in zip(dialogue.about, encoded.turns, strict=True):
+        places = [nowhere + 1 + cell for cell in cells_of(name, scene)] or [nowhere]
+        found += [(at - 1, places) for at in range(start, end) if encoded.ids[at] in watched]
+    return found
+
+
+def _first_image(encoded: Encoded) -> int:
+    """Position of the first image token: the longest run of one id is the picture."""
+    runs = ((len(list(run)), token) for token, run in groupby(encoded.ids))
+    return encoded.ids.index(max(runs)[1])
 
 
 class Dialogues(Dataset[dict[str, Any]]):
     """Dialogues in training order: item i asks something new about one scene of the pool.
 
     A batch takes its questions from one mix, the mixes taking turns, so that short and long dialogues rarely meet.
+    With `guided`, questions about one thing say where to look, see `gazes`.
     """
 
     def __init__(
-        self, pool: Pool, tokenizer: PreTrainedTokenizerFast, mixes: Sequence[Mix], steps: int, batch: int, seed: int
+        self,
+        pool: Pool,
+        tokenizer: PreTrainedTokenizerFast,
+        mixes: Sequence[Mix],
+        steps: int,
+        batch: int,
+        seed: int,
+        guided: bool = False,
     ) -> None:
-        self._pool, self._tokenizer, self._mixes = pool, tokenizer, mixes
+        self._pool, self._tokenizer, self._mixes, self._guided = pool, tokenizer, mixes, guided
         self._count, self._batch, self._seed = steps * batch, batch, seed
+        self._watched = {*coordinate_ids(tokenizer), *tokenizer.convert_tokens_to_ids(list(DECISIONS))}
 
     def __len__(self) -> int:
         """Number of dialogues."""
@@ -68,9 +126,10 @@ class Dialogues(Dataset[dict[str, Any]]):
         place = rng.randrange(len(self._pool))
         mix = self._mixes[index // self._batch % len(self._mixes)]
         dialogue = ask(self._pool.scenes[place], rng, mix)
-        ids, labels = encode_dialogue(dialogue, self._tokenizer)
+        encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
-        return {"ids": ids, "labels": labels, "features": features}
+        looks = gazes(dialogue, encoded, self._pool.scenes[place], self._watched) if self._guided else []
+        return {"ids": encoded.ids, "labels": encoded.labels, "features": features, "gazes": looks}
 
 
 class PadDialogues:
@@ -90,6 +149,12 @@ class PadDialogues:
         batch = {"input_ids": ids, "attention_mask": (ids != self._pad).long(), "labels": padded("labels", IGNORED)}
         if items[0]["features"] is not None:
             batch["features"] = torch.from_numpy(np.stack([item["features"] for item in items])).float()
+        looks = [(row, at, places) for row, item in enumerate(items) for at, places in item["gazes"]]
+        if looks:
+            batch["gaze_from"] = torch.tensor([(row, at) for row, at, _ in looks])
+            batch["gaze_to"] = torch.zeros(len(looks), longest, dtype=torch.bool)
+            for place, (_, _, places) in enumerate(looks):
+                batch["gaze_to"][place, places] = True
         return batch
 
 
@@ -122,6 +187,8 @@ class AnswerTeacher(nn.Module):
         attention_mask: torch.Tensor,
         labels: torch.Tensor,
         features: torch.Tensor | None = None,
+        gaze_from: torch.Tensor | None = None,
+        gaze_to: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Mean loss a learned token; `coordinate_loss` is its part on coordinates.
 
@@ -130,13 +197,20 @@ class AnswerTeacher(nn.Module):
             attention_mask: (B, T) int64.
             labels: (B, T) int64, `IGNORED` where nothing is learned.
             features: (B, patches, width) float, the vision tower's output, or None.
+            gaze_from: (N, 2) int64, row and position of each gaze, or None.
+            gaze_to: (N, T) bool, where each gaze should fall, or None.
         """
         seen = None
         if features is not None:
             seen = {"image": BaseModelOutputWithPooling(pooler_output=self.body.connector(features).flatten(0, 1))}
-        hidden = self.body(
-            input_ids=input_ids, attention_mask=attention_mask, mm_encoder_outputs=seen, use_cache=False
-        ).last_hidden_state
+        output = self.body(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            mm_encoder_outputs=seen,
+            use_cache=False,
+            output_attentions=gaze_from is not None,
+        )
+        hidden = output.last_hidden_state
         learned = labels[:, 1:] != IGNORED
         target = labels[:, 1:][learned]
         logits = (hidden[:, :-1][learned] @ self.body.get_input_embeddings().weight.T).float()
@@ -152,5 +226,24 @@ class AnswerTeacher(nn.Module):
             total = words + boxes * number.sum()
         decided = losses[self.weight[target[~number]] != 1]
         parts = {"coordinate_loss": boxes, "word_loss": losses.mean(), "decision_loss": decided.mean()}
-        parts = {name: value.detach() for name, value in parts.items()}
-        return {"loss": total / len(target), **parts}
+        loss = total / len(target)
+        if gaze_from is not None and gaze_to is not None:
+            parts["gaze_loss"] = gaze_loss(output.attentions[GAZE_LAYER], gaze_from, gaze_to)
+            loss = loss + GAZE_WEIGHT * parts["gaze_loss"]
+        return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
+
+
+def gaze_loss(attention: torch.Tensor, gaze_from: torch.Tensor, gaze_to: torch.Tensor) -> torch.Tensor:
+    """How much of the attention of the `GAZE_HEADS` misses what it should fall on.
+
+    Args:
+        attention: (B, heads, T, T) attention weights of one layer.
+        gaze_from: (N, 2) int64, row and position.
+        gaze_to: (N, T) bool.
+
+    Returns:
+        The mean of -log(attention on the right places).
+    """
+    rows = attention[gaze_from[:, 0], :GAZE_HEADS, gaze_from[:, 1]].float()
+    inside = (rows * gaze_to[:, None].float()).sum(-1)
+    return -(inside + 1e-4).log().mean()

@@ -32,11 +32,19 @@ _OUTPUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A system message and turns of (user, assistant); the picture, if any, stands in the first user turn."""
+    """A system message and turns of (user, assistant); the picture, if any, stands in the first user turn.
+
+    Attributes:
+        system: The system message.
+        turns: Pairs of what the user and the assistant say.
+        with_image: Whether there is a picture.
+        about: The name each turn asks about, or None where turns do not ask about one thing.
+    """
 
     system: str
     turns: tuple[tuple[str, str], ...]
     with_image: bool = True
+    about: tuple[str, ...] | None = None
 
 
 def system_of(task: str) -> str:
@@ -94,6 +102,19 @@ def _contrast(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> l
     return rng.sample(asked, len(asked))
 
 
+def _at_random(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list[Character]:
+    """Whom to ask about so that no answer tells anything of the next: each turn a thing of the picture, or not."""
+    there = [_by_name(o.name) for o in scene]
+    absent = [who for thing in there for who in lookalikes(thing.name) if who not in there]
+    asked = []
+    for _ in range(turns):
+        if there and rng.random() < 0.5:
+            asked.append(rng.choice(there))
+        else:
+            asked.append(rng.choice(absent if absent and rng.random() < 0.5 else characters()))
+    return asked
+
+
 def _first(scene: Sequence[SceneObject], name: str) -> SceneObject | None:
     return next((o for o in scene if o.name == name), None)
 
@@ -108,13 +129,30 @@ def find_among(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     return _find(scene, rng, _contrast(scene, rng, 4))
 
 
-def _find(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character]) -> Dialogue:
+def find_any(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Where is X, each turn for itself; the post names others beside."""
+    return _find(scene, rng, _at_random(scene, rng, 3), beside=2)
+
+
+def verify_any(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Is X shown, each turn for itself; the post names others beside."""
+    return _verify(scene, rng, _at_random(scene, rng, 2), beside=2)
+
+
+def _post(who: Character, rng: random.Random, beside: int) -> str:
+    """A text that names `who`, and sometimes up to `beside` others."""
+    others = rng.sample([c for c in characters() if c != who], rng.randint(0, beside))
+    named = [who, *others]
+    return write_text(rng.sample(named, len(named)), rng)
+
+
+def _find(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character], beside: int = 0) -> Dialogue:
     turns = []
     for who in asked:
         thing = _first(scene, who.name)
-        text = write_text([who], rng)
+        text = _post(who, rng, beside)
         turns.append((user_message(text, who.name), dump({"box": None if thing is None else _box(thing)})))
-    return Dialogue(system_of("GroundMention"), tuple(turns))
+    return Dialogue(system_of("GroundMention"), tuple(turns), about=tuple(who.name for who in asked))
 
 
 def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
@@ -127,13 +165,13 @@ def verify_among(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     return _verify(scene, rng, _contrast(scene, rng, 3))
 
 
-def _verify(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character]) -> Dialogue:
+def _verify(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character], beside: int = 0) -> Dialogue:
     evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
     turns = []
     for who in asked:
         answer = dump({"evidence": evidence, "visible": _first(scene, who.name) is not None})
-        turns.append((user_message(write_text([who], rng), who.name), answer))
-    return Dialogue(system_of("VerifyVisibility"), tuple(turns))
+        turns.append((user_message(_post(who, rng, beside), who.name), answer))
+    return Dialogue(system_of("VerifyVisibility"), tuple(turns), about=tuple(who.name for who in asked))
 
 
 def _mentions(gold: Sequence[GoldEntity]) -> str:
@@ -180,7 +218,10 @@ SHORT: Mix = {list_scene: 0.36, name_boxes: 0.08, extract: 0.12, answer: 0.44}
 LONG: Mix = {find: 0.75, verify: 0.25}
 BINDING: Mix = {find_among: 0.62, verify_among: 0.38}
 FULL = (SHORT, LONG, SHORT, LONG, SHORT)
+CHOOSING: Mix = {find_any: 0.75, verify_any: 0.25}
+KEEPING: Mix = {list_scene: 0.2, name_boxes: 0.05, extract: 0.45, answer: 0.3}
 CONTRAST = (BINDING, BINDING, SHORT)
+CHOICE = (CHOOSING, CHOOSING, CHOOSING, KEEPING)
 """What a batch is asked, in turn."""
 
 

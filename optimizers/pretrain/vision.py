@@ -48,6 +48,17 @@ def cell_targets(scene: Sequence[SceneObject]) -> tuple[np.ndarray, np.ndarray]:
     return names.reshape(-1), boxes.reshape(-1, 4)
 
 
+def cells_of(name: str, scene: Sequence[SceneObject]) -> list[int]:
+    """Indices of the image tokens that show the thing called `name`; empty where it is not there."""
+    index = next(i for i, c in enumerate(characters()) if c.name == name)
+    found = np.flatnonzero(cell_targets(scene)[0] == index).tolist()
+    if found:
+        return found
+    step = SIDE / GRID
+    centres = [((o.box.x1 + o.box.x2) / 2, (o.box.y1 + o.box.y2) / 2) for o in scene if o.name == name]
+    return [int(y // step) * GRID + int(x // step) for x, y in centres]
+
+
 class SceneCells(Dataset[dict[str, object]]):
     """Pictures with their cell targets."""
 
