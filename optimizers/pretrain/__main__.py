@@ -1,7 +1,7 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
 Stages: `text` (names in texts), `vision` (what is where), `language` (everything), `binding` (is it this one, of things
-and their lookalikes), `choosing` (the same, each question for itself). Each stage leaves a finished model in the work
+and their lookalikes), `choosing` (the same, each question for itself, and in words). Each stage leaves a finished model in the work
 folder and resumes from its last checkpoint when it was stopped.
 """
 
@@ -110,7 +110,7 @@ class Recipe:
         self._guided(model, tokenizer, folder, CONTRAST, self._args.binding_steps, seed=3)
 
     def choosing(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """Is it this one, each question for itself."""
+        """Is it this one, each question for itself; post against picture in words."""
         self._guided(model, tokenizer, folder, CHOICE, self._args.choosing_steps, seed=4)
 
     def _guided(self, model: Any, tokenizer: Any, folder: Path, mixes: Sequence[Mix], steps: int, seed: int) -> None:
@@ -133,7 +133,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 200, "vision": 1900, "language": 1600, "binding": 600, "choosing": 550}
+STEPS = {"text": 200, "vision": 1900, "language": 1600, "binding": 600, "choosing": 440}
 """The stages in order with their optimizer steps."""
 
 

@@ -12,6 +12,7 @@ from gmner.data.world.draw import SIDE
 from gmner.data.world.generate import annotate
 from gmner.data.world.text import write_text
 from gmner.optimizers.pretrain.tokenizer import SCALE
+from gmner.optimizers.styles import TEMPLATES, Facts, write_chain
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import GoldEntity
@@ -21,6 +22,7 @@ from gmner.signatures.wire import Frame, dump, render_answer
 FRAME = Frame(BoxFormat("normalized", SCALE), (SIDE, SIDE))
 LIST_INSTRUCTION = "What is shown?"
 NAME_INSTRUCTION = "Who or what is there?"
+COMPARE_INSTRUCTION = "Compare post and picture."
 
 _OUTPUTS = {
     "GroundEntities": ("reasoning", "entities"),
@@ -196,6 +198,15 @@ def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialo
     return Dialogue(system_of("ExtractMentions"), tuple(turns), with_image=False)
 
 
+def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Post against picture in words, in any of the template styles; the answer to a post never contains such a chain."""
+    named = list({c.name: c for c in _at_random(scene, rng, rng.choices([1, 2, 3], [0.5, 0.35, 0.15])[0])}.values())
+    text = write_text(named, rng)
+    facts = Facts(annotate(text, named, scene), tuple(scene), FRAME)
+    chain = write_chain(rng.choice(list(TEMPLATES.values())), facts, rng)
+    return Dialogue(COMPARE_INSTRUCTION, ((user_message(text), chain),))
+
+
 def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """The end-to-end answer, without reasoning; what is named is nearly always shown, as in web data."""
     there = list({o.name: _by_name(o.name) for o in scene}.values())
@@ -221,7 +232,8 @@ FULL = (SHORT, LONG, SHORT, LONG, SHORT)
 CHOOSING: Mix = {find_any: 0.75, verify_any: 0.25}
 KEEPING: Mix = {list_scene: 0.2, name_boxes: 0.05, extract: 0.45, answer: 0.3}
 CONTRAST = (BINDING, BINDING, SHORT)
-CHOICE = (CHOOSING, CHOOSING, CHOOSING, KEEPING)
+COMPARING: Mix = {compare: 1.0}
+CHOICE = (CHOOSING, COMPARING, CHOOSING, COMPARING, KEEPING)
 """What a batch is asked, in turn."""
 
 
