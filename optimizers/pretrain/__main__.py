@@ -1,8 +1,8 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
 Stages: `text` (names in texts), `vision` (what is where), `language` (everything), `binding` (is it this one, of things
-and their lookalikes), `choosing` (the same, each question for itself, and in words). Each stage leaves a finished model in the work
-folder and resumes from its last checkpoint when it was stopped.
+and their lookalikes), `choosing` (the same, each question for itself, and in words). Each stage leaves a finished model
+in the work folder and resumes from its last checkpoint when it was stopped.
 """
 
 from __future__ import annotations

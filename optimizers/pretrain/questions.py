@@ -199,7 +199,7 @@ def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialo
 
 
 def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Post against picture in words, in any of the template styles; the answer to a post never contains such a chain."""
+    """Post against picture in words, in any template style; no answer to a post contains such a chain."""
     named = list({c.name: c for c in _at_random(scene, rng, rng.choices([1, 2, 3], [0.5, 0.35, 0.15])[0])}.values())
     text = write_text(named, rng)
     facts = Facts(annotate(text, named, scene), tuple(scene), FRAME)
