@@ -23,8 +23,8 @@ TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 640, 120, 60
 
 def optimizer() -> MCR:
     """MCR at the size of the embedded model and of five minutes."""
-    mrsi = MRSI(max_steps=110, batch=16, rate=6e-4)
-    cvo = CVO(max_steps=24, prompts=6, generations=8, max_completion_length=220, rate=1e-4)
+    mrsi = MRSI(max_steps=100, batch=16, rate=6e-4)
+    cvo = CVO(max_steps=14, prompts=4, generations=8, max_completion_length=160, rate=3e-5, rollouts="constrained")
     return MCR(mrsi=mrsi, cvo=cvo)
 
 

@@ -98,16 +98,15 @@ def stepwise(facts: Facts, rng: random.Random) -> str:
 
 def entity_by_entity(facts: Facts, rng: random.Random) -> str:
     """One entity after the other through all four constraints."""
-    opening = f"Picture: {facts.picture()}."
     if not facts.entities:
-        return f"{opening} {rng.choice(('The post names nothing', 'No name in the post'))}."
+        return f"Names: none. Picture: {facts.picture()}."
     lines = []
     for entity in facts.entities:
         if entity.visible:
             lines.append(f"{entity.span} is {entity.type}, in the picture at {facts.at(entity.boxes[0])}.")
         else:
             lines.append(f"{entity.span} is {entity.type}, not in the picture{_instead(entity, facts)}.")
-    return " ".join([opening, *lines])
+    return " ".join(lines)
 
 
 def _instead(entity: GoldEntity, facts: Facts) -> str:
@@ -117,10 +116,10 @@ def _instead(entity: GoldEntity, facts: Facts) -> str:
 
 
 def elimination(facts: Facts, rng: random.Random) -> str:
-    """Post against picture: what is in both, what is only named, what is only shown."""
+    """Post against picture: what is named, what is shown, what is in both, only named, only shown."""
     both = _listed([f"{e.span} {facts.at(e.boxes[0])}" for e in facts.shown])
     named = _listed([f"{e.span} ({e.type})" for e in facts.entities])
-    parts = [f"Picture: {facts.picture()}.", f"Post names: {named}.", f"In both: {both}."]
+    parts = [f"Names: {named}.", f"Picture: {facts.picture()}.", f"In both: {both}."]
     parts.append(f"Only named: {_listed([e.span for e in facts.absent])}.")
     if facts.scene is not None:
         parts.append(f"Only shown: {_listed([o.name for o in facts.unnamed])}.")
