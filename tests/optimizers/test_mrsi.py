@@ -17,8 +17,10 @@ from gmner.optimizers.chains import stratum
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import tuning_rows
 from gmner.optimizers.training import StageBar, resolve_tuning
+from gmner.programs.adapter import PromptAdapter
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
+from gmner.signatures.labels import COARSE
 
 Programs = Callable[[str], GMNER]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
@@ -93,7 +95,8 @@ def test_equal_configurations_give_equal_weights_and_a_stopped_one_goes_on_to_th
 def test_demonstrations_cover_strata_and_styles(program: Programs):
     posts = World().posts("train", 60)
     mrsi, by_id = MRSI(), {post.id: post for post in posts}
-    chains = mrsi.chains(posts, program("idefics3").adapter(), random.Random(0))
+    adapter = PromptAdapter(COARSE, program("idefics3").adapter().profile)  # the program's own limit cuts chains short
+    chains = mrsi.chains(posts, adapter, random.Random(0))
     style_of = {(chain.post_id, chain.reasoning): chain.style for chain in chains}
     id_of = {post.text: post.id for post in posts}
     demos = mrsi.demos(chains, by_id, 4)
