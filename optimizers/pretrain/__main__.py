@@ -1,8 +1,8 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
-Stages: `text` (names in texts), `vision` (what is where), `language` (everything), `binding` (is it this one, of things
-and their lookalikes), `choosing` (the same, each question for itself, and in words). Each stage leaves a finished model
-in the work folder and resumes from its last checkpoint when it was stopped.
+Stages: `text` (names in texts), `vision` (what is where), `language` (questions about a picture), `comparing` (post
+against picture in words, too). Each stage leaves a finished model in the work folder and resumes from its last
+checkpoint when it was stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArgu
 from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
 from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool
-from gmner.optimizers.pretrain.questions import CHOICE, CONTRAST, FULL, TEXT, Mix
+from gmner.optimizers.pretrain.questions import EVERYTHING, SEEING, TEXT, Mix
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
 
@@ -101,22 +101,19 @@ class Recipe:
 
     def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Every question about a picture; the vision tower is frozen from here on."""
-        steps, batch = self._args.language_steps, self._args.batch
-        data = Dialogues(self._seen(model), tokenizer, FULL, steps, batch, seed=2)
-        self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.2e-3)
+        self._look(model, tokenizer, folder, SEEING, self._args.language_steps, seed=2, rate=1.2e-3)
 
-    def binding(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """Is it this one, asked of things and their lookalikes in one dialogue."""
-        self._guided(model, tokenizer, folder, CONTRAST, self._args.binding_steps, seed=3)
+    def comparing(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """The same, and post against picture in words."""
+        self._look(model, tokenizer, folder, EVERYTHING, self._args.comparing_steps, seed=3, rate=6e-4)
 
-    def choosing(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """Is it this one, each question for itself; post against picture in words."""
-        self._guided(model, tokenizer, folder, CHOICE, self._args.choosing_steps, seed=4)
-
-    def _guided(self, model: Any, tokenizer: Any, folder: Path, mixes: Sequence[Mix], steps: int, seed: int) -> None:
-        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed=seed, guided=True)
+    def _look(
+        self, model: Any, tokenizer: Any, folder: Path, mixes: Sequence[Mix], steps: int, seed: int, rate: float
+    ) -> None:
+        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed=seed)
         model.model.text_model.set_attn_implementation("eager")
-        self._talk(AnswerTeacher(model, tokenizer, decision_weight=6.0), data, tokenizer, folder, steps, rate=1e-3)
+        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate)
+        model.model.text_model.set_attn_implementation("sdpa")
 
     def _talk(
         self, teacher: AnswerTeacher, data: Dialogues, tokenizer: Any, folder: Path, steps: int, rate: float
@@ -133,7 +130,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 200, "vision": 1900, "language": 1600, "binding": 600, "choosing": 440}
+STEPS = {"text": 200, "vision": 1900, "language": 1300, "comparing": 600}
 """The stages in order with their optimizer steps."""
 
 

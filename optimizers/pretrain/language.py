@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +18,7 @@ from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFa
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from gmner.data.post import SceneObject
+from gmner.data.world.cast import characters
 from gmner.optimizers.pretrain.model import IMAGE_TOKENS, coordinate_ids
 from gmner.optimizers.pretrain.pool import Pool, item_rng
 from gmner.optimizers.pretrain.questions import Dialogue, Mix, ask
@@ -22,8 +26,8 @@ from gmner.optimizers.pretrain.vision import cells_of, soft_coordinate_loss
 
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
-GAZE_LAYER, GAZE_HEADS, GAZE_WEIGHT = 2, 2, 0.3
-"""The first heads of one decoder layer are shown where to look: which thing is it, of those in the picture."""
+GAZE_LAYER, GAZE_HEADS, GAZE_WEIGHT = 1, 2, 1.0
+"""The first heads of one decoder layer are shown where a name that is read looks: at the thing in the picture."""
 
 DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
 """The tokens in which the answer to "is it there" lies."""
@@ -36,12 +40,12 @@ class Encoded:
     Attributes:
         ids: The whole dialogue, exactly as chat template and processor write it.
         labels: Equal to `ids` in the assistant's words and their end marker, `IGNORED` elsewhere.
-        turns: Range (start, end) of the assistant's words of each turn.
+        named: (position of its last token, name) of every name of the world in what user and assistant say.
     """
 
     ids: list[int]
     labels: list[int]
-    turns: list[tuple[int, int]]
+    named: list[tuple[int, str]]
 
 
 def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> Encoded:
@@ -49,7 +53,10 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
     encoded = Encoded([], [], [])
 
     def add(text: str, learn: bool) -> None:
-        piece = tokenizer(text, add_special_tokens=False)["input_ids"]
+        tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        piece, ends = tokens["input_ids"], [end for _, end in tokens["offset_mapping"]]
+        for found in _any_name().finditer(text):
+            encoded.named.append((len(encoded.ids) + bisect_left(ends, found.end()), found.group()))
         encoded.ids.extend(piece)
         encoded.labels.extend(piece if learn else [IGNORED] * len(piece))
 
@@ -57,9 +64,7 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
     for turn, (user, assistant) in enumerate(dialogue.turns):
         image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
         add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False)
-        start = len(encoded.ids)
         add(f"{assistant}<|im_end|>", True)
-        encoded.turns.append((start, len(encoded.ids)))
         add("\n", False)
     return encoded
 
@@ -68,25 +73,23 @@ Gaze = tuple[int, list[int]]
 """A position and the positions that it should look at."""
 
 
-def gazes(dialogue: Dialogue, encoded: Encoded, scene: Sequence[SceneObject], watched: Set[int]) -> list[Gaze]:
-    """Where to look when deciding about a thing and when writing its box: at the thing's image tokens.
+def gazes(encoded: Encoded, scene: Sequence[SceneObject]) -> list[Gaze]:
+    """Where each name looks once it is read: at the thing's image tokens.
 
     What is not there is looked for at the picture's first marker, which stands for "nowhere".
 
     Args:
-        dialogue: The dialogue; one without `about` has no gazes.
-        encoded: Its ids.
+        encoded: The ids of a dialogue about a picture.
         scene: What the picture shows.
-        watched: Ids of the tokens before which to look: decisions and coordinates.
     """
-    if dialogue.about is None:
-        return []
     nowhere = _first_image(encoded) - 1
-    found = []
-    for name, (start, end) in zip(dialogue.about, encoded.turns, strict=True):
-        places = [nowhere + 1 + cell for cell in cells_of(name, scene)] or [nowhere]
-        found += [(at - 1, places) for at in range(start, end) if encoded.ids[at] in watched]
-    return found
+    places = {name: [nowhere + 1 + cell for cell in cells] for name, cells in cells_of(scene).items()}
+    return [(at, places.get(name, [nowhere])) for at, name in encoded.named if at > nowhere]
+
+
+@cache
+def _any_name() -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(c.name) for c in sorted(characters(), key=lambda c: -len(c.name))))
 
 
 def _first_image(encoded: Encoded) -> int:
@@ -99,7 +102,7 @@ class Dialogues(Dataset[dict[str, Any]]):
     """Dialogues in training order: item i asks something new about one scene of the pool.
 
     A batch takes its questions from one mix, the mixes taking turns, so that short and long dialogues rarely meet.
-    With `guided`, questions about one thing say where to look, see `gazes`.
+    Every name says where to look, see `gazes`.
     """
 
     def __init__(
@@ -110,11 +113,9 @@ class Dialogues(Dataset[dict[str, Any]]):
         steps: int,
         batch: int,
         seed: int,
-        guided: bool = False,
     ) -> None:
-        self._pool, self._tokenizer, self._mixes, self._guided = pool, tokenizer, mixes, guided
+        self._pool, self._tokenizer, self._mixes = pool, tokenizer, mixes
         self._count, self._batch, self._seed = steps * batch, batch, seed
-        self._watched = {*coordinate_ids(tokenizer), *tokenizer.convert_tokens_to_ids(list(DECISIONS))}
 
     def __len__(self) -> int:
         """Number of dialogues."""
@@ -128,7 +129,7 @@ class Dialogues(Dataset[dict[str, Any]]):
         dialogue = ask(self._pool.scenes[place], rng, mix)
         encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
-        looks = gazes(dialogue, encoded, self._pool.scenes[place], self._watched) if self._guided else []
+        looks = gazes(encoded, self._pool.scenes[place]) if dialogue.with_image else []
         return {"ids": encoded.ids, "labels": encoded.labels, "features": features, "gazes": looks}
 
 

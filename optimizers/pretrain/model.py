@@ -36,9 +36,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Idefics3Fo
     }  # fmt: skip
     text = {
         "model_type": "llama", "vocab_size": len(tokenizer), "hidden_size": 256, "intermediate_size": 768,
-        "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 32,
-        "max_position_embeddings": 8192, "bos_token_id": None, "eos_token_id": ids(END), "pad_token_id": ids(PAD),
-        "tie_word_embeddings": True,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "max_position_embeddings": 8192,
+        "bos_token_id": None, "eos_token_id": ids(END), "pad_token_id": ids(PAD), "tie_word_embeddings": True,
     }  # fmt: skip
     config = Idefics3Config(
         vision_config=vision, text_config=text, image_token_id=ids("<image>"), scale_factor=SHUFFLE,

@@ -40,13 +40,11 @@ class Dialogue:
         system: The system message.
         turns: Pairs of what the user and the assistant say.
         with_image: Whether there is a picture.
-        about: The name each turn asks about, or None where turns do not ask about one thing.
     """
 
     system: str
     turns: tuple[tuple[str, str], ...]
     with_image: bool = True
-    about: tuple[str, ...] | None = None
 
 
 def system_of(task: str) -> str:
@@ -79,31 +77,6 @@ def name_boxes(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     return Dialogue(NAME_INSTRUCTION, tuple((dump(_box(o)), o.name) for o in order))
 
 
-def _asked(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list[Character]:
-    """Whom to ask about: mostly what is there, else something else, half of it a lookalike of what is there."""
-    there = [_by_name(o.name) for o in scene]
-    asked = []
-    for _ in range(turns):
-        if there and rng.random() < 0.62:
-            asked.append(rng.choice(there))
-        elif there and rng.random() < 0.5:
-            asked.append(rng.choice(lookalikes(rng.choice(there).name)))
-        else:
-            asked.append(rng.choice(characters()))
-    return asked
-
-
-def _contrast(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list[Character]:
-    """Whom to ask about so that only the name decides: things of the picture and lookalikes of them, in any order."""
-    there = list({o.name: _by_name(o.name) for o in scene}.values())
-    absent = [who for thing in there for who in lookalikes(thing.name) if who not in there]
-    absent = absent or rng.sample(characters(), 2)
-    shown = rng.sample(there, min(len(there), turns - 1))
-    strangers = [rng.choice(absent if rng.random() < 0.6 else characters()) for _ in range(turns - len(shown))]
-    asked = [*shown, *strangers]
-    return rng.sample(asked, len(asked))
-
-
 def _at_random(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list[Character]:
     """Whom to ask about so that no answer tells anything of the next: each turn a thing of the picture, or not."""
     there = [_by_name(o.name) for o in scene]
@@ -121,59 +94,31 @@ def _first(scene: Sequence[SceneObject], name: str) -> SceneObject | None:
     return next((o for o in scene if o.name == name), None)
 
 
-def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Where is X: a box, or null."""
-    return _find(scene, rng, _asked(scene, rng, 3))
-
-
-def find_among(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Where is X, asked of things and of their lookalikes in one picture."""
-    return _find(scene, rng, _contrast(scene, rng, 4))
-
-
-def find_any(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Where is X, each turn for itself; the post names others beside."""
-    return _find(scene, rng, _at_random(scene, rng, 3), beside=2)
-
-
-def verify_any(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Is X shown, each turn for itself; the post names others beside."""
-    return _verify(scene, rng, _at_random(scene, rng, 2), beside=2)
-
-
-def _post(who: Character, rng: random.Random, beside: int) -> str:
-    """A text that names `who`, and sometimes up to `beside` others."""
-    others = rng.sample([c for c in characters() if c != who], rng.randint(0, beside))
+def _post(who: Character, rng: random.Random) -> str:
+    """A text that names `who`, and sometimes one or two others."""
+    others = rng.sample([c for c in characters() if c != who], rng.randint(0, 2))
     named = [who, *others]
     return write_text(rng.sample(named, len(named)), rng)
 
 
-def _find(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character], beside: int = 0) -> Dialogue:
+def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Where is X: a box, or null; each turn for itself."""
     turns = []
-    for who in asked:
+    for who in _at_random(scene, rng, 3):
         thing = _first(scene, who.name)
-        text = _post(who, rng, beside)
-        turns.append((user_message(text, who.name), dump({"box": None if thing is None else _box(thing)})))
-    return Dialogue(system_of("GroundMention"), tuple(turns), about=tuple(who.name for who in asked))
+        answer = dump({"box": None if thing is None else _box(thing)})
+        turns.append((user_message(_post(who, rng), who.name), answer))
+    return Dialogue(system_of("GroundMention"), tuple(turns))
 
 
 def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Is X shown: first what is there, then yes or no."""
-    return _verify(scene, rng, _asked(scene, rng, 3))
-
-
-def verify_among(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Is X shown, asked of things and of their lookalikes in one picture."""
-    return _verify(scene, rng, _contrast(scene, rng, 3))
-
-
-def _verify(scene: Sequence[SceneObject], rng: random.Random, asked: Sequence[Character], beside: int = 0) -> Dialogue:
+    """Is X shown: first what is there, then yes or no; each turn for itself."""
     evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
     turns = []
-    for who in asked:
+    for who in _at_random(scene, rng, 2):
         answer = dump({"evidence": evidence, "visible": _first(scene, who.name) is not None})
-        turns.append((user_message(_post(who, rng, beside), who.name), answer))
-    return Dialogue(system_of("VerifyVisibility"), tuple(turns), about=tuple(who.name for who in asked))
+        turns.append((user_message(_post(who, rng), who.name), answer))
+    return Dialogue(system_of("VerifyVisibility"), tuple(turns))
 
 
 def _mentions(gold: Sequence[GoldEntity]) -> str:
@@ -212,7 +157,7 @@ def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     there = list({o.name: _by_name(o.name) for o in scene}.values())
     count = min(len(there), rng.choices([1, 2, 3], [0.6, 0.3, 0.1])[0])
     named = rng.sample(there, count)
-    if rng.random() < 0.12 or (not named and rng.random() < 0.5):
+    if rng.random() < 0.02 or (not named and rng.random() < 0.3):
         named += rng.sample([c for c in characters() if c not in there], 1)
     rng.shuffle(named)
     text = write_text(named, rng)
@@ -225,15 +170,11 @@ Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
 
 Mix = Mapping[Question, float]
 TEXT: Mix = {extract_text_only: 1.0}
-SHORT: Mix = {list_scene: 0.36, name_boxes: 0.08, extract: 0.12, answer: 0.44}
-LONG: Mix = {find: 0.75, verify: 0.25}
-BINDING: Mix = {find_among: 0.62, verify_among: 0.38}
-FULL = (SHORT, LONG, SHORT, LONG, SHORT)
-CHOOSING: Mix = {find_any: 0.75, verify_any: 0.25}
-KEEPING: Mix = {list_scene: 0.2, name_boxes: 0.05, extract: 0.45, answer: 0.3}
-CONTRAST = (BINDING, BINDING, SHORT)
+TALKING: Mix = {list_scene: 0.28, name_boxes: 0.07, extract: 0.3, answer: 0.35}
+LOOKING: Mix = {find: 0.72, verify: 0.28}
 COMPARING: Mix = {compare: 1.0}
-CHOICE = (CHOOSING, COMPARING, CHOOSING, COMPARING, KEEPING)
+SEEING = (TALKING, LOOKING)
+EVERYTHING = (TALKING, LOOKING, TALKING, LOOKING, COMPARING)
 """What a batch is asked, in turn."""
 
 

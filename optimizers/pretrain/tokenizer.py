@@ -17,7 +17,7 @@ SCALE = 100
 """Largest coordinate of the embedded model's normalized frame: every coordinate is one token."""
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
-SPECIALS = [PAD, START, END, "<fake_token_around_image>", "<image>", "<global-img>"]
+SPECIALS = [PAD, START, END, "<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>"]
 JSON_PARTS = [
     '{"reasoning":"', '","entities":[', '{"span":"', '","type":"', '","visible":true,"box":[',
     '","visible":false,"box":null}', '{"mentions":[', '{"evidence":"', '","visible":true}', '","visible":false}',

@@ -48,15 +48,19 @@ def cell_targets(scene: Sequence[SceneObject]) -> tuple[np.ndarray, np.ndarray]:
     return names.reshape(-1), boxes.reshape(-1, 4)
 
 
-def cells_of(name: str, scene: Sequence[SceneObject]) -> list[int]:
-    """Indices of the image tokens that show the thing called `name`; empty where it is not there."""
-    index = next(i for i, c in enumerate(characters()) if c.name == name)
-    found = np.flatnonzero(cell_targets(scene)[0] == index).tolist()
-    if found:
-        return found
+def cells_of(scene: Sequence[SceneObject]) -> dict[str, list[int]]:
+    """Indices of the image tokens that show each thing, by name; never empty for a thing of the scene."""
+    things = characters()
+    cells: dict[str, list[int]] = {}
+    for cell, index in enumerate(cell_targets(scene)[0].tolist()):
+        if index < len(things):
+            cells.setdefault(things[index].name, []).append(cell)
     step = SIDE / GRID
-    centres = [((o.box.x1 + o.box.x2) / 2, (o.box.y1 + o.box.y2) / 2) for o in scene if o.name == name]
-    return [int(y // step) * GRID + int(x // step) for x, y in centres]
+    for thing in scene:
+        if thing.name not in cells:
+            x, y = (thing.box.x1 + thing.box.x2) / 2, (thing.box.y1 + thing.box.y2) / 2
+            cells[thing.name] = [int(y // step) * GRID + int(x // step)]
+    return cells
 
 
 class SceneCells(Dataset[dict[str, object]]):
