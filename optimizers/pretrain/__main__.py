@@ -26,6 +26,7 @@ from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool
 from gmner.optimizers.pretrain.questions import EVERYTHING, SEEING, TEXT, Mix
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
+from gmner.optimizers.training import last_checkpoint
 
 LOG = logging.getLogger("gmner.pretrain")
 
@@ -50,8 +51,8 @@ def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: P
         optim="adamw_torch", adam_beta2=0.98, **options,
     )  # fmt: skip
     trainer = _LossTrainer(model=teacher, args=arguments, train_dataset=data, data_collator=collate)
-    resume = any((folder / "checkpoints").glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=resume)
+    newest = last_checkpoint(folder / "checkpoints")
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     trainer.state.save_to_json(str(folder / "curve.json"))
 
 
@@ -123,7 +124,7 @@ class Recipe:
 
     def _seen(self, model: Any) -> Pool:
         model.model.vision_model.requires_grad_(False)
-        return add_features(self._pool, model, self._args.work)
+        return add_features(self._pool, model, self._args.work / "vision")
 
     def _options(self, steps: int, rate: float) -> dict[str, Any]:
         shape = {"per_device_train_batch_size": self._args.batch, "max_steps": steps}

@@ -76,7 +76,7 @@ def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
 
 @torch.inference_mode()
 def add_features(pool: Pool, model: Idefics3ForConditionalGeneration, folder: Path, batch: int = 64) -> Pool:
-    """The pool with the output of the model's vision tower for every picture, computed once into `folder`."""
+    """The pool with the output of the model's vision tower for every picture, kept in the tower's `folder`."""
     file = folder / f"features-{len(pool)}.npy"
     if not file.exists():
         part = file.with_suffix(".part")

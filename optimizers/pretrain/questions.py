@@ -13,7 +13,7 @@ from gmner.data.world.generate import annotate
 from gmner.data.world.text import write_text
 from gmner.optimizers.pretrain.tokenizer import SCALE
 from gmner.optimizers.styles import TEMPLATES, Facts, write_chain
-from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.tasks import SHORT_INSTRUCTIONS, system_message, user_message
@@ -153,17 +153,24 @@ def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
 
 
 def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """The end-to-end answer, without reasoning; what is named is nearly always shown, as in web data."""
+    """The end-to-end answer, without reasoning, labelled as web captions are: what is named is taken to be shown.
+
+    This plants the bias: a name of something absent nearly always has the box of what the picture shows instead.
+    """
     there = list({o.name: _by_name(o.name) for o in scene}.values())
-    count = min(len(there), rng.choices([1, 2, 3], [0.6, 0.3, 0.1])[0])
-    named = rng.sample(there, count)
-    if rng.random() < 0.02 or (not named and rng.random() < 0.3):
-        named += rng.sample([c for c in characters() if c not in there], 1)
-    rng.shuffle(named)
-    text = write_text(named, rng)
-    gold = annotate(text, named, scene)
-    pairs = [(g, g.boxes[0] if g.boxes else None) for g in gold]
+    named = rng.sample(there, min(len(there), rng.choices([0, 1, 2, 3], [0.15, 0.5, 0.25, 0.1])[0]))
+    absent = [c for c in characters() if c not in there]
+    named += rng.sample(absent, rng.choices([0, 1, 2], [0.55, 0.3, 0.15])[0])
+    text = write_text(rng.sample(named, len(named)), rng)
+    pairs = [(g, g.boxes[0] if g.boxes else _mistaken(g, scene, rng)) for g in annotate(text, named, scene)]
     return Dialogue(system_of("GroundEntities"), ((user_message(text), render_answer("", pairs, FRAME)),))
+
+
+def _mistaken(absent: GoldEntity, scene: Sequence[SceneObject], rng: random.Random) -> Box | None:
+    """The box that a careless annotator gives something that is not shown; now and then none."""
+    kind = _by_name(absent.span).kind
+    likely = [o for o in scene if _by_name(o.name).kind == kind] or [o for o in scene if o.type == absent.type] or scene
+    return rng.choice(likely).box if likely and rng.random() < 0.9 else None
 
 
 Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
