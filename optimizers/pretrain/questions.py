@@ -121,26 +121,21 @@ def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     return Dialogue(system_of("VerifyVisibility"), tuple(turns))
 
 
-def _mentions(gold: Sequence[GoldEntity]) -> str:
-    return dump({"mentions": [{"span": g.span, "type": g.type} for g in gold]})
-
-
 def extract(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """Names in a text that has little to do with the picture."""
-    named = rng.sample(characters(), rng.choices([0, 1, 2, 3, 4], [0.1, 0.35, 0.3, 0.15, 0.1])[0])
-    text = write_text(named, rng)
-    gold = annotate(text, named, scene)
-    return Dialogue(system_of("ExtractMentions"), ((user_message(text), _mentions(gold)),))
+    return Dialogue(system_of("ExtractMentions"), (_extraction(rng),))
 
 
 def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """Names in several texts without a picture."""
-    turns = []
-    for _ in range(4):
-        named = rng.sample(characters(), rng.choices([0, 1, 2, 3, 4], [0.1, 0.35, 0.3, 0.15, 0.1])[0])
-        text = write_text(named, rng)
-        turns.append((user_message(text), _mentions(annotate(text, named, ()))))
-    return Dialogue(system_of("ExtractMentions"), tuple(turns), with_image=False)
+    return Dialogue(system_of("ExtractMentions"), tuple(_extraction(rng) for _ in range(4)), with_image=False)
+
+
+def _extraction(rng: random.Random) -> tuple[str, str]:
+    named = rng.sample(characters(), rng.choices([0, 1, 2, 3, 4], [0.08, 0.22, 0.3, 0.25, 0.15])[0])
+    text = write_text(named, rng)
+    mentions = [{"span": gold.span, "type": gold.type} for gold in annotate(text, named, ())]
+    return user_message(text), dump({"mentions": mentions})
 
 
 def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
@@ -181,7 +176,7 @@ TALKING: Mix = {list_scene: 0.28, name_boxes: 0.07, extract: 0.3, answer: 0.35}
 LOOKING: Mix = {find: 0.72, verify: 0.28}
 COMPARING: Mix = {compare: 1.0}
 SEEING = (TALKING, LOOKING)
-EVERYTHING = (TALKING, LOOKING, TALKING, LOOKING, COMPARING)
+EVERYTHING = (TALKING, TEXT, COMPARING, TALKING, TEXT, LOOKING)
 """What a batch is asked, in turn."""
 
 
