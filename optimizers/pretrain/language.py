@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -26,8 +26,8 @@ from gmner.optimizers.pretrain.vision import cells_of, soft_coordinate_loss
 
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
-GAZE_LAYER, GAZE_HEADS, GAZE_WEIGHT = 1, 2, 1.0
-"""The first heads of one decoder layer are shown where a name that is read looks: at the thing in the picture."""
+GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (1, 2), 2, 1.0
+"""Decoder layers whose first heads are shown where to look: a name at its thing, then a coordinate at its name."""
 
 DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
 """The tokens in which the answer to "is it there" lies."""
@@ -69,22 +69,30 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
     return encoded
 
 
-Gaze = tuple[int, list[int]]
-"""A position and the positions that it should look at."""
+Gaze = tuple[int, int, list[int]]
+"""Which of the `GAZE_LAYERS`, a position, and the positions that it should look at."""
 
 
-def gazes(encoded: Encoded, scene: Sequence[SceneObject]) -> list[Gaze]:
-    """Where each name looks once it is read: at the thing's image tokens.
+def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int]) -> list[Gaze]:
+    """Where to look: each name, once it is read, at its thing's image tokens; each coordinate at the name before it.
 
     What is not there is looked for at the picture's first marker, which stands for "nowhere".
 
     Args:
         encoded: The ids of a dialogue about a picture.
         scene: What the picture shows.
+        coordinates: Ids of the coordinates' tokens.
     """
     nowhere = _first_image(encoded) - 1
     places = {name: [nowhere + 1 + cell for cell in cells] for name, cells in cells_of(scene).items()}
-    return [(at, places.get(name, [nowhere])) for at, name in encoded.named if at > nowhere]
+    named = [(at, name) for at, name in encoded.named if at > nowhere]
+    found: list[Gaze] = [(0, at, places.get(name, [nowhere])) for at, name in named]
+    ends = [at for at, _ in named]
+    for at, label in enumerate(encoded.labels):
+        before = bisect_left(ends, at)
+        if label in coordinates and before:
+            found.append((1, at - 1, [ends[before - 1]]))
+    return found
 
 
 @cache
@@ -115,6 +123,7 @@ class Dialogues(Dataset[dict[str, Any]]):
         seed: int,
     ) -> None:
         self._pool, self._tokenizer, self._mixes = pool, tokenizer, mixes
+        self._coordinates = set(coordinate_ids(tokenizer))
         self._count, self._batch, self._seed = steps * batch, batch, seed
 
     def __len__(self) -> int:
@@ -129,7 +138,7 @@ class Dialogues(Dataset[dict[str, Any]]):
         dialogue = ask(self._pool.scenes[place], rng, mix)
         encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
-        looks = gazes(encoded, self._pool.scenes[place]) if dialogue.with_image else []
+        looks = gazes(encoded, self._pool.scenes[place], self._coordinates) if dialogue.with_image else []
         return {"ids": encoded.ids, "labels": encoded.labels, "features": features, "gazes": looks}
 
 
@@ -150,11 +159,11 @@ class PadDialogues:
         batch = {"input_ids": ids, "attention_mask": (ids != self._pad).long(), "labels": padded("labels", IGNORED)}
         if items[0]["features"] is not None:
             batch["features"] = torch.from_numpy(np.stack([item["features"] for item in items])).float()
-        looks = [(row, at, places) for row, item in enumerate(items) for at, places in item["gazes"]]
+        looks = [(row, layer, at, places) for row, item in enumerate(items) for layer, at, places in item["gazes"]]
         if looks:
-            batch["gaze_from"] = torch.tensor([(row, at) for row, at, _ in looks])
+            batch["gaze_from"] = torch.tensor([look[:3] for look in looks])
             batch["gaze_to"] = torch.zeros(len(looks), longest, dtype=torch.bool)
-            for place, (_, _, places) in enumerate(looks):
+            for place, (*_, places) in enumerate(looks):
                 batch["gaze_to"][place, places] = True
         return batch
 
@@ -198,7 +207,7 @@ class AnswerTeacher(nn.Module):
             attention_mask: (B, T) int64.
             labels: (B, T) int64, `IGNORED` where nothing is learned.
             features: (B, patches, width) float, the vision tower's output, or None.
-            gaze_from: (N, 2) int64, row and position of each gaze, or None.
+            gaze_from: (N, 3) int64, row, place in `GAZE_LAYERS` and position of each gaze, or None.
             gaze_to: (N, T) bool, where each gaze should fall, or None.
         """
         seen = None
@@ -229,22 +238,27 @@ class AnswerTeacher(nn.Module):
         parts = {"coordinate_loss": boxes, "word_loss": losses.mean(), "decision_loss": decided.mean()}
         loss = total / len(target)
         if gaze_from is not None and gaze_to is not None:
-            parts["gaze_loss"] = gaze_loss(output.attentions[GAZE_LAYER], gaze_from, gaze_to)
+            parts["gaze_loss"] = gaze_loss([output.attentions[layer] for layer in GAZE_LAYERS], gaze_from, gaze_to)
             loss = loss + GAZE_WEIGHT * parts["gaze_loss"]
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
 
 
-def gaze_loss(attention: torch.Tensor, gaze_from: torch.Tensor, gaze_to: torch.Tensor) -> torch.Tensor:
+def gaze_loss(attention: Sequence[torch.Tensor], gaze_from: torch.Tensor, gaze_to: torch.Tensor) -> torch.Tensor:
     """How much of the attention of the `GAZE_HEADS` misses what it should fall on.
 
     Args:
-        attention: (B, heads, T, T) attention weights of one layer.
-        gaze_from: (N, 2) int64, row and position.
+        attention: (B, heads, T, T) attention weights of each of the `GAZE_LAYERS`.
+        gaze_from: (N, 3) int64, row, place in `GAZE_LAYERS` and position.
         gaze_to: (N, T) bool.
 
     Returns:
-        The mean of -log(attention on the right places).
+        Over the layers, the sum of the means of -log(attention on the right places).
     """
-    rows = attention[gaze_from[:, 0], :GAZE_HEADS, gaze_from[:, 1]].float()
-    inside = (rows * gaze_to[:, None].float()).sum(-1)
-    return -(inside + 1e-4).log().mean()
+    total = attention[0].new_zeros((), dtype=torch.float32)
+    for place, weights in enumerate(attention):
+        here = gaze_from[:, 1] == place
+        if here.any():
+            row, _, at = gaze_from[here].T
+            inside = (weights[row, :GAZE_HEADS, at].float() * gaze_to[here][:, None].float()).sum(-1)
+            total = total - (inside + 1e-4).log().mean()
+    return total

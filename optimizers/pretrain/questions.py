@@ -176,7 +176,7 @@ TALKING: Mix = {list_scene: 0.28, name_boxes: 0.07, extract: 0.3, answer: 0.35}
 LOOKING: Mix = {find: 0.72, verify: 0.28}
 COMPARING: Mix = {compare: 1.0}
 SEEING = (TALKING, LOOKING)
-EVERYTHING = (TALKING, TEXT, COMPARING, TALKING, TEXT, LOOKING)
+EVERYTHING = (TALKING, LOOKING, TEXT, COMPARING)
 """What a batch is asked, in turn."""
 
 

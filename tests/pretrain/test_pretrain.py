@@ -351,7 +351,8 @@ def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_every_name_looks_at_its_thing_once_it_is_read(tokenizer: PreTrainedTokenizerFast):
+def test_a_name_looks_at_its_thing_and_a_coordinate_at_its_name(tokenizer: PreTrainedTokenizerFast):
+    coordinates = set(coordinate_ids(tokenizer))
     for name, scene, dialogue in dialogues():
         if not dialogue.with_image:
             continue
@@ -360,12 +361,20 @@ def test_every_name_looks_at_its_thing_once_it_is_read(tokenizer: PreTrainedToke
         said = "".join(user + assistant for user, assistant in dialogue.turns)
         assert len(encoded.named) == sum(said.count(who) for who in NAMES), name
         cells = cells_of(scene)
-        wanted = [
-            [picture + cell for cell in cells[who]] if who in cells else [picture - 1] for _, who in encoded.named
-        ]
-        assert [places for _, places in gazes(encoded, scene)] == wanted
+        looks = gazes(encoded, scene, coordinates)
+        wanted = [[picture + cell for cell in cells.get(who, [-1])] for _, who in encoded.named]
+        assert [places for layer, _, places in looks if layer == 0] == wanted
         for at, who in encoded.named:
             assert tokenizer.decode(encoded.ids[picture : at + 1]).rstrip("?!.,:;'\"#").endswith(who)
+        ends = [at for at, _ in encoded.named]
+        written = [at for layer, at, _ in looks if layer == 1]
+        assert all(encoded.labels[at + 1] in coordinates for at in written)
+        assert [places for layer, _, places in looks if layer == 1] == [
+            [max(end for end in ends if end <= at)] for at in written
+        ]
+        if name == "find":
+            boxes = [json.loads(assistant)["box"] for _, assistant in dialogue.turns]
+            assert len(written) == 4 * sum(box is not None for box in boxes)
 
 
 def test_cells_of_a_thing_are_where_it_is_and_of_one_too_small_for_a_cell_its_middle():
@@ -376,13 +385,14 @@ def test_cells_of_a_thing_are_where_it_is_and_of_one_too_small_for_a_cell_its_mi
 
 
 def test_the_gaze_loss_is_least_when_the_first_heads_look_where_they_should():
-    at, to = torch.tensor([[0, 2], [0, 3]]), torch.zeros(2, 4, dtype=torch.bool)
+    at, to = torch.tensor([[0, 0, 2], [0, 1, 3]]), torch.zeros(2, 4, dtype=torch.bool)
     to[0, 1], to[1, 0] = True, True
-    right, wrong = torch.zeros(1, GAZE_HEADS + 1, 4, 4), torch.zeros(1, GAZE_HEADS + 1, 4, 4)
-    right[0, :GAZE_HEADS, 2, 1] = right[0, :GAZE_HEADS, 3, 0] = 1.0
-    wrong[0, GAZE_HEADS, 2, 1] = wrong[0, GAZE_HEADS, 3, 0] = 1.0  # a head that is not watched
-    assert gaze_loss(right, at, to).item() == pytest.approx(0.0, abs=1e-3)
-    assert gaze_loss(wrong, at, to).item() > 5
+    right, wrong = torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4), torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4)
+    right[0, 0, :GAZE_HEADS, 2, 1] = right[1, 0, :GAZE_HEADS, 3, 0] = 1.0
+    wrong[0, 0, GAZE_HEADS, 2, 1] = wrong[1, 0, GAZE_HEADS, 3, 0] = 1.0  # a head that is not watched
+    wrong[1, 0, :GAZE_HEADS, 2, 1] = wrong[0, 0, :GAZE_HEADS, 3, 0] = 1.0  # the other layer
+    assert gaze_loss(list(right), at, to).item() == pytest.approx(0.0, abs=1e-3)
+    assert gaze_loss(list(wrong), at, to).item() > 10
 
 
 def test_dialogues_depend_on_seed_and_place_only(tokenizer: PreTrainedTokenizerFast):
