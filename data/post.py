@@ -35,6 +35,9 @@ class Post:
         text: The text; every offset is a character offset into it.
         image: Path of the picture, the picture itself, or None: the post has none or it was not found.
         entities: The gold mentions in text order; empty when the post names nothing. None: not annotated.
+        more_images: Further pictures of the same post, in its order; boxes are in the frame of `image`, the first.
+        grounded: Whether the data set says where entities are. False: `boxes` are empty because nobody drew any, not
+            because nothing is shown, and only MNER can be scored.
         tokens: The data set's own tokens, or None where it has none.
         scene: Everything the picture shows, or None: not known (every real data set).
         slice: The name of the benchmark slice the post belongs to, or None.
@@ -47,6 +50,8 @@ class Post:
     tokens: tuple[str, ...] | None = None
     scene: tuple[SceneObject, ...] | None = field(default=None, repr=False)
     slice: str | None = None
+    more_images: tuple[Path | Image.Image, ...] = ()
+    grounded: bool = True
 
     @property
     def gold(self) -> tuple[GoldEntity, ...]:

@@ -53,10 +53,12 @@ class GroundedEntity(Mention):
     Attributes:
         box: Pixels of the original image, or None: the picture does not show the entity.
         alignment: How the span was found in the text; see `Alignment`.
+        more_boxes: Further boxes of a system that answers several; only the protocol `e2e-gmner` counts them.
     """
 
     box: Box | None = None
     alignment: Alignment = Alignment.EXACT
+    more_boxes: tuple[Box, ...] = ()
 
     @property
     def visible(self) -> bool:

@@ -1,0 +1,1 @@
+"""Gold posts and answers in the forms of other tools."""
