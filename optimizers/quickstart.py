@@ -18,12 +18,12 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
 STAGES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
-TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 640, 120, 60
+TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1200, 120, 60
 
 
 def optimizer() -> MCR:
     """MCR at the size of the embedded model and of five minutes."""
-    mrsi = MRSI(max_steps=100, batch=16, rate=6e-4)
+    mrsi = MRSI(max_steps=120, batch=16, rate=6e-4)
     cvo = CVO(max_steps=14, prompts=4, generations=8, max_completion_length=160, rate=3e-5, rollouts="constrained")
     return MCR(mrsi=mrsi, cvo=cvo)
 
