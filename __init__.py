@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gmner.data.post import Post as Post
     from gmner.data.post import SceneObject as SceneObject
     from gmner.data.prediction import Prediction as Prediction
-    from gmner.data.twitter import read_twitter_gmner as read_twitter_gmner
+    from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
     from gmner.data.view import render_html as render_html
     from gmner.data.world.generate import World as World
     from gmner.optimizers import rewards as rewards
@@ -82,7 +82,7 @@ _NAMES = {
     "data.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),
     "data.prediction": ("Prediction",),
-    "data.twitter": ("read_twitter_gmner",),
+    "data.readers.twitter": ("read_twitter_gmner",),
     "data.view": ("render_html",),
     "data.world.generate": ("World",),
     "programs.bundle": ("load",),

@@ -1,12 +1,15 @@
-"""What a reader found odd: `Oddity`, and `Posts`, the list that carries the oddities with it."""
+"""What a reader found odd: `Oddity`, `Findings` that gathers them, and `Posts`, the list that carries them with it."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gmner.data.post import Post
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,54 @@ class Posts(list[Post]):
         super().__init__(posts)
         self.oddities = tuple(oddities)
 
-    def report(self) -> str:
-        """What was odd as a text: a line a kind with its count, then a line an oddity."""
+    def report(self, each: int = 20) -> str:
+        """What was odd as a text: a line with the count of every kind, then a line an oddity.
+
+        Args:
+            each: How many oddities of a kind are written out; how many more there are is said.
+        """
         if not self.oddities:
             return f"{len(self)} posts, nothing odd"
         counts = Counter(oddity.kind for oddity in self.oddities)
-        head = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-        return "\n".join([f"{len(self)} posts, odd: {head}", *map(str, self.oddities)])
+        lines = [f"{len(self)} posts, odd: {', '.join(f'{kind} {count}' for kind, count in sorted(counts.items()))}"]
+        for kind, count in counts.items():
+            found = [str(oddity) for oddity in self.oddities if oddity.kind == kind]
+            lines += found[:each]
+            if count > each:
+                lines.append(f"... and {count - each} more of {kind}")
+        return "\n".join(lines)
+
+
+class Findings:
+    """Gathers what is odd while a reader reads, and logs it.
+
+    Attributes:
+        oddities: What was found so far.
+    """
+
+    def __init__(self) -> None:
+        self.oddities: list[Oddity] = []
+        self._quiet: set[str] = set()
+
+    def add(self, kind: str, where: str, message: str, *, quiet: bool = False, level: int = logging.WARNING) -> None:
+        """Note an oddity and log it.
+
+        Args:
+            kind: See `Oddity`.
+            where: See `Oddity`.
+            message: See `Oddity`.
+            quiet: Log all oddities of this kind as one line with their count, when the reader is done.
+            level: The level of the log line.
+        """
+        self.oddities.append(Oddity(kind, where, message))
+        if quiet:
+            self._quiet.add(kind)
+        else:
+            _LOG.log(level, "%s", self.oddities[-1])
+
+    def posts(self, posts: Iterable[Post]) -> Posts:
+        """The posts of the reader, which is done, with all that was found."""
+        for kind in sorted(self._quiet):
+            found = [oddity for oddity in self.oddities if oddity.kind == kind]
+            _LOG.warning("%s: %d times; the first: %s", kind, len(found), found[0])
+        return Posts(posts, self.oddities)

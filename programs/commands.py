@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gmner.data.jsonl import read_posts, read_predictions
 from gmner.data.post import Post
-from gmner.data.twitter import read_twitter_gmner
+from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTTrainer
 
 from gmner.data.metric import to_example
 from gmner.data.post import Post
-from gmner.data.twitter import read_twitter_gmner
+from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR

@@ -12,7 +12,7 @@ from scripted import scripted_lm
 
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.prediction import Prediction
-from gmner.data.twitter import read_twitter_gmner
+from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.programs import cli, commands
 from gmner.programs.bundle import save_bundle
 from gmner.programs.gmner import GMNER

@@ -7,7 +7,8 @@ from PIL import Image
 
 from gmner.data.evaluate import evaluate
 from gmner.data.prediction import Prediction
-from gmner.data.twitter import read_boxes, read_twitter_gmner
+from gmner.data.readers.twitter import read_twitter_gmner
+from gmner.data.readers.voc import read_boxes
 from gmner.signatures.alignment import occurrences
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError

@@ -1,0 +1,198 @@
+"""CoNLL files of tweets: blocks of `token<TAB>tag...` lines under an image id, and BIO tags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gmner.data.readers.files import text_lines
+from gmner.data.report import Findings
+from gmner.signatures.errors import DataError
+
+_HEADER = "IMGID:"
+_TAG = re.compile(r"O|[BI]-\S+")
+# What a file name made of an id could be misread by.
+_UNSAFE_ID = re.compile(r"[\\/\x00-\x1f\x7f:]|^\.*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One tweet of a CoNLL file.
+
+    Attributes:
+        id: The image id, safe as a file name.
+        tokens: The tokens.
+        tags: For every column that was asked for, one tag a token.
+        path: The file.
+        line: Number of the first token's line, from 1; tokens stand on consecutive lines.
+    """
+
+    id: str
+    tokens: tuple[str, ...]
+    tags: tuple[tuple[str, ...], ...]
+    path: Path
+    line: int
+
+    def place(self, token: int = 0) -> str:
+        """File and line of a token."""
+        return f"{self.path}:{self.line + token}"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpan:
+    """A mention as tokens `first` (included) to `last` (excluded)."""
+
+    first: int
+    last: int
+    type: str
+
+
+def read_blocks(path: Path, columns: Sequence[int] = (1,), findings: Findings | None = None) -> Iterator[Block]:
+    r"""Read the tweets of a CoNLL file, in order.
+
+    A tweet is a line `IMGID:<id>`, then one line a token, then a blank line, which may be missing at the end of the
+    file. LF and CRLF are both read, with or without a byte order mark.
+
+    Args:
+        path: The file, UTF-8.
+        columns: Which columns hold tags; 0 is the token.
+        findings: Takes what is odd, by file and line: spaces or tabs too many (`white_space`), a token of white space
+            other than the space (`blank_token`), a file without a tweet (`empty_file`).
+
+    Raises:
+        DataError: A line of another form; the fact names file and line.
+
+    Source: Twitter-GMNER (Yu et al., ACL 2023) and Twitter-FMNERG (Wang et al., 2023) share this form.
+    """
+    rows = _Rows(path, columns, findings or Findings())
+    header: tuple[str, int] | None = None
+    found: list[tuple[str, ...]] = []
+    empty = True
+    for number, line in [*text_lines(path), (0, "")]:
+        if line.startswith(_HEADER) or not line.strip():
+            if header is not None:
+                yield _block(header, found, path)
+                empty = False
+            header = (_checked_id(line, path, number), number) if line.strip() else None
+            found = []
+        elif header is None:
+            raise DataError(f"{path}:{number}: a token stands under no `{_HEADER}` line", received=line)
+        else:
+            found.append(rows.read(line, number))
+    if empty:
+        rows.findings.add("empty_file", str(path), "there is no tweet in it")
+
+
+def spans(tags: Sequence[str]) -> list[TokenSpan]:
+    """The mentions of BIO tags, in text order.
+
+    Directly adjacent mentions are kept apart. A stray `I-` (after `O`, or of another type) starts a mention of its own.
+    """
+    found: list[TokenSpan] = []
+    for index, tag in enumerate(tags):
+        if tag == "O":
+            continue
+        mark, name = tag[0], tag[2:]
+        follows = bool(found) and found[-1].last == index and found[-1].type == name
+        if mark == "I" and follows:
+            found[-1] = TokenSpan(found[-1].first, index + 1, name)
+        else:
+            found.append(TokenSpan(index, index + 1, name))
+    return found
+
+
+def mentions(
+    tokens: Sequence[str], tags: Sequence[str], place: Callable[[int], str], findings: Findings
+) -> list[TokenSpan]:
+    """The mentions of a post, in text order, without blank tokens at their ends.
+
+    Args:
+        tokens: The tokens.
+        tags: A valid tag a token, see `is_tag`.
+        place: Where a token stands, for the report.
+        findings: Takes what is odd: `stray_inside_tag`, and `blank_mention`: one of blank tokens only, left out.
+    """
+    found = []
+    for span in spans(tags):
+        first, last = span.first, span.last
+        if tags[first][0] == "I":
+            findings.add("stray_inside_tag", place(first), f"a stray {tags[first]} starts a mention")
+        while first < last and not tokens[first].strip():
+            first += 1
+        while first < last and not tokens[last - 1].strip():
+            last -= 1
+        if first < last:
+            found.append(TokenSpan(first, last, span.type))
+        else:
+            findings.add("blank_mention", place(span.first), f"a {span.type} of white space only is left out")
+    return found
+
+
+def is_tag(text: str) -> bool:
+    """Whether a text is `O`, `B-X` or `I-X`."""
+    return _TAG.fullmatch(text) is not None
+
+
+def offsets(tokens: Sequence[str]) -> list[tuple[int, int]]:
+    """Character offsets (start, end) of tokens in the text that joins them by one space."""
+    result, at = [], 0
+    for token in tokens:
+        result.append((at, at + len(token)))
+        at += len(token) + 1
+    return result
+
+
+class _Rows:
+    """Reads the lines of tokens; what stood behind a token once is checked once."""
+
+    def __init__(self, path: Path, columns: Sequence[int], findings: Findings) -> None:
+        self.findings = findings
+        self._path, self._columns = path, tuple(columns)
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def read(self, line: str, number: int) -> tuple[str, ...]:
+        """Token and tags of a line.
+
+        Raises:
+            DataError: Another form.
+        """
+        token, _, rest = line.partition("\t")
+        tags = self._known.get(rest)
+        if tags is None or not token or token[0] == " " or token[-1] == " ":
+            token, tags = self._checked(line, number)
+        if token.isspace():
+            self.findings.add("blank_token", f"{self._path}:{number}", f"the token {token!r} is only white space")
+        return (token, *tags)
+
+    def _checked(self, line: str, number: int) -> tuple[str, tuple[str, ...]]:
+        token, *cells = line.split("\t")
+        tidy = [cell.strip(" ") for cell in cells if cell.strip(" ")]
+        tags = tuple(tidy[column - 1] for column in self._columns if column <= len(tidy))
+        if not token.strip(" ") or len(tags) < len(self._columns) or not all(map(is_tag, tags)):
+            raise DataError(
+                f"{self._path}:{number}: not a token and its tag",
+                received=line,
+                accepted="<TAB>".join(["token"] + ["O, B-X or I-X"] * max(self._columns)),
+            )
+        if [token.strip(" "), *tidy] == [token, *cells]:
+            self._known["\t".join(cells)] = tags
+        else:
+            self.findings.add("white_space", f"{self._path}:{number}", "spaces or tabs too many are left out")
+        return token.strip(" "), tags
+
+
+def _checked_id(line: str, path: Path, number: int) -> str:
+    name = line.removeprefix(_HEADER).strip()
+    if _UNSAFE_ID.search(name):
+        raise DataError(f"{path}:{number}: an image id is no file name", received=name)
+    return name
+
+
+def _block(header: tuple[str, int], rows: list[tuple[str, ...]], path: Path) -> Block:
+    name, number = header
+    if not rows:
+        raise DataError(f"{path}:{number}: a tweet without tokens", received=name)
+    tokens, *tags = zip(*rows, strict=True)
+    return Block(name, tokens, tuple(tags), path, number + 1)

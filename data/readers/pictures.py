@@ -1,0 +1,166 @@
+"""`Pictures`: where the pictures of a data set are, each folder listed once, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gmner.data.readers.files import list_folder, stays_inside
+from gmner.data.report import Findings
+from gmner.signatures.errors import DataError, InputError
+
+MissingImages = Literal["warn", "error"]
+Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# A part that is empty or only dots, a backslash, a control sign, a drive or a scheme: what could leave the folder.
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f:]|(?:^|/)\.*(?:/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """The pictures of one folder: file name -> path, name without suffix -> path, links that leave the roots."""
+
+    names: dict[str, str]
+    stems: dict[str, str]
+    outside: frozenset[str]
+
+    def find(self, name: str) -> str | None:
+        return self.names.get(name) or self.stems.get(name) or self.stems.get(_stem(name))
+
+
+class Pictures:
+    """Finds the pictures of a data set by file name, or by id with any suffix of a picture.
+
+    A name finds the file of exactly that name, else the file that differs in its suffix only (`.JPG`, `.jpeg`, `.png`).
+    Names are looked up in listings and never opened, so that no name can lead out of the folders.
+
+    Args:
+        folders: Where they are looked for; the first that has one wins.
+        roots: The folders that a link may lead into.
+        findings: Takes what is missing or refused, each with its place.
+        missing: `warn`: an oddity of kind `missing_image`; `error`: a DataError.
+
+    Raises:
+        InputError: Another value of `missing`.
+    """
+
+    def __init__(
+        self, folders: Sequence[Path], roots: Sequence[Path], findings: Findings, missing: MissingImages
+    ) -> None:
+        if missing not in ("warn", "error"):
+            raise InputError("No such way with missing pictures", received=missing, accepted="'warn' or 'error'")
+        self._folders, self._roots = list(folders), list(roots)
+        self._findings, self._strict = findings, missing == "error"
+        self._shelves: dict[Path, _Shelf] = {}
+
+    def find(self, name: str, post: str, where: str) -> Path | None:
+        """The picture of a post, or None: it is not there, and that is reported.
+
+        Args:
+            name: File name or id; `/` separates folders below the folders of the pictures.
+            post: The post's id, for the report.
+            where: File and line of the post, for the report.
+
+        Raises:
+            DataError: A name that is no file name, or a missing picture with `missing="error"`.
+        """
+        if _UNSAFE.search(name):
+            raise DataError(f"{where}: the name of a picture is no file name", received=name)
+        parent, _, name = name.rpartition("/")
+        for folder in self._folders:
+            shelf = self._shelf(folder / parent)
+            path = shelf.find(name)
+            if path is not None:
+                return Path(path)
+            if name in shelf.outside:
+                self._report("link_outside", f"the picture {name} of post {post} is a link out of {folder}", where)
+                return None
+        if self._folders or self._strict:
+            self._report("missing_image", f"post {post} has no picture {name} in {self._places()}", where)
+        return None
+
+    def _report(self, kind: str, fact: str, where: str) -> None:
+        if self._strict:
+            raise DataError(f"{where}: {fact}", remedy="Pass the folders of the pictures, or missing_images='warn'")
+        self._findings.add(kind, where, f"{fact}; it is read without", quiet=kind == "missing_image")
+
+    def _places(self) -> str:
+        return ", ".join(map(str, self._folders)) or "any folder: there is none"
+
+    def _shelf(self, folder: Path) -> _Shelf:
+        if folder not in self._shelves:
+            self._shelves[folder] = _shelve(folder, self._roots)
+        return self._shelves[folder]
+
+
+def find_pictures(
+    root: Path, images: Folders | None, known: Sequence[str], findings: Findings, missing: MissingImages
+) -> Pictures:
+    """The pictures of a data set under `root`.
+
+    Args:
+        root: The folder of the data set.
+        images: One folder or several; None: those of `known` that exist under `root`.
+        known: Names of folders under `root`.
+        findings: Takes what is odd; with no folder at all, one oddity of kind `no_image_folder`.
+        missing: See `Pictures`.
+
+    Raises:
+        InputError: `images` is no folder, or another value of `missing`.
+    """
+    folders = list(_known(root, known, findings)) if images is None else _given(images)
+    if not folders:
+        message = f"there is none of {', '.join(known)}: every post is without picture"
+        findings.add("no_image_folder", str(root), message, level=logging.INFO)
+    return Pictures(folders, [root, *folders], findings, missing)
+
+
+def _given(images: Folders) -> list[Path]:
+    folders = [Path(images)] if isinstance(images, (str, os.PathLike)) else [Path(folder) for folder in images]
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError("The folder of the pictures does not exist", received=str(folder))
+    if not folders:
+        raise InputError("No folder of pictures", received=images, accepted="one folder, several, or None")
+    return folders
+
+
+def _known(root: Path, names: Sequence[str], findings: Findings) -> Iterator[Path]:
+    for folder in (root / name for name in names):
+        if not folder.is_dir():
+            continue
+        if stays_inside(folder, [root]):
+            yield folder
+        else:
+            findings.add(
+                "link_outside", str(folder), "a link that leaves the root is not followed: pass it as `images`"
+            )
+
+
+def _shelve(folder: Path, roots: Sequence[Path]) -> _Shelf:
+    listing = list_folder(folder, roots)
+    names = {name: path for name, path in listing.files.items() if _suffix(name).lower() in _SUFFIXES}
+    stems: dict[str, str] = {}
+    for name in sorted(names, key=_rank, reverse=True):
+        stems[_stem(name)] = names[name]
+    links = {*listing.outside, *map(_stem, listing.outside)}
+    return _Shelf(names, stems, frozenset(links))
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return _SUFFIXES.index(_suffix(name).lower()), name.swapcase()
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1]
+
+
+def _stem(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in _SUFFIXES else name

@@ -1,0 +1,186 @@
+"""Readers of Twitter-GMNER and Twitter-FMNERG: CoNLL text with Pascal VOC boxes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from gmner.data.post import Post
+from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
+from gmner.data.readers.files import Listing, UniqueIds, list_folder, split_file
+from gmner.data.readers.pictures import Folders, MissingImages, Pictures, find_pictures
+from gmner.data.readers.voc import NamedBox, read_boxes
+from gmner.data.report import Findings, Posts
+from gmner.signatures.errors import DataError, InputError
+from gmner.signatures.mentions import GoldEntity
+
+Granularity = Literal["fine", "coarse"]
+
+_IMAGE_FOLDERS = ("images", "twitter10000", "twitter10000_images", "twitterGMNER_images", "img")
+# The column that was asked for, then the other one.
+_COLUMNS = {"fine": (2, 1), "coarse": (1, 2)}
+
+
+def read_twitter_gmner(
+    root: str | os.PathLike[str],
+    split: str,
+    images: Folders | None = None,
+    *,
+    missing_images: MissingImages = "warn",
+) -> Posts:
+    """Read a split of Twitter-GMNER ("Twitter10000", v1 and v2.0).
+
+    Text is the tokens joined by one space, not unescaped; offsets are into that text. An entity's boxes are all objects
+    whose name equals its words, case-sensitive: two mentions with the same words share them; without such an object, or
+    without an XML file, the entity is not shown. Coordinates are the annotation's own numbers (1-based pixels of the
+    original image; xmax and ymax may equal its size) as floats, unchanged.
+
+    What is untidy is logged and stands in `.oddities` with file and line or object, and reading goes on: a stray `I-`
+    starts a mention (`stray_inside_tag`), an object that names no entity is left out (`orphan_object`), a second tweet
+    of the same id gets the id `<id>#2` (`duplicate_id`), a picture that is not there is None (`missing_image`, logged
+    as one line with the count; `no_image_folder`: no folder at all), a link that leads out of the folders is not
+    followed (`link_outside`). See `read_boxes` and `read_blocks` for the others.
+
+    Args:
+        root: The folder with `txt/<split>.txt` and `xml/<image id>.xml`.
+        split: `train`, `dev` or `test`.
+        images: The folder with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`), or several, the first that has a picture
+            wins; None: `images/`, `twitter10000/` and the like under `root`.
+        missing_images: `warn`: a post without its picture is read with `image=None`; `error`: it is a DataError.
+
+    Returns:
+        The posts in the order of the file.
+
+    Raises:
+        InputError: No such folder or split; the splits that exist are named.
+        DataError: A malformed line (file and line are named) or XML file (the file is named), or a missing picture
+            with `missing_images="error"` (post, line and folders are named).
+
+    Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
+    """
+    root, findings = Path(root), Findings()
+    path = split_file(root / "txt", split, root, "Pass the folder that holds txt/ and xml/")
+    pictures = find_pictures(root, images, _IMAGE_FOLDERS, findings, missing_images)
+    blocks = read_blocks(path, findings=findings)
+    return findings.posts(_Joined(root, pictures, findings).posts(blocks))
+
+
+def read_twitter_fmnerg(
+    root: str | os.PathLike[str],
+    split: str,
+    images: Folders | None = None,
+    *,
+    granularity: Granularity = "fine",
+    missing_images: MissingImages = "warn",
+) -> Posts:
+    """Read a split of Twitter-FMNERG: the tweets, spans and boxes of Twitter-GMNER with 8 coarse and 51 fine types.
+
+    Lines are `token<TAB>coarse tag<TAB>fine tag`. Which types there are is a matter of the file: see `labels_of`. A
+    mention that has other bounds in the column that was not asked for is an oddity (`bounds_differ`). All else is as
+    in `read_twitter_gmner`.
+
+    Args:
+        root: The folder with `txt_fine/<split>.txt`, or `txt/<split>.txt` of three columns, and `xml/`.
+        split: `train`, `dev` or `test`.
+        images: As for `read_twitter_gmner`.
+        granularity: Whether entities have their `fine` or their `coarse` type.
+        missing_images: As for `read_twitter_gmner`.
+
+    Raises:
+        InputError: As for `read_twitter_gmner`, or another granularity.
+        DataError: As for `read_twitter_gmner`.
+
+    Source: Wang et al., "Fine-grained Multimodal Named Entity Recognition and Grounding with a Generative Framework",
+    ACM MM 2023.
+    """
+    if granularity not in _COLUMNS:
+        raise InputError("No such granularity", received=granularity, accepted="'fine' or 'coarse'")
+    root, findings = Path(root), Findings()
+    folder = root / "txt_fine" if (root / "txt_fine").is_dir() else root / "txt"
+    path = split_file(folder, split, root, "Pass the folder that holds txt_fine/ and xml/")
+    pictures = find_pictures(root, images, _IMAGE_FOLDERS, findings, missing_images)
+    blocks = _agreeing(read_blocks(path, _COLUMNS[granularity], findings), findings)
+    return findings.posts(_Joined(root, pictures, findings).posts(blocks))
+
+
+def _agreeing(blocks: Iterable[Block], findings: Findings) -> Iterator[Block]:
+    """The blocks as they are; those whose two columns cut mentions differently are reported."""
+    for block in blocks:
+        asked, other = ({(span.first, span.last) for span in spans(tags)} for tags in block.tags)
+        if asked != other:
+            first = min(asked ^ other)[0]
+            findings.add("bounds_differ", block.place(first), "the coarse and the fine column differ in a mention")
+        yield block
+
+
+class _Joined:
+    """Joins tweets with their boxes and pictures; every XML file is read once, and only where there is one."""
+
+    def __init__(self, root: Path, pictures: Pictures, findings: Findings) -> None:
+        self._root, self._pictures, self._findings = root, pictures, findings
+        self._folder = root / "xml"
+        self._xml = self._listing()
+
+    def posts(self, blocks: Iterable[Block]) -> list[Post]:
+        """The posts, in the order of the blocks."""
+        blocks, ids = list(blocks), UniqueIds(self._findings)
+        found = [self._mentions(block) for block in blocks]
+        objects = self._objects(blocks, found)
+        return [
+            Post(
+                id=ids.of(block.id, block.place()),
+                text=" ".join(block.tokens),
+                image=self._pictures.find(block.id, block.id, block.place()),
+                entities=_entities(block, spans_, objects.get(block.id, [])),
+                tokens=block.tokens,
+            )
+            for block, spans_ in zip(blocks, found, strict=True)
+        ]
+
+    def _mentions(self, block: Block) -> list[TokenSpan]:
+        return mentions(block.tokens, block.tags[0], block.place, self._findings)
+
+    def _objects(self, blocks: list[Block], found: list[list[TokenSpan]]) -> dict[str, list[NamedBox]]:
+        """The boxes of every tweet that has some, by id; objects that no tweet of the id names are reported."""
+        words: dict[str, set[str]] = {}
+        places: dict[str, str] = {}
+        for block, spans_ in zip(blocks, found, strict=True):
+            words.setdefault(block.id, set()).update(_words(block, span) for span in spans_)
+            places.setdefault(block.id, block.place())
+        result = {}
+        for name, named in words.items():
+            boxes = self._boxes(name)
+            if boxes:
+                result[name] = boxes
+            for orphan in sorted({object_ for object_, _ in boxes} - named):
+                where = f"{self._folder / name}.xml: object {orphan!r}"
+                self._findings.add("orphan_object", where, f"names no entity of {places[name]} and is left out")
+        return result
+
+    def _boxes(self, name: str) -> list[NamedBox]:
+        file = f"{name}.xml"
+        if file in self._xml.outside:
+            raise DataError(f"{self._folder / file}: a link that leaves {self._root}")
+        return read_boxes(Path(self._xml.files[file]), self._findings) if file in self._xml.files else []
+
+    def _listing(self) -> Listing:
+        listing = list_folder(self._folder, [self._root])
+        if not listing.files and not listing.outside:
+            self._findings.add("no_boxes", str(self._folder), "there is no XML file: no entity is shown")
+        return listing
+
+
+def _entities(block: Block, found: list[TokenSpan], objects: list[NamedBox]) -> tuple[GoldEntity, ...]:
+    places = offsets(block.tokens)
+    entities = []
+    for span in found:
+        words = _words(block, span)
+        boxes = dict.fromkeys(box for name, box in objects if name == words)
+        entities.append(GoldEntity(words, places[span.first][0], places[span.last - 1][1], span.type, tuple(boxes)))
+    return tuple(entities)
+
+
+def _words(block: Block, span: TokenSpan) -> str:
+    return " ".join(block.tokens[span.first : span.last])

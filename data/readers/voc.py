@@ -1,0 +1,85 @@
+"""Pascal VOC files: the named boxes of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import parse
+
+from gmner.data.report import Findings
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import DataError, InputError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+NamedBox = tuple[str, Box]
+
+
+def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
+    """The named boxes of a Pascal VOC file, in its order; [] where there is no file.
+
+    An object with several names is one box a name.
+
+    Args:
+        path: The file.
+        findings: Takes what is odd, by file and object: a box outside the stated size (`box_outside_image`) or
+            without area (`zero_area_box`), white space around a name or doubled in it (`white_space_in_name`).
+
+    Returns:
+        Pairs of (name, box): the file's own words and numbers, unchanged, the numbers as floats (1-based pixels of the
+        original image; xmax and ymax may equal its size).
+
+    Raises:
+        DataError: Not XML, entities or a DTD in it, or an object without a name and four numbers; the file is named.
+    """
+    try:
+        tree = parse(path, forbid_dtd=True)
+        objects = tree.findall("object")
+    except FileNotFoundError:
+        return []
+    except (ParseError, DefusedXmlException, OSError, ValueError, LookupError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable XML file", remedy=str(error)) from error
+    boxes = [pair for item in objects for pair in _named_boxes(item, path)]
+    if findings is not None:
+        width, height = (_number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
+        for name, box in boxes:
+            for kind, message in _odd(name, box, width, height):
+                findings.add(kind, f"{path}: object {name!r}", message)
+    return boxes
+
+
+def _named_boxes(item: Element, path: Path) -> list[NamedBox]:
+    names = [name.text or "" for name in item.findall("name")]
+    place = item.find("bndbox")
+    corners = [None if place is None else place.findtext(corner) for corner in _CORNERS]
+    try:
+        box = Box(*(float(corner) for corner in corners if corner is not None))
+        if not names or not all(name.strip() for name in names):
+            raise ValueError("the object has no name")
+    except (TypeError, ValueError, InputError) as error:
+        raise DataError(
+            f"{path}: object {', '.join(map(repr, names)) or 'without name'} has no usable box",
+            received=corners,
+            accepted="a name and xmin, ymin, xmax, ymax",
+            remedy=str(error),
+        ) from error
+    return [(name, box) for name in names]
+
+
+def _odd(name: str, box: Box, width: float, height: float) -> Iterator[tuple[str, str]]:
+    if width > 0 and height > 0 and (min(box.x1, box.y1) < 0 or box.x2 > width or box.y2 > height):
+        yield "box_outside_image", f"the box {box.as_tuple()} leaves the picture of {width:g} x {height:g} pixels; kept"
+    if not box.area:
+        yield "zero_area_box", f"the box {box.as_tuple()} has no area; kept"
+    if name != " ".join(name.split()):
+        yield "white_space_in_name", "the name has white space that no entity has; names are compared exactly"
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
