@@ -5,63 +5,82 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
-from PIL import Image
-
-from gmner.data.images import local_path
-from gmner.data.post import Post, SceneObject
-from gmner.data.prediction import Prediction, checked_box, checked_object, checked_place, checked_string
-from gmner.signatures.errors import DataError, ImageError, InputError
-from gmner.signatures.mentions import GoldEntity
+from gmner.data.files import whole_text, write_picture
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction, checked_object
+from gmner.data.records import (
+    MissingImages,
+    checked_path,
+    each,
+    located,
+    missing_pictures,
+    post_record,
+    record_post,
+)
+from gmner.data.report import Oddity, Posts
+from gmner.signatures.errors import DataError, InputError
 
 __all__ = ["Prediction", "read_posts", "read_predictions", "write_posts", "write_predictions"]
 
 _T = TypeVar("_T", Post, Prediction)
-_OPTIONAL = {"image", "entities", "tokens", "scene", "slice"}
+_OPTIONAL = {"image", "more_images", "entities", "tokens", "scene", "slice", "grounded"}
 
 
-def read_posts(path: str | os.PathLike[str], images: str | os.PathLike[str] | None = None) -> list[Post]:
+def read_posts(
+    path: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    missing_images: MissingImages = "warn",
+) -> Posts:
     """Read posts from JSONL, or from a folder that `write_posts` made.
 
-    A line is `{"id", "text"}` with, where known, `"image"` (a path relative to `images`, or null), `"entities"`
-    (`[{"span", "start", "end", "type", "boxes": [[x1, y1, x2, y2]]}]`: character offsets, pixels of the original
-    image; without it the post is not annotated), `"tokens"`, `"scene"` (`[{"name", "type", "box"}]`) and `"slice"`.
-    A picture that is missing is found out when it is opened.
+    A line is `{"id", "text"}` with, where known, `"image"` (a path relative to `images`, or null), `"more_images"` (a
+    list of paths), `"entities"` (`[{"span", "start", "end", "type", "boxes": [[x1, y1, x2, y2]]}]`: character offsets,
+    pixels of the original image; without it the post is not annotated), `"tokens"`, `"scene"` (`[{"name", "type",
+    "box"}]`), `"slice"` and `"grounded"` (false: nobody drew boxes).
 
     Args:
         path: The JSONL file, or a folder with `posts.jsonl`.
         images: The folder of the pictures, which no path may leave; None: the file's folder.
+        missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
+
+    Returns:
+        The posts, with what was odd.
 
     Raises:
-        InputError: No such file.
-        DataError: A line that is not such an object, or an id that occurs twice; the fact names file and line.
+        InputError: No such file, or another value of `missing_images`.
+        DataError: A line that is not such an object, an id that occurs twice, or a missing picture where that is an
+            error; the fact names file and line.
     """
     path = Path(path) / "posts.jsonl" if Path(path).is_dir() else Path(path)
     folder = path.parent if images is None else Path(images)
-    return _read(path, lambda record: _post(record, folder))
+    posts: list[Post] = []
+    oddities: list[Oddity] = []
+    for number, post in _read(path, lambda record: _post(record, folder)):
+        posts.append(post)
+        oddities += missing_pictures(post, f"{path}:{number}", missing_images)
+    return Posts(posts, oddities)
 
 
 def write_posts(posts: Iterable[Post], folder: str | os.PathLike[str]) -> Path:
     """Write posts as `posts.jsonl` and their pictures as `images/*`; `read_posts(folder)` reads them again.
 
-    A picture on disk is copied byte for byte, a PIL image is written as PNG. The JSONL appears when all is written.
+    A picture on disk is copied byte for byte, a PIL image is written as PNG (TIFF where PNG has no such mode). The
+    JSONL appears when all is written.
 
     Returns:
         The path of `posts.jsonl`.
 
     Raises:
-        ImageError: A picture that does not exist.
+        ImageError: A picture that does not exist; the fact names the post.
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    records = ({**_post_record(post), "image": _write_picture(post, n, folder)} for n, post in enumerate(posts))
-    _write(folder / "posts.jsonl", records)
+    _write(folder / "posts.jsonl", (_record(post, number, folder) for number, post in enumerate(posts)))
     return folder / "posts.jsonl"
 
 
@@ -72,7 +91,7 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
         InputError: No such file.
         DataError: A line that is not a prediction, or an id that occurs twice; the fact names file and line.
     """
-    return _read(Path(path), Prediction.from_record)
+    return [prediction for _, prediction in _read(Path(path), Prediction.from_record)]
 
 
 def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
@@ -80,26 +99,23 @@ def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike
     _write(Path(path), (prediction.to_record() for prediction in predictions))
 
 
-def _read(path: Path, parse: Callable[[object], _T]) -> list[_T]:
-    found: list[_T] = []
+def _read(path: Path, parse: Callable[[object], _T]) -> Iterator[tuple[int, _T]]:
+    """The items of a file with the numbers of their lines, from 1."""
     lines: dict[str, int] = {}
     for number, line in _numbered_lines(path):
-        try:
-            item = parse(json.loads(line))
-        except DataError as error:
-            raise DataError(
-                f"{path}:{number}: {error.fact}",
-                received=error.received,
-                accepted=error.accepted,
-                remedy=error.remedy,
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not JSON", received=line, remedy=str(error)) from error
-        if item.id in lines:
-            raise DataError(f"{path}:{number}: the id of line {lines[item.id]} again", received=item.id)
+        with located(f"{path}:{number}"):
+            item = parse(_json(line))
+            if item.id in lines:
+                raise DataError(f"the id of line {lines[item.id]} again", received=item.id)
         lines[item.id] = number
-        found.append(item)
-    return found
+        yield number, item
+
+
+def _json(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError("not JSON", received=line, remedy=str(error)) from error
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -113,107 +129,43 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    with _atomic(path) as file:
+    with whole_text(path) as file:
         for record in records:
-            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(_line(record) + "\n")
 
 
-@contextmanager
-def _atomic(path: Path) -> Iterator[IO[str]]:
-    """A text file that takes the place of `path` when all of it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def _line(record: Mapping[str, Any]) -> str:
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
     try:
-        with draft.open("x", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        line.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, as a cut emoji leaves it, can only stand in JSON as an escape.
+        return json.dumps(record, allow_nan=False)
+    return line
 
 
 def _post(record: object, folder: Path) -> Post:
     fields = checked_object(record, {"id", "text"}, "a post", _OPTIONAL)
-    text = checked_string(fields["text"], "text")
-    slice_ = fields.get("slice")
-    return Post(
-        id=checked_string(fields["id"], "id"),
-        text=text,
-        image=_picture(fields.get("image"), folder),
-        entities=_each(fields.get("entities"), "entities", lambda item: _gold(item, text)),
-        tokens=_each(fields.get("tokens"), "tokens", lambda item: checked_string(item, "token")),
-        scene=_each(fields.get("scene"), "scene", _scene_object),
-        slice=None if slice_ is None else checked_string(slice_, "slice"),
-    )
+    image = None if fields.get("image") is None else checked_path(fields["image"], folder)
+    more = each(fields.get("more_images"), "more_images", lambda item: checked_path(item, folder)) or ()
+    return record_post(fields, image, more)
 
 
-def _each(value: object, name: str, parse: Callable[[object], Any]) -> tuple[Any, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise DataError(f"`{name}` is not a list", received=value)
-    return tuple(parse(item) for item in value)
+def _record(post: Post, number: int, folder: Path) -> dict[str, Any]:
+    """A post as a line, its pictures written; what is not known has no key."""
+    record = {"id": post.id, "text": post.text, **_written(post, number, folder)}
+    record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
+    return record if post.grounded else {**record, "grounded": False}
 
 
-def _picture(value: object, folder: Path) -> Path | None:
-    if value is None:
-        return None
-    name = checked_string(value, "image")
-    if name[:5].lower() == "data:":
-        raise DataError("A picture stands in the line", received=name[:20], accepted="a path of a file")
-    try:
-        local_path(name, folder)
-    except ImageError as error:
-        raise DataError(error.fact, received=error.received, accepted=error.accepted, remedy=error.remedy) from error
-    return folder / name
-
-
-def _gold(record: object, text: str) -> GoldEntity:
-    fields = checked_object(record, {"span", "start", "end", "type", "boxes"}, "an entity of a post")
-    boxes = _each(fields["boxes"], "boxes", checked_box) or ()
-    return GoldEntity(*checked_place(fields, text), checked_string(fields["type"], "type"), boxes)
-
-
-def _scene_object(record: object) -> SceneObject:
-    fields = checked_object(record, {"name", "type", "box"}, "an object of a scene")
-    name, kind = (checked_string(fields[key], key) for key in ("name", "type"))
-    return SceneObject(name, kind, checked_box(fields["box"]))
-
-
-def _post_record(post: Post) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": post.id, "text": post.text, "image": None}
-    if post.entities is not None:
-        record["entities"] = [
-            {
-                "span": entity.span,
-                "start": entity.start,
-                "end": entity.end,
-                "type": entity.type,
-                "boxes": [list(box.as_tuple()) for box in entity.boxes],
-            }
-            for entity in post.entities
+def _written(post: Post, number: int, folder: Path) -> dict[str, Any]:
+    """Write a post's pictures; the number keeps two ids with the same slug apart."""
+    slug = f"{number:05d}_" + re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60]
+    with located(f"post {post.id!r}"):
+        first = None if post.image is None else write_picture(post.image, folder / "images" / slug)
+        more = [
+            write_picture(picture, folder / "images" / f"{slug}_{index}")
+            for index, picture in enumerate(post.more_images, 1)
         ]
-    if post.tokens is not None:
-        record["tokens"] = list(post.tokens)
-    if post.scene is not None:
-        record["scene"] = [{"name": o.name, "type": o.type, "box": list(o.box.as_tuple())} for o in post.scene]
-    if post.slice is not None:
-        record["slice"] = post.slice
-    return record
-
-
-def _write_picture(post: Post, number: int, folder: Path) -> str | None:
-    """Write a post's picture; the number keeps two ids with the same slug apart."""
-    if post.image is None:
-        return None
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60]
-    suffix = ".png" if isinstance(post.image, Image.Image) else post.image.suffix.lower()
-    name = f"images/{number:05d}_{slug}{suffix}"
-    if isinstance(post.image, Image.Image):
-        post.image.save(folder / name, format="PNG")
-    elif post.image.is_file():
-        shutil.copyfile(post.image, folder / name)
-    else:
-        raise ImageError("A picture is missing", received=str(post.image))
-    return name
+    names = {"image": None if first is None else f"images/{first.name}"}
+    return {**names, "more_images": [f"images/{path.name}" for path in more]} if more else names

@@ -42,7 +42,8 @@ class Prediction:
         """The prediction as JSON data.
 
         `{"id", "text", "reasoning", "entities": [{"span", "start", "end", "type", "visible", "box"}], "error"}`, with
-        character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null.
+        character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null. An entity with further
+        boxes has them as `"more_boxes": [[x1, y1, x2, y2]]`; otherwise the key is missing.
         """
         return {
             "id": self.id,
@@ -59,7 +60,8 @@ class Prediction:
         An entity whose span is not in the text stands at -1, -1; a place named twice is `Alignment.REUSED`.
 
         Raises:
-            DataError: Other keys, offsets that do not hold the span, `visible` and `box` at odds, or no box.
+            DataError: Other keys, offsets that do not hold the span, `visible` and `box` at odds, no box, or further
+                boxes without a first.
         """
         fields = checked_object(record, _KEYS, "a prediction")
         for key in ("id", "text", "reasoning"):
@@ -122,7 +124,7 @@ def checked_box(value: object) -> Box:
 
 
 def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
-    return {
+    record = {
         "span": entity.span,
         "start": entity.start,
         "end": entity.end,
@@ -130,19 +132,29 @@ def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
         "visible": entity.visible,
         "box": None if entity.box is None else list(entity.box.as_tuple()),
     }
+    return record | {"more_boxes": [list(box.as_tuple()) for box in entity.more_boxes]} if entity.more_boxes else record
 
 
 def _entity(record: object, text: str, taken: set[tuple[int, int]]) -> GroundedEntity:
-    fields = checked_object(record, _ENTITY_KEYS, "an entity of a prediction")
+    fields = checked_object(record, _ENTITY_KEYS, "an entity of a prediction", {"more_boxes"})
     kind = checked_string(fields["type"], "type")
     box = None if fields["box"] is None else checked_box(fields["box"])
     if fields["visible"] is not (box is not None):
         raise DataError("`visible` and `box` are at odds", received=dict(fields))
+    more = _more_boxes(fields.get("more_boxes", []), box)
     if fields["start"] == fields["end"] == -1:
-        return GroundedEntity(checked_string(fields["span"], "span"), -1, -1, kind, box, Alignment.MISSING)
+        return GroundedEntity(checked_string(fields["span"], "span"), -1, -1, kind, box, Alignment.MISSING, more)
     span, start, end = checked_place(fields, text)
     alignment = Alignment.REUSED if (start, end) in taken else Alignment.EXACT
-    return GroundedEntity(span, start, end, kind, box, alignment)
+    return GroundedEntity(span, start, end, kind, box, alignment, more)
+
+
+def _more_boxes(value: object, first: Box | None) -> tuple[Box, ...]:
+    if not isinstance(value, list):
+        raise DataError("`more_boxes` is not a list", received=value)
+    if value and first is None:
+        raise DataError("`more_boxes` and `box` are at odds", received=value, accepted="a first box beside them")
+    return tuple(checked_box(box) for box in value)
 
 
 def _error(value: object) -> dict[str, str] | None:

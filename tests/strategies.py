@@ -1,10 +1,11 @@
 """Hypothesis strategies: boxes, posts with gold entities, and answers to them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import strategies as st
 
-from gmner.data.post import Post
+from gmner.data.post import Post, SceneObject
 from gmner.data.prediction import Prediction
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
@@ -70,4 +71,24 @@ def perfect(post):
         post.text,
         "",
         tuple(GroundedEntity(e.span, e.start, e.end, e.type, e.boxes[-1] if e.boxes else None) for e in post.gold),
+    )
+
+
+@st.composite
+def full_posts(draw, id_="1", files=True):
+    """A post with every field in use or not known; with `files`, its pictures are paths, of which none exists."""
+    post = draw(posts(id_))
+    paths = st.sampled_from((Path("a.png"), Path("some where/ü.jpg"), Path("/no/such/picture.png")))
+    scene = draw(st.none() | st.lists(boxes(), max_size=2))
+    grounded = draw(st.booleans())
+    entities = tuple(replace(entity, boxes=entity.boxes if grounded else ()) for entity in post.gold)
+    return replace(
+        post,
+        image=draw(st.none() | paths) if files else None,
+        more_images=tuple(draw(st.lists(paths, max_size=2))) if files else (),
+        entities=draw(st.sampled_from((entities, None))),
+        tokens=draw(st.sampled_from((post.tokens, None))),
+        scene=None if scene is None else tuple(SceneObject("Ada ✓", "PER", box) for box in scene),
+        slice=draw(st.none() | st.just("mixed")),
+        grounded=grounded,
     )

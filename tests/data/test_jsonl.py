@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from strategies import answered, boxes, posts
+from strategies import answered, boxes, full_posts, posts
 
 from gmner.data.images import open_image
 from gmner.data.jsonl import read_posts, read_predictions, write_posts, write_predictions
@@ -54,6 +54,15 @@ def test_the_form_of_a_prediction():
     assert Prediction.from_record(prediction.to_record()) == prediction
 
 
+def test_further_boxes_of_an_entity_are_written_only_where_there_are_some(tmp_path):
+    first, second = Box(1.0, 2.0, 3.5, 4.0), Box(0.0, 0.0, 1.0, 1.0)
+    one, two = (GroundedEntity("Ada", 0, 3, "PER", first, more_boxes=more) for more in ((), (second, first)))
+    record = Prediction("1", TEXT, "why", (one, two)).to_record()
+    assert record["entities"] == [ENTITY, {**ENTITY, "more_boxes": [[0.0, 0.0, 1.0, 1.0], [1.0, 2.0, 3.5, 4.0]]}]
+    write_predictions([Prediction("1", TEXT, "", (two,))], tmp_path / "p.jsonl")
+    assert read_predictions(tmp_path / "p.jsonl")[0].entities == (two,)
+
+
 def test_a_failure_is_recorded_with_its_kind(tmp_path):
     failed = Prediction.failed("1", TEXT, TruncatedAnswerError("The budget ended"))
     assert failed.error == {"kind": "truncated_answer", "message": "The budget ended."}
@@ -93,6 +102,9 @@ def changed(**fields):
         (changed(box=[1, 2, 3, float("nan")]), "unusable"),
         (changed(box=[1, 2, 3, 10**400]), "unusable"),
         (changed(more=1), "not an entity"),
+        (changed(more_boxes=None), "`more_boxes` is not a list"),
+        (changed(more_boxes=[[1, 2, 3]]), "not four numbers"),
+        (changed(visible=False, box=None, more_boxes=[[1, 2, 3, 4]]), "at odds"),
     ],
 )
 def test_a_bad_prediction_is_named_by_file_and_line(tmp_path, record, fact):
@@ -180,6 +192,9 @@ def gold(**fields):
         ({**POST, "slice": 1}, "`slice` is not a string"),
         ({**POST, "scene": [{"name": "x"}]}, "not an object of a scene"),
         ({**POST, "image": 1}, "`image` is not a string"),
+        ({**POST, "more_images": "a.png"}, "`more_images` is not a list"),
+        ({**POST, "more_images": ["../a.png"]}, "outside its folder"),
+        ({**POST, "grounded": 0}, "`grounded` is not true or false"),
         ({**POST, "image": "../a.png"}, "outside its folder"),
         ({**POST, "image": "/etc/passwd"}, "outside its folder"),
         ({**POST, "image": "https://example.org/a.png"}, "URL"),
@@ -203,6 +218,60 @@ def test_a_post_comes_back(tmp_path_factory, post, scene, slice_):
     assert read_posts(folder) == [post, replace(post, id="2", entities=None, tokens=None)]
 
 
+@given(full_posts(files=False))
+def test_every_field_of_a_post_comes_back(tmp_path_factory, post):
+    folder = tmp_path_factory.mktemp("posts")
+    read = read_posts(write_posts([post], folder))
+    assert (read, read.oddities) == ([post], ())
+
+
+def test_what_a_post_does_not_have_is_not_written(tmp_path):
+    path = write_posts([Post("1", TEXT), Post("2", TEXT, grounded=False)], tmp_path)
+    bare = {"id": "1", "text": TEXT, "image": None}
+    written = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert written == [bare, {**bare, "id": "2", "grounded": False}]
+
+
+def test_several_pictures_of_a_post_come_back(tmp_path):
+    drawn, wide = (Image.effect_noise((9, 7), 50).convert(mode) for mode in ("RGB", "CMYK"))
+    drawn.save(tmp_path / "photo.JPG", format="JPEG")
+    read = read_posts(write_posts([Post("1", TEXT, drawn, more_images=(wide, tmp_path / "photo.JPG"))], tmp_path / "a"))
+    (post,) = read_posts(write_posts(read, tmp_path / "b"))
+    assert open_image(post.image).tobytes() == drawn.tobytes()
+    assert open_image(post.more_images[0]).tobytes() == open_image(wide).tobytes()
+    assert post.more_images[1].read_bytes() == (tmp_path / "photo.JPG").read_bytes()
+    assert len(os.listdir(tmp_path / "b" / "images")) == 3
+
+
+def test_a_turned_picture_in_memory_stays_in_the_frame_of_its_boxes(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 8
+    Image.effect_noise((9, 7), 50).save(tmp_path / "a.jpg", exif=turned)
+    with Image.open(tmp_path / "a.jpg") as picture:
+        (post,) = read_posts(write_posts([Post("1", TEXT, picture)], tmp_path / "out"))
+    assert open_image(post.image).tobytes() == open_image(tmp_path / "a.jpg").tobytes()
+
+
+def test_a_missing_picture_is_an_oddity_or_an_error(tmp_path):
+    Image.new("RGB", (2, 2)).save(tmp_path / "there.png")
+    record = {**POST, "id": "2", "image": "there.png", "more_images": ["there.png", "gone.png"]}
+    path = lines(tmp_path / "p.jsonl", {**POST, "image": None}, record)
+    posts = read_posts(path)
+    assert posts[1].more_images == (tmp_path / "there.png", tmp_path / "gone.png")
+    (oddity,) = posts.oddities
+    assert (oddity.kind, oddity.where) == ("missing_image", f"{path}:2")
+    assert "gone.png" in oddity.message
+    with pytest.raises(DataError, match=r"p\.jsonl:2: a picture is missing.*gone\.png"):
+        read_posts(path, missing_images="error")
+    with pytest.raises(InputError, match="No such way"):
+        read_posts(path, missing_images="ignore")
+
+
+def test_half_a_character_comes_back(tmp_path):
+    post = Post("1", "Ada \ud83d")
+    assert read_posts(write_posts([post], tmp_path)) == [post]
+
+
 def test_pictures_come_back(tmp_path):
     drawn = Image.effect_noise((9, 7), 50).convert("RGB")
     drawn.save(tmp_path / "photo.JPG", format="JPEG")
@@ -217,6 +286,6 @@ def test_pictures_come_back(tmp_path):
 
 
 def test_a_picture_that_is_missing_cannot_be_written(tmp_path):
-    with pytest.raises(ImageError, match="missing"):
+    with pytest.raises(ImageError, match="post '1': A picture is missing"):
         write_posts([Post("1", "t", tmp_path / "none.png")], tmp_path / "out")
     assert not (tmp_path / "out" / "posts.jsonl").exists()

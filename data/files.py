@@ -1,0 +1,102 @@
+"""Files that appear whole or not at all, and pictures written without loss."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from gmner.signatures.errors import ImageError
+
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_ORIENTATION = 0x0112
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A name to write under, beside `path`.
+
+    What was written there takes the place of `path` when the block ends, and is thrown away when the block raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        yield name
+        name.replace(path)
+    finally:
+        name.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_text(path: Path) -> Iterator[IO[str]]:
+    """A UTF-8 text file, lines ended by LF, that takes the place of `path` when all of it is on the disk."""
+    with draft(path) as name:
+        with name.open("x", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
+    """Write a picture without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
+
+    Args:
+        picture: The picture.
+        stem: Where it goes, without a suffix.
+
+    Returns:
+        `stem` with the suffix of the file, in lower case.
+
+    Raises:
+        ImageError: A file that does not exist, or a PIL image that no lossless format can hold.
+    """
+    if isinstance(picture, Image.Image):
+        data, suffix = encoded(picture)
+        with draft(stem.with_name(stem.name + suffix)) as name:
+            name.write_bytes(data)
+    elif picture.is_file():
+        suffix = picture.suffix.lower()
+        with draft(stem.with_name(stem.name + suffix)) as name:
+            shutil.copyfile(picture, name)
+    else:
+        raise ImageError("A picture is missing", received=str(picture))
+    return stem.with_name(stem.name + suffix)
+
+
+def encoded(picture: Image.Image) -> tuple[bytes, str]:
+    """A PIL image as the bytes of a file and the suffix of its format: PNG, or TIFF for modes that PNG lacks.
+
+    The orientation of an EXIF header goes along: boxes are in the frame of the upright picture.
+
+    Raises:
+        ImageError: Broken, or of a mode that neither format can hold.
+    """
+    name = "PNG" if picture.mode in _PNG_MODES else "TIFF"
+    stream = io.BytesIO()
+    try:
+        # PIL would compress a TIFF as it was compressed where it came from, with JPEG for one.
+        options = {"compression": "tiff_adobe_deflate"} if name == "TIFF" else {}
+        picture.save(stream, format=name, exif=_orientation(picture), **options)
+    except (OSError, SyntaxError, ValueError, LookupError) as error:
+        raise ImageError("A picture cannot be written", received=picture.mode, remedy=str(error)) from error
+    return stream.getvalue(), ".png" if name == "PNG" else ".tif"
+
+
+def _orientation(picture: Image.Image) -> bytes:
+    """An EXIF header with nothing but the orientation of a picture's own; empty where it is upright."""
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError):
+        return b""
+    if not isinstance(value, int) or not 2 <= value <= 8:
+        return b""
+    header = Image.Exif()
+    header[_ORIENTATION] = value
+    return header.tobytes()

@@ -1,0 +1,164 @@
+"""A post as plain data and back: what a line of JSONL and a row of a table have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from gmner.data.images import local_path
+from gmner.data.post import Post, SceneObject
+from gmner.data.prediction import checked_box, checked_object, checked_place, checked_string
+from gmner.data.report import Oddity
+from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
+from gmner.signatures.mentions import GoldEntity
+
+MissingImages = Literal["warn", "error"]
+"""What to do about a picture that is missing: list it as an oddity, or refuse the data."""
+
+_ENTITY_KEYS = {"span", "start", "end", "type", "boxes"}
+
+
+def post_record(post: Post) -> dict[str, Any]:
+    """Everything about a post but its pictures, as JSON data; None where it is not known.
+
+    `{"id", "text", "entities": [{"span", "start", "end", "type", "boxes"}], "tokens", "scene": [{"name", "type",
+    "box"}], "slice", "grounded"}`: character offsets, boxes `[x1, y1, x2, y2]` in pixels of the original image.
+    """
+    return {
+        "id": post.id,
+        "text": post.text,
+        "entities": None if post.entities is None else [_entity_record(entity) for entity in post.entities],
+        "tokens": None if post.tokens is None else list(post.tokens),
+        "scene": None if post.scene is None else [_object_record(thing) for thing in post.scene],
+        "slice": post.slice,
+        "grounded": post.grounded,
+    }
+
+
+def record_post(
+    record: Mapping[str, Any], image: Path | Image.Image | None, more_images: tuple[Path | Image.Image, ...]
+) -> Post:
+    """The post of a record, see `post_record`; a key may be missing or None, `id` and `text` excepted.
+
+    Raises:
+        DataError: A value of another form, or offsets that do not hold the span.
+    """
+    text, slice_ = checked_string(record.get("text"), "text"), record.get("slice")
+    return Post(
+        id=checked_string(record.get("id"), "id"),
+        text=text,
+        image=image,
+        entities=each(record.get("entities"), "entities", lambda item: _gold(item, text)),
+        tokens=each(record.get("tokens"), "tokens", lambda item: checked_string(item, "token")),
+        scene=each(record.get("scene"), "scene", _scene_object),
+        slice=None if slice_ is None else checked_string(slice_, "slice"),
+        more_images=more_images,
+        grounded=_grounded(record.get("grounded")),
+    )
+
+
+def each(value: object, name: str, parse: Callable[[object], Any]) -> tuple[Any, ...] | None:
+    """A list, item by item; None stays None.
+
+    Raises:
+        DataError: Not a list.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise DataError(f"`{name}` is not a list", received=value)
+    return tuple(parse(item) for item in value)
+
+
+def checked_path(value: object, folder: Path | None) -> Path:
+    """The path of a picture, below `folder` where there is one; the file may be missing.
+
+    Raises:
+        DataError: Not a string, a URL, a path that leaves `folder`, or a picture in place of a path.
+    """
+    name = checked_string(value, "image")
+    if name[:5].lower() == "data:":
+        raise DataError("A picture stands in the line", received=name[:20], accepted="a path of a file")
+    with image_errors_as_data_errors():
+        local_path(name, folder)
+    return Path(name) if folder is None else folder / name
+
+
+@contextmanager
+def image_errors_as_data_errors() -> Iterator[None]:
+    """A picture that a record may not name is a fault of the record."""
+    try:
+        yield
+    except ImageError as error:
+        raise DataError(error.fact, received=error.received, accepted=error.accepted, remedy=error.remedy) from error
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Puts the place before the fact of every error of this library that the block raises; its class stays."""
+    try:
+        yield
+    except GmnerError as error:
+        fact = f"{where}: {error.fact}"
+        raise type(error)(fact, received=error.received, accepted=error.accepted, remedy=error.remedy) from error
+
+
+def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> list[Oddity]:
+    """What is odd about a post's pictures: paths that are no files.
+
+    Args:
+        post: The post, which keeps its paths.
+        where: Its place, for the oddity.
+        missing_images: `warn`, or `error`.
+
+    Raises:
+        InputError: Another value of `missing_images`.
+        DataError: A picture is missing, and that is an error.
+    """
+    if missing_images not in ("warn", "error"):
+        raise InputError("No such way with missing pictures", received=missing_images, accepted="'warn' or 'error'")
+    pictures = (post.image, *post.more_images)
+    missing = [picture for picture in pictures if isinstance(picture, Path) and not picture.is_file()]
+    if missing and missing_images == "error":
+        raise DataError(f"{where}: a picture is missing", received=str(missing[0]))
+    return [
+        Oddity("missing_image", where, f"the picture {path} is missing; the post keeps its path") for path in missing
+    ]
+
+
+def _grounded(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, bool):
+        raise DataError("`grounded` is not true or false", received=value)
+    return value
+
+
+def _gold(record: object, text: str) -> GoldEntity:
+    fields = checked_object(record, _ENTITY_KEYS, "an entity of a post")
+    boxes = each(fields["boxes"], "boxes", checked_box) or ()
+    return GoldEntity(*checked_place(fields, text), checked_string(fields["type"], "type"), boxes)
+
+
+def _scene_object(record: object) -> SceneObject:
+    fields = checked_object(record, {"name", "type", "box"}, "an object of a scene")
+    name, kind = (checked_string(fields[key], key) for key in ("name", "type"))
+    return SceneObject(name, kind, checked_box(fields["box"]))
+
+
+def _entity_record(entity: GoldEntity) -> dict[str, Any]:
+    return {
+        "span": entity.span,
+        "start": entity.start,
+        "end": entity.end,
+        "type": entity.type,
+        "boxes": [list(box.as_tuple()) for box in entity.boxes],
+    }
+
+
+def _object_record(thing: SceneObject) -> dict[str, Any]:
+    return {"name": thing.name, "type": thing.type, "box": list(thing.box.as_tuple())}

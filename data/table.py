@@ -1,0 +1,205 @@
+"""Posts as a table of Hugging Face `datasets`, one row a post, and as examples of DSPy."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from gmner.data.files import encoded
+from gmner.data.images import image_size
+from gmner.data.metric import to_example
+from gmner.data.post import Post
+from gmner.data.records import (
+    MissingImages,
+    checked_path,
+    each,
+    image_errors_as_data_errors,
+    located,
+    missing_pictures,
+    post_record,
+    record_post,
+)
+from gmner.data.report import Oddity, Posts
+from gmner.signatures.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import datasets
+    import dspy
+
+_REQUIRED = ("id", "text")
+_BATCH = 100
+# What the bytes of a table may be; EPS, for one, would start another program when it is decoded.
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
+
+
+def to_dataset(posts: Iterable[Post]) -> datasets.Dataset:
+    """Posts as a `datasets.Dataset`, which can be mapped, saved and pushed; `from_dataset` reads it again.
+
+    The columns:
+
+    | column | type | None |
+    |---|---|---|
+    | `id`, `text` | string | never |
+    | `tokens` | list of string | the data set has none |
+    | `image` | `Image`, decoded when a row is asked for | the post has none |
+    | `more_images` | list of `Image` | never, but it may be empty |
+    | `entities` | list of {`span`, `start`, `end`, `type`, `boxes`} | not annotated |
+    | `scene` | list of {`name`, `type`, `box`} | not known |
+    | `slice` | string | of no slice |
+    | `grounded` | bool | never |
+
+    `start` and `end` are character offsets, a box is `[x1, y1, x2, y2]` in pixels of the original image. A path stays a
+    path until `save_to_disk` or `push_to_hub`, which put the file itself into the table; a PIL image becomes the bytes
+    of a PNG without loss.
+
+    Raises:
+        ImageError: A PIL image that cannot be encoded; the fact names the post.
+        InputError: A text that is not Unicode (half of a surrogate pair); the fact names the post.
+    """
+    import datasets
+
+    features = _features()
+    rows = [_row(post) for post in posts]
+    return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
+
+
+def from_dataset(
+    dataset: datasets.Dataset,
+    images: str | os.PathLike[str] | None = None,
+    *,
+    missing_images: MissingImages = "warn",
+) -> Posts:
+    """Posts of a table: one that `to_dataset` made, or one of your own.
+
+    Your own needs the columns `id` (distinct) and `text`; any other column of `to_dataset` may be missing, and further
+    columns are not read. `image` may hold paths, bytes, or an `Image` feature. An entity may lack `boxes`; where no
+    entity of the table has them and there is no column `grounded`, the posts are not grounded: nobody drew boxes.
+
+    Args:
+        dataset: The table.
+        images: The folder of the pictures, which no path may leave; None: paths are taken as they stand.
+        missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
+
+    Returns:
+        The posts, with what was odd; a picture that stands in the table as bytes is a PIL image not decoded yet.
+
+    Raises:
+        InputError: Not a `datasets.Dataset` (a `DatasetDict` holds several), or another value of `missing_images`.
+        DataError: No such column, a value of another form, an id that occurs twice, or a missing picture where that is
+            an error; the fact names the row, counted from 0.
+    """
+    _check(dataset)
+    folder = None if images is None else Path(images)
+    defaults: dict[str, Any] = {} if _has_boxes(dataset) else {"grounded": False}
+    posts, oddities, rows = list[Post](), list[Oddity](), dict[str, int]()
+    for number, row in enumerate(_rows(dataset)):
+        with located(f"row {number}"):
+            post = _post(defaults | row, folder)
+            if post.id in rows:
+                raise DataError(f"the id of row {rows[post.id]} again", received=post.id)
+        rows[post.id] = number
+        posts.append(post)
+        oddities += missing_pictures(post, f"row {number}", missing_images)
+    return Posts(posts, oddities)
+
+
+def to_examples(posts: Iterable[Post]) -> list[dspy.Example]:
+    """Posts as examples of DSPy, see `to_example`."""
+    return [to_example(post) for post in posts]
+
+
+def _features() -> Any:
+    from datasets import Features, Image, List, Value
+
+    string, box = Value("string"), List(Value("float64"))
+    place = {"span": string, "start": Value("int64"), "end": Value("int64"), "type": string}
+    return Features(
+        {
+            "id": string,
+            "text": string,
+            "tokens": List(string),
+            "image": Image(),
+            "more_images": List(Image()),
+            "entities": List({**place, "boxes": List(box)}),
+            "scene": List({"name": string, "type": string, "box": box}),
+            "slice": string,
+            "grounded": Value("bool"),
+        }
+    )
+
+
+def _row(post: Post) -> dict[str, Any]:
+    with located(f"post {post.id!r}"):
+        try:
+            post.text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError("The text is not Unicode", received=post.text, remedy=str(error)) from error
+        pictures = {"image": _cell(post.image), "more_images": [_cell(picture) for picture in post.more_images]}
+    return post_record(post) | pictures
+
+
+def _cell(picture: Path | Image.Image | None) -> dict[str, Any] | None:
+    if picture is None:
+        return None
+    if isinstance(picture, Image.Image):
+        # The library itself would write a JPEG that PIL opened as a JPEG again.
+        return {"bytes": encoded(picture)[0], "path": None}
+    return {"bytes": None, "path": str(picture)}
+
+
+def _check(dataset: object) -> None:
+    import datasets
+
+    if not isinstance(dataset, datasets.Dataset):
+        accepted = "a datasets.Dataset; of a DatasetDict, one of its splits"
+        raise InputError("This is no table of posts", received=type(dataset).__name__, accepted=accepted)
+    for name in _REQUIRED:
+        if name not in dataset.column_names:
+            raise DataError(f"The table has no column `{name}`", received=dataset.column_names)
+
+
+def _has_boxes(dataset: datasets.Dataset) -> bool:
+    """Whether the entities of a table have a field `boxes`; True where the table has no entities."""
+    entity = getattr(dataset.features.get("entities"), "feature", None)
+    return not isinstance(entity, dict) or "boxes" in entity
+
+
+def _rows(dataset: datasets.Dataset) -> Iterator[dict[str, Any]]:
+    """The rows of the known columns as plain data; pictures stay paths and bytes, whatever the table's own format."""
+    known = [name for name in _features() if name in dataset.column_names]
+    for table in dataset.select_columns(known).with_format("arrow").iter(_BATCH):
+        yield from table.to_pylist()
+
+
+def _post(row: Mapping[str, Any], folder: Path | None) -> Post:
+    image = row.get("image")
+    # In a column that is no `Image` but {bytes, path}, a missing picture is two nulls.
+    image = None if image in (None, {"bytes": None, "path": None}) else _picture(image, folder)
+    more = each(row.get("more_images"), "more_images", lambda cell: _picture(cell, folder)) or ()
+    return record_post({**row, "entities": _with_boxes(row.get("entities"))}, image, more)
+
+
+def _with_boxes(entities: object) -> object:
+    """The entities of a row, with `boxes` where they lack them."""
+    if not isinstance(entities, list):
+        return entities
+    return [{**item, "boxes": item.get("boxes") or []} if isinstance(item, dict) else item for item in entities]
+
+
+def _picture(cell: object, folder: Path | None) -> Path | Image.Image:
+    data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, cell)
+    if isinstance(path, bytes):
+        data = path
+    if data is None:
+        return checked_path(path, folder)
+    with image_errors_as_data_errors():
+        image_size(data)
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError("A picture cannot be opened", received=f"{len(data)} bytes", remedy=str(error)) from error
