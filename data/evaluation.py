@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from html import escape
 from typing import Any
 
 from gmner.data.bias import Bias
+from gmner.data.counting import PostCounts
 from gmner.data.prediction import Prediction
 from gmner.data.scoring import TASKS, Scores
 from gmner.data.verdicts import Fault
@@ -52,25 +54,37 @@ class Evaluation(Figures):
         intervals: By task, the 95 % bootstrap interval (low, high) of its F1 over posts.
         by_slice: The same figures for every slice of the benchmark; empty where posts have none.
         by_type: By entity type, the scores of `gmner` and `mner` among gold and predicted entities of that type.
+        by_region: `shown` and `not shown`, the scores of `gmner` and `eeg` among gold and predicted entities with a
+            box, and without one.
+        grounded: Whether the posts say where entities are; if not, only MNER is known.
         missing: Ids of posts without a prediction; they count as answered with nothing.
         unknown: Ids of predictions that belong to no post; they do not count.
         failed: Number of posts whose prediction records an error, by its kind.
         predictions: The predictions, in the order of the posts, for a view or a file.
+        counts: The counts of each post by task, in the same order; see `gmner.data.resampling.compare`.
     """
 
     protocol: str
     intervals: Mapping[str, tuple[float, float]]
     by_slice: Mapping[str, Figures]
     by_type: Mapping[str, Mapping[str, Scores]]
+    by_region: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
+    grounded: bool = True
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     failed: Mapping[str, int] = field(default_factory=dict)
     predictions: tuple[Prediction, ...] = ()
+    counts: tuple[PostCounts, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the posts can judge."""
+        return TASKS if self.grounded else ("mner",)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the predictions as JSON data."""
-        names = ("protocol", "intervals", "by_slice", "by_type", "missing", "unknown", "failed")
-        return {**super().to_dict(), **{name: _plain(getattr(self, name)) for name in names}}
+        """Everything but the predictions and their counts as JSON data."""
+        names = [item.name for item in fields(self) if item.name not in ("predictions", "counts")]
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def summary(self) -> str:
         """A text table for a terminal."""
@@ -82,7 +96,7 @@ class Evaluation(Figures):
     def score_rows(self) -> list[tuple[str, ...]]:
         """Rows (task, precision, recall, F1, interval) as text."""
         rows = []
-        for task in TASKS:
+        for task in self.tasks:
             scores, (low, high) = getattr(self, task), self.intervals[task]
             numbers = (f"{value:.2f}" for value in (scores.precision, scores.recall, scores.f1))
             rows.append((task.upper(), *numbers, f"{low:.1f} to {high:.1f}"))
@@ -90,12 +104,18 @@ class Evaluation(Figures):
 
     def _notes(self) -> list[dict[str, object]]:
         bias = self.bias
-        return [
+        regions: list[dict[str, object]] = [
             {"found of shown": percent(self.found_of_shown), "boxed of absent": percent(self.boxed_of_absent)},
             {"N-Pre": percent(bias.n_pre), "N-Rec": percent(bias.n_rec), "N-F1": percent(bias.n_f1)},
-            {"grounded absent": bias.grounded_absent, "N-Count": bias.n_count, "N-Rate": percent(bias.n_rate)},
+            {"grounded absent": bias.grounded_absent},
+            {f"GMNER F1 of {name}": percent(row["gmner"].f1) for name, row in self.by_region.items()},
+        ]
+        return [
+            *(regions if self.grounded else []),
+            {"N-Count": bias.n_count, "N-Rate": percent(bias.n_rate)},
+            {f"MNER F1 of {name}": percent(row["mner"].f1) for name, row in self.by_type.items()},
             {fault.label: count for fault, count in self.errors.items() if count},
-            {f"slice {name}": f"{part.gmner.f1:.2f}" for name, part in self.by_slice.items()},
+            {f"slice {name}": percent(part.gmner.f1) for name, part in self.by_slice.items()},
             {f"failed ({kind})": count for kind, count in self.failed.items()},
             {"posts without a prediction": len(self.missing)} if self.missing else {},
             {"predictions of no post": len(self.unknown)} if self.unknown else {},
@@ -119,8 +139,8 @@ _HEAD = ("", "precision", "recall", "F1", "interval")
 
 
 def percent(value: float | None) -> str:
-    """A share in percent as text; a dash where there is none."""
-    return "-" if value is None else f"{value:.2f}"
+    """A figure in percent as text; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def _plain(value: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmner.data.post import Post
-from gmner.data.scoring import PAPER, Protocol, Scores
+from gmner.data.protocols import PAPER, Protocol
+from gmner.data.scoring import Scores
 from gmner.data.verdicts import Fault, Verdict, judge
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
@@ -35,27 +36,39 @@ def gmner_metric(
         pred_trace: Given by GEPA.
 
     Returns:
-        The F1, 0..1: 1.0 when nothing is named and nothing was predicted. When GEPA asks (`pred_name` or `pred_trace`
-        is given), a `dspy.Prediction` with `score` and `feedback`.
+        The F1, 0..1: 1.0 when nothing is named and nothing was predicted; MNER F1 where the post's regions are not
+        annotated. When GEPA asks (`pred_name` or `pred_trace` is given), a `dspy.Prediction` with `score` and
+        `feedback`.
     """
     gold, predicted = tuple(example.entities), tuple(prediction.entities or ())
-    score = post_f1(gold, predicted)
+    post = example.get("post")
+    grounded = post is None or post.grounded
+    score = post_f1(gold, predicted, task="gmner" if grounded else "mner")
     if pred_name is None and pred_trace is None:
         return score
     import dspy
 
-    return dspy.Prediction(score=score, feedback=feedback(gold, predicted))
+    return dspy.Prediction(score=score, feedback=feedback(gold, predicted, grounded=grounded))
 
 
-def post_f1(gold: tuple[GoldEntity, ...], predicted: tuple[GroundedEntity, ...], protocol: Protocol = PAPER) -> float:
-    """GMNER F1 of one post, 0..1; 1.0 when both sides are empty."""
-    return Scores.of(protocol(gold, predicted)["gmner"]).f1 / 100
+def post_f1(
+    gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], protocol: Protocol = PAPER, task: str = "gmner"
+) -> float:
+    """F1 of one post in a task, 0..1; 1.0 when both sides are empty."""
+    return Scores.of(protocol(gold, predicted)[task]).f1 / 100
 
 
-def feedback(gold: tuple[GoldEntity, ...], predicted: tuple[GroundedEntity, ...]) -> str:
-    """What is wrong with an answer in words, one line a fault; boxes in whole pixels of the original image."""
-    lines = [_SENTENCES[fault](verdict) for verdict in judge(gold, predicted) for fault in verdict.faults]
-    right = sum(not verdict.faults for verdict in judge(gold, predicted))
+def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *, grounded: bool = True) -> str:
+    """What is wrong with an answer in words, one line a fault; boxes in whole pixels of the original image.
+
+    Args:
+        gold: The gold mentions.
+        predicted: The answer.
+        grounded: Whether the post's regions are annotated; if not, nothing is said of regions.
+    """
+    verdicts = [(v, [f for f in v.faults if grounded or not f.about_regions]) for v in judge(gold, predicted)]
+    lines = [_SENTENCES[fault](verdict) for verdict, faults in verdicts for fault in faults]
+    right = sum(not faults for _, faults in verdicts)
     return "\n".join([f"{right} of {len(gold)} entities are fully right.", *lines])
 
 

@@ -1,22 +1,19 @@
-"""When a prediction is right: protocols, counts, precision, recall and F1."""
+"""When a region is right, how mentions are paired, and counts as precision, recall and F1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gmner.signatures.boxes import Box, iou
-from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 TASKS = ("gmner", "mner", "eeg")
 """GMNER: span, type and region. MNER: span and type. EEG: span and region."""
-
-Relation = Callable[[GoldEntity, GroundedEntity], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,10 @@ class RegionRule:
         return best >= self.threshold if self.inclusive else best > self.threshold
 
 
+PAPER_REGION = RegionRule(0.5, inclusive=False)
+"""The rule of the ACL 2023 paper: above 0.5."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
     """Counts of one task over one or more posts."""
@@ -53,37 +54,12 @@ class TaskCounts:
         return TaskCounts(self.correct + other.correct, self.predicted + other.predicted, self.gold + other.gold)
 
 
-PostCounts = Mapping[str, TaskCounts]
-Counter = Callable[[Sequence[GoldEntity], Sequence[GroundedEntity], RegionRule], PostCounts]
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """A way of counting, as published results were counted.
-
-    Attributes:
-        name: Its name.
-        region: When a region is right.
-        count: Counts one post: gold, predicted and the region rule -> `TaskCounts` by task. How spans are compared and
-            which rows exist is the counter's own matter.
-        source: Where the rule is from.
-    """
-
-    name: str
-    region: RegionRule
-    count: Counter
-    source: str
-
-    def __call__(self, gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> PostCounts:
-        """Count one post."""
-        return self.count(gold, predicted, self.region)
-
-
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Micro precision, recall and F1 in percent, with the counts they come from.
 
-    With nothing to find and nothing predicted all three are 100; otherwise a ratio without a denominator is 0.
+    With nothing to find and nothing predicted all three are 100; otherwise a ratio without a denominator is 0. Where
+    the data does not say what is right, all three are NaN, and null in JSON.
     """
 
     precision: float
@@ -102,9 +78,14 @@ class Scores:
         precision, recall = (100 * correct / n if n else 0.0 for n in (predicted, gold))
         return cls(precision, recall, 200 * correct / (predicted + gold), correct, predicted, gold)
 
-    def to_dict(self) -> dict[str, float]:
+    @classmethod
+    def unknown(cls) -> Scores:
+        """The scores of a task that the data cannot judge."""
+        return cls(math.nan, math.nan, math.nan, 0, 0, 0)
+
+    def to_dict(self) -> dict[str, float | None]:
         """The scores as JSON data."""
-        return asdict(self)
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
 def best_iou(box: Box | None, gold_boxes: Sequence[Box]) -> float:
@@ -112,30 +93,13 @@ def best_iou(box: Box | None, gold_boxes: Sequence[Box]) -> float:
     return 0.0 if box is None else max((iou(box, gold) for gold in gold_boxes), default=0.0)
 
 
-def count_offsets(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule) -> PostCounts:
-    """Count one post with (start, end) offsets as the span key.
-
-    For every task predictions are matched one to one with gold mentions, as many as can be, so a prediction written
-    twice is right once and wrong once. Order does not matter.
-    """
-
-    def mner(g: GoldEntity, p: GroundedEntity) -> bool:
-        return g.key == p.key and g.type == p.type
-
-    def eeg(g: GoldEntity, p: GroundedEntity) -> bool:
-        return g.key == p.key and region.right(p.box, g.boxes)
-
-    def gmner(g: GoldEntity, p: GroundedEntity) -> bool:
-        return mner(g, p) and eeg(g, p)
-
-    sizes = {"predicted": len(predicted), "gold": len(gold)}
-    relations = zip(TASKS, (gmner, mner, eeg), strict=True)
-    return {task: TaskCounts(largest_matching(gold, predicted, right), **sizes) for task, right in relations}
+def largest_matching(edges: Iterable[tuple[int, int]]) -> int:
+    """How many pairs a largest one-to-one choice of edges (index in gold, index in predicted) has."""
+    return len(_assign([(g, p, 1.0) for g, p in edges]))
 
 
-def largest_matching(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], right: Relation) -> int:
-    """How many pairs a largest one-to-one matching under `right` has."""
-    return len(_assign([(g, p, 1.0) for g, a in enumerate(gold) for p, b in enumerate(predicted) if right(a, b)]))
+Pairs = Sequence[tuple[int, int]]
+"""Pairs (index in gold, index in predicted)."""
 
 
 def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> list[tuple[int, int]]:
@@ -169,21 +133,3 @@ def _assign(edges: Sequence[tuple[int, int, float]]) -> list[tuple[int, int]]:
 def _agreement(gold: GoldEntity, predicted: GroundedEntity) -> float:
     region = best_iou(predicted.box, gold.boxes) if gold.visible else float(predicted.box is None)
     return region + 1e-6 * (gold.type == predicted.type)
-
-
-PAPER = Protocol("paper", RegionRule(0.5, inclusive=False), count_offsets, "Yu et al., ACL 2023: the rule of the paper")
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({PAPER.name: PAPER})
-"""The protocols by name."""
-
-
-def find_protocol(protocol: str | Protocol) -> Protocol:
-    """A protocol by its name, or the protocol itself.
-
-    Raises:
-        InputError: No protocol has this name.
-    """
-    if isinstance(protocol, Protocol):
-        return protocol
-    if protocol not in PROTOCOLS:
-        raise InputError("There is no such protocol", received=protocol, accepted=", ".join(PROTOCOLS))
-    return PROTOCOLS[protocol]

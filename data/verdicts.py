@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gmner.data.scoring import PAPER, RegionRule, pair_mentions
+from gmner.data.scoring import PAPER_REGION, Pairs, RegionRule, pair_mentions
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 
 
@@ -31,6 +31,11 @@ class Fault(StrEnum):
     def label(self) -> str:
         """The class in words."""
         return _LABELS[self]
+
+    @property
+    def about_regions(self) -> bool:
+        """Whether this is an error of a region, which data without boxes cannot show."""
+        return self in (Fault.WRONG_BOX, Fault.BOXED_ABSENT, Fault.UNBOXED_SHOWN)
 
 
 _LABELS = {
@@ -60,17 +65,26 @@ class Verdict:
 
 
 def judge(
-    gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule = PAPER.region
+    gold: Sequence[GoldEntity],
+    predicted: Sequence[GroundedEntity],
+    region: RegionRule = PAPER_REGION,
+    pairs: Pairs | None = None,
 ) -> list[Verdict]:
     """Judge the answer to one post.
 
     Every gold mention and every prediction occurs in exactly one verdict. Mentions with the same bounds are paired
-    first (see `pair_mentions`); what is left is paired where it overlaps, largest overlap first.
+    first; what is left is paired where it overlaps, largest overlap first.
+
+    Args:
+        gold: The gold mentions.
+        predicted: The answer.
+        region: When a region is right.
+        pairs: The pairs with the same bounds, see `pair_mentions`; None: they are made here.
 
     Returns:
         The verdicts in text order.
     """
-    pairs = pair_mentions(gold, predicted)
+    pairs = pair_mentions(gold, predicted) if pairs is None else pairs
     verdicts = [Verdict(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
     paired_gold, paired_predicted = {g for g, _ in pairs}, {p for _, p in pairs}
     free_gold = [g for i, g in enumerate(gold) if i not in paired_gold]

@@ -234,8 +234,8 @@ def _tables(scores: Mapping[str, Evaluation]) -> list[Table]:
 
 def _score_rows(every: Sequence[Evaluation]) -> list[tuple[str, Sequence[tuple[str, str]]]]:
     rows: list[tuple[str, Sequence[tuple[str, str]]]] = []
-    for task in TASKS:
-        cells = [(f"{getattr(e, task).f1:.2f}", "{:.1f} to {:.1f}".format(*e.intervals[task])) for e in every]
+    for task in [task for task in TASKS if all(task in e.tasks for e in every)]:
+        cells = [(percent(getattr(e, task).f1), "{:.1f} to {:.1f}".format(*e.intervals[task])) for e in every]
         rows.append((f"{task.upper()} F1", cells))
     rows += [
         ("found of shown, %", [(percent(e.found_of_shown), "") for e in every]),
@@ -251,7 +251,7 @@ def _slice_name(name: str, every: Sequence[Evaluation]) -> str:
 
 
 def _slice_f1(figures: Figures | None) -> str:
-    return "-" if figures is None else f"{figures.gmner.f1:.2f}"
+    return "-" if figures is None else percent(figures.gmner.f1)
 
 
 @cache

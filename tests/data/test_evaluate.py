@@ -15,7 +15,8 @@ from gmner.data.evaluate import evaluate
 from gmner.data.metric import gmner_metric, to_example
 from gmner.data.post import Post, SceneObject
 from gmner.data.prediction import Prediction
-from gmner.data.scoring import PAPER, Scores
+from gmner.data.protocols import PAPER
+from gmner.data.scoring import Scores
 from gmner.data.verdicts import Fault
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
@@ -236,3 +237,49 @@ def test_the_metric_works_inside_dspy():
     assert example.post is POST
     result = dspy.Evaluate(devset=[example], metric=gmner_metric, num_threads=1)(Fixed())
     assert result.score == 50.0
+
+
+def test_shown_and_not_shown_apart():
+    scores = evaluate([answer(said(ADA, WHOLE), said(AL, AWAY), said(OSLO))], [POST])
+    shown, absent = scores.by_region["shown"]["gmner"], scores.by_region["not shown"]["gmner"]
+    assert (shown.correct, shown.predicted, shown.gold) == (1, 2, 1)
+    assert (absent.correct, absent.predicted, absent.gold) == (1, 1, 2)
+
+
+@given(answered())
+def test_what_is_right_is_right_on_one_side_or_the_other(pair):
+    post, found = pair
+    scores = evaluate([Prediction(post.id, post.text, "", tuple(found))], [post])
+    assert sum(row["gmner"].correct for row in scores.by_region.values()) == scores.gmner.correct
+    assert sum(row["mner"].correct for row in scores.by_type.values()) == scores.mner.correct
+
+
+def test_without_regions_only_names_are_scored():
+    post = replace(POST, grounded=False, scene=None)
+    scores = evaluate([answer(said(ADA, WHOLE), said(AL, type_="ORG"))], [post])
+    assert scores.mner.correct == 1
+    assert np.isnan([scores.gmner.f1, scores.eeg.f1]).all()
+    assert (scores.found_of_shown, scores.bias.n_f1, scores.bias.grounded_absent, scores.by_region) == (None,) * 3 + (
+        {},
+    )
+    assert {fault for fault, count in scores.errors.items() if count} == {Fault.WRONG_TYPE, Fault.MISSED}
+    record = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
+    assert (record["gmner"]["f1"], record["intervals"].keys(), record["by_type"]["PER"].keys()) == (
+        None,
+        {"mner"},
+        {"mner"},
+    )
+    assert "GMNER" not in scores.summary()
+
+
+def test_posts_with_and_without_regions_do_not_mix():
+    with pytest.raises(InputError, match=r"mixed.*received '2'"):
+        evaluate([], [POST, replace(POST, id="2", grounded=False)])
+
+
+def test_the_metric_of_a_post_without_regions_is_about_names():
+    post = replace(POST, grounded=False)
+    found = dspy.Prediction(entities=[said(ADA, WHOLE), said(AL), said(OSLO)])
+    assert gmner_metric(to_example(post), found) == 1.0
+    assert gmner_metric(to_example(post), found, pred_name="answer").feedback == "3 of 3 entities are fully right."
+    assert gmner_metric(to_example(POST), dspy.Prediction(entities=[said(ADA, AWAY), said(AL), said(OSLO)])) < 1.0

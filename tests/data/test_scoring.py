@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import answered, entities, perfect, posts
 
-from gmner.data.scoring import PAPER, TASKS, RegionRule, Scores, TaskCounts, find_protocol, pair_mentions
+from gmner.data.protocols import PAPER
+from gmner.data.scoring import TASKS, RegionRule, Scores, TaskCounts, pair_mentions
 from gmner.data.verdicts import Fault, judge
 from gmner.signatures.boxes import Box
-from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 WHOLE, HALF, MORE, AWAY = Box(0, 0, 10, 10), Box(0, 0, 10, 5), Box(0, 0, 10, 5.01), Box(50, 50, 60, 60)
@@ -183,12 +183,6 @@ def test_every_mention_is_judged_once_and_right_means_right(pair):
     right = sum(not v.faults for v in verdicts)
     assert right <= PAPER(post.gold, answer)["gmner"].correct
     assert [v.faults for v in judge(post.gold, perfect(post).entities)] == [()] * len(post.gold)
-
-
-def test_an_unknown_protocol_names_those_that_exist():
-    assert find_protocol("paper") is find_protocol(PAPER) is PAPER
-    with pytest.raises(InputError, match=r"received 'papper'. accepted: .*paper"):
-        find_protocol("papper")
 
 
 def test_every_fault_has_words():
