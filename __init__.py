@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from gmner.data.post import Post as Post
     from gmner.data.post import SceneObject as SceneObject
     from gmner.data.prediction import Prediction as Prediction
+    from gmner.data.readers.grec import read_grec as read_grec
+    from gmner.data.readers.labels import labels_of as labels_of
+    from gmner.data.readers.mner_mi import read_mner_mi as read_mner_mi
+    from gmner.data.readers.twitter import read_twitter_fmnerg as read_twitter_fmnerg
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
+    from gmner.data.report import Oddity as Oddity
+    from gmner.data.report import Posts as Posts
     from gmner.data.view import render_html as render_html
     from gmner.data.world.generate import World as World
     from gmner.optimizers import rewards as rewards
@@ -82,7 +88,11 @@ _NAMES = {
     "data.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),
     "data.prediction": ("Prediction",),
-    "data.readers.twitter": ("read_twitter_gmner",),
+    "data.readers.grec": ("read_grec",),
+    "data.readers.labels": ("labels_of",),
+    "data.readers.mner_mi": ("read_mner_mi",),
+    "data.readers.twitter": ("read_twitter_fmnerg", "read_twitter_gmner"),
+    "data.report": ("Oddity", "Posts"),
     "data.view": ("render_html",),
     "data.world.generate": ("World",),
     "programs.bundle": ("load",),

@@ -28,15 +28,18 @@ def list_folder(folder: Path, roots: Sequence[Path]) -> Listing:
     """List a folder; pipes, devices and folders are left out.
 
     Args:
-        folder: The folder; one that is missing, or a link that leaves the roots, has no files.
+        folder: The folder; one that is missing has no files.
         roots: The folders that a link may lead into.
 
     Raises:
         InputError: The folder cannot be read.
+        DataError: The folder is a link that leaves the roots.
     """
     files, outside = dict[str, str](), set[str]()
-    if not folder.is_dir() or not stays_inside(folder, roots):
+    if not folder.is_dir():
         return Listing()
+    if not stays_inside(folder, roots):
+        raise DataError(f"{folder}: a link that leaves {', '.join(map(str, roots))}")
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

@@ -57,33 +57,40 @@ class Pictures:
             raise InputError("No such way with missing pictures", received=missing, accepted="'warn' or 'error'")
         self._folders, self._roots = list(folders), list(roots)
         self._findings, self._strict = findings, missing == "error"
-        self._shelves: dict[Path, _Shelf] = {}
+        self._shelves: dict[tuple[Path, str], _Shelf] = {}
 
-    def find(self, name: str, post: str, where: str) -> Path | None:
+    def find(self, names: Sequence[str], post: str, where: str) -> Path | None:
         """The picture of a post, or None: it is not there, and that is reported.
 
         Args:
-            name: File name or id; `/` separates folders below the folders of the pictures.
+            names: File name or id, and others it may have; `/` separates folders below the folders of the pictures.
             post: The post's id, for the report.
             where: File and line of the post, for the report.
 
         Raises:
             DataError: A name that is no file name, or a missing picture with `missing="error"`.
         """
-        if _UNSAFE.search(name):
+        for name in filter(_UNSAFE.search, names):
             raise DataError(f"{where}: the name of a picture is no file name", received=name)
-        parent, _, name = name.rpartition("/")
         for folder in self._folders:
-            shelf = self._shelf(folder / parent)
-            path = shelf.find(name)
-            if path is not None:
-                return Path(path)
-            if name in shelf.outside:
-                self._report("link_outside", f"the picture {name} of post {post} is a link out of {folder}", where)
-                return None
+            for name in names:
+                path, refused = self._look(folder, name)
+                if path is not None:
+                    return Path(path)
+                if refused:
+                    self._report("link_outside", f"the picture {name} of post {post} is a link out of {folder}", where)
+                    return None
         if self._folders or self._strict:
-            self._report("missing_image", f"post {post} has no picture {name} in {self._places()}", where)
+            self._report("missing_image", f"post {post} has no picture {names[0]} in {self._places()}", where)
         return None
+
+    def _look(self, folder: Path, name: str) -> tuple[str | None, bool]:
+        """The path of a name in a folder, and whether there is only a link that leads out."""
+        parent, _, last = name.rpartition("/")
+        shelf = self._shelves.get((folder, parent))
+        if shelf is None:
+            shelf = self._shelves[folder, parent] = _shelve(folder / parent, self._roots)
+        return shelf.find(last), last in shelf.outside
 
     def _report(self, kind: str, fact: str, where: str) -> None:
         if self._strict:
@@ -92,11 +99,6 @@ class Pictures:
 
     def _places(self) -> str:
         return ", ".join(map(str, self._folders)) or "any folder: there is none"
-
-    def _shelf(self, folder: Path) -> _Shelf:
-        if folder not in self._shelves:
-            self._shelves[folder] = _shelve(folder, self._roots)
-        return self._shelves[folder]
 
 
 def find_pictures(

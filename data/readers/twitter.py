@@ -132,7 +132,7 @@ class _Joined:
             Post(
                 id=ids.of(block.id, block.place()),
                 text=" ".join(block.tokens),
-                image=self._pictures.find(block.id, block.id, block.place()),
+                image=self._pictures.find([block.id], block.id, block.place()),
                 entities=_entities(block, spans_, objects.get(block.id, [])),
                 tokens=block.tokens,
             )
@@ -156,7 +156,8 @@ class _Joined:
                 result[name] = boxes
             for orphan in sorted({object_ for object_, _ in boxes} - named):
                 where = f"{self._folder / name}.xml: object {orphan!r}"
-                self._findings.add("orphan_object", where, f"names no entity of {places[name]} and is left out")
+                message = f"names no entity of {places[name]} and is left out{_near(orphan, named)}"
+                self._findings.add("orphan_object", where, message)
         return result
 
     def _boxes(self, name: str) -> list[NamedBox]:
@@ -180,6 +181,16 @@ def _entities(block: Block, found: list[TokenSpan], objects: list[NamedBox]) -> 
         boxes = dict.fromkeys(box for name, box in objects if name == words)
         entities.append(GoldEntity(words, places[span.first][0], places[span.last - 1][1], span.type, tuple(boxes)))
     return tuple(entities)
+
+
+def _near(orphan: str, named: Iterable[str]) -> str:
+    """A hint where an object differs from an entity in white space or case only."""
+    near = [words for words in sorted(named) if _plain(words) == _plain(orphan)]
+    return f": it differs from {near[0]!r} in white space or case" if near else ""
+
+
+def _plain(words: str) -> str:
+    return "".join(words.split()).casefold()
 
 
 def _words(block: Block, span: TokenSpan) -> str:

@@ -1,0 +1,119 @@
+"""`read_dataset`: a data set by its format, or by what lies at its path; and answers in whatever form they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+from gmner.data.jsonl import read_posts, read_predictions
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.readers.grec import read_grec
+from gmner.data.readers.mner_mi import read_mner_mi
+from gmner.data.readers.pictures import Folders
+from gmner.data.readers.twitter import read_twitter_fmnerg, read_twitter_gmner
+from gmner.data.report import Posts
+from gmner.data.triples import read_triples
+from gmner.signatures.errors import InputError
+
+_Reader: TypeAlias = Callable[[Path, str, Folders | None, Path | None], Posts]
+
+
+def read_dataset(
+    path: str | os.PathLike[str],
+    split: str | None = None,
+    images: Folders | None = None,
+    *,
+    format: str = "auto",
+    instances: str | os.PathLike[str] | None = None,
+) -> Posts:
+    """Read posts of any of the formats.
+
+    `auto` takes a file for JSONL posts, and of a folder what it holds: `posts.jsonl`, `txt/` (Twitter-GMNER),
+    `txt_fine/` alone (Twitter-FMNERG) or `text/` (MNER-MI).
+
+    Args:
+        path: The file or the folder.
+        split: The split, where the format has splits.
+        images: The folder of the pictures, or several; None: the one that belongs to `path`.
+        format: `auto` or one of `FORMATS`.
+        instances: COCO's `instances.json`, for GREC.
+
+    Raises:
+        InputError: Nothing there, an unknown format, or a split that does not exist.
+        DataError: A file that does not follow its format.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError("There are no posts", received=str(path), accepted="a JSONL file or the folder of a data set")
+    name = _recognised(path) if format == "auto" else format
+    if name not in FORMATS:
+        raise InputError("There is no such format", received=format, accepted=", ".join(("auto", *FORMATS)))
+    return FORMATS[name](path, split or "", images, None if instances is None else Path(instances))
+
+
+def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> list[Prediction]:
+    """Read the answers of any system: JSONL predictions, or triples (see `read_triples`), told apart by the first line.
+
+    Args:
+        path: The file.
+        posts: The posts that were answered; triples without ids stand in their order.
+
+    Raises:
+        InputError: No such file.
+        DataError: A line of neither form; the fact names file and line.
+    """
+    path = Path(path)
+    return read_predictions(path) if not path.is_file() or _is_prediction(path) else read_triples(path, posts)
+
+
+def _recognised(path: Path) -> str:
+    if path.is_file() or (path / "posts.jsonl").is_file():
+        return "jsonl"
+    if (path / "text").is_dir() and not (path / "txt").is_dir():
+        return "mner-mi"
+    return "fmnerg" if (path / "txt_fine").is_dir() and not (path / "txt").is_dir() else "twitter"
+
+
+def _is_prediction(path: Path) -> bool:
+    """Whether the first line that is not blank is a JSON object with predictions, or nothing is there."""
+    with path.open("rb") as file:
+        first = next((line for line in file if line.strip()), b"{}").removeprefix(b"\xef\xbb\xbf")
+    try:
+        record = json.loads(first)
+    except (ValueError, RecursionError):
+        return first.lstrip().startswith(b"{")
+    return not (isinstance(record, dict) and any(name.startswith("response_") for name in record))
+
+
+def _jsonl(path: Path, split: str, images: Folders | None, instances: Path | None) -> Posts:
+    if images is not None and not isinstance(images, (str, os.PathLike)):
+        folders = list(images)
+        if len(folders) > 1:
+            raise InputError("The pictures of a JSONL file lie in one folder", received=folders)
+        images = folders[0] if folders else None
+    return read_posts(path, images)
+
+
+def _grec(path: Path, split: str, images: Folders | None, instances: Path | None) -> Posts:
+    if instances is None:
+        raise InputError("GREC needs COCO's boxes", received=None, accepted="instances.json", remedy="Name it")
+    return read_grec(path, instances, split, images)
+
+
+FORMATS: Mapping[str, _Reader] = MappingProxyType(
+    {
+        "jsonl": _jsonl,
+        "twitter": lambda path, split, images, _: read_twitter_gmner(path, split, images),
+        "fmnerg": lambda path, split, images, _: read_twitter_fmnerg(path, split, images),
+        "fmnerg-coarse": lambda path, split, images, _: read_twitter_fmnerg(path, split, images, granularity="coarse"),
+        "mner-mi": lambda path, split, images, _: read_mner_mi(path, split or "train", images),
+        "mner-mi-plus": lambda path, split, images, _: read_mner_mi(path, split or "train", images, corpus="MNER-UNI"),
+        "grec": _grec,
+    }
+)
+"""The readers by the name of their format."""

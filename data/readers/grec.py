@@ -1,0 +1,241 @@
+"""Reader of gRefCOCO (GREC): expressions with no, one or several targets, as grounding-only posts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gmner.data.post import Post
+from gmner.data.readers.files import UniqueIds
+from gmner.data.readers.pictures import Folders, MissingImages, Pictures, find_pictures
+from gmner.data.readers.records import id_of, list_of, load_json, record_of, text_of, whole_number
+from gmner.data.report import Findings, Posts
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import DataError, InputError
+from gmner.signatures.mentions import GoldEntity
+
+EXPRESSION = "EXPRESSION"
+"""The type of the one entity of a grounding-only post."""
+
+_IMAGE_FOLDERS = ("train2014", "images", "images/train2014")
+_NO_TARGET = -1
+# The data set appends a number to the name of the picture: COCO_train2014_000000000123_5.jpg.
+_NUMBERED = re.compile(r"(_\d+)_\d+(\.\w+)$")
+# COCO rounds to hundredths: x + width may exceed the picture by that much.
+_ROUNDING = 0.01
+
+
+def read_grec(
+    refs: str | os.PathLike[str],
+    instances: str | os.PathLike[str],
+    split: str,
+    images: Folders | None = None,
+    *,
+    missing_images: MissingImages = "warn",
+) -> Posts:
+    """Read a split of gRefCOCO as grounding-only posts, one an expression.
+
+    The text of a post is the expression, and its one entity is the whole text with the type `EXPRESSION`. Its `boxes`
+    are the *set* of targets, all of which are to be found; this differs from Twitter-GMNER, where any one of an
+    entity's boxes is right. An expression without target (`ann_id` of -1 or none) has no boxes. The id is
+    `<ref_id>-<sent_id>`, counted from 0 where the file has none. Boxes are float pixels of the original image, xyxy,
+    made of COCO's x, y, width, height.
+
+    What is odd is logged and stands in `.oddities` by ref and sentence: `no_target` at odds with `ann_id`, which counts
+    (`no_target_differs`), a box that leaves its picture or has no area (`box_outside_image`, `zero_area_box`), a
+    picture that is not there (`missing_image`), an id that occurs again (`duplicate_id`, `duplicate_annotation`).
+
+    Args:
+        refs: `grefs(unc).json`: a list of `{"ref_id", "ann_id", "image_id", "split", "file_name", "no_target",
+            "sentences": [{"sent_id", "sent"}]}`.
+        instances: `instances.json` of COCO: `annotations` with `id`, `image_id`, `bbox`; `images` with `id`,
+            `file_name`, `width`, `height`.
+        split: `train`, `val`, `testA` or `testB`.
+        images: The folder of the pictures, or several; None: `train2014/` or `images/` beside `refs`. The name of a
+            picture is that of `instances`, else `file_name` without the number at its end.
+        missing_images: `warn`: a post without its picture is read with `image=None`; `error`: it is a DataError.
+
+    Returns:
+        The posts in the order of the file.
+
+    Raises:
+        InputError: No such file, or no such split; the splits that exist are named.
+        DataError: A malformed file, ref or box, an unknown `ann_id`, or a target in another picture; the fact names
+            file, ref and sentence or annotation.
+
+    Source: Liu et al., "GRES: Generalized Referring Expression Segmentation", CVPR 2023; He et al., "GREC: Generalized
+    Referring Expression Comprehension", 2023.
+    """
+    path, findings = Path(refs), Findings()
+    found = list(_refs(path, split))
+    pictures = find_pictures(path.parent, images, _IMAGE_FOLDERS, findings, missing_images)
+    return findings.posts(_Reader(_Coco(Path(instances), findings), pictures, findings).posts(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ref:
+    """A ref, its number in the file from 0, and how it is called in a report."""
+
+    record: Mapping[str, Any]
+    number: int
+    where: str
+
+
+def _refs(path: Path, split: str) -> Iterator[_Ref]:
+    """The refs of a split."""
+    splits = set()
+    for number, item in enumerate(list_of(load_json(path), "refs", str(path))):
+        ref = record_of(item, f"{path}: ref number {number}")
+        name = ref.get("split")
+        if not isinstance(name, str):
+            raise DataError(f"{path}: ref number {number}: `split` is not a string", received=name)
+        splits.add(name)
+        if name == split:
+            known = type(ref.get("ref_id")) in (int, str)
+            yield _Ref(ref, number, f"{path}: ref {ref['ref_id']}" if known else f"{path}: ref number {number}")
+    if split not in splits:
+        raise InputError(f"{path} has no such split", received=split, accepted=", ".join(sorted(splits)) or "none")
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    name: str
+    width: float
+    height: float
+
+
+class _Coco:
+    """Annotations and pictures of a COCO file, checked when they are asked for."""
+
+    def __init__(self, path: Path, findings: Findings) -> None:
+        self._path, self._findings = path, findings
+        data = record_of(load_json(path), str(path))
+        self._images = self._by_id(data, "images")
+        self._annotations = self._by_id(data, "annotations")
+
+    def image(self, image_id: int) -> _Image | None:
+        """The picture of an id, or None: it is not listed.
+
+        Raises:
+            DataError: A name that is no string, or a size that is no number.
+        """
+        item = self._images.get(image_id)
+        if item is None:
+            return None
+        where = f"{self._path}: image {image_id}"
+        sides = [item.get(side, 0) for side in ("width", "height")]
+        if not all(type(side) in (int, float) for side in sides):
+            raise DataError(f"{where}: width and height are not numbers", received=sides)
+        return _Image(text_of(item.get("file_name"), "file_name", where, self._findings), *sides)
+
+    def box(self, ann_id: int, image_id: int, ref: str) -> Box:
+        """The box of an annotation, xyxy.
+
+        Raises:
+            DataError: An unknown annotation, one of another picture, or one whose `bbox` is no box.
+        """
+        item = self._annotations.get(ann_id)
+        if item is None:
+            raise DataError(f"{ref}: the annotation {ann_id} is unknown to {self._path}", received=ann_id)
+        if item.get("image_id") != image_id:
+            raise DataError(
+                f"{ref}: the annotation {ann_id} of {self._path} belongs to another picture",
+                received=item.get("image_id"),
+                accepted=str(image_id),
+            )
+        return _xyxy(item.get("bbox"), f"{self._path}: annotation {ann_id}")
+
+    def _by_id(self, data: Mapping[str, Any], name: str) -> dict[int, Mapping[str, Any]]:
+        result: dict[int, Mapping[str, Any]] = {}
+        for number, value in enumerate(list_of(data.get(name, []), name, str(self._path))):
+            where = f"{self._path}: `{name}` number {number}"
+            item = record_of(value, where)
+            key = whole_number(item.get("id"), "id", where)
+            if key in result:
+                self._findings.add(f"duplicate_{name[:-1]}", where, f"the id {key} occurs again; the first one counts")
+            result.setdefault(key, item)
+        return result
+
+
+class _Reader:
+    """Makes posts of refs."""
+
+    def __init__(self, coco: _Coco, pictures: Pictures, findings: Findings) -> None:
+        self._coco, self._pictures, self._findings = coco, pictures, findings
+        self._ids = UniqueIds(findings)
+
+    def posts(self, refs: list[_Ref]) -> list[Post]:
+        """The posts, in the order of the refs and of their sentences."""
+        return [post for ref in refs for post in self._posts(ref.record, ref.where, ref.number)]
+
+    def _posts(self, ref: Mapping[str, Any], where: str, number: int) -> Iterator[Post]:
+        image_id = whole_number(ref.get("image_id"), "image_id", where)
+        image = self._coco.image(image_id)
+        boxes = self._boxes(ref, image_id, image, where)
+        name = id_of(ref.get("ref_id"), where, self._findings) or str(number)
+        for index, item in enumerate(list_of(ref.get("sentences"), "sentences", where)):
+            sentence = record_of(item, f"{where}, sentence number {index}")
+            sent_id = id_of(sentence.get("sent_id"), where, self._findings) or str(index)
+            place = f"{where}, sentence {sent_id}"
+            text = self._text(sentence, place)
+            post_id = self._ids.of(f"{name}-{sent_id}", place)
+            picture = self._pictures.find([self._file_name(ref, image, where)], post_id, place)
+            yield Post(post_id, text, picture, (GoldEntity(text, 0, len(text), EXPRESSION, boxes),))
+
+    def _text(self, sentence: Mapping[str, Any], where: str) -> str:
+        for key in ("sent", "raw"):
+            text = text_of(sentence.get(key, ""), key, where, self._findings)
+            if text.strip():
+                return text
+        raise DataError(f"{where}: the expression is empty", received=dict(sentence))
+
+    def _boxes(self, ref: Mapping[str, Any], image_id: int, image: _Image | None, where: str) -> tuple[Box, ...]:
+        ids, mixed = _targets(ref.get("ann_id"), where)
+        if mixed:
+            self._findings.add("no_target_differs", where, "`ann_id` holds -1 beside targets; the targets count")
+        if ref.get("no_target", not ids) != (not ids):
+            message = f"`no_target` is {ref['no_target']!r} with {len(ids)} targets in `ann_id`, which counts"
+            self._findings.add("no_target_differs", where, message)
+        boxes = []
+        for ann_id in ids:
+            box = self._coco.box(ann_id, image_id, where)
+            self._check(box, image, f"{where}, annotation {ann_id}")
+            boxes.append(box)
+        return tuple(boxes)
+
+    def _check(self, box: Box, image: _Image | None, where: str) -> None:
+        if not box.area:
+            self._findings.add("zero_area_box", where, f"the box {box.as_tuple()} has no area; kept")
+        if image is None or not (image.width > 0 and image.height > 0):
+            return
+        beyond = max(-box.x1, -box.y1, box.x2 - image.width, box.y2 - image.height)
+        if beyond > _ROUNDING:
+            message = f"the box {box.as_tuple()} leaves the picture of {image.width} x {image.height} pixels; kept"
+            self._findings.add("box_outside_image", where, message)
+
+    def _file_name(self, ref: Mapping[str, Any], image: _Image | None, where: str) -> str:
+        if image is not None:
+            return image.name
+        return _NUMBERED.sub(r"\1\2", text_of(ref.get("file_name"), "file_name", where, self._findings))
+
+
+def _targets(value: object, where: str) -> tuple[list[int], bool]:
+    """The ids of `ann_id`, a number or a list of numbers, without -1 for no target, and whether -1 stood among them."""
+    values = [] if value is None else value if isinstance(value, list) else [value]
+    given = dict.fromkeys(whole_number(item, "ann_id", where) for item in values)
+    ids = [ann_id for ann_id in given if ann_id != _NO_TARGET]
+    return ids, bool(ids) and _NO_TARGET in given
+
+
+def _xyxy(value: object, where: str) -> Box:
+    if not isinstance(value, list) or len(value) != 4 or not all(type(side) in (int, float) for side in value):
+        raise DataError(f"{where}: `bbox` is not four numbers", received=value, accepted="[x, y, width, height]")
+    x, y, width, height = value
+    try:
+        return Box(float(x), float(y), float(x + width), float(y + height))
+    except (InputError, OverflowError) as error:
+        raise DataError(f"{where}: `bbox` is no box", received=value, remedy=str(error)) from error

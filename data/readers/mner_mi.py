@@ -1,0 +1,180 @@
+"""Reader of MNER-MI and MNER-MI-Plus: posts with several pictures and no boxes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gmner.data.post import Post
+from gmner.data.readers.conll import is_tag, mentions, offsets
+from gmner.data.readers.files import UniqueIds, list_folder, text_lines
+from gmner.data.readers.pictures import Folders, MissingImages, Pictures, find_pictures
+from gmner.data.readers.records import id_of, record_of, strings_of
+from gmner.data.report import Findings, Posts
+from gmner.signatures.errors import DataError, InputError
+from gmner.signatures.mentions import GoldEntity
+
+_IMAGE_FOLDERS = ("images", "twitter2017_images")
+_TEXT_FOLDERS = ("text", "")
+_SUFFIXES = (".txt", ".jsonl", ".json")
+# Data sets call the same split by either name.
+_SYNONYMS = {"dev": "val", "val": "dev"}
+# MNER-MI-Plus writes the picture `O_26.jpg` of Twitter-2017 as `twitter2017-O_26.jpg`.
+_PREFIX = "twitter2017-"
+_BROKEN = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
+
+
+def read_mner_mi(
+    root: str | os.PathLike[str],
+    split: str = "train",
+    images: Folders | None = None,
+    *,
+    corpus: str = "MNER-MI",
+    missing_images: MissingImages = "warn",
+) -> Posts:
+    """Read a split of MNER-MI, or of MNER-MI-Plus, which joins it with Twitter-2017.
+
+    A line is `{"id": 5302, "text": [tokens], "images": ["5302_0.jpg", ...], "label": ["O", ..., "B-PER"], "url": ""}`.
+    Text is the tokens joined by one space; offsets are into that text. Nobody drew boxes: the posts have
+    `grounded=False`, their entities no boxes, and only MNER can be scored. Types are those of the file (PER, LOC, ORG,
+    MIS; the Twitter-2017 part says MISC). The first picture that is there is `image`, the others are `more_images`.
+
+    What is odd is logged and stands in `.oddities` with file and line: a line that is a Python literal instead of JSON
+    (`python_literal`), a post without an id, which gets the number of its line (`no_id`), an id that occurs again
+    (`duplicate_id`), a stray `I-` (`stray_inside_tag`), a picture that is not there (`missing_image`), and the like.
+
+    Args:
+        root: The folder with `text/<corpus>_<split>.txt` and `images/`, or the file itself.
+        split: `train`, `val` (also `dev`) or `test`; not used where `root` is a file.
+        images: The folder of the pictures, or several; None: `images/` and `twitter2017_images/` in the folder, or
+            beside the file or its folder.
+        corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; not used where `root` is a file.
+        missing_images: `warn`: a picture that is not there is left out; `error`: it is a DataError.
+
+    Returns:
+        The posts in the order of the file.
+
+    Raises:
+        InputError: No such file or split; what there is is named.
+        DataError: A malformed line, or tokens and labels of different number; the fact names file and line.
+
+    Source: Huang et al., "MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media",
+    LREC-COLING 2024.
+    """
+    path, findings = Path(root), Findings()
+    folder = path
+    if path.is_file():
+        folder = path.parent.parent if path.parent.name == "text" else path.parent
+    else:
+        path = _split_file(path, split, corpus)
+    pictures = find_pictures(folder, images, _IMAGE_FOLDERS, findings, missing_images)
+    return findings.posts(_Reader(path, pictures, findings).posts())
+
+
+def _split_file(root: Path, split: str, corpus: str) -> Path:
+    found: list[str] = []
+    for folder in (root / name for name in _TEXT_FOLDERS):
+        files = list_folder(folder, [root]).files
+        for name in (split, _SYNONYMS.get(split, split)):
+            for stem in (f"{corpus}_{name}", name):
+                for suffix in _SUFFIXES:
+                    if stem + suffix in files:
+                        return folder / (stem + suffix)
+        found += sorted(name for name in files if name.endswith(_SUFFIXES))
+    raise InputError(
+        f"{root} has no such split",
+        received=f"{corpus}_{split}",
+        accepted=", ".join(found) or "nothing: the folder is missing or empty",
+        remedy="Pass the folder that holds text/, or the file",
+    )
+
+
+class _Reader:
+    """Reads the lines of one file."""
+
+    def __init__(self, path: Path, pictures: Pictures, findings: Findings) -> None:
+        self._path, self._pictures, self._findings = path, pictures, findings
+        self._ids = UniqueIds(findings)
+
+    def posts(self) -> list[Post]:
+        """The posts, in the order of the file."""
+        found = [self._post(line, number) for number, line in text_lines(self._path) if line.strip()]
+        if not found:
+            self._findings.add("empty_file", str(self._path), "there is no post in it")
+        return found
+
+    def _post(self, line: str, number: int) -> Post:
+        where = f"{self._path}:{number}"
+        record = self._record(line, where)
+        tokens, tags = self._tokens(record, where)
+        name = id_of(record.get("id"), where, self._findings)
+        if name is None:
+            self._findings.add("no_id", where, f"the post has no id and is read as {number}", quiet=True)
+            name = str(number)
+        unique = self._ids.of(name, where)
+        pictures = self._images(record, unique, where)
+        return Post(
+            id=unique,
+            text=" ".join(tokens),
+            image=pictures[0] if pictures else None,
+            entities=self._entities(tokens, tags, where),
+            tokens=tokens,
+            more_images=tuple(pictures[1:]),
+            grounded=False,
+        )
+
+    def _record(self, line: str, where: str) -> Mapping[str, Any]:
+        try:
+            return record_of(json.loads(line), where)
+        except (ValueError, RecursionError) as error:
+            value = _literal(line)
+            if not isinstance(value, dict):
+                raise DataError(f"{where}: not JSON", received=line, remedy=str(error)) from error
+        self._findings.add("python_literal", where, "the line is a Python literal, not JSON; it is read", quiet=True)
+        return value
+
+    def _tokens(self, record: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        tokens, tags = (strings_of(record.get(key), key, where, self._findings) for key in ("text", "label"))
+        if len(tokens) != len(tags):
+            raise DataError(f"{where}: {len(tokens)} tokens and {len(tags)} labels", received=record)
+        if not any(token.strip() for token in tokens):
+            raise DataError(f"{where}: a post without words", received=record)
+        for tag in tags:
+            if not is_tag(tag):
+                raise DataError(f"{where}: no label", received=tag, accepted="O, B-X or I-X")
+        return tokens, tags
+
+    def _entities(self, tokens: tuple[str, ...], tags: tuple[str, ...], where: str) -> tuple[GoldEntity, ...]:
+        places, text = offsets(tokens), " ".join(tokens)
+        entities = []
+        for span in mentions(tokens, tags, lambda index: f"{where}: token {index + 1}", self._findings):
+            start, end = places[span.first][0], places[span.last - 1][1]
+            entities.append(GoldEntity(text[start:end], start, end, span.type))
+        return tuple(entities)
+
+    def _images(self, record: Mapping[str, Any], post: str, where: str) -> list[Path]:
+        value = record.get("images")
+        names = [value] if isinstance(value, str) else [] if value is None else value
+        found = []
+        for name in strings_of(names, "images", where, self._findings):
+            path = self._pictures.find([name, name.removeprefix(_PREFIX)], post, where)
+            if path is not None:
+                found.append(path)
+        return found
+
+
+def _literal(line: str) -> object:
+    """The value of a Python literal that begins as a dict, None where it is none; nothing is run."""
+    if not line.lstrip().startswith("{"):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd about escapes in data is no business of the caller
+            return ast.literal_eval(line.strip())
+    except _BROKEN:
+        return None
