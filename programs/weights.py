@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def load_weights(source: ModelSource) -> Weights:
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
     config = _config(path)
     try:
-        with _no_bars():
+        with _quietly():
             processor = load_processor(path, config.model_type)
             model = _model(path, source)
             if adapter is not None:
@@ -208,12 +209,19 @@ def _plain_generation(model: PreTrainedModel, processor: ProcessorMixin) -> Gene
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    shown = transformers_logging.is_progress_bar_enabled()
+def _quietly() -> Iterator[None]:
+    """Hide the libraries' bars, load reports and notes to each other: what a model lacks is said by our own errors."""
+    shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            # peft asks for this under the name that transformers has given up.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
+            yield
     finally:
+        transformers_logging.set_verbosity(level)
         if shown:
             transformers_logging.enable_progress_bar()
 

@@ -1,7 +1,10 @@
 """What `load_vlm` loads and what it refuses, and the fingerprint in the model string."""
 
+import contextlib
 import json
+import logging
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from engine_requests import SIZE, checked, request, schema_for, text_of
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
+from transformers.utils import logging as transformers_logging
 
 from gmner.programs import fingerprint as fingerprints
 from gmner.programs import weights
@@ -41,6 +45,26 @@ def test_no_bars_and_no_warnings(tiny, capfd, recwarn):
     lm.engine.complete_many([asked, asked, request("x", max_tokens=3)])
     assert capfd.readouterr() == ("", "")
     assert [str(each.message) for each in recwarn if issubclass(each.category, UserWarning)] == []
+
+
+@pytest.mark.parametrize("base", ["qwen2_5_vl", "qwen3_vl"], ids=["fits", "does not fit"])
+def test_an_adapter_is_loaded_without_warnings(tiny, tmp_path, base):
+    adapter = _adapter(tiny("qwen2_5_vl"), tmp_path / "adapter")
+    refused = pytest.raises(ModelError) if base == "qwen3_vl" else contextlib.nullcontext()
+    with warnings.catch_warnings(record=True) as found, refused:
+        warnings.simplefilter("always")
+        load_vlm(tiny(base), adapter=adapter)
+    assert [str(each.message) for each in found] == []
+
+
+def test_missing_weights_are_said_once(copied, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    level = transformers_logging.get_verbosity()
+    save_file({"a": torch.zeros(1)}, copied / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="lacks weights"):
+        load_vlm(copied)
+    assert caplog.text == ""
+    assert transformers_logging.get_verbosity() == level
 
 
 def test_the_model_string_changes_with_the_weights(copied):
