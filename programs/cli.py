@@ -17,11 +17,12 @@ examples:
   gmner quickstart
   gmner extract posts.jsonl -o answers.jsonl --images pictures/
   gmner extract twitter-gmner/ --split dev -o answers.jsonl --model Qwen/Qwen2.5-VL-7B-Instruct
-  gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl
+  gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl --protocol all
+  gmner export --to coco --gold twitter-gmner/ --split dev -o dev.json
   gmner view answers.jsonl --gold twitter-gmner/ --split dev -o report.html
   gmner compile --train twitter-gmner/ --val twitter-gmner/ --run-dir runs/mcr -o mcr-bundle
 """
-_POSTS = "JSONL with id, text and image a line, or a Twitter-GMNER folder (txt/, xml/, images/; then --split)"
+_POSTS = "JSONL with id, text and image a line, or the folder of a data set, such as Twitter-GMNER's (then --split)"
 _MODEL = "a folder with a model, a hub id, or a saved bundle; without it the small model of this package"
 _RESUMES = "what is done is kept, and the same command goes on from there"
 
@@ -58,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"gmner {version('gmner')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_quickstart, _add_extract, _add_evaluate, _add_view, _add_compile):
+    for add in (_add_quickstart, _add_extract, _add_evaluate, _add_view, _add_export, _add_compile):
         add(commands)
     return top
 
@@ -102,10 +103,13 @@ def _add_evaluate(commands: Commands) -> None:
     text = "score a file of answers against gold: GMNER, MNER, EEG and the bias figures"
     example = "gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl --json"
     command = _command(commands, "evaluate", text, example, resumes=False)
-    command.add_argument("predictions", type=Path, metavar="PRED.jsonl", help="answers that `gmner extract` wrote")
+    command.add_argument(
+        "predictions", type=Path, metavar="PRED", help="JSONL of `gmner extract`, or `text|TYPE|[x1,y1,x2,y2]` lines"
+    )
     command.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {_POSTS}")
     _add_source(command)
-    command.add_argument("--protocol", default="paper", help="the way of counting (paper)")
+    command.add_argument("--protocol", default="paper", metavar="P", help="the way of counting (paper), or all")
+    command.add_argument("--against", type=Path, metavar="PRED", help="answers of another system, for a paired test")
     command.add_argument("--json", action="store_true", help="print JSON, in percent, instead of a table")
 
 
@@ -122,6 +126,17 @@ def _add_view(commands: Commands) -> None:
     command.add_argument("--limit", type=_count, metavar="N", help="show only the first N posts")
 
 
+def _add_export(commands: Commands) -> None:
+    text = "write annotated posts, with answers where there are some, in the form of another tool"
+    example = "gmner export --to label-studio --gold posts.jsonl --predictions answers.jsonl -o tasks.json"
+    command = _command(commands, "export", text, example, resumes=False)
+    command.add_argument("--to", required=True, choices=("coco", "label-studio", "voc"), help="the form")
+    command.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"posts: {_POSTS}")
+    command.add_argument("--predictions", type=Path, metavar="PRED", help="answers: pre-annotations, or COCO results")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or the folder for VOC")
+    _add_source(command)
+
+
 def _add_compile(commands: Commands) -> None:
     text = "improve a program with MCR on annotated posts and save it as a bundle"
     example = "gmner compile --train twitter-gmner/ --val twitter-gmner/ --run-dir runs/mcr -o mcr-bundle"
@@ -130,15 +145,23 @@ def _add_compile(commands: Commands) -> None:
     command.add_argument("--val", type=Path, metavar="POSTS", help="annotated posts on which each stage is scored")
     command.add_argument("--train-split", metavar="S", default="train", help="split of a Twitter-GMNER folder (train)")
     command.add_argument("--val-split", metavar="S", default="dev", help="split of a Twitter-GMNER folder (dev)")
-    command.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures")
+    _add_reading(command)
     command.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder of the run")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder for the program")
     command.add_argument("--model", metavar="M", help=_MODEL)
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--split", metavar="S", help="split of a Twitter-GMNER folder: train, dev or test")
-    command.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, which no path may leave")
+    command.add_argument("--split", metavar="S", help="split of a data set: train, dev or test")
+    _add_reading(command)
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    formats = "twitter, fmnerg, fmnerg-coarse, mner-mi, mner-mi-plus, grec or jsonl"
+    folder = "folder of the pictures, which no path may leave; again for a further one"
+    command.add_argument("--images", type=Path, action="append", metavar="DIR", help=folder)
+    command.add_argument("--format", default="auto", metavar="F", help=f"{formats} (auto: by what lies there)")
+    command.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json, for grec")
 
 
 def _count(word: str) -> int:

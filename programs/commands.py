@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmner.data.jsonl import read_posts, read_predictions
+from gmner.data.files import whole_text
 from gmner.data.post import Post
-from gmner.data.readers.twitter import read_twitter_gmner
+from gmner.data.readers.choose import read_answers, read_dataset
 from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def extract(given: Namespace) -> None:
     """`gmner extract`: posts to a file of predictions."""
     from gmner.programs.corpus import extract_corpus
 
-    posts = load_posts(given.posts, given.split, given.images)[: given.limit]
+    posts = _posts(given, given.posts)[: given.limit]
     if not posts:
         raise InputError("There are no posts", received=str(given.posts))
     if given.model is None:
@@ -47,15 +47,23 @@ def extract(given: Namespace) -> None:
 
 
 def evaluate(given: Namespace) -> None:
-    """`gmner evaluate`: the scores of a file of predictions."""
-    from gmner.data.evaluate import evaluate as score
+    """`gmner evaluate`: the scores of a file of answers, by one protocol or by all."""
+    from gmner.data.score_report import score_report
 
-    posts = load_posts(given.gold, given.split, given.images)
-    evaluation = score(read_predictions(given.predictions), posts, given.protocol)
-    _say_ids("posts have no prediction and count as answered with nothing", evaluation.missing)
-    _say_ids("predictions belong to no post and do not count", evaluation.unknown)
-    record = evaluation.to_dict()
-    _write(json.dumps(record, ensure_ascii=False, indent=1) if given.json else evaluation.summary())
+    posts = _posts(given, given.gold)
+    answers = read_answers(given.predictions, posts)
+    if given.format == "grec":
+        from gmner.data.expressions import evaluate_expressions
+
+        scores = evaluate_expressions(answers, posts).to_dict()
+        lines = [f"{name} {value}" for name, value in scores.items()]
+        _write(json.dumps(scores, indent=1) if given.json else "\n".join(lines))
+        return
+    others = None if given.against is None else read_answers(given.against, posts)
+    report = score_report(posts, answers, given.protocol, others)
+    _say_ids("posts have no prediction and count as answered with nothing", report.evaluation.missing)
+    _say_ids("predictions belong to no post and do not count", report.evaluation.unknown)
+    _write(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if given.json else report.summary())
 
 
 def view(given: Namespace) -> None:
@@ -63,22 +71,31 @@ def view(given: Namespace) -> None:
     from gmner.data.evaluate import evaluate as score
     from gmner.data.view import render_html
 
-    posts = load_posts(given.gold or given.posts, given.split, given.images)
-    predictions = {prediction.id: prediction for prediction in read_predictions(given.predictions)}
+    posts = _posts(given, given.gold or given.posts)
+    predictions = {prediction.id: prediction for prediction in read_answers(given.predictions, posts)}
     scores = {"answers": score(predictions, posts)} if given.gold else None
     shown = [(post, {"answers": predictions[post.id]}) for post in posts if post.id in predictions][: given.limit]
     if not shown:
         raise InputError("No prediction belongs to a post", received=str(given.predictions))
-    page = render_html(shown, title=given.predictions.name, scores=scores)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(page, encoding="utf-8")
+    with whole_text(given.output) as file:
+        file.write(render_html(shown, title=given.predictions.name, scores=scores))
     _note(f"{len(shown)} posts shown in {given.output}")
+
+
+def export(given: Namespace) -> None:
+    """`gmner export`: posts, and answers where there are some, in the form of another tool."""
+    from gmner.data import export as forms
+
+    posts = _posts(given, given.gold)
+    answers = None if given.predictions is None else read_answers(given.predictions, posts)
+    forms.write(given.to, posts, answers, given.output, given.split)
+    _note(f"{len(posts)} posts written to {given.output}")
 
 
 def compile(given: Namespace) -> None:
     """`gmner compile`: MCR on annotated posts, the result saved as a bundle."""
-    train = load_posts(given.train, given.train_split, given.images)
-    val = load_posts(given.val, given.val_split, given.images) if given.val else None
+    train = _posts(given, given.train, given.train_split)
+    val = _posts(given, given.val, given.val_split) if given.val else None
     program = load_program(given.model)
     optimizer = importlib.import_module("gmner.optimizers.mcr").MCR()
     compiled = program.compile(trainset=train, valset=val, optimizer=optimizer, run_dir=given.run_dir)
@@ -86,23 +103,15 @@ def compile(given: Namespace) -> None:
     _note(f"The compiled program is in {given.output}: gmner extract POSTS --model {given.output} -o PRED.jsonl")
 
 
-def load_posts(path: Path, split: str | None, images: Path | None) -> list[Post]:
-    """Posts of a JSONL file, of a folder that holds `posts.jsonl`, or of a split of a Twitter-GMNER folder.
-
-    Args:
-        path: The file or the folder.
-        split: Split of a Twitter-GMNER folder; a JSONL file has none.
-        images: Folder of the pictures; None: the one that belongs to `path`.
-
-    Raises:
-        InputError: Nothing there, or a Twitter-GMNER folder without a split.
-        DataError: A file that does not follow its format.
-    """
-    if not path.exists():
-        raise InputError("There are no posts", received=str(path), accepted="a JSONL file or a Twitter-GMNER folder")
-    if not path.is_dir() or (path / "posts.jsonl").is_file():
-        return read_posts(path, images)
-    return read_twitter_gmner(path, split or "", images)
+def _posts(given: Namespace, path: Path, split: str | None = None) -> list[Post]:
+    """The posts of a path that a command was given."""
+    return read_dataset(
+        path,
+        getattr(given, "split", None) if split is None else split,
+        given.images,
+        format=given.format,
+        instances=given.instances,
+    )
 
 
 def load_program(model: str | None, *, staged: bool = False) -> GroundingProgram:

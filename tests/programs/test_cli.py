@@ -12,6 +12,7 @@ from scripted import scripted_lm
 
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.prediction import Prediction
+from gmner.data.protocols import PROTOCOLS
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.programs import cli, commands
 from gmner.programs.bundle import save_bundle
@@ -19,7 +20,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.program import GroundingProgram
 from gmner.signatures.mentions import GroundedEntity
 
-COMMANDS = ("quickstart", "extract", "evaluate", "view", "compile")
+COMMANDS = ("quickstart", "extract", "evaluate", "view", "export", "compile")
 HEAVY = ("torch", "transformers", "dspy", "datasets", "trl")
 ALL_HELP = """
 import sys, json
@@ -168,6 +169,62 @@ def test_gold_spans_and_types_shown_nowhere_score_as_published(
     assert record["mner"]["f1"] == 100
 
 
+def test_evaluate_under_all_protocols_and_against_another_system(
+    gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    ana = GroundedEntity("Ana", 0, 3, "PER")
+    write_predictions([Prediction(id_, "Ana", "", (ana,)) for id_ in "ab"], tmp_path / "full.jsonl")
+    words = ("evaluate", tmp_path / "full.jsonl", "--gold", gold, "--protocol", "all", "--against", half)
+    assert run(*words, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["gmner"]["f1"] == 100
+    assert list(record["protocols"]) == list(PROTOCOLS)
+    assert {tasks["mner"]["f1"] for tasks in record["protocols"].values()} == {100.0}
+    assert record["comparison"]["tasks"]["gmner"]["difference"] == pytest.approx(100 - 200 / 3)
+    assert record["scenarios"]["strict"]["f1"] == 100
+    assert run(*words) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in (*PROTOCOLS, "paired", "ent_type"))
+
+
+def test_evaluate_reads_triples(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "answers.txt").write_text("Ana|PER|None\nAna|ORG|[1,2,3,4]\n")
+    assert run("evaluate", tmp_path / "answers.txt", "--gold", gold, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["gmner"]["f1"], record["eeg"]["f1"], record["bias"]["grounded_absent"]) == (50, 50, 1)
+    (tmp_path / "answers.txt").write_text("Ana|PER|None\n")
+    assert "1 lines answer 2 posts" in fails(capsys, "evaluate", tmp_path / "answers.txt", "--gold", gold)
+
+
+def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = {"refs": [{"ref_id": 1, "ann_id": [-1], "image_id": 5, "split": "val", "no_target": True,
+                      "file_name": "COCO_train2014_000000000005_1.jpg", "sentences": [{"sent_id": 3, "sent": "a dog"}]}],
+            "instances": {"annotations": [], "images": [{"id": 5, "file_name": "5.jpg", "width": 9, "height": 9}]}}  # fmt: skip
+    for name, content in rows.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "none.jsonl").write_text("")
+    words = (
+        "evaluate",
+        tmp_path / "none.jsonl",
+        "--gold",
+        tmp_path / "refs.json",
+        "--format",
+        "grec",
+        "--split",
+        "val",
+    )
+    assert run(*words, "--instances", tmp_path / "instances.json", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["n_acc"] == 100
+    assert "instances.json" in fails(capsys, *words)
+    line = {"id": 1, "text": ["Ana", "met"], "images": [], "label": ["B-PER", "O"], "url": ""}
+    (tmp_path / "mi.txt").write_text(json.dumps(line))
+    write_predictions([Prediction("1", "Ana met", "", (GroundedEntity("Ana", 0, 3, "PER"),))], tmp_path / "p.jsonl")
+    assert run("evaluate", tmp_path / "p.jsonl", "--gold", tmp_path / "mi.txt", "--format", "mner-mi", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["mner"]["f1"], record["gmner"]["f1"]) == (100, None)
+    assert "mner-mi" in fails(capsys, "evaluate", tmp_path / "p.jsonl", "--gold", tmp_path / "mi.txt", "--format", "x")
+
+
 def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
     pytest.importorskip("gmner.data.view")
     for option in ("--gold", "--posts"):
@@ -243,7 +300,7 @@ def test_ctrl_c_ends_with_130_and_says_that_the_run_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "load_posts", interrupt)
+    monkeypatch.setattr(commands, "read_dataset", interrupt)
     assert run("extract", posts, "-o", tmp_path / "o.jsonl") == 130
     assert "goes on from there" in capsys.readouterr().err
     assert run("evaluate", half, "--gold", posts) == 130
