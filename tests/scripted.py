@@ -78,7 +78,11 @@ def entity(span: str, box: list[int] | None = None, type_: str = "PER") -> dict[
 
 
 def huge_png(path: Path, side: int = 30_000) -> Path:
-    """A PNG whose header promises side x side pixels."""
-    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)))
+    """A PNG whose header promises side x side pixels, with the beginning of their data, so that it is told by Pillow."""
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0), b"IDAT": zlib.compress(bytes(side))}
+    written = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
     return path

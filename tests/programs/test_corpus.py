@@ -93,7 +93,8 @@ def test_a_bad_post_is_recorded_with_its_reason_and_the_run_goes_on(tmp_path: Pa
         "odd": "bad_answer",
         "last": None,
     }
-    assert "none.jpg" in found["missing"].error["message"]
+    for id_, message in {"missing": "none.jpg", "broken": "broken.jpg", "huge": "too large"}.items():
+        assert message in found[id_].error["message"]
     assert all(not found[id_].entities for id_, kind in kinds.items() if kind)
 
 

@@ -96,8 +96,19 @@ def test_an_empty_text_is_refused(text: object):
         GMNER(scripted_lm(ANSWER))(text=text)
 
 
-@pytest.mark.parametrize("kind", ["missing", "broken", "cut", "huge", "folder", "url", "dspy-url"])
-def test_a_bad_picture_is_refused_before_the_model_is_asked(kind: str, photo: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "is missing"),
+        ("broken", "broken or truncated"),
+        ("cut", "broken or truncated"),
+        ("huge", "too large"),
+        ("folder", "not a file"),
+        ("url", "given as a URL"),
+        ("dspy-url", "given as a URL"),
+    ],
+)
+def test_a_bad_picture_is_refused_before_the_model_is_asked(kind: str, message: str, photo: Path, tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     Image.effect_noise((99, 99), 60).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
@@ -111,7 +122,7 @@ def test_a_bad_picture_is_refused_before_the_model_is_asked(kind: str, photo: Pa
         "dspy-url": dspy.Image("https://example.org/a.png"),
     }[kind]
     lm = scripted_lm(ANSWER)
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ImageError, match=message) as caught:
         GMNER(lm)(text=TEXT, image=source)
     assert len(str(caught.value)) < 500
     assert lm.engine.requests == []
