@@ -1,0 +1,146 @@
+"""Posts and predictions in the form of COCO, for its tools and for detectors that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
+from gmner.signatures.labels import LabelSet
+from gmner.signatures.mentions import Mention
+
+
+def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
+    """Annotated posts as a COCO data set: `json.dump` of it is what pycocotools and its like read.
+
+    - `images`: `{"id", "file_name", "width", "height"}` of every post with a picture; pixels of the upright original
+      image, read from its header. `file_name` is the name without its folder, `<id>.png` for a PIL image.
+    - `categories`: one a type.
+    - `annotations`: one a box: `bbox` `[x, y, width, height]` in float pixels of the original image, the numbers of the
+      data set not shifted, `area`, `iscrowd` 0, an empty `segmentation`, and the mention's `entity_id`, `span`, `start`
+      and `end`. The boxes of one mention share its `entity_id`.
+    - Beyond COCO, so that nothing is lost: `posts` (`{"id", "text", "image_id", "more_images", "annotated"}`) and
+      `not_shown`, the mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
+
+    Ids count from 1 (pycocotools takes an annotation 0 for none) in the order of the posts.
+
+    Args:
+        posts: The posts.
+        labels: The types in the order of their ids; None: the types of the posts in alphabetical order.
+
+    Raises:
+        InputError: An id that occurs twice, two pictures with the same file name, a post with boxes and without a
+            picture, a post that is not grounded (its mentions would read as not shown), or a type outside `labels`.
+        ImageError: A picture that is missing or broken; the fact names the post.
+
+    Source: the data format of COCO (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014).
+    """
+    posts = checked_posts(posts)
+    categories = _categories(posts, labels)
+    coco: dict[str, Any] = {
+        "info": {"description": "Grounded named entities, exported by gmner"},
+        "licenses": [],
+        "categories": [{"id": n, "name": name, "supercategory": "entity"} for name, n in categories.items()],
+        "images": _images(posts),
+        "annotations": [],
+        "posts": _posts(posts),
+        "not_shown": [],
+    }
+    image_ids, entity_id = _image_ids(posts), 0
+    for post in posts:
+        for entity in post.gold:
+            entity_id += 1
+            shared = {"entity_id": entity_id, "category_id": _category(entity, post, categories), **_place(entity)}
+            if not entity.boxes:
+                coco["not_shown"].append({"post_id": post.id, **shared})
+            for box in entity.boxes:
+                number, image_id = len(coco["annotations"]) + 1, _image_id(post, image_ids)
+                coco["annotations"].append({"id": number, "image_id": image_id, **shared, **_region(box)})
+    return coco
+
+
+def predictions_to_coco(
+    predictions: Iterable[Prediction], posts: Iterable[Post], labels: LabelSet | None = None
+) -> list[dict[str, Any]]:
+    """Predicted boxes as COCO results, the list that `COCO.loadRes` takes beside `to_coco(posts, labels)`.
+
+    One `{"image_id", "category_id", "bbox", "score", "span", "start", "end"}` a box, `bbox` as in `to_coco`. A GMNER
+    answer has no confidence: every score is 1.0, so an average precision has one point of the curve to stand on.
+
+    Args:
+        predictions: The answers; a box that is None leaves no result.
+        posts: The same posts, in the same order, as `to_coco` got.
+        labels: The same types as `to_coco` got.
+
+    Raises:
+        InputError: As `to_coco`, or a prediction that belongs to no post, or the second of a post.
+    """
+    posts = checked_posts(posts)
+    categories, image_ids, given = _categories(posts, labels), _image_ids(posts), answers(predictions, posts)
+    results = []
+    for post in (post for post in posts if post.id in given):
+        for entity in given[post.id].entities:
+            for box in boxes_of(entity):
+                ids = {"image_id": _image_id(post, image_ids), "category_id": _category(entity, post, categories)}
+                results.append({**ids, "bbox": _region(box)["bbox"], "score": 1.0, **_place(entity)})
+    return results
+
+
+def _categories(posts: Sequence[Post], labels: LabelSet | None) -> dict[str, int]:
+    names = sorted({entity.type for post in posts for entity in post.gold}) if labels is None else labels.names
+    return {name: number for number, name in enumerate(names, 1)}
+
+
+def _category(entity: Mention, post: Post, categories: dict[str, int]) -> int:
+    if entity.type not in categories:
+        raise InputError(
+            f"post {post.id!r}: {entity.span!r} has a type that is no category",
+            received=entity.type,
+            accepted=", ".join(categories),
+            remedy="Pass all types as `labels`",
+        )
+    return categories[entity.type]
+
+
+def _image_ids(posts: Sequence[Post]) -> dict[str, int]:
+    return {post.id: number for number, post in enumerate((p for p in posts if p.image is not None), 1)}
+
+
+def _image_id(post: Post, ids: dict[str, int]) -> int:
+    if post.id not in ids:
+        raise InputError(f"post {post.id!r}: There are boxes and no picture", accepted="a post with an image")
+    return ids[post.id]
+
+
+def _images(posts: Sequence[Post]) -> list[dict[str, Any]]:
+    names, ids, images = picture_names(posts), _image_ids(posts), []
+    for post, name in zip(posts, names, strict=True):
+        if post.image is not None:
+            width, height = picture_size(post)
+            images.append({"id": ids[post.id], "file_name": name, "width": width, "height": height})
+    return images
+
+
+def _posts(posts: Sequence[Post]) -> list[dict[str, Any]]:
+    ids, records = _image_ids(posts), []
+    for post in posts:
+        if not post.grounded:
+            raise InputError(f"post {post.id!r}: Nobody drew boxes, and COCO cannot say so", accepted="grounded posts")
+        more = [path.name if isinstance(path, Path) else None for path in post.more_images]
+        shared = {"id": post.id, "text": post.text, "image_id": ids.get(post.id), "more_images": more}
+        records.append({**shared, "annotated": post.entities is not None})
+    return records
+
+
+def _place(entity: Mention) -> dict[str, Any]:
+    return {"span": entity.span, "start": entity.start, "end": entity.end}
+
+
+def _region(box: Box) -> dict[str, Any]:
+    bbox = [box.x1, box.y1, box.x2 - box.x1, box.y2 - box.y1]
+    return {"bbox": bbox, "area": box.area, "iscrowd": 0, "segmentation": []}

@@ -1,0 +1,139 @@
+"""Posts and predictions as tasks of Label Studio: spans of the text, boxes of the picture, and what links them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.signatures.boxes import Box, Size
+from gmner.signatures.labels import LabelSet
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+LOCAL_FILES = "/data/local-files/?d="
+"""Where Label Studio serves files from below its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+
+# The names that tie the results to the tags of the labeling config.
+_TYPE, _TEXT, _BOX, _IMAGE, _RELATION = "type", "text", "box", "image", "shows"
+
+
+def to_label_studio(
+    posts: Iterable[Post],
+    predictions: Iterable[Prediction] | None = None,
+    *,
+    image_url: str | Callable[[Post], str] = LOCAL_FILES,
+    model_version: str = "gmner",
+) -> list[dict[str, Any]]:
+    """Posts as tasks with pre-annotations: `json.dump` of the list is what Label Studio imports.
+
+    A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
+    result, `start` and `end` in characters of the text; each of its boxes is a `rectanglelabels` result, x, y, width
+    and height in percent of the original image, whose size stands beside; a relation `shows` leads from the box to the
+    mention. A mention without a relation is not shown. The project needs the labeling config of `label_studio_config`.
+
+    Args:
+        posts: The posts.
+        predictions: The answers to pre-annotate with; the gold of annotated posts then becomes the `annotations` of
+            their tasks. None: the gold is the pre-annotation.
+        image_url: What comes before the file name of a picture (`/data/local-files/?d=images/`, `https://.../`), or a
+            function that gives the URL of a post's picture. A post without a picture has the URL "".
+        model_version: Name of the pre-annotations.
+
+    Raises:
+        InputError: An id that occurs twice, a post with boxes and without a picture, two pictures with the same file
+            name, or a prediction that belongs to no post.
+        ImageError: A picture with boxes that is missing or broken; the fact names the post.
+
+    Source: Label Studio's documentation, "Import pre-annotated data" and "Task format".
+    """
+    posts = checked_posts(posts)
+    found = None if predictions is None else answers(predictions, posts)
+    urls = [image_url(post) if post.image is not None else "" for post in posts] if callable(image_url) else None
+    tasks = []
+    for post, url in zip(posts, urls or _urls(posts, str(image_url)), strict=True):
+        task: dict[str, Any] = {"data": {"id": post.id, "text": post.text, "image": url}}
+        gold = None if post.entities is None else _result(post, post.entities)
+        if found is not None and gold is not None:
+            task["annotations"] = [{"result": gold, "ground_truth": True}]
+        if found is not None:
+            gold = _result(post, found[post.id].entities) if post.id in found else None
+        task["predictions"] = [] if gold is None else [{"model_version": model_version, "result": gold}]
+        tasks.append(task)
+    return tasks
+
+
+def label_studio_config(labels: LabelSet) -> str:
+    """The labeling config, as XML, of a project that the tasks of `to_label_studio` fit into.
+
+    Args:
+        labels: The types, each a label for spans and for boxes; its description is the hint.
+    """
+    view = Element("View")
+    SubElement(SubElement(view, "Relations"), "Relation", value=_RELATION)
+    _labels(SubElement(view, "Labels", name=_TYPE, toName=_TEXT), labels)
+    SubElement(view, "Text", name=_TEXT, value="$text")
+    _labels(SubElement(view, "RectangleLabels", name=_BOX, toName=_IMAGE), labels)
+    SubElement(view, "Image", name=_IMAGE, value="$image")
+    indent(view)
+    return tostring(view, encoding="unicode")
+
+
+def _labels(parent: Element, labels: LabelSet) -> None:
+    for name, description in labels.types:
+        SubElement(parent, "Label", {"value": name} | ({"hint": description} if description else {}))
+
+
+def _urls(posts: Sequence[Post], prefix: str) -> list[str]:
+    return ["" if name is None else prefix + quote(name) for name in picture_names(posts)]
+
+
+def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list[dict[str, Any]]:
+    """The results of one annotation: spans, boxes and relations, entity by entity."""
+    results: list[dict[str, Any]] = []
+    size = picture_size(post) if any(map(boxes_of, entities)) else (0, 0)
+    for number, entity in enumerate(entities):
+        found = entity.start >= 0
+        if found:
+            results.append(_span(f"span{number}", entity))
+        for index, box in enumerate(boxes_of(entity)):
+            id_ = f"box{number}_{index}"
+            results.append(_rectangle(id_, entity, box, size))
+            if found:
+                results.append(_relation(id_, f"span{number}"))
+    return results
+
+
+def _span(id_: str, entity: GoldEntity | GroundedEntity) -> dict[str, Any]:
+    value = {"start": entity.start, "end": entity.end, "text": entity.span, "labels": [entity.type]}
+    return {"id": id_, "from_name": _TYPE, "to_name": _TEXT, "type": "labels", "value": value}
+
+
+def _rectangle(id_: str, entity: GoldEntity | GroundedEntity, box: Box, size: Size) -> dict[str, Any]:
+    width, height = size
+    return {
+        "id": id_,
+        "from_name": _BOX,
+        "to_name": _IMAGE,
+        "type": "rectanglelabels",
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {
+            "x": 100 * box.x1 / width,
+            "y": 100 * box.y1 / height,
+            "width": 100 * (box.x2 - box.x1) / width,
+            "height": 100 * (box.y2 - box.y1) / height,
+            "rotation": 0,
+            "rectanglelabels": [entity.type],
+        },
+        # Words that are not in the text have no span to be related to.
+        "meta": {"text": [entity.span]},
+    }
+
+
+def _relation(box: str, span: str) -> dict[str, Any]:
+    return {"type": "relation", "from_id": box, "to_id": span, "direction": "right", "labels": [_RELATION]}

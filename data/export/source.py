@@ -1,0 +1,90 @@
+"""What every exporter starts from: posts with ids of their own, answers to them, names and sizes of their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gmner.data.images import image_size
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.records import located
+from gmner.signatures.boxes import Box, Size
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+
+def checked_posts(posts: Iterable[Post]) -> list[Post]:
+    """The posts as a list.
+
+    Raises:
+        InputError: An id that occurs twice.
+    """
+    found, seen = list(posts), set[str]()
+    for post in found:
+        if post.id in seen:
+            raise InputError("A post id occurs twice", received=post.id, remedy="Ids tell the posts of a split apart")
+        seen.add(post.id)
+    return found
+
+
+def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[str, Prediction]:
+    """The predictions by the id of their post; a post may have none.
+
+    Raises:
+        InputError: Two predictions of the same post, or one of a post that is not there or has another text.
+    """
+    texts, found = {post.id: post.text for post in posts}, dict[str, Prediction]()
+    for prediction in predictions:
+        if prediction.id in found:
+            raise InputError("Two predictions have the same id", received=prediction.id)
+        if prediction.id not in texts:
+            raise InputError("A prediction belongs to no post", received=prediction.id)
+        if prediction.text != texts[prediction.id]:
+            raise InputError(f"The prediction of post {prediction.id!r} is for another text", received=prediction.text)
+        found[prediction.id] = prediction
+    return found
+
+
+def boxes_of(entity: GoldEntity | GroundedEntity) -> tuple[Box, ...]:
+    """All boxes of a gold or a predicted mention, pixels of the original image; empty where it is not shown."""
+    if isinstance(entity, GoldEntity):
+        return entity.boxes
+    return () if entity.box is None else (entity.box, *entity.more_boxes)
+
+
+def picture_names(posts: Sequence[Post]) -> list[str | None]:
+    """The file name of each post's picture, without a folder; `<id>.png` for a PIL image, None for a post without one.
+
+    Raises:
+        InputError: Two different pictures have the same file name.
+    """
+    names = [_name(post) for post in posts]
+    owners: dict[str, Post] = {}
+    for post, name in zip(posts, names, strict=True):
+        if name is not None and owners.setdefault(name, post).image != post.image:
+            raise InputError(
+                f"The pictures of posts {owners[name].id!r} and {post.id!r} have the same file name",
+                received=name,
+                remedy="Write the posts with write_posts, which gives every picture a name of its own",
+            )
+    return names
+
+
+def picture_size(post: Post) -> Size:
+    """Width and height of a post's picture in pixels, from its header: the frame of its boxes.
+
+    Raises:
+        InputError: The post has boxes and no picture.
+        ImageError: The picture is missing or broken. The facts name the post.
+    """
+    with located(f"post {post.id!r}"):
+        if post.image is None:
+            raise InputError("There are boxes and no picture", accepted="a post with an image")
+        return image_size(post.image)
+
+
+def _name(post: Post) -> str | None:
+    if post.image is None:
+        return None
+    return post.image.name if isinstance(post.image, Path) else f"{post.id}.png"

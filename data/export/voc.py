@@ -1,0 +1,161 @@
+"""Posts in the form of Twitter-GMNER: CoNLL text and Pascal VOC boxes, which `read_twitter_gmner` reads again."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from PIL import Image
+
+from gmner.data.export.source import checked_posts, picture_size
+from gmner.data.files import draft, whole_text, write_picture
+from gmner.data.images import open_image
+from gmner.data.post import Post
+from gmner.data.records import located
+from gmner.signatures.boxes import Box, Size
+from gmner.signatures.errors import InputError
+
+_HEADER = "IMGID:"
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+# What a file name, a cell, a tag and XML cannot hold; half of a surrogate pair cannot be written at all.
+_NO_FILE = re.compile(r"[\\/\x00-\x1f\x7f:\ud800-\udfff]|^\.*$|^\s|\s$")
+_NO_TOKEN = re.compile(r"[\t\n\ud800-\udfff]|^ | $|^$")
+_TYPE = re.compile(r"[^\s\ud800-\udfff]+")
+_NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str = "train") -> Path:
+    """Write a split in the form of Twitter-GMNER: `txt/<split>.txt`, `xml/<id>.xml`, `images/<id>.*`.
+
+    `read_twitter_gmner(folder, split)` reads the same posts: id, text, tokens, mentions, and all boxes with their
+    numbers unchanged. Where a post has no tokens, its words are taken, and come back as tokens. The form has no place
+    for scene and slice, and a box that stands twice at a mention is written once. Every post gets an XML file, so that
+    none of an earlier export is taken for its boxes; `size` is left out where there is no picture. Pictures are copied
+    byte for byte, PIL images written without loss.
+
+    All but the pixels is checked before the first file is written; each file is written whole, `txt/<split>.txt` last.
+
+    Args:
+        posts: Annotated posts.
+        folder: The root of the data set; other splits may stand in it.
+        split: Name of the split.
+
+    Returns:
+        The path of `txt/<split>.txt`.
+
+    Raises:
+        InputError: A post that the form cannot hold; the fact names it. That is: an id that is no file name or occurs
+            twice, not annotated, not grounded, several pictures, a text that is not its tokens joined by one space,
+            mentions that overlap or do not sit on whole tokens, two mentions with the same words and different boxes,
+            or signs that CoNLL or XML cannot hold.
+        ImageError: A picture that is missing or broken; the fact names the post.
+
+    Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
+    """
+    if _NO_FILE.search(split):
+        raise InputError("A split's name is no file name", received=split)
+    posts, folder = checked_posts(posts), Path(folder)
+    drafts = [_render(post) for post in posts]
+    for post, (_, xml) in zip(posts, drafts, strict=True):
+        if post.image is not None:
+            with located(f"post {post.id!r}"):
+                write_picture(_findable(post.image), folder / "images" / post.id)
+        with draft(folder / "xml" / f"{post.id}.xml") as name:
+            name.write_bytes(xml)
+    path = folder / "txt" / f"{split}.txt"
+    with whole_text(path) as file:
+        file.writelines(tweet for tweet, _ in drafts)
+    return path
+
+
+def _render(post: Post) -> tuple[str, bytes]:
+    """A post as the lines of a tweet and as an XML file."""
+    size = None if post.image is None else picture_size(post)
+    with located(f"post {post.id!r}"):
+        _check(post)
+        tokens = post.tokens if post.tokens is not None else tuple(post.text.split(" "))
+        rows = [f"{token}\t{tag}\n" for token, tag in zip(tokens, _tags(post, tokens), strict=True)]
+        return f"{_HEADER}{post.id}\n{''.join(rows)}\n", _xml(post, _boxes(post), size)
+
+
+def _findable(picture: Path | Image.Image) -> Path | Image.Image:
+    """The picture; decoded where the suffix of its file does not tell the reader that it is one."""
+    return picture if isinstance(picture, Image.Image) or picture.suffix.lower() in _SUFFIXES else open_image(picture)
+
+
+def _check(post: Post) -> None:
+    if _NO_FILE.search(post.id):
+        raise InputError("The id is no file name", received=post.id)
+    if post.entities is None:
+        raise InputError("The post is not annotated", accepted="posts with `entities`")
+    if not post.grounded:
+        raise InputError("Nobody drew boxes, and Twitter-GMNER cannot say so", accepted="grounded posts")
+    if post.more_images:
+        raise InputError("The post has several pictures, and Twitter-GMNER has one", received=len(post.more_images) + 1)
+
+
+def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
+    """The BIO tags of a post's tokens."""
+    if " ".join(tokens) != post.text or any(_NO_TOKEN.search(token) for token in tokens):
+        raise InputError("The text is not its tokens joined by one space", received=post.text, accepted="a b c")
+    if not tokens:
+        raise InputError("The text has no tokens", received=post.text)
+    if tokens[0].startswith(_HEADER):
+        raise InputError("The first token reads as the start of a tweet", received=tokens[0])
+    starts, ends, at = dict[int, int](), dict[int, int](), 0
+    for index, token in enumerate(tokens):
+        starts[at], ends[at + len(token)] = index, index + 1
+        at += len(token) + 1
+    tags = ["O"] * len(tokens)
+    for entity in post.gold:
+        first, last = starts.get(entity.start), ends.get(entity.end)
+        if first is None or last is None or set(tags[first:last]) != {"O"}:
+            raise InputError("A mention overlaps another or cuts a token", received=(entity.span, *entity.key))
+        if not tokens[first].strip() or not tokens[last - 1].strip():
+            raise InputError("A mention starts or ends with white space", received=entity.span)
+        if not _TYPE.fullmatch(entity.type):
+            raise InputError("A type is no tag", received=entity.type, accepted="a name without spaces")
+        tags[first:last] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (last - first - 1)
+    return tags
+
+
+def _boxes(post: Post) -> dict[str, tuple[Box, ...]]:
+    """The boxes by the words of their mentions, which is all that the form has to tell them by."""
+    found: dict[str, tuple[Box, ...]] = {}
+    for entity in post.gold:
+        boxes = tuple(dict.fromkeys(entity.boxes))
+        if set(found.setdefault(entity.span, boxes)) != set(boxes):
+            raise InputError("Two mentions with the same words have different boxes", received=entity.span)
+        if boxes and _NO_XML.search(entity.span):
+            raise InputError("A mention has a sign that XML cannot hold", received=entity.span)
+    return found
+
+
+def _xml(post: Post, boxes: dict[str, tuple[Box, ...]], size: Size | None) -> bytes:
+    root = Element("annotation")
+    SubElement(root, "filename").text = post.id + (
+        post.image.suffix.lower() if isinstance(post.image, Path) else ".png"
+    )
+    if size is not None:
+        _children(SubElement(root, "size"), width=size[0], height=size[1], depth=3)
+    _children(root, segmented=0)
+    for span, box in ((span, box) for span, found in boxes.items() for box in found):
+        item = SubElement(root, "object")
+        _children(item, name=span, pose="Unspecified", truncated=0, difficult=0)
+        corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(_number, box.as_tuple()), strict=True))
+        _children(SubElement(item, "bndbox"), **corners)
+    indent(root, "\t")
+    return tostring(root, encoding="utf-8")
+
+
+def _children(parent: Element, **texts: object) -> None:
+    for tag, text in texts.items():
+        SubElement(parent, tag).text = str(text)
+
+
+def _number(value: float) -> str:
+    """A coordinate as the data set writes it: whole numbers without a point, others with every digit."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

@@ -1,0 +1,164 @@
+"""Posts in the form of Twitter-GMNER: the reader reads the same posts, and refuses nothing that was written."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from defusedxml.ElementTree import parse
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import posts
+
+from gmner import World, read_twitter_gmner
+from gmner.data.export.voc import write_voc
+from gmner.data.images import open_image
+from gmner.data.post import Post
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import ImageError, InputError
+from gmner.signatures.mentions import GoldEntity
+
+TEXT = "Ada met Al"
+BOX = Box(0.1, 2.5, 30.0, 40.0)
+ADA = GoldEntity("Ada", 0, 3, "PER", (BOX,))
+POST = Post("1", TEXT, None, (ADA,), ("Ada", "met", "Al"))
+
+
+@st.composite
+def writable(draw):
+    """Posts whose mentions of the same words share their boxes, none of which stands twice."""
+    found = []
+    for number, post in enumerate(draw(st.lists(posts(), max_size=3))):
+        boxes = {}
+        for entity in post.gold:
+            boxes.setdefault(entity.span, tuple(dict.fromkeys(entity.boxes)))
+        entities = tuple(replace(entity, boxes=boxes[entity.span]) for entity in post.gold)
+        found.append(replace(post, id=str(number), entities=entities))
+    return found
+
+
+@given(writable())
+def test_posts_come_back(tmp_path_factory, given_posts):
+    folder = tmp_path_factory.mktemp("voc")
+    write_voc(given_posts, folder, "dev")
+    assert read_twitter_gmner(folder, "dev") == given_posts
+
+
+def test_the_world_comes_back_with_its_pictures(tmp_path):
+    world = World().posts("dev", 30)
+    path = write_voc(world, tmp_path, "dev")
+    assert path == tmp_path / "txt" / "dev.txt"
+    back = read_twitter_gmner(tmp_path, "dev", missing_images="error")
+    bare = [replace(post, image=None, scene=None, slice=None) for post in world]
+    assert [replace(post, image=None) for post in back] == bare
+    assert all(open_image(a.image).tobytes() == b.image.tobytes() for a, b in zip(back, world, strict=True))
+    assert back.oddities == ()
+    root = parse(tmp_path / "xml" / f"{world[0].id}.xml").getroot()
+    assert [root.findtext(f"size/{side}") for side in ("width", "height", "depth")] == ["256", "256", "3"]
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_the_sample_comes_back(twitter_root, tmp_path, split):
+    given_posts = read_twitter_gmner(twitter_root, split)
+    path = write_voc(given_posts, tmp_path, split)
+    assert path.read_bytes() == (twitter_root / "txt" / f"{split}.txt").read_bytes()
+    back = read_twitter_gmner(tmp_path, split)
+    assert [replace(post, image=None) for post in back] == [replace(post, image=None) for post in given_posts]
+    pictures = [(a.image, b.image) for a, b in zip(back, given_posts, strict=True) if b.image is not None]
+    assert pictures
+    assert all(a.read_bytes() == b.read_bytes() for a, b in pictures)
+
+
+def test_numbers_are_written_unchanged(tmp_path):
+    box = Box(0.1, 2.0, 1 / 3 + 1, 1e17)
+    write_voc([replace(POST, entities=(replace(ADA, boxes=(box,)),))], tmp_path)
+    (item,) = parse(tmp_path / "xml" / "1.xml").findall("object")
+    assert [corner.text for corner in item.find("bndbox")] == ["0.1", "2", "1.3333333333333333", "1" + "0" * 17]
+    assert read_twitter_gmner(tmp_path, "train")[0].gold[0].boxes == (box,)
+
+
+def test_a_post_without_tokens_is_cut_at_its_spaces(tmp_path):
+    write_voc([replace(POST, tokens=None)], tmp_path)
+    assert read_twitter_gmner(tmp_path, "train") == [POST]
+
+
+def test_an_older_export_leaves_no_boxes_behind(tmp_path):
+    write_voc([POST], tmp_path)
+    bare = replace(POST, entities=(replace(ADA, boxes=()),))
+    write_voc([bare], tmp_path)
+    assert read_twitter_gmner(tmp_path, "train") == [bare]
+
+
+def test_pictures_are_found_whatever_their_file_is_called(tmp_path):
+    drawn = Image.effect_noise((9, 7), 50).convert("RGB")
+    for name in ("a.JPEG", "b.bin"):
+        drawn.save(tmp_path / name, format="PNG")
+    given_posts = [Post(name, TEXT, tmp_path / name, ()) for name in ("a.JPEG", "b.bin")]
+    write_voc(given_posts, tmp_path / "out")
+    back = read_twitter_gmner(tmp_path / "out", "train")
+    assert [post.id for post in back] == ["a.JPEG", "b.bin"]
+    assert all(open_image(post.image).tobytes() == drawn.tobytes() for post in back)
+
+
+def test_what_stands_twice_is_written_once(tmp_path):
+    write_voc([replace(POST, entities=(replace(ADA, boxes=(BOX, BOX)),))], tmp_path)
+    assert read_twitter_gmner(tmp_path, "train") == [POST]
+
+
+def words(*tokens, **fields):
+    return replace(POST, text=" ".join(tokens), tokens=tokens, entities=(), **fields)
+
+
+TWICE = Post("1", "Al Al", None, (GoldEntity("Al", 0, 2, "PER", (BOX,)), GoldEntity("Al", 3, 5, "PER")))
+
+
+@pytest.mark.parametrize(
+    ("post", "fact"),
+    [
+        (replace(POST, id="../x"), "id is no file name"),
+        (replace(POST, id=" x"), "id is no file name"),
+        (replace(POST, id=""), "id is no file name"),
+        (replace(POST, id="a\nb"), "id is no file name"),
+        (replace(POST, entities=None), "not annotated"),
+        (replace(POST, entities=(), grounded=False), "Nobody drew boxes"),
+        (replace(POST, more_images=(Image.new("RGB", (1, 1)),)), "several pictures"),
+        (replace(POST, tokens=("Ada", "met")), "not its tokens"),
+        (replace(POST, tokens=(), text="", entities=()), "no tokens"),
+        (replace(POST, tokens=None, text="Ada  met Al"), "not its tokens"),
+        (replace(POST, tokens=None, text="", entities=()), "not its tokens"),
+        (words("a", "b\tc"), "not its tokens"),
+        (words("a", "b\nc"), "not its tokens"),
+        (words("a", "b "), "not its tokens"),
+        (words("a", "\ud83d"), "not its tokens"),
+        (words("IMGID:2", "a"), "start of a tweet"),
+        (replace(POST, entities=(GoldEntity("Ad", 0, 2, "PER"),)), "cuts a token"),
+        (replace(POST, entities=(ADA, GoldEntity("Ada met", 0, 7, "ORG"))), "overlaps another"),
+        (replace(POST, entities=(replace(ADA, type="a person"),)), "A type is no tag"),
+        (replace(POST, entities=(replace(ADA, type=""),)), "A type is no tag"),
+        (TWICE, "same words have different boxes"),
+        (
+            Post("1", "A\x0bda", None, (GoldEntity("A\x0bda", 0, 4, "PER", (BOX,)),)),
+            "a sign that XML cannot hold",
+        ),
+        (
+            Post("1", "\u3000 Ada", None, (GoldEntity("\u3000 Ada", 0, 5, "PER", (BOX,)),)),
+            "starts or ends with white space",
+        ),
+    ],
+)
+def test_a_post_that_the_form_cannot_hold_is_named_and_nothing_is_written(tmp_path, post, fact):
+    with pytest.raises(InputError, match=f"post {post.id!r}: .*{fact}".replace("\\", "\\\\")):
+        write_voc([replace(POST, id="good"), post], tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_refusals(tmp_path):
+    with pytest.raises(InputError, match="id occurs twice"):
+        write_voc([POST, POST], tmp_path)
+    with pytest.raises(InputError, match="split's name"):
+        write_voc([POST], tmp_path, "../dev")
+    with pytest.raises(ImageError, match="post '1': A picture is missing"):
+        write_voc([replace(POST, image=tmp_path / "none.jpg")], tmp_path)
+    with pytest.raises(ImageError, match="post '1': A picture cannot be written"):
+        write_voc([replace(POST, image=Image.new("HSV", (2, 2)))], tmp_path)
+    assert os.listdir(tmp_path) == []
