@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -93,9 +93,9 @@ def best_iou(box: Box | None, gold_boxes: Sequence[Box]) -> float:
     return 0.0 if box is None else max((iou(box, gold) for gold in gold_boxes), default=0.0)
 
 
-def largest_matching(edges: Iterable[tuple[int, int]]) -> int:
+def largest_matching(edges: Sequence[tuple[int, int]]) -> int:
     """How many pairs a largest one-to-one choice of edges (index in gold, index in predicted) has."""
-    return len(_assign([(g, p, 1.0) for g, p in edges]))
+    return len(edges) if len(edges) < 2 else len(_assign([(g, p, 1.0) for g, p in edges]))
 
 
 Pairs = Sequence[tuple[int, int]]

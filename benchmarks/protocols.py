@@ -1,0 +1,88 @@
+"""The same answers under every protocol, and how far apart the figures lie.
+
+The answers are the gold of a data set, damaged at random in the ways in which systems err and protocols differ. They
+are no system's: what the table shows is how much of a difference between two published figures can be the protocol.
+
+    python benchmarks/protocols.py                                          # on posts of the world
+    python benchmarks/protocols.py --gold twitter-gmner/ --split dev        # on Twitter-GMNER
+    python benchmarks/protocols.py --gold twitter-gmner/ --split dev --markdown
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.protocols import PROTOCOLS
+from gmner.data.readers.choose import read_dataset
+from gmner.data.score_report import protocol_scores, protocol_table
+from gmner.data.tally import types_of
+from gmner.data.world.generate import World
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+ANYWHERE = Box(3.0, 5.0, 60.0, 70.0)
+
+
+def damaged(posts: Sequence[Post], seed: int = 0) -> list[Prediction]:
+    """Gold answers with errors of every kind: missed, twice, other type, unknown type, other or exactly half a box."""
+    rng = random.Random(seed)
+    types = sorted(types_of(posts))
+    return [Prediction(post.id, post.text, "", tuple(_answers(post.gold, types, rng))) for post in posts]
+
+
+def _answers(gold: Sequence[GoldEntity], types: Sequence[str], rng: random.Random) -> Iterator[GroundedEntity]:
+    for entity in gold:
+        if rng.random() < 0.1:
+            continue
+        kind = rng.choice(types) if rng.random() < 0.1 else entity.type
+        found = GroundedEntity(entity.span, entity.start, entity.end, kind, _region(entity, rng))
+        yield found
+        chance = rng.random()
+        if chance < 0.02:
+            yield found
+        elif chance < 0.04:
+            yield replace(found, type="UNKNOWN")
+
+
+def _region(entity: GoldEntity, rng: random.Random) -> Box | None:
+    """Three times in four the right region; else none, another, or one that covers exactly half."""
+    right = rng.choice(entity.boxes) if entity.boxes else None
+    if rng.random() < 0.75:
+        return right
+    if right is None:
+        return ANYWHERE
+    return rng.choice((None, ANYWHERE, replace(right, y2=(right.y1 + right.y2) / 2)))
+
+
+def markdown(posts: Sequence[Post], answers: Sequence[Prediction]) -> str:
+    """The table for the documentation: F1 by protocol, and what is odd about each."""
+    rows = ["| protocol | GMNER | MNER | EEG | what is odd |", "|---|---|---|---|---|"]
+    for name, tasks in protocol_scores(posts, answers).items():
+        cells = " | ".join(f"{tasks[task].f1:.2f}" for task in ("gmner", "mner", "eeg"))
+        rows.append(f"| `{name}` | {cells} | {PROTOCOLS[name].oddity} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gold", type=Path, help="annotated posts; without it 1,500 posts of the world")
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damage")
+    parser.add_argument("--markdown", action="store_true")
+    args = parser.parse_args()
+    posts = list(World().posts("test", 1500) if args.gold is None else read_dataset(args.gold, args.split))
+    answers = damaged(posts, args.seed)
+    table = markdown(posts, answers) if args.markdown else protocol_table(protocol_scores(posts, answers))
+    sys.stdout.write(table + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Time and peak memory of reading a Twitter-GMNER split and of scoring its posts under every protocol.
+
+The figure that travels between machines is the ratio to a plain loop written the obvious way, which does less (no
+check, no report, no interval, one task), measured in turn in the same run: CPU time of this process, the best of
+several rounds. Peak memory is what Python allocated during one more call.
+
+    python benchmarks/scoring.py --gold twitter-gmner/ --split train
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import process_time
+
+from defusedxml.ElementTree import parse
+from protocols import damaged
+
+from gmner.data.evaluate import evaluate
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.protocols import PROTOCOLS
+from gmner.data.readers.twitter import read_twitter_gmner
+from gmner.data.tally import types_of
+
+_ROW = "{:<34} {:>8.3f} s {:>8.1f} MB {:>8.2f} x plain\n"
+
+
+def plain_read(root: Path, split: str) -> list[tuple[list[str], list[str], list[tuple[str, list[float]]]]]:
+    """Tokens, tags and named boxes of every tweet, nothing checked."""
+    found = []
+    for block in (root / "txt" / f"{split}.txt").read_text(encoding="utf-8").strip().split("\n\n"):
+        head, *lines = block.split("\n")
+        rows = [line.split("\t") for line in lines]
+        path, boxes = root / "xml" / f"{head.removeprefix('IMGID:').strip()}.xml", []
+        if path.exists():
+            for item in parse(path).iter("object"):
+                corners = [float(item.findtext(f"bndbox/{name}")) for name in ("xmin", "ymin", "xmax", "ymax")]
+                boxes.append((item.findtext("name"), corners))
+        found.append(([row[0] for row in rows], [row[1] for row in rows], boxes))
+    return found
+
+
+def plain_score(posts: Sequence[Post], answers: Sequence[Prediction]) -> float:
+    """GMNER F1 by the rule of the paper, the first fitting gold mention used up."""
+    correct = predicted = gold_count = 0
+    for post, answer in zip(posts, answers, strict=True):
+        left = list(post.gold)
+        for found in answer.entities:
+            for gold in left:
+                if (gold.start, gold.end, gold.type) != (found.start, found.end, found.type):
+                    continue
+                boxed = [found.box] if found.box else []
+                if not (boxed or gold.boxes) or any(_iou(box, b) > 0.5 for box in boxed for b in gold.boxes):
+                    correct += 1
+                    left.remove(gold)
+                    break
+        predicted, gold_count = predicted + len(answer.entities), gold_count + len(post.gold)
+    return 200 * correct / (predicted + gold_count)
+
+
+def _iou(a: object, b: object) -> float:
+    width = min(a.x2, b.x2) - max(a.x1, b.x1)
+    height = min(a.y2, b.y2) - max(a.y1, b.y1)
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both)
+
+
+def measure(work: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """CPU seconds of the best of some calls, and peak memory in MB of one more."""
+    times = []
+    for _ in range(rounds):
+        start = process_time()
+        work()
+        times.append(process_time() - start)
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return min(times), peak / 1e6
+
+
+def main() -> None:
+    """Measure, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gold", type=Path, required=True, help="a Twitter-GMNER folder")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    posts = list(read_twitter_gmner(args.gold, args.split))
+    answers, types = damaged(posts), types_of(posts)
+
+    def count(name: str) -> None:
+        for post, answer in zip(posts, answers, strict=True):
+            PROTOCOLS[name](post.gold, answer.entities, types)
+
+    base = measure(lambda: plain_read(args.gold, args.split), args.rounds)
+    _say("a plain loop that reads", base, base)
+    _say(
+        f"read_twitter_gmner, {len(posts):,} posts",
+        measure(lambda: read_twitter_gmner(args.gold, args.split), args.rounds),
+        base,
+    )
+    base = measure(lambda: plain_score(posts, answers), args.rounds)
+    _say("a plain loop that scores", base, base)
+    for name in PROTOCOLS:
+        _say(f"counts of {name}", measure(lambda name=name: count(name), args.rounds), base)
+    _say("evaluate: every figure of paper", measure(lambda: evaluate(answers, posts), args.rounds), base)
+
+
+def _say(what: str, figures: tuple[float, float], base: tuple[float, float]) -> None:
+    sys.stdout.write(_ROW.format(what, *figures, figures[0] / base[0]))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
