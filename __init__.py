@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gmner.data.evaluate import evaluate as evaluate
     from gmner.data.evaluation import Evaluation as Evaluation
+    from gmner.data.export.coco import predictions_to_coco as predictions_to_coco
+    from gmner.data.export.coco import to_coco as to_coco
+    from gmner.data.export.fiftyone import to_fiftyone as to_fiftyone
+    from gmner.data.export.label_studio import label_studio_config as label_studio_config
+    from gmner.data.export.label_studio import to_label_studio as to_label_studio
+    from gmner.data.export.voc import write_voc as write_voc
     from gmner.data.jsonl import read_posts as read_posts
     from gmner.data.jsonl import read_predictions as read_predictions
+    from gmner.data.jsonl import write_posts as write_posts
     from gmner.data.jsonl import write_predictions as write_predictions
     from gmner.data.metric import gmner_metric as gmner_metric
     from gmner.data.metric import to_example as to_example
@@ -32,6 +39,9 @@ if TYPE_CHECKING:
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
     from gmner.data.report import Oddity as Oddity
     from gmner.data.report import Posts as Posts
+    from gmner.data.table import from_dataset as from_dataset
+    from gmner.data.table import to_dataset as to_dataset
+    from gmner.data.table import to_examples as to_examples
     from gmner.data.view import render_html as render_html
     from gmner.data.world.generate import World as World
     from gmner.optimizers import rewards as rewards
@@ -84,7 +94,11 @@ _NAMES = {
     ),
     "data.evaluate": ("evaluate",),
     "data.evaluation": ("Evaluation",),
-    "data.jsonl": ("read_posts", "read_predictions", "write_predictions"),
+    "data.export.coco": ("predictions_to_coco", "to_coco"),
+    "data.export.fiftyone": ("to_fiftyone",),
+    "data.export.label_studio": ("label_studio_config", "to_label_studio"),
+    "data.export.voc": ("write_voc",),
+    "data.jsonl": ("read_posts", "read_predictions", "write_posts", "write_predictions"),
     "data.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),
     "data.prediction": ("Prediction",),
@@ -93,6 +107,7 @@ _NAMES = {
     "data.readers.mner_mi": ("read_mner_mi",),
     "data.readers.twitter": ("read_twitter_fmnerg", "read_twitter_gmner"),
     "data.report": ("Oddity", "Posts"),
+    "data.table": ("from_dataset", "to_dataset", "to_examples"),
     "data.view": ("render_html",),
     "data.world.generate": ("World",),
     "programs.bundle": ("load",),

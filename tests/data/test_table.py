@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,6 +218,14 @@ def test_the_format_a_user_set_does_not_matter():
     posts = World().posts("dev", 3)
     table = to_dataset(posts).with_format("numpy")
     assert [post.text for post in from_dataset(table)] == [post.text for post in posts]
+
+
+def test_importing_tables_and_exporters_loads_nothing_heavy():
+    modules = "gmner.data.table, gmner.data.export.coco, gmner.data.export.voc, gmner.data.export.fiftyone"
+    heavy = "{'torch', 'transformers', 'datasets', 'dspy', 'fiftyone'}"
+    code = f"import sys, {modules}, gmner.data.export.label_studio; print({heavy} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 def test_examples():
