@@ -9,7 +9,8 @@ from typing import Any
 
 from gmner.data.post import Post
 from gmner.optimizers.styles import Facts, Style, write_chain
-from gmner.signatures.errors import InputError
+from gmner.programs.adapter import load_picture
+from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import as_data, as_entity
 from gmner.signatures.schema import MAX_REASONING
 from gmner.signatures.wire import Frame
@@ -91,6 +92,31 @@ def check_trainset(posts: Sequence[Post]) -> None:
     bare = next((post.id for post in posts if post.entities is None), None)
     if bare is not None:
         raise InputError("A post of the trainset is not annotated", received=bare, accepted="posts with entities")
+
+
+def check_pictures(posts: Sequence[Post]) -> None:
+    """Refuse posts whose picture would stop a compile in the middle; every picture is decoded once.
+
+    Raises:
+        InputError: A post with boxes and no picture.
+        ImageError: A picture that cannot be read; the fact names the post.
+    """
+    blind = [post.id for post in posts if post.image is None and any(entity.visible for entity in post.gold)]
+    if blind:
+        raise InputError(
+            f"{len(blind)} posts of the trainset have boxes but no picture",
+            received=blind[0],
+            accepted="posts with their pictures",
+            remedy="Tell the reader where the pictures are (images=), or leave these posts out",
+        )
+    for post in posts:
+        try:
+            load_picture(post.image)
+        except ImageError as error:
+            fact = f"Post {post.id!r} of the trainset: {error.fact}"
+            raise ImageError(
+                fact, received=error.received, accepted=error.accepted, remedy=error.remedy or "Leave this post out"
+            ) from error
 
 
 def write_chains(

@@ -22,7 +22,7 @@ from dspy.teleprompt import Teleprompter
 from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.chains import Chain, check_trainset, split_posts
+from gmner.optimizers.chains import Chain, check_pictures, check_trainset, split_posts
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import tuning_rows, usable_posts
@@ -120,7 +120,9 @@ class MCR(Teleprompter):
             **kwargs: None; anything else is refused.
 
         Raises:
-            InputError: Not a `GMNER`, an empty or not annotated trainset, a teacher, or an unknown argument.
+            InputError: Not a `GMNER`, an empty or not annotated trainset, a post of it with boxes and no picture, a
+                teacher, or an unknown argument.
+            ImageError: A picture of the trainset cannot be read.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments.
         """
         if kwargs:
@@ -131,6 +133,7 @@ class MCR(Teleprompter):
             raise InputError("MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER")
         train, val = as_posts(trainset), None if valset is None else as_posts(valset)
         check_trainset(train)
+        check_pictures(train)
         folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-")) if run_dir is None else Path(run_dir)
         with RunDirectory(folder, self._config(student, train, val)) as run:
             return _Compile(self, student, train, val, run).result()

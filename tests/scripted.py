@@ -78,7 +78,7 @@ def entity(span: str, box: list[int] | None = None, type_: str = "PER") -> dict[
 
 
 def huge_png(path: Path, side: int = 30_000) -> Path:
-    """A PNG whose header promises side x side pixels, with the beginning of their data, so that it is told by Pillow."""
+    """A PNG whose header promises side x side pixels, and that begins with their data, as Pillow expects."""
     chunks = {b"IHDR": struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0), b"IDAT": zlib.compress(bytes(side))}
     written = [
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

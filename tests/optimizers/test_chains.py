@@ -4,17 +4,19 @@ import dataclasses
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers.chains import Chain, check_trainset, split_posts, stratum, write_chains
+from gmner.optimizers.chains import Chain, check_pictures, check_trainset, split_posts, stratum, write_chains
 from gmner.optimizers.styles import TEMPLATES, plain
 from gmner.signatures.boxes import Box, BoxFormat
-from gmner.signatures.errors import InputError
+from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame
@@ -75,6 +77,26 @@ def test_refused_trainsets(posts: list[Post], message: str):
         check_trainset(posts)
     with pytest.raises(InputError, match=message):
         split_posts(posts, 0.5, random.Random(0))
+
+
+def test_boxes_without_a_picture_are_refused():
+    check_pictures([*POSTS, Post("text", "a b", None, (MISSING,))])
+    blind = [Post(name, "a b", None, (SEEN, MISSING)) for name in ("x", "y")]
+    with pytest.raises(InputError, match=r"2 posts .* no picture.*'x'.*images="):
+        check_pictures([*POSTS[:3], *blind])
+
+
+def test_a_picture_that_cannot_be_read_is_refused_with_its_post(tmp_path: Path):
+    picture = tmp_path / "cut.png"
+    Image.effect_noise((99, 99), 60).save(picture)
+    posts = [POSTS[0], Post("x", "a b", picture, (SEEN,)), POSTS[1]]
+    check_pictures(posts)
+    picture.write_bytes(picture.read_bytes()[:2000])
+    with pytest.raises(ImageError, match=r"Post 'x' .*truncated.*cut\.png"):
+        check_pictures(posts)
+    picture.unlink()
+    with pytest.raises(ImageError, match=r"Post 'x' .*missing.*cut\.png.*Leave this post out"):
+        check_pictures(posts)
 
 
 @pytest.mark.parametrize("per_post", [1, 2, 4])

@@ -26,7 +26,7 @@ from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.training import StageBar
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
-from gmner.signatures.errors import InputError, RunDirectoryError
+from gmner.signatures.errors import ImageError, InputError, RunDirectoryError
 from gmner.signatures.schema import Limits
 
 Programs = Callable[[str], GMNER]
@@ -265,6 +265,14 @@ def test_refusals(posts: list[Post], tmp_path: Path):
         optimizer.compile(student, trainset=[bare])
     with pytest.raises(InputError, match=f"share an id.*{bare.id}"):
         optimizer.compile(student, trainset=[posts[0], posts[0]])
+    shown = next(post for post in posts if any(entity.visible for entity in post.gold))
+    with pytest.raises(InputError, match=f"no picture.*{shown.id}"):
+        optimizer.compile(student, trainset=[dataclasses.replace(shown, image=None)], run_dir=tmp_path / "run")
+    with pytest.raises(ImageError, match=rf"{shown.id}.*none\.png"):
+        optimizer.compile(
+            student, trainset=[dataclasses.replace(shown, image=tmp_path / "none.png")], run_dir=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="Not an annotated post"):
         optimizer.compile(student, trainset=[dspy.Example(text="a")])
     with pytest.raises(InputError, match="given by its settings"):
