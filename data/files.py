@@ -61,7 +61,7 @@ def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
         data, suffix = encoded(picture)
         with draft(stem.with_name(stem.name + suffix)) as name:
             name.write_bytes(data)
-    elif picture.is_file():
+    elif os.path.isfile(picture):
         suffix = picture.suffix.lower()
         with draft(stem.with_name(stem.name + suffix)) as name:
             shutil.copyfile(picture, name)

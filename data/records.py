@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +123,8 @@ def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> l
     if missing_images not in ("warn", "error"):
         raise InputError("No such way with missing pictures", received=missing_images, accepted="'warn' or 'error'")
     pictures = (post.image, *post.more_images)
-    missing = [picture for picture in pictures if isinstance(picture, Path) and not picture.is_file()]
+    # Unlike Path.is_file, it says no to a name that is too long.
+    missing = [picture for picture in pictures if isinstance(picture, Path) and not os.path.isfile(picture)]
     if missing and missing_images == "error":
         raise DataError(f"{where}: a picture is missing", received=str(missing[0]))
     return [

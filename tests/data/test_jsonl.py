@@ -267,6 +267,51 @@ def test_a_missing_picture_is_an_oddity_or_an_error(tmp_path):
         read_posts(path, missing_images="ignore")
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "\ud83d.png", "a/" * 3000])
+def test_a_name_that_no_file_can_have_is_a_missing_picture_or_refused(tmp_path, name):
+    path = lines(tmp_path / "p.jsonl", {**POST, "image": name})
+    found = posts_or_fact(read_posts, path)
+    if isinstance(found, str):
+        assert found.startswith(f"{path}:1: ")
+    else:
+        assert [oddity.kind for oddity in found.oddities] == ["missing_image"]
+
+
+def posts_or_fact(read, path):
+    """What was read, or the fact of the refusal."""
+    try:
+        return read(path)
+    except DataError as error:
+        return error.fact
+
+
+KEYS = ["id", "text", "image", "more_images", "entities", "tokens", "scene", "slice", "grounded"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=4), values, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(["id", "text", "image", "more_images", "entities", "tokens", "scene", "slice", "grounded"]), JSON
+)
+def test_any_value_of_a_post_is_read_or_refused_with_its_place(tmp_path_factory, key, value):
+    path = lines(tmp_path_factory.mktemp("fuzz") / "p.jsonl", {**POST, key: value})
+    found = posts_or_fact(read_posts, path)
+    assert found.startswith(f"{path}:1: ") if isinstance(found, str) else len(found) == 1
+
+
+@given(st.binary(max_size=8), st.integers(0, 400), st.booleans())
+def test_broken_files_are_refused_with_their_place(tmp_path_factory, junk, at, cut):
+    for name, read, record in (("posts", read_posts, POST), ("predictions", read_predictions, RECORD)):
+        path = lines(tmp_path_factory.mktemp("fuzz") / f"{name}.jsonl", record, {**record, "id": "2"})
+        whole = path.read_bytes()
+        path.write_bytes(whole[:at] + junk + (b"" if cut else whole[at:]))
+        found = posts_or_fact(read, path)
+        assert found.startswith(f"{path}:") if isinstance(found, str) else len(found) <= 2
+
+
 def test_half_a_character_comes_back(tmp_path):
     post = Post("1", "Ada \ud83d")
     assert read_posts(write_posts([post], tmp_path)) == [post]

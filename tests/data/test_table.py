@@ -205,6 +205,27 @@ def test_a_bad_row_is_named_by_its_number(tmp_path, fields, fact):
         from_dataset(bad, tmp_path)
 
 
+VALUES = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.binary(max_size=8)
+CELLS = VALUES | st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+
+
+@given(
+    st.sampled_from(["id", "text", "image", "more_images", "entities", "tokens", "scene", "slice", "grounded"]),
+    CELLS
+    | st.lists(st.text("ab", max_size=2), max_size=2)
+    | st.fixed_dictionaries({"bytes": st.binary(max_size=8)})
+    | st.lists(st.fixed_dictionaries({"span": CELLS, "start": st.integers(-9, 9), "boxes": st.none()}), max_size=1),
+)
+@settings(max_examples=60)
+def test_any_value_of_a_row_is_read_or_refused_with_its_place(key, value):
+    dataset = datasets.Dataset.from_list([{"id": "1", "text": TEXT} | {key: value}])
+    try:
+        found = from_dataset(dataset)
+    except DataError as error:
+        found = error.fact
+    assert found.startswith("row 0: ") if isinstance(found, str) else len(found) == 1
+
+
 def test_what_is_no_table_of_posts():
     with pytest.raises(DataError, match="no column `text`"):
         from_dataset(datasets.Dataset.from_list([{"id": "1"}]))
