@@ -58,39 +58,33 @@ class PromptAdapter(dspy.Adapter):
         frame = Frame(self.profile.box_format, size, resized)
         return Request(inputs["text"], self.labels, frame, span, self.limits)
 
-    def __call__(
-        self,
-        lm: dspy.BaseLM,
-        lm_kwargs: dict[str, Any],
-        signature: type[dspy.Signature],
-        demos: list[dict[str, Any]],
-        inputs: dict[str, Any],
-    ) -> list[dict[str, Any]]:
-        """Ask with the schema of this very request, and read the answer with it."""
-        bound, kwargs = self._bind(lm_kwargs, signature, inputs)
-        return dspy.Adapter.__call__(bound, lm, kwargs, signature, demos, inputs)
+    def __call__(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """Ask with the schema of this very request, and read the answer with it; arguments as for `dspy.Adapter`."""
+        bound, call = self._bind(*args, **kwargs)
+        return dspy.Adapter.__call__(bound, lm, **call)
 
-    async def acall(
-        self,
-        lm: dspy.BaseLM,
-        lm_kwargs: dict[str, Any],
-        signature: type[dspy.Signature],
-        demos: list[dict[str, Any]],
-        inputs: dict[str, Any],
-    ) -> list[dict[str, Any]]:
+    async def acall(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """`__call__` for asyncio."""
-        bound, kwargs = self._bind(lm_kwargs, signature, inputs)
-        return await dspy.Adapter.acall(bound, lm, kwargs, signature, demos, inputs)
+        bound, call = self._bind(*args, **kwargs)
+        return await dspy.Adapter.acall(bound, lm, **call)
 
     def _bind(
-        self, lm_kwargs: dict[str, Any], signature: type[dspy.Signature], inputs: dict[str, Any]
+        self,
+        lm_kwargs: dict[str, Any],
+        signature: type[dspy.Signature],
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
     ) -> tuple[PromptAdapter, dict[str, Any]]:
-        """A copy that knows the request: `parse` is not told the inputs, and one adapter serves many threads."""
+        """A copy that knows the request, and the arguments of a call with its schema.
+
+        `parse` is not told the inputs, and one adapter serves many threads.
+        """
         bound = copy.copy(self)
         bound._request = self.request(inputs)
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         body = {"name": "answer", "strict": True, "schema": schema}
-        return bound, {**lm_kwargs, "response_format": {"type": "json_schema", "json_schema": body}}
+        lm_kwargs = {**lm_kwargs, "response_format": {"type": "json_schema", "json_schema": body}}
+        return bound, {"lm_kwargs": lm_kwargs, "signature": signature, "demos": demos, "inputs": inputs}
 
     def format(
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]

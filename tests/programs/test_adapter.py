@@ -1,5 +1,6 @@
 """The prompt adapter: chats, frames, and that what is written for an example is read back."""
 
+import asyncio
 import base64
 import io
 import json
@@ -7,12 +8,13 @@ import json
 import dspy
 import pytest
 from PIL import Image, ImageChops
+from scripted import ScriptedEngine, schema_of
 
 from gmner.programs.adapter import PromptAdapter, load_picture
 from gmner.programs.families import ModelProfile, ResizeRule
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError
-from gmner.signatures.forms import as_data
+from gmner.signatures.forms import as_data, form_of
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 from gmner.signatures.tasks import TASKS, ExtractMentions, GroundEntities, GroundMention, VerifyVisibility
@@ -160,3 +162,31 @@ def test_an_address_is_not_fetched_and_a_number_is_no_picture():
         load_picture(dspy.Image("https://example.org/a.png"))
     with pytest.raises(InputError, match="Not a picture"):
         load_picture(3)
+
+
+class Twin:
+    """The async twin of a scripted engine."""
+
+    supports_response_schema = True
+    supports_function_calling = False
+    supports_reasoning = False
+    supported_params = ScriptedEngine.supported_params
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self.engine = engine
+
+    async def complete(self, request):
+        return self.engine.complete(request)
+
+
+def test_a_call_is_the_same_with_and_without_asyncio():
+    engine = ScriptedEngine(lambda _: {"mentions": [{"span": "Paris", "type": "LOC"}]}, PROFILES["0..1000"])
+    lm = dspy.LM("local/a", engine=engine, async_engine=Twin(engine), max_tokens=None, cache=False)
+    call = {"lm_kwargs": {"temperature": 0.0}, "signature": ExtractMentions, "demos": [], "inputs": INPUTS}
+    expected = [{"mentions": [Mention("Paris", 22, 27, "LOC")]}]
+    assert adapter()(lm, **call) == expected
+    assert asyncio.run(adapter().acall(lm, **call)) == expected
+    first, second = engine.requests
+    assert first.config == second.config
+    assert schema_of(first) == schema_of(second) == form_of(["mentions"]).schema(adapter().request(INPUTS))
+    assert "response_format" not in call["lm_kwargs"]
