@@ -92,8 +92,10 @@ def extract_corpus(
         The predictions, in the order of `posts`.
 
     Raises:
-        InputError: Two posts share an id, or `<out>.part` is of another program or of other posts.
+        InputError: Two posts share an id, `out` is a folder, or `<out>.part` is of another program or other posts.
     """
+    if out.is_dir():
+        raise InputError("The answers would be written over a folder", received=str(out), accepted="the path of a file")
     ids = [post.id for post in posts]
     if len(set(ids)) != len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)

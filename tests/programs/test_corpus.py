@@ -154,6 +154,14 @@ def test_a_part_of_another_making_is_left_alone(tmp_path: Path):
     assert part.read_text() == "my notes\n"
 
 
+def test_a_folder_is_no_place_for_answers(tmp_path: Path):
+    lm = scripted_lm(named)
+    with pytest.raises(InputError, match=r"over a folder.*file"):
+        run(GMNER(lm), posts(), tmp_path)
+    assert lm.engine.requests == []
+    assert not tmp_path.with_name(tmp_path.name + ".part").exists()
+
+
 def test_ids_are_unique(tmp_path: Path):
     with pytest.raises(InputError, match=r"share an id.*'1'"):
         run(GMNER(scripted_lm(named)), [Post("1", "a"), Post("1", "b")], tmp_path / "out.jsonl")
