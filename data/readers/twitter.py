@@ -40,8 +40,9 @@ def read_twitter_gmner(
     What is untidy is logged and stands in `.oddities` with file and line or object, and reading goes on: a stray `I-`
     starts a mention (`stray_inside_tag`), an object that names no entity is left out (`orphan_object`), a second tweet
     of the same id gets the id `<id>#2` (`duplicate_id`), a picture that is not there is None (`missing_image`, logged
-    as one line with the count; `no_image_folder`: no folder at all), a link that leads out of the folders is not
-    followed (`link_outside`). See `read_boxes` and `read_blocks` for the others.
+    as one line with the count; `no_image_folder`: no folder at all), a picture that is a link out of the folders is
+    not followed (`link_outside`), and without any XML file nothing is shown (`no_boxes`). See `read_boxes`,
+    `read_blocks` and `mentions` for the others.
 
     Args:
         root: The folder with `txt/<split>.txt` and `xml/<image id>.xml`.
@@ -55,8 +56,9 @@ def read_twitter_gmner(
 
     Raises:
         InputError: No such folder or split; the splits that exist are named.
-        DataError: A malformed line (file and line are named) or XML file (the file is named), or a missing picture
-            with `missing_images="error"` (post, line and folders are named).
+        DataError: A malformed line (file and line are named) or XML file (the file is named), either of them or its
+            folder being a link that leaves `root`, or a missing picture with `missing_images="error"` (post, line and
+            folders are named).
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """

@@ -1,5 +1,6 @@
 """The reader of Twitter-GMNER: the published counts, and what files can do wrong."""
 
+import os
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ from gmner.data.evaluate import evaluate
 from gmner.data.prediction import Prediction
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.readers.voc import read_boxes
+from gmner.data.report import Findings, Oddity
 from gmner.signatures.alignment import occurrences
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
@@ -17,13 +19,13 @@ from gmner.signatures.mentions import GroundedEntity
 TWEET = "IMGID:7\nAda\tB-PER\nLace\tI-PER\nmet\tO\nAl\tB-PER\nOslo\tB-LOC\n\n"
 
 
-def xml(*objects):
+def xml(*objects, size="<width>500</width>"):
     items = "".join(
         f"<object><name>{name}</name><bndbox><xmin>{b[0]}</xmin><ymin>{b[1]}</ymin>"
         f"<xmax>{b[2]}</xmax><ymax>{b[3]}</ymax></bndbox></object>"
         for name, b in objects
     )
-    return f"<annotation><size><width>500</width></size>{items}</annotation>"
+    return f"<annotation><size>{size}</size>{items}</annotation>"
 
 
 @pytest.fixture
@@ -33,6 +35,11 @@ def root(tmp_path):
     (tmp_path / "txt" / "train.txt").write_text(TWEET, encoding="utf-8")
     (tmp_path / "xml" / "7.xml").write_text(xml(("Ada Lace", (1, 2, 30, 40)), ("Ada Lace", (5, 5, 9, 9))))
     return tmp_path
+
+
+def odd(posts, *but):
+    """(kind, where without folders) of every oddity except those of the kinds `but`."""
+    return [(o.kind, o.where.rpartition(os.sep)[2]) for o in posts.oddities if o.kind not in (*but, "no_image_folder")]
 
 
 def rewrite(root, text, split="train"):
@@ -195,6 +202,150 @@ def test_pictures_elsewhere(root, tmp_path_factory):
         read_twitter_gmner(root, "train", root / "nowhere")
 
 
+def test_what_is_odd_stands_in_the_posts_with_its_place(root):
+    (root / "xml" / "1.xml").write_text(xml(("ada  lace", (1, 2, 3, 4)), ("Bob", (1, 2, 3, 4))))
+    posts = rewrite(root, "IMGID:1\nAda\tI-PER\nLace\tI-PER\n\nIMGID:1\nx\tO\n")
+    assert odd(posts) == [
+        ("stray_inside_tag", "train.txt:2"),
+        ("white_space_in_name", "1.xml: object 'ada  lace'"),
+        ("orphan_object", "1.xml: object 'Bob'"),
+        ("orphan_object", "1.xml: object 'ada  lace'"),
+        ("duplicate_id", "train.txt:6"),
+    ]
+    assert "differs from 'Ada Lace' in white space or case" in posts.report()
+    assert posts.oddities[-1] == Oddity(
+        "duplicate_id", f"{root / 'txt' / 'train.txt'}:6", "the id 1 occurs again and is read as 1#2"
+    )
+
+
+def test_an_object_that_only_the_second_tweet_of_an_id_names_is_no_orphan(root):
+    posts = rewrite(root, "IMGID:7\nx\tO\n\n" + TWEET)
+    assert [len(entity.boxes) for entity in posts[1].gold] == [2, 0, 0]
+    assert odd(posts) == [("duplicate_id", "train.txt:5")]
+
+
+def test_an_id_that_looks_like_a_repeated_one(root):
+    posts = rewrite(root, "IMGID:1#2\nx\tO\n\nIMGID:1\nx\tO\n\nIMGID:1\nx\tO\n")
+    assert [post.id for post in posts] == ["1#2", "1", "1#3"]
+
+
+@pytest.mark.parametrize("name", [" Ada Lace", "Ada Lace ", "Ada  Lace", "Ada\tLace"])
+def test_names_are_compared_exactly_and_other_spacing_is_reported(root, name):
+    (root / "xml" / "7.xml").write_text(xml((name, (1, 2, 3, 4))))
+    posts = read_twitter_gmner(root, "train")
+    assert not any(entity.visible for entity in posts[0].gold)
+    assert [kind for kind, _ in odd(posts)] == ["white_space_in_name", "orphan_object"]
+
+
+SIZE = "<width>30</width><height>40</height>"
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "kinds"),
+    [
+        ((1, 1, 30, 40), SIZE, []),
+        ((0, 0, 30, 40), SIZE, []),
+        ((1, 1, 31, 40), SIZE, ["box_outside_image"]),
+        ((1, 1, 30, 40.5), SIZE, ["box_outside_image"]),
+        ((-1, 1, 30, 40), SIZE, ["box_outside_image"]),
+        ((3, 1, 3, 9), SIZE, ["zero_area_box"]),
+        ((33, 1, 33, 9), SIZE, ["box_outside_image", "zero_area_box"]),
+        ((1, 1, 900, 900), "<width>0</width><height>0</height>", []),
+        ((1, 1, 900, 900), "<width>x</width><height>nan</height>", []),
+    ],
+)
+def test_a_box_outside_its_picture_or_without_area_is_kept_and_reported(root, box, size, kinds):
+    (root / "xml" / "7.xml").write_text(xml(("Al", box), size=size))
+    posts = read_twitter_gmner(root, "train")
+    assert posts[0].gold[1].boxes == (Box(*box),)
+    assert odd(posts) == [(kind, "7.xml: object 'Al'") for kind in kinds]
+
+
+def test_an_object_with_two_names_is_a_box_for_both(root):
+    item = "<object><name>Al</name><name>Oslo</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"
+    (root / "xml" / "7.xml").write_text(f"<annotation>{item}</bndbox></object></annotation>")
+    (post,) = read_twitter_gmner(root, "train")
+    assert [entity.boxes for entity in post.gold] == [(), (Box(1, 2, 3, 4),), (Box(1, 2, 3, 4),)]
+
+
+@pytest.mark.parametrize(
+    "line", ["Ada\t\tB-PER", "Ada \tB-PER", " Ada\tB-PER ", "Ada\t  B-PER\t", "Ada\t \tB-PER \t \t"]
+)
+def test_spaces_and_tabs_too_many_are_left_out_and_reported(root, line):
+    posts = rewrite(root, f"IMGID:1\n{line}\nx\tO\n")
+    assert [(post.text, post.gold[0].span) for post in posts] == [("Ada x", "Ada")]
+    assert odd(posts) == [("white_space", "train.txt:2")]
+
+
+def test_a_token_of_other_white_space_is_kept_and_reported(root):
+    posts = rewrite(root, "IMGID:1\n\u3000\tB-PER\nAda\tI-PER\n\xa0\tI-PER\nx\tO\n\xa0\tB-LOC\n")
+    (post,) = posts
+    assert post.tokens == ("\u3000", "Ada", "\xa0", "x", "\xa0")
+    assert [(e.span, e.key, post.text[e.start : e.end]) for e in post.gold] == [("Ada", (2, 5), "Ada")]
+    assert odd(posts, "blank_token") == [("blank_mention", "train.txt:6")]
+    assert odd(posts, "blank_mention") == [("blank_token", f"train.txt:{line}") for line in (2, 4, 6)]
+
+
+def test_an_empty_file_and_a_root_without_boxes_are_reported(root):
+    assert odd(rewrite(root, "\n\n")) == [("empty_file", "train.txt")]
+    (root / "xml" / "7.xml").unlink()
+    posts = rewrite(root, TWEET)
+    assert odd(posts) == [("no_boxes", "xml")]
+    assert not any(entity.visible for entity in posts[0].gold)
+
+
+def test_boxes_are_read_with_or_without_findings(tmp_path):
+    (tmp_path / "a.xml").write_text(xml(("Al ", (1, 2, 1, 3))))
+    findings = Findings()
+    assert read_boxes(tmp_path / "a.xml", findings) == read_boxes(tmp_path / "a.xml") == [("Al ", Box(1, 2, 1, 3))]
+    assert [oddity.kind for oddity in findings.oddities] == ["zero_area_box", "white_space_in_name"]
+
+
+def test_nesting_beyond_all_measure_does_no_harm(root):
+    (root / "xml" / "7.xml").write_text("<a>" * 100_000 + "</a>" * 100_000)
+    (post,) = read_twitter_gmner(root, "train")
+    assert not any(entity.visible for entity in post.gold)
+
+
+@pytest.fixture
+def outside(tmp_path_factory):
+    """A folder beside the root with files that a link could lead to."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "train.txt").write_text(TWEET)
+    (folder / "7.xml").write_text(xml(("Al", (1, 2, 3, 4))))
+    (folder / "7.jpg").write_bytes(b"secret")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["txt/train.txt", "xml/7.xml", "txt", "xml"])
+def test_a_link_that_leaves_the_root_is_refused(root, outside, name):
+    path = root / name
+    path.rename(root / "kept")
+    path.symlink_to(outside / name.rpartition("/")[2] if "." in name else outside)
+    with pytest.raises(DataError, match="a link that leaves") as caught:
+        read_twitter_gmner(root, "train")
+    assert str(path) in caught.value.fact
+
+
+def test_a_link_inside_the_root_is_followed(root):
+    (root / "kept").mkdir()
+    for name in ("txt/train.txt", "xml/7.xml"):
+        path = root / name
+        path.rename(root / "kept" / path.name)
+        path.symlink_to(root / "kept" / path.name)
+    (post,) = read_twitter_gmner(root, "train")
+    assert post.gold[0].visible
+
+
+def test_a_ring_of_links_and_a_pipe_are_no_files(root):
+    (root / "xml" / "8.xml").symlink_to(root / "xml" / "8.xml")
+    os.mkfifo(root / "xml" / "9.xml")
+    posts = rewrite(root, "IMGID:9\nAl\tB-PER\n")
+    assert not posts[0].gold[0].visible
+    with pytest.raises(DataError, match=r"8\.xml: a link that leaves"):
+        rewrite(root, "IMGID:8\nAl\tB-PER\n")
+
+
 PUBLISHED = {
     "train": (7000, 358, 11779, (5019, 1918, 3035, 1807), 4733, 5652, 421, 120, 59.82),
     "dev": (1500, 87, 2450, (1072, 407, 595, 376), 991, 1164, 85, 28, 59.55),
@@ -217,6 +368,13 @@ def test_the_published_counts(published):
     assert sum(len(entity.boxes) > 1 for entity in gold) == several
     pairs = [pair for post in posts for pair in zip(post.gold, post.gold[1:], strict=False)]
     assert sum(first.end + 1 == second.start for first, second in pairs) == adjacent
+
+
+def test_the_second_version_is_clean(published):
+    posts, _ = published
+    assert {oddity.kind for oddity in posts.oddities} == {"missing_image"}
+    assert len(posts.oddities) == sum(post.image is None for post in posts)
+    assert all(post.grounded and not post.more_images for post in posts)
 
 
 def test_every_gold_span_can_be_written_by_an_answer(published):

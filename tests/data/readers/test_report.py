@@ -1,0 +1,58 @@
+"""What readers found odd: the list that carries it, its report, and what is logged."""
+
+import copy
+import logging
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmner.data.post import Post
+from gmner.data.readers.labels import labels_of
+from gmner.data.report import Findings, Oddity, Posts
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity
+
+
+def named(*types):
+    return Post("1", "x" * 9, entities=tuple(GoldEntity("x", 0, 1, kind) for kind in types))
+
+
+def test_the_types_of_posts_come_by_frequency_then_name():
+    posts = [named("b", "c"), named(), Post("2", "x"), named("c", "a", "Z")]
+    assert labels_of(posts).types == (("c", ""), ("Z", ""), ("a", ""), ("b", ""))
+    with pytest.raises(InputError, match="label set"):
+        labels_of([named()])
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1))
+def test_the_order_of_the_posts_does_not_matter_for_their_types(types):
+    assert labels_of([named(*types)]) == labels_of(map(named, reversed(types)))
+
+
+def test_posts_are_a_list_with_their_oddities():
+    oddity = Oddity("missing_image", "f:1", "none")
+    posts = Posts([named("a")], [oddity])
+    assert posts == [named("a")]
+    assert (posts.oddities, str(oddity)) == ((oddity,), "f:1: none")
+    for again in (copy.copy(posts), copy.deepcopy(posts), pickle.loads(pickle.dumps(posts))):
+        assert (again, again.oddities) == (posts, posts.oddities)
+    assert Posts().report() == "0 posts, nothing odd"
+
+
+def test_a_report_counts_the_kinds_and_is_bounded():
+    oddities = [Oddity("b", f"f:{line}", "x") for line in range(5)] + [Oddity("a", "g:1", "y")]
+    report = Posts([], oddities).report(each=2)
+    assert report.splitlines() == ["0 posts, odd: a 1, b 5", "f:0: x", "f:1: x", "... and 3 more of b", "g:1: y"]
+
+
+def test_findings_are_logged_each_or_as_a_count(caplog):
+    findings = Findings()
+    findings.add("loud", "f:1", "x")
+    findings.add("quiet", "f:2", "y", quiet=True)
+    findings.add("quiet", "f:3", "z", quiet=True)
+    findings.add("low", "f:4", "w", level=logging.DEBUG)
+    posts = findings.posts([named("a")])
+    assert [record.getMessage() for record in caplog.records] == ["f:1: x", "quiet: 2 times; the first: f:2: y"]
+    assert [oddity.kind for oddity in posts.oddities] == ["loud", "quiet", "quiet", "low"]
