@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gmner.data.export.label_studio import label_studio_config as label_studio_config
     from gmner.data.export.label_studio import to_label_studio as to_label_studio
     from gmner.data.export.voc import write_voc as write_voc
+    from gmner.data.expressions import ExpressionScores as ExpressionScores
+    from gmner.data.expressions import evaluate_expressions as evaluate_expressions
     from gmner.data.jsonl import read_posts as read_posts
     from gmner.data.jsonl import read_predictions as read_predictions
     from gmner.data.jsonl import write_posts as write_posts
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from gmner.data.post import Post as Post
     from gmner.data.post import SceneObject as SceneObject
     from gmner.data.prediction import Prediction as Prediction
+    from gmner.data.protocols import PROTOCOLS as PROTOCOLS
+    from gmner.data.protocols import Protocol as Protocol
+    from gmner.data.readers.choose import read_dataset as read_dataset
     from gmner.data.readers.grec import read_grec as read_grec
     from gmner.data.readers.labels import labels_of as labels_of
     from gmner.data.readers.mner_mi import read_mner_mi as read_mner_mi
@@ -39,9 +44,13 @@ if TYPE_CHECKING:
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
     from gmner.data.report import Oddity as Oddity
     from gmner.data.report import Posts as Posts
+    from gmner.data.resampling import Comparison as Comparison
+    from gmner.data.resampling import compare as compare
+    from gmner.data.scenarios import text_scenarios as text_scenarios
     from gmner.data.table import from_dataset as from_dataset
     from gmner.data.table import to_dataset as to_dataset
     from gmner.data.table import to_examples as to_examples
+    from gmner.data.triples import read_triples as read_triples
     from gmner.data.view import render_html as render_html
     from gmner.data.world.generate import World as World
     from gmner.optimizers import rewards as rewards
@@ -94,6 +103,7 @@ _NAMES = {
     ),
     "data.evaluate": ("evaluate",),
     "data.evaluation": ("Evaluation",),
+    "data.expressions": ("ExpressionScores", "evaluate_expressions"),
     "data.export.coco": ("predictions_to_coco", "to_coco"),
     "data.export.fiftyone": ("to_fiftyone",),
     "data.export.label_studio": ("label_studio_config", "to_label_studio"),
@@ -102,12 +112,17 @@ _NAMES = {
     "data.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),
     "data.prediction": ("Prediction",),
+    "data.protocols": ("PROTOCOLS", "Protocol"),
+    "data.readers.choose": ("read_dataset",),
     "data.readers.grec": ("read_grec",),
     "data.readers.labels": ("labels_of",),
     "data.readers.mner_mi": ("read_mner_mi",),
     "data.readers.twitter": ("read_twitter_fmnerg", "read_twitter_gmner"),
     "data.report": ("Oddity", "Posts"),
+    "data.resampling": ("Comparison", "compare"),
+    "data.scenarios": ("text_scenarios",),
     "data.table": ("from_dataset", "to_dataset", "to_examples"),
+    "data.triples": ("read_triples",),
     "data.view": ("render_html",),
     "data.world.generate": ("World",),
     "programs.bundle": ("load",),

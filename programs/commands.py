@@ -84,16 +84,24 @@ def view(given: Namespace) -> None:
 
 def export(given: Namespace) -> None:
     """`gmner export`: posts, and answers where there are some, in the form of another tool."""
-    from gmner.data import export as forms
+    from gmner.data.export.write import write_export
 
     posts = _posts(given, given.gold)
-    answers = None if given.predictions is None else read_answers(given.predictions, posts)
-    forms.write(given.to, posts, answers, given.output, given.split)
+    answers = None
+    if given.predictions is not None:
+        known = {post.id for post in posts}
+        found = read_answers(given.predictions, posts)
+        answers = [answer for answer in found if answer.id in known]
+        _say_ids("predictions belong to no post and are left out", [a.id for a in found if a.id not in known])
+    write_export(given.to, posts, answers, given.output, given.split)
     _note(f"{len(posts)} posts written to {given.output}")
 
 
 def compile(given: Namespace) -> None:
     """`gmner compile`: MCR on annotated posts, the result saved as a bundle."""
+    from gmner.programs.bundle import check_place
+
+    check_place(given.output)
     train = _posts(given, given.train, given.train_split)
     val = _posts(given, given.val, given.val_split) if given.val else None
     program = load_program(given.model)

@@ -197,9 +197,10 @@ def test_evaluate_reads_triples(gold: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    rows = {"refs": [{"ref_id": 1, "ann_id": [-1], "image_id": 5, "split": "val", "no_target": True,
-                      "file_name": "COCO_train2014_000000000005_1.jpg", "sentences": [{"sent_id": 3, "sent": "a dog"}]}],
-            "instances": {"annotations": [], "images": [{"id": 5, "file_name": "5.jpg", "width": 9, "height": 9}]}}  # fmt: skip
+    sentence = {"sent_id": 3, "sent": "a dog"}
+    ref = {"ref_id": 1, "ann_id": [-1], "image_id": 5, "split": "val", "no_target": True, "sentences": [sentence]}
+    image = {"id": 5, "file_name": "5.jpg", "width": 9, "height": 9}
+    rows = {"refs": [{**ref, "file_name": "5_1.jpg"}], "instances": {"annotations": [], "images": [image]}}
     for name, content in rows.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     (tmp_path / "none.jsonl").write_text("")
@@ -223,6 +224,22 @@ def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFi
     record = json.loads(capsys.readouterr().out)
     assert (record["mner"]["f1"], record["gmner"]["f1"]) == (100, None)
     assert "mner-mi" in fails(capsys, "evaluate", tmp_path / "p.jsonl", "--gold", tmp_path / "mi.txt", "--format", "x")
+
+
+def test_export_writes_what_other_tools_read(
+    gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out" / "file.json"
+    assert run("export", "--to", "coco", "--gold", gold, "-o", out) == 0
+    assert len(json.loads(out.read_text())["not_shown"]) == 2
+    assert run("export", "--to", "label-studio", "--gold", gold, "--predictions", half, "-o", out) == 0
+    assert [task["data"]["text"] for task in json.loads(out.read_text())] == ["Ana", "Ana"]
+    assert "PER" in out.with_suffix(".xml").read_text()
+    assert run("export", "--to", "voc", "--gold", gold, "--split", "dev", "-o", tmp_path / "voc") == 0
+    assert [post.gold[0].type for post in read_twitter_gmner(tmp_path / "voc", "dev")] == ["PER", "PER"]
+    assert capsys.readouterr().err.count("2 posts written to") == 3
+    words = ("export", "--to", "voc", "--gold", gold, "--predictions", half, "-o", tmp_path / "voc2")
+    assert "Leave the predictions out" in fails(capsys, *words)
 
 
 def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
@@ -305,6 +322,17 @@ def test_ctrl_c_ends_with_130_and_says_that_the_run_goes_on(
     assert "goes on from there" in capsys.readouterr().err
     assert run("evaluate", half, "--gold", posts) == 130
     assert capsys.readouterr().err == "gmner: stopped\n"
+
+
+def test_compile_refuses_a_place_before_it_works(
+    gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(commands, "load_program", lambda model: pytest.fail("a model was loaded"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    said = fails(capsys, "compile", "--train", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "mine")
+    assert "would overwrite something else" in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("words", [[], ["nope"], ["extract"], ["extract", "p", "-o", "o", "--limit", "0"]])
