@@ -57,7 +57,7 @@ PREDICTION = {
     "error": None,
 }
 
-FUZZ = settings(max_examples=int(os.environ.get("GMNER_FUZZ", "150")))
+FUZZ = settings(max_examples=int(os.environ.get("GMNER_FUZZ", "100")))
 
 values = st.recursive(
     st.none()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from gmner.data.evaluate import evaluate
 from gmner.data.prediction import Prediction
+from gmner.data.readers.conll import read_blocks
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.readers.voc import read_boxes
 from gmner.data.report import Findings, Oddity
@@ -299,6 +300,11 @@ def test_boxes_are_read_with_or_without_findings(tmp_path):
     findings = Findings()
     assert read_boxes(tmp_path / "a.xml", findings) == read_boxes(tmp_path / "a.xml") == [("Al ", Box(1, 2, 1, 3))]
     assert [oddity.kind for oddity in findings.oddities] == ["zero_area_box", "white_space_in_name"]
+
+
+def test_what_cannot_be_opened_is_named(root):
+    with pytest.raises(DataError, match=r"txt: the file cannot be read"):
+        list(read_blocks(root / "txt"))
 
 
 def test_nesting_beyond_all_measure_does_no_harm(root):
