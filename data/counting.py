@@ -77,7 +77,7 @@ def count_last_by_offsets(
     span's indices. Its region proposals are not ours; only its counting is replayed. EEG is not counted there, and
     counts here as span and region.
     """
-    last_gold, last_predicted = ({e.key: e for e in side} for side in (gold, predicted))
+    last_gold, last_predicted = {e.key: e for e in gold}, {e.key: e for e in predicted}
     return count_offsets(list(last_gold.values()), list(last_predicted.values()), region)
 
 

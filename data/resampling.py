@@ -123,15 +123,19 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Comparis
     both = _f1(pair.sum(axis=1))
     lows, highs = _paired_interval(pair, rng)
     p_values = _swapped(pair, rng)
-    return Comparison(
-        len(ids),
-        first.protocol,
-        {
-            task: Difference(*both[:, i], both[1, i] - both[0, i], lows[i], highs[i], p_values[i])
-            for i, task in enumerate(TASKS)
-            if task in first.tasks
-        },
-    )
+    tasks = {
+        task: Difference(
+            first=float(both[0, i]),
+            second=float(both[1, i]),
+            difference=float(both[1, i] - both[0, i]),
+            low=float(lows[i]),
+            high=float(highs[i]),
+            p_value=float(p_values[i]),
+        )
+        for i, task in enumerate(TASKS)
+        if task in first.tasks
+    }
+    return Comparison(len(ids), first.protocol, tasks)
 
 
 def _table(counts: Sequence[PostCounts]) -> NDArray[np.int64]:

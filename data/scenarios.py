@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from nervaluate import Evaluator
 
@@ -74,7 +75,6 @@ def _spans(mentions: Iterable[Mention]) -> list[dict[str, object]]:
     return [{"label": m.type, "start": m.start, "end": m.end - 1} for m in mentions]
 
 
-def _scores(result: object) -> ScenarioScores:
-    counts = {name: int(getattr(result, name)) for name in ("correct", "incorrect", "partial", "missed", "spurious")}
-    shares = {name: 100 * float(getattr(result, name)) for name in ("precision", "recall", "f1")}
-    return ScenarioScores(**shares, **counts)
+def _scores(result: Any) -> ScenarioScores:
+    counts = (result.correct, result.incorrect, result.partial, result.missed, result.spurious)
+    return ScenarioScores(100 * result.precision, 100 * result.recall, 100 * result.f1, *counts)

@@ -139,7 +139,7 @@ def _grouped(
     types = types_of(posts)
     totals: dict[str, dict[str, TaskCounts]] = defaultdict(lambda: dict.fromkeys(tasks, TaskCounts()))
     for post, answer, counted in zip(posts, answers, tallies, strict=True):
-        names = {group(entity) for entity in (*post.gold, *answer.entities)}
+        names = {group(entity) for entity in post.gold} | {group(entity) for entity in answer.entities}
         for name in names:
             # A post whose entities are all of one group was counted as a whole already.
             counts = counted.tasks if len(names) == 1 else rule(*_only(post, answer, rule, group, name), types)
