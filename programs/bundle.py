@@ -145,6 +145,21 @@ def is_bundle(folder: str | PathLike[str]) -> bool:
     return (Path(folder) / MANIFEST_FILE).is_file()
 
 
+def check_place(folder: str | PathLike[str]) -> None:
+    """Whether a bundle may be written here, to be asked before the work that makes it.
+
+    Raises:
+        BundleError: Something else lies here.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and (is_bundle(folder) or not any(folder.iterdir()))):
+        raise BundleError(
+            "A bundle would overwrite something else",
+            received=str(folder),
+            accepted="a folder that does not exist, is empty or holds a bundle",
+        )
+
+
 def _only_lm(program: GroundingProgram) -> dspy.BaseLM:
     models = {predict.lm.model for predict in program.predictors() if predict.lm is not None}
     if len(models) > 1:
@@ -284,8 +299,7 @@ def _check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> N
 @contextlib.contextmanager
 def _taking_the_place_of(folder: Path) -> Iterator[Path]:
     """A new folder that takes the place of `folder` when all of it is written."""
-    if folder.exists() and not (folder.is_dir() and (is_bundle(folder) or not any(folder.iterdir()))):
-        raise BundleError("A bundle would overwrite something else", received=str(folder), accepted="a new folder")
+    check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as work:
         new = Path(work) / "new"
