@@ -13,7 +13,6 @@ from gmner.data.files import whole_text, write_picture
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, checked_object
 from gmner.data.records import (
-    MissingImages,
     checked_path,
     each,
     located,
@@ -21,7 +20,7 @@ from gmner.data.records import (
     post_record,
     record_post,
 )
-from gmner.data.report import Oddity, Posts
+from gmner.data.report import MissingImages, Oddity, Posts
 from gmner.signatures.errors import DataError, InputError
 
 __all__ = ["Prediction", "read_posts", "read_predictions", "write_posts", "write_predictions"]

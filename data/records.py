@@ -6,19 +6,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
 from gmner.data.images import local_path
 from gmner.data.post import Post, SceneObject
 from gmner.data.prediction import checked_box, checked_object, checked_place, checked_string
-from gmner.data.report import Oddity
+from gmner.data.report import MissingImages, Oddity
 from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
 from gmner.signatures.mentions import GoldEntity
-
-MissingImages = Literal["warn", "error"]
-"""What to do about a picture that is missing: list it as an oddity, or refuse the data."""
 
 _ENTITY_KEYS = {"span", "start", "end", "type", "boxes"}
 

@@ -6,10 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from gmner.data.post import Post
 
 _LOG = logging.getLogger(__name__)
+
+MissingImages = Literal["warn", "error"]
+"""What to do about a picture that is missing: list it as an oddity, or refuse the data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from gmner.data.images import image_size
 from gmner.data.metric import to_example
 from gmner.data.post import Post
 from gmner.data.records import (
-    MissingImages,
     checked_path,
     each,
     image_errors_as_data_errors,
@@ -24,7 +23,7 @@ from gmner.data.records import (
     post_record,
     record_post,
 )
-from gmner.data.report import Oddity, Posts
+from gmner.data.report import MissingImages, Oddity, Posts
 from gmner.signatures.errors import DataError, InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gmner.data.readers.files import text_lines
+from gmner.data.readers.sources import text_lines
 from gmner.data.report import Findings
 from gmner.signatures.errors import DataError
 

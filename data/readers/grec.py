@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gmner.data.post import Post
-from gmner.data.readers.files import UniqueIds
-from gmner.data.readers.pictures import Folders, MissingImages, Pictures, find_pictures
-from gmner.data.readers.records import id_of, list_of, load_json, record_of, text_of, whole_number
-from gmner.data.report import Findings, Posts
+from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
+from gmner.data.readers.pictures import Folders, Pictures, find_pictures
+from gmner.data.readers.sources import UniqueIds
+from gmner.data.report import Findings, MissingImages, Posts
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity

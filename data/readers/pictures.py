@@ -8,13 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from gmner.data.readers.files import list_folder, stays_inside
-from gmner.data.report import Findings
+from gmner.data.readers.sources import list_folder, stays_inside
+from gmner.data.report import Findings, MissingImages
 from gmner.signatures.errors import DataError, InputError
 
-MissingImages = Literal["warn", "error"]
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")

@@ -9,10 +9,10 @@ from typing import Literal
 
 from gmner.data.post import Post
 from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
-from gmner.data.readers.files import Listing, UniqueIds, list_folder, split_file
-from gmner.data.readers.pictures import Folders, MissingImages, Pictures, find_pictures
+from gmner.data.readers.pictures import Folders, Pictures, find_pictures
+from gmner.data.readers.sources import Listing, UniqueIds, list_folder, split_file
 from gmner.data.readers.voc import NamedBox, read_boxes
-from gmner.data.report import Findings, Posts
+from gmner.data.report import Findings, MissingImages, Posts
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
 
