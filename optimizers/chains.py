@@ -9,7 +9,7 @@ from typing import Any
 
 from gmner.data.post import Post
 from gmner.optimizers.styles import Facts, Style, write_chain
-from gmner.programs.adapter import load_picture
+from gmner.programs.adapter import PromptAdapter
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import as_data, as_entity
 from gmner.signatures.schema import MAX_REASONING
@@ -94,12 +94,16 @@ def check_trainset(posts: Sequence[Post]) -> None:
         raise InputError("A post of the trainset is not annotated", received=bare, accepted="posts with entities")
 
 
-def check_pictures(posts: Sequence[Post]) -> None:
+def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:
     """Refuse posts whose picture would stop a compile in the middle; every picture is decoded once.
+
+    Args:
+        posts: Annotated posts.
+        adapter: The program's adapter, which knows what pictures the model takes.
 
     Raises:
         InputError: A post with boxes and no picture.
-        ImageError: A picture that cannot be read; the fact names the post.
+        ImageError: A picture that cannot be read or that the model does not take; the fact names the post.
     """
     blind = [post.id for post in posts if post.image is None and any(entity.visible for entity in post.gold)]
     if blind:
@@ -111,7 +115,7 @@ def check_pictures(posts: Sequence[Post]) -> None:
         )
     for post in posts:
         try:
-            load_picture(post.image)
+            adapter.request({"text": post.text, "image": post.image})
         except ImageError as error:
             fact = f"Post {post.id!r} of the trainset: {error.fact}"
             raise ImageError(

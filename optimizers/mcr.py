@@ -122,7 +122,7 @@ class MCR(Teleprompter):
         Raises:
             InputError: Not a `GMNER`, an empty or not annotated trainset, a post of it with boxes and no picture, a
                 teacher, or an unknown argument.
-            ImageError: A picture of the trainset cannot be read.
+            ImageError: A picture of the trainset cannot be read, or the model does not take it.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments.
         """
         if kwargs:
@@ -133,7 +133,7 @@ class MCR(Teleprompter):
             raise InputError("MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER")
         train, val = as_posts(trainset), None if valset is None else as_posts(valset)
         check_trainset(train)
-        check_pictures(train)
+        check_pictures(train, student.adapter())
         folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-")) if run_dir is None else Path(run_dir)
         with RunDirectory(folder, self._config(student, train, val)) as run:
             return _Compile(self, student, train, val, run).result()

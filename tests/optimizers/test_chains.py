@@ -15,12 +15,16 @@ from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.optimizers.chains import Chain, check_pictures, check_trainset, split_posts, stratum, write_chains
 from gmner.optimizers.styles import TEMPLATES, plain
+from gmner.programs.adapter import PromptAdapter
+from gmner.programs.families import profile_for_name
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import as_entity
+from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame
 
+ADAPTER = PromptAdapter(COARSE, profile_for_name("Qwen2.5-VL"))
 FRAME = Frame(BoxFormat(), (256, 256))
 POSTS = World().posts("train", 200)
 FRAMES = {post.id: FRAME for post in POSTS}
@@ -80,23 +84,26 @@ def test_refused_trainsets(posts: list[Post], message: str):
 
 
 def test_boxes_without_a_picture_are_refused():
-    check_pictures([*POSTS, Post("text", "a b", None, (MISSING,))])
+    check_pictures([*POSTS, Post("text", "a b", None, (MISSING,))], ADAPTER)
     blind = [Post(name, "a b", None, (SEEN, MISSING)) for name in ("x", "y")]
     with pytest.raises(InputError, match=r"2 posts .* no picture.*'x'.*images="):
-        check_pictures([*POSTS[:3], *blind])
+        check_pictures([*POSTS[:3], *blind], ADAPTER)
 
 
 def test_a_picture_that_cannot_be_read_is_refused_with_its_post(tmp_path: Path):
     picture = tmp_path / "cut.png"
     Image.effect_noise((99, 99), 60).save(picture)
     posts = [POSTS[0], Post("x", "a b", picture, (SEEN,)), POSTS[1]]
-    check_pictures(posts)
+    check_pictures(posts, ADAPTER)
     picture.write_bytes(picture.read_bytes()[:2000])
     with pytest.raises(ImageError, match=r"Post 'x' .*truncated.*cut\.png"):
-        check_pictures(posts)
+        check_pictures(posts, ADAPTER)
     picture.unlink()
     with pytest.raises(ImageError, match=r"Post 'x' .*missing.*cut\.png.*Leave this post out"):
-        check_pictures(posts)
+        check_pictures(posts, ADAPTER)
+    Image.new("RGB", (900, 4)).save(picture)
+    with pytest.raises(ImageError, match=r"Post 'x' .*too narrow.*900, 4"):
+        check_pictures(posts, ADAPTER)
 
 
 @pytest.mark.parametrize("per_post", [1, 2, 4])
