@@ -138,7 +138,7 @@ def _card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) 
     picture, problem = _open(post.image)
     panels = []
     if post.entities is not None:
-        rows = [Row(e.span, e.type, _count(len(e.boxes))) for e in post.gold]
+        rows = [Row(e.span, e.type, _count(len(e.boxes)) if post.grounded else "") for e in post.gold]
         boxes = [(entity, box) for entity in post.gold for box in entity.boxes]
         drawn = rects(boxes, picture) if picture else []
         panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
@@ -172,7 +172,7 @@ def _panel(
 def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
     rows = []
     for verdict in judge(post.gold, answer.entities):
-        faults = tuple(_in_words(fault, verdict.gold) for fault in verdict.faults)
+        faults = tuple(_in_words(f, verdict.gold) for f in verdict.faults if post.grounded or not f.about_regions)
         if verdict.predicted is not None:
             rows.append(_row(verdict.predicted, faults))
         elif verdict.gold is not None:
@@ -221,7 +221,9 @@ def _tables(scores: Mapping[str, Evaluation]) -> list[Table]:
     if not scores:
         return []
     every = list(scores.values())
-    faults = [(fault.label, [(str(e.errors.get(fault, 0)), "") for e in every]) for fault in Fault]
+    faults = [
+        (fault.label, [(str(e.errors.get(fault, 0)), "") for e in every]) for fault in Fault if fault in every[0].errors
+    ]
     names = sorted({name for e in every for name in e.by_slice})
     slices = [(_slice_name(name, every), [(_slice_f1(e.by_slice.get(name)), "") for e in every]) for name in names]
     tables = [
@@ -237,12 +239,13 @@ def _score_rows(every: Sequence[Evaluation]) -> list[tuple[str, Sequence[tuple[s
     for task in [task for task in TASKS if all(task in e.tasks for e in every)]:
         cells = [(percent(getattr(e, task).f1), "{:.1f} to {:.1f}".format(*e.intervals[task])) for e in every]
         rows.append((f"{task.upper()} F1", cells))
-    rows += [
-        ("found of shown, %", [(percent(e.found_of_shown), "") for e in every]),
-        ("boxed of absent, %", [(percent(e.boxed_of_absent), "") for e in every]),
-        ("textual bias: N-F1", [(percent(e.bias.n_f1), f"{e.bias.grounded_absent} boxed") for e in every]),
-        ("visual bias: N-Rate, %", [(percent(e.bias.n_rate), f"{e.bias.n_count} entities") for e in every]),
-    ]
+    if all(e.grounded for e in every):
+        rows += [
+            ("found of shown, %", [(percent(e.found_of_shown), "") for e in every]),
+            ("boxed of absent, %", [(percent(e.boxed_of_absent), "") for e in every]),
+            ("textual bias: N-F1", [(percent(e.bias.n_f1), f"{e.bias.grounded_absent} boxed") for e in every]),
+        ]
+    rows.append(("visual bias: N-Rate, %", [(percent(e.bias.n_rate), f"{e.bias.n_count} entities") for e in every]))
     return rows
 
 

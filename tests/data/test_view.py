@@ -187,3 +187,12 @@ def test_types_beyond_the_palette_still_have_a_colour():
     names = {f"T{number}" for number in range(60)}
     assert set(colours(names)) >= names
     assert len({colours(())[name] for name in ("PER", "LOC", "ORG", "OTHER")}) == 4
+
+
+def test_without_annotated_regions_no_box_is_wrong():
+    post = Post("1", "Ada", None, (GoldEntity("Ada", 0, 3, "PER"),), grounded=False)
+    answer = Prediction("1", "Ada", "", (GroundedEntity("Ada", 0, 3, "PER", Box(0, 0, 5, 5)),))
+    page = render_html([(post, {"a": answer})], title="t", scores={"a": evaluate([answer], [post])})
+    assert "boxed though not shown" not in page
+    assert "GMNER F1" not in page
+    assert "MNER F1" in page
