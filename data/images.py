@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
@@ -137,8 +138,21 @@ def _header(stream: Any, source: ImageSource, max_pixels: int) -> Image.Image:
             return Image.open(stream, formats=_FORMATS)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError(
-                "A picture is too large", received=_name(source), accepted=f"at most {max_pixels:,} pixels"
+                f"A picture is too large: {_name(source)}",
+                received=_size_in(error),
+                accepted=f"at most {max_pixels:,} pixels",
+                remedy="Make it smaller",
             ) from error
+        except UnidentifiedImageError as error:
+            raise ImageError(
+                "A picture is broken or truncated, or is none", received=_name(source), accepted=", ".join(_FORMATS)
+            ) from error
+
+
+def _size_in(error: Exception) -> str:
+    """The number of pixels that Pillow's refusal names."""
+    number = re.search(r"\d+ pixels", str(error))
+    return number[0] if number else str(error)
 
 
 def _check_pixels(size: Size, max_pixels: int) -> None:

@@ -51,12 +51,14 @@ def read_posts(
         The posts, with what was odd.
 
     Raises:
-        InputError: No such file, or another value of `missing_images`.
+        InputError: No such file or folder of pictures, or another value of `missing_images`.
         DataError: A line that is not such an object, an id that occurs twice, or a missing picture where that is an
             error; the fact names file and line.
     """
     path = Path(path) / "posts.jsonl" if Path(path).is_dir() else Path(path)
     folder = path.parent if images is None else Path(images)
+    if images is not None and not folder.is_dir():
+        raise InputError("The folder of the pictures does not exist", received=str(folder))
     posts: list[Post] = []
     oddities: list[Oddity] = []
     for number, post in _read(path, lambda record: _post(record, folder)):

@@ -80,8 +80,16 @@ def checked_object(value: object, keys: Set[str], what: str, optional: Set[str] 
     Raises:
         DataError: Not an object, or other keys.
     """
-    if not isinstance(value, dict) or not keys <= set(value) <= keys | optional:
-        raise DataError(f"This is not {what}", received=value, accepted=f"an object with {', '.join(sorted(keys))}")
+    accepted = f"an object with {', '.join(sorted(keys))}"
+    if optional:
+        accepted += f", and at most {', '.join(sorted(optional))}"
+    if not isinstance(value, dict):
+        raise DataError(f"This is not {what}", received=value, accepted=accepted)
+    missing, unknown = sorted(keys - set(value)), sorted(set(value) - keys - optional)
+    if missing or unknown:
+        faults = [f"no {', '.join(missing)}"] if missing else []
+        faults += [f"an unknown key {', '.join(map(repr, unknown))}"] if unknown else []
+        raise DataError(f"This is not {what}: {' and '.join(faults)}", received=value, accepted=accepted)
     return value
 
 

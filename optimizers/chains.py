@@ -92,6 +92,13 @@ def check_trainset(posts: Sequence[Post]) -> None:
     bare = next((post.id for post in posts if post.entities is None), None)
     if bare is not None:
         raise InputError("A post of the trainset is not annotated", received=bare, accepted="posts with entities")
+    unboxed = next((post.id for post in posts if not post.grounded), None)
+    if unboxed is not None:
+        raise InputError(
+            "A post of the trainset has no annotated regions: it would teach that nothing is shown",
+            received=unboxed,
+            accepted="posts with `grounded`",
+        )
 
 
 def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:
@@ -111,7 +118,8 @@ def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:
             f"{len(blind)} posts of the trainset have boxes but no picture",
             received=blind[0],
             accepted="posts with their pictures",
-            remedy="Tell the reader where the pictures are (images=), or leave these posts out",
+            remedy="Tell the reader where the pictures are (images=), or leave these posts out (gmner compile "
+            "--with-pictures)",
         )
     for post in posts:
         try:

@@ -146,6 +146,7 @@ def _add_compile(commands: Commands) -> None:
     command.add_argument("--train-split", metavar="S", default="train", help="split of a Twitter-GMNER folder (train)")
     command.add_argument("--val-split", metavar="S", default="dev", help="split of a Twitter-GMNER folder (dev)")
     _add_reading(command)
+    command.add_argument("--with-pictures", action="store_true", help="leave out posts whose picture is not there")
     command.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder of the run")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder for the program")
     command.add_argument("--model", metavar="M", help=_MODEL)

@@ -102,13 +102,26 @@ def compile(given: Namespace) -> None:
     from gmner.programs.bundle import check_place
 
     check_place(given.output)
-    train = _posts(given, given.train, given.train_split)
-    val = _posts(given, given.val, given.val_split) if given.val else None
+    train = _trainable(given, given.train, given.train_split)
+    val = _trainable(given, given.val, given.val_split) if given.val else None
     program = load_program(given.model)
     optimizer = importlib.import_module("gmner.optimizers.mcr").MCR()
     compiled = program.compile(trainset=train, valset=val, optimizer=optimizer, run_dir=given.run_dir)
     compiled.save(given.output)
     _note(f"The compiled program is in {given.output}: gmner extract POSTS --model {given.output} -o PRED.jsonl")
+
+
+def _trainable(given: Namespace, path: Path, split: str | None) -> list[Post]:
+    """Annotated posts, with `--with-pictures` only those whose picture is there; how many were left out is said."""
+    posts = _posts(given, path, split)
+    kept = [post for post in posts if not given.with_pictures or _pictured(post)]
+    if len(kept) < len(posts):
+        _note(f"{len(posts) - len(kept)} of {len(posts)} posts of {path} have no picture and are left out")
+    return kept
+
+
+def _pictured(post: Post) -> bool:
+    return post.image is not None and (not isinstance(post.image, Path) or post.image.is_file())
 
 
 def _posts(given: Namespace, path: Path, split: str | None = None) -> list[Post]:

@@ -53,7 +53,14 @@ def read_dataset(
     name = _recognised(path) if format == "auto" else format
     if name not in FORMATS:
         raise InputError("There is no such format", received=format, accepted=", ".join(("auto", *FORMATS)))
-    return FORMATS[name](path, split or "", images, None if instances is None else Path(instances))
+    try:
+        return FORMATS[name](path, split or "", images, None if instances is None else Path(instances))
+    except InputError as error:
+        if split or error.received != "":
+            raise
+        raise InputError(
+            f"{path} has splits", received=split, accepted=error.accepted, remedy="Name one: --split, or split="
+        ) from error
 
 
 def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> list[Prediction]:

@@ -56,6 +56,9 @@ def _named_boxes(item: Element, path: Path) -> list[NamedBox]:
     place = item.find("bndbox")
     corners = [None if place is None else place.findtext(corner) for corner in _CORNERS]
     try:
+        missing = [name for name, corner in zip(_CORNERS, corners, strict=True) if corner is None]
+        if missing:
+            raise ValueError(f"there is no {', '.join(missing)}")
         box = Box(*(float(corner) for corner in corners if corner is not None))
         if not names or not all(name.strip() for name in names):
             raise ValueError("the object has no name")

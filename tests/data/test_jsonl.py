@@ -173,6 +173,9 @@ def test_a_post_by_hand(tmp_path):
     assert (bare.image, bare.entities) == (None, None)
     (empty,) = read_posts(lines(tmp_path / "none.jsonl", {"id": "1", "text": TEXT, "entities": []}))
     assert empty.entities == ()
+    with pytest.raises(InputError, match="folder of the pictures does not exist"):
+        read_posts(tmp_path / "posts.jsonl", tmp_path / "pictures")
+    (tmp_path / "pictures").mkdir()
     (elsewhere,) = read_posts(tmp_path / "posts.jsonl", tmp_path / "pictures")
     assert elsewhere.image == tmp_path / "pictures" / "a.png"
 

@@ -74,6 +74,7 @@ def test_all_posts_can_be_d1():
         ([], "The trainset is empty"),
         ([POSTS[0], dataclasses.replace(POSTS[1], entities=None)], "not annotated.*train-1"),
         ([POSTS[0], POSTS[1], POSTS[0]], "share an id.*train-0"),
+        ([POSTS[0], dataclasses.replace(POSTS[1], grounded=False)], "no annotated regions.*train-1"),
     ],
 )
 def test_refused_trainsets(posts: list[Post], message: str):

@@ -369,3 +369,8 @@ def test_compile_and_quickstart_hand_over(
     assert calls == [Path("runs/quickstart"), {"trainset": 2, "valset": 2, "run_dir": tmp_path / "run"}]
     assert (tmp_path / "bundle" / "manifest.json").is_file()
     assert "--model" in capsys.readouterr().err
+    calls.clear()
+    words += ["--with-pictures", "-o", tmp_path / "other"]
+    commands.compile(cli.parser().parse_args([str(word) for word in words]))
+    assert calls == [{"trainset": 0, "valset": 0, "run_dir": tmp_path / "run"}]
+    assert "2 of 2 posts" in capsys.readouterr().err
