@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gmner.data.post import Post
@@ -25,22 +25,25 @@ class Chain:
         style: The name of its style.
         reasoning: The chain.
         entities: The gold answer as plain data, boxes in pixels of the original image; see `as_data`.
+        author: Who wrote it: `template`, `llm` or `mllm`.
+        problem: Why another chain stands in the place of the one that was wanted; empty: nothing was wrong.
     """
 
     post_id: str
     style: str
     reasoning: str
     entities: tuple[dict[str, Any], ...]
+    author: str = "template"
+    problem: str = ""
 
     def to_record(self) -> dict[str, Any]:
         """The chain as JSON data."""
-        fields = {"post_id": self.post_id, "style": self.style, "reasoning": self.reasoning}
-        return {**fields, "entities": list(self.entities)}
+        return {**asdict(self), "entities": list(self.entities)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Chain:
         """Inverse of `to_record`."""
-        return cls(record["post_id"], record["style"], record["reasoning"], tuple(record["entities"]))
+        return cls(**{**record, "entities": tuple(record["entities"])})
 
 
 def stratum(post: Post) -> str:
