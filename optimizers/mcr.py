@@ -24,6 +24,7 @@ from gmner.data.post import Post
 from gmner.optimizers import training
 from gmner.optimizers.chains import Chain, check_pictures, check_trainset, split_posts
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import tuning_rows, usable_posts
 from gmner.optimizers.run_directory import RunDirectory
@@ -221,6 +222,7 @@ class _Compile:
 
     def result(self) -> GMNER:
         """Run the stages and return the chosen program."""
+        self.demos = self._demos()
         self._score("before")
         if self.engine is None:
             self._demonstrate()
@@ -242,22 +244,26 @@ class _Compile:
         """The compile of an LM whose weights cannot be reached."""
         program = self.programs["before"].deepcopy()
         LOG.warning("The weights of %s cannot be reached: demonstrations only, no CVO", program.model.model)
-        mrsi = self.mcr.mrsi
-        count = mrsi.served_demonstrations if mrsi.demonstrations is None else mrsi.demonstrations
-        program.answer.demos = mrsi.demos(self.chains, self.posts, count)
+        program.answer.demos = self.demos
         self.programs["mrsi"] = program
         self._score("mrsi")
 
-    def _demos(self) -> list[dict[str, Any]]:
-        """Demonstrations of a program whose weights are trained; its own where MRSI is not asked for any."""
-        count = self.mcr.mrsi.demonstrations
-        own = self.programs["before"].answer.demos
-        return list(own) if count is None else self.mcr.mrsi.demos(self.chains, self.posts, count)
+    def _demos(self) -> list[Any]:
+        """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
+        mrsi, student = self.mcr.mrsi, self.programs["before"]
+        check_demonstrations(student.answer.demos, student.labels, mrsi.check)
+        count = mrsi.demonstrations
+        if count is None and self.engine is not None:
+            return list(student.answer.demos)
+        return mrsi.demos(
+            student, self.chains, self.posts, mrsi.served_demonstrations if count is None else count, self.run,
+            self.val, seed=self.mcr.seed, progress=self.mcr.progress,
+        )  # fmt: skip
 
     def _inject(self, engine: VLMEngine) -> None:
         folder, mrsi = self.run.stage("mrsi"), self.mcr.mrsi
         if not self.run.done("mrsi"):
-            rows = tuning_rows(self.chains, self.posts, self.adapter, self.signature, self._demos())
+            rows = tuning_rows(self.chains, self.posts, self.adapter, self.signature, self.demos)
             log = mrsi.inject(rows, engine, folder, seed=self.mcr.seed, progress=self.mcr.progress)
             self.run.mark_done("mrsi", {"log": log})
         self._take("mrsi", engine, folder)
@@ -268,7 +274,7 @@ class _Compile:
             raise InputError("The weights of the MRSI stage are gone", remedy="Start the compile anew")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
-            rows = cvo.rows(self.d2, self.adapter, self.signature, self._demos())
+            rows = cvo.rows(self.d2, self.adapter, self.signature, self.demos)
             log = cvo.optimize(rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.mcr.progress)
             self.run.mark_done("cvo", {"log": log})
         self._take("cvo", engine, folder)
@@ -277,7 +283,7 @@ class _Compile:
         """A new program on the weights that a stage wrote, scored on the valset."""
         program = self.programs["before"].deepcopy()
         program.set_lm(training.tuned_lm(self.programs["before"].model, engine, folder))
-        program.answer.demos = self._demos()
+        program.answer.demos = list(self.demos)
         self.programs[stage] = program
         self.log[stage] = self.run.record(stage)["log"]
         self._score(stage)

@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dspy
 from datasets import Dataset
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.chains import Chain, stratum, write_chains
+from gmner.optimizers.chains import Chain, write_chains
+from gmner.optimizers.demonstration_search import DemonstrationSearch
+from gmner.optimizers.demonstrations import LEVELS, Demo, Level
+from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.styles import TEMPLATES, Style
 from gmner.optimizers.training import Lora, StageBar, Tuning
-from gmner.programs.adapter import PromptAdapter, load_picture
+from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
+from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.wire import Frame
 
@@ -38,6 +41,11 @@ class MRSI:
         demonstrations: Worked examples in the prompt. None: none where the weights are trained (the chains are in the
             weights then), `served_demonstrations` where they are not.
         served_demonstrations: Worked examples for an LM whose weights cannot be reached.
+        max_metric_calls: Most metric calls on the valset in the search for demonstrations; None, or no valset: the set
+            that covers shown, absent, mixed and empty posts in different styles is taken unscored.
+        demonstration_sets: Random sets that the search tries beside that one and none.
+        demonstration_side: Longest side of a demonstration's picture in pixels.
+        check: What a fault in a demonstration does before anything is asked: `off`, `warn` or `error`.
         epochs: Passes over D1's chains (the paper: 2).
         max_steps: Bound on optimizer steps; None: as many as the epochs need.
         batch: Chains an optimizer step.
@@ -47,13 +55,17 @@ class MRSI:
         sft_options: Further options of TRL's `SFTConfig`, under their own names.
 
     Raises:
-        InputError: No style, or fewer than one chain a post.
+        InputError: No style, fewer than one chain a post, or demonstrations that cannot be made.
     """
 
     styles: Mapping[str, Style] = field(default_factory=lambda: dict(TEMPLATES))
     per_post: int = 2
     demonstrations: int | None = None
     served_demonstrations: int = 4
+    max_metric_calls: int | None = None
+    demonstration_sets: int = 8
+    demonstration_side: int = 512
+    check: Level = "error"
     epochs: float = 2.0
     max_steps: int | None = None
     batch: int = 16
@@ -66,30 +78,33 @@ class MRSI:
         """Refuse unusable settings."""
         if not self.styles or self.per_post < 1:
             raise InputError("MRSI needs a style and a chain a post", received=(list(self.styles), self.per_post))
+        _check_demonstration_settings(self)
 
     def chains(self, posts: Sequence[Post], adapter: PromptAdapter, rng: random.Random) -> list[Chain]:
         """Chains for `posts`, boxes written in the model's frame, no longer than the program's answers may be."""
         frames = {post.id: _frame(post, adapter) for post in posts}
         return write_chains(posts, frames, self.styles, self.per_post, rng, adapter.limits.reasoning)
 
-    def demos(self, chains: Sequence[Chain], posts: Mapping[str, Post], count: int) -> list[dict[str, Any]]:
-        """`count` worked examples that cover shown, absent, mixed and empty posts in different styles.
+    def demos(
+        self,
+        program: GMNER,
+        chains: Sequence[Chain],
+        posts: Mapping[str, Post],
+        count: int,
+        run: RunDirectory,
+        valset: Sequence[Post] | None = None,
+        *,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> list[Demo]:
+        """`count` demonstrations for a program, or fewer where those score as well on the valset.
 
-        Args:
-            chains: Chains to choose from.
-            posts: Their posts by id; posts with a picture come first.
-            count: How many.
-
-        Returns:
-            Demonstrations as plain data with the picture (path or PIL image) of the post; boxes in its pixels.
+        Arguments, errors and what is kept in `run`: see `DemonstrationSearch.find`.
         """
-        waiting = sorted(chains, key=lambda chain: posts[chain.post_id].image is None)
-        chosen: list[Chain] = []
-        while waiting and len(chosen) < count:
-            best = min(waiting, key=lambda chain: _seen(chain, chosen, posts))
-            chosen.append(best)
-            waiting = [chain for chain in waiting if chain.post_id != best.post_id]
-        return [_demo(chain, posts[chain.post_id]) for chain in chosen]
+        search = DemonstrationSearch(
+            count, self.demonstration_sets, self.max_metric_calls, self.demonstration_side, self.check
+        )
+        return search.find(program, chains, posts, valset, run, seed=seed, progress=progress)
 
     def inject(
         self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool
@@ -130,19 +145,16 @@ def _frame(post: Post, adapter: PromptAdapter) -> Frame:
     return adapter.request({"text": post.text, "image": post.image}).frame
 
 
-def _seen(chain: Chain, chosen: Sequence[Chain], posts: Mapping[str, Post]) -> tuple[int, int, int]:
-    """How often stratum and style of a chain are among the chosen; shorter posts first among equals."""
-    kinds = [stratum(posts[other.post_id]) for other in chosen]
-    styles = [other.style for other in chosen]
-    return kinds.count(stratum(posts[chain.post_id])), styles.count(chain.style), len(posts[chain.post_id].text)
-
-
-def _demo(chain: Chain, post: Post) -> dict[str, Any]:
-    return {
-        "text": post.text, "image": _image(post), "reasoning": chain.reasoning, "entities": list(chain.entities),
-    }  # fmt: skip
-
-
-def _image(post: Post) -> dspy.Image | None:
-    picture = load_picture(post.image)
-    return None if picture is None else dspy.Image(picture)
+def _check_demonstration_settings(mrsi: MRSI) -> None:
+    counts = {
+        "demonstrations": mrsi.demonstrations or 0,
+        "served_demonstrations": mrsi.served_demonstrations,
+        "max_metric_calls": mrsi.max_metric_calls or 0,
+        "demonstration_sets": mrsi.demonstration_sets,
+        "demonstration_side": mrsi.demonstration_side - 1,
+    }
+    low = next((name for name, value in counts.items() if value < 0), None)
+    if low is not None:
+        raise InputError(f"MRSI's {low} is too small", received=getattr(mrsi, low))
+    if mrsi.check not in LEVELS:
+        raise InputError("Unknown level of checking", received=mrsi.check, accepted=", ".join(LEVELS))

@@ -1,26 +1,20 @@
-"""MRSI: what is trained, from where it goes on, and which posts become demonstrations."""
+"""MRSI: what is trained, and from where it goes on."""
 
-import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dspy
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from gmner.data.post import Post
-from gmner.data.world.generate import World
-from gmner.optimizers.chains import stratum
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import tuning_rows
 from gmner.optimizers.training import StageBar, resolve_tuning
-from gmner.programs.adapter import PromptAdapter
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
-from gmner.signatures.labels import COARSE
 
 Programs = Callable[[str], GMNER]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
@@ -90,36 +84,6 @@ def test_equal_configurations_give_equal_weights_and_a_stopped_one_goes_on_to_th
     for name, value in stored["one"].items():
         assert torch.equal(value, stored["two"][name])
         assert torch.equal(value, stored["cut"][name])
-
-
-def test_demonstrations_cover_strata_and_styles(program: Programs):
-    posts = World().posts("train", 60)
-    mrsi, by_id = MRSI(), {post.id: post for post in posts}
-    adapter = PromptAdapter(COARSE, program("idefics3").adapter().profile)  # the program's own limit cuts chains short
-    chains = mrsi.chains(posts, adapter, random.Random(0))
-    style_of = {(chain.post_id, chain.reasoning): chain.style for chain in chains}
-    id_of = {post.text: post.id for post in posts}
-    demos = mrsi.demos(chains, by_id, 4)
-    ids = [id_of[demo["text"]] for demo in demos]
-    assert {stratum(by_id[id_]) for id_ in ids} == {"empty", "shown", "absent", "mixed"}
-    styles = {
-        style_of[id_, demo["reasoning"]] for id_, demo in zip(ids, demos, strict=True) if stratum(by_id[id_]) != "empty"
-    }
-    assert len(styles) == 3
-    for demo, id_ in zip(demos, ids, strict=True):
-        assert [entity["span"] for entity in demo["entities"]] == [gold.span for gold in by_id[id_].gold]
-        assert isinstance(demo["image"], dspy.Image)
-
-
-def test_demonstrations_have_pictures_first_and_no_post_twice(program: Programs, posts: list[Post]):
-    mixed = [post if place < 3 else dataclasses.replace(post, image=None) for place, post in enumerate(posts)]
-    mixed = [p if p.image else dataclasses.replace(p, entities=(), scene=None) for p in mixed]
-    chains = MRSI().chains(mixed, program("idefics3").adapter(), random.Random(0))
-    by_id = {post.id: post for post in mixed}
-    assert len({demo["text"] for demo in MRSI().demos(chains, by_id, 100)}) == len(mixed)
-    assert MRSI().demos(chains, by_id, 0) == []
-    pictured = [demo["image"] is not None for demo in MRSI().demos(chains, by_id, 2)]
-    assert any(pictured)
 
 
 def test_auto_tuning_looks_at_the_size():

@@ -16,6 +16,7 @@ from trl import SFTConfig, SFTTrainer
 from gmner.data.post import Post
 from gmner.optimizers.chains import Chain
 from gmner.optimizers.cvo import CVO, ConstrainedGRPOTrainer
+from gmner.optimizers.demonstrations import DemoWriter
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import post_inputs, split_pictures, tuning_rows, usable_posts
 from gmner.optimizers.training import quiet_libraries, training_copy
@@ -45,7 +46,7 @@ def written(program: GMNER, posts: list[Post], demos: int) -> tuple[list[Chain],
     """Chains over the posts, demonstrations from the last of them, and the rows."""
     mrsi, adapter = MRSI(per_post=1), program.adapter()
     chains, by_id = mrsi.chains(posts, adapter, random.Random(0)), {post.id: post for post in posts}
-    shown = mrsi.demos(chains[-1:] * 2, by_id, demos)
+    shown = [DemoWriter(by_id, adapter, None, 512)(chain) for chain in chains[-1:] * min(demos, 1)]
     return chains, shown, tuning_rows(chains, by_id, adapter, program.answer.signature, shown)
 
 
