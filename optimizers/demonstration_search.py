@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -98,7 +98,8 @@ def plan_rounds(sets: int, posts: int, budget: int) -> list[tuple[int, int]]:
     """The rounds of a successive halving: after each, the better half of the sets goes on to further posts.
 
     Every set of a round is scored on the same posts, so that only scores over equal posts are compared. Each round may
-    spend an equal share of the budget. With a valset that is scored to its end, that was the last round.
+    spend an equal share of the budget; the last is the one that ends the valset, or the one between two sets. Where the
+    budget reaches for every set and post, one round does it all.
 
     Args:
         sets: Sets at hand, at least 2; the first are taken where the budget is too small for all.
@@ -108,6 +109,8 @@ def plan_rounds(sets: int, posts: int, budget: int) -> list[tuple[int, int]]:
     Returns:
         Rounds as (sets, further posts for each of them); empty where two sets cannot be scored on a single post.
     """
+    if 0 < sets * posts <= budget:
+        return [(sets, posts)]
     least = min(LEAST_POSTS, posts)
     sets = next((n for n in range(sets, 2, -1) if n * _halvings(n) * least <= budget), 2)
     plan = []
@@ -142,7 +145,7 @@ def search(
 
     Args:
         program: The program, whose own demonstrations are replaced in copies.
-        tried: The sets; see `candidates`.
+        tried: The sets in the order of `candidates`.
         write: Makes the demonstration of a chain.
         valset: Annotated posts, asked from the first on. The scores choose among the sets: report others.
         budget: Most metric calls, which are also most answers, over all sets.
@@ -159,9 +162,9 @@ def search(
     if bare is not None:
         raise InputError("A post of the valset is not annotated", received=bare, accepted="posts with entities")
     race = _Race([_demonstrated(program, [write(chain) for chain in item.chains]) for item in tried])
-    plan = plan_rounds(len(tried), len(valset), budget)
+    plan = plan_rounds(len(tried), len(valset), budget) if len(tried) > 1 else []
     if not plan:
-        return _unsearched(tried), list(tried)
+        return min(1, len(tried) - 1), list(tried)
     alive, seen = list(range(len(tried))), 0
     with tqdm(total=sum(n * more for n, more in plan), desc="demonstrations", disable=not progress) as bar:
         for sets, more in plan:
@@ -170,11 +173,6 @@ def search(
             seen += more
             alive.sort(key=lambda place: (-race.score(place), len(tried[place].chains), place))
     return alive[0], [race.scored(place, item) for place, item in enumerate(tried)]
-
-
-def _unsearched(tried: Sequence[Candidate]) -> int:
-    """The place of the set that is taken unscored: the greedy one; with no demonstrations at all, the empty one."""
-    return next((place for place, item in enumerate(tried) if item.kind == "greedy"), 0)
 
 
 def _demonstrated(program: GMNER, demos: list[Demo]) -> GMNER:
@@ -211,9 +209,9 @@ class _Race:
 
     def scored(self, place: int, item: Candidate) -> Candidate:
         """The candidate with what it scored."""
-        calls = len(self.values[place])
-        score = self.score(place) if calls else None
-        return Candidate(item.kind, item.chains, score, calls, self.errors[place])
+        if not self.values[place]:
+            return item
+        return replace(item, score=self.score(place), calls=len(self.values[place]), errors=self.errors[place])
 
 
 def _value(program: GMNER, post: Post) -> float | None:

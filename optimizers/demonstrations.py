@@ -158,8 +158,10 @@ class _Change:
     def box(self, box: Box) -> Box:
         if self.before == self.after:
             return box
-        wide, high = self.after[0] / self.before[0], self.after[1] / self.before[1]
-        return Box(box.x1 * wide, box.y1 * high, box.x2 * wide, box.y2 * high)
+        # Multiplied first: a quotient times the width may end behind the picture's edge.
+        x1, x2 = (x * self.after[0] / self.before[0] for x in (box.x1, box.x2))
+        y1, y2 = (y * self.after[1] / self.before[1] for y in (box.y1, box.y2))
+        return Box(x1, y1, x2, y2)
 
     def entity(self, entity: GroundedEntity) -> GroundedEntity:
         box = None if entity.box is None else self.box(entity.box)
