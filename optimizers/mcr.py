@@ -115,7 +115,8 @@ class MCR(Teleprompter):
             student: A `GMNER` program with an LM.
             trainset: Annotated posts, or `dspy.Example`s made by `to_example`.
             teacher: Must be None: chains are written by templates.
-            valset: Annotated posts on which the program is scored before and after each stage.
+            valset: Annotated posts on which the program is scored before and after each stage, and on which MRSI
+                searches demonstrations where it may; None or empty: neither.
             run_dir: Folder that keeps what is made; a stopped compile with the same arguments goes on there. None: a
                 temporary folder, which stays until the process ends.
             **kwargs: None; anything else is refused.
@@ -132,7 +133,7 @@ class MCR(Teleprompter):
             raise InputError("MCR takes no teacher", received=teacher, remedy="Chains are written by template styles")
         if not isinstance(student, GMNER):
             raise InputError("MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER")
-        train, val = as_posts(trainset), None if valset is None else as_posts(valset)
+        train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
         check_trainset(train)
         check_pictures(train, student.adapter())
         folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-")) if run_dir is None else Path(run_dir)
