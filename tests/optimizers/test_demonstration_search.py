@@ -268,3 +268,27 @@ def test_the_order_in_which_answers_come_makes_no_difference(tmp_path: Path, mon
     monkeypatch.setattr(demonstration_search, "answer_post", slowly)
     compile_with(answer, tmp_path / "two", budget=60)
     assert record_of(tmp_path / "two") == record_of(tmp_path / "one")
+
+
+def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
+    program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The search takes the weights as they are before training; what it chose goes into every row and the result."""
+    told: list[int] = []
+
+    def rows_of(self: MRSI, rows: Any, *args: Any, **options: Any) -> list[dict[str, Any]]:
+        told.extend(len(row["prompt"]) for row in rows)
+        return inject(self, rows, *args, **options)
+
+    def helped(asked: GMNER, post: Post) -> float:
+        return float(len(asked.answer.demos))
+
+    inject = MRSI.inject
+    monkeypatch.setattr(MRSI, "inject", rows_of)
+    monkeypatch.setattr(demonstration_search, "_value", helped)
+    mrsi = MRSI(demonstrations=2, max_metric_calls=6, max_steps=1, batch=2, tuning="full")
+    optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
+    better = program("idefics3").compile(trainset=posts[:6], valset=posts[6:8], optimizer=optimizer, run_dir=tmp_path)
+    after = better.history.programs["mrsi"]
+    assert [demo["post_id"] for demo in after.answer.demos] == record_of(tmp_path)["sets"][1]["ids"]
+    assert set(told) == {2 + 2 * 2}  # system, two turns a demonstration, the post
