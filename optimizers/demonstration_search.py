@@ -262,7 +262,7 @@ class DemonstrationSearch:
             chains: Chains to choose from.
             posts: Their posts by id.
             valset: Annotated posts to score sets on; None or empty: the greedy set.
-            run: Keeps the pictures of every set that was tried in `demos/`, from where a program sends them (a saved one
+            run: Keeps the pictures of every set that was tried in `demos/`, from where the program sends them (a bundle
                 has copies), and `demonstrations.json`: the sets with scores and calls, and which was chosen. What is
                 found there is not searched again.
             seed: Seed of the random sets and of the order of the valset.
