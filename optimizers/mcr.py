@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -22,10 +21,12 @@ from dspy.teleprompt import Teleprompter
 from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.chains import Chain, check_pictures, check_trainset, split_posts
+from gmner.optimizers.chains import check_pictures, check_trainset
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import check_demonstrations
+from gmner.optimizers.filtering import Learnable, learnable
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.reasoning_pass import reasoning_pass, teacher_lm
 from gmner.optimizers.rows import tuning_rows, usable_posts
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.encoding import ChatEncoder
@@ -72,6 +73,8 @@ class MCR(Teleprompter):
         mrsi: Settings of the injection.
         cvo: Settings of the optimization; None: MRSI alone.
         d1_share: D1's share of the posts; the paper does not give it.
+        learnable_answers: Sample so many answers to each post of D2 from the program after MRSI, and leave out of CVO
+            what it answers always right or always wrong, see `learnable`; None: CVO takes all of D2.
         seed: Seed of split, chains, order and sampling.
         progress: Show progress bars.
 
@@ -87,6 +90,7 @@ class MCR(Teleprompter):
         mrsi: MRSI | None = None,
         cvo: CVO | str | None = "default",
         d1_share: float = 0.5,
+        learnable_answers: int | None = None,
         seed: int = 0,
         progress: bool = True,
     ) -> None:
@@ -97,14 +101,15 @@ class MCR(Teleprompter):
             raise InputError("d1_share is not a share", received=d1_share, accepted="above 0 and at most 1")
         self.mrsi = mrsi or MRSI()
         self.cvo = CVO() if isinstance(cvo, str) else cvo
-        self.d1_share, self.seed, self.progress = d1_share, seed, progress
+        self.d1_share, self.learnable_answers = d1_share, learnable_answers
+        self.seed, self.progress = seed, progress
 
     def compile(
         self,
         student: dspy.Module,
         *,
         trainset: Sequence[Any],
-        teacher: dspy.Module | None = None,
+        teacher: dspy.Module | dspy.BaseLM | None = None,
         valset: Sequence[Any] | None = None,
         run_dir: str | PathLike[str] | None = None,
         **kwargs: Any,
@@ -114,7 +119,8 @@ class MCR(Teleprompter):
         Args:
             student: A `GMNER` program with an LM.
             trainset: Annotated posts, or `dspy.Example`s made by `to_example`.
-            teacher: Must be None: chains are written by templates.
+            teacher: The LM, or a program with the LM, of the `LLMStyle` and `MLLMStyle` among MRSI's styles that have
+                none of their own: a bigger local model, or a server. None: there are no such styles.
             valset: Annotated posts on which the program is scored before and after each stage, and on which MRSI
                 searches demonstrations where it may; None or empty: neither.
             run_dir: Folder that keeps what is made; a stopped compile with the same arguments goes on there. None: a
@@ -123,27 +129,30 @@ class MCR(Teleprompter):
 
         Raises:
             InputError: Not a `GMNER`, an empty or not annotated trainset, a post of it with boxes and no picture, a
-                teacher, or an unknown argument.
+                teacher that nobody asks or a style without one, or an unknown argument.
             ImageError: A picture of the trainset cannot be read, or the model does not take it.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments.
         """
         if kwargs:
             raise InputError("MCR does not know these arguments", received=sorted(kwargs), accepted="see MCR.compile")
-        if teacher is not None:
-            raise InputError("MCR takes no teacher", received=teacher, remedy="Chains are written by template styles")
         if not isinstance(student, GMNER):
             raise InputError("MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER")
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
         check_trainset(train)
         check_pictures(train, student.adapter())
+        lm = teacher_lm(teacher)
         folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-")) if run_dir is None else Path(run_dir)
-        with RunDirectory(folder, self._config(student, train, val)) as run:
-            return _Compile(self, student, train, val, run).result()
+        with RunDirectory(folder, self._config(student, train, val, self.mrsi.taught_by(lm).authors)) as run:
+            return _Compile(self, student, train, val, run, lm).result()
 
-    def _config(self, student: GMNER, train: Sequence[Post], val: Sequence[Post] | None) -> dict[str, Any]:
+    def _config(
+        self, student: GMNER, train: Sequence[Post], val: Sequence[Post] | None, authors: str
+    ) -> dict[str, Any]:
         """What a resumed compile must have in common with the stopped one."""
         return {
             "mrsi": _plain(self.mrsi),
+            "teacher": authors,
+            "learnable_answers": self.learnable_answers,
             "cvo": None if self.cvo is None else _plain(self.cvo),
             "d1_share": self.d1_share,
             "seed": self.seed,
@@ -183,6 +192,7 @@ def _plain(settings: Any) -> dict[str, Any]:
     data = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     if "styles" in data:
         data["styles"] = sorted(data["styles"])
+        data["chains_from"] = None if data["chains_from"] is None else str(data["chains_from"])
     data["lora"] = dataclasses.asdict(data["lora"])
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
 
@@ -190,7 +200,15 @@ def _plain(settings: Any) -> dict[str, Any]:
 class _Compile:
     """One compile: its stages in order, each of which is skipped where its result is there already."""
 
-    def __init__(self, mcr: MCR, student: GMNER, train: list[Post], val: list[Post] | None, run: RunDirectory) -> None:
+    def __init__(
+        self,
+        mcr: MCR,
+        student: GMNER,
+        train: list[Post],
+        val: list[Post] | None,
+        run: RunDirectory,
+        teacher: dspy.BaseLM | None,
+    ) -> None:
         self.mcr, self.val, self.run = mcr, val, run
         self.adapter = student.adapter()
         self.signature = student.answer.signature
@@ -198,28 +216,21 @@ class _Compile:
         if engine is not None:
             train = usable_posts(train, ChatEncoder(engine.processor))
         self.engine = engine
-        rng = random.Random(mcr.seed)
         share = 1.0 if mcr.cvo is None or engine is None else mcr.d1_share
-        self.d1, self.d2 = split_posts(train, share, rng)
-        if engine is not None and not (self.d1 and (self.d2 or mcr.cvo is None)):
+        made = reasoning_pass(
+            mcr.mrsi, train, share, self.adapter, run, seed=mcr.seed, teacher=teacher, progress=mcr.progress
+        )
+        by_id = {post.id: post for post in train}
+        self.d2 = [by_id[name] for name in made.d2]
+        if engine is not None and not (made.d1 and (self.d2 or mcr.cvo is None)):
             raise InputError(
-                "D1 or D2 has no post", received=(len(self.d1), len(self.d2)), remedy="More posts, or another d1_share"
+                "D1 or D2 has no post", received=(len(made.d1), len(self.d2)), remedy="More posts, or another d1_share"
             )
-        self.posts = {post.id: post for post in self.d1}
-        self.chains = self._chains(rng)
+        self.posts = {name: by_id[name] for name in made.d1}
+        self.chains = list(made.chains)
         self.scores: dict[str, Evaluation] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
         self.programs = {"before": student}
-
-    def _chains(self, rng: random.Random) -> list[Chain]:
-        """D_R over D1, read back where it was written before."""
-        if self.run.done("chains"):
-            return [Chain.from_record(record) for record in self.run.read_jsonl("chains.jsonl")]
-        chains = self.mcr.mrsi.chains(self.d1, self.adapter, rng)
-        self.run.write_json("split.json", {"d1": [p.id for p in self.d1], "d2": [p.id for p in self.d2]})
-        self.run.write_jsonl("chains.jsonl", [chain.to_record() for chain in chains])
-        self.run.mark_done("chains", {"chains": len(chains)})
-        return chains
 
     def result(self) -> GMNER:
         """Run the stages and return the chosen program."""
@@ -275,10 +286,22 @@ class _Compile:
             raise InputError("The weights of the MRSI stage are gone", remedy="Start the compile anew")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
-            rows = cvo.rows(self.d2, self.adapter, self.signature, self.demos)
+            rows = cvo.rows(self._learnable(), self.adapter, self.signature, self.demos)
             log = cvo.optimize(rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.mcr.progress)
             self.run.mark_done("cvo", {"log": log})
         self._take("cvo", engine, folder)
+
+    def _learnable(self) -> Sequence[Post]:
+        """The posts of D2 that CVO can learn from, sampled once."""
+        answers = self.mcr.learnable_answers
+        if answers is None:
+            return self.d2
+        if self.run.done("learnable"):
+            return Learnable.from_record(self.run.record("learnable"), self.d2).posts
+        program, seed = self.programs["mrsi"], self.mcr.seed
+        found = learnable(program, self.d2, answers=answers, seed=seed, progress=self.mcr.progress)
+        self.run.mark_done("learnable", found.to_record())
+        return found.posts
 
     def _take(self, stage: str, engine: VLMEngine, folder: Path) -> None:
         """A new program on the weights that a stage wrote, scored on the valset."""

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import dspy
 from datasets import Dataset
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
 from gmner.optimizers import training
+from gmner.optimizers.chain_log import ChainLog
 from gmner.optimizers.chains import Chain, write_chains
 from gmner.optimizers.demonstration_search import DemonstrationSearch
 from gmner.optimizers.demonstrations import LEVELS, Demo, Level
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.styles import TEMPLATES, Style
+from gmner.optimizers.styles.written import LLMStyle
 from gmner.optimizers.training import Lora, StageBar, Tuning
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
@@ -38,6 +42,9 @@ class MRSI:
     Args:
         styles: Styles by name; see `gmner.optimizers.styles.TEMPLATES`.
         per_post: Chains a post, each in another style; the paper's data has two.
+        chains_from: Folder of a `ReasoningSet` that an earlier compile wrote (its `chains` folder). It is used as it
+            is, split included, so that an expensive teacher is asked only once. None: chains are written.
+        threads: Chains that models write at once.
         demonstrations: Worked examples in the prompt. None: none where the weights are trained (the chains are in the
             weights then), `served_demonstrations` where they are not.
         served_demonstrations: Worked examples for an LM whose weights cannot be reached.
@@ -60,6 +67,8 @@ class MRSI:
 
     styles: Mapping[str, Style] = field(default_factory=lambda: dict(TEMPLATES))
     per_post: int = 2
+    chains_from: str | PathLike[str] | None = None
+    threads: int = 8
     demonstrations: int | None = None
     served_demonstrations: int = 4
     max_metric_calls: int | None = None
@@ -80,10 +89,45 @@ class MRSI:
             raise InputError("MRSI needs a style and a chain a post", received=(list(self.styles), self.per_post))
         _check_demonstration_settings(self)
 
-    def chains(self, posts: Sequence[Post], adapter: PromptAdapter, rng: random.Random) -> list[Chain]:
-        """Chains for `posts`, boxes written in the model's frame, no longer than the program's answers may be."""
+    def taught_by(self, teacher: dspy.BaseLM | None) -> MRSI:
+        """These settings with an LM in every model-written style: its own, else the teacher's.
+
+        Raises:
+            InputError: Such a style has none and there is no teacher, or a teacher has nothing to write.
+        """
+        if teacher is not None and not any(isinstance(s, LLMStyle) and s.lm is None for s in self.styles.values()):
+            raise InputError(
+                "The teacher has nothing to write",
+                received=sorted(self.styles),
+                accepted="an LLMStyle or MLLMStyle without an LM of its own among the styles",
+            )
+        taught = {n: s.taught_by(teacher) if isinstance(s, LLMStyle) else s for n, s in self.styles.items()}
+        return replace(self, styles=taught)
+
+    @property
+    def authors(self) -> str:
+        """The model strings of the LMs that write chains, joined by `, `; empty: templates alone."""
+        models = [s.lm.model for s in self.styles.values() if isinstance(s, LLMStyle) and s.lm is not None]
+        return ", ".join(dict.fromkeys(models))
+
+    def chains(
+        self,
+        posts: Sequence[Post],
+        adapter: PromptAdapter,
+        rng: random.Random,
+        *,
+        log: ChainLog | None = None,
+        progress: bool = False,
+    ) -> list[Chain]:
+        """Chains for `posts`, boxes written in the model's frame, no longer than the program's answers may be.
+
+        Arguments and what is checked: see `gmner.optimizers.chains.write_chains`.
+        """
         frames = {post.id: _frame(post, adapter) for post in posts}
-        return write_chains(posts, frames, self.styles, self.per_post, rng, adapter.limits.reasoning)
+        return write_chains(
+            posts, frames, self.styles, self.per_post, rng, adapter.limits.reasoning,
+            labels=adapter.labels, log=log, threads=self.threads, progress=progress,
+        )  # fmt: skip
 
     def demos(
         self,

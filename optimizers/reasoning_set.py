@@ -70,7 +70,7 @@ class ChainCounts:
         posts: Posts of D1 and of D2.
         styles: Chains by style.
         authors: Chains by author.
-        problems: Chains that stand in for another, by what was wrong with that.
+        problems: Chains that stand in for another, by the kind of what was wrong with that.
         strata: Chains by how the picture relates to what the post names, see `stratum`; None: no posts were given.
     """
 
@@ -152,7 +152,7 @@ class ReasoningSet:
             (len(self.d1), len(self.d2)),
             _tally(chain.style for chain in self.chains),
             _tally(chain.author for chain in self.chains),
-            _tally(chain.problem for chain in self.chains if chain.problem),
+            _tally(chain.problem.split(":")[0] for chain in self.chains if chain.problem),
             None if known is None else _tally(stratum(known[chain.post_id]) for chain in self.chains),
         )
 

@@ -121,9 +121,9 @@ def test_the_compiled_program_answers_and_keeps_its_history(compiled: dict[str, 
 
 def test_run_directory_holds_what_was_made(compiled: dict[str, Any], posts: list[Post]):
     folder: Path = compiled["run_dir"]
-    split = json.loads((folder / "split.json").read_text())
+    split = json.loads((folder / "chains" / "split.json").read_text())
     assert sorted(split["d1"] + split["d2"]) == sorted(post.id for post in posts)
-    chains = [json.loads(line) for line in (folder / "chains.jsonl").read_text().splitlines()]
+    chains = [json.loads(line) for line in (folder / "chains" / "chains.jsonl").read_text().splitlines()]
     assert {chain["post_id"] for chain in chains} == set(split["d1"])
     assert len(chains) == 2 * len(split["d1"])
     assert all(len(chain["reasoning"]) <= 20 for chain in chains)  # the program's own limit
@@ -224,7 +224,7 @@ def test_mrsi_alone_takes_all_posts(program: Programs, posts: list[Post], tmp_pa
     assert better.history.chosen == "mrsi"
     assert (better.history.scores, better.scores) == ({}, None)
     assert len(better.answer.demos) == 2
-    split = json.loads((tmp_path / "split.json").read_text())
+    split = json.loads((tmp_path / "chains" / "split.json").read_text())
     assert (len(split["d1"]), split["d2"]) == (24, [])
 
 
@@ -253,8 +253,10 @@ def test_refusals(posts: list[Post], tmp_path: Path):
     lm = scripted_lm({"reasoning": "", "entities": []})
     student, optimizer = GMNER(lm=lm), MCR(progress=False)
     bare = dataclasses.replace(posts[0], entities=None)
-    with pytest.raises(InputError, match="takes no teacher"):
+    with pytest.raises(InputError, match="The teacher has nothing to write"):
         optimizer.compile(student, trainset=posts, teacher=student)
+    with pytest.raises(InputError, match="The teacher has no LM"):
+        optimizer.compile(student, trainset=posts, teacher=GMNER())
     with pytest.raises(InputError, match=r"does not know these arguments.*num_threads"):
         optimizer.compile(student, trainset=posts, num_threads=4)
     with pytest.raises(InputError, match=r"compiles GMNER programs.*StagedGMNER"):

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmner.data.post import Post
+from gmner.data.post import Post, SceneObject
 from gmner.data.world.generate import World
+from gmner.optimizers.checker import check_chain
 from gmner.optimizers.styles import TEMPLATES, Facts, plain, write_chain
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.mentions import GoldEntity
@@ -31,12 +32,6 @@ def chain(style: str, post: Post, seed: int = 0, limit: int = MAX_REASONING) -> 
     return write_chain(TEMPLATES[style], Facts.of(post, FRAME), random.Random(seed), limit)
 
 
-def between(text: str, start: str, end: str) -> str:
-    """What stands between two marks, the end of the text counting as one."""
-    assert start in text
-    return text.split(start, 1)[1].split(end, 1)[0]
-
-
 def wire(box: Box) -> str:
     return json.dumps(FRAME.encode(box), separators=(",", ":"))
 
@@ -54,94 +49,85 @@ def test_signs_length_and_spans(style: str, posts: list[Post]):
 
 @styles
 @scenes
-def test_every_box_is_one_of_a_thing_that_is_shown_and_follows_its_name(style: str, posts: list[Post]):
+def test_every_box_is_one_of_a_thing_that_is_shown(style: str, posts: list[Post]):
     for post in posts:
         text = chain(style, post)
-        known = {(gold.span, wire(box)) for gold in post.gold for box in gold.boxes}
-        known |= {(thing.name, wire(thing.box)) for thing in post.scene or ()}
-        for found in BOX.finditer(text):
-            before = text[: found.start()].rstrip()
-            assert any(
-                box == found[0] and (before.endswith(name) or before.endswith("in the picture at"))
-                for name, box in known
-            )
+        known = {wire(box) for gold in post.gold for box in gold.boxes}
+        known |= {wire(thing.box) for thing in post.scene or ()}
+        assert {found[0] for found in BOX.finditer(text)} <= known
         for gold in post.gold:
             assert not gold.boxes or wire(gold.boxes[0]) in text
 
 
+@styles
 @scenes
-def test_claims_of_picture_first(posts: list[Post]):
+def test_no_chain_contradicts_the_gold_and_each_walks_the_four_constraints(style: str, posts: list[Post]):
     for post in posts:
-        text = chain("picture_first", post)
-        verdicts = dict(re.findall(r"([^.:;]+): (shown|not shown)\.", text.split("ames: ", 1)[1]))
-        said = {name.strip(): verdict for name, verdict in verdicts.items()}
-        assert said == {gold.span: "shown" if gold.visible else "not shown" for gold in post.gold}
+        for seed in range(3):
+            assert check_chain(chain(style, post, seed), Facts.of(post, FRAME)) == []
 
 
-@scenes
-def test_claims_of_stepwise(posts: list[Post]):
-    for post in posts:
-        text = chain("stepwise", post)
-        shown = [gold for gold in post.gold if gold.visible]
-        assert between(text, "Names: ", ". Types") == (", ".join(gold.span for gold in post.gold) or "none")
-        assert between(text, "Types: ", ". Picture") == (", ".join(f"{g.span} {g.type}" for g in post.gold) or "none")
-        assert between(text, "Shown: ", ". Boxes") == (", ".join(gold.span for gold in shown) or "none")
-        assert text.endswith("Boxes: " + (", ".join(f"{g.span} {wire(g.boxes[0])}" for g in shown) or "none") + ".")
+EXPECTED = {
+    "stepwise": "Names: Ada Lane, Oslo. Types: Ada Lane PER, Oslo LOC. "
+    "Picture: Ada Lane [0,0,500,1000]; Orb [500,0,1000,500]. "
+    "Shown: Ada Lane. Boxes: Ada Lane [0,0,500,1000].",
+    "entity_by_entity": "Ada Lane is PER, in the picture at [0,0,500,1000]. "
+    "Oslo is LOC, not in the picture, which shows Orb instead.",
+    "questions": "Which names? Ada Lane, Oslo. What types? Ada Lane PER, Oslo LOC. "
+    "Is Ada Lane shown? yes, at [0,0,500,1000]. "
+    "Is Oslo shown? no.",
+    "text_first": "The post names Ada Lane (PER), Oslo (LOC). Ada Lane is there at [0,0,500,1000]; Oslo is not there.",
+    "picture_first": "Picture: Ada Lane [0,0,500,1000]; Orb [500,0,1000,500]. Post names: Ada Lane (PER), Oslo (LOC). "
+    "Ada Lane: shown. Oslo: not shown.",
+    "elimination": "Named: Ada Lane (PER), Oslo (LOC). In both: Ada Lane [0,0,500,1000]. "
+    "Only named: Oslo. Only shown: Orb.",
+    "table": "Ada Lane | PER | shown | [0,0,500,1000]; Oslo | LOC | not shown | none.",
+}
+HALF, CORNER = Box(0, 0, 128, 256), Box(128, 0, 256, 128)
+BY_HAND = Post(
+    "1",
+    "Ada Lane in Oslo",
+    None,
+    (GoldEntity("Ada Lane", 0, 8, "PER", (HALF,)), GoldEntity("Oslo", 12, 16, "LOC")),
+    scene=(SceneObject("Ada Lane", "PER", HALF), SceneObject("Orb", "LOC", CORNER)),
+)
 
 
-@scenes
-def test_claims_of_entity_by_entity(posts: list[Post]):
-    for post in posts:
-        text = chain("entity_by_entity", post)
-        for gold in post.gold:
-            seen = f"{gold.span} is {gold.type}, in the picture at " in text
-            missing = f"{gold.span} is {gold.type}, not in the picture" in text
-            assert (seen, missing) == (gold.visible, not gold.visible)
-        named = {gold.span for gold in post.gold}
-        there = {thing.name: thing.type for thing in post.scene or ()}
-        for kind, instead in re.findall(r"is ([A-Z]+), not in the picture, which shows ([^.]+) instead", text):
-            assert instead not in named
-            assert there[instead] == kind
-        if not post.gold:
-            assert text.startswith("Names: none.")
+@styles
+def test_a_chain_by_hand_and_its_other_wordings(style: str):
+    found = {chain(style, BY_HAND, seed) for seed in range(20)}
+    assert EXPECTED[style] in found
+    assert len(found) == 2
 
 
-@scenes
-def test_claims_of_elimination(posts: list[Post]):
-    for post in posts:
-        text = chain("elimination", post)
-        absent = [gold.span for gold in post.gold if not gold.visible]
-        shown = [f"{gold.span} {wire(gold.boxes[0])}" for gold in post.gold if gold.visible]
-        named = {gold.span for gold in post.gold}
-        assert between(text, "In both: ", ". Only named") == (", ".join(shown) or "none")
-        assert between(text, "Only named: ", ".") == (", ".join(absent) or "none")
-        assert ("Only shown" in text) == (post.scene is not None)  # not known is not said
-        if post.scene is not None:
-            unnamed = dict.fromkeys(thing.name for thing in post.scene if thing.name not in named)
-            assert between(text, "Only shown: ", ".") == (", ".join(unnamed) or "none")
+@styles
+def test_a_post_that_names_nothing(style: str):
+    text = chain(style, replace(BY_HAND, entities=()))
+    assert text
+    assert "none" in text.lower() or "No name" in text
+    assert check_chain(text, Facts.of(replace(BY_HAND, entities=()), FRAME)) == []
 
 
-@pytest.mark.parametrize("style", ["picture_first", "stepwise", "elimination"])
-@scenes
-def test_the_picture_is_what_is_known_of_it(style: str, posts: list[Post]):
-    for post in posts:
-        said = between(chain(style, post), "Picture: ", ". ")
-        if post.scene is not None:
-            things = [f"{thing.name} {wire(thing.box)}" for thing in post.scene]
-            assert sorted(said.split("; ")) == sorted(things or ["nothing"])
-        elif any(gold.visible for gold in post.gold):
-            assert {part.split(" [")[0] for part in said.split("; ")} == {g.span for g in post.gold if g.visible}
-        else:
-            assert said == "none of the names"  # "nothing" would be a guess: the scene is not known
+def test_no_two_styles_begin_alike():
+    starts = [{chain(style, post, seed)[:9] for post in POSTS[:40] for seed in range(4)} for style in TEMPLATES]
+    names = {gold.span[:9] for post in POSTS for gold in post.gold}
+    for number, first in enumerate(starts):
+        for other in starts[number + 1 :]:
+            assert not {start for start in first & other if not any(start.startswith(name[:4]) for name in names)}
+
+
+def test_there_are_at_least_six_and_a_scene_that_is_not_known_is_not_guessed():
+    assert len(TEMPLATES) >= 6
+    for style in ("picture_first", "elimination"):
+        text = chain(style, replace(BY_HAND, scene=None))
+        assert "Orb" not in text
+        assert "nothing" not in text
+        assert "Only shown" not in text
 
 
 @styles
 def test_a_chain_depends_on_the_seed_only(style: str):
     assert [chain(style, post, 5) for post in POSTS[:20]] == [chain(style, post, 5) for post in POSTS[:20]]
-
-
-def test_wording_varies_where_a_style_has_several():
-    assert len({chain("picture_first", POSTS[0], seed) for seed in range(20)}) == 2
 
 
 HOSTILE = 'Kevin "KD"\\o/ <x>\tAb\n\x07Cd\x7f  \u2028Z'

@@ -1,0 +1,111 @@
+"""The pass that makes D_R for a compile: read back, taken from an earlier one, or written chain by chain."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import dspy
+
+from gmner.data.post import Post
+from gmner.optimizers.chain_log import ChainLog
+from gmner.optimizers.chains import split_posts
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.reasoning_set import Origin, ReasoningSet
+from gmner.optimizers.run_directory import RunDirectory
+from gmner.programs.adapter import PromptAdapter
+from gmner.signatures.errors import InputError
+
+LOG = logging.getLogger(__name__)
+STAGE = "chains"
+
+
+def reasoning_pass(
+    mrsi: MRSI,
+    posts: Sequence[Post],
+    share: float,
+    adapter: PromptAdapter,
+    run: RunDirectory,
+    *,
+    seed: int,
+    teacher: dspy.BaseLM | None = None,
+    progress: bool = True,
+) -> ReasoningSet:
+    """D_R of a compile, in the stage folder `chains` of its run directory.
+
+    Chains are kept as they are written: a pass that was killed goes on where it was.
+
+    Args:
+        mrsi: The settings; with `chains_from` the set that lies there is used as it is.
+        posts: Annotated posts that the model can be trained on.
+        share: D1's share of the posts.
+        adapter: The adapter of the program that will learn.
+        run: The run directory.
+        seed: Seed of split, styles and wording.
+        teacher: The LM of model-written styles that have none of their own.
+        progress: Show a progress bar.
+
+    Raises:
+        InputError: A set made for another model or other posts, or a model-written style without an LM.
+        DataError: A set that cannot be read.
+    """
+    if run.done(STAGE):
+        return ReasoningSet.load(run.stage(STAGE))
+    if mrsi.chains_from is not None:
+        made = ReasoningSet.load(mrsi.chains_from)
+        profile, limit = adapter.profile, adapter.limits.reasoning
+        made.usable_for(posts, profile.box_format, adapter.labels, resize=profile.rule, limit=limit)
+    else:
+        made = _written(mrsi, posts, share, adapter, run, seed=seed, teacher=teacher, progress=progress)
+    made.save(run.stage(STAGE), posts)
+    counts = made.counts(posts)
+    if counts.fallbacks:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in counts.problems.items())
+        LOG.warning("%d of %d chains stand in for another: %s", counts.fallbacks, counts.chains, reasons)
+    run.mark_done(STAGE, counts.to_record())
+    return made
+
+
+def teacher_lm(teacher: Any) -> dspy.BaseLM | None:
+    """The LM of a teacher: itself, or that of its first predictor.
+
+    Raises:
+        InputError: Neither an LM nor a program with one.
+    """
+    if teacher is None or isinstance(teacher, dspy.BaseLM):
+        return teacher
+    lms = [predictor.lm for predictor in teacher.predictors()] if isinstance(teacher, dspy.Module) else []
+    if not lms or lms[0] is None:
+        raise InputError("The teacher has no LM", received=teacher, accepted="a dspy.LM, or a program with one")
+    return lms[0]
+
+
+def _written(
+    mrsi: MRSI,
+    posts: Sequence[Post],
+    share: float,
+    adapter: PromptAdapter,
+    run: RunDirectory,
+    *,
+    seed: int,
+    teacher: dspy.BaseLM | None,
+    progress: bool,
+) -> ReasoningSet:
+    rng = random.Random(seed)
+    first, second = split_posts(posts, share, rng)
+    taught = mrsi.taught_by(teacher)
+    with ChainLog(run.stage(STAGE) / "written.jsonl") as log:
+        chains = taught.chains(first, adapter, rng, log=log, progress=progress)
+    profile = adapter.profile
+    origin = Origin(
+        box_format=profile.box_format,
+        labels=adapter.labels.names,
+        seed=seed,
+        styles=tuple(mrsi.styles),
+        per_post=mrsi.per_post,
+        teacher=taught.authors or None,
+        resize=profile.rule,
+    )
+    return ReasoningSet.of(chains, first, second, origin)

@@ -1,0 +1,19 @@
+"""Text first: what the post names and of what type, then each name looked for in the picture."""
+
+from __future__ import annotations
+
+import random
+
+from gmner.optimizers.styles.facts import Facts, typed
+from gmner.signatures.mentions import GoldEntity
+
+
+def render(facts: Facts, rng: random.Random) -> str:
+    """Like `The post names A (PER), B (ORG). A is there at [...]; B is not there.`."""
+    begin = rng.choice(("The post names", "In the post:"))
+    looked = "; ".join(_found(entity, facts) for entity in dict.fromkeys(facts.entities))
+    return f"{begin} {typed(facts.entities)}. {looked + '.' if looked else ''}".strip()
+
+
+def _found(entity: GoldEntity, facts: Facts) -> str:
+    return f"{entity.span} is there at {facts.region(entity)}" if entity.visible else f"{entity.span} is not there"
