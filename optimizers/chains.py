@@ -194,7 +194,7 @@ def write_chains(
     if not any(hasattr(style, "author") for style in styles.values()):
         return [write(*chain) for chain in tqdm(wanted, desc="chains", unit="chain", disable=not progress, delay=2)]
     with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(copy_context().run, write, *chain) for chain in wanted]
+        futures = [pool.submit(copy_context().run, write, post, name, draw) for post, name, draw in wanted]
         try:
             return [future.result() for future in tqdm(futures, desc="chains", unit="chain", disable=not progress)]
         finally:

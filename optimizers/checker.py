@@ -20,8 +20,9 @@ class Contradiction(StrEnum):
     """What a chain may get wrong.
 
     `MISSING_SPAN`: a gold span does not stand in the chain verbatim. `WRONG_TYPE`, `WRONG_VISIBILITY`, `WRONG_BOX`: a
-    claim about a name that the gold contradicts. `NO_ENTITY`: something that is no gold span is presented as an entity.
-    `UNSAID`: of a name, its type, whether it is shown, or where, is not said in words that can be checked.
+    claim about a name that the gold contradicts. `WRONG_COUNT`: another number of entities. `NO_ENTITY`: something that
+    is no gold span is presented as an entity. `UNSAID`: of a name, its type, whether it is shown, or where, is not said
+    in words that can be checked.
     """
 
     MISSING_SPAN = "missing_span"
@@ -29,6 +30,7 @@ class Contradiction(StrEnum):
     WRONG_VISIBILITY = "wrong_visibility"
     WRONG_BOX = "wrong_box"
     NO_ENTITY = "no_entity"
+    WRONG_COUNT = "wrong_count"
     UNSAID = "unsaid"
 
 
@@ -85,6 +87,7 @@ _PICTURE_HEADINGS = {"picture", "image", "photo"}
 _SHOWN_HEADINGS = {"shown", "in both", "seen", "visible"}
 _ABSENT_HEADINGS = {"only named", "not shown", "absent", "not visible"}
 _UNNAMED_HEADINGS = {"only shown", "only seen", "only in the picture", "not named"}
+_COUNT = re.compile(r"\bso (\d+|no) entit(?:y|ies)\b", re.I)
 _NAME_LIST = re.compile(
     r"^\W*(?:(?:names|named|entities|post names|named in the post|in the post|types)\s*:|the (?:post|text) names\b"
     r"|which names\?|who or what is named\?|what types\?)",
@@ -143,6 +146,7 @@ class _Reading:
             yield from self._complete(sentence, title)
             if title not in _PICTURE_HEADINGS | _UNNAMED_HEADINGS:
                 self.named |= set(re.findall(_MARKS, sentence))
+        yield from self._count()
         for index, known in enumerate(self.known):
             if known.gold and chr(_FIRST_MARK + index) not in self.named:
                 yield Problem(Contradiction.MISSING_SPAN, f"{known.name!r} is not named")
@@ -157,6 +161,12 @@ class _Reading:
         yield from self._names(clause)
         if marks:
             self.subject = self._of(marks[-1])
+
+    def _count(self) -> Iterator[Problem]:
+        right = len(self.facts.entities)
+        for said in _COUNT.findall(self.masked):
+            if said != str(right or "no") and said != str(right):
+                yield Problem(Contradiction.WRONG_COUNT, f"there are {right} entities, not {said}")
 
     def _unsaid(self, known: _Known) -> Iterator[Problem]:
         """What the chain does not say of a gold name that stands in it."""

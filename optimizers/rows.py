@@ -61,12 +61,14 @@ def tuning_rows(
         posts: The posts by id.
         adapter: The adapter that will be used at inference.
         signature: The end-to-end signature with its current instructions.
-        demos: The demonstrations that will be sent at inference.
+        demos: The demonstrations that will be sent at inference; a post that is one of them is asked without itself,
+            whose answer would stand in its own prompt.
     """
     rows = []
     for chain in chains:
         inputs = post_inputs(posts[chain.post_id])
-        prompt, pictures = split_pictures(adapter.dialogue(signature, demos, inputs))
+        others = [demo for demo in demos if demo["text"] != inputs["text"]]
+        prompt, pictures = split_pictures(adapter.dialogue(signature, others, inputs))
         text = adapter.answer(signature, {**inputs, "reasoning": chain.reasoning, "entities": list(chain.entities)})
         completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
         rows.append({"prompt": prompt, "completion": completion, "images": pictures})

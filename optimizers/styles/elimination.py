@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from gmner.optimizers.styles.facts import Facts, listed, placed, typed
+from gmner.optimizers.styles.facts import Facts, conclusion, listed, placed, typed
 
 
 def render(facts: Facts, rng: random.Random) -> str:
@@ -13,4 +13,4 @@ def render(facts: Facts, rng: random.Random) -> str:
     parts = [f"Named: {typed(facts.entities)}.", *rng.choice(((both, named), (named, both)))]
     if facts.scene is not None:
         parts.append(f"Only shown: {listed([o.name for o in facts.unnamed])}.")
-    return " ".join(parts)
+    return " ".join([*parts, conclusion(facts)])

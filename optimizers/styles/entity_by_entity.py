@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 
-from gmner.optimizers.styles.facts import Facts
+from gmner.optimizers.styles.facts import Facts, conclusion
 from gmner.signatures.mentions import GoldEntity
 
 
 def render(facts: Facts, rng: random.Random) -> str:
     """Like `A is PER, in the picture at [...]. B is ORG, not in the picture, which shows C instead.`."""
     if not facts.entities:
-        return "No name is in the post."
+        return f"No name is in the post. {conclusion(facts)}"
     instead = rng.random() < 0.5
-    return " ".join(_sentence(entity, facts, instead) for entity in dict.fromkeys(facts.entities))
+    sentences = [_sentence(entity, facts, instead) for entity in dict.fromkeys(facts.entities)]
+    return " ".join([*sentences, conclusion(facts)])
 
 
 def _sentence(entity: GoldEntity, facts: Facts, instead: bool) -> str:

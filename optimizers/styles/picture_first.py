@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
-from gmner.optimizers.styles.facts import Facts, typed
+from gmner.optimizers.styles.facts import Facts, conclusion, typed
 
 
 def render(facts: Facts, rng: random.Random) -> str:
     """Like `Picture: A [...]; C [...]. Post names: A (PER), B (ORG). A: shown. B: not shown.`."""
     verdicts = [f"{e.span}: {'shown' if e.visible else 'not shown'}." for e in dict.fromkeys(facts.entities)]
     heading = rng.choice(("Post names", "Named in the post"))
-    return " ".join([f"Picture: {facts.picture()}.", f"{heading}: {typed(facts.entities)}.", *verdicts])
+    return " ".join(
+        [f"Picture: {facts.picture()}.", f"{heading}: {typed(facts.entities)}.", *verdicts, conclusion(facts)]
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from gmner.optimizers.styles.facts import Facts, listed
+from gmner.optimizers.styles.facts import Facts, conclusion, listed
 
 
 def render(facts: Facts, rng: random.Random) -> str:
@@ -15,4 +15,4 @@ def render(facts: Facts, rng: random.Random) -> str:
     for entity in dict.fromkeys(facts.entities):
         verdict = f"yes, at {facts.region(entity)}" if entity.visible else "no"
         parts.append(f"Is {entity.span} shown? {verdict}.")
-    return " ".join(parts)
+    return " ".join([*parts, conclusion(facts)])

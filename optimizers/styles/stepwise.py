@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from gmner.optimizers.styles.facts import Facts, listed, placed
+from gmner.optimizers.styles.facts import Facts, conclusion, listed, placed
 
 
 def render(facts: Facts, rng: random.Random) -> str:
@@ -15,4 +15,4 @@ def render(facts: Facts, rng: random.Random) -> str:
         parts.append(f"Picture: {facts.picture()}.")
     parts.append(f"Shown: {listed([e.span for e in facts.shown])}.")
     parts.append(f"Boxes: {placed(facts.shown, facts)}.")
-    return " ".join(parts)
+    return " ".join([*parts, conclusion(facts)])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 
-from gmner.optimizers.styles.facts import Facts
+from gmner.optimizers.styles.facts import Facts, conclusion
 from gmner.signatures.mentions import GoldEntity
 
 
 def render(facts: Facts, rng: random.Random) -> str:
     """`A | PER | shown | [...]; B | ORG | not shown | none`, the empty table `none`."""
     rows = [_row(entity, facts) for entity in dict.fromkeys(facts.entities)]
-    return (f"{rng.choice(('; ', ' ; '))}".join(rows) or "none") + "."
+    return f"{rng.choice(('; ', ' ; ')).join(rows) or 'none'}. {conclusion(facts)}"
 
 
 def _row(entity: GoldEntity, facts: Facts) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from gmner.optimizers.styles.facts import Facts, typed
+from gmner.optimizers.styles.facts import Facts, conclusion, typed
 from gmner.signatures.mentions import GoldEntity
 
 
@@ -12,7 +12,8 @@ def render(facts: Facts, rng: random.Random) -> str:
     """Like `The post names A (PER), B (ORG). A is there at [...]; B is not there.`."""
     begin = rng.choice(("The post names", "In the post:"))
     looked = "; ".join(_found(entity, facts) for entity in dict.fromkeys(facts.entities))
-    return f"{begin} {typed(facts.entities)}. {looked + '.' if looked else ''}".strip()
+    parts = [f"{begin} {typed(facts.entities)}.", *([f"{looked}."] if looked else []), conclusion(facts)]
+    return " ".join(parts)
 
 
 def _found(entity: GoldEntity, facts: Facts) -> str:

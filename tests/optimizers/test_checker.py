@@ -93,6 +93,11 @@ def test_lists_and_questions_are_read(chain, kind):
     assert kinds(chain, complete=False) == {kind}
 
 
+def test_the_count_is_checked():
+    assert kinds(f"{RIGHT} So 3 entities.") == set()
+    assert kinds(f"{RIGHT} So 2 entities.") == kinds(f"{RIGHT} So no entities.") == {Contradiction.WRONG_COUNT}
+
+
 def test_a_question_claims_nothing_and_a_negated_type_is_no_type():
     assert kinds("Is Oslo shown? Ada Lane is not ORG. St . Helens.", complete=False) == set()
 

@@ -70,18 +70,19 @@ def test_no_chain_contradicts_the_gold_and_each_walks_the_four_constraints(style
 EXPECTED = {
     "stepwise": "Names: Ada Lane, Oslo. Types: Ada Lane PER, Oslo LOC. "
     "Picture: Ada Lane [0,0,500,1000]; Orb [500,0,1000,500]. "
-    "Shown: Ada Lane. Boxes: Ada Lane [0,0,500,1000].",
+    "Shown: Ada Lane. Boxes: Ada Lane [0,0,500,1000]. So 2 entities.",
     "entity_by_entity": "Ada Lane is PER, in the picture at [0,0,500,1000]. "
-    "Oslo is LOC, not in the picture, which shows Orb instead.",
+    "Oslo is LOC, not in the picture, which shows Orb instead. So 2 entities.",
     "questions": "Which names? Ada Lane, Oslo. What types? Ada Lane PER, Oslo LOC. "
     "Is Ada Lane shown? yes, at [0,0,500,1000]. "
-    "Is Oslo shown? no.",
-    "text_first": "The post names Ada Lane (PER), Oslo (LOC). Ada Lane is there at [0,0,500,1000]; Oslo is not there.",
+    "Is Oslo shown? no. So 2 entities.",
+    "text_first": "The post names Ada Lane (PER), Oslo (LOC). Ada Lane is there at [0,0,500,1000]; Oslo is not there. "
+    "So 2 entities.",
     "picture_first": "Picture: Ada Lane [0,0,500,1000]; Orb [500,0,1000,500]. Post names: Ada Lane (PER), Oslo (LOC). "
-    "Ada Lane: shown. Oslo: not shown.",
+    "Ada Lane: shown. Oslo: not shown. So 2 entities.",
     "elimination": "Named: Ada Lane (PER), Oslo (LOC). In both: Ada Lane [0,0,500,1000]. "
-    "Only named: Oslo. Only shown: Orb.",
-    "table": "Ada Lane | PER | shown | [0,0,500,1000]; Oslo | LOC | not shown | none.",
+    "Only named: Oslo. Only shown: Orb. So 2 entities.",
+    "table": "Ada Lane | PER | shown | [0,0,500,1000]; Oslo | LOC | not shown | none. So 2 entities.",
 }
 HALF, CORNER = Box(0, 0, 128, 256), Box(128, 0, 256, 128)
 BY_HAND = Post(

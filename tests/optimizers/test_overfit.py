@@ -1,0 +1,27 @@
+"""The honest proof that the injection trains: a dozen posts are learned by heart."""
+
+from pathlib import Path
+
+import pytest
+
+from gmner.data.evaluate import evaluate
+from gmner.data.world.generate import World
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.styles import TEMPLATES
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+
+
+@pytest.mark.slow
+def test_a_dozen_posts_are_learned_by_heart(tmp_path: Path):
+    posts = World(seed=9).posts("train", 12)
+    student = GMNER(lm=load_vlm(max_batch=12, cache=False))
+    before = evaluate(student, posts, progress=False)
+    mrsi = MRSI(styles={"table": TEMPLATES["table"]}, per_post=1, max_steps=60, batch=12, rate=6e-4)
+    better = student.compile(trainset=posts, optimizer=MCR(mrsi=mrsi, cvo=None, progress=False), run_dir=tmp_path)
+    after = evaluate(better, posts, progress=False)
+    assert before.gmner.f1 < 70
+    assert after.gmner.f1 > 95
+    losses = [entry["loss"] for entry in better.history.log["mrsi"] if "loss" in entry]
+    assert losses[-1] < 0.1 * losses[0]

@@ -1,0 +1,95 @@
+"""The pass that makes D_R within a compile: a teacher is asked once, and its work is used again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import dspy
+import pytest
+from scripted import scripted_lm, words_of
+
+from gmner.data.post import Post
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.reasoning_set import ReasoningSet
+from gmner.optimizers.styles import TEMPLATES
+from gmner.optimizers.styles.written import LLMStyle
+from gmner.programs.families import ModelProfile
+from gmner.programs.gmner import GMNER
+from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.errors import InputError
+
+EMPTY = {"reasoning": "", "entities": []}
+
+
+def repeats(request):
+    """A teacher that hands the draft back, so that every chain of it is right."""
+    draft = words_of(request).split("[[ ## draft ## ]]")[1].split("[[ ##")[0].strip()
+    return f"[[ ## chain ## ]]\n{draft}\n\n[[ ## completed ## ]]"
+
+
+@pytest.fixture
+def teacher() -> dspy.LM:
+    return scripted_lm(repeats, name="teacher")
+
+
+def optimizer(**mrsi: object) -> MCR:
+    styles = {"llm": LLMStyle(), "table": TEMPLATES["table"]}
+    return MCR(mrsi=MRSI(**{"styles": styles, "served_demonstrations": 1, **mrsi}), progress=False)
+
+
+def test_a_teacher_writes_once_and_its_set_is_used_again(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
+    student = GMNER(scripted_lm(EMPTY))
+    first = student.compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
+    asked = len(teacher.engine.requests)
+    assert asked == len(posts)
+    made = ReasoningSet.load(tmp_path / "one" / "chains")
+    assert made.origin.teacher == "local/teacher"
+    assert made.counts().authors == {"llm": len(posts), "template": len(posts)}
+    assert (tmp_path / "one" / "chains" / "README.md").is_file()
+    assert json.loads((tmp_path / "one" / "chains" / "done.json").read_text())["fallbacks"] == 0
+
+    again = student.compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
+    other = optimizer(chains_from=tmp_path / "one" / "chains")
+    elsewhere = student.compile(trainset=posts, optimizer=other, teacher=teacher, run_dir=tmp_path / "two")
+    assert len(teacher.engine.requests) == asked
+    assert ReasoningSet.load(tmp_path / "two" / "chains") == made
+    reasoning = [demo["reasoning"] for demo in first.answer.demos]
+    assert reasoning
+    for program in (again, elsewhere):
+        assert [demo["reasoning"] for demo in program.answer.demos] == reasoning
+
+
+def test_a_program_can_be_the_teacher(posts: list[Post], teacher: dspy.LM):
+    GMNER(scripted_lm(EMPTY)).compile(trainset=posts[:3], optimizer=optimizer(), teacher=GMNER(teacher))
+    assert len(teacher.engine.requests) == 3
+
+
+def test_a_set_for_another_model_or_other_posts_is_refused(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
+    GMNER(scripted_lm(EMPTY)).compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
+    used = optimizer(chains_from=tmp_path / "one" / "chains")
+    pixels = scripted_lm(EMPTY, ModelProfile(box_format=BoxFormat("original")), name="pixels")
+    with pytest.raises(InputError, match="another frame"):
+        GMNER(pixels).compile(trainset=posts, optimizer=used, teacher=teacher)
+    with pytest.raises(InputError, match=posts[0].id):
+        GMNER(scripted_lm(EMPTY)).compile(trainset=posts[1:], optimizer=used, teacher=teacher)
+
+
+def test_chains_that_stand_in_are_counted_and_said(posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    liar = scripted_lm("[[ ## chain ## ]]\nNice post!\n\n[[ ## completed ## ]]", name="liar")
+    named = [post for post in posts if post.gold]
+    GMNER(scripted_lm(EMPTY)).compile(trainset=named, optimizer=optimizer(), teacher=liar, run_dir=tmp_path / "run")
+    assert f"{len(named)} of {2 * len(named)} chains stand in for another: missing_span {len(named)}" in caplog.text
+
+
+def test_posts_that_teach_nothing_are_left_out_of_the_reinforcement(
+    program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
+    mcr = MCR(mrsi=MRSI(max_steps=1, batch=2, tuning="full"), cvo=cvo, learnable_answers=2, progress=False)
+    program("idefics3").compile(trainset=posts[:8], optimizer=mcr, run_dir=tmp_path)
+    record = json.loads((tmp_path / "learnable" / "done.json").read_text())
+    split = json.loads((tmp_path / "chains" / "split.json").read_text())
+    assert set(record["scores"]) == set(split["d2"])
+    assert all(len(scores) == 2 for scores in record["scores"].values())
