@@ -253,8 +253,8 @@ class _Reading:
             yield from self._verdict(owner, _verdict_of_heading(title, _verdict(clause[mark.end() : stop])))
             if title in _UNNAMED_HEADINGS and owner.gold:
                 yield Problem(Contradiction.WRONG_VISIBILITY, f"{owner.name!r} is named in the post")
-        if not marks and not title and self.subject is not None:
-            answer = _ANSWER.match(clause)
+        answer = _ANSWER.match(clause)
+        if self.subject is not None and not title and (answer or not marks):
             yield from self._verdict(self.subject, answer[1].lower() == "yes" if answer else _verdict(clause))
 
     def _verdict(self, owner: _Known, said: bool | None) -> Iterator[Problem]:

@@ -2,7 +2,8 @@
 
 C_s: which words are names; C_t: of what type; C_e: does the picture show the very thing; C_u: where. A style is one
 function `(Facts, random.Random) -> str`; a user adds a style by writing one. No two styles here begin alike or share
-their headings, so that a small model that has begun one does not go on in another.
+their headings, so that a small model that has begun one does not go on in another; a box stands right behind its name,
+or behind `in the picture at`, where a small model looks for whose it is.
 
 Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI, for the constraints; the styles' wording is ours.
 """

@@ -9,7 +9,7 @@ from gmner.signatures.mentions import GoldEntity
 
 
 def render(facts: Facts, rng: random.Random) -> str:
-    """Like `The post names A (PER), B (ORG). A is there at [...]; B is not there.`."""
+    """Like `The post names A (PER), B (ORG). A [...] is there; B is not there.`."""
     begin = rng.choice(("The post names", "In the post:"))
     looked = "; ".join(_found(entity, facts) for entity in dict.fromkeys(facts.entities))
     parts = [f"{begin} {typed(facts.entities)}.", *([f"{looked}."] if looked else []), conclusion(facts)]
@@ -17,4 +17,4 @@ def render(facts: Facts, rng: random.Random) -> str:
 
 
 def _found(entity: GoldEntity, facts: Facts) -> str:
-    return f"{entity.span} is there at {facts.region(entity)}" if entity.visible else f"{entity.span} is not there"
+    return f"{entity.span} {facts.region(entity)} is there" if entity.visible else f"{entity.span} is not there"

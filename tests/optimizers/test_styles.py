@@ -74,9 +74,9 @@ EXPECTED = {
     "entity_by_entity": "Ada Lane is PER, in the picture at [0,0,500,1000]. "
     "Oslo is LOC, not in the picture, which shows Orb instead. So 2 entities.",
     "questions": "Which names? Ada Lane, Oslo. What types? Ada Lane PER, Oslo LOC. "
-    "Is Ada Lane shown? yes, at [0,0,500,1000]. "
+    "Is Ada Lane shown? yes, Ada Lane [0,0,500,1000]. "
     "Is Oslo shown? no. So 2 entities.",
-    "text_first": "The post names Ada Lane (PER), Oslo (LOC). Ada Lane is there at [0,0,500,1000]; Oslo is not there. "
+    "text_first": "The post names Ada Lane (PER), Oslo (LOC). Ada Lane [0,0,500,1000] is there; Oslo is not there. "
     "So 2 entities.",
     "picture_first": "Picture: Ada Lane [0,0,500,1000]; Orb [500,0,1000,500]. Post names: Ada Lane (PER), Oslo (LOC). "
     "Ada Lane: shown. Oslo: not shown. So 2 entities.",
