@@ -115,15 +115,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/mrsi-arms"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200, help="optimizer steps of every run")
+    parser.add_argument("--steps", type=int, default=150, help="optimizer steps of every run")
     parser.add_argument("--posts", type=int, default=1200, help="training posts")
     parser.add_argument("--test", type=int, default=300, help="held-out posts")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="only these")
     parser.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Evaluation]] = {"before": [before(args)]}
     for seed in range(args.seeds):
-        for arm in ARMS:
+        for arm in args.arms:
             results.setdefault(arm, []).append(run(arm, seed, args))
     sys.stdout.write(table(results, World().posts("test", args.test), markdown=args.markdown) + "\n")
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from gmner.data.evaluate import evaluate
 from gmner.data.evaluation import Evaluation, percent
+from gmner.data.files import whole_text
 from gmner.data.view import render_html
 from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.styles import TEMPLATES
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
@@ -23,7 +24,8 @@ TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1200, 120, 60
 
 def optimizer() -> MCR:
     """MCR at the size of the embedded model and of five minutes."""
-    mrsi = MRSI(max_steps=120, batch=16, rate=6e-4)
+    styles = {name: TEMPLATES[name] for name in ("stepwise", "table")}  # all of them take a small model more steps
+    mrsi = MRSI(styles=styles, max_steps=120, batch=16, rate=6e-4)
     cvo = CVO(max_steps=14, prompts=4, generations=8, max_completion_length=160, rate=3e-5, rollouts="constrained")
     return MCR(mrsi=mrsi, cvo=cvo)
 
@@ -53,7 +55,8 @@ def main(run_dir: str | Path = "runs/quickstart") -> Path:
         for place, post in enumerate(test[:REPORT_POSTS])
     ]
     report = folder / "report.html"
-    write_text(report, render_html(pairs, title="MCR on the world", scores=scores))
+    with whole_text(report) as file:
+        file.write(render_html(pairs, title="MCR on the world", scores=scores))
     compiled.save(folder / "program", scores=scores["after CVO"].to_dict())
     _say(f"\nThe compiled program: {folder / 'program'}\nPictures, answers and errors: {report.resolve()}")
     return report
@@ -84,13 +87,6 @@ def table(scores: dict[str, Evaluation]) -> str:
         cells = [str(v) if isinstance(v, int) else percent(v) for v in values]
         lines.append("".join([name.ljust(32), *(cell.rjust(12) for cell in cells)]))
     return "\n".join(lines)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def _say(text: str) -> None:
