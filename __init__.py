@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from gmner.optimizers.cvo import CVO as CVO
     from gmner.optimizers.mcr import MCR as MCR
     from gmner.optimizers.mrsi import MRSI as MRSI
+    from gmner.optimizers.reasoning_set import ReasoningSet as ReasoningSet
+    from gmner.optimizers.styles.written import LLMStyle as LLMStyle
+    from gmner.optimizers.styles.written import MLLMStyle as MLLMStyle
     from gmner.programs.bundle import load as load
     from gmner.programs.gmner import GMNER as GMNER
     from gmner.programs.loading import load_vlm as load_vlm
@@ -132,6 +135,8 @@ _NAMES = {
     "optimizers.cvo": ("CVO",),
     "optimizers.mcr": ("MCR",),
     "optimizers.mrsi": ("MRSI",),
+    "optimizers.reasoning_set": ("ReasoningSet",),
+    "optimizers.styles.written": ("LLMStyle", "MLLMStyle"),
 }
 _MODULES = {"rewards": "optimizers.rewards"}
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
