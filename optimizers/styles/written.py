@@ -13,6 +13,7 @@ from gmner.optimizers.checker import check_chain
 from gmner.optimizers.styles import stepwise
 from gmner.optimizers.styles.facts import Draft, Facts, Style, allowed_signs
 from gmner.optimizers.styles.facts import draft as draft_of
+from gmner.programs.corpus import own_error
 from gmner.signatures.errors import AnswerError, InputError
 
 
@@ -92,7 +93,9 @@ class LLMStyle:
         for _ in range(self.attempts):
             try:
                 text = allowed_signs(self._ask(facts, template, complaint))
-            except (AdapterParseError, AnswerError) as error:
+            except Exception as error:
+                if not _is_bad_answer(error):
+                    raise
                 complaint = f"form: the answer had not the form asked for ({type(error).__name__})"
                 continue
             problems = check_chain(text, facts) if text else []
@@ -109,6 +112,11 @@ class LLMStyle:
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
         return {"text": facts.text}
+
+
+def _is_bad_answer(error: Exception) -> bool:
+    """Whether the model answered and the answer is of no use; a server that is down is something else."""
+    return isinstance(error, AdapterParseError) or isinstance(own_error(error), AnswerError)
 
 
 class MLLMStyle(LLMStyle):

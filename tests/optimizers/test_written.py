@@ -16,7 +16,7 @@ from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.styles import TEMPLATES, Facts
 from gmner.optimizers.styles.written import LLMStyle, MLLMStyle
 from gmner.signatures.boxes import Box, BoxFormat
-from gmner.signatures.errors import InputError
+from gmner.signatures.errors import InputError, TruncatedAnswerError
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame
 
@@ -91,6 +91,14 @@ def test_a_chain_that_fails_twice_is_replaced_by_its_template(said, kind):
 def test_an_answer_without_the_form_counts_as_a_failure():
     lm = scripted_lm(lambda request: "no fields at all")
     found = LLMStyle(lm, attempts=1)(FACTS, random.Random(0))
+    assert (found.author, found.problem.split(":")[0]) == ("template", "form")
+
+
+def test_an_answer_that_does_not_end_counts_as_a_failure():
+    def endless(request):
+        raise TruncatedAnswerError("The answer did not end within 512 tokens")
+
+    found = LLMStyle(scripted_lm(endless))(FACTS, random.Random(0))
     assert (found.author, found.problem.split(":")[0]) == ("template", "form")
 
 
