@@ -64,7 +64,8 @@ def expected(program: GMNER, posts: list[Post], chains: list[Chain], demos: list
         values = {**post_inputs(post), "reasoning": chain.reasoning, "entities": list(chain.entities)}
         answer = program.adapter().answer(program.answer.signature, values)
         ids = tokenizer(f"{answer}<|im_end|>", add_special_tokens=False)["input_ids"]
-        found.append((inference_ids(program, post, demos), ids))
+        others = [demo for demo in demos if demo["text"] != post.text]  # its own answer is not in its prompt
+        found.append((inference_ids(program, post, others), ids))
     return found
 
 
