@@ -291,4 +291,6 @@ def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
     better = program("idefics3").compile(trainset=posts[:6], valset=posts[6:8], optimizer=optimizer, run_dir=tmp_path)
     after = better.history.programs["mrsi"]
     assert [demo["post_id"] for demo in after.answer.demos] == record_of(tmp_path)["sets"][1]["ids"]
-    assert set(told) == {2 + 2 * 2}  # system, two turns a demonstration, the post
+    # System, two turns a demonstration, the post; a demonstration's own post is asked with the other one alone.
+    assert set(told) == {2 + 2 * 2, 2 + 2 * 1}
+    assert sum(length == 2 + 2 * 1 for length in told) == 2 * mrsi.per_post
