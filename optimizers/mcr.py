@@ -142,7 +142,9 @@ class MCR(Teleprompter):
         check_pictures(train, student.adapter())
         lm = teacher_lm(teacher)
         folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-")) if run_dir is None else Path(run_dir)
-        with RunDirectory(folder, self._config(student, train, val, self.mrsi.taught_by(lm).authors)) as run:
+        # A set that was written before needs no teacher.
+        authors = "" if self.mrsi.chains_from is not None else self.mrsi.taught_by(lm).authors
+        with RunDirectory(folder, self._config(student, train, val, authors)) as run:
             return _Compile(self, student, train, val, run, lm).result()
 
     def _config(
