@@ -16,14 +16,20 @@ class SceneObject:
     """A thing that the picture shows, whether the text names it or not.
 
     Attributes:
-        name: What it is called.
-        type: Its entity type.
-        box: Pixels of the original image.
+        name: What it is called; of something that is no named entity, what it is: `tree`.
+        type: Its entity type; empty: it is no named entity.
+        box: Pixels of the original image; the whole of it, where other things cover a part of it, too.
+        attributes: Its look in words: `long hair`, `yellow dress`.
+        covered: Share of it, 0 to 1, that lies behind nearer things.
+        depth: Place in the order from far (0) to near.
     """
 
     name: str
     type: str
     box: Box
+    attributes: tuple[str, ...] = ()
+    covered: float = 0.0
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

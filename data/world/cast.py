@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-RGB = tuple[int, int, int]
+from gmner.data.world.looks import LANDMARKS, LOGOS, PEOPLE, THINGS
 
-COLOURS: dict[str, RGB] = {
-    "red": (214, 48, 49),
-    "orange": (240, 140, 30),
-    "yellow": (250, 211, 60),
-    "green": (46, 160, 67),
-    "teal": (20, 160, 160),
-    "blue": (45, 95, 220),
-    "purple": (130, 70, 190),
-    "pink": (240, 120, 170),
-    "white": (246, 246, 246),
-    "black": (38, 38, 44),
-    "brown": (120, 76, 44),
-    "silver": (170, 176, 186),
-}
+HELD_OUT = 3
+"""The last entity of every third kind is held out of the split `pretrain`: its look is met in the compile set only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,113 +17,120 @@ class Character:
     """One entity of the world.
 
     Attributes:
-        name: Its only name.
+        name: Its full name, by which a picture's scene calls it. A person and an organisation may share it.
         type: PER, LOC, ORG or OTHER.
-        kind: What it looks like at a glance (a hair style, a landmark, a glyph, a thing); entities of one kind are
-            each other's lookalikes.
-        colours: Names from `COLOURS` that tell it from the others of its kind.
+        aliases: Shorter names of it in texts.
+        handle: Its account: `@` and one word.
+        kind: What it looks like at a glance: a hair style, a landmark, a glyph, a thing. Entities of one kind are each
+            other's lookalikes.
+        colours: Two names from `looks.COLOURS`. People: of hair and garment; others: the main colour and the second
+            one. Two and two of a kind share the first.
+        skin: Skin tone of a person, see `looks.SKINS`; empty for others.
+        garment: What a person wears: `tee`, `hoodie`, `suit`, `stripes` or `dress`; empty for others.
+        accessory: `glasses`, `earrings`, `scarf`, `beard`, `headphones` or nothing; empty for others.
+        held_out: Whether the split `pretrain` never names or shows it.
     """
 
     name: str
     type: str
+    aliases: tuple[str, ...]
+    handle: str
     kind: str
-    colours: tuple[str, ...]
+    colours: tuple[str, str]
+    skin: str = ""
+    garment: str = ""
+    accessory: str = ""
+    held_out: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(name, type): what tells it from every other, as names may be shared."""
+        return self.name, self.type
+
+    @property
+    def surfaces(self) -> tuple[str, ...]:
+        """Everything a text may call it: name, aliases, handle."""
+        return self.name, *self.aliases, self.handle
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Its look in words, as a scene graph has it: `long hair`, `black hair`, `yellow hoodie`, `glasses`."""
+        first, second = self.colours
+        if self.type != "PER":
+            what = f"{self.kind} logo" if self.type == "ORG" else self.kind
+            return (what, first, f"{second} trim")
+        worn = (self.accessory,) if self.accessory else ()
+        return (f"{self.kind} hair", f"{first} hair", f"{self.skin} skin", f"{second} {self.garment}", *worn)
 
 
-_PEOPLE: dict[str, list[tuple[str, str, str]]] = {
-    "short": [
-        ("Tobin Hale", "black", "red"),
-        ("Otto Voss", "yellow", "blue"),
-        ("Emre Sol", "brown", "green"),
-        ("Ivo Crane", "orange", "white"),
-    ],
-    "long": [
-        ("Mira Voss", "black", "yellow"),
-        ("Lena Quist", "yellow", "purple"),
-        ("Suri Banda", "brown", "teal"),
-        ("Wren Abbot", "orange", "blue"),
-    ],
-    "bun": [
-        ("Nia Okoro", "black", "green"),
-        ("Greta Lund", "silver", "red"),
-        ("Pia Moreau", "brown", "white"),
-        ("Yuna Seo", "pink", "black"),
-    ],
-    "curly": [
-        ("Dario Finch", "brown", "orange"),
-        ("Kaya Storm", "black", "pink"),
-        ("Bram Teller", "orange", "teal"),
-        ("Zola Reed", "purple", "yellow"),
-    ],
-    "cap": [
-        ("Rex Maddox", "red", "black"),
-        ("Jory Pike", "blue", "orange"),
-        ("Tamsin Vale", "green", "pink"),
-        ("Ludo Hart", "yellow", "red"),
-    ],
-}
+def _people() -> Iterator[Character]:
+    for number, (kind, members) in enumerate(PEOPLE.items()):
+        for place, row in enumerate(members):
+            name, aliases, hair, worn, skin, garment, accessory = row
+            yield Character(
+                name, "PER", _split(aliases), "@" + _joined(name).lower(), kind, (hair, worn), skin, garment,
+                accessory, _is_held_out(number, place),
+            )  # fmt: skip
 
-_THINGS: dict[str, dict[str, list[tuple[str, str]]]] = {
-    "LOC": {
-        "tower": [("Karsk", "red"), ("Port Avel", "blue")],
-        "bridge": [("Tessaly", "orange"), ("Brindle Bay", "green")],
-        "lighthouse": [("Cape Orla", "red"), ("Sundrift", "teal")],
-        "pyramid": [("Zamoun", "yellow"), ("Ixtal", "purple")],
-        "dome": [("Velmora", "teal"), ("Old Harrow", "yellow")],
-        "castle": [("Drakemoor", "silver"), ("Rosenfels", "pink")],
-        "windmill": [("Lowmere", "blue"), ("Haldane Hill", "brown")],
-    },
-    "ORG": {
-        "star": [("Polaris FC", "blue"), ("Nova Records", "pink")],
-        "bolt": [("Voltix", "yellow"), ("Surge Motors", "red")],
-        "wave": [("Tidewater Bank", "teal"), ("Marlin Airways", "purple")],
-        "leaf": [("Fernwell", "green"), ("Amber Oak", "orange")],
-        "ring": [("Orbix", "black"), ("Halo Labs", "silver")],
-        "drop": [("Zephyr Cola", "red"), ("Puralis", "blue")],
-        "arrow": [("Quiver", "green"), ("Northgate", "purple")],
-    },
-    "OTHER": {
-        "trophy": [("Glimmer Cup", "yellow"), ("Silver Fern Prize", "silver")],
-        "phone": [("Vanta X", "black"), ("Lumi Phone", "pink")],
-        "car": [("Comet GT", "red"), ("Dune Rover", "green")],
-        "guitar": [("Howler Six", "orange"), ("Moonstring", "blue")],
-        "cup": [("Brew Bliss", "teal"), ("Kettle Joy", "purple")],
-        "boat": [("Sea Lark", "blue"), ("Red Heron", "red")],
-        "balloon": [("Skyjam", "yellow"), ("Puffapalooza", "pink")],
-        "rocket": [("Starfall", "white"), ("Ember One", "orange")],
-    },
-}
+
+def _others() -> Iterator[Character]:
+    for type_, kinds, before, after in (
+        ("LOC", LANDMARKS, "visit", ""),
+        ("ORG", LOGOS, "", "HQ"),
+        ("OTHER", THINGS, "the", ""),
+    ):
+        for number, (kind, members) in enumerate(kinds.items()):
+            for place, (name, aliases, first, second) in enumerate(members):
+                handle = f"@{before}{_joined(name)}{after}"
+                held_out = _is_held_out(number, place)
+                yield Character(name, type_, _split(aliases), handle, kind, (first, second), held_out=held_out)
+
+
+def _split(aliases: str) -> tuple[str, ...]:
+    return tuple(filter(None, aliases.split("|")))
+
+
+def _joined(name: str) -> str:
+    return "".join(filter(str.isalnum, name))
+
+
+def _is_held_out(kind: int, place: int) -> bool:
+    return kind % HELD_OUT == HELD_OUT - 1 and place == 3
 
 
 @cache
 def characters() -> tuple[Character, ...]:
     """All entities of the world, in a fixed order."""
-    people = [
-        Character(name, "PER", kind, (hair, shirt))
-        for kind, members in _PEOPLE.items()
-        for name, hair, shirt in members
-    ]
-    things = [
-        Character(name, type_, kind, (colour,))
-        for type_, kinds in _THINGS.items()
-        for kind, members in kinds.items()
-        for name, colour in members
-    ]
-    return (*people, *things)
+    return (*_people(), *_others())
 
 
 @cache
-def lookalikes(name: str) -> tuple[Character, ...]:
-    """The other entities of the same kind as the one called `name`."""
-    own = next(c for c in characters() if c.name == name)
-    return tuple(c for c in characters() if c.kind == own.kind and c.type == own.type and c.name != name)
+def known() -> tuple[Character, ...]:
+    """The entities that the split `pretrain` names and shows."""
+    return tuple(who for who in characters() if not who.held_out)
 
 
 @cache
-def companion(name: str) -> Character:
-    """The entity that usually goes along with the one called `name`, say a person's club or a firm's product."""
-    own = next(c for c in characters() if c.name == name)
-    partner_type = {"PER": "ORG", "ORG": "OTHER", "OTHER": "ORG", "LOC": "OTHER"}[own.type]
-    same = [c for c in characters() if c.type == own.type]
-    partners = [c for c in characters() if c.type == partner_type]
-    return partners[same.index(own) % len(partners)]
+def character(name: str, type_: str) -> Character:
+    """The entity of this name and type.
+
+    Raises:
+        KeyError: There is none.
+    """
+    return {who.key: who for who in characters()}[name, type_]
+
+
+@cache
+def lookalikes(who: Character) -> tuple[Character, ...]:
+    """The other entities of its kind, those that share its first colour before the others."""
+    alike = [c for c in characters() if (c.type, c.kind) == (who.type, who.kind) and c != who]
+    return tuple(sorted(alike, key=lambda c: c.colours[0] != who.colours[0]))
+
+
+@cache
+def companion(who: Character) -> Character:
+    """The entity that usually goes along with it, say a person's club or a firm's product; never a held-out one."""
+    partner_type = {"PER": "ORG", "ORG": "OTHER", "OTHER": "ORG", "LOC": "OTHER"}[who.type]
+    same = [c for c in characters() if c.type == who.type]
+    partners = [c for c in known() if c.type == partner_type]
+    return partners[same.index(who) % len(partners)]
