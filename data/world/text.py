@@ -3,81 +3,301 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
+from gmner.data.world import phrases
 from gmner.data.world.cast import Character
+from gmner.data.world.clauses import CLAUSES
 
-_ONE: dict[str, list[str]] = {
-    "PER": [
-        "{a} is on fire tonight", "so proud of {a}", "{a} cries at the speech", "happy birthday {a} !",
-        "what did {a} just say ?", "still thinking about {a}", "can not believe {a} did that", "{a} looks tired today",
-        "good morning from {a}", "my mum met {a} at the shop",
-    ],
-    "LOC": [
-        "greetings from {a}", "{a} is lovely this time of year", "stuck in traffic near {a} again",
-        "we should all move to {a}", "rain again in {a}", "one week left in {a}", "sunset over {a}",
-        "the road to {a} is closed",
-    ],
-    "ORG": [
-        "{a} never answers my mail", "big news from {a} today", "{a} is hiring again", "i trust {a} more than my bank",
-        "{a} lost again", "new logo for {a} ?", "thanks {a} for the help", "shares of {a} fell",
-    ],
-    "OTHER": [
-        "i need the {a} now", "the {a} is worth the money", "who else saw the {a} ?", "waiting in line for the {a}",
-        "the {a} is back", "best day of the year : {a}", "just got my {a}", "dreaming of the {a}",
-    ],
-}  # fmt: skip
+LONGEST = 28
+"""Most tokens of a post."""
 
-_TWO: dict[tuple[str, str], list[str]] = {
-    ("PER", "PER"): ["{a} meets {b}", "{a} and {b} are friends again", "{a} beats {b} in five sets", "{a} > {b}"],
-    ("PER", "LOC"): ["{a} just landed in {b}", "{a} plays {b} on friday", "{a} grew up in {b}", "{a} back in {b}"],
-    ("PER", "ORG"): ["{a} signs with {b}", "{a} leaves {b}", "{a} of {b} wins it", "{b} fires {a}"],
-    ("PER", "OTHER"): ["{a} shows off the {b}", "{a} wins the {b}", "{a} at the {b}", "{a} drops the {b}"],
-    ("LOC", "LOC"): ["from {a} to {b} in one day", "{a} or {b} ?"],
-    ("LOC", "ORG"): ["{b} opens in {a}", "{b} leaves {a}"],
-    ("LOC", "OTHER"): ["the {b} comes to {a}", "{b} spotted near {a}"],
-    ("ORG", "ORG"): ["{a} buys {b}", "{a} vs {b} tonight"],
-    ("ORG", "OTHER"): ["{a} unveils the {b}", "{a} recalls the {b}"],
-    ("OTHER", "OTHER"): ["{a} or {b} , that is the question", "the {a} beats the {b}"],
-}  # fmt: skip
+SHORTEST = 4
+"""Fewest tokens of a post."""
 
-_PLAIN = [
-    "what a day", "coffee first", "i can not sleep", "monday again", "who is up for lunch ?", "this made me smile",
-    "no words", "send help", "it is what it is", "weekend plans : nothing",
-]  # fmt: skip
-_BEFORE = ["RT @ fan_{n} :", "lol", "omg", "update :", "@ user{n}", "breaking :", "ok so", "dear diary ,", "“", ""]
-_AFTER = [
-    "# mood", "# tbt", "http://t.co/{n}", "via @ news{n}", "😂", "❤", "!!", "...", "# love # life", "( video )", "pls",
-]  # fmt: skip
+_ADJACENT = 0.065
+_PLAIN = 0.08
+_TYPES = ("PER", "LOC", "ORG", "OTHER")
+_CLUBS = frozenset({"Polaris FC", "Vector United", "Northgate", "Hartway", "Flashpoint", "Rainmaker"})
+_WARES = frozenset({"phone", "car", "guitar", "cup"})
+_MENTION = re.compile(r"\{([abc])(?::(\w+))?\}")
+_ENDS = (".", "!", "?", "...")
+_NUMBERS: Mapping[str, tuple[int, int]] = {"{n}": (11, 99), "{k}": (2, 9), "{year}": (1985, 2024)}
+_WORDS: Mapping[str, Sequence[str]] = {"{emo}": phrases.EMOJI, "{kin}": phrases.KIN, "{day}": phrases.DAYS}
 
 
-def _clause(group: Sequence[Character], rng: random.Random) -> str:
-    if len(group) == 1:
-        return rng.choice(_ONE[group[0].type]).format(a=group[0].name)
-    first, second = group
-    key = (first.type, second.type)
-    if key in _TWO:
-        return rng.choice(_TWO[key]).format(a=first.name, b=second.name)
-    return rng.choice(_TWO[second.type, first.type]).format(a=second.name, b=first.name)
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One mention: who, and the character offsets of the words that name it."""
+
+    who: Character
+    start: int
+    end: int
 
 
-def write_text(named: Sequence[Character], rng: random.Random) -> str:
-    """A post that names each of `named` once and nothing else.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A post's text and its mentions in text order."""
+
+    text: str
+    said: tuple[Said, ...]
+
+
+class _Mention(NamedTuple):
+    who: Character
+    surface: str
+
+
+_Token = str | _Mention
+_Clause = tuple[str | int, ...]
+"""Words, slots such as `{day}`, and numbers: places of mentions."""
+
+
+def write_text(named: Sequence[Character], rng: random.Random) -> Written:
+    """A post that makes exactly the mentions of `named`: one for each place of it.
+
+    It has `SHORTEST` to `LONGEST` tokens. A mention is the name, an alias or the handle, always whole tokens. Besides
+    the mentions, words of names appear only used plainly, as in "a comet over the hills".
 
     Args:
-        named: The entities, in any order; their order in the text may differ.
+        named: Up to six entities, in any order; their order in the text may differ. One may be in it twice.
         rng: The source of randomness.
     """
-    rest, clauses = list(named), []
+    mentions = _called(named, rng)
+    for _ in range(4):
+        tokens = _body(mentions, rng)
+        if _length(tokens) <= LONGEST:
+            break
+    else:
+        tokens = _enumerated(mentions, "&", rng)
+    return _spelled(_framed(_styled(tokens, rng), rng))
+
+
+def _called(named: Sequence[Character], rng: random.Random) -> list[_Mention]:
+    """What each is called, in random order; one that is named again mostly keeps its words."""
+    first: dict[Character, str] = {}
+    mentions = []
+    for who in rng.sample(named, len(named)):
+        surface = first.get(who)
+        if surface is None or rng.random() < 0.25:
+            surface = _surface(who, rng)
+        first.setdefault(who, surface)
+        mentions.append(_Mention(who, surface))
+    return mentions
+
+
+def _surface(who: Character, rng: random.Random) -> str:
+    draw = rng.random()
+    if draw < 0.12:
+        return who.handle
+    return rng.choice(who.aliases) if draw < 0.30 and who.aliases else who.name
+
+
+def _body(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
+    """The clauses of a post, joined."""
+    rest, clauses = list(mentions), list[list[_Token]]()
+    if len(rest) > 1 and rest[0].who != rest[1].who and rng.random() < _ADJACENT:
+        clauses.append(_clause(rest[:2], phrases.NEXT, rng))
+        rest = rest[2:]
     while rest:
-        size = 2 if len(rest) > 1 and rng.random() < 0.7 else 1
-        clauses.append(_clause(rest[:size], rng))
+        size = _size(rest, rng)
+        clauses.append(_clause(rest[:size], _TABLES[size], rng) if size < 4 else _list(rest[:size], rng))
         rest = rest[size:]
-    if not clauses or rng.random() < 0.25:
-        clauses.insert(rng.randint(0, len(clauses)), rng.choice(_PLAIN))
-    text = rng.choice([" . ", " , ", " and ", " ; "]).join(clauses)
-    if rng.random() < 0.4:
-        text = f"{rng.choice(_BEFORE)} {text}"
-    if rng.random() < 0.5:
-        text = f"{text} {rng.choice(_AFTER)}"
-    return " ".join(text.replace("{n}", str(rng.randint(1, 99))).split())
+    rng.shuffle(clauses)
+    if not mentions:
+        clauses.append(_filled(rng.choice(_lines(phrases.EMPTY)), (), rng))
+    if rng.random() < (0.45, 0.3, 0.2, 0.1)[min(len(clauses) - 1 + (not mentions), 3)]:
+        clauses.insert(rng.randint(0, len(clauses)), _filled(rng.choice(_lines(phrases.FILLERS)), (), rng))
+    if rng.random() < _PLAIN:
+        clauses.insert(rng.randint(0, len(clauses)), _plain(mentions, rng))
+    return _joined(clauses, rng)
+
+
+def _size(rest: Sequence[_Mention], rng: random.Random) -> int:
+    """How many of `rest`, from the first on, the next clause names: never one entity twice."""
+    distinct = 1
+    while distinct < len(rest) and rest[distinct].who not in [m.who for m in rest[:distinct]]:
+        distinct += 1
+    if distinct > 3 and rng.random() < 0.5:
+        return distinct
+    if distinct > 2 and rng.random() < 0.5:
+        return 3
+    return 2 if distinct > 1 and rng.random() < 0.75 else 1
+
+
+def _clause(mentions: Sequence[_Mention], table: Mapping[tuple[str, ...], str], rng: random.Random) -> list[_Token]:
+    ordered = sorted(mentions, key=lambda m: _TYPES.index(m.who.type))
+    types = tuple(m.who.type for m in ordered)
+    return _filled(rng.choice(_fitting(table[types], tuple(_group(m.who) for m in ordered))), ordered, rng)
+
+
+def _list(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
+    types = {m.who.type for m in mentions}
+    return _enumerated(mentions, rng.choice(_frames(types.pop() if len(types) == 1 else "")), rng)
+
+
+def _enumerated(mentions: Sequence[_Mention], frame: str, rng: random.Random) -> list[_Token]:
+    """The mentions in a row, with commas or bars between them, in place of the star of `frame`, or after it."""
+    comma, last = rng.choice([(",", "and"), (",", ","), (",", "&"), ("/", "/"), ("+", "+"), ("|", "|")])
+    row: list[_Token] = []
+    for place, mention in enumerate(mentions):
+        row += [last if place == len(mentions) - 1 else comma] * (place > 0) + [mention]
+    before, _, after = frame.partition("*")
+    return [*before.split(), *row, *after.split()]
+
+
+def _plain(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
+    """A clause with a word that no entity of the post is called by."""
+    taken = {word.lower() for m in mentions for surface in m.who.surfaces for word in surface.split()}
+    free = [clauses for word, clauses in phrases.PLAIN.items() if word not in taken]
+    clauses = [clause for clause in rng.choice(free).split("|") if not taken.intersection(clause.split())]
+    return _filled(_parsed(rng.choice(clauses)), (), rng) if clauses else _plain(mentions, rng)
+
+
+def _joined(clauses: Sequence[list[_Token]], rng: random.Random) -> list[_Token]:
+    tokens = list(clauses[0])
+    for clause in clauses[1:]:
+        if tokens[-1] not in _ENDS:
+            tokens.append(rng.choice(phrases.CONNECTORS))
+        tokens += clause
+    if tokens[-1] not in _ENDS and rng.random() < 0.35:
+        tokens.append(rng.choice(_ENDS[:2]))
+    return tokens
+
+
+def _filled(clause: _Clause, mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
+    """The clause with mentions and slots filled in."""
+    tokens: list[_Token] = []
+    for token in clause:
+        if isinstance(token, int):
+            mention = mentions[token]
+            if mention.surface.startswith("@the") and tokens and tokens[-1] == "the":
+                tokens.pop()
+            tokens.append(mention)
+        else:
+            tokens += _slot(token, rng).split() if token[0] == "{" else [token]
+    return tokens
+
+
+def _slot(name: str, rng: random.Random) -> str:
+    """Words for a slot."""
+    match name:
+        case "{hour}":
+            return f"{rng.randint(1, 12)} {rng.choice(['am', 'pm', 'pm', ': 30'])}"
+        case "{score}":
+            return f"{rng.randint(1, 5)} - {rng.randint(0, 3)}"
+        case "{link}":
+            return "http://t.co/" + "".join(rng.choices("abcdefghijkmnpqrstuvwxyz23456789", k=rng.randint(2, 5)))
+        case "{acc}":
+            return f"@{rng.choice(phrases.ACCOUNTS)}{rng.choice(['_', ''])}{rng.randint(1, 999)}"
+        case "{tag}":
+            return "#" + rng.choice(phrases.TAGS)
+    if name in _NUMBERS:
+        return str(rng.randint(*_NUMBERS[name]))
+    return rng.choice(_WORDS[name])
+
+
+def _styled(tokens: list[_Token], rng: random.Random) -> list[_Token]:
+    """The body as typed by somebody: capitals, abbreviations, a slip of the finger; mentions stay as they are."""
+    if rng.random() < 0.12:
+        tokens = [phrases.SHORT.get(t, t) if isinstance(t, str) and rng.random() < 0.7 else t for t in tokens]
+    if rng.random() < 0.05:
+        tokens = _mistyped(tokens, rng)
+    draw = rng.random()
+    if draw < 0.4:
+        return [_capital(t) if not i or tokens[i - 1] in _ENDS else t for i, t in enumerate(tokens)]
+    if draw < 0.44:
+        return [t.upper() if isinstance(t, str) and not t.startswith(("@", "#", "http")) else t for t in tokens]
+    return tokens
+
+
+def _capital(token: _Token) -> _Token:
+    return token if isinstance(token, _Mention) else token[:1].upper() + token[1:]
+
+
+def _mistyped(tokens: list[_Token], rng: random.Random) -> list[_Token]:
+    """The tokens with two letters of one longer word swapped."""
+    places = [i for i, t in enumerate(tokens) if isinstance(t, str) and t.isalpha() and len(t) > 4]
+    if not places:
+        return tokens
+    place = rng.choice(places)
+    word = str(tokens[place])
+    cut = rng.randint(1, len(word) - 3)
+    return [*tokens[:place], word[:cut] + word[cut + 1] + word[cut] + word[cut + 2 :], *tokens[place + 1 :]]
+
+
+def _framed(body: list[_Token], rng: random.Random) -> list[_Token]:
+    """The body with an opener, quotation marks and a closer, as far as there is room."""
+    tokens = ["“", *body, "”"] if rng.random() < 0.04 and _length(body) + 2 <= LONGEST else body
+    if rng.random() < 0.42:
+        opener = _filled(rng.choice(_lines(phrases.OPENERS)), (), rng)
+        tokens = _if_short([*opener, *tokens], tokens)
+    if rng.random() < 0.55:
+        closer = _filled(rng.choice(_lines(phrases.CLOSERS)), (), rng)
+        tokens = _if_short([*tokens, *closer], tokens)
+    while _length(tokens) < SHORTEST:
+        tokens = [*tokens, _slot("{tag}", rng)]
+    return tokens
+
+
+def _if_short(longer: list[_Token], tokens: list[_Token]) -> list[_Token]:
+    return longer if _length(longer) <= LONGEST else tokens
+
+
+def _length(tokens: Sequence[_Token]) -> int:
+    return sum(1 if isinstance(t, str) else 1 + t.surface.count(" ") for t in tokens)
+
+
+def _spelled(tokens: Sequence[_Token]) -> Written:
+    """The text, with offsets."""
+    said, words, place = [], [], 0
+    for token in tokens:
+        word = token if isinstance(token, str) else token.surface
+        if isinstance(token, _Mention):
+            said.append(Said(token.who, place, place + len(word)))
+        words.append(word)
+        place += len(word) + 1
+    return Written(" ".join(words), tuple(said))
+
+
+_TABLES: Mapping[int, Mapping[tuple[str, ...], str]] = {1: CLAUSES, 2: CLAUSES, 3: phrases.TRIPLES}
+
+
+def _group(who: Character) -> str:
+    """The group of its type that clauses may ask for; empty: the type has none."""
+    if who.type == "ORG":
+        return "club" if who.name in _CLUBS else "firm"
+    if who.type == "OTHER":
+        return "prize" if who.kind == "trophy" else "ware" if who.kind in _WARES else "craft"
+    return ""
+
+
+@cache
+def _fitting(block: str, groups: tuple[str, ...]) -> tuple[_Clause, ...]:
+    """The clauses of a block whose mentions ask for nothing but these groups, by place."""
+
+    def fits(line: str) -> bool:
+        asked = [("abc".index(letter), group) for letter, group in _MENTION.findall(line)]
+        return all(not group or groups[place] == group for place, group in asked)
+
+    return tuple(_parsed(line) for line in block.strip().splitlines() if fits(line))
+
+
+@cache
+def _lines(block: str) -> tuple[_Clause, ...]:
+    return tuple(map(_parsed, block.strip().splitlines()))
+
+
+@cache
+def _frames(type_: str) -> tuple[str, ...]:
+    return tuple(phrases.LISTS[type_].strip().splitlines())
+
+
+@cache
+def _parsed(line: str) -> _Clause:
+    found = [(word, _MENTION.fullmatch(word)) for word in line.split()]
+    return tuple("abc".index(match[1]) if match else word for word, match in found)
