@@ -1,0 +1,188 @@
+"""What a set of annotated posts is like, in figures that stand beside those of Twitter-GMNER."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
+
+from gmner.data.evaluation import percent
+from gmner.data.post import Post
+from gmner.data.world.plans import SLICES
+from gmner.signatures.errors import InputError
+from gmner.signatures.labels import COARSE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Figures of a set of posts: shares in percent; None where the data does not say.
+
+    Attributes:
+        posts: Number of posts.
+        without_entity: Share of posts that name nothing.
+        mentions: Number of mentions.
+        mean_mentions: Mentions a post, over all posts.
+        most_mentions: Most mentions of a post.
+        types: Share of mentions by type.
+        not_shown: Share of mentions that the picture does not show.
+        several_boxes: Share of mentions with more than one box.
+        adjacent_pairs: Number of mentions that directly follow another one, with nothing but space between.
+        mean_tokens: Tokens a text; where the data has none of its own, words between spaces.
+        distinct_texts: Number of different texts as a share of the posts.
+        slices: Share of posts by slice; None: no post has one.
+        mean_things: Named entities that a picture shows, whether the text names them or not.
+        most_things: Most of them in a picture.
+        partly_covered: Share of pictures in which something nearer covers a part of a named entity.
+    """
+
+    posts: int
+    without_entity: float
+    mentions: int
+    mean_mentions: float
+    most_mentions: int
+    types: Mapping[str, float]
+    not_shown: float | None
+    several_boxes: float | None
+    adjacent_pairs: int
+    mean_tokens: float
+    distinct_texts: float
+    slices: Mapping[str, float] | None = None
+    mean_things: float | None = None
+    most_things: int | None = None
+    partly_covered: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON data."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+    @property
+    def adjacent(self) -> float | None:
+        """Mentions that directly follow another one, as a share of all; None: no mentions."""
+        return _percent(self.adjacent_pairs, self.mentions) if self.mentions else None
+
+
+TWITTER_GMNER = Statistics(
+    posts=7_000,
+    without_entity=100 * 358 / 7_000,
+    mentions=11_779,
+    mean_mentions=11_779 / 7_000,
+    most_mentions=6,
+    types=MappingProxyType(
+        {name: 100 * n / 11_779 for name, n in (("PER", 5_019), ("LOC", 1_918), ("ORG", 3_035), ("OTHER", 1_807))}
+    ),
+    not_shown=100 * 7_046 / 11_779,
+    several_boxes=100 * 421 / 11_779,
+    adjacent_pairs=120,
+    mean_tokens=112_542 / 7_000,
+    distinct_texts=100 * 6_992 / 7_000,
+)
+"""The training split of Twitter-GMNER v2.0 (Yu et al., ACL 2023), counted from its files; it has no scenes."""
+
+
+def statistics(posts: Iterable[Post]) -> Statistics:
+    """The figures of annotated posts.
+
+    Args:
+        posts: The posts; what depends on boxes is None unless all are `grounded`, and what depends on scenes is of
+            those posts that have one.
+
+    Raises:
+        InputError: No posts, or one that is not annotated.
+    """
+    posts = list(posts)
+    _check(posts)
+    counts = [len(post.gold) for post in posts]
+    mentions = [gold for post in posts for gold in post.gold]
+    grounded = bool(mentions) and all(post.grounded for post in posts)
+    slices = Counter(post.slice for post in posts if post.slice is not None)
+    return Statistics(
+        posts=len(posts),
+        without_entity=_percent(counts.count(0), len(posts)),
+        mentions=len(mentions),
+        mean_mentions=len(mentions) / len(posts),
+        most_mentions=max(counts),
+        types=_shares(Counter(gold.type for gold in mentions), len(mentions), COARSE.names),
+        not_shown=_percent(sum(not gold.visible for gold in mentions), len(mentions)) if grounded else None,
+        several_boxes=_percent(sum(len(gold.boxes) > 1 for gold in mentions), len(mentions)) if grounded else None,
+        adjacent_pairs=sum(map(_adjacent_pairs, posts)),
+        mean_tokens=sum(len(post.tokens or post.text.split()) for post in posts) / len(posts),
+        distinct_texts=_percent(len({post.text for post in posts}), len(posts)),
+        slices=_shares(slices, len(posts), SLICES) if slices else None,
+        **_of_scenes(posts),
+    )
+
+
+def _check(posts: Sequence[Post]) -> None:
+    if not posts:
+        raise InputError("There are no posts to count")
+    bare = next((post.id for post in posts if post.entities is None), None)
+    if bare is not None:
+        raise InputError("A post is not annotated", received=bare, accepted="posts with `entities`")
+
+
+def _of_scenes(posts: Sequence[Post]) -> dict[str, Any]:
+    scenes = [[thing for thing in post.scene if thing.type] for post in posts if post.scene is not None]
+    if not scenes:
+        return {}
+    counts = [len(scene) for scene in scenes]
+    return {
+        "mean_things": sum(counts) / len(scenes),
+        "most_things": max(counts),
+        "partly_covered": _percent(sum(any(thing.covered > 0 for thing in scene) for scene in scenes), len(scenes)),
+    }
+
+
+def _adjacent_pairs(post: Post) -> int:
+    ordered = sorted(post.gold, key=lambda gold: gold.key)
+    return sum(one.end <= two.start and not post.text[one.end : two.start].strip() for one, two in pairwise(ordered))
+
+
+def _shares(counts: Counter[str], whole: int, order: Collection[str]) -> dict[str, float]:
+    """Shares by name, the names of `order` first."""
+    names = [*(name for name in order if name in counts), *sorted(set(counts) - set(order))]
+    return {name: _percent(counts[name], whole) for name in names}
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole
+
+
+_ROWS: Mapping[str, Callable[[Statistics], float | int | None]] = {
+    "posts": lambda s: s.posts,
+    "without an entity, %": lambda s: s.without_entity,
+    "mentions": lambda s: s.mentions,
+    "mentions a post": lambda s: s.mean_mentions,
+    "most mentions of a post": lambda s: s.most_mentions,
+    "mentions not shown, %": lambda s: s.not_shown,
+    "mentions with several boxes, %": lambda s: s.several_boxes,
+    "mentions right behind another, %": lambda s: s.adjacent,
+    "tokens a text": lambda s: s.mean_tokens,
+    "different texts, %": lambda s: s.distinct_texts,
+    "entities a picture shows": lambda s: s.mean_things,
+    "most entities in a picture": lambda s: s.most_things,
+    "pictures with one partly covered, %": lambda s: s.partly_covered,
+}
+
+
+def side_by_side(columns: Mapping[str, Statistics]) -> list[tuple[str, ...]]:
+    """Statistics as rows of text: the titles of the columns, then (figure, value, value, ...); a dash: not known.
+
+    Args:
+        columns: Title -> statistics.
+    """
+    rows = [(name, *(_cell(value(one)) for one in columns.values())) for name, value in _ROWS.items()]
+    for what, mappings in (
+        ("mentions", [one.types for one in columns.values()]),
+        ("posts", [one.slices or {} for one in columns.values()]),
+    ):
+        names = dict.fromkeys(name for mapping in mappings for name in mapping)
+        rows += [(f"{what} {name}, %", *(_cell(mapping.get(name)) for mapping in mappings)) for name in names]
+    return [("", *columns), *rows]
+
+
+def _cell(value: float | int | None) -> str:
+    return f"{value:,}" if isinstance(value, int) else percent(value)
