@@ -1,0 +1,153 @@
+"""A picture of some entities: a backdrop, things at random places, a word now and then, and a camera's flaws."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from gmner.data.post import SceneObject
+from gmner.data.world.cast import Character
+from gmner.data.world.drawing.layout import (
+    Placed,
+    before,
+    cell_height,
+    free_spot,
+    grid_spots,
+    height_of,
+    hidden,
+    shrunk,
+    spots,
+)
+from gmner.data.world.drawing.portraits import portrait
+from gmner.data.world.drawing.props import FRONT, HIGH, NAMES, VARIANTS, WORDS, banner, prop
+from gmner.data.world.drawing.scenery import backdrop
+from gmner.signatures.boxes import Box
+
+SIDE = 320
+"""Width and height of a picture in pixels."""
+
+MOST = 6
+"""How many entities a picture shows at most."""
+
+_COVERED = 0.27
+_ROUNDS = 12
+_TEXT = 0.1
+_FLAWED = 1 / 3
+
+
+def picture(shown: Sequence[Character], rng: random.Random) -> tuple[Image.Image, tuple[SceneObject, ...]]:
+    """A picture that shows some entities, and what else is in it.
+
+    Args:
+        shown: The entities, at most `MOST`; one that stands here twice is drawn twice.
+        rng: The source of all randomness: the same state gives the same picture.
+
+    Returns:
+        An RGB image of `SIDE` x `SIDE` pixels, and its scene, sorted by left and top: one object for each of `shown`
+        and for each prop or banner (`type` empty; a banner is called `text`, its word is its attribute). Boxes are
+        pixels of the image and tight around the whole thing, also where something hides it; `covered` is the share of
+        the thing's own drawn pixels (not of its box) behind nearer things; `depth` is its place in the drawing order.
+
+    Raises:
+        ValueError: More than `MOST` are shown.
+    """
+    if len(shown) > MOST:
+        raise ValueError(f"A picture shows at most {MOST} entities, not {len(shown)}")
+    image = backdrop(SIDE, rng)
+    things = _cover(_props(_entities(shown, rng), rng), rng)
+    for thing in things:
+        image.paste(thing.look, (thing.x, thing.y), thing.look)
+    return _photographed(image, rng), _scene(things)
+
+
+def _entities(shown: Sequence[Character], rng: random.Random) -> list[Placed]:
+    """The entities at places of their own: at random, or in a grid where they are too many for that."""
+    looks = [_mirrored(who, rng) for who in shown]
+    heights = [height_of(len(shown), look, SIDE, rng) for look in looks]
+    places = spots(_sizes(looks, heights), SIDE, rng)
+    if places is None:
+        heights = [
+            min(height, cell_height(len(shown), look, SIDE)) for look, height in zip(looks, heights, strict=True)
+        ]
+        places = grid_spots(_sizes(looks, heights), SIDE, rng)
+    return [
+        Placed(shrunk(look, height), x, y, who.name, who.type, who.attributes)
+        for who, look, height, (x, y) in zip(shown, looks, heights, places, strict=True)
+    ]
+
+
+def _mirrored(who: Character, rng: random.Random) -> Image.Image:
+    look = portrait(who)
+    return ImageOps.mirror(look) if rng.random() < 0.5 and who.type != "ORG" else look
+
+
+def _sizes(looks: Sequence[Image.Image], heights: Sequence[int]) -> list[tuple[int, int]]:
+    return [
+        (max(1, round(look.width * height / look.height)), height) for look, height in zip(looks, heights, strict=True)
+    ]
+
+
+def _props(entities: list[Placed], rng: random.Random) -> list[Placed]:
+    """The entities behind which up to three props and perhaps a banner stand where there is room."""
+    things = list(entities)
+    for name in rng.sample(NAMES, rng.choice((0, 1, 1, 2, 2, 3))):
+        look = _prop_look(name, (0.12, 0.22), rng)
+        rows = (0.0, 0.5) if name in HIGH else (0.4, 1.0)
+        spot = free_spot(look.size, [thing.rect for thing in things], SIDE, rng, rows)
+        if spot is not None:
+            things.insert(0, Placed(look, *spot, name))
+    if rng.random() < _TEXT:
+        word = rng.choice(WORDS)
+        look = shrunk(banner(word, rng.randrange(VARIANTS)), round(rng.uniform(0.08, 0.13) * SIDE))
+        spot = free_spot(look.size, [thing.rect for thing in things], SIDE, rng)
+        if spot is not None:
+            things.insert(0, Placed(look, *spot, "text", "", (word,)))
+    return things
+
+
+def _prop_look(name: str, heights: tuple[float, float], rng: random.Random) -> Image.Image:
+    return shrunk(prop(name, rng.randrange(VARIANTS)), round(rng.uniform(*heights) * SIDE))
+
+
+def _cover(things: list[Placed], rng: random.Random) -> list[Placed]:
+    """In every fourth picture of two things or more, one of them, or one more prop, before an entity."""
+    entities = [thing for thing in things if thing.type]
+    if len(things) < 2 or not entities or rng.random() >= _COVERED:
+        return things
+    for _ in range(_ROUNDS):
+        victim = rng.choice(entities)
+        others = [thing for thing in entities if thing is not victim]
+        coverer = rng.choice(others) if others and rng.random() < 0.6 else _front_prop(rng)
+        rest = [thing for thing in things if thing is not victim and thing is not coverer]
+        moved = before(victim, coverer, rest, SIDE, rng)
+        if moved is not None:
+            return [*rest, victim, moved]
+    return things
+
+
+def _front_prop(rng: random.Random) -> Placed:
+    name = rng.choice(FRONT)
+    return Placed(_prop_look(name, (0.15, 0.23), rng), 0, 0, name)
+
+
+def _scene(things: Sequence[Placed]) -> tuple[SceneObject, ...]:
+    scene = [
+        SceneObject(thing.name, thing.type, Box(*map(float, thing.rect)), thing.attributes, covered, depth)
+        for depth, (thing, covered) in enumerate(zip(things, hidden(things, SIDE), strict=True))
+    ]
+    return tuple(sorted(scene, key=lambda thing: (thing.box.x1, thing.box.y1)))
+
+
+def _photographed(image: Image.Image, rng: random.Random) -> Image.Image:
+    """The image with noise, and in a third of cases with other light, contrast and focus."""
+    if rng.random() < _FLAWED:
+        image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.84, 1.12))
+        image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.82, 1.15))
+        if rng.random() < 0.5:
+            image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
+    grain = np.random.default_rng(rng.getrandbits(32)).standard_normal((SIDE, SIDE, 1), dtype=np.float32)
+    noisy = np.asarray(image, dtype=np.float32) + grain * rng.uniform(1.5, 4.5)
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
