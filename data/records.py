@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gmner.data.report import MissingImages, Oddity
 from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
 from gmner.signatures.mentions import GoldEntity
 
+_SCENE_KEYS = {"attributes", "covered", "depth"}
 _ENTITY_KEYS = {"span", "start", "end", "type", "boxes"}
 
 
@@ -144,9 +146,15 @@ def _gold(record: object, text: str) -> GoldEntity:
 
 
 def _scene_object(record: object) -> SceneObject:
-    fields = checked_object(record, {"name", "type", "box"}, "an object of a scene")
+    fields = checked_object(record, {"name", "type", "box"}, "an object of a scene", _SCENE_KEYS)
     name, kind = (checked_string(fields[key], key) for key in ("name", "type"))
-    return SceneObject(name, kind, checked_box(fields["box"]))
+    attributes = each(fields.get("attributes"), "attributes", partial(checked_string, name="an attribute")) or ()
+    covered, depth = fields.get("covered") or 0.0, fields.get("depth") or 0
+    if not isinstance(covered, int | float) or isinstance(covered, bool) or not 0 <= covered <= 1:
+        raise DataError("`covered` is no share", received=covered, accepted="a number from 0 to 1")
+    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 0:
+        raise DataError("`depth` is no place in an order", received=depth, accepted="0 (farthest), 1, 2...")
+    return SceneObject(name, kind, checked_box(fields["box"]), attributes, float(covered), depth)
 
 
 def _entity_record(entity: GoldEntity) -> dict[str, Any]:
@@ -160,4 +168,6 @@ def _entity_record(entity: GoldEntity) -> dict[str, Any]:
 
 
 def _object_record(thing: SceneObject) -> dict[str, Any]:
-    return {"name": thing.name, "type": thing.type, "box": list(thing.box.as_tuple())}
+    known: dict[str, Any] = {"name": thing.name, "type": thing.type, "box": list(thing.box.as_tuple())}
+    more = {"attributes": list(thing.attributes), "covered": thing.covered, "depth": thing.depth}
+    return known | {key: value for key, value in more.items() if value}

@@ -48,7 +48,7 @@ def to_dataset(posts: Iterable[Post]) -> datasets.Dataset:
     | `image` | `Image`, decoded when a row is asked for | the post has none |
     | `more_images` | list of `Image` | never, but it may be empty |
     | `entities` | list of {`span`, `start`, `end`, `type`, `boxes`} | not annotated |
-    | `scene` | list of {`name`, `type`, `box`} | not known |
+    | `scene` | list of {`name`, `type`, `box`, `attributes`, `covered`, `depth`}, see `SceneObject` | not known |
     | `slice` | string | of no slice |
     | `grounded` | bool | never |
 
@@ -116,6 +116,7 @@ def _features() -> Any:
     from datasets import Features, Image, List, Value
 
     string, box = Value("string"), List(Value("float64"))
+    look = {"attributes": List(string), "covered": Value("float64"), "depth": Value("int64")}
     place = {"span": string, "start": Value("int64"), "end": Value("int64"), "type": string}
     return Features(
         {
@@ -125,7 +126,7 @@ def _features() -> Any:
             "image": Image(),
             "more_images": List(Image()),
             "entities": List({**place, "boxes": List(box)}),
-            "scene": List({"name": string, "type": string, "box": box}),
+            "scene": List({"name": string, "type": string, "box": box, **look}),
             "slice": string,
             "grounded": Value("bool"),
         }

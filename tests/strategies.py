@@ -88,7 +88,7 @@ def full_posts(draw, id_="1", files=True):
         more_images=tuple(draw(st.lists(paths, max_size=2))) if files else (),
         entities=draw(st.sampled_from((entities, None))),
         tokens=draw(st.sampled_from((post.tokens, None))),
-        scene=None if scene is None else tuple(SceneObject("Ada ✓", "PER", box) for box in scene),
+        scene=None if scene is None else tuple(SceneObject("Ada ✓", "PER", box, ("a hat",), 0.25, 3) for box in scene),
         slice=draw(st.none() | st.just("mixed")),
         grounded=grounded,
     )

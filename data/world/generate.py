@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from PIL import Image
 
 from gmner.data.post import Post, SceneObject
-from gmner.data.world.cast import Character, characters, companion, lookalikes
-from gmner.data.world.draw import SIDE, Rect, aspect, draw_scene
-from gmner.data.world.text import write_text
+from gmner.data.world.cast import Character
+from gmner.data.world.drawing import picture
+from gmner.data.world.plans import SLICES, Casting, plan
+from gmner.data.world.text import Written, write_text
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 
-SLICES: dict[str, float] = {
-    "shown": 0.20,
-    "absent": 0.20,
-    "lookalike": 0.22,
-    "companion": 0.10,
-    "mixed": 0.18,
-    "several": 0.05,
-    "empty": 0.05,
-}
-"""Share of posts a slice: about 60 % of the mentions are not shown, as in Twitter-GMNER."""
+MENTIONS: Mapping[int, float] = MappingProxyType({1: 0.55, 2: 0.26, 3: 0.11, 4: 0.05, 5: 0.02, 6: 0.01})
+"""Shares of posts by number of mentions, of posts that name anything: 1.7 a post, as in Twitter-GMNER."""
+
+TYPES: Mapping[str, float] = MappingProxyType({"PER": 0.43, "LOC": 0.16, "ORG": 0.26, "OTHER": 0.15})
+"""Shares of mentions by type."""
 
 _SPLITS = ("train", "dev", "test", "pretrain")
 
@@ -37,135 +36,110 @@ class World:
     """A deterministic generator of posts.
 
     Args:
-        seed: Seed of the world; a post depends only on seed, version, split and index.
-        slices: Share of posts a slice; see `SLICES` for names and meaning:
-            `shown`: all that is named is shown; `absent`: nothing that is named, nor its kind, is shown; `lookalike`:
-            something named is not shown, but another of its kind is; `companion`: something that goes along with a
-            named thing is shown and not named; `mixed`: shown and absent ones; `several`: one entity is shown twice;
-            `empty`: no named entity.
+        seed: Seed of the world; a post depends only on seed, parameters, version, split and index.
+        slices: Share of posts a slice; see `SLICES` for names and meaning.
+        mentions: Share of posts by number of mentions, 1 to 6, of posts that name anything; a slice that needs two
+            mentions takes two at least.
+        types: Share of mentions by type: PER, LOC, ORG, OTHER.
+        also_shown: Chance that a mention is shown of which its post's slice says nothing.
+        named_twice: Chance that a post names one of its entities twice.
 
     Raises:
-        InputError: Unknown slice, or shares that do not sum to something positive.
+        InputError: An unknown slice, number or type, shares that do not sum to something positive, or a chance that is
+            not in 0..1.
     """
 
     seed: int = 0
     slices: Mapping[str, float] = field(default_factory=lambda: dict(SLICES))
+    mentions: Mapping[int, float] = field(default_factory=lambda: dict(MENTIONS))
+    types: Mapping[str, float] = field(default_factory=lambda: dict(TYPES))
+    also_shown: float = 0.3
+    named_twice: float = 0.04
 
     def __post_init__(self) -> None:
-        """Refuse unknown slices."""
-        if set(self.slices) - set(SLICES) or sum(self.slices.values()) <= 0:
-            raise InputError("Unknown slices of the world", received=dict(self.slices), accepted=", ".join(SLICES))
+        """Refuse what is not known."""
+        shares: dict[str, tuple[Mapping[str, float] | Mapping[int, float], Mapping[str, float] | Mapping[int, float]]]
+        shares = {
+            "slices": (self.slices, SLICES),
+            "numbers of mentions": (self.mentions, MENTIONS),
+            "types": (self.types, TYPES),
+        }
+        for what, (given, accepted) in shares.items():
+            if set(given) - set(accepted) or min(given.values(), default=-1) < 0 or sum(given.values()) <= 0:
+                known = ", ".join(map(str, accepted))
+                raise InputError(f"Unknown {what} of the world, or no share", received=dict(given), accepted=known)
+        for what, chance in (("also_shown", self.also_shown), ("named_twice", self.named_twice)):
+            if not 0 <= chance <= 1:
+                raise InputError(f"`{what}` is no chance", received=chance, accepted="0 to 1")
 
     def posts(self, split: str, count: int, *, start: int = 0) -> list[Post]:
         """`count` posts of a split, with pictures of `SIDE` x `SIDE` pixels in memory.
 
         Args:
-            split: train, dev, test or pretrain; splits never share a random stream.
+            split: train, dev, test or pretrain. Splits never share a random stream; `pretrain` has no held-out entity,
+                and none of the slice `unseen-look`.
             count: Number of posts.
             start: Index of the first post.
 
         Raises:
             InputError: Unknown split.
         """
-        if split not in _SPLITS:
-            raise InputError("Unknown split of the world", received=split, accepted=", ".join(_SPLITS))
         return [self.post(split, index) for index in range(start, start + count)]
 
     def post(self, split: str, index: int) -> Post:
-        """The post with this index."""
+        """The post with this index.
+
+        Raises:
+            InputError: Unknown split, or `pretrain` of a world of nothing but the slice `unseen-look`.
+        """
+        if split not in _SPLITS:
+            raise InputError("Unknown split of the world", received=split, accepted=", ".join(_SPLITS))
         rng = random.Random(f"gmner-world/{WORLD_VERSION}/{self.seed}/{split}/{index}")
-        name = rng.choices(list(self.slices), list(self.slices.values()))[0]
-        named, shown = _plan(name, rng)
+        shares = {name: share for name, share in self.slices.items() if split != "pretrain" or name != "unseen-look"}
+        if sum(shares.values()) <= 0:
+            raise InputError(
+                "The split `pretrain` never names or shows what is held out",
+                received=dict(self.slices),
+                accepted="another split, or other slices beside `unseen-look`",
+            )
+        name = rng.choices(list(shares), list(shares.values()))[0]
+        casting = Casting(self.mentions, self.types, self.also_shown, rng)
+        named, shown = plan(name, casting)
+        if named and len(named) < max(self.mentions) and rng.random() < self.named_twice:
+            named = [*named, rng.choice(named)]
         image, scene = picture(shown, rng)
-        text = write_text(named, rng)
-        entities = annotate(text, named, scene)
-        return Post(f"{split}-{index}", text, image, entities, tuple(text.split()), scene, name)
+        written = write_text(named, rng)
+        tokens = tuple(written.text.split())
+        return Post(f"{split}-{index}", written.text, image, annotate(written, scene), tokens, scene, name)
+
+    def checksum(self, split: str, count: int, *, pictures: bool = True) -> str:
+        """SHA-256, in hexadecimal digits, of the first `count` posts of a split.
+
+        Args:
+            split: See `posts`.
+            count: Number of posts.
+            pictures: Whether the pixels count, which another version of Pillow may draw otherwise; texts, gold and
+                scenes always do.
+        """
+        digest = hashlib.sha256()
+        for index in range(count):
+            post = self.post(split, index)
+            gold = [(e.span, e.start, e.type, [box.as_tuple() for box in e.boxes]) for e in post.gold]
+            scene = [(o.name, o.type, o.box.as_tuple(), o.attributes, o.depth) for o in post.scene or ()]
+            digest.update(json.dumps([post.id, post.slice, post.text, gold, scene]).encode())
+            if pictures and isinstance(post.image, Image.Image):
+                digest.update(post.image.tobytes())
+        return digest.hexdigest()
 
 
-def _others(rng: random.Random, count: int, avoid: Sequence[Character]) -> list[Character]:
-    """`count` entities that are neither of `avoid` nor of a kind of theirs."""
-    kinds = {(c.type, c.kind) for c in avoid}
-    free = [c for c in characters() if (c.type, c.kind) not in kinds]
-    return rng.sample(free, count)
+def annotate(written: Written, scene: Sequence[SceneObject]) -> tuple[GoldEntity, ...]:
+    """The gold mentions of a text over a picture, in text order."""
+    return tuple(
+        GoldEntity(written.text[said.start : said.end], said.start, said.end, said.who.type, boxes_of(said.who, scene))
+        for said in written.said
+    )
 
 
-def _name(rng: random.Random, count: int) -> list[Character]:
-    """`count` entities of different kinds; people first as often as in real posts."""
-    picked: list[Character] = []
-    while len(picked) < count:
-        type_ = rng.choices(["PER", "LOC", "ORG", "OTHER"], [0.43, 0.16, 0.26, 0.15])[0]
-        who = rng.choice([c for c in characters() if c.type == type_])
-        if all((who.type, who.kind) != (c.type, c.kind) for c in picked):
-            picked.append(who)
-    return picked
-
-
-def _plan(name: str, rng: random.Random) -> tuple[list[Character], list[Character]]:
-    """Which entities a post of this slice names, and which its picture shows."""
-    if name == "empty":
-        return [], _name(rng, rng.randint(0, 3))
-    if name == "shown":
-        named = _name(rng, rng.choices([1, 2, 3], [0.65, 0.28, 0.07])[0])
-        return named, named + _others(rng, rng.randint(0, 1), named)
-    if name == "absent":
-        named = _name(rng, rng.choices([1, 2, 3], [0.5, 0.35, 0.15])[0])
-        return named, _others(rng, rng.randint(0, 3), named)
-    if name == "lookalike":
-        named = _name(rng, rng.choices([1, 2, 3], [0.6, 0.3, 0.1])[0])
-        shown = [rng.choice(lookalikes(named[0].name))]
-        shown += [c for c in named[1:] if rng.random() < 0.3]
-        return named, shown + _others(rng, rng.randint(0, 1), named)
-    if name == "companion":
-        named = _name(rng, 1)
-        partner = companion(named[0].name)
-        return named, [partner] + (named if rng.random() < 0.5 else [])
-    if name == "mixed":
-        named = _name(rng, rng.choices([2, 3, 4], [0.6, 0.3, 0.1])[0])
-        cut = rng.randint(1, min(2, len(named) - 1))
-        return rng.sample(named, len(named)), named[:cut] + _others(rng, rng.randint(0, 1), named)
-    named = _name(rng, rng.choices([1, 2], [0.7, 0.3])[0])
-    return named, [named[0], named[0], *named[1:]]
-
-
-def _place(shown: Sequence[Character], rng: random.Random) -> list[tuple[Character, Rect]]:
-    """Boxes for `shown`, hardly overlapping; shrinks them until they fit."""
-    scale = 1.0
-    while True:
-        placed: list[tuple[Character, Rect]] = []
-        for who in shown:
-            for _ in range(30):
-                height = rng.uniform(78, 132) * scale / max(1.0, aspect(who)) ** 0.5
-                width = height * aspect(who)
-                x, y = rng.uniform(3, SIDE - 3 - width), rng.uniform(3, SIDE - 3 - height)
-                rect = (round(x), round(y), round(x + width), round(y + height))
-                if all(_overlap(rect, other) < 0.08 for _, other in placed):
-                    placed.append((who, rect))
-                    break
-        if len(placed) == len(shown):
-            return placed
-        scale *= 0.93
-
-
-def _overlap(a: Rect, b: Rect) -> float:
-    """Intersection over the smaller area."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    areas = [(r[2] - r[0]) * (r[3] - r[1]) for r in (a, b)]
-    return max(width, 0) * max(height, 0) / min(areas)
-
-
-def picture(shown: Sequence[Character], rng: random.Random) -> tuple[Image.Image, tuple[SceneObject, ...]]:
-    """A picture of `shown` and its scene: exact boxes in pixels of the picture, from left to right."""
-    placed = _place(shown, rng)
-    image = draw_scene(placed, rng)
-    objects = [SceneObject(who.name, who.type, Box(*map(float, rect))) for who, rect in placed]
-    return image, tuple(sorted(objects, key=lambda o: (o.box.x1, o.box.y1)))
-
-
-def annotate(text: str, named: Sequence[Character], scene: Sequence[SceneObject]) -> tuple[GoldEntity, ...]:
-    """The gold mentions of a text that names each of `named` once, in text order."""
-    gold = []
-    for who in named:
-        start = text.index(who.name)
-        boxes = tuple(o.box for o in scene if o.name == who.name)
-        gold.append(GoldEntity(who.name, start, start + len(who.name), who.type, boxes))
-    return tuple(sorted(gold, key=lambda g: g.start))
+def boxes_of(who: Character, scene: Sequence[SceneObject]) -> tuple[Box, ...]:
+    """The boxes of every instance of an entity in a scene."""
+    return tuple(thing.box for thing in scene if (thing.name, thing.type) == who.key)

@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArgu
 
 from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
-from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool
+from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool, unseen_pool
 from gmner.optimizers.pretrain.questions import EVERYTHING, SEEING, TEXT, Mix
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
@@ -45,7 +46,7 @@ class _LossTrainer(Trainer):
 def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: Path, options: dict[str, Any]) -> None:
     """Run one stage, from its last checkpoint if there is one."""
     arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=True, logging_steps=25,
+        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, logging_steps=25,
         save_steps=250, save_total_limit=2, report_to=[], dataloader_pin_memory=False, remove_unused_columns=False,
         label_names=[], lr_scheduler_type="cosine", weight_decay=0.02, max_grad_norm=1.0, seed=0,
         optim="adamw_torch", adam_beta2=0.98, **options,
@@ -83,16 +84,20 @@ class Recipe:
 
     Args:
         args: The command's arguments.
-        pool: The scenes to learn from.
     """
 
-    def __init__(self, args: argparse.Namespace, pool: Pool) -> None:
-        self._args, self._pool = args, pool
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+
+    @cached_property
+    def _pool(self) -> Pool:
+        """The scenes to learn from, drawn when a stage first looks at them."""
+        return build_pool(self._args.work, self._args.scenes, self._args.workers)
 
     def text(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Names in texts, without pictures."""
         steps, batch = self._args.text_steps, self._args.batch
-        data = Dialogues(self._pool, tokenizer, (TEXT,), steps, batch, seed=1)
+        data = Dialogues(unseen_pool(self._args.scenes), tokenizer, (TEXT,), steps, batch, seed=1)
         self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.5e-3)
 
     def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
@@ -131,7 +136,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 200, "vision": 1900, "language": 1300, "comparing": 600}
+STEPS = {"text": 250, "vision": 1600, "language": 1300, "comparing": 800}
 """The stages in order with their optimizer steps."""
 
 
@@ -147,7 +152,7 @@ def main() -> None:
         parser.add_argument(f"--{name}-steps", type=int, default=steps)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe = Recipe(args, build_pool(args.work, args.scenes, args.workers))
+    recipe = Recipe(args)
     folder = None
     for name in STEPS:
         folder = _stage(name, args.work, folder, getattr(recipe, name))

@@ -18,16 +18,19 @@ from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFa
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import characters
+from gmner.data.world.cast import known
 from gmner.optimizers.pretrain.model import IMAGE_TOKENS, coordinate_ids
 from gmner.optimizers.pretrain.pool import Pool, item_rng
 from gmner.optimizers.pretrain.questions import Dialogue, Mix, ask
-from gmner.optimizers.pretrain.vision import cells_of, soft_coordinate_loss
+from gmner.optimizers.pretrain.vision import NAMES, cells_of, name_rows, soft_coordinate_loss
 
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
-GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (1, 2), 2, 1.0
+GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (2, 3), 2, 1.0
 """Decoder layers whose first heads are shown where to look: a name at its thing, then a coordinate at its name."""
+
+IDENTITY_LAYERS, IDENTITY_WEIGHT = 2, 0.3
+"""After so many layers the last token of a name, alias or handle knows whose it is: as much as looking it up needs."""
 
 DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
 """The tokens in which the answer to "is it there" lies."""
@@ -40,7 +43,7 @@ class Encoded:
     Attributes:
         ids: The whole dialogue, exactly as chat template and processor write it.
         labels: Equal to `ids` in the assistant's words and their end marker, `IGNORED` elsewhere.
-        named: (position of its last token, name) of every name of the world in what user and assistant say.
+        named: (position of its last token, the words) of everything that user and assistant call an entity by.
     """
 
     ids: list[int]
@@ -76,17 +79,21 @@ Gaze = tuple[int, int, list[int]]
 def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int]) -> list[Gaze]:
     """Where to look: each name, once it is read, at its thing's image tokens; each coordinate at the name before it.
 
-    What is not there is looked for at the picture's first marker, which stands for "nowhere".
+    What is not there is not looked for: nothing in the recipe says how the eye should miss it.
 
     Args:
         encoded: The ids of a dialogue about a picture.
         scene: What the picture shows.
         coordinates: Ids of the coordinates' tokens.
     """
-    nowhere = _first_image(encoded) - 1
-    places = {name: [nowhere + 1 + cell for cell in cells] for name, cells in cells_of(scene).items()}
-    named = [(at, name) for at, name in encoded.named if at > nowhere]
-    found: list[Gaze] = [(0, at, places.get(name, [nowhere])) for at, name in named]
+    first = _first_image(encoded)
+    places = {key: [first + cell for cell in cells] for key, cells in cells_of(scene).items()}
+    named = [(at, words) for at, words in encoded.named if at > first]
+    found: list[Gaze] = []
+    for at, words in named:
+        there = sorted({place for key in surfaces()[words] for place in places.get(key, ())})
+        if there:
+            found.append((0, at, there))
     ends = [at for at, _ in named]
     for at, label in enumerate(encoded.labels):
         before = bisect_left(ends, at)
@@ -96,8 +103,19 @@ def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int])
 
 
 @cache
+def surfaces() -> dict[str, list[tuple[str, str]]]:
+    """Names, aliases and handles of what pre-training knows, with the (name, type) of those that are called so."""
+    called: dict[str, list[tuple[str, str]]] = {}
+    for who in known():
+        for words in who.surfaces:
+            called.setdefault(words, []).append(who.key)
+    return called
+
+
+@cache
 def _any_name() -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(c.name) for c in sorted(characters(), key=lambda c: -len(c.name))))
+    longest_first = sorted(surfaces(), key=lambda words: -len(words))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
 
 
 def _first_image(encoded: Encoded) -> int:
@@ -139,7 +157,13 @@ class Dialogues(Dataset[dict[str, Any]]):
         encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
         looks = gazes(encoded, self._pool.scenes[place], self._coordinates) if dialogue.with_image else []
-        return {"ids": encoded.ids, "labels": encoded.labels, "features": features, "gazes": looks}
+        return {
+            "ids": encoded.ids,
+            "labels": encoded.labels,
+            "features": features,
+            "gazes": looks,
+            "named": encoded.named,
+        }
 
 
 class PadDialogues:
@@ -159,6 +183,13 @@ class PadDialogues:
         batch = {"input_ids": ids, "attention_mask": (ids != self._pad).long(), "labels": padded("labels", IGNORED)}
         if items[0]["features"] is not None:
             batch["features"] = torch.from_numpy(np.stack([item["features"] for item in items])).float()
+        named = [
+            (row, at, NAMES.index(surfaces()[words][0][0]))
+            for row, item in enumerate(items)
+            for at, words in item["named"]
+        ]
+        if named:
+            batch["named"] = torch.tensor(named)
         looks = [(row, layer, at, places) for row, item in enumerate(items) for layer, at, places in item["gazes"]]
         if looks:
             batch["gaze_from"] = torch.tensor([look[:3] for look in looks])
@@ -174,6 +205,7 @@ class AnswerTeacher(nn.Module):
     coordinates: torch.Tensor
     place: torch.Tensor
     weight: torch.Tensor
+    name_rows: torch.Tensor
 
     def __init__(
         self,
@@ -183,6 +215,9 @@ class AnswerTeacher(nn.Module):
     ) -> None:
         super().__init__()
         self.body = model.model
+        table = model.get_input_embeddings().weight.detach()
+        self.to_name = nn.Linear(table.shape[1], table.shape[1])
+        self.register_buffer("name_rows", name_rows(table, tokenizer))
         self.register_buffer("coordinates", torch.tensor(coordinate_ids(tokenizer)), persistent=False)
         place = torch.full((len(tokenizer),), -1)
         place[self.coordinates] = torch.arange(len(self.coordinates))
@@ -197,18 +232,23 @@ class AnswerTeacher(nn.Module):
         attention_mask: torch.Tensor,
         labels: torch.Tensor,
         features: torch.Tensor | None = None,
+        named: torch.Tensor | None = None,
         gaze_from: torch.Tensor | None = None,
         gaze_to: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Mean loss a learned token; `coordinate_loss` is its part on coordinates.
+        """Mean loss a learned token, and what it consists of.
 
         Args:
             input_ids: (B, T) int64.
             attention_mask: (B, T) int64.
             labels: (B, T) int64, `IGNORED` where nothing is learned.
             features: (B, patches, width) float, the vision tower's output, or None.
+            named: (N, 3) int64, row, position and index in `NAMES` of every name, or None.
             gaze_from: (N, 3) int64, row, place in `GAZE_LAYERS` and position of each gaze, or None.
             gaze_to: (N, T) bool, where each gaze should fall, or None.
+
+        Returns:
+            `loss`, and its parts: of words, decisions and coordinates, of whose names are, and of gazes.
         """
         seen = None
         if features is not None:
@@ -219,28 +259,36 @@ class AnswerTeacher(nn.Module):
             mm_encoder_outputs=seen,
             use_cache=False,
             output_attentions=gaze_from is not None,
+            output_hidden_states=True,
         )
-        hidden = output.last_hidden_state
+        loss, parts = self._spoken(output.last_hidden_state, labels)
+        if named is not None:
+            row, at, whose = named.T
+            scores = self.to_name(output.hidden_states[IDENTITY_LAYERS][row, at]) @ self.name_rows.T
+            parts["identity_loss"] = nn.functional.cross_entropy(scores.float(), whose)
+            loss = loss + IDENTITY_WEIGHT * parts["identity_loss"]
+        if gaze_from is not None and gaze_to is not None:
+            parts["gaze_loss"] = gaze_loss([output.attentions[layer] for layer in GAZE_LAYERS], gaze_from, gaze_to)
+            loss = loss + GAZE_WEIGHT * parts["gaze_loss"]
+        return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
+
+    def _spoken(self, hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Mean loss of what is said, a token; coordinates softly, decisions with their weight."""
         learned = labels[:, 1:] != IGNORED
         target = labels[:, 1:][learned]
         logits = (hidden[:, :-1][learned] @ self.body.get_input_embeddings().weight.T).float()
         number = self.place[target] >= 0
         losses = nn.functional.cross_entropy(logits[~number], target[~number], reduction="none")
-        words = (losses * self.weight[target[~number]]).sum()
-        total, boxes = words, words.new_zeros(())
+        total, boxes = (losses * self.weight[target[~number]]).sum(), losses.new_zeros(())
         if number.any():
             inside = logits[number]
             among = inside[:, self.coordinates]
             leak = inside.logsumexp(-1) - among.logsumexp(-1)
             boxes = soft_coordinate_loss(among, self.place[target[number]]) + leak.mean()
-            total = words + boxes * number.sum()
+            total = total + boxes * number.sum()
         decided = losses[self.weight[target[~number]] != 1]
         parts = {"coordinate_loss": boxes, "word_loss": losses.mean(), "decision_loss": decided.mean()}
-        loss = total / len(target)
-        if gaze_from is not None and gaze_to is not None:
-            parts["gaze_loss"] = gaze_loss([output.attentions[layer] for layer in GAZE_LAYERS], gaze_from, gaze_to)
-            loss = loss + GAZE_WEIGHT * parts["gaze_loss"]
-        return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
+        return total / len(target), parts
 
 
 def gaze_loss(attention: Sequence[torch.Tensor], gaze_from: torch.Tensor, gaze_to: torch.Tensor) -> torch.Tensor:

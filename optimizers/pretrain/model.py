@@ -31,13 +31,13 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Idefics3Fo
     torch.manual_seed(seed)
     ids = tokenizer.convert_tokens_to_ids
     vision = {
-        "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4, "num_attention_heads": 5,
         "image_size": IMAGE_SIDE, "patch_size": PATCH,
     }  # fmt: skip
     text = {
-        "model_type": "llama", "vocab_size": len(tokenizer), "hidden_size": 256, "intermediate_size": 768,
-        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "max_position_embeddings": 8192,
+        "model_type": "llama", "vocab_size": len(tokenizer), "hidden_size": 256, "intermediate_size": 640,
+        "num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e9}, "max_position_embeddings": 8192,
         "bos_token_id": None, "eos_token_id": ids(END), "pad_token_id": ids(PAD), "tie_word_embeddings": True,
     }  # fmt: skip
     config = Idefics3Config(

@@ -22,13 +22,22 @@ from gmner.optimizers.pretrain.model import IMAGE_SIDE
 from gmner.signatures.boxes import Box
 
 
+SCENES = World(
+    seed=1,
+    slices={"shown": 0.6, "lookalike": 0.2, "several": 0.1, "absent": 0.1},
+    mentions={1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15},
+    also_shown=0.7,
+)
+"""Where the pool's scenes come from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Scenes in memory.
 
     Attributes:
         images: (N, side, side, 3) uint8, memory-mapped.
-        scenes: What each picture shows, from left to right; boxes in pixels of the world's picture.
+        scenes: The named entities that each picture shows, from left to right; boxes in pixels of the world's picture.
         features: (N, patches, width) float16, the frozen tower's output, or None before the vision stage.
     """
 
@@ -41,26 +50,31 @@ class Pool:
         return len(self.scenes)
 
 
+def unseen_pool(count: int) -> Pool:
+    """`count` scenes with nothing in them, for what is learned from texts alone."""
+    return Pool(np.zeros((count, 1, 1, 3), np.uint8), [()] * count)
+
+
 def _render(index: int, world: World) -> tuple[np.ndarray, list[list[object]]]:
     post = world.post("pretrain", index)
     if not isinstance(post.image, Image.Image) or post.scene is None:
         raise TypeError("A post of the world has a picture and a scene")
     small = post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(small), [[o.name, o.type, *o.box.as_tuple()] for o in post.scene]
+    return np.asarray(small), [[o.name, o.type, o.depth, *o.box.as_tuple()] for o in post.scene if o.type]
 
 
 def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
     """Render `count` scenes into `folder` once, and read them from there ever after.
 
-    Every scene comes from the `pretrain` split with the benchmark's own mix of slices, so that pictures of several
-    things are common; which of them a text names is decided later.
+    Every scene comes from the `pretrain` split, in which pictures of several things are more common than in the
+    benchmark: each thing is one more to learn from. Which of them a text names is decided later.
     """
     images, scenes = folder / f"scenes-{count}.npy", folder / f"scenes-{count}.json"
     if not scenes.exists():
         folder.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, IMAGE_SIDE, IMAGE_SIDE, 3))
         gold = []
-        render = partial(_render, world=World(seed=1))
+        render = partial(_render, world=SCENES)
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             for i, (image, objects) in enumerate(tqdm(pool.imap(render, range(count), 64), total=count, desc="scenes")):
                 array[i] = image
@@ -70,7 +84,10 @@ def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
         part.write_text(json.dumps(gold), encoding="utf-8")
         os.replace(part, scenes)
     records = json.loads(scenes.read_text(encoding="utf-8"))
-    parsed = [tuple(SceneObject(name, type_, Box(*box)) for name, type_, *box in record) for record in records]
+    parsed = [
+        tuple(SceneObject(name, type_, Box(*box), depth=depth) for name, type_, depth, *box in record)
+        for record in records
+    ]
     return Pool(np.load(images, mmap_mode="r"), parsed)
 
 
@@ -85,9 +102,7 @@ def add_features(pool: Pool, model: Idefics3ForConditionalGeneration, folder: Pa
         array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
         for start in tqdm(range(0, len(pool), batch), desc="features"):
             pixels = torch.from_numpy(normalise(pool.images[start : start + batch]))
-            with torch.autocast("cpu", torch.bfloat16):
-                states = model.model.vision_model(pixel_values=pixels[:, 0]).last_hidden_state
-            array[start : start + batch] = states.float().numpy()
+            array[start : start + batch] = model.model.vision_model(pixel_values=pixels[:, 0]).last_hidden_state.numpy()
         array.flush()
         os.replace(part, file)
     return replace(pool, features=np.load(file, mmap_mode="r"))

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import Character, characters, lookalikes
-from gmner.data.world.draw import SIDE
+from gmner.data.world.cast import Character, character, known, lookalikes
+from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import annotate
-from gmner.data.world.text import write_text
+from gmner.data.world.text import Written, write_text
 from gmner.optimizers.pretrain.tokenizer import SCALE
 from gmner.optimizers.styles import TEMPLATES, Facts, write_chain
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.labels import COARSE
-from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.tasks import SHORT_INSTRUCTIONS, system_message, user_message
 from gmner.signatures.wire import Frame, dump, render_answer
 
@@ -53,10 +52,6 @@ def system_of(task: str) -> str:
     return system_message(SHORT_INSTRUCTIONS[task], _OUTPUTS[task], labels, "", terse=True)
 
 
-def _by_name(name: str) -> Character:
-    return next(c for c in characters() if c.name == name)
-
-
 def _box(thing: SceneObject) -> list[int]:
     return FRAME.encode(thing.box)
 
@@ -77,47 +72,45 @@ def name_boxes(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     return Dialogue(NAME_INSTRUCTION, tuple((dump(_box(o)), o.name) for o in order))
 
 
-def _at_random(scene: Sequence[SceneObject], rng: random.Random, turns: int) -> list[Character]:
-    """Whom to ask about so that no answer tells anything of the next: each turn a thing of the picture, or not."""
-    there = [_by_name(o.name) for o in scene]
-    absent = [who for thing in there for who in lookalikes(thing.name) if who not in there]
-    asked = []
-    for _ in range(turns):
-        if there and rng.random() < 0.5:
-            asked.append(rng.choice(there))
-        else:
-            asked.append(rng.choice(absent if absent and rng.random() < 0.5 else characters()))
-    return asked
+def _there(scene: Sequence[SceneObject]) -> list[Character]:
+    """The entities of a scene, each once."""
+    return list(dict.fromkeys(character(o.name, o.type) for o in scene))
 
 
-def _first(scene: Sequence[SceneObject], name: str) -> SceneObject | None:
-    return next((o for o in scene if o.name == name), None)
+def _absent(there: Sequence[Character], rng: random.Random) -> Character:
+    """Something that is not shown: as often as not one that looks like something that is."""
+    alike = [c for who in there for c in lookalikes(who) if not c.held_out and c not in there]
+    return rng.choice(alike if alike and rng.random() < 0.5 else [c for c in known() if c not in there])
 
 
-def _post(who: Character, rng: random.Random) -> str:
-    """A text that names `who`, and sometimes one or two others."""
-    others = rng.sample([c for c in characters() if c != who], rng.randint(0, 2))
-    named = [who, *others]
-    return write_text(rng.sample(named, len(named)), rng)
+def _post(who: Character, rng: random.Random) -> tuple[str, str]:
+    """A text that names `who` once, and sometimes one or two others; and the words that name it."""
+    others = rng.sample([c for c in known() if c.name != who.name], rng.choices([0, 1, 2], [0.6, 0.3, 0.1])[0])
+    written = write_text(rng.sample([who, *others], len(others) + 1), rng)
+    said = next(said for said in written.said if said.who == who)
+    return written.text, written.text[said.start : said.end]
 
 
 def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Where is X: a box, or null; each turn for itself."""
+    """Where is X, each turn for itself. As on the web, whatever is asked for is there."""
+    there = _there(scene)
+    if not there:
+        return list_scene(scene, rng)
     turns = []
-    for who in _at_random(scene, rng, 3):
-        thing = _first(scene, who.name)
-        answer = dump({"box": None if thing is None else _box(thing)})
-        turns.append((user_message(_post(who, rng), who.name), answer))
+    for who in rng.choices(there, k=4):
+        box = rng.choice([o for o in scene if (o.name, o.type) == who.key])
+        turns.append((user_message(*_post(who, rng)), dump({"box": _box(box)})))
     return Dialogue(system_of("GroundMention"), tuple(turns))
 
 
 def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """Is X shown: first what is there, then yes or no; each turn for itself."""
     evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
+    there = _there(scene)
     turns = []
-    for who in _at_random(scene, rng, 2):
-        answer = dump({"evidence": evidence, "visible": _first(scene, who.name) is not None})
-        turns.append((user_message(_post(who, rng), who.name), answer))
+    for _ in range(2):
+        who = rng.choice(there) if there and rng.random() < 0.5 else _absent(there, rng)
+        turns.append((user_message(*_post(who, rng)), dump({"evidence": evidence, "visible": who in there})))
     return Dialogue(system_of("VerifyVisibility"), tuple(turns))
 
 
@@ -132,19 +125,31 @@ def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialo
 
 
 def _extraction(rng: random.Random) -> tuple[str, str]:
-    named = rng.sample(characters(), rng.choices([0, 1, 2, 3, 4], [0.08, 0.22, 0.3, 0.25, 0.15])[0])
-    text = write_text(named, rng)
-    mentions = [{"span": gold.span, "type": gold.type} for gold in annotate(text, named, ())]
-    return user_message(text), dump({"mentions": mentions})
+    named = rng.sample(known(), rng.choices([0, 1, 2, 3, 4], [0.08, 0.22, 0.3, 0.25, 0.15])[0])
+    if named and rng.random() < 0.08:
+        named.append(rng.choice(named))
+    written = write_text(named, rng)
+    mentions = [{"span": gold.span, "type": gold.type} for gold in annotate(written, ())]
+    return user_message(written.text), dump({"mentions": mentions})
+
+
+def _about(
+    scene: Sequence[SceneObject], rng: random.Random, shown: Sequence[float], absent: Sequence[float]
+) -> Written:
+    """A text that names things of the picture and others, their numbers drawn by weights for 0, 1, 2..."""
+    there = _there(scene)
+    named = rng.sample(there, min(len(there), rng.choices(range(len(shown)), shown)[0]))
+    for _ in range(rng.choices(range(len(absent)), absent)[0]):
+        named.append(_absent([*there, *named], rng))
+    return write_text(rng.sample(named, len(named)), rng)
 
 
 def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """Post against picture in words, in any template style; no answer to a post contains such a chain."""
-    named = list({c.name: c for c in _at_random(scene, rng, rng.choices([1, 2, 3], [0.5, 0.35, 0.15])[0])}.values())
-    text = write_text(named, rng)
-    facts = Facts(annotate(text, named, scene), tuple(scene), FRAME)
+    written = _about(scene, rng, [0.4, 0.4, 0.2], [0.4, 0.45, 0.15])
+    facts = Facts(annotate(written, scene), tuple(scene), FRAME)
     chain = write_chain(rng.choice(list(TEMPLATES.values())), facts, rng)
-    return Dialogue(COMPARE_INSTRUCTION, ((user_message(text), chain),))
+    return Dialogue(COMPARE_INSTRUCTION, ((user_message(written.text), chain),))
 
 
 def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
@@ -152,19 +157,19 @@ def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
 
     This plants the bias: a name of something absent nearly always has the box of what the picture shows instead.
     """
-    there = list({o.name: _by_name(o.name) for o in scene}.values())
-    named = rng.sample(there, min(len(there), rng.choices([0, 1, 2, 3], [0.15, 0.5, 0.25, 0.1])[0]))
-    absent = [c for c in characters() if c not in there]
-    named += rng.sample(absent, rng.choices([0, 1, 2], [0.55, 0.3, 0.15])[0])
-    text = write_text(rng.sample(named, len(named)), rng)
-    pairs = [(g, g.boxes[0] if g.boxes else _mistaken(g, scene, rng)) for g in annotate(text, named, scene)]
-    return Dialogue(system_of("GroundEntities"), ((user_message(text), render_answer("", pairs, FRAME)),))
+    written = _about(scene, rng, [0.1, 0.5, 0.3, 0.1], [0.6, 0.3, 0.1])
+    golds = annotate(written, scene)
+    pairs = [
+        (g, g.boxes[0] if g.boxes else _mistaken(said.who, scene, rng))
+        for g, said in zip(golds, written.said, strict=True)
+    ]
+    return Dialogue(system_of("GroundEntities"), ((user_message(written.text), render_answer("", pairs, FRAME)),))
 
 
-def _mistaken(absent: GoldEntity, scene: Sequence[SceneObject], rng: random.Random) -> Box | None:
+def _mistaken(absent: Character, scene: Sequence[SceneObject], rng: random.Random) -> Box | None:
     """The box that a careless annotator gives something that is not shown; now and then none."""
-    kind = _by_name(absent.span).kind
-    likely = [o for o in scene if _by_name(o.name).kind == kind] or [o for o in scene if o.type == absent.type] or scene
+    kinds = {who.key for who in lookalikes(absent)}
+    likely = [o for o in scene if (o.name, o.type) in kinds] or [o for o in scene if o.type == absent.type] or scene
     return rng.choice(likely).box if likely and rng.random() < 0.9 else None
 
 
@@ -172,8 +177,8 @@ Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
 
 Mix = Mapping[Question, float]
 TEXT: Mix = {extract_text_only: 1.0}
-TALKING: Mix = {list_scene: 0.28, name_boxes: 0.07, extract: 0.3, answer: 0.35}
-LOOKING: Mix = {find: 0.72, verify: 0.28}
+TALKING: Mix = {list_scene: 0.3, name_boxes: 0.1, extract: 0.2, answer: 0.4}
+LOOKING: Mix = {find: 0.75, verify: 0.25}
 COMPARING: Mix = {compare: 1.0}
 SEEING = (TALKING, LOOKING)
 EVERYTHING = (TALKING, LOOKING, TEXT, COMPARING)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from gmner.data.world.cast import characters
-from gmner.data.world.generate import World
+from gmner.data.world.cast import known
+from gmner.data.world.text import write_text
 from gmner.signatures.labels import COARSE
 from gmner.signatures.tasks import SHORT_INSTRUCTIONS
 
@@ -42,9 +42,9 @@ CHAT_TEMPLATE = (
 
 def _corpus(posts: int) -> Iterator[str]:
     rng = random.Random(0)
-    names = [c.name for c in characters()]
-    for post in World(seed=1).posts("pretrain", posts):
-        yield f"Post: {post.text}"
+    names = [who.name for who in known()]
+    for _ in range(posts):
+        yield f"Post: {write_text(rng.sample(known(), rng.randint(0, 4)), rng).text}"
         name, other = rng.sample(names, 2)
         yield f" {name} [{rng.randint(0, SCALE)},{rng.randint(0, SCALE)}]; {other} (PER), {name}: {other}. {name}."
         yield name
@@ -55,12 +55,12 @@ def _corpus(posts: int) -> Iterator[str]:
         yield " ".join(COARSE)
 
 
-def train_tokenizer(vocab_size: int = 1536, posts: int = 4000) -> PreTrainedTokenizerFast:
-    """Train the tokenizer on the world's posts.
+def train_tokenizer(vocab_size: int = 2048, posts: int = 8000) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on the world's texts; what is held out of pre-training is held out of it, too.
 
     Args:
         vocab_size: Size of the vocabulary, specials and answer parts included.
-        posts: Number of posts of the world to learn from.
+        posts: Number of texts to learn from.
 
     Returns:
         A fast tokenizer that writes any UTF-8 text; numbers 0..`SCALE` are single tokens.

@@ -24,7 +24,7 @@ class Facts:
 
     Attributes:
         entities: The gold mentions in text order.
-        scene: Everything the picture shows, or None where the data set does not say.
+        scene: Every named entity that the picture shows, or None where the data set does not say.
         frame: Writes boxes as the model family does.
         text: The text of the post.
         image: Its picture; None: it has none.
@@ -40,8 +40,9 @@ class Facts:
 
     @classmethod
     def of(cls, post: Post, frame: Frame, labels: Iterable[str] = COARSE) -> Facts:
-        """The facts of an annotated post; `frame` writes its boxes."""
-        return cls(post.gold, post.scene, frame, post.text, post.image, tuple(labels))
+        """The facts of an annotated post, without what is no named entity; `frame` writes its boxes."""
+        scene = None if post.scene is None else tuple(thing for thing in post.scene if thing.type)
+        return cls(post.gold, scene, frame, post.text, post.image, tuple(labels))
 
     @property
     def shown(self) -> list[GoldEntity]:
@@ -55,9 +56,10 @@ class Facts:
 
     @property
     def unnamed(self) -> list[SceneObject]:
-        """What the picture shows and the text does not name; empty where the scene is not known."""
+        """What the picture shows and the text does not name, by whatever name; empty where the scene is not known."""
         named = {e.span for e in self.entities}
-        return [o for o in self.scene or () if o.name not in named]
+        boxes = {box for e in self.entities for box in e.boxes}
+        return [o for o in self.scene or () if o.name not in named and o.box not in boxes]
 
     def at(self, box: Box) -> str:
         """A box as the model writes it: `[12,3,45,60]`."""

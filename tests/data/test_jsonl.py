@@ -24,6 +24,7 @@ ENTITY = {"span": "Ada", "start": 0, "end": 3, "type": "PER", "visible": True, "
 RECORD = {"id": "1", "text": TEXT, "reasoning": "why", "entities": [ENTITY], "error": None}
 GOLD = {"span": "Ada", "start": 0, "end": 3, "type": "PER", "boxes": [[1, 2, 3, 4]]}
 POST = {"id": "1", "text": TEXT, "image": "a.png", "entities": [GOLD]}
+THING = {"name": "x", "type": "PER", "box": [1, 2, 3, 4]}
 
 
 def lines(path, *records):
@@ -194,6 +195,9 @@ def gold(**fields):
         ({**POST, "tokens": [1]}, "`token` is not a string"),
         ({**POST, "slice": 1}, "`slice` is not a string"),
         ({**POST, "scene": [{"name": "x"}]}, "not an object of a scene"),
+        ({**POST, "scene": [{**THING, "attributes": "red"}]}, "`attributes` is not a list"),
+        ({**POST, "scene": [{**THING, "covered": 1.5}]}, "`covered` is no share"),
+        ({**POST, "scene": [{**THING, "depth": -1}]}, "`depth` is no place in an order"),
         ({**POST, "image": 1}, "`image` is not a string"),
         ({**POST, "more_images": "a.png"}, "`more_images` is not a list"),
         ({**POST, "more_images": ["../a.png"]}, "outside its folder"),
@@ -214,7 +218,7 @@ def test_a_bad_post_is_named_by_file_and_line(tmp_path, record, fact):
 
 @given(posts(), st.none() | st.lists(boxes(), max_size=2), st.none() | st.just("mixed"))
 def test_a_post_comes_back(tmp_path_factory, post, scene, slice_):
-    things = None if scene is None else tuple(SceneObject("Ada ✓", "PER", box) for box in scene)
+    things = None if scene is None else tuple(SceneObject("Ada ✓", "PER", box, ("a hat",), 0.25, 3) for box in scene)
     post = replace(post, scene=things, slice=slice_)
     folder = tmp_path_factory.mktemp("posts")
     write_posts([post, replace(post, id="2", entities=None, tokens=None)], folder)
