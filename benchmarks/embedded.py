@@ -18,6 +18,7 @@ from typing import Any
 import dspy
 
 from gmner import GMNER, Box, Post, Prediction, World, evaluate, load_vlm
+from gmner.data.world.cast import called, lookalikes
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GoldEntity
@@ -63,10 +64,8 @@ def right_region(gold: GoldEntity, box: Box | None) -> bool:
 
 def has_lookalike(post: Post, gold: GoldEntity) -> bool:
     """Whether the picture shows another thing of the same kind."""
-    from gmner.data.world.cast import lookalikes
-
-    others = {c.name for c in lookalikes(gold.span)}
-    return any(thing.name in others for thing in post.scene or ())
+    others = {who.key for who in lookalikes(called(gold.span, gold.type))}
+    return any((thing.name, thing.type) in others for thing in post.scene or ())
 
 
 def share(hits: Sequence[bool]) -> float:

@@ -121,6 +121,16 @@ def character(name: str, type_: str) -> Character:
 
 
 @cache
+def called(words: str, type_: str) -> Character:
+    """The entity of this type that a text calls so, by name, alias or handle.
+
+    Raises:
+        KeyError: There is none.
+    """
+    return {(surface, who.type): who for who in characters() for surface in who.surfaces}[words, type_]
+
+
+@cache
 def lookalikes(who: Character) -> tuple[Character, ...]:
     """The other entities of its kind, those that share its first colour before the others."""
     alike = [c for c in characters() if (c.type, c.kind) == (who.type, who.kind) and c != who]

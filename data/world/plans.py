@@ -26,10 +26,10 @@ SLICES: Mapping[str, float] = MappingProxyType(
 )
 """Share of posts a slice.
 
-`shown`: all that is named is shown. `absent`: nothing that is named, nor its kind, is shown. `lookalike`: something named
-is not shown, but another of its kind, mostly of its first colour, is. `companion`: something that usually goes along with
-a named entity is shown and not named. `mixed`: shown and absent ones. `several`: one entity is shown twice. `empty`: no
-named entity. `unseen-look`: an entity held out of pre-training is named or shown.
+`shown`: all that is named is shown. `absent`: nothing that is named, nor its kind, is shown. `lookalike`: something
+named is not shown, but another of its kind, mostly of its first colour, is. `companion`: something that usually goes
+along with a named entity is shown and not named. `mixed`: shown and absent ones. `several`: one entity is shown twice.
+`empty`: no named entity. `unseen-look`: an entity held out of pre-training is named or shown.
 """
 
 

@@ -8,6 +8,7 @@ checkpoint when it was stopped.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import os
@@ -21,6 +22,7 @@ import torch
 from torch import nn
 from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArguments, set_seed
 
+from gmner.data.files import whole_text
 from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
 from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool, unseen_pool
@@ -30,6 +32,8 @@ from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_ce
 from gmner.optimizers.training import last_checkpoint
 
 LOG = logging.getLogger("gmner.pretrain")
+CURVE = "curve.json"
+"""The losses of a stage, in its folder; of all stages, beside the finished model."""
 
 
 class _LossTrainer(Trainer):
@@ -46,7 +50,7 @@ class _LossTrainer(Trainer):
 def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: Path, options: dict[str, Any]) -> None:
     """Run one stage, from its last checkpoint if there is one."""
     arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, logging_steps=25,
+        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, logging_steps=5,
         save_steps=250, save_total_limit=2, report_to=[], dataloader_pin_memory=False, remove_unused_columns=False,
         label_names=[], lr_scheduler_type="cosine", weight_decay=0.02, max_grad_norm=1.0, seed=0,
         optim="adamw_torch", adam_beta2=0.98, **options,
@@ -54,7 +58,7 @@ def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: P
     trainer = _LossTrainer(model=teacher, args=arguments, train_dataset=data, data_collator=collate)
     newest = last_checkpoint(folder / "checkpoints")
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    trainer.state.save_to_json(str(folder / "curve.json"))
+    trainer.state.save_to_json(str(folder / CURVE))
 
 
 def _stage(name: str, work: Path, before: Path | None, run: Callable[[Any, Any, Path], None]) -> Path:
@@ -159,8 +163,20 @@ def main() -> None:
     if args.out and folder:
         args.out.mkdir(parents=True, exist_ok=True)
         for file in folder.iterdir():
-            if file.is_file() and file.name != "curve.json":
+            if file.is_file() and file.name != CURVE:
                 shutil.copy2(file, args.out / file.name)
+        with whole_text(args.out / CURVE) as file:
+            file.write(json.dumps(_record(args), indent=1) + "\n")
+
+
+def _record(args: argparse.Namespace) -> dict[str, Any]:
+    """What the weights were made with, and the losses of every stage."""
+    stages = {}
+    for name in STEPS:
+        history = json.loads((args.work / name / CURVE).read_text(encoding="utf-8"))["log_history"]
+        losses = {entry["step"]: round(entry["loss"], 4) for entry in history if "loss" in entry}
+        stages[name] = {"steps": getattr(args, f"{name}_steps"), "losses": losses}
+    return {"batch": args.batch, "scenes": args.scenes, "stages": stages}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from gmner.data.world.generate import World
 from gmner.optimizers.pretrain.model import IMAGE_SIDE
 from gmner.signatures.boxes import Box
 
-
 SCENES = World(
     seed=1,
     slices={"shown": 0.6, "lookalike": 0.2, "several": 0.1, "absent": 0.1},

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 from transformers import AutoProcessor, PreTrainedTokenizerFast, TrainingArguments
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import characters, lookalikes
-from gmner.data.world.draw import SIDE
+from gmner.data.world.cast import character, characters, lookalikes
+from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import World
+from gmner.data.world.looks import COLOURS
 from gmner.optimizers.pretrain import __main__ as command
 from gmner.optimizers.pretrain import questions
 from gmner.optimizers.pretrain.language import (
@@ -33,6 +34,7 @@ from gmner.optimizers.pretrain.language import (
     encode_dialogue,
     gaze_loss,
     gazes,
+    surfaces,
 )
 from gmner.optimizers.pretrain.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, build_processor, coordinate_ids, save
 from gmner.optimizers.pretrain.pool import Pool, normalise
@@ -40,6 +42,8 @@ from gmner.optimizers.pretrain.questions import FRAME, Dialogue
 from gmner.optimizers.pretrain.tokenizer import JSON_PARTS, SCALE, SPECIALS, train_tokenizer
 from gmner.optimizers.pretrain.vision import (
     GRID,
+    KINDS,
+    NAMES,
     CellTeacher,
     cell_targets,
     cells_of,
@@ -56,8 +60,8 @@ from gmner.signatures.forms import Request, form_of
 from gmner.signatures.labels import COARSE
 from gmner.signatures.wire import dump
 
-NAMES = [who.name for who in characters()]
-SCENES = [post.scene for post in World(seed=1).posts("pretrain", 40)]
+POSTS = World(seed=1).posts("pretrain", 40)
+SCENES = [tuple(thing for thing in post.scene if thing.type) for post in POSTS]
 OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}
 
 
@@ -167,11 +171,13 @@ def test_the_engine_asks_for_an_answer_in_the_words_of_the_dialogues(checkpoint:
 
 def post_text(user: str) -> tuple[str, str | None]:
     """Text and mention of a user message."""
-    for name in NAMES:
-        for text in (user.removeprefix("Post: ").removesuffix(f"\nEntity: {name}"),):
-            if questions.user_message(text, name) == user:
-                return text, name
-    return user.removeprefix("Post: "), None
+    text, _, mention = user.removeprefix("Post: ").partition("\nEntity: ")
+    return text, mention or None
+
+
+def shown(words: str, scene: tuple[SceneObject, ...]) -> list[Box]:
+    """Where a scene shows something that may be called so."""
+    return [thing.box for thing in scene if (thing.name, thing.type) in surfaces()[words]]
 
 
 def test_every_answer_is_what_its_form_reads():
@@ -181,7 +187,6 @@ def test_every_answer_is_what_its_form_reads():
     for name, scene, dialogue in dialogues():
         if name not in tasks:
             continue
-        there = {thing.name for thing in scene}
         for user, assistant in dialogue.turns:
             text, mention = post_text(user)
             assert questions.user_message(text, mention) == user
@@ -189,22 +194,28 @@ def test_every_answer_is_what_its_form_reads():
             values = form.parse(assistant, Request(text, COARSE, FRAME, mention), False)
             seen[name] = seen.get(name, 0) + 1
             if name.startswith("find"):
-                boxes = [thing.box for thing in scene if thing.name == mention]
-                assert (values["box"] is None) == (not boxes)
-                assert not boxes or values["box"].iou(boxes[0]) > 0.9
+                assert max(values["box"].iou(box) for box in shown(mention, scene)) > 0.9
             elif name.startswith("verify"):
-                assert values["visible"] == (mention in there)
-                assert all(thing in values["evidence"] for thing in there)
+                assert all(thing.name in values["evidence"] for thing in scene)
+                assert len(surfaces()[mention]) > 1 or values["visible"] == bool(shown(mention, scene))
             else:
-                found = {entity.span for entity in values.get("entities", values.get("mentions"))}
-                assert found == {who for who in NAMES if who in text}
+                found = values.get("entities", values.get("mentions"))
+                assert all(text[entity.start : entity.end] == entity.span in surfaces() for entity in found)
+                assert len({entity.key for entity in found}) == len(found)
             if name == "answer":
                 for entity in values["entities"]:
-                    likely = [thing.box for thing in scene if thing.name == entity.span or entity.span not in there]
+                    likely = shown(entity.span, scene) or [thing.box for thing in scene]
                     assert entity.box is None or max(entity.box.iou(box) for box in likely) > 0.9
-                    assert entity.box is not None or entity.span not in there
+                    assert entity.box is not None or not shown(entity.span, scene)
     assert seen.keys() == tasks.keys()
     assert min(seen.values()) >= len(SCENES)
+
+
+def test_what_is_held_out_is_never_spoken_of():
+    held_out = {words for who in characters() if who.held_out for words in who.surfaces} - set(surfaces())
+    for _, _, dialogue in dialogues():
+        said = " ".join(user + assistant for user, assistant in dialogue.turns).split()
+        assert not held_out & set(said)
 
 
 def test_scenes_are_listed_and_boxes_named():
@@ -216,12 +227,15 @@ def test_scenes_are_listed_and_boxes_named():
             assert sorted(dialogue.turns) == sorted((dump(FRAME.encode(t.box)), t.name) for t in scene)
 
 
-def test_half_of_what_is_asked_for_is_there_and_often_the_rest_looks_like_it():
+def test_half_of_what_is_to_be_verified_is_there_and_often_the_rest_looks_like_it():
     scene = next(scene for scene in SCENES if len(scene) == 1)
-    asked = [who.name for seed in range(300) for who in questions._at_random(scene, random.Random(seed), 3)]
-    there, alike = scene[0].name, {who.name for who in lookalikes(scene[0].name)}
-    assert 0.44 < asked.count(there) / len(asked) < 0.56
-    assert 0.2 < sum(name in alike for name in asked) / len(asked) < 0.35
+    only = character(scene[0].name, scene[0].type)
+    alike = {words for who in lookalikes(only) for words in who.surfaces}
+    asked = [
+        post_text(user)[1] for seed in range(300) for user, _ in questions.verify(scene, random.Random(seed)).turns
+    ]
+    assert 0.44 < sum(words in only.surfaces for words in asked) / len(asked) < 0.56
+    assert 0.2 < sum(words in alike for words in asked) / len(asked) < 0.35
 
 
 def test_web_like_answers_give_what_is_absent_the_box_of_its_lookalike():
@@ -232,12 +246,12 @@ def test_web_like_answers_give_what_is_absent_the_box_of_its_lookalike():
         text, _ = post_text(user)
         form = form_of(OUTPUTS["GroundEntities"])
         for entity in form.parse(assistant, Request(text, COARSE, FRAME, None), False)["entities"]:
-            if entity.span in {thing.name for thing in scene}:
+            if shown(entity.span, scene):
                 continue
             absent += 1
             boxed += entity.box is not None
-            alike = {who.name for who in lookalikes(entity.span)}
-            boxes = [thing.box for thing in scene if thing.name in alike]
+            alike = {who.key for key in surfaces()[entity.span] for who in lookalikes(character(*key))}
+            boxes = [thing.box for thing in scene if (thing.name, thing.type) in alike]
             assert entity.box is None or not boxes or max(entity.box.iou(box) for box in boxes) > 0.9
     assert absent > 60
     assert 0.8 < boxed / absent < 0.98
@@ -259,17 +273,19 @@ def test_the_coordinate_loss_is_least_at_the_target(target: int, near: int, more
 
 
 def test_cells_of_a_scene_by_hand():
-    first, second = (next(who for who in characters() if who.name == name) for name in ("Mira Voss", "Karsk"))
+    first, second = character("Mira Voss", "PER"), character("Karsk", "LOC")
     scene = [
-        SceneObject(first.name, first.type, Box(0.0, 0.0, 128.0, 64.0)),
-        SceneObject(second.name, second.type, Box(96.0, 32.0, 256.0, 256.0)),
+        SceneObject(second.name, second.type, Box(120.0, 40.0, 320.0, 320.0), depth=1),
+        SceneObject(first.name, first.type, Box(0.0, 0.0, 160.0, 80.0), depth=0),
     ]
-    names, boxes = (values.reshape(GRID, GRID, *values.shape[1:]) for values in cell_targets(scene))
+    names, looks, boxes = (values.reshape(GRID, GRID, *values.shape[1:]) for values in cell_targets(scene))
     one, two, nothing = NAMES.index(first.name), NAMES.index(second.name), len(NAMES)
     wanted = np.full((GRID, GRID), nothing)
     wanted[0:2, 0:4] = one
-    wanted[1:8, 3:8] = two  # drawn last, so it wins the cell that both cover
+    wanted[1:8, 3:8] = two  # nearer, so it wins the cell that both cover
     assert (names == wanted).all()
+    colours = list(COLOURS)
+    assert looks[0, 0].tolist() == [KINDS.index(("PER", "long")), colours.index("black"), colours.index("yellow")]
     assert boxes[0, 0].tolist() == [0, 0, 50, 25]
     assert boxes[1, 3].tolist() == [38, 12, 100, 100]
     assert boxes[7, 0].tolist() == [0, 0, 0, 0]
@@ -287,15 +303,14 @@ def test_pictures_are_normalised_as_the_processor_does(checkpoint: Path):
 
 def batch_of(tokenizer: PreTrainedTokenizerFast, model: Any, kind: Any, count: int = 3) -> dict[str, torch.Tensor]:
     """A padded batch, its pixels beside the features of the vision tower."""
-    posts = World(seed=1).posts("pretrain", count)
-    pictures = np.stack([np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE))) for post in posts])
+    pictures = np.stack([np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE))) for post in POSTS[:count]])
     pixels = torch.from_numpy(normalise(pictures))
     with torch.no_grad():
         features = model.model.vision_model(pixel_values=pixels[:, 0]).last_hidden_state.numpy()
     items = []
-    for place, post in enumerate(posts):
-        encoded = encode_dialogue(kind(post.scene, random.Random(place)), tokenizer)
-        looked = {"features": features[place], "gazes": []}
+    for place in range(count):
+        encoded = encode_dialogue(kind(SCENES[place], random.Random(place)), tokenizer)
+        looked = {"features": features[place], "gazes": [], "named": []}
         items.append({"ids": encoded.ids, "labels": encoded.labels, **looked})
     return {**PadDialogues(tokenizer.pad_token_id)(items), "pixel_values": pixels}
 
@@ -336,9 +351,9 @@ def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
     posts = World(seed=1).posts("pretrain", 4)
     items = []
     for post in posts:
-        names, boxes = cell_targets(post.scene)
+        names, looks, boxes = cell_targets([thing for thing in post.scene if thing.type])
         image = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE)))
-        items.append({"image": image, "names": names, "boxes": boxes})
+        items.append({"image": image, "names": names, "looks": looks, "boxes": boxes})
     batch, teacher = collate_cells(items), CellTeacher(build_model(tokenizer), tokenizer)
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=2e-3)
     losses = []
@@ -358,14 +373,17 @@ def test_a_name_looks_at_its_thing_and_a_coordinate_at_its_name(tokenizer: PreTr
             continue
         encoded = encode_dialogue(dialogue, tokenizer)
         picture = encoded.ids.index(tokenizer.convert_tokens_to_ids("<image>"))
-        said = "".join(user + assistant for user, assistant in dialogue.turns)
-        assert len(encoded.named) == sum(said.count(who) for who in NAMES), name
         cells = cells_of(scene)
         looks = gazes(encoded, scene, coordinates)
-        wanted = [[picture + cell for cell in cells.get(who, [-1])] for _, who in encoded.named]
-        assert [places for layer, _, places in looks if layer == 0] == wanted
-        for at, who in encoded.named:
-            assert tokenizer.decode(encoded.ids[picture : at + 1]).rstrip("?!.,:;'\"#").endswith(who)
+        places = [
+            sorted({cell for key in surfaces()[words] for cell in cells.get(key, ())}) for _, words in encoded.named
+        ]
+        wanted = [
+            (at, [picture + cell for cell in there]) for (at, _), there in zip(encoded.named, places, strict=True)
+        ]
+        assert [look[1:] for look in looks if look[0] == 0] == [(at, there) for at, there in wanted if there]
+        for at, words in encoded.named:
+            assert tokenizer.decode(encoded.ids[picture : at + 1]).rstrip("?!.,:;'\"#").endswith(words)
         ends = [at for at, _ in encoded.named]
         written = [at for layer, at, _ in looks if layer == 1]
         assert all(encoded.labels[at + 1] in coordinates for at in written)
@@ -379,8 +397,8 @@ def test_a_name_looks_at_its_thing_and_a_coordinate_at_its_name(tokenizer: PreTr
 
 def test_cells_of_a_thing_are_where_it_is_and_of_one_too_small_for_a_cell_its_middle():
     who = characters()[0]
-    assert cells_of([SceneObject(who.name, who.type, Box(0.0, 0.0, 64.0, 32.0))]) == {who.name: [0, 1]}
-    assert cells_of([SceneObject(who.name, who.type, Box(33.0, 33.0, 40.0, 40.0))]) == {who.name: [GRID + 1]}
+    assert cells_of([SceneObject(who.name, who.type, Box(0.0, 0.0, 80.0, 40.0))]) == {who.key: [0, 1]}
+    assert cells_of([SceneObject(who.name, who.type, Box(41.0, 41.0, 50.0, 50.0))]) == {who.key: [GRID + 1]}
     assert cells_of([]) == {}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gmner.data.post import Post
 from gmner.data.world import generate
-from gmner.data.world.cast import Character, character, characters, companion, known, lookalikes
+from gmner.data.world.cast import Character, called, character, characters, companion, known, lookalikes
 from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import MENTIONS, TYPES, World
 from gmner.data.world.plans import SLICES, Casting, plan
@@ -63,9 +63,8 @@ def test_gold_stands_in_the_text_and_lies_in_the_picture(posts):
         assert all(one.end <= two.start for one, two in pairwise(post.gold))
         for gold in post.gold:
             assert post.text[gold.start : gold.end] == gold.span
-            called = [who for who in characters() if gold.span in who.surfaces and who.type == gold.type]
-            assert len(called) == 1
-            there = [thing.box for thing in post.scene if (thing.name, thing.type) == called[0].key]
+            who = called(gold.span, gold.type)
+            there = [thing.box for thing in post.scene if (thing.name, thing.type) == who.key]
             assert gold.boxes == tuple(there)
 
 
@@ -178,6 +177,8 @@ def test_the_cast():
     assert len(cast) >= 120
     assert {who.type for who in cast} == {"PER", "LOC", "ORG", "OTHER"}
     assert len({who.key for who in cast}) == len(cast)
+    surfaces = [(words, who.type) for who in cast for words in who.surfaces]
+    assert len(set(surfaces)) == len(surfaces)
     assert len({(who.type, who.kind, who.colours) for who in cast}) == len(cast)
     assert {who for who in cast if not who.held_out} == set(known()) != set(cast)
     shared = [name for name, count in Counter(who.name for who in cast).items() if count > 1]
