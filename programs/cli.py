@@ -15,6 +15,7 @@ from gmner.signatures.errors import GmnerError
 _EPILOG = """\
 examples:
   gmner quickstart
+  gmner world --sheet world.png
   gmner extract posts.jsonl -o answers.jsonl --images pictures/
   gmner extract twitter-gmner/ --split dev -o answers.jsonl --model Qwen/Qwen2.5-VL-7B-Instruct
   gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl --protocol all
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"gmner {version('gmner')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_quickstart, _add_extract, _add_evaluate, _add_view, _add_export, _add_compile):
+    for add in (_add_quickstart, _add_world, _add_extract, _add_evaluate, _add_view, _add_export, _add_compile):
         add(commands)
     return top
 
@@ -85,6 +86,20 @@ def _add_quickstart(commands: Commands) -> None:
     command.add_argument(
         "--run-dir", type=Path, metavar="DIR", default=Path("runs/quickstart"), help="folder of the run"
     )
+
+
+def _add_world(commands: Commands) -> None:
+    text = "draw posts of the synthetic world and show how biased a model's answers to them are, slice by slice"
+    command = _command(commands, "world", text, "gmner world --posts 100 -o world/ --sheet world.png", resumes=False)
+    command.add_argument("--posts", type=_count, metavar="N", default=300, help="number of posts (300)")
+    command.add_argument("--split", choices=("train", "dev", "test"), default="test", help="their split (test)")
+    command.add_argument("--seed", type=int, metavar="S", default=0, help="seed of the world (0)")
+    asked = command.add_mutually_exclusive_group()
+    asked.add_argument("--model", metavar="M", help=_MODEL)
+    asked.add_argument("--no-model", action="store_true", help="ask no model: statistics alone")
+    command.add_argument("--json", action="store_true", help="print JSON, shares in percent, instead of tables")
+    command.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder for the posts: JSONL and pictures")
+    command.add_argument("--sheet", type=Path, metavar="PNG", help="file for a contact sheet of the first 24 posts")
 
 
 def _add_extract(commands: Commands) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,22 @@ def quickstart(given: Namespace) -> None:
     importlib.import_module("gmner.optimizers.quickstart").main(given.run_dir)
 
 
+def world(given: Namespace) -> None:
+    """`gmner world`: posts of the synthetic world, what they are like, and a model's answers by slice."""
+    from gmner.programs import world_report as report
+
+    report.check_places(given.output, given.sheet)
+    program = None if given.no_model else load_program(given.model)
+    posts = report.draw_posts(given.split, given.posts, given.seed)
+    if given.output is not None:
+        _note(f"{len(posts)} posts written to {report.write_folder(posts, given.output)}")
+    if given.sheet is not None:
+        _note(f"The first {len(posts[: report.SHEET_POSTS])} posts are on {report.write_sheet(posts, given.sheet)}")
+    found = report.world_report(posts, given.seed, given.split, program)
+    _write(json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if given.json else found.summary())
+    _note_failed(found.evaluation.failed if found.evaluation else {})
+
+
 def extract(given: Namespace) -> None:
     """`gmner extract`: posts to a file of predictions."""
     from gmner.programs.corpus import extract_corpus
@@ -39,11 +55,10 @@ def extract(given: Namespace) -> None:
         _note("The model of this package knows only its synthetic world: name another with --model for real posts")
     program = load_program(given.model, staged=given.staged)
     predictions = extract_corpus(program, posts, given.output, threads=given.threads)
-    failed = Counter(prediction.error["kind"] for prediction in predictions if prediction.error)
     _note(f"{len(predictions)} posts answered into {given.output}")
-    if failed:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(failed.items()))
-        _note(f"{failed.total()} of them without an answer: {kinds}; the file says why")
+    _note_failed(
+        Counter(prediction.error["kind"] for prediction in predictions if prediction.error), "; the file says why"
+    )
 
 
 def evaluate(given: Namespace) -> None:
@@ -152,6 +167,12 @@ def load_program(model: str | None, *, staged: bool = False) -> GroundingProgram
             raise InputError("A bundle says itself which program it is", received=model, remedy="Leave --staged out")
         return load(model)
     return (StagedGMNER if staged else GMNER)(load_vlm(model))
+
+
+def _note_failed(failed: Mapping[str, int], where: str = "") -> None:
+    if failed:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(failed.items()))
+        _note(f"{sum(failed.values())} of them without an answer: {kinds}{where}")
 
 
 def _say_ids(what: str, ids: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.program import GroundingProgram
 from gmner.signatures.mentions import GroundedEntity
 
-COMMANDS = ("quickstart", "extract", "evaluate", "view", "export", "compile")
+COMMANDS = ("quickstart", "world", "extract", "evaluate", "view", "export", "compile")
 HEAVY = ("torch", "transformers", "dspy", "datasets", "trl")
 ALL_HELP = """
 import sys, json

@@ -1,0 +1,184 @@
+"""`gmner world`: posts of the world, what they are like, and how a model answers them, slice by slice."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from gmner.data.evaluate import evaluate
+from gmner.data.evaluation import Evaluation, Figures, percent
+from gmner.data.files import draft, encoded
+from gmner.data.jsonl import write_posts
+from gmner.data.post import Post
+from gmner.data.scoring import Scores
+from gmner.data.world.generate import WORLD_VERSION, World
+from gmner.data.world.plans import SLICES
+from gmner.data.world.sheet import contact_sheet
+from gmner.data.world.statistics import TWITTER_GMNER, Statistics, side_by_side, statistics
+from gmner.signatures.errors import InputError
+
+if TYPE_CHECKING:
+    from gmner.programs.program import GroundingProgram
+
+SHEET_POSTS = 24
+"""Posts on a contact sheet."""
+
+
+@dataclass(frozen=True)
+class WorldReport:
+    """What `gmner world` says.
+
+    Attributes:
+        seed: Seed of the world.
+        split: The split of the posts.
+        statistics: What the posts are like.
+        evaluation: How the model answered them; None: no model was asked.
+        model: Name of the model; None: none was asked.
+    """
+
+    seed: int
+    split: str
+    statistics: Statistics
+    evaluation: Evaluation | None = None
+    model: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON data: `world`, `statistics`, `twitter_gmner`, and `model` and `evaluation` or null."""
+        return {
+            "world": {"version": WORLD_VERSION, "seed": self.seed, "split": self.split},
+            "statistics": self.statistics.to_dict(),
+            "twitter_gmner": TWITTER_GMNER.to_dict(),
+            "model": self.model,
+            "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
+        }
+
+    def summary(self) -> str:
+        """The report as text for a terminal."""
+        columns = {"the world": self.statistics, "Twitter-GMNER": TWITTER_GMNER}
+        head = f"World {WORLD_VERSION}, seed {self.seed}, split `{self.split}`; Twitter-GMNER v2.0, split `train`"
+        parts = [head, _table(side_by_side(columns))]
+        if self.evaluation is not None:
+            parts += [f"Answers of {self.model}, by slice", slice_table(self.evaluation)]
+        return "\n\n".join(parts)
+
+
+def world_report(
+    posts: Sequence[Post], seed: int, split: str, program: GroundingProgram | None = None, *, progress: bool = True
+) -> WorldReport:
+    """Count posts of the world and, with a program, let it answer them.
+
+    Args:
+        posts: Posts of one split.
+        seed: Seed of the world, for the record.
+        split: The split, for the record.
+        program: What is to answer; None: nothing is asked.
+        progress: Show a progress bar.
+
+    Raises:
+        InputError: No posts.
+    """
+    counted = statistics(posts)
+    if program is None:
+        return WorldReport(seed, split, counted)
+    evaluation = evaluate(program.batch_posts(posts, progress=progress), posts)
+    return WorldReport(seed, split, counted, evaluation, program.model.model)
+
+
+def draw_posts(split: str, count: int, seed: int = 0, *, progress: bool = True) -> list[Post]:
+    """Posts of the world, with a progress bar where it takes more than two seconds.
+
+    Raises:
+        InputError: Unknown split.
+    """
+    world = World(seed=seed)
+    numbers = tqdm(range(count), desc="drawing", unit="post", delay=2, disable=not progress)
+    return [world.post(split, number) for number in numbers]
+
+
+_FIGURES: Mapping[str, Callable[[Figures], str]] = {
+    "posts": lambda f: f"{f.posts:,}",
+    "GMNER F1": lambda f: _f1(f.gmner),
+    "MNER F1": lambda f: _f1(f.mner),
+    "found of shown, %": lambda f: percent(f.found_of_shown),
+    "boxed of absent, %": lambda f: percent(f.boxed_of_absent),
+    "N-Rec, %": lambda f: percent(f.bias.n_rec),
+    "grounded absent": lambda f: "-" if f.bias.grounded_absent is None else f"{f.bias.grounded_absent:,}",
+}
+
+
+def slice_table(evaluation: Evaluation) -> str:
+    """The figures of every slice as a text table, those of all posts last; a dash: there is nothing to count."""
+    names = [name for name in SLICES if name in evaluation.by_slice]
+    rows: dict[str, Figures] = {name: evaluation.by_slice[name] for name in names} | {"all": evaluation}
+    cells = [(name, *(figure(part) for figure in _FIGURES.values())) for name, part in rows.items()]
+    return _table([("", *_FIGURES), *cells])
+
+
+def _f1(scores: Scores) -> str:
+    return percent(scores.f1 if scores.gold else None)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of text, the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+def check_places(folder: Path | None, sheet: Path | None) -> None:
+    """Whether posts and sheet may be written there, to be asked before the work that makes them.
+
+    Raises:
+        InputError: `folder` is a file or holds something, or `sheet` is a folder or no `.png`.
+    """
+    if folder is not None and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        accepted = "a folder that does not exist or is empty"
+        raise InputError("The posts would be written over something else", received=str(folder), accepted=accepted)
+    if sheet is not None and (sheet.is_dir() or sheet.suffix.lower() != ".png"):
+        raise InputError(
+            "The contact sheet is a PNG", received=str(sheet), accepted="the path of a file, ending in .png"
+        )
+
+
+def write_folder(posts: Sequence[Post], folder: Path) -> Path:
+    """Write posts with their pictures; the folder appears whole or not at all.
+
+    Args:
+        posts: The posts.
+        folder: A folder that does not exist or is empty; `read_posts(folder)` reads them again.
+
+    Raises:
+        InputError: Something lies there.
+    """
+    check_places(folder, None)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as work:
+        new = Path(work) / "new"
+        write_posts(tqdm(posts, desc="writing", unit="post", delay=2), new)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(new, folder)
+    return folder
+
+
+def write_sheet(posts: Sequence[Post], path: Path) -> Path:
+    """Write a contact sheet of the first `SHEET_POSTS` posts as a PNG that appears whole or not at all.
+
+    Raises:
+        InputError: No posts.
+    """
+    data, _ = encoded(contact_sheet(posts[:SHEET_POSTS]))
+    with draft(path) as name:
+        name.write_bytes(data)
+    return path

@@ -1,0 +1,139 @@
+"""`gmner world`: statistics, answers by slice, the posts and a contact sheet, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from scripted import scripted_lm
+
+from gmner.data.jsonl import read_posts
+from gmner.data.world.generate import WORLD_VERSION, World
+from gmner.data.world.plans import SLICES
+from gmner.programs import cli, commands, world_report
+from gmner.programs.gmner import GMNER
+
+
+def run(*words: object) -> int:
+    return cli.main(["world", *map(str, words)])
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model may be loaded."""
+    monkeypatch.setattr(commands, "load_program", lambda model: pytest.fail("a model was loaded"))
+
+
+@pytest.mark.usefixtures("no_model")
+def test_statistics_stand_beside_those_of_twitter_gmner(capsys: pytest.CaptureFixture[str]):
+    assert run("--posts", 6, "--no-model") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "Twitter-GMNER" in said.out
+    assert "11,779" in said.out
+    assert "GMNER F1" not in said.out
+
+
+@pytest.mark.usefixtures("no_model")
+def test_json_is_of_the_split_and_seed(capsys: pytest.CaptureFixture[str]):
+    assert run("--posts", 6, "--no-model", "--json", "--split", "dev", "--seed", 3) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["world"] == {"version": WORLD_VERSION, "seed": 3, "split": "dev"}
+    assert record["statistics"]["mentions"] == sum(len(post.gold) for post in World(seed=3).posts("dev", 6))
+    assert record["twitter_gmner"]["posts"] == 7000
+    assert record["model"] is record["evaluation"] is None
+
+
+@pytest.mark.usefixtures("no_model")
+def test_posts_and_sheet_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder, sheet = tmp_path / "new" / "world", tmp_path / "new" / "sheet.png"
+    assert run("--posts", 5, "--no-model", "-o", folder, "--sheet", sheet) == 0
+    drawn, read = World().posts("test", 5), read_posts(folder)
+    assert [(p.id, p.text, p.entities, p.scene, p.slice) for p in read] == [
+        (p.id, p.text, p.entities, p.scene, p.slice) for p in drawn
+    ]
+    assert [Image.open(p.image).tobytes() for p in read] == [p.image.tobytes() for p in drawn]
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"world", "sheet.png"}
+    said = capsys.readouterr().err
+    assert f"5 posts written to {folder}" in said
+    assert f"The first 5 posts are on {sheet}" in said
+
+
+@pytest.mark.usefixtures("no_model")
+def test_an_empty_folder_is_filled(tmp_path: Path):
+    assert run("--posts", 1, "--no-model", "-o", tmp_path) == 0
+    assert len(read_posts(tmp_path)) == 1
+
+
+@pytest.mark.usefixtures("no_model")
+def test_places_are_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(world_report, "draw_posts", lambda *_: pytest.fail("posts were drawn"))
+    (tmp_path / "notes.txt").write_text("mine")
+    for words, message in (
+        (("-o", tmp_path), "over something else"),
+        (("-o", tmp_path / "notes.txt"), "over something else"),
+        (("--sheet", tmp_path), "ending in .png"),
+        (("--sheet", tmp_path / "sheet.jpg"), "ending in .png"),
+    ):
+        assert run(*words) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert message in said.err
+        assert said.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.usefixtures("no_model")
+def test_posts_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(world_report, "write_posts", fail)
+    monkeypatch.setattr(world_report, "encoded", fail)
+    for words in (("-o", tmp_path / "world"), ("--sheet", tmp_path / "sheet.png")):
+        assert run("--posts", 1, "--no-model", *words) == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", [("--split", "pretrain"), ("--posts", 0), ("--seed", "x"), ("--no-model", "--model", "m")]
+)
+def test_words_that_are_not_accepted(words: tuple[object, ...], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        run(*words)
+    assert stop.value.code == 2
+    assert "usage: gmner world" in capsys.readouterr().err
+
+
+def test_answers_are_scored_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    posts = [World(slices={name: 1.0}).post("test", place) for place, name in enumerate([*reversed(SLICES), "empty"])]
+    monkeypatch.setattr(world_report, "draw_posts", lambda *_: posts)
+    monkeypatch.setattr(commands, "load_program", lambda model: GMNER(scripted_lm({"reasoning": "", "entities": []})))
+    assert run() == 0
+    said = capsys.readouterr().out
+    head, *rows = said.partition("by slice\n\n")[2].splitlines()
+    assert head.split()[:5] == ["posts", "GMNER", "F1", "MNER", "F1"]
+    cells = {row.split()[0]: row.split()[1:] for row in rows}
+    assert list(cells) == [*SLICES, "all"]
+    assert cells["all"] == [str(len(posts)), "0.00", "0.00", "0.00", "0.00", "-", "0"]
+    assert cells["shown"] == ["1", "0.00", "0.00", "0.00", "-", "-", "0"]
+    assert cells["empty"] == ["2", "-", "-", "-", "-", "-", "0"]
+
+
+def test_posts_without_an_answer_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(commands, "load_program", lambda model: GMNER(scripted_lm("no answer")))
+    assert run("--posts", 2) == 0
+    assert "2 of them without an answer: bad_answer 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_embedded_model_answers(capsys: pytest.CaptureFixture[str]):
+    assert run("--posts", 8, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["model"].startswith("local/embedded")
+    assert record["evaluation"]["posts"] == 8
+    assert sum(part["posts"] for part in record["evaluation"]["by_slice"].values()) == 8
