@@ -42,8 +42,8 @@ def _bridge(pen: Pen, first: RGB, second: RGB) -> None:
         pen.polygon([(x - 12, 145), (x - 10, 122), (x + 10, 122), (x + 12, 145)], second)
     cable = [(8, 104), (26, 70), (46, 22), (66, 68), (90, 86), (114, 68), (134, 22), (154, 70), (172, 104)]
     tops = ((26, 74), (34, 52), (58, 54), (70, 74), (82, 84), (98, 84), (110, 74), (122, 54), (146, 52), (154, 74))
-    for x, y in tops:
-        pen.line([(x, y), (x, 108)], INK, 2.2)
+    for at, top in tops:
+        pen.line([(at, top), (at, 108)], INK, 2.2)
     for part in (cable[:3], cable[2:7], cable[6:]):
         pen.curve(part, first, 5.5, edge=True)
     for x in (46.0, 134.0):
@@ -84,7 +84,7 @@ def _pyramid(pen: Pen, first: RGB, second: RGB) -> None:
 def _dome(pen: Pen, first: RGB, second: RGB) -> None:
     pen.line([(_X, 6), (_X, 26)], second, 5, edge=True)
     cap = pen.polygon([(44, 76), *oval(_X, 72, 46, 50, 180, 360), (136, 76)], first)
-    for x in (-26, 0, 26):
+    for x in (-26.0, 0.0, 26.0):
         pen.curve([(_X + x * 0.25, 22), (_X + x * 0.85, 46), (_X + x, 78)], shade(first, 0.6), 2.4)
     pen.box(0, 60, 180, 66, shade(first, 0.7), within=cap, edge=False)
     pen.box(34, 74, 146, 86, second, radius=3)
@@ -96,8 +96,8 @@ def _dome(pen: Pen, first: RGB, second: RGB) -> None:
 
 
 def _castle(pen: Pen, first: RGB, second: RGB) -> None:
-    for x in range(46, 140, 14):
-        pen.box(x, 66, x + 8, 80, first)
+    for left in range(46, 140, 14):
+        pen.box(left, 66, left + 8, 80, first)
     pen.box(40, 76, 140, 145, first)
     for x, top, wide in ((34.0, 62.0, 19.0), (146.0, 62.0, 19.0), (90.0, 50.0, 20.0)):
         pen.box(x - wide + 4, top, x + wide - 4, 145, shade(first, 0.94))
@@ -105,7 +105,7 @@ def _castle(pen: Pen, first: RGB, second: RGB) -> None:
         pen.box(x - 4, top + 14, x + 4, top + 30, INK, radius=4, edge=False)
     pen.box(74, 104, 106, 146, second, radius=16)
     pen.line([(_X, 106), (_X, 144)], shade(second, 0.5), 1.8)
-    for x, y in ((58, 98), (62, 126), (118, 92), (122, 120)):
+    for x, y in ((58.0, 98.0), (62.0, 126.0), (118.0, 92.0), (122.0, 120.0)):
         pen.box(x - 5, y, x + 5, y + 4, shade(first, 0.72), radius=1, edge=False)
 
 

@@ -36,9 +36,12 @@ def is_light(colour: RGB) -> bool:
 def smooth(points: Sequence[Point], *, closed: bool = True) -> list[Point]:
     """A Catmull-Rom curve through the points."""
     count = len(points)
-    pick = (lambda i: points[i % count]) if closed else (lambda i: points[min(max(i, 0), count - 1)])
+
+    def at(i: int) -> Point:
+        return points[i % count] if closed else points[min(max(i, 0), count - 1)]
+
     curve = [
-        _between(pick(i - 1), pick(i), pick(i + 1), pick(i + 2), step / _STEPS)
+        _between(at(i - 1), at(i), at(i + 1), at(i + 2), step / _STEPS)
         for i in range(count if closed else count - 1)
         for step in range(_STEPS)
     ]

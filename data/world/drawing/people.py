@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gmner.data.world.cast import Character
 from gmner.data.world.drawing.pen import INK, WHITE, Pen, Point, is_light, mix, oval, shade, smooth
@@ -36,10 +36,13 @@ def draw_person(pen: Pen, who: Character) -> None:
     if who.accessory == "beard":
         _beard(pen, _STUBBLE if who.kind == "cap" else hair)
     _face(pen, skin, lashes=who.kind in _LASHES or who.garment == "dress")
-    steps = (lambda: _HAIR[who.kind](pen, hair), lambda: _WORN.get(who.accessory, _nothing_worn)(pen))
+    wear = _WORN.get(who.accessory, _nothing_worn)
     # A crest stands through the band of the headphones, other hair lies under it.
-    for step in reversed(steps) if who.kind == "mohawk" else steps:
-        step()
+    if who.kind == "mohawk":
+        wear(pen)
+    _HAIR[who.kind](pen, hair)
+    if who.kind != "mohawk":
+        wear(pen)
 
 
 def _nothing(pen: Pen, hair: RGB) -> None:
@@ -50,7 +53,7 @@ def _nothing_worn(pen: Pen) -> None:
     """Scarf and beard are drawn before the hair."""
 
 
-def _mirrored(points: list[Point]) -> list[Point]:
+def _mirrored(points: Sequence[Point]) -> list[Point]:
     """The points, and their mirror images in reverse order."""
     return [*points, *((2 * _X - x, y) for x, y in reversed(points))]
 
@@ -222,7 +225,7 @@ def _bun(pen: Pen, hair: RGB) -> None:
 
 
 def _curly(pen: Pen, hair: RGB) -> None:
-    for x, y, r in ((34, 52, 12), (98, 52, 12), (42, 34, 13), (90, 34, 13), (54, 22, 13), (78, 22, 13)):
+    for x, y, r in ((34.0, 52, 12), (98.0, 52, 12), (42.0, 34, 13), (90.0, 34, 13), (54.0, 22, 13), (78.0, 22, 13)):
         pen.ellipse(x, y, r, fill=hair)
     pen.polygon(oval(_X, 46, 28, 22, 190, 350), hair, edge=False)
     for x, y, r in ((_X, 30, 14), (50, 41, 9), (82, 41, 9), (_X, 42, 9)):

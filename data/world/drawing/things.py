@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gmner.data.world.cast import Character
 from gmner.data.world.drawing.pen import INK, WHITE, Pen, Point, is_light, oval, shade, smooth
@@ -68,7 +68,7 @@ def _car(pen: Pen, first: RGB, second: RGB) -> None:
         pen.ellipse(x, 112, 4, fill=_TYRE, edge=False)
 
 
-def _stout(points: list[Point]) -> list[Point]:
+def _stout(points: Sequence[Point]) -> list[Point]:
     """The points on a shorter and higher car."""
     return [(_X + (x - _X) * 0.88, 130 - (130 - y) * 1.14) for x, y in points]
 
