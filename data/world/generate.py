@@ -105,7 +105,7 @@ class World:
         name = rng.choices(list(shares), list(shares.values()))[0]
         casting = Casting(self.mentions, self.types, self.also_shown, rng)
         named, shown = plan(name, casting)
-        if named and len(named) < max(self.mentions) and rng.random() < self.named_twice:
+        if named and len(named) < max(MENTIONS) and rng.random() < self.named_twice:
             named = [*named, rng.choice(named)]
         image, scene = picture(shown, rng)
         written = write_text(named, rng)

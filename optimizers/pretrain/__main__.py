@@ -106,7 +106,7 @@ class Recipe:
 
     def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """What is where, at every place of the picture."""
-        options = self._options(self._args.vision_steps, rate=1.5e-3)
+        options = self._options(self._args.vision_steps, rate=3e-3)
         _train(CellTeacher(model, tokenizer), SceneCells(self._pool), collate_cells, folder, options)
 
     def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
@@ -140,7 +140,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 250, "vision": 1600, "language": 1300, "comparing": 800}
+STEPS = {"text": 250, "vision": 1400, "language": 1300, "comparing": 800}
 """The stages in order with their optimizer steps."""
 
 

@@ -8,8 +8,10 @@ from gmner.optimizers.styles.facts import Facts, conclusion, typed
 
 
 def render(facts: Facts, rng: random.Random) -> str:
-    """Like `Picture: A [...]; C [...]. Post names: A (PER), B (ORG). A: shown. B: not shown.`."""
-    verdicts = [f"{e.span}: {'shown' if e.visible else 'not shown'}." for e in dict.fromkeys(facts.entities)]
+    """Like `Picture: A [...]; C [...]. Post names: A (PER), B (ORG). A: shown [...]. B: not shown.`."""
+    verdicts = [
+        f"{e.span}: {f'shown {facts.region(e)}' if e.visible else 'not shown'}." for e in dict.fromkeys(facts.entities)
+    ]
     heading = rng.choice(("Post names", "Named in the post"))
     return " ".join(
         [f"Picture: {facts.picture()}.", f"{heading}: {typed(facts.entities)}.", *verdicts, conclusion(facts)]

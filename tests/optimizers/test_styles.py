@@ -79,7 +79,7 @@ EXPECTED = {
     "text_first": "The post names Ada Lane (PER), Oslo (LOC). Ada Lane [0,0,500,1000] is there; Oslo is not there. "
     "So 2 entities.",
     "picture_first": "Picture: Ada Lane [0,0,500,1000]; Orb [500,0,1000,500]. Post names: Ada Lane (PER), Oslo (LOC). "
-    "Ada Lane: shown. Oslo: not shown. So 2 entities.",
+    "Ada Lane: shown [0,0,500,1000]. Oslo: not shown. So 2 entities.",
     "elimination": "Named: Ada Lane (PER), Oslo (LOC). In both: Ada Lane [0,0,500,1000]. "
     "Only named: Oslo. Only shown: Orb. So 2 entities.",
     "table": "Ada Lane | PER | shown | [0,0,500,1000]; Oslo | LOC | not shown | none. So 2 entities.",
