@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_ce
 from gmner.optimizers.training import last_checkpoint
 
 LOG = logging.getLogger("gmner.pretrain")
+LOGGING_STEPS = 5
 CURVE = "curve.json"
 """The losses of a stage, in its folder; of all stages, beside the finished model."""
 
@@ -50,8 +52,8 @@ class _LossTrainer(Trainer):
 def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: Path, options: dict[str, Any]) -> None:
     """Run one stage, from its last checkpoint if there is one."""
     arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, logging_steps=5,
-        save_steps=250, save_total_limit=2, report_to=[], dataloader_pin_memory=False, remove_unused_columns=False,
+        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False,
+        logging_steps=LOGGING_STEPS, save_steps=250, save_total_limit=2, report_to=[], dataloader_pin_memory=False, remove_unused_columns=False,
         label_names=[], lr_scheduler_type="cosine", weight_decay=0.02, max_grad_norm=1.0, seed=0,
         optim="adamw_torch", adam_beta2=0.98, **options,
     )  # fmt: skip
@@ -170,12 +172,15 @@ def main() -> None:
 
 
 def _record(args: argparse.Namespace) -> dict[str, Any]:
-    """What the weights were made with, and the losses of every stage."""
+    """What the weights were made with, the losses of every stage, and their parts over its last hundred steps."""
     stages = {}
     for name in STEPS:
         history = json.loads((args.work / name / CURVE).read_text(encoding="utf-8"))["log_history"]
         losses = {entry["step"]: round(entry["loss"], 4) for entry in history if "loss" in entry}
-        stages[name] = {"steps": getattr(args, f"{name}_steps"), "losses": losses}
+        parts = [entry for entry in history if not {"loss", "train_runtime"} & set(entry)][-100 // LOGGING_STEPS :]
+        keys = sorted({key for part in parts for key in part} - {"step", "epoch"})
+        ends = {key: round(fmean(part[key] for part in parts if key in part), 4) for key in keys}
+        stages[name] = {"steps": getattr(args, f"{name}_steps"), "losses": losses, "ends": ends}
     return {"batch": args.batch, "scenes": args.scenes, "stages": stages}
 
 

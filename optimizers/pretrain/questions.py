@@ -180,7 +180,7 @@ TEXT: Mix = {extract_text_only: 1.0}
 TALKING: Mix = {list_scene: 0.3, name_boxes: 0.1, extract: 0.2, answer: 0.4}
 LOOKING: Mix = {find: 0.75, verify: 0.25}
 COMPARING: Mix = {compare: 1.0}
-SEEING = (TALKING, LOOKING, TALKING, LOOKING, TEXT)
+SEEING = (TALKING, LOOKING, TEXT, TALKING, LOOKING, LOOKING)
 EVERYTHING = (TALKING, LOOKING, TEXT, COMPARING)
 """What a batch is asked, in turn."""
 

@@ -1,0 +1,69 @@
+"""Recipe and shipped weights agree: the first steps follow the record, and the weights are where it ends."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, Idefics3ForConditionalGeneration, TrainerCallback, set_seed
+
+import gmner.programs
+from gmner.optimizers.pretrain import __main__ as command
+from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
+from gmner.optimizers.pretrain.model import IMAGE_SIDE, build_model
+from gmner.optimizers.pretrain.pool import SCENES, Pool, normalise
+from gmner.optimizers.pretrain.questions import EVERYTHING
+from gmner.optimizers.pretrain.tokenizer import train_tokenizer
+
+SHIPPED = Path(gmner.programs.__file__).parent / "embedded"
+RECORD = json.loads((SHIPPED / command.CURVE).read_text(encoding="utf-8"))
+
+
+class StopEarly(TrainerCallback):
+    """Ends a stage at its first log."""
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop = state.global_step >= command.LOGGING_STEPS
+
+
+def test_the_record_is_of_the_recipe_as_it_stands():
+    assert {name: stage["steps"] for name, stage in RECORD["stages"].items()} == command.STEPS
+
+
+def test_the_first_steps_follow_the_recorded_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trainer = command._LossTrainer
+    monkeypatch.setattr(command, "_LossTrainer", lambda **given: trainer(**given, callbacks=[StopEarly()]))
+    set_seed(0)
+    tokenizer = train_tokenizer()
+    shipped = AutoTokenizer.from_pretrained(SHIPPED)
+    assert tokenizer.get_vocab() == shipped.get_vocab()
+    text = RECORD["stages"]["text"]
+    args = Namespace(work=tmp_path, batch=RECORD["batch"], scenes=RECORD["scenes"], text_steps=text["steps"])
+    command.Recipe(args).text(build_model(tokenizer), tokenizer, tmp_path)
+    history = json.loads((tmp_path / command.CURVE).read_text(encoding="utf-8"))["log_history"]
+    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+    step = command.LOGGING_STEPS
+    assert losses[step] == pytest.approx(text["losses"][str(step)], rel=0.01)
+
+
+def test_the_weights_are_where_the_record_ends():
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    model = Idefics3ForConditionalGeneration.from_pretrained(SHIPPED, dtype=torch.float32, attn_implementation="eager")
+    posts = SCENES.posts("pretrain", 32)
+    images = np.stack([np.asarray(p.image.resize((IMAGE_SIDE,) * 2, Image.Resampling.LANCZOS)) for p in posts])
+    with torch.no_grad():
+        seen = model.model.vision_model(pixel_values=torch.from_numpy(normalise(images))[:, 0]).last_hidden_state
+    pool = Pool(images, [tuple(thing for thing in post.scene if thing.type) for post in posts], seen.numpy())
+    batch, rounds = 16, 3 * len(EVERYTHING)
+    data = Dialogues(pool, tokenizer, EVERYTHING, rounds, batch, seed=99)
+    teacher, pad = AnswerTeacher(model, tokenizer).eval(), PadDialogues(tokenizer.pad_token_id)
+    with torch.no_grad():
+        parts = [teacher(**pad([data[r * batch + i] for i in range(batch)])) for r in range(rounds)]
+    ends = RECORD["stages"]["comparing"]["ends"]
+    for name in ("word_loss", "gaze_loss", "coordinate_loss"):
+        found = np.mean([float(part[name]) for part in parts if name in part])
+        assert found == pytest.approx(ends[name], rel=0.3), name
