@@ -52,10 +52,10 @@ class _LossTrainer(Trainer):
 def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: Path, options: dict[str, Any]) -> None:
     """Run one stage, from its last checkpoint if there is one."""
     arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False,
-        logging_steps=LOGGING_STEPS, save_steps=250, save_total_limit=2, report_to=[], dataloader_pin_memory=False, remove_unused_columns=False,
-        label_names=[], lr_scheduler_type="cosine", weight_decay=0.02, max_grad_norm=1.0, seed=0,
-        optim="adamw_torch", adam_beta2=0.98, **options,
+        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, seed=0,
+        logging_steps=LOGGING_STEPS, save_steps=250, save_total_limit=2, report_to=[], label_names=[],
+        dataloader_pin_memory=False, remove_unused_columns=False, lr_scheduler_type="cosine", weight_decay=0.02,
+        max_grad_norm=1.0, optim="adamw_torch", adam_beta2=0.98, **options,
     )  # fmt: skip
     trainer = _LossTrainer(model=teacher, args=arguments, train_dataset=data, data_collator=collate)
     newest = last_checkpoint(folder / "checkpoints")
