@@ -109,6 +109,7 @@ _FIGURES: Mapping[str, Callable[[Figures], str]] = {
     "boxed of absent, %": lambda f: percent(f.boxed_of_absent),
     "N-Rec, %": lambda f: percent(f.bias.n_rec),
     "grounded absent": lambda f: "-" if f.bias.grounded_absent is None else f"{f.bias.grounded_absent:,}",
+    "N-Rate, %": lambda f: percent(f.bias.n_rate),
 }
 
 

@@ -142,7 +142,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 250, "vision": 1400, "language": 1300, "comparing": 800}
+STEPS = {"text": 250, "vision": 1400, "language": 1300, "comparing": 700}
 """The stages in order with their optimizer steps."""
 
 
