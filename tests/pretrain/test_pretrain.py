@@ -185,7 +185,7 @@ def test_every_answer_is_what_its_form_reads():
     tasks |= {"extract": "ExtractMentions", "extract_text_only": "ExtractMentions"}
     seen: dict[str, int] = {}
     for name, scene, dialogue in dialogues():
-        if name not in tasks:
+        if name not in tasks or dialogue.system == questions.LIST_INSTRUCTION:  # nothing is there to be found
             continue
         for user, assistant in dialogue.turns:
             text, mention = post_text(user)
@@ -212,10 +212,13 @@ def test_every_answer_is_what_its_form_reads():
 
 
 def test_what_is_held_out_is_never_spoken_of():
-    held_out = {words for who in characters() if who.held_out for words in who.surfaces} - set(surfaces())
+    """But for single words, which a text may use as plain words: "rover tracks"."""
+    held_out = {words for who in characters() if who.held_out for words in (who.name, who.handle)} - set(surfaces())
+    held_out -= {words for words in held_out if words.isalpha()}
+    assert len(held_out) > 12
     for _, _, dialogue in dialogues():
-        said = " ".join(user + assistant for user, assistant in dialogue.turns).split()
-        assert not held_out & set(said)
+        said = " ".join(user + assistant for user, assistant in dialogue.turns)
+        assert not [words for words in held_out if words in said]
 
 
 def test_scenes_are_listed_and_boxes_named():
@@ -390,7 +393,7 @@ def test_a_name_looks_at_its_thing_and_a_coordinate_at_its_name(tokenizer: PreTr
         assert [places for layer, _, places in looks if layer == 1] == [
             [max(end for end in ends if end <= at)] for at in written
         ]
-        if name == "find":
+        if name == "find" and scene:
             boxes = [json.loads(assistant)["box"] for _, assistant in dialogue.turns]
             assert len(written) == 4 * sum(box is not None for box in boxes)
 
