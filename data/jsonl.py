@@ -40,7 +40,8 @@ def read_posts(
     A line is `{"id", "text"}` with, where known, `"image"` (a path relative to `images`, or null), `"more_images"` (a
     list of paths), `"entities"` (`[{"span", "start", "end", "type", "boxes": [[x1, y1, x2, y2]]}]`: character offsets,
     pixels of the original image; without it the post is not annotated), `"tokens"`, `"scene"` (`[{"name", "type",
-    "box"}]`, and `"attributes"`, `"covered"`, `"depth"`, see `SceneObject`), `"slice"` and `"grounded"` (false: nobody drew boxes).
+    "box"}]`, and `"attributes"`, `"covered"`, `"depth"`, see `SceneObject`), `"slice"` and
+    `"grounded"` (false: nobody drew boxes).
 
     Args:
         path: The JSONL file, or a folder with `posts.jsonl`.

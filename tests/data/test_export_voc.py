@@ -54,7 +54,7 @@ def test_the_world_comes_back_with_its_pictures(tmp_path):
     assert all(open_image(a.image).tobytes() == b.image.tobytes() for a, b in zip(back, world, strict=True))
     assert back.oddities == ()
     root = parse(tmp_path / "xml" / f"{world[0].id}.xml").getroot()
-    assert [root.findtext(f"size/{side}") for side in ("width", "height", "depth")] == ["256", "256", "3"]
+    assert [root.findtext(f"size/{side}") for side in ("width", "height", "depth")] == ["320", "320", "3"]
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])

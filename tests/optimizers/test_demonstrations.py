@@ -71,7 +71,8 @@ def adapter_of(frame: str = "normalized") -> PromptAdapter:
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2])
 def test_the_chosen_cover_strata_and_styles(seed: int | None):
-    posts = {post.id: post for post in World().posts("train", 60)}
+    world = World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0))
+    posts = {post.id: post for post in world.posts("train", 40)}
     chains = MRSI().chains(list(posts.values()), adapter_of(), random.Random(0))
     chosen = covering_chains(chains, posts, 4, None if seed is None else random.Random(seed))
     assert {stratum(posts[chain.post_id]) for chain in chosen} == {"empty", "shown", "absent", "mixed"}
@@ -111,7 +112,8 @@ def test_without_a_generator_the_shortest_posts_are_taken():
 
 
 def test_candidate_sets_are_none_greedy_and_distinct_random_ones():
-    posts = {post.id: post for post in World().posts("train", 60)}
+    world = World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0))
+    posts = {post.id: post for post in world.posts("train", 40)}
     chains = MRSI().chains(list(posts.values()), adapter_of(), random.Random(0))
     tried = candidates(chains, posts, 4, 6, random.Random(1))
     assert [item.kind for item in tried] == ["none", "greedy", *["random"] * 6]

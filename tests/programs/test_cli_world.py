@@ -119,9 +119,9 @@ def test_answers_are_scored_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert head.split()[:5] == ["posts", "GMNER", "F1", "MNER", "F1"]
     cells = {row.split()[0]: row.split()[1:] for row in rows}
     assert list(cells) == [*SLICES, "all"]
-    assert cells["all"] == [str(len(posts)), "0.00", "0.00", "0.00", "0.00", "-", "0"]
-    assert cells["shown"] == ["1", "0.00", "0.00", "0.00", "-", "-", "0"]
-    assert cells["empty"] == ["2", "-", "-", "-", "-", "-", "0"]
+    assert cells["all"] == [str(len(posts)), "0.00", "0.00", "0.00", "0.00", "-", "0", "-"]
+    assert cells["shown"] == ["1", "0.00", "0.00", "0.00", "-", "-", "0", "-"]
+    assert cells["empty"] == ["2", "-", "-", "-", "-", "-", "0", "-"]
 
 
 def test_posts_without_an_answer_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
