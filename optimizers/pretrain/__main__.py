@@ -167,8 +167,8 @@ def main() -> None:
         for file in folder.iterdir():
             if file.is_file() and file.name != CURVE:
                 shutil.copy2(file, args.out / file.name)
-        with whole_text(args.out / CURVE) as file:
-            file.write(json.dumps(_record(args), indent=1) + "\n")
+        with whole_text(args.out / CURVE) as curve:
+            curve.write(json.dumps(_record(args), indent=1) + "\n")
 
 
 def _record(args: argparse.Namespace) -> dict[str, Any]:
