@@ -5,13 +5,16 @@
 Prints JSON. `names`: MNER F1 (percent) of the extraction question. `where`: asked where a mention is, the share of
 shown ones boxed with IoU > 0.5 and the share of absent ones answered "not shown"; `where_lookalike`: the latter where
 another thing of the same kind is in the picture. `end_to_end`: the scores and bias of the one-answer program.
+`load_s` and `answer_s`: seconds to load the model, libraries included, and median seconds an answer, one at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,6 +76,16 @@ def share(hits: Sequence[bool]) -> float:
     return round(100 * sum(hits) / max(len(hits), 1), 1)
 
 
+def answer_seconds(program: GMNER, posts: Sequence[Post]) -> float:
+    """Median seconds an answer, asked for one at a time, the first left out."""
+    seconds = []
+    for post in posts:
+        start = time.perf_counter()
+        program(text=post.text, image=post.image)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,12 +93,16 @@ def main() -> None:
     parser.add_argument("--model")
     args = parser.parse_args()
     posts = World().posts("test", args.posts)
+    start = time.perf_counter()
     lm = load_vlm(args.model, max_batch=32, cache=False)
+    load = time.perf_counter() - start
     staged = StagedGMNER(lm=lm)
     result = {
         "posts": len(posts),
         "names_mner_f1": round(names(staged, posts), 1),
         "where": where(staged, posts),
+        "load_s": round(load, 2),
+        "answer_s": round(answer_seconds(GMNER(lm=lm), posts[:11]), 2),
         "end_to_end": evaluate(GMNER(lm=lm), posts, progress=False).to_dict(),
     }
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
