@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gmner.data.world.cast import Character, characters, companion, known, lookalikes
+from gmner.data.world.drawing.picture import MOST
 
 Plan = tuple[list[Character], list[Character]]
 """(the mentions to make, what the picture shows: twice in it, twice shown)."""
@@ -143,5 +144,6 @@ _PLANS: Mapping[str, Callable[[Casting], Plan]] = {
 
 
 def plan(name: str, cast: Casting) -> Plan:
-    """What a post of the slice `name` names and shows."""
-    return _PLANS[name](cast)
+    """What a post of the slice `name` names and shows: at most `MOST` entities, those that make the slice first."""
+    named, shown = _PLANS[name](cast)
+    return named, shown[:MOST]

@@ -57,7 +57,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Idefics3Fo
 
 @torch.no_grad()
 def _start_locally(model: Idefics3ForConditionalGeneration, rng: torch.Generator) -> None:
-    """Let the tower start as something like a convolution, from which it learns what a picture shows in half the steps.
+    """Let the tower start as something like a convolution, from which it learns sooner.
 
     Patches know their place by smooth waves, every head looks at what is near and alike (queries equal keys, values
     pass through), and linear layers have the size of Glorot.

@@ -174,6 +174,12 @@ def test_every_proportion_is_a_parameter():
         assert sum(gold.visible for gold in post.gold) == 3
 
 
+@pytest.mark.parametrize("name", SLICES)
+def test_a_crowded_post_fits_its_picture(name):
+    for post in World(slices={name: 1.0}, mentions={6: 1.0}, also_shown=1.0).posts("dev", 6):
+        assert len([thing for thing in post.scene if thing.type]) <= 6
+
+
 def test_the_cast():
     cast = characters()
     assert len(cast) >= 120
