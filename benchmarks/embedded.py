@@ -5,7 +5,7 @@
 Prints JSON. `names`: MNER F1 (percent) of the extraction question. `where`: asked where a mention is, the share of
 shown ones boxed with IoU > 0.5 and the share of absent ones answered "not shown"; `where_lookalike`: the latter where
 another thing of the same kind is in the picture. `end_to_end`: the scores and bias of the one-answer program.
-`load_s` and `answer_s`: seconds to load the model once the libraries are loaded, median seconds an answer, one at a time.
+`load_s` and `answer_s`: seconds to load the model, libraries not counted; median seconds an answer, one at a time.
 """
 
 from __future__ import annotations
