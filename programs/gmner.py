@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import dspy
 
-from gmner.programs.program import GroundingProgram
-from gmner.signatures.mentions import GroundedEntity
+from gmner.programs.program import Answer, GroundingProgram
 from gmner.signatures.tasks import GroundEntities
 
 
@@ -25,6 +22,10 @@ class GMNER(GroundingProgram):
     def _build(self) -> None:
         self.answer = dspy.Predict(GroundEntities)
 
-    def _answer(self, text: str, image: dspy.Image | None) -> tuple[str, Sequence[GroundedEntity]]:
+    def _answer(self, text: str, image: dspy.Image | None) -> Answer:
         result = self.answer(text=text, image=image)
+        return result.reasoning, result.entities
+
+    async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
+        result = await self.answer.acall(text=text, image=image)
         return result.reasoning, result.entities

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = str | PathLike[str] | Image.Image | dspy.Image | None
 
+Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
+"""Reasoning and entities of a post."""
+
 
 class GroundedPost(dspy.Prediction):
     """The answer to one post: `entities` (list of GroundedEntity) and `reasoning`; renders itself in a notebook."""
@@ -46,6 +49,15 @@ class GroundedPost(dspy.Prediction):
         from gmner.data.view import entity_html  # a template engine, which only a notebook needs
 
         return entity_html(self._text, self._image, self.entities)
+
+
+def _grounded(text: str, picture: Image.Image | None, answer: Answer) -> GroundedPost:
+    reasoning, entities = answer
+    return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
+
+
+def _message_image(picture: Image.Image | None) -> dspy.Image | None:
+    return None if picture is None else dspy.Image(picture)
 
 
 def _where(entity: GroundedEntity) -> str:
@@ -89,8 +101,12 @@ class GroundingProgram(dspy.Module):
         """Create the predictors."""
         raise NotImplementedError
 
-    def _answer(self, text: str, image: dspy.Image | None) -> tuple[str, Sequence[GroundedEntity]]:
+    def _answer(self, text: str, image: dspy.Image | None) -> Answer:
         """Reasoning and entities of one post; runs with the adapter in force."""
+        raise NotImplementedError
+
+    async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
+        """`_answer` for asyncio."""
         raise NotImplementedError
 
     def forward(self, text: str, image: Picture = None) -> GroundedPost:
@@ -110,24 +126,28 @@ class GroundingProgram(dspy.Module):
             ModelError: No LM.
             AnswerError: The model's answer is not what the schema asks for, or was cut.
         """
-        if not isinstance(text, str) or not text.strip():
-            raise InputError("The text of a post is empty", received=text, accepted="a string with a word in it")
-        picture = self._open(image)
-        reasoning, entities = self._known_errors(text, None if picture is None else dspy.Image(picture))
-        return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
-
-    def _known_errors(self, text: str, image: dspy.Image | None) -> tuple[str, Sequence[GroundedEntity]]:
-        """`_answer` with the adapter in force; an error of this library comes out as itself, not wrapped by DSPy."""
+        picture = self._open(text, image)
         try:
             with self._speaking():
-                return self._answer(text, image)
+                return _grounded(text, picture, self._answer(text, _message_image(picture)))
         except Exception as error:
-            known = own_error(error)
-            if known is None:
-                raise
-        raise known  # outside of the handler, so that cause and context make no circle
+            failure = own_error(error) or error
+        raise failure  # outside of the handler, so that cause and context make no circle
 
-    def _open(self, image: Picture) -> Image.Image | None:
+    async def aforward(self, text: str, image: Picture = None) -> GroundedPost:
+        """`forward` for asyncio: `await program.acall(text=..., image=...)`; calls at once make one batch."""
+        picture = self._open(text, image)
+        try:
+            with self._speaking():
+                return _grounded(text, picture, await self._aanswer(text, _message_image(picture)))
+        except Exception as error:
+            failure = own_error(error) or error
+        raise failure
+
+    def _open(self, text: str, image: Picture) -> Image.Image | None:
+        """The picture of a post, once its text is known to be one."""
+        if not isinstance(text, str) or not text.strip():
+            raise InputError("The text of a post is empty", received=text, accepted="a string with a word in it")
         if image is None:
             return None
         source = image.url if isinstance(image, dspy.Image) else image
@@ -151,6 +171,7 @@ class GroundingProgram(dspy.Module):
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
+        """Put the adapter in force."""
         with dspy.context(adapter=self.adapter()):
             yield
 

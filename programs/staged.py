@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -11,9 +12,9 @@ from typing import Any
 
 import dspy
 
-from gmner.programs.program import GroundingProgram
+from gmner.programs.program import Answer, GroundingProgram
 from gmner.signatures.forms import as_entity
-from gmner.signatures.mentions import GroundedEntity, Mention
+from gmner.signatures.mentions import Mention
 from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibility
 
 
@@ -30,20 +31,41 @@ class StagedGMNER(GroundingProgram):
         self.verify = dspy.Predict(VerifyVisibility)
         self.ground = dspy.Predict(GroundMention)
 
-    def _answer(self, text: str, image: dspy.Image | None) -> tuple[str, Sequence[GroundedEntity]]:
+    def _answer(self, text: str, image: dspy.Image | None) -> Answer:
         mentions: list[Mention] = self.extract(text=text, image=image).mentions
-        if image is None:
-            return "", [as_entity(mention) for mention in mentions]
-        asked = [{"text": text, "image": image, "mention": mention} for mention in mentions]
+        asked = _questions(text, image, mentions)
         verdicts = _together(self.verify, asked)
-        shown = [inputs for inputs, verdict in zip(asked, verdicts, strict=True) if verdict.visible]
-        boxes = iter(_together(self.ground, shown))
-        entities = [
-            replace(as_entity(mention), box=next(boxes).box if verdict.visible else None)
-            for mention, verdict in zip(mentions, verdicts, strict=True)
-        ]
-        lines = [f"{m.span}: {v.evidence}" for m, v in zip(mentions, verdicts, strict=True)]
-        return "\n".join(lines), entities
+        return _put_together(mentions, verdicts, _together(self.ground, _shown(asked, verdicts)))
+
+    async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
+        mentions: list[Mention] = (await self.extract.acall(text=text, image=image)).mentions
+        asked = _questions(text, image, mentions)
+        verdicts = await asyncio.gather(*(self.verify.acall(**inputs) for inputs in asked))
+        grounded = await asyncio.gather(*(self.ground.acall(**inputs) for inputs in _shown(asked, verdicts)))
+        return _put_together(mentions, verdicts, grounded)
+
+
+def _questions(text: str, image: dspy.Image | None, mentions: Sequence[Mention]) -> list[dict[str, Any]]:
+    """What is asked of each mention; nothing where there is no picture."""
+    return [] if image is None else [{"text": text, "image": image, "mention": mention} for mention in mentions]
+
+
+def _shown(asked: Sequence[dict[str, Any]], verdicts: Sequence[dspy.Prediction]) -> list[dict[str, Any]]:
+    return [inputs for inputs, verdict in zip(asked, verdicts, strict=True) if verdict.visible]
+
+
+def _put_together(
+    mentions: Sequence[Mention], verdicts: Sequence[dspy.Prediction], grounded: Sequence[dspy.Prediction]
+) -> Answer:
+    """The answer from what each stage said; without verdicts, nothing is shown."""
+    if not verdicts:
+        return "", [as_entity(mention) for mention in mentions]
+    boxes = iter(grounded)
+    entities = [
+        replace(as_entity(mention), box=next(boxes).box if verdict.visible else None)
+        for mention, verdict in zip(mentions, verdicts, strict=True)
+    ]
+    return "\n".join(f"{m.span}: {v.evidence}" for m, v in zip(mentions, verdicts, strict=True)), entities
 
 
 def _together(predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:

@@ -1,5 +1,6 @@
 """An LM without a model: every request is kept and answered by a function of the test's."""
 
+import asyncio
 import base64
 import io
 import json
@@ -49,10 +50,32 @@ class ScriptedEngine:
         return self
 
 
+class AsyncScriptedEngine:
+    """The async twin of a scripted engine: the same answers, each in a thread."""
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        self.engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "engine":
+            raise AttributeError(name)
+        return getattr(self.engine, name)
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        return await asyncio.to_thread(self.engine.complete, request)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "AsyncScriptedEngine":
+        return self
+
+
 def scripted_lm(answer: Answer | Mapping[str, Any], profile: ModelProfile = ModelProfile(), name: str = "a") -> dspy.LM:  # noqa: B008 - frozen
     """An LM that answers by a function, or the same every time."""
     call = answer if callable(answer) else lambda _: answer
-    return dspy.LM(f"local/{name}", engine=ScriptedEngine(call, profile), temperature=0.0, max_tokens=None, cache=False)
+    engine = ScriptedEngine(call, profile)
+    twin = AsyncScriptedEngine(engine)
+    return dspy.LM(
+        f"local/{name}", engine=engine, async_engine=twin, temperature=0.0, max_tokens=None, cache=False
+    )
 
 
 def words_of(request: lm15.Request) -> str:

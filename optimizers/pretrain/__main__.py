@@ -1,8 +1,7 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
-Stages: `text` (names in texts), `vision` (what is where), `language` (questions about a picture), `comparing` (post
-against picture in words, too). Each stage leaves a finished model in the work folder and resumes from its last
-checkpoint when it was stopped.
+Stages: `text` (names in texts), `vision` (what is where), `language` (questions about a picture). Each stage leaves a
+finished model in the work folder and resumes from its last checkpoint when it was stopped.
 """
 
 from __future__ import annotations
@@ -26,8 +25,9 @@ from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArgu
 from gmner.data.files import whole_text
 from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
+from gmner.optimizers.pretrain.muon import Muon
 from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool, unseen_pool
-from gmner.optimizers.pretrain.questions import EVERYTHING, SEEING, TEXT, Mix
+from gmner.optimizers.pretrain.questions import EVERYTHING, TEXT
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
 from gmner.optimizers.training import last_checkpoint
@@ -55,9 +55,12 @@ def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: P
         output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, seed=0,
         logging_steps=LOGGING_STEPS, save_steps=250, save_total_limit=2, report_to=[], label_names=[],
         dataloader_pin_memory=False, remove_unused_columns=False, lr_scheduler_type="cosine", weight_decay=0.02,
-        max_grad_norm=1.0, optim="adamw_torch", adam_beta2=0.98, **options,
+        max_grad_norm=1.0, **options,
     )  # fmt: skip
-    trainer = _LossTrainer(model=teacher, args=arguments, train_dataset=data, data_collator=collate)
+    optimizer = Muon(teacher, arguments.learning_rate, arguments.weight_decay, betas=(0.9, 0.98))
+    trainer = _LossTrainer(
+        model=teacher, args=arguments, train_dataset=data, data_collator=collate, optimizers=(optimizer, None)
+    )
     newest = last_checkpoint(folder / "checkpoints")
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     trainer.state.save_to_json(str(folder / CURVE))
@@ -104,27 +107,19 @@ class Recipe:
         """Names in texts, without pictures."""
         steps, batch = self._args.text_steps, self._args.batch
         data = Dialogues(unseen_pool(self._args.scenes), tokenizer, (TEXT,), steps, batch, seed=1)
-        self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.5e-3)
+        self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=2.4e-3)
 
     def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """What is where, at every place of the picture."""
-        options = self._options(self._args.vision_steps, rate=3e-3)
+        options = self._options(self._args.vision_steps, rate=4.5e-3)
         _train(CellTeacher(model, tokenizer), SceneCells(self._pool), collate_cells, folder, options)
 
     def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Every question about a picture; the vision tower is frozen from here on."""
-        self._look(model, tokenizer, folder, SEEING, self._args.language_steps, seed=2, rate=1.2e-3)
-
-    def comparing(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """The same, and post against picture in words."""
-        self._look(model, tokenizer, folder, EVERYTHING, self._args.comparing_steps, seed=3, rate=6e-4)
-
-    def _look(
-        self, model: Any, tokenizer: Any, folder: Path, mixes: Sequence[Mix], steps: int, seed: int, rate: float
-    ) -> None:
-        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed=seed)
+        steps = self._args.language_steps
+        data = Dialogues(self._seen(model), tokenizer, EVERYTHING, steps, self._args.batch, seed=2)
         model.model.text_model.set_attn_implementation("eager")
-        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate)
+        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate=1.8e-3)
         model.model.text_model.set_attn_implementation("sdpa")
 
     def _talk(
@@ -142,7 +137,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 250, "vision": 1400, "language": 1300, "comparing": 700}
+STEPS = {"text": 300, "vision": 1000, "language": 1400}
 """The stages in order with their optimizer steps."""
 
 

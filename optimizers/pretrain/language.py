@@ -76,15 +76,17 @@ Gaze = tuple[int, int, list[int]]
 """Which of the `GAZE_LAYERS`, a position, and the positions that it should look at."""
 
 
-def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int]) -> list[Gaze]:
+def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int], judging: bool = False) -> list[Gaze]:
     """Where to look: each name, once it is read, at its thing's image tokens; each coordinate at the name before it.
 
-    What is not there is not looked for: nothing in the recipe says how the eye should miss it.
+    A name that is not there looks at the first token where the dialogue is a judging one. Elsewhere nothing is said of
+    it: how an end-to-end answer misses it stays biased.
 
     Args:
         encoded: The ids of a dialogue about a picture.
         scene: What the picture shows.
         coordinates: Ids of the coordinates' tokens.
+        judging: See `Dialogue`.
     """
     first = _first_image(encoded)
     places = {key: [first + cell for cell in cells] for key, cells in cells_of(scene).items()}
@@ -92,8 +94,8 @@ def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int])
     found: list[Gaze] = []
     for at, words in named:
         there = sorted({place for key in surfaces()[words] for place in places.get(key, ())})
-        if there:
-            found.append((0, at, there))
+        if there or judging:
+            found.append((0, at, there or [0]))
     ends = [at for at, _ in named]
     for at, label in enumerate(encoded.labels):
         before = bisect_left(ends, at)
@@ -156,7 +158,9 @@ class Dialogues(Dataset[dict[str, Any]]):
         dialogue = ask(self._pool.scenes[place], rng, mix)
         encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
-        looks = gazes(encoded, self._pool.scenes[place], self._coordinates) if dialogue.with_image else []
+        looks: list[Gaze] = []
+        if dialogue.with_image:
+            looks = gazes(encoded, self._pool.scenes[place], self._coordinates, dialogue.judging)
         return {
             "ids": encoded.ids,
             "labels": encoded.labels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gmner.data.post import SceneObject
 from gmner.data.world.cast import Character, character, known, lookalikes
@@ -23,6 +23,13 @@ LIST_INSTRUCTION = "What is shown?"
 NAME_INSTRUCTION = "Who or what is there?"
 COMPARE_INSTRUCTION = "Compare post and picture."
 
+STRANGERS = 0.15
+"""Chance that a name of something that need not be shown is made up on the spot."""
+
+_ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr r s sh sk st t th tr v w z".split()
+_VOWELS = "a e i o u ai ea ie oo".split()
+_CODAS = ("", "n", "r", "l", "s", "t", "m", "x", "nd", "rk")
+
 _OUTPUTS = {
     "GroundEntities": ("reasoning", "entities"),
     "ExtractMentions": ("mentions",),
@@ -39,11 +46,13 @@ class Dialogue:
         system: The system message.
         turns: Pairs of what the user and the assistant say.
         with_image: Whether there is a picture.
+        judging: Whether it says of every name truly if the picture shows it.
     """
 
     system: str
     turns: tuple[tuple[str, str], ...]
     with_image: bool = True
+    judging: bool = False
 
 
 def system_of(task: str) -> str:
@@ -78,9 +87,27 @@ def _there(scene: Sequence[SceneObject]) -> list[Character]:
 
 
 def _absent(there: Sequence[Character], rng: random.Random) -> Character:
-    """Something that is not shown: as often as not one that looks like something that is."""
+    """Something that is not shown: as often as not one that looks like something that is, now and then a stranger."""
+    if rng.random() < STRANGERS:
+        return stranger(rng)
     alike = [c for who in there for c in lookalikes(who) if not c.held_out and c not in there]
     return rng.choice(alike if alike and rng.random() < 0.5 else [c for c in known() if c not in there])
+
+
+def stranger(rng: random.Random) -> Character:
+    """Somebody or something that only a text knows: its name is read and copied, as it was never met before."""
+    like = rng.choice(known())
+    words = [_word(rng) for _ in range(2 if like.type == "PER" or rng.random() < 0.3 else 1)]
+    before, after = {"PER": ("", ""), "LOC": ("visit", ""), "ORG": ("", "HQ"), "OTHER": ("the", "")}[like.type]
+    handle = "".join(words).lower() if like.type == "PER" else "".join(words)
+    aliases = tuple(words) if len(words) == 2 else ()
+    return replace(like, name=" ".join(words), aliases=aliases, handle=f"@{before}{handle}{after}")
+
+
+def _word(rng: random.Random) -> str:
+    """A capitalised word of one to three syllables."""
+    syllables = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.randint(1, 3))]
+    return ("".join(syllables) + rng.choice(_CODAS)).capitalize()
 
 
 def _post(who: Character, rng: random.Random) -> tuple[str, str]:
@@ -111,7 +138,7 @@ def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     for _ in range(2):
         who = rng.choice(there) if there and rng.random() < 0.5 else _absent(there, rng)
         turns.append((user_message(*_post(who, rng)), dump({"evidence": evidence, "visible": who in there})))
-    return Dialogue(system_of("VerifyVisibility"), tuple(turns))
+    return Dialogue(system_of("VerifyVisibility"), tuple(turns), judging=True)
 
 
 def extract(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
@@ -126,6 +153,7 @@ def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialo
 
 def _extraction(rng: random.Random) -> tuple[str, str]:
     named = rng.sample(known(), rng.choices([0, 1, 2, 3, 4], [0.08, 0.22, 0.3, 0.25, 0.15])[0])
+    named = [stranger(rng) if rng.random() < STRANGERS else who for who in named]
     if named and rng.random() < 0.08:
         named.append(rng.choice(named))
     written = write_text(named, rng)
@@ -145,11 +173,16 @@ def _about(
 
 
 def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Post against picture in words, in any template style; no answer to a post contains such a chain."""
-    written = _about(scene, rng, [0.4, 0.4, 0.2], [0.4, 0.45, 0.15])
-    facts = Facts(annotate(written, scene), tuple(scene), FRAME)
-    chain = write_chain(rng.choice(list(TEMPLATES.values())), facts, rng)
-    return Dialogue(COMPARE_INSTRUCTION, ((user_message(written.text), chain),))
+    """Post against picture in words, in any template style, and what follows from it.
+
+    It is asked for in words of its own: the end-to-end answer never contains such a chain, see `answer`.
+    """
+    written = _about(scene, rng, [0.35, 0.4, 0.2, 0.05], [0.35, 0.4, 0.2, 0.05])
+    golds = annotate(written, scene)
+    chain = write_chain(rng.choice(list(TEMPLATES.values())), Facts(golds, tuple(scene), FRAME), rng)
+    pairs = [(gold, gold.boxes[0] if gold.boxes else None) for gold in golds]
+    turn = user_message(written.text), render_answer(chain, pairs, FRAME)
+    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True)
 
 
 def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
@@ -168,8 +201,8 @@ def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
 
 def _mistaken(absent: Character, scene: Sequence[SceneObject], rng: random.Random) -> Box | None:
     """The box that a careless annotator gives something that is not shown; now and then none."""
-    kinds = {who.key for who in lookalikes(absent)}
-    likely = [o for o in scene if (o.name, o.type) in kinds] or [o for o in scene if o.type == absent.type] or scene
+    alike = [o for o in scene if o.type == absent.type and character(o.name, o.type).kind == absent.kind]
+    likely = alike or [o for o in scene if o.type == absent.type] or scene
     return rng.choice(likely).box if likely and rng.random() < 0.9 else None
 
 
@@ -178,10 +211,9 @@ Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
 Mix = Mapping[Question, float]
 TEXT: Mix = {extract_text_only: 1.0}
 TALKING: Mix = {list_scene: 0.3, name_boxes: 0.1, extract: 0.2, answer: 0.4}
-LOOKING: Mix = {find: 0.75, verify: 0.25}
+LOOKING: Mix = {find: 0.65, verify: 0.35}
 COMPARING: Mix = {compare: 1.0}
-SEEING = (TALKING, LOOKING, TEXT, TALKING, LOOKING, LOOKING)
-EVERYTHING = (TALKING, LOOKING, TEXT, COMPARING)
+EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
 """What a batch is asked, in turn."""
 
 

@@ -63,7 +63,7 @@ def test_the_weights_are_where_the_record_ends():
     teacher, pad = AnswerTeacher(model, tokenizer).eval(), PadDialogues(tokenizer.pad_token_id)
     with torch.no_grad():
         parts = [teacher(**pad([data[r * batch + i] for i in range(batch)])) for r in range(rounds)]
-    ends = RECORD["stages"]["comparing"]["ends"]
+    ends = RECORD["stages"]["language"]["ends"]
     for name in ("word_loss", "gaze_loss", "coordinate_loss"):
         found = np.mean([float(part[name]) for part in parts if name in part])
         assert found == pytest.approx(ends[name], rel=0.3), name

@@ -1,5 +1,6 @@
 """`GMNER` end to end on a scripted engine: values, errors, and what goes out."""
 
+import asyncio
 import copy
 from pathlib import Path
 
@@ -40,6 +41,22 @@ def test_boxes_are_pixels_of_the_picture_and_spans_have_offsets(photo: Path):
     ]
     assert "'Kevin Durant' [0:12] PER at (20, 30, 100, 60)" in repr(answer)
     assert "'Paris' [22:27] LOC not shown" in repr(answer)
+
+
+def test_asyncio_gives_the_same_answers_and_the_same_errors(photo: Path):
+    program = GMNER(scripted_lm(ANSWER))
+
+    async def both() -> list[object]:
+        calls = (program.acall(text=TEXT, image=photo), program.acall(text=TEXT, image="none.png"))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    answer, error = asyncio.run(both())
+    assert answer.toDict() == program(text=TEXT, image=photo).toDict()
+    assert isinstance(error, ImageError)
+    with pytest.raises(InputError, match="text of a post is empty"):
+        asyncio.run(program.acall(text=" "))
+    with pytest.raises(AnswerError, match="not JSON"):
+        asyncio.run(GMNER(scripted_lm("no JSON")).acall(text=TEXT))
 
 
 def test_a_notebook_shows_the_post(photo: Path):

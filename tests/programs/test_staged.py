@@ -1,5 +1,6 @@
 """`StagedGMNER`: the questions of each stage, and what becomes of their answers."""
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -51,6 +52,17 @@ def test_mentions_are_verified_at_once_and_the_shown_ones_grounded():
     assert answer.reasoning == "Ana: about Ana\nBen: about Ben\nCy: about Cy"
     assert asked_of(lm.engine.requests) == [("mentions",), *3 * [("evidence", "visible")], *2 * [("box",)]]
     assert all([picture.size for picture in pictures_of(request)] == [(200, 100)] for request in lm.engine.requests)
+
+
+def test_asyncio_asks_the_same_and_says_the_same():
+    plain, other = scripted_lm(Script()), scripted_lm(Script())
+    answer, again = StagedGMNER(plain)(text=TEXT, image=PICTURE), StagedGMNER(other).acall(text=TEXT, image=PICTURE)
+    assert asyncio.run(again).toDict() == answer.toDict()
+    assert asked_of(other.engine.requests) == asked_of(plain.engine.requests)
+    for text, image in ((TEXT, None), ("nothing here", PICTURE)):
+        lm = scripted_lm({"mentions": []} if image else Script())
+        program = StagedGMNER(lm)
+        assert asyncio.run(program.acall(text=text, image=image)).toDict() == program(text=text, image=image).toDict()
 
 
 def test_without_a_picture_only_the_mentions_are_asked_for():
