@@ -6,9 +6,11 @@ Findings of ACL 2026.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import hashlib
 import logging
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -21,7 +23,7 @@ from dspy.teleprompt import Teleprompter
 from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.chains import check_pictures, check_trainset
+from gmner.optimizers.chains import Chain, check_pictures, check_trainset
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
@@ -70,7 +72,7 @@ class MCR(Teleprompter):
     weights cannot be reached, MRSI sets demonstrations on the program and CVO is left out, with a warning.
 
     Args:
-        mrsi: Settings of the injection.
+        mrsi: Settings of the injection; None: CVO alone, on all posts, as in the paper's ablation.
         cvo: Settings of the optimization; None: MRSI alone.
         d1_share: D1's share of the posts; the paper does not give it.
         learnable_answers: Sample so many answers to each post of D2 from the program after MRSI, and leave out of CVO
@@ -87,7 +89,7 @@ class MCR(Teleprompter):
     def __init__(
         self,
         *,
-        mrsi: MRSI | None = None,
+        mrsi: MRSI | str | None = "default",
         cvo: CVO | str | None = "default",
         d1_share: float = 0.5,
         learnable_answers: int | None = None,
@@ -95,11 +97,14 @@ class MCR(Teleprompter):
         progress: bool = True,
     ) -> None:
         super().__init__()
-        if isinstance(cvo, str) and cvo != "default":
-            raise InputError("CVO is given by its settings", received=cvo, accepted="CVO(...) or None")
+        for name, settings in (("MRSI", mrsi), ("CVO", cvo)):
+            if isinstance(settings, str) and settings != "default":
+                raise InputError(f"{name} is given by its settings", received=settings, accepted=f"{name}(...) or None")
+        if mrsi is None and cvo is None:
+            raise InputError("Without MRSI and CVO there is nothing to compile", received=(mrsi, cvo))
         if not 0 < d1_share <= 1:
             raise InputError("d1_share is not a share", received=d1_share, accepted="above 0 and at most 1")
-        self.mrsi = mrsi or MRSI()
+        self.mrsi = MRSI() if isinstance(mrsi, str) else mrsi
         self.cvo = CVO() if isinstance(cvo, str) else cvo
         self.d1_share, self.learnable_answers = d1_share, learnable_answers
         self.seed, self.progress = seed, progress
@@ -141,18 +146,30 @@ class MCR(Teleprompter):
         check_trainset(train)
         check_pictures(train, student.adapter())
         lm = teacher_lm(teacher)
-        folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-")) if run_dir is None else Path(run_dir)
-        # A set that was written before needs no teacher.
-        authors = "" if self.mrsi.chains_from is not None else self.mrsi.taught_by(lm).authors
-        with RunDirectory(folder, self._config(student, train, val, authors)) as run:
+        config = self._config(student, train, val, self._authors(student, lm))
+        with RunDirectory(_temporary() if run_dir is None else Path(run_dir), config) as run:
             return _Compile(self, student, train, val, run, lm).result()
+
+    def _authors(self, student: GMNER, teacher: dspy.BaseLM | None) -> str:
+        """Who writes chains, see `MRSI.authors`; refuses what cannot be compiled before anything is written."""
+        if self.mrsi is None:
+            if teacher is not None:
+                raise InputError("The teacher has nothing to write", received="MCR(mrsi=None)", accepted="MRSI")
+            if training.trainable_engine(student.model) is None:
+                raise InputError(
+                    "CVO trains weights, and those of the LM cannot be reached", received=student.model.model,
+                    accepted="an LM of gmner.load_vlm, or a compile with MRSI",
+                )  # fmt: skip
+            return ""
+        # A set that was written before needs no teacher.
+        return "" if self.mrsi.chains_from is not None else self.mrsi.taught_by(teacher).authors
 
     def _config(
         self, student: GMNER, train: Sequence[Post], val: Sequence[Post] | None, authors: str
     ) -> dict[str, Any]:
         """What a resumed compile must have in common with the stopped one."""
         return {
-            "mrsi": _plain(self.mrsi),
+            "mrsi": None if self.mrsi is None else _plain(self.mrsi),
             "teacher": authors,
             "learnable_answers": self.learnable_answers,
             "cvo": None if self.cvo is None else _plain(self.cvo),
@@ -169,6 +186,13 @@ class MCR(Teleprompter):
             "val": None if val is None else [post.id for post in val],
             "val_content": None if val is None else _content(val),
         }
+
+
+def _temporary() -> Path:
+    """A folder for a run that nobody keeps: gone when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _content(posts: Sequence[Post]) -> str:
@@ -211,28 +235,35 @@ class _Compile:
         run: RunDirectory,
         teacher: dspy.BaseLM | None,
     ) -> None:
-        self.mcr, self.val, self.run = mcr, val, run
+        self.mcr, self.val, self.run, self.engine = mcr, val, run, training.trainable_engine(student.model)
         self.adapter = student.adapter()
         self.signature = student.answer.signature
-        engine = training.trainable_engine(student.model)
-        if engine is not None:
-            train = usable_posts(train, ChatEncoder(engine.processor))
-        self.engine = engine
-        share = 1.0 if mcr.cvo is None or engine is None else mcr.d1_share
+        if self.engine is not None:
+            train = usable_posts(train, ChatEncoder(self.engine.processor))
+        self.d2: list[Post] = train
+        self.posts: dict[str, Post] = {}
+        self.chains: list[Chain] = []
+        if mcr.mrsi is not None:
+            self._reason(mcr.mrsi, train, teacher)
+        self.scores: dict[str, Evaluation] = {}
+        self.log: dict[str, list[dict[str, Any]]] = {}
+        self.programs = {"before": student}
+
+    def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
+        """D_R and its split: chains over D1, and the posts of D2."""
+        mcr = self.mcr
+        share = 1.0 if mcr.cvo is None or self.engine is None else mcr.d1_share
         made = reasoning_pass(
-            mcr.mrsi, train, share, self.adapter, run, seed=mcr.seed, teacher=teacher, progress=mcr.progress
+            mrsi, train, share, self.adapter, self.run, seed=mcr.seed, teacher=teacher, progress=mcr.progress
         )
         by_id = {post.id: post for post in train}
         self.d2 = [by_id[name] for name in made.d2]
-        if engine is not None and not (made.d1 and (self.d2 or mcr.cvo is None)):
+        if self.engine is not None and not (made.d1 and (self.d2 or mcr.cvo is None)):
             raise InputError(
                 "D1 or D2 has no post", received=(len(made.d1), len(self.d2)), remedy="More posts, or another d1_share"
             )
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
-        self.scores: dict[str, Evaluation] = {}
-        self.log: dict[str, list[dict[str, Any]]] = {}
-        self.programs = {"before": student}
 
     def result(self) -> GMNER:
         """Run the stages and return the chosen program."""
@@ -240,10 +271,10 @@ class _Compile:
         self._score("before")
         if self.engine is None:
             self._demonstrate()
-        else:
-            self._inject(self.engine)
-            if self.mcr.cvo is not None:
-                self._optimize(self.mcr.cvo)
+        elif self.mcr.mrsi is not None:
+            self._inject(self.mcr.mrsi, self.engine)
+        if self.engine is not None and self.mcr.cvo is not None:
+            self._optimize(self.mcr.cvo)
         last = list(self.programs)[-1]
         chosen = max(self.scores, key=lambda name: self.scores[name].gmner.f1) if self.scores else last
         program = self.programs[chosen].deepcopy()
@@ -253,6 +284,11 @@ class _Compile:
         program.scores = scores or None
         self.run.write_json("result.json", {"chosen": chosen, "scores": scores})
         return program
+
+    @property
+    def _last(self) -> GMNER:
+        """The program of the last stage so far."""
+        return list(self.programs.values())[-1]
 
     def _demonstrate(self) -> None:
         """The compile of an LM whose weights cannot be reached."""
@@ -265,6 +301,8 @@ class _Compile:
     def _demos(self) -> list[Any]:
         """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
         mrsi, student = self.mcr.mrsi, self.programs["before"]
+        if mrsi is None:
+            return list(student.answer.demos)
         check_demonstrations(student.answer.demos, student.labels, mrsi.check)
         count = mrsi.demonstrations
         if count is None and self.engine is not None:
@@ -274,8 +312,8 @@ class _Compile:
             self.val, seed=self.mcr.seed, progress=self.mcr.progress,
         )  # fmt: skip
 
-    def _inject(self, engine: VLMEngine) -> None:
-        folder, mrsi = self.run.stage("mrsi"), self.mcr.mrsi
+    def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
+        folder = self.run.stage("mrsi")
         if not self.run.done("mrsi"):
             rows = tuning_rows(self.chains, self.posts, self.adapter, self.signature, self.demos)
             log = mrsi.inject(rows, engine, folder, seed=self.mcr.seed, progress=self.mcr.progress)
@@ -283,9 +321,9 @@ class _Compile:
         self._take("mrsi", engine, folder)
 
     def _optimize(self, cvo: CVO) -> None:
-        engine = training.trainable_engine(self.programs["mrsi"].model)
+        engine = training.trainable_engine(self._last.model)
         if engine is None:
-            raise InputError("The weights of the MRSI stage are gone", remedy="Start the compile anew")
+            raise InputError("The weights of the stage before CVO are gone", remedy="Start the compile anew")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
             rows = cvo.rows(self._learnable(), self.adapter, self.signature, self.demos)
@@ -300,7 +338,7 @@ class _Compile:
             return self.d2
         if self.run.done("learnable"):
             return Learnable.from_record(self.run.record("learnable"), self.d2).posts
-        program, seed = self.programs["mrsi"], self.mcr.seed
+        program, seed = self._last, self.mcr.seed
         found = learnable(program, self.d2, answers=answers, seed=seed, progress=self.mcr.progress)
         self.run.mark_done("learnable", found.to_record())
         return found.posts

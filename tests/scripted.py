@@ -73,9 +73,7 @@ def scripted_lm(answer: Answer | Mapping[str, Any], profile: ModelProfile = Mode
     call = answer if callable(answer) else lambda _: answer
     engine = ScriptedEngine(call, profile)
     twin = AsyncScriptedEngine(engine)
-    return dspy.LM(
-        f"local/{name}", engine=engine, async_engine=twin, temperature=0.0, max_tokens=None, cache=False
-    )
+    return dspy.LM(f"local/{name}", engine=engine, async_engine=twin, temperature=0.0, max_tokens=None, cache=False)
 
 
 def words_of(request: lm15.Request) -> str:

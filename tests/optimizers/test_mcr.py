@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -277,10 +278,38 @@ def test_refusals(posts: list[Post], tmp_path: Path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="Not an annotated post"):
         optimizer.compile(student, trainset=[dspy.Example(text="a")])
-    with pytest.raises(InputError, match="given by its settings"):
+    with pytest.raises(InputError, match="CVO is given by its settings"):
         MCR(cvo="none")
+    with pytest.raises(InputError, match="MRSI is given by its settings"):
+        MCR(mrsi="none")
+    with pytest.raises(InputError, match="nothing to compile"):
+        MCR(mrsi=None, cvo=None)
+    with pytest.raises(InputError, match="teacher has nothing to write"):
+        MCR(mrsi=None, progress=False).compile(student, trainset=posts, teacher=scripted_lm(""))
+    with pytest.raises(InputError, match="cannot be reached"):
+        MCR(mrsi=None, progress=False).compile(GMNER(scripted_lm("")), trainset=posts, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="d1_share is not a share"):
         MCR(d1_share=0.0)
+
+
+def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_the_end(
+    program: Programs, posts: list[Post], weights: Weights, monkeypatch: pytest.MonkeyPatch
+):
+    at_exit: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("atexit.register", lambda *call, **_: at_exit.append(call))
+    student, seen = program("idefics3"), []
+    rows = CVO.rows
+    monkeypatch.setattr(CVO, "rows", lambda self, given, *rest: seen.extend(given) or rows(self, given, *rest))
+    better = student.compile(trainset=posts, optimizer=MCR(mrsi=None, cvo=CVO(**OPTIMIZE), progress=False))
+    assert [post.id for post in seen] == [post.id for post in posts]
+    assert list(better.history.programs) == ["before", "cvo"]
+    assert "loss" in better.history.log["cvo"][0]
+    folder = Path(better.model.engine.path)
+    assert differ(weights(folder), weights(Path(student.model.engine.path)))
+    _, run = next(call for call in at_exit if call[0] is shutil.rmtree)
+    assert folder.is_relative_to(run)
+    assert not (run / "chains").exists()
 
 
 @pytest.mark.usefixtures("no_training")

@@ -250,7 +250,7 @@ def test_what_is_compared_in_words_is_true_and_ends_in_its_answer():
         )
         assert values["reasoning"]
         for entity in values["entities"]:
-            boxes = [box for box in shown(entity.span, scene)]
+            boxes = shown(entity.span, scene)
             if len(surfaces().get(entity.span, ())) < 2:  # else one of that name may be there, and another meant
                 assert (entity.box is not None) == bool(boxes)
                 assert entity.box is None or max(entity.box.iou(box) for box in boxes) > 0.9
