@@ -107,7 +107,7 @@ class Recipe:
         """Names in texts, without pictures."""
         steps, batch = self._args.text_steps, self._args.batch
         data = Dialogues(unseen_pool(self._args.scenes), tokenizer, (TEXT,), steps, batch, seed=1)
-        self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=2.4e-3)
+        self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.6e-3)
 
     def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """What is where, at every place of the picture."""
@@ -118,15 +118,15 @@ class Recipe:
         """Every question about a picture; the vision tower is frozen from here on."""
         steps = self._args.language_steps
         data = Dialogues(self._seen(model), tokenizer, EVERYTHING, steps, self._args.batch, seed=2)
-        model.model.text_model.set_attn_implementation("eager")
-        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate=1.8e-3)
-        model.model.text_model.set_attn_implementation("sdpa")
+        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate=1.6e-3)
 
     def _talk(
         self, teacher: AnswerTeacher, data: Dialogues, tokenizer: Any, folder: Path, steps: int, rate: float
     ) -> None:
         options = {**self._options(steps, rate), "train_sampling_strategy": "sequential"}
+        teacher.body.text_model.set_attn_implementation("eager")  # the only one that shows where it looks
         _train(teacher, data, PadDialogues(tokenizer.pad_token_id), folder, options)
+        teacher.body.text_model.set_attn_implementation("sdpa")
 
     def _seen(self, model: Any) -> Pool:
         model.model.vision_model.requires_grad_(False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Sequence, Set
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +27,14 @@ from gmner.optimizers.pretrain.vision import NAMES, cells_of, name_rows, soft_co
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
 GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (2, 3), 2, 1.0
-"""Decoder layers whose first heads are shown where to look: a name at its thing, then a coordinate at its name."""
+"""Decoder layers whose first heads are shown where to look: a name at its thing; then a coordinate at its name, and a
+copied token at its place in the post."""
 
 IDENTITY_LAYERS, IDENTITY_WEIGHT = 2, 0.3
 """After so many layers the last token of a name, alias or handle knows whose it is: as much as looking it up needs."""
+
+_SPAN = re.compile(r'"span":"([^"]*)"')
+_LISTED = re.compile(r"Picture: .*?(?:\]|nothing)\.")
 
 DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
 """The tokens in which the answer to "is it there" lies."""
@@ -44,32 +48,67 @@ class Encoded:
         ids: The whole dialogue, exactly as chat template and processor write it.
         labels: Equal to `ids` in the assistant's words and their end marker, `IGNORED` elsewhere.
         named: (position of its last token, the words) of everything that user and assistant call an entity by.
+        copied: (position before a token, the positions where the post has that token) of what is copied from the post.
     """
 
     ids: list[int]
     labels: list[int]
     named: list[tuple[int, str]]
+    copied: list[tuple[int, list[int]]]
+
+
+class _Piece(NamedTuple):
+    """A part of a dialogue: its text, the position of its first token, and where in the text its tokens end."""
+
+    text: str
+    first: int
+    ends: list[int]
+
+    def at(self, place: int) -> int:
+        """The position of the token with the character at `place` of the text."""
+        return self.first + bisect_right(self.ends, place)
 
 
 def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     """Token ids and labels of a dialogue."""
-    encoded = Encoded([], [], [])
+    encoded = Encoded([], [], [], [])
 
-    def add(text: str, learn: bool) -> None:
+    def add(text: str, learn: bool) -> _Piece:
         tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        piece, ends = tokens["input_ids"], [end for _, end in tokens["offset_mapping"]]
-        for found in _any_name().finditer(text):
-            encoded.named.append((len(encoded.ids) + bisect_left(ends, found.end()), found.group()))
-        encoded.ids.extend(piece)
-        encoded.labels.extend(piece if learn else [IGNORED] * len(piece))
+        ids = tokens["input_ids"]
+        piece = _Piece(text, len(encoded.ids), [end for _, end in tokens["offset_mapping"]])
+        encoded.named.extend((piece.at(found.end() - 1), found.group()) for found in _any_name().finditer(text))
+        encoded.ids.extend(ids)
+        encoded.labels.extend(ids if learn else [IGNORED] * len(ids))
+        return piece
 
     add(f"<|im_start|>system\n{dialogue.system}<|im_end|>\n", False)
     for turn, (user, assistant) in enumerate(dialogue.turns):
         image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
-        add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False)
-        add(f"{assistant}<|im_end|>", True)
+        asked = add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False)
+        encoded.copied.extend(_copied(asked, add(f"{assistant}<|im_end|>", True), dialogue.copied))
         add("\n", False)
     return encoded
+
+
+def _copied(asked: _Piece, answer: _Piece, words: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
+    """Where each token of an answer's spans, and of these words in a chain, is copied from."""
+    spans = [found.span(1) for found in _SPAN.finditer(answer.text)]
+    if words:
+        listed = [found.span() for found in _LISTED.finditer(answer.text)]
+        found = [match.span() for match in _whole(words).finditer(answer.text)]
+        spans += [span for span in found if not any(begin <= span[0] < end for begin, end in listed)]
+    for start, end in spans:
+        sources = [match.start() for match in _whole([answer.text[start:end]]).finditer(asked.text)]
+        for position in range(answer.at(start), answer.at(end - 1) + 1):
+            begins = answer.ends[position - answer.first - 1] if position > answer.first else 0
+            yield position - 1, [asked.at(source + max(begins - start, 0)) for source in sources]
+
+
+def _whole(words: Iterable[str]) -> re.Pattern[str]:
+    """Any of these words, the longest that fits, not as a part of others."""
+    longest_first = sorted(words, key=lambda word: -len(word))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
 
 
 Gaze = tuple[int, int, list[int]]
@@ -79,27 +118,30 @@ Gaze = tuple[int, int, list[int]]
 def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int], judging: bool = False) -> list[Gaze]:
     """Where to look: each name, once it is read, at its thing's image tokens; each coordinate at the name before it.
 
-    A name that is not there looks at the first token where the dialogue is a judging one. Elsewhere nothing is said of
-    it: how an end-to-end answer misses it stays biased.
+    What is copied from the post looks at its place there. A name that is not there looks at the first token where the
+    dialogue is a judging one. Elsewhere nothing is said of it: how an end-to-end answer misses it stays biased.
 
     Args:
-        encoded: The ids of a dialogue about a picture.
-        scene: What the picture shows.
+        encoded: The ids of a dialogue.
+        scene: What the picture shows; empty also where there is none.
         coordinates: Ids of the coordinates' tokens.
         judging: See `Dialogue`.
     """
+    found: list[Gaze] = [(1, at, places) for at, places in encoded.copied]
+    if not scene and not judging:
+        return found
     first = _first_image(encoded)
     places = {key: [first + cell for cell in cells] for key, cells in cells_of(scene).items()}
     named = [(at, words) for at, words in encoded.named if at > first]
-    found: list[Gaze] = []
     for at, words in named:
         there = sorted({place for key in surfaces()[words] for place in places.get(key, ())})
         if there or judging:
             found.append((0, at, there or [0]))
     ends = [at for at, _ in named]
+    parts = {at for at, _ in encoded.named} | {at + 1 for at, _ in encoded.copied}
     for at, label in enumerate(encoded.labels):
         before = bisect_left(ends, at)
-        if label in coordinates and before:
+        if label in coordinates and before and at not in parts:  # the number of `Petal 5` is none
             found.append((1, at - 1, [ends[before - 1]]))
     return found
 
@@ -116,8 +158,7 @@ def surfaces() -> dict[str, list[tuple[str, str]]]:
 
 @cache
 def _any_name() -> re.Pattern[str]:
-    longest_first = sorted(surfaces(), key=lambda words: -len(words))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
+    return _whole(surfaces())
 
 
 def _first_image(encoded: Encoded) -> int:
@@ -158,9 +199,9 @@ class Dialogues(Dataset[dict[str, Any]]):
         dialogue = ask(self._pool.scenes[place], rng, mix)
         encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
-        looks: list[Gaze] = []
-        if dialogue.with_image:
-            looks = gazes(encoded, self._pool.scenes[place], self._coordinates, dialogue.judging)
+        looks = gazes(
+            encoded, self._pool.scenes[place] if dialogue.with_image else (), self._coordinates, dialogue.judging
+        )
         return {
             "ids": encoded.ids,
             "labels": encoded.labels,

@@ -59,7 +59,10 @@ class Muon(torch.optim.AdamW):
         for shape, same in alike.items():
             ahead = []
             for weight in same:
-                past = self.state[weight].setdefault("past", torch.zeros_like(weight))
+                state = self.state[weight]
+                if not state:  # AdamW asks every state that it loads for its step
+                    state.update(step=torch.zeros(()), past=torch.zeros_like(weight))
+                past = state["past"]
                 past.lerp_(weight.grad, 1 - group["momentum"])
                 ahead.append(torch.lerp(weight.grad, past, group["momentum"]))
                 weight.grad = None

@@ -47,12 +47,14 @@ class Dialogue:
         turns: Pairs of what the user and the assistant say.
         with_image: Whether there is a picture.
         judging: Whether it says of every name truly if the picture shows it.
+        copied: Words that a chain of reasoning copies from the post, wherever it does not list the picture.
     """
 
     system: str
     turns: tuple[tuple[str, str], ...]
     with_image: bool = True
     judging: bool = False
+    copied: tuple[str, ...] = ()
 
 
 def system_of(task: str) -> str:
@@ -173,16 +175,12 @@ def _about(
 
 
 def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Post against picture in words, in any template style, and what follows from it.
-
-    It is asked for in words of its own: the end-to-end answer never contains such a chain, see `answer`.
-    """
+    """Post against picture in words, in any template style; no answer to a post contains such a chain."""
     written = _about(scene, rng, [0.35, 0.4, 0.2, 0.05], [0.35, 0.4, 0.2, 0.05])
     golds = annotate(written, scene)
     chain = write_chain(rng.choice(list(TEMPLATES.values())), Facts(golds, tuple(scene), FRAME), rng)
-    pairs = [(gold, gold.boxes[0] if gold.boxes else None) for gold in golds]
-    turn = user_message(written.text), render_answer(chain, pairs, FRAME)
-    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True)
+    turn = user_message(written.text), chain
+    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=tuple({gold.span for gold in golds}))
 
 
 def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
