@@ -446,7 +446,7 @@ def test_what_is_copied_looks_at_its_place_in_the_post(tokenizer: PreTrainedToke
         elif name != "compare":
             assert not copied
         # A name may be split in another way behind a quotation mark.
-        assert all(new[0] in source for new, source in zip(copied, there, strict=True))
+        assert all(new[:1] in source for new, source in zip(copied, there, strict=True))
 
 
 def test_a_chain_copies_from_the_post_but_for_what_it_lists_of_the_picture(tokenizer: PreTrainedTokenizerFast):
