@@ -90,7 +90,7 @@ class CVO:
         columns = []
         for post in posts:
             request = adapter.request(post_inputs(post))
-            extra = rewards.reward_columns(post, request.frame)
+            extra = {"post": post.id, **rewards.reward_columns(post, request.frame)}
             if self.rollouts == "constrained":
                 extra["schema"] = json.dumps(form_of(list(signature.output_fields)).schema(request))
             columns.append(extra)
@@ -105,7 +105,8 @@ class CVO:
             rows: See `rows`.
             engine: The engine whose weights are copied and trained.
             adapter: The program's adapter; its labels and box frame are those of the rewards.
-            folder: Where checkpoints and the finished weights go; a stopped stage goes on from its last checkpoint.
+            folder: Where checkpoints, rollouts (`completions`, a parquet file a step, as TRL keeps them) and the
+                finished weights go; a stopped stage goes on from its last checkpoint.
             seed: Seed of order and sampling.
             progress: Show a progress bar.
 
@@ -142,7 +143,7 @@ class CVO:
         ours = {
             "num_generations": self.generations, "max_completion_length": self.max_completion_length,
             "temperature": self.temperature, "beta": self.beta, "reward_weights": weights, "use_vllm": False,
-            "logging_steps": 1,
+            "logging_steps": 1, "log_completions": True, "num_completions_to_print": 0,
         }  # fmt: skip
         return GRPOConfig(**{**common, **ours, **self.grpo_options})
 
@@ -158,6 +159,8 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
+        if "post" in inputs[0]:
+            self._log_completion_extra("post", [row["post"] for row in inputs])
         return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:

@@ -29,6 +29,7 @@ from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reasoning_pass import reasoning_pass, teacher_lm
+from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.rows import tuning_rows, usable_posts
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.encoding import ChatEncoder
@@ -328,6 +329,8 @@ class _Compile:
         if not self.run.done("cvo"):
             rows = cvo.rows(self._learnable(), self.adapter, self.signature, self.demos)
             log = cvo.optimize(rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.mcr.progress)
+            if kept_rollouts(folder):  # none with grpo_options={"log_completions": False}
+                write_rollout_page(folder, {post.id: post for post in self.d2}, self.adapter)
             self.run.mark_done("cvo", {"log": log})
         self._take("cvo", engine, folder)
 

@@ -1,0 +1,252 @@
+"""MCR and its ablations on the world, beside what people try first: the form of the paper's main and ablation tables.
+
+Every trained arm sees the same posts for the same number of optimizer steps; where both stages run they share the
+steps. Runs are kept in the work folder: a stopped benchmark goes on where it was.
+
+    python benchmarks/ablation.py --work runs/ablation                      # all arms, three seeds
+    python benchmarks/ablation.py --work runs/ablation --arms SFT MRSI MCR --seeds 1
+    python benchmarks/ablation.py --work runs/ablation --markdown --plot runs/ablation/ablation.svg
+
+Arms: `direct`, the embedded model as it is; `reasoning prompt`, asked to reason in words of its own; `few-shot`, four
+answered posts in the prompt; `SFT`, trained on answers alone; `MRSI`, on chains in all styles and answers; `MRSI one
+style`; `CVO`, the rewards alone; `MCR`, MRSI and then CVO; `MCR one style`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import dspy
+import numpy as np
+
+from gmner.data.evaluate import evaluate
+from gmner.data.evaluation import Evaluation
+from gmner.data.files import whole_text
+from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.metric import to_example
+from gmner.data.post import Post
+from gmner.data.world.generate import World
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.styles import TEMPLATES, Style, plain
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+
+RESAMPLES = 1000
+ONE_STYLE = {"picture_first": TEMPLATES["picture_first"]}
+PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
+FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
+    "MNER F1": lambda e: e.mner.f1,
+    "found of shown, %": lambda e: e.found_of_shown or 0.0,
+    "boxed of absent, %": lambda e: e.boxed_of_absent or 0.0,
+    "N-F1": lambda e: e.bias.n_f1 or 0.0,
+    "grounded absent": lambda e: float(e.bias.grounded_absent or 0),
+    "  on lookalike posts": lambda e: float(e.by_slice["lookalike"].bias.grounded_absent or 0),
+    "N-Rate, %": lambda e: e.bias.n_rate or 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one arm with one seed is given.
+
+    Attributes:
+        program: The embedded program, untrained.
+        train: Posts to learn from.
+        steps: Optimizer steps of all stages together.
+        seed: Seed of split, chains, order and sampling.
+        folder: Where the compile keeps what it makes.
+    """
+
+    program: GMNER
+    train: Sequence[Post]
+    steps: int
+    seed: int
+    folder: Path
+
+
+def as_it_is(run: Run) -> GMNER:
+    """The embedded model without any change."""
+    return run.program
+
+
+def prompted(run: Run) -> GMNER:
+    """Asked to reason first, in words that the model was not trained on."""
+    run.program.answer.signature = run.program.answer.signature.with_instructions(PROMPT)
+    return run.program
+
+
+def shown(run: Run) -> GMNER:
+    """Four answered posts in the prompt, by DSPy's own optimizer."""
+    examples = [to_example(post) for post in run.train[4 * run.seed : 4 * run.seed + 4]]
+    return dspy.LabeledFewShot(k=4).compile(run.program, trainset=examples)
+
+
+def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float) -> GMNER:
+    """Compiled: `injected` of the steps for MRSI in these styles, the others for CVO."""
+    first = round(run.steps * injected)
+    mrsi = cvo = None
+    if first and styles:
+        per_post = min(2, len(styles))
+        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=6e-4)
+    if first < run.steps:
+        cvo = CVO(max_steps=run.steps - first, prompts=4, max_completion_length=256, rate=3e-5, rollouts="constrained")
+    optimizer = MCR(mrsi=mrsi, cvo=cvo, seed=run.seed)
+    return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
+
+
+ARMS: Mapping[str, Callable[[Run], GMNER]] = {
+    "direct": as_it_is,
+    "reasoning prompt": prompted,
+    "few-shot": shown,
+    "SFT": partial(trained, styles={"plain": plain}, injected=1.0),
+    "MRSI one style": partial(trained, styles=ONE_STYLE, injected=1.0),
+    "MRSI": partial(trained, styles=TEMPLATES, injected=1.0),
+    "CVO": partial(trained, styles=None, injected=0.0),
+    "MCR one style": partial(trained, styles=ONE_STYLE, injected=0.75),
+    "MCR": partial(trained, styles=TEMPLATES, injected=0.75),
+}
+SEEDLESS = ("direct", "reasoning prompt")
+
+
+def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
+    """Make and answer one arm with one seed, or read what it answered before."""
+    folder, test = args.work / f"{arm.replace(' ', '-')}-{seed}", World().posts("test", args.test)
+    answers = folder / "answers.jsonl"
+    if not answers.is_file():
+        program = GMNER(lm=load_vlm(max_batch=32, cache=False))
+        run = Run(program, World().posts("train", args.posts), args.steps, seed, folder / "run")
+        write_predictions(ARMS[arm](run).batch_posts(test, threads=64), answers)
+    return evaluate(read_predictions(answers), test, progress=False)
+
+
+def f1_with_interval(runs: Sequence[Evaluation], kept: Sequence[int]) -> tuple[float, float, float]:
+    """Mean GMNER F1 over seeds, and its 95 % interval: posts and seeds drawn with replacement.
+
+    Args:
+        runs: One evaluation a seed, on the same posts.
+        kept: Places of the posts that count.
+    """
+    counts = _counts(runs)[:, kept]
+    draws = [_mean_f1(counts[seeds][:, posts]) for seeds, posts in _draws(len(runs), len(kept))]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return _mean_f1(counts), float(low), float(high)
+
+
+def gain_with_interval(runs: Sequence[Evaluation], base: Sequence[Evaluation]) -> tuple[float, float, float]:
+    """Mean gain in GMNER F1 over another arm, and its 95 % interval over the same posts and seeds."""
+    new, old = _counts(runs), _counts(base)
+    if len(old) < len(new):
+        old = np.repeat(old[:1], len(new), axis=0)
+    draws = [
+        _mean_f1(new[seeds][:, posts]) - _mean_f1(old[seeds][:, posts])
+        for seeds, posts in _draws(len(new), new.shape[1])
+    ]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return _mean_f1(new) - _mean_f1(old), float(low), float(high)
+
+
+def _counts(runs: Sequence[Evaluation]) -> np.ndarray:
+    """(seeds, posts, 2): what is right, and what is predicted or gold."""
+    return np.array([[(c["gmner"].correct, c["gmner"].predicted + c["gmner"].gold) for c in e.counts] for e in runs])
+
+
+def _draws(seeds: int, posts: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return [(rng.integers(0, seeds, seeds), rng.integers(0, posts, posts)) for _ in range(RESAMPLES)]
+
+
+def _mean_f1(counts: np.ndarray) -> float:
+    sums = counts.sum(axis=1)
+    return float(np.mean(np.where(sums[:, 1] == 0, 100.0, 200.0 * sums[:, 0] / np.maximum(sums[:, 1], 1))))
+
+
+def table(results: Mapping[str, Sequence[Evaluation]], posts: Sequence[Post], *, markdown: bool) -> str:
+    """GMNER F1 over all posts and by slice with intervals, the gain over SFT, the other figures with their range."""
+    slices = sorted({post.slice for post in posts if post.slice})
+    groups = {"GMNER F1": list(range(len(posts)))}
+    for name in slices:
+        groups[f"  {name}"] = [place for place, post in enumerate(posts) if post.slice == name]
+    rows = [["", *results]]
+    for name, kept in groups.items():
+        cells = (_interval(f1_with_interval(runs, kept)) for runs in results.values())
+        rows.append([f"{name} ({len(kept)} posts)", *cells])
+    for base in ("SFT", "MRSI"):
+        if base in results:
+            gains = (_interval(gain_with_interval(runs, results[base])) for runs in results.values())
+            rows.append([f"GMNER F1 less that of {base}", *gains])
+    for name, figure in FIGURES.items():
+        values = [[figure(e) for e in runs] for runs in results.values()]
+        rows.append([name, *(f"{np.mean(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in values)])
+    if markdown:
+        rows.insert(1, ["---"] * len(rows[0]))
+        return "\n".join(f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows)
+    return "\n".join(row[0].ljust(28) + "".join(cell.rjust(24) for cell in row[1:]) for row in rows)
+
+
+def _interval(values: tuple[float, float, float]) -> str:
+    return "{:.1f} ({:.1f} to {:.1f})".format(*values)
+
+
+def plot(results: Mapping[str, Sequence[Evaluation]]) -> str:
+    """SVG: a bar an arm, GMNER F1 with its interval, and the share of absent things that are boxed as a line."""
+    left, width, height, step = 150, 420, 22, 34
+    lines = []
+    for place, (arm, runs) in enumerate(results.items()):
+        mean, low, high = f1_with_interval(runs, range(runs[0].posts))
+        boxed = float(np.mean([e.boxed_of_absent or 0.0 for e in runs]))
+        top, scale = 36 + place * step, width / 100
+        middle = top + height / 2
+        lines += [
+            f'<text x="{left - 8}" y="{middle + 4:.0f}" text-anchor="end">{arm}</text>',
+            f'<rect x="{left}" y="{top}" width="{mean * scale:.1f}" height="{height}" fill="#2d5fdc"/>',
+            f'<line x1="{left + low * scale:.1f}" x2="{left + high * scale:.1f}" y1="{middle}" y2="{middle}" '
+            'stroke="#10204a" stroke-width="2"/>',
+            f'<circle cx="{left + boxed * scale:.1f}" cy="{middle}" r="5" fill="#e0731d"/>',
+            f'<text x="{left + width + 8}" y="{middle + 4:.0f}">{mean:.1f}</text>',
+        ]
+    bottom = 36 + len(results) * step
+    style = 'font-family="sans-serif" font-size="12" fill="#2a2f3a"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 60} {bottom + 8}" {style}>',
+            f'<rect width="{left + width + 60}" height="{bottom + 8}" fill="white"/>',
+            f'<text x="{left}" y="18">bar: GMNER F1 with its 95 % interval; dot: boxed of what is not shown, %</text>',
+            *lines,
+            "</svg>\n",
+        ]
+    )
+
+
+def main() -> None:
+    """Run what is missing, and write table and picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=120, help="optimizer steps of every trained arm")
+    parser.add_argument("--posts", type=int, default=1200, help="training posts")
+    parser.add_argument("--test", type=int, default=300, help="held-out posts")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="only these")
+    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--plot", type=Path, metavar="SVG")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    results: dict[str, list[Evaluation]] = {arm: [] for arm in ARMS if arm in args.arms}
+    for seed in range(args.seeds):
+        for arm, runs in results.items():
+            if seed == 0 or arm not in SEEDLESS:
+                runs.append(measured(arm, seed, args))
+    sys.stdout.write(table(results, World().posts("test", args.test), markdown=args.markdown) + "\n")
+    if args.plot:
+        with whole_text(args.plot) as file:
+            file.write(plot(results))
+
+
+if __name__ == "__main__":
+    main()

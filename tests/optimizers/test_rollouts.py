@@ -1,0 +1,77 @@
+"""What CVO sampled: kept by step, read back, and on a page."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scripted import scripted_lm
+
+from gmner.data.post import Post
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.rewards import DEFAULT_WEIGHTS
+from gmner.optimizers.rollouts import read_rollouts, write_rollout_page
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+from gmner.signatures.wire import parse_answer
+
+Programs = Callable[[str], GMNER]
+SMALL = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained", "tuning": "full"}
+
+
+def keep(folder: Path, step: int, post: Post, texts: list[str], rewards: list[float]) -> None:
+    """Write rollouts as TRL does."""
+    (folder / "completions").mkdir(parents=True, exist_ok=True)
+    rows = {
+        "step": [step] * len(texts),
+        "completion": [[{"role": "assistant", "content": text}] for text in texts],
+        "post": [post.id] * len(texts),
+        "advantage": rewards,
+        **{name: [float("nan") if name == "grounding" else value for value in rewards] for name in DEFAULT_WEIGHTS},
+    }
+    pq.write_table(pa.table(rows), folder / "completions" / f"completions_{step:05d}.parquet")
+
+
+def test_a_compile_keeps_what_was_sampled_and_writes_a_page(program: Programs, posts: list[Post], tmp_path: Path):
+    student = program("idefics3")
+    student.compile(trainset=posts[:6], optimizer=MCR(mrsi=None, cvo=CVO(max_steps=3, **SMALL), progress=False),
+                    run_dir=tmp_path)  # fmt: skip
+    found = read_rollouts(tmp_path / "cvo")
+    assert [rollout.step for rollout in found] == [1] * 4 + [2] * 4 + [3] * 4
+    texts = {post.id: post.text for post in posts}
+    for rollout in found:
+        frame = student.adapter().request({"text": texts[rollout.post_id], "image": posts[0].image}).frame
+        parse_answer(rollout.text, texts[rollout.post_id], student.labels, frame, reorder=True)
+        assert rollout.rewards.keys() == DEFAULT_WEIGHTS.keys()
+        assert all(value is None or 0 <= value <= 1 for value in rollout.rewards.values())
+    for step in (1, 2, 3):
+        assert len({rollout.post_id for rollout in found if rollout.step == step}) == 2
+    page = (tmp_path / "cvo" / "rollouts.html").read_text(encoding="utf-8")
+    assert "step 1" in page
+    assert "answer 2" in page
+
+
+def test_the_page_shows_the_first_and_last_steps_the_best_paid_answer_first(posts: list[Post], tmp_path: Path):
+    post = next(post for post in posts if post.gold)
+    right = '{"reasoning":"well","entities":[]}'
+    for step in range(1, 6):
+        keep(tmp_path, step, post, ["not JSON", right], [-0.5, 0.5])
+    rewards = read_rollouts(tmp_path)[0].rewards
+    assert rewards["grounding"] is None
+    assert rewards["span"] == -0.5
+    page = write_rollout_page(tmp_path, {post.id: post}, GMNER(scripted_lm("")).adapter(), steps=1).read_text()
+    assert "step 1" in page
+    assert "step 5" in page
+    assert "step 3" not in page
+    assert page.index("grounding -") < page.index("not JSON")
+
+
+def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post], tmp_path: Path):
+    with pytest.raises(InputError, match="No rollouts are kept"):
+        read_rollouts(tmp_path)
+    cvo = CVO(max_steps=1, **SMALL, grpo_options={"log_completions": False})
+    optimizer = MCR(mrsi=None, cvo=cvo, progress=False)
+    program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path)
+    assert not (tmp_path / "cvo" / "rollouts.html").exists()
