@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gmner.optimizers.cvo import CVO as CVO
     from gmner.optimizers.mcr import MCR as MCR
     from gmner.optimizers.mrsi import MRSI as MRSI
+    from gmner.optimizers.presets import preset as preset
     from gmner.optimizers.reasoning_set import ReasoningSet as ReasoningSet
     from gmner.optimizers.styles.written import LLMStyle as LLMStyle
     from gmner.optimizers.styles.written import MLLMStyle as MLLMStyle
@@ -135,6 +136,7 @@ _NAMES = {
     "optimizers.cvo": ("CVO",),
     "optimizers.mcr": ("MCR",),
     "optimizers.mrsi": ("MRSI",),
+    "optimizers.presets": ("preset",),
     "optimizers.reasoning_set": ("ReasoningSet",),
     "optimizers.styles.written": ("LLMStyle", "MLLMStyle"),
 }

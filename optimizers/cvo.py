@@ -38,6 +38,7 @@ class CVO:
         soft: Whether the grounding reward is the IoU itself above sigma, or 1.
         generations: Answers a prompt (the paper: 8).
         prompts: Prompts an optimizer step (the paper: batch 64 of answers, so 8); at most those of D2.
+        micro_batch: Most answers that a GPU holds at once while it learns, the others of a step after them; None: all.
         epochs: Passes over D2 (the paper: 2).
         max_steps: Bound on optimizer steps; None: as many as the epochs need.
         rate: Peak learning rate; None: 1e-4 for full tuning of a small model, 1e-5 with LoRA.
@@ -59,6 +60,7 @@ class CVO:
     soft: bool = True
     generations: int = 8
     prompts: int = 8
+    micro_batch: int | None = None
     epochs: float = 2.0
     max_steps: int | None = None
     rate: float | None = None
@@ -96,6 +98,10 @@ class CVO:
             columns.append(extra)
         return rollout_rows(posts, adapter, signature, demos, columns)
 
+    def steps(self, posts: int) -> int:
+        """Optimizer steps over so many posts."""
+        return self.max_steps or max(1, round(self.epochs * posts / min(self.prompts, posts)))
+
     def optimize(
         self, rows: Dataset, engine: VLMEngine, adapter: PromptAdapter, folder: Path, *, seed: int, progress: bool
     ) -> list[dict[str, Any]]:
@@ -114,8 +120,7 @@ class CVO:
             TRL's log: rewards, their spread, lengths, entropy by step.
         """
         # TRL leaves out a batch that is not full: of fewer prompts than one batch it would train on none.
-        prompts = min(self.prompts, len(rows))
-        steps = self.max_steps or max(1, round(self.epochs * len(rows) / prompts))
+        prompts, steps = min(self.prompts, len(rows)), self.steps(len(rows))
         functions = rewards.cvo(adapter.labels, adapter.profile.box_format, sigma=self.sigma, soft=self.soft)
         set_seed(seed)
         with training.quiet_libraries():
@@ -139,7 +144,8 @@ class CVO:
     ) -> GRPOConfig:
         usual = 1e-5 if hasattr(model, "peft_config") else 1e-4
         rate, answers = usual if self.rate is None else self.rate, self.generations * prompts
-        common = training.common_arguments(folder, steps, answers, rate, seed, max(10, steps // 4))
+        save_steps = max(10, steps // 4)
+        common = training.common_arguments(folder, steps, answers, self.micro_batch, rate, seed, save_steps)
         ours = {
             "num_generations": self.generations, "max_completion_length": self.max_completion_length,
             "temperature": self.temperature, "beta": self.beta, "reward_weights": weights, "use_vllm": False,

@@ -56,6 +56,7 @@ class MRSI:
         epochs: Passes over D1's chains (the paper: 2).
         max_steps: Bound on optimizer steps; None: as many as the epochs need.
         batch: Chains an optimizer step.
+        micro_batch: Most chains that a GPU holds at once, the others of a batch after them; None: all.
         rate: Peak learning rate; None: 5e-4 for full tuning of a small model, 1e-4 with LoRA.
         tuning: What is trained: `full`, `lora`, `lora-frozen-vision` or `auto`; see `training_copy`.
         lora: Settings of the adapter.
@@ -78,6 +79,7 @@ class MRSI:
     epochs: float = 2.0
     max_steps: int | None = None
     batch: int = 16
+    micro_batch: int | None = None
     rate: float | None = None
     tuning: Tuning = "auto"
     lora: Lora = Lora()  # noqa: RUF009 - frozen
@@ -150,6 +152,10 @@ class MRSI:
         )
         return search.find(program, chains, posts, valset, run, seed=seed, progress=progress)
 
+    def steps(self, chains: int) -> int:
+        """Optimizer steps over so many chains."""
+        return self.max_steps or max(1, round(self.epochs * chains / self.batch))
+
     def inject(
         self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool
     ) -> list[dict[str, Any]]:
@@ -165,11 +171,13 @@ class MRSI:
         Returns:
             TRL's log.
         """
-        steps = self.max_steps or max(1, round(self.epochs * len(rows) / self.batch))
+        steps = self.steps(len(rows))
         set_seed(seed)
         with training.quiet_libraries():
             model, processor = training.training_copy(engine.weights.source, engine.path, self.tuning, self.lora)
-            common = training.common_arguments(folder, steps, self.batch, self._rate(model), seed, max(25, steps // 4))
+            common = training.common_arguments(
+                folder, steps, self.batch, self.micro_batch, self._rate(model), seed, max(25, steps // 4)
+            )
             config = SFTConfig(**{**common, "max_length": None, **self.sft_options})
             bar = StageBar("MRSI", steps, {"loss": "loss", "mean_token_accuracy": "accuracy"}, show=progress)
             trainer = SFTTrainer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,12 +119,34 @@ def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folde
             (folder / profile.name).write_bytes(profile.read_bytes())
 
 
-def common_arguments(folder: Path, steps: int, batch: int, rate: float, seed: int, save_steps: int) -> dict[str, Any]:
-    """Arguments that TRL's SFT and GRPO configurations share here."""
-    on_gpu = torch.cuda.is_available()
+def common_arguments(
+    folder: Path, steps: int, batch: int, micro_batch: int | None, rate: float, seed: int, save_steps: int
+) -> dict[str, Any]:
+    """Arguments that TRL's SFT and GRPO configurations share here.
+
+    Args:
+        folder: Where checkpoints go.
+        steps: Optimizer steps.
+        batch: Samples an optimizer step, of all processes together.
+        micro_batch: Most samples that a process holds at once; None: its whole share.
+        rate: Peak learning rate.
+        seed: Seed of order and sampling.
+        save_steps: Steps between checkpoints.
+
+    Raises:
+        InputError: The batch is no whole number of micro-batches on every process.
+    """
+    on_gpu, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
+    size = min(micro_batch or batch, max(1, batch // processes))
+    if batch % (size * processes):
+        raise InputError(
+            "A batch is no whole number of micro-batches", received=f"{batch} in parts of {size} on {processes}",
+            remedy="Choose a micro_batch that divides the batch, and the share of each process",
+        )  # fmt: skip
     return {
-        "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": rate,
-        "seed": seed, "save_steps": save_steps, "save_total_limit": 2, "bf16": on_gpu, "use_cpu": not on_gpu,
+        "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": batch // (size * processes), "learning_rate": rate, "seed": seed,
+        "save_steps": save_steps, "save_total_limit": 2, "bf16": on_gpu, "use_cpu": not on_gpu,
         "gradient_checkpointing": on_gpu, "dataloader_pin_memory": on_gpu, "report_to": [], "logging_steps": 5,
         "disable_tqdm": True, "lr_scheduler_type": "cosine", "warmup_steps": steps // 20,
     }  # fmt: skip

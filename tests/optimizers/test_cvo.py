@@ -89,6 +89,17 @@ def test_equal_configurations_give_equal_losses(program: Programs, posts: list[P
     assert len(one) == 2
 
 
+def test_answers_of_a_step_may_be_learned_from_in_parts(
+    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = keep_answers(monkeypatch)
+    settings = cvo(prompts=2, generations=4, micro_batch=2, max_steps=2)
+    log = optimize(settings, program("idefics3"), posts[:4], tmp_path)
+    assert [entry["step"] for entry in log if "reward" in entry] == [1, 2]
+    assert len(seen) == 16
+    assert [len({text for text, _ in seen[begin : begin + 8]}) for begin in (0, 8)] == [2, 2]
+
+
 def test_an_exception_in_a_reward_stops_the_training(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -131,7 +142,7 @@ def test_fewer_prompts_than_a_batch_are_trained_on(program: Programs, posts: lis
 def test_rows_hold_what_the_rewards_and_the_grammar_need(program: Programs, posts: list[Post]):
     student = program("idefics3")
     rows = cvo().rows(posts[:4], student.adapter(), student.answer.signature, [])
-    assert set(rows.column_names) == {"prompt", "images", "post_text", "gold", "size", "resized", "schema"}
+    assert set(rows.column_names) == {"prompt", "images", "post", "post_text", "gold", "size", "resized", "schema"}
     assert "schema" not in cvo(rollouts="free").rows(posts[:4], student.adapter(), student.answer.signature, [])[0]
     for row, post in zip(rows, posts, strict=False):
         assert [entity["span"] for entity in json.loads(row["gold"])] == [gold.span for gold in post.gold]

@@ -24,6 +24,7 @@ from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.presets import preset
 from gmner.optimizers.training import StageBar
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
@@ -310,6 +311,17 @@ def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_th
     _, run = next(call for call in at_exit if call[0] is shutil.rmtree)
     assert folder.is_relative_to(run)
     assert not (run / "chains").exists()
+
+
+def test_presets_are_settings_of_mcr_and_may_be_changed():
+    big = preset("qwen2.5-vl-7b")
+    assert (big.mrsi.per_post, big.mrsi.epochs, big.cvo.epochs) == (2, 2, 2)
+    assert big.cvo.generations * big.cvo.prompts == 64
+    assert big.mrsi.batch % big.mrsi.micro_batch == 64 % big.cvo.micro_batch == 0
+    assert dataclasses.replace(big.cvo, rollouts="constrained").rollouts == "constrained"
+    assert preset("tiny").mrsi.max_steps
+    with pytest.raises(InputError, match=r"no such preset.*tiny"):
+        preset("13b")
 
 
 @pytest.mark.usefixtures("no_training")

@@ -61,6 +61,20 @@ def test_the_loss_falls_on_chains_seen_often(program: Programs, posts: list[Post
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_a_batch_in_parts_learns_the_same(program: Programs, posts: list[Post], tmp_path: Path, weights: Weights):
+    logs = []
+    for micro_batch in (None, 2):
+        mrsi = MRSI(max_steps=3, batch=4, micro_batch=micro_batch, tuning="full", sft_options={"logging_steps": 1})
+        logs.append(inject(mrsi, program("idefics3"), posts[:8], tmp_path / str(micro_batch)))
+    whole, parts = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
+    assert len(parts) == 3
+    assert parts == pytest.approx(whole, rel=1e-4)
+    one, other = (weights(tmp_path / str(micro_batch)) for micro_batch in (None, 2))
+    assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
+    with pytest.raises(InputError, match="no whole number of micro-batches"):
+        inject(MRSI(max_steps=1, batch=4, micro_batch=3), program("idefics3"), posts[:4], tmp_path / "odd")
+
+
 def test_equal_configurations_give_equal_weights_and_a_stopped_one_goes_on_to_them(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
