@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -28,6 +29,7 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.plan import plan
 from gmner.optimizers.reasoning_pass import reasoning_pass, teacher_lm
 from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.rows import tuning_rows, usable_posts
@@ -118,6 +120,7 @@ class MCR(Teleprompter):
         teacher: dspy.Module | dspy.BaseLM | None = None,
         valset: Sequence[Any] | None = None,
         run_dir: str | PathLike[str] | None = None,
+        dry_run: bool = False,
         **kwargs: Any,
     ) -> GMNER:
         """Compile `student` into a new program.
@@ -131,6 +134,8 @@ class MCR(Teleprompter):
                 searches demonstrations where it may; None or empty: neither.
             run_dir: Folder that keeps what is made; a stopped compile with the same arguments goes on there. None: a
                 temporary folder, which stays until the process ends.
+            dry_run: Print what the compile would do and cost (see `gmner.optimizers.plan.Plan`), measured over two
+                steps of each stage, and return a copy of the student; `run_dir` is not touched.
             **kwargs: None; anything else is refused.
 
         Raises:
@@ -148,6 +153,9 @@ class MCR(Teleprompter):
         check_pictures(train, student.adapter())
         lm = teacher_lm(teacher)
         config = self._config(student, train, val, self._authors(student, lm))
+        if dry_run:
+            sys.stdout.write(f"{plan(self, student, train)}\n")
+            return student.deepcopy()
         with RunDirectory(_temporary() if run_dir is None else Path(run_dir), config) as run:
             return _Compile(self, student, train, val, run, lm).result()
 

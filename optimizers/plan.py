@@ -1,0 +1,168 @@
+"""`Plan`: what a compile would do and cost, from a few measured steps; nothing of it is kept."""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gmner.data.post import Post
+from gmner.optimizers import training
+from gmner.optimizers.chains import split_posts
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rows import tuning_rows, usable_posts
+from gmner.optimizers.styles.written import LLMStyle
+from gmner.programs.encoding import ChatEncoder
+from gmner.programs.engine import VLMEngine
+from gmner.programs.gmner import GMNER
+
+if TYPE_CHECKING:
+    from gmner.optimizers.mcr import MCR
+
+_MEASURED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage of a compile.
+
+    Attributes:
+        name: `mrsi` or `cvo`.
+        posts: Posts that it learns from.
+        samples: Chains, or sampled answers, over the whole stage.
+        steps: Optimizer steps.
+        tokens: Tokens that it reads and writes, estimated from the measured steps.
+        seconds: Time, estimated from the measured steps.
+    """
+
+    name: str
+    posts: int
+    samples: int
+    steps: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a compile would do.
+
+    Attributes:
+        stages: The training stages in order; none where the weights cannot be reached.
+        teacher_requests: Chains that LMs would be asked to write, repetitions not counted.
+        memory: Most bytes that the measured steps took: of the GPU, or of this process where there is none.
+        seconds: Time of all stages; scoring on a valset and the teacher's time are not in it.
+    """
+
+    stages: tuple[StagePlan, ...]
+    teacher_requests: int
+    memory: int
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def __str__(self) -> str:
+        """A table of the stages, and what they take together."""
+        rows = [("stage", "posts", "samples", "steps", "tokens", "time")]
+        for s in self.stages:
+            rows.append((s.name, f"{s.posts:,}", f"{s.samples:,}", f"{s.steps:,}", f"{s.tokens:,}", _time(s.seconds)))
+        lines = ["".join(cell.ljust(8) if not i else cell.rjust(14) for i, cell in enumerate(row)) for row in rows]
+        where = "GPU" if torch.cuda.is_available() else "process"
+        lines.append(f"memory of the {where}: {self.memory / 2**30:.1f} GiB; time of the stages: {_time(self.seconds)}")
+        if self.teacher_requests:
+            lines.append(f"chains to be written by LMs: {self.teacher_requests:,}, their time not counted")
+        return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def plan(mcr: MCR, student: GMNER, train: Sequence[Post]) -> Plan:
+    """Measure two steps of each stage, on copies of the weights and in a folder that is deleted.
+
+    Args:
+        mcr: The optimizer.
+        student: The program to be compiled.
+        train: Annotated posts.
+
+    Returns:
+        The plan. Model-written chains are measured as their templates are: no LM is asked.
+    """
+    engine = training.trainable_engine(student.model)
+    if engine is None:
+        requests = _requests(mcr.mrsi, len(train)) if mcr.mrsi else 0
+        return Plan((), requests, _memory())
+    train = usable_posts(train, ChatEncoder(engine.processor))
+    first, second = list[Post](), list(train)
+    if mcr.mrsi is not None:
+        share = 1.0 if mcr.cvo is None else mcr.d1_share
+        first, second = split_posts(train, share, random.Random(mcr.seed))
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    stages = []
+    if mcr.mrsi is not None:
+        stages.append(_of_mrsi(mcr.mrsi, student, engine, first, mcr.seed))
+    if mcr.cvo is not None:
+        stages.append(_of_cvo(mcr.cvo, student, engine, second, mcr.seed))
+    requests = _requests(mcr.mrsi, len(first)) if mcr.mrsi else 0
+    return Plan(tuple(stages), requests, _memory())
+
+
+def _requests(mrsi: MRSI, posts: int) -> int:
+    """Chains that LMs write: each post's are in different styles, drawn evenly."""
+    if mrsi.chains_from is not None:
+        return 0
+    written = sum(isinstance(style, LLMStyle) for style in mrsi.styles.values())
+    return round(posts * min(mrsi.per_post, len(mrsi.styles)) * written / len(mrsi.styles))
+
+
+def _of_mrsi(mrsi: MRSI, student: GMNER, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+    styles = {n: s.template if isinstance(s, LLMStyle) else s for n, s in mrsi.styles.items()}
+    some = posts[: _MEASURED * mrsi.batch]
+    adapter = student.adapter()
+    chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
+    rows = tuning_rows(chains, {post.id: post for post in some}, adapter, student.answer.signature, [])
+    options = {**mrsi.sft_options, "logging_steps": 1}
+    with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
+        log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
+            rows, engine, Path(folder), seed=seed, progress=False
+        )
+    steps = mrsi.steps(len(posts) * min(mrsi.per_post, len(mrsi.styles)))
+    return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
+
+
+def _of_cvo(cvo: CVO, student: GMNER, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+    adapter = student.adapter()
+    rows = cvo.rows(posts[: _MEASURED * cvo.prompts], adapter, student.answer.signature, [])
+    with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
+        log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
+    steps = cvo.steps(len(posts))
+    samples = steps * min(cvo.prompts, len(posts)) * cvo.generations
+    return _scaled("cvo", log, posts=len(posts), samples=samples, steps=steps)
+
+
+def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: int, steps: int) -> StagePlan:
+    """The whole stage from TRL's log of a few of its steps."""
+    seconds = next(entry["train_runtime"] for entry in log if "train_runtime" in entry)
+    tokens = max((entry["num_tokens"] for entry in log if "num_tokens" in entry), default=0)
+    share = steps / _MEASURED
+    return StagePlan(name, posts, samples, steps, round(tokens * share), seconds * share)
+
+
+def _memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

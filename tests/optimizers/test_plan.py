@@ -1,0 +1,68 @@
+"""What a compile would do and cost, before it does anything."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from scripted import scripted_lm
+
+from gmner.data.post import Post
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.plan import Plan, StagePlan, plan
+from gmner.optimizers.styles import TEMPLATES
+from gmner.optimizers.styles.written import LLMStyle
+from gmner.programs.gmner import GMNER
+
+Programs = Callable[[str], GMNER]
+ROLLOUTS = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained", "tuning": "full"}
+
+
+def test_the_plan_counts_what_the_compile_does(
+    program: Programs, posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    student = program("idefics3")
+    before = copy.deepcopy(student.model.engine.model.state_dict())
+    mcr = MCR(mrsi=MRSI(batch=4, epochs=1, tuning="full"), cvo=CVO(epochs=1, **ROLLOUTS), progress=False)
+    planned = plan(mcr, student, posts[:16])
+    same = student.compile(trainset=posts[:16], optimizer=mcr, run_dir=tmp_path / "run", dry_run=True)
+    assert isinstance(same, GMNER)
+    assert same is not student
+    assert not (tmp_path / "run").exists()
+    assert all(torch.equal(value, before[name]) for name, value in student.model.engine.model.state_dict().items())
+    printed = capsys.readouterr().out
+    assert "mrsi" in printed
+    assert "memory of the" in printed
+    done = student.compile(trainset=posts[:16], optimizer=mcr, run_dir=tmp_path / "run")
+    for stage in planned.stages:
+        log = done.history.log[stage.name]
+        assert max(entry["step"] for entry in log) == stage.steps
+        tokens = max(entry["num_tokens"] for entry in log if "num_tokens" in entry)
+        assert stage.tokens == pytest.approx(tokens, rel=0.5)
+        assert stage.seconds > 0
+    assert [(stage.name, stage.posts, stage.samples) for stage in planned.stages] == [("mrsi", 8, 16), ("cvo", 8, 16)]
+    assert planned.memory > 2**26
+
+
+def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs, posts: list[Post]):
+    lm = scripted_lm("nobody asks")
+    styles = {"stepwise": TEMPLATES["stepwise"], "llm": LLMStyle(lm)}
+    mcr = MCR(mrsi=MRSI(styles=styles, batch=2, max_steps=2, tuning="full"), cvo=None, progress=False)
+    planned = plan(mcr, program("idefics3"), posts[:6])
+    assert planned.teacher_requests == 6
+    assert lm.engine.requests == []
+    served = plan(mcr, GMNER(lm), posts[:6])
+    assert (served.stages, served.teacher_requests) == ((), 6)
+
+
+def test_a_plan_reads_as_a_table():
+    stages = (StagePlan("mrsi", 3500, 14000, 875, 9_000_000, 7200.0), StagePlan("cvo", 3500, 56000, 875, 10, 59.6))
+    text = str(Plan(stages, 12, 3 * 2**30))
+    assert "2 h 0 min" in text
+    assert "1 min 0 s" in text
+    assert "9,000,000" in text
+    assert "3.0 GiB" in text
+    assert "written by LMs: 12" in text
