@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -49,26 +48,27 @@ class Muon(torch.optim.AdamW):
         """Step the matrices, then all others by AdamW."""
         for group in self.param_groups:
             if group["momentum"] is not None:
-                self._orthogonal_step(group, [weight for weight in group["params"] if weight.grad is not None])
+                self._orthogonal_step(group)
         return super().step(closure)
 
-    def _orthogonal_step(self, group: dict[str, Any], weights: Iterable[nn.Parameter]) -> None:
-        alike: dict[torch.Size, list[nn.Parameter]] = {}
-        for weight in weights:
-            alike.setdefault(weight.shape, []).append(weight)
-        for shape, same in alike.items():
-            ahead = []
-            for weight in same:
-                state = self.state[weight]
-                if not state:  # AdamW asks every state that it loads for its step
-                    state.update(step=torch.zeros(()), past=torch.zeros_like(weight))
-                past = state["past"]
-                past.lerp_(weight.grad, 1 - group["momentum"])
-                ahead.append(torch.lerp(weight.grad, past, group["momentum"]))
-                weight.grad = None
-            size = max(shape) ** 0.5 * group["lr"]
-            for weight, change in zip(same, orthogonal(torch.stack(ahead)), strict=True):
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-size)
+    def _orthogonal_step(self, group: dict[str, Any]) -> None:
+        """Step the matrices of a group, and take their gradients away: AdamW leaves them alone then."""
+        ahead: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            state = self.state[weight]
+            if not state:  # AdamW asks every state that it loads for its step
+                state.update(step=torch.zeros(()), past=torch.zeros_like(weight))
+            state["past"].lerp_(weight.grad, 1 - group["momentum"])
+            change = torch.lerp(weight.grad, state["past"], group["momentum"])
+            ahead.setdefault(weight.shape, []).append((weight, change))
+            weight.grad = None
+        for shape, pairs in ahead.items():
+            changes = orthogonal(torch.stack([change for _, change in pairs]))
+            for (weight, _), change in zip(pairs, changes, strict=True):
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(change, alpha=-(max(shape) ** 0.5) * group["lr"])
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
