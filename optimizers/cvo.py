@@ -136,7 +136,8 @@ class CVO:
                 callbacks=[bar],
             )
             training.run(trainer, folder)
-            training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
+            if trainer.is_world_process_zero():
+                training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)
 
     def _config(

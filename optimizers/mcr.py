@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import hashlib
-import logging
 import shutil
 import sys
 import tempfile
@@ -21,50 +20,21 @@ from typing import Any
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.chains import Chain, check_pictures, check_trainset
+from gmner.optimizers.chains import check_pictures, check_trainset
+from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.demonstrations import check_demonstrations
-from gmner.optimizers.filtering import Learnable, learnable
+from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
-from gmner.optimizers.reasoning_pass import reasoning_pass, teacher_lm
-from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
-from gmner.optimizers.rows import tuning_rows, usable_posts
+from gmner.optimizers.reasoning_pass import teacher_lm
 from gmner.optimizers.run_directory import RunDirectory
-from gmner.programs.encoding import ChatEncoder
-from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import InputError
 
-LOG = logging.getLogger(__name__)
-
-
-class History(list[Any]):
-    """What happened in a compile; as a list, the LM calls of the compiled program.
-
-    Every DSPy module keeps its calls in a list of this name and adds to it with each one, so it has to stay a list.
-    A copy of a program begins with an empty list, as all of DSPy's do.
-
-    Attributes:
-        programs: Stage (`before`, `mrsi`, `cvo`) -> the program after it.
-        scores: Stage -> `Evaluation` on the valset; empty without one.
-        chosen: The stage of the program returned: the last, or with a valset the best by GMNER F1.
-        log: Stage -> TRL's log.
-    """
-
-    def __init__(
-        self,
-        programs: Mapping[str, GMNER],
-        scores: Mapping[str, Evaluation],
-        chosen: str,
-        log: Mapping[str, list[dict[str, Any]]],
-    ) -> None:
-        super().__init__()
-        self.programs, self.scores, self.chosen, self.log = programs, scores, chosen, log
+__all__ = ["MCR", "History", "as_posts"]
 
 
 class MCR(Teleprompter):
@@ -83,7 +53,10 @@ class MCR(Teleprompter):
         seed: Seed of split, chains, order and sampling.
         progress: Show progress bars.
 
-    The program that `compile` returns has one more attribute, `history`: see `History`.
+    Under `accelerate launch` or `torchrun` all processes train and answer together; the first one writes, asks teachers
+    and shows progress. Batches are those of all processes.
+
+    The program that `compile` returns has one more attribute, `history`: see `gmner.optimizers.compilation.History`.
 
     Example:
         >>> better = program.compile(trainset=train, valset=dev, optimizer=gmner.MCR())  # doctest: +SKIP
@@ -156,8 +129,10 @@ class MCR(Teleprompter):
         if dry_run:
             sys.stdout.write(f"{plan(self, student, train)}\n")
             return student.deepcopy()
-        with RunDirectory(_temporary() if run_dir is None else Path(run_dir), config) as run:
-            return _Compile(self, student, train, val, run, lm).result()
+        launch = Launch()
+        folder = launch.same(_temporary) if run_dir is None else Path(run_dir)
+        with RunDirectory(folder, config, writes=launch.first) as run:
+            return Compilation(self, student, train, val, run, launch, lm).result()
 
     def _authors(self, student: GMNER, teacher: dspy.BaseLM | None) -> str:
         """Who writes chains, see `MRSI.authors`; refuses what cannot be compiled before anything is written."""
@@ -230,142 +205,3 @@ def _plain(settings: Any) -> dict[str, Any]:
         data["chains_from"] = None if data["chains_from"] is None else str(data["chains_from"])
     data["lora"] = dataclasses.asdict(data["lora"])
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in data.items()}
-
-
-class _Compile:
-    """One compile: its stages in order, each of which is skipped where its result is there already."""
-
-    def __init__(
-        self,
-        mcr: MCR,
-        student: GMNER,
-        train: list[Post],
-        val: list[Post] | None,
-        run: RunDirectory,
-        teacher: dspy.BaseLM | None,
-    ) -> None:
-        self.mcr, self.val, self.run, self.engine = mcr, val, run, training.trainable_engine(student.model)
-        self.adapter = student.adapter()
-        self.signature = student.answer.signature
-        if self.engine is not None:
-            train = usable_posts(train, ChatEncoder(self.engine.processor))
-        self.d2: list[Post] = train
-        self.posts: dict[str, Post] = {}
-        self.chains: list[Chain] = []
-        if mcr.mrsi is not None:
-            self._reason(mcr.mrsi, train, teacher)
-        self.scores: dict[str, Evaluation] = {}
-        self.log: dict[str, list[dict[str, Any]]] = {}
-        self.programs = {"before": student}
-
-    def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
-        """D_R and its split: chains over D1, and the posts of D2."""
-        mcr = self.mcr
-        share = 1.0 if mcr.cvo is None or self.engine is None else mcr.d1_share
-        made = reasoning_pass(
-            mrsi, train, share, self.adapter, self.run, seed=mcr.seed, teacher=teacher, progress=mcr.progress
-        )
-        by_id = {post.id: post for post in train}
-        self.d2 = [by_id[name] for name in made.d2]
-        if self.engine is not None and not (made.d1 and (self.d2 or mcr.cvo is None)):
-            raise InputError(
-                "D1 or D2 has no post", received=(len(made.d1), len(self.d2)), remedy="More posts, or another d1_share"
-            )
-        self.posts = {name: by_id[name] for name in made.d1}
-        self.chains = list(made.chains)
-
-    def result(self) -> GMNER:
-        """Run the stages and return the chosen program."""
-        self.demos = self._demos()
-        self._score("before")
-        if self.engine is None:
-            self._demonstrate()
-        elif self.mcr.mrsi is not None:
-            self._inject(self.mcr.mrsi, self.engine)
-        if self.engine is not None and self.mcr.cvo is not None:
-            self._optimize(self.mcr.cvo)
-        last = list(self.programs)[-1]
-        chosen = max(self.scores, key=lambda name: self.scores[name].gmner.f1) if self.scores else last
-        program = self.programs[chosen].deepcopy()
-        program.history = History(self.programs, self.scores, chosen, self.log)
-        program._compiled = True
-        scores = {stage: score.to_dict() for stage, score in self.scores.items()}
-        program.scores = scores or None
-        self.run.write_json("result.json", {"chosen": chosen, "scores": scores})
-        return program
-
-    @property
-    def _last(self) -> GMNER:
-        """The program of the last stage so far."""
-        return list(self.programs.values())[-1]
-
-    def _demonstrate(self) -> None:
-        """The compile of an LM whose weights cannot be reached."""
-        program = self.programs["before"].deepcopy()
-        LOG.warning("The weights of %s cannot be reached: demonstrations only, no CVO", program.model.model)
-        program.answer.demos = self.demos
-        self.programs["mrsi"] = program
-        self._score("mrsi")
-
-    def _demos(self) -> list[Any]:
-        """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
-        mrsi, student = self.mcr.mrsi, self.programs["before"]
-        if mrsi is None:
-            return list(student.answer.demos)
-        check_demonstrations(student.answer.demos, student.labels, mrsi.check)
-        count = mrsi.demonstrations
-        if count is None and self.engine is not None:
-            return list(student.answer.demos)
-        return mrsi.demos(
-            student, self.chains, self.posts, mrsi.served_demonstrations if count is None else count, self.run,
-            self.val, seed=self.mcr.seed, progress=self.mcr.progress,
-        )  # fmt: skip
-
-    def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
-        folder = self.run.stage("mrsi")
-        if not self.run.done("mrsi"):
-            rows = tuning_rows(self.chains, self.posts, self.adapter, self.signature, self.demos)
-            log = mrsi.inject(rows, engine, folder, seed=self.mcr.seed, progress=self.mcr.progress)
-            self.run.mark_done("mrsi", {"log": log})
-        self._take("mrsi", engine, folder)
-
-    def _optimize(self, cvo: CVO) -> None:
-        engine = training.trainable_engine(self._last.model)
-        if engine is None:
-            raise InputError("The weights of the stage before CVO are gone", remedy="Start the compile anew")
-        folder = self.run.stage("cvo")
-        if not self.run.done("cvo"):
-            rows = cvo.rows(self._learnable(), self.adapter, self.signature, self.demos)
-            log = cvo.optimize(rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.mcr.progress)
-            if kept_rollouts(folder):  # none with grpo_options={"log_completions": False}
-                write_rollout_page(folder, {post.id: post for post in self.d2}, self.adapter)
-            self.run.mark_done("cvo", {"log": log})
-        self._take("cvo", engine, folder)
-
-    def _learnable(self) -> Sequence[Post]:
-        """The posts of D2 that CVO can learn from, sampled once."""
-        answers = self.mcr.learnable_answers
-        if answers is None:
-            return self.d2
-        if self.run.done("learnable"):
-            return Learnable.from_record(self.run.record("learnable"), self.d2).posts
-        program, seed = self._last, self.mcr.seed
-        found = learnable(program, self.d2, answers=answers, seed=seed, progress=self.mcr.progress)
-        self.run.mark_done("learnable", found.to_record())
-        return found.posts
-
-    def _take(self, stage: str, engine: VLMEngine, folder: Path) -> None:
-        """A new program on the weights that a stage wrote, scored on the valset."""
-        program = self.programs["before"].deepcopy()
-        program.set_lm(training.tuned_lm(self.programs["before"].model, engine, folder))
-        program.answer.demos = list(self.demos)
-        self.programs[stage] = program
-        self.log[stage] = self.run.record(stage)["log"]
-        self._score(stage)
-
-    def _score(self, stage: str) -> None:
-        """Score a stage's program on the valset."""
-        if self.val is None:
-            return
-        self.scores[stage] = evaluate(self.programs[stage], self.val, progress=self.mcr.progress)
-        self.run.write_json(f"scores-{stage}.json", self.scores[stage].to_dict())

@@ -184,7 +184,8 @@ class MRSI:
                 model=model, args=config, train_dataset=rows, processing_class=processor, callbacks=[bar]
             )
             training.run(trainer, folder)
-            training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
+            if trainer.is_world_process_zero():
+                training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)
 
     def _rate(self, model: Any) -> float:
