@@ -35,7 +35,8 @@ def load_vlm(
         adapter: A folder with a LoRA adapter to put on top; it is merged into the weights in memory.
         revision: Branch, tag or commit on the hub.
         dtype: A torch dtype by name; `auto` is the checkpoint's own, and float32 for small models on a processor.
-        device_map: Where the weights go; None: every GPU there is, else the processor.
+        device_map: Where the weights go; None: every GPU there is (in a process of a launch its own),
+            else the processor.
         temperature: 0: greedy.
         max_batch: Most calls of one batch.
         backend: The back end of Outlines; only `llguidance` enforces every part of the schemas.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -162,7 +163,7 @@ def _config(path: Path) -> Any:
 
 
 def _model(path: Path, source: ModelSource) -> PreTrainedModel:
-    device_map = source.device_map or ("auto" if torch.cuda.is_available() else None)
+    device_map = source.device_map or default_device_map()
     model, report = AutoModelForImageTextToText.from_pretrained(
         path,
         dtype=_dtype(path, source.dtype, device_map),
@@ -176,6 +177,13 @@ def _model(path: Path, source: ModelSource) -> PreTrainedModel:
         missing = sorted(report["missing_keys"])
         raise ModelError("A checkpoint lacks weights of its model", received=missing, remedy=f"look into {path}")
     return model
+
+
+def default_device_map() -> Any:
+    """Every GPU there is, in a process of a launch (`accelerate launch`, `torchrun`) its own, or None without one."""
+    if not torch.cuda.is_available():
+        return None
+    return {"": int(os.environ["LOCAL_RANK"])} if "LOCAL_RANK" in os.environ else "auto"
 
 
 def _dtype(path: Path, dtype: str, device_map: Any) -> str:

@@ -118,7 +118,7 @@ class Recipe:
         """Every question about a picture; the vision tower is frozen from here on."""
         steps = self._args.language_steps
         data = Dialogues(self._seen(model), tokenizer, EVERYTHING, steps, self._args.batch, seed=2)
-        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate=1.6e-3)
+        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate=8e-4)
 
     def _talk(
         self, teacher: AnswerTeacher, data: Dialogues, tokenizer: Any, folder: Path, steps: int, rate: float
@@ -137,7 +137,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 300, "vision": 1000, "language": 1400}
+STEPS = {"text": 300, "vision": 1000, "language": 1300}
 """The stages in order with their optimizer steps."""
 
 

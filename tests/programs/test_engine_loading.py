@@ -19,7 +19,7 @@ from gmner.programs import weights
 from gmner.programs.engine import VLMEngine
 from gmner.programs.fingerprint import fingerprint
 from gmner.programs.loading import load_vlm
-from gmner.programs.weights import ModelSource, as_json
+from gmner.programs.weights import ModelSource, as_json, default_device_map
 from gmner.signatures.errors import ModelError
 
 
@@ -169,6 +169,15 @@ def test_damaged_folders_are_refused(copied, damage, message):
 def test_an_adapter_given_as_model_says_how_to_load_it(tiny, tmp_path):
     with pytest.raises(ModelError, match=r"adapter=\.\.\."):
         load_vlm(_adapter(tiny("idefics3"), tmp_path / "adapter"))
+
+
+def test_a_model_goes_to_every_gpu_and_in_a_launch_to_the_one_of_its_process(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert default_device_map() is None or torch.cuda.is_available()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert default_device_map() == "auto"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert default_device_map() == {"": 3}
 
 
 def test_dtype_and_keywords_reach_the_model(tiny):
