@@ -23,7 +23,8 @@ from torch import nn
 from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArguments, set_seed
 
 from gmner.data.files import whole_text
-from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
+from gmner.optimizers.pretrain.dialogues import Dialogues, PadDialogues
+from gmner.optimizers.pretrain.language import AnswerTeacher
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
 from gmner.optimizers.pretrain.muon import Muon
 from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool, unseen_pool

@@ -26,17 +26,15 @@ from gmner.data.world.generate import World
 from gmner.data.world.looks import COLOURS
 from gmner.optimizers.pretrain import __main__ as command
 from gmner.optimizers.pretrain import questions
-from gmner.optimizers.pretrain.language import (
-    GAZE_HEADS,
+from gmner.optimizers.pretrain.dialogues import (
     IGNORED,
-    AnswerTeacher,
     Dialogues,
     PadDialogues,
     encode_dialogue,
-    gaze_loss,
     gazes,
     surfaces,
 )
+from gmner.optimizers.pretrain.language import GAZE_HEADS, AnswerTeacher, gaze_loss
 from gmner.optimizers.pretrain.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, build_processor, coordinate_ids, save
 from gmner.optimizers.pretrain.pool import Pool, normalise
 from gmner.optimizers.pretrain.questions import FRAME, Dialogue

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, Idefics3ForConditionalGeneration, Traine
 
 import gmner.programs
 from gmner.optimizers.pretrain import __main__ as command
-from gmner.optimizers.pretrain.language import AnswerTeacher, Dialogues, PadDialogues
+from gmner.optimizers.pretrain.dialogues import Dialogues, PadDialogues
+from gmner.optimizers.pretrain.language import AnswerTeacher
 from gmner.optimizers.pretrain.model import IMAGE_SIDE, build_model
 from gmner.optimizers.pretrain.pool import SCENES, Pool, normalise
 from gmner.optimizers.pretrain.questions import EVERYTHING
