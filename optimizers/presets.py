@@ -23,12 +23,15 @@ def _qwen2_5_vl_7b() -> MCR:
     return MCR(mrsi=mrsi, cvo=cvo)
 
 
-_PRESETS: Mapping[str, Callable[[], MCR]] = MappingProxyType({"tiny": _tiny, "qwen2.5-vl-7b": _qwen2_5_vl_7b})
+_PRESETS: Mapping[str, Callable[[], MCR]] = MappingProxyType(
+    {"default": MCR, "tiny": _tiny, "qwen2.5-vl-7b": _qwen2_5_vl_7b}
+)
 
 
 def preset(name: str) -> MCR:
     """Settings of MCR by name; change single ones with `dataclasses.replace(optimizer.cvo, ...)`.
 
+    - `default`: `MCR()`, for small models and LoRA on larger ones, every batch at once.
     - `tiny`: the embedded model on two cores, minutes.
     - `qwen2.5-vl-7b`: Qwen2.5-VL-7B-Instruct with the paper's figures (two chains a post, 2 epochs of each stage, LoRA,
       eight answers to each of eight prompts a step). In bfloat16 with gradient checkpointing it takes, as counted and
@@ -36,7 +39,7 @@ def preset(name: str) -> MCR:
       of 40 GB. `micro_batch` trades memory for time and changes nothing else; batches are those of all processes.
 
     Args:
-        name: One of the two.
+        name: One of these.
 
     Raises:
         InputError: Another name.

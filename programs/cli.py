@@ -165,6 +165,10 @@ def _add_compile(commands: Commands) -> None:
     command.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder of the run")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder for the program")
     command.add_argument("--model", metavar="M", help=_MODEL)
+    presets = "settings: default, tiny (the small model, minutes) or qwen2.5-vl-7b (the paper's)"
+    command.add_argument("--preset", metavar="P", default="default", help=presets)
+    planned = "print steps, tokens, memory and time, measured over a few steps, and compile nothing"
+    command.add_argument("--dry-run", action="store_true", help=planned)
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:

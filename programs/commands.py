@@ -120,8 +120,12 @@ def compile(given: Namespace) -> None:
     train = _trainable(given, given.train, given.train_split)
     val = _trainable(given, given.val, given.val_split) if given.val else None
     program = load_program(given.model)
-    optimizer = importlib.import_module("gmner.optimizers.mcr").MCR()
-    compiled = program.compile(trainset=train, valset=val, optimizer=optimizer, run_dir=given.run_dir)
+    optimizer = importlib.import_module("gmner.optimizers.presets").preset(given.preset)
+    options = {"trainset": train, "valset": val, "optimizer": optimizer, "run_dir": given.run_dir}
+    if given.dry_run:
+        program.compile(**options, dry_run=True)
+        return
+    compiled = program.compile(**options)
     compiled.save(given.output)
     _note(f"The compiled program is in {given.output}: gmner extract POSTS --model {given.output} -o PRED.jsonl")
 

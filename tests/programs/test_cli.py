@@ -358,19 +358,29 @@ def test_compile_and_quickstart_hand_over(
 
         class MCR:
             def compile(self, student: GMNER, **given: object) -> GMNER:
-                calls.append({name: value if name == "run_dir" else len(value) for name, value in given.items()})
+                calls.append({name: len(value) if isinstance(value, list) else value for name, value in given.items()})
                 return student
+
+        @classmethod
+        def preset(cls, name: str) -> MCR:
+            calls.append(name)
+            return cls.MCR()
 
     monkeypatch.setattr(commands.importlib, "import_module", lambda name: Module)
     monkeypatch.setattr(commands, "load_program", lambda model: GMNER(scripted_lm({})))
     commands.quickstart(cli.parser().parse_args(["quickstart"]))
     words = ["compile", "--train", gold, "--val", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "bundle"]
     commands.compile(cli.parser().parse_args([str(word) for word in words]))
-    assert calls == [Path("runs/quickstart"), {"trainset": 2, "valset": 2, "run_dir": tmp_path / "run"}]
+    handed = {"trainset": 2, "valset": 2, "run_dir": tmp_path / "run"}
+    assert calls == [Path("runs/quickstart"), "default", handed]
     assert (tmp_path / "bundle" / "manifest.json").is_file()
     assert "--model" in capsys.readouterr().err
     calls.clear()
-    words += ["--with-pictures", "-o", tmp_path / "other"]
-    commands.compile(cli.parser().parse_args([str(word) for word in words]))
-    assert calls == [{"trainset": 0, "valset": 0, "run_dir": tmp_path / "run"}]
+    words += ["-o", tmp_path / "other"]
+    commands.compile(cli.parser().parse_args([str(word) for word in (*words, "--preset", "tiny", "--dry-run")]))
+    assert calls == ["tiny", {**handed, "dry_run": True}]
+    assert not (tmp_path / "other").exists()
+    calls.clear()
+    commands.compile(cli.parser().parse_args([str(word) for word in (*words, "--with-pictures")]))
+    assert calls == ["default", {**handed, "trainset": 0, "valset": 0}]
     assert "2 of 2 posts" in capsys.readouterr().err
