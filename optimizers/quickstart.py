@@ -25,8 +25,8 @@ TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1200, 120, 60
 def optimizer() -> MCR:
     """MCR at the size of the embedded model and of a few minutes."""
     styles = {"answer": plain}  # chains take so small a model more steps than minutes allow
-    mrsi = MRSI(styles=styles, max_steps=120, batch=16, rate=6e-4)
-    cvo = CVO(max_steps=14, prompts=4, generations=8, max_completion_length=160, rate=3e-5, rollouts="constrained")
+    mrsi = MRSI(styles=styles, max_steps=100, batch=16, rate=6e-4)
+    cvo = CVO(max_steps=10, prompts=4, generations=8, max_completion_length=160, rate=3e-5, rollouts="constrained")
     return MCR(mrsi=mrsi, cvo=cvo)
 
 
