@@ -8,12 +8,14 @@ from types import MappingProxyType
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.styles import TEMPLATES
 from gmner.signatures.errors import InputError
 
 
 def _tiny() -> MCR:
-    mrsi = MRSI(max_steps=60, batch=16, rate=6e-4)
-    cvo = CVO(max_steps=14, prompts=4, generations=8, max_completion_length=256, rate=3e-5, rollouts="constrained")
+    styles = {name: TEMPLATES[name] for name in ("text_first", "table")}  # the shortest: minutes are few
+    mrsi = MRSI(styles=styles, max_steps=80, batch=16, rate=2e-3)
+    cvo = CVO(max_steps=8, prompts=4, generations=8, max_completion_length=256, rate=6e-5, rollouts="constrained")
     return MCR(mrsi=mrsi, cvo=cvo)
 
 

@@ -11,23 +11,12 @@ from gmner.data.evaluation import Evaluation, percent
 from gmner.data.files import whole_text
 from gmner.data.view import render_html
 from gmner.data.world.generate import World
-from gmner.optimizers.cvo import CVO
-from gmner.optimizers.mcr import MCR
-from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.styles import plain
+from gmner.optimizers.presets import preset
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
 STAGES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
-TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1200, 120, 60
-
-
-def optimizer() -> MCR:
-    """MCR at the size of the embedded model and of a few minutes."""
-    styles = {"answer": plain}  # chains take so small a model more steps than minutes allow
-    mrsi = MRSI(styles=styles, max_steps=100, batch=16, rate=6e-4)
-    cvo = CVO(max_steps=10, prompts=4, generations=8, max_completion_length=160, rate=3e-5, rollouts="constrained")
-    return MCR(mrsi=mrsi, cvo=cvo)
+TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1000, 120, 60
 
 
 def main(run_dir: str | Path = "runs/quickstart") -> Path:
@@ -44,7 +33,7 @@ def main(run_dir: str | Path = "runs/quickstart") -> Path:
     train, test = world.posts("train", TRAIN_POSTS), world.posts("test", TEST_POSTS)
     program = GMNER(lm=load_vlm(max_batch=32, cache=False))
     _say(f"MCR on the embedded model: {len(train)} posts to learn from, {len(test)} held-out posts to be judged on.")
-    compiled = program.compile(trainset=train, optimizer=optimizer(), run_dir=folder)
+    compiled = program.compile(trainset=train, optimizer=preset("tiny"), run_dir=folder)
     predictions, scores = {}, {}
     for stage, title in STAGES.items():
         predictions[title] = compiled.history.programs[stage].batch_posts(test, threads=64)
