@@ -67,4 +67,5 @@ def test_the_weights_are_where_the_record_ends():
     ends = RECORD["stages"]["language"]["ends"]
     for name in ("word_loss", "gaze_loss", "coordinate_loss"):
         found = np.mean([float(part[name]) for part in parts if name in part])
-        assert found == pytest.approx(ends[name], rel=0.3), name
+        # Few gazes miss, and make most of a loss that began at 13: 32 scenes do not settle its third digit.
+        assert found == pytest.approx(ends[name], rel=0.3, abs=0.03), name
