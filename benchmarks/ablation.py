@@ -85,7 +85,9 @@ def prompted(run: Run) -> GMNER:
 def shown(run: Run) -> GMNER:
     """Four answered posts in the prompt, by DSPy's own optimizer."""
     examples = [to_example(post) for post in run.train[4 * run.seed : 4 * run.seed + 4]]
-    return dspy.LabeledFewShot(k=4).compile(run.program, trainset=examples)
+    program = dspy.LabeledFewShot(k=4).compile(run.program, trainset=examples)
+    program.set_lm(run.program.model)  # DSPy's copy has none
+    return program
 
 
 def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float) -> GMNER:
