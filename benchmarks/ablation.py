@@ -96,9 +96,9 @@ def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float) ->
     mrsi = cvo = None
     if first and styles:
         per_post = min(2, len(styles))
-        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=6e-4)
+        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=2e-3)
     if first < run.steps:
-        cvo = CVO(max_steps=run.steps - first, prompts=4, max_completion_length=256, rate=3e-5, rollouts="constrained")
+        cvo = CVO(max_steps=run.steps - first, prompts=4, max_completion_length=256, rate=6e-5, rollouts="constrained")
     optimizer = MCR(mrsi=mrsi, cvo=cvo, seed=run.seed)
     return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
 
@@ -144,11 +144,10 @@ def f1_with_interval(runs: Sequence[Evaluation], kept: Sequence[int]) -> tuple[f
 def gain_with_interval(runs: Sequence[Evaluation], base: Sequence[Evaluation]) -> tuple[float, float, float]:
     """Mean gain in GMNER F1 over another arm, and its 95 % interval over the same posts and seeds."""
     new, old = _counts(runs), _counts(base)
-    if len(old) < len(new):
-        old = np.repeat(old[:1], len(new), axis=0)
+    seeds = max(len(new), len(old))  # an arm without seeds answers every time the same
+    new, old = (np.repeat(c, seeds, axis=0) if len(c) == 1 else c for c in (new, old))
     draws = [
-        _mean_f1(new[seeds][:, posts]) - _mean_f1(old[seeds][:, posts])
-        for seeds, posts in _draws(len(new), new.shape[1])
+        _mean_f1(new[drawn][:, posts]) - _mean_f1(old[drawn][:, posts]) for drawn, posts in _draws(seeds, new.shape[1])
     ]
     low, high = np.percentile(draws, [2.5, 97.5])
     return _mean_f1(new) - _mean_f1(old), float(low), float(high)
@@ -197,7 +196,7 @@ def _interval(values: tuple[float, float, float]) -> str:
 
 
 def plot(results: Mapping[str, Sequence[Evaluation]]) -> str:
-    """SVG: a bar an arm, GMNER F1 with its interval, and the share of absent things that are boxed as a line."""
+    """SVG: a bar an arm, GMNER F1 with its interval, and the share of absent things that are boxed as a dot."""
     left, width, height, step = 150, 420, 22, 34
     lines = []
     for place, (arm, runs) in enumerate(results.items()):

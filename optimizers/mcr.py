@@ -126,10 +126,12 @@ class MCR(Teleprompter):
         check_pictures(train, student.adapter())
         lm = teacher_lm(teacher)
         config = self._config(student, train, val, self._authors(student, lm))
-        if dry_run:
-            sys.stdout.write(f"{plan(self, student, train)}\n")
-            return student.deepcopy()
         launch = Launch()
+        if dry_run:
+            planned = plan(self, student, train)
+            if launch.first:
+                sys.stdout.write(f"{planned}\n")
+            return student.deepcopy()
         folder = launch.same(_temporary) if run_dir is None else Path(run_dir)
         with RunDirectory(folder, config, writes=launch.first) as run:
             return Compilation(self, student, train, val, run, launch, lm).result()

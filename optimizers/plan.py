@@ -23,6 +23,7 @@ from gmner.optimizers.styles.written import LLMStyle
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
     from gmner.optimizers.mcr import MCR
@@ -98,7 +99,11 @@ def plan(mcr: MCR, student: GMNER, train: Sequence[Post]) -> Plan:
         train: Annotated posts.
 
     Returns:
-        The plan. Model-written chains are measured as their templates are: no LM is asked.
+        The plan. Model-written chains, and those of `chains_from`, are measured as templates': no LM is asked. The
+        prompt has the student's own demonstrations; those that MRSI would choose are not counted.
+
+    Raises:
+        InputError: A stage has no post.
     """
     engine = training.trainable_engine(student.model)
     if engine is None:
@@ -109,6 +114,10 @@ def plan(mcr: MCR, student: GMNER, train: Sequence[Post]) -> Plan:
     if mcr.mrsi is not None:
         share = 1.0 if mcr.cvo is None else mcr.d1_share
         first, second = split_posts(train, share, random.Random(mcr.seed))
+    if not (first or mcr.mrsi is None) or not (second or mcr.cvo is None):
+        raise InputError(
+            "D1 or D2 has no post", received=(len(first), len(second)), remedy="More posts, or another d1_share"
+        )
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     stages = []
@@ -133,7 +142,9 @@ def _of_mrsi(mrsi: MRSI, student: GMNER, engine: VLMEngine, posts: Sequence[Post
     some = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
     chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
-    rows = tuning_rows(chains, {post.id: post for post in some}, adapter, student.answer.signature, [])
+    rows = tuning_rows(
+        chains, {post.id: post for post in some}, adapter, student.answer.signature, student.answer.demos
+    )
     options = {**mrsi.sft_options, "logging_steps": 1}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
@@ -145,7 +156,7 @@ def _of_mrsi(mrsi: MRSI, student: GMNER, engine: VLMEngine, posts: Sequence[Post
 
 def _of_cvo(cvo: CVO, student: GMNER, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
-    rows = cvo.rows(posts[: _MEASURED * cvo.prompts], adapter, student.answer.signature, [])
+    rows = cvo.rows(posts[: _MEASURED * cvo.prompts], adapter, student.answer.signature, student.answer.demos)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
     steps = cvo.steps(len(posts))

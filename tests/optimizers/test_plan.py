@@ -16,6 +16,7 @@ from gmner.optimizers.plan import Plan, StagePlan, plan
 from gmner.optimizers.styles import TEMPLATES
 from gmner.optimizers.styles.written import LLMStyle
 from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
 
 Programs = Callable[[str], GMNER]
 ROLLOUTS = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained", "tuning": "full"}
@@ -56,6 +57,11 @@ def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs,
     assert lm.engine.requests == []
     served = plan(mcr, GMNER(lm), posts[:6])
     assert (served.stages, served.teacher_requests) == ((), 6)
+
+
+def test_a_stage_without_posts_is_refused(program: Programs, posts: list[Post]):
+    with pytest.raises(InputError, match="D1 or D2 has no post"):
+        plan(MCR(progress=False), program("idefics3"), posts[:1])
 
 
 def test_a_plan_reads_as_a_table():

@@ -1,10 +1,8 @@
-"""How the embedded model is made: tokens, questions, losses, and every stage of the command on a few scenes."""
+"""How the embedded model is made: tokens, questions and losses."""
 
-import copy
 import json
 import random
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file
 from torch.nn import functional as F
-from transformers import AutoProcessor, PreTrainedTokenizerFast, TrainingArguments
+from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 from gmner.data.post import SceneObject
 from gmner.data.world.cast import character, characters, lookalikes
 from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import World
 from gmner.data.world.looks import COLOURS
-from gmner.optimizers.pretrain import __main__ as command
 from gmner.optimizers.pretrain import questions
 from gmner.optimizers.pretrain.dialogues import (
     IGNORED,
@@ -35,7 +31,7 @@ from gmner.optimizers.pretrain.dialogues import (
     surfaces,
 )
 from gmner.optimizers.pretrain.language import GAZE_HEADS, AnswerTeacher, gaze_loss
-from gmner.optimizers.pretrain.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, build_processor, coordinate_ids, save
+from gmner.optimizers.pretrain.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, coordinate_ids
 from gmner.optimizers.pretrain.pool import Pool, normalise
 from gmner.optimizers.pretrain.questions import FRAME, Dialogue
 from gmner.optimizers.pretrain.tokenizer import JSON_PARTS, SCALE, SPECIALS, train_tokenizer
@@ -62,26 +58,6 @@ from gmner.signatures.wire import dump
 POSTS = World(seed=1).posts("pretrain", 40)
 SCENES = [tuple(thing for thing in post.scene if thing.type) for post in POSTS]
 OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, from fewer posts than the shipped one."""
-    return train_tokenizer(posts=150)
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved, untrained model."""
-    folder = tmp_path_factory.mktemp("embedded")
-    save(build_model(tokenizer), build_processor(copy.deepcopy(tokenizer)), folder)  # the processor adds to it
-    return folder
-
-
-@pytest.fixture(scope="session")
-def model(tokenizer: PreTrainedTokenizerFast) -> Any:
-    """An untrained model."""
-    return build_model(tokenizer).eval()
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -484,48 +460,3 @@ def test_dialogues_depend_on_seed_and_place_only(tokenizer: PreTrainedTokenizerF
 
     assert items(1) == items(1) != items(2)
     assert len(items(1)) == 12
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["pretrain", *map(str, arguments)])
-    command.main()
-
-
-def test_the_command_makes_a_model_and_goes_on_where_it_was_stopped(
-    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(command, "train_tokenizer", lambda: copy.deepcopy(tokenizer))
-    monkeypatch.setattr(command, "TrainingArguments", lambda **o: TrainingArguments(**{**o, "save_steps": 1}))
-    small = ("--scenes", 8, "--text-steps", 2, "--vision-steps", 2, "--language-steps", 3, "--batch", 2)
-    run(monkeypatch, "--work", tmp_path / "whole", "--out", tmp_path / "out", *small)
-    names = ("text", "vision", "language")
-    text, vision, language = (load_file(tmp_path / "whole" / name / "model.safetensors") for name in names)
-    tower = [name for name in text if "vision_model" in name]
-    words = [name for name in text if "text_model.layers" in name]
-    assert any(not torch.equal(text[name], vision[name]) for name in tower)
-    assert all(torch.equal(text[name], vision[name]) for name in words)
-    assert all(torch.equal(vision[name], language[name]) for name in tower)
-    assert any(not torch.equal(vision[name], language[name]) for name in words)
-    curve = json.loads((tmp_path / "whole" / "language" / "curve.json").read_text())
-    assert curve["global_step"] == 3
-    out = load_vlm(tmp_path / "out", cache=False)
-    post = World().post("dev", 0)
-    assert GMNER(lm=out)(text=post.text, image=post.image).entities is not None
-
-    compute = command._LossTrainer.compute_loss
-
-    def killed(self: Any, *given: Any, **named: Any) -> Any:
-        if self.state.max_steps == 3 and self.state.global_step == 2:
-            raise KeyboardInterrupt
-        return compute(self, *given, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(command._LossTrainer, "compute_loss", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(monkeypatch, "--work", tmp_path / "cut", *small)
-    assert (tmp_path / "cut" / "language" / "checkpoints" / "checkpoint-2").is_dir()
-    done = (tmp_path / "cut" / "text" / "model.safetensors").stat().st_mtime_ns
-    run(monkeypatch, "--work", tmp_path / "cut", *small)
-    assert (tmp_path / "cut" / "text" / "model.safetensors").stat().st_mtime_ns == done
-    again = load_file(tmp_path / "cut" / "language" / "model.safetensors")
-    assert all(torch.allclose(again[name], value, atol=1e-6) for name, value in language.items())
