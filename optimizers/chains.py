@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
@@ -89,6 +89,22 @@ def split_posts(posts: Sequence[Post], share: float, rng: random.Random) -> tupl
         first += group[:cut]
         second += group[cut:]
     return rng.sample(first, len(first)), rng.sample(second, len(second))
+
+
+def check_split(d1: Sized, d2: Sized, *, injected: bool, optimized: bool) -> None:
+    """Refuse a split that leaves a stage without posts.
+
+    Args:
+        d1: What MRSI learns from.
+        d2: What CVO learns from.
+        injected: Whether MRSI is to run.
+        optimized: Whether CVO is to run.
+
+    Raises:
+        InputError: A stage that is to run has no post.
+    """
+    if (injected and not d1) or (optimized and not d2):
+        raise InputError("D1 or D2 has no post", received=(len(d1), len(d2)), remedy="More posts, or another d1_share")
 
 
 def check_trainset(posts: Sequence[Post]) -> None:

@@ -13,7 +13,7 @@ import dspy
 from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.chains import Chain
+from gmner.optimizers.chains import Chain, check_split
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
@@ -107,10 +107,8 @@ class Compilation:
         made = self.launch.in_turn(write)
         by_id = {post.id: post for post in train}
         self.d2 = [by_id[name] for name in made.d2]
-        if self.engine is not None and not (made.d1 and (self.d2 or mcr.cvo is None)):
-            raise InputError(
-                "D1 or D2 has no post", received=(len(made.d1), len(self.d2)), remedy="More posts, or another d1_share"
-            )
+        if self.engine is not None:
+            check_split(made.d1, made.d2, injected=True, optimized=mcr.cvo is not None)
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
 

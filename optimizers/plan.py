@@ -15,7 +15,7 @@ import torch
 
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.chains import split_posts
+from gmner.optimizers.chains import check_split, split_posts
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import tuning_rows, usable_posts
@@ -23,7 +23,6 @@ from gmner.optimizers.styles.written import LLMStyle
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
-from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
     from gmner.optimizers.mcr import MCR
@@ -114,10 +113,7 @@ def plan(mcr: MCR, student: GMNER, train: Sequence[Post]) -> Plan:
     if mcr.mrsi is not None:
         share = 1.0 if mcr.cvo is None else mcr.d1_share
         first, second = split_posts(train, share, random.Random(mcr.seed))
-    if not (first or mcr.mrsi is None) or not (second or mcr.cvo is None):
-        raise InputError(
-            "D1 or D2 has no post", received=(len(first), len(second)), remedy="More posts, or another d1_share"
-        )
+    check_split(first, second, injected=mcr.mrsi is not None, optimized=mcr.cvo is not None)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     stages = []

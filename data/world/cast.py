@@ -68,20 +68,16 @@ def _people() -> Iterator[Character]:
         for place, row in enumerate(members):
             name, aliases, hair, worn, skin, garment, accessory = row
             yield Character(
-                name, "PER", _split(aliases), "@" + _joined(name).lower(), kind, (hair, worn), skin, garment,
+                name, "PER", _split(aliases), handle_of(name, "PER"), kind, (hair, worn), skin, garment,
                 accessory, _is_held_out(number, place),
             )  # fmt: skip
 
 
 def _others() -> Iterator[Character]:
-    for type_, kinds, before, after in (
-        ("LOC", LANDMARKS, "visit", ""),
-        ("ORG", LOGOS, "", "HQ"),
-        ("OTHER", THINGS, "the", ""),
-    ):
+    for type_, kinds in (("LOC", LANDMARKS), ("ORG", LOGOS), ("OTHER", THINGS)):
         for number, (kind, members) in enumerate(kinds.items()):
             for place, (name, aliases, first, second) in enumerate(members):
-                handle = f"@{before}{_joined(name)}{after}"
+                handle = handle_of(name, type_)
                 held_out = _is_held_out(number, place)
                 yield Character(name, type_, _split(aliases), handle, kind, (first, second), held_out=held_out)
 
@@ -90,8 +86,10 @@ def _split(aliases: str) -> tuple[str, ...]:
     return tuple(filter(None, aliases.split("|")))
 
 
-def _joined(name: str) -> str:
-    return "".join(filter(str.isalnum, name))
+def handle_of(name: str, type_: str) -> str:
+    """The account of somebody or something of this name: `@miravoss`, `@visitKarsk`, `@AmperraHQ`, `@theDrifter`."""
+    word = "".join(filter(str.isalnum, name))
+    return {"PER": f"@{word.lower()}", "LOC": f"@visit{word}", "ORG": f"@{word}HQ", "OTHER": f"@the{word}"}[type_]
 
 
 def _is_held_out(kind: int, place: int) -> bool:

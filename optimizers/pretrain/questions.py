@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import Character, character, known, lookalikes
+from gmner.data.world.cast import Character, character, handle_of, known, lookalikes
 from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import annotate
 from gmner.data.world.text import Written, write_text
@@ -100,10 +100,8 @@ def stranger(rng: random.Random) -> Character:
     """Somebody or something that only a text knows: its name is read and copied, as it was never met before."""
     like = rng.choice(known())
     words = [_word(rng) for _ in range(2 if like.type == "PER" or rng.random() < 0.3 else 1)]
-    before, after = {"PER": ("", ""), "LOC": ("visit", ""), "ORG": ("", "HQ"), "OTHER": ("the", "")}[like.type]
-    handle = "".join(words).lower() if like.type == "PER" else "".join(words)
-    aliases = tuple(words) if len(words) == 2 else ()
-    return replace(like, name=" ".join(words), aliases=aliases, handle=f"@{before}{handle}{after}")
+    name, aliases = " ".join(words), tuple(words) if len(words) == 2 else ()
+    return replace(like, name=name, aliases=aliases, handle=handle_of(name, like.type))
 
 
 def _word(rng: random.Random) -> str:
