@@ -1,6 +1,7 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
-Stages: `text` (names in texts), `vision` (what is where), `language` (questions about a picture). Each stage leaves a
+Stages: `text` (names in texts), `vision` (what is where), `language` (questions about a picture), `reasoning` (those
+and answers that follow from words). Each stage leaves a
 finished model in the work folder and resumes from its last checkpoint when it was stopped.
 """
 
@@ -12,7 +13,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +29,7 @@ from gmner.optimizers.pretrain.language import AnswerTeacher
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
 from gmner.optimizers.pretrain.muon import Muon
 from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool, unseen_pool
-from gmner.optimizers.pretrain.questions import EVERYTHING, TEXT
+from gmner.optimizers.pretrain.questions import EVERYTHING, REASONING, TEXT, Mix
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
 from gmner.optimizers.training import last_checkpoint
@@ -117,9 +118,17 @@ class Recipe:
 
     def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Every question about a picture; the vision tower is frozen from here on."""
-        steps = self._args.language_steps
-        data = Dialogues(self._seen(model), tokenizer, EVERYTHING, steps, self._args.batch, seed=2)
-        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate=8e-4)
+        self._ask(EVERYTHING, model, tokenizer, folder, self._args.language_steps, seed=2, rate=8e-4)
+
+    def reasoning(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """The same, and answers that follow from a comparison in words."""
+        self._ask(REASONING, model, tokenizer, folder, self._args.reasoning_steps, seed=3, rate=5e-4)
+
+    def _ask(
+        self, mixes: Sequence[Mix], model: Any, tokenizer: Any, folder: Path, steps: int, *, seed: int, rate: float
+    ) -> None:
+        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed)
+        self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate)
 
     def _talk(
         self, teacher: AnswerTeacher, data: Dialogues, tokenizer: Any, folder: Path, steps: int, rate: float
@@ -138,7 +147,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 300, "vision": 1000, "language": 1300}
+STEPS = {"text": 300, "vision": 1000, "language": 1300, "reasoning": 420}
 """The stages in order with their optimizer steps."""
 
 

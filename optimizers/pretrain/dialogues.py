@@ -73,26 +73,29 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
         return piece
 
     add(f"<|im_start|>system\n{dialogue.system}<|im_end|>\n", False)
+    asked: list[_Piece] = []
     for turn, (user, assistant) in enumerate(dialogue.turns):
         image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
-        asked = add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False)
+        asked.insert(0, add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False))
         encoded.copied.extend(_copied(asked, add(f"{assistant}<|im_end|>", True), dialogue.copied))
         add("\n", False)
     return encoded
 
 
-def _copied(asked: _Piece, answer: _Piece, words: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
-    """Where each token of an answer's spans, and of these words in a chain, is copied from."""
+def _copied(asked: Sequence[_Piece], answer: _Piece, words: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
+    """Where each token of an answer's spans, and of these words in a chain, is copied from: the first that has it."""
     spans = [found.span(1) for found in _SPAN.finditer(answer.text)]
     if words:
         listed = [found.span() for found in _LISTED.finditer(answer.text)]
         found = [match.span() for match in _whole(words).finditer(answer.text)]
         spans += [span for span in found if not any(begin <= span[0] < end for begin, end in listed)]
     for start, end in spans:
-        sources = [match.start() for match in _whole([answer.text[start:end]]).finditer(asked.text)]
+        word = _whole([answer.text[start:end]])
+        source = next(piece for piece in asked if word.search(piece.text))
+        places = [match.start() for match in word.finditer(source.text)]
         for position in range(answer.at(start), answer.at(end - 1) + 1):
             begins = answer.ends[position - answer.first - 1] if position > answer.first else 0
-            yield position - 1, [asked.at(source + max(begins - start, 0)) for source in sources]
+            yield position - 1, [source.at(place + max(begins - start, 0)) for place in places]
 
 
 def _whole(words: Iterable[str]) -> re.Pattern[str]:

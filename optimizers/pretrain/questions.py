@@ -15,6 +15,7 @@ from gmner.optimizers.pretrain.tokenizer import SCALE
 from gmner.optimizers.styles import TEMPLATES, Facts, write_chain
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.labels import COARSE
+from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.tasks import SHORT_INSTRUCTIONS, system_message, user_message
 from gmner.signatures.wire import Frame, dump, render_answer
 
@@ -22,6 +23,7 @@ FRAME = Frame(BoxFormat("normalized", SCALE), (SIDE, SIDE))
 LIST_INSTRUCTION = "What is shown?"
 NAME_INSTRUCTION = "Who or what is there?"
 COMPARE_INSTRUCTION = "Compare post and picture."
+ANSWER_INSTRUCTION = "Your answer?"
 
 STRANGERS = 0.15
 """Chance that a name of something that need not be shown is made up on the spot."""
@@ -174,11 +176,39 @@ def _about(
 
 def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
     """Post against picture in words, in any template style; no answer to a post contains such a chain."""
+    text, golds, chain = _compared(scene, rng)
+    turn = user_message(text), chain
+    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=_spans(golds))
+
+
+def discuss(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Asked to, the comparison in words first; asked again, the answer that it comes to."""
+    text, golds, chain = _compared(scene, rng)
+    turns = (f"{COMPARE_INSTRUCTION}\n{user_message(text)}", chain), (ANSWER_INSTRUCTION, _true_answer(golds))
+    return Dialogue(system_of("GroundEntities"), turns, judging=True, copied=_spans(golds))
+
+
+def transcribe(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Somebody else's comparison as an answer, without the picture: the words are all that there is to go by."""
+    text, golds, chain = _compared(scene, rng)
+    turn = f"{user_message(text)}\n{chain}", _true_answer(golds)
+    return Dialogue(system_of("GroundEntities"), (turn,), with_image=False)
+
+
+def _compared(scene: Sequence[SceneObject], rng: random.Random) -> tuple[str, tuple[GoldEntity, ...], str]:
+    """A text, its gold, and post against picture in words in any template style."""
     written = _about(scene, rng, [0.35, 0.4, 0.2, 0.05], [0.35, 0.4, 0.2, 0.05])
     golds = annotate(written, scene)
-    chain = write_chain(rng.choice(list(TEMPLATES.values())), Facts(golds, tuple(scene), FRAME), rng)
-    turn = user_message(written.text), chain
-    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=tuple({gold.span for gold in golds}))
+    style = rng.choice(list(TEMPLATES.values()))
+    return written.text, golds, write_chain(style, Facts(golds, tuple(scene), FRAME), rng)
+
+
+def _true_answer(golds: Sequence[GoldEntity]) -> str:
+    return render_answer("", [(gold, gold.boxes[0] if gold.boxes else None) for gold in golds], FRAME)
+
+
+def _spans(golds: Sequence[GoldEntity]) -> tuple[str, ...]:
+    return tuple({gold.span for gold in golds})
 
 
 def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
@@ -211,6 +241,10 @@ LOOKING: Mix = {find: 0.65, verify: 0.35}
 COMPARING: Mix = {compare: 1.0}
 EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
 """What a batch is asked, in turn."""
+DISCUSSING: Mix = {discuss: 1.0}
+READING: Mix = {extract_text_only: 0.5, transcribe: 0.5}
+REASONING = (TALKING, DISCUSSING, LOOKING, READING, DISCUSSING, COMPARING)
+"""The same in the last stage."""
 
 
 def ask(scene: Sequence[SceneObject], rng: random.Random, mix: Mix) -> Dialogue:
