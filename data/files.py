@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image
 
@@ -70,10 +70,14 @@ def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
     return stem.with_name(stem.name + suffix)
 
 
-def encoded(picture: Image.Image) -> tuple[bytes, str]:
+def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
     """A PIL image as the bytes of a file and the suffix of its format: PNG, or TIFF for modes that PNG lacks.
 
     The orientation of an EXIF header goes along: boxes are in the frame of the upright picture.
+
+    Args:
+        picture: The image.
+        quick: Compress a PNG as little as pays: several times as quick, a little larger, for what is not kept.
 
     Raises:
         ImageError: Broken, or of a mode that neither format can hold.
@@ -82,7 +86,9 @@ def encoded(picture: Image.Image) -> tuple[bytes, str]:
     stream = io.BytesIO()
     try:
         # PIL would compress a TIFF as it was compressed where it came from, with JPEG for one.
-        options = {"compression": "tiff_adobe_deflate"} if name == "TIFF" else {}
+        options: dict[str, Any] = (
+            {"compression": "tiff_adobe_deflate"} if name == "TIFF" else {"compress_level": 1 if quick else 6}
+        )
         picture.save(stream, format=name, exif=_orientation(picture), **options)
     except (OSError, SyntaxError, ValueError, LookupError) as error:
         raise ImageError("A picture cannot be written", received=picture.mode, remedy=str(error)) from error

@@ -14,8 +14,8 @@ from gmner.signatures.errors import InputError
 
 def _tiny() -> MCR:
     styles = {name: TEMPLATES[name] for name in ("text_first", "table")}  # the shortest: minutes are few
-    mrsi = MRSI(styles=styles, max_steps=80, batch=16, rate=2e-3)
-    cvo = CVO(max_steps=8, prompts=4, generations=8, max_completion_length=256, rate=6e-5, rollouts="constrained")
+    mrsi = MRSI(styles=styles, max_steps=40, batch=16, rate=1e-3)
+    cvo = CVO(max_steps=8, prompts=4, generations=8, max_completion_length=256, rate=1e-4, rollouts="constrained")
     return MCR(mrsi=mrsi, cvo=cvo)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
 from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as PILImage
 
+from gmner.data.files import encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains import Chain
 from gmner.programs.adapter import Message, PromptAdapter
@@ -104,6 +107,23 @@ def _table(rows: list[dict[str, Any]], chat: dict[str, Any]) -> Dataset:
         raise InputError("There is nothing to train on", received=[], remedy="Give more training posts")
     if not any(row["images"] for row in rows):
         rows = [{k: v for k, v in row.items() if k != "images"} for row in rows]
+    else:
+        files = _Files()
+        rows = [{**row, "images": [files.of(picture) for picture in row["images"]]} for row in rows]
     plain = Dataset.from_list([{k: v for k, v in row.items() if k not in ("images", *chat)} for row in rows])
     features = Features({**plain.features, **chat, **({"images": List(Image())} if "images" in rows[0] else {})})
     return Dataset.from_list(rows, features=features)
+
+
+class _Files:
+    """Pictures as `datasets` keeps them, each written once however many rows show it: most of a table's time."""
+
+    def __init__(self) -> None:
+        self._written: dict[bytes, dict[str, Any]] = {}
+
+    def of(self, picture: PILImage.Image) -> dict[str, Any]:
+        """The bytes of a picture's file."""
+        key = hashlib.sha256(repr((picture.mode, picture.size)).encode() + picture.tobytes()).digest()
+        if key not in self._written:
+            self._written[key] = {"bytes": encoded(picture, quick=True)[0], "path": None}
+        return self._written[key]

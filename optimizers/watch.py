@@ -81,7 +81,9 @@ class Watch:
         def evaluate(*_: Any, **__: Any) -> dict[str, float]:
             figures = {f"eval_{name}": value for name, value in score(trainer.model).items()}
             trainer.log(figures)
-            trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, figures)
+            trainer.control = trainer.callback_handler.on_evaluate(
+                trainer.args, trainer.state, trainer.control, figures
+            )
             return figures
 
         trainer.evaluate = evaluate

@@ -6,6 +6,7 @@ inference sends. No field markers.
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import dspy
 from PIL import Image
 
+from gmner.data.files import encoded
 from gmner.data.images import open_image
 from gmner.programs.families import ModelProfile
 from gmner.signatures.errors import InputError
@@ -170,11 +172,16 @@ def _message(role: str, text: str, picture: Image.Image | None = None) -> Messag
     return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
 
 
+def _inline(picture: Image.Image) -> str:
+    """An upright RGB picture as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(encoded(picture, quick=True)[0]).decode()}"
+
+
 def _as_openai(message: Message) -> Message:
     parts = []
     for part in message["content"]:
         if part["type"] == "image":
-            parts.append({"type": "image_url", "image_url": {"url": dspy.Image(part["image"]).url}})
+            parts.append({"type": "image_url", "image_url": {"url": _inline(part["image"])}})
         else:
             parts.append(part)
     only_text = len(parts) == 1 and parts[0]["type"] == "text"
