@@ -96,9 +96,9 @@ def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float) ->
     mrsi = cvo = None
     if first and styles:
         per_post = min(2, len(styles))
-        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=2e-3)
+        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=1e-3)
     if first < run.steps:
-        cvo = CVO(max_steps=run.steps - first, prompts=4, max_completion_length=256, rate=6e-5, rollouts="constrained")
+        cvo = CVO(max_steps=run.steps - first, prompts=4, max_completion_length=256, rate=1e-4, rollouts="constrained")
     optimizer = MCR(mrsi=mrsi, cvo=cvo, seed=run.seed)
     return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
 
@@ -230,8 +230,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=120, help="optimizer steps of every trained arm")
-    parser.add_argument("--posts", type=int, default=1200, help="training posts")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of every trained arm")
+    parser.add_argument("--posts", type=int, default=1000, help="training posts")
     parser.add_argument("--test", type=int, default=300, help="held-out posts")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="only these")
     parser.add_argument("--markdown", action="store_true")

@@ -23,6 +23,7 @@ from gmner.optimizers.reasoning_pass import reasoning_pass
 from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.rows import tuning_rows, usable_posts
 from gmner.optimizers.run_directory import RunDirectory
+from gmner.optimizers.watch import METRIC, Deadline, Watch
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
@@ -95,6 +96,7 @@ class Compilation:
         self.scores: dict[str, Evaluation] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
         self.programs = {"before": student}
+        self.deadline = Deadline(mcr.max_minutes, launch)
 
     def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
         """D_R and its split: chains over D1, and the posts of D2."""
@@ -120,7 +122,7 @@ class Compilation:
             self._demonstrate()
         elif self.mcr.mrsi is not None:
             self._inject(self.mcr.mrsi, self.engine)
-        if self.engine is not None and self.mcr.cvo is not None:
+        if self.engine is not None and self.mcr.cvo is not None and not self.deadline.stopped:
             self._optimize(self.mcr.cvo)
         last = list(self.programs)[-1]
         chosen = max(self.scores, key=lambda name: self.scores[name].gmner.f1) if self.scores else last
@@ -163,8 +165,11 @@ class Compilation:
         folder = self.run.stage("mrsi")
         if not self.run.done("mrsi"):
             rows = tuning_rows(self.chains, self.posts, self.adapter, self.signature, self.demos)
-            log = mrsi.inject(rows, engine, folder, seed=self.mcr.seed, progress=self.progress)
-            self._finish("mrsi", log)
+            watch = self._watch(engine, mrsi)
+            self.log["mrsi"] = mrsi.inject(
+                rows, engine, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
+            )
+            self._finish("mrsi")
         self._take("mrsi", engine, folder)
 
     def _optimize(self, cvo: CVO) -> None:
@@ -174,16 +179,37 @@ class Compilation:
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
             rows = cvo.rows(self.launch.in_turn(self._learnable), self.adapter, self.signature, self.demos)
-            log = cvo.optimize(rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.progress)
+            watch = self._watch(engine, cvo)
+            self.log["cvo"] = cvo.optimize(
+                rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
+            )
             if self.launch.first and kept_rollouts(folder):  # none with grpo_options={"log_completions": False}
                 write_rollout_page(folder, {post.id: post for post in self.d2}, self.adapter)
-            self._finish("cvo", log)
+            self._finish("cvo")
         self._take("cvo", engine, folder)
 
-    def _finish(self, stage: str, log: list[dict[str, Any]]) -> None:
-        """Mark a trained stage as done; the other processes go on when its weights are on the disk."""
-        if self.launch.first:
-            self.run.mark_done(stage, {"log": log})
+    def _watch(self, engine: VLMEngine, stage: MRSI | CVO) -> Watch:
+        """What scores a stage on the valset as it goes, and ends it when time is up."""
+
+        def score(model: Any) -> dict[str, float]:
+            program = self.programs["before"].deepcopy()
+            with training.lm_in_training(program.model, engine, model) as lm:
+                program.set_lm(lm)
+                program.answer.demos = list(self.demos)
+                scores = self._evaluated(program, progress=False)
+            return {METRIC: scores.gmner.f1, "mner_f1": scores.mner.f1, "eeg_f1": scores.eeg.f1}
+
+        return Watch(self.deadline, score, stage.validate_every, stage.patience)
+
+    def _finish(self, stage: str) -> None:
+        """Mark a stage as done, unless its time was up; the other processes go on when its weights are on the disk."""
+        if self.launch.first and self.deadline.stopped:
+            LOG.warning(
+                "The %s minutes are over within stage %s: its weights are those of its last step so far. "
+                "The same compile with the same run_dir goes on there.", self.mcr.max_minutes, stage,
+            )  # fmt: skip
+        elif self.launch.first:
+            self.run.mark_done(stage, {"log": self.log[stage]})
         self.launch.wait()
 
     def _learnable(self) -> Sequence[Post]:
@@ -204,13 +230,17 @@ class Compilation:
         program.set_lm(training.tuned_lm(self.programs["before"].model, engine, folder))
         program.answer.demos = list(self.demos)
         self.programs[stage] = program
-        self.log[stage] = self.run.record(stage)["log"]
+        if stage not in self.log:
+            self.log[stage] = self.run.record(stage)["log"]
         self._score(stage)
 
     def _score(self, stage: str) -> None:
         """Score a stage's program on the valset."""
-        if self.val is None:
-            return
-        answers = self.launch.shared(self.val, partial(self.programs[stage].batch_posts, progress=self.progress))
-        self.scores[stage] = evaluate(answers, self.val, progress=self.progress)
-        self.run.write_json(f"scores-{stage}.json", self.scores[stage].to_dict())
+        if self.val is not None:
+            self.scores[stage] = self._evaluated(self.programs[stage], progress=self.progress)
+            self.run.write_json(f"scores-{stage}.json", self.scores[stage].to_dict())
+
+    def _evaluated(self, program: GMNER, *, progress: bool) -> Evaluation:
+        """A program's scores on the valset, of which every process answers its part."""
+        answers = self.launch.shared(self.val or [], partial(program.batch_posts, progress=progress))
+        return evaluate(answers, self.val or [], progress=progress)

@@ -21,6 +21,7 @@ from gmner.data.post import Post
 from gmner.optimizers import rewards, training
 from gmner.optimizers.rows import post_inputs, rollout_rows
 from gmner.optimizers.training import Lora, StageBar, Tuning
+from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
 from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
@@ -49,6 +50,9 @@ class CVO:
         beta: Weight of the KL term; 0: no reference model.
         tuning: What is trained; see `training_copy`.
         lora: Settings of a new adapter.
+        validate_every: Steps between scorings on the compile's valset. The stage then ends with the weights that scored
+            best (GMNER F1), and ends early when `patience` scorings in a row were no better. None: it is not scored.
+        patience: See `validate_every`.
         grpo_options: Further options of TRL's `GRPOConfig`, under their own names.
 
     Raises:
@@ -70,6 +74,8 @@ class CVO:
     beta: float = 0.0
     tuning: Tuning = "auto"
     lora: Lora = Lora()  # noqa: RUF009 - frozen
+    validate_every: int | None = None
+    patience: int = 3
     grpo_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,6 +86,7 @@ class CVO:
             )
         if self.generations < 2:
             raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
+        check_watching(self.validate_every, self.patience)
 
     def rows(
         self,
@@ -103,7 +110,15 @@ class CVO:
         return self.max_steps or max(1, round(self.epochs * posts / min(self.prompts, posts)))
 
     def optimize(
-        self, rows: Dataset, engine: VLMEngine, adapter: PromptAdapter, folder: Path, *, seed: int, progress: bool
+        self,
+        rows: Dataset,
+        engine: VLMEngine,
+        adapter: PromptAdapter,
+        folder: Path,
+        *,
+        seed: int,
+        progress: bool,
+        watch: Watch = UNWATCHED,
     ) -> list[dict[str, Any]]:
         """Run TRL's GRPOTrainer; the weights go into `folder`.
 
@@ -115,6 +130,7 @@ class CVO:
                 finished weights go; a stopped stage goes on from its last checkpoint.
             seed: Seed of order and sampling.
             progress: Show a progress bar.
+            watch: What scores and ends it, see `MCR`.
 
         Returns:
             TRL's log: rewards, their spread, lengths, entropy by step.
@@ -129,24 +145,25 @@ class CVO:
             weights = [self.weights[function.__name__] for function in functions]
             trainer = ConstrainedGRPOTrainer(
                 model=model,
-                args=self._config(model, folder, steps, prompts, seed, weights),
+                args=self._config(model, folder, steps, prompts, seed, weights, watch),
                 reward_funcs=list(functions),
                 train_dataset=rows,
+                eval_dataset=watch.rows(rows),
                 processing_class=processor,
                 callbacks=[bar],
             )
-            training.run(trainer, folder)
+            training.run(trainer, folder, watch)
             if trainer.is_world_process_zero():
                 training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)
 
     def _config(
-        self, model: Any, folder: Path, steps: int, prompts: int, seed: int, weights: list[float]
+        self, model: Any, folder: Path, steps: int, prompts: int, seed: int, weights: list[float], watch: Watch
     ) -> GRPOConfig:
         usual = 1e-5 if hasattr(model, "peft_config") else 1e-4
         rate, answers = usual if self.rate is None else self.rate, self.generations * prompts
-        save_steps = max(10, steps // 4)
-        common = training.common_arguments(folder, steps, answers, self.micro_batch, rate, seed, save_steps)
+        watching = watch.arguments(max(10, steps // 4))
+        common = training.common_arguments(folder, steps, answers, self.micro_batch, rate, seed, watching)
         ours = {
             "num_generations": self.generations, "max_completion_length": self.max_completion_length,
             "temperature": self.temperature, "beta": self.beta, "reward_weights": weights, "use_vllm": False,

@@ -50,6 +50,9 @@ class MCR(Teleprompter):
         d1_share: D1's share of the posts; the paper does not give it.
         learnable_answers: Sample so many answers to each post of D2 from the program after MRSI, and leave out of CVO
             what it answers always right or always wrong, see `learnable`; None: CVO takes all of D2.
+        max_minutes: Most minutes from the start of a compile after which no stage begins a training step. The stage
+            that runs then ends with a checkpoint, its program is the result, and the same compile with the same
+            `run_dir` goes on there, with other minutes if they are given. None: all steps are made.
         seed: Seed of split, chains, order and sampling.
         progress: Show progress bars.
 
@@ -69,6 +72,7 @@ class MCR(Teleprompter):
         cvo: CVO | str | None = "default",
         d1_share: float = 0.5,
         learnable_answers: int | None = None,
+        max_minutes: float | None = None,
         seed: int = 0,
         progress: bool = True,
     ) -> None:
@@ -80,10 +84,12 @@ class MCR(Teleprompter):
             raise InputError("Without MRSI and CVO there is nothing to compile", received=(mrsi, cvo))
         if not 0 < d1_share <= 1:
             raise InputError("d1_share is not a share", received=d1_share, accepted="above 0 and at most 1")
+        if max_minutes is not None and max_minutes <= 0:
+            raise InputError("max_minutes is no time to train in", received=max_minutes, accepted="above 0, or None")
         self.mrsi = MRSI() if isinstance(mrsi, str) else mrsi
         self.cvo = CVO() if isinstance(cvo, str) else cvo
         self.d1_share, self.learnable_answers = d1_share, learnable_answers
-        self.seed, self.progress = seed, progress
+        self.max_minutes, self.seed, self.progress = max_minutes, seed, progress
 
     def compile(
         self,
@@ -123,6 +129,8 @@ class MCR(Teleprompter):
             raise InputError("MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER")
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
         check_trainset(train)
+        if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
+            raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
         check_pictures(train, student.adapter())
         lm = teacher_lm(teacher)
         config = self._config(student, train, val, self._authors(student, lm))

@@ -28,6 +28,7 @@ from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.styles import TEMPLATES, Style
 from gmner.optimizers.styles.written import LLMStyle
 from gmner.optimizers.training import Lora, StageBar, Tuning
+from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
@@ -60,6 +61,9 @@ class MRSI:
         rate: Peak learning rate; None: 5e-4 for full tuning of a small model, 1e-4 with LoRA.
         tuning: What is trained: `full`, `lora`, `lora-frozen-vision` or `auto`; see `training_copy`.
         lora: Settings of the adapter.
+        validate_every: Steps between scorings on the compile's valset. The stage then ends with the weights that scored
+            best (GMNER F1), and ends early when `patience` scorings in a row were no better. None: it is not scored.
+        patience: See `validate_every`.
         sft_options: Further options of TRL's `SFTConfig`, under their own names.
 
     Raises:
@@ -83,12 +87,15 @@ class MRSI:
     rate: float | None = None
     tuning: Tuning = "auto"
     lora: Lora = Lora()  # noqa: RUF009 - frozen
+    validate_every: int | None = None
+    patience: int = 3
     sft_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
         if not self.styles or self.per_post < 1:
             raise InputError("MRSI needs a style and a chain a post", received=(list(self.styles), self.per_post))
+        check_watching(self.validate_every, self.patience)
         _check_demonstration_settings(self)
 
     def taught_by(self, teacher: dspy.BaseLM | None) -> MRSI:
@@ -157,7 +164,7 @@ class MRSI:
         return self.max_steps or max(1, round(self.epochs * chains / self.batch))
 
     def inject(
-        self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool
+        self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool, watch: Watch = UNWATCHED
     ) -> list[dict[str, Any]]:
         """Train on the rows with TRL's SFTTrainer, completion-only loss; the weights go into `folder`.
 
@@ -167,6 +174,7 @@ class MRSI:
             folder: Where checkpoints and the finished weights go; a stopped stage goes on from its last checkpoint.
             seed: Seed of order and new weights.
             progress: Show a progress bar.
+            watch: What scores and ends it, see `MCR`.
 
         Returns:
             TRL's log.
@@ -176,14 +184,16 @@ class MRSI:
         with training.quiet_libraries():
             model, processor = training.training_copy(engine.weights.source, engine.path, self.tuning, self.lora)
             common = training.common_arguments(
-                folder, steps, self.batch, self.micro_batch, self._rate(model), seed, max(25, steps // 4)
-            )
+                folder, steps, self.batch, self.micro_batch, self._rate(model), seed,
+                watch.arguments(max(25, steps // 4)),
+            )  # fmt: skip
             config = SFTConfig(**{**common, "max_length": None, **self.sft_options})
             bar = StageBar("MRSI", steps, {"loss": "loss", "mean_token_accuracy": "accuracy"}, show=progress)
             trainer = SFTTrainer(
-                model=model, args=config, train_dataset=rows, processing_class=processor, callbacks=[bar]
-            )
-            training.run(trainer, folder)
+                model=model, args=config, train_dataset=rows, eval_dataset=watch.rows(rows),
+                processing_class=processor, callbacks=[bar],
+            )  # fmt: skip
+            training.run(trainer, folder, watch)
             if trainer.is_world_process_zero():
                 training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +18,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PrinterCallback, ProcessorMixin, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from gmner.optimizers.watch import Watch
 from gmner.programs.engine import VLMEngine
-from gmner.programs.loading import load_vlm
+from gmner.programs.loading import lm_of, load_vlm
 from gmner.programs.processors import load_processor
 from gmner.programs.weights import ModelSource
 from gmner.signatures.errors import InputError
@@ -109,6 +110,26 @@ def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
     return load_vlm(**where, temperature=temperature, name=name, cache=lm.cache, **options)
 
 
+@contextlib.contextmanager
+def lm_in_training(lm: dspy.LM, engine: VLMEngine, model: Any) -> Iterator[dspy.LM]:
+    """An LM like `lm` on the weights that a trainer holds, which take no second place in memory; none are changed.
+
+    Args:
+        lm: The LM of the program that is compiled.
+        engine: Its engine.
+        model: The model in training, with or without an adapter; it is in training mode again afterwards.
+    """
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    config, bare.generation_config = bare.generation_config, engine.model.generation_config
+    serving = engine.serving(model.eval() and bare)
+    try:
+        yield lm_of(serving, "in-training", temperature=lm.kwargs.get("temperature") or 0.0, cache=False)
+    finally:
+        serving.close()
+        bare.generation_config = config
+        model.train()
+
+
 def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folder: Path) -> None:
     """Write a trained adapter, or a whole model with its processor and profile, as safetensors."""
     model.save_pretrained(folder)
@@ -120,7 +141,7 @@ def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folde
 
 
 def common_arguments(
-    folder: Path, steps: int, batch: int, micro_batch: int | None, rate: float, seed: int, save_steps: int
+    folder: Path, steps: int, batch: int, micro_batch: int | None, rate: float, seed: int, watching: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Arguments that TRL's SFT and GRPO configurations share here.
 
@@ -131,7 +152,7 @@ def common_arguments(
         micro_batch: Most samples that a process holds at once; None: its whole share.
         rate: Peak learning rate.
         seed: Seed of order and sampling.
-        save_steps: Steps between checkpoints.
+        watching: When to save and to score, see `Watch.arguments`.
 
     Raises:
         InputError: The batch is no whole number of micro-batches on every process.
@@ -146,9 +167,9 @@ def common_arguments(
     return {
         "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": size,
         "gradient_accumulation_steps": batch // (size * processes), "learning_rate": rate, "seed": seed,
-        "save_steps": save_steps, "save_total_limit": 2, "bf16": on_gpu, "use_cpu": not on_gpu,
+        "save_total_limit": 2, "bf16": on_gpu, "use_cpu": not on_gpu,
         "gradient_checkpointing": on_gpu, "dataloader_pin_memory": on_gpu, "report_to": [], "logging_steps": 5,
-        "disable_tqdm": True, "lr_scheduler_type": "cosine", "warmup_steps": steps // 20,
+        "disable_tqdm": True, "lr_scheduler_type": "cosine", "warmup_steps": steps // 20, **watching,
     }  # fmt: skip
 
 
@@ -210,8 +231,9 @@ def quiet_libraries() -> Iterator[None]:
                 datasets.enable_progress_bars()
 
 
-def run(trainer: Any, folder: Path) -> None:
+def run(trainer: Any, folder: Path, watch: Watch) -> None:
     """Train, going on from the last checkpoint of a stopped run."""
     trainer.remove_callback(PrinterCallback)
+    watch.attach(trainer)
     checkpoint = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets import Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from gmner.optimizers.launch import Launch
+from gmner.signatures.errors import InputError
 
 METRIC = "gmner_f1"
 """What tells the best weights of a stage."""
@@ -70,6 +72,10 @@ class Watch:
             "restore_callback_states_from_checkpoint": True,
         }  # fmt: skip
 
+    def rows(self, rows: Dataset) -> Dataset | None:
+        """What transformers wants to see where a stage is scored as it goes; nothing reads it."""
+        return rows.select([0]) if self.scores else None
+
     def attach(self, trainer: Trainer) -> None:
         """Let the trainer's own evaluation, which it has early stopping and best weights for, be that of the valset."""
         if self.deadline is not None:
@@ -88,3 +94,19 @@ class Watch:
 
         trainer.evaluate = evaluate
         trainer.add_callback(EarlyStoppingCallback(self.patience))
+
+
+UNWATCHED = Watch()
+"""Nobody looks: a stage runs to its last step."""
+
+
+def check_watching(every: int | None, patience: int) -> None:
+    """Refuse settings of a stage's scoring that mean nothing.
+
+    Raises:
+        InputError: Fewer than one step between scorings, or a patience below one.
+    """
+    if every is not None and every < 1:
+        raise InputError("validate_every is no number of steps", received=every, accepted="1 or more, or None")
+    if patience < 1:
+        raise InputError("patience is no number of scorings", received=patience, accepted="1 or more")

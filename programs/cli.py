@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -167,6 +168,8 @@ def _add_compile(commands: Commands) -> None:
     command.add_argument("--model", metavar="M", help=_MODEL)
     presets = "settings: default, tiny (the small model, minutes) or qwen2.5-vl-7b (the paper's)"
     command.add_argument("--preset", metavar="P", default="default", help=presets)
+    capped = "begin no training step after so many minutes; the same command goes on there"
+    command.add_argument("--max-minutes", type=_minutes, metavar="N", help=capped)
     planned = "print steps, tokens, memory and time, measured over a few steps, and compile nothing"
     command.add_argument("--dry-run", action="store_true", help=planned)
 
@@ -189,6 +192,13 @@ def _count(word: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{word} is not 1 or more")
     return number
+
+
+def _minutes(word: str) -> float:
+    minutes = float(word)
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{word} is not above 0")
+    return minutes
 
 
 def _stop(message: str, code: int) -> int:

@@ -121,6 +121,8 @@ def compile(given: Namespace) -> None:
     val = _trainable(given, given.val, given.val_split) if given.val else None
     program = load_program(given.model)
     optimizer = importlib.import_module("gmner.optimizers.presets").preset(given.preset)
+    if given.max_minutes is not None:
+        optimizer.max_minutes = given.max_minutes
     options = {"trainset": train, "valset": val, "optimizer": optimizer, "run_dir": given.run_dir}
     if given.dry_run:
         program.compile(**options, dry_run=True)

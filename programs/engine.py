@@ -9,7 +9,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,13 @@ class VLMEngine:
         if max_batch < 1:
             raise ModelError("max_batch is too small", received=max_batch, accepted="1 or more")
         self.weights = weights
-        self._settings = {"max_batch": max_batch, "backend": backend, "window": window}
+        self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
         self._generator = Generator(weights, backend)
         self._batcher: MicroBatcher[lm15.Request, lm15.Response] = MicroBatcher(self._answer, max_batch, window)
+
+    def serving(self, model: PreTrainedModel) -> VLMEngine:
+        """A new engine like this one on other weights of the same architecture, to be closed when it is done."""
+        return VLMEngine(replace(self.weights, model=model), **self._settings)
 
     @property
     def profile(self) -> ModelProfile:

@@ -64,8 +64,13 @@ def load_vlm(
     )
     engine = VLMEngine(load_weights(source), max_batch=max_batch, backend=backend)
     title = name or ("embedded" if model is None else engine.path.name)
+    return lm_of(engine, f"{title}@{engine.fingerprint}", temperature=temperature, cache=cache)
+
+
+def lm_of(engine: VLMEngine, title: str, *, temperature: float = 0.0, cache: bool = True) -> dspy.LM:
+    """An engine as an LM whose model string is `local/<title>`."""
     return dspy.LM(
-        f"local/{title}@{engine.fingerprint}",
+        f"local/{title}",
         engine=engine,
         async_engine=AsyncVLMEngine(engine),
         temperature=temperature,

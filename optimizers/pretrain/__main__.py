@@ -122,7 +122,7 @@ class Recipe:
 
     def reasoning(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """The same, and answers that follow from a comparison in words."""
-        self._ask(REASONING, model, tokenizer, folder, self._args.reasoning_steps, seed=3, rate=5e-4)
+        self._ask(REASONING, model, tokenizer, folder, self._args.reasoning_steps, seed=3, rate=4e-4)
 
     def _ask(
         self, mixes: Sequence[Mix], model: Any, tokenizer: Any, folder: Path, steps: int, *, seed: int, rate: float
@@ -147,7 +147,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 300, "vision": 1000, "language": 1300, "reasoning": 420}
+STEPS = {"text": 300, "vision": 1000, "language": 1300, "reasoning": 480}
 """The stages in order with their optimizer steps."""
 
 

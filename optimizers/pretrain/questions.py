@@ -242,8 +242,8 @@ COMPARING: Mix = {compare: 1.0}
 EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
 """What a batch is asked, in turn."""
 DISCUSSING: Mix = {discuss: 1.0}
-READING: Mix = {extract_text_only: 0.5, transcribe: 0.5}
-REASONING = (TALKING, DISCUSSING, LOOKING, READING, DISCUSSING, COMPARING)
+READING: Mix = {transcribe: 1.0}
+REASONING = (TALKING, DISCUSSING, TEXT, LOOKING, READING, DISCUSSING, TEXT, COMPARING)
 """The same in the last stage."""
 
 

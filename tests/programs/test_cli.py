@@ -346,6 +346,13 @@ def test_words_that_are_no_command_are_refused(words: list[str], capsys: pytest.
     assert "usage: gmner" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon"])
+def test_minutes_are_above_zero(minutes: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["compile", "--train", "t", "--run-dir", "r", "-o", "b", "--max-minutes", minutes])
+    assert "--max-minutes" in capsys.readouterr().err
+
+
 def test_compile_and_quickstart_hand_over(
     gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -357,7 +364,11 @@ def test_compile_and_quickstart_hand_over(
             calls.append(run_dir)
 
         class MCR:
+            max_minutes: float | None = None
+
             def compile(self, student: GMNER, **given: object) -> GMNER:
+                if self.max_minutes is not None:
+                    calls.append(self.max_minutes)
                 calls.append({name: len(value) if isinstance(value, list) else value for name, value in given.items()})
                 return student
 
@@ -377,8 +388,12 @@ def test_compile_and_quickstart_hand_over(
     assert "--model" in capsys.readouterr().err
     calls.clear()
     words += ["-o", tmp_path / "other"]
-    commands.compile(cli.parser().parse_args([str(word) for word in (*words, "--preset", "tiny", "--dry-run")]))
-    assert calls == ["tiny", {**handed, "dry_run": True}]
+    commands.compile(
+        cli.parser().parse_args(
+            [str(word) for word in (*words, "--preset", "tiny", "--dry-run", "--max-minutes", "1.5")]
+        )
+    )
+    assert calls == ["tiny", 1.5, {**handed, "dry_run": True}]
     assert not (tmp_path / "other").exists()
     calls.clear()
     commands.compile(cli.parser().parse_args([str(word) for word in (*words, "--with-pictures")]))

@@ -1,0 +1,177 @@
+"""A stage that is scored as it trains: the best weights are kept, a falling one ends; and minutes that are over."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerControl, TrainerState
+
+from gmner.data.post import Post
+from gmner.data.world.generate import World
+from gmner.optimizers import compilation
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.launch import Launch
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.watch import Deadline
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+
+Programs = Callable[[str], GMNER]
+Weights = Callable[[Path], dict[str, torch.Tensor]]
+
+INJECT: dict[str, Any] = {"max_steps": 6, "batch": 2, "validate_every": 1, "patience": 2}
+OPTIMIZE: dict[str, Any] = {
+    "max_steps": 4, "prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained",
+    "validate_every": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[Any]]:
+    """Lets every evaluation say these figures in turn, the last one from then on; gives the answers that it saw."""
+
+    def script(figures: list[float]) -> list[Any]:
+        real, seen = compilation.evaluate, list[Any]()
+
+        def evaluate(answers: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append(answers)
+            found = real(answers, *args, **kwargs)
+            said = figures[min(len(seen), len(figures)) - 1]
+            return dataclasses.replace(found, gmner=dataclasses.replace(found.gmner, correct=0, f1=said))
+
+        monkeypatch.setattr(compilation, "evaluate", evaluate)
+        return seen
+
+    return script
+
+
+def said(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(entry["step"], entry["eval_gmner_f1"]) for entry in log if "eval_gmner_f1" in entry]
+
+
+@pytest.mark.parametrize(("family", "tuning"), [("idefics3", "full"), ("qwen2_5_vl", "lora-frozen-vision")])
+def test_a_stage_that_falls_ends_with_its_best_weights(
+    program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, scored: Any, family: str, tuning: str
+):
+    seen = scored([1.0, 10.0, 30.0, 20.0, 25.0, 30.0])  # before, four steps, after
+    student = program(family)
+    optimizer = MCR(mrsi=MRSI(**INJECT, tuning=tuning), cvo=None, progress=False)
+    better = student.compile(trainset=posts[:6], valset=World().posts("dev", 2), optimizer=optimizer, run_dir=tmp_path)
+    assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
+    assert len(seen) == 6
+    assert all(answer.error is None for answers in seen for answer in answers)
+    kept, best = weights(tmp_path / "mrsi"), weights(tmp_path / "mrsi" / "checkpoint-2")
+    assert all(torch.equal(value, best[name]) for name, value in kept.items())
+    last = weights(tmp_path / "mrsi" / "checkpoint-4")
+    assert any(not torch.equal(value, last[name]) for name, value in kept.items())
+
+
+def test_the_weights_in_training_are_those_that_answer(
+    program: Programs, posts: list[Post], tmp_path: Path, scored: Any
+):
+    seen = scored([0.0, 1.0, 2.0, 2.0])  # before, steps 2 and 4, after: the best is the last
+    optimizer = MCR(mrsi=None, cvo=CVO(**OPTIMIZE, tuning="full", rate=1e-2), progress=False)
+    program("idefics3").compile(trainset=posts[:4], valset=World().posts("dev", 2), optimizer=optimizer)
+    answers = [[answer.entities for answer in each] for each in seen]
+    assert answers[2] == answers[3] != answers[0]
+
+
+def test_scoring_changes_nothing_of_the_training(program: Programs, posts: list[Post], scored: Any):
+    scored([1.0, 2.0, 3.0, 4.0, 5.0])
+    losses = []
+    for every in (None, 2):
+        mrsi = MRSI(**{**INJECT, "max_steps": 4, "validate_every": every}, sft_options={"logging_steps": 1})
+        better = program("idefics3").compile(
+            trainset=posts[:6], valset=World().posts("dev", 2), optimizer=MCR(mrsi=mrsi, cvo=None, progress=False)
+        )
+        losses.append([entry["loss"] for entry in better.history.log["mrsi"] if "loss" in entry])
+    assert losses[0] == losses[1]
+
+
+def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
+    program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
+):
+    figures = [1.0, 10.0, 30.0, 20.0, 25.0, 30.0]
+    seen = scored(figures)
+    score = compilation.evaluate
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if len(seen) == 3:  # the fourth scoring: step 3, one without a better one behind it
+            raise KeyboardInterrupt
+        return score(*args, **kwargs)
+
+    def compile() -> GMNER:
+        return program("idefics3").compile(
+            trainset=posts[:6], valset=World().posts("dev", 2), run_dir=tmp_path,
+            optimizer=MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False),
+        )  # fmt: skip
+
+    monkeypatch.setattr(compilation, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compile()
+    monkeypatch.setattr(compilation, "evaluate", score)
+    figures[:] = [0.0] * 3 + [1.0, 20.0, 25.0, 30.0]  # three were said: before again, then steps 3 and 4, after
+    better = compile()
+    assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
+
+
+def test_minutes_that_are_over_end_the_compile_and_more_go_on(
+    program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture, weights: Weights
+):
+    stages = {"mrsi": MRSI(max_steps=3, batch=2), "cvo": CVO(**{**OPTIMIZE, "validate_every": None, "max_steps": 1})}
+
+    def compile(minutes: float | None, folder: Path) -> GMNER:
+        optimizer = MCR(**stages, max_minutes=minutes, progress=False)
+        return program("idefics3").compile(trainset=posts[:6], optimizer=optimizer, run_dir=folder)
+
+    with caplog.at_level(logging.WARNING):
+        first = compile(1e-6, tmp_path / "cut")
+    assert "minutes are over within stage mrsi" in caplog.text
+    assert list(first.history.programs) == ["before", "mrsi"]
+    assert first.model.model != first.history.programs["before"].model.model
+    assert json.loads((tmp_path / "cut" / "mrsi" / "checkpoint-1" / "trainer_state.json").read_text())["max_steps"] == 3
+    assert not (tmp_path / "cut" / "mrsi" / "done.json").exists()
+
+    whole, unbroken = compile(None, tmp_path / "cut"), compile(None, tmp_path / "unbroken")
+    assert list(whole.history.programs) == ["before", "mrsi", "cvo"]
+    assert whole.history.chosen == unbroken.history.chosen == "cvo"
+    for stage in ("mrsi", "cvo"):
+        one, other = weights(tmp_path / "cut" / stage), weights(tmp_path / "unbroken" / stage)
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_deadline_behind_the_last_step_stops_nothing():
+    deadline, control = Deadline(1e-9, Launch()), TrainerControl()
+    deadline.on_step_end(None, TrainerState(global_step=5, max_steps=5), control)
+    assert not deadline.stopped
+    deadline.on_step_end(None, TrainerState(global_step=4, max_steps=5), control)
+    assert deadline.stopped
+    assert control.should_training_stop
+    assert control.should_save
+
+
+@pytest.mark.parametrize("settings", [{"validate_every": 0}, {"patience": 0}])
+@pytest.mark.parametrize("stage", [MRSI, CVO])
+def test_settings_that_mean_nothing_are_refused(stage: Any, settings: dict[str, int]):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        stage(**settings)
+
+
+def test_minutes_that_are_none_are_refused():
+    with pytest.raises(InputError, match="max_minutes"):
+        MCR(max_minutes=0)
+
+
+def test_scoring_without_a_valset_is_refused_before_anything_is_made(
+    program: Programs, posts: list[Post], tmp_path: Path
+):
+    optimizer = MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False)
+    with pytest.raises(InputError, match="valset"):
+        program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
