@@ -27,16 +27,31 @@ def test_the_command_makes_a_model_and_goes_on_where_it_was_stopped(
 ):
     monkeypatch.setattr(command, "train_tokenizer", lambda: copy.deepcopy(tokenizer))
     monkeypatch.setattr(command, "TrainingArguments", lambda **o: TrainingArguments(**{**o, "save_steps": 1}))
-    small = ("--scenes", 8, "--text-steps", 2, "--vision-steps", 2, "--language-steps", 3, "--batch", 2)
+    small = (
+        "--scenes",
+        8,
+        "--text-steps",
+        2,
+        "--vision-steps",
+        2,
+        "--language-steps",
+        3,
+        "--reasoning-steps",
+        2,
+        "--batch",
+        2,
+    )
     run(monkeypatch, "--work", tmp_path / "whole", "--out", tmp_path / "out", *small)
-    names = ("text", "vision", "language")
-    text, vision, language = (load_file(tmp_path / "whole" / name / "model.safetensors") for name in names)
+    names = ("text", "vision", "language", "reasoning")
+    text, vision, language, reasoning = (load_file(tmp_path / "whole" / name / "model.safetensors") for name in names)
     tower = [name for name in text if "vision_model" in name]
     words = [name for name in text if "text_model.layers" in name]
     assert any(not torch.equal(text[name], vision[name]) for name in tower)
     assert all(torch.equal(text[name], vision[name]) for name in words)
     assert all(torch.equal(vision[name], language[name]) for name in tower)
+    assert all(torch.equal(language[name], reasoning[name]) for name in tower)
     assert any(not torch.equal(vision[name], language[name]) for name in words)
+    assert any(not torch.equal(language[name], reasoning[name]) for name in words)
     curve = json.loads((tmp_path / "whole" / "language" / "curve.json").read_text())
     assert curve["global_step"] == 3
     out = load_vlm(tmp_path / "out", cache=False)

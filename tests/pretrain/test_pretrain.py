@@ -53,7 +53,7 @@ from gmner.programs.processors import load_processor
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.forms import Request, form_of
 from gmner.signatures.labels import COARSE
-from gmner.signatures.wire import dump
+from gmner.signatures.wire import dump, parse_answer
 
 POSTS = World(seed=1).posts("pretrain", 40)
 SCENES = [tuple(thing for thing in post.scene if thing.type) for post in POSTS]
@@ -89,6 +89,7 @@ def dialogues() -> Iterator[tuple[str, tuple[SceneObject, ...], Dialogue]]:
     kinds = (
         questions.list_scene, questions.name_boxes, questions.find, questions.verify, questions.extract,
         questions.extract_text_only, questions.answer, questions.compare,
+        questions.discuss, questions.transcribe,
     )  # fmt: skip
     for kind in kinds:
         for place, scene in enumerate(SCENES):
@@ -220,6 +221,31 @@ def test_a_comparison_is_no_answer_and_copies_what_the_post_names():
             assert dialogue.system == questions.COMPARE_INSTRUCTION
             assert all(words in post_text(user)[0] and words in chain for words in dialogue.copied)
             assert "{" not in chain
+
+
+def test_a_discussion_compares_in_words_and_then_answers_as_the_picture_is():
+    for name, scene, dialogue in dialogues():
+        if name != "discuss":
+            continue
+        (asked, chain), (again, answer) = dialogue.turns
+        text = post_text(asked.removeprefix(questions.COMPARE_INSTRUCTION + "\n"))[0]
+        found = parse_answer(answer, text, COARSE, FRAME)
+        assert again == questions.ANSWER_INSTRUCTION
+        assert {entity.span for entity in found.entities} == set(dialogue.copied)
+        for entity in found.entities:
+            assert (entity.box is not None) == bool(shown(entity.span, scene))
+            assert entity.span in chain
+
+
+def test_a_transcription_says_what_the_words_say_without_a_picture():
+    for name, _, dialogue in dialogues():
+        if name == "transcribe":
+            ((asked, answer),) = dialogue.turns
+            post, words = asked.split("\n", 1)
+            assert not dialogue.with_image
+            for entity in parse_answer(answer, post_text(post)[0], COARSE, FRAME).entities:
+                assert entity.span in words
+                assert entity.box is None or dump(FRAME.encode(entity.box)) in words
 
 
 def test_scenes_are_listed_and_boxes_named():
@@ -388,7 +414,7 @@ def test_a_name_looks_at_its_thing_and_a_coordinate_at_its_name(tokenizer: PreTr
             for (at, _), there in zip(encoded.named, places, strict=True)
         ]
         assert [look[1:] for look in looks if look[0] == 0] == [(at, there) for at, there in wanted if there]
-        assert dialogue.judging == (name in ("verify", "compare"))
+        assert dialogue.judging == (name in ("verify", "compare", "discuss"))
         for at, words in encoded.named:
             assert tokenizer.decode(encoded.ids[picture : at + 1]).rstrip("?!.,:;'\"#").endswith(words)
         ends = [at for at, _ in encoded.named]
@@ -414,10 +440,10 @@ def copies(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list
 def test_what_is_copied_looks_at_its_place_in_the_post(tokenizer: PreTrainedTokenizerFast):
     for name, _, dialogue in dialogues():
         copied, there = copies(dialogue, tokenizer)
-        if name in ("extract", "extract_text_only", "answer"):
+        if name in ("extract", "extract_text_only", "answer", "transcribe"):
             said = "".join(assistant for _, assistant in dialogue.turns)
             assert "".join(copied) == "".join(re.findall(r'"span":"([^"]*)"', said)).replace(" ", "")
-        elif name != "compare":
+        elif name not in ("compare", "discuss"):
             assert not copied
         # A name may be split in another way behind a quotation mark.
         assert all(new[:1] in source for new, source in zip(copied, there, strict=True))

@@ -17,7 +17,7 @@ from gmner.optimizers.pretrain.dialogues import Dialogues, PadDialogues
 from gmner.optimizers.pretrain.language import AnswerTeacher
 from gmner.optimizers.pretrain.model import IMAGE_SIDE, build_model
 from gmner.optimizers.pretrain.pool import SCENES, Pool, normalise
-from gmner.optimizers.pretrain.questions import EVERYTHING
+from gmner.optimizers.pretrain.questions import REASONING
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 
 SHIPPED = Path(gmner.programs.__file__).parent / "embedded"
@@ -59,12 +59,12 @@ def test_the_weights_are_where_the_record_ends():
     with torch.no_grad():
         seen = model.model.vision_model(pixel_values=torch.from_numpy(normalise(images))[:, 0]).last_hidden_state
     pool = Pool(images, [tuple(thing for thing in post.scene if thing.type) for post in posts], seen.numpy())
-    batch, rounds = 16, 3 * len(EVERYTHING)
-    data = Dialogues(pool, tokenizer, EVERYTHING, rounds, batch, seed=99)
+    batch, rounds = 16, 3 * len(REASONING)
+    data = Dialogues(pool, tokenizer, REASONING, rounds, batch, seed=99)
     teacher, pad = AnswerTeacher(model, tokenizer).eval(), PadDialogues(tokenizer.pad_token_id)
     with torch.no_grad():
         parts = [teacher(**pad([data[r * batch + i] for i in range(batch)])) for r in range(rounds)]
-    ends = RECORD["stages"]["language"]["ends"]
+    ends = RECORD["stages"]["reasoning"]["ends"]
     for name in ("word_loss", "gaze_loss", "coordinate_loss"):
         found = np.mean([float(part[name]) for part in parts if name in part])
         # Few gazes miss, and make most of a loss that began at 13: 32 scenes do not settle its third digit.

@@ -1,0 +1,88 @@
+"""What CVO adds to a bare TRL script that does the same work with the same model: seconds a step, as a ratio.
+
+    python benchmarks/overhead.py
+
+Both sample the same prompts of the world with the embedded model, pay them by the same rewards and train all weights at
+the same batch, in turns within one process. TRL measures the training time itself; loading is not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForImageTextToText, set_seed
+from trl import GRPOConfig, GRPOTrainer
+
+from gmner.data.world.generate import World
+from gmner.optimizers import rewards
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.training import quiet_libraries
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.programs.processors import load_processor
+
+PROMPTS, GENERATIONS, LENGTH, RATE = 4, 4, 64, 1e-5
+
+
+def bare(rows: Dataset, program: GMNER, folder: Path, steps: int) -> float:
+    """Seconds a step of TRL's trainer as its documentation shows it."""
+    path, box_format = program.model.engine.path, program.adapter().profile.box_format
+    set_seed(0)
+    model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
+    processor = load_processor(path, model.config.model_type)
+    processor.tokenizer.padding_side = "left"
+    args = GRPOConfig(
+        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=PROMPTS * GENERATIONS,
+        num_generations=GENERATIONS, max_completion_length=LENGTH, learning_rate=RATE, use_cpu=True, bf16=False,
+        gradient_checkpointing=False, dataloader_pin_memory=False, save_steps=steps, report_to=[], disable_tqdm=True,
+        logging_steps=1, reward_weights=list(rewards.DEFAULT_WEIGHTS.values()),
+    )  # fmt: skip
+    trainer = GRPOTrainer(
+        model=model, args=args, train_dataset=rows, processing_class=processor, reward_funcs=rewards.cvo(
+            program.labels, box_format
+        ),
+    )  # fmt: skip
+    return trainer.train().metrics["train_runtime"] / steps
+
+
+def ours(rows: Dataset, program: GMNER, folder: Path, steps: int) -> float:
+    """Seconds a step of CVO."""
+    cvo = CVO(
+        max_steps=steps, prompts=PROMPTS, generations=GENERATIONS, max_completion_length=LENGTH, rate=RATE,
+        tuning="full",
+    )  # fmt: skip
+    log = cvo.optimize(rows, program.model.engine, program.adapter(), folder, seed=0, progress=False)
+    return next(entry["train_runtime"] for entry in log if "train_runtime" in entry) / steps
+
+
+def main() -> None:
+    """Print both and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3, help="each side is measured so often, in turns")
+    args = parser.parse_args()
+    program = GMNER(lm=load_vlm(cache=False))
+    posts = World().posts("train", PROMPTS * args.steps)
+    cvo = CVO(prompts=PROMPTS, generations=GENERATIONS)
+    rows = cvo.rows(posts, program.adapter(), program.answer.signature, [])
+    times: dict[str, list[float]] = {"bare TRL": [], "CVO": []}
+    for turn in range(2 * args.rounds + 1):
+        name, side = ("bare TRL", bare) if turn % 2 == 0 else ("CVO", ours)
+        with tempfile.TemporaryDirectory() as folder, quiet_libraries():
+            seconds = side(rows, program, Path(folder), args.steps)
+        if turn:  # the first warms up
+            times[name].append(seconds)
+    for name, seconds in times.items():
+        shown = ", ".join(f"{s:.2f}" for s in seconds)
+        sys.stdout.write(f"{name:10} {median(seconds):.2f} s a step (median of {shown})\n")
+    sys.stdout.write(f"CVO / bare TRL: {median(times['CVO']) / median(times['bare TRL']):.3f}\n")
+
+
+if __name__ == "__main__":
+    main()
