@@ -14,6 +14,7 @@ from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
 from gmner.optimizers.chains import Chain, check_split
+from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
@@ -185,6 +186,8 @@ class Compilation:
             )
             if self.launch.first and kept_rollouts(folder):  # none with grpo_options={"log_completions": False}
                 write_rollout_page(folder, {post.id: post for post in self.d2}, self.adapter)
+            if self.launch.first:
+                write_log_curves(self.log["cvo"], folder)
             self._finish("cvo")
         self._take("cvo", engine, folder)
 

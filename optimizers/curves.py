@@ -1,0 +1,82 @@
+"""Curves of a training as one SVG: a panel a figure, over the optimizer steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gmner.data.files import whole_text
+
+CURVES = "curves.svg"
+_WIDTH, _HEIGHT, _GAP, _TOP, _BOTTOM = 210, 150, 50, 30, 24
+_LOGGED = {
+    "reward": "reward",
+    "reward_std": "its spread in a group",
+    "entropy": "entropy, nats a token",
+    "completions/mean_length": "tokens an answer",
+}
+
+
+def draw_curves(curves: Mapping[str, Mapping[int, float]], *, logarithmic: bool = False) -> str:
+    """SVG of some curves side by side.
+
+    Args:
+        curves: Title -> step -> value; a curve without a value is left out.
+        logarithmic: Draw the logarithm of the values, which must be above 0.
+    """
+    panels = [
+        _panel(title, values, _GAP + place * (_WIDTH + _GAP), logarithmic)
+        for place, (title, values) in enumerate((t, v) for t, v in curves.items() if v)
+    ]
+    width, height = len(panels) * (_WIDTH + _GAP) + _GAP, _TOP + _HEIGHT + _BOTTOM
+    style = 'font-family="sans-serif" font-size="11" fill="#4a4f5c"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" {style}>',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        *panels,
+        "</svg>\n",
+    ]
+    return "\n".join(lines)
+
+
+def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Write `curves.svg`: reward, its spread in a group, entropy and length of what was sampled.
+
+    Args:
+        log: TRL's log of a GRPO training.
+        folder: Where the file goes.
+    """
+    curves = {
+        title: {entry["step"]: entry[key] for entry in log if key in entry and math.isfinite(entry[key])}
+        for key, title in _LOGGED.items()
+    }
+    path = folder / CURVES
+    with whole_text(path) as file:
+        file.write(draw_curves(curves))
+    return path
+
+
+def _panel(title: str, curve: Mapping[int, float], left: int, logarithmic: bool) -> str:
+    steps, values = list(curve), list(curve.values())
+    heights = [math.log(value) for value in values] if logarithmic else values
+    low, span = min(heights), max(max(heights) - min(heights), 1e-9)
+    first, last = steps[0], max(steps[-1], steps[0] + 1)
+    points = " ".join(
+        f"{left + _WIDTH * (step - first) / (last - first):.1f},{_TOP + 4 + (_HEIGHT - 8) * (1 - (h - low) / span):.1f}"
+        for step, h in zip(steps, heights, strict=True)
+    )
+    texts = [
+        (left, _TOP - 10, "start", f"{title}: {values[0]:.2f} to {values[-1]:.2f}"),
+        (left - 4, _TOP + 10, "end", f"{max(values):.1f}"),
+        (left - 4, _TOP + _HEIGHT, "end", f"{min(values):.1f}"),
+        (left + _WIDTH, _TOP + _HEIGHT + 16, "end", f"{steps[-1]:,} steps"),
+    ]
+    return "\n".join(
+        [
+            f'<rect x="{left}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" stroke="#b8bcc6"/>',
+            f'<polyline points="{points}" fill="none" stroke="#2d5fdc" stroke-width="1.6"/>',
+            *(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{words}</text>' for x, y, anchor, words in texts),
+        ]
+    )
