@@ -121,7 +121,8 @@ def lm_in_training(lm: dspy.LM, engine: VLMEngine, model: Any) -> Iterator[dspy.
     """
     bare = model.get_base_model() if isinstance(model, PeftModel) else model
     config, bare.generation_config = bare.generation_config, engine.model.generation_config
-    serving = engine.serving(model.eval() and bare)
+    model.eval()
+    serving = engine.serving(bare)
     try:
         yield lm_of(serving, "in-training", temperature=lm.kwargs.get("temperature") or 0.0, cache=False)
     finally:
