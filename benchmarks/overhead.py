@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForImageTextToText, set_seed
+from transformers import AutoModelForImageTextToText, PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from gmner.data.world.generate import World
@@ -48,6 +48,7 @@ def bare(rows: Dataset, program: GMNER, folder: Path, steps: int) -> float:
             program.labels, box_format
         ),
     )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
     return trainer.train().metrics["train_runtime"] / steps
 
 
