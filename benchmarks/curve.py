@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     record = json.loads((Path(gmner.programs.__file__).parent / "embedded" / "curve.json").read_text(encoding="utf-8"))
     curves = {
-        f"{name}: loss": {int(step): loss for step, loss in stage["losses"].items()}
+        f"{name} loss": {int(step): loss for step, loss in stage["losses"].items()}
         for name, stage in record["stages"].items()
     }
     with whole_text(args.output) as file:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from gmner.data.files import whole_text
 
@@ -23,7 +24,7 @@ def draw_curves(curves: Mapping[str, Mapping[int, float]], *, logarithmic: bool 
     """SVG of some curves side by side.
 
     Args:
-        curves: Title -> step -> value; a curve without a value is left out.
+        curves: Title -> optimizer step -> value; a curve without a value is left out.
         logarithmic: Draw the logarithm of the values, which must be above 0.
     """
     panels = [
@@ -47,6 +48,9 @@ def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     Args:
         log: TRL's log of a GRPO training.
         folder: Where the file goes.
+
+    Returns:
+        The path of the file; figures that were not logged, or are not finite, are left out.
     """
     curves = {
         title: {entry["step"]: entry[key] for entry in log if key in entry and math.isfinite(entry[key])}
@@ -77,6 +81,6 @@ def _panel(title: str, curve: Mapping[int, float], left: int, logarithmic: bool)
         [
             f'<rect x="{left}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" stroke="#b8bcc6"/>',
             f'<polyline points="{points}" fill="none" stroke="#2d5fdc" stroke-width="1.6"/>',
-            *(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{words}</text>' for x, y, anchor, words in texts),
+            *(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(words)}</text>' for x, y, anchor, words in texts),
         ]
     )

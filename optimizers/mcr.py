@@ -84,7 +84,7 @@ class MCR(Teleprompter):
             raise InputError("Without MRSI and CVO there is nothing to compile", received=(mrsi, cvo))
         if not 0 < d1_share <= 1:
             raise InputError("d1_share is not a share", received=d1_share, accepted="above 0 and at most 1")
-        if max_minutes is not None and max_minutes <= 0:
+        if max_minutes is not None and not max_minutes > 0:
             raise InputError("max_minutes is no time to train in", received=max_minutes, accepted="above 0, or None")
         self.mrsi = MRSI() if isinstance(mrsi, str) else mrsi
         self.cvo = CVO() if isinstance(cvo, str) else cvo

@@ -68,7 +68,14 @@ def load_vlm(
 
 
 def lm_of(engine: VLMEngine, title: str, *, temperature: float = 0.0, cache: bool = True) -> dspy.LM:
-    """An engine as an LM whose model string is `local/<title>`."""
+    """An engine as an LM.
+
+    Args:
+        engine: The engine, which the LM does not own.
+        title: The model string is `local/<title>`; DSPy's cache knows the LM by it.
+        temperature: 0: greedy.
+        cache: Whether DSPy may answer from its cache.
+    """
     return dspy.LM(
         f"local/{title}",
         engine=engine,

@@ -1,8 +1,8 @@
 """`python -m gmner.optimizers.pretrain`: make the embedded model from nothing.
 
 Stages: `text` (names in texts), `vision` (what is where), `language` (questions about a picture), `reasoning` (those
-and answers that follow from words). Each stage leaves a
-finished model in the work folder and resumes from its last checkpoint when it was stopped.
+and answers that follow from words). Each stage leaves a finished model in the work folder and resumes from its last
+checkpoint when it was stopped.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
         return piece
 
     add(f"<|im_start|>system\n{dialogue.system}<|im_end|>\n", False)
-    asked: list[_Piece] = []
+    asked: list[_Piece] = []  # the newest first
     for turn, (user, assistant) in enumerate(dialogue.turns):
         image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
         asked.insert(0, add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False))

@@ -35,6 +35,11 @@ def test_one_step_and_a_flat_curve_are_drawn(curve: dict[int, float]):
     assert all(math.isfinite(value) for value in last)
 
 
+def test_a_title_is_text_and_no_markup():
+    svg = draw_curves({"a < b & c": {1: 1.0, 2: 2.0}})
+    assert any((node.text or "").startswith("a < b & c: 1.00") for node in ElementTree.fromstring(svg).iter())
+
+
 def test_a_log_is_drawn_without_what_was_not_logged(tmp_path: Path):
     log = [
         {"step": 1, "reward": 1.0, "entropy": 0.5, "completions/mean_length": 30.0},

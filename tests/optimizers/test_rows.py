@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
+from gmner.optimizers import rows as rows_module
 from gmner.optimizers.chains import Chain
 from gmner.optimizers.cvo import CVO, ConstrainedGRPOTrainer
 from gmner.optimizers.demonstrations import DemoWriter
@@ -196,6 +198,23 @@ def test_pictures_leave_the_messages_in_order(program: Programs, posts: list[Pos
     assert all("image" not in part for message in messages for part in message["content"])
     texts = [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
     assert texts == [part["text"] for message in dialogue for part in message["content"] if part["type"] == "text"]
+
+
+def test_a_picture_of_several_rows_is_encoded_once_and_without_loss(
+    program: Programs, posts: list[Post], monkeypatch: pytest.MonkeyPatch
+):
+    counted: list[Any] = []
+    encode = rows_module.encoded
+    monkeypatch.setattr(rows_module, "encoded", lambda *given, **how: counted.append(given) or encode(*given, **how))
+    student, pictured = program("idefics3"), [post for post in posts if post.image is not None][:2]
+    by_id = {post.id: post for post in pictured}
+    chains = 2 * written(student, pictured, 0)[0]
+    counted.clear()
+    rows = tuning_rows(chains, by_id, student.adapter(), student.answer.signature, [])
+    assert (len(rows), len(counted)) == (4, 2)
+    for chain, row in zip(chains, rows, strict=True):
+        (seen,) = row["images"]
+        assert np.array_equal(np.asarray(seen), np.asarray(by_id[chain.post_id].image.convert("RGB")))
 
 
 def test_nothing_to_train_on_is_refused(program: Programs):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
     score = compilation.evaluate
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
-        if len(seen) == 3:  # the fourth scoring: step 3, one without a better one behind it
+        if len(seen) == 4:  # the fifth scoring: step 4, the second in a row without a better one
             raise KeyboardInterrupt
         return score(*args, **kwargs)
 
@@ -116,7 +117,7 @@ def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
     with pytest.raises(KeyboardInterrupt):
         compile()
     monkeypatch.setattr(compilation, "evaluate", score)
-    figures[:] = [0.0] * 3 + [1.0, 20.0, 25.0, 30.0]  # three were said: before again, then steps 3 and 4, after
+    figures[:] = [0.0] * 4 + [1.0, 25.0, 30.0]  # four were said: before again, then step 4, after
     better = compile()
     assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
 
@@ -163,9 +164,10 @@ def test_settings_that_mean_nothing_are_refused(stage: Any, settings: dict[str, 
         stage(**settings)
 
 
-def test_minutes_that_are_none_are_refused():
+@pytest.mark.parametrize("minutes", [0, -1.0, math.nan])
+def test_minutes_that_are_none_are_refused(minutes: float):
     with pytest.raises(InputError, match="max_minutes"):
-        MCR(max_minutes=0)
+        MCR(max_minutes=minutes)
 
 
 def test_scoring_without_a_valset_is_refused_before_anything_is_made(

@@ -28,19 +28,9 @@ def test_the_command_makes_a_model_and_goes_on_where_it_was_stopped(
     monkeypatch.setattr(command, "train_tokenizer", lambda: copy.deepcopy(tokenizer))
     monkeypatch.setattr(command, "TrainingArguments", lambda **o: TrainingArguments(**{**o, "save_steps": 1}))
     small = (
-        "--scenes",
-        8,
-        "--text-steps",
-        2,
-        "--vision-steps",
-        2,
-        "--language-steps",
-        3,
-        "--reasoning-steps",
-        2,
-        "--batch",
-        2,
-    )
+        "--scenes", 8, "--batch", 2,
+        "--text-steps", 2, "--vision-steps", 2, "--language-steps", 3, "--reasoning-steps", 2,
+    )  # fmt: skip
     run(monkeypatch, "--work", tmp_path / "whole", "--out", tmp_path / "out", *small)
     names = ("text", "vision", "language", "reasoning")
     text, vision, language, reasoning = (load_file(tmp_path / "whole" / name / "model.safetensors") for name in names)
