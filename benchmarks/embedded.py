@@ -4,14 +4,19 @@
 
 Prints JSON. `names`: MNER F1 (percent) of the extraction question. `where`: asked where a mention is, the share of
 shown ones boxed with IoU > 0.5 and the share of absent ones answered "not shown"; `where_lookalike`: the latter where
-another thing of the same kind is in the picture. `end_to_end`: the scores and bias of the one-answer program.
+another thing of the same kind is in the picture. `whether`: asked whether a mention is shown, the shares of shown and
+of absent ones answered rightly. `listed`: asked what is shown, the share of the things of the scene named with
+IoU > 0.5, and of what is listed that is right; `named`: asked what is in a thing's box, the share named rightly.
+`end_to_end`: the scores and bias of the one-answer program.
 `load_s` and `answer_s`: seconds to load the model, libraries not counted; median seconds an answer, one at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
+import re
 import statistics
 import sys
 import time
@@ -19,12 +24,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import dspy
+from dspy import lm15
 
 from gmner import GMNER, Box, Post, Prediction, World, evaluate, load_vlm
+from gmner.data.files import encoded
 from gmner.data.world.cast import called, lookalikes
+from gmner.optimizers.pretrain.questions import FRAME, LIST_INSTRUCTION, NAME_INSTRUCTION
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.wire import dump
+
+_ITEM = re.compile(r"(?:^|; )([^;\[]+) (\[\d+,\d+,\d+,\d+\])")
 
 
 def ask(program: StagedGMNER, predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:
@@ -56,6 +67,46 @@ def where(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
         "not_shown_of_absent_lookalike": share([hit for p, g, hit in hits if not g.visible and has_lookalike(p, g)]),
         "mentions": len(hits),
     }
+
+
+def whether(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
+    """Shares of shown and of absent mentions that are judged rightly."""
+    asked = [(post, gold) for post in posts for gold in post.gold]
+    inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in asked]
+    said = [answer.visible for answer in ask(program, program.verify, inputs)]
+    right = [(gold.visible, gold.visible == visible) for (_, gold), visible in zip(asked, said, strict=True)]
+    return {
+        "right_of_shown": share([hit for shown, hit in right if shown]),
+        "right_of_absent": share([hit for shown, hit in right if not shown]),
+    }
+
+
+def listed(lm: dspy.LM, posts: Sequence[Post]) -> dict[str, float]:
+    """Shares of the scenes' things that are listed, of listed ones that are right, and of boxes named rightly."""
+    found: list[bool] = []
+    right: list[bool] = []
+    for post, text in zip(posts, said(lm, LIST_INSTRUCTION, [(p, "") for p in posts]), strict=True):
+        items = [(name, FRAME.decode(json.loads(box))) for name, box in _ITEM.findall(text)]
+        things = [thing for thing in post.scene or () if thing.type]
+        fits = [[n == t.name and t.box.iou(b) > 0.5 for t in things] for n, b in items]
+        right += [any(row) for row in fits]
+        found += [any(row[place] for row in fits) for place in range(len(things))]
+    boxed = [(p, thing) for p in posts for thing in p.scene or () if thing.type]
+    names_said = said(lm, NAME_INSTRUCTION, [(p, dump(FRAME.encode(thing.box))) for p, thing in boxed])
+    named = [thing.name == name for (_, thing), name in zip(boxed, names_said, strict=True)]
+    return {"found_of_scene": share(found), "right_of_listed": share(right), "named_of_boxed": share(named)}
+
+
+def said(lm: dspy.LM, system: str, asked: Sequence[tuple[Post, str]]) -> list[str]:
+    """What the model says, in free text, to a question about each post's picture."""
+    requests = []
+    for post, user in asked:
+        picture = lm15.ImagePart(data=base64.b64encode(encoded(post.image, quick=True)[0]).decode())
+        message = lm15.Message.user([picture, lm15.TextPart(user)])
+        requests.append(
+            lm15.Request(model=lm.model, system=system, messages=(message,), config=lm15.Config(max_tokens=120))
+        )
+    return [response.message.parts[0].text for response in lm.engine.complete_many(requests)]
 
 
 def right_region(gold: GoldEntity, box: Box | None) -> bool:
@@ -101,6 +152,8 @@ def main() -> None:
         "posts": len(posts),
         "names_mner_f1": round(names(staged, posts), 1),
         "where": where(staged, posts),
+        "whether": whether(staged, posts),
+        "listed": listed(lm, posts),
         "load_s": round(load, 2),
         "answer_s": round(answer_seconds(GMNER(lm=lm), posts[:11]), 2),
         "end_to_end": evaluate(GMNER(lm=lm), posts, progress=False).to_dict(),
