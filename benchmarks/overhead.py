@@ -41,7 +41,7 @@ def bare(rows: Dataset, program: GMNER, folder: Path, steps: int) -> list[dict[s
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=PROMPTS * GENERATIONS,
         num_generations=GENERATIONS, max_completion_length=LENGTH, learning_rate=RATE, use_cpu=True, bf16=False,
         gradient_checkpointing=False, dataloader_pin_memory=False, save_steps=steps, report_to=[], disable_tqdm=True,
-        logging_steps=1, reward_weights=list(rewards.DEFAULT_WEIGHTS.values()),
+        logging_steps=1, seed=0, reward_weights=list(rewards.DEFAULT_WEIGHTS.values()),
     )  # fmt: skip
     functions = rewards.cvo(program.labels, box_format)
     trainer = GRPOTrainer(
