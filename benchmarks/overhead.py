@@ -21,6 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from gmner.data.world.generate import World
 from gmner.optimizers import rewards
+from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.training import quiet_libraries
 from gmner.programs.gmner import GMNER
@@ -70,7 +71,7 @@ def main() -> None:
     program = GMNER(lm=load_vlm(cache=False))
     posts = World().posts("train", PROMPTS * args.steps)
     cvo = CVO(prompts=PROMPTS, generations=GENERATIONS)
-    rows = cvo.rows(posts, program.adapter(), program.answer.signature, [])
+    rows = cvo.rows(answer_calls(posts, program.answer.signature, []), program.adapter())
     times: dict[str, list[float]] = {"bare TRL": [], "CVO": []}
     paid = set()
     for turn in range(2 * args.rounds + 1):

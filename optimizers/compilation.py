@@ -13,6 +13,7 @@ import dspy
 from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
+from gmner.optimizers.calls import Call, Program, answer_calls, staged_calls, trace_of, traced
 from gmner.optimizers.chains import Chain, check_split
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
@@ -22,12 +23,13 @@ from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reasoning_pass import reasoning_pass
 from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
-from gmner.optimizers.rows import tuning_rows, usable_posts
+from gmner.optimizers.rows import program_rows, usable_posts
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.watch import METRIC, Deadline, Watch
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
+from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class History(list[Any]):
 
     def __init__(
         self,
-        programs: Mapping[str, GMNER],
+        programs: Mapping[str, Program],
         scores: Mapping[str, Evaluation],
         chosen: str,
         log: Mapping[str, list[dict[str, Any]]],
@@ -76,7 +78,7 @@ class Compilation:
     def __init__(
         self,
         mcr: MCR,
-        student: GMNER,
+        student: Program,
         train: list[Post],
         val: list[Post] | None,
         run: RunDirectory,
@@ -86,7 +88,6 @@ class Compilation:
         self.mcr, self.val, self.run, self.launch = mcr, val, run, launch
         self.engine, self.progress = training.trainable_engine(student.model), mcr.progress and launch.first
         self.adapter = student.adapter()
-        self.signature = student.answer.signature
         if self.engine is not None:
             train = usable_posts(train, ChatEncoder(self.engine.processor))
         self.d2: list[Post] = train
@@ -96,7 +97,7 @@ class Compilation:
             self._reason(mcr.mrsi, train, teacher)
         self.scores: dict[str, Evaluation] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
-        self.programs = {"before": student}
+        self.programs: dict[str, Program] = {"before": student}
         self.deadline = Deadline(mcr.max_minutes, launch)
 
     def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
@@ -115,7 +116,7 @@ class Compilation:
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
 
-    def result(self) -> GMNER:
+    def result(self) -> Program:
         """Run the stages and return the chosen program."""
         self.demos = self.launch.in_turn(self._demos)
         self._score("before")
@@ -136,7 +137,7 @@ class Compilation:
         return program
 
     @property
-    def _last(self) -> GMNER:
+    def _last(self) -> Program:
         """The program of the last stage so far."""
         return list(self.programs.values())[-1]
 
@@ -144,13 +145,14 @@ class Compilation:
         """The compile of an LM whose weights cannot be reached."""
         program = self.programs["before"].deepcopy()
         LOG.warning("The weights of %s cannot be reached: demonstrations only, no CVO", program.model.model)
-        program.answer.demos = self.demos
-        self.programs["mrsi"] = program
+        self.programs["mrsi"] = self._demonstrated(program)
         self._score("mrsi")
 
     def _demos(self) -> list[Any]:
         """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
         mrsi, student = self.mcr.mrsi, self.programs["before"]
+        if isinstance(student, StagedGMNER):
+            return []
         if mrsi is None:
             return list(student.answer.demos)
         check_demonstrations(student.answer.demos, student.labels, mrsi.check)
@@ -165,7 +167,7 @@ class Compilation:
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
         folder = self.run.stage("mrsi")
         if not self.run.done("mrsi"):
-            rows = tuning_rows(self.chains, self.posts, self.adapter, self.signature, self.demos)
+            rows = program_rows(self.programs["before"], self.chains, self.posts, self.adapter, self.demos)
             watch = self._watch(engine, mrsi)
             self.log["mrsi"] = mrsi.inject(
                 rows, engine, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
@@ -179,7 +181,7 @@ class Compilation:
             raise InputError("The weights of the stage before CVO are gone", remedy="Start the compile anew")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
-            rows = cvo.rows(self.launch.in_turn(self._learnable), self.adapter, self.signature, self.demos)
+            rows = cvo.rows(self._calls(self.launch.in_turn(self._learnable)), self.adapter)
             watch = self._watch(engine, cvo)
             self.log["cvo"] = cvo.optimize(
                 rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
@@ -191,6 +193,25 @@ class Compilation:
             self._finish("cvo")
         self._take("cvo", engine, folder)
 
+    def _calls(self, posts: Sequence[Post]) -> list[Call]:
+        """The calls that CVO trains; those of a staged program with what its other calls say now, kept in the run."""
+        program = self._last
+        if not isinstance(program, StagedGMNER):
+            return answer_calls(posts, program.answer.signature, self.demos)
+        if not self.run.done("calls"):
+            found = self.launch.shared(list(posts), partial(traced, program, progress=self.progress))
+            if self.launch.first:
+                self.run.mark_done("calls", {post.id: trace for post, trace in zip(posts, found, strict=True)})
+            self.launch.wait()
+        traces = {name: trace_of(record) for name, record in self.run.record("calls").items() if record is not None}
+        return staged_calls(program, posts, traces)
+
+    def _demonstrated(self, program: Program) -> Program:
+        """A program with the compile's demonstrations; a staged one keeps its own."""
+        if isinstance(program, GMNER):
+            program.answer.demos = list(self.demos)
+        return program
+
     def _watch(self, engine: VLMEngine, stage: MRSI | CVO) -> Watch:
         """What scores a stage on the valset as it goes, and ends it when time is up."""
 
@@ -198,8 +219,7 @@ class Compilation:
             program = self.programs["before"].deepcopy()
             with training.lm_in_training(program.model, engine, model) as lm:
                 program.set_lm(lm)
-                program.answer.demos = list(self.demos)
-                scores = self._evaluated(program, progress=False)
+                scores = self._evaluated(self._demonstrated(program), progress=False)
             return {METRIC: scores.gmner.f1, "mner_f1": scores.mner.f1, "eeg_f1": scores.eeg.f1}
 
         return Watch(self.deadline, score, stage.validate_every, stage.patience)
@@ -231,8 +251,7 @@ class Compilation:
         """A new program on the weights that a stage wrote, scored on the valset."""
         program = self.programs["before"].deepcopy()
         program.set_lm(training.tuned_lm(self.programs["before"].model, engine, folder))
-        program.answer.demos = list(self.demos)
-        self.programs[stage] = program
+        self.programs[stage] = self._demonstrated(program)
         if stage not in self.log:
             self.log[stage] = self.run.record(stage)["log"]
         self._score(stage)
@@ -243,7 +262,7 @@ class Compilation:
             self.scores[stage] = self._evaluated(self.programs[stage], progress=self.progress)
             self.run.write_json(f"scores-{stage}.json", self.scores[stage].to_dict())
 
-    def _evaluated(self, program: GMNER, *, progress: bool) -> Evaluation:
+    def _evaluated(self, program: Program, *, progress: bool) -> Evaluation:
         """A program's scores on the valset, of which every process answers its part."""
         answers = self.launch.shared(self.val or [], partial(program.batch_posts, progress=progress))
         return evaluate(answers, self.val or [], progress=progress)

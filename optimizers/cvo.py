@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import dspy
 from datasets import Dataset
 from transformers import LogitsProcessorList, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from gmner.data.post import Post
 from gmner.optimizers import rewards, training
-from gmner.optimizers.rows import post_inputs, rollout_rows
+from gmner.optimizers.calls import Call
+from gmner.optimizers.rows import rollout_rows
 from gmner.optimizers.training import Lora, StageBar, Tuning
 from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
@@ -88,26 +87,27 @@ class CVO:
             raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
         check_watching(self.validate_every, self.patience)
 
-    def rows(
-        self,
-        posts: Sequence[Post],
-        adapter: PromptAdapter,
-        signature: type[dspy.Signature],
-        demos: Sequence[Mapping[str, Any]],
-    ) -> Dataset:
-        """Prompts with what the rewards need; with constrained rollouts also each post's schema."""
-        columns = []
-        for post in posts:
-            request = adapter.request(post_inputs(post))
-            extra = {"post": post.id, **rewards.reward_columns(post, request.frame)}
-            if self.rollouts == "constrained":
-                extra["schema"] = json.dumps(form_of(list(signature.output_fields)).schema(request))
-            columns.append(extra)
-        return rollout_rows(posts, adapter, signature, demos, columns)
+    def rows(self, calls: Sequence[Call], adapter: PromptAdapter) -> Dataset:
+        """Prompts with what the rewards need; with constrained rollouts also the schema of each call's answer.
 
-    def steps(self, posts: int) -> int:
-        """Optimizer steps over so many posts."""
-        return self.max_steps or max(1, round(self.epochs * posts / min(self.prompts, posts)))
+        Args:
+            calls: What is asked: each post, or each call of a staged program.
+            adapter: The adapter that will be used at inference.
+        """
+        columns = []
+        for call in calls:
+            request = adapter.request(call.inputs)
+            extra = {"post": call.post.id, **rewards.reward_columns(call.post, request.frame)}
+            if call.rest is not None:
+                extra["call"] = call.rest
+            if self.rollouts == "constrained":
+                extra["schema"] = json.dumps(form_of(list(call.signature.output_fields)).schema(request))
+            columns.append(extra)
+        return rollout_rows(calls, adapter, columns)
+
+    def steps(self, calls: int) -> int:
+        """Optimizer steps over so many calls."""
+        return self.max_steps or max(1, round(self.epochs * calls / min(self.prompts, calls)))
 
     def optimize(
         self,
@@ -183,8 +183,9 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
-        if "post" in inputs[0]:
-            self._log_completion_extra("post", [row["post"] for row in inputs])
+        for name in ("post", "call"):
+            if name in inputs[0]:
+                self._log_completion_extra(name, [row[name] for row in inputs])
         return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:

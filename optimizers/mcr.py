@@ -22,6 +22,7 @@ from dspy.teleprompt import Teleprompter
 
 from gmner.data.post import Post
 from gmner.optimizers import training
+from gmner.optimizers.calls import Program
 from gmner.optimizers.chains import check_pictures, check_trainset
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.cvo import CVO
@@ -30,7 +31,7 @@ from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.reasoning_pass import teacher_lm
 from gmner.optimizers.run_directory import RunDirectory
-from gmner.programs.gmner import GMNER
+from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import InputError
 
@@ -55,6 +56,9 @@ class MCR(Teleprompter):
             `run_dir` goes on there, with other minutes if they are given. None: all steps are made.
         seed: Seed of split, chains, order and sampling.
         progress: Show progress bars.
+
+    Of a `StagedGMNER` MRSI trains every call on what each chain says of it, and CVO every call on the rewards of the
+    whole answer: what the program says with this call answered anew, and the others as it answered them before CVO.
 
     Under `accelerate launch` or `torchrun` all processes train and answer together; the first one writes, asks teachers
     and shows progress. Batches are those of all processes.
@@ -101,11 +105,11 @@ class MCR(Teleprompter):
         run_dir: str | PathLike[str] | None = None,
         dry_run: bool = False,
         **kwargs: Any,
-    ) -> GMNER:
+    ) -> Program:
         """Compile `student` into a new program.
 
         Args:
-            student: A `GMNER` program with an LM.
+            student: A `GMNER` or `StagedGMNER` program with an LM.
             trainset: Annotated posts, or `dspy.Example`s made by `to_example`.
             teacher: The LM, or a program with the LM, of the `LLMStyle` and `MLLMStyle` among MRSI's styles that have
                 none of their own: a bigger local model, or a server. None: there are no such styles.
@@ -118,20 +122,25 @@ class MCR(Teleprompter):
             **kwargs: None; anything else is refused.
 
         Raises:
-            InputError: Not a `GMNER`, an empty or not annotated trainset, a post of it with boxes and no picture, a
+            InputError: Not such a program, a staged one that MRSI would have to demonstrate, an empty or not annotated
+                trainset, a post of it with boxes and no picture, a
                 teacher that nobody asks or a style without one, or an unknown argument.
             ImageError: A picture of the trainset cannot be read, or the model does not take it.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments.
         """
         if kwargs:
             raise InputError("MCR does not know these arguments", received=sorted(kwargs), accepted="see MCR.compile")
-        if not isinstance(student, GMNER):
-            raise InputError("MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER")
+        if not isinstance(student, Program):
+            raise InputError(
+                "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
+            )
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
         check_trainset(train)
         if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
             raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
         check_pictures(train, student.adapter())
+        if isinstance(student, StagedGMNER):
+            self._check_staged(student)
         lm = teacher_lm(teacher)
         config = self._config(student, train, val, self._authors(student, lm))
         launch = Launch()
@@ -144,7 +153,18 @@ class MCR(Teleprompter):
         with RunDirectory(folder, config, writes=launch.first) as run:
             return Compilation(self, student, train, val, run, launch, lm).result()
 
-    def _authors(self, student: GMNER, teacher: dspy.BaseLM | None) -> str:
+    def _check_staged(self, student: StagedGMNER) -> None:
+        """MRSI's demonstrations are whole answers, which no call of a staged program gives."""
+        if self.mrsi is None:
+            return
+        if self.mrsi.demonstrations or training.trainable_engine(student.model) is None:
+            raise InputError(
+                "MRSI has no demonstrations for a staged program", received=student.model.model,
+                accepted="an LM of gmner.load_vlm and MRSI(demonstrations=None)",
+                remedy="Compile GMNER, or demonstrate with dspy.BootstrapFewShot",
+            )  # fmt: skip
+
+    def _authors(self, student: Program, teacher: dspy.BaseLM | None) -> str:
         """Who writes chains, see `MRSI.authors`; refuses what cannot be compiled before anything is written."""
         if self.mrsi is None:
             if teacher is not None:
@@ -159,7 +179,7 @@ class MCR(Teleprompter):
         return "" if self.mrsi.chains_from is not None else self.mrsi.taught_by(teacher).authors
 
     def _config(
-        self, student: GMNER, train: Sequence[Post], val: Sequence[Post] | None, authors: str
+        self, student: Program, train: Sequence[Post], val: Sequence[Post] | None, authors: str
     ) -> dict[str, Any]:
         """What a resumed compile must have in common with the stopped one."""
         return {
@@ -173,7 +193,7 @@ class MCR(Teleprompter):
             "labels": dict(student.labels.types),
             "limits": dataclasses.asdict(student.limits),
             "box_format": dataclasses.asdict(student.adapter().profile.box_format),
-            "instructions": student.answer.signature.instructions,
+            "instructions": "\n".join(predictor.signature.instructions for predictor in student.predictors()),
             "demonstrations": state_digest(student),
             "train": [post.id for post in train],
             "train_content": _content(train),

@@ -15,10 +15,11 @@ import torch
 
 from gmner.data.post import Post
 from gmner.optimizers import training
+from gmner.optimizers.calls import Call, Program, answer_calls, staged_calls, trace_of, traced
 from gmner.optimizers.chains import check_split, split_posts
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.rows import tuning_rows, usable_posts
+from gmner.optimizers.rows import program_rows, usable_posts
 from gmner.optimizers.styles.written import LLMStyle
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
@@ -89,7 +90,7 @@ def _time(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def plan(mcr: MCR, student: GMNER, train: Sequence[Post]) -> Plan:
+def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     """Measure two steps of each stage, on copies of the weights and in a folder that is deleted.
 
     Args:
@@ -133,31 +134,41 @@ def _requests(mrsi: MRSI, posts: int) -> int:
     return round(posts * min(mrsi.per_post, len(mrsi.styles)) * written / len(mrsi.styles))
 
 
-def _of_mrsi(mrsi: MRSI, student: GMNER, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     styles = {n: s.template if isinstance(s, LLMStyle) else s for n, s in mrsi.styles.items()}
     some = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
     chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
-    rows = tuning_rows(
-        chains, {post.id: post for post in some}, adapter, student.answer.signature, student.answer.demos
-    )
+    demos = student.answer.demos if isinstance(student, GMNER) else []
+    rows = program_rows(student, chains, {post.id: post for post in some}, adapter, demos)
     options = {**mrsi.sft_options, "logging_steps": 1}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
             rows, engine, Path(folder), seed=seed, progress=False
         )
-    steps = mrsi.steps(len(posts) * min(mrsi.per_post, len(mrsi.styles)))
+    # A chain is one row, or one a call of a staged program.
+    steps = mrsi.steps(round(len(posts) * min(mrsi.per_post, len(mrsi.styles)) * len(rows) / len(chains)))
     return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
 
 
-def _of_cvo(cvo: CVO, student: GMNER, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+def _of_cvo(cvo: CVO, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
-    rows = cvo.rows(posts[: _MEASURED * cvo.prompts], adapter, student.answer.signature, student.answer.demos)
+    some = posts[: _MEASURED * cvo.prompts]
+    calls = _calls(student, some)
+    rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
-    steps = cvo.steps(len(posts))
-    samples = steps * min(cvo.prompts, len(posts)) * cvo.generations
+    asked = round(len(posts) * len(calls) / len(some))
+    steps = cvo.steps(asked)
+    samples = steps * min(cvo.prompts, asked) * cvo.generations
     return _scaled("cvo", log, posts=len(posts), samples=samples, steps=steps)
+
+
+def _calls(student: Program, posts: Sequence[Post]) -> list[Call]:
+    if isinstance(student, GMNER):
+        return answer_calls(posts, student.answer.signature, student.answer.demos)
+    found = zip(posts, traced(student, posts, progress=False), strict=True)
+    return staged_calls(student, posts, {post.id: trace_of(record) for post, record in found if record is not None})
 
 
 def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: int, steps: int) -> StagePlan:

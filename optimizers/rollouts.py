@@ -13,9 +13,10 @@ from gmner.data.files import whole_text
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.view import render_html
+from gmner.optimizers.calls import post_inputs
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
+from gmner.optimizers.rewards.calls import call_title, whole_answer
 from gmner.optimizers.rewards.judgement import completion_text
-from gmner.optimizers.rows import post_inputs
 from gmner.programs.adapter import PromptAdapter
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.wire import parse_answer
@@ -34,6 +35,8 @@ class Rollout:
         text: The answer as it was sampled.
         rewards: Reward name -> its value in 0..1; None: it does not apply.
         advantage: How much better than the group's mean it was, as GRPO weighs it.
+        call: The call of a staged program that it answers, see `gmner.optimizers.rewards.calls`; empty: it answers the
+            post.
     """
 
     step: int
@@ -41,6 +44,7 @@ class Rollout:
     text: str
     rewards: Mapping[str, float | None]
     advantage: float
+    call: str = ""
 
 
 def kept_rollouts(folder: Path) -> list[Path]:
@@ -67,6 +71,7 @@ def read_rollouts(folder: Path) -> list[Rollout]:
             text=completion_text(row["completion"]),
             rewards={name: _applied(row[name]) for name in DEFAULT_WEIGHTS},
             advantage=row["advantage"],
+            call=row.get("call", ""),
         )
         for file in files
         for row in pq.read_table(file).to_pylist()
@@ -96,14 +101,14 @@ def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptA
     Raises:
         InputError: No rollouts are kept there.
     """
-    groups: dict[tuple[int, str], list[Rollout]] = {}
+    groups: dict[tuple[int, str, str], list[Rollout]] = {}
     for rollout in read_rollouts(folder):
-        groups.setdefault((rollout.step, rollout.post_id), []).append(rollout)
-    every = sorted({step for step, _ in groups})
+        groups.setdefault((rollout.step, rollout.post_id, rollout.call), []).append(rollout)
+    every = sorted({step for step, _, _ in groups})
     kept = {*every[:steps], *every[-steps:]}
     pairs = [
         (replace(posts[post_id], slice=f"step {step}"), _answers(posts[post_id], sampled, adapter))
-        for (step, post_id), sampled in groups.items()
+        for (step, post_id, _), sampled in groups.items()
         if step in kept
     ]
     page = folder / PAGE
@@ -117,13 +122,15 @@ def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> 
     frame = adapter.request(post_inputs(post)).frame
     answers = {}
     for place, rollout in enumerate(sorted(sampled, key=lambda rollout: -rollout.advantage), 1):
-        name = f"answer {place}"
+        name = f"{call_title(rollout.call)}, answer {place}" if rollout.call else f"answer {place}"
         paid = ", ".join(f"{n} {'-' if v is None else f'{v:.2f}'}" for n, v in rollout.rewards.items())
+        call, text = rollout.call, rollout.text
         try:
-            answer = parse_answer(rollout.text, post.text, adapter.labels, frame)
+            whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
+            answer = parse_answer(whole, post.text, adapter.labels, frame)
         except AnswerError as error:
             answers[name] = Prediction.failed(post.id, post.text, error)
             continue
-        reasoning = f"[{paid}; advantage {rollout.advantage:+.2f}] {answer.reasoning}"
+        reasoning = f"[{paid}; advantage {rollout.advantage:+.2f}] {text if call else answer.reasoning}"
         answers[name] = Prediction(post.id, post.text, reasoning, tuple(answer.entities))
     return answers

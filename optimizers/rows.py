@@ -13,20 +13,18 @@ from PIL import Image as PILImage
 
 from gmner.data.files import encoded
 from gmner.data.post import Post
+from gmner.optimizers.calls import Call, Program, extract_call, mention_call, post_inputs
 from gmner.optimizers.chains import Chain
 from gmner.programs.adapter import Message, PromptAdapter
 from gmner.programs.encoding import ChatEncoder
+from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
+from gmner.signatures.forms import as_entity
 
 LOG = logging.getLogger(__name__)
 
 _PARTS = List({"type": Value("string"), "text": Value("string")})
 _CHAT = List({"role": Value("string"), "content": _PARTS})
-
-
-def post_inputs(post: Post) -> dict[str, Any]:
-    """The inputs of the end-to-end signature for a post."""
-    return {"text": post.text, "image": post.image}
 
 
 def usable_posts(posts: Sequence[Post], encoder: ChatEncoder) -> list[Post]:
@@ -69,34 +67,64 @@ def tuning_rows(
     """
     rows = []
     for chain in chains:
-        inputs = post_inputs(posts[chain.post_id])
-        others = [demo for demo in demos if demo["text"] != inputs["text"]]
-        prompt, pictures = split_pictures(adapter.dialogue(signature, others, inputs))
-        text = adapter.answer(signature, {**inputs, "reasoning": chain.reasoning, "entities": list(chain.entities)})
-        completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
-        rows.append({"prompt": prompt, "completion": completion, "images": pictures})
+        asked = Call(posts[chain.post_id], signature, demos, post_inputs(posts[chain.post_id]))
+        rows.append(_tuning_row(asked, {"reasoning": chain.reasoning, "entities": list(chain.entities)}, adapter))
     return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
 
 
-def rollout_rows(
-    posts: Sequence[Post],
+def program_rows(
+    program: Program,
+    chains: Sequence[Chain],
+    posts: Mapping[str, Post],
     adapter: PromptAdapter,
-    signature: type[dspy.Signature],
     demos: Sequence[Mapping[str, Any]],
-    columns: Sequence[Mapping[str, Any]],
 ) -> Dataset:
-    """One row a post for TRL's GRPOTrainer: `prompt`, `images` and the columns that the rewards read.
+    """The rows of `tuning_rows` for a program; of a staged one a row for every call that each chain answers.
+
+    Then its mentions are extracted; each is verified, with the chain as evidence; each that is shown is grounded.
 
     Args:
-        posts: Annotated posts.
+        program: The program that is trained.
+        chains: Chains with their answers.
+        posts: The posts by id.
         adapter: The adapter that will be used at inference.
-        signature: The end-to-end signature with its current instructions.
-        demos: The demonstrations that will be sent at inference.
-        columns: The rewards' columns, one mapping a post; see `gmner.optimizers.rewards.reward_columns`.
+        demos: The demonstrations of a program that answers at once; a staged one has its own.
+    """
+    if not isinstance(program, StagedGMNER):
+        return tuning_rows(chains, posts, adapter, program.answer.signature, demos)
+    rows = []
+    for chain in chains:
+        post, gold = posts[chain.post_id], [as_entity(entity) for entity in chain.entities]
+        rows.append(_tuning_row(extract_call(program, post), {"mentions": gold}, adapter))
+        for mention in gold if post.image is not None else ():
+            verdict = {"evidence": chain.reasoning, "visible": mention.visible}
+            rows.append(_tuning_row(mention_call(program, "verify", post, mention), verdict, adapter))
+            if mention.visible:
+                box = {"box": mention.box}
+                rows.append(_tuning_row(mention_call(program, "ground", post, mention), box, adapter))
+    return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
+
+
+def _tuning_row(call: Call, answer: Mapping[str, Any], adapter: PromptAdapter) -> dict[str, Any]:
+    """A call and what should be answered; a demonstration of the same post would have its answer in the prompt."""
+    others = [demo for demo in call.demos if demo["text"] != call.inputs["text"]]
+    prompt, pictures = split_pictures(adapter.dialogue(call.signature, others, call.inputs))
+    text = adapter.answer(call.signature, {**call.inputs, **answer})
+    completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+    return {"prompt": prompt, "completion": completion, "images": pictures}
+
+
+def rollout_rows(calls: Sequence[Call], adapter: PromptAdapter, columns: Sequence[Mapping[str, Any]]) -> Dataset:
+    """One row a call for TRL's GRPOTrainer: `prompt`, `images` and the columns that the rewards read.
+
+    Args:
+        calls: The calls that are asked.
+        adapter: The adapter that will be used at inference.
+        columns: The rewards' columns, one mapping a call; see `gmner.optimizers.rewards.reward_columns`.
     """
     rows = []
-    for post, extra in zip(posts, columns, strict=True):
-        prompt, pictures = split_pictures(adapter.dialogue(signature, demos, post_inputs(post)))
+    for call, extra in zip(calls, columns, strict=True):
+        prompt, pictures = split_pictures(adapter.dialogue(call.signature, call.demos, call.inputs))
         rows.append({"prompt": prompt, "images": pictures, **extra})
     return _table(rows, {"prompt": _CHAT})
 

@@ -202,11 +202,16 @@ class StageBar(TrainerCallback):
         self._bar.close()
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint to go on from, or None; one that was cut off while it was written does not count."""
+def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
+    """The newest checkpoint to go on from, or None; one that was cut off while it was written does not count.
+
+    Args:
+        folder: The stage's folder.
+        before: Only checkpoints of earlier steps; None: of any.
+    """
     # The trainer's state is the last file that transformers writes.
-    whole = [file.parent for file in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda checkpoint: int(checkpoint.name.rsplit("-", 1)[1]), default=None)
+    steps = {int(f.parent.name.rsplit("-", 1)[1]): f.parent for f in folder.glob("checkpoint-*/trainer_state.json")}
+    return steps[max(kept)] if (kept := [step for step in steps if before is None or step < before]) else None
 
 
 @contextlib.contextmanager
@@ -236,5 +241,6 @@ def run(trainer: Any, folder: Path, watch: Watch) -> None:
     """Train, going on from the last checkpoint of a stopped run."""
     trainer.remove_callback(PrinterCallback)
     watch.attach(trainer)
-    checkpoint = last_checkpoint(folder)
+    # From the checkpoint of its last step, transformers would train one step more.
+    checkpoint = last_checkpoint(folder, trainer.args.max_steps)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

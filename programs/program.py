@@ -56,7 +56,8 @@ def _grounded(text: str, picture: Image.Image | None, answer: Answer) -> Grounde
     return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
 
 
-def _message_image(picture: Image.Image | None) -> dspy.Image | None:
+def message_image(picture: Image.Image | None) -> dspy.Image | None:
+    """An opened picture as DSPy takes it."""
     return None if picture is None else dspy.Image(picture)
 
 
@@ -129,7 +130,7 @@ class GroundingProgram(dspy.Module):
         picture = self._open(text, image)
         try:
             with self._speaking():
-                return _grounded(text, picture, self._answer(text, _message_image(picture)))
+                return _grounded(text, picture, self._answer(text, message_image(picture)))
         except Exception as error:
             failure = own_error(error) or error
         raise failure  # outside of the handler, so that cause and context make no circle
@@ -139,7 +140,7 @@ class GroundingProgram(dspy.Module):
         picture = self._open(text, image)
         try:
             with self._speaking():
-                return _grounded(text, picture, await self._aanswer(text, _message_image(picture)))
+                return _grounded(text, picture, await self._aanswer(text, message_image(picture)))
         except Exception as error:
             failure = own_error(error) or error
         raise failure

@@ -6,16 +6,34 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import dspy
 
-from gmner.programs.program import Answer, GroundingProgram
+from gmner.programs.program import Answer, GroundingProgram, Picture, message_image
+from gmner.signatures.boxes import Box
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import Mention
 from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibility
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What each stage says about a post, and would say if it were asked.
+
+    Attributes:
+        named: How many of `mentions` the first stage named.
+        mentions: Those, in the order of the answer, and behind them the further ones that were asked about.
+        visible: The verdict on each mention.
+        boxes: The box of each mention, pixels of the original image, whatever its verdict; None: none was given.
+    """
+
+    named: int
+    mentions: tuple[Mention, ...]
+    visible: tuple[bool, ...]
+    boxes: tuple[Box | None, ...]
 
 
 class StagedGMNER(GroundingProgram):
@@ -43,6 +61,29 @@ class StagedGMNER(GroundingProgram):
         verdicts = await asyncio.gather(*(self.verify.acall(**inputs) for inputs in asked))
         grounded = await asyncio.gather(*(self.ground.acall(**inputs) for inputs in _shown(asked, verdicts)))
         return _put_together(mentions, verdicts, grounded)
+
+    def trace(self, text: str, image: Picture = None, also: Sequence[Mention] = ()) -> Trace:
+        """Ask all three stages about every mention: those that the first one names, and `also` where they are others.
+
+        Args:
+            text: The text of the post.
+            image: Its picture, see `forward`.
+            also: Further mentions of the text.
+
+        Raises:
+            GmnerError: See `forward`.
+        """
+        picture = message_image(self._open(text, image))
+        with self._speaking():
+            named: list[Mention] = self.extract(text=text, image=picture).mentions
+            places = {mention.key for mention in named}
+            mentions = (*named, *(mention for mention in also if mention.key not in places))
+            asked = _questions(text, picture, mentions)
+            if not asked:
+                return Trace(len(named), mentions, (False,) * len(mentions), (None,) * len(mentions))
+            visible = tuple(verdict.visible for verdict in _together(self.verify, asked))
+            boxes = tuple(grounded.box for grounded in _together(self.ground, asked))
+            return Trace(len(named), mentions, visible, boxes)
 
 
 def _questions(text: str, image: dspy.Image | None, mentions: Sequence[Mention]) -> list[dict[str, Any]]:

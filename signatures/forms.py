@@ -8,7 +8,7 @@ from typing import Any
 
 from gmner.signatures import schema, wire
 from gmner.signatures.boxes import Box
-from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 from gmner.signatures.wire import Frame
@@ -111,10 +111,7 @@ def _render_verification(values: Mapping[str, Any], r: Request) -> str:
 
 
 def _parse_verification(text: str, r: Request, reorder: bool) -> Values:
-    value = wire.load_object(text, ("evidence", "visible"))
-    if not isinstance(value["evidence"], str) or type(value["visible"]) is not bool:
-        raise AnswerError("A verification is not a string and a boolean", received=value)
-    return value
+    return wire.load_verification(text)
 
 
 def _render_box(values: Mapping[str, Any], r: Request) -> str:

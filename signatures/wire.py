@@ -86,6 +86,18 @@ def load_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
     return value
 
 
+def load_verification(text: str) -> dict[str, Any]:
+    """Parse a verification: `evidence`, a string, and `visible`, a boolean.
+
+    Raises:
+        AnswerError: Not JSON of this form.
+    """
+    value = load_object(text, ("evidence", "visible"))
+    if not isinstance(value["evidence"], str) or type(value["visible"]) is not bool:
+        raise AnswerError("A verification is not a string and a boolean", received=value)
+    return value
+
+
 def load_mentions(records: object, text: str, labels: LabelSet) -> list[GroundedEntity]:
     """Entities without box from JSON records with `span` and `type`; spans must be in the text, types be labels.
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from gmner.optimizers.rewards.calls import whole_answer
 from gmner.optimizers.rewards.formulas import FORMULAS, grounding_reward
 from gmner.optimizers.rewards.judgement import (
     DEFAULT_FORMAT,
@@ -86,6 +87,7 @@ class Reward:
         gold: Sequence[str],
         size: Sequence[Sequence[int] | None],
         resized: Sequence[Sequence[int] | None],
+        call: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> list[float | None]:
         """Score a batch; the arguments are TRL's completions and the columns of `reward_columns`.
@@ -96,6 +98,8 @@ class Reward:
             gold: Each row's gold mentions as JSON.
             size: Width and height of each row's picture in pixels; None: no picture.
             resized: Width and height after the processor's resize, for the `resized` frame.
+            call: Which call of a staged program each row is, see `gmner.optimizers.rewards.calls`: what is judged then
+                is the whole answer that the completion makes. None: each completion is a whole answer.
             **kwargs: The other columns and whatever else the trainer hands over; not looked at.
 
         Returns:
@@ -105,10 +109,14 @@ class Reward:
             DataError: The gold does not fit its text.
             InputError: A completion of another form, or a frame that needs a size that is missing.
         """
-        rows = zip(completions, post_text, gold, size, resized, strict=True)
+        answers: list[str | None] = [completion_text(completion) for completion in completions]
+        if call is not None:
+            calls = zip(answers, call, post_text, strict=True)
+            answers = [whole_answer(answer, which, text, self.labels) for answer, which, text in calls]
+        rows = zip(answers, post_text, gold, size, resized, strict=True)
         return [
-            self.score(judge(completion_text(c), text, g, as_size(s), as_size(r), self.labels, self.box_format))
-            for c, text, g, s, r in rows
+            self.score(None if a is None else judge(a, text, g, as_size(s), as_size(r), self.labels, self.box_format))
+            for a, text, g, s, r in rows
         ]
 
     def score(self, judgement: Judgement | None) -> float | None:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from gmner.data.post import Post
+from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, Reward
 from gmner.programs.gmner import GMNER
@@ -28,7 +29,7 @@ def cvo(**options: Any) -> CVO:
 
 def optimize(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> list[dict[str, Any]]:
     adapter = program.adapter()
-    rows = settings.rows(posts, adapter, program.answer.signature, [])
+    rows = settings.rows(answer_calls(posts, program.answer.signature, []), adapter)
     return settings.optimize(rows, program.model.engine, adapter, folder, seed=0, progress=False)
 
 
@@ -141,9 +142,10 @@ def test_fewer_prompts_than_a_batch_are_trained_on(program: Programs, posts: lis
 
 def test_rows_hold_what_the_rewards_and_the_grammar_need(program: Programs, posts: list[Post]):
     student = program("idefics3")
-    rows = cvo().rows(posts[:4], student.adapter(), student.answer.signature, [])
+    calls = answer_calls(posts[:4], student.answer.signature, [])
+    rows = cvo().rows(calls, student.adapter())
     assert set(rows.column_names) == {"prompt", "images", "post", "post_text", "gold", "size", "resized", "schema"}
-    assert "schema" not in cvo(rollouts="free").rows(posts[:4], student.adapter(), student.answer.signature, [])[0]
+    assert "schema" not in cvo(rollouts="free").rows(calls, student.adapter())[0]
     for row, post in zip(rows, posts, strict=False):
         assert [entity["span"] for entity in json.loads(row["gold"])] == [gold.span for gold in post.gold]
         spans = json.loads(row["schema"])["properties"]["entities"]["items"]["anyOf"][0]["properties"]["span"]["enum"]
@@ -153,7 +155,7 @@ def test_rows_hold_what_the_rewards_and_the_grammar_need(program: Programs, post
 def test_a_perfect_answer_earns_all_that_applies(program: Programs, posts: list[Post]):
     student = program("idefics3")
     adapter, signature = student.adapter(), student.answer.signature
-    rows = cvo().rows(posts, adapter, signature, [])
+    rows = cvo().rows(answer_calls(posts, signature, []), adapter)
     answers = [
         adapter.answer(signature, {"text": post.text, "image": post.image, "reasoning": "", "entities": post.gold})
         for post in posts

@@ -21,6 +21,7 @@ from gmner.data.metric import to_example
 from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.world.generate import World
+from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
@@ -219,6 +220,21 @@ def test_a_killed_compile_goes_on(
     assert differ(weights(tmp_path / "whole" / "cvo"), weights(tmp_path / "cut" / "cvo")) == []
 
 
+def test_a_compile_killed_behind_its_last_step_makes_no_step_more(
+    program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
+):
+    optimizer = small(mrsi={"sft_options": {"save_steps": 1}}, cvo=None)
+    optimizer.cvo = None
+    with monkeypatch.context() as patch:
+        patch.setattr(Compilation, "_finish", lambda *_: (_ for _ in ()).throw(Stop))
+        with pytest.raises(Stop):
+            program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
+    whole = weights(tmp_path / "mrsi")
+    better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
+    assert better.history.log["mrsi"][-1]["step"] == 2
+    assert differ(whole, weights(tmp_path / "mrsi")) == []
+
+
 def test_mrsi_alone_takes_all_posts(program: Programs, posts: list[Post], tmp_path: Path):
     optimizer = MCR(mrsi=MRSI(**INJECT, demonstrations=2), cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
@@ -261,7 +277,9 @@ def test_refusals(posts: list[Post], tmp_path: Path):
         optimizer.compile(student, trainset=posts, teacher=GMNER())
     with pytest.raises(InputError, match=r"does not know these arguments.*num_threads"):
         optimizer.compile(student, trainset=posts, num_threads=4)
-    with pytest.raises(InputError, match=r"compiles GMNER programs.*StagedGMNER"):
+    with pytest.raises(InputError, match=r"compiles GMNER programs.*Predict"):
+        optimizer.compile(dspy.Predict("text -> entities"), trainset=posts)
+    with pytest.raises(InputError, match="no demonstrations for a staged program"):
         optimizer.compile(StagedGMNER(lm=lm), trainset=posts)
     with pytest.raises(InputError, match="trainset is empty"):
         optimizer.compile(student, trainset=[])
@@ -303,7 +321,7 @@ def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_th
     rows = CVO.rows
     monkeypatch.setattr(CVO, "rows", lambda self, given, *rest: seen.extend(given) or rows(self, given, *rest))
     better = student.compile(trainset=posts, optimizer=MCR(mrsi=None, cvo=CVO(**OPTIMIZE), progress=False))
-    assert [post.id for post in seen] == [post.id for post in posts]
+    assert [call.post.id for call in seen] == [post.id for post in posts]
     assert list(better.history.programs) == ["before", "cvo"]
     assert "loss" in better.history.log["cvo"][0]
     folder = Path(better.model.engine.path)

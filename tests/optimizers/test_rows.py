@@ -16,11 +16,12 @@ from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
 from gmner.optimizers import rows as rows_module
+from gmner.optimizers.calls import answer_calls, post_inputs
 from gmner.optimizers.chains import Chain
 from gmner.optimizers.cvo import CVO, ConstrainedGRPOTrainer
 from gmner.optimizers.demonstrations import DemoWriter
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.rows import post_inputs, split_pictures, tuning_rows, usable_posts
+from gmner.optimizers.rows import split_pictures, tuning_rows, usable_posts
 from gmner.optimizers.training import quiet_libraries, training_copy
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.gmner import GMNER
@@ -142,7 +143,7 @@ def test_grpo_sees_what_inference_sends(
 
     monkeypatch.setattr(ConstrainedGRPOTrainer, "_tokenize_prompts", kept)
     _, shown, _ = written(student, trained, 1)
-    rows = settings.rows(trained, student.adapter(), student.answer.signature, shown)
+    rows = settings.rows(answer_calls(trained, student.answer.signature, shown), student.adapter())
     settings.optimize(rows, student.model.engine, student.adapter(), tmp_path, seed=0, progress=False)
     assert len(found) == 3
     for post in trained:
@@ -222,7 +223,7 @@ def test_nothing_to_train_on_is_refused(program: Programs):
     with pytest.raises(InputError, match="nothing to train on"):
         tuning_rows([], {}, student.adapter(), student.answer.signature, [])
     with pytest.raises(InputError, match="nothing to train on"):
-        CVO().rows([], student.adapter(), student.answer.signature, [])
+        CVO().rows([], student.adapter())
 
 
 def test_rows_are_written_by_the_programs_own_adapter(program: Programs, posts: list[Post]):
