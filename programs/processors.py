@@ -1,6 +1,6 @@
 """Image-only processors for families whose own processor needs a video stack that is not installed.
 
-The processors of Qwen-VL and SmolVLM want a video processor, which needs torchvision (and SmolVLM num2words). Posts
+The processors of Qwen-VL, InternVL and SmolVLM want a video processor, which needs torchvision (and SmolVLM num2words). Posts
 have no videos. `ProcessorMixin` reads the parts of a processor from the signature of its `__init__`, so a subclass
 without `video_processor` there is image-only. Each keeps the name of its family's class, so that a checkpoint saved
 with it names the stock class, as servers expect.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoProcessor, ProcessorMixin
+from transformers.models.internvl import processing_internvl as internvl
 from transformers.models.qwen2_5_vl import processing_qwen2_5_vl as qwen2_5_vl
 from transformers.models.qwen2_vl import processing_qwen2_vl as qwen2_vl
 from transformers.models.qwen3_vl import processing_qwen3_vl as qwen3_vl
@@ -37,6 +38,20 @@ class Qwen3VLProcessor(qwen3_vl.Qwen3VLProcessor):
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any) -> None:
         super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
+
+
+class InternVLProcessor(internvl.InternVLProcessor):
+    """InternVL's processor without videos."""
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        image_seq_length: int = 256,
+        chat_template: Any = None,
+        **_: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, None, image_seq_length, chat_template=chat_template)
 
 
 class SmolVLMProcessor(smolvlm.SmolVLMProcessor):
@@ -69,6 +84,7 @@ IMAGE_ONLY: dict[str, type[ProcessorMixin]] = {
     "qwen2_5_vl": Qwen2_5_VLProcessor,
     "qwen3_vl": Qwen3VLProcessor,
     "qwen3_vl_moe": Qwen3VLProcessor,
+    "internvl": InternVLProcessor,
     "smolvlm": SmolVLMProcessor,
 }
 """Model type -> processor class; every other family goes through `AutoProcessor`."""

@@ -11,7 +11,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm")
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "internvl")
 
 _WORDS = (
     "reasoning entities span type visible box true false null PER LOC ORG OTHER the a in of picture post name shown "
@@ -25,6 +25,9 @@ _QWEN_SPECIALS = (
 _IDEFICS_SPECIALS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<fake_token_around_image>", "<image>", "<global-img>",
     "<end_of_utterance>", *(f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)),
+)  # fmt: skip
+_INTERN_SPECIALS = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>", "<quad>", "</quad>",
 )  # fmt: skip
 _TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% for c in m.content %}{% if c.type == 'image' %}"
@@ -178,11 +181,47 @@ def _idefics(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
     )
 
 
+def _internvl(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
+    from transformers import (
+        GotOcr2ImageProcessorPil,
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLVisionConfig,
+    )
+
+    from gmner.programs.processors import IMAGE_ONLY
+
+    template = _TEMPLATE.replace("IMAGE", "<IMG_CONTEXT>\n")
+    tokenizer = tiny_tokenizer(_INTERN_SPECIALS, "<|im_end|>", template)
+    roles = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>", "video": "<video>"}
+    tokenizer._set_model_specific_special_tokens({f"{name}_token": token for name, token in roles.items()})
+    side, patch = 56, 14
+    vision = InternVLVisionConfig(
+        hidden_size=_VISION_WIDTH,
+        intermediate_size=2 * _VISION_WIDTH,
+        num_hidden_layers=_VISION_LAYERS,
+        num_attention_heads=4,
+        image_size=side,
+        patch_size=patch,
+    )
+    length = (side // patch) ** 2 // 4
+    config = InternVLConfig(
+        vision_config=vision,
+        text_config=_text_config(tokenizer, model_type="qwen2", tie_word_embeddings=True),
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=length,
+    )
+    # InternVL cuts a picture into tiles, and adds the whole of it in one more.
+    images = GotOcr2ImageProcessorPil(size={"height": side, "width": side}, crop_to_patches=True, max_patches=4)
+    processor = IMAGE_ONLY[family](images, tokenizer, image_seq_length=length, chat_template=template)
+    return InternVLForConditionalGeneration(config), processor
+
+
 def build_tiny(family: str, folder: Path, seed: int = 0) -> Path:
     """Write a random checkpoint of a family (see `FAMILIES`) with its processor into `folder`."""
     torch.manual_seed(seed)
-    build: Callable[[str], tuple[PreTrainedModel, ProcessorMixin]] = _qwen if family.startswith("qwen") else _idefics
-    model, processor = build(family)
+    builders: dict[str, Callable[[str], tuple[PreTrainedModel, ProcessorMixin]]] = {"qwen": _qwen, "inte": _internvl}
+    model, processor = builders.get(family[:4], _idefics)(family)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     model.generation_config.bos_token_id = None

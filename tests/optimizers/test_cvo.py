@@ -47,7 +47,7 @@ def keep_answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return seen
 
 
-@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl"])
+@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl", "internvl"])
 def test_constrained_rollouts_are_answers_and_change_the_adapter(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: Any, family: str
 ):

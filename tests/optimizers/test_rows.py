@@ -31,7 +31,7 @@ from gmner.signatures.schema import Limits
 
 Programs = Callable[[str], GMNER]
 
-families = pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl"])
+families = pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl", "internvl"])
 IGNORED = -100
 
 

@@ -72,6 +72,7 @@ def test_resize_rule_is_the_one_of_transformers(width, height, factor):
         ("openai/Qwen/Qwen2-VL-2B", "normalized", (644, 476)),
         ("openai/Qwen/Qwen3-VL-8B-Instruct", "normalized", (640, 480)),
         ("openai/HuggingFaceTB/SmolVLM-Instruct", "normalized", None),
+        ("openai/OpenGVLab/InternVL3-8B-hf", "normalized", None),
         ("openai/gpt-4o", "normalized", None),
     ],
 )
