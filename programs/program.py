@@ -19,7 +19,7 @@ from gmner.programs.corpus import answer_posts, own_error
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet
-from gmner.signatures.mentions import GroundedEntity
+from gmner.signatures.mentions import GroundedEntity, once_each
 from gmner.signatures.schema import Limits
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class GroundedPost(dspy.Prediction):
 
 def _grounded(text: str, picture: Image.Image | None, answer: Answer) -> GroundedPost:
     reasoning, entities = answer
-    return GroundedPost(text=text, image=picture, entities=entities, reasoning=reasoning)
+    return GroundedPost(text=text, image=picture, entities=once_each(entities), reasoning=reasoning)
 
 
 def message_image(picture: Image.Image | None) -> dspy.Image | None:
@@ -118,8 +118,8 @@ class GroundingProgram(dspy.Module):
             image: A local path, a PIL image, a dspy.Image with data, or None. Addresses are not fetched.
 
         Returns:
-            `entities` in the order of the answer (offsets into `text`, boxes in pixels of the original image) and
-            `reasoning`.
+            `entities` in the order of the answer (offsets into `text`, boxes in pixels of the original image), words
+            that the model names several times only once, as it names them first; and `reasoning`.
 
         Raises:
             InputError: The text is empty.

@@ -15,7 +15,7 @@ import dspy
 from gmner.programs.program import Answer, GroundingProgram, Picture, message_image
 from gmner.signatures.boxes import Box
 from gmner.signatures.forms import as_entity
-from gmner.signatures.mentions import Mention
+from gmner.signatures.mentions import Mention, once_each
 from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibility
 
 
@@ -50,13 +50,13 @@ class StagedGMNER(GroundingProgram):
         self.ground = dspy.Predict(GroundMention)
 
     def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions: list[Mention] = self.extract(text=text, image=image).mentions
+        mentions = once_each(self.extract(text=text, image=image).mentions)
         asked = _questions(text, image, mentions)
         verdicts = _together(self.verify, asked)
         return _put_together(mentions, verdicts, _together(self.ground, _shown(asked, verdicts)))
 
     async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions: list[Mention] = (await self.extract.acall(text=text, image=image)).mentions
+        mentions = once_each((await self.extract.acall(text=text, image=image)).mentions)
         asked = _questions(text, image, mentions)
         verdicts = await asyncio.gather(*(self.verify.acall(**inputs) for inputs in asked))
         grounded = await asyncio.gather(*(self.ground.acall(**inputs) for inputs in _shown(asked, verdicts)))
@@ -75,7 +75,7 @@ class StagedGMNER(GroundingProgram):
         """
         picture = message_image(self._open(text, image))
         with self._speaking():
-            named: list[Mention] = self.extract(text=text, image=picture).mentions
+            named = once_each(self.extract(text=text, image=picture).mentions)
             places = {mention.key for mention in named}
             mentions = (*named, *(mention for mention in also if mention.key not in places))
             asked = _questions(text, picture, mentions)

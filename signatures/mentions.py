@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
@@ -64,3 +66,17 @@ class GroundedEntity(Mention):
     def visible(self) -> bool:
         """Whether the program says that the picture shows the entity."""
         return self.box is not None
+
+
+_M = TypeVar("_M", bound=Mention)
+
+
+def once_each(mentions: Iterable[_M]) -> list[_M]:
+    """The mentions without those that stand where one before them stands: words are one entity, not several.
+
+    A grammar cannot forbid that a model names the same words again; it is a loop, or a second opinion.
+    """
+    first: dict[tuple[int, int], _M] = {}
+    for mention in mentions:
+        first.setdefault(mention.key, mention)
+    return list(first.values())

@@ -90,12 +90,13 @@ def test_equal_configurations_give_equal_losses(program: Programs, posts: list[P
     assert len(one) == 2
 
 
+@pytest.mark.parametrize("family", ["idefics3", "internvl"])
 def test_answers_of_a_step_may_be_learned_from_in_parts(
-    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
     seen = keep_answers(monkeypatch)
     settings = cvo(prompts=2, generations=4, micro_batch=2, max_steps=2)
-    log = optimize(settings, program("idefics3"), posts[:4], tmp_path)
+    log = optimize(settings, program(family), posts[:4], tmp_path)
     assert [entry["step"] for entry in log if "reward" in entry] == [1, 2]
     assert len(seen) == 16
     assert [len({text for text, _ in seen[begin : begin + 8]}) for begin in (0, 8)] == [2, 2]

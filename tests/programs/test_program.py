@@ -43,6 +43,17 @@ def test_boxes_are_pixels_of_the_picture_and_spans_have_offsets(photo: Path):
     assert "'Paris' [22:27] LOC not shown" in repr(answer)
 
 
+def test_words_that_are_named_again_are_one_entity(photo: Path):
+    again = [entity("Paris", None, "LOC"), entity("Kevin Durant", None), entity("Paris", [0, 0, 10, 10], "ORG")]
+    answer = GMNER(scripted_lm({"reasoning": "", "entities": again}))(text=f"{TEXT} , not in Rome", image=photo)
+    assert [(e.span, e.type, e.visible) for e in answer.entities] == [
+        ("Paris", "LOC", False),
+        ("Kevin Durant", "PER", False),
+    ]
+    twice = GMNER(scripted_lm({"reasoning": "", "entities": [again[0], again[2]]}))(text="Paris , Paris", image=photo)
+    assert [(e.start, e.type, e.visible) for e in twice.entities] == [(0, "LOC", False), (8, "ORG", True)]
+
+
 def test_asyncio_gives_the_same_answers_and_the_same_errors(photo: Path):
     program = GMNER(scripted_lm(ANSWER))
 

@@ -98,3 +98,15 @@ def test_an_error_in_a_stage_is_raised():
     script_of.together = threading.Barrier(len(NAMES) - 1, timeout=20)
     with pytest.raises(AnswerError, match="unspeakable"):
         StagedGMNER(scripted_lm(script))(text=TEXT, image=PICTURE)
+
+
+def test_words_that_are_named_again_are_asked_about_once():
+    class Again(Script):
+        def __call__(self, request: lm15.Request) -> Mapping[str, Any]:
+            found = super().__call__(request)
+            return {"mentions": found["mentions"] * 2} if "mentions" in found else found
+
+    lm = scripted_lm(Again())
+    program = StagedGMNER(lm)
+    assert [e.span for e in program(text=TEXT, image=PICTURE).entities] == ["Ana", "Ben", "Cy"]
+    assert asked_of(lm.engine.requests).count(("evidence", "visible")) == 3
