@@ -2,8 +2,8 @@
 
 The processors of Qwen-VL, InternVL and SmolVLM want a video processor, which needs torchvision (and SmolVLM num2words).
 Posts have no videos. `ProcessorMixin` reads the parts of a processor from the signature of its `__init__`, so a
-subclass without `video_processor` there is image-only. Each keeps the name of its family's class, so that a checkpoint saved
-with it names the stock class, as servers expect.
+subclass without `video_processor` there is image-only. Each keeps the name of its family's class, so that a checkpoint
+saved with it names the stock class, as servers expect.
 """
 
 from __future__ import annotations
