@@ -43,7 +43,8 @@ class Prediction:
 
         `{"id", "text", "reasoning", "entities": [{"span", "start", "end", "type", "visible", "box"}], "error"}`, with
         character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null. An entity with further
-        boxes has them as `"more_boxes": [[x1, y1, x2, y2]]`; otherwise the key is missing.
+        boxes has them as `"more_boxes": [[x1, y1, x2, y2]]`, one with a confidence as `"confidence": 0.97`; otherwise
+        these keys are missing.
         """
         return {
             "id": self.id,
@@ -132,7 +133,7 @@ def checked_box(value: object) -> Box:
 
 
 def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
-    record = {
+    record: dict[str, Any] = {
         "span": entity.span,
         "start": entity.start,
         "end": entity.end,
@@ -140,21 +141,32 @@ def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
         "visible": entity.visible,
         "box": None if entity.box is None else list(entity.box.as_tuple()),
     }
-    return record | {"more_boxes": [list(box.as_tuple()) for box in entity.more_boxes]} if entity.more_boxes else record
+    if entity.more_boxes:
+        record["more_boxes"] = [list(box.as_tuple()) for box in entity.more_boxes]
+    if entity.confidence is not None:
+        record["confidence"] = entity.confidence
+    return record
 
 
 def _entity(record: object, text: str, taken: set[tuple[int, int]]) -> GroundedEntity:
-    fields = checked_object(record, _ENTITY_KEYS, "an entity of a prediction", {"more_boxes"})
+    fields = checked_object(record, _ENTITY_KEYS, "an entity of a prediction", {"more_boxes", "confidence"})
     kind = checked_string(fields["type"], "type")
     box = None if fields["box"] is None else checked_box(fields["box"])
     if fields["visible"] is not (box is not None):
         raise DataError("`visible` and `box` are at odds", received=dict(fields))
     more = _more_boxes(fields.get("more_boxes", []), box)
+    sure = _confidence(fields.get("confidence"))
     if fields["start"] == fields["end"] == -1:
-        return GroundedEntity(checked_string(fields["span"], "span"), -1, -1, kind, box, Alignment.MISSING, more)
+        return GroundedEntity(checked_string(fields["span"], "span"), -1, -1, kind, box, Alignment.MISSING, more, sure)
     span, start, end = checked_place(fields, text)
     alignment = Alignment.REUSED if (start, end) in taken else Alignment.EXACT
-    return GroundedEntity(span, start, end, kind, box, alignment, more)
+    return GroundedEntity(span, start, end, kind, box, alignment, more, sure)
+
+
+def _confidence(value: object) -> float | None:
+    if value is None or (type(value) in (int, float) and 0 <= value <= 1):
+        return None if value is None else float(value)
+    raise DataError("A confidence is no probability", received=value, accepted="a number in 0..1, or no such key")
 
 
 def _more_boxes(value: object, first: Box | None) -> tuple[Box, ...]:

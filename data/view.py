@@ -181,7 +181,8 @@ def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
 
 
 def _row(entity: GroundedEntity, faults: tuple[str, ...] | None = None) -> Row:
-    return Row(entity.span, entity.type, _count(int(entity.visible)), faults)
+    sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
+    return Row(entity.span, entity.type, _count(int(entity.visible)) + sure, faults)
 
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:

@@ -17,8 +17,9 @@ from PIL import Image
 
 from gmner.data.files import encoded
 from gmner.data.images import open_image
+from gmner.programs.confidence import confidences
 from gmner.programs.families import ModelProfile
-from gmner.signatures.errors import InputError
+from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet
 from gmner.signatures.schema import Limits
@@ -35,11 +36,20 @@ class PromptAdapter(dspy.Adapter):
         labels: The entity types.
         profile: Box frame, resize rule and wording of the model that answers.
         limits: Bounds of an answer's reasoning and list.
+        confidence: Ask how likely the tokens of an answer are, and add `confidences` to its values; see
+            `gmner.programs.confidence`.
     """
 
-    def __init__(self, labels: LabelSet, profile: ModelProfile, limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        labels: LabelSet,
+        profile: ModelProfile,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        *,
+        confidence: bool = False,
+    ) -> None:
         super().__init__()
-        self.labels, self.profile, self.limits = labels, profile, limits
+        self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
         self._request: Request | None = None
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
@@ -86,7 +96,20 @@ class PromptAdapter(dspy.Adapter):
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         body = {"name": "answer", "strict": True, "schema": schema}
         lm_kwargs = {**lm_kwargs, "response_format": {"type": "json_schema", "json_schema": body}}
+        if self.confidence:
+            lm_kwargs["logprobs"] = True
         return bound, {"lm_kwargs": lm_kwargs, "signature": signature, "demos": demos, "inputs": inputs}
+
+    def _call_postprocess(
+        self, processed_signature: Any, original_signature: Any, outputs: list[Any], lm: dspy.BaseLM, lm_kwargs: Any
+    ) -> list[dict[str, Any]]:
+        """DSPy's own, then how sure the model was, where the answer says it."""
+        values = super()._call_postprocess(processed_signature, original_signature, outputs, lm, lm_kwargs)
+        if self.confidence:
+            for value, output in zip(values, outputs, strict=True):
+                value.pop("logprobs", None)
+                value["confidences"] = _confidences(output)
+        return values
 
     def format(
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
@@ -150,6 +173,17 @@ class PromptAdapter(dspy.Adapter):
         words = user_message(inputs["text"], None if mention is None else as_entity(mention).span)
         picture = load_picture(inputs.get("image"))
         return _message("user", words) if picture is None else _message("user", words, picture)
+
+
+def _confidences(output: Any) -> list[float]:
+    """How sure a model was, from an output of DSPy."""
+    said = output.get("logprobs") if isinstance(output, dict) else None
+    tokens = [(token["token"], token["logprob"]) for token in (said or {}).get("content") or ()]
+    if not tokens:
+        raise AnswerError(
+            "The answer does not say how likely its tokens are", received=said, remedy="Leave confidence=True out"
+        )
+    return confidences(output["text"], tokens)
 
 
 def load_picture(source: object) -> Image.Image | None:

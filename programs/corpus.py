@@ -123,6 +123,7 @@ def _run_of(program: GroundingProgram) -> dict[str, str]:
         "labels": labels,
         "limits": limits,
         "state": state_digest(program),
+        "confidence": str(program.confidence),
     }
 
 

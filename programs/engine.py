@@ -29,7 +29,7 @@ from gmner.signatures.errors import GmnerError, ImageError, InputError, ModelErr
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded, Pillow's own limit; a larger one is refused before it fills the memory."""
 
-_PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format"})
+_PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format", "logprobs"})
 _live: weakref.WeakValueDictionary[str, VLMEngine] = weakref.WeakValueDictionary()
 _live_lock = threading.Lock()
 # A saved program names its engine once a predictor, and twice with the async one: they must share one set of weights.
@@ -264,7 +264,7 @@ def read_request(request: lm15.Request) -> Prompt:
         {"role": message.role, "content": [_part(part) for part in message.parts]} for message in request.messages
     ]
     sampling = Sampling(config.temperature or 0.0, config.top_p or 1.0, config.top_k or 0, config.seed)
-    return Prompt(turns, _schema(config.response_format), config.max_tokens, sampling)
+    return Prompt(turns, _schema(config.response_format), config.max_tokens, sampling, config.logprobs is not None)
 
 
 def _part(part: Any) -> dict[str, Any]:
@@ -314,4 +314,5 @@ def _reply(request: lm15.Request, prompt: Prompt, completion: Completion) -> lm1
         message=lm15.Message.assistant([lm15.TextPart(completion.text)]),
         finish_reason="length" if completion.truncated else "stop",
         usage=lm15.Usage(input_tokens=completion.prompt_tokens, output_tokens=completion.tokens),
+        logprobs=None if completion.logprobs is None else tuple(lm15.TokenLogprob(*t) for t in completion.logprobs),
     )

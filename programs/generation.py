@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LogitsProcessorList
 
+from gmner.programs.confidence import Token
 from gmner.programs.encoding import ChatEncoder, Conversation
 from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
 from gmner.programs.weights import Weights
@@ -27,12 +28,14 @@ class Prompt:
         max_tokens: Most tokens of the answer; None: as many as the longest answer to one of our own schemas
             needs, which bound every part, and `FREE_TEXT_TOKENS` for other schemas and free text.
         sampling: How tokens are drawn.
+        logprobs: Whether the answer says how likely each of its tokens was.
     """
 
     conversation: Conversation
     schema: Schema | None = None
     max_tokens: int | None = None
     sampling: Sampling = Sampling()  # noqa: RUF009 - frozen
+    logprobs: bool = False
 
     @property
     def limit(self) -> int:
@@ -53,12 +56,14 @@ class Completion:
         prompt_tokens: Tokens of the prompt, those of pictures counted.
         tokens: Tokens written.
         truncated: Whether the limit came before the end.
+        logprobs: Each token's text and the logarithm of its probability, where the prompt asks for it.
     """
 
     text: str
     prompt_tokens: int
     tokens: int
     truncated: bool
+    logprobs: tuple[Token, ...] | None = None
 
 
 class Generator:
@@ -101,16 +106,29 @@ class Generator:
 
     def _row(self, prompt: Prompt) -> Row:
         mask = None if prompt.schema is None else self._grammars.compile(prompt.schema)
-        return Row(mask, prompt.limit, prompt.sampling)
+        return Row(mask, prompt.limit, prompt.sampling, [] if prompt.logprobs else None)
 
     def _completion(self, ids: list[int], prompt_tokens: int, row: Row) -> Completion:
         ends = self._weights.end_ids
         written = next((ids[:at] for at, token in enumerate(ids) if token in ends), ids)
+        logprobs = None if row.logprobs is None else self._tokens(written, row.logprobs)
+        return Completion(self._text(written), prompt_tokens, len(written), row.truncated, logprobs)
+
+    def _text(self, ids: Sequence[int]) -> str:
         # clean_up_tokenization_spaces would rewrite what the grammar enforced
-        text = self._weights.processor.tokenizer.decode(
-            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        return self._weights.processor.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return Completion(text, prompt_tokens, len(written), row.truncated)
+
+    def _tokens(self, ids: Sequence[int], logprobs: Sequence[float]) -> tuple[Token, ...]:
+        """Each token's text; of tokens that hold parts of one character, the last one has it."""
+        found, begin = [], 0
+        for end, logprob in enumerate(logprobs[: len(ids)], 1):
+            part = self._text(ids[begin:end])
+            whole = not part.endswith("\ufffd")
+            found.append((part if whole else "", logprob))
+            begin = end if whole else begin
+        return tuple(found)
 
     def _pictures(self) -> list[int]:
         """Ids that stand for pictures in a prompt and would break the model when it writes them."""

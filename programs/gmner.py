@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dspy
 
 from gmner.programs.program import Answer, GroundingProgram
@@ -23,9 +25,15 @@ class GMNER(GroundingProgram):
         self.answer = dspy.Predict(GroundEntities)
 
     def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        result = self.answer(text=text, image=image)
-        return result.reasoning, result.entities
+        return _said(self.answer(text=text, image=image))
 
     async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
-        result = await self.answer.acall(text=text, image=image)
+        return _said(await self.answer.acall(text=text, image=image))
+
+
+def _said(result: dspy.Prediction) -> Answer:
+    """Reasoning and entities, these with their confidence where it was asked for."""
+    sure = result.get("confidences")
+    if sure is None:
         return result.reasoning, result.entities
+    return result.reasoning, [replace(e, confidence=c) for e, c in zip(result.entities, sure, strict=True)]

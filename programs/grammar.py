@@ -125,11 +125,14 @@ class Row:
         sampling: How tokens are drawn.
         ended: Set when the answer has ended.
         truncated: Set when the limit came before the end.
+        logprobs: Gets the logarithm of each token's probability among those that the grammar allows, at temperature 1;
+            None: nobody asks.
     """
 
     mask: Mask | None
     limit: int
     sampling: Sampling
+    logprobs: list[float] | None = None
     ended: bool = False
     truncated: bool = False
     _generator: torch.Generator | None = field(default=None, repr=False)
@@ -182,7 +185,10 @@ class RowLogits(LogitsProcessor):
         if row.mask is not None:
             scores = row.mask(ids, scores)
         if self._step < row.limit:
-            return row.draw(scores)
+            token = row.draw(scores)
+            if row.logprobs is not None:
+                row.logprobs.append(float(scores[0].float().log_softmax(-1)[token[0, 0]]))
+            return token
         may_end = row.mask is not None and bool(scores[0, self.end_id] > float("-inf"))
         row.truncated = not may_end
         return torch.full((1, 1), self.end_id, device=scores.device)

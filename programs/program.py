@@ -76,6 +76,8 @@ class GroundingProgram(dspy.Module):
         profile: Box frame and resize rule of the model, where they cannot be told from its name.
         image_root: Folder that paths of pictures must stay in; None: any local path.
         limits: Bounds of an answer: characters of reasoning, number of entities.
+        confidence: Say of each entity how sure the model is, see `gmner.programs.confidence`. It may be set later; a
+            bundle does not keep it.
 
     Attributes:
         scores: What an optimizer measured, as JSON data by stage; saved with the program. None: nothing.
@@ -89,9 +91,10 @@ class GroundingProgram(dspy.Module):
         profile: ModelProfile | None = None,
         image_root: str | PathLike[str] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        confidence: bool = False,
     ) -> None:
         super().__init__()
-        self.labels, self.profile, self.limits = labels, profile, limits
+        self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
         self._build()
@@ -125,7 +128,8 @@ class GroundingProgram(dspy.Module):
             InputError: The text is empty.
             ImageError: The picture is missing, broken, too large or outside of `image_root`.
             ModelError: No LM.
-            AnswerError: The model's answer is not what the schema asks for, or was cut.
+            AnswerError: The model's answer is not what the schema asks for, was cut, or lacks the probabilities that
+                `confidence` needs.
         """
         picture = self._open(text, image)
         try:
@@ -168,7 +172,8 @@ class GroundingProgram(dspy.Module):
 
     def adapter(self) -> PromptAdapter:
         """The prompt adapter for this program's labels and its model's profile."""
-        return PromptAdapter(self.labels, self.profile or profile_of_lm(self.model), self.limits)
+        profile = self.profile or profile_of_lm(self.model)
+        return PromptAdapter(self.labels, profile, self.limits, confidence=self.confidence)
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ import dspy
 from gmner.programs.program import Answer, GroundingProgram, Picture, message_image
 from gmner.signatures.boxes import Box
 from gmner.signatures.forms import as_entity
-from gmner.signatures.mentions import Mention, once_each
+from gmner.signatures.mentions import GroundedEntity, Mention, once_each
 from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibility
 
 
@@ -50,13 +50,13 @@ class StagedGMNER(GroundingProgram):
         self.ground = dspy.Predict(GroundMention)
 
     def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions = once_each(self.extract(text=text, image=image).mentions)
+        mentions = _named(self.extract(text=text, image=image))
         asked = _questions(text, image, mentions)
         verdicts = _together(self.verify, asked)
         return _put_together(mentions, verdicts, _together(self.ground, _shown(asked, verdicts)))
 
     async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions = once_each((await self.extract.acall(text=text, image=image)).mentions)
+        mentions = _named(await self.extract.acall(text=text, image=image))
         asked = _questions(text, image, mentions)
         verdicts = await asyncio.gather(*(self.verify.acall(**inputs) for inputs in asked))
         grounded = await asyncio.gather(*(self.ground.acall(**inputs) for inputs in _shown(asked, verdicts)))
@@ -75,15 +75,21 @@ class StagedGMNER(GroundingProgram):
         """
         picture = message_image(self._open(text, image))
         with self._speaking():
-            named = once_each(self.extract(text=text, image=picture).mentions)
-            places = {mention.key for mention in named}
-            mentions = (*named, *(mention for mention in also if mention.key not in places))
+            named = _named(self.extract(text=text, image=picture))
+            mentions = tuple(once_each([*named, *map(as_entity, also)]))
             asked = _questions(text, picture, mentions)
             if not asked:
                 return Trace(len(named), mentions, (False,) * len(mentions), (None,) * len(mentions))
             visible = tuple(verdict.visible for verdict in _together(self.verify, asked))
             boxes = tuple(grounded.box for grounded in _together(self.ground, asked))
             return Trace(len(named), mentions, visible, boxes)
+
+
+def _named(extracted: dspy.Prediction) -> list[GroundedEntity]:
+    """What the first stage names, with its confidence where it was asked for; nothing is said to be shown yet."""
+    mentions = [as_entity(mention) for mention in extracted.mentions]
+    sure = extracted.get("confidences") or [None] * len(mentions)
+    return once_each(replace(m, confidence=c) for m, c in zip(mentions, sure, strict=True))
 
 
 def _questions(text: str, image: dspy.Image | None, mentions: Sequence[Mention]) -> list[dict[str, Any]]:
@@ -96,17 +102,25 @@ def _shown(asked: Sequence[dict[str, Any]], verdicts: Sequence[dspy.Prediction])
 
 
 def _put_together(
-    mentions: Sequence[Mention], verdicts: Sequence[dspy.Prediction], grounded: Sequence[dspy.Prediction]
+    mentions: Sequence[GroundedEntity], verdicts: Sequence[dspy.Prediction], grounded: Sequence[dspy.Prediction]
 ) -> Answer:
     """The answer from what each stage said; without verdicts, nothing is shown."""
     if not verdicts:
-        return "", [as_entity(mention) for mention in mentions]
+        return "", mentions
     boxes = iter(grounded)
     entities = [
-        replace(as_entity(mention), box=next(boxes).box if verdict.visible else None)
+        replace(_verified(mention, verdict), box=next(boxes).box if verdict.visible else None)
         for mention, verdict in zip(mentions, verdicts, strict=True)
     ]
     return "\n".join(f"{m.span}: {v.evidence}" for m, v in zip(mentions, verdicts, strict=True)), entities
+
+
+def _verified(mention: GroundedEntity, verdict: dspy.Prediction) -> GroundedEntity:
+    """A mention with the confidence of both stages: that it is named, and that the verdict is this one."""
+    sure = verdict.get("confidences")
+    return (
+        mention if mention.confidence is None or not sure else replace(mention, confidence=mention.confidence * sure[0])
+    )
 
 
 def _together(predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:

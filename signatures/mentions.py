@@ -56,11 +56,13 @@ class GroundedEntity(Mention):
         box: Pixels of the original image, or None: the picture does not show the entity.
         alignment: How the span was found in the text; see `Alignment`.
         more_boxes: Further boxes of a system that answers several; only the protocol `e2e-gmner` counts them.
+        confidence: How sure the program was of words, type and verdict, 0..1; None: it was not asked to say.
     """
 
     box: Box | None = None
     alignment: Alignment = Alignment.EXACT
     more_boxes: tuple[Box, ...] = ()
+    confidence: float | None = None
 
     @property
     def visible(self) -> bool:

@@ -1,0 +1,132 @@
+"""How sure a model says it is: which tokens count, what they are worth, and where the figure goes."""
+
+import json
+import math
+
+import pytest
+import torch
+from engine_requests import request
+from PIL import Image
+from scripted import entity, scripted_lm
+
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.view import render_html
+from gmner.data.world.generate import World
+from gmner.programs.confidence import confidences
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.errors import AnswerError, DataError
+
+TEXT = "Ana met Ben"
+ANSWER = (
+    '{"reasoning":"a, {b}","entities":[{"span":"Ana","type":"PER","visible":true,"box":[1,2,3,4]},'
+    '{"span":"Ben","type":"PER","visible":false,"box":null}]}'
+)
+
+
+def tokens_of(answer: str, parts: dict[str, float]) -> list[tuple[str, float]]:
+    """One token a character, certain ones, but for these parts of the answer, one token each."""
+    found: list[tuple[str, float]] = []
+    at = 0
+    while at < len(answer):
+        part = next((part for part in parts if answer.startswith(part, at)), answer[at])
+        found.append((part, math.log(parts.get(part, 1.0))))
+        at += len(part)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({}, [1, 1]),
+        ({"Ana": 0.5}, [0.5, 1]),
+        ({"Ana": 0.5, "true": 0.5}, [0.25, 1]),
+        ({"true,": 0.5}, [0.5, 1]),
+        ({"[1,2,3,4]": 0.1, "a, {b}": 0.1, "null": 0.1}, [1, 1]),  # boxes and reasoning do not count
+        ({'},{"': 0.5}, [1, 0.5]),  # that there is another one
+        ({'e,"box': 0.5}, [0.5, 0.5]),  # a token that holds the verdict's end counts
+        ({"PER": 0.9}, [0.9, 0.9]),
+    ],
+)
+def test_words_type_and_verdict_count(parts: dict[str, float], expected: list[float]):
+    assert confidences(ANSWER, tokens_of(ANSWER, parts)) == pytest.approx(expected)
+
+
+def test_other_answers_and_free_blanks():
+    spaced = json.dumps(json.loads(ANSWER), indent=1)
+    assert confidences(spaced, tokens_of(spaced, {"Ben": 0.25})) == pytest.approx([1, 0.25])
+    mentions = '{"mentions":[{"span":"Ana","type":"PER"},{"span":"Ben","type":"LOC"}]}'
+    assert confidences(mentions, tokens_of(mentions, {"LOC": 0.3})) == pytest.approx([1, 0.3])
+    assert confidences('{"mentions":[]}', tokens_of('{"mentions":[]}', {})) == []
+    verdict = '{"evidence":"visible","visible":false}'
+    assert confidences(verdict, [*((c, 0.0) for c in verdict[:-6]), ("false", math.log(0.7)), ("}", 0.0)]) == [
+        pytest.approx(0.7)
+    ]
+    assert confidences('{"box":null}', tokens_of('{"box":null}', {})) == []
+
+
+def test_tokens_of_another_answer_are_refused():
+    with pytest.raises(AnswerError, match="not those of the answer"):
+        confidences(ANSWER, tokens_of(ANSWER, {})[1:])
+    with pytest.raises(AnswerError, match="not JSON"):
+        confidences("no", [("no", 0.0)])
+
+
+def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPatch):
+    engine, made = tiny_lm("qwen2_5_vl").engine, []
+    generate = engine.model.generate
+    monkeypatch.setattr(
+        engine.model, "generate", lambda **kwargs: made.append((kwargs, generate(**kwargs))) or made[-1][1]
+    )
+    asked = request("Paris", None, (60, 40), temperature=0.7, seed=1, max_tokens=6, logprobs=0)
+    response = engine.complete(asked)
+    assert response.logprobs is not None
+    assert "".join(token.token for token in response.logprobs) == response.message.parts[0].text
+    kwargs, ids = made[0]
+    length = kwargs["input_ids"].shape[1]
+    inputs = {name: value for name, value in kwargs.items() if isinstance(value, torch.Tensor)}
+    inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if "mm_token_type_ids" in inputs:
+        kinds = inputs["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, ids.shape[1] - length))
+    with torch.no_grad():
+        logits = engine.model(**inputs).logits[0, length - 1 : -1]
+    logits[:, kwargs["suppress_tokens"]] = float("-inf")
+    wanted = logits.log_softmax(-1).gather(1, ids[0, length:, None])[:, 0].tolist()
+    found = [token.logprob for token in response.logprobs]
+    assert found == pytest.approx(wanted[: len(found)], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
+def test_programs_say_how_sure_they_are(kind: type[GMNER] | type[StagedGMNER]):
+    lm, posts = load_vlm(cache=False), World().posts("dev", 4)
+    program = kind(lm, confidence=True)
+    plain = kind(lm)
+    for post in posts:
+        answer = program(text=post.text, image=post.image)
+        assert all(e.confidence is not None and 0 < e.confidence <= 1 for e in answer.entities)
+        silent = plain(text=post.text, image=post.image)
+        assert [(e.span, e.box, e.confidence) for e in silent.entities] == [
+            (e.span, e.box, None) for e in answer.entities
+        ]
+    assert len({e.confidence for post in posts for e in program(text=post.text, image=post.image).entities}) > 2
+
+
+def test_a_server_that_says_nothing_is_named():
+    program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana", None)]}), confidence=True)
+    with pytest.raises(AnswerError, match="does not say how likely"):
+        program(text=TEXT, image=Image.new("RGB", (20, 20)))
+
+
+def test_records_and_pages_keep_it():
+    record = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "visible": False, "box": None, "confidence": 0.97}
+    data = {"id": "a", "text": TEXT, "reasoning": "", "entities": [record], "error": None}
+    read = Prediction.from_record(data)
+    assert read.entities[0].confidence == 0.97
+    assert read.to_record() == data
+    assert "not shown · 97%" in render_html([(Post("a", TEXT), {"answers": read})], title="t")
+    for bad in (1.2, "high", True, -0.1):
+        with pytest.raises(DataError, match="no probability"):
+            Prediction.from_record({**data, "entities": [{**record, "confidence": bad}]})
