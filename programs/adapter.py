@@ -38,6 +38,7 @@ class PromptAdapter(dspy.Adapter):
         limits: Bounds of an answer's reasoning and list.
         confidence: Ask how likely the tokens of an answer are, and add `confidences` to its values; see
             `gmner.programs.confidence`.
+        draw: How every answer is drawn, over the LM's own settings: `temperature`, `seed` and the like.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class PromptAdapter(dspy.Adapter):
         limits: Limits = Limits(),  # noqa: B008 - frozen
         *,
         confidence: bool = False,
+        draw: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
+        self.draw = dict(draw or {})
         self._request: Request | None = None
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
@@ -95,7 +98,7 @@ class PromptAdapter(dspy.Adapter):
         bound._request = self.request(inputs)
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         body = {"name": "answer", "strict": True, "schema": schema}
-        lm_kwargs = {**lm_kwargs, "response_format": {"type": "json_schema", "json_schema": body}}
+        lm_kwargs = {**lm_kwargs, **self.draw, "response_format": {"type": "json_schema", "json_schema": body}}
         if self.confidence:
             lm_kwargs["logprobs"] = True
         return bound, {"lm_kwargs": lm_kwargs, "signature": signature, "demos": demos, "inputs": inputs}

@@ -54,7 +54,7 @@ def extract(given: Namespace) -> None:
     if given.model is None:
         _note("The model of this package knows only its synthetic world: name another with --model for real posts")
     program = load_program(given.model, staged=given.staged)
-    program.confidence = given.confidence
+    program.confidence, program.answers = given.confidence, given.answers
     predictions = extract_corpus(program, posts, given.output, threads=given.threads)
     _note(f"{len(predictions)} posts answered into {given.output}")
     _note_failed(

@@ -124,6 +124,7 @@ def _run_of(program: GroundingProgram) -> dict[str, str]:
         "limits": limits,
         "state": state_digest(program),
         "confidence": str(program.confidence),
+        "answers": f"{program.answers} at {program.temperature}" if program.answers > 1 else "1",
     }
 
 

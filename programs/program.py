@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,6 +18,7 @@ from gmner.data.images import open_image
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs.adapter import PromptAdapter
+from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts, own_error
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
 from gmner.signatures.errors import InputError, ModelError
@@ -76,8 +80,12 @@ class GroundingProgram(dspy.Module):
         profile: Box frame and resize rule of the model, where they cannot be told from its name.
         image_root: Folder that paths of pictures must stay in; None: any local path.
         limits: Bounds of an answer: characters of reasoning, number of entities.
-        confidence: Say of each entity how sure the model is, see `gmner.programs.confidence`. It may be set later; a
-            bundle does not keep it.
+        confidence: Say of each entity how sure the model is, see `gmner.programs.confidence`.
+        answers: Answers that are drawn for each post, as one batch where the engine makes batches, and put to the vote;
+            see `gmner.programs.consistency`. 1: one answer, as the LM gives it.
+        temperature: Temperature of several answers.
+
+    `confidence`, `answers` and `temperature` may be set later, too; a bundle does not keep them.
 
     Attributes:
         scores: What an optimizer measured, as JSON data by stage; saved with the program. None: nothing.
@@ -92,9 +100,12 @@ class GroundingProgram(dspy.Module):
         image_root: str | PathLike[str] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         confidence: bool = False,
+        answers: int = 1,
+        temperature: float = 0.7,
     ) -> None:
         super().__init__()
         self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
+        self.answers, self.temperature = answers, temperature
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
         self._build()
@@ -133,8 +144,7 @@ class GroundingProgram(dspy.Module):
         """
         picture = self._open(text, image)
         try:
-            with self._speaking():
-                return _grounded(text, picture, self._answer(text, message_image(picture)))
+            return _grounded(text, picture, self._answered(text, message_image(picture)))
         except Exception as error:
             failure = own_error(error) or error
         raise failure  # outside of the handler, so that cause and context make no circle
@@ -143,11 +153,42 @@ class GroundingProgram(dspy.Module):
         """`forward` for asyncio: `await program.acall(text=..., image=...)`; calls at once make one batch."""
         picture = self._open(text, image)
         try:
-            with self._speaking():
-                return _grounded(text, picture, await self._aanswer(text, message_image(picture)))
+            return _grounded(text, picture, await self._aanswered(text, message_image(picture)))
         except Exception as error:
             failure = own_error(error) or error
         raise failure
+
+    def _answered(self, text: str, image: dspy.Image | None) -> Answer:
+        """`_answer`, or the vote over several."""
+
+        def drawn(number: int | None) -> Answer:
+            with self._speaking(number):
+                return self._answer(text, image)
+
+        if self._drawn() == 1:
+            return drawn(None)
+        with ThreadPoolExecutor(self.answers) as pool:
+            futures = [pool.submit(copy_context().run, drawn, number) for number in range(self.answers)]
+            return vote([future.result() for future in futures])
+
+    async def _aanswered(self, text: str, image: dspy.Image | None) -> Answer:
+        """`_answered` for asyncio."""
+
+        async def drawn(number: int | None) -> Answer:
+            with self._speaking(number):
+                return await self._aanswer(text, image)
+
+        if self._drawn() == 1:
+            return await drawn(None)
+        return vote(await asyncio.gather(*(drawn(number) for number in range(self.answers))))
+
+    def _drawn(self) -> int:
+        """How many answers are drawn."""
+        if self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
+            received = f"answers={self.answers}, temperature={self.temperature}"
+            accepted = "1 answer, or more at a temperature above 0"
+            raise InputError("So many answers cannot be drawn", received=received, accepted=accepted)
+        return self.answers
 
     def _open(self, text: str, image: Picture) -> Image.Image | None:
         """The picture of a post, once its text is known to be one."""
@@ -176,9 +217,15 @@ class GroundingProgram(dspy.Module):
         return PromptAdapter(self.labels, profile, self.limits, confidence=self.confidence)
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """Put the adapter in force."""
-        with dspy.context(adapter=self.adapter()):
+    def _speaking(self, number: int | None = None) -> Iterator[None]:
+        """Put the adapter in force; with a number, for that one of several answers."""
+        adapter = self.adapter()
+        if number is not None:
+            # DSPy's cache tells rollouts apart by their id, and does not hand it on.
+            adapter.draw = {"temperature": self.temperature, "rollout_id": number}
+            if "seed" in self.model.supported_params:
+                adapter.draw["seed"] = number
+        with dspy.context(adapter=adapter):
             yield
 
     def compile(

@@ -1,0 +1,95 @@
+"""Several answers to one post: the vote by hand, what is asked, and that it is one batch."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from dspy import lm15
+from PIL import Image
+from scripted import ScriptedEngine, entity, scripted_lm
+
+from gmner.data.world.generate import World
+from gmner.programs.consistency import vote
+from gmner.programs.generation import Generator
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GroundedEntity
+
+TEXT = "Ana met Ben"
+
+
+def said(span: str, kind: str = "PER", box: Box | None = None) -> GroundedEntity:
+    start = TEXT.index(span)
+    return GroundedEntity(span, start, start + len(span), kind, box)
+
+
+LEFT, NEAR, FAR = Box(0, 0, 10, 10), Box(0, 0, 10, 9), Box(50, 50, 60, 60)
+
+
+def test_each_part_is_put_to_the_vote():
+    answers = [
+        ("one", [said("Ana", box=FAR), said("Ben")]),
+        ("two", [said("Ben", "LOC"), said("Ana", box=LEFT)]),
+        ("three", [said("Ana", box=NEAR), said("Ana", "ORG"), said("met")]),
+        ("four", [said("Ana"), said("Ben")]),
+        ("five", [said("Ben"), said("Ana", "ORG", LEFT)]),
+    ]
+    reasoning, entities = vote(answers)
+    assert [(e.span, e.type, e.box) for e in entities] == [("Ana", "PER", LEFT), ("Ben", "PER", None)]
+    assert [e.confidence for e in entities] == [pytest.approx(3 / 5), pytest.approx(3 / 5)]
+    assert reasoning == "one"  # the first that says both
+
+
+def test_half_is_no_majority_and_nothing_is_an_answer():
+    assert vote([("a", [said("Ana")]), ("b", [])]) == ("b", [])
+    assert vote([("a", [])]) == ("a", [])
+    _, entities = vote([("", [said("Ana", box=LEFT)]), ("", [said("Ana")])])
+    assert [e.box for e in entities] == [None]
+
+
+def drawing(request: lm15.Request) -> dict[str, Any]:
+    """Ana always; Ben by two of three draws."""
+    names = ["Ana"] if request.config.seed == 1 else ["Ana", "Ben"]
+    return {"reasoning": f"draw {request.config.seed}", "entities": [entity(name, None) for name in names]}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_program_draws_answers_with_seeds_of_their_own(together: bool):
+    lm = scripted_lm(drawing)
+    program = GMNER(lm, answers=3, temperature=0.5)
+    picture = Image.new("RGB", (20, 20))
+    call = asyncio.run(program.acall(text=TEXT, image=picture)) if together else program(text=TEXT, image=picture)
+    assert [(e.span, e.confidence) for e in call.entities] == [("Ana", 1.0), ("Ben", pytest.approx(2 / 3))]
+    assert call.reasoning == "draw 0"
+    assert isinstance(lm.engine, ScriptedEngine)
+    assert sorted((r.config.seed, r.config.temperature) for r in lm.engine.requests) == [(0, 0.5), (1, 0.5), (2, 0.5)]
+
+
+def test_one_answer_is_the_lm_s_own():
+    lm = scripted_lm(drawing)
+    assert GMNER(lm)(text=TEXT).entities[0].confidence is None
+    assert [(r.config.seed, r.config.temperature) for r in lm.engine.requests] == [(None, 0.0)]
+
+
+@pytest.mark.parametrize(("answers", "temperature"), [(0, 0.7), (3, 0.0)])
+def test_what_cannot_be_drawn_is_refused(answers: int, temperature: float):
+    with pytest.raises(InputError, match="cannot be drawn"):
+        GMNER(scripted_lm(drawing), answers=answers, temperature=temperature)(text=TEXT)
+
+
+def test_answers_are_one_batch_and_the_same_again(monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    generate = Generator.generate
+    monkeypatch.setattr(
+        Generator, "generate", lambda self, prompts: sizes.append(len(prompts)) or generate(self, prompts)
+    )
+    program, post = GMNER(load_vlm(cache=False), answers=6, temperature=1.0), World().posts("dev", 1)[0]
+    answer = program(text=post.text, image=post.image)
+    assert sum(sizes) == 6
+    assert len(sizes) <= 2  # the first call may leave alone
+    assert program(text=post.text, image=post.image).toDict() == answer.toDict()
+    staged = StagedGMNER(program.model, answers=3)
+    assert all(0 < e.confidence <= 1 for e in staged(text=post.text, image=post.image).entities)
