@@ -9,7 +9,8 @@ steps. Runs are kept in the work folder: a stopped benchmark goes on where it wa
 
 Arms: `direct`, the embedded model as it is; `reasoning prompt`, asked to reason in words of its own; `few-shot`, four
 answered posts in the prompt; `SFT`, trained on answers alone; `MRSI`, on chains in all styles and answers; `MRSI one
-style`; `CVO`, the rewards alone; `MCR`, MRSI and then CVO; `MCR one style`.
+style`; `CVO`, the rewards alone; `MCR`, MRSI and then CVO; `MCR before CVO`, the same runs when MRSI ends; `MCR one
+style`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
 RESAMPLES = 1000
+SHARE = 0.6
+"""Of MCR's steps those of MRSI, the others are CVO's."""
 ONE_STYLE = {"picture_first": TEMPLATES["picture_first"]}
 PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
 FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
@@ -111,21 +114,28 @@ ARMS: Mapping[str, Callable[[Run], GMNER]] = {
     "MRSI one style": partial(trained, styles=ONE_STYLE, injected=1.0),
     "MRSI": partial(trained, styles=TEMPLATES, injected=1.0),
     "CVO": partial(trained, styles=None, injected=0.0),
-    "MCR one style": partial(trained, styles=ONE_STYLE, injected=0.75),
-    "MCR": partial(trained, styles=TEMPLATES, injected=0.75),
+    "MCR one style": partial(trained, styles=ONE_STYLE, injected=SHARE),
+    "MCR": partial(trained, styles=TEMPLATES, injected=SHARE),
 }
+BEFORE = "MCR before CVO"
 SEEDLESS = ("direct", "reasoning prompt")
 
 
 def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
     """Make and answer one arm with one seed, or read what it answered before."""
-    folder, test = args.work / f"{arm.replace(' ', '-')}-{seed}", World().posts("test", args.test)
-    answers = folder / "answers.jsonl"
-    if not answers.is_file():
-        program = GMNER(lm=load_vlm(max_batch=32, cache=False))
-        run = Run(program, World().posts("train", args.posts), args.steps, seed, folder / "run")
-        write_predictions(ARMS[arm](run).batch_posts(test, threads=64), answers)
-    return evaluate(read_predictions(answers), test, progress=False)
+    name, file = ("MCR", "before.jsonl") if arm == BEFORE else (arm, "answers.jsonl")
+    folder, test = args.work / f"{name.replace(' ', '-')}-{seed}", World().posts("test", args.test)
+    if not (folder / file).is_file():
+        run = Run(_untrained(), World().posts("train", args.posts), args.steps, seed, folder / "run")
+        program = ARMS[name](run)
+        if name == "MCR":
+            write_predictions(program.history.programs["mrsi"].batch_posts(test, threads=64), folder / "before.jsonl")
+        write_predictions(program.batch_posts(test, threads=64), folder / "answers.jsonl")
+    return evaluate(read_predictions(folder / file), test, progress=False)
+
+
+def _untrained() -> GMNER:
+    return GMNER(lm=load_vlm(max_batch=32, cache=False))
 
 
 def f1_with_interval(runs: Sequence[Evaluation], kept: Sequence[int]) -> tuple[float, float, float]:
@@ -178,7 +188,7 @@ def table(results: Mapping[str, Sequence[Evaluation]], posts: Sequence[Post], *,
     for name, kept in groups.items():
         cells = (_interval(f1_with_interval(runs, kept)) for runs in results.values())
         rows.append([f"{name} ({len(kept)} posts)", *cells])
-    for base in ("SFT", "MRSI"):
+    for base in ("SFT", "MRSI", BEFORE):
         if base in results:
             gains = (_interval(gain_with_interval(runs, results[base])) for runs in results.values())
             rows.append([f"GMNER F1 less that of {base}", *gains])
@@ -230,15 +240,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of every trained arm")
+    parser.add_argument("--steps", type=int, default=150, help="optimizer steps of every trained arm")
     parser.add_argument("--posts", type=int, default=1000, help="training posts")
     parser.add_argument("--test", type=int, default=300, help="held-out posts")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="only these")
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, BEFORE], default=[*ARMS, BEFORE], help="only these")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--plot", type=Path, metavar="SVG")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    results: dict[str, list[Evaluation]] = {arm: [] for arm in ARMS if arm in args.arms}
+    results: dict[str, list[Evaluation]] = {arm: [] for arm in [*ARMS, BEFORE] if arm in args.arms}
     for seed in range(args.seeds):
         for arm, runs in results.items():
             if seed == 0 or arm not in SEEDLESS:
