@@ -18,7 +18,7 @@ from PIL import Image
 from gmner.data.files import encoded
 from gmner.data.images import open_image
 from gmner.programs.confidence import confidences
-from gmner.programs.families import ModelProfile
+from gmner.programs.families import ModelProfile, Profiled
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet
@@ -27,6 +27,11 @@ from gmner.signatures.tasks import system_message, user_message, wording
 from gmner.signatures.wire import Frame
 
 Message = dict[str, Any]
+
+_ENFORCE = (
+    "use a server that honours response_format with a JSON schema, as vLLM does, "
+    "or raise the LM's max_tokens if the answer was cut"
+)
 
 
 class PromptAdapter(dspy.Adapter):
@@ -54,6 +59,7 @@ class PromptAdapter(dspy.Adapter):
         self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
         self.draw = dict(draw or {})
         self._request: Request | None = None
+        self._served = False
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
         """What an answer to these inputs depends on.
@@ -75,16 +81,17 @@ class PromptAdapter(dspy.Adapter):
 
     def __call__(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Ask with the schema of this very request, and read the answer with it; arguments as for `dspy.Adapter`."""
-        bound, call = self._bind(*args, **kwargs)
+        bound, call = self._bind(lm, *args, **kwargs)
         return dspy.Adapter.__call__(bound, lm, **call)
 
     async def acall(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """`__call__` for asyncio."""
-        bound, call = self._bind(*args, **kwargs)
+        bound, call = self._bind(lm, *args, **kwargs)
         return await dspy.Adapter.acall(bound, lm, **call)
 
     def _bind(
         self,
+        lm: dspy.BaseLM,
         lm_kwargs: dict[str, Any],
         signature: type[dspy.Signature],
         demos: list[dict[str, Any]],
@@ -95,7 +102,7 @@ class PromptAdapter(dspy.Adapter):
         `parse` is not told the inputs, and one adapter serves many threads.
         """
         bound = copy.copy(self)
-        bound._request = self.request(inputs)
+        bound._request, bound._served = self.request(inputs), not isinstance(getattr(lm, "engine", None), Profiled)
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         body = {"name": "answer", "strict": True, "schema": schema}
         lm_kwargs = {**lm_kwargs, **self.draw, "response_format": {"type": "json_schema", "json_schema": body}}
@@ -149,12 +156,20 @@ class PromptAdapter(dspy.Adapter):
         """Read an answer within a call: values with boxes in pixels of the original image.
 
         Raises:
-            AnswerError: The answer is not what the schema asks for.
+            AnswerError: The answer is not what the schema asks for; of a server, that it did not enforce it.
             InputError: Called outside of a call: spans and boxes mean nothing without their post.
         """
         if self._request is None:
             raise InputError("An answer cannot be read without its post", remedy="Call `read` with the inputs")
-        return form_of(list(signature.output_fields)).parse(completion, self._request, True)
+        try:
+            return form_of(list(signature.output_fields)).parse(completion, self._request, True)
+        except AnswerError as error:
+            if not self._served:
+                raise
+            raise AnswerError(
+                f"The server did not enforce the schema of the answer: {error.fact}",
+                received=error.received, accepted=error.accepted, remedy=_ENFORCE,
+            ) from error  # fmt: skip
 
     def read(self, signature: type[dspy.Signature], inputs: Mapping[str, Any], completion: str) -> dict[str, Any]:
         """Read an answer to `inputs`; see `parse`."""

@@ -25,7 +25,8 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
 
     Args:
         answer: The answer's text: a JSON object of one of our forms.
-        tokens: Its tokens in order; together they are the text.
+        tokens: Its tokens in order; together they are the text, but for blanks between JSON's own signs, which a client
+            may write anew.
 
     Returns:
         One value an entity of `entities`, or a mention of `mentions`; one value for `visible`; none for other answers.
@@ -33,15 +34,18 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
     Raises:
         AnswerError: The tokens are not those of the answer, or it is no JSON object.
     """
-    if "".join(text for text, _ in tokens) != answer:
-        raise AnswerError("The tokens are not those of the answer", received=[text for text, _ in tokens])
+    written = "".join(text for text, _ in tokens)
     try:
-        members = _members(answer, _skip(answer, 0))
+        if written != answer and json.loads(written) != json.loads(answer):
+            raise AnswerError("The tokens are not those of the answer", received=[text for text, _ in tokens])
+        members = _members(written, _skip(written, 0))
         if "visible" in members:
             return [_probability(tokens, *members["visible"][1:])]
         found = members.get("entities") or members.get("mentions")
         return (
-            [] if found is None else [_probability(tokens, *_said(answer, *item)) for item in _items(answer, found[1])]
+            []
+            if found is None
+            else [_probability(tokens, *_said(written, *item)) for item in _items(written, found[1])]
         )
     except (ValueError, IndexError) as error:
         raise AnswerError("The answer is not JSON", received=answer, remedy=str(error)) from error

@@ -1,0 +1,125 @@
+"""A server of the OpenAI form on a local port, answered by an engine of ours or by a function of the test's."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from dspy import lm15
+
+Body = dict[str, Any]
+Reply = tuple[int, Mapping[str, str], Body | str]
+"""Status, headers, body."""
+
+
+def checked_request(path: str, headers: Mapping[str, str], body: Body) -> None:
+    """Hold a request against the OpenAI form of a chat completion with pictures and a JSON schema."""
+    assert path == "/v1/chat/completions"
+    assert headers["Content-Type"].startswith("application/json")
+    assert headers["Authorization"] == "Bearer key"
+    assert isinstance(body["model"], str)
+    assert not body.get("stream")
+    assert body["messages"][0]["role"] in ("system", "developer")
+    for message in body["messages"]:
+        assert message["role"] in ("system", "developer", "user", "assistant")
+        for part in _parts(message):
+            assert part["type"] in ("text", "image_url")
+            if part["type"] == "image_url":
+                assert message["role"] == "user"
+                assert part["image_url"]["url"].startswith("data:image/png;base64,")
+    wanted = body["response_format"]
+    assert wanted["type"] == "json_schema"
+    assert set(wanted["json_schema"]) >= {"name", "schema"}
+    assert wanted["json_schema"]["schema"]["type"] == "object"
+
+
+def _parts(message: Mapping[str, Any]) -> list[Body]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def as_request(body: Body) -> lm15.Request:
+    """A chat completion as a request to an engine."""
+
+    def part(given: Body) -> Any:
+        if given["type"] == "text":
+            return lm15.TextPart(given["text"])
+        return lm15.ImagePart(data=given["image_url"]["url"].partition(",")[2])
+
+    system, *turns = body["messages"]
+    make = {"user": lm15.Message.user, "assistant": lm15.Message.assistant}
+    return lm15.Request(
+        model=body["model"],
+        system="".join(p["text"] for p in _parts(system)),
+        messages=tuple(make[turn["role"]]([part(p) for p in _parts(turn)]) for turn in turns),
+        config=lm15.Config(
+            temperature=body.get("temperature"),
+            seed=body.get("seed"),
+            max_tokens=body.get("max_tokens"),
+            response_format={"type": "json_schema", **body["response_format"]["json_schema"]},
+            logprobs=0 if body.get("logprobs") else None,
+        ),
+    )
+
+
+def completion(text: str, model: str, logprobs: list[Body] | None = None) -> Body:
+    """The body of an answer."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    if logprobs is not None:
+        choice["logprobs"] = {"content": logprobs}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    return {"id": "c", "object": "chat.completion", "created": 0, "model": model, "choices": [choice], "usage": usage}
+
+
+def answered_by(engine: Any) -> Callable[[Body], Reply]:
+    """Answers of an engine, which enforces the schema."""
+
+    def answer(body: Body) -> Reply:
+        response = engine.complete(as_request(body))
+        said = response.logprobs
+        tokens = said and [{"token": t.token, "logprob": t.logprob, "bytes": None, "top_logprobs": []} for t in said]
+        return 200, {}, completion(response.message.parts[0].text, body["model"], tokens)
+
+    return answer
+
+
+@contextmanager
+def serving(answer: Callable[[Body], Reply]) -> Iterator[tuple[str, list[Body]]]:
+    """The address of a server, and the bodies of all requests that it got; a request of another form gets a 400."""
+    bodies: list[Body] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            bodies.append(body)
+            try:
+                checked_request(self.path, dict(self.headers), body)
+                status, headers, reply = answer(body)
+            except AssertionError as error:
+                status, headers, reply = 400, {}, {"error": {"message": f"not the OpenAI form: {error}"}}
+            data = (reply if isinstance(reply, str) else json.dumps(reply)).encode()
+            try:
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+            except BrokenPipeError:
+                pass  # the client has given up
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", bodies
+    finally:
+        server.shutdown()
+        server.server_close()

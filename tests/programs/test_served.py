@@ -1,0 +1,112 @@
+"""Models behind a server of the OpenAI form: a real HTTP server in the test, which checks what it is asked."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dspy
+import pytest
+from dspy.utils.exceptions import LMServerError, LMTransportError
+from openai_server import Body, Reply, answered_by, completion, serving
+
+from gmner.data.post import Post
+from gmner.data.world.generate import World
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.errors import AnswerError
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+EMPTY = '{"reasoning":"","entities":[]}'
+
+
+def served(base: str, **options: Any) -> dspy.LM:
+    settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": None, "cache": False, "num_retries": 0}
+    return dspy.LM("openai/embedded", api_base=base, api_key="key", **{**settings, **options})
+
+
+@pytest.fixture(scope="module")
+def local() -> dspy.LM:
+    return load_vlm(cache=False)
+
+
+@pytest.fixture(scope="module")
+def posts() -> list[Post]:
+    return World().posts("dev", 3)
+
+
+@pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
+def test_a_served_model_gives_the_answers_of_the_local_one(
+    local: dspy.LM, posts: list[Post], kind: type[GMNER] | type[StagedGMNER]
+):
+    with serving(answered_by(local.engine)) as (base, bodies):
+        here = kind(local, confidence=True)
+        there = kind(served(base), profile=local.engine.profile, confidence=True)
+        for post in posts:
+            expected, found = (program(text=post.text, image=post.image) for program in (here, there))
+            assert [(e.span, e.type, e.box) for e in found.entities] == [
+                (e.span, e.type, e.box) for e in expected.entities
+            ]
+            assert [e.confidence for e in found.entities] == pytest.approx([e.confidence for e in expected.entities])
+            assert found.reasoning == expected.reasoning
+        first = bodies[0]["response_format"]["json_schema"]
+        assert first["strict"] is True
+        assert "enum" in str(first["schema"])
+        assert all(body["logprobs"] is True for body in bodies)
+
+
+def test_many_answers_have_rollouts_of_their_own(local: dspy.LM, posts: list[Post]):
+    with serving(answered_by(local.engine)) as (base, bodies):
+        program = GMNER(served(base), profile=local.engine.profile, answers=3)
+        answer = program(text=posts[0].text, image=posts[0].image)
+    assert len(bodies) == 3
+    assert {body["temperature"] for body in bodies} == {0.7}
+    assert all("rollout_id" not in body for body in bodies)
+    assert all(e.confidence is not None for e in answer.entities)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sure! Here is a poem.",
+        '{"reasoning":"","entities":[{"span":"nobody","type":"PER","visible":false,"box":null}]}',
+        '{"reasoning":"","entities":[{"span":"Ana","type":"HERO","visible":false,"box":null}]}',
+        '{"reasoning":"cut',
+    ],
+)
+def test_a_server_that_ignores_the_schema_is_named(text: str):
+    with serving(lambda _: (200, {}, completion(text, "m"))) as (base, bodies):
+        program = GMNER(served(base))
+        with pytest.raises(AnswerError, match="The server did not enforce the schema") as caught:
+            program(text="Ana met Ben")
+        assert "response_format" in caught.value.remedy
+        answers = program.batch_posts([Post("a", "Ana met Ben")], progress=False)
+    assert answers[0].error is not None
+    assert "did not enforce the schema" in answers[0].error["message"]
+    assert len(bodies) == 2
+
+
+def test_a_rate_limit_is_waited_for():
+    replies: Iterator[Reply] = iter(
+        [(429, {"Retry-After": "1"}, {"error": {"message": "slow down"}}), (200, {}, completion(EMPTY, "m"))]
+    )
+    with serving(lambda _: next(replies)) as (base, bodies):
+        assert GMNER(served(base, num_retries=2))(text="Ana met Ben").entities == []
+    assert len(bodies) == 2
+
+
+def test_failures_of_a_server_are_its_own_and_stop_a_run():
+    with serving(lambda _: (500, {}, {"error": {"message": "boom"}})) as (base, bodies):
+        program = GMNER(served(base, num_retries=1))
+        with pytest.raises(LMServerError, match="boom"):
+            program.batch_posts([Post("a", "Ana met Ben")], progress=False)
+    assert len(bodies) == 2
+
+    def slow(_: Body) -> Reply:
+        time.sleep(2)
+        return 200, {}, completion(EMPTY, "m")
+
+    with serving(slow) as (base, _), pytest.raises(LMTransportError, match="timed out"):
+        GMNER(served(base, timeout=0.5))(text="Ana met Ben")
+    with pytest.raises(LMTransportError, match="failed to connect"):
+        GMNER(served(base))(text="Ana met Ben")
