@@ -1,7 +1,13 @@
 """Many posts: order, ids, errors recorded by post, and a run that was stopped."""
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +20,8 @@ from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet
+
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
 
 ODD = "Ana\u2028met\x85Bo \U0001f3c0"
 """Signs at which some readers of text files break a line."""
@@ -112,6 +120,43 @@ def test_a_stopped_run_goes_on_behind_its_last_answer(tmp_path: Path):
     assert [prediction.id for prediction in found] == [post.id for post in given]
     assert read_predictions(out) == found
     assert not part.exists()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from test_corpus import GMNER, named, posts, run, scripted_lm
+
+def slowly(request):
+    time.sleep(0.004)
+    return named(request)
+
+print("ready", flush=True)
+run(GMNER(scripted_lm(slowly)), posts(300), Path(sys.argv[1]), threads=4)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_loses_and_doubles_no_post(tmp_path: Path):
+    out, chosen = tmp_path / "out.jsonl", random.Random(0)
+    command = [sys.executable, "-c", KILLED, str(out)]
+    lengths = []
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=Path(__file__).parent, env=ENV, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chosen.uniform(0.02, 0.25))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        part = tmp_path / "out.jsonl.part"
+        lengths.append(part.stat().st_size if part.exists() else 0)
+    assert not out.exists()
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > 0
+    subprocess.run(command, cwd=Path(__file__).parent, env=ENV, check=True, stdout=subprocess.PIPE)
+    found = read_predictions(out)
+    assert [prediction.id for prediction in found] == [post.id for post in posts(300)]
+    assert all(prediction.reasoning == f"Post: {prediction.text}" for prediction in found)
 
 
 def test_a_finished_run_is_run_again(tmp_path: Path):
