@@ -101,7 +101,7 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
     cards = [_card(post, answers, stages) for post, answers in pairs]
     script = _source("report.js.j2")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return _template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         title=title,
         cards=cards,
         stages=stages,
@@ -126,7 +126,7 @@ def entity_html(text: str, image: ImageSource | None, entities: Sequence[Grounde
         entities: The answer; boxes in pixels of the original image.
     """
     picture, problem = _open(image)
-    return _template("answer.html.j2").render(
+    return page_template("answer.html.j2").render(
         panel=_panel("", text, entities, [_row(entity) for entity in entities], picture),
         picture=picture,
         problem=problem,
@@ -266,7 +266,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _template(name: str) -> Template:
+def page_template(name: str) -> Template:
+    """A page of this package by its file name; whatever is put into it is escaped."""
     return _environment().get_template(name)
 
 

@@ -12,26 +12,32 @@ from gmner.data.files import whole_text
 
 CURVES = "curves.svg"
 _WIDTH, _HEIGHT, _GAP, _TOP, _BOTTOM = 210, 150, 50, 30, 24
-_LOGGED = {
+LOGGED = {
     "reward": "reward",
     "reward_std": "its spread in a group",
     "entropy": "entropy, nats a token",
     "completions/mean_length": "tokens an answer",
 }
+"""Figures of TRL's log of a GRPO training that are drawn, and what they are called."""
 
 
-def draw_curves(curves: Mapping[str, Mapping[int, float]], *, logarithmic: bool = False) -> str:
+def draw_curves(
+    curves: Mapping[str, Mapping[int, float]], *, logarithmic: bool = False, columns: int | None = None
+) -> str:
     """SVG of some curves side by side.
 
     Args:
         curves: Title -> optimizer step -> value; a curve without a value is left out.
         logarithmic: Draw the logarithm of the values, which must be above 0.
+        columns: How many stand in a row; None: all of them.
     """
-    panels = [
-        _panel(title, values, _GAP + place * (_WIDTH + _GAP), logarithmic)
-        for place, (title, values) in enumerate((t, v) for t, v in curves.items() if v)
-    ]
-    width, height = len(panels) * (_WIDTH + _GAP) + _GAP, _TOP + _HEIGHT + _BOTTOM
+    drawn = [(title, values) for title, values in curves.items() if values]
+    across, row = min(columns or len(drawn), len(drawn)) or 1, _TOP + _HEIGHT + _BOTTOM
+    panels = []
+    for place, (title, values) in enumerate(drawn):
+        left, top = _GAP + place % across * (_WIDTH + _GAP), place // across * row
+        panels.append(f'<g transform="translate(0 {top})">{_panel(title, values, left, logarithmic)}</g>')
+    width, height = across * (_WIDTH + _GAP) + _GAP, row * math.ceil(len(drawn) / across)
     style = 'font-family="sans-serif" font-size="11" fill="#4a4f5c"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" {style}>',
@@ -54,7 +60,7 @@ def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """
     curves = {
         title: {entry["step"]: entry[key] for entry in log if key in entry and math.isfinite(entry[key])}
-        for key, title in _LOGGED.items()
+        for key, title in LOGGED.items()
     }
     path = folder / CURVES
     with whole_text(path) as file:

@@ -23,6 +23,7 @@ examples:
   gmner export --to coco --gold twitter-gmner/ --split dev -o dev.json
   gmner view answers.jsonl --gold twitter-gmner/ --split dev -o report.html
   gmner compile --train twitter-gmner/ --val twitter-gmner/ --run-dir runs/mcr -o mcr-bundle
+  gmner run runs/mcr
 """
 _POSTS = "JSONL with id, text and image a line, or the folder of a data set, such as Twitter-GMNER's (then --split)"
 _MODEL = "a folder with a model, a hub id, or a saved bundle; without it the small model of this package"
@@ -61,7 +62,16 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"gmner {version('gmner')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_quickstart, _add_world, _add_extract, _add_evaluate, _add_view, _add_export, _add_compile):
+    for add in (
+        _add_quickstart,
+        _add_world,
+        _add_extract,
+        _add_evaluate,
+        _add_view,
+        _add_export,
+        _add_compile,
+        _add_run,
+    ):
         add(commands)
     return top
 
@@ -112,7 +122,7 @@ def _add_extract(commands: Commands) -> None:
     _add_source(command)
     command.add_argument("--limit", type=_count, metavar="N", help="answer only the first N posts")
     command.add_argument("--staged", action="store_true", help="three questions a post: extract, verify, ground")
-    command.add_argument("--answers", type=int, default=1, metavar="N", help="draw N answers a post and take a vote")
+    command.add_argument("--answers", type=_count, default=1, metavar="N", help="draw N answers a post and take a vote")
     command.add_argument("--confidence", action="store_true", help="say of each entity how sure the model is, 0..1")
     command.add_argument("--threads", type=_count, metavar="N", default=16, help="posts under way at once (16)")
 
@@ -174,6 +184,13 @@ def _add_compile(commands: Commands) -> None:
     command.add_argument("--max-minutes", type=_minutes, metavar="N", help=capped)
     planned = "print steps, tokens, memory and time, measured over a few steps, and compile nothing"
     command.add_argument("--dry-run", action="store_true", help=planned)
+
+
+def _add_run(commands: Commands) -> None:
+    text = "write the page of a compile: stages, curves, scores and sampled answers, while it runs and after"
+    command = _command(commands, "run", text, "gmner run runs/mcr", resumes=False)
+    command.add_argument("run_dir", type=Path, metavar="DIR", help="the run directory of a compile")
+    command.add_argument("-o", "--output", type=Path, metavar="HTML", help="file for the page (DIR/run.html)")
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:

@@ -133,6 +133,13 @@ def compile(given: Namespace) -> None:
     _note(f"The compiled program is in {given.output}: gmner extract POSTS --model {given.output} -o PRED.jsonl")
 
 
+def run(given: Namespace) -> None:
+    """`gmner run`: the page of a compile, from its run directory."""
+    _note(
+        f"The page: {importlib.import_module('gmner.optimizers.run_page').write_run_page(given.run_dir, given.output)}"
+    )
+
+
 def _trainable(given: Namespace, path: Path, split: str | None) -> list[Post]:
     """Annotated posts, with `--with-pictures` only those whose picture is there; how many were left out is said."""
     posts = _posts(given, path, split)

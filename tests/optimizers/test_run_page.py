@@ -1,0 +1,82 @@
+"""The page of a compile: while it runs, when it is done, and what it says of a folder that is none."""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gmner.data.post import Post
+from gmner.data.world.generate import World
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.run_page import render_run, write_run_page
+from gmner.programs.cli import main
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def run_dir(program: Callable[[str], GMNER], posts: list[Post], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A compile with a valset; its posts' names would be markup if they were not escaped."""
+    folder = tmp_path_factory.mktemp("run") / "a <b>run"
+    train = [dataclasses.replace(post, id=f"<i>{post.id}") for post in posts[:12]]
+    options: dict[str, Any] = {"max_completion_length": 400, "rollouts": "constrained", "prompts": 2, "generations": 2}
+    optimizer = MCR(
+        mrsi=MRSI(max_steps=2, batch=2, sft_options={"logging_steps": 1}),
+        cvo=CVO(max_steps=2, **options, grpo_options={"save_steps": 1}),
+        progress=False,
+    )
+    program("idefics3").compile(trainset=train, valset=World().posts("dev", 2), optimizer=optimizer, run_dir=folder)
+    return folder
+
+
+def test_a_finished_run_is_shown_whole(run_dir: Path):
+    path = write_run_page(run_dir)
+    page = path.read_text(encoding="utf-8")
+    assert path == run_dir / "run.html"
+    assert re.findall(r'class="state ([a-z-]+)"', page) == ["done", "done"]
+    assert page.count("2 steps</small>") == 2
+    for words in ("before", "after MRSI", "after CVO", "textual bias: grounded absent", "GMNER F1 by slice", "loss: "):
+        assert words in page
+    assert 'href="cvo/rollouts.html"' in page
+    assert "the program " in page
+    assert page.count("<summary>step 1, ") == page.count("<summary>step 2, ") == 4
+    assert "<b>run" not in page
+    assert "&lt;i&gt;train-" in page
+    score = json.loads((run_dir / "scores-cvo.json").read_text())["mner"]["f1"]
+    assert f"<td>{score:.2f}</td>" in page
+    assert "http://" not in re.sub(r'xmlns="[^"]*"', "", page)
+
+
+def test_a_run_under_way_shows_how_far_it_came(run_dir: Path, tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run_dir, copy)
+    for name in ("cvo/done.json", "result.json", "scores-cvo.json", "cvo/rollouts.html"):
+        (copy / name).unlink()
+    page = render_run(copy)
+    assert re.findall(r'class="state ([a-z-]+)"', page) == ["done", "under-way"]
+    assert "2 of 2 steps" in page
+    assert "none yet" in page
+    assert "after CVO" not in page
+    assert "rollouts.html" not in page
+    shutil.rmtree(copy / "cvo")
+    shutil.rmtree(copy / "mrsi")
+    page = render_run(copy)
+    assert re.findall(r'class="state ([a-z-]+)"', page) == ["not-begun", "not-begun"]
+    assert "<svg" not in page
+
+
+def test_the_command_writes_it_where_it_is_told(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["run", str(run_dir), "-o", str(tmp_path / "page.html")]) == 0
+    assert str(tmp_path / "page.html") in capsys.readouterr().err
+    assert (tmp_path / "page.html").is_file()
+    assert main(["run", str(tmp_path)]) == 2
+    assert "No compile has begun here" in capsys.readouterr().err
+    with pytest.raises(InputError, match="No compile has begun"):
+        render_run(tmp_path)
