@@ -164,9 +164,11 @@ def _entity(record: object, text: str, taken: set[tuple[int, int]]) -> GroundedE
 
 
 def _confidence(value: object) -> float | None:
-    if value is None or (type(value) in (int, float) and 0 <= value <= 1):
-        return None if value is None else float(value)
-    raise DataError("A confidence is no probability", received=value, accepted="a number in 0..1, or no such key")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise DataError("A confidence is no probability", received=value, accepted="a number in 0..1, or no such key")
+    return float(value)
 
 
 def _more_boxes(value: object, first: Box | None) -> tuple[Box, ...]:
