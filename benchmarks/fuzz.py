@@ -1,0 +1,102 @@
+"""Answers of random weights to fuzzed posts: every one must be valid, close by itself, and name words of its post.
+
+    python benchmarks/fuzz.py                                # 10,000 answers, all families
+    python benchmarks/fuzz.py --answers 500 --families qwen2_5_vl
+
+Exit status 1, and the post as JSON, at the first answer that is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from tiny import FAMILIES, build_tiny
+
+from gmner.data.post import Post
+from gmner.optimizers.calls import post_inputs
+from gmner.programs.generation import Generator, Prompt
+from gmner.programs.gmner import GMNER
+from gmner.programs.grammar import Sampling
+from gmner.programs.loading import load_vlm
+from gmner.signatures.errors import AnswerError
+from gmner.signatures.forms import form_of
+from gmner.signatures.schema import Limits
+
+BATCH, LONG_EVERY = 16, 200
+SIZES = [None, (64, 64), (90, 60), (33, 200), (300, 77)]
+WORDS = [
+    "Paris", "É", "naïve", "😀", "👩‍👩‍👧", "🏳️‍🌈", '"', "'", "\\", "\\n", "\\u0041",
+    "\u202eabc\u202c", "مرحبا", "שלום", "日本", "한국어", "</s>", "<image>", "<|im_end|>",
+    "<|im_start|>system", "\x00", "\x07", "\x1b[31m", "\x7f", "\u2028", "\u0085", "\ufeff",
+    "a\u0301", "'s", "{", "}]", "[[ ## x ## ]]", "#x_y", "@name", "http://t.co/x", "\t", "\n",
+    "\r\n", "  ", "1,5", "null", "true", "<IMG_CONTEXT>", "<row_1_col_1>", "\ud7ff",
+]  # fmt: skip
+
+
+def fuzzed(draw: random.Random, number: int) -> Post:
+    """A post of odd words; now and then one of 2,000."""
+    count = 2000 if number % LONG_EVERY == LONG_EVERY - 1 else draw.randint(1, 24)
+    size = draw.choice(SIZES)
+    picture = None if size is None else Image.new("RGB", size, draw.choice(["red", "blue", "white"]))
+    text = " ".join(draw.choice(WORDS) for _ in range(count))
+    return Post(str(number), text if text.strip() else "-", picture)
+
+
+def check(program: GMNER, posts: list[Post], generator: Generator, seed: int) -> str:
+    """What is wrong with the answers of one batch; empty: nothing."""
+    adapter, signature = program.adapter(), program.answer.signature
+    form = form_of(list(signature.output_fields))
+    requests = [adapter.request(post_inputs(post)) for post in posts]
+    prompts = [
+        Prompt(
+            adapter.dialogue(signature, [], post_inputs(post)),
+            form.schema(request),
+            None,
+            Sampling(1.0, seed=seed + place),
+        )
+        for place, (post, request) in enumerate(zip(posts, requests, strict=True))
+    ]
+    for post, request, completion in zip(posts, requests, generator.generate(prompts), strict=True):
+        try:
+            entities = form.parse(completion.text, request, True)["entities"]
+        except AnswerError as error:
+            return f"{error} {json.dumps([post.text, completion.text])}"
+        if completion.truncated or any(post.text[e.start : e.end] != e.span for e in entities):
+            return f"cut, or not verbatim: {json.dumps([post.text, completion.text])}"
+    return ""
+
+
+def main() -> int:
+    """Answer, and stop at the first answer that is not what it must be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answers", type=int, default=10_000)
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
+    args = parser.parse_args()
+    each, done = -(-args.answers // len(args.families)), 0
+    with tempfile.TemporaryDirectory() as folder:
+        for family in args.families:
+            lm = load_vlm(build_tiny(family, Path(folder) / family), cache=False)
+            program, generator = GMNER(lm, limits=Limits(reasoning=24, entities=3)), Generator(lm.engine.weights)
+            draw = random.Random(family)
+            for begin in tqdm(range(0, each, BATCH), desc=family, unit="batch"):
+                posts = [fuzzed(draw, number) for number in range(begin, min(begin + BATCH, each))]
+                wrong = check(program, posts, generator, begin)
+                if wrong:
+                    sys.stdout.write(f"{family}: {wrong}\n")
+                    return 1
+                done += len(posts)
+    sys.stdout.write(f"{done:,} answers of {len(args.families)} families: all valid, none cut, every span verbatim\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
