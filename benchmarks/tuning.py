@@ -1,0 +1,111 @@
+"""What was tried to make CVO gain over MRSI on the world: one seed each, scored on dev posts, which prove nothing.
+
+    python benchmarks/tuning.py --work runs/tuning                       # everything, hours on two cores
+    python benchmarks/tuning.py --work runs/tuning MRSI-120 CVO-40-none  # some; MRSI-120 is where the CVO runs begin
+
+Runs are kept in the work folder: a stopped one goes on where it was, a finished one is only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gmner.data.evaluate import evaluate
+from gmner.data.evaluation import Evaluation
+from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.world.generate import World
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.styles import TEMPLATES, plain
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+
+BASE = "MRSI-120"
+TRAIN_POSTS = 1000
+COLUMNS = ("run", "GMNER", "MNER", "found", "boxed", "N-F1")
+_NONE = {"scale_rewards": "none"}
+
+
+@dataclass(frozen=True)
+class Injected:
+    """SFT on answers alone, or MRSI in all styles."""
+
+    steps: int
+    rate: float = 1e-3
+    answers_alone: bool = False
+
+    def optimizer(self) -> MCR:
+        """One stage, on all posts."""
+        styles = {"plain": plain} if self.answers_alone else dict(TEMPLATES)
+        per_post = min(2, len(styles))
+        return MCR(
+            mrsi=MRSI(styles=styles, per_post=per_post, max_steps=self.steps, batch=16, rate=self.rate), cvo=None
+        )
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """CVO from the weights of `BASE`."""
+
+    steps: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def optimizer(self) -> MCR:
+        """One stage, on all posts."""
+        usual = {"prompts": 4, "generations": 8, "max_completion_length": 256, "rate": 1e-4, "rollouts": "constrained"}
+        return MCR(mrsi=None, cvo=CVO(max_steps=self.steps, **{**usual, **self.options}))
+
+
+RUNS: Mapping[str, Injected | Optimized] = {
+    "SFT-120-3e-4": Injected(120, 3e-4, answers_alone=True),
+    "SFT-120-2e-3": Injected(120, 2e-3, answers_alone=True),
+    BASE: Injected(120),
+    "MRSI-240": Injected(240),
+    "CVO-40-none": Optimized(40, {"grpo_options": _NONE}),
+    "CVO-40-hard": Optimized(40, {"soft": False}),
+    "CVO-40-hard-8x4": Optimized(
+        40, {"rate": 1.5e-4, "soft": False, "prompts": 8, "generations": 4, "grpo_options": {"scale_rewards": "batch"}}
+    ),
+    "CVO-40-lora-1e-3": Optimized(40, {"rate": 1e-3, "tuning": "lora"}),
+    "CVO-40-lora-3e-4": Optimized(40, {"rate": 3e-4, "tuning": "lora"}),
+    "CVO-160-lora-none": Optimized(160, {"rate": 5e-4, "tuning": "lora", "temperature": 0.8, "grpo_options": _NONE}),
+    "CVO-140-none": Optimized(140, {"rate": 7e-5, "temperature": 0.8, "grpo_options": _NONE}),
+}
+
+
+def measured(name: str, work: Path, posts: int) -> Evaluation:
+    """Make and answer one run, or read what it answered before."""
+    run, dev = RUNS[name], World().posts("dev", posts)
+    answers = work / name / "answers.jsonl"
+    if not answers.is_file():
+        weights = work / BASE / "mrsi" if isinstance(run, Optimized) else None
+        program = GMNER(lm=load_vlm(weights, max_batch=32, cache=False))
+        train = World().posts("train", TRAIN_POSTS)
+        better = program.compile(trainset=train, optimizer=run.optimizer(), run_dir=work / name)
+        write_predictions(better.batch_posts(dev, threads=64), answers)
+    return evaluate(read_predictions(answers), dev, progress=False)
+
+
+def main() -> None:
+    """Run what is missing, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", choices=[*RUNS, []], help="only these")
+    parser.add_argument("--work", type=Path, default=Path("runs/tuning"), help="folder of the runs")
+    parser.add_argument("--posts", type=int, default=300, help="dev posts")
+    args = parser.parse_args()
+    sys.stdout.write("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS) + "\n")
+    for name in args.runs or RUNS:
+        e = measured(name, args.work, args.posts)
+        figures = (e.gmner.f1, e.mner.f1, e.found_of_shown or 0.0, e.boxed_of_absent or 0.0, e.bias.n_f1 or 0.0)
+        sys.stdout.write(f"| {name} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
