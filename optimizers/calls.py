@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, replace
@@ -56,6 +56,26 @@ def answer_calls(
 ) -> list[Call]:
     """The one call a post of a program that answers at once."""
     return [Call(post, signature, demos, post_inputs(post)) for post in posts]
+
+
+def program_calls(
+    program: Program,
+    posts: Sequence[Post],
+    demos: Sequence[Mapping[str, Any]],
+    trace: Callable[[StagedGMNER], Sequence[Mapping[str, Any] | None]],
+) -> list[Call]:
+    """Every call of a program about some posts.
+
+    Args:
+        program: The program.
+        posts: Annotated posts.
+        demos: The demonstrations of a program that answers at once; a staged one has its own.
+        trace: What a staged program says of each post, see `traced`; not asked for another program.
+    """
+    if isinstance(program, StagedGMNER):
+        found = zip(posts, trace(program), strict=True)
+        return staged_calls(program, posts, {post.id: trace_of(said) for post, said in found if said is not None})
+    return answer_calls(posts, program.answer.signature, demos)
 
 
 def extract_call(program: StagedGMNER, post: Post) -> Call:

@@ -13,7 +13,7 @@ import dspy
 from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.calls import Call, Program, answer_calls, staged_calls, trace_of, traced
+from gmner.optimizers.calls import Call, Program, program_calls, traced
 from gmner.optimizers.chains import Chain, check_split
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
@@ -194,17 +194,18 @@ class Compilation:
         self._take("cvo", engine, folder)
 
     def _calls(self, posts: Sequence[Post]) -> list[Call]:
-        """The calls that CVO trains; those of a staged program with what its other calls say now, kept in the run."""
-        program = self._last
-        if not isinstance(program, StagedGMNER):
-            return answer_calls(posts, program.answer.signature, self.demos)
-        if not self.run.done("calls"):
-            found = self.launch.shared(list(posts), partial(traced, program, progress=self.progress))
-            if self.launch.first:
-                self.run.mark_done("calls", {post.id: trace for post, trace in zip(posts, found, strict=True)})
-            self.launch.wait()
-        traces = {name: trace_of(record) for name, record in self.run.record("calls").items() if record is not None}
-        return staged_calls(program, posts, traces)
+        """The calls that CVO trains; of a staged program with what the program says now, kept in the run."""
+
+        def trace(program: StagedGMNER) -> list[Any]:
+            if not self.run.done("calls"):
+                found = self.launch.shared(list(posts), partial(traced, program, progress=self.progress))
+                if self.launch.first:
+                    self.run.mark_done("calls", {post.id: said for post, said in zip(posts, found, strict=True)})
+                self.launch.wait()
+            kept = self.run.record("calls")
+            return [kept[post.id] for post in posts]
+
+        return program_calls(self._last, posts, self.demos, trace)
 
     def _demonstrated(self, program: Program) -> Program:
         """A program with the compile's demonstrations; a staged one keeps its own."""

@@ -123,8 +123,8 @@ class MCR(Teleprompter):
 
         Raises:
             InputError: Not such a program, a staged one that MRSI would have to demonstrate, an empty or not annotated
-                trainset, a post of it with boxes and no picture, a
-                teacher that nobody asks or a style without one, or an unknown argument.
+                trainset, a post of it with boxes and no picture, a teacher that nobody asks or a style without one, or
+                an unknown argument.
             ImageError: A picture of the trainset cannot be read, or the model does not take it.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments.
         """

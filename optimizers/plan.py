@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import torch
 
 from gmner.data.post import Post
 from gmner.optimizers import training
-from gmner.optimizers.calls import Call, Program, answer_calls, staged_calls, trace_of, traced
+from gmner.optimizers.calls import Program, program_calls, traced
 from gmner.optimizers.chains import check_split, split_posts
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
@@ -139,8 +140,7 @@ def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Po
     some = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
     chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
-    demos = student.answer.demos if isinstance(student, GMNER) else []
-    rows = program_rows(student, chains, {post.id: post for post in some}, adapter, demos)
+    rows = program_rows(student, chains, {post.id: post for post in some}, adapter, _demos(student))
     options = {**mrsi.sft_options, "logging_steps": 1}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
@@ -154,7 +154,7 @@ def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Po
 def _of_cvo(cvo: CVO, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
     some = posts[: _MEASURED * cvo.prompts]
-    calls = _calls(student, some)
+    calls = program_calls(student, some, _demos(student), partial(traced, posts=some, progress=False))
     rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
@@ -164,11 +164,8 @@ def _of_cvo(cvo: CVO, student: Program, engine: VLMEngine, posts: Sequence[Post]
     return _scaled("cvo", log, posts=len(posts), samples=samples, steps=steps)
 
 
-def _calls(student: Program, posts: Sequence[Post]) -> list[Call]:
-    if isinstance(student, GMNER):
-        return answer_calls(posts, student.answer.signature, student.answer.demos)
-    found = zip(posts, traced(student, posts, progress=False), strict=True)
-    return staged_calls(student, posts, {post.id: trace_of(record) for post, record in found if record is not None})
+def _demos(student: Program) -> list[Any]:
+    return student.answer.demos if isinstance(student, GMNER) else []
 
 
 def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: int, steps: int) -> StagePlan:
