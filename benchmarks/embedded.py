@@ -7,7 +7,9 @@ shown ones boxed with IoU > 0.5 and the share of absent ones answered "not shown
 another thing of the same kind is in the picture. `whether`: asked whether a mention is shown, the shares of shown and
 of absent ones answered rightly. `listed`: asked what is shown, the share of the things of the scene named with
 IoU > 0.5, and of what is listed that is right; `named`: asked what is in a thing's box, the share named rightly.
-`end_to_end`: the scores and bias of the one-answer program.
+`end_to_end`: the scores and bias of the one-answer program. `confidence`: how often (percent) an entity of it that is
+right has a higher confidence than one that is wrong; `names`: right in words and type, `regions`: of those, right in
+its box or in having none. 50: confidence says nothing.
 `load_s` and `answer_s`: seconds to load the model, libraries not counted; median seconds an answer, one at a time.
 """
 
@@ -25,9 +27,11 @@ from typing import Any
 
 import dspy
 from dspy import lm15
+from scipy.stats import mannwhitneyu
 
 from gmner import GMNER, Box, Post, Prediction, World, evaluate, load_vlm
 from gmner.data.files import encoded
+from gmner.data.verdicts import Verdict, judge
 from gmner.data.world.cast import called, lookalikes
 from gmner.optimizers.pretrain.questions import FRAME, LIST_INSTRUCTION, NAME_INSTRUCTION
 from gmner.programs.staged import StagedGMNER
@@ -79,6 +83,25 @@ def whether(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
         "right_of_shown": share([hit for shown, hit in right if shown]),
         "right_of_absent": share([hit for shown, hit in right if not shown]),
     }
+
+
+def confidence(answers: Sequence[Prediction], posts: Sequence[Post]) -> dict[str, float]:
+    """How well an entity's confidence tells right from wrong: the area under the ROC curve, percent."""
+    verdicts = [
+        verdict
+        for post, answer in zip(posts, answers, strict=True)
+        for verdict in judge(post.gold, answer.entities)
+        if verdict.predicted is not None
+    ]
+    name = [(v, all(fault.about_regions for fault in v.faults)) for v in verdicts]
+    region = [(v, not v.faults) for v, right in name if right]
+    return {"names": _area(name), "regions": _area(region)}
+
+
+def _area(judged: Sequence[tuple[Verdict, bool]]) -> float:
+    sure = [[v.predicted.confidence for v, right in judged if v.predicted and right == side] for side in (True, False)]
+    pairs = len(sure[0]) * len(sure[1])
+    return round(100 * float(mannwhitneyu(*sure).statistic) / pairs, 1) if pairs else 0.0
 
 
 def listed(lm: dspy.LM, posts: Sequence[Post]) -> dict[str, float]:
@@ -148,6 +171,7 @@ def main() -> None:
     lm = load_vlm(args.model, max_batch=32, cache=False)
     load = time.perf_counter() - start
     staged = StagedGMNER(lm=lm)
+    end_to_end = GMNER(lm=lm, confidence=True).batch_posts(posts, threads=64, progress=False)
     result = {
         "posts": len(posts),
         "names_mner_f1": round(names(staged, posts), 1),
@@ -156,7 +180,8 @@ def main() -> None:
         "listed": listed(lm, posts),
         "load_s": round(load, 2),
         "answer_s": round(answer_seconds(GMNER(lm=lm), posts[:11]), 2),
-        "end_to_end": evaluate(GMNER(lm=lm), posts, progress=False).to_dict(),
+        "end_to_end": evaluate(end_to_end, posts, progress=False).to_dict(),
+        "confidence": confidence(end_to_end, posts),
     }
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
