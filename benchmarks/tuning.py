@@ -2,6 +2,9 @@
 
     python benchmarks/tuning.py --work runs/tuning                       # everything, hours on two cores
     python benchmarks/tuning.py --work runs/tuning MRSI-120 CVO-40-none  # some; MRSI-120 is where the CVO runs begin
+    python benchmarks/tuning.py --work runs/tuning --split test MRSI-240 MRSI-120 CVO-140-none  # what dev chose
+
+The last column is GMNER F1 less that of the first run named, with its paired 95 % interval over the posts.
 
 Runs are kept in the work folder: a stopped one goes on where it was, a finished one is only read.
 """
@@ -18,6 +21,7 @@ from typing import Any
 from gmner.data.evaluate import evaluate
 from gmner.data.evaluation import Evaluation
 from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.resampling import compare
 from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -28,7 +32,7 @@ from gmner.programs.loading import load_vlm
 
 BASE = "MRSI-120"
 TRAIN_POSTS = 1000
-COLUMNS = ("run", "GMNER", "MNER", "found", "boxed", "N-F1")
+COLUMNS = ("run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "GMNER less that of the first")
 _NONE = {"scale_rewards": "none"}
 
 
@@ -51,10 +55,11 @@ class Injected:
 
 @dataclass(frozen=True)
 class Optimized:
-    """CVO from the weights of `BASE`."""
+    """CVO from the weights of another run."""
 
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    base: str = BASE
 
     def optimizer(self) -> MCR:
         """One stage, on all posts."""
@@ -76,20 +81,21 @@ RUNS: Mapping[str, Injected | Optimized] = {
     "CVO-40-lora-3e-4": Optimized(40, {"rate": 3e-4, "tuning": "lora"}),
     "CVO-160-lora-none": Optimized(160, {"rate": 5e-4, "tuning": "lora", "temperature": 0.8, "grpo_options": _NONE}),
     "CVO-140-none": Optimized(140, {"rate": 7e-5, "temperature": 0.8, "grpo_options": _NONE}),
+    "CVO-100-none-after-240": Optimized(100, {"rate": 7e-5, "temperature": 0.8, "grpo_options": _NONE}, "MRSI-240"),
 }
 
 
-def measured(name: str, work: Path, posts: int) -> Evaluation:
+def measured(name: str, work: Path, split: str, posts: int) -> Evaluation:
     """Make and answer one run, or read what it answered before."""
-    run, dev = RUNS[name], World().posts("dev", posts)
-    answers = work / name / "answers.jsonl"
+    run, asked = RUNS[name], World().posts(split, posts)
+    answers = work / name / f"{split}-{posts}.jsonl"
     if not answers.is_file():
-        weights = work / BASE / "mrsi" if isinstance(run, Optimized) else None
+        weights = work / run.base / "mrsi" if isinstance(run, Optimized) else None
         program = GMNER(lm=load_vlm(weights, max_batch=32, cache=False))
         train = World().posts("train", TRAIN_POSTS)
         better = program.compile(trainset=train, optimizer=run.optimizer(), run_dir=work / name)
-        write_predictions(better.batch_posts(dev, threads=64), answers)
-    return evaluate(read_predictions(answers), dev, progress=False)
+        write_predictions(better.batch_posts(asked, threads=64), answers)
+    return evaluate(read_predictions(answers), asked, progress=False)
 
 
 def main() -> None:
@@ -97,13 +103,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", choices=[*RUNS, []], help="only these")
     parser.add_argument("--work", type=Path, default=Path("runs/tuning"), help="folder of the runs")
-    parser.add_argument("--posts", type=int, default=300, help="dev posts")
+    parser.add_argument("--split", default="dev", choices=("dev", "test"))
+    parser.add_argument("--posts", type=int, default=300, help="posts to be judged on")
     args = parser.parse_args()
     sys.stdout.write("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS) + "\n")
+    first: Evaluation | None = None
     for name in args.runs or RUNS:
-        e = measured(name, args.work, args.posts)
-        figures = (e.gmner.f1, e.mner.f1, e.found_of_shown or 0.0, e.boxed_of_absent or 0.0, e.bias.n_f1 or 0.0)
-        sys.stdout.write(f"| {name} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |\n")
+        e = measured(name, args.work, args.split, args.posts)
+        first = first or e
+        gain = compare(first, e).tasks["gmner"]
+        figures = [e.gmner.f1, e.mner.f1, e.found_of_shown, e.boxed_of_absent, e.bias.n_f1]
+        cells = [name, *(f"{figure or 0.0:.1f}" for figure in figures), str(e.bias.grounded_absent)]
+        sys.stdout.write(f"| {' | '.join(cells)} | {gain.difference:+.1f} ({gain.low:.1f} to {gain.high:.1f}) |\n")
         sys.stdout.flush()
 
 
