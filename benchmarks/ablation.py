@@ -16,11 +16,13 @@ style`.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dspy
 import numpy as np
@@ -40,8 +42,6 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
 RESAMPLES = 1000
-SHARE = 0.6
-"""Of MCR's steps those of MRSI, the others are CVO's."""
 ONE_STYLE = {"picture_first": TEMPLATES["picture_first"]}
 PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
 FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
@@ -65,6 +65,9 @@ class Run:
         steps: Optimizer steps of all stages together.
         seed: Seed of split, chains, order and sampling.
         folder: Where the compile keeps what it makes.
+        share: Of MCR's steps those of MRSI, the others are CVO's.
+        sft_rate: Learning rate of training on answers alone.
+        cvo: Settings of CVO that are not the usual ones here.
     """
 
     program: GMNER
@@ -72,6 +75,9 @@ class Run:
     steps: int
     seed: int
     folder: Path
+    share: float = 0.75
+    sft_rate: float = 1e-3
+    cvo: Mapping[str, Any] = field(default_factory=dict)
 
 
 def as_it_is(run: Run) -> GMNER:
@@ -93,15 +99,17 @@ def shown(run: Run) -> GMNER:
     return program
 
 
-def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float) -> GMNER:
-    """Compiled: `injected` of the steps for MRSI in these styles, the others for CVO."""
-    first = round(run.steps * injected)
+def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float | None = None) -> GMNER:
+    """Compiled: `injected` of the steps (None: the run's share) for MRSI in these styles, the others for CVO."""
+    first = round(run.steps * (run.share if injected is None else injected))
     mrsi = cvo = None
     if first and styles:
         per_post = min(2, len(styles))
-        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=1e-3)
+        rate = run.sft_rate if "plain" in styles else 1e-3
+        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=rate)
     if first < run.steps:
-        cvo = CVO(max_steps=run.steps - first, prompts=4, max_completion_length=256, rate=1e-4, rollouts="constrained")
+        usual = {"prompts": 4, "max_completion_length": 256, "rate": 1e-4, "rollouts": "constrained"}
+        cvo = CVO(max_steps=run.steps - first, **{**usual, **run.cvo})
     optimizer = MCR(mrsi=mrsi, cvo=cvo, seed=run.seed)
     return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
 
@@ -114,8 +122,8 @@ ARMS: Mapping[str, Callable[[Run], GMNER]] = {
     "MRSI one style": partial(trained, styles=ONE_STYLE, injected=1.0),
     "MRSI": partial(trained, styles=TEMPLATES, injected=1.0),
     "CVO": partial(trained, styles=None, injected=0.0),
-    "MCR one style": partial(trained, styles=ONE_STYLE, injected=SHARE),
-    "MCR": partial(trained, styles=TEMPLATES, injected=SHARE),
+    "MCR one style": partial(trained, styles=ONE_STYLE),
+    "MCR": partial(trained, styles=TEMPLATES),
 }
 BEFORE = "MCR before CVO"
 SEEDLESS = ("direct", "reasoning prompt")
@@ -126,7 +134,8 @@ def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
     name, file = ("MCR", "before.jsonl") if arm == BEFORE else (arm, "answers.jsonl")
     folder, test = args.work / f"{name.replace(' ', '-')}-{seed}", World().posts("test", args.test)
     if not (folder / file).is_file():
-        run = Run(_untrained(), World().posts("train", args.posts), args.steps, seed, folder / "run")
+        train = World().posts("train", args.posts)
+        run = Run(_untrained(), train, args.steps, seed, folder / "run", args.share, args.sft_rate, args.cvo)
         program = ARMS[name](run)
         if name == "MCR":
             write_predictions(program.history.programs["mrsi"].batch_posts(test, threads=64), folder / "before.jsonl")
@@ -240,7 +249,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=150, help="optimizer steps of every trained arm")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of every trained arm")
+    parser.add_argument("--share", type=float, default=0.75, help="of MCR's steps those of MRSI")
+    parser.add_argument("--sft-rate", type=float, default=1e-3, help="learning rate of training on answers alone")
+    parser.add_argument("--cvo", type=json.loads, default={}, metavar="JSON", help="other settings of CVO")
     parser.add_argument("--posts", type=int, default=1000, help="training posts")
     parser.add_argument("--test", type=int, default=300, help="held-out posts")
     parser.add_argument("--arms", nargs="+", choices=[*ARMS, BEFORE], default=[*ARMS, BEFORE], help="only these")
