@@ -207,3 +207,17 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
         student.compile(trainset=posts[:8], optimizer=optimizer, run_dir=tmp_path / "cut")
     assert all(isinstance(call, Call) for call in asked_before)
     assert [n for n, value in weights(tmp_path / "cut" / "cvo").items() if not torch.equal(value, after[n])] == []
+
+
+def test_a_staged_compile_is_planned_by_its_calls(
+    tiny_lm: Callable[[str], dspy.LM], posts: list[Post], capsys: pytest.CaptureFixture[str]
+):
+    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=2))
+    usual: dict[str, Any] = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained"}
+    optimizer = MCR(mrsi=MRSI(batch=2, epochs=1), cvo=CVO(epochs=1, **usual), progress=False)
+    student.compile(trainset=posts[:8], optimizer=optimizer, dry_run=True)
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    # Four posts a stage: two chains each, and a row or a prompt for every call.
+    assert rows["mrsi"][1] == rows["cvo"][1] == "4"
+    assert int(rows["mrsi"][3]) > 4 * 2 / 2
+    assert int(rows["cvo"][3]) >= 4 / 2
