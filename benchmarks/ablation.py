@@ -68,6 +68,7 @@ class Run:
         share: Of MCR's steps those of MRSI, the others are CVO's.
         sft_rate: Learning rate of training on answers alone.
         cvo: Settings of CVO that are not the usual ones here.
+        learnable: Answers a post by which CVO leaves out what it cannot learn from, see `MCR`; None: it takes all.
     """
 
     program: GMNER
@@ -78,6 +79,7 @@ class Run:
     share: float = 0.75
     sft_rate: float = 1e-3
     cvo: Mapping[str, Any] = field(default_factory=dict)
+    learnable: int | None = None
 
 
 def as_it_is(run: Run) -> GMNER:
@@ -110,7 +112,7 @@ def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float | N
     if first < run.steps:
         usual = {"prompts": 4, "max_completion_length": 256, "rate": 1e-4, "rollouts": "constrained"}
         cvo = CVO(max_steps=run.steps - first, **{**usual, **run.cvo})
-    optimizer = MCR(mrsi=mrsi, cvo=cvo, seed=run.seed)
+    optimizer = MCR(mrsi=mrsi, cvo=cvo, learnable_answers=run.learnable if cvo else None, seed=run.seed)
     return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
 
 
@@ -135,7 +137,9 @@ def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
     folder, test = args.work / f"{name.replace(' ', '-')}-{seed}", World().posts("test", args.test)
     if not (folder / file).is_file():
         train = World().posts("train", args.posts)
-        run = Run(_untrained(), train, args.steps, seed, folder / "run", args.share, args.sft_rate, args.cvo)
+        run = Run(
+            _untrained(), train, args.steps, seed, folder / "run", args.share, args.sft_rate, args.cvo, args.learnable
+        )
         program = ARMS[name](run)
         if name == "MCR":
             write_predictions(program.history.programs["mrsi"].batch_posts(test, threads=64), folder / "before.jsonl")
@@ -253,6 +257,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.75, help="of MCR's steps those of MRSI")
     parser.add_argument("--sft-rate", type=float, default=1e-3, help="learning rate of training on answers alone")
     parser.add_argument("--cvo", type=json.loads, default={}, metavar="JSON", help="other settings of CVO")
+    parser.add_argument("--learnable", type=int, metavar="N", help="CVO leaves out what N answers find always the same")
     parser.add_argument("--posts", type=int, default=1000, help="training posts")
     parser.add_argument("--test", type=int, default=300, help="held-out posts")
     parser.add_argument("--arms", nargs="+", choices=[*ARMS, BEFORE], default=[*ARMS, BEFORE], help="only these")

@@ -25,8 +25,8 @@ from gmner.data.post import Post
 from gmner.optimizers.calls import post_inputs
 from gmner.programs.generation import Generator, Prompt
 from gmner.programs.gmner import GMNER
-from gmner.programs.grammar import Sampling
 from gmner.programs.loading import load_vlm
+from gmner.programs.row_logits import Sampling
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.forms import form_of
 from gmner.signatures.schema import Limits

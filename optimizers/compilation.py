@@ -181,7 +181,7 @@ class Compilation:
             raise InputError("The weights of the stage before CVO are gone", remedy="Start the compile anew")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
-            rows = cvo.rows(self._calls(self.launch.in_turn(self._learnable)), self.adapter)
+            rows = cvo.rows(self._calls(self.launch.in_turn(partial(self._learnable, cvo))), self.adapter)
             watch = self._watch(engine, cvo)
             self.log["cvo"] = cvo.optimize(
                 rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
@@ -236,15 +236,15 @@ class Compilation:
             self.run.mark_done(stage, {"log": self.log[stage]})
         self.launch.wait()
 
-    def _learnable(self) -> Sequence[Post]:
+    def _learnable(self, cvo: CVO) -> Sequence[Post]:
         """The posts of D2 that CVO can learn from, sampled once."""
         answers = self.mcr.learnable_answers
         if answers is None:
             return self.d2
         if self.run.done("learnable"):
             return Learnable.from_record(self.run.record("learnable"), self.d2).posts
-        program, seed = self._last, self.mcr.seed
-        found = learnable(program, self.d2, answers=answers, seed=seed, progress=self.progress)
+        program, seed, temperature = self._last, self.mcr.seed, cvo.temperature
+        found = learnable(program, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress)
         self.run.mark_done("learnable", found.to_record())
         return found.posts
 

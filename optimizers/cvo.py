@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from datasets import Dataset
 from transformers import LogitsProcessorList, set_seed
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations.fsdp import is_fsdp_managed_module
 from trl import GRPOConfig, GRPOTrainer
 
 from gmner.optimizers import rewards, training
@@ -22,8 +24,11 @@ from gmner.optimizers.rows import rollout_rows
 from gmner.optimizers.training import Lora, StageBar, Tuning
 from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
+from gmner.programs.decoding import Decoding
+from gmner.programs.encoding import once_each
 from gmner.programs.engine import VLMEngine
-from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
+from gmner.programs.grammar import GrammarCompiler
+from gmner.programs.row_logits import Row, RowLogits, Sampling
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import form_of
 
@@ -175,11 +180,13 @@ class CVO:
 class ConstrainedGRPOTrainer(GRPOTrainer):
     """TRL's GRPOTrainer whose rollouts follow each row's own JSON schema, where the rows have a `schema` column.
 
-    Prompts with and without pictures may share a batch.
+    Rollouts by `generate` read each prompt once for all its answers, and rows that have ended leave the batch; see
+    `gmner.programs.decoding`. Prompts with and without pictures may share a batch.
     """
 
     _schemas: list[str] | None = None
     _compiler: GrammarCompiler | None = None
+    _copies: list[int] | None = None
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
@@ -189,17 +196,33 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
         return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        self._copies = None
+        if self._decodes():
+            prompts, self._copies = once_each(prompts)
         ids, images, fields = super()._tokenize_prompts(prompts)
         # TRL says None for a row without a picture beside rows with one; processors take an empty list only.
-        return ids, None if images is None else [row or [] for row in images], fields
+        images = None if images is None else [row or [] for row in images]
+        if self._copies is not None:
+            ids = [ids[place] for place in self._copies]
+            images = None if images is None else [images[place] for place in self._copies]
+        return ids, images, fields  # the fields, which only the rollouts read, are those of each prompt once
+
+    def _decodes(self) -> bool:
+        """Whether rollouts are made by our own loop: not where all processes must take the same steps."""
+        if self.use_vllm or self.use_transformers_continuous_batching:
+            return False
+        usual_cache = self.args.cache_implementation in (None, "dynamic", "dynamic_full")
+        return usual_cache and not (is_deepspeed_zero3_enabled() or is_fsdp_managed_module(self.model_wrapped))
 
     def _generate_single_turn(self, prompt_ids: list[Any], *args: Any, **kwargs: Any) -> Any:
-        if self._schemas is None:
-            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        model = self.accelerator.unwrap_model(self.model)
-        processor = LogitsProcessorList([self._grammar(model, self._schemas)])
+        model, options = self.accelerator.unwrap_model(self.model), dict[str, Any]()
+        if self._copies is not None:
+            options["custom_generate"] = Decoding(self._copies)
+            prompt_ids = [prompt_ids[self._copies.index(place)] for place in range(max(self._copies) + 1)]
+        if self._schemas is not None:
+            options["logits_processor"] = LogitsProcessorList([self._grammar(model, self._schemas)])
         generate = model.generate
-        model.generate = lambda *a, **k: generate(*a, logits_processor=processor, **k)
+        model.generate = lambda *a, **k: generate(*a, **options, **k)
         try:
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         finally:

@@ -113,3 +113,24 @@ class ChatEncoder:
             padding = self.tokenizer.pad_token_id if name == "input_ids" else 0
             batch[name] = torch.nn.utils.rnn.pad_sequence(values, True, padding, padding_side="left")
         return batch
+
+
+def once_each(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[int]]:
+    """The different ones among conversations, and for each conversation its place among them."""
+    found: list[Conversation] = []
+    places: list[int] = []
+    alike: dict[str, list[int]] = {}  # by their words, as comparing pictures takes time
+    for conversation in conversations:
+        known = alike.setdefault(_words(conversation), [])
+        place = next((place for place in known if found[place] == conversation), len(found))
+        if place == len(found):
+            found.append(conversation)
+            known.append(place)
+        places.append(place)
+    return found, places
+
+
+def _words(conversation: Conversation) -> str:
+    contents = [turn["content"] for turn in conversation]
+    parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
+    return "\n".join(part.get("text") or "" for content in parts for part in content)

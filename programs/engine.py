@@ -22,7 +22,7 @@ from gmner.programs.batching import MicroBatcher
 from gmner.programs.encoding import Conversation
 from gmner.programs.families import ModelProfile
 from gmner.programs.generation import Completion, Generator, Prompt
-from gmner.programs.grammar import Sampling
+from gmner.programs.row_logits import Sampling
 from gmner.programs.weights import ModelSource, Weights, as_json, load_weights
 from gmner.signatures.errors import GmnerError, ImageError, InputError, ModelError, TruncatedAnswerError
 

@@ -9,8 +9,10 @@ import torch
 from transformers import LogitsProcessorList
 
 from gmner.programs.confidence import Token
-from gmner.programs.encoding import ChatEncoder, Conversation
-from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
+from gmner.programs.decoding import Decoding
+from gmner.programs.encoding import ChatEncoder, Conversation, once_each
+from gmner.programs.grammar import GrammarCompiler
+from gmner.programs.row_logits import Row, RowLogits, Sampling
 from gmner.programs.weights import Weights
 from gmner.signatures.schema import Schema, longest_answer
 
@@ -82,12 +84,13 @@ class Generator:
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if a prompt's schema cannot be compiled."""
         if prompt.schema is not None:
-            self._grammars.check(prompt.schema)
+            self._grammars.compile(prompt.schema)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer prompts as one batch: one completion a prompt, in order."""
         model, ends, rows = self._weights.model, self._weights.end_ids, [self._row(prompt) for prompt in prompts]
-        batch = self.encoder([prompt.conversation for prompt in prompts]).to(model.device, dtype=model.dtype)
+        chats, copies = once_each([prompt.conversation for prompt in prompts])
+        batch = self.encoder(chats).to(model.device, dtype=model.dtype)
         length = batch["input_ids"].shape[1]
         with torch.inference_mode():
             output = model.generate(
@@ -97,16 +100,17 @@ class Generator:
                 eos_token_id=ends,
                 suppress_tokens=self._pictures(),
                 logits_processor=LogitsProcessorList([RowLogits(rows, ends, ends[0])]),
+                custom_generate=Decoding(copies),
             )
-        sizes = batch["attention_mask"].sum(1).tolist()
+        sizes = batch["attention_mask"].sum(1)[copies].tolist()
         return [
             self._completion(ids, size, row)
             for ids, size, row in zip(output[:, length:].tolist(), sizes, rows, strict=True)
         ]
 
     def _row(self, prompt: Prompt) -> Row:
-        mask = None if prompt.schema is None else self._grammars.compile(prompt.schema)
-        return Row(mask, prompt.limit, prompt.sampling, [] if prompt.logprobs else None)
+        grammar = None if prompt.schema is None else self._grammars.compile(prompt.schema)
+        return Row(grammar, prompt.limit, prompt.sampling, [] if prompt.logprobs else None)
 
     def _completion(self, ids: list[int], prompt_tokens: int, row: Row) -> Completion:
         ends = self._weights.end_ids

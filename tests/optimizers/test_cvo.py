@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from gmner.data.post import Post
+from gmner.optimizers import cvo as cvo_module
 from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, Reward
+from gmner.programs.decoding import Decoding
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.wire import Frame, parse_answer
@@ -66,6 +69,38 @@ def test_constrained_rollouts_are_answers_and_change_the_adapter(
         assert len(parsed.reasoning) <= 20
     assert any(entry["reward_std"] > 0 for entry in steps)  # or there is nothing to learn from
     assert any(value.abs().max() > 0 for name, value in weights(tmp_path).items() if "lora_B" in name)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(prompts, answers) of every batch that is decoded by our own loop from now on."""
+    seen: list[tuple[int, int]] = []
+
+    class Seen(Decoding):
+        def __call__(self, model: Any, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            written = super().__call__(model, input_ids, *args, **kwargs)
+            seen.append((len(input_ids), len(written)))
+            return written
+
+    monkeypatch.setattr(cvo_module, "Decoding", Seen)
+    return seen
+
+
+@pytest.mark.parametrize("rollouts", ["free", "constrained"])
+def test_rollouts_read_each_prompt_once(
+    program: Programs, posts: list[Post], tmp_path: Path, read: list[tuple[int, int]], rollouts: Any
+):
+    mixed = [*posts[:2], replace(posts[2], image=None)]
+    optimize(cvo(generations=4, rollouts=rollouts, max_steps=1, prompts=3), program("idefics3"), mixed, tmp_path)
+    assert read == [(3, 12)]
+
+
+def test_a_static_cache_is_left_to_transformers(
+    program: Programs, posts: list[Post], tmp_path: Path, read: list[tuple[int, int]]
+):
+    options = {"cache_implementation": "static"}
+    optimize(cvo(max_steps=1, grpo_options=options), program("idefics3"), posts[:2], tmp_path)
+    assert read == []
 
 
 def test_free_rollouts_run_and_earn_nothing_on_a_random_model(

@@ -20,8 +20,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from gmner.programs.batching import MicroBatcher
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of
-from gmner.programs.grammar import GrammarCompiler, Row, RowLogits, Sampling
+from gmner.programs.grammar import GrammarCompiler
 from gmner.programs.processors import load_processor
+from gmner.programs.row_logits import Row, RowLogits, Sampling
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import ImageError, InputError, ModelError
 from gmner.signatures.schema import longest_answer
@@ -202,7 +203,7 @@ def test_a_span_can_only_be_words_of_the_text(compiler):
 @pytest.mark.parametrize("schema", [{"type": "nothing"}, {"type": "string", "pattern": "("}, {"$ref": "#/missing"}])
 def test_a_bad_schema_is_named(compiler, schema):
     with pytest.raises(InputError, match="cannot be compiled"):
-        compiler[0].check(schema)
+        compiler[0].compile(schema)
 
 
 def test_back_ends_of_outlines(tiny_lm):
@@ -235,7 +236,7 @@ def test_ended_rows_are_left_alone(compiler):
 
 def test_top_k_and_top_p_narrow_the_draw():
     scores = torch.tensor([[3.0, 2.0, 1.0, float("-inf")]])
-    for sampling in (Sampling(1.0, top_k=1), Sampling(1.0, top_p=0.1), Sampling(0.0)):
+    for sampling in (Sampling(1.0, top_k=1), Sampling(1.0, top_p=0.1)):
         assert all(Row(None, 1, sampling).draw(scores).item() == 0 for _ in range(20))
     drawn = {Row(None, 1, Sampling(5.0, seed=seed)).draw(scores).item() for seed in range(60)}
     assert drawn == {0, 1, 2}

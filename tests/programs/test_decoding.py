@@ -1,0 +1,85 @@
+"""The loop of the engine against transformers' own: the same answers from fewer rows."""
+
+import pytest
+import torch
+from PIL import Image
+from tiny import FAMILIES
+
+from gmner.programs import generation
+from gmner.programs.generation import Generator, Prompt
+from gmner.programs.row_logits import Sampling
+
+LENGTHS = (1, 40, 3, 12, 25, 2)
+SIZES = ((90, 60), None, (60, 60), (33, 120), (90, 60), None)
+
+
+def _prompt(number: int, *, heat: float = 0.0, seed: int | None = None, chat: int | None = None) -> Prompt:
+    """A prompt whose answer has its own length; `chat`: the words and the picture of another number."""
+    said = number if chat is None else chat
+    size = SIZES[said]
+    picture = [] if size is None else [{"type": "image", "image": Image.new("RGB", size, (40 * said, 90, 10))}]
+    conversation = [{"role": "user", "content": [*picture, {"type": "text", "text": "Post: Paris " * (said + 1)}]}]
+    schema = {"type": "string", "minLength": LENGTHS[number], "maxLength": LENGTHS[number]}
+    return Prompt(conversation, schema, 200, Sampling(heat, seed=seed), logprobs=True)
+
+
+@pytest.fixture
+def sizes(tiny_lm):
+    """`sizes(model)`: the rows of each of its forward passes from now on."""
+    handles = []
+
+    def watch(model: torch.nn.Module) -> list[int]:
+        seen: list[int] = []
+
+        def note(module, args, kwargs):
+            seen.append(len(kwargs["input_ids"]))
+
+        handles.append(model.register_forward_pre_hook(note, with_kwargs=True))
+        return seen
+
+    yield watch
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes, monkeypatch):
+    engine = tiny_lm(family).engine
+    generator, seen = Generator(engine.weights), sizes(engine.model)
+    prompts = [_prompt(number, heat=number % 2, seed=number) for number in range(len(LENGTHS))]
+    ours = generator.generate(prompts)
+    assert seen[0] == len(prompts)
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] <= 2
+    work = sum(seen)
+    seen.clear()
+    monkeypatch.setattr(generation, "Decoding", lambda copies: None)
+    theirs = generator.generate(prompts)
+    assert sum(seen) > 1.2 * work
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine.text, mine.tokens, mine.prompt_tokens) == (other.text, other.tokens, other.prompt_tokens)
+        assert [value for _, value in mine.logprobs] == pytest.approx([v for _, v in other.logprobs], abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_with_several_answers_is_read_once(tiny_lm, family, sizes):
+    engine = tiny_lm(family).engine
+    generator = Generator(engine.weights)
+    said = [0, 1, 0, 3, 3, 0]
+    prompts = [_prompt(number, heat=1.0, seed=number, chat=chat) for number, chat in enumerate(said)]
+    singly = [generator.generate([prompt])[0] for prompt in prompts]
+    seen = sizes(engine.model)
+    together = generator.generate(prompts)
+    assert seen[:2] == [3, 6]
+    assert [answer.text for answer in together] == [answer.text for answer in singly]
+    assert [answer.prompt_tokens for answer in together] == [answer.prompt_tokens for answer in singly]
+    assert len({answer.text for answer in together}) == len(said)
+
+
+def test_pictures_tell_prompts_apart(tiny_lm, sizes):
+    engine = tiny_lm("idefics3").engine
+    red, blue, again = _prompt(0), _prompt(0), _prompt(0)
+    blue.conversation[0]["content"][0]["image"] = Image.new("RGB", SIZES[0], "blue")
+    seen = sizes(engine.model)
+    Generator(engine.weights).generate([red, blue, again])
+    assert seen[0] == 2
