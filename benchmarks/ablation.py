@@ -142,8 +142,8 @@ def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
         )
         program = ARMS[name](run)
         if name == "MCR":
-            write_predictions(program.history.programs["mrsi"].batch_posts(test, threads=64), folder / "before.jsonl")
-        write_predictions(program.batch_posts(test, threads=64), folder / "answers.jsonl")
+            write_predictions(program.history.programs["mrsi"].batch_posts(test), folder / "before.jsonl")
+        write_predictions(program.batch_posts(test), folder / "answers.jsonl")
     return evaluate(read_predictions(folder / file), test, progress=False)
 
 

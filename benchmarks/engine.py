@@ -180,7 +180,7 @@ def corpus(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
                 engine.model.generate(**batch, do_sample=False, min_new_tokens=steps, max_new_tokens=steps)
 
     sides = {
-        "batches": lambda: program.batch_posts(posts, threads=64, progress=False),
+        "batches": lambda: program.batch_posts(posts, progress=False),
         "singly": lambda: [program(text=post.text, image=post.image) for post in posts],
         "script": script,
     }

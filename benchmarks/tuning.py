@@ -94,7 +94,7 @@ def measured(name: str, work: Path, split: str, posts: int) -> Evaluation:
         program = GMNER(lm=load_vlm(weights, max_batch=32, cache=False))
         train = World().posts("train", TRAIN_POSTS)
         better = program.compile(trainset=train, optimizer=run.optimizer(), run_dir=work / name)
-        write_predictions(better.batch_posts(asked, threads=64), answers)
+        write_predictions(better.batch_posts(asked), answers)
     return evaluate(read_predictions(answers), asked, progress=False)
 
 

@@ -102,7 +102,7 @@ def learnable(
     temperature: float = 1.0,
     seed: int = 0,
     metric: Metric = f1_metric,
-    threads: int = 16,
+    threads: int | None = None,
     progress: bool = True,
 ) -> Learnable:
     """Leave out the posts from which GRPO learns nothing.
@@ -119,7 +119,7 @@ def learnable(
         temperature: Temperature of the answers: that of the rollouts.
         seed: Makes the answers repeatable, where the LM takes a seed.
         metric: The score of an answer, 0..1. An answer that failed scores 0, whatever the metric says of it.
-        threads: Posts under way at once.
+        threads: Posts under way at once; see `answer_posts`.
         progress: Show a progress bar for each round of answers.
 
     Returns:

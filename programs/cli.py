@@ -124,7 +124,7 @@ def _add_extract(commands: Commands) -> None:
     command.add_argument("--staged", action="store_true", help="three questions a post: extract, verify, ground")
     command.add_argument("--answers", type=_count, default=1, metavar="N", help="draw N answers a post and take a vote")
     command.add_argument("--confidence", action="store_true", help="say of each entity how sure the model is, 0..1")
-    command.add_argument("--threads", type=_count, metavar="N", default=16, help="posts under way at once (16)")
+    command.add_argument("--threads", type=_count, metavar="N", help="posts under way at once (as the model needs)")
 
 
 def _add_evaluate(commands: Commands) -> None:

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from gmner.data.images import image_size
 from gmner.data.jsonl import write_predictions
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
+from gmner.programs.families import Batching, ModelProfile
 from gmner.programs.state import state_digest
-from gmner.signatures.errors import DataError, GmnerError, InputError
+from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
+
+_SERVED = 16
+_LETTERS = 4  # about so many to a token
 
 
 def answer_post(program: GroundingProgram, post: Post) -> Prediction:
@@ -46,9 +51,11 @@ def own_error(error: BaseException | None) -> GmnerError | None:
     return None
 
 
-def _answers(program: GroundingProgram, posts: Sequence[Post], threads: int, progress: bool) -> Iterator[Prediction]:
+def _answers(
+    program: GroundingProgram, posts: Sequence[Post], threads: int | None, progress: bool
+) -> Iterator[Prediction]:
     """Predictions in the order of `posts`, `threads` posts at a time."""
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads or _enough(program)) as pool:
         futures = [pool.submit(copy_context().run, answer_post, program, post) for post in posts]
         try:
             for future in tqdm(futures, desc="posts", unit="post", disable=not progress or len(posts) < 4):
@@ -57,25 +64,59 @@ def _answers(program: GroundingProgram, posts: Sequence[Post], threads: int, pro
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _engine(program: GroundingProgram) -> Batching | None:
+    """The local engine that answers, or None."""
+    engine = getattr(program.model, "engine", None)
+    return engine if isinstance(engine, Batching) else None
+
+
+def _enough(program: GroundingProgram) -> int:
+    """Posts under way: while the engine answers a batch, the next ones are made ready."""
+    engine = _engine(program)
+    return _SERVED if engine is None else 3 * engine.max_batch
+
+
+def _order(program: GroundingProgram, posts: Sequence[Post]) -> list[int]:
+    """The places of the posts, long ones first where an engine makes batches: a batch is as long as its longest row."""
+    if _engine(program) is None:
+        return list(range(len(posts)))
+    profile = program.adapter().profile
+    lengths = [len(post.text) / _LETTERS + _picture_tokens(post, profile, program.image_root) for post in posts]
+    return sorted(range(len(posts)), key=lambda place: -lengths[place])
+
+
+def _picture_tokens(post: Post, profile: ModelProfile, root: Path | None) -> float:
+    """About how many tokens the picture of a post takes, where that depends on its size."""
+    if post.image is None or profile.rule is None:
+        return 0.0
+    try:
+        width, height = profile.rule(image_size(post.image, root=root))
+    except ImageError:  # it has its place among the answers, as an error of the post
+        return 0.0
+    return width * height / profile.rule.factor**2
+
+
 def answer_posts(
-    program: GroundingProgram, posts: Sequence[Post], *, threads: int = 16, progress: bool = True
+    program: GroundingProgram, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True
 ) -> list[Prediction]:
-    """Answer many posts at once.
+    """Answer many posts at once; the local engine makes batches of them, long posts first, so that like meets like.
 
     Args:
         program: The program.
         posts: The posts; annotations are not looked at.
-        threads: Posts under way at once; the local engine makes batches of them.
+        threads: Posts under way at once; None: enough for full batches of the local engine, 16 for a served model.
         progress: Show a progress bar.
 
     Returns:
         One prediction a post, in order; see `answer_post` for errors.
     """
-    return list(_answers(program, posts, threads, progress))
+    order = _order(program, posts)
+    found = dict(zip(order, _answers(program, [posts[place] for place in order], threads, progress), strict=True))
+    return [found[place] for place in range(len(posts))]
 
 
 def extract_corpus(
-    program: GroundingProgram, posts: Sequence[Post], out: Path, *, threads: int = 16, progress: bool = True
+    program: GroundingProgram, posts: Sequence[Post], out: Path, *, threads: int | None = None, progress: bool = True
 ) -> list[Prediction]:
     """Answer many posts into a JSONL file that appears when it is whole.
 
@@ -85,7 +126,7 @@ def extract_corpus(
         program: The program.
         posts: The posts, ids unique.
         out: The file, replaced if it is there; one prediction a line in the order of `posts`, see `Prediction`.
-        threads: Posts under way at once.
+        threads: Posts under way at once; see `answer_posts`.
         progress: Show a progress bar.
 
     Returns:
@@ -104,7 +145,8 @@ def extract_corpus(
     part.parent.mkdir(parents=True, exist_ok=True)
     done = {prediction.id: prediction for prediction in _resume(part, _run_of(program), posts)}
     with part.open("a", encoding="utf-8") as file:
-        for prediction in _answers(program, [post for post in posts if post.id not in done], threads, progress):
+        left = [posts[place] for place in _order(program, posts) if ids[place] not in done]
+        for prediction in _answers(program, left, threads, progress):
             file.write(_line(prediction.to_record()))
             file.flush()
             done[prediction.id] = prediction

@@ -48,6 +48,7 @@ class VLMEngine:
 
     Attributes:
         weights: The loaded model.
+        max_batch: Most requests of one batch.
 
     Raises:
         ModelError: The model has no chat template, or the back end is not to be had.
@@ -63,7 +64,7 @@ class VLMEngine:
     ) -> None:
         if max_batch < 1:
             raise ModelError("max_batch is too small", received=max_batch, accepted="1 or more")
-        self.weights = weights
+        self.weights, self.max_batch = weights, max_batch
         self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
         self._generator = Generator(weights, backend)
         self._batcher: MicroBatcher[lm15.Request, lm15.Response] = MicroBatcher(self._answer, max_batch, window)

@@ -80,6 +80,13 @@ class Profiled(Protocol):
     profile: ModelProfile
 
 
+@runtime_checkable
+class Batching(Profiled, Protocol):
+    """An engine that makes batches."""
+
+    max_batch: int
+
+
 _RESIZED = BoxFormat("resized")
 _NORMALIZED = BoxFormat("normalized", 1000)
 _FRAMES = {"qwen2_5_vl": _RESIZED}

@@ -249,7 +249,9 @@ class GroundingProgram(dspy.Module):
         extra = kwargs if run_dir is None else {**kwargs, "run_dir": run_dir}
         return optimizer.compile(self, trainset=trainset, valset=valset, **extra)
 
-    def batch_posts(self, posts: Sequence[Post], *, threads: int = 16, progress: bool = True) -> list[Prediction]:
+    def batch_posts(
+        self, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True
+    ) -> list[Prediction]:
         """Answer many posts, each with its own error if it has one; see `gmner.programs.corpus.answer_posts`."""
         return answer_posts(self, posts, threads=threads, progress=progress)
 

@@ -16,6 +16,8 @@ from scripted import entity, huge_png, scripted_lm, words_of
 
 from gmner.data.jsonl import read_predictions
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.programs import corpus
 from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
@@ -54,6 +56,30 @@ def stopping_after(count: int):
 
 def run(program: GMNER, given: list[Post], out: Path, threads: int = 1) -> list:
     return extract_corpus(program, given, out, threads=threads, progress=False)
+
+
+def test_the_local_engine_gets_long_posts_first(tiny_lm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def answer(program: GMNER, post: Post) -> Prediction:
+        asked.append(post.id)
+        return Prediction(post.id, post.text, "", ())
+
+    monkeypatch.setattr(corpus, "answer_post", answer)
+    (tmp_path / "broken.png").write_text("no picture")
+    given = [
+        Post("broken", "Ana", tmp_path / "broken.png"),
+        Post("short", "Ana met Bo"),
+        Post("long", "Ana met Bo " * 90),
+        Post("small", "Ana", Image.new("RGB", (60, 60))),
+        Post("large", "Ana", Image.new("RGB", (400, 300))),
+    ]
+    answers = GMNER(tiny_lm("qwen2_5_vl")).batch_posts(given, threads=1, progress=False)
+    assert asked == ["long", "large", "small", "short", "broken"]
+    assert [prediction.id for prediction in answers] == [post.id for post in given]
+    asked.clear()
+    GMNER(scripted_lm(named)).batch_posts(given, threads=1, progress=False)
+    assert asked == [post.id for post in given]
 
 
 def test_answers_stand_in_the_order_of_the_posts(tmp_path: Path):
