@@ -110,7 +110,12 @@ def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | No
     """
     text = os.fspath(source)
     if "://" in text:
-        raise ImageError("A picture is given as a URL", received=text, accepted="a local path", remedy="Fetch it first")
+        raise ImageError(
+            "A picture is given as a URL",
+            received=text,
+            accepted="a local path",
+            remedy="Fetch it first, or GMNER(fetch=True)",
+        )
     try:
         path = Path(text).resolve() if root is None else (Path(root) / text).resolve()
     except (OSError, ValueError, RuntimeError) as error:

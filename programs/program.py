@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dspy
 from PIL import Image
 
+from gmner.data.fetching import fetch
 from gmner.data.images import open_image
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
@@ -79,13 +80,15 @@ class GroundingProgram(dspy.Module):
         labels: The entity types, with descriptions.
         profile: Box frame and resize rule of the model, where they cannot be told from its name.
         image_root: Folder that paths of pictures must stay in; None: any local path.
+        fetch: Fetch pictures that are given as `http` or `https` addresses, public ones only, see
+            `gmner.data.fetching.fetch`. For somebody else's posts: whoever wrote them learns that you looked.
         limits: Bounds of an answer: characters of reasoning, number of entities.
         confidence: Say of each entity how sure the model is, see `gmner.programs.confidence`.
         answers: Answers that are drawn for each post, as one batch where the engine makes batches, and put to the vote;
             see `gmner.programs.consistency`. 1: one answer, as the LM gives it.
         temperature: Temperature of several answers.
 
-    `confidence`, `answers` and `temperature` may be set later, too; a bundle does not keep them.
+    `fetch`, `confidence`, `answers` and `temperature` may be set later, too; a bundle does not keep them.
 
     Attributes:
         scores: What an optimizer measured, as JSON data by stage; saved with the program. None: nothing.
@@ -98,6 +101,7 @@ class GroundingProgram(dspy.Module):
         labels: LabelSet = COARSE,
         profile: ModelProfile | None = None,
         image_root: str | PathLike[str] | None = None,
+        fetch: bool = False,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         confidence: bool = False,
         answers: int = 1,
@@ -105,7 +109,7 @@ class GroundingProgram(dspy.Module):
     ) -> None:
         super().__init__()
         self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
-        self.answers, self.temperature = answers, temperature
+        self.fetch, self.answers, self.temperature = fetch, answers, temperature
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
         self._build()
@@ -129,7 +133,7 @@ class GroundingProgram(dspy.Module):
 
         Args:
             text: The text of the post.
-            image: A local path, a PIL image, a dspy.Image with data, or None. Addresses are not fetched.
+            image: A local path, a PIL image, a dspy.Image with data, or None; with `fetch` also an address.
 
         Returns:
             `entities` in the order of the answer (offsets into `text`, boxes in pixels of the original image), words
@@ -137,7 +141,7 @@ class GroundingProgram(dspy.Module):
 
         Raises:
             InputError: The text is empty.
-            ImageError: The picture is missing, broken, too large or outside of `image_root`.
+            ImageError: The picture is missing, broken, too large, outside of `image_root`, or cannot be fetched.
             ModelError: No LM.
             AnswerError: The model's answer is not what the schema asks for, was cut, or lacks the probabilities that
                 `confidence` needs.
@@ -151,7 +155,7 @@ class GroundingProgram(dspy.Module):
 
     async def aforward(self, text: str, image: Picture = None) -> GroundedPost:
         """`forward` for asyncio: `await program.acall(text=..., image=...)`; calls at once make one batch."""
-        picture = self._open(text, image)
+        picture = await asyncio.to_thread(self._open, text, image)  # reading and fetching take time
         try:
             return _grounded(text, picture, await self._aanswered(text, message_image(picture)))
         except Exception as error:
@@ -197,6 +201,8 @@ class GroundingProgram(dspy.Module):
         if image is None:
             return None
         source = image.url if isinstance(image, dspy.Image) else image
+        if self.fetch and isinstance(source, str) and "://" in source:
+            return open_image(fetch(source))
         return open_image(source, root=self.image_root)
 
     @property

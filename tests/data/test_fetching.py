@@ -1,0 +1,163 @@
+"""Fetching pictures by address: what is refused, and that what was checked is what is connected to."""
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from PIL import Image
+from scripted import entity, scripted_lm
+
+from gmner.data import fetching
+from gmner.data.fetching import fetch
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import ImageError
+
+pytestmark = pytest.mark.enable_socket
+
+
+def _png() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(stream, "PNG")
+    return stream.getvalue()
+
+
+class _Pictures(BaseHTTPRequestHandler):
+    """`/a.png` is a picture; other paths are what can go wrong."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers["Host"]))
+        if self.path == "/slow":
+            time.sleep(5)
+        if self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to?"))
+            self.end_headers()
+            return
+        self.send_response(404 if self.path == "/none" else 200)
+        self.end_headers()
+        body = b"x" * 5000 if self.path == "/large" else _png()
+        try:
+            if self.path == "/drips":
+                for _ in range(20):
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+            self.wfile.write(body)
+        except OSError:
+            pass  # the other side has had enough
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Pictures) as running:
+        running.asked, running.daemon_threads = [], True
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def address(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server's address, which counts as public as long as the test runs."""
+    public = fetching._public
+    monkeypatch.setattr(fetching, "_public", lambda ip: ip == "127.0.0.1" or public(ip))
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+        "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::",
+    ],
+)  # fmt: skip
+def test_addresses_that_are_not_public_are_refused(ip: str, monkeypatch: pytest.MonkeyPatch):
+    assert not fetching._public(ip)
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    found = [(socket.AF_INET, 1, 6, "", ("93.184.215.14", 80)), (family, 1, 6, "", (ip, 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    with pytest.raises(ImageError, match=r"not public: pictures\.example"):
+        fetch("http://pictures.example/a.png")
+
+
+@pytest.mark.parametrize("ip", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
+def test_public_addresses_pass(ip: str):
+    assert fetching._public(ip)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/a.png", "gopher://x", "a.png", "//x/a.png"])
+def test_other_kinds_of_addresses_are_refused(url: str):
+    with pytest.raises(ImageError, match="not fetched"):
+        fetch(url)
+
+
+def test_a_private_server_is_never_asked(server: ThreadingHTTPServer):
+    with pytest.raises(ImageError, match=r"not public: 127\.0\.0\.1"):
+        fetch(f"http://127.0.0.1:{server.server_port}/a.png")
+    with pytest.raises(ImageError, match="not public: localhost"):
+        fetch(f"https://localhost:{server.server_port}/a.png")
+    assert server.asked == []
+
+
+def test_a_picture_is_fetched_from_the_address_that_was_checked(
+    server: ThreadingHTTPServer, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be used
+    looked_up = []
+
+    def once(host: str, port: int, *args: object, **kwargs: object) -> list:
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1" if len(looked_up) == 1 else "10.0.0.1", port))]
+
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda h, p, *a, **k: once(h, p) if h == "pictures.example" else look_up(h, p, *a, **k)
+    )
+    assert fetch(address.replace("127.0.0.1", "pictures.example") + "/a.png") == _png()
+    assert looked_up == ["pictures.example"]
+    assert server.asked == [("/a.png", f"pictures.example:{server.server_port}")]
+
+
+def test_redirects_are_followed_to_public_pictures_only(server: ThreadingHTTPServer, address: str):
+    assert fetch(f"{address}/to?{address}/a.png") == _png()
+    for other, message in (
+        ("http://127.0.0.2/a.png", "not public"),
+        ("http://169.254.169.254/latest", "not public"),
+        ("file:///etc/passwd", "cannot be fetched"),
+        ("ftp://127.0.0.1/a.png", "cannot be fetched"),
+        (f"{address}/to?{address}/to?{address}/a.png", None),
+    ):
+        if message is None:
+            assert fetch(f"{address}/to?{other}") == _png()
+        else:
+            with pytest.raises(ImageError, match=message):
+                fetch(f"{address}/to?{other}")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/none", "the server says 404"), ("/large", "too large"), ("/drips", "too long"), ("/slow", "cannot be fetched")],
+)
+def test_what_a_server_can_do_wrong(address: str, path: str, message: str):
+    begin = time.monotonic()
+    with pytest.raises(ImageError, match=message):
+        fetch(address + path, max_bytes=2000, seconds=0.3)
+    assert time.monotonic() - begin < 4
+
+
+def test_a_program_fetches_only_when_it_is_told_to(server: ThreadingHTTPServer, address: str):
+    program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana")]}))
+    with pytest.raises(ImageError, match=r"given as a URL.*fetch=True"):
+        program(text="Ana", image=f"{address}/a.png")
+    assert server.asked == []
+    program.fetch = True
+    assert [found.span for found in program(text="Ana", image=f"{address}/a.png").entities] == ["Ana"]
+    assert len(server.asked) == 1
+    with pytest.raises(ImageError, match="404"):
+        program(text="Ana", image=f"{address}/none")
