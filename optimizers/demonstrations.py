@@ -21,7 +21,8 @@ from PIL import Image
 from gmner.data.files import draft, encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains import Chain, stratum
-from gmner.programs.adapter import PromptAdapter, load_picture
+from gmner.programs.adapter import PromptAdapter
+from gmner.programs.pictures import load_picture
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import GmnerError, InputError
 from gmner.signatures.forms import as_data, as_entity

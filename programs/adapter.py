@@ -6,19 +6,16 @@ inference sends. No field markers.
 
 from __future__ import annotations
 
-import base64
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import dspy
 from PIL import Image
 
-from gmner.data.files import encoded
-from gmner.data.images import open_image
 from gmner.programs.confidence import confidences
 from gmner.programs.families import ModelProfile, Profiled
+from gmner.programs.pictures import inline, load_picture
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet
@@ -59,7 +56,7 @@ class PromptAdapter(dspy.Adapter):
         self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
         self.draw = dict(draw or {})
         self._request: Request | None = None
-        self._served = False
+        self._local: bool | None = None  # whether a model in this process answers; None outside of a call
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
         """What an answer to these inputs depends on.
@@ -102,7 +99,7 @@ class PromptAdapter(dspy.Adapter):
         `parse` is not told the inputs, and one adapter serves many threads.
         """
         bound = copy.copy(self)
-        bound._request, bound._served = self.request(inputs), not isinstance(getattr(lm, "engine", None), Profiled)
+        bound._request, bound._local = self.request(inputs), isinstance(getattr(lm, "engine", None), Profiled)
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         body = {"name": "answer", "strict": True, "schema": schema}
         lm_kwargs = {**lm_kwargs, **self.draw, "response_format": {"type": "json_schema", "json_schema": body}}
@@ -125,7 +122,7 @@ class PromptAdapter(dspy.Adapter):
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
     ) -> list[Message]:
         """Chat messages in the OpenAI form, pictures inline as data URIs."""
-        return [_as_openai(message) for message in self.dialogue(signature, demos, inputs)]
+        return [_as_openai(message, raw=bool(self._local)) for message in self.dialogue(signature, demos, inputs)]
 
     def dialogue(
         self, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
@@ -164,7 +161,7 @@ class PromptAdapter(dspy.Adapter):
         try:
             return form_of(list(signature.output_fields)).parse(completion, self._request, True)
         except AnswerError as error:
-            if not self._served:
+            if self._local is not False:
                 raise
             raise AnswerError(
                 f"The server did not enforce the schema of the answer: {error.fact}",
@@ -204,36 +201,16 @@ def _confidences(output: Any) -> list[float]:
     return confidences(output["text"], tokens)
 
 
-def load_picture(source: object) -> Image.Image | None:
-    """A picture from a dspy.Image, a PIL image, a path or None.
-
-    Raises:
-        ImageError: Missing, broken or too large; a dspy.Image that holds an address is not fetched.
-    """
-    if source is None:
-        return None
-    if isinstance(source, dspy.Image):
-        return open_image(source.url)
-    if isinstance(source, (Image.Image, str, Path, bytes)):
-        return open_image(source)
-    raise InputError("Not a picture", received=source, accepted="a path, a PIL image, a dspy.Image, bytes or None")
-
-
 def _message(role: str, text: str, picture: Image.Image | None = None) -> Message:
     parts: list[dict[str, Any]] = [] if picture is None else [{"type": "image", "image": picture}]
     return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
 
 
-def _inline(picture: Image.Image) -> str:
-    """An upright RGB picture as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(encoded(picture, quick=True)[0]).decode()}"
-
-
-def _as_openai(message: Message) -> Message:
+def _as_openai(message: Message, *, raw: bool) -> Message:
     parts = []
     for part in message["content"]:
         if part["type"] == "image":
-            parts.append({"type": "image_url", "image_url": {"url": _inline(part["image"])}})
+            parts.append({"type": "image_url", "image_url": {"url": inline(part["image"], raw=raw)}})
         else:
             parts.append(part)
     only_text = len(parts) == 1 and parts[0]["type"] == "text"

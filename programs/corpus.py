@@ -9,6 +9,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dspy
 from tqdm import tqdm
 
 from gmner.data.images import image_size
@@ -54,8 +55,11 @@ def own_error(error: BaseException | None) -> GmnerError | None:
 def _answers(
     program: GroundingProgram, posts: Sequence[Post], threads: int | None, progress: bool
 ) -> Iterator[Prediction]:
-    """Predictions in the order of `posts`, `threads` posts at a time."""
-    with ThreadPoolExecutor(threads or _enough(program)) as pool:
+    """Predictions in the order of `posts`, `threads` posts at a time.
+
+    DSPy's history would keep the last ten thousand calls with their pictures, so it is not written.
+    """
+    with dspy.context(disable_history=True), ThreadPoolExecutor(threads or _enough(program)) as pool:
         futures = [pool.submit(copy_context().run, answer_post, program, post) for post in posts]
         try:
             for future in tqdm(futures, desc="posts", unit="post", disable=not progress or len(posts) < 4):

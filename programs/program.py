@@ -22,6 +22,7 @@ from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts, own_error
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
+from gmner.programs.pictures import message_image
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GroundedEntity, once_each
@@ -59,11 +60,6 @@ class GroundedPost(dspy.Prediction):
 def _grounded(text: str, picture: Image.Image | None, answer: Answer) -> GroundedPost:
     reasoning, entities = answer
     return GroundedPost(text=text, image=picture, entities=once_each(entities), reasoning=reasoning)
-
-
-def message_image(picture: Image.Image | None) -> dspy.Image | None:
-    """An opened picture as DSPy takes it."""
-    return None if picture is None else dspy.Image(picture)
 
 
 def _where(entity: GroundedEntity) -> str:

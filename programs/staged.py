@@ -12,7 +12,8 @@ from typing import Any
 
 import dspy
 
-from gmner.programs.program import Answer, GroundingProgram, Picture, message_image
+from gmner.programs.pictures import message_image
+from gmner.programs.program import Answer, GroundingProgram, Picture
 from gmner.signatures.boxes import Box
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GroundedEntity, Mention, once_each

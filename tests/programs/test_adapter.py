@@ -2,16 +2,19 @@
 
 import asyncio
 import base64
+import copy
 import io
 import json
+import pickle
 
 import dspy
 import pytest
 from PIL import Image, ImageChops
 from scripted import ScriptedEngine, schema_of
 
-from gmner.programs.adapter import PromptAdapter, load_picture
+from gmner.programs.adapter import PromptAdapter
 from gmner.programs.families import ModelProfile, ResizeRule
+from gmner.programs.pictures import PostPicture, load_picture
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError
 from gmner.signatures.forms import as_data, form_of
@@ -162,6 +165,17 @@ def test_an_address_is_not_fetched_and_a_number_is_no_picture():
         load_picture(dspy.Image("https://example.org/a.png"))
     with pytest.raises(InputError, match="Not a picture"):
         load_picture(3)
+
+
+def test_an_opened_picture_is_an_image_of_dspy_that_is_not_opened_again():
+    picture = Image.effect_noise((40, 30), 60).convert("RGB")
+    wrapped = PostPicture(picture)
+    assert load_picture(wrapped) is picture
+    for copied in (pickle.loads(pickle.dumps(wrapped)), copy.deepcopy(wrapped), dspy.Image(wrapped.url)):
+        assert load_picture(copied).tobytes() == picture.tobytes()
+    (part,) = wrapped.format()  # DSPy's own prompts may go to a server, which knows no BMP
+    assert part["image_url"]["url"].startswith("data:image/png;base64,")
+    assert load_picture(dspy.Image(part["image_url"]["url"])).tobytes() == picture.tobytes()
 
 
 class Twin:

@@ -82,6 +82,14 @@ def test_the_local_engine_gets_long_posts_first(tiny_lm, tmp_path: Path, monkeyp
     assert asked == [post.id for post in given]
 
 
+def test_pictures_of_a_corpus_are_not_kept_in_a_history():
+    program = GMNER(scripted_lm(named))
+    program(text="Ana met one")
+    assert len(program.model.history) == 1
+    program.batch_posts(posts(5), progress=False)
+    assert len(program.model.history) == 1
+
+
 def test_answers_stand_in_the_order_of_the_posts(tmp_path: Path):
     given = posts(40)
     found = run(GMNER(scripted_lm(named)), given, tmp_path / "new" / "out.jsonl", threads=8)

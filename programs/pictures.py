@@ -1,0 +1,72 @@
+"""Pictures on their way to a model: opened once, written as little as possible."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import dspy
+from PIL import Image
+from pydantic import PrivateAttr
+
+from gmner.data.files import encoded
+from gmner.data.images import open_image
+from gmner.signatures.errors import InputError
+
+
+class PostPicture(dspy.Image):
+    """A picture that is open already, as DSPy takes it."""
+
+    _opened: Image.Image = PrivateAttr()
+
+    def __init__(self, picture: Image.Image) -> None:
+        """Take an upright RGB picture; it must not be changed afterwards."""
+        super().__init__(inline(picture, raw=True))
+        self._opened = picture
+
+    @property
+    def opened(self) -> Image.Image:
+        """The picture."""
+        return self._opened
+
+    def format(self) -> list[dict[str, Any]]:
+        """What DSPy puts into a prompt of its own, for a model that may be a served one."""
+        return [{"type": "image_url", "image_url": {"url": inline(self._opened)}}]
+
+
+def message_image(picture: Image.Image | None) -> dspy.Image | None:
+    """An opened picture as DSPy takes it."""
+    return None if picture is None else PostPicture(picture)
+
+
+def load_picture(source: object) -> Image.Image | None:
+    """A picture from a dspy.Image, a PIL image, a path or None.
+
+    Raises:
+        ImageError: Missing, broken or too large; a dspy.Image that holds an address is not fetched.
+    """
+    if source is None:
+        return None
+    if isinstance(source, PostPicture):
+        return source.opened
+    if isinstance(source, dspy.Image):
+        return open_image(source.url)
+    if isinstance(source, (Image.Image, str, Path, bytes)):
+        return open_image(source)
+    raise InputError("Not a picture", received=source, accepted="a path, a PIL image, a dspy.Image, bytes or None")
+
+
+def inline(picture: Image.Image, *, raw: bool = False) -> str:
+    """An upright RGB picture as a data URI.
+
+    Args:
+        picture: The picture.
+        raw: As BMP: written and read at once and large, for a model in this process; else as PNG, for a server.
+    """
+    if not raw:
+        return f"data:image/png;base64,{base64.b64encode(encoded(picture, quick=True)[0]).decode()}"
+    stream = io.BytesIO()
+    picture.save(stream, "BMP")
+    return f"data:image/bmp;base64,{base64.b64encode(stream.getvalue()).decode()}"
