@@ -30,11 +30,13 @@ class Segment:
         text: The characters.
         type: The type of the entity that it belongs to (the first one where several overlap), or None.
         label: The types of the entities that end here, as a label.
+        link: What it is linked by, see `link`; of several entities, all of theirs.
     """
 
     text: str
     type: str | None = None
     label: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Rect:
         title: Words of the entity.
         name_y: Base line of the name that is written into the box.
         name_at_right: Whether the name ends at the right side of the box: there is no room at its left.
+        link: What it is linked by, see `link`.
     """
 
     x: float
@@ -60,6 +63,7 @@ class Rect:
     title: str
     name_y: float = 0.0
     name_at_right: bool = False
+    link: str = ""
 
     @property
     def name_x(self) -> float:
@@ -88,6 +92,11 @@ def colours(types: Iterable[str]) -> dict[str, str]:
     return {name: _COLOURS[min(index, len(_COLOURS) - 1)] for index, name in enumerate(names)}
 
 
+def link(mention: Mention) -> str:
+    """What the words, the boxes and the line of a mention have in common on a page; empty: it stands nowhere."""
+    return f"{mention.start}-{mention.end}" if mention.start >= 0 else ""
+
+
 def segments(text: str, mentions: Sequence[Mention]) -> list[Segment]:
     """Cut a text at the ends of its mentions; the segments joined are the text.
 
@@ -97,9 +106,13 @@ def segments(text: str, mentions: Sequence[Mention]) -> list[Segment]:
     cuts = sorted({0, len(text), *(cut for mention in placed for cut in mention.key)})
     result = []
     for start, end in pairwise(cuts):
-        over = [mention.type for mention in placed if mention.start <= start and end <= mention.end]
+        over = [mention for mention in placed if mention.start <= start and end <= mention.end]
+        if not over:
+            result.append(Segment(text[start:end]))
+            continue
         label = "/".join(dict.fromkeys(mention.type for mention in placed if mention.end == end))
-        result.append(Segment(text[start:end], over[0] if over else None, label if over else ""))
+        links = " ".join(dict.fromkeys(link(mention) for mention in over))
+        result.append(Segment(text[start:end], over[0].type, label, links))
     return result
 
 
@@ -120,7 +133,8 @@ def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
         xs = [min(max(x * fx, 0), picture.drawing[0]) for x in (box.x1, box.x2)]
         ys = [min(max(y * fy, 0), picture.drawing[1]) for y in (box.y1, box.y2)]
         x, y, width, height = (round(value, 1) for value in (xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0]))
-        result.append(Rect(x, y, width, height, mention.type, mention.span, y + 23, x > picture.drawing[0] * 0.6))
+        at_right = x > picture.drawing[0] * 0.6
+        result.append(Rect(x, y, width, height, mention.type, mention.span, y + 23, at_right, link(mention)))
     return _without_collisions(sorted(result, key=lambda rect: -rect.width * rect.height))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from gmner.data.evaluation import Evaluation, Figures, percent
 from gmner.data.images import ImageSource
-from gmner.data.markup import Picture, Rect, Segment, colour_of, colours, picture_for_page, rects, segments
+from gmner.data.markup import Picture, Rect, Segment, colour_of, colours, link, picture_for_page, rects, segments
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring import TASKS
@@ -40,15 +40,17 @@ class Row:
         span: The words that were predicted, or the gold words where they were missed.
         type: The type.
         place: What the answer says about the picture, in words.
-        faults: What is wrong, in words; None: there is nothing to judge by.
+        faults: What is wrong: error classes and their words; None: there is nothing to judge by.
         missed: Whether this is a gold mention without a prediction.
+        link: What it is linked by, see `gmner.data.markup.link`.
     """
 
     span: str
     type: str
     place: str
-    faults: tuple[str, ...] | None = None
+    faults: tuple[tuple[Fault, str], ...] | None = None
     missed: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Panel:
     wrong: bool = False
     reasoning: str = ""
     error: str = ""
+    stage: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
         stages=stages,
         judged=any(post.entities is not None for post, _ in pairs),
         slices=sorted({card.slice for card in cards if card.slice}),
+        faults=_faults(cards),
         tables=_tables(scores or {}),
         columns=list(scores or {}),
         types=_types(pairs),
@@ -127,6 +131,7 @@ def entity_html(text: str, image: ImageSource | None, entities: Sequence[Grounde
     """
     picture, problem = _open(image)
     return page_template("answer.html.j2").render(
+        links=sorted({link(entity) for entity in entities} - {""}),
         panel=_panel("", text, entities, [_row(entity) for entity in entities], picture),
         picture=picture,
         problem=problem,
@@ -138,11 +143,15 @@ def _card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) 
     picture, problem = _open(post.image)
     panels = []
     if post.entities is not None:
-        rows = [Row(e.span, e.type, _count(len(e.boxes)) if post.grounded else "") for e in post.gold]
+        rows = [Row(e.span, e.type, _count(len(e.boxes)) if post.grounded else "", link=link(e)) for e in post.gold]
         boxes = [(entity, box) for entity in post.gold for box in entity.boxes]
         drawn = rects(boxes, picture) if picture else []
         panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
-    panels += [_stage(name, post, answers[name], picture) for name in stages if name in answers]
+    panels += [
+        replace(_stage(name, post, answers[name], picture), stage=number)
+        for number, name in enumerate(stages)
+        if name in answers
+    ]
     wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
     return Card(post.id, post.slice or "", panels, picture, problem, wrong)
 
@@ -172,17 +181,19 @@ def _panel(
 def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
     rows = []
     for verdict in judge(post.gold, answer.entities):
-        faults = tuple(_in_words(f, verdict.gold) for f in verdict.faults if post.grounded or not f.about_regions)
+        kept = [fault for fault in verdict.faults if post.grounded or not fault.about_regions]
+        faults = tuple((fault, _in_words(fault, verdict.gold)) for fault in kept)
         if verdict.predicted is not None:
             rows.append(_row(verdict.predicted, faults))
         elif verdict.gold is not None:
-            rows.append(Row(verdict.gold.span, verdict.gold.type, "", faults, missed=True))
+            gold = verdict.gold
+            rows.append(Row(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
     return rows
 
 
-def _row(entity: GroundedEntity, faults: tuple[str, ...] | None = None) -> Row:
+def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> Row:
     sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    return Row(entity.span, entity.type, _count(int(entity.visible)) + sure, faults)
+    return Row(entity.span, entity.type, _count(int(entity.visible)) + sure, faults, link=link(entity))
 
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:
@@ -202,6 +213,13 @@ def _open(image: ImageSource | None) -> tuple[Picture | None, str]:
         return picture_for_page(image), ""
     except ImageError as error:
         return None, error.fact
+
+
+def _faults(cards: Sequence[Card]) -> list[Fault]:
+    """The error classes that there are."""
+    rows = [row for card in cards for panel in card.panels for row in panel.rows]
+    found = {fault for row in rows for fault, _ in row.faults or ()}
+    return [fault for fault in Fault if fault in found]
 
 
 def _types(pairs: Sequence[Pair]) -> list[str]:

@@ -168,7 +168,7 @@ class VLMEngine:
         return cls(weights, **state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return VLMEngine.load_state, (self.dump_state(),)
+        return _restored, (self.dump_state(),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> VLMEngine:
         return self
@@ -203,6 +203,11 @@ class VLMEngine:
             torch.cuda.empty_cache()
         middle = len(prompts) // 2
         return [*self._generate(prompts[:middle]), *self._generate(prompts[middle:])]
+
+
+def _restored(state: dict[str, Any]) -> VLMEngine:
+    """A function of its own, as cloudpickle, of which DSPy and Ray make use, copies a class method by its code."""
+    return VLMEngine.load_state(state)
 
 
 class AsyncVLMEngine:

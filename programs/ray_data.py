@@ -1,0 +1,104 @@
+"""Many machines: a program as a step of a Ray Data pipeline. `pip install ray[data]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gmner.data.images import open_image
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.programs.corpus import answer_posts
+from gmner.signatures.errors import ImageError, InputError
+
+if TYPE_CHECKING:
+    from gmner.programs.program import GroundingProgram
+
+COLUMNS = ("id", "text", "image")
+
+
+def answer_dataset(
+    program: GroundingProgram, dataset: Any, *, workers: int = 1, batch: int = 64, **options: Any
+) -> Any:
+    """Answer the rows of a Ray Dataset on the machines of a cluster, each worker with a model of its own.
+
+    A worker loads the model once, where the program says that it lies: a hub id or a folder that every machine sees.
+    Rows are answered in whatever order they come; `id` tells them. Errors are recorded by row, as `answer_post` does.
+
+    Args:
+        program: The program; of a local model its weights are not sent, only what to load.
+        dataset: A `ray.data.Dataset` with the columns `id` (str), `text` (str) and `image` (a path that the workers
+            see, the bytes of a file, or null).
+        workers: Workers, each with a model; reading and writing need CPUs beside theirs.
+        batch: Rows that a worker is given at once.
+        **options: Further ones of `ray.data.Dataset.map_batches`: `num_gpus=1`, `num_cpus`, `memory`.
+
+    Returns:
+        A lazy `ray.data.Dataset` with the columns of a prediction, see `Prediction.to_record`: `id`, `text`,
+        `reasoning`, `entities`, `error`. `write_json` writes lines that `read_predictions` reads.
+
+    Raises:
+        InputError: A column is missing.
+
+    Example:
+        >>> rows = ray.data.read_json("posts.jsonl")  # doctest: +SKIP
+        >>> answer_dataset(program, rows, workers=8, num_gpus=1).write_json("answers/")  # doctest: +SKIP
+    """
+    missing = [name for name in COLUMNS if name not in dataset.columns()]
+    if missing:
+        raise InputError("A column of the dataset is missing", received=dataset.columns(), accepted=", ".join(COLUMNS))
+    from ray.data import ActorPoolStrategy
+
+    pool = ActorPoolStrategy(size=workers)
+    given = {"fn_constructor_args": (program,), "compute": pool, "batch_format": "pyarrow"}
+    return dataset.map_batches(_Worker, batch_size=batch, **given, **options)
+
+
+class _Worker:
+    """Holds the program in a process of Ray's."""
+
+    def __init__(self, program: GroundingProgram) -> None:
+        self._program = program
+
+    def __call__(self, table: Any) -> Any:
+        """A pyarrow table of posts -> one of predictions."""
+        import pyarrow  # Ray Data's own
+
+        found: dict[int, Prediction] = {}
+        posts: dict[int, Post] = {}
+        for place, row in enumerate(table.to_pylist()):
+            try:
+                posts[place] = _post(row)
+            except ImageError as error:
+                found[place] = Prediction.failed(row["id"], row["text"], error)
+        answers = answer_posts(self._program, list(posts.values()), progress=False)
+        found |= dict(zip(posts, answers, strict=True))
+        records = [_record(found[place]) for place in range(table.num_rows)]
+        return pyarrow.Table.from_pylist(records, schema=_schema(pyarrow))
+
+
+def _post(row: dict[str, Any]) -> Post:
+    image = row["image"]
+    if isinstance(image, bytes):
+        return Post(row["id"], row["text"], open_image(image))
+    return Post(row["id"], row["text"], None if image is None else Path(image))
+
+
+def _record(prediction: Prediction) -> dict[str, Any]:
+    """A prediction with the same keys in every row."""
+    record = prediction.to_record()
+    return {**record, "entities": [{"confidence": None, **entity} for entity in record["entities"]]}
+
+
+def _schema(pyarrow: Any) -> Any:
+    """Named, as a batch without a box or an error would else have another one."""
+    string, real, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
+    entity = pyarrow.struct(
+        {
+            "span": string, "start": whole, "end": whole, "type": string, "visible": pyarrow.bool_(),
+            "box": pyarrow.list_(real), "confidence": real,
+        }
+    )  # fmt: skip
+    error = pyarrow.struct({"kind": string, "message": string})
+    columns = {"id": string, "text": string, "reasoning": string, "entities": pyarrow.list_(entity), "error": error}
+    return pyarrow.schema(columns)

@@ -1,0 +1,135 @@
+"""Chromium without a window, over its debugging pipe: pages are tested as a reader uses them."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Tab:
+    """One page; see the DevTools protocol."""
+
+    def __init__(self, to: int, back: int) -> None:
+        self._to, self._back, self._rest = to, back, b""
+        self._numbers, self._session = itertools.count(1), None
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.messages: list[str] = []
+        self._call("Page.enable")
+        self._call("Emulation.setFocusEmulationEnabled", enabled=True)
+        self._call("Log.enable")
+        self._call("Runtime.enable")
+
+    def open(self, page: Path) -> None:
+        """Load a file and wait until it is there."""
+        self._call("Page.navigate", url=page.as_uri())
+        while self._next().get("method") != "Page.loadEventFired":
+            pass
+
+    def ask(self, code: str) -> Any:
+        """The value of an expression."""
+        found = self._call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in found:
+            raise AssertionError(found["exceptionDetails"])
+        return found["result"].get("value")
+
+    def hover(self, selector: str) -> None:
+        """Put the mouse on the middle of the first element."""
+        x, y = self._middle(selector)
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def click(self, selector: str) -> None:
+        """Click on the middle of the first element."""
+        x, y = self._middle(selector)
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str) -> None:
+        """Press a key: a letter, `Tab`, `Escape`, `Enter`."""
+        codes = {"Tab": 9, "Escape": 27, "Enter": 13}
+        code = codes.get(key) or ord(key.upper())
+        text = {"text": "\r"} if key == "Enter" else {} if key in codes else {"text": key}
+        for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+            extra = text if kind == "keyDown" else {}
+            named = {"key": key, "code": key if key in codes else f"Key{key.upper()}", "windowsVirtualKeyCode": code}
+            self._call("Input.dispatchKeyEvent", type=kind, **named, **extra)
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an option of a select, as a reader would: its change is an event."""
+        self.ask(f"(s => (s.value = {json.dumps(value)}, s.dispatchEvent(new Event('change'))))"
+                 f"(document.querySelector({json.dumps(selector)}))")  # fmt: skip
+
+    def picture(self, file: Path) -> None:
+        """Keep what is to be seen as PNG."""
+        file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the size of the page's view in pixels."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+
+    def _middle(self, selector: str) -> tuple[float, float]:
+        found = self.ask(
+            f"(e => (e.scrollIntoView({{block: 'center'}}), (r => [r.x + r.width / 2, r.y + r.height / 2])"
+            f"(e.getBoundingClientRect())))(document.querySelector({json.dumps(selector)}))"
+        )
+        return found[0], found[1]
+
+    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        session = {} if self._session is None else {"sessionId": self._session}
+        os.write(self._to, json.dumps({"id": number, "method": method, "params": params, **session}).encode() + b"\0")
+        while (message := self._next()).get("id") != number:
+            pass
+        if "error" in message:
+            raise AssertionError(f"{method}: {message['error']}")
+        return message["result"]
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            data = os.read(self._back, 1 << 16)
+            if not data:
+                raise AssertionError("Chromium has ended")
+            self._rest += data
+        first, _, self._rest = self._rest.partition(b"\0")
+        message = json.loads(first)
+        if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
+            self.messages.append(json.dumps(message["params"]))
+        return message
+
+
+@contextmanager
+def chromium() -> Iterator[Tab]:
+    """A tab of a browser of its own, with the least mind of the machine that tests allow."""
+    assert BROWSER is not None
+    theirs, to = os.pipe()
+    back, ours = os.pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
+            f"--user-data-dir={folder}", "--remote-debugging-pipe", "--window-size=1280,900", "about:blank",
+        ]  # fmt: skip
+        # The browser reads from descriptor 3 and writes to 4.
+        shell = ["bash", "-c", f'exec 3<&{theirs} 4>&{ours}; exec "$@"', "chromium", *command]
+        process = subprocess.Popen(shell, pass_fds=(theirs, ours), stderr=subprocess.DEVNULL)
+        os.close(theirs)
+        os.close(ours)
+        try:
+            yield Tab(to, back)
+        finally:
+            process.terminate()
+            process.wait(10)
+            os.close(to)
+            os.close(back)

@@ -1,0 +1,156 @@
+"""The HTML views in Chromium, as a reader uses them: mouse, keyboard, filters, a phone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chromium import BROWSER, Tab, chromium
+from PIL import Image
+
+from gmner.data.evaluate import evaluate
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.view import entity_html, render_html
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+
+TEXT = "Ada met Bo in Rome"
+EVIL = "<script>window.evil=1</script><img src=x onerror=window.evil=1>\"'></style></title>"
+ON = "[...document.querySelectorAll('.on')].map(e => e.tagName.toLowerCase() + ' ' + e.dataset.e).join(', ')"
+
+
+def report() -> str:
+    """Three posts before and after: mended, broken, and right both times but for a type."""
+    ada, bo = GoldEntity("Ada", 0, 3, "PER", (Box(10, 10, 90, 90),)), GoldEntity("Bo", 8, 10, "PER", ())
+    rome = GoldEntity("Rome", 14, 18, "LOC", ())
+    picture = Image.new("RGB", (200, 150), "teal")
+    posts = [Post(f"{n}{EVIL}", TEXT, picture, (ada, bo, rome), slice=("mixed", "mixed", "odd")[n]) for n in range(3)]
+    right = (
+        GroundedEntity("Ada", 0, 3, "PER", Box(10, 10, 90, 90)),
+        GroundedEntity("Bo", 8, 10, "PER"),
+        GroundedEntity("Rome", 14, 18, "LOC"),
+    )
+    boxed = (right[0], GroundedEntity("Bo", 8, 10, "PER", Box(100, 20, 180, 140)), right[2])
+    typed = (*right[:2], GroundedEntity("Rome", 14, 18, "ORG"))
+    answers = {"before": (boxed, right, typed), "after": (right, right[:2], typed)}
+    stages = {
+        name: [Prediction(post.id, TEXT, EVIL, given) for post, given in zip(posts, every, strict=True)]
+        for name, every in answers.items()
+    }
+    scores = {name: evaluate(found, posts, progress=False) for name, found in stages.items()}
+    pairs = [(post, {name: found[n] for name, found in stages.items()}) for n, post in enumerate(posts)]
+    return render_html(pairs, title="A title", scores=scores)
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Tab]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(tab: Tab, tmp_path: Path) -> Tab:
+    """The report, open."""
+    (tmp_path / "report.html").write_text(report(), encoding="utf-8")
+    tab.messages.clear()
+    tab.resize(1280, 900)
+    tab.open(tmp_path / "report.html")
+    return tab
+
+
+def row(card: int, stage: int, line: int) -> str:
+    return f".card:nth-of-type({card}) [data-stage='{stage}'] li:nth-of-type({line})"
+
+
+def test_words_boxes_and_lines_are_lit_together_under_the_mouse(page: Tab):
+    linked = "g 0-3, mark 0-3, li 0-3"
+    page.hover(row(1, 0, 1))
+    assert page.ask(ON) == ", ".join([linked] * 3)  # in the gold and in both answers
+    page.hover(".card:nth-of-type(1) [data-stage='0'] mark[data-e='8-10']")
+    assert page.ask(ON) == "mark 8-10, li 8-10, g 8-10, mark 8-10, li 8-10, mark 8-10, li 8-10"
+    page.hover(".card:nth-of-type(1) .gold g[data-e='0-3'] .box")
+    assert page.ask(ON) == ", ".join([linked] * 3)
+    page.hover("h1")
+    assert page.ask(ON) == ""
+
+
+def test_a_click_holds_and_escape_lets_go(page: Tab):
+    page.click(row(1, 0, 2))
+    page.hover("h1")
+    assert "8-10" in page.ask(ON)
+    page.press("Escape")
+    assert page.ask(ON) == ""
+
+
+def test_everything_is_reached_by_keyboard(page: Tab):
+    page.click("h1")
+    page.press("j")
+    assert page.ask("document.activeElement.getAttribute('aria-label')").startswith("post 0")
+    page.press("Tab")
+    assert page.ask("document.activeElement.textContent") == "Ada"
+    assert page.ask(ON).startswith("g 0-3, mark 0-3, li 0-3")
+    for key, post in (("j", "1"), ("j", "2"), ("j", "2"), ("k", "1")):
+        page.press(key)
+        assert page.ask("document.activeElement.closest('.card').getAttribute('aria-label')").startswith(f"post {post}")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "posts"),
+    [
+        ({}, "012"),
+        ({"show": "wrong 0"}, "02"),
+        ({"show": "mended"}, "0"),
+        ({"show": "broken"}, "1"),
+        ({"slice": "mixed"}, "01"),
+        ({"fault": "boxed_absent"}, "0"),
+        ({"fault": "missed"}, "1"),
+        ({"fault": "missed", "show": "wrong 0"}, ""),
+        ({"fault": "wrong_type"}, "2"),
+        ({"type": "ORG"}, "2"),
+        ({"fault": "wrong_type", "type": "LOC"}, ""),
+        ({"type": "LOC"}, "012"),
+    ],
+)
+def test_filters(page: Tab, chosen: dict[str, str], posts: str):
+    for name, value in chosen.items():
+        page.choose(f"#{name}", value)
+    shown = page.ask("[...document.querySelectorAll('.card:not([hidden]) > h2')].map(e => e.textContent[0]).join('')")
+    assert shown == posts
+    assert page.ask("document.querySelector('#count').textContent") == f"{len(posts)} of 3 posts"
+
+
+def test_nothing_of_a_post_is_run_and_nothing_is_complained_of(page: Tab):
+    assert page.ask("window.evil === undefined && document.images.length === 0 && document.scripts.length === 1")
+    assert page.ask("document.querySelector('details').textContent").endswith(EVIL)
+    assert page.messages == []
+
+
+def test_a_phone_has_no_need_to_scroll_sideways(page: Tab):
+    page.resize(390, 800)
+    assert page.ask("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_notebook_lights_them_without_a_script(tab: Tab, tmp_path: Path):
+    found = [
+        GroundedEntity("Ada", 0, 3, "PER", Box(10, 10, 90, 90)),
+        GroundedEntity("Bo", 8, 10, "PER", Box(100, 20, 180, 140)),
+    ]
+    html = entity_html(TEXT, Image.new("RGB", (200, 150), "teal"), found)
+    (tmp_path / "cell.html").write_text(f"<meta charset=utf-8><h1>cell</h1>{html}", encoding="utf-8")
+    tab.resize(1280, 900)
+    tab.open(tmp_path / "cell.html")
+    seen = (
+        "new Promise(done => setTimeout(() => done([...document.querySelectorAll('g')].map(g => "
+        "g.dataset.e + ' ' + getComputedStyle(g).opacity).join(', ')), 300))"
+    )
+    tab.hover("h1")
+    assert tab.ask(seen) == "8-10 1, 0-3 1"
+    tab.hover("li[data-e='0-3']")
+    assert tab.ask(seen) == "8-10 0.3, 0-3 1"
+    tab.click("h1")
+    tab.press("Tab")
+    assert tab.ask("document.activeElement.textContent") == "Ada"
+    tab.press("Tab")
+    assert tab.ask(seen) == "8-10 1, 0-3 0.3"
