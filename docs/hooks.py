@@ -1,0 +1,93 @@
+"""What MkDocs needs of the checkout: the package's sources under its name, and the files that pages link to.
+
+The root of the repository is the package, whatever its folder is called; griffe looks for a folder `gmner`. And pages
+may link to files outside of `docs/`, as they do where the repository is read: README and changelog become pages of the
+site, any other file is copied beside them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {"README.md": "readme.md", "CHANGELOG.md": "changelog.md"}
+"""Files of the root that are pages of the site."""
+
+_LINK = re.compile(r"\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
+_EXAMPLE = re.compile(r"^( +)Example:$", re.MULTILINE)
+_sources = tempfile.TemporaryDirectory(prefix="gmner-docs-")
+
+
+@event_priority(100)  # before mkdocstrings reads its configuration
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the package's modules into a folder of its name, and show griffe the way there."""
+    package = Path(_sources.name, "gmner")
+    for source in (*ROOT.glob("*.py"), *(file for room in rooms(ROOT) for file in room.rglob("*.py"))):
+        target = package / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # griffe takes only the plural for a section of code.
+        target.write_text(_EXAMPLE.sub(r"\1Examples:", source.read_text(encoding="utf-8")), encoding="utf-8")
+    handlers = config.plugins["mkdocstrings"].config["handlers"]
+    handlers.setdefault("python", {})["paths"] = [_sources.name]
+    return config
+
+
+def rooms(root: Path) -> list[Path]:
+    """The packages in a folder."""
+    return sorted(marker.parent for marker in root.glob("*/__init__.py"))
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Add README and changelog as pages."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links that leave `docs/` at the site's own copies, which are added where they are missing."""
+    here = {page: source for source, page in PAGES.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+
+    def copied(source: str) -> str:
+        if files.get_file_from_path(f"files/{source}") is None:
+            files.append(File.generated(config, f"files/{source}", abs_src_path=str(ROOT / source)))
+        return f"files/{source}"
+
+    return relinked(markdown, here, page.file.src_uri, copied)
+
+
+def relinked(markdown: str, source: str, page: str, copied: Callable[[str], str]) -> str:
+    """Markdown whose links fit the site.
+
+    Args:
+        markdown: A page's text.
+        source: Where it lies in the repository.
+        page: Where it lies in the site's sources.
+        copied: From a file of the repository outside of `docs/` to where the site has it.
+
+    Returns:
+        The text; links to what does not exist are left as they are, for MkDocs to complain about.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), found["path"]))
+        if not (ROOT / target).is_file() or target.startswith(".."):
+            return found[0]
+        place = PAGES.get(target) or (target.removeprefix("docs/") if target.startswith("docs/") else copied(target))
+        return f"]({posixpath.relpath(place, posixpath.dirname(page) or '.')}{found['anchor'] or ''})"
+
+    return _LINK.sub(link, markdown)
+
+
+def on_shutdown() -> None:
+    """Remove the folder of the sources."""
+    _sources.cleanup()

@@ -1,0 +1,113 @@
+"""The documentation site builds without a warning, names every public name, and its code is not made up."""
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gmner
+from gmner.programs.cli import parser
+
+for library in ("material", "mkdocstrings"):
+    pytest.importorskip(library, reason="pip install -e '.[docs]'")
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a warning, such as a broken link or a page that no menu shows, stops the build."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_every_public_name_stands_in_the_reference(site: Path):
+    pages = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
+    assert [name for name in gmner.__all__ if f'id="gmner.{name}"' not in pages] == []
+
+
+def test_pages_fetch_nothing_from_other_hosts(site: Path):
+    loaded = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?((?:https?:)?//[^"'\s>]+)""")
+    pages = [*site.rglob("*.html")]
+    assert pages
+    assert [found for page in pages for found in loaded.findall(page.read_text(encoding="utf-8"))] == []
+
+
+def test_links_to_files_of_the_repository_work(site: Path):
+    assert (site / "files" / "notebooks" / "first_steps.py").read_bytes() == (
+        ROOT / "notebooks" / "first_steps.py"
+    ).read_bytes()
+    assert (site / "readme.html").is_file()
+
+
+def test_the_command_line_page_has_every_option():
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    shared = page[: page.index("\n## ")]
+    for name, command in commands(parser()):
+        assert f"\n## {name}\n" in page
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        options = {flag for action in command._actions for flag in action.option_strings} - {"-h", "--help"}
+        assert {flag for flag in options if not re.search(rf"`{flag}\b", section + shared)} == set(), name
+        told = set(re.findall(r"`(--?[a-z][a-z-]*)", section)) - {"--help"}
+        assert told <= options, name
+
+
+def commands(top: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def blocks(page: Path) -> list[ast.Module]:
+    """The Python of a page, a tree a block."""
+    return [ast.parse(code, str(page)) for code in CODE.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_code_on_a_page_uses_what_there_is(page: Path):
+    imported: dict[str, object] = {"gmner": gmner}
+    for node in (node for block in blocks(page) for node in ast.walk(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gmner":
+            module = importlib.import_module(str(node.module))
+            imported |= {alias.name: getattr(module, alias.name) for alias in node.names}
+    for node in (node for block in blocks(page) for node in ast.walk(block)):
+        if isinstance(node, ast.Attribute):
+            resolved(node, imported)
+        elif isinstance(node, ast.Call):
+            check_arguments(node, resolved(node.func, imported))
+
+
+def resolved(node: ast.expr, imported: dict[str, object]) -> object:
+    """What stands behind `gmner.a.b` or an imported name; None: it is not ours to know."""
+    if isinstance(node, ast.Name):
+        return imported.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = resolved(node.value, imported)
+        return None if owner is None else getattr(owner, node.attr)
+    return None
+
+
+def check_arguments(call: ast.Call, target: object) -> None:
+    if target is None or inspect.isbuiltin(target) or not callable(target):
+        return
+    known = inspect.signature(target.__init__ if inspect.isclass(target) else target).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        assert {keyword.arg for keyword in call.keywords if keyword.arg} <= known.keys(), ast.unparse(call)
+
+
+def test_there_is_code_to_check():
+    assert sum(len(blocks(page)) for page in PAGES) > 20
