@@ -110,9 +110,9 @@ class Compilation:
         )  # fmt: skip
         made = self.launch.in_turn(write)
         by_id = {post.id: post for post in train}
-        self.d2 = [by_id[name] for name in made.d2]
+        self.d2 = train if mcr.d1_share == 1 else [by_id[name] for name in made.d2]
         if self.engine is not None:
-            check_split(made.d1, made.d2, injected=True, optimized=mcr.cvo is not None)
+            check_split(made.d1, self.d2, injected=True, optimized=mcr.cvo is not None)
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
 

@@ -48,7 +48,7 @@ class MCR(Teleprompter):
     Args:
         mrsi: Settings of the injection; None: CVO alone, on all posts, as in the paper's ablation.
         cvo: Settings of the optimization; None: MRSI alone.
-        d1_share: D1's share of the posts; the paper does not give it.
+        d1_share: D1's share of the posts; the paper does not give it. 1: D1 and D2 are both all posts.
         learnable_answers: Sample so many answers to each post of D2 from the program after MRSI, and leave out of CVO
             what it answers always right or always wrong, see `learnable`; None: CVO takes all of D2.
         max_minutes: Most minutes from the start of a compile after which no stage begins a training step. The stage

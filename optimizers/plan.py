@@ -115,6 +115,7 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     if mcr.mrsi is not None:
         share = 1.0 if mcr.cvo is None else mcr.d1_share
         first, second = split_posts(train, share, random.Random(mcr.seed))
+        second = list(train) if mcr.d1_share == 1 else second
     check_split(first, second, injected=mcr.mrsi is not None, optimized=mcr.cvo is not None)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

@@ -83,6 +83,17 @@ def test_chains_that_stand_in_are_counted_and_said(posts: list[Post], tmp_path: 
     assert f"{len(named)} of {2 * len(named)} chains stand in for another: missing_span {len(named)}" in caplog.text
 
 
+def test_both_stages_may_have_all_posts(program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path):
+    cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
+    mrsi = MRSI(max_steps=1, batch=2, tuning="full")
+    mcr = MCR(mrsi=mrsi, cvo=cvo, d1_share=1.0, learnable_answers=2, progress=False)
+    program("idefics3").compile(trainset=posts[:6], optimizer=mcr, run_dir=tmp_path)
+    split = json.loads((tmp_path / "chains" / "split.json").read_text())
+    assert sorted(split["d1"]) == sorted(post.id for post in posts[:6])
+    record = json.loads((tmp_path / "learnable" / "done.json").read_text())
+    assert record["scores"].keys() == {post.id for post in posts[:6]}
+
+
 def test_posts_that_teach_nothing_are_left_out_of_the_reinforcement(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
