@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -39,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for an error of the user's or the data's, 130 after Ctrl-C.
     """
-    given = parser().parse_args(arguments)
+    top = parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
+        importlib.import_module("argcomplete").autocomplete(top)
+    given = top.parse_args(arguments)
     try:
         commands = importlib.import_module("gmner.programs.commands")
         getattr(commands, given.command)(given)

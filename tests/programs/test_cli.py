@@ -1,6 +1,7 @@
 """The command line, in this process and as users start it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,17 @@ def test_help_of_everything_loads_no_library():
     done = python("-c", ALL_HELP, json.dumps(wanted), json.dumps(HEAVY))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("example") == len(COMMANDS) + 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("gmner ev", {"evaluate"}), ("gmner extract --mod", {"--model"}), ("gmner ex", {"extract", "export"})],
+)
+def test_a_shell_is_told_what_could_come_next(line: str, words: set[str]):
+    ask = f"{sys.executable} -m gmner 8>&1 9>/dev/null 1>/dev/null"
+    variables = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    told = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, env={**os.environ, **variables})
+    assert {word.strip() for word in told.stdout.split("\n") if word.strip()} == words
 
 
 def test_it_runs_as_a_module():
