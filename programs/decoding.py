@@ -76,10 +76,10 @@ class _Batch:
     def __init__(self, model: PreTrainedModel, ids: torch.Tensor, kept: dict[str, Any]) -> None:
         self.model, self.ids, self._kept = model, ids, kept
 
-    def read(self, config: GenerationConfig, copies: Sequence[int] | None) -> torch.Tensor:
+    def read(self, config: GenerationConfig, copies: list[int] | None) -> torch.Tensor:
         """Read the prompts: the logits (answers, vocabulary) of what comes next."""
         logits = self._next(self.model._prefill(self.ids, config, self._kept))
-        if copies is None:
+        if copies is None or copies == list(range(len(self.ids))):
             return logits
         self.keep(copies)
         return logits[copies]
