@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,19 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `path` when all is written, and is thrown away when the block raises."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as work:
+        new = Path(work) / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            os.replace(path, Path(work) / "old")
+        os.replace(new, path)
 
 
 def write_picture(picture: Path | Image.Image, stem: Path) -> Path:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ from gmner.optimizers.chain_log import chain_of, faults_of
 from gmner.optimizers.chains import Chain, stratum
 from gmner.optimizers.reasoning_card import card_of
 from gmner.programs.families import ResizeRule
+from gmner.programs.publish import upload
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, InputError
 
@@ -222,6 +224,27 @@ class ReasoningSet:
             _write_table(table, stack.enter_context(draft(folder / TABLE_FILE)))
             (folder / SPLIT_FILE).unlink(missing_ok=True)
         return folder
+
+    def push_to_hub(
+        self, repo_id: str, posts: Iterable[Post] | None = None, *, private: bool = True, token: str | None = None
+    ) -> str:
+        """Upload the folder that `save` writes as a data set of the hub. Its licence is that of the posts: look first.
+
+        Args:
+            repo_id: `user/name`; made if it is not there.
+            posts: As for `save`: with them, the posts' texts are uploaded, too.
+            private: Whether a new repository is private.
+            token: Of the hub; None: the one that is logged in.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            InputError: See `save`.
+            huggingface_hub.errors.HfHubHTTPError: The hub refuses.
+        """
+        with tempfile.TemporaryDirectory(prefix="gmner-reasoning-") as work:
+            return upload(self.save(Path(work) / "set", posts), repo_id, "dataset", private=private, token=token)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> ReasoningSet:

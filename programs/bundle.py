@@ -9,20 +9,21 @@ manifest.json    what the program is, its base model, and the sha256 of every fi
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
+import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import dspy
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from gmner.data.files import whole_folder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.fingerprint import fingerprint
 from gmner.programs.gmner import GMNER
@@ -71,7 +72,8 @@ def save_bundle(
     if type(program) not in _PROGRAMS.values():
         raise BundleError("Only these programs can be saved", received=type(program), accepted=", ".join(_PROGRAMS))
     lm = _only_lm(program)
-    with _taking_the_place_of(folder) as new:
+    check_place(folder)
+    with whole_folder(folder) as new:
         base, adapter = _write_weights(lm, new)
         _write_state(program, new)
         Manifest(
@@ -102,7 +104,7 @@ def load(
     Every file is checked against its hash before anything of it is used; no code of the bundle is ever run.
 
     Args:
-        folder: The bundle.
+        folder: The bundle: a folder, or a repository of the hub (`user/name`).
         lm: The LM to run on, instead of the bundle's weights; needed where the program was saved with a served LM.
         base: Another base model (folder or hub id), instead of the recorded one; the adapter is put on top.
         **load_vlm_kwargs: See `load_vlm`; they take the place of the recorded settings, for instance `device_map`.
@@ -115,7 +117,7 @@ def load(
     Example:
         >>> program = load("mcr-7b")  # doctest: +SKIP
     """
-    folder = Path(folder)
+    folder = _found(folder)
     manifest = read_manifest(folder)
     cls = _PROGRAMS.get(manifest.program)
     if cls is None:
@@ -126,6 +128,19 @@ def load(
     program.scores = manifest.scores
     _restore(program, folder, manifest)
     return program
+
+
+def _found(folder: str | PathLike[str]) -> Path:
+    """The folder of a bundle, downloaded where it is a repository of the hub."""
+    if Path(folder).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(folder)):
+        return Path(folder)
+    try:
+        return Path(snapshot_download(str(folder)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        remedy = str(error).splitlines()[0]
+        raise BundleError(
+            "A bundle is neither a folder nor to be had from the hub", received=str(folder), remedy=remedy
+        ) from error
 
 
 def load_state(program: GroundingProgram, folder: str | PathLike[str]) -> None:
@@ -294,17 +309,3 @@ def _check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> N
                 received={name: value},
                 remedy=f"Pass it yourself if you trust the bundle: load(..., {name}=...)",
             )
-
-
-@contextlib.contextmanager
-def _taking_the_place_of(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` when all of it is written."""
-    check_place(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as work:
-        new = Path(work) / "new"
-        new.mkdir()
-        yield new
-        if folder.exists():
-            os.replace(folder, Path(work) / "old")
-        os.replace(new, folder)

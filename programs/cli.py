@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
         _add_export,
         _add_compile,
         _add_run,
+        _add_merge,
     ):
         add(commands)
     return top
@@ -195,6 +196,13 @@ def _add_run(commands: Commands) -> None:
     command = _command(commands, "run", text, "gmner run runs/mcr", resumes=False)
     command.add_argument("run_dir", type=Path, metavar="DIR", help="the run directory of a compile")
     command.add_argument("-o", "--output", type=Path, metavar="HTML", help="file for the page (DIR/run.html)")
+
+
+def _add_merge(commands: Commands) -> None:
+    text = "write a bundle's weights, adapter merged, as a checkpoint that vLLM loads"
+    command = _command(commands, "merge", text, "gmner merge mcr-bundle -o mcr-merged", resumes=False)
+    command.add_argument("bundle", metavar="BUNDLE", help="a saved bundle: a folder, or a repository of the hub")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the checkpoint")
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:

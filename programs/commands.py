@@ -113,6 +113,14 @@ def export(given: Namespace) -> None:
     _note(f"{len(posts)} posts written to {given.output}")
 
 
+def merge(given: Namespace) -> None:
+    """`gmner merge`: a bundle's weights as one checkpoint."""
+    from gmner.programs.bundle import load
+
+    load(given.bundle).save_merged(given.output)
+    _note(f"The weights are in {given.output}: vllm serve {given.output}")
+
+
 def compile(given: Namespace) -> None:
     """`gmner compile`: MCR on annotated posts, the result saved as a bundle."""
     from gmner.programs.bundle import check_place

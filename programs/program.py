@@ -263,6 +263,18 @@ class GroundingProgram(dspy.Module):
 
         save_bundle(self, Path(path), scores=scores)
 
+    def save_merged(self, path: str | PathLike[str]) -> None:
+        """Write the weights, adapter merged, as a checkpoint for vLLM; see `gmner.programs.publish.save_merged`."""
+        from gmner.programs.publish import save_merged
+
+        save_merged(self, path)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the bundle to the hub with a model card; see `gmner.programs.publish.push_program`."""
+        from gmner.programs.publish import push_program
+
+        return push_program(self, repo_id, private=private, token=token)
+
     def load(self, path: str | PathLike[str]) -> None:
         """Take over instructions and demonstrations of a bundle; the LM stays. A whole program: `gmner.load`."""
         from gmner.programs.bundle import load_state

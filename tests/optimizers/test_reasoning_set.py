@@ -22,6 +22,7 @@ from PIL import Image
 from gmner.data.jsonl import read_posts, write_posts
 from gmner.data.post import Post, SceneObject
 from gmner.data.world.generate import World
+from gmner.optimizers import reasoning_set
 from gmner.optimizers.chain_log import ChainLog
 from gmner.optimizers.chains import Chain, split_posts, stratum, write_chains
 from gmner.optimizers.reasoning_set import Origin, ReasoningSet, post_digest
@@ -123,6 +124,19 @@ def test_the_table_knows_the_half_and_has_texts_only_when_told(tmp_path: Path):
     assert table["split"][:] == ["d2", "d1"]
     assert "text" not in table.column_names
     assert "`text`" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_goes_to_the_hub_as_it_is_saved(made: ReasoningSet, monkeypatch: pytest.MonkeyPatch):
+    uploaded = {}
+
+    def upload(folder: Path, repo_id: str, kind: str, **options: Any) -> str:
+        uploaded[repo_id] = (kind, options, _files(folder), ReasoningSet.load(folder) == made)
+        return "https://hub.example/commit/1"
+
+    monkeypatch.setattr(reasoning_set, "upload", upload)
+    assert made.push_to_hub("ana/chains") == "https://hub.example/commit/1"
+    files = ["README.md", "chains.jsonl", "data/chains.parquet", "split.json"]
+    assert uploaded == {"ana/chains": ("dataset", {"private": True, "token": None}, files, True)}
 
 
 def test_the_card(tmp_path: Path):
@@ -402,6 +416,7 @@ def test_a_digest_does_not_change_with_the_place_of_the_picture(tmp_path: Path):
 
 APPENDING = """
 import itertools, sys
+from gmner.optimizers import reasoning_set
 from gmner.optimizers.chain_log import ChainLog
 from gmner.optimizers.chains import Chain
 with ChainLog(sys.argv[1]) as log:
