@@ -12,6 +12,7 @@ Runs are kept in the work folder: a stopped one goes on where it was, a finished
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.styles import TEMPLATES, plain
+from gmner.optimizers.styles import TEMPLATES, Facts, Style, plain
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
@@ -36,21 +37,30 @@ COLUMNS = ("run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", 
 _NONE = {"scale_rewards": "none"}
 
 
+def any_style(facts: Facts, rng: random.Random) -> str:
+    """A chain in one of the seven styles."""
+    return rng.choice(list(TEMPLATES.values()))(facts, rng)
+
+
+ANSWERS = {"plain": plain}
+BOTH = {"any": any_style, "plain": plain}
+PICTURE_FIRST = {"picture_first": TEMPLATES["picture_first"], "plain": plain}
+
+
 @dataclass(frozen=True)
 class Injected:
-    """SFT on answers alone, or MRSI in all styles."""
+    """SFT on answers alone, or MRSI: chains, two a post, or a chain and the answer alone for each post."""
 
     steps: int
     rate: float = 1e-3
-    answers_alone: bool = False
+    styles: Mapping[str, Style] = field(default_factory=lambda: dict(TEMPLATES))
+    seed: int = 0
 
     def optimizer(self) -> MCR:
         """One stage, on all posts."""
-        styles = {"plain": plain} if self.answers_alone else dict(TEMPLATES)
-        per_post = min(2, len(styles))
-        return MCR(
-            mrsi=MRSI(styles=styles, per_post=per_post, max_steps=self.steps, batch=16, rate=self.rate), cvo=None
-        )
+        per_post = min(2, len(self.styles))
+        mrsi = MRSI(styles=dict(self.styles), per_post=per_post, max_steps=self.steps, batch=16, rate=self.rate)
+        return MCR(mrsi=mrsi, cvo=None, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,14 @@ class Optimized:
 
 
 RUNS: Mapping[str, Injected | Optimized] = {
-    "SFT-120-3e-4": Injected(120, 3e-4, answers_alone=True),
-    "SFT-120-2e-3": Injected(120, 2e-3, answers_alone=True),
+    "SFT-120-3e-4": Injected(120, 3e-4, ANSWERS),
+    "SFT-120-2e-3": Injected(120, 2e-3, ANSWERS),
+    "SFT-360-3e-4": Injected(360, 3e-4, ANSWERS),
+    "SFT-360-3e-4-seed-1": Injected(360, 3e-4, ANSWERS, seed=1),
+    "MRSI-360-1e-3": Injected(360),
+    "MRSI-360-4e-4": Injected(360, 4e-4),
+    "MRSI-360-4e-4-picture-first-and-answers": Injected(360, 4e-4, PICTURE_FIRST),
+    "MRSI-360-4e-4-any-and-answers": Injected(360, 4e-4, BOTH),
     BASE: Injected(120),
     "MRSI-240": Injected(240),
     "CVO-40-none": Optimized(40, {"grpo_options": _NONE}),

@@ -14,7 +14,7 @@
 # # Compile on the world, and watch the bias go
 #
 # A model that was trained on captions boxes what a text names, whether the picture shows it or not. The *world* plants
-# that temptation: in its `lookalike` posts something named is not shown, and another thing of its kind is. Three
+# that temptation: in its `lookalike` posts something named is not shown, and another thing of its kind is. A few
 # minutes of compiling on two cores take most of it away.
 
 # %%

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
@@ -19,6 +20,14 @@ def test_a_notebook_runs_and_renders(notebook: Path, tmp_path: Path) -> None:
     cells = [cell for cell in json.loads(target.read_text())["cells"] if cell["cell_type"] == "code"]
     assert "text/html" in cells[-1]["outputs"][-1]["data"]
     assert "<svg" in "".join(cells[-1]["outputs"][-1]["data"]["text/html"])
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_ipynb_beside_it_has_the_same_cells(notebook: Path) -> None:
+    remedy = f"python -m jupytext --to ipynb notebooks/{notebook.name}"
+    beside, script = jupytext.read(notebook.with_suffix(".ipynb")), jupytext.read(notebook)
+    for mine, theirs in zip(beside.cells, script.cells, strict=True):
+        assert (mine.cell_type, mine.source) == (theirs.cell_type, theirs.source), remedy
 
 
 def test_there_are_notebooks() -> None:
