@@ -33,8 +33,11 @@ from gmner.programs.loading import load_vlm
 
 BASE = "MRSI-120"
 TRAIN_POSTS = 1000
-COLUMNS = ("run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "GMNER less that of the first")
+COLUMNS = (
+    "run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "with a chain, %", "GMNER less that of the first"
+)  # fmt: skip
 _NONE = {"scale_rewards": "none"}
+_SELECTING = {"rate": 5e-4, "tuning": "lora", "temperature": 0.8, "grpo_options": _NONE}
 
 
 def any_style(facts: Facts, rng: random.Random) -> str:
@@ -70,11 +73,13 @@ class Optimized:
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
     base: str = BASE
+    learnable: int | None = None
 
     def optimizer(self) -> MCR:
         """One stage, on all posts."""
         usual = {"prompts": 4, "generations": 8, "max_completion_length": 256, "rate": 1e-4, "rollouts": "constrained"}
-        return MCR(mrsi=None, cvo=CVO(max_steps=self.steps, **{**usual, **self.options}))
+        cvo = CVO(max_steps=self.steps, **{**usual, **self.options})
+        return MCR(mrsi=None, cvo=cvo, learnable_answers=self.learnable)
 
 
 RUNS: Mapping[str, Injected | Optimized] = {
@@ -84,8 +89,16 @@ RUNS: Mapping[str, Injected | Optimized] = {
     "SFT-360-3e-4-seed-1": Injected(360, 3e-4, ANSWERS, seed=1),
     "MRSI-360-1e-3": Injected(360),
     "MRSI-360-4e-4": Injected(360, 4e-4),
-    "MRSI-360-4e-4-picture-first-and-answers": Injected(360, 4e-4, PICTURE_FIRST),
     "MRSI-360-4e-4-any-and-answers": Injected(360, 4e-4, BOTH),
+    "mixed-360": Injected(360, 4e-4, PICTURE_FIRST),
+    "mixed-360-seed-1": Injected(360, 4e-4, PICTURE_FIRST, seed=1),
+    "mixed-240": Injected(240, 4e-4, PICTURE_FIRST),
+    "mixed-240-CVO-120": Optimized(120, _SELECTING, "mixed-240", learnable=2),
+    "mixed-240-seed-1": Injected(240, 4e-4, PICTURE_FIRST, seed=1),
+    "mixed-160": Injected(160, 4e-4, PICTURE_FIRST),
+    "mixed-160-CVO-80": Optimized(80, _SELECTING, "mixed-160", learnable=2),
+    "SFT-240-3e-4": Injected(240, 3e-4, ANSWERS),
+    "SFT-240-3e-4-seed-1": Injected(240, 3e-4, ANSWERS, seed=1),
     BASE: Injected(120),
     "MRSI-240": Injected(240),
     "CVO-40-none": Optimized(40, {"grpo_options": _NONE}),
@@ -129,7 +142,8 @@ def main() -> None:
         first = first or e
         gain = compare(first, e).tasks["gmner"]
         figures = [e.gmner.f1, e.mner.f1, e.found_of_shown, e.boxed_of_absent, e.bias.n_f1]
-        cells = [name, *(f"{figure or 0.0:.1f}" for figure in figures), str(e.bias.grounded_absent)]
+        chains = 100 * sum(bool(answer.reasoning) for answer in e.predictions) / e.posts
+        cells = [name, *(f"{figure or 0.0:.1f}" for figure in figures), str(e.bias.grounded_absent), f"{chains:.0f}"]
         sys.stdout.write(f"| {' | '.join(cells)} | {gain.difference:+.1f} ({gain.low:.1f} to {gain.high:.1f}) |\n")
         sys.stdout.flush()
 
