@@ -34,7 +34,7 @@ from gmner.programs.loading import load_vlm
 BASE = "MRSI-120"
 TRAIN_POSTS = 1000
 COLUMNS = (
-    "run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "with a chain, %", "GMNER less that of the first"
+    "run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "chains, %", "GMNER less that of the first"
 )  # fmt: skip
 _NONE = {"scale_rewards": "none"}
 _SELECTING = {"rate": 5e-4, "tuning": "lora", "temperature": 0.8, "grpo_options": _NONE}
