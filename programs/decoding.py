@@ -20,7 +20,8 @@ _CROWDED = 0.75
 class Decoding:
     """A loop for `model.generate(custom_generate=...)`; greedy, or sampling as the generation config has it.
 
-    Logits processors that keep something for each row have a method `keep(places)`, see `RowLogits`.
+    Logits processors that keep something for each row have a method `keep(places)`, one that draws the tokens itself
+    has `draw(ids, scores)`; see `RowLogits`.
 
     Args:
         copies: For each answer the row of the prompts that it continues, so that a prompt with several answers is read
@@ -45,8 +46,8 @@ class Decoding:
         pad, places = generation_config._pad_token_tensor, list(range(len(logits)))
         finished: dict[int, torch.Tensor] = {}
         while True:
-            scores = logits_processor(batch.ids, logits.to(copy=True, dtype=torch.float32))
-            drawn = scores.softmax(-1).multinomial(1)[:, 0] if generation_config.do_sample else scores.argmax(-1)
+            scores = logits.to(copy=True, dtype=torch.float32)
+            drawn = _drawn(logits_processor, batch.ids, scores, sample=generation_config.do_sample)
             batch.ids = torch.cat([batch.ids, drawn[:, None]], -1)
             ended = [place in finished for place in places]
             for row, over in enumerate(stopping_criteria(batch.ids, None).tolist()):
@@ -62,6 +63,15 @@ class Decoding:
                         processor.keep(going)
                 places = [places[row] for row in going]
             logits = batch.step()
+
+
+def _drawn(processors: LogitsProcessorList, ids: torch.Tensor, scores: torch.Tensor, *, sample: bool) -> torch.Tensor:
+    """The next token of each row, (rows,); a processor that draws has the last word."""
+    for processor in processors:
+        if hasattr(processor, "draw"):
+            return processor.draw(ids, scores)
+        scores = processor(ids, scores)
+    return scores.softmax(-1).multinomial(1)[:, 0] if sample else scores.argmax(-1)
 
 
 class _Batch:

@@ -98,8 +98,7 @@ class Generator:
                 do_sample=False,
                 max_new_tokens=max(row.limit for row in rows) + 1,
                 eos_token_id=ends,
-                suppress_tokens=self._pictures(),
-                logits_processor=LogitsProcessorList([RowLogits(rows, ends, ends[0])]),
+                logits_processor=LogitsProcessorList([RowLogits(rows, ends, ends[0], self._pictures())]),
                 custom_generate=Decoding(copies),
             )
         sizes = batch["attention_mask"].sum(1)[copies].tolist()

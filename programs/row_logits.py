@@ -83,26 +83,33 @@ class RowLogits(LogitsProcessor):
         rows: One per row of the batch, used for this one call.
         end_ids: Ids that end an answer.
         end_id: The id written to end an answer.
+        never: Ids that no answer has.
     """
 
-    def __init__(self, rows: Sequence[Row], end_ids: Sequence[int], end_id: int) -> None:
-        self.rows, self.end_ids, self.end_id = list(rows), frozenset(end_ids), end_id
+    def __init__(self, rows: Sequence[Row], end_ids: Sequence[int], end_id: int, never: Sequence[int] = ()) -> None:
+        self.rows, self.end_ids, self.end_id, self.never = list(rows), frozenset(end_ids), end_id, list(never)
         self._mask = batch_mask([row.grammar for row in rows])
         self._step = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask and draw: ids (rows, length), scores (rows, vocabulary) -> scores with one finite value a row."""
+        tokens = self.draw(input_ids, scores)
+        return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
+
+    def draw(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The next token of each row: ids (rows, length), scores (rows, vocabulary), which are masked -> (rows,)."""
         if self._step:
             for place, token in enumerate(input_ids[:, -1].tolist()):
                 if token in self.end_ids and not self.rows[place].ended:
                     self.rows[place].ended = True
                     self._mask.end(place)
+        scores[:, self.never] = float("-inf")
         scores = self._mask(input_ids, scores)
         tokens = scores.argmax(-1)
         for place, row in enumerate(self.rows):
             self._draw(place, row, scores[place : place + 1], tokens)
         self._step += 1
-        return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
+        return tokens
 
     def keep(self, places: Sequence[int]) -> None:
         """Only these rows stay in the batch, in this order."""
