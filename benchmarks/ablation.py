@@ -9,8 +9,9 @@ steps. Runs are kept in the work folder: a stopped benchmark goes on where it wa
 
 Arms: `direct`, the embedded model as it is; `reasoning prompt`, asked to reason in words of its own; `few-shot`, four
 answered posts in the prompt; `SFT`, trained on answers alone; `MRSI`, on chains in all styles and answers; `MRSI one
-style`; `CVO`, the rewards alone; `MCR`, MRSI and then CVO; `MCR before CVO`, the same runs when MRSI ends; `MCR one
-style`.
+style`; `MRSI mixed`, a chain that looks at the picture first and the answer alone, for each post; `CVO`, the rewards
+alone; `MCR`, MRSI and then CVO, `MCR one style`, `MCR mixed`; `MCR before CVO`, `MCR mixed before CVO`, the same runs
+when MRSI ends.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from gmner.programs.loading import load_vlm
 
 RESAMPLES = 1000
 ONE_STYLE = {"picture_first": TEMPLATES["picture_first"]}
+MIXED = {**ONE_STYLE, "plain": plain}
 PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
 FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
     "MNER F1": lambda e: e.mner.f1,
@@ -69,6 +71,7 @@ class Run:
         sft_rate: Learning rate of training on answers alone.
         cvo: Settings of CVO that are not the usual ones here.
         learnable: Answers a post by which CVO leaves out what it cannot learn from, see `MCR`; None: it takes all.
+        d1_share: The posts of MCR's MRSI, see `MCR`.
     """
 
     program: GMNER
@@ -80,6 +83,7 @@ class Run:
     sft_rate: float = 1e-3
     cvo: Mapping[str, Any] = field(default_factory=dict)
     learnable: int | None = None
+    d1_share: float = 0.5
 
 
 def as_it_is(run: Run) -> GMNER:
@@ -107,12 +111,13 @@ def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float | N
     mrsi = cvo = None
     if first and styles:
         per_post = min(2, len(styles))
-        rate = run.sft_rate if "plain" in styles else 1e-3
+        rate = run.sft_rate if set(styles) == {"plain"} else 4e-4 if "plain" in styles else 1e-3
         mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=rate)
     if first < run.steps:
         usual = {"prompts": 4, "max_completion_length": 256, "rate": 1e-4, "rollouts": "constrained"}
         cvo = CVO(max_steps=run.steps - first, **{**usual, **run.cvo})
-    optimizer = MCR(mrsi=mrsi, cvo=cvo, learnable_answers=run.learnable if cvo else None, seed=run.seed)
+    learnable = run.learnable if cvo else None
+    optimizer = MCR(mrsi=mrsi, cvo=cvo, d1_share=run.d1_share, learnable_answers=learnable, seed=run.seed)
     return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
 
 
@@ -126,22 +131,25 @@ ARMS: Mapping[str, Callable[[Run], GMNER]] = {
     "CVO": partial(trained, styles=None, injected=0.0),
     "MCR one style": partial(trained, styles=ONE_STYLE),
     "MCR": partial(trained, styles=TEMPLATES),
+    "MRSI mixed": partial(trained, styles=MIXED, injected=1.0),
+    "MCR mixed": partial(trained, styles=MIXED),
 }
-BEFORE = "MCR before CVO"
+BEFORE = {"MCR before CVO": "MCR", "MCR mixed before CVO": "MCR mixed"}
 SEEDLESS = ("direct", "reasoning prompt")
 
 
 def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
     """Make and answer one arm with one seed, or read what it answered before."""
-    name, file = ("MCR", "before.jsonl") if arm == BEFORE else (arm, "answers.jsonl")
+    name, file = BEFORE.get(arm, arm), "before.jsonl" if arm in BEFORE else "answers.jsonl"
     folder, test = args.work / f"{name.replace(' ', '-')}-{seed}", World().posts("test", args.test)
     if not (folder / file).is_file():
         train = World().posts("train", args.posts)
         run = Run(
-            _untrained(), train, args.steps, seed, folder / "run", args.share, args.sft_rate, args.cvo, args.learnable
-        )
+            _untrained(), train, args.steps, seed, folder / "run", args.share, args.sft_rate, args.cvo, args.learnable,
+            args.d1_share,
+        )  # fmt: skip
         program = ARMS[name](run)
-        if name == "MCR":
+        if name in BEFORE.values():
             write_predictions(program.history.programs["mrsi"].batch_posts(test), folder / "before.jsonl")
         write_predictions(program.batch_posts(test), folder / "answers.jsonl")
     return evaluate(read_predictions(folder / file), test, progress=False)
@@ -201,7 +209,7 @@ def table(results: Mapping[str, Sequence[Evaluation]], posts: Sequence[Post], *,
     for name, kept in groups.items():
         cells = (_interval(f1_with_interval(runs, kept)) for runs in results.values())
         rows.append([f"{name} ({len(kept)} posts)", *cells])
-    for base in ("SFT", "MRSI", BEFORE):
+    for base in ("SFT", "MRSI", "MRSI mixed", *BEFORE):
         if base in results:
             gains = (_interval(gain_with_interval(runs, results[base])) for runs in results.values())
             rows.append([f"GMNER F1 less that of {base}", *gains])
@@ -258,14 +266,15 @@ def main() -> None:
     parser.add_argument("--sft-rate", type=float, default=1e-3, help="learning rate of training on answers alone")
     parser.add_argument("--cvo", type=json.loads, default={}, metavar="JSON", help="other settings of CVO")
     parser.add_argument("--learnable", type=int, metavar="N", help="CVO leaves out what N answers find always the same")
+    parser.add_argument("--d1-share", type=float, default=0.5, help="posts of MCR's MRSI; 1: all, for both stages")
     parser.add_argument("--posts", type=int, default=1000, help="training posts")
     parser.add_argument("--test", type=int, default=300, help="held-out posts")
-    parser.add_argument("--arms", nargs="+", choices=[*ARMS, BEFORE], default=[*ARMS, BEFORE], help="only these")
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, *BEFORE], default=[*ARMS, *BEFORE], help="only these")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--plot", type=Path, metavar="SVG")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    results: dict[str, list[Evaluation]] = {arm: [] for arm in [*ARMS, BEFORE] if arm in args.arms}
+    results: dict[str, list[Evaluation]] = {arm: [] for arm in [*ARMS, *BEFORE] if arm in args.arms}
     for seed in range(args.seeds):
         for arm, runs in results.items():
             if seed == 0 or arm not in SEEDLESS:

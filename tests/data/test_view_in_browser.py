@@ -94,6 +94,8 @@ def test_everything_is_reached_by_keyboard(page: Tab):
     for key, post in (("j", "1"), ("j", "2"), ("j", "2"), ("k", "1")):
         page.press(key)
         assert page.ask("document.activeElement.closest('.card').getAttribute('aria-label')").startswith(f"post {post}")
+    page.hover(row(1, 0, 2))  # the mouse takes over again
+    assert page.ask(ON).startswith("mark 8-10, li 8-10, g 8-10")
 
 
 @pytest.mark.parametrize(

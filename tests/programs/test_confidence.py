@@ -97,7 +97,7 @@ def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPa
         inputs["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, ids.shape[1] - length))
     with torch.no_grad():
         logits = engine.model(**inputs).logits[0, length - 1 : -1]
-    logits[:, kwargs["suppress_tokens"]] = float("-inf")
+    logits[:, kwargs["logits_processor"][0].never] = float("-inf")
     wanted = logits.log_softmax(-1).gather(1, ids[0, length:, None])[:, 0].tolist()
     found = [token.logprob for token in response.logprobs]
     assert found == pytest.approx(wanted[: len(found)], abs=1e-3)
