@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -97,7 +98,7 @@ class _Guard:
 
     def cut(self) -> None:
         for connection in self._made:
-            if connection.sock is not None:
+            with suppress(OSError, AttributeError):  # it has ended, or not begun
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
@@ -107,7 +108,10 @@ class _Guard:
         refused = [ip for ip in found if not _public(ip)]
         if refused:
             raise ImageError(f"The address of a picture is not public: {host}", received=refused[0])
-        return socket.create_connection((found[0], port), timeout, source)
+        for ip in found[:-1]:  # a host has addresses of kinds that this machine may not reach
+            with suppress(OSError):
+                return socket.create_connection((ip, port), timeout, source)
+        return socket.create_connection((found[-1], port), timeout, source)
 
 
 class _Plain(urllib.request.HTTPHandler):

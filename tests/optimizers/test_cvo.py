@@ -95,6 +95,15 @@ def test_rollouts_read_each_prompt_once(
     assert read == [(3, 12)]
 
 
+@pytest.mark.parametrize("shared", ["is_deepspeed_zero3_enabled", "is_fsdp_managed_module"])
+def test_processes_that_share_weights_take_the_same_steps(
+    program: Programs, posts: list[Post], tmp_path: Path, read: list[tuple[int, int]], monkeypatch: Any, shared: str
+):
+    monkeypatch.setattr(cvo_module, shared, lambda *_: True)
+    optimize(cvo(max_steps=1), program("idefics3"), posts[:2], tmp_path)
+    assert read == []
+
+
 def test_a_static_cache_is_left_to_transformers(
     program: Programs, posts: list[Post], tmp_path: Path, read: list[tuple[int, int]]
 ):

@@ -60,6 +60,13 @@ def test_the_processor_of_a_merged_checkpoint_is_that_of_the_base(tuned: GMNER, 
             assert (tmp_path / "merged" / name).read_bytes() == (base / name).read_bytes()
 
 
+def test_quantized_weights_are_not_merged(tuned: GMNER, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tuned.model.engine.model, "is_quantized", True, raising=False)
+    with pytest.raises(ModelError, match="quantized"):
+        tuned.save_merged(tmp_path / "merged")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_merged_is_refused(tuned: GMNER, tmp_path: Path):
     with pytest.raises(ModelError, match="served"):
         GMNER(scripted_lm({})).save_merged(tmp_path / "merged")
