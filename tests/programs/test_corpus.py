@@ -157,12 +157,14 @@ def test_a_stopped_run_goes_on_behind_its_last_answer(tmp_path: Path):
 
 
 KILLED = """
-import sys, time
+import itertools, sys, time
 from pathlib import Path
 from test_corpus import GMNER, named, posts, run, scripted_lm
 
+asked, most = itertools.count(1), int(sys.argv[2])
+
 def slowly(request):
-    time.sleep(0.004)
+    time.sleep(0.004 if next(asked) <= most else 600)
     return named(request)
 
 print("ready", flush=True)
@@ -175,8 +177,8 @@ def test_a_run_killed_at_random_moments_loses_and_doubles_no_post(tmp_path: Path
     out, chosen = tmp_path / "out.jsonl", random.Random(0)
     command = [sys.executable, "-c", KILLED, str(out)]
     lengths = []
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=Path(__file__).parent, env=ENV, stdout=subprocess.PIPE)
+    for _ in range(3):  # however late a kill comes, three runs of at most ninety posts do not end
+        process = subprocess.Popen([*command, "90"], cwd=Path(__file__).parent, env=ENV, stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(chosen.uniform(0.02, 0.25))
@@ -187,7 +189,7 @@ def test_a_run_killed_at_random_moments_loses_and_doubles_no_post(tmp_path: Path
     assert not out.exists()
     assert lengths == sorted(lengths)
     assert lengths[-1] > 0
-    subprocess.run(command, cwd=Path(__file__).parent, env=ENV, check=True, stdout=subprocess.PIPE)
+    subprocess.run([*command, "300"], cwd=Path(__file__).parent, env=ENV, check=True, stdout=subprocess.PIPE)
     found = read_predictions(out)
     assert [prediction.id for prediction in found] == [post.id for post in posts(300)]
     assert all(prediction.reasoning == f"Post: {prediction.text}" for prediction in found)
