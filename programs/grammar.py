@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import outlines
 import torch
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.torch import allocate_token_bitmask, apply_token_bitmask_inplace, fill_next_token_bitmask
 from outlines.backends import LLGuidanceBackend, OutlinesCoreBackend, XGrammarBackend
 from outlines.backends.base import BaseBackend
@@ -39,8 +39,15 @@ _UNFORCED = '%llguidance {"no_forcing": true}\nstart: %json '
 # Where the grammar allows one text only, llguidance would also prescribe its tokens. A model has its own: the embedded
 # one writes `{"box":null}` as one token, which a prescribed `{` would rule out.
 
-_KEPT = 256
-# Parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing.
+_KEPT = 64
+# Parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing. A post of 2,000 words takes half
+# a second, and its grammar 40 MB.
+
+_LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000_000)
+# A thousand times llguidance's own, which ends at some thousands of different spans with odd signs.
+
+_SAID = 200
+# So much of llguidance's reason is passed on; the whole schema follows it.
 
 Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """An Outlines logits processor: ids (rows, length), scores (rows, vocabulary) -> scores, forbidden tokens at -inf."""
@@ -94,9 +101,9 @@ class GrammarCompiler:
 
 
 def _parse(schema: str, tokenizer: LLTokenizer) -> LLMatcher:
-    matcher = LLMatcher(tokenizer, _UNFORCED + schema)
+    matcher = LLMatcher(tokenizer, _UNFORCED + schema, log_level=0, limits=_LIMITS)
     if matcher.is_error():
-        raise InputError("A JSON schema cannot be compiled", received=schema, remedy=matcher.get_error())
+        raise InputError("A JSON schema cannot be compiled", received=schema, remedy=matcher.get_error()[:_SAID])
     return matcher
 
 

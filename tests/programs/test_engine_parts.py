@@ -206,6 +206,14 @@ def test_a_bad_schema_is_named(compiler, schema):
         compiler[0].compile(schema)
 
 
+def test_thousands_of_odd_words_are_no_reason_to_refuse(compiler):
+    grammars, engine = compiler
+    chosen = random.Random(0)
+    text = " ".join("".join(chosen.choices('É😀"\\مש日a\u0301#{}[]\u2028', k=3)) for _ in range(1200))
+    answer, _ = _walk(grammars, engine, schema_for(text, engine.profile, None, reasoning=1), 0)
+    checked(answer, text, engine.profile, None)
+
+
 def test_back_ends_of_outlines(tiny_lm):
     engine = tiny_lm("idefics3").engine
     with pytest.raises(ModelError, match="Unknown grammar back end"):
