@@ -94,9 +94,7 @@ def main() -> int:
                     sys.stdout.write(f"{family}: {wrong}\n")
                     return 1
                 done += len(posts)
-    sys.stdout.write(
-        f"{done:,} answers of {len(args.families)} families: all valid, none cut, every span verbatim\n"
-    )
+    sys.stdout.write(f"{done:,} answers of {len(args.families)} families: all valid, none cut, every span verbatim\n")
     return 0
 
 

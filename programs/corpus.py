@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -16,6 +17,7 @@ from gmner.data.images import image_size
 from gmner.data.jsonl import write_predictions
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
+from gmner.programs.batching import ending_with
 from gmner.programs.families import Batching, ModelProfile
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
@@ -57,14 +59,18 @@ def _answers(
 ) -> Iterator[Prediction]:
     """Predictions in the order of `posts`, `threads` posts at a time.
 
-    DSPy's history would keep the last ten thousand calls with their pictures, so it is not written.
+    DSPy's history would keep the last ten thousand calls with their pictures, so it is not written. A run that is
+    stopped gives up what the local engine has in hand.
     """
+    end = threading.Event()
     with dspy.context(disable_history=True), ThreadPoolExecutor(threads or _enough(program)) as pool:
-        futures = [pool.submit(copy_context().run, answer_post, program, post) for post in posts]
+        with ending_with(end):
+            futures = [pool.submit(copy_context().run, answer_post, program, post) for post in posts]
         try:
             for future in tqdm(futures, desc="posts", unit="post", disable=not progress or len(posts) < 4):
                 yield future.result()
         finally:
+            end.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -18,7 +18,7 @@ from dspy import lm15
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
-from gmner.programs.batching import MicroBatcher
+from gmner.programs.batching import Abandoned, MicroBatcher
 from gmner.programs.encoding import Conversation
 from gmner.programs.families import ModelProfile
 from gmner.programs.generation import Completion, Generator, Prompt
@@ -111,10 +111,14 @@ class VLMEngine:
             ImageError: A picture that cannot be read, or is not inline.
             InputError: A schema or a part of a message that cannot be worked on.
         """
-        return self._batcher.submit(request).result()
+        future = self._batcher.submit(request)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # after an interrupt nobody waits for it
 
     def submit(self, request: lm15.Request) -> asyncio.Future[lm15.Response]:
-        """`complete` for a running event loop."""
+        """`complete` for a running event loop; cancelled, its row leaves the batch at the next token."""
         return asyncio.wrap_future(self._batcher.submit(request))
 
     def complete_many(self, requests: Sequence[lm15.Request]) -> list[lm15.Response | Exception]:
@@ -173,13 +177,13 @@ class VLMEngine:
     def __deepcopy__(self, memo: dict[int, Any]) -> VLMEngine:
         return self
 
-    def _answer(self, requests: list[lm15.Request]) -> list[lm15.Response | Exception]:
+    def _answer(self, requests: list[lm15.Request], abandoned: list[Abandoned]) -> list[lm15.Response | Exception]:
         """Answer one batch; a request that cannot be prepared fails alone."""
         replies: list[lm15.Response | Exception | None] = []
         ready: list[tuple[int, Prompt]] = []
         for index, request in enumerate(requests):
             try:
-                prompt = read_request(request)
+                prompt = replace(read_request(request), abandoned=abandoned[index])
                 self._generator.check(prompt)
                 replies.append(None)
                 ready.append((index, prompt))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LogitsProcessorList
 
+from gmner.programs.batching import Abandoned, awaited
 from gmner.programs.confidence import Token
 from gmner.programs.decoding import Decoding
 from gmner.programs.encoding import ChatEncoder, Conversation, once_each
@@ -31,6 +32,7 @@ class Prompt:
             needs, which bound every part, and `FREE_TEXT_TOKENS` for other schemas and free text.
         sampling: How tokens are drawn.
         logprobs: Whether the answer says how likely each of its tokens was.
+        abandoned: Says that nobody waits for the answer any more: it is cut short.
     """
 
     conversation: Conversation
@@ -38,6 +40,7 @@ class Prompt:
     max_tokens: int | None = None
     sampling: Sampling = Sampling()  # noqa: RUF009 - frozen
     logprobs: bool = False
+    abandoned: Abandoned = awaited
 
     @property
     def limit(self) -> int:
@@ -109,7 +112,7 @@ class Generator:
 
     def _row(self, prompt: Prompt) -> Row:
         grammar = None if prompt.schema is None else self._grammars.compile(prompt.schema)
-        return Row(grammar, prompt.limit, prompt.sampling, [] if prompt.logprobs else None)
+        return Row(grammar, prompt.limit, prompt.sampling, [] if prompt.logprobs else None, prompt.abandoned)
 
     def _completion(self, ids: list[int], prompt_tokens: int, row: Row) -> Completion:
         ends = self._weights.end_ids

@@ -40,8 +40,8 @@ _UNFORCED = '%llguidance {"no_forcing": true}\nstart: %json '
 # one writes `{"box":null}` as one token, which a prescribed `{` would rule out.
 
 _KEPT = 64
-# Parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing. A post of 2,000 words takes half
-# a second, and its grammar 40 MB.
+# Parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing. The grammar of a post of 2,000
+# words takes half a second and 40 MB.
 
 _LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000_000)
 # A thousand times llguidance's own, which ends at some thousands of different spans with odd signs.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import LogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
+from gmner.programs.batching import Abandoned, awaited
 from gmner.programs.grammar import Grammar, Mask, batch_mask
 
 
@@ -49,16 +50,18 @@ class Row:
         grammar: The row's grammar; None: free text.
         limit: Most tokens of the answer, the end token not counted.
         sampling: How tokens are drawn.
-        ended: Set when the answer has ended.
-        truncated: Set when the limit came before the end.
         logprobs: Gets the logarithm of each token's probability among those that the grammar allows, at temperature 1;
             None: nobody asks.
+        abandoned: Says that nobody waits for the answer any more; it ends at once.
+        ended: Set when the answer has ended.
+        truncated: Set when the limit came before the end.
     """
 
     grammar: Grammar | Mask | None
     limit: int
     sampling: Sampling
     logprobs: list[float] | None = None
+    abandoned: Abandoned = awaited
     ended: bool = False
     truncated: bool = False
     _generator: torch.Generator | None = field(default=None, repr=False)
@@ -120,7 +123,7 @@ class RowLogits(LogitsProcessor):
         """Put a row's token, scores (1, vocabulary), where it is not the most likely one; note what was asked for."""
         if row.ended:  # `generate` pads the row
             tokens[place] = self.end_id
-        elif self._step >= row.limit:
+        elif self._step >= row.limit or row.abandoned():
             may_end = row.grammar is not None and bool(scores[0, self.end_id] > float("-inf"))
             row.truncated = not may_end
             tokens[place] = self.end_id

@@ -2,9 +2,12 @@
 
 import asyncio
 import copy
+import functools
+import itertools
 import json
 import pickle
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -16,9 +19,13 @@ from engine_requests import HOSTILE, SIZE, checked, request, schema_for, text_of
 from PIL import Image
 from tiny import FAMILIES
 
+from gmner.data.post import Post
+from gmner.programs import corpus
 from gmner.programs.engine import VLMEngine
+from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
+from gmner.signatures.schema import Limits
 
 
 def _posts(count, seed=0):
@@ -179,6 +186,61 @@ def test_out_of_memory_halves_the_batch(tiny, monkeypatch):
     replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(5)])
     assert sizes == [5, 2, 3, 1, 2]
     assert all(isinstance(reply, lm15.Response) for reply in replies)
+
+
+def _counting(engine, monkeypatch, at, then):
+    """Counts the tokens that a model is asked for, and calls `then` at one of them."""
+    forward, count = engine.model.forward, itertools.count(1)
+
+    @functools.wraps(forward)
+    def counted(**inputs):
+        counted.steps = next(count)
+        if counted.steps == at:
+            then()
+        return forward(**inputs)
+
+    monkeypatch.setattr(engine.model, "forward", counted)
+    return counted
+
+
+def test_a_cancelled_answer_ends_at_the_next_token_and_costs_no_other(tiny, monkeypatch):
+    engine = load_vlm(tiny("idefics3"), max_batch=2).engine
+    short, long = (request("Paris", temperature=1.0, seed=1, max_tokens=most) for most in (12, 300))
+    alone = text_of(engine.complete(short))
+
+    async def both():
+        kept, cancelled = engine.submit(short), engine.submit(long)
+        loop = asyncio.get_running_loop()
+        counted = _counting(engine, monkeypatch, 5, lambda: loop.call_soon_threadsafe(cancelled.cancel))
+        reply = await kept
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        return reply, counted
+
+    reply, counted = asyncio.run(both())
+    assert text_of(reply) == alone
+    engine.close()
+    assert counted.steps < 30
+
+
+def test_a_corpus_run_that_is_stopped_leaves_nothing_behind(tiny, monkeypatch):
+    lm = load_vlm(tiny("idefics3"), max_batch=4)
+    program = GMNER(lm, limits=Limits(reasoning=900))
+    given = [Post(str(number), f"Paris {number}") for number in range(12)]
+
+    def stopped(futures, **_):
+        yield next(iter(futures))
+        reached = threading.Event()
+        counts.append(_counting(lm.engine, monkeypatch, 3, reached.set))
+        assert reached.wait(60)
+        raise KeyboardInterrupt
+
+    counts = []
+    monkeypatch.setattr(corpus, "tqdm", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        program.batch_posts(given, threads=12)
+    lm.engine.close()
+    assert counts[0].steps < 30
 
 
 def test_a_closed_engine_says_so(tiny):

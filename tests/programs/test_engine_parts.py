@@ -5,6 +5,7 @@ import pickle
 import random
 import threading
 import warnings
+from concurrent.futures import CancelledError
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from gmner.programs.batching import MicroBatcher
+from gmner.programs.batching import MicroBatcher, ending_with
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of
 from gmner.programs.grammar import GrammarCompiler
@@ -255,7 +256,7 @@ def test_top_k_and_top_p_narrow_the_draw():
 
 def test_batches_keep_order_and_bounds():
     sizes = []
-    batcher = MicroBatcher(lambda batch: sizes.append(len(batch)) or [item * 2 for item in batch], 4, 0.02)
+    batcher = MicroBatcher(lambda batch, _: sizes.append(len(batch)) or [item * 2 for item in batch], 4, 0.02)
     assert batcher.run(range(10)) == [item * 2 for item in range(10)]
     assert sizes == [4, 4, 2]
     assert [future.result(5) for future in [batcher.submit(item) for item in range(9)]] == [i * 2 for i in range(9)]
@@ -263,7 +264,7 @@ def test_batches_keep_order_and_bounds():
 
 
 def test_errors_reach_their_own_caller():
-    def answer(batch):
+    def answer(batch, _):
         if "crash" in batch:
             raise RuntimeError("all of it")
         return [ValueError(item) if item == "bad" else item for item in batch]
@@ -281,7 +282,7 @@ def test_errors_reach_their_own_caller():
 
 def test_closing_answers_what_waits_and_leaves_no_thread():
     gate = threading.Event()
-    batcher = MicroBatcher(lambda batch: gate.wait(5) and list(batch), 1, 0.0)
+    batcher = MicroBatcher(lambda batch, _: gate.wait(5) and list(batch), 1, 0.0)
     futures = [batcher.submit(item) for item in range(3)]
     futures[2].cancel()
     gate.set()
@@ -292,8 +293,35 @@ def test_closing_answers_what_waits_and_leaves_no_thread():
         batcher.submit(1)
 
 
+def test_a_question_that_was_given_up_is_seen_as_such_while_it_is_answered():
+    begun, gate, seen = threading.Event(), threading.Event(), []
+
+    def answer(batch, abandoned):
+        begun.set()
+        gate.wait(5)
+        seen.append([is_abandoned() for is_abandoned in abandoned])
+        return batch
+
+    batcher, end = MicroBatcher(answer, 3, 0.05), threading.Event()
+    kept, cancelled = batcher.submit("kept"), batcher.submit("cancelled")
+    with ending_with(end):
+        ended = batcher.submit("ended")
+    begun.wait(5)
+    with ending_with(end):
+        never_begun = batcher.submit("never begun")
+    assert cancelled.cancel()
+    end.set()
+    gate.set()
+    assert kept.result(5) == "kept"
+    for future in (cancelled, ended, never_begun):
+        with pytest.raises(CancelledError):
+            future.result(5)
+    batcher.close()
+    assert seen == [[False, True, True]]
+
+
 def test_sixteen_threads_lose_nothing():
-    batcher = MicroBatcher(lambda batch: [item + 1 for item in batch], 5, 0.001)
+    batcher = MicroBatcher(lambda batch, _: [item + 1 for item in batch], 5, 0.001)
     results = {}
 
     def ask(start):
