@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gmner.data.export.voc import write_voc as write_voc
     from gmner.data.expressions import ExpressionScores as ExpressionScores
     from gmner.data.expressions import evaluate_expressions as evaluate_expressions
+    from gmner.data.fetched_posts import fetch_posts as fetch_posts
     from gmner.data.jsonl import read_posts as read_posts
     from gmner.data.jsonl import read_predictions as read_predictions
     from gmner.data.jsonl import write_posts as write_posts
@@ -112,6 +113,7 @@ _NAMES = {
     "data.export.fiftyone": ("to_fiftyone",),
     "data.export.label_studio": ("label_studio_config", "to_label_studio"),
     "data.export.voc": ("write_voc",),
+    "data.fetched_posts": ("fetch_posts",),
     "data.jsonl": ("read_posts", "read_predictions", "write_posts", "write_predictions"),
     "data.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),

@@ -114,7 +114,7 @@ def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | No
             "A picture is given as a URL",
             received=text,
             accepted="a local path",
-            remedy="Fetch it first, or GMNER(fetch=True)",
+            remedy="Fetch it first, gmner fetch, or GMNER(fetch=True)",
         )
     try:
         path = Path(text).resolve() if root is None else (Path(root) / text).resolve()

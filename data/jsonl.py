@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+from PIL import Image
 
 from gmner.data.files import whole_text, write_picture
 from gmner.data.post import Post
@@ -62,7 +64,7 @@ def read_posts(
         raise InputError("The folder of the pictures does not exist", received=str(folder))
     posts: list[Post] = []
     oddities: list[Oddity] = []
-    for number, post in _read(path, lambda record: _post(record, folder)):
+    for number, post in parse_posts(path, lambda value: checked_path(value, folder)):
         posts.append(post)
         oddities += missing_pictures(post, f"{path}:{number}", missing_images)
     return Posts(posts, oddities)
@@ -82,7 +84,7 @@ def write_posts(posts: Iterable[Post], folder: str | os.PathLike[str]) -> Path:
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    _write(folder / "posts.jsonl", (_record(post, number, folder) for number, post in enumerate(posts)))
+    write_records(folder / "posts.jsonl", (written_post(post, number, folder) for number, post in enumerate(posts)))
     return folder / "posts.jsonl"
 
 
@@ -98,7 +100,20 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
 
 def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
     """Write predictions as JSONL, one line a post, atomically: the file appears whole or not at all."""
-    _write(Path(path), (prediction.to_record() for prediction in predictions))
+    write_records(Path(path), (prediction.to_record() for prediction in predictions))
+
+
+def parse_posts(path: Path, picture: Callable[[object], Path]) -> Iterator[tuple[int, Post]]:
+    """The posts of a JSONL file with the numbers of their lines, from 1.
+
+    Args:
+        path: The file.
+        picture: The path of a picture, from what stands for it in the line.
+
+    Raises:
+        InputError, DataError: See `read_posts`.
+    """
+    return _read(path, lambda record: _post(record, picture))
 
 
 def _read(path: Path, parse: Callable[[object], _T]) -> Iterator[tuple[int, _T]]:
@@ -130,7 +145,8 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: not UTF-8", remedy=str(error)) from error
 
 
-def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON objects one a line, atomically."""
     with whole_text(path) as file:
         for record in records:
             file.write(_line(record) + "\n")
@@ -146,28 +162,36 @@ def _line(record: Mapping[str, Any]) -> str:
     return line
 
 
-def _post(record: object, folder: Path) -> Post:
+def _post(record: object, picture: Callable[[object], Path]) -> Post:
     fields = checked_object(record, {"id", "text"}, "a post", _OPTIONAL)
-    image = None if fields.get("image") is None else checked_path(fields["image"], folder)
-    more = each(fields.get("more_images"), "more_images", lambda item: checked_path(item, folder)) or ()
+    image = None if fields.get("image") is None else picture(fields["image"])
+    more = each(fields.get("more_images"), "more_images", picture) or ()
     return record_post(fields, image, more)
 
 
-def _record(post: Post, number: int, folder: Path) -> dict[str, Any]:
-    """A post as a line, its pictures written; what is not known has no key."""
-    record = {"id": post.id, "text": post.text, **_written(post, number, folder)}
+def written_post(post: Post, number: int, folder: Path, there: Container[Path] = ()) -> dict[str, Any]:
+    """Write a post's pictures, and give its line; what is not known has no key.
+
+    Args:
+        post: The post.
+        number: Keeps two ids with the same slug apart.
+        folder: The folder of `posts.jsonl`; the pictures go to `images/`.
+        there: Pictures that have their place in `images/` already.
+
+    Raises:
+        ImageError: A picture that does not exist.
+    """
+    slug = f"{number:05d}_" + re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60]
+
+    def name(picture: Path | Image.Image, stem: str) -> str:
+        if not isinstance(picture, Path) or picture not in there:
+            picture = write_picture(picture, folder / "images" / stem)
+        return f"images/{picture.name}"
+
+    with located(f"post {post.id!r}"):
+        image = None if post.image is None else name(post.image, slug)
+        more = [name(picture, f"{slug}_{index}") for index, picture in enumerate(post.more_images, 1)]
+    record: dict[str, Any] = {"id": post.id, "text": post.text, "image": image}
+    record |= {"more_images": more} if more else {}
     record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
     return record if post.grounded else {**record, "grounded": False}
-
-
-def _written(post: Post, number: int, folder: Path) -> dict[str, Any]:
-    """Write a post's pictures; the number keeps two ids with the same slug apart."""
-    slug = f"{number:05d}_" + re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60]
-    with located(f"post {post.id!r}"):
-        first = None if post.image is None else write_picture(post.image, folder / "images" / slug)
-        more = [
-            write_picture(picture, folder / "images" / f"{slug}_{index}")
-            for index, picture in enumerate(post.more_images, 1)
-        ]
-    names = {"image": None if first is None else f"images/{first.name}"}
-    return {**names, "more_images": [f"images/{path.name}" for path in more]} if more else names

@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     for add in (
         _add_quickstart,
         _add_world,
+        _add_fetch,
         _add_extract,
         _add_evaluate,
         _add_view,
@@ -116,6 +117,17 @@ def _add_world(commands: Commands) -> None:
     command.add_argument("--json", action="store_true", help="print JSON, shares in percent, instead of tables")
     command.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder for the posts: JSONL and pictures")
     command.add_argument("--sheet", type=Path, metavar="PNG", help="file for a contact sheet of the first 24 posts")
+
+
+def _add_fetch(commands: Commands) -> None:
+    text = "fetch the pictures of posts that name them by address: a folder for every other command"
+    command = _command(commands, "fetch", text, "gmner fetch posts.jsonl -o posts/", resumes=True)
+    command.add_argument("posts", type=Path, metavar="POSTS.jsonl", help='lines {"id", "text", "image": "https://..."}')
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for posts and pictures"
+    )
+    command.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures that are files")
+    command.add_argument("--threads", type=_count, metavar="N", default=16, help="pictures under way at once (16)")
 
 
 def _add_extract(commands: Commands) -> None:

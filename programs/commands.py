@@ -44,6 +44,18 @@ def world(given: Namespace) -> None:
     _note_failed(found.evaluation.failed if found.evaluation else {})
 
 
+def fetch(given: Namespace) -> None:
+    """`gmner fetch`: the pictures of posts by their addresses."""
+    from gmner.data.fetched_posts import fetch_posts
+
+    posts = fetch_posts(given.posts, given.output, given.images, threads=given.threads)
+    _note(f"{len(posts)} posts written to {given.output}")
+    for oddity in posts.oddities[:_NAMED]:
+        _note(oddity.message)
+    if posts.oddities:
+        _note(f"{len(posts.oddities)} pictures could not be fetched: the same command tries them again")
+
+
 def extract(given: Namespace) -> None:
     """`gmner extract`: posts to a file of predictions."""
     from gmner.programs.corpus import extract_corpus

@@ -1,20 +1,26 @@
 """Fetching pictures by address: what is refused, and that what was checked is what is connected to."""
 
 import io
+import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from scripted import entity, scripted_lm
 
 from gmner.data import fetching
+from gmner.data.fetched_posts import fetch_posts
 from gmner.data.fetching import fetch
+from gmner.data.jsonl import read_posts
+from gmner.programs import cli
 from gmner.programs.gmner import GMNER
-from gmner.signatures.errors import ImageError
+from gmner.signatures.errors import DataError, ImageError
 
 pytestmark = pytest.mark.enable_socket
 
@@ -169,3 +175,58 @@ def test_a_program_fetches_only_when_it_is_told_to(server: ThreadingHTTPServer, 
     assert len(server.asked) == 1
     with pytest.raises(ImageError, match="404"):
         program(text="Ana", image=f"{address}/none")
+
+
+@pytest.fixture
+def addressed(address: str, tmp_path: Path) -> Path:
+    """Posts: an address twice, one that the server does not know, one that is no picture, a file, and none."""
+    Image.new("RGB", (9, 9)).save(tmp_path / "local.png")
+    pictures = {
+        "a": f"{address}/a.png", "again": f"{address}/a.png?", "none": f"{address}/none", "file": "local.png",
+        "large": f"{address}/large", "without": None,
+    }  # fmt: skip
+    lines = [{"id": id_, "text": "Ana", "image": picture} for id_, picture in pictures.items()]
+    lines[0] |= {"more_images": [f"{address}/a.png"], "slice": "shown", "entities": []}
+    (tmp_path / "posts.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return tmp_path / "posts.jsonl"
+
+
+def test_posts_with_addresses_become_a_folder_that_everything_reads(
+    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "fetched"
+    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
+    said = capsys.readouterr().err
+    assert "6 posts written" in said
+    assert "the server says 404" in said
+    assert "2 pictures could not be fetched" in said
+    assert Counter(path for path, _ in server.asked) == {"/a.png": 1, "/a.png?": 1, "/none": 1, "/large": 1}
+    posts = read_posts(folder)
+    assert [oddity.kind for oddity in posts.oddities] == ["missing_image"] * 2
+    first, again, none, file, _, without = posts
+    assert (first.slice, first.entities, first.more_images) == ("shown", (), (first.image,))
+    assert first.image.read_bytes() == again.image.read_bytes() == _png()
+    assert Image.open(file.image).size == (9, 9)
+    assert without.image is None
+    program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana")]}))
+    errors = [answer.error and answer.error["kind"] for answer in program.batch_posts(posts, progress=False)]
+    assert errors == [None, None, "bad_image", None, "bad_image", None]
+    assert none.image.parent == folder / "images"
+
+
+def test_what_has_been_fetched_is_not_fetched_again(server: ThreadingHTTPServer, addressed: Path, tmp_path: Path):
+    fetch_posts(addressed, tmp_path / "fetched", progress=False)
+    server.asked.clear()
+    left = fetch_posts(addressed, tmp_path / "fetched", progress=False)
+    assert {path for path, _ in server.asked} == {"/none", "/large"}
+    assert {oddity.where.rpartition("/")[2] for oddity in left.oddities} == {"none", "large"}
+
+
+def test_a_bad_line_is_found_before_anything_is_fetched(server: ThreadingHTTPServer, addressed: Path, tmp_path: Path):
+    for line, message in (('{"id": "x"}', "text"), ('{"id": "x", "text": "x", "image": "../x.png"}', "outside")):
+        broken = addressed.with_name("broken.jsonl")
+        broken.write_text(addressed.read_text() + "\n" + line)
+        with pytest.raises(DataError, match=rf"broken\.jsonl:7.*{message}"):
+            fetch_posts(broken, tmp_path / "fetched", progress=False)
+    assert server.asked == []
+    assert not (tmp_path / "fetched").exists()

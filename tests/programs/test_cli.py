@@ -21,7 +21,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.program import GroundingProgram
 from gmner.signatures.mentions import GroundedEntity
 
-COMMANDS = ("quickstart", "world", "extract", "evaluate", "view", "export", "compile")
+COMMANDS = ("quickstart", "world", "fetch", "extract", "evaluate", "view", "export", "compile", "run", "merge")
 HEAVY = ("torch", "transformers", "dspy", "datasets", "trl")
 ALL_HELP = """
 import sys, json

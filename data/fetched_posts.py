@@ -1,0 +1,104 @@
+"""`fetch_posts`: posts whose pictures are addresses, made into a folder that everything else reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from gmner.data.fetching import fetch
+from gmner.data.files import draft
+from gmner.data.images import image_size
+from gmner.data.jsonl import parse_posts, write_records, written_post
+from gmner.data.records import checked_path
+from gmner.data.report import Oddity, Posts
+from gmner.signatures.errors import ImageError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def fetch_posts(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    threads: int = 16,
+    progress: bool = True,
+) -> Posts:
+    """Fetch the pictures of posts, and write posts and pictures as a folder for `read_posts`.
+
+    `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
+    `gmner.data.fetching.fetch` does it: public ones only, bounded in size and time. Pictures that are files are copied.
+    One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error, and
+    never as one without a picture. In a folder where some have been fetched before, only the others are.
+
+    Args:
+        source: The JSONL file, see `read_posts`.
+        folder: Where `posts.jsonl` and `images/` go.
+        images: The folder of pictures that are files; None: that of `source`.
+        threads: Pictures under way at once.
+        progress: Show a progress bar.
+
+    Returns:
+        The posts, their pictures in `folder`; an oddity of kind `not_fetched` an address that failed, with the reason.
+
+    Raises:
+        InputError: No such file.
+        DataError: A line that is not a post; before anything is fetched.
+        ImageError: A picture that should be a file does not exist.
+    """
+    source, folder = Path(source), Path(folder)
+    root, addresses = source.parent if images is None else Path(images), dict[Path, str]()
+
+    def place(value: object) -> Path:
+        if not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
+            return checked_path(value, root)
+        path = folder / "images" / _name(value)
+        addresses[path] = value
+        return path
+
+    posts = [post for _, post in parse_posts(source, place)]
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    failed = _fetch_all({path: url for path, url in addresses.items() if not path.is_file()}, threads, progress)
+    write_records(
+        folder / "posts.jsonl", (written_post(post, number, folder, addresses) for number, post in enumerate(posts))
+    )
+    return Posts(posts, [Oddity("not_fetched", url, reason) for url, reason in failed.items()])
+
+
+def _name(address: str) -> str:
+    """A file name of an address's own; its suffix where that is one of a picture."""
+    suffix = PurePosixPath(urlsplit(address).path).suffix.lower()
+    return hashlib.sha256(address.encode()).hexdigest()[:24] + (suffix if suffix in _SUFFIXES else "")
+
+
+def _fetch_all(wanted: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
+    """Fetch addresses to files: those that failed, and why."""
+    failed = {}
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(_fetch_one, wanted, wanted.values())
+        try:
+            bar = tqdm(results, "pictures", len(wanted), unit="picture", disable=not progress or len(wanted) < 4)
+            for address, reason in zip(wanted.values(), bar, strict=True):
+                if reason:
+                    failed[address] = reason
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return failed
+
+
+def _fetch_one(path: Path, address: str) -> str:
+    """Why a picture could not be fetched; empty: it is there now."""
+    try:
+        data = fetch(address)
+        image_size(data)
+    except ImageError as error:
+        return str(error)
+    with draft(path) as name:
+        name.write_bytes(data)
+    return ""
