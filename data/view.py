@@ -43,6 +43,7 @@ class Row:
         faults: What is wrong: error classes and their words; None: there is nothing to judge by.
         missed: Whether this is a gold mention without a prediction.
         link: What it is linked by, see `gmner.data.markup.link`.
+        confidence: How sure the model is, 0 to 1; None: it was not asked, or this is gold.
     """
 
     span: str
@@ -51,6 +52,7 @@ class Row:
     faults: tuple[tuple[Fault, str], ...] | None = None
     missed: bool = False
     link: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
 
     Every post is a card with a panel for the gold annotation (where there is one) and one for each stage: the picture
     with its boxes, the text with its spans, the entities with what is wrong about each, the reasoning folded. Above
-    them the scores of the stages side by side, and filters.
+    them the scores of the stages side by side, and filters; where answers have confidences, also a threshold: what is
+    below it is left out, and what is left is scored.
 
     Args:
         pairs: Posts with their predictions by stage name, such as `{"before": ..., "after CVO": ...}`.
@@ -111,6 +114,7 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
         judged=any(post.entities is not None for post, _ in pairs),
         slices=sorted({card.slice for card in cards if card.slice}),
         faults=_faults(cards),
+        unsure=any(e.confidence is not None for _, found in pairs for a in found.values() for e in a.entities),
         tables=_tables(scores or {}),
         columns=list(scores or {}),
         types=_types(pairs),
@@ -193,7 +197,8 @@ def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
 
 def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> Row:
     sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    return Row(entity.span, entity.type, _count(int(entity.visible)) + sure, faults, link=link(entity))
+    place = _count(int(entity.visible)) + sure
+    return Row(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
 
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:

@@ -36,7 +36,9 @@ def main(run_dir: str | Path = "runs/quickstart") -> Path:
     compiled = program.compile(trainset=train, optimizer=preset("tiny"), run_dir=folder)
     predictions, scores = {}, {}
     for stage, title in STAGES.items():
-        predictions[title] = compiled.history.programs[stage].batch_posts(test)
+        answering = compiled.history.programs[stage]
+        answering.confidence = True
+        predictions[title] = answering.batch_posts(test)
         scores[title] = evaluate(predictions[title], test)
     _say(table(scores))
     pairs = [

@@ -65,6 +65,15 @@ class Tab:
             named = {"key": key, "code": key if key in codes else f"Key{key.upper()}", "windowsVirtualKeyCode": code}
             self._call("Input.dispatchKeyEvent", type=kind, **named, **extra)
 
+    def slide(self, selector: str, value: int) -> None:
+        """Move a slider."""
+        self.ask(f"(s => (s.value = {value}, s.dispatchEvent(new Event('input'))))"
+                 f"(document.querySelector({json.dumps(selector)}))")  # fmt: skip
+
+    def prefer(self, scheme: str) -> None:
+        """Prefer `light` or `dark` pages."""
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a select, as a reader would: its change is an event."""
         self.ask(f"(s => (s.value = {json.dumps(value)}, s.dispatchEvent(new Event('change'))))"

@@ -123,6 +123,74 @@ def test_filters(page: Tab, chosen: dict[str, str], posts: str):
     assert page.ask("document.querySelector('#count').textContent") == f"{len(posts)} of 3 posts"
 
 
+SCORES = "document.querySelector('#scores').textContent"
+
+
+def test_a_threshold_leaves_out_what_the_model_is_not_sure_of(tab: Tab, tmp_path: Path):
+    gold = (GoldEntity("Ada", 0, 3, "PER", (Box(10, 10, 90, 90),)), GoldEntity("Bo", 8, 10, "PER"))
+    posts = [Post(str(n), TEXT, Image.new("RGB", (200, 150)), gold, slice=f"s{n}") for n in range(2)]
+    ada = GroundedEntity("Ada", 0, 3, "PER", Box(10, 10, 90, 90), confidence=0.9)
+    bo, rome = (
+        GroundedEntity(*e, confidence=c) for e, c in ((("Bo", 8, 10, "PER"), 0.3), (("Rome", 14, 18, "LOC"), 0.6))
+    )
+    answers = [Prediction("0", TEXT, "", (ada, bo, rome)), Prediction("1", TEXT, "", (ada,))]
+    pairs = [(post, {"model": answer}) for post, answer in zip(posts, answers, strict=True)]
+    (tmp_path / "sure.html").write_text(render_html(pairs, title="sure"), encoding="utf-8")
+    tab.open(tmp_path / "sure.html")
+    out = "[...document.querySelectorAll('.out')].map(e => e.tagName.toLowerCase() + ' ' + e.dataset.e).join(', ')"
+    assert tab.ask(SCORES) == ""
+    expected = evaluate(answers, posts, progress=False).gmner
+    for value, left, score in (
+        (30, "", f"F1 {expected.f1:.1f}, precision {expected.precision:.1f}, recall {expected.recall:.1f}"),
+        (31, "mark 8-10, li 8-10", "F1 57.1, precision 66.7, recall 50.0"),
+        (61, "mark 8-10, mark 14-18, li 8-10, li 14-18", "F1 66.7, precision 100.0, recall 50.0"),
+        (91, None, "F1 0.0, precision -, recall 0.0"),
+        (30, "", "F1 75.0, precision 75.0, recall 75.0"),
+    ):
+        tab.slide("#sure", value)
+        assert tab.ask("document.querySelector('#from').textContent") == f"{value} %"
+        assert left is None or tab.ask(out) == left
+        assert tab.ask(SCORES) == f"model: {score}"
+    tab.choose("#slice", "s1")
+    assert tab.ask(SCORES) == "model: F1 66.7, precision 100.0, recall 50.0"
+
+
+def test_without_confidences_there_is_no_threshold(page: Tab):
+    assert page.ask("document.querySelector('#sure') === null && document.querySelector('#scores') === null")
+
+
+CONTRAST = """(() => {
+  const light = (colour) => {
+    const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    const [r, g, b] = colour.match(/[\\d.]+/g).map((v) => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const behind = (e) => getComputedStyle(e).backgroundColor === "rgba(0, 0, 0, 0)" ? behind(e.parentElement) : e;
+  return Math.min(...["h1", ".card h2", "nav label", "#count", ".gm-text", ".gm-rows .span", "summary"].map((name) => {
+    const found = document.querySelector(name);
+    const [a, b] = [light(getComputedStyle(found).color), light(getComputedStyle(behind(found)).backgroundColor)];
+    return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  }));
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_by_day_and_by_night(page: Tab, scheme: str):
+    page.prefer(scheme)
+    dark = page.ask("parseInt(getComputedStyle(document.body).backgroundColor.slice(4)) < 60")
+    assert dark == (scheme == "dark")
+    assert page.ask(CONTRAST) >= 4.5  # WCAG 2.1, 1.4.3
+    page.prefer("light")
+
+
+def test_a_post_that_a_key_has_chosen_stands_below_the_bar(page: Tab):
+    page.resize(800, 700)  # the bar has two lines
+    page.click("h1")
+    page.press("j")
+    page.press("j")
+    assert page.ask("document.activeElement.getBoundingClientRect().top >= document.querySelector('nav').offsetHeight")
+
+
 def test_nothing_of_a_post_is_run_and_nothing_is_complained_of(page: Tab):
     assert page.ask("window.evil === undefined && document.images.length === 0 && document.scripts.length === 1")
     assert page.ask("document.querySelector('details').textContent").endswith(EVIL)
