@@ -17,6 +17,21 @@ from typing import Any
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+_CONTRAST = """(names) => {
+  const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  const light = (colour) => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map((v) => linear(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const behind = (e) => getComputedStyle(e).backgroundColor === "rgba(0, 0, 0, 0)" ? behind(e.parentElement) : e;
+  return Math.min(...names.map((name) => {
+    const found = document.querySelector(name);
+    const [a, b] = [light(getComputedStyle(found).color), light(getComputedStyle(behind(found)).backgroundColor)];
+    return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  }));
+}"""
+
+
 class Tab:
     """One page; see the DevTools protocol."""
 
@@ -73,6 +88,10 @@ class Tab:
     def prefer(self, scheme: str) -> None:
         """Prefer `light` or `dark` pages."""
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def contrast(self, *selectors: str) -> float:
+        """The least contrast of words on what is behind them, 1 to 21, as WCAG 2.1 counts it."""
+        return self.ask(f"({_CONTRAST})({json.dumps(selectors)})")
 
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a select, as a reader would: its change is an event."""

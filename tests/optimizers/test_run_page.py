@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import BROWSER, chromium
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
@@ -70,6 +71,25 @@ def test_a_run_under_way_shows_how_far_it_came(run_dir: Path, tmp_path: Path):
     page = render_run(copy)
     assert re.findall(r'class="state ([a-z-]+)"', page) == ["not-begun", "not-begun"]
     assert "<svg" not in page
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_reader_sees_it_by_day_by_night_and_on_a_phone(run_dir: Path, tmp_path: Path, scheme: str):
+    with chromium() as tab:
+        tab.prefer(scheme)
+        tab.resize(1280, 900)
+        tab.open(write_run_page(run_dir, tmp_path / "run.html"))
+        assert tab.contrast("h1", "dt", "dd", "caption", "td", ".stage h2 small", "summary", "a") >= 4.5
+        sampled = ".sampled details:nth-of-type(1)"
+        assert not tab.ask(f"document.querySelector('{sampled}').open")
+        tab.ask("document.querySelector('.sampled').scrollIntoView()")
+        tab.click(f"{sampled} summary")
+        assert tab.ask(f"document.querySelector('{sampled}').open")
+        assert '"entities"' in tab.ask(f"document.querySelector('{sampled} pre').innerText")
+        tab.resize(390, 844)
+        assert tab.ask("document.documentElement.scrollWidth") <= 390
+        assert tab.messages == []
 
 
 def test_the_command_writes_it_where_it_is_told(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
