@@ -3,7 +3,7 @@
 Every figure is a ratio of two sides measured in turns in one run, median of the rounds.
 
     python benchmarks/engine.py                # the embedded model, and random weights with a vocabulary of 150,000
-    python benchmarks/engine.py --rounds 5 --posts 64
+    python benchmarks/engine.py --rounds 5 --posts 300
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def main() -> None:
     """Measure and print everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--posts", type=int, default=48, help="posts of the corpus")
+    parser.add_argument("--posts", type=int, default=128, help="posts of the corpus")
     args = parser.parse_args()
     posts = World().posts("dev", args.posts)
     sys.stdout.write("ratio\n")

@@ -1,4 +1,4 @@
-"""Micro-batches: calls from many threads become batches of one model."""
+"""Calls from many threads become batches of one model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from gmner.signatures.errors import ModelError
 
@@ -40,95 +40,13 @@ def ending_with(end: threading.Event) -> Iterator[None]:
         _end.reset(token)
 
 
-class MicroBatcher(Generic[Question, Reply]):
-    """Collects questions from many threads into batches, answered one batch at a time.
+class Call(Generic[Question, Reply]):
+    """A question that was handed in.
 
-    Args:
-        answer: Answers a batch: one reply, or the exception that stands for it, a question, in order; of each question
-            it is told how to see that it is abandoned. Called by one thread at a time. What it raises is raised to
-            every caller of the batch.
-        max_batch: Most questions of a batch.
-        window: Seconds to wait for more questions after the first.
+    Attributes:
+        question: The question.
+        future: Its reply; it can be cancelled until that is there.
     """
-
-    def __init__(
-        self,
-        answer: Callable[[list[Question], list[Abandoned]], list[Reply | Exception]],
-        max_batch: int = 16,
-        window: float = 0.008,
-    ) -> None:
-        self._answer, self._max_batch, self._window = answer, max_batch, window
-        self._busy = threading.Lock()
-        self._state = threading.Lock()
-        self._waiting: queue.SimpleQueue[_Call[Question, Reply] | None] = queue.SimpleQueue()
-        self._worker: threading.Thread | None = None
-        self._closed = False
-
-    def submit(self, question: Question) -> Future[Reply]:
-        """Hand in a question; it is answered with the others that wait. Its future can be cancelled until it is done.
-
-        Raises:
-            ModelError: The batcher is closed.
-        """
-        call: _Call[Question, Reply] = _Call(question)
-        with self._state:
-            if self._closed:
-                raise ModelError("The engine is closed", remedy="load the model again")
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="gmner-batches", daemon=True)
-                self._worker.start()
-            self._waiting.put(call)
-        return call.future
-
-    def run(self, questions: Sequence[Question]) -> list[Reply | Exception]:
-        """Answer many questions at once in batches of `max_batch`, on the calling thread, in order."""
-        replies: list[Reply | Exception] = []
-        for start in range(0, len(questions), self._max_batch):
-            batch = list(questions[start : start + self._max_batch])
-            with self._busy:
-                replies.extend(self._answer(batch, [awaited] * len(batch)))
-        return replies
-
-    def close(self) -> None:
-        """Answer what waits, then end the worker. A second call does nothing."""
-        with self._state:
-            self._closed = True
-            worker = self._worker
-            self._waiting.put(None)
-        if worker is not None and worker is not threading.current_thread():
-            worker.join()
-
-    def _work(self) -> None:
-        last = False
-        while not last and (first := self._waiting.get()) is not None:
-            batch, last = self._collect(first)
-            wanted = [call for call in batch if not call.abandoned()]
-            replies = self._replies(wanted) if wanted else []
-            for call, reply in zip(wanted, replies, strict=True):
-                call.settle(reply)
-
-    def _collect(self, first: _Call[Question, Reply]) -> tuple[list[_Call[Question, Reply]], bool]:
-        batch, end = [first], time.monotonic() + self._window
-        while len(batch) < self._max_batch:
-            try:
-                more = self._waiting.get(timeout=max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                break
-            if more is None:
-                return batch, True
-            batch.append(more)
-        return batch, False
-
-    def _replies(self, calls: list[_Call[Question, Reply]]) -> list[Reply | Exception]:
-        try:
-            with self._busy:
-                return self._answer([call.question for call in calls], [call.abandoned for call in calls])
-        except Exception as error:
-            return [error] * len(calls)
-
-
-class _Call(Generic[Question, Reply]):
-    """A question that waits, and the future of its reply."""
 
     def __init__(self, question: Question) -> None:
         self.question, self.future, self._end = question, Future[Reply](), _end.get()
@@ -147,3 +65,98 @@ class _Call(Generic[Question, Reply]):
             self.future.set_exception(reply)
         else:
             self.future.set_result(reply)
+
+
+class Desk(Protocol[Question, Reply]):
+    """Who answers; called by one thread. What it raises is raised to every caller that waits for it."""
+
+    @property
+    def room(self) -> int:
+        """How many calls it would take now; more than none where it has nothing in hand."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has calls in hand."""
+
+    def take(self, calls: Sequence[Call[Question, Reply]]) -> None:
+        """Take calls in hand."""
+
+    def go_on(self) -> None:
+        """Work on what is in hand for a while, and settle what is done."""
+
+
+class Batcher(Generic[Question, Reply]):
+    """Hands questions from many threads to one desk, several at a time, also while it works on others.
+
+    Args:
+        desk: Who answers.
+        window: Seconds to wait for more questions after the first, where the desk has nothing in hand.
+    """
+
+    def __init__(self, desk: Desk[Question, Reply], window: float = 0.008) -> None:
+        self._desk, self._window = desk, window
+        self._state = threading.Lock()
+        self._waiting: queue.SimpleQueue[Call[Question, Reply] | None] = queue.SimpleQueue()
+        self._worker: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, *questions: Question) -> list[Future[Reply]]:
+        """Hand in questions; they are answered with the others that wait.
+
+        Raises:
+            ModelError: The batcher is closed.
+        """
+        calls: list[Call[Question, Reply]] = [Call(question) for question in questions]
+        with self._state:
+            if self._closed:
+                raise ModelError("The engine is closed", remedy="load the model again")
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="gmner-batches", daemon=True)
+                self._worker.start()
+            for call in calls:
+                self._waiting.put(call)
+        return [call.future for call in calls]
+
+    def close(self) -> None:
+        """Answer what waits, then end the worker. A second call does nothing."""
+        with self._state:
+            self._closed = True
+            worker = self._worker
+            self._waiting.put(None)
+        if worker is not None and worker is not threading.current_thread():
+            worker.join()
+
+    def _work(self) -> None:
+        in_hand: list[Call[Question, Reply]] = []
+        last = False
+        while not last or self._desk.busy:
+            taken: list[Call[Question, Reply]] = []
+            if not last:
+                taken, last = self._collect()
+            in_hand = [call for call in (*in_hand, *taken) if not call.future.done()]
+            try:
+                if wanted := [call for call in taken if not call.abandoned()]:
+                    self._desk.take(wanted)
+                self._desk.go_on()
+            except Exception as error:
+                for call in in_hand:
+                    call.settle(error)
+
+    def _collect(self) -> tuple[list[Call[Question, Reply]], bool]:
+        """What waits and finds room; where nothing is in hand, wait for it. Also whether that was the last."""
+        calls: list[Call[Question, Reply]] = []
+        busy, room, end = self._desk.busy, self._desk.room, 0.0
+        while len(calls) < room:
+            try:
+                if busy:
+                    call = self._waiting.get_nowait()
+                else:
+                    call = self._waiting.get(timeout=max(0.0, end - time.monotonic()) if calls else None)
+            except queue.Empty:
+                break
+            if call is None:
+                return calls, True
+            if not calls:
+                end = time.monotonic() + self._window
+            calls.append(call)
+        return calls, False

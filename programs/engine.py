@@ -13,18 +13,18 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from dspy import lm15
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
-from gmner.programs.batching import Abandoned, MicroBatcher
+from gmner.programs.batching import Batcher
+from gmner.programs.desk import AnsweringDesk
 from gmner.programs.encoding import Conversation
 from gmner.programs.families import ModelProfile
 from gmner.programs.generation import Completion, Generator, Prompt
 from gmner.programs.row_logits import Sampling
 from gmner.programs.weights import ModelSource, Weights, as_json, load_weights
-from gmner.signatures.errors import GmnerError, ImageError, InputError, ModelError, TruncatedAnswerError
+from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded, Pillow's own limit; a larger one is refused before it fills the memory."""
@@ -36,19 +36,21 @@ _live_lock = threading.Lock()
 
 
 class VLMEngine:
-    """Answers DSPy's requests on a local model; concurrent calls become batches, each row with its own schema.
+    """Answers DSPy's requests on a local model; concurrent calls are answered together, each with its own schema.
+
+    A call joins those that are under way as soon as there is room, and its answer goes out when it ends.
 
     An engine is shared, not copied: `copy.deepcopy` gives the same engine, pickling saves what to load.
 
     Args:
         weights: The loaded model.
-        max_batch: Most requests of one batch. A batch that does not fit in memory is halved.
+        max_batch: Most requests under way at once. Where they do not fit in memory, half of them are.
         backend: The back end of Outlines.
-        window: Seconds to wait for more calls after the first of a batch.
+        window: Seconds to wait for more calls after the first, where none is under way.
 
     Attributes:
         weights: The loaded model.
-        max_batch: Most requests of one batch.
+        max_batch: Most requests under way at once.
 
     Raises:
         ModelError: The model has no chat template, or the back end is not to be had.
@@ -67,7 +69,8 @@ class VLMEngine:
         self.weights, self.max_batch = weights, max_batch
         self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
         self._generator = Generator(weights, backend)
-        self._batcher: MicroBatcher[lm15.Request, lm15.Response] = MicroBatcher(self._answer, max_batch, window)
+        desk = AnsweringDesk(self._generator, max_batch, read_request, _reply, (lm15.LM15Error,))
+        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(desk, window)
 
     def serving(self, model: PreTrainedModel) -> VLMEngine:
         """A new engine like this one on other weights of the same architecture, to be closed when it is done."""
@@ -111,7 +114,7 @@ class VLMEngine:
             ImageError: A picture that cannot be read, or is not inline.
             InputError: A schema or a part of a message that cannot be worked on.
         """
-        future = self._batcher.submit(request)
+        (future,) = self._batcher.submit(request)
         try:
             return future.result()
         finally:
@@ -119,11 +122,16 @@ class VLMEngine:
 
     def submit(self, request: lm15.Request) -> asyncio.Future[lm15.Response]:
         """`complete` for a running event loop; cancelled, its row leaves the batch at the next token."""
-        return asyncio.wrap_future(self._batcher.submit(request))
+        return asyncio.wrap_future(*self._batcher.submit(request))
 
     def complete_many(self, requests: Sequence[lm15.Request]) -> list[lm15.Response | Exception]:
-        """Answer many requests in full batches: one response, or the exception that stands for it, a request."""
-        return self._batcher.run(requests)
+        """Answer many requests: one response, or the exception that stands for it, a request."""
+        futures = self._batcher.submit(*requests)
+        try:
+            return [future.exception() or future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
         """The answer as events; it is complete before the first one."""
@@ -176,37 +184,6 @@ class VLMEngine:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> VLMEngine:
         return self
-
-    def _answer(self, requests: list[lm15.Request], abandoned: list[Abandoned]) -> list[lm15.Response | Exception]:
-        """Answer one batch; a request that cannot be prepared fails alone."""
-        replies: list[lm15.Response | Exception | None] = []
-        ready: list[tuple[int, Prompt]] = []
-        for index, request in enumerate(requests):
-            try:
-                prompt = replace(read_request(request), abandoned=abandoned[index])
-                self._generator.check(prompt)
-                replies.append(None)
-                ready.append((index, prompt))
-            except (GmnerError, lm15.LM15Error) as error:
-                replies.append(error)
-        outcomes = self._generate([prompt for _, prompt in ready])
-        for (index, prompt), outcome in zip(ready, outcomes, strict=True):
-            replies[index] = outcome if isinstance(outcome, Exception) else _reply(requests[index], prompt, outcome)
-        return [reply for reply in replies if reply is not None]
-
-    def _generate(self, prompts: list[Prompt]) -> list[Completion | Exception]:
-        """Generate as one batch; after a failure in halves, so that out of memory or one bad row costs no other."""
-        if not prompts:
-            return []
-        try:
-            return list(self._generator.generate(prompts))
-        except Exception as error:
-            if len(prompts) == 1:
-                return [error]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        middle = len(prompts) // 2
-        return [*self._generate(prompts[:middle]), *self._generate(prompts[middle:])]
 
 
 def _restored(state: dict[str, Any]) -> VLMEngine:

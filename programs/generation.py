@@ -1,19 +1,16 @@
-"""Prompts to answers on a local model: one batch, a grammar a row."""
+"""Prompts to answers on a local model: a grammar a row, prompts that join while others are answered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from transformers import LogitsProcessorList
-
 from gmner.programs.batching import Abandoned, awaited
 from gmner.programs.confidence import Token
-from gmner.programs.decoding import Decoding
 from gmner.programs.encoding import ChatEncoder, Conversation, once_each
 from gmner.programs.grammar import GrammarCompiler
-from gmner.programs.row_logits import Row, RowLogits, Sampling
+from gmner.programs.row_logits import Row, Sampling
+from gmner.programs.stream import Stream
 from gmner.programs.weights import Weights
 from gmner.signatures.schema import Schema, longest_answer
 
@@ -72,7 +69,7 @@ class Completion:
 
 
 class Generator:
-    """Answers batches of prompts; for one thread at a time.
+    """Answers prompts; for one thread at a time.
 
     Args:
         weights: The loaded model.
@@ -89,36 +86,37 @@ class Generator:
         if prompt.schema is not None:
             self._grammars.compile(prompt.schema)
 
+    def stream(self) -> Stream:
+        """No answers under way yet; see `add`."""
+        return Stream(self._weights.model, self._weights.end_ids, self._pictures())
+
+    def add(self, stream: Stream, prompts: Sequence[Prompt]) -> list[Row]:
+        """Begin to answer prompts with what is under way: a row a prompt. `stream.step()` says which have ended."""
+        rows = [self._row(prompt) for prompt in prompts]
+        chats, copies = once_each([prompt.conversation for prompt in prompts])
+        inputs = self.encoder(chats)
+        sizes = inputs["attention_mask"].sum(1)[copies].tolist()
+        for row, size in zip(rows, sizes, strict=True):
+            row.prompt_tokens = size
+        stream.add(inputs, copies, rows)
+        return rows
+
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer prompts as one batch: one completion a prompt, in order."""
-        model, ends, rows = self._weights.model, self._weights.end_ids, [self._row(prompt) for prompt in prompts]
-        chats, copies = once_each([prompt.conversation for prompt in prompts])
-        batch = self.encoder(chats).to(model.device, dtype=model.dtype)
-        length = batch["input_ids"].shape[1]
-        with torch.inference_mode():
-            output = model.generate(
-                **batch,
-                do_sample=False,
-                max_new_tokens=max(row.limit for row in rows) + 1,
-                eos_token_id=ends,
-                logits_processor=LogitsProcessorList([RowLogits(rows, ends, ends[0], self._pictures())]),
-                custom_generate=Decoding(copies),
-            )
-        sizes = batch["attention_mask"].sum(1)[copies].tolist()
-        return [
-            self._completion(ids, size, row)
-            for ids, size, row in zip(output[:, length:].tolist(), sizes, rows, strict=True)
-        ]
+        stream = self.stream()
+        rows = self.add(stream, prompts)
+        while stream:
+            stream.step()
+        return [self.completion(row) for row in rows]
+
+    def completion(self, row: Row) -> Completion:
+        """What an answer that has ended says."""
+        logprobs = None if row.logprobs is None else self._tokens(row.written, row.logprobs)
+        return Completion(self._text(row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs)
 
     def _row(self, prompt: Prompt) -> Row:
         grammar = None if prompt.schema is None else self._grammars.compile(prompt.schema)
         return Row(grammar, prompt.limit, prompt.sampling, [] if prompt.logprobs else None, prompt.abandoned)
-
-    def _completion(self, ids: list[int], prompt_tokens: int, row: Row) -> Completion:
-        ends = self._weights.end_ids
-        written = next((ids[:at] for at, token in enumerate(ids) if token in ends), ids)
-        logprobs = None if row.logprobs is None else self._tokens(written, row.logprobs)
-        return Completion(self._text(written), prompt_tokens, len(written), row.truncated, logprobs)
 
     def _text(self, ids: Sequence[int]) -> str:
         # clean_up_tokenization_spaces would rewrite what the grammar enforced

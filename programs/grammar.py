@@ -1,8 +1,7 @@
-"""One grammar a row: Outlines' logits processors for batches whose every row has a schema of its own.
+"""One grammar a row: Outlines' back ends for batches whose every row has a schema of its own.
 
-Outlines compiles a grammar and enforces it on a whole batch, row after row. With its llguidance back end, the default,
-`RowGrammars` gives each row its own grammar and the batch one mask; the processors of other back ends are called a row
-each.
+Outlines compiles a grammar and enforces it on a whole batch. Here each row has its own: with the llguidance back end,
+the default, the batch has one mask of all of them; the processors of other back ends are called a row each.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import outlines
 import torch
@@ -19,7 +18,6 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.torch import allocate_token_bitmask, apply_token_bitmask_inplace, fill_next_token_bitmask
 from outlines.backends import LLGuidanceBackend, OutlinesCoreBackend, XGrammarBackend
 from outlines.backends.base import BaseBackend
-from outlines.backends.llguidance import LLGuidanceLogitsProcessor
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -107,96 +105,70 @@ def _parse(schema: str, tokenizer: LLTokenizer) -> LLMatcher:
     return matcher
 
 
-class BatchMask(Protocol):
-    """Enforces the grammars of a batch."""
+class RowMasks:
+    """Enforces the grammars of a batch, whose rows leave and join.
 
-    def __call__(self, input_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Ids (rows, length), scores (rows, vocabulary) -> scores with forbidden tokens at -inf."""
-
-    def end(self, place: int) -> None:
-        """A row is over: its grammar is not asked again."""
-
-    def keep(self, places: Sequence[int]) -> None:
-        """Only these rows stay in the batch, in this order."""
-
-
-def batch_mask(grammars: Sequence[Grammar | Mask | None]) -> BatchMask:
-    """What enforces these grammars, one a row; None: free text."""
-    found = [grammar for grammar in grammars if isinstance(grammar, Grammar)]
-    if not found:
-        return RowMasks([grammar for grammar in grammars if not isinstance(grammar, Grammar)])
-    matchers = [grammar.matcher if isinstance(grammar, Grammar) else None for grammar in grammars]
-    return RowGrammars(matchers, found[0].tokenizer)
-
-
-class RowGrammars(LLGuidanceLogitsProcessor):
-    """Outlines' llguidance processor with a grammar a row instead of one for all, and one mask for the whole batch.
+    Rows under llguidance have one mask for the whole batch; the processors of other back ends are called a row each.
 
     Args:
-        matchers: One a row, at its beginning; None: free text.
-        tokenizer: The tokenizer of them all.
+        grammars: One a row, at its beginning; None: free text.
     """
 
-    def __init__(self, matchers: Sequence[LLMatcher | None], tokenizer: LLTokenizer) -> None:
-        super().__init__("", tokenizer, "torch")
-        self.matchers: list[LLMatcher | None] = list(matchers)
-        self.bitmask = allocate_token_bitmask(len(matchers), tokenizer.vocab_size)  # all is allowed
+    def __init__(self, grammars: Sequence[Grammar | Mask | None]) -> None:
+        self._rows: list[_RowMask] = []
+        self._bits: Any = None  # llguidance's mask of all rows, a tensor once there is a grammar
+        self.join(grammars)
 
-    def process_logits(self, input_ids: Any, logits: Any) -> Any:
-        """See `BatchMask`.
+    def __call__(self, input_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Ids (rows, length), scores (rows, vocabulary) -> scores with forbidden tokens at -inf.
 
         Raises:
             ModelError: A grammar cannot go on.
         """
         last = input_ids[:, -1].tolist()
-        for place, matcher in enumerate(self.matchers):
-            if matcher is None:
-                continue
-            if not self.is_first_token:
-                matcher.consume_token(last[place])
-            fill_next_token_bitmask(matcher, self.bitmask, place)
-            if matcher.is_error():
-                raise ModelError("The grammar of an answer cannot go on", received=matcher.get_error())
-        self.is_first_token = False
         # Without this torch would compile the kernel, ten seconds for what takes a fraction of one.
         with torch.compiler.set_stance("force_eager"):
-            apply_token_bitmask_inplace(logits, self.bitmask.to(logits.device))
+            for place, row in enumerate(self._rows):
+                if isinstance(row.grammar, Grammar):
+                    self._fill(place, row.grammar.matcher, last[place] if row.begun else None)
+                    row.begun = True
+                elif row.grammar is not None:
+                    one = slice(place, place + 1)
+                    logits[one] = row.grammar(input_ids[one], logits[one])
+            if self._bits is not None:
+                apply_token_bitmask_inplace(logits, self._bits.to(logits.device))
         return logits
 
-    def end(self, place: int) -> None:
-        """See `BatchMask`."""
-        self.matchers[place] = None
-        self.bitmask[place] = -1
-
-    def keep(self, places: Sequence[int]) -> None:
-        """See `BatchMask`."""
-        self.matchers = [self.matchers[place] for place in places]
-        self.bitmask = self.bitmask[list(places)]
-
-
-class RowMasks:
-    """Outlines' processors of other back ends, called one row after the other.
-
-    Args:
-        masks: One a row, not used before; None: free text.
-    """
-
-    def __init__(self, masks: Sequence[Mask | None]) -> None:
-        self._masks = list(masks)
-
-    def __call__(self, input_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """See `BatchMask`."""
-        with torch.compiler.set_stance("force_eager"):
-            for place, mask in enumerate(self._masks):
-                if mask is not None:
-                    row = slice(place, place + 1)
-                    logits[row] = mask(input_ids[row], logits[row])
-        return logits
+    def _fill(self, place: int, matcher: LLMatcher, last: int | None) -> None:
+        if last is not None:
+            matcher.consume_token(last)
+        fill_next_token_bitmask(matcher, self._bits, place)
+        if matcher.is_error():
+            raise ModelError("The grammar of an answer cannot go on", received=matcher.get_error())
 
     def end(self, place: int) -> None:
-        """See `BatchMask`."""
-        self._masks[place] = None
+        """A row is over: its grammar is not asked again."""
+        self._rows[place] = _RowMask(None)
+        if self._bits is not None:
+            self._bits[place] = -1
 
     def keep(self, places: Sequence[int]) -> None:
-        """See `BatchMask`."""
-        self._masks = [self._masks[place] for place in places]
+        """Only these rows stay in the batch, in this order."""
+        self._rows = [self._rows[place] for place in places]
+        if self._bits is not None:
+            self._bits = self._bits[list(places)]
+
+    def join(self, grammars: Sequence[Grammar | Mask | None]) -> None:
+        """Further rows, after the others."""
+        self._rows += [_RowMask(grammar) for grammar in grammars]
+        tokenizer = next((grammar.tokenizer for grammar in grammars if isinstance(grammar, Grammar)), None)
+        if self._bits is None and tokenizer is not None:
+            self._bits = allocate_token_bitmask(len(self._rows), tokenizer.vocab_size)  # all is allowed
+        elif self._bits is not None:
+            self._bits = torch.cat([self._bits, self._bits.new_full((len(grammars), self._bits.shape[1]), -1)])
+
+
+@dataclass(slots=True)
+class _RowMask:
+    grammar: Grammar | Mask | None
+    begun: bool = False

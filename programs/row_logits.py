@@ -1,7 +1,7 @@
 """The logits processor of a batch whose rows have grammars, sampling and lengths of their own.
 
 It draws each row's token itself, so that rows with different temperatures and seeds share a batch: after it only the
-drawn token is possible, and `generate` runs greedily.
+drawn token is possible, and a greedy loop takes it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from transformers import LogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
 from gmner.programs.batching import Abandoned, awaited
-from gmner.programs.grammar import Grammar, Mask, batch_mask
+from gmner.programs.grammar import Grammar, Mask, RowMasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Sampling:
         return found
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Row:
     """The state of one row while it is generated.
 
@@ -53,6 +53,8 @@ class Row:
         logprobs: Gets the logarithm of each token's probability among those that the grammar allows, at temperature 1;
             None: nobody asks.
         abandoned: Says that nobody waits for the answer any more; it ends at once.
+        prompt_tokens: Tokens of the prompt, those of pictures counted.
+        written: The answer so far, without the token that ends it.
         ended: Set when the answer has ended.
         truncated: Set when the limit came before the end.
     """
@@ -62,6 +64,8 @@ class Row:
     sampling: Sampling
     logprobs: list[float] | None = None
     abandoned: Abandoned = awaited
+    prompt_tokens: int = 0
+    written: list[int] = field(default_factory=list)
     ended: bool = False
     truncated: bool = False
     _generator: torch.Generator | None = field(default=None, repr=False)
@@ -80,19 +84,21 @@ class Row:
 
 
 class RowLogits(LogitsProcessor):
-    """The logits processor of one `generate` call over rows with grammars of their own.
+    """The logits processor of a batch whose rows have grammars of their own; rows leave and join.
 
     Args:
-        rows: One per row of the batch, used for this one call.
+        rows: One a row of the batch, used for this batch only.
         end_ids: Ids that end an answer.
         end_id: The id written to end an answer.
         never: Ids that no answer has.
+
+    Attributes:
+        rows: The rows of the batch.
     """
 
     def __init__(self, rows: Sequence[Row], end_ids: Sequence[int], end_id: int, never: Sequence[int] = ()) -> None:
         self.rows, self.end_ids, self.end_id, self.never = list(rows), frozenset(end_ids), end_id, list(never)
-        self._mask = batch_mask([row.grammar for row in rows])
-        self._step = 0
+        self._mask = RowMasks([row.grammar for row in rows])
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask and draw: ids (rows, length), scores (rows, vocabulary) -> scores with one finite value a row."""
@@ -101,17 +107,17 @@ class RowLogits(LogitsProcessor):
 
     def draw(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The next token of each row: ids (rows, length), scores (rows, vocabulary), which are masked -> (rows,)."""
-        if self._step:
-            for place, token in enumerate(input_ids[:, -1].tolist()):
-                if token in self.end_ids and not self.rows[place].ended:
-                    self.rows[place].ended = True
-                    self._mask.end(place)
         scores[:, self.never] = float("-inf")
         scores = self._mask(input_ids, scores)
         tokens = scores.argmax(-1)
         for place, row in enumerate(self.rows):
             self._draw(place, row, scores[place : place + 1], tokens)
-        self._step += 1
+        for place, token in enumerate(tokens.tolist()):
+            if token not in self.end_ids:
+                self.rows[place].written.append(token)
+            elif not self.rows[place].ended:
+                self.rows[place].ended = True
+                self._mask.end(place)
         return tokens
 
     def keep(self, places: Sequence[int]) -> None:
@@ -119,11 +125,16 @@ class RowLogits(LogitsProcessor):
         self.rows = [self.rows[place] for place in places]
         self._mask.keep(places)
 
+    def join(self, rows: Sequence[Row]) -> None:
+        """Further rows, after the others."""
+        self.rows += rows
+        self._mask.join([row.grammar for row in rows])
+
     def _draw(self, place: int, row: Row, scores: torch.Tensor, tokens: torch.Tensor) -> None:
         """Put a row's token, scores (1, vocabulary), where it is not the most likely one; note what was asked for."""
-        if row.ended:  # `generate` pads the row
+        if row.ended:  # it has not left the batch yet
             tokens[place] = self.end_id
-        elif self._step >= row.limit or row.abandoned():
+        elif len(row.written) >= row.limit or row.abandoned():
             may_end = row.grammar is not None and bool(scores[0, self.end_id] > float("-inf"))
             row.truncated = not may_end
             tokens[place] = self.end_id

@@ -79,28 +79,28 @@ def test_tokens_of_another_answer_are_refused():
 
 
 def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPatch):
-    engine, made = tiny_lm("qwen2_5_vl").engine, []
-    generate = engine.model.generate
-    monkeypatch.setattr(
-        engine.model, "generate", lambda **kwargs: made.append((kwargs, generate(**kwargs))) or made[-1][1]
-    )
+    engine, read, rows = tiny_lm("qwen2_5_vl").engine, [], []
+    generate, completion = engine.model.generate, engine._generator.completion
+    monkeypatch.setattr(engine.model, "generate", lambda **kwargs: read.append(kwargs) or generate(**kwargs))
+    monkeypatch.setattr(engine._generator, "completion", lambda row: rows.append(row) or completion(row))
     asked = request("Paris", None, (60, 40), temperature=0.7, seed=1, max_tokens=6, logprobs=0)
     response = engine.complete(asked)
     assert response.logprobs is not None
     assert "".join(token.token for token in response.logprobs) == response.message.parts[0].text
-    kwargs, ids = made[0]
-    length = kwargs["input_ids"].shape[1]
-    inputs = {name: value for name, value in kwargs.items() if isinstance(value, torch.Tensor)}
+    written = torch.tensor([rows[0].written])
+    inputs = {name: value for name, value in read[0].items() if isinstance(value, torch.Tensor)}
+    length = inputs["input_ids"].shape[1]
+    ids = torch.cat([inputs["input_ids"], written], 1)
     inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if "mm_token_type_ids" in inputs:
         kinds = inputs["mm_token_type_ids"]
-        inputs["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, ids.shape[1] - length))
+        inputs["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, written.shape[1]))
     with torch.no_grad():
         logits = engine.model(**inputs).logits[0, length - 1 : -1]
-    logits[:, kwargs["logits_processor"][0].never] = float("-inf")
-    wanted = logits.log_softmax(-1).gather(1, ids[0, length:, None])[:, 0].tolist()
+    logits[:, engine._generator._pictures()] = float("-inf")
+    wanted = logits.log_softmax(-1).gather(1, written[0, :, None])[:, 0].tolist()
     found = [token.logprob for token in response.logprobs]
-    assert found == pytest.approx(wanted[: len(found)], abs=1e-3)
+    assert found == pytest.approx(wanted, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])

@@ -4,10 +4,11 @@ import pytest
 import torch
 from PIL import Image
 from tiny import FAMILIES
+from transformers import LogitsProcessorList
 
-from gmner.programs import generation
-from gmner.programs.generation import Generator, Prompt
-from gmner.programs.row_logits import Sampling
+from gmner.programs.decoding import Decoding
+from gmner.programs.generation import Completion, Generator, Prompt
+from gmner.programs.row_logits import RowLogits, Sampling
 
 LENGTHS = (1, 40, 3, 12, 25, 2)
 SIZES = ((90, 60), None, (60, 60), (33, 120), (90, 60), None)
@@ -42,8 +43,29 @@ def sizes(tiny_lm):
         handle.remove()
 
 
+def _by_transformers(generator: Generator, prompts: list[Prompt], loop: Decoding | None = None) -> list[Completion]:
+    """The answers of `generate` with its own loop, or with another."""
+    rows, weights = [generator._row(prompt) for prompt in prompts], generator._weights
+    inputs = generator.encoder([prompt.conversation for prompt in prompts])
+    for row, size in zip(rows, inputs["attention_mask"].sum(1).tolist(), strict=True):
+        row.prompt_tokens = size
+    drawing = RowLogits(rows, weights.end_ids, weights.end_ids[0], generator._pictures())
+    with torch.inference_mode():
+        weights.model.generate(
+            **inputs, do_sample=False, max_new_tokens=201, eos_token_id=weights.end_ids,
+            logits_processor=LogitsProcessorList([drawing]), custom_generate=loop,
+        )  # fmt: skip
+    return [generator.completion(row) for row in rows]
+
+
+def _same(ours: list[Completion], theirs: list[Completion]) -> None:
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine.text, mine.tokens, mine.prompt_tokens) == (other.text, other.tokens, other.prompt_tokens)
+        assert [value for _, value in mine.logprobs] == pytest.approx([v for _, v in other.logprobs], abs=1e-4)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes, monkeypatch):
+def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes):
     engine = tiny_lm(family).engine
     generator, seen = Generator(engine.weights), sizes(engine.model)
     prompts = [_prompt(number, heat=number % 2, seed=number) for number in range(len(LENGTHS))]
@@ -53,12 +75,35 @@ def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes, m
     assert seen[-1] <= 2
     work = sum(seen)
     seen.clear()
-    monkeypatch.setattr(generation, "Decoding", lambda copies: None)
-    theirs = generator.generate(prompts)
+    theirs = _by_transformers(generator, prompts)
     assert sum(seen) > 1.2 * work
-    for mine, other in zip(ours, theirs, strict=True):
-        assert (mine.text, mine.tokens, mine.prompt_tokens) == (other.text, other.tokens, other.prompt_tokens)
-        assert [value for _, value in mine.logprobs] == pytest.approx([v for _, v in other.logprobs], abs=1e-4)
+    _same(ours, theirs)
+    _same(_by_transformers(generator, prompts, Decoding()), theirs)
+
+
+@pytest.mark.parametrize("chat", [None, 0])  # prompts of all lengths, and of one: then `generate` makes no mask
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_do_not_depend_on_who_joins_and_leaves(tiny_lm, family, chat, sizes):
+    engine = tiny_lm(family).engine
+    generator = Generator(engine.weights)
+    prompts = [_prompt(number, heat=number % 2, seed=number, chat=chat) for number in range(len(LENGTHS))]
+    alone = [generator.generate([prompt])[0] for prompt in prompts]
+    seen = sizes(engine.model)
+    stream, ended = generator.stream(), []
+    rows = generator.add(stream, prompts[:2])  # one of a single token, one of forty
+    for _ in range(6):
+        ended += stream.step()
+    assert ended == rows[:1]
+    rows += generator.add(stream, prompts[2:4])  # a shorter and a longer prompt than the one under way
+    for _ in range(3):
+        ended += stream.step()
+    rows += generator.add(stream, prompts[4:])
+    while stream:
+        ended += stream.step()
+    assert not stream.step()
+    assert len(ended) == len(set(ended)) == len(rows)
+    assert max(seen) >= 4
+    _same([generator.completion(row) for row in rows], alone)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -21,6 +21,7 @@ from tiny import FAMILIES
 
 from gmner.data.post import Post
 from gmner.programs import corpus
+from gmner.programs.batching import Call
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
@@ -94,16 +95,27 @@ def test_threads_get_the_answers_of_one_call_at_a_time(tiny):
 
 def test_threads_share_batches(tiny, monkeypatch):
     engine = load_vlm(tiny("idefics3"), max_batch=8).engine
-    sizes, generate = [], engine._generator.generate
-    monkeypatch.setattr(engine._generator, "generate", lambda prompts: sizes.append(len(prompts)) or generate(prompts))
-    posts = _posts(24)
-    with ThreadPoolExecutor(16) as pool:
+    seen, taken, forward, add = [], [], engine.model.forward, engine._generator.add
+    monkeypatch.setattr(
+        engine._generator,
+        "add",
+        lambda stream, prompts: taken.append((len(stream), len(prompts))) or add(stream, prompts),
+    )
+
+    @functools.wraps(forward)
+    def counted(**inputs):
+        seen.append(len(inputs["input_ids"]))
+        return forward(**inputs)
+
+    monkeypatch.setattr(engine.model, "forward", counted)
+    posts = _posts(40)
+    with ThreadPoolExecutor(24) as pool:
         asked = [request(post, schema_for(post, engine.profile), temperature=1.0) for post in posts]
         for post, reply in zip(posts, pool.map(engine.complete, asked), strict=True):
             checked(text_of(reply), post, engine.profile)
-    assert sum(sizes) == 24
-    assert max(sizes) > 1
-    assert max(sizes) <= 8
+    assert sum(number for _, number in taken) == 40
+    assert max(seen) == 8
+    assert any(before for before, _ in taken)  # some joined while others were answered
     engine.close()
 
 
@@ -172,20 +184,52 @@ def test_an_oversized_picture_is_refused(tiny_lm, monkeypatch):
         tiny_lm("idefics3").engine.complete(request("Paris"))
 
 
-def test_out_of_memory_halves_the_batch(tiny, monkeypatch):
-    engine = load_vlm(tiny("idefics3")).engine
-    sizes, generate = [], engine._generator.generate
+def _scarce(engine, monkeypatch, most):
+    """Rows for which memory suffices; the sizes that were tried."""
+    sizes, forward = [], engine.model.forward
 
-    def limited(prompts):
-        sizes.append(len(prompts))
-        if len(prompts) > 2:
+    @functools.wraps(forward)
+    def limited(**inputs):
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > most:
             raise torch.OutOfMemoryError("no memory")
-        return generate(prompts)
+        return forward(**inputs)
 
-    monkeypatch.setattr(engine._generator, "generate", limited)
-    replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(5)])
-    assert sizes == [5, 2, 3, 1, 2]
-    assert all(isinstance(reply, lm15.Response) for reply in replies)
+    monkeypatch.setattr(engine.model, "forward", limited)
+    return sizes
+
+
+def test_out_of_memory_halves_the_batch(tiny, monkeypatch, caplog):
+    engine = load_vlm(tiny("idefics3")).engine
+    sizes = _scarce(engine, monkeypatch, 2)
+    asked = [request(f"Paris {index}", max_tokens=3) for index in range(5)]
+    replies = engine.complete_many(asked)
+    assert [text_of(reply) for reply in replies] == [text_of(engine.complete(one)) for one in asked]
+    assert sizes[0] == 5
+    assert "from now on at most 2" in caplog.text
+    sizes.clear()
+    assert all(isinstance(reply, lm15.Response) for reply in engine.complete_many(asked))
+    assert max(sizes) == 2
+    engine.close()
+
+
+def test_out_of_memory_as_others_join_costs_nobody_an_answer(tiny, monkeypatch):
+    engine = load_vlm(tiny("idefics3"), max_batch=8).engine
+    schema = {"type": "string", "minLength": 9, "maxLength": 9}
+    asked = [request(f"Paris {index}", schema, temperature=1.0, seed=index) for index in range(6)]
+    alone = [text_of(engine.complete(one)) for one in asked]
+    sizes = _scarce(engine, monkeypatch, 4)
+    desk = engine._batcher._desk
+    early = [Call(one) for one in asked[:4]]
+    late = [Call(one) for one in asked[4:]]
+    desk.take(early)
+    desk.go_on()
+    desk.take(late)  # reads, and the next step is one of six
+    while desk.busy:
+        desk.go_on()
+    assert max(sizes) == 6
+    assert [text_of(call.future.result(0)) for call in (*early, *late)] == alone
+    engine.close()
 
 
 def _counting(engine, monkeypatch, at, then):

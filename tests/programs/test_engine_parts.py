@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from gmner.programs.batching import MicroBatcher, ending_with
+from gmner.programs.batching import Batcher, ending_with
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of
 from gmner.programs.grammar import GrammarCompiler
@@ -254,12 +254,41 @@ def test_top_k_and_top_p_narrow_the_draw():
 # Batches
 
 
+class Desk:
+    """Answers all that it has in hand at once."""
+
+    def __init__(self, answer, most):
+        self.answer, self.most, self.calls = answer, most, []
+
+    @property
+    def room(self):
+        return self.most - len(self.calls)
+
+    @property
+    def busy(self):
+        return bool(self.calls)
+
+    def take(self, calls):
+        self.calls += calls
+
+    def go_on(self):
+        calls, self.calls = self.calls, []
+        replies = self.answer([call.question for call in calls], [call.abandoned for call in calls]) if calls else []
+        for call, reply in zip(calls, replies, strict=True):
+            call.settle(reply)
+
+
+def batcher_of(answer, most, window):
+    return Batcher(Desk(answer, most), window)
+
+
 def test_batches_keep_order_and_bounds():
     sizes = []
-    batcher = MicroBatcher(lambda batch, _: sizes.append(len(batch)) or [item * 2 for item in batch], 4, 0.02)
-    assert batcher.run(range(10)) == [item * 2 for item in range(10)]
+    batcher = batcher_of(lambda batch, _: sizes.append(len(batch)) or [item * 2 for item in batch], 4, 0.02)
+    assert [future.result(5) for future in batcher.submit(*range(10))] == [item * 2 for item in range(10)]
     assert sizes == [4, 4, 2]
-    assert [future.result(5) for future in [batcher.submit(item) for item in range(9)]] == [i * 2 for i in range(9)]
+    futures = [batcher.submit(item)[0] for item in range(9)]
+    assert [future.result(5) for future in futures] == [item * 2 for item in range(9)]
     batcher.close()
 
 
@@ -269,26 +298,27 @@ def test_errors_reach_their_own_caller():
             raise RuntimeError("all of it")
         return [ValueError(item) if item == "bad" else item for item in batch]
 
-    batcher = MicroBatcher(answer, 8, 0.05)
-    good, bad = batcher.submit("good"), batcher.submit("bad")
+    batcher = batcher_of(answer, 8, 0.05)
+    good, bad = batcher.submit("good", "bad")
     assert good.result(5) == "good"
     with pytest.raises(ValueError, match="bad"):
         bad.result(5)
-    with pytest.raises(RuntimeError, match="all of it"):
-        batcher.submit("crash").result(5)
-    assert batcher.submit("good").result(5) == "good"
+    for future in batcher.submit("crash", "beside it"):
+        with pytest.raises(RuntimeError, match="all of it"):
+            future.result(5)
+    assert batcher.submit("good")[0].result(5) == "good"
     batcher.close()
 
 
 def test_closing_answers_what_waits_and_leaves_no_thread():
     gate = threading.Event()
-    batcher = MicroBatcher(lambda batch, _: gate.wait(5) and list(batch), 1, 0.0)
-    futures = [batcher.submit(item) for item in range(3)]
+    batcher = batcher_of(lambda batch, _: gate.wait(5) and list(batch), 1, 0.0)
+    futures = batcher.submit(0, 1, 2)
     futures[2].cancel()
     gate.set()
     batcher.close()
     assert [future.result(0) for future in futures[:2]] == [0, 1]
-    assert not any(thread.name == "gmner-batches" and thread.is_alive() for thread in [batcher._worker])
+    assert not batcher._worker.is_alive()
     with pytest.raises(ModelError, match="closed"):
         batcher.submit(1)
 
@@ -302,13 +332,13 @@ def test_a_question_that_was_given_up_is_seen_as_such_while_it_is_answered():
         seen.append([is_abandoned() for is_abandoned in abandoned])
         return batch
 
-    batcher, end = MicroBatcher(answer, 3, 0.05), threading.Event()
-    kept, cancelled = batcher.submit("kept"), batcher.submit("cancelled")
+    batcher, end = batcher_of(answer, 3, 0.05), threading.Event()
+    kept, cancelled = batcher.submit("kept", "cancelled")
     with ending_with(end):
-        ended = batcher.submit("ended")
+        (ended,) = batcher.submit("ended")
     begun.wait(5)
     with ending_with(end):
-        never_begun = batcher.submit("never begun")
+        (never_begun,) = batcher.submit("never begun")
     assert cancelled.cancel()
     end.set()
     gate.set()
@@ -321,12 +351,12 @@ def test_a_question_that_was_given_up_is_seen_as_such_while_it_is_answered():
 
 
 def test_sixteen_threads_lose_nothing():
-    batcher = MicroBatcher(lambda batch, _: [item + 1 for item in batch], 5, 0.001)
+    batcher = batcher_of(lambda batch, _: [item + 1 for item in batch], 5, 0.001)
     results = {}
 
     def ask(start):
         for item in range(start, start + 20):
-            results[item] = batcher.submit(item).result(5)
+            results[item] = batcher.submit(item)[0].result(5)
 
     threads = [threading.Thread(target=ask, args=(20 * index,)) for index in range(16)]
     random.Random(0).shuffle(threads)
@@ -334,8 +364,8 @@ def test_sixteen_threads_lose_nothing():
         thread.start()
     for thread in threads:
         thread.join()
-    batcher.close()
     assert results == {item: item + 1 for item in range(320)}
+    batcher.close()
 
 
 def test_tiny_checkpoints_load_with_the_auto_classes(tiny):
