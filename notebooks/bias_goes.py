@@ -33,7 +33,7 @@ from gmner.data.scoring import RegionRule
 
 world = gmner.World()
 train, held_out = world.posts("train", 300), world.posts("test", 48)
-program = gmner.GMNER(lm=gmner.load_vlm(cache=False))
+program = gmner.GMNER(lm=gmner.load_vlm(cache=False), confidence=True)
 lookalike = next(post for post in held_out if post.slice == "lookalike")
 program(text=lookalike.text, image=lookalike.image)
 
@@ -89,7 +89,9 @@ SVG(str(run / "cvo" / "curves.svg"))
 
 # %% [markdown]
 # The posts with the answers of every stage beside the gold. Point at a name, a box or a line: what belongs to it is
-# lit in all of them. Choose what to see above: *mended*, *wrong in after CVO*, an error class, a slice, a type.
+# lit in all of them. Choose what to see above: *mended*, *wrong in after CVO*, an error class, a slice, a type. Move the
+# threshold: what the model is less sure of is left out, and the scores of the rest are said. Before the compile no
+# threshold helps much: the model is as sure of its wrong boxes as of its right ones.
 
 # %%
 pairs = [(post, {stage: after[stage][place] for stage in after}) for place, post in enumerate(held_out)]
