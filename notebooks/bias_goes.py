@@ -89,8 +89,8 @@ SVG(str(run / "cvo" / "curves.svg"))
 
 # %% [markdown]
 # The posts with the answers of every stage beside the gold. Point at a name, a box or a line: what belongs to it is
-# lit in all of them. Choose what to see above: *mended*, *wrong in after CVO*, an error class, a slice, a type. Move the
-# threshold: what the model is less sure of is left out, and the scores of the rest are said. Before the compile no
+# lit in all of them. Choose what to see above: *mended*, *wrong in after CVO*, an error class, a slice, a type. Move
+# the threshold: what the model is less sure of is left out, and the scores of the rest are said. Before the compile no
 # threshold helps much: the model is as sure of its wrong boxes as of its right ones.
 
 # %%

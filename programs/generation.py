@@ -10,6 +10,7 @@ from gmner.programs.confidence import Token
 from gmner.programs.encoding import ChatEncoder, Conversation, once_each
 from gmner.programs.grammar import GrammarCompiler
 from gmner.programs.row_logits import Row, Sampling
+from gmner.programs.sights import Sights
 from gmner.programs.stream import Stream
 from gmner.programs.weights import Weights
 from gmner.signatures.schema import Schema, longest_answer
@@ -74,11 +75,13 @@ class Generator:
     Args:
         weights: The loaded model.
         backend: The back end of Outlines.
+        sights: Most encoded pictures that are kept, see `gmner.programs.sights`.
     """
 
-    def __init__(self, weights: Weights, backend: str = "llguidance") -> None:
+    def __init__(self, weights: Weights, backend: str = "llguidance", sights: int = 32) -> None:
         self._weights = weights
         self.encoder = ChatEncoder(weights.processor)
+        self._sights = Sights(weights.model, sights)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
 
     def check(self, prompt: Prompt) -> None:
@@ -98,7 +101,7 @@ class Generator:
         sizes = inputs["attention_mask"].sum(1)[copies].tolist()
         for row, size in zip(rows, sizes, strict=True):
             row.prompt_tokens = size
-        stream.add(inputs, copies, rows)
+        stream.add(self._sights(inputs), copies, rows)
         return rows
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:

@@ -6,11 +6,11 @@ step costs about the same for one row as for many, so what leaves is replaced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import BatchFeature, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from gmner.programs.batch import CROWDED, Batch
 from gmner.programs.row_logits import Row, RowLogits
@@ -40,18 +40,18 @@ class Stream:
         """Whether prompts can be added now."""
         return self._batch is None or self._batch.joinable
 
-    def add(self, inputs: BatchFeature, copies: Sequence[int], rows: Sequence[Row]) -> None:
+    def add(self, inputs: Mapping[str, Any], copies: Sequence[int], rows: Sequence[Row]) -> None:
         """Read prompts, whose answers come with those that are under way.
 
         Args:
-            inputs: The prompts as the processor encodes them.
+            inputs: The prompts, as `generate` takes them.
             copies: For each answer the row of its prompt.
             rows: The state of each answer.
         """
         reading = _Reading(copies)
         with torch.inference_mode():
             self._model.generate(
-                **inputs.to(self._model.device, dtype=self._model.dtype),
+                **{name: self._placed(value) for name, value in inputs.items()},
                 do_sample=False, max_new_tokens=1, cache_implementation="dynamic", custom_generate=reading,
             )  # fmt: skip
             if self._batch is None:
@@ -86,6 +86,12 @@ class Stream:
             self._batch.keep(rows)
             self._drawing.keep(rows)
             self._scores = self._scores[rows]
+
+    def _placed(self, value: Any) -> Any:
+        """A tensor on the model's device, numbers as it computes them."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
 
     def _drawn_by(self, rows: Sequence[Row]) -> RowLogits:
         return RowLogits(rows, self._end_ids, self._end_ids[0], self._never)

@@ -88,7 +88,7 @@ def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPa
     assert response.logprobs is not None
     assert "".join(token.token for token in response.logprobs) == response.message.parts[0].text
     written = torch.tensor([rows[0].written])
-    inputs = {name: value for name, value in read[0].items() if isinstance(value, torch.Tensor)}
+    inputs = {name: value for name, value in read[0].items() if isinstance(value, torch.Tensor | dict)}
     length = inputs["input_ids"].shape[1]
     ids = torch.cat([inputs["input_ids"], written], 1)
     inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
