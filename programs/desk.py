@@ -88,7 +88,11 @@ class AnsweringDesk(Generic[Question, Reply]):
             self._again([], error)
             return
         for row in ended:
-            self._settle(*self._in_hand.pop(row), self._generator.completion(row))
+            call, prompt = self._in_hand.pop(row)
+            try:
+                self._settle(call, prompt, self._generator.completion(row))
+            except Exception as error:
+                call.settle(error)
 
     def _again(self, more: Sequence[_Asked[Question, Reply]], error: Exception) -> None:
         """After an error: answer what is in hand, and `more`, in halves."""
