@@ -87,7 +87,7 @@ def _enough(program: GroundingProgram) -> int:
 
 
 def _order(program: GroundingProgram, posts: Sequence[Post]) -> list[int]:
-    """The places of the posts, long ones first where an engine answers several at once: rows are as wide as the widest."""
+    """The places of the posts; long ones first where an engine answers several at once, in rows of one width."""
     if _engine(program) is None:
         return list(range(len(posts)))
     profile = program.adapter().profile
