@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ from gmner.programs.loading import load_vlm
 RESAMPLES = 1000
 ONE_STYLE = {"picture_first": TEMPLATES["picture_first"]}
 MIXED = {**ONE_STYLE, "plain": plain}
+CVO_SETTINGS: Mapping[str, Any] = {
+    "prompts": 4, "max_completion_length": 256, "rollouts": "constrained", "rate": 5e-4, "tuning": "lora",
+    "temperature": 0.8, "grpo_options": {"scale_rewards": "none"},
+}  # fmt: skip
 PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
 FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
     "MNER F1": lambda e: e.mner.f1,
@@ -79,11 +83,11 @@ class Run:
     steps: int
     seed: int
     folder: Path
-    share: float = 0.75
-    sft_rate: float = 1e-3
-    cvo: Mapping[str, Any] = field(default_factory=dict)
-    learnable: int | None = None
-    d1_share: float = 0.5
+    share: float
+    sft_rate: float
+    cvo: Mapping[str, Any]
+    learnable: int | None
+    d1_share: float
 
 
 def as_it_is(run: Run) -> GMNER:
@@ -114,8 +118,7 @@ def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float | N
         rate = run.sft_rate if set(styles) == {"plain"} else 4e-4 if "plain" in styles else 1e-3
         mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=rate)
     if first < run.steps:
-        usual = {"prompts": 4, "max_completion_length": 256, "rate": 1e-4, "rollouts": "constrained"}
-        cvo = CVO(max_steps=run.steps - first, **{**usual, **run.cvo})
+        cvo = CVO(max_steps=run.steps - first, **{**CVO_SETTINGS, **run.cvo})
     learnable = run.learnable if cvo else None
     optimizer = MCR(mrsi=mrsi, cvo=cvo, d1_share=run.d1_share, learnable_answers=learnable, seed=run.seed)
     return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
@@ -145,8 +148,8 @@ def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
     if not (folder / file).is_file():
         train = World().posts("train", args.posts)
         run = Run(
-            _untrained(), train, args.steps, seed, folder / "run", args.share, args.sft_rate, args.cvo, args.learnable,
-            args.d1_share,
+            _untrained(), train, args.steps, seed, folder / "run", args.share, args.sft_rate, args.cvo,
+            args.learnable or None, args.d1_share,
         )  # fmt: skip
         program = ARMS[name](run)
         if name in BEFORE.values():
@@ -261,14 +264,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of every trained arm")
-    parser.add_argument("--share", type=float, default=0.75, help="of MCR's steps those of MRSI")
-    parser.add_argument("--sft-rate", type=float, default=1e-3, help="learning rate of training on answers alone")
+    parser.add_argument("--steps", type=int, default=240, help="optimizer steps of every trained arm")
+    parser.add_argument("--share", type=float, default=2 / 3, help="of MCR's steps those of MRSI")
+    parser.add_argument("--sft-rate", type=float, default=3e-4, help="learning rate of training on answers alone")
     parser.add_argument("--cvo", type=json.loads, default={}, metavar="JSON", help="other settings of CVO")
-    parser.add_argument("--learnable", type=int, metavar="N", help="CVO leaves out what N answers find always the same")
-    parser.add_argument("--d1-share", type=float, default=0.5, help="posts of MCR's MRSI; 1: all, for both stages")
+    parser.add_argument(
+        "--learnable",
+        type=int,
+        default=2,
+        metavar="N",
+        help="CVO leaves out what N answers find always the same; 0: none",
+    )
+    parser.add_argument("--d1-share", type=float, default=1.0, help="posts of MCR's MRSI; 1: all, for both stages")
     parser.add_argument("--posts", type=int, default=1000, help="training posts")
-    parser.add_argument("--test", type=int, default=300, help="held-out posts")
+    parser.add_argument("--test", type=int, default=600, help="held-out posts")
     parser.add_argument("--arms", nargs="+", choices=[*ARMS, *BEFORE], default=[*ARMS, *BEFORE], help="only these")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--plot", type=Path, metavar="SVG")
