@@ -18,6 +18,7 @@ _EPILOG = """\
 examples:
   gmner quickstart
   gmner world --sheet world.png
+  gmner fetch posts.jsonl -o posts/
   gmner extract posts.jsonl -o answers.jsonl --images pictures/
   gmner extract twitter-gmner/ --split dev -o answers.jsonl --model Qwen/Qwen2.5-VL-7B-Instruct
   gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl --protocol all
