@@ -9,12 +9,16 @@ import torch
 from torch.nn import functional
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
 CROWDED = 0.75
 """A batch is closed up when this share of its rows goes on, or less: a row costs at each step, closing up only once."""
 
 _BY_TOKEN = ("attention_mask", "token_type_ids", "mm_token_type_ids")
 # What `generate` keeps as (rows, length), a token ahead of the ids; zero where a row is padded.
+
+_PICTURES = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
+# Not asked for again once the prompts are read; they would stay as long as the batch does.
 
 
 class Batch:
@@ -41,6 +45,7 @@ class Batch:
             copies: For each answer the row of its prompt; None: an answer a row.
         """
         logits = self._next(self.model._prefill(self.ids, config, self._kept))
+        self._kept = {name: value for name, value in self._kept.items() if name not in _PICTURES}
         found = ((module, getattr(module, "rope_deltas", None)) for module in self.model.modules())
         self._deltas = {module: deltas for module, deltas in found if deltas is not None}
         if copies is None or list(copies) == list(range(len(self.ids))):
@@ -81,10 +86,9 @@ class Batch:
 
     def join(self, other: Batch) -> None:
         """Take in the rows of another batch of this model, after its own; both are between two steps."""
-        for batch in (self, other):
-            if batch._kept.get("attention_mask") is None:  # `generate` leaves out a mask that masks nothing
-                rows, length = batch.ids.shape
-                batch._kept["attention_mask"] = batch.ids.new_ones(rows, length + 1)
+        for name in {"attention_mask", *self._by_token(), *other._by_token()}:
+            for batch in (self, other):
+                batch._fill_in(name)
         self._trim()
         width = max(self.ids.shape[1], other.ids.shape[1])
         for batch in (self, other):
@@ -97,6 +101,12 @@ class Batch:
         for mine, theirs in zip(self._layers(), other._layers(), strict=True):
             mine.keys, mine.values = torch.cat([mine.keys, theirs.keys]), torch.cat([mine.values, theirs.values])
         self._deltas = {module: torch.cat([deltas, other._deltas[module]]) for module, deltas in self._deltas.items()}
+
+    def _fill_in(self, name: str) -> None:
+        """Write down what `generate` leaves out: a mask that masks nothing, kinds of tokens that are all text."""
+        if self._kept.get(name) is None:
+            rows, length = self.ids.shape
+            self._kept[name] = self.ids.new_full((rows, length + 1), int(name == "attention_mask"))
 
     def _trim(self) -> None:
         """Drop what is padding in every row."""
