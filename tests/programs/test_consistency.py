@@ -82,9 +82,9 @@ def test_what_cannot_be_drawn_is_refused(answers: int, temperature: float):
 
 def test_answers_are_one_batch_and_the_same_again(monkeypatch: pytest.MonkeyPatch):
     sizes: list[int] = []
-    generate = Generator.generate
+    add = Generator.add
     monkeypatch.setattr(
-        Generator, "generate", lambda self, prompts: sizes.append(len(prompts)) or generate(self, prompts)
+        Generator, "add", lambda self, stream, prompts: sizes.append(len(prompts)) or add(self, stream, prompts)
     )
     program, post = GMNER(load_vlm(cache=False), answers=6, temperature=1.0), World().posts("dev", 1)[0]
     answer = program(text=post.text, image=post.image)
