@@ -213,6 +213,42 @@ def imports(rounds: int) -> None:
     )
 
 
+_POST = """
+import resource
+from gmner.data.world.generate import World
+post = World().posts("dev", 1)[0]
+"""
+_BARE = """
+import torch
+from gmner.programs.weights import EMBEDDED
+from gmner.programs.processors import load_processor
+from transformers import AutoModelForImageTextToText
+model = AutoModelForImageTextToText.from_pretrained(EMBEDDED).eval()
+processor = load_processor(EMBEDDED, model.config.model_type)
+chat = [{"role": "user", "content": [{"type": "image", "image": post.image}, {"type": "text", "text": post.text}]}]
+batch = processor.apply_chat_template(
+    [chat], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+)
+with torch.inference_mode():
+    model.generate(**batch, do_sample=False, max_new_tokens=64)
+"""
+_OURS = """
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+GMNER(load_vlm(cache=False))(text=post.text, image=post.image)
+"""
+_PEAK = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+
+
+def memory() -> None:
+    """Peak of a process that answers a post: ours, against one with transformers and the same weights alone."""
+    peaks = [
+        int(subprocess.run([sys.executable, "-c", _POST + code + _PEAK], check=True, capture_output=True).stdout) / 1024
+        for code in (_OURS, _BARE)
+    ]
+    _say(f"memory: {peaks[0]:.0f} MB, transformers with the same weights {peaks[1]:.0f} MB", peaks[0] / peaks[1])
+
+
 def loading(rounds: int) -> None:
     """From the call of `load_vlm()` to the first answer, against the answers after it; libraries are loaded already."""
     post, first, later = World().posts("dev", 1)[0], [], []
@@ -254,6 +290,7 @@ def main() -> None:
         large = load_vlm(large_vocabulary(Path(folder)), cache=False)
         constrained(GMNER(large, limits=Limits(reasoning=400)), posts, args.rounds, 64)
     loading(args.rounds)
+    memory()
 
 
 if __name__ == "__main__":
