@@ -214,7 +214,6 @@ def imports(rounds: int) -> None:
 
 
 _POST = """
-import resource
 from gmner.data.world.generate import World
 post = World().posts("dev", 1)[0]
 """
@@ -237,7 +236,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 GMNER(load_vlm(cache=False))(text=post.text, image=post.image)
 """
-_PEAK = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+_PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 
 
 def memory() -> None:
