@@ -17,7 +17,7 @@ from gmner.data.images import image_size
 from gmner.data.jsonl import parse_posts, write_records, written_post
 from gmner.data.records import checked_path
 from gmner.data.report import Oddity, Posts
-from gmner.signatures.errors import ImageError
+from gmner.signatures.errors import ImageError, InputError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -48,11 +48,15 @@ def fetch_posts(
         The posts, their pictures in `folder`; an oddity of kind `not_fetched` an address that failed, with the reason.
 
     Raises:
-        InputError: No such file.
+        InputError: No such file, or one that the new `posts.jsonl` would replace.
         DataError: A line that is not a post; before anything is fetched.
         ImageError: A picture that should be a file does not exist.
     """
     source, folder = Path(source), Path(folder)
+    if (folder / "posts.jsonl").resolve() == source.resolve():
+        raise InputError(
+            "The fetched posts would replace their addresses", received=str(source), remedy="Fetch into another folder"
+        )
     root, addresses = source.parent if images is None else Path(images), dict[Path, str]()
 
     def place(value: object) -> Path:

@@ -86,9 +86,10 @@ class Batch:
 
     def join(self, other: Batch) -> None:
         """Take in the rows of another batch of this model, after its own; both are between two steps."""
-        for name in {"attention_mask", *self._by_token(), *other._by_token()}:
-            for batch in (self, other):
-                batch._fill_in(name)
+        for batch in (self, other):
+            if batch._kept.get("attention_mask") is None:  # `generate` leaves out a mask that masks nothing
+                rows, length = batch.ids.shape
+                batch._kept["attention_mask"] = batch.ids.new_ones(rows, length + 1)
         self._trim()
         width = max(self.ids.shape[1], other.ids.shape[1])
         for batch in (self, other):
@@ -101,12 +102,6 @@ class Batch:
         for mine, theirs in zip(self._layers(), other._layers(), strict=True):
             mine.keys, mine.values = torch.cat([mine.keys, theirs.keys]), torch.cat([mine.values, theirs.values])
         self._deltas = {module: torch.cat([deltas, other._deltas[module]]) for module, deltas in self._deltas.items()}
-
-    def _fill_in(self, name: str) -> None:
-        """Write down what `generate` leaves out: a mask that masks nothing, kinds of tokens that are all text."""
-        if self._kept.get(name) is None:
-            rows, length = self.ids.shape
-            self._kept[name] = self.ids.new_full((rows, length + 1), int(name == "attention_mask"))
 
     def _trim(self) -> None:
         """Drop what is padding in every row."""

@@ -15,8 +15,6 @@ import xxhash
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from gmner.signatures.errors import ModelError
-
 _GRIDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _PADDED = ("idefics3", "smolvlm")
 _TILES = ("internvl",)
@@ -84,12 +82,7 @@ class Sights:
         found = self._model.get_image_features(**inputs, **self._layer(), return_dict=True)
         depths = [found.pooler_output, *(getattr(found, "deepstack_features", None) or ())]
         # Copies, as a part of a tensor would keep the whole of it.
-        sights = [tuple(features.clone() for features in part) for part in zip(*depths, strict=True)]
-        if len(sights) != len(parts):
-            raise ModelError(
-                "A model encodes another number of pictures", received=len(sights), accepted=str(len(parts))
-            )
-        return sights
+        return [tuple(features.clone() for features in part) for part in zip(*depths, strict=True)]
 
     def _layer(self) -> dict[str, Any]:
         names = ("vision_feature_layer", "vision_feature_select_strategy") if self._family in _TILES else ()

@@ -20,7 +20,7 @@ from gmner.data.fetching import fetch
 from gmner.data.jsonl import read_posts
 from gmner.programs import cli
 from gmner.programs.gmner import GMNER
-from gmner.signatures.errors import DataError, ImageError
+from gmner.signatures.errors import DataError, ImageError, InputError
 
 pytestmark = pytest.mark.enable_socket
 
@@ -230,3 +230,11 @@ def test_a_bad_line_is_found_before_anything_is_fetched(server: ThreadingHTTPSer
             fetch_posts(broken, tmp_path / "fetched", progress=False)
     assert server.asked == []
     assert not (tmp_path / "fetched").exists()
+
+
+def test_the_addresses_are_not_written_over(server: ThreadingHTTPServer, addressed: Path):
+    before = addressed.read_text()
+    with pytest.raises(InputError, match="another folder"):
+        fetch_posts(addressed, addressed.parent, progress=False)
+    assert addressed.read_text() == before
+    assert server.asked == []

@@ -21,6 +21,7 @@ from tiny import FAMILIES
 
 from gmner.data.post import Post
 from gmner.programs import corpus
+from gmner.programs.batch import Batch
 from gmner.programs.batching import Call
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
@@ -184,7 +185,7 @@ def test_an_oversized_picture_is_refused(tiny_lm, monkeypatch):
         tiny_lm("idefics3").engine.complete(request("Paris"))
 
 
-def _scarce(engine, monkeypatch, most):
+def _scarce(engine, monkeypatch, most, error=torch.OutOfMemoryError):
     """Rows for which memory suffices; the sizes that were tried."""
     sizes, forward = [], engine.model.forward
 
@@ -192,7 +193,7 @@ def _scarce(engine, monkeypatch, most):
     def limited(**inputs):
         sizes.append(len(inputs["input_ids"]))
         if sizes[-1] > most:
-            raise torch.OutOfMemoryError("no memory")
+            raise error("no memory")
         return forward(**inputs)
 
     monkeypatch.setattr(engine.model, "forward", limited)
@@ -229,6 +230,48 @@ def test_out_of_memory_as_others_join_costs_nobody_an_answer(tiny, monkeypatch):
         desk.go_on()
     assert max(sizes) == 6
     assert [text_of(call.future.result(0)) for call in (*early, *late)] == alone
+    engine.close()
+
+
+def test_what_fails_with_others_is_answered_in_halves(tiny, monkeypatch, caplog):
+    engine = load_vlm(tiny("idefics3")).engine
+    sizes = _scarce(engine, monkeypatch, 2, RuntimeError)
+    replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(5)])
+    assert all(isinstance(reply, lm15.Response) for reply in replies)
+    assert sizes[0] == 5
+    assert "5 answers under way failed" in caplog.text
+    assert engine._batcher._desk.room == 16  # fewer at once only where memory is short
+    engine.close()
+
+
+def test_an_answer_that_cannot_be_read_fails_alone(tiny, monkeypatch):
+    engine = load_vlm(tiny("idefics3")).engine
+    completion, calls = engine._generator.completion, itertools.count()
+
+    def read(row):
+        if next(calls) == 1:
+            raise UnicodeError("no text")
+        return completion(row)
+
+    monkeypatch.setattr(engine._generator, "completion", read)
+    replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(3)])
+    assert [type(reply) for reply in replies].count(UnicodeError) == 1
+    assert sum(isinstance(reply, lm15.Response) for reply in replies) == 2
+    engine.close()
+
+
+def test_where_rows_cannot_join_calls_wait_for_the_batch(tiny, monkeypatch):
+    engine = load_vlm(tiny("idefics3"), max_batch=4).engine
+    taken, add = [], engine._generator.add
+    monkeypatch.setattr(Batch, "joinable", False)
+    monkeypatch.setattr(
+        engine._generator,
+        "add",
+        lambda stream, prompts: taken.append((len(stream), len(prompts))) or add(stream, prompts),
+    )
+    asked = [request(f"Paris {index}", max_tokens=3 + index % 5) for index in range(10)]
+    assert all(isinstance(reply, lm15.Response) for reply in engine.complete_many(asked))
+    assert taken == [(0, 4), (0, 4), (0, 2)]
     engine.close()
 
 

@@ -6,9 +6,11 @@ from PIL import Image
 from tiny import FAMILIES
 
 from gmner.data.world.generate import World
+from gmner.programs.encoding import ChatEncoder
 from gmner.programs.generation import Completion, Generator, Prompt
 from gmner.programs.loading import load_vlm
 from gmner.programs.row_logits import Sampling
+from gmner.programs.sights import Sights
 from gmner.programs.staged import StagedGMNER
 
 RED, BLUE, WIDE = ((90, 60), "red"), ((90, 60), "blue"), ((200, 60), "green")
@@ -79,3 +81,12 @@ def test_a_staged_program_looks_once_at_a_post(looked):
     StagedGMNER(lm)(text=post.text, image=post.image)
     assert counts == [1]
     lm.engine.close()
+
+
+def test_pictures_of_another_family_are_left_to_the_model(tiny_lm, monkeypatch: pytest.MonkeyPatch):
+    weights = tiny_lm("idefics3").engine.weights
+    inputs = ChatEncoder(weights.processor)([prompt("words", RED).conversation])
+    known, unknown = Sights(weights.model), Sights(weights.model)
+    monkeypatch.setattr(unknown, "_family", "another")
+    assert "mm_encoder_outputs" in known(inputs)
+    assert unknown(inputs) == dict(inputs)
