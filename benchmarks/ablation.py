@@ -50,6 +50,14 @@ CVO_SETTINGS: Mapping[str, Any] = {
     "temperature": 0.8, "grpo_options": {"scale_rewards": "none"},
 }  # fmt: skip
 PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
+
+
+def left_empty(evaluation: Evaluation) -> float:
+    """Of the posts without an entity the share that is answered with none; their F1 says only whether it is all."""
+    empty = [counts["gmner"] for counts in evaluation.counts if not counts["gmner"].gold]
+    return 100 * sum(not count.predicted for count in empty) / len(empty)
+
+
 FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
     "MNER F1": lambda e: e.mner.f1,
     "found of shown, %": lambda e: e.found_of_shown or 0.0,
@@ -58,6 +66,7 @@ FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
     "grounded absent": lambda e: float(e.bias.grounded_absent or 0),
     "  on lookalike posts": lambda e: float(e.by_slice["lookalike"].bias.grounded_absent or 0),
     "N-Rate, %": lambda e: e.bias.n_rate or 0.0,
+    "nothing named where nothing is, %": left_empty,
 }
 
 
@@ -204,7 +213,7 @@ def _mean_f1(counts: np.ndarray) -> float:
 
 def table(results: Mapping[str, Sequence[Evaluation]], posts: Sequence[Post], *, markdown: bool) -> str:
     """GMNER F1 over all posts and by slice with intervals, the gain over SFT, the other figures with their range."""
-    slices = sorted({post.slice for post in posts if post.slice})
+    slices = sorted({post.slice for post in posts if post.slice and post.gold})
     groups = {"GMNER F1": list(range(len(posts)))}
     for name in slices:
         groups[f"  {name}"] = [place for place, post in enumerate(posts) if post.slice == name]

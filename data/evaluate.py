@@ -23,8 +23,8 @@ from gmner.signatures.errors import GmnerError, InputError
 class BatchProgram(typing.Protocol):
     """A program that answers many posts in one run and records an error instead of raising it."""
 
-    def batch_posts(self, posts: Sequence[Post]) -> list[Prediction]:
-        """One prediction a post, in order."""
+    def batch_posts(self, posts: Sequence[Post], *, progress: bool = True) -> list[Prediction]:
+        """One prediction a post, in order; `progress`: whether a bar is shown."""
         ...
 
 
@@ -42,10 +42,10 @@ def evaluate(
     """Score a program's answers to annotated posts.
 
     Args:
-        program_or_predictions: A program with `batch_posts(posts)`; a program called as `program(text=, image=)` whose
-            answer has `.entities` and `.reasoning`; predictions; or a mapping from post id to prediction. A post
-            without a prediction counts as answered with nothing and is reported in `Evaluation.missing`; a
-            `GmnerError` of a program is recorded and the run goes on.
+        program_or_predictions: A program with `batch_posts(posts, progress=)`; a program called as
+            `program(text=, image=)` whose answer has `.entities` and `.reasoning`; predictions; or a mapping from post
+            id to prediction. A post without a prediction counts as answered with nothing and is reported in
+            `Evaluation.missing`; a `GmnerError` of a program is recorded and the run goes on.
         posts: Posts with gold entities and ids of their own. Of posts whose regions are not annotated (`grounded` is
             False) only MNER is scored; the other scores are NaN.
         protocol: The way of counting, see `gmner.data.protocols`.
@@ -102,7 +102,7 @@ def _check_posts(posts: Sequence[Post]) -> None:
 
 def _predictions(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:
     if isinstance(source, BatchProgram):
-        found: Iterable[Prediction] = source.batch_posts(posts)
+        found: Iterable[Prediction] = source.batch_posts(posts, progress=progress)
     elif isinstance(source, Mapping):
         return {id_: replace(_checked(prediction), id=id_) for id_, prediction in source.items()}
     elif isinstance(source, Iterable):

@@ -91,9 +91,10 @@ SVG(str(run / "cvo" / "curves.svg"))
 # The posts with the answers of every stage beside the gold. Point at a name, a box or a line: what belongs to it is
 # lit in all of them. Choose what to see above: *mended*, *wrong in after CVO*, an error class, a slice, a type. Move
 # the threshold: what the model is less sure of is left out, and the scores of the rest are said. Before the compile no
-# threshold helps much: the model is as sure of its wrong boxes as of its right ones.
+# threshold helps much: the model is as sure of its wrong boxes as of its right ones. (Run the notebook to see it: this
+# output alone, with all the pictures, is not kept in the file.)
 
-# %%
+# %% tags=["not-kept"]
 pairs = [(post, {stage: after[stage][place] for stage in after}) for place, post in enumerate(held_out)]
 report = run / "report.html"
 report.write_text(gmner.render_html(pairs, title="Held-out posts", scores=scores), encoding="utf-8")

@@ -6,6 +6,7 @@ inference sends. No field markers.
 
 from __future__ import annotations
 
+import codecs
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import dspy
 from PIL import Image
 
-from gmner.programs.confidence import confidences
+from gmner.programs.confidence import Token, confidences
 from gmner.programs.families import ModelProfile, Profiled
 from gmner.programs.pictures import inline, load_picture
 from gmner.signatures.errors import AnswerError, InputError
@@ -26,8 +27,9 @@ from gmner.signatures.wire import Frame
 Message = dict[str, Any]
 
 _ENFORCE = (
-    "use a server that honours response_format with a JSON schema, as vLLM does, "
-    "or raise the LM's max_tokens if the answer was cut"
+    "use a server that honours response_format with a JSON schema: vLLM does, with "
+    '--structured-outputs-config \'{"backend": "guidance"}\' without endless blanks, too; '
+    "if the answer was cut, raise the LM's max_tokens"
 )
 
 
@@ -102,7 +104,12 @@ class PromptAdapter(dspy.Adapter):
         bound._request, bound._local = self.request(inputs), isinstance(getattr(lm, "engine", None), Profiled)
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         body = {"name": "answer", "strict": True, "schema": schema}
-        lm_kwargs = {**lm_kwargs, **self.draw, "response_format": {"type": "json_schema", "json_schema": body}}
+        lm_kwargs = {
+            **_greedy(lm),
+            **lm_kwargs,
+            **self.draw,
+            "response_format": {"type": "json_schema", "json_schema": body},
+        }
         if self.confidence:
             lm_kwargs["logprobs"] = True
         return bound, {"lm_kwargs": lm_kwargs, "signature": signature, "demos": demos, "inputs": inputs}
@@ -193,12 +200,28 @@ class PromptAdapter(dspy.Adapter):
 def _confidences(output: Any) -> list[float]:
     """How sure a model was, from an output of DSPy."""
     said = output.get("logprobs") if isinstance(output, dict) else None
-    tokens = [(token["token"], token["logprob"]) for token in (said or {}).get("content") or ()]
+    tokens = _tokens((said or {}).get("content") or ())
     if not tokens:
         raise AnswerError(
             "The answer does not say how likely its tokens are", received=said, remedy="Leave confidence=True out"
         )
     return confidences(output["text"], tokens)
+
+
+def _tokens(said: Sequence[Mapping[str, Any]]) -> list[Token]:
+    """Text and log probability of tokens in the OpenAI form; a character of several tokens is the last one's."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    texts = [decoder.decode(bytes(token["bytes"])) if token.get("bytes") else token["token"] for token in said]
+    return [(text, token["logprob"]) for text, token in zip(texts, said, strict=True)]
+
+
+def _greedy(lm: dspy.BaseLM) -> dict[str, Any]:
+    """A server's own default is to sample; where the LM does not say, it answers as a local model does.
+
+    OpenAI's reasoning models, which DSPy gives another limit of tokens, take no temperature.
+    """
+    says = lm.kwargs.get("temperature") is not None or "max_completion_tokens" in lm.kwargs
+    return {} if says else {"temperature": 0.0}
 
 
 def _message(role: str, text: str, picture: Image.Image | None = None) -> Message:

@@ -26,7 +26,7 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
     Args:
         answer: The answer's text: a JSON object of one of our forms.
         tokens: Its tokens in order; together they are the text, but for blanks between JSON's own signs, which a client
-            may write anew.
+            may write anew, and what follows the object: vLLM counts the token that ends an answer among its tokens.
 
     Returns:
         One value an entity of `entities`, or a mention of `mentions`; one value for `visible`; none for other answers.
@@ -36,7 +36,7 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
     """
     written = "".join(text for text, _ in tokens)
     try:
-        if written != answer and json.loads(written) != json.loads(answer):
+        if written != answer and _DECODER.raw_decode(written, _skip(written, 0))[0] != json.loads(answer):
             raise AnswerError("The tokens are not those of the answer", received=[text for text, _ in tokens])
         members = _members(written, _skip(written, 0))
         if "visible" in members:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,9 @@ Schema = dict[str, Any]
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
+_BLOCK = 64
+# A longer text is counted in blocks: xgrammar, the grammar engine of vLLM and SGLang, fails on a character that may be
+# repeated more than 128 times ("Check failed: per_rule_fsm_hashes").
 
 
 def candidate_spans(text: str, max_pieces: int = MAX_SPAN_PIECES) -> list[str]:
@@ -70,7 +74,9 @@ def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -
 
 def free_text_schema(limit: int = MAX_REASONING) -> Schema:
     """A string of at most `limit` characters without quotes, backslashes and control characters."""
-    return {"type": "string", "pattern": f"^{_FREE_TEXT}{{0,{limit}}}$"}
+    blocks = max(0, limit - _BLOCK + 1) // _BLOCK  # so many that the rest can fill the gap to the next block
+    counted = f"(?:{_FREE_TEXT}{{{_BLOCK}}}){{0,{blocks}}}" if blocks else ""
+    return {"type": "string", "pattern": f"^{counted}{_FREE_TEXT}{{0,{limit - blocks * _BLOCK}}}$"}
 
 
 def _mention_properties(text: str, labels: LabelSet) -> Schema:
@@ -161,6 +167,6 @@ def longest_answer(schema: Schema) -> int:
     if kind == "array":
         return 2 + schema["maxItems"] * (1 + longest_answer(schema["items"]) if schema["maxItems"] else 0)
     if kind == "string":
-        limit = int(schema["pattern"].rsplit(",", 1)[1].rstrip("}$"))
-        return 2 + 4 * limit
+        *blocks, rest = (int(most) for most in re.findall(r"\{0,(\d+)\}", schema["pattern"]))
+        return 2 + 4 * (_BLOCK * sum(blocks) + rest)
     return len(str(schema.get("maximum", "false")))

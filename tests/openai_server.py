@@ -76,15 +76,20 @@ def completion(text: str, model: str, logprobs: list[Body] | None = None) -> Bod
 
 
 def answered_by(engine: Any) -> Callable[[Body], Reply]:
-    """Answers of an engine, which enforces the schema."""
+    """Answers of an engine, which enforces the schema; as with vLLM, the token that ends an answer is one of them."""
 
     def answer(body: Body) -> Reply:
         response = engine.complete(as_request(body))
         said = response.logprobs
-        tokens = said and [{"token": t.token, "logprob": t.logprob, "bytes": None, "top_logprobs": []} for t in said]
+        tokens = said and [as_token(t.token, t.logprob) for t in said] + [as_token("<|im_end|>", -0.5)]
         return 200, {}, completion(response.message.parts[0].text, body["model"], tokens)
 
     return answer
+
+
+def as_token(text: str, logprob: float) -> Body:
+    """A token in the OpenAI form."""
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": []}
 
 
 @contextmanager

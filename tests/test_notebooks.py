@@ -23,11 +23,17 @@ def test_a_notebook_runs_and_renders(notebook: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_ipynb_beside_it_has_the_same_cells(notebook: Path) -> None:
-    remedy = f"python -m jupytext --to ipynb notebooks/{notebook.name}"
+def test_the_ipynb_beside_it_has_the_same_cells_and_what_they_show(notebook: Path) -> None:
+    remedy = f"python docs/notebooks.py {notebook.stem}"
     beside, script = jupytext.read(notebook.with_suffix(".ipynb")), jupytext.read(notebook)
     for mine, theirs in zip(beside.cells, script.cells, strict=True):
         assert (mine.cell_type, mine.source) == (theirs.cell_type, theirs.source), remedy
+    shown = [cell for cell in beside.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in shown), remedy
+    outputs = [output for cell in shown for output in cell.outputs]
+    assert {output.output_type for output in outputs} <= {"execute_result", "stream"}, remedy
+    assert all(output.name == "stdout" for output in outputs if output.output_type == "stream"), remedy
+    assert "<svg" in shown[-1].outputs[-1].data["text/html"], remedy
 
 
 def test_there_are_notebooks() -> None:

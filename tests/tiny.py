@@ -114,7 +114,7 @@ def _qwen(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
     }
     patch = 16 if family == "qwen3_vl" else 14
     vision: dict[str, Any] = {"depth": _VISION_LAYERS, "num_heads": 4, "patch_size": patch, "spatial_merge_size": 2}
-    rope = {**_ROPE, "mrope_interleaved": True} if family == "qwen3_vl" else _ROPE
+    rope = {**_ROPE, "mrope_interleaved": True, "mrope_section": [6, 5, 5]} if family == "qwen3_vl" else _ROPE
     config_class, model_class = {
         "qwen2_vl": (Qwen2VLConfig, Qwen2VLForConditionalGeneration),
         "qwen2_5_vl": (Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration),

@@ -89,7 +89,8 @@ def test_what_programs_and_predictions_can_be():
     expected = evaluate([answer(said(ADA, WHOLE))], [POST]).to_dict()
 
     class Batched:
-        def batch_posts(self, posts):
+        def batch_posts(self, posts, *, progress=True):
+            assert not progress
             return [answer(said(ADA, WHOLE), id_=post.id) for post in posts]
 
         def __call__(self, **fields):

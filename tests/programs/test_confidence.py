@@ -70,8 +70,12 @@ def test_other_answers_and_free_blanks():
 def test_tokens_of_another_answer_are_refused():
     with pytest.raises(AnswerError, match="not those of the answer"):
         confidences(ANSWER, tokens_of(ANSWER.replace("Ana", "Amy"), {}))
-    with pytest.raises(AnswerError, match="not JSON"):
+    with pytest.raises(AnswerError, match="not those of the answer"):
         confidences(ANSWER, tokens_of(ANSWER, {})[1:])
+    with pytest.raises(AnswerError, match="not JSON"):
+        confidences(ANSWER, tokens_of(ANSWER, {})[:-1])
+    ended = [*tokens_of(ANSWER, {"Ana": 0.5}), ("<|im_end|>", -1.0)]
+    assert confidences(ANSWER, ended) == pytest.approx([0.5, 1])
     again = json.dumps(json.loads(ANSWER))  # as a client may write it
     assert confidences(again, tokens_of(ANSWER, {"Ana": 0.5})) == pytest.approx([0.5, 1])
     with pytest.raises(AnswerError, match="not JSON"):

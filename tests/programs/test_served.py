@@ -1,5 +1,6 @@
 """Models behind a server of the OpenAI form: a real HTTP server in the test, which checks what it is asked."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import dspy
 import pytest
 from dspy.utils.exceptions import LMServerError, LMTransportError
-from openai_server import Body, Reply, answered_by, completion, serving
+from openai_server import Body, Reply, answered_by, as_token, completion, serving
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
@@ -63,6 +64,31 @@ def test_many_answers_have_rollouts_of_their_own(local: dspy.LM, posts: list[Pos
     assert {body["temperature"] for body in bodies} == {0.7}
     assert all("rollout_id" not in body for body in bodies)
     assert all(e.confidence is not None for e in answer.entities)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "sent"),
+    [
+        ("openai/embedded", {}, 0.0),  # a server would sample, a local model does not
+        ("openai/embedded", {"temperature": 0.4}, 0.4),
+        ("openai/gpt-5", {}, None),  # takes none
+    ],
+)
+def test_a_served_model_is_asked_for_its_likeliest_answer_unless_told(model: str, options: Any, sent: float | None):
+    with serving(lambda _: (200, {}, completion(EMPTY, "m"))) as (base, bodies):
+        lm = dspy.LM(model, api_base=base, api_key="key", cache=False, num_retries=0, **options)
+        GMNER(lm)(text="Ana met Ben")
+    assert [body.get("temperature") for body in bodies] == [sent]
+
+
+def test_a_character_of_several_tokens_is_read_whole():
+    answer = '{"reasoning":"","entities":[{"span":"Žižek","type":"PER","visible":false,"box":null}]}'
+    before, after = (part.encode() for part in answer.split("Ž"))
+    parts = [before, b"\xc5", b"\xbd", after]  # OpenAI writes halves as escapes, and gives their bytes
+    tokens = [{**as_token(repr(part), math.log(0.9)), "bytes": list(part)} for part in parts]
+    with serving(lambda _: (200, {}, completion(answer, "m", tokens))) as (base, _):
+        found = GMNER(served(base), confidence=True)(text="Žižek spoke")
+    assert [e.confidence for e in found.entities] == [pytest.approx(0.9**4)]
 
 
 @pytest.mark.parametrize(

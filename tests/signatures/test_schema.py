@@ -1,5 +1,7 @@
 """The schema of an answer, and the bound on its length."""
 
+import re
+
 import jsonschema
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from gmner.signatures.schema import (
     answer_schema,
     box_schema,
     candidate_spans,
+    free_text_schema,
     grounding_schema,
     longest_answer,
     mentions_schema,
@@ -67,6 +70,16 @@ def test_no_admitted_answer_is_longer_than_the_bound(data, text, labels, box_for
 def test_the_bound_is_not_far_above_the_longest_answer():
     longest = dump({"evidence": "🎉" * 5, "visible": False}).encode()
     assert longest_answer(verification_schema(Limits(reasoning=5))) == len(longest) + 1  # a comma after the last part
+
+
+@pytest.mark.parametrize("limit", [0, 1, 63, 64, 126, 127, 128, 190, 191, 192, 900, 8000])
+def test_free_text_has_every_length_up_to_its_limit_and_no_long_repetition(limit: int):
+    schema = free_text_schema(limit)
+    lengths = [n for n in range(limit + 70) if re.search(schema["pattern"], "é" * n)]
+    assert lengths == list(range(limit + 1))
+    assert longest_answer(schema) == 2 + 4 * limit
+    # xgrammar, which vLLM and SGLang enforce schemas with, fails on more than 128 of one thing.
+    assert max(int(most) for most in re.findall(r"(\d+)\}", schema["pattern"])) <= 128
 
 
 ANSWER = {"reasoning": "r", "entities": [{"span": "Ada", "type": "PER", "visible": True, "box": [0, 0, 5, 5]}]}
