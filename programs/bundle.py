@@ -25,6 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from gmner.data.files import whole_folder
 from gmner.programs.engine import VLMEngine
+from gmner.programs.families import ModelProfile, Profiled, profile_on_server
 from gmner.programs.fingerprint import fingerprint
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
@@ -83,6 +84,7 @@ def save_bundle(
             lm=_settings(lm),
             box_format=program.adapter().profile.box_format,
             profile=program.profile,
+            weights=_profile_here(lm),
             labels=list(program.labels.types),
             limits=program.limits,
             versions={name: version(name) for name in _LIBRARIES},
@@ -105,7 +107,8 @@ def load(
 
     Args:
         folder: The bundle: a folder, or a repository of the hub (`user/name`).
-        lm: The LM to run on, instead of the bundle's weights; needed where the program was saved with a served LM.
+        lm: The LM to run on, instead of the bundle's weights; needed where the program was saved with a served LM. A
+            served one is taken for these weights, with their box frame, unless its name says a family of another frame.
         base: Another base model (folder or hub id), instead of the recorded one; the adapter is put on top.
         **load_vlm_kwargs: See `load_vlm`; they take the place of the recorded settings, for instance `device_map`.
 
@@ -124,10 +127,19 @@ def load(
         raise BundleError("A bundle holds an unknown program", received=manifest.program, accepted=", ".join(_PROGRAMS))
     if lm is None:
         lm = _load_lm(folder, manifest, base, load_vlm_kwargs)
-    program = cls(lm, labels=LabelSet(tuple(manifest.labels)), profile=manifest.profile, limits=manifest.limits)
+    profile = manifest.profile
+    if profile is None and manifest.weights is not None and _profile_here(lm) is None:
+        profile = profile_on_server(lm.model, manifest.weights)
+    program = cls(lm, labels=LabelSet(tuple(manifest.labels)), profile=profile, limits=manifest.limits)
     program.scores = manifest.scores
     _restore(program, folder, manifest)
     return program
+
+
+def _profile_here(lm: dspy.BaseLM) -> ModelProfile | None:
+    """The profile of weights that run in this process; None: they are served."""
+    engine = getattr(lm, "engine", None)
+    return engine.profile if isinstance(engine, Profiled) else None
 
 
 def _found(folder: str | PathLike[str]) -> Path:

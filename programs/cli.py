@@ -137,6 +137,9 @@ def _add_extract(commands: Commands) -> None:
     command.add_argument("posts", type=Path, metavar="POSTS", help=_POSTS)
     command.add_argument("-o", "--output", type=Path, required=True, metavar="PRED.jsonl", help="file for the answers")
     command.add_argument("--model", metavar="M", help=_MODEL)
+    server = "ask a server of the OpenAI form, as vLLM's: http://localhost:8000/v1; the key is OPENAI_API_KEY"
+    command.add_argument("--server", metavar="URL", help=server)
+    command.add_argument("--served", metavar="NAME", help="what the server calls the model (the only one there)")
     _add_source(command)
     command.add_argument("--limit", type=_count, metavar="N", help="answer only the first N posts")
     command.add_argument("--staged", action="store_true", help="three questions a post: extract, verify, ground")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
 
 _NAMED = 5
+_ITSELF = "A bundle says itself which program it is"
 
 
 def quickstart(given: Namespace) -> None:
@@ -63,9 +64,14 @@ def extract(given: Namespace) -> None:
     posts = _posts(given, given.posts)[: given.limit]
     if not posts:
         raise InputError("There are no posts", received=str(given.posts))
-    if given.model is None:
-        _note("The model of this package knows only its synthetic world: name another with --model for real posts")
-    program = load_program(given.model, staged=given.staged)
+    if given.server is not None:
+        program = _served_program(given)
+    else:
+        if given.served is not None:
+            raise InputError("--served names a model of a server", received=given.served, remedy="Add --server URL")
+        if given.model is None:
+            _note("The model of this package knows only its synthetic world: name another with --model for real posts")
+        program = load_program(given.model, staged=given.staged)
     program.confidence, program.answers = given.confidence, given.answers
     predictions = extract_corpus(program, posts, given.output, threads=given.threads)
     _note(f"{len(predictions)} posts answered into {given.output}")
@@ -184,6 +190,26 @@ def _posts(given: Namespace, path: Path, split: str | None = None) -> list[Post]
     )
 
 
+def _served_program(given: Namespace) -> GroundingProgram:
+    """A program on a server; with --model the instructions and demonstrations of a bundle."""
+    from gmner.programs.bundle import is_bundle, load
+    from gmner.programs.gmner import GMNER
+    from gmner.programs.served import served_lm
+    from gmner.programs.staged import StagedGMNER
+
+    if given.model is not None and not is_bundle(given.model):
+        remedy = "Name what the server calls its model with --served"
+        raise InputError("With --server a --model is a bundle", received=given.model, remedy=remedy)
+    lm, profile = served_lm(given.server, given.served, num_retries=3)
+    if given.model is None:
+        name = lm.model.partition("/")[2]
+        _note(f"{given.server} answers with {name}; its boxes are read as {profile.box_format.describe()}")
+        return (StagedGMNER if given.staged else GMNER)(lm, profile=profile)
+    if given.staged:
+        raise InputError(_ITSELF, received=given.model, remedy="Leave --staged out")
+    return load(given.model, lm=lm)
+
+
 def load_program(model: str | None, *, staged: bool = False) -> GroundingProgram:
     """A program from a model (folder, hub id, None: the embedded one) or from a bundle.
 
@@ -198,7 +224,7 @@ def load_program(model: str | None, *, staged: bool = False) -> GroundingProgram
 
     if model is not None and is_bundle(model):
         if staged:
-            raise InputError("A bundle says itself which program it is", received=model, remedy="Leave --staged out")
+            raise InputError(_ITSELF, received=model, remedy="Leave --staged out")
         return load(model)
     return (StagedGMNER if staged else GMNER)(load_vlm(model))
 

@@ -146,3 +146,14 @@ def profile_for_name(model_name: str) -> ModelProfile:
         return ModelProfile(_NORMALIZED)
     family = {"2": "qwen2_vl", "3": "qwen3_vl"}.get(found[1], "qwen2_5_vl")
     return ModelProfile(_FRAMES.get(family, _NORMALIZED), rule=_DEFAULT_RULES[family])
+
+
+def profile_on_server(model_name: str, weights: ModelProfile) -> ModelProfile:
+    """The profile of weights that are known, served under a name: their own, unless the name says another box frame.
+
+    Args:
+        model_name: `openai/my-model`.
+        weights: The profile of the weights when they ran here, with their pixel limits.
+    """
+    named = profile_for_name(model_name)
+    return named if _NAMES.search(model_name) and named.box_format != weights.box_format else weights

@@ -76,6 +76,7 @@ class Manifest(_Part):
         lm: How the LM was set up.
         box_format: The frame in which the model writes boxes; told, and taken from the model again when loaded.
         profile: The profile that the program was given, or None: the model's own.
+        weights: The profile of the weights, for where they are served; None: it was a served model itself.
         labels: Entity types with descriptions.
         limits: Bounds of an answer.
         versions: Libraries and their versions.
@@ -90,6 +91,7 @@ class Manifest(_Part):
     lm: Settings
     box_format: BoxFormat
     profile: ModelProfile | None
+    weights: ModelProfile | None = None
     labels: list[tuple[str, str]]
     limits: Limits
     versions: dict[str, str]

@@ -93,11 +93,26 @@ def as_token(text: str, logprob: float) -> Body:
 
 
 @contextmanager
-def serving(answer: Callable[[Body], Reply]) -> Iterator[tuple[str, list[Body]]]:
-    """The address of a server, and the bodies of all requests that it got; a request of another form gets a 400."""
+def serving(
+    answer: Callable[[Body], Reply], models: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, list[Body]]]:
+    """The address of a server, and the bodies of all requests that it got; a request of another form gets a 400.
+
+    Args:
+        answer: What it replies.
+        models: The models that it lists: name and what lies under it, as vLLM says.
+    """
     bodies: list[Body] = []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            listed = [
+                {"id": name, "object": "model", "created": 0, "owned_by": "us", "root": root}
+                for name, root in (models or {}).items()
+            ]
+            known = self.path == "/v1/models" and models is not None
+            self.reply(200 if known else 404, {}, {"object": "list", "data": listed} if known else {"error": "no"})
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             bodies.append(body)
@@ -106,6 +121,9 @@ def serving(answer: Callable[[Body], Reply]) -> Iterator[tuple[str, list[Body]]]
                 status, headers, reply = answer(body)
             except AssertionError as error:
                 status, headers, reply = 400, {}, {"error": {"message": f"not the OpenAI form: {error}"}}
+            self.reply(status, headers, reply)
+
+        def reply(self, status: int, headers: Mapping[str, str], reply: Body | str) -> None:
             data = (reply if isinstance(reply, str) else json.dumps(reply)).encode()
             try:
                 self.send_response(status)

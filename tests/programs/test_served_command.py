@@ -1,0 +1,104 @@
+"""`gmner extract --server`: a model behind an address."""
+
+import json
+from pathlib import Path
+
+import dspy
+import pytest
+from openai_server import answered_by, completion, serving
+
+from gmner.data.jsonl import read_predictions
+from gmner.data.world.generate import World
+from gmner.programs.bundle import load
+from gmner.programs.cli import main
+from gmner.programs.families import profile_for_name
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.programs.served import served_lm
+from gmner.signatures.errors import ModelError
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+SAID = '{"reasoning":"","entities":[{"span":"Ana","type":"PER","visible":false,"box":null}]}'
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    (tmp_path / "posts.jsonl").write_text('{"id":"a","text":"Ana met Ben"}\n{"id":"b","text":"Ana"}\n')
+    return tmp_path / "posts.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+
+
+def extract(posts: Path, *words: object) -> int:
+    return main(["extract", str(posts), "-o", str(posts.parent / "out.jsonl"), *map(str, words)])
+
+
+def test_the_only_model_of_a_server_answers(posts: Path, capsys: pytest.CaptureFixture[str]):
+    with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": "Qwen/Qwen2.5-VL-7B-Instruct"}) as (base, bodies):
+        assert extract(posts, "--server", base) == 0
+    answers = read_predictions(posts.parent / "out.jsonl")
+    assert [[(e.span, e.box) for e in answer.entities] for answer in answers] == [[("Ana", None)]] * 2
+    assert {(body["model"], body["temperature"]) for body in bodies} == {("mine", 0.0)}
+    said = capsys.readouterr().err
+    assert "answers with mine; its boxes are read as" in said
+    assert "pixels of the picture" in said  # the family is told from what lies under the name
+    assert "synthetic world" not in said
+
+
+def test_a_bundle_says_how_a_server_is_asked(posts: Path):
+    lm, shown = load_vlm(cache=False), World().posts("dev", 2)
+    program = GMNER(lm)
+    program.save(posts.parent / "bundle")
+    lines = [{"id": post.id, "text": post.text, "image": f"{post.id}.png"} for post in shown]
+    posts.write_text("\n".join(map(json.dumps, lines)))
+    for post in shown:
+        post.image.save(posts.parent / f"{post.id}.png")
+    with serving(answered_by(lm.engine), {"one": "/w", "two": "/w"}) as (base, bodies):
+        words = ("--server", base, "--served", "two", "--model", posts.parent / "bundle")
+        assert extract(posts, *words, "--images", posts.parent) == 0
+    assert {body["model"] for body in bodies} == {"two"}
+    found = {answer.id: answer for answer in read_predictions(posts.parent / "out.jsonl")}
+    for post in shown:
+        expected = program(text=post.text, image=post.image).entities
+        assert [(e.key, e.box) for e in found[post.id].entities] == [(e.key, e.box) for e in expected]
+
+
+def test_the_family_is_told_from_the_name_or_from_what_lies_under_it():
+    models = {"a": "", "b": "/data/Qwen3-VL-8B-mcr"}
+    with serving(lambda _: (200, {}, ""), models) as (base, _):
+        assert served_lm(base, "a")[1] == profile_for_name("a")
+        assert served_lm(base, "b")[1] == profile_for_name("Qwen3-VL")
+        lm, _ = served_lm(base, "b", temperature=0.3)
+    assert (lm.model, lm.kwargs["temperature"]) == ("openai/b", 0.3)
+
+
+def test_the_weights_of_a_bundle_keep_their_frame_unless_the_served_name_says_another(tmp_path: Path):
+    lm = load_vlm(cache=False)
+    GMNER(lm).save(tmp_path / "bundle")
+    profiles = {
+        name: load(tmp_path / "bundle", lm=dspy.LM(f"openai/{name}", api_key="key")).adapter().profile
+        for name in ("mine", "Qwen2.5-VL-7B-Instruct")
+    }
+    assert profiles["mine"] == lm.engine.profile
+    assert profiles["Qwen2.5-VL-7B-Instruct"] == profile_for_name("Qwen2.5-VL")
+    assert load(tmp_path / "bundle").profile is None  # told from the weights that it is loaded on
+
+
+def test_what_a_server_cannot_do_is_told_before_a_post_is_read(posts: Path, capsys: pytest.CaptureFixture[str]):
+    def refused(*words: object) -> str:
+        assert extract(posts, *words) == 2
+        assert not (posts.parent / "out.jsonl").exists()
+        return capsys.readouterr().err
+
+    with serving(lambda _: (200, {}, ""), {"one": "", "two": ""}) as (base, bodies):
+        assert "just one model. received 'one, two'" in refused("--server", base)
+        assert "no such model. received 'three'. accepted: one, two" in refused("--server", base, "--served", "three")
+        assert "a --model is a bundle" in refused("--server", base, "--served", "one", "--model", "Qwen/Qwen2-VL-2B")
+    assert bodies == []
+    assert "does not say what it serves" in refused("--server", base)  # nobody is there any more
+    with serving(lambda _: (200, {}, "")) as (base, _), pytest.raises(ModelError, match="does not say what it serves"):
+        served_lm(base)
+    assert "Add --server" in refused("--served", "one")
