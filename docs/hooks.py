@@ -1,17 +1,19 @@
 """What MkDocs needs of the checkout: the package's sources under its name, and the files that pages link to.
 
 The root of the repository is the package, whatever its folder is called; griffe looks for a folder `gmner`. And pages
-may link to files outside of `docs/`, as they do where the repository is read: README and changelog become pages of the
-site, any other file is copied beside them.
+may link to files outside of `docs/`, as they do where the repository is read: README, changelog and notebooks become
+pages of the site, any other file is copied beside them.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
@@ -19,8 +21,12 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"README.md": "readme.md", "CHANGELOG.md": "changelog.md"}
-"""Files of the root that are pages of the site."""
+PAGES = {
+    "README.md": "readme.md",
+    "CHANGELOG.md": "changelog.md",
+    **{f"notebooks/{file.name}": f"notebooks/{file.stem}.md" for file in ROOT.glob("notebooks/*.ipynb")},
+}
+"""Files outside of `docs/` that are pages of the site."""
 
 _LINK = re.compile(r"\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
 _EXAMPLE = re.compile(r"^( +)Example:$", re.MULTILINE)
@@ -47,10 +53,30 @@ def rooms(root: Path) -> list[Path]:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add README and changelog as pages."""
+    """Add README, changelog and notebooks as pages."""
     for source, page in PAGES.items():
-        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=from_notebook(text) if source.endswith(".ipynb") else text))
     return files
+
+
+def from_notebook(text: str) -> str:
+    """A notebook, given as JSON, as Markdown: its words, its code, and what it showed."""
+    parts = []
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        parts += map(_shown, cell.get("outputs", []))
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(output: dict[str, Any]) -> str:
+    """An output of a cell: HTML or SVG as it is, else text."""
+    data = output.get("data", {"text/plain": output.get("text", "")})
+    for kind in ("text/html", "image/svg+xml"):
+        if kind in data:
+            return f'<div class="shown">{"".join(data[kind])}</div>'
+    return f"```text\n{''.join(data['text/plain'])}\n```"
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

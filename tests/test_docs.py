@@ -48,10 +48,19 @@ def test_pages_fetch_nothing_from_other_hosts(site: Path):
 
 
 def test_links_to_files_of_the_repository_work(site: Path):
-    assert (site / "files" / "notebooks" / "first_steps.py").read_bytes() == (
-        ROOT / "notebooks" / "first_steps.py"
-    ).read_bytes()
+    linked = Path("benchmarks", "overhead.py")
+    assert (site / "files" / linked).read_bytes() == (ROOT / linked).read_bytes()
     assert (site / "readme.html").is_file()
+
+
+def test_notebooks_are_pages_with_what_they_showed(site: Path):
+    scripts = sorted((ROOT / "notebooks").glob("*.py"))
+    pages = [(site / "notebooks" / f"{script.stem}.html").read_text(encoding="utf-8") for script in scripts]
+    assert pages
+    for page in pages:
+        assert "import gmner" in re.sub("<[^>]+>", "", page)
+        assert '<div class="shown"><' in page
+        assert "data:image/" in page
 
 
 def test_the_command_line_page_has_every_option():
