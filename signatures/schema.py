@@ -43,7 +43,7 @@ _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator"
 _FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
 _BLOCK = 64
 # A longer text is counted in blocks: xgrammar, the grammar engine of vLLM and SGLang, fails on a character that may be
-# repeated more than 128 times ("Check failed: per_rule_fsm_hashes").
+# repeated more than 128 times ("Check failed: per_rule_fsm_hashes"); llama.cpp refuses a group that begins with "?".
 
 
 def candidate_spans(text: str, max_pieces: int = MAX_SPAN_PIECES) -> list[str]:
@@ -75,7 +75,7 @@ def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -
 def free_text_schema(limit: int = MAX_REASONING) -> Schema:
     """A string of at most `limit` characters without quotes, backslashes and control characters."""
     blocks = max(0, limit - _BLOCK + 1) // _BLOCK  # so many that the rest can fill the gap to the next block
-    counted = f"(?:{_FREE_TEXT}{{{_BLOCK}}}){{0,{blocks}}}" if blocks else ""
+    counted = f"({_FREE_TEXT}{{{_BLOCK}}}){{0,{blocks}}}" if blocks else ""
     return {"type": "string", "pattern": f"^{counted}{_FREE_TEXT}{{0,{limit - blocks * _BLOCK}}}$"}
 
 
