@@ -20,7 +20,7 @@ from gmner.programs.pictures import inline, load_picture
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet
-from gmner.signatures.schema import Limits
+from gmner.signatures.schema import Limits, served_schema
 from gmner.signatures.tasks import system_message, user_message, wording
 from gmner.signatures.wire import Frame
 
@@ -103,6 +103,8 @@ class PromptAdapter(dspy.Adapter):
         bound = copy.copy(self)
         bound._request, bound._local = self.request(inputs), isinstance(getattr(lm, "engine", None), Profiled)
         schema = form_of(list(signature.output_fields)).schema(bound._request)
+        if not bound._local:
+            schema = served_schema(schema)
         body = {"name": "answer", "strict": True, "schema": schema}
         lm_kwargs = {
             **_greedy(lm),

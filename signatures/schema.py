@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from gmner.signatures.alignment import pieces
 from gmner.signatures.boxes import BoxFormat, Size
@@ -41,9 +40,6 @@ Schema = dict[str, Any]
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
-_BLOCK = 64
-# A longer text is counted in blocks: xgrammar, the grammar engine of vLLM and SGLang, fails on a character that may be
-# repeated more than 128 times ("Check failed: per_rule_fsm_hashes"); llama.cpp refuses a group that begins with "?".
 
 
 def candidate_spans(text: str, max_pieces: int = MAX_SPAN_PIECES) -> list[str]:
@@ -74,9 +70,31 @@ def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -
 
 def free_text_schema(limit: int = MAX_REASONING) -> Schema:
     """A string of at most `limit` characters without quotes, backslashes and control characters."""
-    blocks = max(0, limit - _BLOCK + 1) // _BLOCK  # so many that the rest can fill the gap to the next block
-    counted = f"({_FREE_TEXT}{{{_BLOCK}}}){{0,{blocks}}}" if blocks else ""
-    return {"type": "string", "pattern": f"^{counted}{_FREE_TEXT}{{0,{limit - blocks * _BLOCK}}}$"}
+    return {"type": "string", "pattern": f"^{_FREE_TEXT}{{0,{limit}}}$"}
+
+
+def served_schema(schema: Schema) -> Schema:
+    """A schema of this module as servers take it, whatever enforces it there: free text is bounded by its length alone.
+
+    xgrammar (vLLM, SGLang) fails on a character that may be repeated more than 128 times ("Check failed:
+    per_rule_fsm_hashes"). Longer texts counted in blocks it takes, but llguidance needs forty times as long for each
+    token of those. What is lost: free text may hold escaped quotes and line ends.
+    """
+    return cast(Schema, _served(schema))
+
+
+def _served(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_served(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "pattern" in part:
+        return {"type": "string", "maxLength": _limit(part)}
+    return {name: _served(value) for name, value in part.items()}
+
+
+def _limit(free_text: Schema) -> int:
+    return int(free_text["pattern"].rsplit(",", 1)[1].rstrip("}$"))
 
 
 def _mention_properties(text: str, labels: LabelSet) -> Schema:
@@ -167,6 +185,6 @@ def longest_answer(schema: Schema) -> int:
     if kind == "array":
         return 2 + schema["maxItems"] * (1 + longest_answer(schema["items"]) if schema["maxItems"] else 0)
     if kind == "string":
-        *blocks, rest = (int(most) for most in re.findall(r"\{0,(\d+)\}", schema["pattern"]))
-        return 2 + 4 * (_BLOCK * sum(blocks) + rest)
+        # Served free text may be escaped, a character outside of the first plane as two times six bytes.
+        return 2 + (12 * schema["maxLength"] if "maxLength" in schema else 4 * _limit(schema))
     return len(str(schema.get("maximum", "false")))

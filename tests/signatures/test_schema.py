@@ -1,6 +1,6 @@
 """The schema of an answer, and the bound on its length."""
 
-import re
+import json
 
 import jsonschema
 import pytest
@@ -16,10 +16,10 @@ from gmner.signatures.schema import (
     answer_schema,
     box_schema,
     candidate_spans,
-    free_text_schema,
     grounding_schema,
     longest_answer,
     mentions_schema,
+    served_schema,
     verification_schema,
 )
 from gmner.signatures.wire import dump
@@ -72,15 +72,20 @@ def test_the_bound_is_not_far_above_the_longest_answer():
     assert longest_answer(verification_schema(Limits(reasoning=5))) == len(longest) + 1  # a comma after the last part
 
 
-@pytest.mark.parametrize("limit", [0, 1, 63, 64, 126, 127, 128, 190, 191, 192, 900, 8000])
-def test_free_text_has_every_length_up_to_its_limit_and_no_long_repetition(limit: int):
-    schema = free_text_schema(limit)
-    lengths = [n for n in range(limit + 70) if re.search(schema["pattern"], "é" * n)]
-    assert lengths == list(range(limit + 1))
-    assert longest_answer(schema) == 2 + 4 * limit
-    # xgrammar, which vLLM and SGLang enforce schemas with, fails on more than 128 of one thing.
-    assert max(int(most) for most in re.findall(r"(\d+)\}", schema["pattern"])) <= 128
-    assert "(?" not in schema["pattern"]  # llama.cpp refuses it
+@given(TEXTS, LABELS, FORMATS, st.none() | st.just(SIZE), st.integers(0, 2000))
+def test_servers_get_no_long_repetition_and_the_same_schema_else(text, labels, box_format, size, reasoning):
+    schema = answer_schema(text, labels, box_format, size, limits=Limits(reasoning))
+    served = served_schema(schema)
+    assert served["properties"]["reasoning"] == {"type": "string", "maxLength": reasoning}
+    assert "pattern" not in str(served) or "pattern" in text
+    assert {**served, "properties": {**served["properties"], "reasoning": None}} == {
+        **schema, "properties": {**schema["properties"], "reasoning": None}
+    }  # fmt: skip
+    assert served_schema(mentions_schema(text, labels)) == mentions_schema(text, labels)
+    escaped = len(json.dumps("🎉" * reasoning))
+    assert longest_answer(served) - longest_answer(answer_schema(text, labels, box_format, size, limits=Limits(0))) == (
+        escaped - 2
+    )
 
 
 ANSWER = {"reasoning": "r", "entities": [{"span": "Ada", "type": "PER", "visible": True, "box": [0, 0, 5, 5]}]}
