@@ -27,9 +27,8 @@ from gmner.signatures.wire import Frame
 Message = dict[str, Any]
 
 _ENFORCE = (
-    "use a server that honours response_format with a JSON schema: vLLM does, with "
-    '--structured-outputs-config \'{"backend": "guidance"}\' without endless blanks, too; '
-    "if the answer was cut, raise the LM's max_tokens"
+    "use a server that honours response_format with a JSON schema, as vLLM does; against endless blanks start it with "
+    '--structured-outputs-config \'{"backend": "guidance"}\'; if the answer was cut, raise the LM\'s max_tokens'
 )
 
 
