@@ -55,7 +55,7 @@ PROMPT = "Think step by step: name what is in the post, say what the picture sho
 def left_empty(evaluation: Evaluation) -> float:
     """Of the posts without an entity the share that is answered with none; their F1 says only whether it is all."""
     empty = [counts["gmner"] for counts in evaluation.counts if not counts["gmner"].gold]
-    return 100 * sum(not count.predicted for count in empty) / len(empty)
+    return 100 * sum(not count.predicted for count in empty) / len(empty) if empty else float("nan")
 
 
 FIGURES: Mapping[str, Callable[[Evaluation], float]] = {

@@ -112,6 +112,8 @@ def main() -> None:
     parser.add_argument("--reasoning", type=int, default=200, help="most characters of reasoning")
     args = parser.parse_args()
     if args.build:
+        if args.build[0] not in FAMILIES:
+            parser.error(f"{args.build[0]} is none of {', '.join(FAMILIES)}")
         build(args.build[0], Path(args.build[1]))
         return
     if not args.served:

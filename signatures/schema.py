@@ -77,8 +77,11 @@ def served_schema(schema: Schema) -> Schema:
     """A schema of this module as servers take it, whatever enforces it there: free text is bounded by its length alone.
 
     xgrammar (vLLM, SGLang) fails on a character that may be repeated more than 128 times ("Check failed:
-    per_rule_fsm_hashes"). Longer texts counted in blocks it takes, but llguidance needs forty times as long for each
-    token of those. What is lost: free text may hold escaped quotes and line ends.
+    per_rule_fsm_hashes"). Text counted in blocks it takes, but llguidance is slow with that. What is lost: free text
+    may hold escaped quotes and line ends.
+
+    Args:
+        schema: One of this module, as the engine here enforces it; it stays as it is.
     """
     return cast(Schema, _served(schema))
 

@@ -1,5 +1,6 @@
 """Models behind a server of the OpenAI form: a real HTTP server in the test, which checks what it is asked."""
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def test_a_served_model_is_asked_for_its_likeliest_answer_unless_told(model: str
         lm = dspy.LM(model, api_base=base, api_key="key", cache=False, num_retries=0, **options)
         GMNER(lm)(text="Ana met Ben")
     assert [body.get("temperature") for body in bodies] == [sent]
+
+
+def test_free_text_of_a_server_may_be_escaped():
+    said = {"reasoning": 'He said "no".\nNot shown: \\o/ é', "entities": []}
+    with serving(lambda _: (200, {}, completion(json.dumps(said), "m"))) as (base, _):
+        assert GMNER(served(base))(text="Ana met Ben").reasoning == said["reasoning"]
 
 
 def test_a_character_of_several_tokens_is_read_whole():

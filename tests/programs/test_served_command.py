@@ -96,6 +96,9 @@ def test_what_a_server_cannot_do_is_told_before_a_post_is_read(posts: Path, caps
     with serving(lambda _: (200, {}, ""), {"one": "", "two": ""}) as (base, bodies):
         assert "just one model. received 'one, two'" in refused("--server", base)
         assert "no such model. received 'three'. accepted: one, two" in refused("--server", base, "--served", "three")
+        GMNER(load_vlm(cache=False)).save(posts.parent / "bundle")
+        words = ("--server", base, "--served", "one", "--model", posts.parent / "bundle", "--staged")
+        assert "says itself which program it is" in refused(*words)
         assert "a --model is a bundle" in refused("--server", base, "--served", "one", "--model", "Qwen/Qwen2-VL-2B")
     assert bodies == []
     assert "does not say what it serves" in refused("--server", base)  # nobody is there any more
