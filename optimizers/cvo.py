@@ -13,22 +13,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets import Dataset
-from transformers import LogitsProcessorList, set_seed
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.integrations.fsdp import is_fsdp_managed_module
-from trl import GRPOConfig, GRPOTrainer
+from transformers import set_seed
+from trl import GRPOConfig
 
 from gmner.optimizers import rewards, training
 from gmner.optimizers.calls import Call
+from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.rows import rollout_rows
 from gmner.optimizers.training import Lora, StageBar, Tuning
 from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.decoding import Decoding
-from gmner.programs.encoding import once_each
 from gmner.programs.engine import VLMEngine
-from gmner.programs.grammar import GrammarCompiler
-from gmner.programs.row_logits import Row, RowLogits, Sampling
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import form_of
 
@@ -60,7 +55,8 @@ class CVO:
         grpo_options: Further options of TRL's `GRPOConfig`, under their own names.
 
     Raises:
-        InputError: An unknown reward name, or fewer than two generations.
+        InputError: An unknown reward name, fewer than two generations, or constrained rollouts of a vLLM that is not in
+            the training process.
     """
 
     weights: Mapping[str, float] = field(default_factory=lambda: dict(rewards.DEFAULT_WEIGHTS))
@@ -91,6 +87,15 @@ class CVO:
         if self.generations < 2:
             raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
         check_watching(self.validate_every, self.patience)
+        options = self.grpo_options
+        served = options.get("vllm_mode") == "server" or options.get("vllm_tensor_parallel_size", 1) > 1
+        if self.rollouts == "constrained" and options.get("use_vllm") and served:
+            raise InputError(
+                "vLLM cannot be given each post's schema",
+                received={name: value for name, value in options.items() if "vllm" in name},
+                accepted="vllm_mode='colocate' with vllm_tensor_parallel_size=1",
+                remedy="or rollouts='free'",
+            )
 
     def rows(self, calls: Sequence[Call], adapter: PromptAdapter) -> Dataset:
         """Prompts with what the rewards need; with constrained rollouts also the schema of each call's answer.
@@ -174,64 +179,7 @@ class CVO:
             "temperature": self.temperature, "beta": self.beta, "reward_weights": weights, "use_vllm": False,
             "logging_steps": 1, "log_completions": True, "num_completions_to_print": 0,
         }  # fmt: skip
+        if self.rollouts == "constrained":
+            # It would compare the probabilities under the grammar with those of the policy that is trained.
+            ours["vllm_importance_sampling_correction"] = False
         return GRPOConfig(**{**common, **ours, **self.grpo_options})
-
-
-class ConstrainedGRPOTrainer(GRPOTrainer):
-    """TRL's GRPOTrainer whose rollouts follow each row's own JSON schema, where the rows have a `schema` column.
-
-    Rollouts by `generate` read each prompt once for all its answers, and rows that have ended leave the batch; see
-    `gmner.programs.decoding`. Prompts with and without pictures may share a batch.
-    """
-
-    _schemas: list[str] | None = None
-    _compiler: GrammarCompiler | None = None
-    _copies: list[int] | None = None
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
-        for name in ("post", "call"):
-            if name in inputs[0]:
-                self._log_completion_extra(name, [row[name] for row in inputs])
-        return super()._generate_and_score_completions(inputs)
-
-    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
-        self._copies = None
-        if self._decodes():
-            prompts, self._copies = once_each(prompts)
-        ids, images, fields = super()._tokenize_prompts(prompts)
-        # TRL says None for a row without a picture beside rows with one; processors take an empty list only.
-        images = None if images is None else [row or [] for row in images]
-        if self._copies is not None:
-            ids = [ids[place] for place in self._copies]
-            images = None if images is None else [images[place] for place in self._copies]
-        return ids, images, fields  # the fields, which only the rollouts read, are those of each prompt once
-
-    def _decodes(self) -> bool:
-        """Whether rollouts are made by our own loop: not where all processes must take the same steps."""
-        if self.use_vllm or self.use_transformers_continuous_batching:
-            return False
-        usual_cache = self.args.cache_implementation in (None, "dynamic", "dynamic_full")
-        return usual_cache and not (is_deepspeed_zero3_enabled() or is_fsdp_managed_module(self.model_wrapped))
-
-    def _generate_single_turn(self, prompt_ids: list[Any], *args: Any, **kwargs: Any) -> Any:
-        model, options = self.accelerator.unwrap_model(self.model), dict[str, Any]()
-        if self._copies is not None:
-            options["custom_generate"] = Decoding(self._copies)
-            prompt_ids = [prompt_ids[self._copies.index(place)] for place in range(max(self._copies) + 1)]
-        if self._schemas is not None:
-            options["logits_processor"] = LogitsProcessorList([self._grammar(model, self._schemas)])
-        generate = model.generate
-        model.generate = lambda *a, **k: generate(*a, **options, **k)
-        try:
-            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        finally:
-            del model.generate
-
-    def _grammar(self, model: Any, schemas: Sequence[str]) -> RowLogits:
-        """One Outlines grammar a row, composed for this batch."""
-        if self._compiler is None:
-            self._compiler = GrammarCompiler(model, self._tokenizer, "llguidance")
-        sampling, limit = Sampling(self.temperature), self.max_completion_length
-        rows = [Row(self._compiler.compile(json.loads(schema)), limit, sampling) for schema in schemas]
-        return RowLogits(rows, list(self.eos_token_ids), self._tokenizer.eos_token_id)

@@ -157,3 +157,9 @@ def profile_on_server(model_name: str, weights: ModelProfile) -> ModelProfile:
     """
     named = profile_for_name(model_name)
     return named if _NAMES.search(model_name) and named.box_format != weights.box_format else weights
+
+
+def picture_ids(config: Any) -> list[int]:
+    """Token ids that stand for pictures in a prompt, and would break the model when it writes them."""
+    found = (getattr(config, name, None) for name in ("image_token_id", "image_token_index", "video_token_id"))
+    return sorted({token for token in found if isinstance(token, int)})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gmner.programs.batching import Abandoned, awaited
 from gmner.programs.confidence import Token
 from gmner.programs.encoding import ChatEncoder, Conversation, once_each
+from gmner.programs.families import picture_ids
 from gmner.programs.grammar import GrammarCompiler
 from gmner.programs.row_logits import Row, Sampling
 from gmner.programs.sights import Sights
@@ -91,7 +92,7 @@ class Generator:
 
     def stream(self) -> Stream:
         """No answers under way yet; see `add`."""
-        return Stream(self._weights.model, self._weights.end_ids, self._pictures())
+        return Stream(self._weights.model, self._weights.end_ids, picture_ids(self._weights.model.config))
 
     def add(self, stream: Stream, prompts: Sequence[Prompt]) -> list[Row]:
         """Begin to answer prompts with what is under way: a row a prompt. `stream.step()` says which have ended."""
@@ -136,9 +137,3 @@ class Generator:
             found.append((part if whole else "", logprob))
             begin = end if whole else begin
         return tuple(found)
-
-    def _pictures(self) -> list[int]:
-        """Ids that stand for pictures in a prompt and would break the model when it writes them."""
-        config = self._weights.model.config
-        found = (getattr(config, name, None) for name in ("image_token_id", "image_token_index", "video_token_id"))
-        return sorted({token for token in found if isinstance(token, int)})

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from gmner.data.post import Post
-from gmner.optimizers import cvo as cvo_module
+from gmner.optimizers import grpo as grpo_module
 from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, Reward
@@ -82,7 +82,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
             seen.append((len(input_ids), len(written)))
             return written
 
-    monkeypatch.setattr(cvo_module, "Decoding", Seen)
+    monkeypatch.setattr(grpo_module, "Decoding", Seen)
     return seen
 
 
@@ -99,7 +99,7 @@ def test_rollouts_read_each_prompt_once(
 def test_processes_that_share_weights_take_the_same_steps(
     program: Programs, posts: list[Post], tmp_path: Path, read: list[tuple[int, int]], monkeypatch: Any, shared: str
 ):
-    monkeypatch.setattr(cvo_module, shared, lambda *_: True)
+    monkeypatch.setattr(grpo_module, shared, lambda *_: True)
     optimize(cvo(max_steps=1), program("idefics3"), posts[:2], tmp_path)
     assert read == []
 

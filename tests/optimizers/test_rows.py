@@ -18,8 +18,9 @@ from gmner.data.post import Post
 from gmner.optimizers import rows as rows_module
 from gmner.optimizers.calls import answer_calls, post_inputs
 from gmner.optimizers.chains import Chain
-from gmner.optimizers.cvo import CVO, ConstrainedGRPOTrainer
+from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import DemoWriter
+from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import split_pictures, tuning_rows, usable_posts
 from gmner.optimizers.training import quiet_libraries, training_copy

@@ -14,6 +14,7 @@ from gmner.data.prediction import Prediction
 from gmner.data.view import render_html
 from gmner.data.world.generate import World
 from gmner.programs.confidence import confidences
+from gmner.programs.families import picture_ids
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
@@ -101,7 +102,7 @@ def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPa
         inputs["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, written.shape[1]))
     with torch.no_grad():
         logits = engine.model(**inputs).logits[0, length - 1 : -1]
-    logits[:, engine._generator._pictures()] = float("-inf")
+    logits[:, picture_ids(engine.model.config)] = float("-inf")
     wanted = logits.log_softmax(-1).gather(1, written[0, :, None])[:, 0].tolist()
     found = [token.logprob for token in response.logprobs]
     assert found == pytest.approx(wanted, abs=1e-3)

@@ -1,0 +1,157 @@
+"""TRL's GRPOTrainer with the rollouts that CVO needs, made by transformers or by vLLM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import LogitsProcessorList
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations.fsdp import is_fsdp_managed_module
+from trl import GRPOTrainer
+
+from gmner.programs.decoding import Decoding
+from gmner.programs.encoding import once_each
+from gmner.programs.families import picture_ids
+from gmner.programs.grammar import GrammarCompiler
+from gmner.programs.row_logits import Row, RowLogits, Sampling
+from gmner.signatures.errors import ModelError
+from gmner.signatures.schema import served_schema
+
+_NEVER = -100.0  # what vLLM adds to the logit of a token that no answer has
+
+
+class ConstrainedGRPOTrainer(GRPOTrainer):
+    """TRL's GRPOTrainer whose rollouts follow each row's own JSON schema, where the rows have a `schema` column.
+
+    Rollouts by `generate` read each prompt once for all its answers, and rows that have ended leave the batch; see
+    `gmner.programs.decoding`. Prompts with and without pictures may share a batch.
+
+    vLLM in this process is given each prompt with one placeholder a picture: it makes as many of it as the picture
+    takes, and would do so again with the prompt that is trained on, which TRL gives it
+    (https://github.com/huggingface/trl/issues/6294). What it read is compared with that prompt.
+    """
+
+    _schemas: list[str] | None = None
+    _compiler: GrammarCompiler | None = None
+    _copies: list[int] | None = None
+    _written: list[str] | None = None  # the prompts as text, for vLLM
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.use_vllm:
+            never = dict.fromkeys(picture_ids(self.model.config), _NEVER)
+            sampler = self.vllm_generation
+            sampler.generation_kwargs = {"logit_bias": never, **sampler.generation_kwargs}
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
+        for name in ("post", "call"):
+            if name in inputs[0]:
+                self._log_completion_extra(name, [row[name] for row in inputs])
+        return super()._generate_and_score_completions(inputs)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        self._copies = self._written = None
+        if self._decodes():
+            prompts, self._copies = once_each(prompts)
+        ids, images, fields = super()._tokenize_prompts(prompts)
+        if self.use_vllm and self.vllm_mode == "colocate":
+            self._written = self.processing_class.apply_chat_template(
+                prompts, chat_template=self.chat_template, add_generation_prompt=True, **self.chat_template_kwargs
+            )
+        # TRL says None for a row without a picture beside rows with one; processors take an empty list only.
+        images = None if images is None else [row or [] for row in images]
+        if self._copies is not None:
+            ids = [ids[place] for place in self._copies]
+            images = None if images is None else [images[place] for place in self._copies]
+        return ids, images, fields  # the fields, which only the rollouts read, are those of each prompt once
+
+    def _decodes(self) -> bool:
+        """Whether rollouts are made by our own loop: not where all processes must take the same steps."""
+        if self.use_vllm or self.use_transformers_continuous_batching:
+            return False
+        usual_cache = self.args.cache_implementation in (None, "dynamic", "dynamic_full")
+        return usual_cache and not (is_deepspeed_zero3_enabled() or is_fsdp_managed_module(self.model_wrapped))
+
+    def _generate_single_turn(self, prompt_ids: list[Any], images: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.use_vllm:
+            with self._through_vllm(prompt_ids):
+                if self._written is not None:
+                    prompt_ids = self._tokenizer(self._written, add_special_tokens=False)["input_ids"]
+                images = None if images is None else [row or None for row in images]
+                return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+        model, options = self.accelerator.unwrap_model(self.model), dict[str, Any]()
+        if self._copies is not None:
+            options["custom_generate"] = Decoding(self._copies)
+            prompt_ids = [prompt_ids[self._copies.index(place)] for place in range(max(self._copies) + 1)]
+        if self._schemas is not None:
+            options["logits_processor"] = LogitsProcessorList([self._grammar(model, self._schemas)])
+        generate = model.generate
+        with _instead(model, "generate", lambda *a, **k: generate(*a, **options, **k)):
+            return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+
+    @contextmanager
+    def _through_vllm(self, trained: list[list[int]]) -> Iterator[None]:
+        """Have vLLM answer under the rows' schemas, and see that it reads the prompts that are trained on."""
+        sampler = self.vllm_generation
+        generate = sampler.generate
+
+        def checked(**asked: Any) -> Any:
+            found = generate(**asked)
+            if self._written is not None:
+                for ours, read in zip(trained, found[0], strict=True):
+                    _check_read(ours, read)
+            return found
+
+        with _instead(sampler, "generate", checked):
+            if self._schemas is None:
+                yield
+            else:
+                with _instead(sampler.llm, "generate", _under(self._schemas, sampler.llm.generate)):
+                    yield
+
+    def _grammar(self, model: Any, schemas: Sequence[str]) -> RowLogits:
+        """One Outlines grammar a row, composed for this batch."""
+        if self._compiler is None:
+            self._compiler = GrammarCompiler(model, self._tokenizer, "llguidance")
+        sampling, limit = Sampling(self.temperature), self.max_completion_length
+        rows = [Row(self._compiler.compile(json.loads(schema)), limit, sampling) for schema in schemas]
+        return RowLogits(rows, list(self.eos_token_ids), self._tokenizer.eos_token_id)
+
+
+def _check_read(trained: Sequence[int], read: Sequence[int]) -> None:
+    """Raise `ModelError` where vLLM made another prompt than the one that is trained on."""
+    if list(trained) != list(read):
+        alike = next((n for n, pair in enumerate(zip(trained, read, strict=False)) if pair[0] != pair[1]), len(trained))
+        raise ModelError(
+            "vLLM reads another prompt than the one that is trained on",
+            received=f"{len(read)} tokens, the first {alike} alike",
+            accepted=f"{len(trained)} tokens",
+            remedy="leave out use_vllm, or take a vLLM that prepares pictures as this transformers does",
+        )
+
+
+def _under(schemas: Sequence[str], generate: Callable[..., Any]) -> Callable[..., Any]:
+    """`vllm.LLM.generate` with a schema a prompt."""
+    from vllm.sampling_params import StructuredOutputsParams
+
+    def constrained(prompts: Any, sampling_params: Any, **kwargs: Any) -> Any:
+        each = [sampling_params.clone() for _ in prompts]
+        for params, schema in zip(each, schemas, strict=True):
+            params.structured_outputs = StructuredOutputsParams(json=served_schema(json.loads(schema)))
+        return generate(prompts, sampling_params=each, **kwargs)
+
+    return constrained
+
+
+@contextmanager
+def _instead(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Another method of this object for a while."""
+    setattr(owner, name, method)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
