@@ -178,6 +178,7 @@ class CVO:
             "num_generations": self.generations, "max_completion_length": self.max_completion_length,
             "temperature": self.temperature, "beta": self.beta, "reward_weights": weights, "use_vllm": False,
             "logging_steps": 1, "log_completions": True, "num_completions_to_print": 0,
+            "log_multimodal": False,  # processes would wait for the pictures of one whose posts have none
         }  # fmt: skip
         if self.rollouts == "constrained":
             # It would compare the probabilities under the grammar with those of the policy that is trained.

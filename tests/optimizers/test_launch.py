@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ Weights = Callable[[Path], dict[str, torch.Tensor]]
 
 SCRIPT = """
 import json, os, sys
+from dataclasses import replace
 from pathlib import Path
 from gmner import CVO, GMNER, MCR, MRSI, World, load_vlm
 from gmner.optimizers.training import StageBar
@@ -24,12 +26,16 @@ bars, make = [], StageBar.__init__
 StageBar.__init__ = lambda self, *given, show: (bars.append(show), make(self, *given, show=show))[1]
 model, run_dir = sys.argv[1:3]
 world = World()
+posts = world.posts("train", 12)
+for place in range(6):  # without a picture
+    entities = tuple(replace(entity, boxes=()) for entity in posts[place].entities)
+    posts[place] = replace(posts[place], image=None, scene=None, entities=entities)
 mrsi = MRSI(max_steps=3, batch=4, tuning="full", sft_options={"logging_steps": 1})
 cvo = CVO(max_steps=2, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
 program = GMNER(lm=load_vlm(model, cache=False), limits=Limits(reasoning=20, entities=2))
 optimizer = MCR(mrsi=mrsi, cvo=cvo)
 better = program.compile(
-    trainset=world.posts("train", 12), valset=world.posts("dev", 5), optimizer=optimizer, run_dir=run_dir
+    trainset=posts, valset=world.posts("dev", 5), optimizer=optimizer, run_dir=run_dir
 )
 seen = {"chosen": better.history.chosen, "path": str(better.model.engine.path), "bars": bars}
 seen["scores"] = {stage: score.to_dict() for stage, score in better.history.scores.items()}
@@ -72,6 +78,12 @@ def test_two_processes_train_as_one_does(runs: dict[int, tuple[Path, str]], weig
     assert all(torch.allclose(before[name], after[name], atol=2e-3) for name in before)
     steps = [[entry["step"] for entry in log_of(run, "cvo") if "reward" in entry] for run in (one, two)]
     assert steps == [[1, 2], [1, 2]]
+
+
+def test_posts_with_and_without_pictures_meet_in_a_step_of_two_processes(runs: dict[int, tuple[Path, str]]):
+    steps = [pandas.read_parquet(path) for path in (runs[2][0] / "cvo" / "completions").glob("*.parquet")]
+    bare = [sorted(int(name.split("-")[1]) < 6 for name in step["post"]) for step in steps]
+    assert [False, False, True, True] in bare  # a prompt a process; they would wait for each other's pictures
 
 
 def test_both_processes_have_the_same_program_and_the_first_one_writes(runs: dict[int, tuple[Path, str]]):
