@@ -150,8 +150,12 @@ def _under(schemas: Sequence[str], generate: Callable[..., Any]) -> Callable[...
 @contextmanager
 def _instead(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
     """Another method of this object for a while."""
+    own = vars(owner).get(name)  # None: its class has it
     setattr(owner, name, method)
     try:
         yield
     finally:
-        delattr(owner, name)
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
