@@ -125,7 +125,8 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
 def _check_read(trained: Sequence[int], read: Sequence[int]) -> None:
     """Raise `ModelError` where vLLM made another prompt than the one that is trained on."""
     if list(trained) != list(read):
-        alike = next((n for n, pair in enumerate(zip(trained, read, strict=False)) if pair[0] != pair[1]), len(trained))
+        pairs = enumerate(zip(trained, read, strict=False))
+        alike = next((n for n, (ours, theirs) in pairs if ours != theirs), min(len(trained), len(read)))
         raise ModelError(
             "vLLM reads another prompt than the one that is trained on",
             received=f"{len(read)} tokens, the first {alike} alike",
