@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gmner.data.post import Post as Post
     from gmner.data.post import SceneObject as SceneObject
     from gmner.data.prediction import Prediction as Prediction
+    from gmner.data.prediction import Predictions as Predictions
     from gmner.data.protocols import PROTOCOLS as PROTOCOLS
     from gmner.data.protocols import Protocol as Protocol
     from gmner.data.readers.choose import read_dataset as read_dataset
@@ -117,7 +118,7 @@ _NAMES = {
     "data.jsonl": ("read_posts", "read_predictions", "write_posts", "write_predictions"),
     "data.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),
-    "data.prediction": ("Prediction",),
+    "data.prediction": ("Prediction", "Predictions"),
     "data.protocols": ("PROTOCOLS", "Protocol"),
     "data.readers.choose": ("read_dataset",),
     "data.readers.grec": ("read_grec",),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gmner.data.files import whole_text, write_picture
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction, checked_object
+from gmner.data.prediction import Prediction, Predictions, checked_object
 from gmner.data.records import (
     checked_path,
     each,
@@ -88,14 +88,14 @@ def write_posts(posts: Iterable[Post], folder: str | os.PathLike[str]) -> Path:
     return folder / "posts.jsonl"
 
 
-def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
+def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     """Read predictions from JSONL, see `Prediction.to_record`.
 
     Raises:
         InputError: No such file.
         DataError: A line that is not a prediction, or an id that occurs twice; the fact names file and line.
     """
-    return [prediction for _, prediction in _read(Path(path), Prediction.from_record)]
+    return Predictions(prediction for _, prediction in _read(Path(path), Prediction.from_record))
 
 
 def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:

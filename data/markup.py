@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -84,6 +85,11 @@ class Picture:
     uri: str
     size: Size
     drawing: Size
+
+    @property
+    def name(self) -> str:
+        """A name that no other picture of a notebook has, for one drawing to use the picture of another."""
+        return f"gm-{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}"
 
 
 def colours(types: Iterable[str]) -> dict[str, str]:

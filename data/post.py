@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 
@@ -32,9 +34,9 @@ class SceneObject:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Post:
-    """One post of a data set.
+    """One post of a data set; in a notebook it shows itself with its picture and its gold annotation.
 
     Attributes:
         id: Identifier, unique in its split.
@@ -54,7 +56,7 @@ class Post:
     image: Path | Image.Image | None = None
     entities: tuple[GoldEntity, ...] | None = None
     tokens: tuple[str, ...] | None = None
-    scene: tuple[SceneObject, ...] | None = field(default=None, repr=False)
+    scene: tuple[SceneObject, ...] | None = None
     slice: str | None = None
     more_images: tuple[Path | Image.Image, ...] = ()
     grounded: bool = True
@@ -63,3 +65,38 @@ class Post:
     def gold(self) -> tuple[GoldEntity, ...]:
         """The gold mentions; empty where the post is not annotated."""
         return self.entities or ()
+
+    def __repr__(self) -> str:
+        """Id, the first words, and what there is: short enough for a list of them."""
+        gold = "not annotated" if self.entities is None else counted(len(self.entities), "entity", "entities")
+        pictures = counted(int(self.image is not None) + len(self.more_images), "picture", "pictures")
+        return f"Post({self.id!r}, {shortened(self.text)!r}, {gold}, {pictures})"
+
+    def _repr_html_(self) -> str:
+        from gmner.data.notebook import posts_html  # a template engine, which only a notebook needs
+
+        return posts_html([self])
+
+
+class Identified(Protocol):
+    """What has an id: a post, a prediction."""
+
+    @property
+    def id(self) -> str:
+        """Unique in a list of them."""
+
+
+def shortened(text: str, length: int = 48) -> str:
+    """The beginning of a text, at most `length` characters."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A count and what is counted: `no entities`, `1 entity`, `1,500 entities`."""
+    return f"{f'{count:,}' if count else 'no'} {one if count == 1 else many}"
+
+
+def named(items: Sequence[Identified]) -> str:
+    """How many items there are, and the ids of the first of them."""
+    ids = ", ".join(repr(item.id) for item in items[:3])
+    return f"{len(items):,}{': ' if items else ''}{ids}{', …' if len(items) > 3 else ''}"

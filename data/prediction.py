@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
+from gmner.data.post import Post, counted, named, shortened
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, GmnerError, InputError
@@ -15,9 +16,9 @@ _ENTITY_KEYS = {"span", "start", "end", "type", "visible", "box"}
 _KEYS = {"id", "text", "reasoning", "entities", "error"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Prediction:
-    """The answer to one post.
+    """The answer to one post; in a notebook it shows itself, without the picture, which it does not hold.
 
     Attributes:
         id: The post's id.
@@ -73,6 +74,49 @@ class Prediction:
         for item in fields["entities"]:
             entities.append(_entity(item, fields["text"], {entity.key for entity in entities}))
         return cls(fields["id"], fields["text"], fields["reasoning"], tuple(entities), _error(fields["error"]))
+
+    def __repr__(self) -> str:
+        """Id, the first words, and what was found: short enough for a list of them."""
+        found = counted(len(self.entities), "entity", "entities")
+        outcome = f"failed: {self.error['kind']}" if self.error else found
+        return f"Prediction({self.id!r}, {shortened(self.text)!r}, {outcome})"
+
+    def _repr_html_(self) -> str:
+        from gmner.data.notebook import predictions_html  # a template engine, which only a notebook needs
+
+        return predictions_html([self])
+
+
+class Predictions(list[Prediction]):
+    """The answers to a list of posts, as a list; in a notebook the first of them show themselves with their posts.
+
+    Attributes:
+        posts: The posts that were answered, where they are known: with pictures and gold annotations.
+    """
+
+    def __init__(self, predictions: Iterable[Prediction] = (), posts: Iterable[Post] = ()) -> None:
+        super().__init__(predictions)
+        self.posts = tuple(posts)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Prediction: ...
+    @overload
+    def __getitem__(self, place: slice) -> Predictions: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Prediction | Predictions:
+        """A prediction, or a part of them with all their posts."""
+        if isinstance(place, slice):
+            return Predictions(super().__getitem__(place), self.posts)
+        return super().__getitem__(place)
+
+    def __repr__(self) -> str:
+        """How many there are, the ids of the first, and how many failed."""
+        failed = sum(prediction.error is not None for prediction in self)
+        return f"Predictions({named(self)}{f'; {failed:,} failed' if failed else ''})"
+
+    def _repr_html_(self) -> str:
+        from gmner.data.notebook import predictions_html
+
+        return predictions_html(self, self.posts)
 
 
 def checked_object(value: object, keys: Set[str], what: str, optional: Set[str] = frozenset()) -> Mapping[str, Any]:

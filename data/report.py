@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsIndex, overload
 
-from gmner.data.post import Post
+from gmner.data.post import Post, counted, named
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Oddity:
 
 
 class Posts(list[Post]):
-    """The posts that a reader read, as a list.
+    """The posts that a reader read, as a list; in a notebook the first of them show themselves.
 
     Attributes:
         oddities: What was odd in the files, in the order of reading; empty: nothing was.
@@ -44,6 +44,26 @@ class Posts(list[Post]):
     def __init__(self, posts: Iterable[Post] = (), oddities: Iterable[Oddity] = ()) -> None:
         super().__init__(posts)
         self.oddities = tuple(oddities)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Post: ...
+    @overload
+    def __getitem__(self, place: slice) -> Posts: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Post | Posts:
+        """A post, or a part of them; what was odd in the files stays with the part."""
+        if isinstance(place, slice):
+            return Posts(super().__getitem__(place), self.oddities)
+        return super().__getitem__(place)
+
+    def __repr__(self) -> str:
+        """How many there are, the ids of the first, and how much was odd."""
+        odd = f"; {counted(len(self.oddities), 'oddity', 'oddities')}, see report()" if self.oddities else ""
+        return f"Posts({named(self)}{odd})"
+
+    def _repr_html_(self) -> str:
+        from gmner.data.notebook import posts_html  # a template engine, which only a notebook needs
+
+        return posts_html(self)
 
     def report(self, each: int = 20) -> str:
         """What was odd as a text: a line with the count of every kind, then a line an oddity.

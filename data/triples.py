@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
+from gmner.data.prediction import Prediction, Predictions
 from gmner.signatures.alignment import Alignment, align, pieces
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
 Triple = tuple[str, str, tuple[Box, ...]]
 
 
-def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> list[Prediction]:
+def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
     """Read a file of answers in triples.
 
     One line a post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` where nothing was found. A line may
@@ -62,14 +62,15 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> list[Pr
                 f"{path}: {len(lines)} lines answer {len(posts)} posts",
                 accepted="one line a post, in order, or an id and a tab before each answer",
             )
-        return [_prediction(post, line, path, n) for post, (n, line) in zip(posts, lines, strict=True)]
+        answers = zip(posts, lines, strict=True)
+        return Predictions((_prediction(post, line, path, n) for post, (n, line) in answers), posts)
     found: dict[str, Prediction] = {}
     for number, line in lines:
         name, _, answer = line.partition("\t")
         if name not in by_id or name in found:
             raise DataError(f"{path}:{number}: not the id of a post, or its second line", received=name)
         found[name] = _prediction(by_id[name], answer, path, number)
-    return list(found.values())
+    return Predictions(found.values(), posts)
 
 
 def parse_triples(text: str) -> tuple[list[Triple], list[str]]:

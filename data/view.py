@@ -1,4 +1,4 @@
-"""Answers to look at: a self-contained HTML report, and one answer in a notebook.
+"""Answers to look at: a self-contained HTML report.
 
 Everything of a post is untrusted: the templates escape all of it, and the page's policy lets nothing load from outside
 and no script run but its own.
@@ -9,77 +9,26 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gmner.data.cards import Card, card_of
 from gmner.data.evaluation import Evaluation, Figures, percent
-from gmner.data.images import ImageSource
-from gmner.data.markup import Picture, Rect, Segment, colour_of, colours, link, picture_for_page, rects, segments
+from gmner.data.markup import colour_of, colours
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring import TASKS
-from gmner.data.verdicts import Fault, judge
-from gmner.signatures.errors import ImageError, InputError
-from gmner.signatures.mentions import GroundedEntity, Mention
+from gmner.data.verdicts import Fault
+from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 Pair = tuple[Post, Mapping[str, Prediction]]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One entity of a panel.
-
-    Attributes:
-        span: The words that were predicted, or the gold words where they were missed.
-        type: The type.
-        place: What the answer says about the picture, in words.
-        faults: What is wrong: error classes and their words; None: there is nothing to judge by.
-        missed: Whether this is a gold mention without a prediction.
-        link: What it is linked by, see `gmner.data.markup.link`.
-        confidence: How sure the model is, 0 to 1; None: it was not asked, or this is gold.
-    """
-
-    span: str
-    type: str
-    place: str
-    faults: tuple[tuple[Fault, str], ...] | None = None
-    missed: bool = False
-    link: str = ""
-    confidence: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """The gold annotation or one stage's answer to a post."""
-
-    title: str
-    segments: Sequence[Segment]
-    rects: Sequence[Rect]
-    rows: Sequence[Row]
-    gold: bool = False
-    wrong: bool = False
-    reasoning: str = ""
-    error: str = ""
-    stage: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One post with its panels."""
-
-    id: str
-    slice: str
-    panels: Sequence[Panel]
-    picture: Picture | None
-    picture_error: str
-    wrong: Sequence[int]
 
 
 def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evaluation] | None = None) -> str:
@@ -104,7 +53,7 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
     if not pairs and not scores:
         raise InputError("There is nothing to show", accepted="posts with predictions, or scores")
     stages = list(dict.fromkeys([name for _, answers in pairs for name in answers]))
-    cards = [_card(post, answers, stages) for post, answers in pairs]
+    cards = [card_of(post, answers, stages) for post, answers in pairs]
     script = _source("report.js.j2")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return page_template("report.html.j2").render(
@@ -125,104 +74,9 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
     )
 
 
-def entity_html(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity]) -> str:
-    """One answer as an HTML fragment for a notebook.
-
-    Args:
-        text: The text of the post.
-        image: Its picture, see `open_image`; None: it has none. A picture that cannot be opened is said to be so.
-        entities: The answer; boxes in pixels of the original image.
-    """
-    picture, problem = _open(image)
-    return page_template("answer.html.j2").render(
-        links=sorted({link(entity) for entity in entities} - {""}),
-        panel=_panel("", text, entities, [_row(entity) for entity in entities], picture),
-        picture=picture,
-        problem=problem,
-        palette=colours({entity.type for entity in entities}),
-    )
-
-
-def _card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) -> Card:
-    picture, problem = _open(post.image)
-    panels = []
-    if post.entities is not None:
-        rows = [Row(e.span, e.type, _count(len(e.boxes)) if post.grounded else "", link=link(e)) for e in post.gold]
-        boxes = [(entity, box) for entity in post.gold for box in entity.boxes]
-        drawn = rects(boxes, picture) if picture else []
-        panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
-    panels += [
-        replace(_stage(name, post, answers[name], picture), stage=number)
-        for number, name in enumerate(stages)
-        if name in answers
-    ]
-    wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
-    return Card(post.id, post.slice or "", panels, picture, problem, wrong)
-
-
-def _stage(name: str, post: Post, answer: Prediction, picture: Picture | None) -> Panel:
-    rows = _judged_rows(post, answer) if post.entities is not None else [_row(entity) for entity in answer.entities]
-    error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
-    wrong = bool(error) or any(row.faults for row in rows)
-    return _panel(name, post.text, answer.entities, rows, picture, wrong, answer.reasoning, error)
-
-
-def _panel(
-    title: str,
-    text: str,
-    entities: Sequence[GroundedEntity],
-    rows: Sequence[Row],
-    picture: Picture | None,
-    wrong: bool = False,
-    reasoning: str = "",
-    error: str = "",
-) -> Panel:
-    boxes = [(entity, entity.box) for entity in entities if entity.box is not None]
-    drawn = rects(boxes, picture) if picture else []
-    return Panel(title, segments(text, entities), drawn, rows, False, wrong, reasoning, error)
-
-
-def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
-    rows = []
-    for verdict in judge(post.gold, answer.entities):
-        kept = [fault for fault in verdict.faults if post.grounded or not fault.about_regions]
-        faults = tuple((fault, _in_words(fault, verdict.gold)) for fault in kept)
-        if verdict.predicted is not None:
-            rows.append(_row(verdict.predicted, faults))
-        elif verdict.gold is not None:
-            gold = verdict.gold
-            rows.append(Row(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
-    return rows
-
-
-def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> Row:
-    sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    place = _count(int(entity.visible)) + sure
-    return Row(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
-
-
-def _in_words(fault: Fault, gold: Mention | None) -> str:
-    if gold is not None and fault is Fault.WRONG_SPAN:
-        return f"{fault.label}: {gold.span}"
-    if gold is not None and fault is Fault.WRONG_TYPE:
-        return f"{fault.label}: {gold.type}"
-    return fault.label
-
-
-def _count(boxes: int) -> str:
-    return {0: "not shown", 1: "boxed"}.get(boxes, f"{boxes} boxes")
-
-
-def _open(image: ImageSource | None) -> tuple[Picture | None, str]:
-    try:
-        return picture_for_page(image), ""
-    except ImageError as error:
-        return None, error.fact
-
-
 def _faults(cards: Sequence[Card]) -> list[Fault]:
     """The error classes that there are."""
-    rows = [row for card in cards for panel in card.panels for row in panel.rows]
+    rows = [row for card in cards for panel in card.panels for row in panel.rows or ()]
     found = {fault for row in rows for fault, _ in row.faults or ()}
     return [fault for fault in Fault if fault in found]
 

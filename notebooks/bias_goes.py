@@ -41,7 +41,7 @@ program(text=lookalike.text, image=lookalike.image)
 # Gold says of the same post:
 
 # %%
-[(entity.span, entity.type, "shown" if entity.visible else "not shown") for entity in lookalike.gold]
+lookalike
 
 # %% [markdown]
 # `boxed of absent` is the share of what is not shown that is boxed all the same; N-F1 is how well "not shown" is told.

@@ -34,7 +34,15 @@ program(text=post.text, image=post.image)
 
 # %%
 held_out = world.posts("test", 24)
-gmner.evaluate(program, held_out, progress=False)
+answers = program.batch_posts(held_out, progress=False)
+gmner.evaluate(answers, held_out)
+
+# %% [markdown]
+# Posts and answers show themselves, one or a list of them: the gold annotation, and beside it the answer with what is
+# wrong about it. Point at a name, a box or a line: what belongs to it is lit.
+
+# %%
+answers[6:9]
 
 # %% [markdown]
 # `compile` returns a new program; the old one stays as it was. This compile is a small one, to show the form:

@@ -41,7 +41,7 @@ len(train), len(dev)
 
 # %%
 print(dev.report())
-dev[0].text, [(entity.span, entity.type, entity.visible) for entity in dev[0].gold]
+dev[:3]
 
 # %% [markdown]
 # The labels are PER, LOC, ORG and OTHER unless you say otherwise: `GMNER(labels=gmner.LabelSet(...))`, see
@@ -51,7 +51,7 @@ dev[0].text, [(entity.span, entity.type, entity.visible) for entity in dev[0].go
 program = gmner.GMNER(lm=gmner.load_vlm(os.environ.get("GMNER_MODEL"), cache=False), confidence=True)
 held_out = dev[:12]
 answers = program.batch_posts(held_out, progress=False)
-[(e.span, e.type, e.visible, round(e.confidence, 2)) for e in answers[0].entities]
+answers[:2]
 
 # %% [markdown]
 # One set of answers scores differently by protocol. A figure is worth something only beside the name of its own.

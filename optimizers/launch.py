@@ -67,7 +67,7 @@ class Launch:
         if self._group is None:
             return work(items)
         parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, work(items[self.rank :: self.size]), group=self._group)
+        distributed.all_gather_object(parts, list(work(items[self.rank :: self.size])), group=self._group)
         results: list[Any] = [None] * len(items)
         for rank, part in enumerate(parts):
             results[rank :: self.size] = part

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from gmner.data.images import image_size
 from gmner.data.jsonl import write_predictions
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
+from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.batching import ending_with
 from gmner.programs.families import Batching, ModelProfile
 from gmner.programs.state import state_digest
@@ -108,7 +108,7 @@ def _picture_tokens(post: Post, profile: ModelProfile, root: Path | None) -> flo
 
 def answer_posts(
     program: GroundingProgram, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True
-) -> list[Prediction]:
+) -> Predictions:
     """Answer many posts at once; the local engine makes batches of them, long posts first, so that like meets like.
 
     Args:
@@ -122,12 +122,12 @@ def answer_posts(
     """
     order = _order(program, posts)
     found = dict(zip(order, _answers(program, [posts[place] for place in order], threads, progress), strict=True))
-    return [found[place] for place in range(len(posts))]
+    return Predictions((found[place] for place in range(len(posts))), posts)
 
 
 def extract_corpus(
     program: GroundingProgram, posts: Sequence[Post], out: Path, *, threads: int | None = None, progress: bool = True
-) -> list[Prediction]:
+) -> Predictions:
     """Answer many posts into a JSONL file that appears when it is whole.
 
     Answers are kept in `<out>.part` as they come; a run that was stopped goes on behind the last of them.
@@ -160,7 +160,7 @@ def extract_corpus(
             file.write(_line(prediction.to_record()))
             file.flush()
             done[prediction.id] = prediction
-    found = [done[post_id] for post_id in ids]
+    found = Predictions((done[post_id] for post_id in ids), posts)
     write_predictions(found, out)
     part.unlink()
     return found

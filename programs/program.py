@@ -17,7 +17,7 @@ from PIL import Image
 from gmner.data.fetching import fetch
 from gmner.data.images import open_image
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
+from gmner.data.prediction import Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts, own_error
@@ -52,9 +52,9 @@ class GroundedPost(dspy.Prediction):
         return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entity"])]) + ")"
 
     def _repr_html_(self) -> str:
-        from gmner.data.view import entity_html  # a template engine, which only a notebook needs
+        from gmner.data.notebook import entity_html  # a template engine, which only a notebook needs
 
-        return entity_html(self._text, self._image, self.entities)
+        return entity_html(self._text, self._image, self.entities, self.reasoning)
 
 
 def _grounded(text: str, picture: Image.Image | None, answer: Answer) -> GroundedPost:
@@ -251,9 +251,7 @@ class GroundingProgram(dspy.Module):
         extra = kwargs if run_dir is None else {**kwargs, "run_dir": run_dir}
         return optimizer.compile(self, trainset=trainset, valset=valset, **extra)
 
-    def batch_posts(
-        self, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True
-    ) -> list[Prediction]:
+    def batch_posts(self, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True) -> Predictions:
         """Answer many posts, each with its own error if it has one; see `gmner.programs.corpus.answer_posts`."""
         return answer_posts(self, posts, threads=threads, progress=progress)
 

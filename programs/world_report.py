@@ -16,6 +16,7 @@ from gmner.data.evaluation import Evaluation, Figures, percent
 from gmner.data.files import draft, encoded
 from gmner.data.jsonl import write_posts
 from gmner.data.post import Post
+from gmner.data.report import Posts
 from gmner.data.scoring import Scores
 from gmner.data.world.generate import WORLD_VERSION, World
 from gmner.data.world.plans import SLICES
@@ -90,7 +91,7 @@ def world_report(
     return WorldReport(seed, split, counted, evaluation, program.model.model)
 
 
-def draw_posts(split: str, count: int, seed: int = 0, *, progress: bool = True) -> list[Post]:
+def draw_posts(split: str, count: int, seed: int = 0, *, progress: bool = True) -> Posts:
     """Posts of the world, with a progress bar where it takes more than two seconds.
 
     Raises:
@@ -98,7 +99,7 @@ def draw_posts(split: str, count: int, seed: int = 0, *, progress: bool = True) 
     """
     world = World(seed=seed)
     numbers = tqdm(range(count), desc="drawing", unit="post", delay=2, disable=not progress)
-    return [world.post(split, number) for number in numbers]
+    return Posts(world.post(split, number) for number in numbers)
 
 
 _FIGURES: Mapping[str, Callable[[Figures], str]] = {

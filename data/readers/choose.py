@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from gmner.data.jsonl import read_posts, read_predictions
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
+from gmner.data.prediction import Predictions
 from gmner.data.readers.grec import read_grec
 from gmner.data.readers.mner_mi import read_mner_mi
 from gmner.data.readers.pictures import Folders
@@ -63,7 +63,7 @@ def read_dataset(
         ) from error
 
 
-def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> list[Prediction]:
+def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
     """Read the answers of any system: JSONL predictions, or triples (see `read_triples`), told apart by the first line.
 
     Args:
@@ -75,7 +75,9 @@ def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> list[Pr
         DataError: A line of neither form; the fact names file and line.
     """
     path = Path(path)
-    return read_predictions(path) if not path.is_file() or _is_prediction(path) else read_triples(path, posts)
+    if path.is_file() and not _is_prediction(path):
+        return read_triples(path, posts)
+    return Predictions(read_predictions(path), posts)
 
 
 def _recognised(path: Path) -> str:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from PIL import Image
 
 from gmner.data.post import Post, SceneObject
+from gmner.data.report import Posts
 from gmner.data.world.cast import Character
 from gmner.data.world.drawing import picture
 from gmner.data.world.plans import SLICES, Casting, plan
@@ -72,7 +73,7 @@ class World:
             if not 0 <= chance <= 1:
                 raise InputError(f"`{what}` is no chance", received=chance, accepted="0 to 1")
 
-    def posts(self, split: str, count: int, *, start: int = 0) -> list[Post]:
+    def posts(self, split: str, count: int, *, start: int = 0) -> Posts:
         """`count` posts of a split, with pictures of `SIDE` x `SIDE` pixels in memory.
 
         Args:
@@ -84,7 +85,7 @@ class World:
         Raises:
             InputError: Unknown split.
         """
-        return [self.post(split, index) for index in range(start, start + count)]
+        return Posts(self.post(split, index) for index in range(start, start + count))
 
     def post(self, split: str, index: int) -> Post:
         """The post with this index.

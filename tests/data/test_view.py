@@ -4,58 +4,21 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
-from strategies import answered
+from pages import EVIL, Page, answer_of, drawn, post_of
 
 from gmner.data.evaluate import evaluate
 from gmner.data.markup import LONG_SIDE, colours, drawing_size, picture_for_page, rects, segments
+from gmner.data.notebook import entity_html, posts_html, predictions_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.view import entity_html, render_html
+from gmner.data.view import render_html
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
-
-EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'></style></title><svg onload=x>{{ 7*7 }}"
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; styles and scripts are no text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.text = [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        if self.tags[-1:] and self.tags[-1][0] not in ("style", "script"):
-            self.text += data
-
-    def count(self, tag, **attributes):
-        return sum(name == tag and attributes.items() <= attrs.items() for name, attrs in self.tags)
-
-
-def drawn(size=(64, 48)):
-    return Image.new("RGB", size, (200, 10, 10))
-
-
-def post_of(text="Ada met Al", image=None, **fields):
-    gold = (GoldEntity(text[:3], 0, 3, "PER", (Box(1, 2, 30, 40), Box(2, 2, 9, 9))),)
-    return Post(fields.pop("id", "1"), text, image, gold, **fields)
-
-
-def answer_of(post, *entities, **fields):
-    return Prediction(post.id, post.text, fields.pop("reasoning", ""), entities, **fields)
 
 
 def test_a_page_shows_stages_side_by_side():
@@ -104,8 +67,9 @@ def test_untrusted_words_stay_words(tmp_path):
     error = {"kind": EVIL, "message": EVIL}
     pairs = [(post, {EVIL: answer_of(post, said, reasoning=EVIL, error=error)}) for post in (broken, whole)]
     scores = {EVIL: evaluate([pair[1][EVIL] for pair in pairs], [broken, whole])}
-    notebook = entity_html(EVIL, drawn(), [said]) + entity_html(EVIL, tmp_path / name, [said])
-    for html in (render_html(pairs, title=EVIL, scores=scores), notebook):
+    alone = entity_html(EVIL, drawn(), [said], EVIL) + entity_html(EVIL, tmp_path / name, [said])
+    notebook = alone + predictions_html([pair[1][EVIL] for pair in pairs], [broken, whole])
+    for html in (render_html(pairs, title=EVIL, scores=scores), notebook, posts_html([broken, whole])):
         page = Page(html)
         assert page.count("script") == html.count("default-src 'none'")  # its own in the report, none in a notebook
         assert page.count("img") == 0
@@ -113,17 +77,7 @@ def test_untrusted_words_stay_words(tmp_path):
         assert EVIL in page.text
         assert "49" not in re.sub(r"data:image[^\"]*|sha256-[^']*", "", html)
         styles = [attrs["style"] for _, attrs in page.tags if "style" in attrs]
-        assert all(re.fullmatch(r"--c:#[0-9a-f]{6}", style) for style in styles)
-
-
-@given(answered(), st.booleans())
-def test_the_text_of_a_post_is_shown_whole(pair, pictured):
-    post, found = pair
-    image = drawn() if pictured else None
-    page = Page(entity_html(post.text, image, found))
-    assert "".join(part.text for part in segments(post.text, found)) == post.text
-    assert page.count("rect", **{"class": "box"}) == (sum(e.visible for e in found) if pictured else 0)
-    assert page.count("li") == len(found)
+        assert all(re.fullmatch(r"--c:#[0-9a-f]{6}|--panels:\d", style) for style in styles)
 
 
 def test_segments_by_hand():
@@ -164,6 +118,7 @@ def test_posts_without_annotation_or_answers_are_shown():
     assert "missed" not in page.text
     assert "invented" not in page.text
     assert "no picture" in page.text
+    assert "Ada met Al" in Page(render_html([(bare, {})], title="t")).text
     assert Page(render_html([(post_of(), {})], title="t")).count("section", **{"class": "panel gold"}) == 1
 
 

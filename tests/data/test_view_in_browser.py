@@ -8,9 +8,10 @@ from chromium import BROWSER, Tab, chromium
 from PIL import Image
 
 from gmner.data.evaluate import evaluate
+from gmner.data.notebook import entity_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.view import entity_html, render_html
+from gmner.data.view import render_html
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 

@@ -94,6 +94,7 @@ def test_answers_stand_in_the_order_of_the_posts(tmp_path: Path):
     given = posts(40)
     found = run(GMNER(scripted_lm(named)), given, tmp_path / "new" / "out.jsonl", threads=8)
     assert [prediction.id for prediction in found] == [post.id for post in given]
+    assert found.posts == tuple(given)
     assert [prediction.reasoning for prediction in found] == [f"Post: {post.text}" for post in given]
     assert read_predictions(tmp_path / "new" / "out.jsonl") == found
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.jsonl"]

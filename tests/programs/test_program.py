@@ -71,7 +71,6 @@ def test_asyncio_gives_the_same_answers_and_the_same_errors(photo: Path):
 
 
 def test_a_notebook_shows_the_post(photo: Path):
-    pytest.importorskip("gmner.data.view")
     page = GMNER(scripted_lm(ANSWER))(text=TEXT, image=photo)._repr_html_()
     assert "Kevin Durant" in page
     assert "<script" not in page
@@ -226,5 +225,5 @@ def test_compile_hands_over_to_the_optimizer(tmp_path: Path):
 def test_a_post_without_entities_and_many_posts_at_once():
     program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
     found = program.batch_posts([Post(str(number), TEXT) for number in range(9)], threads=4, progress=False)
-    assert [prediction.id for prediction in found] == [str(number) for number in range(9)]
+    assert [prediction.id for prediction in found] == [post.id for post in found.posts] == [str(n) for n in range(9)]
     assert all(prediction.error is None and prediction.entities == () for prediction in found)

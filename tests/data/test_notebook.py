@@ -1,0 +1,161 @@
+"""What posts, answers and lists of them show in a notebook, and in a line of text."""
+
+import copy
+import pickle
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pages import Page, answer_of, drawn, post_of
+from strategies import answered
+
+from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.markup import segments
+from gmner.data.notebook import SHOWN, entity_html, predictions_html
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction, Predictions
+from gmner.data.readers.choose import read_answers
+from gmner.data.report import Oddity, Posts
+from gmner.data.world.generate import World
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GroundedEntity
+
+ADA = GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 30, 40))
+AL = GroundedEntity("Al", 8, 10, "PER")
+
+
+def many(count, **fields):
+    return Posts(post_of(id=str(number), image=drawn(), **fields) for number in range(count))
+
+
+@given(answered(), st.booleans())
+def test_the_text_of_an_answer_is_shown_whole(pair, pictured):
+    post, found = pair
+    image = drawn() if pictured else None
+    page = Page(entity_html(post.text, image, found))
+    assert "".join(part.text for part in segments(post.text, found)) == post.text
+    assert page.count("rect", **{"class": "box"}) == (sum(e.visible for e in found) if pictured else 0)
+    assert page.count("li") == len(found)
+
+
+def test_an_answer_has_its_reasoning_folded():
+    page = Page(entity_html("Ada met Al", None, [ADA], "The face is hers."))
+    assert page.count("details") == 1
+    assert "The face is hers." in page.text
+    assert Page(entity_html("Ada met Al", None, [ADA])).count("details") == 0
+
+
+def test_a_post_shows_its_picture_and_gold():
+    page = Page(post_of(image=drawn(), slice="mixed")._repr_html_())
+    assert page.count("image") == 1
+    assert page.count("rect", **{"class": "box"}) == 2
+    for words in ("gold", "mixed", "Ada", "2 boxes"):
+        assert words in page.text
+    assert "right" not in page.text
+
+
+def test_a_post_that_is_not_annotated_does_not_look_empty_of_entities():
+    page = Page(Post("1", "Ada met Al")._repr_html_())
+    assert "Ada met Al" in page.text
+    assert "not annotated" in page.text
+    assert "no entity" not in page.text
+    assert "no entity" in Page(Post("1", "Ada met Al", entities=())._repr_html_()).text
+
+
+def test_a_picture_that_cannot_be_opened_is_said_to_be_so(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    page = Page(post_of(image=tmp_path / "broken.png")._repr_html_())
+    assert page.count("svg") == 0
+    assert page.count("p", **{"class": "gm-none"}) == 1
+
+
+def test_a_list_shows_its_first_posts_and_says_how_many_there_are():
+    page = Page(many(SHOWN + 1)._repr_html_())
+    assert page.count("article") == page.count("image") == SHOWN
+    assert f"the first {SHOWN} of {SHOWN + 1} posts" in page.text
+    assert "the first" not in Page(many(SHOWN)._repr_html_()).text
+    assert "no posts" in Page(Posts()._repr_html_()).text
+
+
+def test_answers_stand_beside_the_gold_annotation_and_are_judged():
+    posts = many(2)
+    answers = Predictions([answer_of(posts[0], ADA), answer_of(posts[1], AL, reasoning="because")], posts)
+    page = Page(answers._repr_html_())
+    assert page.count("section") == 4
+    assert page.count("section", **{"class": "gm-gold"}) == 2
+    names = [attrs["id"] for tag, attrs in page.tags if tag == "image"]
+    used = [attrs["href"] for tag, attrs in page.tags if tag == "use"]
+    assert used == [f"#{name}" for name in names]  # each picture once, drawn again beside it
+    for words in ("right", "invented", "missed", "because"):
+        assert words in page.text
+
+
+def test_pictures_have_names_of_their_own():
+    first, second = post_of(image=drawn()), post_of(image=drawn((48, 64)))
+    names = {
+        attrs["id"]
+        for post in (first, second)
+        for tag, attrs in Page(predictions_html([answer_of(post, ADA)], [post])).tags
+        if tag == "image"
+    }
+    assert len(names) == 2
+
+
+def test_answers_without_their_posts_show_text_alone():
+    post = post_of(image=drawn())
+    for shown in (answer_of(post, ADA), Predictions([answer_of(post, ADA)]), Predictions([answer_of(post, ADA)], [])):
+        page = Page(shown._repr_html_())
+        assert page.count("section") == 1
+        assert page.count("svg") == 0
+        assert "Ada" in page.text
+        assert "right" not in page.text
+
+
+def test_an_answer_that_failed_says_why():
+    failed = answer_of(post_of(), error={"kind": "truncated_answer", "message": "The budget ended."})
+    assert "truncated_answer: The budget ended." in Page(failed._repr_html_()).text
+    assert repr(failed) == "Prediction('1', 'Ada met Al', failed: truncated_answer)"
+
+
+def test_what_is_printed_is_short():
+    long = post_of(text="Ada " + "la " * 500, image=drawn())
+    assert repr(post_of()) == "Post('1', 'Ada met Al', 1 entity, no pictures)"
+    assert repr(Post("1", "x", entities=())) == "Post('1', 'x', no entities, no pictures)"
+    assert repr(Post("1", "x")) == "Post('1', 'x', not annotated, no pictures)"
+    assert repr(replace(long, more_images=(drawn(),))).endswith("…', 1 entity, 2 pictures)")
+    assert len(repr(long)) < 100
+    assert repr(answer_of(post_of(), ADA, AL)) == "Prediction('1', 'Ada met Al', 2 entities)"
+
+
+def test_lists_are_printed_in_a_line():
+    assert repr(Posts()) == "Posts(0)"
+    assert repr(many(3)) == "Posts(3: '0', '1', '2')"
+    odd = Posts(many(1200), [Oddity("kind", "where", "what")])
+    assert repr(odd) == "Posts(1,200: '0', '1', '2', …; 1 oddity, see report())"
+    failed = answer_of(post_of(), error={"kind": "k", "message": "m"})
+    assert repr(Predictions([failed])) == "Predictions(1: '1'; 1 failed)"
+
+
+def test_parts_and_copies_of_a_list_keep_what_it_knows():
+    posts = Posts(many(4), [Oddity("kind", "where", "what")])
+    answers = Predictions([answer_of(post, ADA) for post in posts], posts)
+    assert isinstance(posts[0], Post)
+    assert isinstance(answers[-1], Prediction)
+    for part in (posts[1:3], copy.copy(posts), pickle.loads(pickle.dumps(posts))):
+        assert type(part) is Posts
+        assert part.oddities == posts.oddities
+    for part in (answers[1:3], copy.copy(answers)):
+        assert type(part) is Predictions
+        assert part.posts == answers.posts
+    assert posts[1:3] == list(posts)[1:3]
+    assert "2" in Page(answers[2:3]._repr_html_()).text
+
+
+def test_lists_that_the_library_makes_show_themselves(tmp_path):
+    posts = World().posts("dev", 2)
+    assert type(posts) is Posts
+    write_predictions([answer_of(post) for post in posts], tmp_path / "answers.jsonl")
+    assert type(read_predictions(tmp_path / "answers.jsonl")) is Predictions
+    assert read_answers(tmp_path / "answers.jsonl", posts).posts == tuple(posts)
+    (tmp_path / "triples.txt").write_text("None\nNone\n")
+    assert read_answers(tmp_path / "triples.txt", posts).posts == tuple(posts)
