@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from gmner.data.table import to_examples as to_examples
     from gmner.data.triples import read_triples as read_triples
     from gmner.data.view import render_html as render_html
+    from gmner.data.view import save_html as save_html
     from gmner.data.world.generate import World as World
     from gmner.optimizers import rewards as rewards
     from gmner.optimizers.cvo import CVO as CVO
@@ -130,7 +131,7 @@ _NAMES = {
     "data.scenarios": ("text_scenarios",),
     "data.table": ("from_dataset", "to_dataset", "to_examples"),
     "data.triples": ("read_triples",),
-    "data.view": ("render_html",),
+    "data.view": ("render_html", "save_html"),
     "data.world.generate": ("World",),
     "programs.bundle": ("load",),
     "programs.gmner": ("GMNER",),

@@ -8,8 +8,8 @@ from gmner.data.cards import Card, Row, answer_card, card_of
 from gmner.data.images import ImageSource
 from gmner.data.markup import Rect, Segment, colours
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
-from gmner.data.view import page_template
+from gmner.data.prediction import Prediction, Predictions
+from gmner.data.view import page_template, pairs_of
 from gmner.signatures.mentions import GroundedEntity
 
 SHOWN = 10
@@ -44,10 +44,8 @@ def predictions_html(predictions: Sequence[Prediction], posts: Sequence[Post] = 
         predictions: The answers.
         posts: The posts that were answered, told by their ids; of an answer without its post the text is shown.
     """
-    first = predictions[:SHOWN]
-    known = {post.id: post for post in posts}
-    pairs = [(known.get(answer.id) or Post(answer.id, answer.text), answer) for answer in first]
-    return _fragment([card_of(post, {"answer": answer}, ("answer",)) for post, answer in pairs], len(predictions))
+    pairs = pairs_of(Predictions(predictions[:SHOWN], posts))
+    return _fragment([card_of(post, answers, tuple(answers)) for post, answers in pairs], len(predictions))
 
 
 def _fragment(cards: Sequence[Card], of: int = 1) -> str:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gmner.data.cards import Card, card_of
 from gmner.data.evaluation import Evaluation, Figures, percent
+from gmner.data.files import whole_text
 from gmner.data.markup import colour_of, colours
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
+from gmner.data.prediction import Prediction, Predictions
 from gmner.data.scoring import TASKS
 from gmner.data.verdicts import Fault
 from gmner.signatures.errors import InputError
@@ -29,6 +32,66 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 Pair = tuple[Post, Mapping[str, Prediction]]
+
+
+class Answered(Protocol):
+    """A post with its answer, such as a program returns it."""
+
+    def as_pair(self) -> tuple[Post, Prediction]:
+        """The post that was answered, and the answer."""
+
+
+Item: TypeAlias = Post | Prediction | Answered | Pair
+
+
+def save_html(
+    shown: Item | Evaluation | Sequence[Item], path: str | os.PathLike[str], *, title: str | None = None
+) -> Path:
+    """Write a page of what is shown, see `render_html`; the file appears whole or not at all.
+
+    Args:
+        shown: An answer of a program, a post, a list of posts, the answers of `batch_posts` (beside their posts), one
+            `Prediction` (text alone), pairs as `render_html` takes them, or an evaluation (its scores alone).
+        path: The file, replaced if it is there.
+        title: Heading of the page; None: the name of the file.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: There is nothing to show, or it is nothing that can be shown.
+    """
+    path = Path(path)
+    scores = {"answers": shown} if isinstance(shown, Evaluation) else None
+    pairs = [] if isinstance(shown, Evaluation) else pairs_of(shown)
+    page = render_html(pairs, title=title or path.stem, scores=scores)
+    with whole_text(path) as file:
+        file.write(page)
+    return path
+
+
+def pairs_of(shown: Item | Sequence[Item]) -> list[Pair]:
+    """Posts with their answers under the name `answer`; an answer whose post is not known stands with its text alone.
+
+    Raises:
+        InputError: Something else is among them.
+    """
+    known = {post.id: post for post in shown.posts} if isinstance(shown, Predictions) else {}
+    items = shown if isinstance(shown, Sequence) and not isinstance(shown, (str, tuple)) else [shown]
+    return [_pair(item, known) for item in items]
+
+
+def _pair(item: Any, known: Mapping[str, Post]) -> Pair:
+    if isinstance(item, Post):
+        return item, {}
+    if isinstance(item, Prediction):
+        return known.get(item.id) or Post(item.id, item.text), {"answer": item}
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], Post):
+        return item
+    if hasattr(item, "as_pair"):
+        post, answer = item.as_pair()
+        return post, {"answer": answer}
+    raise InputError("This cannot be shown", received=item, accepted="posts, predictions, answers of a program")
 
 
 def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evaluation] | None = None) -> str:

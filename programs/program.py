@@ -17,7 +17,7 @@ from PIL import Image
 from gmner.data.fetching import fetch
 from gmner.data.images import open_image
 from gmner.data.post import Post
-from gmner.data.prediction import Predictions
+from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts, own_error
@@ -50,6 +50,11 @@ class GroundedPost(dspy.Prediction):
         """One line an entity."""
         lines = [f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_where(e)}" for e in self.entities]
         return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entity"])]) + ")"
+
+    def as_pair(self) -> tuple[Post, Prediction]:
+        """The post and its answer as values, both with the id `post`."""
+        post = Post("post", self._text, self._image)
+        return post, Prediction(post.id, post.text, self.reasoning, tuple(self.entities))
 
     def _repr_html_(self) -> str:
         from gmner.data.notebook import entity_html  # a template engine, which only a notebook needs

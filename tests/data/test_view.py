@@ -13,8 +13,8 @@ from gmner.data.evaluate import evaluate
 from gmner.data.markup import LONG_SIDE, colours, drawing_size, picture_for_page, rects, segments
 from gmner.data.notebook import entity_html, posts_html, predictions_html
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
-from gmner.data.view import render_html
+from gmner.data.prediction import Prediction, Predictions
+from gmner.data.view import render_html, save_html
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
@@ -151,3 +151,23 @@ def test_without_annotated_regions_no_box_is_wrong():
     assert "boxed though not shown" not in page
     assert "GMNER F1" not in page
     assert "MNER F1" in page
+
+
+def test_whatever_shows_itself_is_written_as_a_page(tmp_path):
+    posts = [post_of(image=drawn()), post_of(id="2", text="Al met Ada")]
+    answers = Predictions([answer_of(posts[0], GroundedEntity("Al", 8, 10, "ORG"))], posts)
+    page = Page(save_html(answers, tmp_path / "answers.html").read_text())
+    assert page.count("article") == page.count("section", **{"class": "panel gold"}) == 1
+    assert "invented" in page.text
+    assert page.count("article") == 1
+    assert Page(save_html(posts, tmp_path / "posts.html").read_text()).count("article") == 2
+    for one in (posts[0], answers[0], (posts[0], {"a": answers[0], "b": answers[0]})):
+        assert Page(save_html(one, tmp_path / "one.html", title="A title").read_text()).count("article") == 1
+    assert "GMNER F1" in Page(save_html(evaluate(answers, posts[:1]), tmp_path / "scores.html").read_text()).text
+
+
+@pytest.mark.parametrize(("shown", "fact"), [("Ada", "cannot be shown"), ([1], "cannot be shown"), ([], "nothing to")])
+def test_what_cannot_be_shown_writes_no_page(shown, fact, tmp_path):
+    with pytest.raises(InputError, match=fact):
+        save_html(shown, tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []

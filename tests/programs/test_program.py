@@ -10,6 +10,7 @@ from PIL import Image
 from scripted import entity, huge_png, pictures_of, schema_of, scripted_lm, words_of
 
 from gmner.data.post import Post
+from gmner.data.view import save_html
 from gmner.programs.families import ModelProfile
 from gmner.programs.gmner import GMNER
 from gmner.signatures.boxes import Box, BoxFormat
@@ -74,6 +75,15 @@ def test_a_notebook_shows_the_post(photo: Path):
     page = GMNER(scripted_lm(ANSWER))(text=TEXT, image=photo)._repr_html_()
     assert "Kevin Durant" in page
     assert "<script" not in page
+
+
+def test_an_answer_is_written_as_a_page(photo: Path, tmp_path: Path):
+    answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=photo)
+    post, predicted = answer.as_pair()
+    assert (post.text, predicted.text, predicted.entities) == (TEXT, TEXT, tuple(answer.entities))
+    page = save_html(answer, tmp_path / "answer.html").read_text(encoding="utf-8")
+    assert "Kevin Durant" in page
+    assert "data:image" in page
 
 
 def test_the_request_carries_picture_words_and_the_schema_of_this_post(photo: Path):
