@@ -43,8 +43,9 @@ class MRSI:
     Args:
         styles: Styles by name; see `gmner.optimizers.styles.TEMPLATES`.
         per_post: Chains a post, each in another style; the paper's data has two.
-        chains_from: Folder of a `ReasoningSet` that an earlier compile wrote (its `chains` folder). It is used as it
-            is, split included, so that an expensive teacher is asked only once. None: chains are written.
+        chains_from: Folder of a `ReasoningSet` that an earlier compile wrote (its `chains` folder), or its name on the
+            hub. It is used as it is, split included, so that an expensive teacher is asked only once. None: chains are
+            written.
         threads: Chains that models write at once.
         demonstrations: Worked examples in the prompt. None: none where the weights are trained (the chains are in the
             weights then), `served_demonstrations` where they are not.

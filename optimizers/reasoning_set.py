@@ -28,7 +28,7 @@ from gmner.optimizers.chain_log import chain_of, faults_of
 from gmner.optimizers.chains import Chain, stratum
 from gmner.optimizers.reasoning_card import card_of
 from gmner.programs.families import ResizeRule
-from gmner.programs.publish import upload
+from gmner.programs.hub import folder_or_hub, upload
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, InputError
 
@@ -250,12 +250,16 @@ class ReasoningSet:
     def load(cls, folder: str | os.PathLike[str]) -> ReasoningSet:
         """Read a set from `chains.jsonl` and `split.json`, without loss.
 
+        Args:
+            folder: A folder that `save` or a compile wrote, or the name `user/name` of a data set of the hub.
+
         Raises:
             InputError: There is no reasoning set.
             DataError: A line that is no chain, of a post in neither half, or of a post and style that occurred before;
                 a post in both halves, or another fault of the split. The fact names file and line.
         """
-        split, path = Path(folder) / SPLIT_FILE, Path(folder) / CHAINS_FILE
+        folder = folder_or_hub(folder, "A reasoning set", InputError, kind="dataset", files=(SPLIT_FILE, CHAINS_FILE))
+        split, path = folder / SPLIT_FILE, folder / CHAINS_FILE
         for file in (split, path):
             if not file.is_file():
                 accepted = f"a folder with {SPLIT_FILE} and {CHAINS_FILE}"

@@ -22,7 +22,7 @@ from gmner.optimizers.watch import Watch
 from gmner.programs.engine import VLMEngine
 from gmner.programs.loading import lm_of, load_vlm
 from gmner.programs.processors import load_processor
-from gmner.programs.weights import ModelSource
+from gmner.programs.weights import ModelSource, resolve_adapter
 from gmner.signatures.errors import InputError
 
 Tuning = Literal["auto", "lora", "lora-frozen-vision", "full"]
@@ -79,7 +79,7 @@ def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: 
     if source.adapter is not None:
         if tuning == "full":
             raise InputError("An LM with an adapter cannot be tuned in full", received=source.adapter)
-        return PeftModel.from_pretrained(model, source.adapter, is_trainable=True)
+        return PeftModel.from_pretrained(model, resolve_adapter(source.adapter), is_trainable=True)
     chosen = resolve_tuning(tuning, model.num_parameters())
     if chosen == "full":
         return model.float()

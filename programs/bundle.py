@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -20,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import dspy
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from gmner.data.files import whole_folder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.families import ModelProfile, Profiled, profile_on_server
 from gmner.programs.fingerprint import fingerprint
 from gmner.programs.gmner import GMNER
+from gmner.programs.hub import folder_or_hub
 from gmner.programs.loading import load_vlm
 from gmner.programs.manifest import MANIFEST_FILE, Base, Manifest, Settings, hash_files, read_manifest
 from gmner.programs.program import GroundingProgram
@@ -120,7 +118,7 @@ def load(
     Example:
         >>> program = load("mcr-7b")  # doctest: +SKIP
     """
-    folder = _found(folder)
+    folder = folder_or_hub(folder, "A bundle", BundleError)
     manifest = read_manifest(folder)
     cls = _PROGRAMS.get(manifest.program)
     if cls is None:
@@ -140,19 +138,6 @@ def _profile_here(lm: dspy.BaseLM) -> ModelProfile | None:
     """The profile of weights that run in this process; None: they are served."""
     engine = getattr(lm, "engine", None)
     return engine.profile if isinstance(engine, Profiled) else None
-
-
-def _found(folder: str | PathLike[str]) -> Path:
-    """The folder of a bundle, downloaded where it is a repository of the hub."""
-    if Path(folder).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(folder)):
-        return Path(folder)
-    try:
-        return Path(snapshot_download(str(folder)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        remedy = str(error).splitlines()[0]
-        raise BundleError(
-            "A bundle is neither a folder nor to be had from the hub", received=str(folder), remedy=remedy
-        ) from error
 
 
 def load_state(program: GroundingProgram, folder: str | PathLike[str]) -> None:

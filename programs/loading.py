@@ -32,7 +32,7 @@ def load_vlm(
 
     Args:
         model: A local folder, a hub id, or None: the small model that comes with this package.
-        adapter: A folder with a LoRA adapter to put on top; it is merged into the weights in memory.
+        adapter: A folder with a LoRA adapter to put on top, or its hub id; it is merged into the weights in memory.
         revision: Branch, tag or commit on the hub.
         dtype: A torch dtype by name; `auto` is the checkpoint's own, and float32 for small models on a processor.
         device_map: Where the weights go; None: every GPU there is (in a process of a launch its own),

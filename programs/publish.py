@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from huggingface_hub import HfApi
+from typing import TYPE_CHECKING, Any
 
 from gmner.data.files import whole_folder
 from gmner.programs.engine import VLMEngine
+from gmner.programs.hub import upload
 from gmner.programs.manifest import read_manifest
 from gmner.signatures.errors import InputError, ModelError
 
@@ -82,13 +81,6 @@ def push_program(program: GroundingProgram, repo_id: str, *, private: bool = Tru
         program.save(folder)
         (folder / CARD_FILE).write_text(model_card(read_manifest(folder), repo_id), encoding="utf-8")
         return upload(folder, repo_id, "model", private=private, token=token)
-
-
-def upload(folder: Path, repo_id: str, kind: Literal["model", "dataset"], *, private: bool, token: str | None) -> str:
-    """Upload a folder as a repository of the hub, made if it is not there; the address of the commit."""
-    api = HfApi(token=token)
-    api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
-    return str(api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type=kind).commit_url)
 
 
 def model_card(manifest: Manifest, name: str) -> str:

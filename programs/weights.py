@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, PreTrainedModel, ProcessorMixin
@@ -23,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from gmner.programs.families import ModelProfile, profile_of
 from gmner.programs.fingerprint import fingerprint
+from gmner.programs.hub import folder_or_hub
 from gmner.programs.processors import load_processor
 from gmner.signatures.errors import ModelError
 
@@ -30,7 +28,8 @@ EMBEDDED = Path(__file__).parent / "embedded"
 """The folder of the model that is part of this package."""
 
 _SMALL = 256 * 2**20
-_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
 
 
@@ -106,9 +105,7 @@ def resolve_model(model: str | None, revision: str | None = None) -> Path:
     Raises:
         ModelError: There is none, or it holds no configuration or no safetensors.
     """
-    folder = EMBEDDED if model is None else Path(model).expanduser()
-    if model is not None and not folder.exists():
-        folder = _downloaded(model, revision)
+    folder = EMBEDDED if model is None else folder_or_hub(model, "A model", ModelError, revision=revision, files=_FILES)
     accepted = "a folder with config.json and *.safetensors, or a hub id"
     if not folder.is_dir():
         remedy = "this installation lacks the embedded model: pass a model" if model is None else ""
@@ -126,28 +123,16 @@ def resolve_model(model: str | None, revision: str | None = None) -> Path:
 
 
 def resolve_adapter(adapter: str) -> Path:
-    """The folder of a LoRA adapter.
+    """The folder of a LoRA adapter, downloaded where it is a repository of the hub.
 
     Raises:
-        ModelError: It lacks `adapter_config.json` or `adapter_model.safetensors`.
+        ModelError: It lacks `adapter_config.json` or `adapter_model.safetensors`, or is not to be had.
     """
-    folder = Path(adapter).expanduser()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    folder = folder_or_hub(adapter, "An adapter", ModelError, files=_ADAPTER_FILES)
+    for name in _ADAPTER_FILES:
         if not (folder / name).is_file():
             raise ModelError(f"An adapter folder has no {name}", received=str(folder), accepted="a saved PEFT adapter")
     return folder.resolve()
-
-
-def _downloaded(model: str, revision: str | None) -> Path:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise ModelError("There is no such model", received=model, accepted="a folder that exists, or a hub id")
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        detail = str(error).splitlines()[0]
-        raise ModelError(
-            "A model is neither a folder nor to be had from the hub", received=model, remedy=detail
-        ) from error
 
 
 def _config(path: Path) -> Any:
