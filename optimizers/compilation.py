@@ -246,6 +246,7 @@ class Compilation:
         program, seed, temperature = self._last, self.mcr.seed, cvo.temperature
         found = learnable(program, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress)
         self.run.mark_done("learnable", found.to_record())
+        found.warn_if_few(cvo.steps(len(found.posts)) * cvo.prompts)
         return found.posts
 
     def _take(self, stage: str, engine: VLMEngine, folder: Path) -> None:

@@ -25,6 +25,8 @@ from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
 _NEAR = 1e-9
+_BY_HEART = 8
+# Times that a post may come up before it is said. On 16 of 100 posts, each 20 times, answers lost names (docs/mcr.md).
 _PER_CALL = ("temperature", "seed", "rollout_id", "n")
 
 Metric = Callable[[Post, Prediction], float]
@@ -58,6 +60,16 @@ class Learnable:
     def unfiltered(self) -> bool:
         """Whether no post was of use, so that all were kept."""
         return len(self.right) + len(self.wrong) == len(self.scores)
+
+    def warn_if_few(self, prompts: int) -> None:
+        """Say so when few posts are left for so many prompts: their answers would be learned by heart."""
+        rounds = prompts / len(self.posts)
+        if rounds > _BY_HEART and len(self.posts) < len(self.scores):
+            LOG.warning(
+                "CVO goes %.0f times over %d of %d posts, which %d answers each did not get always right or never: it "
+                "may learn them by heart. More answers find more such posts (learnable_answers=); None takes all",
+                rounds, len(self.posts), len(self.scores), len(next(iter(self.scores.values()))),
+            )  # fmt: skip
 
     def to_record(self) -> dict[str, Any]:
         """The outcome as JSON data, posts by their ids."""

@@ -204,6 +204,14 @@ def test_sorts_by_the_scores_and_goes_through_json(table: list[list[float]]):
     assert Learnable.from_record(record, posts[::-1]) == found
 
 
+@pytest.mark.parametrize(("kept", "prompts", "said"), [(2, 17, True), (2, 16, False), (4, 400, False)])
+def test_few_posts_for_many_prompts_are_said(kept, prompts, said, caplog: pytest.LogCaptureFixture):
+    posts = tuple(_post(f"post {number}") for number in range(4))
+    right = tuple(post.id for post in posts[kept:])
+    Learnable(posts[:kept], right, (), {post.id: (1.0, 0.5, 1.0) for post in posts}).warn_if_few(prompts)
+    assert ("CVO goes 8 times over 2 of 4 posts, which 3 answers each" in caplog.text) == said
+
+
 def test_a_record_of_other_posts_is_refused(drawn: Drawn):
     record = learnable(GMNER(scripted_lm(drawn)), Drawn.posts, answers=2).to_record()
     with pytest.raises(InputError, match="other posts"):
