@@ -15,7 +15,6 @@ from typing import Any
 import outlines
 import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from llguidance.torch import allocate_token_bitmask, apply_token_bitmask_inplace, fill_next_token_bitmask
 from outlines.backends import LLGuidanceBackend, OutlinesCoreBackend, XGrammarBackend
 from outlines.backends.base import BaseBackend
 from transformers import PreTrainedModel
@@ -43,6 +42,9 @@ _KEPT = 64
 
 _LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000_000)
 # A thousand times llguidance's own, which ends at some thousands of different spans with odd signs.
+
+_BITS = 32
+# Tokens in a word of llguidance's masks.
 
 _SAID = 200
 # So much of llguidance's reason is passed on; the whole schema follows it.
@@ -126,23 +128,20 @@ class RowMasks:
             ModelError: A grammar cannot go on.
         """
         last = input_ids[:, -1].tolist()
-        # Without this torch would compile the kernel, ten seconds for what takes a fraction of one.
-        with torch.compiler.set_stance("force_eager"):
-            for place, row in enumerate(self._rows):
-                if isinstance(row.grammar, Grammar):
-                    self._fill(place, row.grammar.matcher, last[place] if row.begun else None)
-                    row.begun = True
-                elif row.grammar is not None:
-                    one = slice(place, place + 1)
-                    logits[one] = row.grammar(input_ids[one], logits[one])
-            if self._bits is not None:
-                apply_token_bitmask_inplace(logits, self._bits.to(logits.device))
-        return logits
+        for place, row in enumerate(self._rows):
+            if isinstance(row.grammar, Grammar):
+                self._fill(self._bits[place], row.grammar.matcher, last[place] if row.begun else None)
+                row.begun = True
+            elif row.grammar is not None:
+                one = slice(place, place + 1)
+                logits[one] = row.grammar(input_ids[one], logits[one])
+        return logits if self._bits is None else forbid(logits, self._bits.to(logits.device))
 
-    def _fill(self, place: int, matcher: LLMatcher, last: int | None) -> None:
+    def _fill(self, bits: torch.Tensor, matcher: LLMatcher, last: int | None) -> None:
+        """What llguidance's own `fill_next_token_bitmask` does; its module would compile a kernel, and load that."""
         if last is not None:
             matcher.consume_token(last)
-        fill_next_token_bitmask(matcher, self._bits, place)
+        matcher.unsafe_compute_mask_ptr(bits.data_ptr(), bits.numel() * bits.element_size())
         if matcher.is_error():
             raise ModelError("The grammar of an answer cannot go on", received=matcher.get_error())
 
@@ -163,9 +162,19 @@ class RowMasks:
         self._rows += [_RowMask(grammar) for grammar in grammars]
         tokenizer = next((grammar.tokenizer for grammar in grammars if isinstance(grammar, Grammar)), None)
         if self._bits is None and tokenizer is not None:
-            self._bits = allocate_token_bitmask(len(self._rows), tokenizer.vocab_size)  # all is allowed
+            words = -(-tokenizer.vocab_size // _BITS)
+            self._bits = torch.full((len(self._rows), words), -1, dtype=torch.int32)  # all is allowed
         elif self._bits is not None:
             self._bits = torch.cat([self._bits, self._bits.new_full((len(grammars), self._bits.shape[1]), -1)])
+
+
+def forbid(logits: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+    """Scores (rows, vocabulary), in place, -inf where a row's bit is 0 or there is none: bits (rows, words of 32)."""
+    allowed = bits[:, :, None] >> torch.arange(_BITS, dtype=torch.int32, device=bits.device) & 1
+    known = min(logits.shape[1], _BITS * bits.shape[1])
+    logits[:, :known].masked_fill_(allowed.flatten(1)[:, :known] == 0, float("-inf"))
+    logits[:, known:] = float("-inf")
+    return logits
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import torch
 from engine_requests import HOSTILE, SIZE, checked, schema_for
 from hypothesis import given
 from hypothesis import strategies as st
+from llguidance.numpy import apply_token_bitmask_inplace
 from PIL import Image
 from tiny import FAMILIES
 from transformers import AutoConfig, AutoTokenizer
@@ -21,7 +22,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from gmner.programs.batching import Batcher, ending_with
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of
-from gmner.programs.grammar import GrammarCompiler
+from gmner.programs.grammar import GrammarCompiler, forbid
 from gmner.programs.processors import load_processor
 from gmner.programs.row_logits import Row, RowLogits, Sampling
 from gmner.signatures.boxes import BoxFormat
@@ -372,3 +373,14 @@ def test_tiny_checkpoints_load_with_the_auto_classes(tiny):
     for family in FAMILIES:
         assert AutoConfig.from_pretrained(tiny(family)).model_type == family
         assert len(AutoTokenizer.from_pretrained(tiny(family))) < 512
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(-40, 40), st.randoms(use_true_random=False))
+def test_a_mask_forbids_what_that_of_llguidance_forbids(rows, words, beyond, rng):
+    bits = torch.tensor(
+        [[rng.randrange(-(2**31), 2**31) for _ in range(words)] for _ in range(rows)], dtype=torch.int32
+    )
+    scores = torch.zeros(rows, max(1, 32 * words + beyond))
+    theirs = scores.numpy().copy()
+    apply_token_bitmask_inplace(theirs, bits.numpy())
+    assert torch.equal(forbid(scores, bits), torch.from_numpy(theirs))
