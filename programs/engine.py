@@ -22,6 +22,7 @@ from gmner.programs.desk import AnsweringDesk
 from gmner.programs.encoding import Conversation
 from gmner.programs.families import ModelProfile
 from gmner.programs.generation import Completion, Generator, Prompt
+from gmner.programs.pictures import written_here
 from gmner.programs.row_logits import Sampling
 from gmner.programs.weights import ModelSource, Weights, as_json, load_weights
 from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
@@ -267,6 +268,8 @@ def _part(part: Any) -> dict[str, Any]:
 def _picture(part: lm15.ImagePart) -> Image.Image:
     if part.data is None:
         raise ImageError("A picture is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
+    if (written := written_here(part.data)) is not None:
+        return written
     try:
         with Image.open(io.BytesIO(part.bytes)) as picture:
             if picture.width * picture.height > MAX_PIXELS:

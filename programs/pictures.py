@@ -6,14 +6,20 @@ import base64
 import io
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import dspy
+import xxhash
 from PIL import Image
 from pydantic import PrivateAttr
 
 from gmner.data.files import encoded
 from gmner.data.images import open_image
 from gmner.signatures.errors import InputError
+
+_WRITTEN: WeakValueDictionary[bytes, Image.Image] = WeakValueDictionary()
+# A picture goes to a model of this process as text, as DSPy has it; reading it again would take longer than writing it.
+# By the digest of that text, which is larger than the picture.
 
 
 class PostPicture(dspy.Image):
@@ -69,4 +75,15 @@ def inline(picture: Image.Image, *, raw: bool = False) -> str:
         return f"data:image/png;base64,{base64.b64encode(encoded(picture, quick=True)[0]).decode()}"
     stream = io.BytesIO()
     picture.save(stream, "BMP")
-    return f"data:image/bmp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    data = base64.b64encode(stream.getvalue()).decode()
+    _WRITTEN[_digest(data)] = picture
+    return f"data:image/bmp;base64,{data}"
+
+
+def written_here(data: str) -> Image.Image | None:
+    """The picture that `inline` wrote as this base64 of a BMP, as long as somebody has it; None: it did not."""
+    return _WRITTEN.get(_digest(data))
+
+
+def _digest(data: str) -> bytes:
+    return xxhash.xxh3_128_digest(data.encode())

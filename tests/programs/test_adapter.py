@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import copy
+import gc
 import io
 import json
 import pickle
@@ -14,7 +15,7 @@ from scripted import ScriptedEngine, schema_of
 
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.families import ModelProfile, ResizeRule
-from gmner.programs.pictures import PostPicture, load_picture
+from gmner.programs.pictures import PostPicture, inline, load_picture, written_here
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError
 from gmner.signatures.forms import as_data, form_of
@@ -204,3 +205,16 @@ def test_a_call_is_the_same_with_and_without_asyncio():
     assert first.config == second.config
     assert schema_of(first) == schema_of(second) == form_of(["mentions"]).schema(adapter().request(INPUTS))
     assert "response_format" not in call["lm_kwargs"]
+
+
+def test_a_picture_of_this_process_is_not_read_again():
+    picture = Image.new("RGB", (30, 20), "red")
+    data = inline(picture, raw=True).partition(",")[2]
+    assert written_here(data) is picture
+    assert written_here(data[:-4]) is None
+    assert written_here("é") is None
+    with Image.open(io.BytesIO(base64.b64decode(data))) as read:
+        assert read.convert("RGB").tobytes() == picture.tobytes()
+    del picture
+    gc.collect()
+    assert written_here(data) is None
