@@ -10,6 +10,7 @@ from gmner.data.markup import Picture, Rect, Segment, link, picture_for_page, re
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.verdicts import Fault, judge
+from gmner.signatures.boxes import Box
 from gmner.signatures.errors import ImageError
 from gmner.signatures.mentions import GroundedEntity, Mention
 
@@ -114,7 +115,7 @@ def _panel(
     reasoning: str = "",
     error: str = "",
 ) -> Panel:
-    boxes = [(entity, entity.box) for entity in entities if entity.box is not None]
+    boxes = [(entity, box) for entity in entities for box in _boxes(entity)]
     drawn = rects(boxes, picture) if picture else []
     return Panel(title, segments(text, entities), drawn, rows, False, wrong, reasoning, error)
 
@@ -134,8 +135,12 @@ def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
 
 def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> Row:
     sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    place = _count(int(entity.visible)) + sure
+    place = _count(len(_boxes(entity))) + sure
     return Row(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
+
+
+def _boxes(entity: GroundedEntity) -> tuple[Box, ...]:
+    return () if entity.box is None else (entity.box, *entity.more_boxes)
 
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:

@@ -122,6 +122,14 @@ def test_posts_without_annotation_or_answers_are_shown():
     assert Page(render_html([(post_of(), {})], title="t")).count("section", **{"class": "panel gold"}) == 1
 
 
+def test_further_boxes_of_an_answer_are_drawn():
+    post = post_of(image=drawn())
+    several = GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 30, 40), more_boxes=(Box(2, 2, 9, 9),))
+    page = Page(render_html([(replace(post, entities=None), {"a": answer_of(post, several)})], title="t"))
+    assert page.count("rect", **{"class": "box"}) == 2
+    assert "2 boxes" in page.text
+
+
 def test_an_error_is_shown_with_its_message():
     post = post_of()
     failed = answer_of(post, error={"kind": "truncated_answer", "message": "The budget ended."})
