@@ -21,7 +21,7 @@ Token = tuple[str, float]
 
 
 def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
-    """The probability, in 0..1, of each entity or mention of an answer, or of the verdict of a verification.
+    """The probability, in 0..1, of each entity or mention of an answer, or of the verdict of a verification or grounding.
 
     Args:
         answer: The answer's text: a JSON object of one of our forms.
@@ -29,7 +29,8 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
             may write anew, and what follows the object: vLLM counts the token that ends an answer among its tokens.
 
     Returns:
-        One value an entity of `entities`, or a mention of `mentions`; one value for `visible`; none for other answers.
+        One value an entity of `entities`, or a mention of `mentions`; one value for `visible`, and for a grounding
+        that finds no box; none for other answers.
 
     Raises:
         AnswerError: The tokens are not those of the answer, or it is no JSON object.
@@ -41,6 +42,8 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
         members = _members(written, _skip(written, 0))
         if "visible" in members:
             return [_probability(tokens, *members["visible"][1:])]
+        if "box" in members and written[members["box"][1]] == "n":
+            return [_probability(tokens, *members["box"][1:])]
         found = members.get("entities") or members.get("mentions")
         return (
             []

@@ -110,18 +110,25 @@ def _put_together(
         return "", mentions
     boxes = iter(grounded)
     entities = [
-        replace(_verified(mention, verdict), box=next(boxes).box if verdict.visible else None)
+        judged(mention, verdict, next(boxes) if verdict.visible else None)
         for mention, verdict in zip(mentions, verdicts, strict=True)
     ]
     return "\n".join(f"{m.span}: {v.evidence}" for m, v in zip(mentions, verdicts, strict=True)), entities
 
 
-def _verified(mention: GroundedEntity, verdict: dspy.Prediction) -> GroundedEntity:
-    """A mention with the confidence of both stages: that it is named, and that the verdict is this one."""
-    sure = verdict.get("confidences")
-    return (
-        mention if mention.confidence is None or not sure else replace(mention, confidence=mention.confidence * sure[0])
-    )
+def judged(mention: GroundedEntity, verdict: dspy.Prediction, grounded: dspy.Prediction | None) -> GroundedEntity:
+    """A mention with its box, and the confidence of the stages: that it is named, and that it is shown, or not.
+
+    Where no box is found it is not shown after all: as likely as "not shown" was, or "shown" and then no box.
+    """
+    box = None if grounded is None else grounded.box
+    if mention.confidence is None:
+        return replace(mention, box=box)
+    (sure,) = verdict.confidences
+    if grounded is not None and box is None:
+        (none,) = grounded.confidences
+        sure = 1 - sure + sure * none
+    return replace(mention, box=box, confidence=mention.confidence * sure)
 
 
 def _together(predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:

@@ -2,7 +2,9 @@
 
 import json
 import math
+from dataclasses import replace
 
+import dspy
 import pytest
 import torch
 from engine_requests import request
@@ -17,8 +19,10 @@ from gmner.programs.confidence import confidences
 from gmner.programs.families import picture_ids
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
-from gmner.programs.staged import StagedGMNER
+from gmner.programs.staged import StagedGMNER, judged
+from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, DataError
+from gmner.signatures.mentions import GroundedEntity
 
 TEXT = "Ana met Ben"
 ANSWER = (
@@ -65,7 +69,26 @@ def test_other_answers_and_free_blanks():
     assert confidences(verdict, [*((c, 0.0) for c in verdict[:-6]), ("false", math.log(0.7)), ("}", 0.0)]) == [
         pytest.approx(0.7)
     ]
-    assert confidences('{"box":null}', tokens_of('{"box":null}', {})) == []
+    assert confidences('{"box":null}', tokens_of('{"box":null}', {"null": 0.4})) == pytest.approx([0.4])
+    assert confidences('{"box":[1,2,3,4]}', tokens_of('{"box":[1,2,3,4]}', {})) == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "grounded", "expected"),
+    [
+        ({"visible": True, "confidences": [0.8]}, {"box": Box(1, 2, 3, 4), "confidences": []}, 0.9 * 0.8),
+        ({"visible": False, "confidences": [0.8]}, None, 0.9 * 0.8),
+        ({"visible": True, "confidences": [0.8]}, {"box": None, "confidences": [0.5]}, 0.9 * (0.2 + 0.8 * 0.5)),
+    ],
+)
+def test_a_staged_answer_is_as_sure_as_the_ways_to_it(verdict: dict, grounded: dict | None, expected: float):
+    given = None if grounded is None else dspy.Prediction(**grounded)
+    mention = GroundedEntity("Ana", 0, 3, "PER", confidence=0.9)
+    found = judged(mention, dspy.Prediction(**verdict), given)
+    assert found.confidence == pytest.approx(expected)
+    assert found.box == (grounded or {}).get("box")
+    unasked = judged(replace(mention, confidence=None), dspy.Prediction(visible=verdict["visible"]), given)
+    assert (unasked.confidence, unasked.box) == (None, found.box)
 
 
 def test_tokens_of_another_answer_are_refused():
