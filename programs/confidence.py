@@ -21,7 +21,7 @@ Token = tuple[str, float]
 
 
 def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
-    """The probability, in 0..1, of each entity or mention of an answer, or of the verdict of a verification or grounding.
+    """The probability, in 0..1, of each entity or mention of an answer, or of its one verdict.
 
     Args:
         answer: The answer's text: a JSON object of one of our forms.
