@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 
+from gmner.data.listing import counted, shortened
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity
 
@@ -76,27 +75,3 @@ class Post:
         from gmner.data.notebook import posts_html  # a template engine, which only a notebook needs
 
         return posts_html([self])
-
-
-class Identified(Protocol):
-    """What has an id: a post, a prediction."""
-
-    @property
-    def id(self) -> str:
-        """Unique in a list of them."""
-
-
-def shortened(text: str, length: int = 48) -> str:
-    """The beginning of a text, at most `length` characters."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """A count and what is counted: `no entities`, `1 entity`, `1,500 entities`."""
-    return f"{f'{count:,}' if count else 'no'} {one if count == 1 else many}"
-
-
-def named(items: Sequence[Identified]) -> str:
-    """How many items there are, and the ids of the first of them."""
-    ids = ", ".join(repr(item.id) for item in items[:3])
-    return f"{len(items):,}{': ' if items else ''}{ids}{', …' if len(items) > 3 else ''}"

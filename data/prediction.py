@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, overload
+from typing import Any
 
-from gmner.data.post import Post, counted, named, shortened
+from gmner.data.listing import Listing, counted, shortened
+from gmner.data.post import Post
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, GmnerError, InputError
@@ -87,7 +88,7 @@ class Prediction:
         return predictions_html([self])
 
 
-class Predictions(list[Prediction]):
+class Predictions(Listing[Prediction]):
     """The answers to a list of posts, as a list; in a notebook the first of them show themselves with their posts.
 
     Attributes:
@@ -98,20 +99,10 @@ class Predictions(list[Prediction]):
         super().__init__(predictions)
         self.posts = tuple(posts)
 
-    @overload
-    def __getitem__(self, place: SupportsIndex) -> Prediction: ...
-    @overload
-    def __getitem__(self, place: slice) -> Predictions: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> Prediction | Predictions:
-        """A prediction, or a part of them with all their posts."""
-        if isinstance(place, slice):
-            return Predictions(super().__getitem__(place), self.posts)
-        return super().__getitem__(place)
-
     def __repr__(self) -> str:
         """How many there are, the ids of the first, and how many failed."""
         failed = sum(prediction.error is not None for prediction in self)
-        return f"Predictions({named(self)}{f'; {failed:,} failed' if failed else ''})"
+        return self.named(f"{failed:,} failed" if failed else "")
 
     def _repr_html_(self) -> str:
         from gmner.data.notebook import predictions_html

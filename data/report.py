@@ -6,9 +6,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex, overload
+from typing import Literal
 
-from gmner.data.post import Post, counted, named
+from gmner.data.listing import Listing, counted
+from gmner.data.post import Post
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Oddity:
         return f"{self.where}: {self.message}"
 
 
-class Posts(list[Post]):
+class Posts(Listing[Post]):
     """The posts that a reader read, as a list; in a notebook the first of them show themselves.
 
     Attributes:
@@ -45,20 +46,10 @@ class Posts(list[Post]):
         super().__init__(posts)
         self.oddities = tuple(oddities)
 
-    @overload
-    def __getitem__(self, place: SupportsIndex) -> Post: ...
-    @overload
-    def __getitem__(self, place: slice) -> Posts: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> Post | Posts:
-        """A post, or a part of them; what was odd in the files stays with the part."""
-        if isinstance(place, slice):
-            return Posts(super().__getitem__(place), self.oddities)
-        return super().__getitem__(place)
-
     def __repr__(self) -> str:
         """How many there are, the ids of the first, and how much was odd."""
-        odd = f"; {counted(len(self.oddities), 'oddity', 'oddities')}, see report()" if self.oddities else ""
-        return f"Posts({named(self)}{odd})"
+        odd = counted(len(self.oddities), "oddity", "oddities")
+        return self.named(f"{odd}, see report()" if self.oddities else "")
 
     def _repr_html_(self) -> str:
         from gmner.data.notebook import posts_html  # a template engine, which only a notebook needs

@@ -77,8 +77,13 @@ def pairs_of(shown: Item | Sequence[Item]) -> list[Pair]:
         InputError: Something else is among them.
     """
     known = {post.id: post for post in shown.posts} if isinstance(shown, Predictions) else {}
-    items = shown if isinstance(shown, Sequence) and not isinstance(shown, (str, tuple)) else [shown]
+    several = isinstance(shown, Sequence) and not isinstance(shown, str) and not _is_pair(shown)
+    items: Sequence[Any] = shown if several else [shown]  # type: ignore[assignment]
     return [_pair(item, known) for item in items]
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Mapping)
 
 
 def _pair(item: Any, known: Mapping[str, Post]) -> Pair:
@@ -86,7 +91,7 @@ def _pair(item: Any, known: Mapping[str, Post]) -> Pair:
         return item, {}
     if isinstance(item, Prediction):
         return known.get(item.id) or Post(item.id, item.text), {"answer": item}
-    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], Post):
+    if _is_pair(item):
         return item
     if hasattr(item, "as_pair"):
         post, answer = item.as_pair()

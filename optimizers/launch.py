@@ -67,6 +67,7 @@ class Launch:
         if self._group is None:
             return work(items)
         parts: list[Any] = [None] * self.size
+        # A plain list: what a list of results knows beside them, such as posts with their pictures, need not travel.
         distributed.all_gather_object(parts, list(work(items[self.rank :: self.size])), group=self._group)
         results: list[Any] = [None] * len(items)
         for rank, part in enumerate(parts):

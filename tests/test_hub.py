@@ -23,7 +23,7 @@ from gmner.data.post import Post
 from gmner.optimizers.reasoning_set import ReasoningSet
 from gmner.optimizers.training import training_copy
 from gmner.optimizers.training import Lora
-from gmner.signatures.errors import BundleError, ModelError
+from gmner.signatures.errors import BundleError, InputError, ModelError
 from gmner.signatures.schema import Limits
 
 base, work = sys.argv[1:]
@@ -56,6 +56,7 @@ for wrong, error in (
     (lambda: gmner.load_vlm("ana/nothing"), ModelError),
     (lambda: gmner.load_vlm("ana/base", adapter="ana/base"), ModelError),
     (lambda: gmner.load_vlm("ana/base", adapter="ana/nothing"), ModelError),
+    (lambda: ReasoningSet.load("ana/nothing"), InputError),
 ):
     try:
         wrong()

@@ -169,6 +169,7 @@ def test_whatever_shows_itself_is_written_as_a_page(tmp_path):
     assert "invented" in page.text
     assert page.count("article") == 1
     assert Page(save_html(posts, tmp_path / "posts.html").read_text()).count("article") == 2
+    assert Page(save_html(tuple(posts), tmp_path / "posts.html").read_text()).count("article") == 2
     for one in (posts[0], answers[0], (posts[0], {"a": answers[0], "b": answers[0]})):
         assert Page(save_html(one, tmp_path / "one.html", title="A title").read_text()).count("article") == 1
     assert "GMNER F1" in Page(save_html(evaluate(answers, posts[:1]), tmp_path / "scores.html").read_text()).text
