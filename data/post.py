@@ -9,6 +9,7 @@ from PIL import Image
 
 from gmner.data.listing import counted, shortened
 from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
 
 
@@ -48,6 +49,9 @@ class Post:
         tokens: The data set's own tokens, or None where it has none.
         scene: Everything the picture shows, or None: not known (every real data set).
         slice: The name of the benchmark slice the post belongs to, or None.
+
+    Raises:
+        InputError: The text is no string.
     """
 
     id: str
@@ -59,6 +63,11 @@ class Post:
     slice: str | None = None
     more_images: tuple[Path | Image.Image, ...] = ()
     grounded: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a text that is no string."""
+        if not isinstance(self.text, str):
+            raise InputError(f"The text of post {self.id!r} is no string", received=self.text, accepted="a string")
 
     @property
     def gold(self) -> tuple[GoldEntity, ...]:

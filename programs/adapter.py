@@ -19,7 +19,7 @@ from gmner.programs.families import ModelProfile, Profiled
 from gmner.programs.pictures import inline, load_picture
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
-from gmner.signatures.labels import LabelSet
+from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.schema import Limits, served_schema
 from gmner.signatures.tasks import system_message, user_message, wording
 from gmner.signatures.wire import Frame
@@ -54,7 +54,7 @@ class PromptAdapter(dspy.Adapter):
         draw: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
+        self.labels, self.profile, self.limits, self.confidence = as_labels(labels), profile, limits, confidence
         self.draw = dict(draw or {})
         self._request: Request | None = None
         self._local: bool | None = None  # whether a model in this process answers; None outside of a call
@@ -67,8 +67,11 @@ class PromptAdapter(dspy.Adapter):
                 `mention`.
 
         Raises:
+            InputError: The text is no string.
             ImageError: The picture cannot be read.
         """
+        if not isinstance(inputs["text"], str):
+            raise InputError("The text of a post is no string", received=inputs["text"], accepted="a string")
         picture = load_picture(inputs.get("image"))
         size = None if picture is None else picture.size
         resized = None if size is None else self.profile.resized(size)

@@ -24,7 +24,7 @@ from gmner.programs.corpus import answer_posts, own_error
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
 from gmner.programs.pictures import message_image
 from gmner.signatures.errors import InputError, ModelError
-from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.labels import COARSE, LabelSet, as_labels
 from gmner.signatures.mentions import GroundedEntity, once_each
 from gmner.signatures.schema import Limits
 
@@ -78,7 +78,7 @@ class GroundingProgram(dspy.Module):
 
     Args:
         lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.
-        labels: The entity types, with descriptions.
+        labels: The entity types: a `LabelSet`, a list of names, or a mapping name -> description.
         profile: Box frame and resize rule of the model, where they cannot be told from its name.
         image_root: Folder that paths of pictures must stay in; None: any local path.
         fetch: Fetch pictures that are given as `http` or `https` addresses, public ones only, see
@@ -99,7 +99,7 @@ class GroundingProgram(dspy.Module):
         self,
         lm: dspy.BaseLM | None = None,
         *,
-        labels: LabelSet = COARSE,
+        labels: LabelSet | Sequence[str] | Mapping[str, str] = COARSE,
         profile: ModelProfile | None = None,
         image_root: str | PathLike[str] | None = None,
         fetch: bool = False,
@@ -109,7 +109,7 @@ class GroundingProgram(dspy.Module):
         temperature: float = 0.7,
     ) -> None:
         super().__init__()
-        self.labels, self.profile, self.limits, self.confidence = labels, profile, limits, confidence
+        self.labels, self.profile, self.limits, self.confidence = as_labels(labels), profile, limits, confidence
         self.fetch, self.answers, self.temperature = fetch, answers, temperature
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
@@ -141,7 +141,7 @@ class GroundingProgram(dspy.Module):
             that the model names several times only once, as it names them first; and `reasoning`.
 
         Raises:
-            InputError: The text is empty.
+            InputError: The text is empty or no string.
             ImageError: The picture is missing, broken, too large, outside of `image_root`, or cannot be fetched.
             ModelError: No LM.
             AnswerError: The model's answer is not what the schema asks for, was cut, or lacks the probabilities that
@@ -198,7 +198,9 @@ class GroundingProgram(dspy.Module):
     def _open(self, text: str, image: Picture) -> Image.Image | None:
         """The picture of a post, once its text is known to be one."""
         if not isinstance(text, str) or not text.strip():
-            raise InputError("The text of a post is empty", received=text, accepted="a string with a word in it")
+            raise InputError(
+                "The text of a post is empty or no string", received=text, accepted="a string with a word in it"
+            )
         if image is None:
             return None
         source = image.url if isinstance(image, dspy.Image) else image

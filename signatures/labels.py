@@ -7,25 +7,29 @@ from dataclasses import dataclass
 
 from gmner.signatures.errors import InputError
 
+_ACCEPTED = 'a LabelSet, a list of names ["PER", "LOC"], or a mapping {name: description}'
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
     """Entity types with their descriptions, in order.
 
     Args:
-        types: Pairs of (name, description). Use `LabelSet.of({"PER": "person", ...})` for a mapping.
+        types: Pairs of (name, description), a mapping name -> description, or a list or tuple of names, which then
+            have no description. Kept as pairs.
 
     Raises:
-        InputError: No type, an empty name or a name given twice.
+        InputError: Another form (a string is no list of names), no type, a blank name or a name given twice.
     """
 
     types: tuple[tuple[str, str], ...]
 
     def __post_init__(self) -> None:
-        """Refuse an unusable set."""
+        """Bring the types into pairs, and refuse an unusable set."""
+        object.__setattr__(self, "types", _pairs(self.types))
         names = [name for name, _ in self.types]
-        if not names or not all(names) or len(set(names)) != len(names):
-            raise InputError("A label set needs distinct, non-empty names", received=names)
+        if not names or not all(name.strip() for name in names) or len(set(names)) != len(names):
+            raise InputError("A label set needs distinct, non-empty names", received=names, accepted=_ACCEPTED)
 
     @classmethod
     def of(cls, types: Mapping[str, str]) -> LabelSet:
@@ -48,6 +52,27 @@ class LabelSet:
     def describe(self) -> str:
         """One line for a prompt: `PER (person), LOC (place), ...`."""
         return ", ".join(f"{name} ({text})" if text else name for name, text in self.types)
+
+
+def as_labels(labels: object) -> LabelSet:
+    """A label set from a `LabelSet`, a list or tuple of names, or a mapping name -> description.
+
+    Raises:
+        InputError: Another form, or names that make no label set.
+    """
+    return labels if isinstance(labels, LabelSet) else LabelSet(labels)  # type: ignore[arg-type]
+
+
+def _pairs(types: object) -> tuple[tuple[str, str], ...]:
+    """Pairs of (name, description) from any of the accepted forms."""
+    given = list(types.items()) if isinstance(types, Mapping) else types
+    if not isinstance(given, (list, tuple)):
+        raise InputError("These are not entity types", received=types, accepted=_ACCEPTED)
+    pairs = [(item, "") if isinstance(item, str) else item for item in given]
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise InputError("This is not an entity type", received=pair, accepted=_ACCEPTED)
+    return tuple((name, description) for name, description in pairs)
 
 
 COARSE = LabelSet.of(

@@ -11,7 +11,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
-from gmner.signatures.labels import LabelSet
+from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.mentions import Mention
 
 
@@ -92,7 +92,9 @@ def predictions_to_coco(
 
 
 def _categories(posts: Sequence[Post], labels: LabelSet | None) -> dict[str, int]:
-    names = sorted({entity.type for post in posts for entity in post.gold}) if labels is None else labels.names
+    names = (
+        sorted({entity.type for post in posts for entity in post.gold}) if labels is None else as_labels(labels).names
+    )
     return {name: number for number, name in enumerate(names, 1)}
 
 

@@ -11,7 +11,7 @@ from gmner.data.export.source import answers, boxes_of, checked_posts, picture_n
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.boxes import Box, Size
-from gmner.signatures.labels import LabelSet
+from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 LOCAL_FILES = "/data/local-files/?d="
@@ -83,7 +83,7 @@ def label_studio_config(labels: LabelSet) -> str:
 
 
 def _labels(parent: Element, labels: LabelSet) -> None:
-    for name, description in labels.types:
+    for name, description in as_labels(labels).types:
         SubElement(parent, "Label", {"value": name} | ({"hint": description} if description else {}))
 
 

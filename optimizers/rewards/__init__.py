@@ -33,7 +33,7 @@ from gmner.optimizers.rewards.judgement import (
 )
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
-from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.labels import COARSE, LabelSet, as_labels
 
 __all__ = ["DEFAULT_WEIGHTS", "Reward", "cvo", "judge", "reward_columns"]
 
@@ -70,6 +70,7 @@ class Reward:
 
     def __post_init__(self) -> None:
         """Refuse what is no reward."""
+        object.__setattr__(self, "labels", as_labels(self.labels))
         if self.name not in FORMULAS:
             raise InputError("No reward has this name", received=self.name, accepted=", ".join(FORMULAS))
         if not 0 < self.sigma <= 1:
