@@ -58,7 +58,7 @@ def evaluate(
     """
     rule = find_protocol(protocol)
     posts = list(posts)
-    _check_posts(posts)
+    check_gold(posts)
     given = _predictions(program_or_predictions, posts, progress=progress)
     known = {post.id for post in posts}
     answers = [_answer(post, given) for post in posts]
@@ -82,19 +82,29 @@ def evaluate(
     )
 
 
-def _check_posts(posts: Sequence[Post]) -> None:
+def check_gold(posts: Sequence[Post], name: str = "") -> None:
+    """Refuse posts that cannot be scored.
+
+    Args:
+        posts: The posts.
+        name: What they are called in an error, such as `the valset`; empty: nothing.
+
+    Raises:
+        InputError: See `evaluate`.
+    """
+    of = f" of {name}" if name else ""
     if not posts:
         raise InputError("There are no posts to evaluate on")
     twice = [id_ for id_, count in Counter(post.id for post in posts).items() if count > 1]
     if twice:
-        raise InputError("A post id occurs twice", received=twice[0], remedy="Ids tell the posts of a split apart")
+        raise InputError(f"A post id{of} occurs twice", received=twice[0], remedy="Ids tell the posts of a split apart")
     bare = [post.id for post in posts if post.entities is None]
     if bare:
-        raise InputError(f"{len(bare)} posts are not annotated", received=bare[0], accepted="posts with `entities`")
+        raise InputError(f"{len(bare)} posts{of} are not annotated", received=bare[0], accepted="posts with `entities`")
     other = next((post.id for post in posts if post.grounded != posts[0].grounded), None)
     if other is not None:
         raise InputError(
-            "Posts with and without annotated regions are mixed",
+            f"Posts{of} with and without annotated regions are mixed",
             received=other,
             remedy="Evaluate them apart: without regions only MNER can be scored",
         )

@@ -23,7 +23,7 @@ from dspy.teleprompt import Teleprompter
 from gmner.data.post import Post
 from gmner.optimizers import training
 from gmner.optimizers.calls import Program
-from gmner.optimizers.chains import check_pictures, check_trainset
+from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.launch import Launch
@@ -56,6 +56,8 @@ class MCR(Teleprompter):
             `run_dir` goes on there, with other minutes if they are given. None: all steps are made.
         seed: Seed of split, chains, order and sampling.
         progress: Show progress bars.
+        leave_out_invalid: Leave out posts whose gold answer the program could not write, see `gmner.check_posts`, and
+            warn with their number; False: they are refused.
 
     Of a `StagedGMNER` MRSI trains every call on what each chain says of it, and CVO every call on the rewards of the
     whole answer: what the program says with this call answered anew, and the others as it answered them before CVO.
@@ -79,6 +81,7 @@ class MCR(Teleprompter):
         max_minutes: float | None = None,
         seed: int = 0,
         progress: bool = True,
+        leave_out_invalid: bool = False,
     ) -> None:
         super().__init__()
         for name, settings in (("MRSI", mrsi), ("CVO", cvo)):
@@ -94,6 +97,7 @@ class MCR(Teleprompter):
         self.cvo = CVO() if isinstance(cvo, str) else cvo
         self.d1_share, self.learnable_answers = d1_share, learnable_answers
         self.max_minutes, self.seed, self.progress = max_minutes, seed, progress
+        self.leave_out_invalid = leave_out_invalid
 
     def compile(
         self,
@@ -123,7 +127,8 @@ class MCR(Teleprompter):
 
         Raises:
             InputError: Not such a program, a staged one that MRSI would have to demonstrate, an empty or not annotated
-                trainset, a post of it with boxes and no picture, a teacher that nobody asks or a style without one, or
+                trainset, gold that the program could not write (see `gmner.check_posts`), a valset that cannot be
+                scored, a teacher that nobody asks or a style without one, or
                 an unknown argument.
             ImageError: A picture of the trainset cannot be read, or the model does not take it.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments.
@@ -135,10 +140,9 @@ class MCR(Teleprompter):
                 "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
             )
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
-        check_trainset(train)
         if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
             raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
-        check_pictures(train, student.adapter())
+        train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
         if isinstance(student, StagedGMNER):
             self._check_staged(student)
         lm = teacher_lm(teacher)
