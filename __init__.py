@@ -60,12 +60,16 @@ if TYPE_CHECKING:
     from gmner.optimizers.cvo import CVO as CVO
     from gmner.optimizers.mcr import MCR as MCR
     from gmner.optimizers.mrsi import MRSI as MRSI
+    from gmner.optimizers.outcome import UnchangedProgramWarning as UnchangedProgramWarning
     from gmner.optimizers.presets import preset as preset
     from gmner.optimizers.reasoning_set import ReasoningSet as ReasoningSet
     from gmner.optimizers.styles.written import LLMStyle as LLMStyle
     from gmner.optimizers.styles.written import MLLMStyle as MLLMStyle
     from gmner.programs.bundle import load as load
     from gmner.programs.gmner import GMNER as GMNER
+    from gmner.programs.gold_check import GoldFault as GoldFault
+    from gmner.programs.gold_check import GoldReport as GoldReport
+    from gmner.programs.gold_check import check_posts as check_posts
     from gmner.programs.loading import load_vlm as load_vlm
     from gmner.programs.staged import StagedGMNER as StagedGMNER
     from gmner.signatures.boxes import Box as Box
@@ -135,11 +139,13 @@ _NAMES = {
     "data.world.generate": ("World",),
     "programs.bundle": ("load",),
     "programs.gmner": ("GMNER",),
+    "programs.gold_check": ("GoldFault", "GoldReport", "check_posts"),
     "programs.loading": ("load_vlm",),
     "programs.staged": ("StagedGMNER",),
     "optimizers.cvo": ("CVO",),
     "optimizers.mcr": ("MCR",),
     "optimizers.mrsi": ("MRSI",),
+    "optimizers.outcome": ("UnchangedProgramWarning",),
     "optimizers.presets": ("preset",),
     "optimizers.reasoning_set": ("ReasoningSet",),
     "optimizers.styles.written": ("LLMStyle", "MLLMStyle"),

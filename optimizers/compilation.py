@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
 from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, figure, why_unchanged
 from gmner.optimizers.reasoning_pass import reasoning_pass
 from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.rows import program_rows, usable_posts
@@ -47,8 +49,10 @@ class History(list[Any]):
     Attributes:
         programs: Stage (`before`, `mrsi`, `cvo`) -> the program after it.
         scores: Stage -> `Evaluation` on the valset; empty without one.
-        chosen: The stage of the program returned: the last, or with a valset the best by GMNER F1.
+        chosen: The stage of the program returned: the last, or with a valset the best by GMNER F1 (MNER F1 where the
+            valset's regions are not annotated).
         log: Stage -> TRL's log.
+        unchanged: Why the program returned is the one that the compile began with; empty: it is another.
     """
 
     def __init__(
@@ -57,9 +61,11 @@ class History(list[Any]):
         scores: Mapping[str, Evaluation],
         chosen: str,
         log: Mapping[str, list[dict[str, Any]]],
+        unchanged: str = "",
     ) -> None:
         super().__init__()
         self.programs, self.scores, self.chosen, self.log = programs, scores, chosen, log
+        self.unchanged = unchanged
 
 
 class Compilation:
@@ -127,13 +133,20 @@ class Compilation:
         if self.engine is not None and self.mcr.cvo is not None and not self.deadline.stopped:
             self._optimize(self.mcr.cvo)
         last = list(self.programs)[-1]
-        chosen = max(self.scores, key=lambda name: self.scores[name].gmner.f1) if self.scores else last
+        chosen = best_stage(self.scores, last)
+        unchanged = why_unchanged(self.programs, chosen, scored=bool(self.scores), stopped=self.deadline.stopped)
         program = self.programs[chosen].deepcopy()
-        program.history = History(self.programs, self.scores, chosen, self.log)
+        program.history = History(self.programs, self.scores, chosen, self.log, unchanged)
         program._compiled = True
         scores = {stage: score.to_dict() for stage, score in self.scores.items()}
         program.scores = scores or None
-        self.run.write_json("result.json", {"chosen": chosen, "scores": scores})
+        self.run.write_json("result.json", {"chosen": chosen, "scores": scores, "unchanged": unchanged})
+        if unchanged and self.launch.first:
+            warnings.warn(
+                f"The compiled program is the one that the compile began with: {unchanged}",
+                UnchangedProgramWarning,
+                stacklevel=4,
+            )
         return program
 
     @property
@@ -221,7 +234,7 @@ class Compilation:
             with training.lm_in_training(program.model, engine, model) as lm:
                 program.set_lm(lm)
                 scores = self._evaluated(self._demonstrated(program), progress=False)
-            return {METRIC: scores.gmner.f1, "mner_f1": scores.mner.f1, "eeg_f1": scores.eeg.f1}
+            return {METRIC: figure(scores), "mner_f1": scores.mner.f1, "eeg_f1": scores.eeg.f1}
 
         return Watch(self.deadline, score, stage.validate_every, stage.patience)
 

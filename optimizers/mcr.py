@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import hashlib
+import logging
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from gmner.optimizers.calls import Program
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.demonstration_search import RECORD
 from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
@@ -33,7 +35,9 @@ from gmner.optimizers.reasoning_pass import teacher_lm
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
-from gmner.signatures.errors import InputError
+from gmner.signatures.errors import InputError, RunDirectoryError
+
+LOG = logging.getLogger(__name__)
 
 __all__ = ["MCR", "History", "as_posts"]
 
@@ -131,7 +135,8 @@ class MCR(Teleprompter):
                 scored, a teacher that nobody asks or a style without one, or
                 an unknown argument.
             ImageError: A picture of the trainset cannot be read, or the model does not take it.
-            RunDirectoryError: `run_dir` belongs to a compile with other arguments.
+            RunDirectoryError: `run_dir` belongs to a compile with other arguments; only the posts of the valset may be
+                others, and a warning says what is computed anew.
         """
         if kwargs:
             raise InputError("MCR does not know these arguments", received=sorted(kwargs), accepted="see MCR.compile")
@@ -154,8 +159,31 @@ class MCR(Teleprompter):
                 sys.stdout.write(f"{planned}\n")
             return student.deepcopy()
         folder = launch.same(_temporary) if run_dir is None else Path(run_dir)
-        with RunDirectory(folder, config, writes=launch.first) as run:
+        renewable = () if val is None else ("val", "val_content")
+        with RunDirectory(folder, config, writes=launch.first, renewable=renewable) as run:
+            if run.renewed:
+                self._renew_valset(run)
+            launch.wait()
             return Compilation(self, student, train, val, run, launch, lm).result()
+
+    def _renew_valset(self, run: RunDirectory) -> None:
+        """Go on with another valset: what was chosen with the former one is chosen anew; trained weights stay."""
+        if run.read_json("config.json").get("val") is None:
+            raise RunDirectoryError(
+                f"The run in {run.path} was started without a valset",
+                remedy="Go on without one, or choose another run_dir",
+            )
+        if (run.path / RECORD).is_file() and run.read_json(RECORD).get("max_metric_calls"):
+            (run.path / RECORD).unlink()
+        LOG.warning(
+            "The valset is another than the one that the run in %s was started with: scores, the choice of the stage "
+            "and the search for demonstrations are computed anew; finished stages keep their weights%s",
+            run.path,
+            ", which were chosen with the former valset"
+            if any(stage and stage.validate_every for stage in (self.mrsi, self.cvo))
+            else "",
+        )
+        run.accept()
 
     def _check_staged(self, student: StagedGMNER) -> None:
         """MRSI's demonstrations are whole answers, which no call of a staged program gives."""

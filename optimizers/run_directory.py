@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -34,11 +34,14 @@ class RunDirectory:
         config: The arguments of the run, as JSON-able values.
         writes: False on the other processes of one launch, which share the folder: they take no lock, compare
             nothing, and their writes do nothing.
+        renewable: Arguments that may differ from those of the run that was begun; see `renewed`.
 
     Attributes:
         path: The folder.
         config: The arguments, as JSON data.
         writes: Whether this process writes.
+        renewed: The renewable arguments that differ. What was made from them has to be made anew, then `accept` is
+            called.
 
     Raises:
         RunDirectoryError: The folder belongs to a run with other arguments (each is named with both values), another
@@ -55,9 +58,18 @@ class RunDirectory:
         True
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any], *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        *,
+        writes: bool = True,
+        renewable: Collection[str] = (),
+    ) -> None:
         self.path, self.writes = Path(path), writes
         self.config = _as_json(config)
+        self.renewed: tuple[str, ...] = ()
+        self._renewable = frozenset(renewable)
         self._lock: TextIO | None = None
         if writes:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -89,11 +101,24 @@ class RunDirectory:
             self.write_json("config.json", self.config)
             return
         before = self.read_json("config.json")
-        if differences := _differences(before, self.config):
+        comparable = isinstance(before, dict)
+        self.renewed = tuple(
+            name for name in sorted(self._renewable) if comparable and before.get(name) != self.config.get(name)
+        )
+        fixed = [
+            {k: v for k, v in side.items() if k not in self.renewed} if comparable else side
+            for side in (before, self.config)
+        ]
+        if differences := _differences(fixed[0], fixed[1]):
             raise RunDirectoryError(
                 f"The run in {self.path} was started with other arguments: {'; '.join(differences)}",
                 remedy="Go on with the arguments it was started with, or choose another run_dir",
             )
+
+    def accept(self) -> None:
+        """Keep the renewed arguments as those of the run."""
+        self.write_json("config.json", self.config)
+        self.renewed = ()
 
     def stage(self, name: str) -> Path:
         """The folder of a stage; made when it is not there.

@@ -99,9 +99,11 @@ def render_run(folder: Path) -> str:
         for name, title in _TITLES.items()
         if (folder / f"scores-{name}.json").is_file()
     }
-    chosen = _read(folder / "result.json").get("chosen") if (folder / "result.json").is_file() else None
+    result = _read(folder / "result.json") if (folder / "result.json").is_file() else {}
+    chosen = result.get("chosen")
     return page_template("run.html.j2").render(
         title=f"Compile: {folder.resolve().name}",
+        unchanged=result.get("unchanged", ""),
         facts=_facts(folder, config, chosen),
         stages=wanted,
         columns=list(scores),

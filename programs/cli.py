@@ -24,6 +24,7 @@ examples:
   gmner evaluate --gold twitter-gmner/ --split dev answers.jsonl --protocol all
   gmner export --to coco --gold twitter-gmner/ --split dev -o dev.json
   gmner view answers.jsonl --gold twitter-gmner/ --split dev -o report.html
+  gmner check twitter-gmner/ --split train
   gmner compile --train twitter-gmner/ --val twitter-gmner/ --run-dir runs/mcr -o mcr-bundle
   gmner run runs/mcr
 """
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `gmner`; None: those of this process.
 
     Returns:
-        The exit code: 0, 2 for an error of the user's or the data's, 130 after Ctrl-C.
+        The exit code: 0, 1 where `check` finds posts that would be refused, 2 for an error of the user's or the data's,
+        3 where a compile returned the program it began with, 130 after Ctrl-C.
     """
     top = parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
@@ -47,14 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = top.parse_args(arguments)
     try:
         commands = importlib.import_module("gmner.programs.commands")
-        getattr(commands, given.command)(given)
+        return getattr(commands, given.command)(given) or 0
     except GmnerError as error:
         return _stop(str(error), 2)
     except OSError as error:
         return _stop(str(error), 2)
     except KeyboardInterrupt:
         return _stop(f"stopped; {_RESUMES}" if given.resumes else "stopped", 130)
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_view,
         _add_export,
+        _add_check,
         _add_compile,
         _add_run,
         _add_merge,
@@ -186,6 +188,15 @@ def _add_export(commands: Commands) -> None:
     _add_source(command)
 
 
+def _add_check(commands: Commands) -> None:
+    text = "check annotated posts before a compile: what it would refuse, and what is odd in the files"
+    command = _command(commands, "check", text, "gmner check twitter-gmner/ --split train", resumes=False)
+    command.add_argument("posts", type=Path, metavar="POSTS", help=f"annotated posts: {_POSTS}")
+    _add_source(command)
+    command.add_argument("--labels", metavar="A,B", help="entity types, separated by commas (PER,LOC,ORG,OTHER)")
+    command.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
 def _add_compile(commands: Commands) -> None:
     text = "improve a program with MCR on annotated posts and save it as a bundle"
     example = "gmner compile --train twitter-gmner/ --val twitter-gmner/ --run-dir runs/mcr -o mcr-bundle"
@@ -196,6 +207,8 @@ def _add_compile(commands: Commands) -> None:
     command.add_argument("--val-split", metavar="S", default="dev", help="split of a Twitter-GMNER folder (dev)")
     _add_reading(command)
     command.add_argument("--with-pictures", action="store_true", help="leave out posts whose picture is not there")
+    invalid = "leave out posts whose gold answer the program could not write, and say how many"
+    command.add_argument("--leave-out-invalid", action="store_true", help=invalid)
     command.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder of the run")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder for the program")
     command.add_argument("--model", metavar="M", help=_MODEL)

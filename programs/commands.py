@@ -139,7 +139,23 @@ def merge(given: Namespace) -> None:
     _note(f"The weights are in {given.output}: vllm serve {given.output}")
 
 
-def compile(given: Namespace) -> None:
+def check(given: Namespace) -> int:
+    """`gmner check`: what a compile would refuse of annotated posts, and what is odd in their files."""
+    from gmner.programs.gold_check import check_posts
+    from gmner.signatures.labels import COARSE, as_labels
+
+    posts = read_dataset(given.posts, given.split, given.images, format=given.format, instances=given.instances)
+    names = None if given.labels is None else [name.strip() for name in given.labels.split(",")]
+    report = check_posts(posts, COARSE if names is None else as_labels(names))
+    if given.json:
+        oddities = [{"kind": o.kind, "where": o.where, "message": o.message} for o in posts.oddities]
+        _write(json.dumps({**report.to_dict(), "oddities": oddities}, ensure_ascii=False, indent=1))
+    else:
+        _write(f"{posts.report()}\n{report.summary(each=20)}")
+    return 1 if report.faults else 0
+
+
+def compile(given: Namespace) -> int:
     """`gmner compile`: MCR on annotated posts, the result saved as a bundle."""
     from gmner.programs.bundle import check_place
 
@@ -150,13 +166,19 @@ def compile(given: Namespace) -> None:
     optimizer = importlib.import_module("gmner.optimizers.presets").preset(given.preset)
     if given.max_minutes is not None:
         optimizer.max_minutes = given.max_minutes
+    optimizer.leave_out_invalid = given.leave_out_invalid
     options = {"trainset": train, "valset": val, "optimizer": optimizer, "run_dir": given.run_dir}
     if given.dry_run:
         program.compile(**options, dry_run=True)
-        return
+        return 0
     compiled = program.compile(**options)
     compiled.save(given.output)
+    if compiled.history.unchanged:
+        _note(f"NOTHING WAS LEARNED: {given.output} holds the program that the compile began with")
+        _note(f"The reason: {compiled.history.unchanged}")
+        return 3
     _note(f"The compiled program is in {given.output}: gmner extract POSTS --model {given.output} -o PRED.jsonl")
+    return 0
 
 
 def run(given: Namespace) -> None:

@@ -1,0 +1,63 @@
+"""Which stage's program a compile returns, and whether that is another one than the program it began with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from gmner.data.evaluation import Evaluation
+from gmner.optimizers import training
+from gmner.optimizers.calls import Program
+from gmner.programs.gmner import GMNER
+
+
+class UnchangedProgramWarning(UserWarning):
+    """A compile returned the program it began with."""
+
+
+def figure(scores: Evaluation) -> float:
+    """What stages are compared by: GMNER F1, or MNER F1 on posts whose regions are not annotated."""
+    return scores.gmner.f1 if scores.grounded else scores.mner.f1
+
+
+def best_stage(scores: Mapping[str, Evaluation], last: str) -> str:
+    """The stage with the highest `figure`; the first of equals. NaN is never chosen.
+
+    Args:
+        scores: Stage -> its scores, in order.
+        last: The stage that is chosen where no stage has a score.
+    """
+    known = {name: value for name, found in scores.items() if not math.isnan(value := figure(found))}
+    return max(known, key=lambda name: known[name]) if known else last
+
+
+def why_unchanged(programs: Mapping[str, Program], chosen: str, *, scored: bool, stopped: bool) -> str:
+    """Why the chosen program is the one that a compile began with; empty: it is another.
+
+    Args:
+        programs: Stage -> the program after it; `before` is the first.
+        chosen: The stage that was chosen.
+        scored: Whether it was chosen by scores on a valset.
+        stopped: Whether the compile's time was over.
+    """
+    late = "; the time of the compile was over" if stopped else ""
+    if chosen == "before":
+        reason = "no stage scored higher on the valset" if scored and len(programs) > 1 else "no stage was run"
+        return reason + late
+    return "" if _differ(programs["before"], programs[chosen]) else f"no weight and no demonstration changed{late}"
+
+
+def _differ(before: Program, after: Program) -> bool:
+    """Whether two programs have other demonstrations or other weights."""
+    if isinstance(before, GMNER) and isinstance(after, GMNER) and before.answer.demos != after.answer.demos:
+        return True
+    old, new = training.trainable_engine(before.model), training.trainable_engine(after.model)
+    if old is None or new is None or old is new:
+        return False
+    was, now = old.model.state_dict(), new.model.state_dict()
+    if was.keys() == now.keys():
+        return any(not torch.equal(value.cpu(), now[name].cpu()) for name, value in was.items())
+    added = [value for name, value in now.items() if "lora_B" in name]  # zero until its first step
+    return not added or any(bool(value.any()) for value in added)

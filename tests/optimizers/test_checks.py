@@ -1,0 +1,106 @@
+"""What a compile refuses before anything is asked, and what it says of its result."""
+
+import dataclasses
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import scripted_lm
+
+from gmner.data.evaluate import evaluate
+from gmner.data.post import Post
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage
+from gmner.optimizers.run_page import render_run
+from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError, RunDirectoryError
+
+
+def optimizer(demonstrations: int = 2, **options: Any) -> MCR:
+    return MCR(mrsi=MRSI(demonstrations=demonstrations), cvo=None, progress=False, **options)
+
+
+@pytest.fixture
+def student() -> GMNER:
+    return GMNER(lm=scripted_lm({"reasoning": "", "entities": []}))
+
+
+def twice_named(post: Post) -> Post:
+    return dataclasses.replace(post, entities=(post.gold[0], dataclasses.replace(post.gold[0], type="LOC")))
+
+
+def moved(post: Post) -> Post:
+    first = post.gold[0]
+    return dataclasses.replace(post, entities=(dataclasses.replace(first, start=first.start + 1),))
+
+
+@pytest.mark.parametrize(("mar", "fact"), [(twice_named, "stand at"), (moved, "does not stand")])
+@pytest.mark.parametrize("where", ["trainset", "valset"])
+def test_gold_is_refused_before_anything_is_asked(
+    posts: list[Post], student: GMNER, tmp_path: Path, mar: Any, fact: str, where: str
+):
+    bad = next(post for post in posts if post.gold)
+    sets = {"trainset": posts[:8], "valset": posts[8:12]}
+    sets[where] = [dataclasses.replace(mar(bad), id="bad"), *(p for p in sets[where] if p is not bad)]
+    with pytest.raises(InputError, match=rf"{where}.*'bad'.*{fact}"):
+        student.compile(**sets, optimizer=optimizer(), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert student.model.engine.requests == []
+
+
+def test_a_valset_that_cannot_be_scored_is_refused(posts: list[Post], student: GMNER):
+    mixed = [posts[8], dataclasses.replace(posts[9], grounded=False)]
+    bare = [dataclasses.replace(posts[8], entities=None)]
+    for val, fact in ((mixed, "mixed"), (bare, "not annotated"), ([posts[8]] * 2, "twice")):
+        with pytest.raises(InputError, match=f"valset.*{fact}"):
+            student.compile(trainset=posts[:8], valset=val, optimizer=optimizer())
+
+
+def test_invalid_posts_are_left_out_on_request(
+    posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    bad = dataclasses.replace(moved(next(post for post in posts if post.gold)), id="bad")
+    with caplog.at_level(logging.WARNING, logger="gmner"):
+        student.compile(trainset=[bad, *posts[:8]], optimizer=optimizer(leave_out_invalid=True), run_dir=tmp_path)
+    assert "1 posts of the trainset are left out" in caplog.text
+
+
+def test_a_mended_valset_resumes_and_a_changed_trainset_does_not(
+    posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    def compile(train: list[Post], val: list[Post]) -> Any:
+        return student.compile(trainset=train, valset=val, optimizer=optimizer(), run_dir=tmp_path)
+
+    with pytest.warns(UnchangedProgramWarning):
+        compile(posts[:8], posts[8:10])
+    with caplog.at_level(logging.WARNING, logger="gmner"), pytest.warns(UnchangedProgramWarning):
+        better = compile(posts[:8], posts[8:11])
+    assert "computed anew" in caplog.text
+    assert len(better.history.scores["before"].predictions) == 3
+    with pytest.raises(RunDirectoryError, match="other arguments.*train"):
+        compile(posts[:7], posts[8:11])
+
+
+def test_overlap_of_the_sets_is_warned_of(posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, logger="gmner"), pytest.warns(UnchangedProgramWarning):
+        student.compile(trainset=posts[:8], valset=posts[7:9], optimizer=optimizer())
+    assert "1 posts of the valset are in the trainset" in caplog.text
+
+
+def test_a_result_that_is_the_student_is_said(posts: list[Post], student: GMNER, tmp_path: Path):
+    val = [dataclasses.replace(post, grounded=False) for post in posts[8:10]]
+    with pytest.warns(UnchangedProgramWarning, match="began with"):
+        same = student.compile(trainset=posts[:8], valset=val, optimizer=optimizer(), run_dir=tmp_path)
+    assert same.history.chosen == "before"
+    assert not math.isnan(same.history.scores["before"].mner.f1)
+    assert same.history.unchanged in render_run(tmp_path)
+
+
+def test_nan_is_never_the_best(posts: list[Post]):
+    known = evaluate([], [post for post in posts if post.gold][:2])
+    unknown = dataclasses.replace(known, gmner=dataclasses.replace(known.gmner, f1=math.nan))
+    assert best_stage({"before": unknown, "mrsi": known}, "mrsi") == "mrsi"
+    assert best_stage({"before": unknown, "mrsi": unknown}, "mrsi") == "mrsi"

@@ -1,0 +1,89 @@
+"""Gold that no answer may say: every kind of fault, and posts that have none."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gmner.data.jsonl import write_posts
+from gmner.data.post import Post
+from gmner.data.world.generate import World
+from gmner.programs.cli import main
+from gmner.programs.gold_check import check_posts
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.schema import Limits
+
+TEXT = "Mira Voss waves at " + " ".join(f"w{number}" for number in range(20))
+PICTURE = Image.new("RGB", (2000, 1000))
+
+
+def named(span: str = "Mira Voss", start: int = 0, type_: str = "PER", boxes: Any = ()) -> GoldEntity:
+    return GoldEntity(span, start, start + len(span), type_, tuple(Box(*box) for box in boxes))
+
+
+def post(*entities: GoldEntity, **fields: Any) -> Post:
+    return Post(**{"id": "p", "text": TEXT, "image": PICTURE, "entities": entities, **fields})
+
+
+FAULTY = {
+    "span_too_long": post(named(TEXT)),
+    "unknown_type": post(named(type_="XYZ")),
+    "blank_at_edge": post(named("Mira ")),
+    "cuts_a_word": post(named("Mir")),
+    "offsets": post(named("Voss")),
+    "same_place": post(named(), named(type_="LOC")),
+    "too_many_entities": post(named("Mira"), named("Voss", 5), named("waves", 10)),
+    "box_outside": post(named(boxes=[(0, 0, 10, 10), (0, 0, 2001, 10)])),
+    "box_without_area": post(named(boxes=[(5, 5, 5, 5)])),
+    "no_picture": post(named(boxes=[(0, 0, 10, 10)]), image=None),
+    "bad_picture": post(named(), image=Path("missing.png")),
+    "empty_text": post(text=" "),
+    "not_annotated": post(entities=None),
+    "no_regions": post(named(), grounded=False),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTY)
+def test_a_fault_is_found_and_named(kind: str):
+    report = check_posts([post(id="fine"), FAULTY[kind]], limits=Limits(entities=2))
+    assert [(fault.post_id, fault.kind) for fault in report.faults] == [("p", kind)]
+    assert (report.ids, report.refused) == (("p",), 1)
+    assert [kept.id for kept in report.kept([post(id="fine"), FAULTY[kind]])] == ["fine"]
+    assert kind in report.summary()
+
+
+def test_a_box_that_vanishes_in_the_frame_of_the_model():
+    (fault,) = check_posts([post(named(boxes=[(100, 100, 100.4, 200)]))]).faults
+    assert fault.kind == "box_without_area"
+    assert "as the model writes it" in fault.message
+
+
+def test_ids_that_occur_twice():
+    assert [fault.kind for fault in check_posts([post(), post()]).faults] == ["duplicate_id"]
+
+
+def test_the_world_has_no_fault():
+    posts = World().posts("train", 40)
+    assert check_posts(posts).faults == ()
+    adjacent = post(named("Mira", boxes=[(0, 0, 9, 9), (9, 9, 2000, 1000)]), named("Voss", 5))
+    assert check_posts([adjacent]).faults == ()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    good = World().posts("train", 2)
+    bad = dataclasses.replace(post(named("Mira ")), image=None)
+    assert main(["check", str(write_posts(good, tmp_path / "good"))]) == 0
+    assert "every gold answer can be learned" in capsys.readouterr().out
+    file = str(write_posts([*good, bad], tmp_path / "bad"))
+    assert main(["check", file, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["posts"], found["refused"], found["faults"][0]["kind"]) == (3, 1, "blank_at_edge")
+    assert main(["check", file, "--labels", "CAT"]) == 1
+    code = "import sys; from gmner.programs.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, "check", file], capture_output=True).returncode == 0
