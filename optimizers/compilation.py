@@ -124,6 +124,8 @@ class Compilation:
 
     def result(self) -> Program:
         """Run the stages and return the chosen program."""
+        if self.launch.first:  # of a run that its minutes stopped, and that is resumed now
+            (self.run.path / "result.json").unlink(missing_ok=True)
         self.demos = self.launch.in_turn(self._demos)
         self._score("before")
         if self.engine is None:

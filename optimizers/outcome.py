@@ -58,6 +58,7 @@ def _differ(before: Program, after: Program) -> bool:
         return False
     was, now = old.model.state_dict(), new.model.state_dict()
     if was.keys() == now.keys():
-        return any(not torch.equal(value.cpu(), now[name].cpu()) for name, value in was.items())
+        # A stage may keep its weights in another precision than the student's: float16 fits into float32 exactly.
+        return any(not torch.equal(value.cpu().float(), now[name].cpu().float()) for name, value in was.items())
     added = [value for name, value in now.items() if "lora_B" in name]  # zero until its first step
     return not added or any(bool(value.any()) for value in added)

@@ -21,6 +21,9 @@ from gmner.signatures.labels import COARSE, LabelSet, as_labels
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import MAX_SPAN_PIECES, Limits
 
+_LEAST_IOU = 0.5
+"""A box that keeps less than this of itself as integers of the model cannot be answered right under any protocol."""
+
 _ANSWER = form_of(["reasoning", "entities"])
 
 
@@ -116,7 +119,8 @@ def check_posts(
     Returns:
         The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `offsets`, `same_place`,
         `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `too_many_entities`, `no_picture`,
-        `bad_picture`, `box_outside`, `box_without_area`, and `schema` for what the schema refuses beside these.
+        `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for what the schema refuses
+        beside these.
 
     Raises:
         InputError: No posts in this sense, or labels that are none.
@@ -197,10 +201,11 @@ def _box_faults(post: Post, request: Request) -> Found:
             if not box.inside(size):
                 yield "box_outside", f"the box ({where}) of {entity.span!r} leaves the picture of {size[0]} x {size[1]}"
                 continue
-            x1, y1, x2, y2 = request.frame.encode(box)
-            if not box.area or (number == 0 and (x1 == x2 or y1 == y2)):
-                written = "" if not box.area else f" as the model writes it: [{x1}, {y1}, {x2}, {y2}]"
-                yield "box_without_area", f"the box ({where}) of {entity.span!r} has no area{written}"
+            if not box.area:
+                yield "box_without_area", f"the box ({where}) of {entity.span!r} has no area"
+            elif number == 0 and request.frame.decode(request.frame.encode(box)).iou(box) <= _LEAST_IOU:
+                written = list(request.frame.encode(box))
+                yield "box_too_small", f"the box ({where}) of {entity.span!r} is too small to be written as {written}"
 
 
 def _schema_faults(post: Post, request: Request) -> Found:

@@ -15,7 +15,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 from gmner.signatures.schema import Limits
 
-LIMITS = Limits(reasoning=20, entities=2)
+LIMITS = Limits(reasoning=20, entities=4)
 """Short enough that a random model under the grammar always ends within `LONGEST` tokens."""
 LONGEST = 400
 

@@ -179,7 +179,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
     weights: Callable[[Path], dict[str, torch.Tensor]],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=2))
+    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
     usual: dict[str, Any] = {"prompts": 2, "generations": 4, "max_completion_length": 400, "rollouts": "constrained"}
     optimizer = MCR(
         mrsi=MRSI(max_steps=1, batch=4), cvo=CVO(max_steps=2, rate=1e-2, **usual), progress=False
@@ -212,7 +212,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
 def test_a_staged_compile_is_planned_by_its_calls(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], capsys: pytest.CaptureFixture[str]
 ):
-    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=2))
+    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
     usual: dict[str, Any] = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained"}
     optimizer = MCR(mrsi=MRSI(batch=2, epochs=1), cvo=CVO(epochs=1, **usual), progress=False)
     student.compile(trainset=posts[:8], optimizer=optimizer, dry_run=True)

@@ -32,7 +32,7 @@ for place in range(6):  # without a picture
     posts[place] = replace(posts[place], image=None, scene=None, entities=entities)
 mrsi = MRSI(max_steps=3, batch=4, tuning="full", sft_options={"logging_steps": 1})
 cvo = CVO(max_steps=2, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
-program = GMNER(lm=load_vlm(model, cache=False), limits=Limits(reasoning=20, entities=2))
+program = GMNER(lm=load_vlm(model, cache=False), limits=Limits(reasoning=20, entities=4))
 optimizer = MCR(mrsi=mrsi, cvo=cvo)
 better = program.compile(
     trainset=posts, valset=world.posts("dev", 5), optimizer=optimizer, run_dir=run_dir

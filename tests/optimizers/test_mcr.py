@@ -181,7 +181,7 @@ def test_other_posts_are_refused(compiled: dict[str, Any], posts: list[Post]):
 
     refuse("train", posts[:-1])
     refuse("train_content", World(seed=9).posts("train", 24))  # the same ids
-    longer = GMNER(lm=compiled["student"].model, limits=Limits(reasoning=30, entities=2))
+    longer = GMNER(lm=compiled["student"].model, limits=Limits(reasoning=30, entities=4))
     refuse("limits.reasoning: 20 there, 30 now", posts, longer)
 
 
