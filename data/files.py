@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from PIL import Image
 
+from gmner.data.folders import recover_folder, replace_folder
 from gmner.signatures.errors import ImageError
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -47,15 +48,19 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `path` when all is written, and is thrown away when the block raises."""
+    """A new folder that takes the place of `path` when all is written, and is thrown away when the block raises.
+
+    A kill leaves the old folder or the new one at `path`, see `replace_folder`. A link at `path` is followed.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as work:
+    recover_folder(path)
+    prefix = f".{path.name[:50]}."
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix, ignore_cleanup_errors=True) as work:
         new = Path(work) / "new"
         new.mkdir()
         yield new
-        if path.exists():
-            os.replace(path, Path(work) / "old")
-        os.replace(new, path)
+        replace_folder(new, path)
 
 
 def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
