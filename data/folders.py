@@ -38,10 +38,10 @@ def replace_folder(new: Path, path: Path) -> None:
 
 def recover_folder(path: Path) -> None:
     """Bring back the folder that a killed `replace_folder` moved aside; readers and writers call this first."""
-    aside = _aside(path)
-    if not os.path.lexists(path) and aside.is_dir():
-        with contextlib.suppress(OSError):  # another process was quicker, or nothing may be written here
-            os.replace(aside, path)
+    # Another process may be quicker, nothing may be written here, or the path is none that the system takes.
+    with contextlib.suppress(OSError, ValueError):
+        if not os.path.lexists(path) and _aside(path).is_dir():
+            os.replace(_aside(path), path)
 
 
 def _replace_by_two(new: Path, path: Path) -> None:
