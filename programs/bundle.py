@@ -71,6 +71,9 @@ def save_bundle(
     folder = Path(folder)
     if type(program) not in _PROGRAMS.values():
         raise BundleError("Only these programs can be saved", received=type(program), accepted=", ".join(_PROGRAMS))
+    if "forward" in vars(program):
+        remedy = "Save the program that it was made from, and compile it again after loading"
+        raise BundleError("The calls of a program were replaced, as by dspy.KNNFewShot", remedy=remedy)
     lm = _only_lm(program)
     check_place(folder)
     with whole_folder(folder) as new:
