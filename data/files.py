@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -87,6 +88,43 @@ def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
     else:
         raise ImageError("A picture is missing", received=str(picture))
     return stem.with_name(stem.name + suffix)
+
+
+def add_picture(picture: Path | Image.Image, stem: Path) -> Path:
+    """Write a picture beside those that are there, of which none is replaced.
+
+    Args:
+        picture: See `write_picture`.
+        stem: Where it goes, without a suffix. Where another picture has this place, a part of the content's hash is
+            added to the name.
+
+    Returns:
+        The path of the file; one that holds the same bytes already is taken as it is.
+
+    Raises:
+        ImageError: See `write_picture`.
+    """
+    if isinstance(picture, Image.Image):
+        data, suffix = encoded(picture)
+        digest = hashlib.sha256(data).hexdigest()
+    elif os.path.isfile(picture):
+        suffix = picture.suffix.lower()
+        digest = _digest(picture)
+    else:
+        raise ImageError("A picture is missing", received=str(picture))
+    for name in (stem.name, f"{stem.name}_{digest[:16]}"):
+        path = stem.with_name(name + suffix)
+        if not os.path.lexists(path):
+            return write_picture(picture, path.with_name(name))
+        if path.is_file() and _digest(path) == digest:
+            return path
+    # The name of the hash is taken by something else, which a kill never leaves: a file of the user's.
+    raise ImageError("A picture has no place: a file of this name holds something else", received=str(path))
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
