@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -133,13 +134,16 @@ def lm_in_training(lm: dspy.LM, engine: VLMEngine, model: Any) -> Iterator[dspy.
 
 
 def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folder: Path) -> None:
-    """Write a trained adapter, or a whole model with its processor and profile, as safetensors."""
-    model.save_pretrained(folder)
-    if not isinstance(model, PeftModel):
-        processor.save_pretrained(folder)
-        profile = engine.path / "gmner.json"
-        if profile.is_file():
-            (folder / profile.name).write_bytes(profile.read_bytes())
+    """Write a trained adapter, or a whole model with its processor and profile, as safetensors; each file whole."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".weights.") as work:
+        model.save_pretrained(work)
+        if not isinstance(model, PeftModel):
+            processor.save_pretrained(work)
+            profile = engine.path / "gmner.json"
+            if profile.is_file():
+                (Path(work) / profile.name).write_bytes(profile.read_bytes())
+        for file in Path(work).iterdir():
+            os.replace(file, folder / file.name)
 
 
 def common_arguments(
