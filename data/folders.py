@@ -65,7 +65,9 @@ def _exchange(one: Path, other: Path) -> bool:
     """Exchange two folders by one call of the system; False: it cannot, and nothing has changed."""
     names = os.fsencode(one), os.fsencode(other)
     sys.audit("os.rename", one, other, -1, -1)  # as os.rename would
-    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    if os.name != "posix":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "darwin" and hasattr(libc, "renamex_np"):
         return libc.renamex_np(*names, _SWAP) == 0
     if hasattr(libc, "renameat2"):

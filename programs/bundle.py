@@ -28,7 +28,16 @@ from gmner.programs.fingerprint import fingerprint
 from gmner.programs.gmner import GMNER
 from gmner.programs.hub import folder_or_hub
 from gmner.programs.loading import load_vlm
-from gmner.programs.manifest import MANIFEST_FILE, SAMPLING, Base, Manifest, Settings, hash_files, read_manifest
+from gmner.programs.manifest import (
+    MANIFEST_FILE,
+    SAMPLING,
+    Base,
+    Manifest,
+    Sampling,
+    Settings,
+    hash_files,
+    read_manifest,
+)
 from gmner.programs.program import GroundingProgram
 from gmner.programs.recorded import named_in, recorded_json
 from gmner.programs.staged import StagedGMNER
@@ -196,7 +205,7 @@ def _json(value: Any) -> Any:
 
 
 def _settings(lm: dspy.BaseLM) -> Settings:
-    sampling = {name: lm.kwargs[name] for name in SAMPLING if name in lm.kwargs}
+    sampling: dict[Sampling, Any] = {name: lm.kwargs[name] for name in SAMPLING if name in lm.kwargs}
     engine = getattr(lm, "engine", None)
     if not isinstance(engine, VLMEngine):
         return Settings(sampling=sampling)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -23,7 +23,8 @@ MANIFEST_FILE = "manifest.json"
 FORMAT = 1
 """Raised when a bundle is laid out so that an older version could not read it."""
 
-SAMPLING = ("temperature", "max_tokens", "top_p", "top_k", "seed")
+Sampling = Literal["temperature", "max_tokens", "top_p", "top_k", "seed"]
+SAMPLING: tuple[Sampling, ...] = get_args(Sampling)
 """The arguments of an LM that a bundle keeps."""
 
 _LARGEST = Limits(reasoning=10**6, entities=10**4)
@@ -66,7 +67,7 @@ class Settings(_Part):
 
     name: str | None = None
     cache: bool = True
-    sampling: dict[Literal["temperature", "max_tokens", "top_p", "top_k", "seed"], float | int | None] = {}
+    sampling: dict[Sampling, float | int | None] = {}
     dtype: str = "auto"
     max_batch: Annotated[int, Field(ge=1)] = 16
     backend: str = "llguidance"

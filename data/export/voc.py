@@ -92,9 +92,10 @@ def _check_pictures(posts: Sequence[Post], images: Path) -> None:
             there.setdefault(path.stem, []).append(path)
     owners = {os.path.realpath(post.image): post.id for post in posts if isinstance(post.image, Path)}
     for post in posts:
-        own = os.path.realpath(post.image) if isinstance(post.image, Path) else None
-        known = isinstance(post.image, Path) and post.image.suffix.lower() in _SUFFIXES
-        suffixes = {post.image.suffix.lower()} if known else {".png", ".tif"}
+        own, suffixes = None, {".png", ".tif"}
+        if isinstance(post.image, Path):
+            own, suffix = os.path.realpath(post.image), post.image.suffix.lower()
+            suffixes = {suffix} if suffix in _SUFFIXES else suffixes
         for path in there.get(post.id, []):
             owner = owners.get(os.path.realpath(path))
             replaced = post.image is not None and path.suffix in suffixes

@@ -88,10 +88,10 @@ def _stage(name: str, work: Path, before: Path | None, run: Callable[[Any, Any, 
         model = Idefics3ForConditionalGeneration.from_pretrained(before, dtype=torch.float32)
     LOG.info("stage %s starts", name)
     run(model, tokenizer, folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as work:
-        save(model, build_processor(tokenizer), Path(work))
-        for file in _weights_last(Path(work)):
-            os.replace(file, folder / file.name)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as unfinished:
+        save(model, build_processor(tokenizer), Path(unfinished))
+        for made in _weights_last(Path(unfinished)):
+            os.replace(made, folder / made.name)
     return folder
 
 
@@ -180,8 +180,8 @@ def main() -> None:
     if args.out and folder:
         args.out.mkdir(parents=True, exist_ok=True)
         for file in (file for file in _weights_last(folder) if file.name != CURVE):
-            with draft(args.out / file.name) as name:
-                shutil.copy2(file, name)
+            with draft(args.out / file.name) as place:
+                shutil.copy2(file, place)
         with whole_text(args.out / CURVE) as curve:
             curve.write(json.dumps(_record(args), indent=1) + "\n")
 
