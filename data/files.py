@@ -104,26 +104,32 @@ def add_picture(picture: Path | Image.Image, stem: Path) -> Path:
     Raises:
         ImageError: See `write_picture`.
     """
+    source: Path | bytes
     if isinstance(picture, Image.Image):
-        data, suffix = encoded(picture)
-        digest = hashlib.sha256(data).hexdigest()
+        source, suffix = encoded(picture)
     elif os.path.isfile(picture):
-        suffix = picture.suffix.lower()
-        digest = _digest(picture)
+        source, suffix = picture, picture.suffix.lower()
     else:
         raise ImageError("A picture is missing", received=str(picture))
-    for name in (stem.name, f"{stem.name}_{digest[:16]}"):
-        path = stem.with_name(name + suffix)
-        if not os.path.lexists(path):
-            return write_picture(picture, path.with_name(name))
-        if path.is_file() and _digest(path) == digest:
-            return path
-    # The name of the hash is taken by something else, which a kill never leaves: a file of the user's.
-    raise ImageError("A picture has no place: a file of this name holds something else", received=str(path))
+    path = stem.with_name(stem.name + suffix)
+    if os.path.lexists(path) and not _holds(path, source):
+        path = stem.with_name(f"{stem.name}_{_digest(source)[:16]}{suffix}")
+        if os.path.lexists(path) and not _holds(path, source):
+            raise ImageError("A picture has no place: something else has its name", received=str(path))
+    if not os.path.lexists(path):
+        with draft(path) as name:
+            shutil.copyfile(source, name) if isinstance(source, Path) else name.write_bytes(source)
+    return path
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
+def _holds(path: Path, source: Path | bytes) -> bool:
+    return path.is_file() and _digest(path) == _digest(source)
+
+
+def _digest(source: Path | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with source.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
