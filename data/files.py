@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import IO, Any
 
 from PIL import Image
 
+from gmner.data.folders import recover_folder, replace_folder
 from gmner.signatures.errors import ImageError
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -47,15 +49,19 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `path` when all is written, and is thrown away when the block raises."""
+    """A new folder that takes the place of `path` when all is written, and is thrown away when the block raises.
+
+    A kill leaves the old folder or the new one at `path`, see `replace_folder`. A link at `path` is followed.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as work:
+    recover_folder(path)
+    prefix = f".{path.name[:50]}."
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix, ignore_cleanup_errors=True) as work:
         new = Path(work) / "new"
         new.mkdir()
         yield new
-        if path.exists():
-            os.replace(path, Path(work) / "old")
-        os.replace(new, path)
+        replace_folder(new, path)
 
 
 def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
@@ -82,6 +88,49 @@ def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
     else:
         raise ImageError("A picture is missing", received=str(picture))
     return stem.with_name(stem.name + suffix)
+
+
+def add_picture(picture: Path | Image.Image, stem: Path) -> Path:
+    """Write a picture beside those that are there, of which none is replaced.
+
+    Args:
+        picture: See `write_picture`.
+        stem: Where it goes, without a suffix. Where another picture has this place, a part of the content's hash is
+            added to the name.
+
+    Returns:
+        The path of the file; one that holds the same bytes already is taken as it is.
+
+    Raises:
+        ImageError: See `write_picture`.
+    """
+    source: Path | bytes
+    if isinstance(picture, Image.Image):
+        source, suffix = encoded(picture)
+    elif os.path.isfile(picture):
+        source, suffix = picture, picture.suffix.lower()
+    else:
+        raise ImageError("A picture is missing", received=str(picture))
+    path = stem.with_name(stem.name + suffix)
+    if os.path.lexists(path) and not _holds(path, source):
+        path = stem.with_name(f"{stem.name}_{_digest(source)[:16]}{suffix}")
+        if os.path.lexists(path) and not _holds(path, source):
+            raise ImageError("A picture has no place: something else has its name", received=str(path))
+    if not os.path.lexists(path):
+        with draft(path) as name:
+            shutil.copyfile(source, name) if isinstance(source, Path) else name.write_bytes(source)
+    return path
+
+
+def _holds(path: Path, source: Path | bytes) -> bool:
+    return path.is_file() and _digest(path) == _digest(source)
+
+
+def _digest(source: Path | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with source.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:

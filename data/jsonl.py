@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from gmner.data.files import whole_text, write_picture
+from gmner.data.files import add_picture, whole_text
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions, checked_object
 from gmner.data.records import (
@@ -73,8 +73,9 @@ def read_posts(
 def write_posts(posts: Iterable[Post], folder: str | os.PathLike[str]) -> Path:
     """Write posts as `posts.jsonl` and their pictures as `images/*`; `read_posts(folder)` reads them again.
 
-    A picture on disk is copied byte for byte, a PIL image is written as PNG (TIFF where PNG has no such mode). The
-    JSONL appears when all is written.
+    A picture on disk is copied byte for byte, a PIL image is written as PNG (TIFF where PNG has no such mode). No
+    picture that is there is replaced, so the posts may come from the same folder, and a `posts.jsonl` that was there
+    holds until the new one appears, when all is written.
 
     Returns:
         The path of `posts.jsonl`.
@@ -185,7 +186,7 @@ def written_post(post: Post, number: int, folder: Path, there: Container[Path] =
 
     def name(picture: Path | Image.Image, stem: str) -> str:
         if not isinstance(picture, Path) or picture not in there:
-            picture = write_picture(picture, folder / "images" / stem)
+            picture = add_picture(picture, folder / "images" / stem)
         return f"images/{picture.name}"
 
     with located(f"post {post.id!r}"):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from transformers import LogitsProcessorList
@@ -12,6 +15,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_managed_module
 from trl import GRPOTrainer
 
+from gmner.optimizers.rollouts import FOLDER
 from gmner.programs.decoding import Decoding
 from gmner.programs.encoding import once_each
 from gmner.programs.families import picture_ids
@@ -45,6 +49,29 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
             never = dict.fromkeys(picture_ids(self.model.config), _NEVER)
             sampler = self.vllm_generation
             sampler.generation_kwargs = {"logit_bias": never, **sampler.generation_kwargs}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as TRL does; the table of the step's completions appears whole."""
+        with self._whole_tables():
+            super().log(logs, start_time)
+
+    @contextmanager
+    def _whole_tables(self) -> Iterator[None]:
+        """TRL writes its tables below `output_dir`: let it do so elsewhere, and move them when they are written."""
+        folder = self.args.output_dir
+        if not self.log_completions or not self.accelerator.is_main_process:
+            yield
+            return
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{FOLDER}.", ignore_cleanup_errors=True) as work:
+            (Path(work) / FOLDER).mkdir()
+            self.args.output_dir = work
+            try:
+                yield
+            finally:
+                self.args.output_dir = folder
+            (Path(folder) / FOLDER).mkdir(exist_ok=True)
+            for file in (Path(work) / FOLDER).iterdir():
+                os.replace(file, Path(folder) / FOLDER / file.name)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None

@@ -12,15 +12,15 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gmner.data.files import draft
+from gmner.data.commit import finish_replacing, replace_files
 from gmner.data.images import open_image
 from gmner.data.post import Post
 from gmner.data.records import located
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import datasets
 
 CHAINS_FILE, SPLIT_FILE, TABLE_FILE, CARD_FILE = "chains.jsonl", "split.json", "data/chains.parquet", "README.md"
+_FILES = (TABLE_FILE, CARD_FILE, CHAINS_FILE, SPLIT_FILE)
 _COLUMNS = ("post_id", "split", "style", "author", "problem", "reasoning", "answer")
 _ANEW = "Have the chains written anew for this model and these posts, or give what the set was made for"
 
@@ -201,7 +202,7 @@ class ReasoningSet:
         columns, all of them strings: `post_id`, `split` (`d1` or `d2`), `style`, `author`, `problem` (empty: none),
         `reasoning`, `answer` (a JSON list of `{"span", "start", "end", "type", "box"}`: character offsets, boxes
         `[x1, y1, x2, y2]` in pixels of the original image or null) and, with `posts`, `text`. All files appear when all
-        of them are written; pictures are not among them.
+        of them are written: a kill leaves the set that was there, or this one; pictures are not among them.
 
         Args:
             folder: The folder; other files in it stay.
@@ -216,13 +217,9 @@ class ReasoningSet:
         folder, known = Path(folder), None if posts is None else self._given(posts)
         table, card = self._table(known), card_of(self.origin, self.counts(None if known is None else known.values()))
         chains = "".join(json.dumps(chain.to_record(), ensure_ascii=False) + "\n" for chain in self.chains)
-        # First in, last out: as long as there is no split, there is no set, and files of two sets never make one.
-        files = {SPLIT_FILE: _split_of(self), CHAINS_FILE: chains, CARD_FILE: card}
-        with ExitStack() as stack:
-            for name, content in files.items():
-                _write(stack.enter_context(draft(folder / name)), content)
-            _write_table(table, stack.enter_context(draft(folder / TABLE_FILE)))
-            (folder / SPLIT_FILE).unlink(missing_ok=True)
+        contents = {CARD_FILE: card, CHAINS_FILE: chains, SPLIT_FILE: _split_of(self)}
+        files: dict[str, Callable[[Path], None]] = {TABLE_FILE: partial(_write_table, table)}
+        replace_files(folder, files | {name: partial(_write, content) for name, content in contents.items()})
         return folder
 
     def push_to_hub(
@@ -259,6 +256,7 @@ class ReasoningSet:
                 a post in both halves, or another fault of the split. The fact names file and line.
         """
         folder = folder_or_hub(folder, "A reasoning set", InputError, kind="dataset", files=(SPLIT_FILE, CHAINS_FILE))
+        finish_replacing(folder, _FILES)
         split, path = folder / SPLIT_FILE, folder / CHAINS_FILE
         for file in (split, path):
             if not file.is_file():
@@ -412,7 +410,7 @@ def _unicode(post_id: str, name: str, value: str) -> str:
     return value
 
 
-def _write(path: Path, content: str) -> None:
+def _write(content: str, path: Path) -> None:
     with path.open("x", encoding="utf-8", newline="\n") as file:
         file.write(content)
         file.flush()

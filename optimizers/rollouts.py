@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gmner.data.files import whole_text
@@ -21,6 +24,7 @@ from gmner.programs.adapter import PromptAdapter
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.wire import parse_answer
 
+LOG = logging.getLogger(__name__)
 FOLDER = "completions"
 PAGE = "rollouts.html"
 
@@ -55,6 +59,8 @@ def kept_rollouts(folder: Path) -> list[Path]:
 def read_rollouts(folder: Path) -> list[Rollout]:
     """The rollouts that lie in a stage's folder, step by step.
 
+    A file that is not finished, as a kill or a compile under way may leave it, is left out with a warning.
+
     Args:
         folder: The stage `cvo` of a run directory.
 
@@ -74,8 +80,17 @@ def read_rollouts(folder: Path) -> list[Rollout]:
             call=row.get("call", ""),
         )
         for file in files
-        for row in pq.read_table(file).to_pylist()
+        for row in _rows(file)
     ]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file; none of one that is not whole, or that was removed meanwhile."""
+    try:
+        return pq.read_table(file, partitioning=None).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        LOG.warning("%s is not a whole parquet file and is left out: %s", file, error)
+        return []
 
 
 def _applied(value: float | None) -> float | None:

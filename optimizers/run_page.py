@@ -18,11 +18,11 @@ from markupsafe import Markup
 from gmner.data.evaluation import percent
 from gmner.data.files import whole_text
 from gmner.data.view import page_template
+from gmner.optimizers.checkpoints import last_checkpoint, trainer_state
 from gmner.optimizers.curves import LOGGED, draw_curves
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
 from gmner.optimizers.rewards.calls import call_title
 from gmner.optimizers.rollouts import PAGE, Rollout, kept_rollouts, read_rollouts
-from gmner.optimizers.training import last_checkpoint
 from gmner.signatures.errors import InputError
 
 RUN_PAGE = "run.html"
@@ -89,9 +89,9 @@ def write_run_page(run_dir: str | Path, output: str | Path | None = None) -> Pat
 
 def render_run(folder: Path) -> str:
     """The page of a run as HTML; see `write_run_page`."""
-    if not (folder / "config.json").is_file():
+    config = _read(folder / "config.json") if (folder / "config.json").is_file() else {}
+    if not {"model", "train"} <= set(config):
         raise InputError("No compile has begun here", received=str(folder), accepted="the run_dir of a compile")
-    config = _read(folder / "config.json")
     stages = [_injection(folder / "mrsi"), _optimization(folder / "cvo")]
     wanted = [stage for stage in stages if config.get(stage.name.lower()) is not None]
     scores = {
@@ -155,7 +155,8 @@ def _stage(name: str, folder: Path, planned: int | None, curves: Mapping[str, Ma
 def _log(folder: Path) -> tuple[list[dict[str, Any]], int | None]:
     """TRL's log of a stage, whole when it is done, else that of its last checkpoint; and how many steps it makes."""
     newest = last_checkpoint(folder)
-    state = {} if newest is None else _read(newest / "trainer_state.json")
+    # A run under way may have removed it meanwhile.
+    state = (None if newest is None else trainer_state(newest)) or {}
     log = _read(folder / "done.json")["log"] if (folder / "done.json").is_file() else state.get("log_history", [])
     return log, state.get("max_steps")
 
@@ -181,7 +182,7 @@ def _samples(folder: Path) -> list[Sample]:
     groups: dict[tuple[int, str, str], list[Rollout]] = {}
     for rollout in read_rollouts(folder):
         groups.setdefault((rollout.step, rollout.post_id, rollout.call), []).append(rollout)
-    steps = [step for step, _, _ in groups]
+    steps = [step for step, _, _ in groups] or [0]
     samples = []
     for (step, post, call), group in groups.items():
         if step in (min(steps), max(steps)):
@@ -212,5 +213,11 @@ def _shown(found: Any, keys: Sequence[str]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        remedy = f"Something else has changed it, restore or delete it: {error}"
+        raise InputError(f"{path} of the run is not JSON", remedy=remedy) from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} of the run is not a JSON object", received=data)
     return data

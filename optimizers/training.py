@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PrinterCallback, ProcessorMixin, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from gmner.optimizers.checkpoints import MarkWhole, drop_after, last_checkpoint
 from gmner.optimizers.watch import Watch
 from gmner.programs.engine import VLMEngine
 from gmner.programs.loading import lm_of, load_vlm
@@ -132,13 +134,16 @@ def lm_in_training(lm: dspy.LM, engine: VLMEngine, model: Any) -> Iterator[dspy.
 
 
 def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folder: Path) -> None:
-    """Write a trained adapter, or a whole model with its processor and profile, as safetensors."""
-    model.save_pretrained(folder)
-    if not isinstance(model, PeftModel):
-        processor.save_pretrained(folder)
-        profile = engine.path / "gmner.json"
-        if profile.is_file():
-            (folder / profile.name).write_bytes(profile.read_bytes())
+    """Write a trained adapter, or a whole model with its processor and profile, as safetensors; each file whole."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".weights.") as work:
+        model.save_pretrained(work)
+        if not isinstance(model, PeftModel):
+            processor.save_pretrained(work)
+            profile = engine.path / "gmner.json"
+            if profile.is_file():
+                (Path(work) / profile.name).write_bytes(profile.read_bytes())
+        for file in Path(work).iterdir():
+            os.replace(file, folder / file.name)
 
 
 def common_arguments(
@@ -202,18 +207,6 @@ class StageBar(TrainerCallback):
         self._bar.close()
 
 
-def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
-    """The newest checkpoint to go on from, or None; one that was cut off while it was written does not count.
-
-    Args:
-        folder: The stage's folder.
-        before: Only checkpoints of earlier steps; None: of any.
-    """
-    # The trainer's state is the last file that transformers writes.
-    steps = {int(f.parent.name.rsplit("-", 1)[1]): f.parent for f in folder.glob("checkpoint-*/trainer_state.json")}
-    return steps[max(kept)] if (kept := [step for step in steps if before is None or step < before]) else None
-
-
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Hide the training libraries' own bars, their info lines and their notes to each other on renamed options."""
@@ -238,9 +231,12 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def run(trainer: Any, folder: Path, watch: Watch) -> None:
-    """Train, going on from the last checkpoint of a stopped run."""
+    """Train, resuming from the newest whole checkpoint of a stopped run."""
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(MarkWhole())
     watch.attach(trainer)
     # From the checkpoint of its last step, transformers would train one step more.
     checkpoint = last_checkpoint(folder, trainer.args.max_steps)
+    if trainer.is_world_process_zero():
+        drop_after(folder, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -32,6 +32,10 @@ _ENFORCE = (
 )
 
 
+_OPTIONAL = {"reasoning", "evidence"}
+"""Outputs without which a demonstration can still be written."""
+
+
 class PromptAdapter(dspy.Adapter):
     """A `dspy.Adapter` for the four signatures of GMNER.
 
@@ -142,11 +146,14 @@ class PromptAdapter(dspy.Adapter):
 
         Args:
             signature: One of the four signatures, its instructions possibly rewritten.
-            demos: Worked examples: inputs and outputs, boxes in pixels of their own picture.
+            demos: Worked examples: inputs and outputs, boxes in pixels of their own picture. One that lacks an output
+                of this task is left out.
             inputs: See `request`.
         """
         messages: list[Message] = [_message("system", self._system(signature))]
-        for demo in demos:
+        # Optimizers give every predictor the examples of the whole program, which DSPy's own adapters leave out, too.
+        needed = ({*signature.output_fields} | {*signature.input_fields} & {"mention"}) - _OPTIONAL
+        for demo in (demo for demo in demos if needed <= {*demo.keys()}):
             messages.append(self._user(demo))
             messages.append(_message("assistant", self.answer(signature, demo)))
         return [*messages, self._user(inputs)]

@@ -21,14 +21,25 @@ from typing import Any
 import dspy
 
 from gmner.data.files import whole_folder
+from gmner.data.folders import recover_folder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.families import ModelProfile, Profiled, profile_on_server
 from gmner.programs.fingerprint import fingerprint
 from gmner.programs.gmner import GMNER
 from gmner.programs.hub import folder_or_hub
 from gmner.programs.loading import load_vlm
-from gmner.programs.manifest import MANIFEST_FILE, Base, Manifest, Settings, hash_files, read_manifest
+from gmner.programs.manifest import (
+    MANIFEST_FILE,
+    SAMPLING,
+    Base,
+    Manifest,
+    Sampling,
+    Settings,
+    hash_files,
+    read_manifest,
+)
 from gmner.programs.program import GroundingProgram
+from gmner.programs.recorded import named_in, recorded_json
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import dump_program, restore_program
 from gmner.programs.weights import EMBEDDED, resolve_model
@@ -41,7 +52,6 @@ COPIED_BELOW = 200 * 2**20
 STATE_FILE = "program.json"
 _PROGRAMS: dict[str, type[GroundingProgram]] = {cls.__name__: cls for cls in (GMNER, StagedGMNER)}
 _LIBRARIES = ("gmner", "dspy", "transformers", "torch", "outlines", "peft", "llguidance")
-_SAMPLING = ("temperature", "max_tokens", "top_p", "top_k", "seed")
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 _ATTENTION = ("eager", "sdpa", "flash_attention_2")
 
@@ -70,6 +80,9 @@ def save_bundle(
     folder = Path(folder)
     if type(program) not in _PROGRAMS.values():
         raise BundleError("Only these programs can be saved", received=type(program), accepted=", ".join(_PROGRAMS))
+    if "forward" in vars(program):
+        remedy = "Save the program that it was made from, and compile it again after loading"
+        raise BundleError("The calls of a program were replaced, as by dspy.KNNFewShot", remedy=remedy)
     lm = _only_lm(program)
     check_place(folder)
     with whole_folder(folder) as new:
@@ -118,6 +131,7 @@ def load(
     Example:
         >>> program = load("mcr-7b")  # doctest: +SKIP
     """
+    recover_folder(Path(folder))
     folder = folder_or_hub(folder, "A bundle", BundleError)
     manifest = read_manifest(folder)
     cls = _PROGRAMS.get(manifest.program)
@@ -154,7 +168,11 @@ def load_state(program: GroundingProgram, folder: str | PathLike[str]) -> None:
 
 def is_bundle(folder: str | PathLike[str]) -> bool:
     """Whether a folder looks like a bundle."""
-    return (Path(folder) / MANIFEST_FILE).is_file()
+    try:
+        recover_folder(Path(folder))
+        return (Path(folder) / MANIFEST_FILE).is_file()
+    except OSError:  # the path is too long, for instance
+        return False
 
 
 def check_place(folder: str | PathLike[str]) -> None:
@@ -187,7 +205,7 @@ def _json(value: Any) -> Any:
 
 
 def _settings(lm: dspy.BaseLM) -> Settings:
-    sampling = {name: lm.kwargs[name] for name in _SAMPLING if name in lm.kwargs}
+    sampling: dict[Sampling, Any] = {name: lm.kwargs[name] for name in SAMPLING if name in lm.kwargs}
     engine = getattr(lm, "engine", None)
     if not isinstance(engine, VLMEngine):
         return Settings(sampling=sampling)
@@ -204,7 +222,12 @@ def _write_state(program: GroundingProgram, folder: Path) -> None:
         return name
 
     state = dump_program(program, keep)
-    (folder / STATE_FILE).write_text(json.dumps(state, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(state, ensure_ascii=False, indent=1) + "\n"
+    try:
+        (folder / STATE_FILE).write_text(text, encoding="utf-8")
+    except UnicodeEncodeError as error:
+        remedy = f"Leave it out: {error}"
+        raise BundleError("A demonstration or an instruction is not Unicode", remedy=remedy) from error
 
 
 def _restore(program: GroundingProgram, folder: Path, manifest: Manifest) -> None:
@@ -215,7 +238,8 @@ def _restore(program: GroundingProgram, folder: Path, manifest: Manifest) -> Non
 
     if STATE_FILE not in manifest.files:
         raise BundleError(f"A bundle has no {STATE_FILE}", received=str(folder))
-    restore_program(program, json.loads((folder / STATE_FILE).read_text(encoding="utf-8")), find)
+    with named_in(folder / STATE_FILE):
+        restore_program(program, recorded_json(folder / STATE_FILE, "the state of a program"), find)
 
 
 def _write_weights(lm: dspy.BaseLM, folder: Path) -> tuple[Base, bool]:
@@ -263,7 +287,7 @@ def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None,
         where: dict[str, Any] = {"model": base}
     else:
         where = _recorded_model(folder, recorded)
-        _check_arguments(settings.model_kwargs, options)
+    _check_arguments(settings.model_kwargs, options)
     kept: dict[str, Any] = {
         "name": settings.name,
         "cache": settings.cache,

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from gmner.signatures.boxes import BoxFormat, Size
-from gmner.signatures.errors import ImageError, ModelError
+from gmner.signatures.errors import GmnerError, ImageError, InputError, ModelError
 
 PROFILE_FILE = "gmner.json"
 """An optional file in a model's folder: `{"box_format": {"frame", "scale"}, "terse": bool}` overrides the family."""
 
 _MAX_ASPECT = 200
+_LARGEST = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,24 @@ class ResizeRule:
         factor: Patch size times merge size, pixels.
         min_pixels: Smallest area after the resize.
         max_pixels: Largest area after the resize.
+
+    Raises:
+        InputError: A value that is not a whole number of at least 1.
     """
 
     factor: int
     min_pixels: int
     max_pixels: int
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that resizes nothing."""
+        values = (self.factor, self.min_pixels, self.max_pixels)
+        if not all(isinstance(value, int) and 1 <= value <= _LARGEST for value in values):
+            raise InputError(
+                "A resize rule needs factor, min_pixels and max_pixels",
+                received=values,
+                accepted="whole numbers of at least 1",
+            )
 
     def __call__(self, size: Size) -> Size:
         """(width, height) of the original image -> (width, height) after the resize.
@@ -129,9 +143,9 @@ def _overridden(profile: ModelProfile, file: Path) -> ModelProfile:
         given = json.loads(file.read_text(encoding="utf-8"))
         box = {"frame": profile.box_format.frame, "scale": profile.box_format.scale, **given.get("box_format", {})}
         box_format, terse = BoxFormat(**box), given.get("terse", profile.terse)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError, GmnerError) as error:
         raise ModelError(f"{file} is not a profile", received=str(error), accepted=accepted) from error
-    if box_format.frame not in ("normalized", "resized", "original") or type(terse) is not bool:
+    if type(terse) is not bool:
         raise ModelError(f"{file} is not a profile", received=given, accepted=accepted)
     return ModelProfile(box_format, terse, profile.rule)
 

@@ -37,9 +37,12 @@ def folder_or_hub(
         revision: Its branch, tag or commit; None: the newest.
         files: Patterns of the files that are wanted; None: all.
     """
-    folder = Path(name).expanduser()
-    if folder.exists() or not _NAME.fullmatch(str(name)):
-        return folder
+    try:
+        folder = Path(name).expanduser()
+        if folder.exists() or not _NAME.fullmatch(str(name)):
+            return folder
+    except (OSError, ValueError, RuntimeError) as found:  # too long, not a path, the home of an unknown user
+        raise error(f"{what} cannot lie at this path", received=str(name), remedy=str(found)) from found
     try:
         wanted = None if files is None else list(files)
         return Path(snapshot_download(str(name), repo_type=kind, revision=revision, allow_patterns=wanted))

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from gmner.data.folders import recover_folder
 from gmner.programs.families import ModelProfile
+from gmner.programs.recorded import ADAPTER_FILES, DTYPES, check_adapter_config, recorded_json
 from gmner.signatures.boxes import BoxFormat
-from gmner.signatures.errors import BundleError
+from gmner.signatures.errors import BundleError, GmnerError
+from gmner.signatures.labels import LabelSet
 from gmner.signatures.schema import Limits
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
 """Raised when a bundle is laid out so that an older version could not read it."""
 
+Sampling = Literal["temperature", "max_tokens", "top_p", "top_k", "seed"]
+SAMPLING: tuple[Sampling, ...] = get_args(Sampling)
+"""The arguments of an LM that a bundle keeps."""
+
+_LARGEST = Limits(reasoning=10**6, entities=10**4)
 _AGAIN = "Get the bundle again, or save the program anew"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Base(_Part):
@@ -58,11 +67,18 @@ class Settings(_Part):
 
     name: str | None = None
     cache: bool = True
-    sampling: dict[str, float | int | None] = {}
+    sampling: dict[Sampling, float | int | None] = {}
     dtype: str = "auto"
-    max_batch: int = 16
+    max_batch: Annotated[int, Field(ge=1)] = 16
     backend: str = "llguidance"
     model_kwargs: dict[str, Any] = {}
+
+    @field_validator("dtype")
+    @classmethod
+    def _known(cls, dtype: str) -> str:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is one of {', '.join(DTYPES)}")
+        return dtype
 
 
 class Manifest(_Part):
@@ -98,6 +114,19 @@ class Manifest(_Part):
     scores: dict[str, Any] | None
     files: dict[str, str]
 
+    @field_validator("labels")
+    @classmethod
+    def _usable(cls, labels: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        LabelSet(tuple(labels))
+        return labels
+
+    @field_validator("limits")
+    @classmethod
+    def _bounded(cls, limits: Limits) -> Limits:
+        if limits.reasoning > _LARGEST.reasoning or limits.entities > _LARGEST.entities:
+            raise ValueError(f"limits are at most {_LARGEST}")
+        return limits
+
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into a bundle's folder."""
         (folder / MANIFEST_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -110,20 +139,23 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: No bundle, a manifest that cannot be read or is of another format, a path that leaves the folder,
             a file that is missing, was changed or is not in the manifest.
     """
+    recover_folder(folder)
     file = folder / MANIFEST_FILE
-    if not file.is_file():
+    if not _is_file(file):
         raise BundleError("There is no bundle here", received=str(folder), accepted=f"a folder with {MANIFEST_FILE}")
+    record = recorded_json(file, "the manifest of a bundle")
+    version = record.get("format") if isinstance(record, dict) else None
+    if version != FORMAT:
+        raise BundleError(
+            f"{file} is of another format", received=version, accepted=f"format {FORMAT}", remedy="Update gmner"
+        )
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        version = record.get("format") if isinstance(record, dict) else None
-        if version != FORMAT:
-            raise BundleError(
-                f"{file} is of another format", received=version, accepted=f"format {FORMAT}", remedy="Update gmner"
-            )
         manifest = Manifest.model_validate_json(json.dumps(record))
-    except (ValidationError, ValueError, OSError) as error:
+    except (ValidationError, GmnerError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(f"{file} is not the manifest of a bundle", remedy=str(error)) from error
     _check_files(folder, manifest.files)
+    if manifest.adapter:
+        _check_adapter(folder, manifest.files)
     return manifest
 
 
@@ -137,7 +169,7 @@ def _check_files(folder: Path, files: dict[str, str]) -> None:
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path:
             raise BundleError("A path in a bundle's manifest leaves the bundle", received=path)
-        if not (folder / path).is_file():
+        if not _is_file(folder / path):
             raise BundleError("A file of a bundle is missing", received=str(folder / path), remedy=_AGAIN)
         found = _sha256(folder / path)
         if found != expected:
@@ -153,8 +185,39 @@ def _check_files(folder: Path, files: dict[str, str]) -> None:
         raise BundleError("A bundle holds a file that is not in its manifest", received=extra[0], remedy="Remove it")
 
 
+def _check_adapter(folder: Path, files: dict[str, str]) -> None:
+    for name in ADAPTER_FILES:
+        if f"adapter/{name}" not in files:
+            raise BundleError("A file of a bundle's adapter is missing", received=str(folder / "adapter" / name))
+    check_adapter_config(folder / "adapter")
+
+
 def _listed(folder: Path) -> Iterator[str]:
-    return (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+    """Every file below a folder by its path in it, in order.
+
+    Raises:
+        BundleError: A folder is a link, behind which other files could be read than those that are checked.
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        for name in folders:
+            if (Path(place) / name).is_symlink():
+                raise BundleError(
+                    "A folder of a bundle is a link",
+                    received=str(Path(place) / name),
+                    accepted="folders and files",
+                    remedy="Copy what the link leads to into its place",
+                )
+        found += [(Path(place) / name).relative_to(folder).as_posix() for name in names]
+    return iter(sorted(found))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file lies there; not at a path that the system does not take, for instance because it is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _sha256(file: Path) -> str:

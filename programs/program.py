@@ -22,6 +22,7 @@ from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts, own_error
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
+from gmner.programs.optimizing import compiled
 from gmner.programs.pictures import message_image
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
@@ -240,23 +241,41 @@ class GroundingProgram(dspy.Module):
     def compile(
         self,
         *,
-        trainset: Sequence[Post],
+        trainset: Sequence[Post] | None = None,
         valset: Sequence[Post] | None = None,
         optimizer: Teleprompter,
         run_dir: str | PathLike[str] | None = None,
         **kwargs: Any,
-    ) -> GroundingProgram:
-        """`optimizer.compile(self, ...)`: a new program; this one stays as it was.
+    ) -> Any:
+        """`optimizer.compile(self, ...)`: a new program with the same LM; this one stays as it was.
 
         Args:
-            trainset: Annotated posts (or the examples that another DSPy optimizer takes).
-            valset: Annotated posts on which stages are scored.
+            trainset: Annotated posts, or examples of DSPy; posts become examples for an optimizer of DSPy. None: for an
+                optimizer that takes none, or has its own.
+            valset: Annotated posts or examples on which programs are scored; not used by an optimizer that takes none.
             optimizer: `gmner.MCR()`, or any DSPy optimizer.
-            run_dir: Where a compile keeps what it makes, so that it can go on after a stop.
+            run_dir: Where a compile keeps what it makes, so that it can be resumed; not used by an optimizer that takes
+                none.
             **kwargs: Passed to the optimizer's `compile`.
+
+        Returns:
+            What the optimizer returns: a program of this class; `dspy.Ensemble`: a module that calls `programs=[...]`.
+
+        Raises:
+            InputError: The optimizer does not take an argument or lacks what it needs; what `optimizer.compile` raises.
         """
-        extra = kwargs if run_dir is None else {**kwargs, "run_dir": run_dir}
-        return optimizer.compile(self, trainset=trainset, valset=valset, **extra)
+        given = {**kwargs, "trainset": trainset, "valset": valset}
+        if run_dir is not None:
+            given["run_dir"] = run_dir
+        return compiled(self, optimizer, given)
+
+    def reset_copy(self) -> GroundingProgram:
+        """A deep copy without demonstrations; its predictors keep their LMs, which DSPy's own would drop."""
+        lms = [predict.lm for predict in self.predictors()]
+        copy: GroundingProgram = super().reset_copy()
+        for predict, lm in zip(copy.predictors(), lms, strict=True):
+            predict.lm = lm
+        return copy
 
     def batch_posts(self, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True) -> Predictions:
         """Answer many posts, each with its own error if it has one; see `gmner.programs.corpus.answer_posts`."""

@@ -14,8 +14,8 @@ from PIL import Image
 
 from gmner.programs.pictures import load_picture
 from gmner.signatures.boxes import Box
-from gmner.signatures.errors import BundleError
-from gmner.signatures.forms import as_data, as_entity
+from gmner.signatures.errors import BundleError, InputError
+from gmner.signatures.forms import as_box, as_data, as_entity
 from gmner.signatures.mentions import Mention
 
 Keep = Callable[[bytes], str]
@@ -48,16 +48,28 @@ def restore_program(program: dspy.Module, state: Mapping[str, Any], find: Callab
         BundleError: The state is not one of this class of programs.
     """
     predictors = dict(program.named_predictors())
-    if set(state) != set(predictors):
-        raise BundleError("A state has other predictors", received=sorted(state), accepted=", ".join(predictors))
+    if not isinstance(state, Mapping) or set(state) != set(predictors):
+        received = sorted(state) if isinstance(state, Mapping) else state
+        raise BundleError("A state has other predictors", received=received, accepted=", ".join(predictors))
+    read = {name: _read(name, predict, state[name], find) for name, predict in predictors.items()}
     for name, predict in predictors.items():
         lm = predict.lm
-        try:
-            demos = [_placed(demo, find) for demo in state[name]["demos"]]
-            predict.load_state({**state[name], "demos": demos, "traces": [], "train": [], "lm": None})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"The state of the predictor {name!r} cannot be read", remedy=repr(error)) from error
+        predict.load_state({**read[name], "traces": [], "train": [], "lm": None})
         predict.lm = lm
+
+
+def _read(name: str, predict: dspy.Predict, state: Any, find: Callable[[str], Path]) -> dict[str, Any]:
+    """Demonstrations and signature of a predictor's state; nothing else of it is used."""
+    try:
+        signature, fields = state["signature"], state["signature"]["fields"]
+        texts = [signature["instructions"], *(field[key] for field in fields for key in ("prefix", "description"))]
+        if not all(isinstance(text, str) for text in texts) or len(fields) != len(predict.signature.fields):
+            raise TypeError("instructions, prefixes and descriptions of every field are texts")
+        demos = [_placed(demo, find) for demo in state["demos"]]
+        predict.signature.load_state(signature)
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        raise BundleError(f"The state of the predictor {name!r} cannot be read", remedy=repr(error)) from error
+    return {"signature": signature, "demos": demos}
 
 
 def state_digest(program: dspy.Module) -> str:
@@ -94,7 +106,29 @@ def _plain(place: str, key: str, value: Any, keep: Keep) -> Any:
 
 def _placed(demo: Mapping[str, Any], find: Callable[[str], Path]) -> dict[str, Any]:
     name = demo.get("image")
+    _check_values(demo)
     return {**demo} if name is None else {**demo, "image": str(find(name))}
+
+
+def _check_values(demo: Mapping[str, Any]) -> None:
+    """Refuse a demonstration that no prompt can be made of.
+
+    Raises:
+        TypeError, InputError: A value is of another type than the field.
+    """
+    texts = [demo["text"], *(demo[key] for key in ("reasoning", "evidence") if demo.get(key) is not None)]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("text, reasoning and evidence of a demonstration are strings")
+    lists = [demo[key] for key in ("entities", "mentions") if key in demo]
+    if not all(isinstance(values, list) for values in lists):
+        raise TypeError("entities and mentions of a demonstration are lists")
+    named = [] if demo.get("mention") is None else [demo["mention"]]
+    for entity in map(as_entity, [*named, *(value for values in lists for value in values)]):
+        if not isinstance(entity.span, str) or not isinstance(entity.type, str):
+            raise TypeError("span and type of an entity are strings")
+        if type(entity.start) is not int or type(entity.end) is not int:
+            raise TypeError("start and end of an entity are whole numbers")
+    as_box(demo.get("box"))
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from gmner.programs.families import ModelProfile, profile_of
 from gmner.programs.fingerprint import fingerprint
 from gmner.programs.hub import folder_or_hub
 from gmner.programs.processors import load_processor
+from gmner.programs.recorded import ADAPTER_FILES, DTYPES
 from gmner.signatures.errors import ModelError
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -29,8 +31,10 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 _SMALL = 256 * 2**20
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-_LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
+_LOADING_ERRORS = (
+    OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError,
+    ImportError, SafetensorError, re.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def load_weights(source: ModelSource) -> Weights:
     Raises:
         ModelError: No such model, no weights, not a vision-language model, or files that do not fit each other.
     """
+    _check_dtype(source.dtype)
     path = resolve_model(source.model, source.revision)
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
     config = _config(path)
@@ -97,6 +102,14 @@ def load_weights(source: ModelSource) -> Weights:
     profile = profile_of(config.model_type, processor, path)
     name = fingerprint(path, *([] if adapter is None else [adapter]))
     return Weights(model.eval(), processor, profile, path, adapter, name, source)
+
+
+def _check_dtype(dtype: Any) -> None:
+    """Refuse what is not the name of a dtype that weights have: PyTorch has functions under other names."""
+    if not (isinstance(dtype, str) and dtype in DTYPES) and not (
+        isinstance(dtype, torch.dtype) and dtype.is_floating_point
+    ):
+        raise ModelError("dtype is not one that weights are loaded in", received=dtype, accepted=", ".join(DTYPES))
 
 
 def resolve_model(model: str | None, revision: str | None = None) -> Path:
@@ -128,8 +141,8 @@ def resolve_adapter(adapter: str) -> Path:
     Raises:
         ModelError: It lacks `adapter_config.json` or `adapter_model.safetensors`, or is not to be had.
     """
-    folder = folder_or_hub(adapter, "An adapter", ModelError, files=_ADAPTER_FILES)
-    for name in _ADAPTER_FILES:
+    folder = folder_or_hub(adapter, "An adapter", ModelError, files=ADAPTER_FILES)
+    for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise ModelError(f"An adapter folder has no {name}", received=str(folder), accepted="a saved PEFT adapter")
     return folder.resolve()
@@ -138,7 +151,7 @@ def resolve_adapter(adapter: str) -> Path:
 def _config(path: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _LOADING_ERRORS as error:
         raise ModelError("A model's config.json cannot be read", received=str(path), remedy=str(error)) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(

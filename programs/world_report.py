@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from tqdm import tqdm
 
 from gmner.data.evaluate import evaluate
 from gmner.data.evaluation import Evaluation, Figures, percent
-from gmner.data.files import draft, encoded
+from gmner.data.files import draft, encoded, whole_folder
 from gmner.data.jsonl import write_posts
 from gmner.data.post import Post
 from gmner.data.report import Posts
@@ -164,13 +162,8 @@ def write_folder(posts: Sequence[Post], folder: Path) -> Path:
         InputError: Something lies there.
     """
     check_places(folder, None)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as work:
-        new = Path(work) / "new"
+    with whole_folder(folder) as new:
         write_posts(tqdm(posts, desc="writing", unit="post", delay=2), new)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(new, folder)
     return folder
 
 

@@ -77,11 +77,23 @@ class BoxFormat:
             `original` (pixels of the original image).
         scale: Largest coordinate of the `normalized` frame; not used by the others.
 
+    Raises:
+        InputError: An unknown frame, or a scale that is not a whole number from 1 to a million.
+
     Source: the model families' own conventions. Inside the library a box is always in pixels of the original image.
     """
 
     frame: Literal["normalized", "resized", "original"] = "normalized"
     scale: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse a frame in which no box can be written."""
+        if self.frame not in ("normalized", "resized", "original"):
+            accepted = "normalized, resized, original"
+            raise InputError("A box format has an unknown frame", received=self.frame, accepted=accepted)
+        if not isinstance(self.scale, int) or not 1 <= self.scale <= 1_000_000:
+            accepted = "a whole number from 1 to 1,000,000"
+            raise InputError("A box format has a scale without coordinates", received=self.scale, accepted=accepted)
 
     def describe(self) -> str:
         """One line for a prompt: what the four integers of a box mean."""

@@ -23,6 +23,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 # What a file name, a cell, a tag and XML cannot hold; half of a surrogate pair cannot be written at all.
 _NO_FILE = re.compile(r"[\\/\x00-\x1f\x7f:\ud800-\udfff]|^\.*$|^\s|\s$")
 _NO_TOKEN = re.compile(r"[\t\n\ud800-\udfff]|^ | $|^$")
+_LONGEST = 240  # bytes, which leave room for a suffix
 _TYPE = re.compile(r"[^\s\ud800-\udfff]+")
 _NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -49,6 +50,7 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     Raises:
         InputError: A post that the form cannot hold; the fact names it. That is: an id that is no file name or occurs
             twice, not annotated, not grounded, several pictures, a text that is not its tokens joined by one space,
+            a picture in the folder that would be replaced although it is another post's, or be read as this post's,
             mentions that overlap or do not sit on whole tokens, two mentions with the same words and different boxes,
             or signs that CoNLL or XML cannot hold.
         ImageError: A picture that is missing or broken; the fact names the post.
@@ -59,6 +61,7 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
         raise InputError("A split's name is no file name", received=split)
     posts, folder = checked_posts(posts), Path(folder)
     drafts = [_render(post) for post in posts]
+    _check_pictures(posts, folder / "images")
     for post, (_, xml) in zip(posts, drafts, strict=True):
         if post.image is not None:
             with located(f"post {post.id!r}"):
@@ -81,13 +84,37 @@ def _render(post: Post) -> tuple[str, bytes]:
         return f"{_HEADER}{post.id}\n{''.join(rows)}\n", _xml(post, _boxes(post), size)
 
 
+def _check_pictures(posts: Sequence[Post], images: Path) -> None:
+    """Refuse an export after which a post would have another post's picture, or one of an earlier export."""
+    there = dict[str, list[Path]]()
+    for path in images.iterdir() if images.is_dir() else ():
+        if path.suffix.lower() in _SUFFIXES:
+            there.setdefault(path.stem, []).append(path)
+    owners = {os.path.realpath(post.image): post.id for post in posts if isinstance(post.image, Path)}
+    for post in posts:
+        own, suffixes = None, {".png", ".tif"}
+        if isinstance(post.image, Path):
+            own, suffix = os.path.realpath(post.image), post.image.suffix.lower()
+            suffixes = {suffix} if suffix in _SUFFIXES else suffixes
+        for path in there.get(post.id, []):
+            owner = owners.get(os.path.realpath(path))
+            replaced = post.image is not None and path.suffix in suffixes
+            if os.path.realpath(path) != own and (owner is not None or not replaced):
+                whose = "none of the posts" if owner is None else f"post {owner!r}"
+                raise InputError(
+                    f"post {post.id!r}: The folder holds a picture under this id, which is that of {whose}",
+                    received=str(path),
+                    remedy="Export into an empty folder",
+                )
+
+
 def _findable(picture: Path | Image.Image) -> Path | Image.Image:
     """The picture; decoded where the suffix of its file does not tell the reader that it is one."""
     return picture if isinstance(picture, Image.Image) or picture.suffix.lower() in _SUFFIXES else open_image(picture)
 
 
 def _check(post: Post) -> None:
-    if _NO_FILE.search(post.id):
+    if _NO_FILE.search(post.id) or len(os.fsencode(post.id)) > _LONGEST:
         raise InputError("The id is no file name", received=post.id)
     if post.entities is None:
         raise InputError("The post is not annotated", accepted="posts with `entities`")

@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,8 @@ import torch
 from torch import nn
 from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArguments, set_seed
 
-from gmner.data.files import whole_text
+from gmner.data.files import draft, whole_text
+from gmner.optimizers.checkpoints import last_checkpoint
 from gmner.optimizers.pretrain.dialogues import Dialogues, PadDialogues
 from gmner.optimizers.pretrain.language import AnswerTeacher
 from gmner.optimizers.pretrain.model import build_model, build_processor, save
@@ -32,10 +34,10 @@ from gmner.optimizers.pretrain.pool import Pool, add_features, build_pool, unsee
 from gmner.optimizers.pretrain.questions import EVERYTHING, REASONING, TEXT, Mix
 from gmner.optimizers.pretrain.tokenizer import train_tokenizer
 from gmner.optimizers.pretrain.vision import CellTeacher, SceneCells, collate_cells
-from gmner.optimizers.training import last_checkpoint
 
 LOG = logging.getLogger("gmner.pretrain")
 LOGGING_STEPS = 5
+WEIGHTS = "model.safetensors"
 CURVE = "curve.json"
 """The losses of a stage, in its folder; of all stages, beside the finished model."""
 
@@ -71,7 +73,7 @@ def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: P
 def _stage(name: str, work: Path, before: Path | None, run: Callable[[Any, Any, Path], None]) -> Path:
     """Load the model of the stage before, run, and write the finished model; nothing where it is there already."""
     folder = work / name
-    if (folder / "model.safetensors").exists():
+    if (folder / WEIGHTS).exists():
         LOG.info("stage %s is done", name)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,8 +88,16 @@ def _stage(name: str, work: Path, before: Path | None, run: Callable[[Any, Any, 
         model = Idefics3ForConditionalGeneration.from_pretrained(before, dtype=torch.float32)
     LOG.info("stage %s starts", name)
     run(model, tokenizer, folder)
-    save(model, build_processor(tokenizer), folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as unfinished:
+        save(model, build_processor(tokenizer), Path(unfinished))
+        for made in _weights_last(Path(unfinished)):
+            os.replace(made, folder / made.name)
     return folder
+
+
+def _weights_last(folder: Path) -> list[Path]:
+    """The files of a model; where its weights are, the others are, too."""
+    return sorted((file for file in folder.iterdir() if file.is_file()), key=lambda file: file.name == WEIGHTS)
 
 
 class Recipe:
@@ -169,9 +179,9 @@ def main() -> None:
         folder = _stage(name, args.work, folder, getattr(recipe, name))
     if args.out and folder:
         args.out.mkdir(parents=True, exist_ok=True)
-        for file in folder.iterdir():
-            if file.is_file() and file.name != CURVE:
-                shutil.copy2(file, args.out / file.name)
+        for file in (file for file in _weights_last(folder) if file.name != CURVE):
+            with draft(args.out / file.name) as place:
+                shutil.copy2(file, place)
         with whole_text(args.out / CURVE) as curve:
             curve.write(json.dumps(_record(args), indent=1) + "\n")
 

@@ -210,8 +210,10 @@ def test_a_killed_compile_goes_on(
             program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "cut")
     assert (tmp_path / "cut" / "cvo" / "checkpoint-1").is_dir()
     assert not (tmp_path / "cut" / "cvo" / "done.json").exists()
-    # What a kill leaves while a checkpoint is written: a folder without the trainer's state.
-    (tmp_path / "cut" / "cvo" / "checkpoint-2").mkdir()
+    # What a kill leaves while a checkpoint is written: the trainer's state, which is written last, is cut off.
+    half = Path(shutil.copytree(tmp_path / "cut" / "cvo" / "checkpoint-1", tmp_path / "cut" / "cvo" / "checkpoint-2"))
+    (half / "whole.json").unlink()
+    (half / "trainer_state.json").write_text('{"global_step": 2,')
     with monkeypatch.context() as patch:
         patch.setattr(MRSI, "inject", lambda *_, **__: pytest.fail("MRSI is finished"))
         better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "cut")

@@ -2,17 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scripted import scripted_lm
+from trl import GRPOTrainer
 
 from gmner.data.post import Post
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
-from gmner.optimizers.rollouts import read_rollouts, write_rollout_page
+from gmner.optimizers.rollouts import kept_rollouts, read_rollouts, write_rollout_page
+from gmner.optimizers.run_page import render_run
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.wire import parse_answer
@@ -75,3 +80,41 @@ def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post],
     optimizer = MCR(mrsi=None, cvo=cvo, progress=False)
     program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path)
     assert not (tmp_path / "cvo" / "rollouts.html").exists()
+
+
+def test_a_table_that_is_not_finished_is_left_out(posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for step in (1, 2, 3):
+        keep(tmp_path, step, posts[0], ["a", "b"], [-0.5, 0.5])
+    files = kept_rollouts(tmp_path)
+    files[1].write_bytes(b"")
+    files[2].write_bytes(files[0].read_bytes()[:-20])
+    assert {rollout.step for rollout in read_rollouts(tmp_path)} == {1}
+    assert files[1].name in caplog.text
+    assert files[2].name in caplog.text
+    (tmp_path / "config.json").write_text('{"model": "m", "train": ["1"], "mrsi": null, "cvo": {}}')
+    assert "none yet" in render_run(tmp_path)
+
+
+def test_each_table_is_written_elsewhere_and_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """TRL writes the table below the folder that it is told; what it wrote there is moved when it is whole."""
+    seen = []
+
+    def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
+        folder = Path(self.args.output_dir) / "completions"
+        (folder / "completions_00001.parquet").write_text(logs["text"])
+        seen.append(sorted(path.read_text() for path in (tmp_path / "completions").glob("*")))
+        if logs["text"] == "half":
+            raise OSError("disk full")
+
+    monkeypatch.setattr(GRPOTrainer, "log", log)
+    trainer = object.__new__(ConstrainedGRPOTrainer)
+    trainer.args = SimpleNamespace(output_dir=str(tmp_path))
+    trainer.log_completions, trainer.accelerator = True, SimpleNamespace(is_main_process=True)
+    for text in ("old", "new"):
+        trainer.log({"text": text})
+    with pytest.raises(OSError, match="disk full"):
+        trainer.log({"text": "half"})
+    assert seen == [[], ["old"], ["new"]]
+    assert (tmp_path / "completions" / "completions_00001.parquet").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["completions"]
+    assert trainer.args.output_dir == str(tmp_path)

@@ -6,12 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from kills import kills
 
+from gmner.optimizers.chain_log import ChainLog
+from gmner.optimizers.chains import Chain
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.signatures.errors import RunDirectoryError
 
 HOLD = """
 import sys, time
+from gmner.optimizers.chain_log import ChainLog
+from gmner.optimizers.chains import Chain
 from gmner.optimizers.run_directory import RunDirectory
 run = RunDirectory(sys.argv[1], {})
 sys.stdout.write("held\\n")
@@ -207,3 +212,41 @@ def test_the_other_processes_of_a_launch_read_and_do_not_write(tmp_path: Path):
         assert not main.done("sft")
         assert not main.done("grpo")
         assert not (tmp_path / "run" / "plan.json").exists()
+
+
+def test_a_kill_leaves_each_file_old_or_new_and_the_run_can_be_resumed(tmp_path: Path):
+    def work(folder: Path) -> None:
+        with RunDirectory(folder / "run", {"seed": 1}) as run:
+            run.write_json("scores.json", {"mrsi": {"f1": 2}})
+            run.write_jsonl("chains/chains.jsonl", [{"id": n} for n in range(2000)])
+            run.once("mrsi", lambda stage: {"made": 2})
+
+    def prepare(folder: Path) -> None:
+        with RunDirectory(folder / "run", {"seed": 1}) as run:
+            run.write_json("scores.json", {"mrsi": {"f1": 1}})
+
+    for kill in kills(work, tmp_path, prepare):
+        with RunDirectory(kill.folder / "run", {"seed": 1}) as run:
+            assert run.scores()["mrsi"]["f1"] in (1, 2), kill
+            if (run.path / "chains" / "chains.jsonl").exists():
+                assert len(run.read_jsonl("chains/chains.jsonl")) == 2000
+            assert run.once("mrsi", lambda stage: {"made": 2}) == {"made": 2}
+
+
+def test_a_chain_log_loses_no_line_that_was_kept(tmp_path: Path):
+    chains = [Chain(str(number), "stepwise", "Names: none. " * 3000 * number, ()) for number in range(3)]
+
+    def work(folder: Path) -> None:
+        with ChainLog(folder / "chains.part") as log:
+            log.append(chains[2])
+
+    def prepare(folder: Path) -> None:
+        with ChainLog(folder / "chains.part") as log:
+            for chain in chains[:2]:
+                log.append(chain)
+        with (folder / "chains.part").open("ab") as file:
+            file.write(b'{"post_id": "cut o')
+
+    for kill in kills(work, tmp_path, prepare):
+        with ChainLog(kill.folder / "chains.part") as log:
+            assert list(log.chains.values())[:2] == chains[:2], kill

@@ -12,6 +12,7 @@ from pathlib import Path
 import dspy
 import pytest
 import torch
+from kills import kills
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from scripted import scripted_lm
@@ -350,3 +351,20 @@ def test_a_program_takes_over_the_state_of_a_bundle(served: Path):
     program.load(served)
     assert program.model is lm
     assert len(program.answer.demos) == 2
+
+
+def test_a_kill_while_a_bundle_is_replaced_leaves_the_old_one_or_the_new_one(tmp_path: Path):
+    def named(name: str) -> GMNER:
+        program = GMNER(scripted_lm({}, name=name))
+        program.answer.demos = [{"text": name, "image": None, "reasoning": "", "entities": []}]
+        return program
+
+    found = set()
+    old = save_bundle(named("old"), tmp_path / "old")
+    for kill in kills(
+        lambda folder: save_bundle(named("new"), folder / "bundle"),
+        tmp_path / "kills",
+        lambda folder: shutil.copytree(old, folder / "bundle"),
+    ):
+        found.add(load(kill.folder / "bundle", lm=scripted_lm({})).answer.demos[0]["text"])
+    assert found == {"old", "new"}

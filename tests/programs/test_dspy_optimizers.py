@@ -1,6 +1,9 @@
 """DSPy's own optimizers take the metric as it is."""
 
+import json
+
 import dspy
+import numpy as np
 import pytest
 from scripted import scripted_lm, words_of
 
@@ -8,6 +11,8 @@ from gmner.data.metric import gmner_metric
 from gmner.data.post import Post
 from gmner.data.table import to_examples
 from gmner.programs.gmner import GMNER
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.tasks import GroundEntities
 
@@ -58,3 +63,131 @@ def test_mipro_proposes_and_keeps_the_best(program):
     options = {"num_trials": 3, "minibatch": False, "max_bootstrapped_demos": 0, "max_labeled_demos": 0}
     better = mipro.compile(program, trainset=examples[:3], valset=examples[3:], **options)
     assert better.answer.signature.instructions == BETTER
+
+
+RIGHT = {"reasoning": "", "entities": [{"span": "Ana", "type": "PER", "visible": False, "box": None}]}
+FIELDS = (
+    "reasoning", "natural_language_rules", "proposed_instruction", "proposed_prefix_for_output_field", "discussion",
+    "module_advice", "new_instruction",
+)  # fmt: skip
+
+
+def speaks(request):
+    """Answers posts as the program asks, and anything that an optimizer asks in DSPy's own form."""
+    if request.config.response_format is not None and "entities" in str(request.config.response_format):
+        return RIGHT
+    values = [f"[[ ## {name} ## ]]\n{json.dumps({'answer': BETTER}) if name == 'module_advice' else BETTER}"
+              for name in FIELDS]  # fmt: skip
+    return "\n\n".join([*values, "[[ ## completed ## ]]"])
+
+
+def vectors(texts):
+    return np.ones((len(texts), 2), dtype=np.float32)
+
+
+def optimizers():
+    """Every optimizer of DSPy that needs no server, with the arguments of its compile that have no default."""
+    metric, few = gmner_metric, {"max_bootstrapped_demos": 1, "max_labeled_demos": 2}
+    lm = scripted_lm(speaks, name="prompts")
+    return {
+        "LabeledFewShot": (lambda: dspy.LabeledFewShot(k=2), {}),
+        "BootstrapFewShot": (lambda: dspy.BootstrapFewShot(metric=metric, **few), {}),
+        "BootstrapRS": (lambda: dspy.BootstrapRS(metric=metric, num_candidate_programs=1, **few), {}),
+        "KNNFewShot": (lambda: dspy.KNNFewShot(2, to_examples(POSTS), dspy.Embedder(vectors), metric=metric), {}),
+        "COPRO": (lambda: dspy.COPRO(metric=metric, breadth=2, depth=1), {"eval_kwargs": {"num_threads": 1}}),
+        "InferRules": (lambda: dspy.InferRules(num_candidates=1, metric=metric, **few), {}),
+        "SIMBA": (lambda: dspy.SIMBA(metric=metric, bsize=3, num_candidates=2, max_steps=1, max_demos=1), {}),
+        "GEPA": (lambda: dspy.GEPA(metric=metric, reflection_lm=lm, max_metric_calls=8), {}),
+        "MIPROv2": (
+            lambda: dspy.MIPROv2(metric=metric, prompt_model=lm, task_model=lm, auto=None, num_candidates=1, **few),
+            {"num_trials": 1, "minibatch": False},
+        ),
+        "BetterTogether": (
+            lambda: dspy.BetterTogether(metric, p=dspy.BootstrapRS(metric=metric, num_candidate_programs=1, **few)),
+            {"strategy": "p"},
+        ),
+        "BootstrapFewShotWithOptuna": (
+            lambda: dspy.teleprompt.BootstrapFewShotWithOptuna(metric=metric, num_candidate_programs=1, **few),
+            {"max_demos": 1},
+        ),
+        "Ensemble": (lambda: dspy.Ensemble(reduce_fn=lambda outputs: outputs[0]), {}),
+    }  # fmt: skip
+
+
+REFUSED = {"AvatarOptimizer", "BootstrapFinetune"}
+ALIASES = {"BootstrapFewShotWithRandomSearch"}
+
+
+def test_every_optimizer_of_dspy_is_tried():
+    exported = {
+        name for name in dspy.teleprompt.__all__ if isinstance(getattr(dspy.teleprompt, name), type)
+        and issubclass(getattr(dspy.teleprompt, name), dspy.teleprompt.Teleprompter)
+    }  # fmt: skip
+    assert exported - ALIASES == {*optimizers(), *REFUSED} - {"BootstrapRS"}
+
+
+@pytest.mark.parametrize("with_valset", [False, True])
+@pytest.mark.parametrize("name", list(optimizers()))
+def test_an_optimizer_gets_what_it_takes_and_the_result_answers_at_once(name, with_valset, caplog):
+    make, options = optimizers()[name]
+    if name in ("MIPROv2", "BootstrapFewShotWithOptuna"):
+        pytest.importorskip("optuna")
+    program = GMNER(scripted_lm(speaks))
+    lm, instructions = program.model, program.answer.signature.instructions
+    valset = POSTS[4:] if with_valset else None
+    better = program.compile(trainset=POSTS[:4], valset=valset, optimizer=make(), **options)
+    assert better is not program
+    assert better(text="Ana met Bo").entities[0].span == "Ana"
+    if name != "Ensemble":
+        assert [predict.lm for predict in better.predictors()] == [lm]
+        assert better.batch_posts(POSTS[:2], progress=False)[0].error is None
+    assert program.answer.demos == []
+    assert program.answer.lm is lm
+    assert program.answer.signature.instructions == instructions
+
+
+def test_a_compiled_program_is_compiled_again_from_examples_or_posts():
+    program = GMNER(scripted_lm(speaks))
+    for trainset in (to_examples(POSTS), POSTS, tuple(POSTS)):
+        program = program.compile(trainset=trainset, optimizer=dspy.BootstrapFewShot(max_labeled_demos=2))
+        assert program.answer.demos
+        assert program.model.model == "local/a"
+    assert program.reset_copy().answer.demos == []
+    assert program.reset_copy().answer.lm is program.answer.lm
+
+
+def test_a_staged_program_leaves_out_demonstrations_that_a_call_cannot_use():
+    def stages(request):
+        form = str(request.config.response_format)
+        if "mentions" in form:
+            return {"mentions": [{"span": "Ana", "type": "PER"}]}
+        return {"evidence": "", "visible": False}
+
+    program = StagedGMNER(scripted_lm(stages))
+    for optimizer in (dspy.LabeledFewShot(k=2), dspy.BootstrapFewShot(metric=gmner_metric, max_labeled_demos=2)):
+        better = program.compile(trainset=POSTS, optimizer=optimizer)
+        assert [entity.span for entity in better(text="Ana met Bo").entities] == ["Ana"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "message"),
+    [
+        (lambda: dspy.LabeledFewShot(), {"max_demos": 3}, r"LabeledFewShot does not take.*max_demos.*trainset, sample"),
+        (lambda: dspy.LabeledFewShot(), {"trainset": None}, "LabeledFewShot needs arguments.*trainset"),
+        (lambda: dspy.teleprompt.BootstrapFewShotWithOptuna(None), {}, "needs arguments.*max_demos"),
+        (lambda: dspy.COPRO(), {}, "COPRO scores programs and has no metric"),
+        (lambda: dspy.InferRules(), {}, "InferRules scores programs and has no metric"),
+        (lambda: dspy.BootstrapFinetune(), {}, r"cannot fine-tune.*gmner\.MCR"),
+    ],
+)
+def test_what_an_optimizer_cannot_do_is_said_before_the_first_call(optimizer, options, message):
+    program = GMNER(scripted_lm(lambda request: pytest.fail("asked")))
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        program.compile(**{"trainset": POSTS, "optimizer": optimizer(), **options})
+
+
+def test_a_valset_or_run_dir_that_is_not_used_is_said(caplog, tmp_path):
+    program = GMNER(scripted_lm(speaks))
+    program.compile(trainset=POSTS, valset=POSTS, run_dir=tmp_path, optimizer=dspy.LabeledFewShot(k=1))
+    assert "LabeledFewShot takes no valset" in caplog.text
+    assert "LabeledFewShot takes no run_dir" in caplog.text

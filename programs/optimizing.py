@@ -1,0 +1,126 @@
+"""Calls DSPy's own optimizers as each of them wants to be called, on a program that keeps its LM."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from dspy.teleprompt import Teleprompter
+
+from gmner.data.metric import to_example
+from gmner.data.post import Post
+from gmner.signatures.errors import InputError
+
+if TYPE_CHECKING:
+    from gmner.programs.program import GroundingProgram
+
+LOG = logging.getLogger(__name__)
+_SCORING = ("COPRO", "InferRules")  # which accept metric=None and fail after their first calls
+_NO_VALUES = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+
+
+def compiled(program: GroundingProgram, optimizer: Any, given: Mapping[str, Any]) -> Any:
+    """`optimizer.compile(program, ...)` with the arguments that it takes.
+
+    Args:
+        program: The program; an optimizer of DSPy gets a copy of it.
+        optimizer: An optimizer of this library or of DSPy, or any object with a `compile`.
+        given: The arguments. Posts become examples for an optimizer of DSPy. `valset` and `run_dir` are left out where
+            the optimizer does not take them, and None where nothing was given.
+
+    Raises:
+        InputError: The optimizer does not take an argument or lacks what it needs; checked before its work begins.
+    """
+    for_dspy = _is_of_dspy(optimizer)
+    arguments = _accepted(optimizer, given)
+    if not for_dspy:
+        return optimizer.compile(program, **arguments)
+    _check_optimizer(program, optimizer)
+    arguments = {name: _as_examples(value) for name, value in arguments.items()}
+    student = copy_with_lms(program)
+    student._compiled = False  # else DSPy refuses a program that was compiled before
+    first = () if "student" not in _parameters(optimizer) else (student,)
+    if not first:
+        arguments.setdefault("programs", [student])  # dspy.Ensemble
+    # Some optimizers write instructions with the configured LM even where the program has one of its own.
+    with dspy.context(lm=dspy.settings.lm or program.model):
+        result = optimizer.compile(*first, **arguments)
+    _give_lms(result, program)
+    return result
+
+
+def copy_with_lms(program: GroundingProgram) -> GroundingProgram:
+    """A deep copy of a program whose predictors share the LMs of the original, and not their signatures.
+
+    A signature is a class, which a deep copy shares, and some optimizers (`dspy.InferRules`) write into it.
+    """
+    copy = program.deepcopy()
+    for new, old in zip(copy.predictors(), program.predictors(), strict=True):
+        new.lm = old.lm
+        new.signature = old.signature.with_instructions(old.signature.instructions)
+    return copy
+
+
+def _is_of_dspy(optimizer: Any) -> bool:
+    """Whether an optimizer takes DSPy's examples; those of this library take posts, too."""
+    ours = any(cls.__module__.partition(".")[0] == "gmner" for cls in type(optimizer).__mro__)
+    return isinstance(optimizer, Teleprompter) and not ours
+
+
+def _parameters(optimizer: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(optimizer.compile).parameters
+
+
+def _accepted(optimizer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments to call `optimizer.compile` with."""
+    name, parameters = type(optimizer).__name__, _parameters(optimizer)
+    anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = [key for key, parameter in parameters.items() if key != "student" and parameter.kind not in _NO_VALUES]
+    arguments = {}
+    for key, value in given.items():
+        if anything or key in known:
+            arguments[key] = value
+        elif key in ("valset", "run_dir") and value is not None:
+            LOG.warning("%s takes no %s: it is not used", name, key)
+        elif key not in ("trainset", "valset", "run_dir"):
+            raise InputError(f"{name} does not take this argument", received=key, accepted=", ".join(known))
+    needed = [key for key in known if parameters[key].default is inspect.Parameter.empty and key != "programs"]
+    if missing := [key for key in needed if arguments.get(key) is None]:
+        remedy = f"Pass program.compile(..., {missing[0]}=...)"
+        raise InputError(f"{name} needs arguments that are missing: {', '.join(missing)}", remedy=remedy)
+    return {key: value for key, value in arguments.items() if key != "trainset" or value is not None}
+
+
+def _check_optimizer(program: GroundingProgram, optimizer: Any) -> None:
+    """Refuse what would fail after many calls."""
+    name = type(optimizer).__name__
+    if name in _SCORING and getattr(optimizer, "metric", None) is None:
+        raise InputError(f"{name} scores programs and has no metric", remedy="Pass metric=gmner.gmner_metric to it")
+    if isinstance(optimizer, dspy.BootstrapFinetune) and not _trainable_by_dspy(program.model):
+        remedy = "Train its weights with gmner.MCR"
+        raise InputError("DSPy cannot fine-tune the program's LM", received=program.model.model, remedy=remedy)
+
+
+def _trainable_by_dspy(lm: dspy.BaseLM) -> bool:
+    return bool(getattr(getattr(lm, "provider", None), "finetunable", False))
+
+
+def _as_examples(value: Any) -> Any:
+    """Posts in a list as examples; everything else as it is."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [to_example(item) if isinstance(item, Post) else item for item in value]
+    return value
+
+
+def _give_lms(result: Any, program: GroundingProgram) -> None:
+    """The LMs of the program for the predictors of the result that have none, or the same under other settings."""
+    if not isinstance(result, dspy.Module):
+        return
+    lms = {name: predict.lm for name, predict in program.named_predictors()}
+    for name, predict in result.named_predictors():
+        lm = lms.get(name)
+        if lm is not None and (predict.lm is None or predict.lm.model == lm.model):
+            predict.lm = lm
