@@ -78,7 +78,7 @@ class EscapedText:
         return place if before is None else place - before.end + before.plain_end
 
     def places(self, span: str) -> Iterator[tuple[int, int]]:
-        """Offsets (start, end) of whole pieces that are `span` once they are unescaped; left to right, longest first."""
+        """Offsets (start, end) of whole pieces that are `span` once unescaped; left to right, the longest first."""
         for start, head, at in self._starts.get(span[:1], ()):
             if not span.startswith(head):
                 continue

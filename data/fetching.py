@@ -94,7 +94,9 @@ class _Budget:
         )
 
     def too_large(self) -> ImageError:
-        return ImageError("An image's file is too large", received=self.url, accepted=f"at most {self.max_bytes:,} bytes")
+        return ImageError(
+            "An image's file is too large", received=self.url, accepted=f"at most {self.max_bytes:,} bytes"
+        )
 
 
 class _Stream(httpcore.NetworkStream):
@@ -200,7 +202,9 @@ def _response(pool: httpcore.ConnectionPool, url: httpx.URL, budget: _Budget) ->
         if response.status in (301, 302, 303, 307, 308) and b"location" in fields:
             return fields[b"location"]
         if response.status != 200:
-            raise ImageError("An image cannot be fetched", received=budget.url, remedy=f"the server says {response.status}")
+            raise ImageError(
+                "An image cannot be fetched", received=budget.url, remedy=f"the server says {response.status}"
+            )
         if fields.get(b"content-encoding", "identity").lower() not in ("", "identity"):
             raise ImageError(
                 "An image cannot be fetched: the server sends it compressed",
