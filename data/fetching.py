@@ -196,7 +196,7 @@ def _transfer(url: httpx.URL, budget: _Budget) -> bytes:
 def _response(pool: httpcore.ConnectionPool, url: httpx.URL, budget: _Budget) -> bytes | str:
     """The image, or the place that a redirect names."""
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-    headers = {"User-Agent": "gmner", "Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
+    headers = [("User-Agent", "gmner"), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
     with pool.stream("GET", target, headers=headers) as response:
         fields = {name.lower(): value.decode("latin-1").strip() for name, value in response.headers}
         if response.status in (301, 302, 303, 307, 308) and b"location" in fields:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import WORDS
 
-from gmner.signatures import alignment
+from gmner.signatures import alignment as aligning
 from gmner.signatures.alignment import Alignment, align, occurrences, pieces
 
 EXACT, REUSED, MISSING = Alignment.EXACT, Alignment.REUSED, Alignment.MISSING
@@ -117,7 +117,7 @@ def test_alignment_is_the_plain_rule(spans, words):
 def test_equal_mentions_search_the_text_once_and_pass_each_occurrence_once(monkeypatch):
     searched, steps = [], []
 
-    class Search(alignment._Search):
+    class Search(aligning._Search):
         def __init__(self, found):
             searched.append(len(found))
             super().__init__([Place(place) for place in found])
@@ -127,7 +127,7 @@ def test_equal_mentions_search_the_text_once_and_pass_each_occurrence_once(monke
             steps.append(1)
             return super().__iter__()
 
-    monkeypatch.setattr(alignment, "_Search", Search)
+    monkeypatch.setattr(aligning, "_Search", Search)
     assert [place[0] for place in align(["a"] * 2000, "a " * 2000)] == list(range(0, 4000, 2))
     assert searched == [2000]
     assert len(steps) < 5 * 2000
