@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from gmner.data.scoring import TASKS, RegionRule, TaskCounts, best_iou, largest_matching
 from gmner.signatures.boxes import iou
-from gmner.signatures.mentions import GoldEntity, GroundedEntity
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 
 PostCounts = Mapping[str, TaskCounts]
 Counter = Callable[[Sequence[GoldEntity], Sequence[GroundedEntity], RegionRule], PostCounts]
@@ -75,9 +75,9 @@ def count_last_by_offsets(
 
     Source: H-Index (Yu et al., ACL 2023), `model/metrics.py`: `all_pairs` and `all_ts` are dictionaries keyed by the
     span's indices. Its region proposals are not ours; only its counting is replayed. EEG is not counted there, and
-    counts here as span and region.
+    counts here as span and region. For words that are not in the text see `place_key`.
     """
-    last_gold, last_predicted = {e.key: e for e in gold}, {e.key: e for e in predicted}
+    last_gold, last_predicted = {place_key(e): e for e in gold}, {place_key(e): e for e in predicted}
     return count_offsets(list(last_gold.values()), list(last_predicted.values()), region)
 
 
@@ -87,7 +87,7 @@ def count_offset_sets(
     """Count one post as sets of (start, end, type, region) rows, each gold box a row of its own; `mqspn`.
 
     Source: MQSPN (Tang et al., AAAI 2025), `src/evaluator.py`: `_convert_gt` and `_score`; a region counts from an IoU
-    of 0.5 (`_parse_regions`).
+    of 0.5 (`_parse_regions`). For words that are not in the text see `place_key`.
     """
     return {task: _set_counts(*_offset_rows(gold, predicted, region, task)) for task in TASKS}
 
@@ -148,6 +148,19 @@ def count_strings_script(
     return {task: TaskCounts(correct[task], len(predicted), len(gold)) for task in TASKS}
 
 
+def place_key(mention: Mention) -> Hashable:
+    """What names a mention in the protocols that count by place: its offsets, or its words where it has none.
+
+    Words that are not in the text all have the offsets (-1, -1). Different ones are different predictions, each wrong
+    by itself; the same ones named again are one prediction, as a place named again is.
+
+    Source: the rule of MQSPN and H-Index, not their scripts' letter. Both systems predict token indices, so that no
+    prediction there lies outside of the text (`_convert_pred_entities` of MQSPN's `src/evaluator.py`; `all_pairs` of
+    H-Index's `model/metrics.py`); different predictions have different indices, and count as different ones.
+    """
+    return mention.key if mention.start >= 0 else (*mention.key, mention.span)
+
+
 # A row of the set protocols: (span key, type or "", region), with region None where it does not count,
 # 0 for "not shown", a positive number for a gold box and -1 for a box that meets none.
 Row = tuple[Hashable, str, int | None]
@@ -171,10 +184,12 @@ def _offset_rows(
     rows: list[Row] = []
     boxes: dict[Hashable, GoldEntity] = {}
     for entity in gold:
-        boxes.setdefault(entity.key, entity)
+        boxes.setdefault(place_key(entity), entity)
         numbers = range(1, len(entity.boxes) + 1) if entity.boxes else (0,)
-        rows += [_row(task, entity.key, entity.type, number) for number in numbers]
-    answers = [_row(task, p.key, p.type, _nearest(p, boxes.get(p.key), region)) for p in predicted]
+        rows += [_row(task, place_key(entity), entity.type, number) for number in numbers]
+    answers = [
+        _row(task, key, p.type, _nearest(p, boxes.get(key), region)) for p in predicted for key in [place_key(p)]
+    ]
     return rows, answers
 
 

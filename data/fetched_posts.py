@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gmner.data.fetching import fetch
 from gmner.data.files import draft
-from gmner.data.images import image_size
+from gmner.data.images import open_image
 from gmner.data.jsonl import parse_posts, write_records, written_post
 from gmner.data.records import checked_path
 from gmner.data.report import Oddity, Posts
@@ -35,7 +35,8 @@ def fetch_posts(
     `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
     `gmner.data.fetching.fetch` does it: public ones only, bounded in size and time. Pictures that are files are copied.
     One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error, and
-    never as one without a picture. In a folder where some have been fetched before, only the others are.
+    never as one without a picture. In a folder where some have been fetched before, only the others are, and those that
+    cannot be decoded: what a transfer that broke off has left.
 
     Args:
         source: The JSONL file, see `read_posts`.
@@ -68,7 +69,7 @@ def fetch_posts(
 
     posts = [post for _, post in parse_posts(source, place)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    failed = _fetch_all({path: url for path, url in addresses.items() if not path.is_file()}, threads, progress)
+    failed = _fetch_all(addresses, threads, progress)
     write_records(
         folder / "posts.jsonl", (written_post(post, number, folder, addresses) for number, post in enumerate(posts))
     )
@@ -77,8 +78,12 @@ def fetch_posts(
 
 def _name(address: str) -> str:
     """A file name of an address's own; its suffix where that is one of a picture."""
-    suffix = PurePosixPath(urlsplit(address).path).suffix.lower()
-    return hashlib.sha256(address.encode()).hexdigest()[:24] + (suffix if suffix in _SUFFIXES else "")
+    try:
+        suffix = PurePosixPath(urlsplit(address).path).suffix.lower()
+    except ValueError:  # malformed: to fetch it says why
+        suffix = ""
+    digest = hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()[:24]
+    return digest + (suffix if suffix in _SUFFIXES else "")
 
 
 def _fetch_all(wanted: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
@@ -98,11 +103,24 @@ def _fetch_all(wanted: Mapping[Path, str], threads: int, progress: bool) -> dict
 
 def _fetch_one(path: Path, address: str) -> str:
     """Why a picture could not be fetched; empty: it is there now."""
+    if path.is_file() and _decodes(path):
+        return ""
+    path.unlink(missing_ok=True)
     try:
         data = fetch(address)
-        image_size(data)
+        # A server that closes the connection without having named a length may have sent half an image.
+        open_image(data)
     except ImageError as error:
         return str(error)
     with draft(path) as name:
         name.write_bytes(data)
     return ""
+
+
+def _decodes(path: Path) -> bool:
+    """Whether a file is a whole image."""
+    try:
+        open_image(path)
+    except ImageError:
+        return False
+    return True

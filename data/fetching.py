@@ -1,147 +1,235 @@
-"""Fetching a picture that somebody else named: public addresses only, bounded in size and time."""
+"""Fetching an image that somebody else named: public addresses only, bounded in size and time."""
 
 from __future__ import annotations
 
-import http.client
-import ipaddress
+import functools
 import socket
+import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterable
+from concurrent.futures import Future
 from typing import Any
 
+import httpcore
+import httpx
+
+from gmner.data.addresses import checked_url, is_local_name, redirected_url
+from gmner.data.addresses import is_public as _public
 from gmner.data.images import MAX_BYTES
 from gmner.signatures.errors import ImageError
 
 SECONDS = 30.0
-"""Most seconds that a picture may take."""
+"""Most seconds that an image may take."""
 
-_CHUNK = 1 << 16
-_BROKEN = (OSError, http.client.HTTPException, ValueError)
+_REDIRECTS = 10
+_OVERHEAD = 1 << 18  # bytes for the headers of all responses, and the framing of the body
+_PIECE = 1 << 14
+_BROKEN = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    OSError,
+    ValueError,
+)
 
 
 def fetch(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
     """The bytes behind an `http` or `https` address.
 
-    A name is looked up once, and what is connected to is what was checked: loopback, private, link-local and other
-    addresses that are not public are refused, also behind a redirect. Proxies of the environment are not used, as they
-    would look names up themselves. Nothing is sent but the request: no cookies, no passwords.
+    A name is looked up once, and the connection goes to the address that was checked: loopback, private, link-local and
+    other addresses that are not public are refused, also behind a redirect. Proxies of the environment are not used, as
+    they would look names up themselves. Nothing is sent but the request: no cookies, no passwords. Bodies of redirects
+    are not read. A response that ends early or is compressed is an error.
 
     Args:
         url: The address.
-        max_bytes: Most bytes of the picture.
-        seconds: Most seconds from the first connection to the last byte.
+        max_bytes: Most bytes of the image. All responses together, with headers, redirects, framing and trailers, may
+            have 256 KiB more.
+        seconds: Most seconds for everything: looking up names, all connections, redirects, headers, body and trailers.
+            The call returns by then whatever the name server or the server does.
 
     Raises:
-        ImageError: Another kind of address, one that is not public, an error of the server, too large, or too slow.
+        ImageError: Another kind of address, one that is malformed or not public, an error of the server, a response
+            that breaks off, is too large, or takes too long.
     """
-    if not url.lower().startswith(("http://", "https://")):
-        raise ImageError("This address is not fetched", received=url, accepted="http:// or https://")
-    end, guard = time.monotonic() + seconds, _Guard()
-    clock = threading.Timer(seconds, guard.cut)
+    first, budget = checked_url(url), _Budget(url, max_bytes, seconds)
+    result: Future[bytes] = Future()
+    # A look-up cannot be interrupted, so nothing waits for this thread beyond the deadline.
+    threading.Thread(target=_run, args=(result, first, budget), name="gmner-fetch", daemon=True).start()
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "gmner", "Accept": "image/*"})
-        clock.start()
-        with _opener(guard).open(request, timeout=seconds) as response:
-            return _read(response, url, max_bytes, end)
-    except urllib.error.HTTPError as error:
-        raise ImageError("A picture cannot be fetched", received=url, remedy=f"the server says {error.code}") from error
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ImageError):
-            raise error.reason from error
-        raise ImageError("A picture cannot be fetched", received=url, remedy=str(error.reason)) from error
+        return result.result(timeout=max(budget.end - time.monotonic(), 0))
+    except TimeoutError as error:
+        raise budget.too_long() from error
     except _BROKEN as error:
-        raise ImageError("A picture cannot be fetched", received=url, remedy=str(error)) from error
-    finally:
-        clock.cancel()
+        if isinstance(error, httpcore.TimeoutException):
+            raise budget.too_long() from error
+        raise ImageError("An image cannot be fetched", received=url, remedy=_reason(error)) from error
 
 
-def _read(response: Any, url: str, max_bytes: int, end: float) -> bytes:
+class _Budget:
+    """What is left of the time and of the bytes of one call, over all its connections."""
+
+    def __init__(self, url: str, max_bytes: int, seconds: float) -> None:
+        self.url, self.max_bytes, self.end = url, max_bytes, time.monotonic() + seconds
+        self._left = max_bytes + _OVERHEAD
+
+    def seconds(self) -> float:
+        """Seconds left; raises where there are none."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise self.too_long()
+        return left
+
+    def spend(self, size: int) -> None:
+        """Count bytes that came in."""
+        self._left -= size
+        if self._left < 0:
+            raise self.too_large()
+
+    def too_long(self) -> ImageError:
+        return ImageError(
+            "An image cannot be fetched: it takes too long", received=self.url, remedy="Try again, or fetch it first"
+        )
+
+    def too_large(self) -> ImageError:
+        return ImageError(
+            "An image's file is too large", received=self.url, accepted=f"at most {self.max_bytes:,} bytes"
+        )
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection on which every step ends with the call's deadline, and every byte counts."""
+
+    def __init__(self, stream: httpcore.NetworkStream, budget: _Budget) -> None:
+        self._stream, self._budget = stream, budget
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = self._stream.read(max_bytes, self._budget.seconds())
+        self._budget.spend(len(data))
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for at in range(0, len(buffer), _PIECE):
+            self._stream.write(buffer[at : at + _PIECE], self._budget.seconds())
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, self._budget.seconds()), self._budget)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Network(httpcore.NetworkBackend):
+    """Looks a name up once, and connects to an address that was checked."""
+
+    def __init__(self, budget: _Budget) -> None:
+        self._budget, self._backend = budget, httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = _addresses(host, port)
+        failure: Exception | None = None
+        for tried, ip in enumerate(addresses):
+            # Each address has its share, so that one that does not answer leaves time for the others.
+            share = self._budget.seconds() / (len(addresses) - tried)
+            try:
+                stream = self._backend.connect_tcp(ip, port, share)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+                continue
+            return self._kept(stream)
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+    def _kept(self, stream: httpcore.NetworkStream) -> httpcore.NetworkStream:
+        """The connection, unless the time ended while it was made."""
+        try:
+            self._budget.seconds()
+        except ImageError:
+            stream.close()
+            raise
+        return _Stream(stream, self._budget)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """The IP addresses of a host, all of them public."""
+    if is_local_name(host) and not _public("127.0.0.1"):
+        raise ImageError(f"The address of an image is not public: {host}", received=host)
+    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    refused = [ip for ip in found if not _public(ip)]
+    if refused:
+        raise ImageError(f"The address of an image is not public: {host}", received=refused[0])
+    return list(dict.fromkeys(found))
+
+
+def _run(result: Future[bytes], url: httpx.URL, budget: _Budget) -> None:
+    """Set the outcome of a transfer, whatever it is."""
+    try:
+        result.set_result(_transfer(url, budget))
+    except BaseException as error:  # the caller raises it
+        result.set_exception(error)
+
+
+def _transfer(url: httpx.URL, budget: _Budget) -> bytes:
+    """Follow redirects to the image, each on a connection of its own."""
+    for _ in range(_REDIRECTS + 1):
+        with httpcore.ConnectionPool(ssl_context=_trust(), network_backend=_Network(budget)) as pool:
+            outcome = _response(pool, url, budget)
+        if isinstance(outcome, bytes):
+            return outcome
+        url = redirected_url(url, outcome)
+    raise ImageError("An image cannot be fetched", received=budget.url, remedy=f"more than {_REDIRECTS} redirects")
+
+
+def _response(pool: httpcore.ConnectionPool, url: httpx.URL, budget: _Budget) -> bytes | str:
+    """The image, or the place that a redirect names."""
+    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    headers = [("User-Agent", "gmner"), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
+    with pool.stream("GET", target, headers=headers) as response:
+        fields = {name.lower(): value.decode("latin-1").strip() for name, value in response.headers}
+        if response.status in (301, 302, 303, 307, 308) and b"location" in fields:
+            return fields[b"location"]
+        if response.status != 200:
+            raise ImageError(
+                "An image cannot be fetched", received=budget.url, remedy=f"the server says {response.status}"
+            )
+        if fields.get(b"content-encoding", "identity").lower() not in ("", "identity"):
+            raise ImageError(
+                "An image cannot be fetched: the server sends it compressed",
+                received=fields[b"content-encoding"],
+                accepted="no Content-Encoding",
+            )
+        if int(fields.get(b"content-length", "0")) > budget.max_bytes:
+            raise budget.too_large()
+        return _body(response, budget)
+
+
+def _body(response: httpcore.Response, budget: _Budget) -> bytes:
     data = bytearray()
-    while chunk := response.read1(_CHUNK):
+    for chunk in response.iter_stream():
         data += chunk
-        if len(data) > max_bytes:
-            raise ImageError("A picture's file is too large", received=url, accepted=f"at most {max_bytes:,} bytes")
-        if time.monotonic() > end:
-            raise ImageError("A picture takes too long to fetch", received=url, remedy="Fetch it first")
+        if len(data) > budget.max_bytes:
+            raise budget.too_large()
     return bytes(data)
 
 
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """The certificates that servers are checked against: those of the system and of certifi, read once."""
+    return httpcore.default_ssl_context()
 
 
-def _public(address: str) -> bool:
-    """Whether an IP address is one of the public network, and does not hide another."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return _public(str(found.ipv4_mapped))
-        if found.sixtofour is not None or found.teredo is not None or found in _TRANSLATED:
-            return False
-    return found.is_global and not found.is_multicast
-
-
-class _Guard:
-    """Connects to public addresses only, and cuts what takes too long to begin."""
-
-    def __init__(self) -> None:
-        self._made: list[http.client.HTTPConnection] = []
-
-    def connection(self, kind: type[http.client.HTTPConnection], host: str, **options: Any) -> Any:
-        made = kind(host, **options)
-        made._create_connection = self._connect  # type: ignore[attr-defined]
-        self._made.append(made)
-        return made
-
-    def cut(self) -> None:
-        for connection in self._made:
-            with suppress(OSError, AttributeError):  # it has ended, or not begun
-                connection.sock.shutdown(socket.SHUT_RDWR)
-
-    @staticmethod
-    def _connect(address: tuple[str, int], timeout: Any = None, source: Any = None) -> socket.socket:
-        host, port = address
-        found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        refused = [ip for ip in found if not _public(ip)]
-        if refused:
-            raise ImageError(f"The address of a picture is not public: {host}", received=refused[0])
-        for ip in found[:-1]:  # a host has addresses of kinds that this machine may not reach
-            with suppress(OSError):
-                return socket.create_connection((ip, port), timeout, source)
-        return socket.create_connection((found[-1], port), timeout, source)
-
-
-class _Plain(urllib.request.HTTPHandler):
-    def __init__(self, guard: _Guard) -> None:
-        super().__init__()
-        self._guard = guard
-
-    def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(partial(self._guard.connection, http.client.HTTPConnection), req)
-
-
-class _Encrypted(urllib.request.HTTPSHandler):
-    def __init__(self, guard: _Guard) -> None:
-        super().__init__()
-        self._guard = guard
-
-    def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(partial(self._guard.connection, http.client.HTTPSConnection), req)
-
-
-def _opener(guard: _Guard) -> urllib.request.OpenerDirector:
-    """What opens `http` and `https`, follows redirects to these, and knows no files and no proxies."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        _Plain(guard),
-        _Encrypted(guard),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -71,9 +71,10 @@ class Prediction:
             checked_string(fields[key], key)
         if not isinstance(fields["entities"], list):
             raise DataError("The entities of a prediction are not a list", received=fields["entities"])
-        entities: list[GroundedEntity] = []
+        entities, taken = list[GroundedEntity](), set[tuple[int, int]]()
         for item in fields["entities"]:
-            entities.append(_entity(item, fields["text"], {entity.key for entity in entities}))
+            entities.append(_entity(item, fields["text"], taken))
+            taken.add(entities[-1].key)
         return cls(fields["id"], fields["text"], fields["reasoning"], tuple(entities), _error(fields["error"]))
 
     def __repr__(self) -> str:

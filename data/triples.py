@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 import os
@@ -10,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gmner.data.escapes import EscapedText
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
-from gmner.signatures.alignment import Alignment, align, pieces
+from gmner.signatures.alignment import Alignment, align
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GroundedEntity
@@ -23,7 +23,8 @@ UNREADABLE = Box(-1.0, -1.0, -1.0, -1.0)
 """Stands for a box that could not be read: outside every picture and without area, so that it meets no gold box."""
 
 _DUMP_KEY = "response_answer_orig"
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S | re.I)
+_OPENED = re.compile("<answer>", re.I)
+_CLOSED = re.compile("</answer>", re.I)
 _BARS = str.maketrans(dict.fromkeys("\uff5c\u2502\u4e28\uffe8\u2223", "|"))
 _BETWEEN = re.compile("[;\uff1b\n]+")
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
@@ -83,8 +84,7 @@ def parse_triples(text: str) -> tuple[list[Triple], list[str]]:
         Triples of words, type and boxes (pixels of the original image; none: not shown; `UNREADABLE`: not four
         numbers in order), and the parts that are no triple.
     """
-    tagged = _ANSWER.search(text)
-    text = (tagged.group(1) if tagged else text).translate(_BARS)
+    text = _tagged(text).translate(_BARS)
     triples: list[Triple] = []
     dropped = []
     for part in (part.strip() for part in _BETWEEN.split(text)):
@@ -96,6 +96,13 @@ def parse_triples(text: str) -> tuple[list[Triple], list[str]]:
         else:
             triples.append((" | ".join(fields[:-2]), fields[-2], _boxes(fields[-1])))
     return triples, dropped
+
+
+def _tagged(text: str) -> str:
+    """What stands between the first `<answer>` and the next `</answer>`; all of it where one of them is missing."""
+    opened = _OPENED.search(text)
+    closed = _CLOSED.search(text, opened.end()) if opened else None
+    return text[opened.end() : closed.start()] if opened and closed else text
 
 
 def _answers(path: Path) -> list[tuple[int, str]]:
@@ -139,20 +146,20 @@ def _prediction(post: Post, line: str, path: Path, number: int) -> Prediction:
 def _places(spans: Sequence[str], text: str) -> list[tuple[int, int, Alignment]]:
     """Where spans stand; one that is not in the text may stand there with its characters escaped."""
     places = align(spans, text)
+    if "&" not in text:
+        return places
+    escaped, taken = EscapedText(text), {place[:2] for place in places}
+    # Places only become taken, so the search for words that come again continues where it stopped.
+    searches: dict[str, Iterator[tuple[int, int]]] = {}
     for index, (span, (_, _, how)) in enumerate(zip(spans, places, strict=True)):
-        if how is Alignment.MISSING and "&" in text:
-            taken = {place[:2] for place in places}
-            places[index] = next((place for place in _escaped(span, text) if place[:2] not in taken), places[index])
+        if how is not Alignment.MISSING:
+            continue
+        search = searches.get(span) or searches.setdefault(span, escaped.places(span))
+        place = next((place for place in search if place not in taken), None)
+        if place is not None:
+            taken.add(place)
+            places[index] = (*place, Alignment.EXACT)
     return places
-
-
-def _escaped(span: str, text: str) -> Iterator[tuple[int, int, Alignment]]:
-    """Places of the text that are `span` once they are unescaped, left to right, the longest first."""
-    cuts = pieces(text)
-    for first, (start, _) in enumerate(cuts):
-        for _, end in reversed(cuts[first:]):
-            if html.unescape(text[start:end]) == span:
-                yield start, end, Alignment.EXACT
 
 
 def _boxes(field: str) -> tuple[Box, ...]:

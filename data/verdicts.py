@@ -89,12 +89,11 @@ def judge(
     paired_gold, paired_predicted = {g for g, _ in pairs}, {p for _, p in pairs}
     free_gold = [g for i, g in enumerate(gold) if i not in paired_gold]
     free_predicted = [p for i, p in enumerate(predicted) if i not in paired_predicted]
-    for g, p in _overlapping(free_gold, free_predicted):
-        verdicts.append(Verdict(g, p, (Fault.WRONG_SPAN,)))
-        free_gold.remove(g)
-        free_predicted.remove(p)
-    verdicts += [Verdict(g, None, (Fault.MISSED,)) for g in free_gold]
-    verdicts += [Verdict(None, p, (Fault.INVENTED,)) for p in free_predicted]
+    overlapping = _overlapping(free_gold, free_predicted)
+    verdicts += [Verdict(free_gold[i], free_predicted[j], (Fault.WRONG_SPAN,)) for i, j in overlapping]
+    met_gold, met_predicted = {i for i, _ in overlapping}, {j for _, j in overlapping}
+    verdicts += [Verdict(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
+    verdicts += [Verdict(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted]
     return sorted(verdicts, key=lambda verdict: (verdict.gold or verdict.predicted or _NOWHERE).key)
 
 
@@ -111,14 +110,21 @@ def _pair_faults(gold: GoldEntity, predicted: GroundedEntity, region: RegionRule
     return tuple(faults)
 
 
-def _overlapping(gold: list[GoldEntity], predicted: list[GroundedEntity]) -> list[tuple[GoldEntity, GroundedEntity]]:
-    """One-to-one pairs of mentions that share characters, largest overlap first."""
-    common = [(_overlap(g, p), i, j) for i, g in enumerate(gold) for j, p in enumerate(predicted) if g.key != p.key]
-    chosen: list[tuple[int, int]] = []
-    for shared, i, j in sorted(common, key=lambda item: (-item[0], item[1:])):
-        if shared > 0 and all(i != a and j != b for a, b in chosen):
-            chosen.append((i, j))
-    return [(gold[i], predicted[j]) for i, j in chosen]
+def _overlapping(gold: list[GoldEntity], predicted: list[GroundedEntity]) -> list[tuple[int, int]]:
+    """One-to-one pairs (index in gold, in predicted) of mentions that share characters, largest overlap first."""
+    common = [
+        (-shared, i, j)
+        for i, g in enumerate(gold)
+        for j, p in enumerate(predicted)
+        if (shared := _overlap(g, p)) > 0 and g.key != p.key
+    ]
+    chosen: dict[int, int] = {}
+    used = set[int]()
+    for _, i, j in sorted(common):
+        if i not in chosen and j not in used:
+            chosen[i] = j
+            used.add(j)
+    return list(chosen.items())
 
 
 def _overlap(a: Mention, b: Mention) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from enum import StrEnum
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
@@ -71,16 +71,39 @@ def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
 
     Source: our own rule; the ACL 2023 data defines mentions by token offsets, an answer names strings.
     """
-    taken: list[tuple[int, int]] = []
+    # Places only become taken, so each distinct span passes each of its occurrences once, however often it comes.
+    covered, taken = bytearray(len(text)), set[tuple[int, int]]()
+    searches: dict[str, _Search] = {}
     result = []
     for span in spans:
-        found = occurrences(span, text)
-        if not found:
+        search = searches.get(span) or searches.setdefault(span, _Search(occurrences(span, text)))
+        if not search.found:
             result.append((-1, -1, Alignment.MISSING))
             continue
-        free = [place for place in found if not any(place[0] < end and start < place[1] for start, end in taken)]
-        free = free or [place for place in found if place not in taken]
-        place = free[0] if free else found[-1]
-        taken.append(place)
+        free = search.free(covered, taken)
+        place = free or search.found[-1]
+        taken.add(place)
+        covered[place[0] : place[1]] = b"\1" * (place[1] - place[0])
         result.append((*place, Alignment.EXACT if free else Alignment.REUSED))
     return result
+
+
+class _Search:
+    """The occurrences of a span, and how far they have been passed."""
+
+    def __init__(self, found: list[tuple[int, int]]) -> None:
+        self.found = found
+        self._untouched = self._unused = 0
+
+    def free(self, covered: bytearray, taken: Set[tuple[int, int]]) -> tuple[int, int] | None:
+        """The first occurrence without a covered character, else the first that is not taken."""
+        while self._untouched < len(self.found):
+            start, end = self.found[self._untouched]
+            if covered.find(1, start, end) < 0:
+                return start, end
+            self._untouched += 1
+        while self._unused < len(self.found):
+            if self.found[self._unused] not in taken:
+                return self.found[self._unused]
+            self._unused += 1
+        return None

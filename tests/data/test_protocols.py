@@ -9,6 +9,7 @@ from gmner.data.counting import with_free_none, without_adjacent
 from gmner.data.protocols import PAPER, PROTOCOLS, find_protocol
 from gmner.data.scoring import TASKS, Scores
 from gmner.data.triples import UNREADABLE
+from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
@@ -212,3 +213,23 @@ def test_an_unknown_protocol_names_those_that_exist():
     assert find_protocol("paper") is find_protocol(PAPER) is PAPER
     with pytest.raises(InputError, match=r"received 'papper'. accepted: paper, riveg, .*mqspn-script"):
         find_protocol("papper")
+
+
+def invented(span, box=None):
+    return GroundedEntity(span, -1, -1, "PER", box, Alignment.MISSING)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("names", [["Eve"], ["Eve", "Bob"], ["Eve", "Bob", "Zoe"]])
+def test_each_invented_name_is_a_prediction_of_its_own(name, names):
+    found = counts(name, [gold(0, 3)], [said(0, 3), *map(invented, names)])
+    assert found == dict.fromkeys(TASKS, (1, 1 + len(names), 1))
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_an_invented_name_that_comes_again_counts_as_a_place_that_comes_again(name):
+    places = gmner(name, [gold(0, 3)], [said(0, 3), said(8, 11, "LOC"), said(8, 11, "LOC"), said(14, 16)])
+    names = gmner(name, [gold(0, 3)], [said(0, 3), invented("Eve"), invented("Eve"), invented("Bob")])
+    assert names[1] == (3 if name in ("sake", "mqspn", "h-index", "sake-script", "mqspn-script") else 4)
+    if not name.startswith(("sake", "riveg", "e2e")):  # by words, the second Ada of the text is the first
+        assert names == places

@@ -1,15 +1,18 @@
 """Answers in triples: what is read, what is dropped, and what is refused."""
 
+import html
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gmner.data import escapes
+from gmner.data.escapes import EscapedText
 from gmner.data.evaluate import evaluate
 from gmner.data.post import Post
 from gmner.data.triples import UNREADABLE, parse_triples, read_triples
-from gmner.signatures.alignment import Alignment
+from gmner.signatures.alignment import Alignment, occurrences, pieces
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
@@ -131,3 +134,46 @@ def test_no_file_breaks_it(tmp_path_factory, data):
         error = None
         assert [p.id for p in found] == ["7"]
     assert error is None or str(path) in error.fact
+
+
+PARTS = (
+    "&amp;",
+    "&amp",
+    "&",
+    "&notin;",
+    "&notit;",
+    "&#1;",
+    "&#233;",
+    "&#x41",
+    "a",
+    "b",
+    " ",
+    ";",
+    "amp",
+    "é",
+    "<",
+    "#",
+)
+
+
+@given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=8).map("".join), st.data())
+def test_escaped_words_are_found_as_by_trying_every_run_of_pieces(text, data):
+    cuts = pieces(text)
+    runs = [(start, end) for i, (start, _) in enumerate(cuts) for _, end in reversed(cuts[i:])]
+    words = [html.unescape(text[start:end]) for start, end in runs]
+    span = data.draw(st.sampled_from([*words, "a&b"]) if words else st.just("a&b"))
+    if span and not occurrences(span, text):
+        expected = [run for run, found in zip(runs, words, strict=True) if found == span]
+        assert list(EscapedText(text).places(span)) == expected
+
+
+def test_many_absent_spans_unescape_each_reference_of_a_text_once(tmp_path, monkeypatch):
+    unescaped = []
+    monkeypatch.setattr(
+        escapes.html, "unescape", lambda part, real=html.unescape: (unescaped.append(part), real(part))[1]
+    )
+    text = "word &amp; more " * 300
+    spans = [f"word & less {n}" for n in range(300)] + ["word & more"] * 300
+    (found,) = read(tmp_path, "; ".join(f"{span}|PER|None" for span in spans), [Post("1", text)])
+    assert [e.start for e in found.entities] == [-1] * 300 + list(range(0, len(text), 16))
+    assert sum(map(len, unescaped)) < 20 * 300

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import WORDS
 
+from gmner.signatures import alignment as aligning
 from gmner.signatures.alignment import Alignment, align, occurrences, pieces
 
 EXACT, REUSED, MISSING = Alignment.EXACT, Alignment.REUSED, Alignment.MISSING
@@ -96,3 +97,37 @@ def test_every_word_named_in_order_is_found_in_its_own_place(text):
     places = [match.span() for match in re.finditer(r"\w+", text)]
     found = align([text[start:end] for start, end in places], text)
     assert found == [(start, end, EXACT) for start, end in places]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "a b", "b a b", "c"]), max_size=12), st.lists(st.sampled_from("ab"), max_size=9)
+)
+def test_alignment_is_the_plain_rule(spans, words):
+    text, taken, expected = " ".join(words), [], []
+    for span in spans:
+        found = occurrences(span, text)
+        free = [place for place in found if not any(place[0] < end and start < place[1] for start, end in taken)]
+        free = free or [place for place in found if place not in taken]
+        place = free[0] if free else found[-1] if found else (-1, -1)
+        taken += [place] if found else []
+        expected.append((*place, MISSING if not found else Alignment.EXACT if free else Alignment.REUSED))
+    assert align(spans, text) == expected
+
+
+def test_equal_mentions_search_the_text_once_and_pass_each_occurrence_once(monkeypatch):
+    searched, steps = [], []
+
+    class Search(aligning._Search):
+        def __init__(self, found):
+            searched.append(len(found))
+            super().__init__([Place(place) for place in found])
+
+    class Place(tuple):
+        def __iter__(self):
+            steps.append(1)
+            return super().__iter__()
+
+    monkeypatch.setattr(aligning, "_Search", Search)
+    assert [place[0] for place in align(["a"] * 2000, "a " * 2000)] == list(range(0, 4000, 2))
+    assert searched == [2000]
+    assert len(steps) < 5 * 2000
