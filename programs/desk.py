@@ -59,8 +59,8 @@ class AnsweringDesk(Generic[Question, Reply]):
         if not self.busy:
             return self._most
         free = self._most - sum(len(lane.rows) for lane in self._lanes) - sum(len(late.asked) for late in self._later)
-        joinable = all(lane.stream.joinable for lane in self._lanes)
-        return free if free >= _REFILL * self._most and joinable else 0
+        closed = any(late.failed for late in self._later) or not all(lane.stream.joinable for lane in self._lanes)
+        return 0 if closed or free < _REFILL * self._most else free
 
     @property
     def busy(self) -> bool:
@@ -83,7 +83,7 @@ class AnsweringDesk(Generic[Question, Reply]):
                 call.settle(error)
         self._sort(asked)
 
-    def _sort(self, asked: Sequence[_Asked[Question, Reply]]) -> None:
+    def _sort(self, asked: Sequence[_Asked[Question, Reply]], *, waited: bool = False) -> None:
         """Encode prompts, and begin to answer them in groups of like length."""
         if not asked:
             return
@@ -91,13 +91,13 @@ class AnsweringDesk(Generic[Question, Reply]):
             encoded = self._generator.encode([prompt for _, prompt in asked])
         except BaseException as error:
             for half in _halves(asked, error):
-                self._sort(half)
+                self._sort(half, waited=waited)
             return
         fitting = [place for place in range(len(asked)) if self._fits(asked[place], encoded.widths[place])]
         widths = [encoded.widths[place] for place in fitting]
         for group in grouped(widths):
             some, sizes = [asked[fitting[place]] for place in sorted(group)], [widths[place] for place in group]
-            self._begin(some, min(sizes), max(sizes))
+            self._begin(some, min(sizes), max(sizes), waited)
 
     def _fits(self, asked: _Asked[Question, Reply], width: int) -> bool:
         call, prompt = asked
@@ -108,13 +108,13 @@ class AnsweringDesk(Generic[Question, Reply]):
             return False
         return True
 
-    def _begin(self, asked: Sequence[_Asked[Question, Reply]], narrowest: int, widest: int) -> None:
+    def _begin(self, asked: Sequence[_Asked[Question, Reply]], narrowest: int, widest: int, waited: bool) -> None:
         """Read prompts of like length, now or when what is under way has ended."""
         under_way = self._under_way()
         lane = next((lane for lane in self._lanes if lane.stream.takes(narrowest, widest)), None)
         wider = lane is None and all(row.prompt_tokens < narrowest for row in under_way)
-        if under_way and wider and len(asked) * widest > _LONG:
-            self._later.append(_Later(asked, under_way))
+        if under_way and wider and not waited and len(asked) * widest > _LONG:
+            self._later.append(_Later(asked, under_way, failed=False))
             return
         lane = lane or _Lane(self._generator.stream())
         try:
@@ -132,7 +132,7 @@ class AnsweringDesk(Generic[Question, Reply]):
         if lane.stream.broken:
             self._again([lane], error, asked)
         elif under_way := self._under_way():  # they may hold the memory that is missing
-            self._later.append(_Later(asked, under_way))
+            self._later.append(_Later(asked, under_way, failed=True))
         else:
             self._again([], error, asked)
 
@@ -145,7 +145,7 @@ class AnsweringDesk(Generic[Question, Reply]):
         ready = [late for late in self._later if not late.before & under_way]
         self._later = [late for late in self._later if late.before & under_way]
         for late in ready:
-            self._sort(late.asked)
+            self._sort(late.asked, waited=True)
         for lane in list(self._lanes):
             if lane in self._lanes:
                 self._step(lane)
@@ -212,10 +212,17 @@ class _Lane(Generic[Question, Reply]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Later(Generic[Question, Reply]):
-    """Calls that are begun when the answers that were under way before them have ended."""
+    """Calls that are begun when the answers that were under way before them have ended.
+
+    Attributes:
+        asked: The calls.
+        before: Those answers.
+        failed: Whether they could not be begun beside others; until they are, no further calls are taken.
+    """
 
     asked: Sequence[_Asked[Question, Reply]]
     before: set[Row]
+    failed: bool
 
 
 def _halves(asked: Sequence[_Asked[Question, Reply]], error: BaseException) -> Iterator[Sequence[Any]]:
