@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gmner.programs.forking import Pausable
 from gmner.signatures.errors import EngineError, ModelError
@@ -107,6 +109,13 @@ class Desk(Protocol[Question, Reply]):
         """Drop what is in hand without settling it."""
 
 
+_LAST = 5.0
+# Seconds that the end of the process waits for a worker: it stops at its next token.
+
+_batchers: weakref.WeakSet[Batcher[Any, Any]] = weakref.WeakSet()
+_workers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
 class Batcher(Pausable, Generic[Question, Reply]):
     """Hands questions from many threads to one desk, several at a time, also while it works on others.
 
@@ -127,6 +136,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
         self._failure: EngineError | None = None
         self._start_over()
         super().__init__()
+        _batchers.add(self)
 
     def _start_over(self) -> None:
         self._state = threading.Lock()
@@ -163,6 +173,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
             except RuntimeError as error:
                 raise EngineError("The engine's worker thread cannot be started", received=str(error)) from error
             self._worker = worker
+            _workers.add(worker)
 
     def close(self) -> None:
         """Answer what waits, then end the worker. A second call does nothing."""
@@ -176,6 +187,13 @@ class Batcher(Pausable, Generic[Question, Reply]):
             self._closed = True
             self._waiting.put(None)
             return self._worker
+
+    def give_up(self) -> None:
+        """`end`, and cancel what is under way."""
+        self.end()
+        for call in list(self._in_hand):
+            with suppress(BaseException):
+                call.future.cancel()
 
     def forked(self, paused: bool) -> None:
         """See `Pausable`."""
@@ -267,3 +285,15 @@ def _copied(failure: EngineError) -> EngineError:
     fresh = EngineError(failure.fact, received=failure.received, remedy=failure.remedy)
     fresh.__cause__ = failure.__cause__
     return fresh
+
+
+def _end_all() -> None:
+    """End the workers before the interpreter does: a thread that it stops within torch takes the process down."""
+    for batcher in list(_batchers):
+        batcher.give_up()
+    end = time.monotonic() + _LAST
+    for worker in list(_workers):
+        worker.join(max(0.0, end - time.monotonic()))
+
+
+atexit.register(_end_all)
