@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from gmner.signatures.errors import AnswerError as AnswerError
     from gmner.signatures.errors import BundleError as BundleError
     from gmner.signatures.errors import DataError as DataError
+    from gmner.signatures.errors import EngineError as EngineError
     from gmner.signatures.errors import GmnerError as GmnerError
     from gmner.signatures.errors import ImageError as ImageError
     from gmner.signatures.errors import InputError as InputError
@@ -105,6 +106,7 @@ _NAMES = {
         "AnswerError",
         "BundleError",
         "DataError",
+        "EngineError",
         "GmnerError",
         "ImageError",
         "InputError",

@@ -200,6 +200,21 @@ def corpus(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
     )  # fmt: skip
 
 
+def one_long_post(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
+    """A post of 1,000 words among 15 short ones, against the same posts apart."""
+    words = " ".join(post.text for post in posts).split()
+    short, long = list(posts[:15]), Post("long", " ".join((words * 1000)[:1000]))
+    sides = {
+        "together": lambda: program.batch_posts([long, *short], progress=False),
+        "apart": lambda: [program.batch_posts(some, progress=False) for some in ([long], short)],
+    }
+    times = in_turns(sides, rounds)
+    _say(
+        f"15 short posts and one of 1,000 words: {times['together']:.1f} s together, {times['apart']:.1f} s apart",
+        times["together"] / times["apart"],
+    )
+
+
 def imports(rounds: int) -> None:
     """`import gmner` in a new process, against a process that imports nothing."""
     sides = {
@@ -282,6 +297,7 @@ def main() -> None:
     program = GMNER(load_vlm(cache=False, max_batch=CORPUS_BATCH))
     sys.stdout.write("the embedded model\n")
     corpus(program, posts, args.rounds)
+    one_long_post(program, posts, args.rounds)
     constrained(program, posts, args.rounds, None)
     beside_outlines(program, posts, args.rounds)
     with tempfile.TemporaryDirectory() as folder:

@@ -21,6 +21,7 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
 from gmner.optimizers.launch import Launch
+from gmner.optimizers.lengths import within_context
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, figure, why_unchanged
 from gmner.optimizers.reasoning_pass import reasoning_pass
@@ -95,7 +96,7 @@ class Compilation:
         self.engine, self.progress = training.trainable_engine(student.model), mcr.progress and launch.first
         self.adapter = student.adapter()
         if self.engine is not None:
-            train = usable_posts(train, ChatEncoder(self.engine.processor))
+            train = within_context(usable_posts(train, ChatEncoder(self.engine.processor)), student, self.engine)
         self.d2: list[Post] = train
         self.posts: dict[str, Post] = {}
         self.chains: list[Chain] = []

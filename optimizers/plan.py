@@ -19,6 +19,7 @@ from gmner.optimizers import training
 from gmner.optimizers.calls import Program, program_calls, traced
 from gmner.optimizers.chains import check_split, split_posts
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.lengths import within_context
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import program_rows, usable_posts
 from gmner.optimizers.styles.written import LLMStyle
@@ -110,7 +111,7 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     if engine is None:
         requests = _requests(mcr.mrsi, len(train)) if mcr.mrsi else 0
         return Plan((), requests, _memory())
-    train = usable_posts(train, ChatEncoder(engine.processor))
+    train = within_context(usable_posts(train, ChatEncoder(engine.processor)), student, engine)
     first, second = list[Post](), list(train)
     if mcr.mrsi is not None:
         share = 1.0 if mcr.cvo is None else mcr.d1_share

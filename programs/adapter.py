@@ -17,6 +17,7 @@ from PIL import Image
 from gmner.programs.confidence import Token, confidences
 from gmner.programs.families import ModelProfile, Profiled
 from gmner.programs.pictures import inline, load_picture
+from gmner.programs.records import forget_pictures
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet, as_labels
@@ -62,6 +63,7 @@ class PromptAdapter(dspy.Adapter):
         self.draw = dict(draw or {})
         self._request: Request | None = None
         self._local: bool | None = None  # whether a model in this process answers; None outside of a call
+        self._sent: list[Message] = []
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
         """What an answer to these inputs depends on.
@@ -126,6 +128,7 @@ class PromptAdapter(dspy.Adapter):
         self, processed_signature: Any, original_signature: Any, outputs: list[Any], lm: dspy.BaseLM, lm_kwargs: Any
     ) -> list[dict[str, Any]]:
         """DSPy's own, then how sure the model was, where the answer says it."""
+        forget_pictures(self._sent)
         values = super()._call_postprocess(processed_signature, original_signature, outputs, lm, lm_kwargs)
         if self.confidence:
             for value, output in zip(values, outputs, strict=True):
@@ -137,7 +140,9 @@ class PromptAdapter(dspy.Adapter):
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
     ) -> list[Message]:
         """Chat messages in the OpenAI form, pictures inline as data URIs."""
-        return [_as_openai(message, raw=bool(self._local)) for message in self.dialogue(signature, demos, inputs)]
+        messages = [_as_openai(message, raw=bool(self._local)) for message in self.dialogue(signature, demos, inputs)]
+        self._sent = messages if self._request is not None else []
+        return messages
 
     def dialogue(
         self, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]

@@ -10,9 +10,11 @@ import uuid
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from dspy import lm15
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
@@ -70,8 +72,9 @@ class VLMEngine:
         self.weights, self.max_batch = weights, max_batch
         self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
         self._generator = Generator(weights, backend)
-        desk = AnsweringDesk(self._generator, max_batch, read_request, _reply, (lm15.LM15Error,))
-        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(desk, window)
+        desk = AnsweringDesk(self._generator, max_batch, read_request, _reply)
+        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(desk, window, partial(_forked, weights.model))
+        weakref.finalize(self, self._batcher.end).atexit = False
 
     def serving(self, model: PreTrainedModel) -> VLMEngine:
         """A new engine like this one on other weights of the same architecture, to be closed when it is done."""
@@ -187,6 +190,14 @@ class VLMEngine:
         return self
 
 
+def _forked(model: PreTrainedModel) -> bool:
+    """Make torch ready in a forked process; whether the model can be used there."""
+    if model.device.type != "cpu":
+        return False
+    torch.set_num_threads(1)  # OpenMP has lost the threads of the parent, and would wait for them
+    return True
+
+
 def _restored(state: dict[str, Any]) -> VLMEngine:
     """A function of its own, as cloudpickle, of which DSPy and Ray make use, copies a class method by its code."""
     return VLMEngine.load_state(state)
@@ -295,8 +306,10 @@ def _schema(response_format: Any) -> dict[str, Any] | None:
 
 def _reply(request: lm15.Request, prompt: Prompt, completion: Completion) -> lm15.Response | Exception:
     if completion.truncated and prompt.schema is not None:
+        cut = completion.tokens < prompt.limit
+        remedy = "the model's context is full: shorten the text" if cut else "raise max_tokens"
         return TruncatedAnswerError(
-            f"The answer did not end within {prompt.limit} tokens", received=completion.text, remedy="raise max_tokens"
+            f"The answer did not end within {completion.tokens} tokens", received=completion.text, remedy=remedy
         )
     return lm15.Response(
         id=uuid.uuid4().hex,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gmner.programs.batching import Abandoned, awaited
 from gmner.programs.confidence import Token
@@ -14,6 +15,7 @@ from gmner.programs.row_logits import Row, Sampling
 from gmner.programs.sights import Sights
 from gmner.programs.stream import Stream
 from gmner.programs.weights import Weights
+from gmner.signatures.errors import InputError
 from gmner.signatures.schema import Schema, longest_answer
 
 FREE_TEXT_TOKENS = 512
@@ -70,6 +72,21 @@ class Completion:
     logprobs: tuple[Token, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Prompts as a model takes them.
+
+    Attributes:
+        inputs: Inputs of `generate`, (different prompts, length).
+        copies: For each prompt its row.
+        widths: Tokens of each prompt, those of pictures counted.
+    """
+
+    inputs: Mapping[str, Any]
+    copies: list[int]
+    widths: list[int]
+
+
 class Generator:
     """Answers prompts; for one thread at a time.
 
@@ -84,6 +101,7 @@ class Generator:
         self.encoder = ChatEncoder(weights.processor)
         self._sights = Sights(weights.model, sights)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
+        self._encoded: tuple[list[Prompt], Encoded] | None = None
 
     def check(self, prompt: Prompt) -> None:
         """Raise `InputError` if a prompt's schema cannot be compiled."""
@@ -94,15 +112,55 @@ class Generator:
         """No answers under way yet; see `add`."""
         return Stream(self._weights.model, self._weights.end_ids, picture_ids(self._weights.model.config))
 
-    def add(self, stream: Stream, prompts: Sequence[Prompt]) -> list[Row]:
-        """Begin to answer prompts with what is under way: a row a prompt. `stream.step()` says which have ended."""
-        rows = [self._row(prompt) for prompt in prompts]
+    def encode(self, prompts: Sequence[Prompt]) -> Encoded:
+        """Prompts as the model takes them, equal ones once; `add` takes over what was made of the same prompts."""
         chats, copies = once_each([prompt.conversation for prompt in prompts])
         inputs = self.encoder(chats)
-        sizes = inputs["attention_mask"].sum(1)[copies].tolist()
-        for row, size in zip(rows, sizes, strict=True):
-            row.prompt_tokens = size
-        stream.add(self._sights(inputs), copies, rows)
+        encoded = Encoded(inputs, copies, inputs["attention_mask"].sum(1)[copies].tolist())
+        self._encoded = list(prompts), encoded
+        return encoded
+
+    def _taken(self, prompts: Sequence[Prompt]) -> Encoded:
+        """What was encoded last, if it is these prompts; it is not kept."""
+        (known, encoded), self._encoded = self._encoded or ([], None), None
+        same = len(known) == len(prompts) and all(a is b for a, b in zip(known, prompts, strict=True))
+        if encoded is None or not same:
+            encoded, self._encoded = self.encode(prompts), None
+        return encoded
+
+    def budget(self, prompt: Prompt, width: int) -> int:
+        """Most tokens of the answer to a prompt of `width` tokens, within the model's context.
+
+        Raises:
+            InputError: The context has no room for the prompt and `max_tokens`; where the caller names no number, for
+                the prompt and `FREE_TEXT_TOKENS`, or the longest answer if that is shorter.
+        """
+        context, limit = self._weights.context, prompt.limit
+        if context is None or width + limit <= context:
+            return limit
+        wanted = limit if prompt.max_tokens is not None else min(limit, FREE_TEXT_TOKENS)
+        if width + wanted > context:
+            raise InputError(
+                "A prompt with its answer is longer than the model's context",
+                received=f"{width} tokens of prompt and {wanted} for the answer",
+                accepted=f"{context} tokens together",
+                remedy="shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens",
+            )
+        return context - width
+
+    def add(self, stream: Stream, prompts: Sequence[Prompt]) -> list[Row]:
+        """Begin to answer prompts with what is under way: a row a prompt. `stream.step()` says which have ended.
+
+        Args:
+            stream: What is under way.
+            prompts: The prompts.
+
+        Raises:
+            InputError: See `budget`.
+        """
+        encoded = self._taken(prompts)
+        rows = [self._row(*both) for both in zip(prompts, encoded.widths, strict=True)]
+        stream.add(self._sights(encoded.inputs), encoded.copies, rows)
         return rows
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -118,9 +176,10 @@ class Generator:
         logprobs = None if row.logprobs is None else self._tokens(row.written, row.logprobs)
         return Completion(self._text(row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs)
 
-    def _row(self, prompt: Prompt) -> Row:
+    def _row(self, prompt: Prompt, width: int = 0) -> Row:
         grammar = None if prompt.schema is None else self._grammars.compile(prompt.schema)
-        return Row(grammar, prompt.limit, prompt.sampling, [] if prompt.logprobs else None, prompt.abandoned)
+        logprobs: list[float] | None = [] if prompt.logprobs else None
+        return Row(grammar, self.budget(prompt, width), prompt.sampling, logprobs, prompt.abandoned, width)
 
     def _text(self, ids: Sequence[int]) -> str:
         # clean_up_tokenization_spaces would rewrite what the grammar enforced

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import outlines
 import torch
+import xxhash
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from outlines.backends import LLGuidanceBackend, OutlinesCoreBackend, XGrammarBackend
 from outlines.backends.base import BaseBackend
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from gmner.programs.recent import Recent
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.schema import Schema
 
@@ -36,9 +37,12 @@ _UNFORCED = '%llguidance {"no_forcing": true}\nstart: %json '
 # Where the grammar allows one text only, llguidance would also prescribe its tokens. A model has its own: the embedded
 # one writes `{"box":null}` as one token, which a prescribed `{` would rule out.
 
-_KEPT = 64
-# Parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing. The grammar of a post of 2,000
-# words takes half a second and 40 MB.
+_KEPT = 128 * 2**20
+# Bytes of parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing. The grammar of a post
+# of 2,000 words takes half a second and 40 MB.
+
+_PARSED = 14
+# A parsed grammar takes about so many times the bytes of its schema, measured with 20 to 2,000 words.
 
 _LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000_000)
 # A thousand times llguidance's own, which ends at some thousands of different spans with odd signs.
@@ -82,7 +86,7 @@ class GrammarCompiler:
             self._backend = _BACKENDS[backend](outlines.from_transformers(model, tokenizer))
         except ImportError as error:
             raise ModelError(f"The back end {backend} is not installed", remedy=f"pip install {error.name}") from error
-        self._parsed = lru_cache(_KEPT)(_parse)
+        self._parsed: Recent[LLMatcher] = Recent(_KEPT)
 
     def compile(self, schema: Schema) -> Grammar | Mask:
         """The grammar of one row of one generation; never share it.
@@ -93,11 +97,19 @@ class GrammarCompiler:
         text = json.dumps({"x-guidance": _COMPACT, **schema}, ensure_ascii=False)
         if isinstance(self._backend, LLGuidanceBackend):
             tokenizer = self._backend.llg_tokenizer
-            return Grammar(self._parsed(text, tokenizer).deep_copy(), tokenizer)
+            return Grammar(self._matcher(text, tokenizer).deep_copy(), tokenizer)
         try:
             return self._backend.get_json_schema_logits_processor(text)
         except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
             raise InputError("A JSON schema cannot be compiled", received=text, remedy=str(error)) from error
+
+    def _matcher(self, schema: str, tokenizer: LLTokenizer) -> LLMatcher:
+        written = schema.encode("utf-8", "surrogatepass")
+        key = xxhash.xxh3_128_digest(written)
+        if (matcher := self._parsed.get(key)) is None:
+            matcher = _parse(schema, tokenizer)
+            self._parsed.put(key, matcher, _PARSED * len(written))
+        return matcher
 
 
 def _parse(schema: str, tokenizer: LLTokenizer) -> LLMatcher:

@@ -24,6 +24,7 @@ from gmner.programs.corpus import answer_posts, own_error
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
 from gmner.programs.optimizing import compiled
 from gmner.programs.pictures import message_image
+from gmner.programs.records import wanted_trace
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
 from gmner.signatures.mentions import GroundedEntity, once_each
@@ -235,7 +236,7 @@ class GroundingProgram(dspy.Module):
             adapter.draw = {"temperature": self.temperature, "rollout_id": number}
             if "seed" in self.model.supported_params:
                 adapter.draw["seed"] = number
-        with dspy.context(adapter=adapter):
+        with dspy.context(adapter=adapter, trace=wanted_trace()):
             yield
 
     def compile(

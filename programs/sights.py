@@ -6,7 +6,6 @@ that are encoded already, as `mm_encoder_outputs`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,14 @@ import xxhash
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from gmner.programs.recent import Recent
+
 _GRIDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _PADDED = ("idefics3", "smolvlm")
 _TILES = ("internvl",)
+
+_KEPT = 256 * 2**20
+# Bytes of encoded pictures that are kept; one of a large model can take 100 MB.
 
 _Part = dict[str, torch.Tensor]
 """A picture, or a tile of one, as the processor made it."""
@@ -35,9 +39,8 @@ class Sights:
     """
 
     def __init__(self, model: PreTrainedModel, kept: int = 32) -> None:
-        self._model, self._kept = model, kept
-        self._family = model.config.model_type
-        self._known: OrderedDict[bytes, _Sight] = OrderedDict()
+        self._model, self._family = model, model.config.model_type
+        self._known: Recent[_Sight] = Recent(_KEPT, kept)
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Inputs of `generate` as a processor makes them -> the same, with the pictures encoded."""
@@ -45,17 +48,16 @@ class Sights:
         if not parts:
             return dict(inputs)
         keys = [_key(part) for part in parts]
-        wanted = {key: part for key, part in zip(keys, parts, strict=True) if key not in self._known}
+        seen = {key: sight for key in keys if (sight := self._known.get(key)) is not None}
+        wanted = {key: part for key, part in zip(keys, parts, strict=True) if key not in seen}
         if wanted:
             with torch.inference_mode():
-                self._known.update(zip(wanted, self._look(list(wanted.values())), strict=True))
-        for key in keys:
-            self._known.move_to_end(key)
-        seen = [self._known[key] for key in keys]
-        while len(self._known) > self._kept:
-            self._known.popitem(last=False)
+                found = dict(zip(wanted, self._look(list(wanted.values())), strict=True))
+            for key, sight in found.items():
+                self._known.put(key, sight, sum(features.nbytes for features in sight))
+            seen |= found
         left = {name: value for name, value in inputs.items() if name not in ("pixel_values", "pixel_attention_mask")}
-        return {**left, "mm_encoder_outputs": {"image": self._output(seen)}}
+        return {**left, "mm_encoder_outputs": {"image": self._output([seen[key] for key in keys])}}
 
     def _parts(self, inputs: Mapping[str, Any]) -> Iterator[_Part]:
         """The pictures of a batch in the order in which its prompts name them, tile by tile."""

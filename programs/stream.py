@@ -14,15 +14,19 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from gmner.programs.batch import CROWDED, Batch
 from gmner.programs.row_logits import Row, RowLogits
+from gmner.programs.widths import alike
 
 
 class Stream:
-    """Rows under way; for one thread at a time. After an error it is of no further use.
+    """Rows under way; for one thread at a time. After an error of `step` it is of no further use.
 
     Args:
         model: The model.
         end_ids: Ids that end an answer, the one that is written first.
         never: Ids that no answer has.
+
+    Attributes:
+        broken: Whether an error of `add` came while prompts joined; until then it leaves the rows as they were.
     """
 
     def __init__(self, model: PreTrainedModel, end_ids: Sequence[int], never: Sequence[int] = ()) -> None:
@@ -30,6 +34,7 @@ class Stream:
         self._batch: Batch | None = None
         self._scores = torch.empty(0)  # of what comes next, (rows, vocabulary)
         self._drawing = self._drawn_by([])
+        self.broken = False
 
     def __len__(self) -> int:
         """The answers under way."""
@@ -39,6 +44,14 @@ class Stream:
     def joinable(self) -> bool:
         """Whether prompts can be added now."""
         return self._batch is None or self._batch.joinable
+
+    def takes(self, narrowest: int, widest: int) -> bool:
+        """Whether prompts of these widths, in tokens, are alike enough to those under way to join them."""
+        if self._batch is None:
+            return True
+        rows = self._drawing.rows
+        sizes = [row.prompt_tokens + len(row.written) for row in rows if not row.ended]
+        return self.joinable and alike(min(narrowest, *sizes, widest), max(widest, *sizes, narrowest))
 
     def add(self, inputs: Mapping[str, Any], copies: Sequence[int], rows: Sequence[Row]) -> None:
         """Read prompts, whose answers come with those that are under way.
@@ -54,13 +67,16 @@ class Stream:
                 **{name: self._placed(value) for name, value in inputs.items()},
                 do_sample=False, max_new_tokens=1, cache_implementation="dynamic", custom_generate=reading,
             )  # fmt: skip
+            drawing = self._drawn_by(rows)
+            self.broken = True
             if self._batch is None:
-                self._batch, self._scores, self._drawing = reading.batch, reading.scores, self._drawn_by(rows)
-                return
-            self._close_up()
-            self._batch.join(reading.batch)
-            self._scores = torch.cat([self._scores, reading.scores])
-            self._drawing.join(rows)
+                self._batch, self._scores, self._drawing = reading.batch, reading.scores, drawing
+            else:
+                self._close_up()
+                self._batch.join(reading.batch)
+                self._scores = torch.cat([self._scores, reading.scores])
+                self._drawing.join(rows)
+            self.broken = False
 
     def step(self) -> list[Row]:
         """Write a token of each answer: the rows that have ended by it."""

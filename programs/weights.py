@@ -78,6 +78,17 @@ class Weights:
         listed = configured if isinstance(configured, list) else [configured]
         return list(dict.fromkeys([self.processor.tokenizer.eos_token_id, *(i for i in listed if i is not None)]))
 
+    @property
+    def context(self) -> int | None:
+        """Most tokens of prompt and answer together; None: the configuration does not say."""
+        return context_of(self.model.config)
+
+
+def context_of(config: Any) -> int | None:
+    """The positions of a model's decoder, from its configuration; None: it does not say."""
+    positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return positions if isinstance(positions, int) and positions > 0 else None
+
 
 def load_weights(source: ModelSource) -> Weights:
     """Load a checkpoint with its processor and adapter.

@@ -71,6 +71,12 @@ class ModelError(GmnerError):
     kind = "bad_model"
 
 
+class EngineError(GmnerError):
+    """The local engine itself failed: its worker ended, or this process was forked from the one that loaded a model."""
+
+    kind = "engine_failed"
+
+
 class BundleError(GmnerError):
     """A saved program that is incomplete or was changed after it was saved."""
 

@@ -14,6 +14,7 @@ from gmner.optimizers.styles import stepwise
 from gmner.optimizers.styles.facts import Draft, Facts, Style, allowed_signs
 from gmner.optimizers.styles.facts import draft as draft_of
 from gmner.programs.corpus import own_error
+from gmner.programs.records import wanted_trace
 from gmner.signatures.errors import AnswerError, InputError
 
 
@@ -106,7 +107,8 @@ class LLMStyle:
         return Draft(template, problem=complaint)
 
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
-        with dspy.context(lm=self.taught_by(None).lm, adapter=dspy.ChatAdapter()):
+        kept = {"trace": wanted_trace(), "disable_history": True}  # the entries would hold the pictures
+        with dspy.context(lm=self.taught_by(None).lm, adapter=dspy.ChatAdapter(), **kept):
             found = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
         return str(found.chain or "")
 

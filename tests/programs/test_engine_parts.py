@@ -278,6 +278,9 @@ class Desk:
         for call, reply in zip(calls, replies, strict=True):
             call.settle(reply)
 
+    def forget(self):
+        self.calls = []
+
 
 def batcher_of(answer, most, window):
     return Batcher(Desk(answer, most), window)
