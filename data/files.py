@@ -16,6 +16,7 @@ from typing import IO, Any
 from PIL import Image
 
 from gmner.data.folders import recover_folder, replace_folder
+from gmner.data.outputs import is_stream
 from gmner.signatures.errors import ImageError
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -26,8 +27,10 @@ _ORIENTATION = 0x0112
 def draft(path: Path) -> Iterator[Path]:
     """A name to write under, beside `path`.
 
-    What was written there takes the place of `path` when the block ends, and is thrown away when the block raises.
+    What was written there takes the place of `path` when the block ends, and is thrown away when the block raises. A
+    symbolic link is followed: its target is replaced, the link stays.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
@@ -39,7 +42,14 @@ def draft(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_text(path: Path) -> Iterator[IO[str]]:
-    """A UTF-8 text file, lines ended by LF, that takes the place of `path` when all of it is on the disk."""
+    """A UTF-8 text file, lines ended by LF, that takes the place of `path` when all of it is on the disk.
+
+    A device or a pipe is written to, and not replaced.
+    """
+    if is_stream(path):
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        return
     with draft(path) as name:
         with name.open("x", encoding="utf-8", newline="\n") as file:
             yield file

@@ -1,0 +1,231 @@
+"""The answers of a corpus run on disk: resumed after a stop, finished once, and never mixed with another run's.
+
+Beside the file of answers lie `<file>.part` while the run is unfinished (its arguments, then an answer a line), and
+`<file>.run.json` once it is finished (its arguments, a digest of every post, and a digest of the file).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from gmner.data.files import whole_text
+from gmner.data.images import local_path
+from gmner.data.jsonl import record_line
+from gmner.data.outputs import exists
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.signatures.errors import DataError, ImageError, InputError
+
+Run = Mapping[str, str]
+"""What the answers of a run depend on beside the posts, by name."""
+
+_SOURCE = "source"
+_NAMED = 3
+
+
+def source_digest(post: Post, root: Path | None = None) -> str:
+    """Sixteen digits of a post's text and the content of its image, wherever the image lies.
+
+    Args:
+        post: The post.
+        root: The folder that relative image paths start from.
+    """
+    digest = xxhash.xxh3_64(post.text.encode("utf-8", "surrogatepass"))
+    image = post.image
+    if isinstance(image, Image.Image):
+        digest.update(f"{image.mode}{image.size}".encode() + image.tobytes())
+    elif image is not None:
+        try:
+            with local_path(image, root).open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except (ImageError, OSError):
+            digest.update(b"missing")
+    return digest.hexdigest()
+
+
+class CorpusFile:
+    """Where a corpus run writes; use it as a context manager, which holds the lock of the file.
+
+    Args:
+        out: The file of answers; a symbolic link is followed.
+        run: The arguments of the run.
+        posts: The posts, ids unique.
+        root: The folder that relative image paths start from.
+        overwrite: Whether a file that is not of this run may be replaced.
+
+    Attributes:
+        done: Answers that are kept, by post id; answers that failed are not.
+        notes: What changed since the run was stopped, a sentence each.
+
+    Raises:
+        InputError: Another process writes this file, the file exists and is not of this run, or `<file>.part` is of a
+            run with other arguments or other posts.
+    """
+
+    def __init__(
+        self, out: Path, run: Run, posts: Sequence[Post], root: Path | None = None, *, overwrite: bool = False
+    ) -> None:
+        self.out = Path(os.path.realpath(out))
+        self.part = self.out.with_name(self.out.name + ".part")
+        self.sidecar = self.out.with_name(self.out.name + ".run.json")
+        self.run, self.posts, self.overwrite = dict(run), {post.id: post for post in posts}, overwrite
+        self.sources = {post.id: source_digest(post, root) for post in posts}
+        self.done: dict[str, Prediction] = {}
+        self.notes: list[str] = []
+
+    @contextmanager
+    def opened(self) -> Iterator[CorpusFile]:
+        """Hold the lock, and read what is there."""
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.out.with_name(f".{self.out.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                "Another run writes these answers", received=str(self.out), remedy="Wait for it, or write elsewhere"
+            ) from error
+        try:
+            self._read()
+            yield self
+        finally:
+            lock.release()
+            if not self.part.exists():
+                Path(lock.lock_file).unlink(missing_ok=True)
+
+    def append(self, prediction: Prediction) -> None:
+        """Keep an answer; a kill loses at most the line that is being written."""
+        line = record_line({**prediction.to_record(), _SOURCE: self.sources[prediction.id]})
+        with self.part.open("a", encoding="utf-8") as file:
+            file.write(line)
+        self.done[prediction.id] = prediction
+
+    def finish(self, predictions: Sequence[Prediction]) -> None:
+        """Write the file of answers whole, then say of which run it is."""
+        text = "".join(record_line(prediction.to_record()) for prediction in predictions)
+        state = {"run": self.run, "posts": self.sources, "sha256": _sha256(text.encode())}
+        with whole_text(self.sidecar) as file:
+            json.dump(state, file, ensure_ascii=False)
+        with whole_text(self.out) as file:
+            file.write(text)
+        self.part.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        if self.part.exists():
+            kept = self._unfinished()
+        elif exists(self.out) and not self.overwrite:
+            kept = self._finished()
+        else:
+            kept = []
+        failed = sum(prediction.error is not None for prediction, _ in kept)
+        changed = [p.id for p, source in kept if p.error is None and source not in (None, self.sources[p.id])]
+        if failed:
+            self.notes.append(f"{failed} posts failed before and are tried again")
+        if changed:
+            named = ", ".join(changed[:_NAMED])
+            self.notes.append(f"{len(changed)} posts have another image now and are answered again: {named}")
+        for prediction, source in kept:
+            if prediction.error is None and source in (None, self.sources[prediction.id]):
+                self.done[prediction.id] = prediction
+        if not self.part.exists():
+            self.part.write_text(record_line(self.run), encoding="utf-8")
+            if self.out.exists() and self.done and not self.overwrite:
+                for prediction in list(self.done.values()):
+                    self.append(prediction)
+
+    def _unfinished(self) -> list[tuple[Prediction, str | None]]:
+        """The answers of a stopped run. A line that a kill cut is dropped; what stands before it is not touched."""
+        data = self.part.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        try:
+            head, *records = [json.loads(line) for line in whole.splitlines()] or [None]
+            sources = [record.pop(_SOURCE, None) for record in records]
+            kept = [(Prediction.from_record(r), s) for r, s in zip(records, sources, strict=True)]
+        except (ValueError, DataError, AttributeError) as error:
+            if self.overwrite:
+                self.part.unlink()
+                return []
+            raise InputError("This is not a stopped run", received=str(self.part), remedy=f"Delete it: {error}") from error
+        if head is None and not _cut_head(data):
+            raise InputError("This is not a stopped run", received=str(self.part), remedy="Move it away, or delete it")
+        if head is None:
+            self.part.unlink()
+            return []
+        differing = self._differing(head, {p.id: p.text for p, _ in kept})
+        if differing and self.overwrite:
+            self.part.unlink()
+            return []
+        if differing:
+            raise InputError(
+                f"A stopped run lies here, with other {', '.join(differing)}",
+                received=str(self.part),
+                remedy="Delete it to start anew, pass --overwrite, or write to another file",
+            )
+        if len(whole) < len(data):
+            os.truncate(self.part, len(whole))
+        return kept
+
+    def _finished(self) -> list[tuple[Prediction, str | None]]:
+        """The answers of a finished run with the same arguments; refuses any other file."""
+        state = self._state()
+        if state is None:
+            raise InputError(
+                "The output exists already, and is not an unchanged result of this command",
+                received=str(self.out),
+                remedy="Choose another path, or pass --overwrite to replace it",
+            )
+        differing = [name for name in self.run if state["run"].get(name) != self.run[name]]
+        if set(state["posts"]) != set(self.sources):
+            differing.append(f"posts ({len(state['posts'])} there, {len(self.sources)} now)")
+        if differing:
+            raise InputError(
+                f"A finished run lies here, with other {', '.join(differing)}",
+                received=str(self.out),
+                remedy="Choose another path, or pass --overwrite to replace it",
+            )
+        records = [json.loads(line) for line in self.out.read_text(encoding="utf-8").splitlines()]
+        kept = [Prediction.from_record(record) for record in records]
+        changed_texts = [p.id for p in kept if p.text != self.posts[p.id].text]
+        if changed_texts:
+            raise InputError(
+                "A finished run lies here, with other posts",
+                received=changed_texts[0],
+                remedy="Choose another path, or pass --overwrite to replace it",
+            )
+        return [(prediction, state["posts"][prediction.id]) for prediction in kept]
+
+    def _state(self) -> dict[str, Any] | None:
+        """What the sidecar says, where it is of the file that lies there now."""
+        try:
+            state = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            matches = state["sha256"] == _sha256(self.out.read_bytes())
+            return state if matches and isinstance(state["run"], dict) and isinstance(state["posts"], dict) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _differing(self, head: object, texts: Mapping[str, str]) -> list[str]:
+        old = head if isinstance(head, dict) else {}
+        differing = [name for name in self.run if old.get(name) != self.run[name]]
+        if any(post_id not in self.posts or self.posts[post_id].text != text for post_id, text in texts.items()):
+            differing.append("posts")
+        return differing
+
+
+def _cut_head(data: bytes) -> bool:
+    """Whether bytes without a line end are the beginning of a part file, as a kill leaves it."""
+    start = b'{"program"'
+    return data.startswith(start) or start.startswith(data)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
