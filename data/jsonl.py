@@ -149,10 +149,11 @@ def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON objects one a line, atomically."""
     with whole_text(path) as file:
         for record in records:
-            file.write(_line(record) + "\n")
+            file.write(record_line(record) + "\n")
 
 
-def _line(record: Mapping[str, Any]) -> str:
+def record_line(record: Mapping[str, Any]) -> str:
+    """A JSON object as one line without its line end, which UTF-8 can encode."""
     line = json.dumps(record, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()

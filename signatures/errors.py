@@ -71,6 +71,12 @@ class ModelError(GmnerError):
     kind = "bad_model"
 
 
+class ServerError(GmnerError):
+    """A server that answers a request with an error, or does not answer it, after every retry."""
+
+    kind = "server_error"
+
+
 class BundleError(GmnerError):
     """A saved program that is incomplete or was changed after it was saved."""
 
