@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,8 +152,8 @@ def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
             file.write(record_line(record) + "\n")
 
 
-def record_line(record: Mapping[str, Any]) -> str:
-    """A JSON object as one line without its line end, which UTF-8 can encode."""
+def record_line(record: Mapping[str, Any] | Sequence[Any]) -> str:
+    """JSON data as one line without its line end, which UTF-8 can encode."""
     line = json.dumps(record, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()

@@ -34,6 +34,7 @@ from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import InputError
+from gmner.signatures.terminal import printable
 
 __all__ = ["MCR", "History", "as_posts"]
 
@@ -147,7 +148,7 @@ class MCR(Teleprompter):
         if dry_run:
             planned = plan(self, student, train)
             if launch.first:
-                sys.stdout.write(f"{planned}\n")
+                sys.stdout.write(printable(f"{planned}") + "\n")
             return student.deepcopy()
         folder = launch.same(_temporary) if run_dir is None else Path(run_dir)
         with RunDirectory(folder, config, writes=launch.first) as run:
