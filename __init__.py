@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from gmner.signatures.errors import InputError as InputError
     from gmner.signatures.errors import ModelError as ModelError
     from gmner.signatures.errors import RunDirectoryError as RunDirectoryError
+    from gmner.signatures.errors import ServerError as ServerError
     from gmner.signatures.errors import TruncatedAnswerError as TruncatedAnswerError
     from gmner.signatures.labels import COARSE as COARSE
     from gmner.signatures.labels import LabelSet as LabelSet
@@ -112,6 +113,7 @@ _NAMES = {
         "InputError",
         "ModelError",
         "RunDirectoryError",
+        "ServerError",
         "TruncatedAnswerError",
     ),
     "data.evaluate": ("evaluate",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,10 +150,11 @@ def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON objects one a line, atomically."""
     with whole_text(path) as file:
         for record in records:
-            file.write(_line(record) + "\n")
+            file.write(record_line(record) + "\n")
 
 
-def _line(record: Mapping[str, Any]) -> str:
+def record_line(record: Mapping[str, Any] | Sequence[Any]) -> str:
+    """JSON data as one line without its line end, which UTF-8 can encode."""
     line = json.dumps(record, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()

@@ -56,11 +56,13 @@ class Comparison:
         posts: Number of posts.
         protocol: Name of the way of counting.
         tasks: Task -> `Difference`.
+        names: What the two systems are called, in the order of the arguments of `compare`.
     """
 
     posts: int
     protocol: str
     tasks: dict[str, Difference]
+    names: tuple[str, str] = ("first", "second")
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON data."""
@@ -68,13 +70,16 @@ class Comparison:
         return {"posts": self.posts, "protocol": self.protocol, "tasks": tasks}
 
     def __repr__(self) -> str:
-        head = f"{self.posts:,} posts, protocol `{self.protocol}`: F1 of two systems, paired"
-        row = "{:<6} {:>7.2f} {:>7.2f}  {:>+6.2f} ({:+.1f} to {:+.1f})  p = {:.4f}"
+        first, second = self.names
+        one, two = max(7, len(first)), max(7, len(second))
         lines = [
-            row.format(task.upper(), d.first, d.second, d.difference, d.low, d.high, d.p_value)
-            for task, d in self.tasks.items()
+            f"{self.posts:,} posts, protocol `{self.protocol}`: F1 of two systems, paired",
+            f"{'':<6} {first:>{one}} {second:>{two}}  {second} - {first} (95 % interval)",
         ]
-        return "\n".join([head, *lines])
+        for task, d in self.tasks.items():
+            gain = f"{d.difference:>+6.2f} ({d.low:+.1f} to {d.high:+.1f})  p = {d.p_value:.4f}"
+            lines.append(f"{task.upper():<6} {d.first:>{one}.2f} {d.second:>{two}.2f}  {gain}")
+        return "\n".join(lines)
 
 
 def f1_intervals(counts: Sequence[PostCounts], tasks: Sequence[str], seed: int) -> dict[str, tuple[float, float]]:
@@ -97,16 +102,24 @@ def f1_intervals(counts: Sequence[PostCounts], tasks: Sequence[str], seed: int) 
     return {task: (float(low[i]), float(high[i])) for i, task in enumerate(TASKS) if task in tasks}
 
 
-def compare(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Comparison:
-    """Test whether one system is better than another on the same posts.
+def compare(
+    first: Evaluation, second: Evaluation, *, seed: int = 0, names: tuple[str, str] = ("first", "second")
+) -> Comparison:
+    """Test whether the second system is better than the first on the same posts.
+
+    The difference is `second - first`: `compare(before, after)` shows a gain as a positive number.
 
     The interval is the paired bootstrap's (posts drawn with replacement, the same for both). The p-value is that of
     approximate randomization, two-sided: the answers to each post change sides with probability one half, 10,000 times.
 
     Args:
-        first: The evaluation of a system.
+        first: The evaluation of a system: the baseline, or the program before it was compiled.
         second: That of another, on the same posts, by the same protocol.
         seed: Seed of both.
+        names: What to call the two where the comparison is printed.
+
+    Example:
+        >>> compare(before, after, names=("before", "after"))  # doctest: +SKIP
 
     Raises:
         InputError: Other posts, or another protocol.
@@ -135,7 +148,7 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Comparis
         for i, task in enumerate(TASKS)
         if task in first.tasks
     }
-    return Comparison(len(ids), first.protocol, tasks)
+    return Comparison(len(ids), first.protocol, tasks, names)
 
 
 def _table(counts: Sequence[PostCounts]) -> NDArray[np.int64]:

@@ -88,7 +88,7 @@ def score_report(
         evaluation,
         protocol_scores(posts, evaluation.predictions) if protocol == ALL else {},
         text_scenarios(evaluation.predictions, posts),
-        None if other is None else compare(other, evaluation),
+        None if other is None else compare(other, evaluation, names=("against", "scored")),
     )
 
 

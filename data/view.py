@@ -21,6 +21,7 @@ from markupsafe import Markup
 from gmner.data.cards import Card, card_of
 from gmner.data.evaluation import Evaluation, Figures, percent
 from gmner.data.files import whole_text
+from gmner.data.listing import counted
 from gmner.data.markup import colour_of, colours
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
@@ -173,11 +174,18 @@ def _tables(scores: Mapping[str, Evaluation]) -> list[Table]:
     names = sorted({name for e in every for name in e.by_slice})
     slices = [(_slice_name(name, every), [(_slice_f1(e.by_slice.get(name)), "") for e in every]) for name in names]
     tables = [
-        Table("Scores", _score_rows(every)),
+        Table(_scored(every), _score_rows(every)),
         Table("Error classes", faults),
         Table("GMNER F1 by slice (posts)", slices),
     ]
     return [table for table in tables if table.rows]
+
+
+def _scored(every: Sequence[Evaluation]) -> str:
+    """The caption of the scores: on how many posts, and how many of them have no prediction."""
+    posts, missing = max(e.posts for e in every), max(len(e.missing) for e in every)
+    unanswered = f", {missing:,} of them without a prediction" if missing else ""
+    return f"Scores on {counted(posts, 'post', 'posts')}{unanswered}"
 
 
 def _score_rows(every: Sequence[Evaluation]) -> list[tuple[str, Sequence[tuple[str, str]]]]:

@@ -36,6 +36,7 @@ from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import InputError, RunDirectoryError
+from gmner.signatures.terminal import printable
 
 LOG = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class MCR(Teleprompter):
         if dry_run:
             planned = plan(self, student, train)
             if launch.first:
-                sys.stdout.write(f"{planned}\n")
+                sys.stdout.write(printable(f"{planned}") + "\n")
             return student.deepcopy()
         folder = launch.same(_temporary) if run_dir is None else Path(run_dir)
         renewable = () if val is None else ("val", "val_content")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -74,21 +76,27 @@ def write_run_page(run_dir: str | Path, output: str | Path | None = None) -> Pat
         output: The HTML file; None: `run.html` in the run directory.
 
     Returns:
-        The path of the page. It is one file, loads nothing, and links to `cvo/rollouts.html` where that is.
+        The path of the page. It is one file, loads nothing, and links to `cvo/rollouts.html` of the run directory where
+        that is.
 
     Raises:
         InputError: No compile has begun in this folder.
     """
     folder = Path(run_dir)
     path = folder / RUN_PAGE if output is None else Path(output)
-    page = render_run(folder)
+    page = render_run(folder, path)
     with whole_text(path) as file:
         file.write(page)
     return path
 
 
-def render_run(folder: Path) -> str:
-    """The page of a run as HTML; see `write_run_page`."""
+def render_run(folder: Path, page: Path | None = None) -> str:
+    """The page of a run as HTML; see `write_run_page`.
+
+    Args:
+        folder: The run directory.
+        page: Where the page will lie, from which it links to the files of the run; None: in the run directory.
+    """
     config = _read(folder / "config.json") if (folder / "config.json").is_file() else {}
     if not {"model", "train"} <= set(config):
         raise InputError("No compile has begun here", received=str(folder), accepted="the run_dir of a compile")
@@ -109,9 +117,14 @@ def render_run(folder: Path) -> str:
         columns=list(scores),
         tables=[("Scores on the valset", _score_rows(scores)), ("GMNER F1 by slice", _slice_rows(scores))],
         samples=_samples(folder / "cvo"),
-        rollouts=f"cvo/{PAGE}" if (folder / "cvo" / PAGE).is_file() else "",
+        rollouts=_link(folder / "cvo" / PAGE, folder if page is None else page.parent),
         settings=json.dumps({k: v for k, v in config.items() if k not in ("train", "val")}, indent=1),
     )
+
+
+def _link(file: Path, start: Path) -> str:
+    """The address of a file for a page in the folder `start`; empty where there is no such file."""
+    return quote(Path(os.path.relpath(file.resolve(), start.resolve())).as_posix()) if file.is_file() else ""
 
 
 def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None) -> list[tuple[str, str]]:

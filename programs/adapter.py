@@ -129,6 +129,12 @@ class PromptAdapter(dspy.Adapter):
     ) -> list[dict[str, Any]]:
         """DSPy's own, then how sure the model was, where the answer says it."""
         forget_pictures(self._sent)
+        for output in outputs:
+            if not (output.get("text") if isinstance(output, dict) else output):
+                raise AnswerError(
+                    "The model returned no text: it refused, called a tool, or its content was filtered",
+                    received=output,
+                )
         values = super()._call_postprocess(processed_signature, original_signature, outputs, lm, lm_kwargs)
         if self.confidence:
             for value, output in zip(values, outputs, strict=True):
@@ -213,7 +219,7 @@ class PromptAdapter(dspy.Adapter):
         return _message("user", words) if picture is None else _message("user", words, picture)
 
 
-def _confidences(output: Any) -> list[float]:
+def _confidences(output: Any) -> list[float | None]:
     """How sure a model was, from an output of DSPy."""
     said = output.get("logprobs") if isinstance(output, dict) else None
     tokens = _tokens((said or {}).get("content") or ())
@@ -228,7 +234,7 @@ def _tokens(said: Sequence[Mapping[str, Any]]) -> list[Token]:
     """Text and log probability of tokens in the OpenAI form; a character of several tokens is the last one's."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     texts = [decoder.decode(bytes(token["bytes"])) if token.get("bytes") else token["token"] for token in said]
-    return [(text, token["logprob"]) for text, token in zip(texts, said, strict=True)]
+    return [(text, float(token["logprob"])) for text, token in zip(texts, said, strict=True)]
 
 
 def _greedy(lm: dspy.BaseLM) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import math
 import os
 import sys
@@ -12,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
-from gmner.signatures.errors import GmnerError
+from gmner.signatures.errors import GmnerError, ServerError
+from gmner.signatures.terminal import PrintableFormatter, printable
 
 _EPILOG = """\
 examples:
@@ -40,16 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `gmner`; None: those of this process.
 
     Returns:
-        The exit code: 0, 1 where `check` finds posts that would be refused, 2 for an error of the user's or the data's,
-        3 where a compile returned the program it began with, 130 after Ctrl-C.
+        The exit code: 0; 1 where a command could answer nothing, a server or the model stopped it, or `check` found posts
+        that would be refused; 2 for an error of the user's or the data's; 3 where a compile returned the program that it
+        began with; 130 after Ctrl-C.
     """
     top = parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
         importlib.import_module("argcomplete").autocomplete(top)
     given = top.parse_args(arguments)
+    _log_safely()
     try:
         commands = importlib.import_module("gmner.programs.commands")
         return getattr(commands, given.command)(given) or 0
+    except ServerError as error:
+        return _stop(str(error), 1)
     except GmnerError as error:
         return _stop(str(error), 2)
     except OSError as error:
@@ -262,8 +268,17 @@ def _minutes(word: str) -> float:
 
 
 def _stop(message: str, code: int) -> int:
-    sys.stderr.write(f"gmner: {message}\n")
+    sys.stderr.write(printable(f"gmner: {message}") + "\n")
     return code
+
+
+def _log_safely() -> None:
+    """Log records of the library to standard error without the control characters of posts."""
+    log = logging.getLogger("gmner")
+    if not log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(PrintableFormatter())
+        log.addHandler(handler)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from gmner.data.files import whole_text
 from gmner.data.post import Post
 from gmner.data.readers.choose import read_answers, read_dataset
-from gmner.signatures.errors import InputError
+from gmner.signatures.errors import GmnerError, InputError, ServerError
+from gmner.signatures.terminal import printable, printable_line
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
@@ -57,9 +58,10 @@ def fetch(given: Namespace) -> None:
         _note(f"{len(posts.oddities)} pictures could not be fetched: the same command tries them again")
 
 
-def extract(given: Namespace) -> None:
-    """`gmner extract`: posts to a file of predictions."""
+def extract(given: Namespace) -> int:
+    """`gmner extract`: posts to a file of predictions; 1 if none of them could be answered."""
     from gmner.programs.corpus import extract_corpus
+    from gmner.programs.failures import said
 
     posts = _posts(given, given.posts)[: given.limit]
     if not posts:
@@ -73,11 +75,19 @@ def extract(given: Namespace) -> None:
             _note("The model of this package knows only its synthetic world: name another with --model for real posts")
         program = load_program(given.model, staged=given.staged)
     program.confidence, program.answers = given.confidence, given.answers
-    predictions = extract_corpus(program, posts, given.output, threads=given.threads)
+    try:
+        predictions = extract_corpus(program, posts, given.output, threads=given.threads)
+    except (GmnerError, OSError):
+        raise
+    except Exception as error:
+        remedy = "The answers so far are kept: run the same command again to resume"
+        raise ServerError(
+            "The run stopped, as no post could be answered any more", received=said(error), remedy=remedy
+        ) from error
+    failed = Counter(prediction.error["kind"] for prediction in predictions if prediction.error)
     _note(f"{len(predictions)} posts answered into {given.output}")
-    _note_failed(
-        Counter(prediction.error["kind"] for prediction in predictions if prediction.error), "; the file says why"
-    )
+    _note_failed(failed, "; the file says why")
+    return int(sum(failed.values()) == len(predictions))
 
 
 def evaluate(given: Namespace) -> None:
@@ -107,6 +117,10 @@ def view(given: Namespace) -> None:
 
     posts = _posts(given, given.gold or given.posts)
     predictions = {prediction.id: prediction for prediction in read_answers(given.predictions, posts)}
+    missing = [post.id for post in posts if post.id not in predictions]
+    counted = "count as answered with nothing" if given.gold else "are not shown"
+    _say_ids(f"posts have no prediction and {counted}", missing)
+    _say_ids("predictions belong to no post and are left out", sorted(predictions.keys() - {p.id for p in posts}))
     scores = {"answers": score(predictions, posts)} if given.gold else None
     shown = [(post, {"answers": predictions[post.id]}) for post in posts if post.id in predictions][: given.limit]
     if not shown:
@@ -127,6 +141,9 @@ def export(given: Namespace) -> None:
         found = read_answers(given.predictions, posts)
         answers = [answer for answer in found if answer.id in known]
         _say_ids("predictions belong to no post and are left out", [a.id for a in found if a.id not in known])
+        unsure = sum(e.box is not None and e.confidence is None for answer in answers for e in answer.entities)
+        if given.to == "coco" and unsure:
+            _note(f"{unsure} boxes have no confidence: their score is 1.0 (gmner extract --confidence gives them one)")
     write_export(given.to, posts, answers, given.output, given.split)
     _note(f"{len(posts)} posts written to {given.output}")
 
@@ -265,8 +282,8 @@ def _say_ids(what: str, ids: Sequence[str]) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def _note(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable_line(text) + "\n")

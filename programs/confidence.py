@@ -15,12 +15,13 @@ from gmner.signatures.errors import AnswerError
 
 _DECODER = json.JSONDecoder()
 _BLANK = " \t\r\n"
+_ROUNDING = 0.1  # half precision puts the log probability of a certain token this much above 0
 
 Token = tuple[str, float]
 """A token's text and the logarithm of its probability."""
 
 
-def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
+def confidences(answer: str, tokens: Sequence[Token]) -> list[float | None]:
     """The probability, in 0..1, of each entity or mention of an answer, or of its one verdict.
 
     Args:
@@ -30,7 +31,8 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float]:
 
     Returns:
         One value an entity of `entities`, or a mention of `mentions`; one value for `visible`, and for a grounding
-        that finds no box; none for other answers.
+        that finds no box; none for other answers. None stands for a part whose tokens have log probabilities that are
+        none: not a number, or above 0 by more than rounding explains.
 
     Raises:
         AnswerError: The tokens are not those of the answer, or it is no JSON object.
@@ -60,12 +62,14 @@ def _said(answer: str, begin: int, end: int) -> tuple[int, int]:
     return begin, end if box is None else box[0]
 
 
-def _probability(tokens: Sequence[Token], begin: int, end: int) -> float:
+def _probability(tokens: Sequence[Token], begin: int, end: int) -> float | None:
     """The probability of the tokens that stand, wholly or in part, between two places of the text."""
     total, at = 0.0, 0
     for text, logprob in tokens:
         if at < end and at + len(text) > begin:
-            total += logprob
+            if not logprob <= _ROUNDING:  # NaN is not either
+                return None
+            total += min(logprob, 0.0)
         at += len(text)
     return math.exp(total)
 

@@ -14,13 +14,15 @@ import dspy
 from tqdm import tqdm
 
 from gmner.data.images import image_size
-from gmner.data.jsonl import write_predictions
+from gmner.data.jsonl import record_line, write_predictions
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.batching import ending_with
+from gmner.programs.failures import failure_of_post
+from gmner.programs.failures import own_error as own_error
 from gmner.programs.families import Batching, ModelProfile
 from gmner.programs.state import state_digest
-from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
+from gmner.signatures.errors import DataError, ImageError, InputError
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
@@ -30,28 +32,23 @@ _LETTERS = 4  # about so many to a token
 
 
 def answer_post(program: GroundingProgram, post: Post) -> Prediction:
-    """Answer one post; an error becomes part of the prediction instead of being raised.
+    """Answer one post; an error that belongs to the post becomes part of the prediction.
 
-    Only errors that belong to the post are recorded: a `GmnerError`, wherever in the chain of causes DSPy put it.
-    Everything else is a defect or a failed server and stops the run.
+    Raises:
+        Exception: What the call raised, where the program answers nothing else either; see
+            `gmner.programs.failures.failure_of_post`.
     """
     try:
         answer = program(text=post.text, image=post.image)
+        # Whatever is kept can be read again: a prediction that our own reader refuses is an error of the post.
+        return Prediction.from_record(
+            Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities)).to_record()
+        )
     except Exception as error:
-        known = own_error(error)
+        known = failure_of_post(program, error)
         if known is None:
             raise
         return Prediction.failed(post.id, post.text, known)
-    return Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities))
-
-
-def own_error(error: BaseException | None) -> GmnerError | None:
-    """The `GmnerError` in an exception's chain of causes, or None."""
-    while error is not None:
-        if isinstance(error, GmnerError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _answers(
@@ -217,4 +214,4 @@ def _check_same(
 
 
 def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return record_line(record) + "\n"

@@ -155,7 +155,9 @@ class CorpusFile:
             if self.overwrite:
                 self.part.unlink()
                 return []
-            raise InputError("This is not a stopped run", received=str(self.part), remedy=f"Delete it: {error}") from error
+            raise InputError(
+                "This is not a stopped run", received=str(self.part), remedy=f"Delete it: {error}"
+            ) from error
         if head is None and not _cut_head(data):
             raise InputError("This is not a stopped run", received=str(self.part), remedy="Move it away, or delete it")
         if head is None:

@@ -20,7 +20,8 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
-from gmner.programs.corpus import answer_posts, own_error
+from gmner.programs.corpus import answer_posts
+from gmner.programs.failures import own_error
 from gmner.programs.families import ModelProfile, Profiled, profile_for_name
 from gmner.programs.optimizing import compiled
 from gmner.programs.pictures import message_image
@@ -40,28 +41,54 @@ Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
 
 
 class GroundedPost(dspy.Prediction):
-    """The answer to one post: `entities` (list of GroundedEntity) and `reasoning`; renders itself in a notebook."""
+    """The answer to one post: `entities` (list of GroundedEntity) and `reasoning`; renders itself in a notebook.
+
+    A copy (`copy`, `without`, `with_inputs`, `copy.deepcopy`, pickle) keeps the text and the image of the post.
+
+    Args:
+        base: Another answer, or a mapping of fields, to copy.
+        text: The text of the post; None: that of `base`.
+        image: Its image; None: that of `base`.
+        **fields: Fields of the answer: `entities`, `reasoning`.
+    """
 
     def __init__(
-        self, *, text: str, image: Image.Image | None, entities: Sequence[GroundedEntity], reasoning: str
+        self,
+        base: Mapping[str, Any] | dspy.Example | None = None,
+        *,
+        text: str | None = None,
+        image: Image.Image | None = None,
+        **fields: Any,
     ) -> None:
-        super().__init__(entities=list(entities), reasoning=reasoning)
-        self._text, self._image = text, image
+        kept = base if isinstance(base, GroundedPost) else None
+        plain = dict(base.items()) if base is not None and kept is None else base
+        super().__init__(plain, **{n: list(v) if n == "entities" else v for n, v in fields.items()})
+        self._text = text if text is not None or kept is None else kept._text
+        self._image = image if image is not None or kept is None else kept._image
 
     def __repr__(self) -> str:
-        """One line an entity."""
-        lines = [f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_where(e)}" for e in self.entities]
+        """One line an entity, with its confidence where there is one."""
+        lines = [f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_where(e)}{_sure(e)}" for e in self.get("entities") or ()]
         return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entity"])]) + ")"
+
+    def inputs(self) -> GroundedPost:
+        """The fields that `with_inputs` named."""
+        return type(self)(super().inputs(), text=self._text, image=self._image)
+
+    def labels(self) -> GroundedPost:
+        """The other fields."""
+        return type(self)(super().labels(), text=self._text, image=self._image)
 
     def as_pair(self) -> tuple[Post, Prediction]:
         """The post and its answer as values, both with the id `post`."""
-        post = Post("post", self._text, self._image)
-        return post, Prediction(post.id, post.text, self.reasoning, tuple(self.entities))
+        post = Post("post", self._text or "", self._image)
+        return post, Prediction(post.id, post.text, self.get("reasoning") or "", tuple(self.get("entities") or ()))
 
     def _repr_html_(self) -> str:
         from gmner.data.notebook import entity_html  # a template engine, which only a notebook needs
 
-        return entity_html(self._text, self._image, self.entities, self.reasoning)
+        post, answer = self.as_pair()
+        return entity_html(post.text, post.image, answer.entities, answer.reasoning)
 
 
 def _grounded(text: str, picture: Image.Image | None, answer: Answer) -> GroundedPost:
@@ -73,6 +100,10 @@ def _where(entity: GroundedEntity) -> str:
     if entity.box is None:
         return "not shown"
     return "at ({})".format(", ".join(f"{v:.0f}" for v in entity.box.as_tuple()))
+
+
+def _sure(entity: GroundedEntity) -> str:
+    return "" if entity.confidence is None else f" ({entity.confidence:.0%})"
 
 
 class GroundingProgram(dspy.Module):
@@ -143,7 +174,7 @@ class GroundingProgram(dspy.Module):
             that the model names several times only once, as it names them first; and `reasoning`.
 
         Raises:
-            InputError: The text is empty or no string.
+            InputError: The text is empty, no string, or not Unicode (a lone surrogate).
             ImageError: The picture is missing, broken, too large, outside of `image_root`, or cannot be fetched.
             ModelError: No LM.
             AnswerError: The model's answer is not what the schema asks for, was cut, or lacks the probabilities that
@@ -203,6 +234,11 @@ class GroundingProgram(dspy.Module):
             raise InputError(
                 "The text of a post is empty or no string", received=text, accepted="a string with a word in it"
             )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            remedy = "Remove the lone surrogate (half of a character), for instance of an emoji that was cut"
+            raise InputError("The text of a post is not Unicode", received=text, remedy=remedy) from error
         if image is None:
             return None
         source = image.url if isinstance(image, dspy.Image) else image

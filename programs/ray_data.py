@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from gmner.data.images import open_image
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs.corpus import answer_posts
-from gmner.signatures.errors import ImageError, InputError
+from gmner.signatures.errors import GmnerError, InputError
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
@@ -23,7 +24,8 @@ def answer_dataset(
     """Answer the rows of a Ray Dataset on the machines of a cluster, each worker with a model of its own.
 
     A worker loads the model once, where the program says that it lies: a hub id or a folder that every machine sees.
-    Rows are answered in whatever order they come; `id` tells them. Errors are recorded by row, as `answer_post` does.
+    Rows are answered in whatever order they come; `id` tells them. Errors are recorded by row, as `answer_post` does: also
+    a null text, a null id (then `id` is empty) and an image that is no path. An integer id becomes a string.
 
     Args:
         program: The program; of a local model its weights are not sent, only what to load.
@@ -69,8 +71,8 @@ class _Worker:
         for place, row in enumerate(table.to_pylist()):
             try:
                 posts[place] = _post(row)
-            except ImageError as error:
-                found[place] = Prediction.failed(row["id"], row["text"], error)
+            except GmnerError as error:
+                found[place] = Prediction.failed(_string(row.get("id")), _string(row.get("text")), error)
         answers = answer_posts(self._program, list(posts.values()), progress=False)
         found |= dict(zip(posts, answers, strict=True))
         records = [_record(found[place]) for place in range(table.num_rows)]
@@ -78,10 +80,26 @@ class _Worker:
 
 
 def _post(row: dict[str, Any]) -> Post:
-    image = row["image"]
+    """A row as a post.
+
+    Raises:
+        InputError: A cell of another type.
+        ImageError: Bytes that are no image.
+    """
+    post_id, text, image = (row.get(name) for name in COLUMNS)
+    if not isinstance(post_id, (str, int)) or isinstance(post_id, bool):
+        raise InputError("The id of a row is missing", received=post_id, accepted="a string or an integer")
+    if not isinstance(text, str):
+        raise InputError("The text of a row is not a string", received=text)
     if isinstance(image, bytes):
-        return Post(row["id"], row["text"], open_image(image))
-    return Post(row["id"], row["text"], None if image is None else Path(image))
+        return Post(str(post_id), text, open_image(image))
+    if not isinstance(image, (str, NoneType)):
+        raise InputError("The image of a row is unusable", received=image, accepted="a path, bytes, or null")
+    return Post(str(post_id), text, None if image is None else Path(image))
+
+
+def _string(cell: Any) -> str:
+    return "" if cell is None else cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
 def _record(prediction: Prediction) -> dict[str, Any]:

@@ -125,8 +125,10 @@ def judged(mention: GroundedEntity, verdict: dspy.Prediction, grounded: dspy.Pre
     if mention.confidence is None:
         return replace(mention, box=box)
     (sure,) = verdict.confidences
+    (none,) = (0.0,) if grounded is None or box is not None else grounded.confidences
+    if sure is None or none is None:
+        return replace(mention, box=box, confidence=None)
     if grounded is not None and box is None:
-        (none,) = grounded.confidences
         sure = 1 - sure + sure * none
     return replace(mention, box=box, confidence=mention.confidence * sure)
 

@@ -77,6 +77,12 @@ class EngineError(GmnerError):
     kind = "engine_failed"
 
 
+class ServerError(GmnerError):
+    """A server that answers a request with an error, or does not answer it, after every retry."""
+
+    kind = "server_error"
+
+
 class BundleError(GmnerError):
     """A saved program that is incomplete or was changed after it was saved."""
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,22 @@ class GroundedEntity(Mention):
         box: Pixels of the original image, or None: the picture does not show the entity.
         alignment: How the span was found in the text; see `Alignment`.
         more_boxes: Further boxes of a system that answers several; only the protocol `e2e-gmner` counts them.
-        confidence: How sure the program was of words, type and verdict, 0..1; None: it was not asked to say.
+        confidence: How sure the program was of words, type and verdict, 0..1; None: it was not asked to say, or the model's
+            log probabilities are unusable.
+
+    Raises:
+        InputError: A confidence outside of 0..1.
     """
 
     box: Box | None = None
     alignment: Alignment = Alignment.EXACT
     more_boxes: tuple[Box, ...] = ()
     confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a confidence that is no probability."""
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
+            raise InputError("A confidence is no probability", received=self.confidence, accepted="0..1, or None")
 
     @property
     def visible(self) -> bool:

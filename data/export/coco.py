@@ -15,7 +15,9 @@ from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.mentions import Mention
 
 
-def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
+def to_coco(
+    posts: Iterable[Post], labels: LabelSet | None = None, predictions: Iterable[Prediction] = ()
+) -> dict[str, Any]:
     """Annotated posts as a COCO data set: `json.dump` of it is what pycocotools and its like read.
 
     - `images`: `{"id", "file_name", "width", "height"}` of every post with a picture; pixels of the upright original
@@ -32,6 +34,7 @@ def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, 
     Args:
         posts: The posts.
         labels: The types in the order of their ids; None: the types of the posts in alphabetical order.
+        predictions: Answers whose types become categories, too, after those of the posts; see `predictions_to_coco`.
 
     Raises:
         InputError: An id that occurs twice, two pictures with the same file name, a post with boxes and without a
@@ -41,7 +44,7 @@ def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, 
     Source: the data format of COCO (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014).
     """
     posts = checked_posts(posts)
-    categories = _categories(posts, labels)
+    categories = _categories(posts, labels, predictions)
     coco: dict[str, Any] = {
         "info": {"description": "Grounded named entities, exported by gmner"},
         "licenses": [],
@@ -69,32 +72,40 @@ def predictions_to_coco(
 ) -> list[dict[str, Any]]:
     """Predicted boxes as COCO results, the list that `COCO.loadRes` takes beside `to_coco(posts, labels)`.
 
-    One `{"image_id", "category_id", "bbox", "score", "span", "start", "end"}` a box, `bbox` as in `to_coco`. A GMNER
-    answer has no confidence: every score is 1.0, so an average precision has one point of the curve to stand on.
+    One `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}` a box, `bbox` as in `to_coco`. `score` is
+    the confidence of the entity. COCO has no results without a score: where an entity has no confidence (answers made
+    without `confidence=True`), it is 1.0, and an average precision of such results has a single operating point.
+
+    Types that only the answers have get the ids after those of the gold, so that the ids of `to_coco(posts)` stay.
 
     Args:
         predictions: The answers; a box that is None leaves no result.
         posts: The same posts, in the same order, as `to_coco` got.
-        labels: The same types as `to_coco` got.
+        labels: The same types as `to_coco` got; None: those of the posts, then those of the answers alone.
 
     Raises:
         InputError: As `to_coco`, or a prediction that belongs to no post, or the second of a post.
     """
     posts = checked_posts(posts)
-    categories, image_ids, given = _categories(posts, labels), _image_ids(posts), answers(predictions, posts)
+    image_ids, given = _image_ids(posts), answers(predictions, posts)
+    categories = _categories(posts, labels, given.values())
     results = []
     for post in (post for post in posts if post.id in given):
         for entity in given[post.id].entities:
+            score = 1.0 if entity.confidence is None else entity.confidence
+            said = {**_place(entity), "type": entity.type}
             for box in boxes_of(entity):
                 ids = {"image_id": _image_id(post, image_ids), "category_id": _category(entity, post, categories)}
-                results.append({**ids, "bbox": _region(box)["bbox"], "score": 1.0, **_place(entity)})
+                results.append({**ids, "bbox": _region(box)["bbox"], "score": score, **said})
     return results
 
 
-def _categories(posts: Sequence[Post], labels: LabelSet | None) -> dict[str, int]:
-    names = (
-        sorted({entity.type for post in posts for entity in post.gold}) if labels is None else as_labels(labels).names
-    )
+def _categories(
+    posts: Sequence[Post], labels: LabelSet | None, predictions: Iterable[Prediction] = ()
+) -> dict[str, int]:
+    gold = {entity.type for post in posts for entity in post.gold}
+    further = {entity.type for answer in predictions for entity in answer.entities} - gold
+    names = [*sorted(gold), *sorted(further)] if labels is None else as_labels(labels).names
     return {name: number for number, name in enumerate(names, 1)}
 
 

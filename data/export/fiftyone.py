@@ -24,7 +24,7 @@ def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None 
     drew boxes). With predictions, `predictions` and `predicted_not_shown` are the same of the answer. Every detection
     and classification has the type as its label and `span`, `start` and `end`; the boxes of one mention share `entity`,
     its number in the post. Boxes are `[x, y, width, height]` relative to the width and height of the original image.
-    There is no confidence: an answer has none.
+    `confidence` is that of the entity; None where it has none.
 
     Args:
         posts: Posts with a picture on the disk.
@@ -73,7 +73,9 @@ def _labels(fiftyone: Any, entities: Sequence[GoldEntity | GroundedEntity], size
     """What is shown as detections, what is not as classifications."""
     detections, classifications = [], []
     for number, entity in enumerate(entities):
-        place = {"span": entity.span, "start": entity.start, "end": entity.end, "entity": number}
+        place: dict[str, Any] = {"span": entity.span, "start": entity.start, "end": entity.end, "entity": number}
+        if isinstance(entity, GroundedEntity) and entity.confidence is not None:
+            place["confidence"] = entity.confidence
         boxes = boxes_of(entity)
         detections += [
             fiftyone.Detection(label=entity.type, bounding_box=_relative(box, size), **place) for box in boxes

@@ -33,7 +33,8 @@ def to_label_studio(
     A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
     result, `start` and `end` in characters of the text; each of its boxes is a `rectanglelabels` result, x, y, width
     and height in percent of the original image, whose size stands beside; a relation `shows` leads from the box to the
-    mention. A mention without a relation is not shown. The project needs the labeling config of `label_studio_config`.
+    mention. A mention without a relation is not shown. The results of an answer with confidences have `score`, that of
+    their entity, and their prediction the lowest of these; without confidences there is no `score`. The project needs the labeling config of `label_studio_config`.
 
     Args:
         posts: The posts.
@@ -61,7 +62,7 @@ def to_label_studio(
             task["annotations"] = [{"result": gold, "ground_truth": True}]
         if found is not None:
             gold = _result(post, found[post.id].entities) if post.id in found else None
-        task["predictions"] = [] if gold is None else [{"model_version": model_version, "result": gold}]
+        task["predictions"] = [] if gold is None else [{"model_version": model_version, **_score(gold), "result": gold}]
         tasks.append(task)
     return tasks
 
@@ -98,13 +99,24 @@ def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list
     for number, entity in enumerate(entities):
         found = entity.start >= 0
         if found:
-            results.append(_span(f"span{number}", entity))
+            results.append(_span(f"span{number}", entity) | _confidence(entity))
         for index, box in enumerate(boxes_of(entity)):
             id_ = f"box{number}_{index}"
-            results.append(_rectangle(id_, entity, box, size))
+            results.append(_rectangle(id_, entity, box, size) | _confidence(entity))
             if found:
                 results.append(_relation(id_, f"span{number}"))
     return results
+
+
+def _confidence(entity: GoldEntity | GroundedEntity) -> dict[str, float]:
+    sure = entity.confidence if isinstance(entity, GroundedEntity) else None
+    return {} if sure is None else {"score": sure}
+
+
+def _score(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The score of a whole prediction, by which Label Studio sorts tasks: how sure its least sure part is."""
+    scores = [result["score"] for result in results if "score" in result]
+    return {"score": min(scores)} if scores else {}
 
 
 def _span(id_: str, entity: GoldEntity | GroundedEntity) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from gmner.data.images import image_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.records import located
+from gmner.data.readers.labels import labels_of
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import InputError
+from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
@@ -44,6 +46,18 @@ def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[st
             raise InputError(f"The prediction of post {prediction.id!r} is for another text", received=prediction.text)
         found[prediction.id] = prediction
     return found
+
+
+def types_of_all(posts: Sequence[Post], predictions: Iterable[Prediction] | None) -> LabelSet:
+    """The types of gold and answers: those of the gold as `labels_of` gives them, then further ones by name.
+
+    Where neither names anything: `COARSE`.
+    """
+    gold = labels_of(posts).types if any(post.gold for post in posts) else ()
+    known, names = dict(COARSE.types), {name for name, _ in gold}
+    further = sorted({entity.type for answer in predictions or () for entity in answer.entities} - names)
+    types = (*gold, *((name, known.get(name, "")) for name in further))
+    return LabelSet(types) if types else COARSE
 
 
 def boxes_of(entity: GoldEntity | GroundedEntity) -> tuple[Box, ...]:

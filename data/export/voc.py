@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from PIL import Image
 
 from gmner.data.export.source import checked_posts, picture_size
-from gmner.data.files import draft, whole_text, write_picture
+from gmner.data.files import whole_text, write_picture
 from gmner.data.images import open_image
 from gmner.data.post import Post
 from gmner.data.records import located
@@ -37,7 +38,8 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     none of an earlier export is taken for its boxes; `size` is left out where there is no picture. Pictures are copied
     byte for byte, PIL images written without loss.
 
-    All but the pixels is checked before the first file is written; each file is written whole, `txt/<split>.txt` last.
+    All files are written beside their places first and moved there when every one of them is whole, so that an error
+    leaves the folder as it was; `txt/<split>.txt` is moved last.
 
     Args:
         posts: Annotated posts.
@@ -62,16 +64,23 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     posts, folder = checked_posts(posts), Path(folder)
     drafts = [_render(post) for post in posts]
     _check_pictures(posts, folder / "images")
-    for post, (_, xml) in zip(posts, drafts, strict=True):
-        if post.image is not None:
-            with located(f"post {post.id!r}"):
-                write_picture(_findable(post.image), folder / "images" / post.id)
-        with draft(folder / "xml" / f"{post.id}.xml") as name:
-            name.write_bytes(xml)
-    path = folder / "txt" / f"{split}.txt"
-    with whole_text(path) as file:
-        file.writelines(tweet for tweet, _ in drafts)
-    return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".voc.", ignore_cleanup_errors=True) as work:
+        new = Path(work)
+        for name in ("images", "xml", "txt"):
+            (new / name).mkdir()
+        for post, (_, xml) in zip(posts, drafts, strict=True):
+            if post.image is not None:
+                with located(f"post {post.id!r}"):
+                    write_picture(_findable(post.image), new / "images" / post.id)
+            (new / "xml" / f"{post.id}.xml").write_bytes(xml)
+        with whole_text(new / "txt" / f"{split}.txt") as file:
+            file.writelines(tweet for tweet, _ in drafts)
+        for name in ("images", "xml", "txt"):
+            (folder / name).mkdir(exist_ok=True)
+            for path in sorted((new / name).iterdir()):
+                path.replace(folder / name / path.name)
+    return folder / "txt" / f"{split}.txt"
 
 
 def _render(post: Post) -> tuple[str, bytes]:

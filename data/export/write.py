@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gmner.data.export.coco import predictions_to_coco, to_coco
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
+from gmner.data.export.source import types_of_all
 from gmner.data.export.voc import write_voc
 from gmner.data.files import whole_text
+from gmner.data.jsonl import record_line
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.readers.labels import labels_of
 from gmner.signatures.errors import InputError
 
 
@@ -30,7 +31,8 @@ def write_export(
         split: The name of the split in `voc`.
 
     Raises:
-        InputError: Another form, or predictions for `voc`, which holds gold only.
+        InputError: Another form, predictions for `voc`, which holds gold only, or a file of tasks that ends in `.xml`,
+            as the configuration beside it does. Nothing is written then.
     """
     if form == "voc":
         if predictions is not None:
@@ -39,13 +41,19 @@ def write_export(
     elif form == "coco":
         _write(out, to_coco(posts) if predictions is None else predictions_to_coco(predictions, posts))
     elif form == "label-studio":
-        _write(out, to_label_studio(posts, predictions))
+        if out.suffix == ".xml":
+            accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
+            raise InputError("The tasks of Label Studio are JSON", received=str(out), accepted=accepted)
+        tasks = to_label_studio(posts, predictions)
+        config = label_studio_config(types_of_all(posts, predictions))
+        _write(out, tasks)
         with whole_text(out.with_suffix(".xml")) as file:
-            file.write(label_studio_config(labels_of(posts)))
+            file.write(config)
     else:
         raise InputError("There is no such form", received=form, accepted="coco, label-studio, voc")
 
 
-def _write(path: Path, value: object) -> None:
+def _write(path: Path, value: Any) -> None:
+    text = record_line(value)  # before the file is opened
     with whole_text(path) as file:
-        json.dump(value, file, ensure_ascii=False)
+        file.write(text)

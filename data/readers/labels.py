@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterable
 
 from gmner.data.post import Post
-from gmner.signatures.labels import LabelSet
+from gmner.signatures.labels import COARSE, LabelSet
 
 
 def labels_of(posts: Iterable[Post]) -> LabelSet:
-    """The types of the gold mentions, the most frequent first, equally frequent ones by name, without descriptions.
+    """The types of the gold mentions, the most frequent first, equally frequent ones by name.
+
+    The types of `COARSE` (PER, LOC, ORG, OTHER) keep their descriptions; others have none.
 
     Raises:
         InputError: The posts name nothing.
     """
     counts = Counter(entity.type for post in posts for entity in post.gold)
-    return LabelSet.of(dict.fromkeys(sorted(counts, key=lambda name: (-counts[name], name)), ""))
+    known = dict(COARSE.types)
+    return LabelSet.of({name: known.get(name, "") for name in sorted(counts, key=lambda name: (-counts[name], name))})

@@ -2,6 +2,9 @@
 
 import asyncio
 import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dspy
@@ -13,6 +16,7 @@ from gmner.data.post import Post
 from gmner.data.view import save_html
 from gmner.programs.families import ModelProfile
 from gmner.programs.gmner import GMNER
+from gmner.programs.program import GroundedPost
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError, ModelError, TruncatedAnswerError
 from gmner.signatures.labels import LabelSet
@@ -215,9 +219,47 @@ def test_a_copy_shares_the_engine_and_not_the_demonstrations():
     assert other.labels == program.labels
 
 
-def test_an_answer_can_be_copied():
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda answer: pickle.loads(pickle.dumps(answer)),
+        lambda answer: answer.copy(),
+        lambda answer: answer.copy(reasoning="other"),
+        lambda answer: answer.without("reasoning"),
+        lambda answer: answer.with_inputs("entities"),
+        lambda answer: answer.with_inputs("entities").inputs(),
+    ],
+)
+def test_a_copy_of_an_answer_keeps_the_post(copied: Callable[[GroundedPost], GroundedPost]):
     answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
-    assert copy.deepcopy(answer).entities == answer.entities
+    other = copied(answer)
+    assert type(other) is GroundedPost
+    assert other.entities == answer.entities
+    assert other.entities is not None
+    post, found = other.as_pair()
+    assert (post.text, post.image.size, len(found.entities)) == (TEXT, (200, 100), 2)
+    assert "Kevin Durant" in other._repr_html_()
+
+
+def test_an_answer_is_a_prediction_of_dspy():
+    answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
+    assert answer.toDict() == {"entities": answer.entities, "reasoning": "A man."}
+    assert (list(answer), len(answer), answer.get("none", 3)) == (["entities", "reasoning"], 2, 3)
+    assert answer == answer.copy() == dspy.Prediction(entities=answer.entities, reasoning="A man.")
+    assert answer != answer.without("reasoning")
+    assert answer.copy(entities=[]).entities == []
+    assert answer.without("entities").as_pair()[1].entities == ()
+    assert GroundedPost.from_completions([{"entities": [], "reasoning": "r"}]).reasoning == "r"
+
+
+def test_an_answer_is_printed_with_its_confidences():
+    answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
+    sure = answer.copy(entities=[replace(e, confidence=0.75) for e in answer.entities])
+    assert "PER at (20, 30, 100, 60) (75%)" in str(sure)
+    assert "LOC not shown (75%)" in str(sure)
+    assert "%" not in str(answer)
 
 
 def test_compile_hands_over_to_the_optimizer(tmp_path: Path):

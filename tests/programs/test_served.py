@@ -4,15 +4,18 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
-from dspy.utils.exceptions import LMServerError, LMTransportError
+from dspy.utils.exceptions import LMAuthError, LMServerError, LMTransportError
 from openai_server import Body, Reply, answered_by, as_token, completion, serving
 
+from gmner.data.jsonl import read_predictions
 from gmner.data.post import Post
 from gmner.data.world.generate import World
+from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
@@ -120,6 +123,74 @@ def test_a_server_that_ignores_the_schema_is_named(text: str):
     assert len(bodies) == 2
 
 
+def replied(message: dict[str, Any], **choice: Any) -> Body:
+    body = completion(EMPTY, "m")
+    body["choices"][0] = {**body["choices"][0], "message": {"role": "assistant", **message}, **choice}
+    return body
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{no"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "reply"),
+    [
+        (200, replied({"content": None, "refusal": "I cannot"})),
+        (200, replied({"content": ""})),
+        (200, replied({"content": None}, finish_reason="content_filter")),
+        (200, replied({"content": None, "tool_calls": [CALL]}, finish_reason="tool_calls")),
+        (200, replied({}, finish_reason="stop")),
+        (200, {**completion(EMPTY, "m"), "choices": []}),
+        (200, {**completion(EMPTY, "m"), "choices": None}),
+        (200, {"id": "c"}),
+        (200, "<html>busy</html>"),
+        (200, ""),
+        (200, "[]"),
+        (200, "null"),
+        (200, '{"error": {"message": "for this post"}}'),
+        (400, {"error": {"message": "content policy"}}),
+        (413, {"error": {"message": "too long", "code": "context_length_exceeded"}}),
+        (429, {"error": {"message": "slow down"}}),
+        (500, {"error": {"message": "boom"}}),
+    ],
+)
+def test_what_a_server_says_of_one_post_is_recorded_and_the_others_are_answered(status: int, reply: Body | str):
+    def answer(body: Body) -> Reply:
+        return (status, {}, reply) if "odd" in str(body["messages"]) else (200, {}, completion(EMPTY, "m"))
+
+    with serving(answer) as (base, _):
+        found = GMNER(served(base)).batch_posts([Post(t, f"Ana {t}") for t in ("odd", "b", "c")], progress=False)
+    assert [answer.error is None for answer in found] == [False, True, True]
+    assert found[0].error["kind"] in ("bad_answer", "server_error")
+
+
+@pytest.mark.parametrize("logprob", [0.005, 1e308, math.nan, math.inf, -9999.0, "x", None])
+def test_odd_log_probabilities_leave_an_answer_that_can_be_read_again(logprob: Any, tmp_path: Path):
+    said = '{"reasoning":"","entities":[{"span":"Ana","type":"PER","visible":false,"box":null}]}'
+    reply = completion(said, "m", [as_token(said, logprob)])
+    with serving(lambda _: (200, {}, reply)) as (base, _):
+        found = extract_corpus(
+            GMNER(served(base), confidence=True), [Post("a", "Ana")], tmp_path / "out.jsonl", progress=False
+        )
+    assert read_predictions(tmp_path / "out.jsonl") == found
+    confidence = {0.005: 1.0, 1e308: None, -9999.0: 0.0}
+    assert [e.confidence for e in found[0].entities] == ([confidence[logprob]] if logprob in confidence else [])
+
+
+def test_half_a_character_in_an_answer_is_written_and_read(tmp_path: Path):
+    said = '{"reasoning":"\\ud83d","entities":[]}'
+    with serving(lambda _: (200, {}, completion(said, "m"))) as (base, _):
+        found = extract_corpus(GMNER(served(base)), [Post("\ud83d", "Ana")], tmp_path / "out.jsonl", progress=False)
+    assert read_predictions(tmp_path / "out.jsonl") == found
+    assert (found[0].id, found[0].reasoning) == ("\ud83d", "\ud83d")
+
+
+def test_a_key_that_is_refused_ends_a_run():
+    with serving(lambda _: (401, {}, {"error": {"message": "no"}})) as (base, bodies), pytest.raises(LMAuthError):
+        GMNER(served(base)).batch_posts([Post("a", "Ana")], progress=False)
+    assert len(bodies) == 1
+
+
 def test_a_rate_limit_is_waited_for():
     replies: Iterator[Reply] = iter(
         [(429, {"Retry-After": "1"}, {"error": {"message": "slow down"}}), (200, {}, completion(EMPTY, "m"))]
@@ -134,7 +205,7 @@ def test_failures_of_a_server_are_its_own_and_stop_a_run():
         program = GMNER(served(base, num_retries=1))
         with pytest.raises(LMServerError, match="boom"):
             program.batch_posts([Post("a", "Ana met Ben")], progress=False)
-    assert len(bodies) == 2
+    assert len(bodies) == 4  # the post and, as a post may cause an error of the server, a harmless one; each twice
 
     def slow(_: Body) -> Reply:
         time.sleep(2)

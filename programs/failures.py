@@ -1,0 +1,99 @@
+"""Failures of a corpus run: which belong to one post, and which end the run."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import dspy
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMError,
+    LMProviderError,
+    LMUnexpectedError,
+)
+
+from gmner.signatures.errors import AnswerError, DataError, GmnerError, ImageError, InputError, ServerError
+
+if TYPE_CHECKING:
+    from gmner.programs.program import GroundingProgram
+
+_LOG = logging.getLogger(__name__)
+_OF_A_POST = (InputError, ImageError, DataError, AnswerError)
+_OF_EVERYTHING = (LMAuthError, LMBillingError)
+_PROBE = "Ana met Ben in Paris."
+_LONGEST = 400
+
+
+def own_error(error: BaseException | None) -> GmnerError | None:
+    """The `GmnerError` in an exception's chain of causes, or None."""
+    while error is not None:
+        if isinstance(error, GmnerError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def failure_of_post(program: GroundingProgram, error: Exception) -> GmnerError | None:
+    """The error to record for the post that raised `error`, or None if the run cannot continue.
+
+    A `GmnerError` about the text, the image or the answer belongs to the post, and so do a reply that cannot be read
+    and a prompt that is too long. A refused key ends the run. Anything else could be either: the program is called once
+    more with a short text and no image, and if that raises such an error too, the run ends.
+
+    Args:
+        program: The program that was called.
+        error: What the call raised.
+    """
+    known = own_error(error)
+    if isinstance(known, _OF_A_POST):
+        return known
+    if isinstance(error, _OF_EVERYTHING):
+        return None
+    if _unreadable(program, error):
+        return AnswerError("The reply of the server cannot be read", received=said(error))
+    if not isinstance(error, ContextWindowExceededError) and not _works(program):
+        return None
+    if known is not None:
+        return known
+    if isinstance(error, LMError) and not isinstance(error, LMUnexpectedError):
+        status = "" if error.status is None else f" (status {error.status})"
+        return ServerError(f"The server did not answer this post{status}", received=said(error))
+    _LOG.warning("An unexpected error is recorded for a post: %s", said(error), exc_info=_LOG.isEnabledFor(10))
+    return GmnerError("An unexpected error stopped this post", received=said(error))
+
+
+def said(error: BaseException) -> str:
+    """An exception as one line: its type and its message, shortened."""
+    line = " ".join(str(error).split())
+    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _unreadable(program: GroundingProgram, error: Exception) -> bool:
+    """Whether a server replied with success, and the reply is not of the OpenAI form."""
+    if not isinstance(getattr(program.model, "engine", None), str):
+        return False
+    plain = type(error) in (LMProviderError, LMUnexpectedError) and error.status in (None, 200)
+    return plain and _root_cause(error, (ValueError, TypeError, LookupError, AttributeError, RecursionError))
+
+
+def _root_cause(error: BaseException, kinds: tuple[type[Exception], ...]) -> bool:
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, kinds):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _works(program: GroundingProgram) -> bool:
+    """Whether the program answers a harmless post."""
+    try:
+        with dspy.context(trace=None, disable_history=True):
+            program(text=_PROBE)
+    except Exception as error:
+        return isinstance(own_error(error), _OF_A_POST)
+    return True
