@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dspy
 from tqdm import tqdm
 
 from gmner.data.images import image_size
-from gmner.data.jsonl import record_line, write_predictions
+from gmner.data.jsonl import write_predictions
+from gmner.data.outputs import is_stream
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.batching import ending_with
+from gmner.programs.corpus_file import CorpusFile
 from gmner.programs.failures import failure_of_post
 from gmner.programs.failures import own_error as own_error
 from gmner.programs.families import Batching, ModelProfile
 from gmner.programs.state import state_digest
-from gmner.signatures.errors import DataError, ImageError, InputError
+from gmner.signatures.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
+
+LOG = logging.getLogger(__name__)
 
 _SERVED = 16
 _LETTERS = 4  # about so many to a token
@@ -123,43 +128,56 @@ def answer_posts(
 
 
 def extract_corpus(
-    program: GroundingProgram, posts: Sequence[Post], out: Path, *, threads: int | None = None, progress: bool = True
+    program: GroundingProgram,
+    posts: Sequence[Post],
+    out: Path,
+    *,
+    threads: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
 ) -> Predictions:
     """Answer many posts into a JSONL file that appears when it is whole.
 
-    Answers are kept in `<out>.part` as they come; a run that was stopped goes on behind the last of them.
+    Answers are kept in `<out>.part` as they come; the same call resumes a run that was stopped after its last saved
+    answer. Posts that failed before are tried again, and so are posts whose image has changed. `<out>.run.json` keeps
+    what a finished file is a result of. A device or a pipe gets the answers at the end, and such a run cannot be
+    resumed.
 
     Args:
         program: The program.
         posts: The posts, ids unique.
-        out: The file, replaced if it is there; one prediction a line in the order of `posts`, see `Prediction`.
+        out: The file; one prediction a line in the order of `posts`, see `Prediction`.
         threads: Posts under way at once; see `answer_posts`.
         progress: Show a progress bar.
+        overwrite: Whether a file, or a stopped run, that is not of this program and these posts may be replaced.
 
     Returns:
         The predictions, in the order of `posts`.
 
     Raises:
-        InputError: Two posts share an id, `out` is a folder, or `<out>.part` is of another program or other posts.
+        InputError: Two posts share an id, `out` is a folder or an image of a post, another process writes it, or what
+            lies there is not of this run.
     """
     if out.is_dir():
         raise InputError("The answers would be written over a folder", received=str(out), accepted="the path of a file")
     ids = [post.id for post in posts]
     if len(set(ids)) != len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise InputError("Two posts share an id", received=twice, remedy="Give every post an id of its own")
-    part = out.with_name(out.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    done = {prediction.id: prediction for prediction in _resume(part, _run_of(program), posts)}
-    with part.open("a", encoding="utf-8") as file:
-        left = [posts[place] for place in _order(program, posts) if ids[place] not in done]
+    if is_stream(out):
+        answers = answer_posts(program, posts, threads=threads, progress=progress)
+        write_predictions(answers, out)
+        return answers
+    with CorpusFile(out, _run_of(program), posts, program.image_root, overwrite=overwrite).opened() as file:
+        for note in file.notes:
+            LOG.warning("%s: %s", out, note)
+        left = [posts[place] for place in _order(program, posts) if ids[place] not in file.done]
+        answered = dict(file.done)
         for prediction in _answers(program, left, threads, progress):
-            file.write(_line(prediction.to_record()))
-            file.flush()
-            done[prediction.id] = prediction
-    found = Predictions((done[post_id] for post_id in ids), posts)
-    write_predictions(found, out)
-    part.unlink()
+            file.append(prediction)
+            answered[prediction.id] = prediction
+        found = Predictions((answered[post_id] for post_id in ids), posts)
+        file.finish(found)
     return found
 
 
@@ -175,43 +193,3 @@ def _run_of(program: GroundingProgram) -> dict[str, str]:
         "confidence": str(program.confidence),
         "answers": f"{program.answers} at {program.temperature}" if program.answers > 1 else "1",
     }
-
-
-def _resume(part: Path, run: dict[str, str], posts: Sequence[Post]) -> list[Prediction]:
-    """The answers of an unfinished run, whose first line says what it was; a new file where there is none.
-
-    A line cut by a kill is dropped from the file.
-    """
-    data = part.read_bytes() if part.exists() else b""
-    whole = data[: data.rfind(b"\n") + 1]
-    if not whole:
-        part.write_text(_line(run), encoding="utf-8")
-        return []
-    try:
-        head, *records = [json.loads(line) for line in whole.splitlines()]
-        done = [Prediction.from_record(record) for record in records]
-    except (ValueError, DataError) as error:
-        raise InputError("This is not a stopped run", received=str(part), remedy=f"Delete it: {error}") from error
-    _check_same(part, head, run, done, posts)
-    if len(whole) < len(data):
-        part.write_bytes(whole)
-    return done
-
-
-def _check_same(
-    part: Path, old: dict[str, str], new: dict[str, str], done: Sequence[Prediction], posts: Sequence[Post]
-) -> None:
-    differing = [name for name in new if old.get(name) != new[name]]
-    texts = {post.id: post.text for post in posts}
-    if any(texts.get(prediction.id) != prediction.text for prediction in done):
-        differing.append("posts")
-    if differing:
-        raise InputError(
-            f"A stopped run lies here, with other {', '.join(differing)}",
-            received=str(part),
-            remedy="Delete it to start anew, or write to another file",
-        )
-
-
-def _line(record: dict[str, Any]) -> str:
-    return record_line(record) + "\n"

@@ -105,9 +105,8 @@ class CorpusFile:
 
     def append(self, prediction: Prediction) -> None:
         """Keep an answer; a kill loses at most the line that is being written."""
-        line = record_line({**prediction.to_record(), _SOURCE: self.sources[prediction.id]})
-        with self.part.open("a", encoding="utf-8") as file:
-            file.write(line)
+        with self.part.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(self._line(prediction))
         self.done[prediction.id] = prediction
 
     def finish(self, predictions: Sequence[Prediction]) -> None:
@@ -119,6 +118,9 @@ class CorpusFile:
         with whole_text(self.out) as file:
             file.write(text)
         self.part.unlink(missing_ok=True)
+
+    def _line(self, prediction: Prediction) -> str:
+        return record_line({**prediction.to_record(), _SOURCE: self.sources[prediction.id]})
 
     def _read(self) -> None:
         if self.part.exists():
@@ -137,11 +139,10 @@ class CorpusFile:
         for prediction, source in kept:
             if prediction.error is None and source in (None, self.sources[prediction.id]):
                 self.done[prediction.id] = prediction
-        if not self.part.exists():
-            self.part.write_text(record_line(self.run), encoding="utf-8")
-            if self.out.exists() and self.done and not self.overwrite:
-                for prediction in list(self.done.values()):
-                    self.append(prediction)
+        if not self.part.exists() and len(self.done) < len(self.posts):
+            lines = [record_line(self.run), *(self._line(prediction) for prediction in self.done.values())]
+            with whole_text(self.part) as file:
+                file.writelines(lines)
 
     def _unfinished(self) -> list[tuple[Prediction, str | None]]:
         """The answers of a stopped run. A line that a kill cut is dropped; what stands before it is not touched."""

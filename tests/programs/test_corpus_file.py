@@ -1,0 +1,163 @@
+"""Answers on disk: finished once, resumed with what failed or changed, and never written over something else."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kills import kills
+from PIL import Image
+from scripted import scripted_lm
+from test_corpus import named, posts, run, stopping_after
+
+from gmner.data.jsonl import read_predictions
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.programs.corpus_file import CorpusFile
+from gmner.programs.gmner import GMNER
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.errors import InputError
+
+RUN = {"program": "GMNER", "model": "m"}
+
+
+def begin(folder: Path, given: list[Post]) -> None:
+    """A stopped run: two answers, and a third that a kill cut."""
+    with CorpusFile(folder / "out.jsonl", RUN, given).opened() as file:
+        for post in given[:3]:
+            file.append(Prediction(post.id, post.text, f"Post: {post.text}"))
+    part = folder / "out.jsonl.part"
+    part.write_bytes(part.read_bytes()[:-7])
+
+
+def asked(given: list[Post], out: Path, **options: Any) -> int:
+    """Run a corpus; the number of requests."""
+    lm = scripted_lm(named)
+    run(GMNER(lm), given, out, **options)
+    return len(lm.engine.requests)
+
+
+def pictured(folder: Path, shade: int, count: int = 3) -> list[Post]:
+    folder.mkdir()
+    for number in range(count):
+        Image.new("RGB", (8, 8), (shade, number, 0)).save(folder / f"{number}.png")
+    return [Post(str(number), f"Ana met {number}", folder / f"{number}.png") for number in range(count)]
+
+
+def test_a_finished_run_asks_nothing_again(tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    assert asked(posts(), out) == len(posts())
+    before = out.read_bytes()
+    assert asked(posts(), out) == 0
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("other", "given", "word"),
+    [
+        (lambda: GMNER(scripted_lm(named, name="b")), posts(), "model"),
+        (lambda: StagedGMNER(scripted_lm(named)), posts(), "program"),
+        (lambda: GMNER(scripted_lm(named), confidence=True), posts(), "confidence"),
+        (lambda: GMNER(scripted_lm(named)), posts(2), r"posts \(\d+ there, 2 now\)"),
+    ],
+    ids=["model", "staged", "confidence", "limit"],
+)
+def test_a_finished_run_of_something_else_is_refused_by_name(tmp_path: Path, other: Any, given: list[Post], word: str):
+    out = tmp_path / "out.jsonl"
+    asked(posts(), out)
+    before = out.read_bytes()
+    with pytest.raises(InputError, match=f"finished run lies here, with other .*{word}"):
+        run(other(), given, out)
+    assert out.read_bytes() == before
+    run(GMNER(scripted_lm(named)), posts(2), out, overwrite=True)
+    assert len(read_predictions(out)) == 2
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path):
+    out = tmp_path / "notes.txt"
+    out.write_text("my notes")
+    with pytest.raises(InputError, match="exists already"):
+        asked(posts(), out)
+    assert out.read_text() == "my notes"
+    asked(posts(), tmp_path / "out.jsonl")
+    (tmp_path / "out.jsonl").write_text("")  # changed by hand since
+    with pytest.raises(InputError, match="not an unchanged result"):
+        asked(posts(), tmp_path / "out.jsonl")
+
+
+def test_posts_that_failed_are_tried_again(tmp_path: Path):
+    given, out = pictured(tmp_path / "right", 1), tmp_path / "out.jsonl"
+    wrong = [Post(post.id, post.text, tmp_path / "none.png") for post in given]
+    assert asked(wrong, out) == 0
+    assert all(prediction.error for prediction in read_predictions(out))
+    assert asked(given, out) == 3
+    assert not any(prediction.error for prediction in read_predictions(out))
+
+
+def test_posts_whose_image_changed_are_answered_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    out, first = tmp_path / "out.jsonl", pictured(tmp_path / "a", 1)
+    assert asked(first, out) == 3
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    assert asked([Post(p.id, p.text, tmp_path / "copy" / p.image.name) for p in first], out) == 0
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "a" / "1.png")
+    assert asked(first, out) == 1
+    assert "1 posts have another image now and are answered again: 1" in caplog.text
+
+
+def test_a_stopped_run_answers_changed_images_again(tmp_path: Path):
+    given, out = pictured(tmp_path / "a", 1, 6), tmp_path / "out.jsonl"
+    with pytest.raises(Exception, match="the power went"):
+        run(GMNER(scripted_lm(stopping_after(4))), given, out)
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "a" / "0.png")
+    assert asked(given, out) == 4  # the changed one, and the three that were not answered
+
+
+def test_a_part_of_the_version_before_is_resumed(tmp_path: Path):
+    out, program = tmp_path / "out.jsonl", GMNER(scripted_lm(named))
+    with pytest.raises(Exception, match="the power went"):
+        run(GMNER(scripted_lm(stopping_after(3))), posts(), out)
+    part = tmp_path / "out.jsonl.part"
+    lines = part.read_text().splitlines()
+    part.write_text(
+        "\n".join(line.partition(', "source"')[0] + "}" * (number > 0) for number, line in enumerate(lines)) + "\n"
+    )
+    run(program, posts(), out)
+    assert len(program.model.engine.requests) == len(posts()) - len(lines) + 1
+
+
+def test_a_second_run_is_refused_at_once(tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    with CorpusFile(out, {"program": "GMNER"}, posts()).opened():
+        with pytest.raises(InputError, match="Another run writes these answers"):
+            asked(posts(), out)
+
+
+def test_a_link_is_followed_and_a_device_is_written_to(tmp_path: Path):
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "target.jsonl")
+    asked(posts(), link)
+    assert link.is_symlink()
+    assert len(read_predictions(tmp_path / "target.jsonl")) == len(posts())
+    reader, writer = os.pipe()
+    try:
+        asked(posts(2), Path(f"/dev/fd/{writer}"))
+        assert os.read(reader, 10_000).count(b"\n") == 2
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_kill_at_any_write_loses_no_saved_answer(tmp_path: Path):
+    given = posts(4)
+
+    def work(folder: Path) -> None:
+        with CorpusFile(folder / "out.jsonl", RUN, given).opened() as file:
+            for post in given:
+                if post.id not in file.done:
+                    file.append(Prediction(post.id, post.text, f"Post: {post.text}"))
+            file.finish([file.done[post.id] for post in given])
+
+    for kill in kills(work, tmp_path, lambda folder: begin(folder, given)):
+        with CorpusFile(kill.folder / "out.jsonl", RUN, given).opened() as file:
+            assert set(file.done) >= {post.id for post in given[:2]}, kill
