@@ -80,7 +80,7 @@ def test_a_mended_valset_resumes_and_a_changed_trainset_does_not(
         better = compile(posts[:8], posts[8:11])
     assert "computed anew" in caplog.text
     assert len(better.history.scores["before"].predictions) == 3
-    with pytest.raises(RunDirectoryError, match="other arguments.*train"):
+    with pytest.raises(RunDirectoryError, match=r"other arguments.*train"):
         compile(posts[:7], posts[8:11])
 
 
