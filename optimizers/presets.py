@@ -29,6 +29,11 @@ _PRESETS: Mapping[str, Callable[[], MCR]] = MappingProxyType(
     {"default": MCR, "tiny": _tiny, "qwen2.5-vl-7b": _qwen2_5_vl_7b}
 )
 
+PROMISED_GB: Mapping[str, Callable[[int], float]] = MappingProxyType(
+    {"qwen2.5-vl-7b": lambda samples: 17 + 1 + 2 * samples}
+)
+"""What the documentation of a preset says of a training stage's memory: samples held at once -> GB (1e9 bytes)."""
+
 
 def preset(name: str) -> MCR:
     """Settings of MCR by name; change single ones with `dataclasses.replace(optimizer.cvo, ...)`.
