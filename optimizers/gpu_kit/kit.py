@@ -103,6 +103,7 @@ class Kit:
         settings = self.settings
         posts = large_posts(max(settings.batches), settings.image_size)
         for rows in settings.batches:
+
             def work(rows: int = rows) -> dict[str, Any]:
                 prompts = speed.prompts_of(self.program, posts[:rows], settings.tokens)
                 return {"sides": speed.answering(self.program.model.engine, prompts)}
