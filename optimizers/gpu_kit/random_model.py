@@ -1,4 +1,4 @@
-"""Checkpoints of Qwen2.5-VL with random weights, for machines without a hub: speed and memory are those of the model."""
+"""Checkpoints of Qwen2.5-VL with random weights, for machines without a hub: as fast and as large as the real ones."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_one_command_measures_and_keeps_the_checks(tmp_path: Path, capsys: pytes
 def test_the_kit_refuses_what_it_does_not_know(tmp_path: Path):
     with pytest.raises(InputError, match="probe"):
         Kit(None, tmp_path, KitSettings()).run(["probe"])
-    with pytest.raises(InputError, match="qwen2.5-vl-7b"):
+    with pytest.raises(InputError, match=r"qwen2\.5-vl-7b"):
         build_random("huge", tmp_path / "huge")
 
 
