@@ -6,7 +6,7 @@ of 1024 x 768 pixels in Qwen2.5-VL, so that a GPU waits for Python. PyTorch's `v
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.attention.varlen import varlen_attn
@@ -60,10 +60,11 @@ def packed_attention(
         not take, window by window.
     """
     if query.is_cuda and query.dtype in _HALF:
-        parts = (part[0].transpose(0, 1) for part in (query, key, value))
+        packed = [part[0].transpose(0, 1) for part in (query, key, value)]
         ends = cu_seq_lens_q.to(torch.int32)
-        return varlen_attn(*parts, ends, ends, max_length_q, max_length_q, scale=scaling)[None], None
+        found = varlen_attn(packed[0], packed[1], packed[2], ends, ends, max_length_q, max_length_q, scale=scaling)
+        return cast(torch.Tensor, found)[None], None
     lengths = cu_seq_lens_q.diff().tolist()
     windows = zip(*(part.split(lengths, 2) for part in (query, key, value)), strict=True)
-    found = [sdpa_attention_forward(module, *window, None, scaling=scaling, is_causal=False)[0] for window in windows]
-    return torch.cat(found, 1), None
+    parts = [sdpa_attention_forward(module, *window, None, scaling=scaling, is_causal=False)[0] for window in windows]
+    return torch.cat(parts, 1), None

@@ -51,7 +51,8 @@ class Kit:
         self, model: str | None, folder: Path, settings: KitSettings, *, command: str = "", random: bool = False
     ) -> None:
         self.model, self.folder, self.settings, self.random = model, folder, settings, random
-        self._begin, self._program = monotonic(), None
+        self._begin = monotonic()
+        self._program: GMNER | None = None
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / RECORD
         before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -57,10 +57,16 @@ def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, An
         if name == "transformers":
             plain(2)
         with Meter() as read:
-            generator.generate(short) if name == "engine" else plain(1)
+            if name == "engine":
+                generator.generate(short)
+            else:
+                plain(1)
         with Meter() as whole:
-            found = generator.generate(prompts) if name == "engine" else plain(steps)
-        tokens = sum(completion.tokens for completion in found) if found else steps * len(prompts)
+            if name == "engine":
+                tokens = sum(completion.tokens for completion in generator.generate(prompts))
+            else:
+                plain(steps)
+                tokens = steps * len(prompts)
         rest = max(1e-9, whole.seconds - read.seconds)
         sides.append(
             {
