@@ -43,7 +43,7 @@ def preset(name: str) -> MCR:
     - `qwen2.5-vl-7b`: Qwen2.5-VL-7B-Instruct with the paper's figures (two chains a post, 2 epochs of each stage, LoRA,
       eight answers to each of eight prompts a step). In bfloat16 with gradient checkpointing a stage takes 17 GB for
       the weights it trains, 1 GB for adapter and optimizer, and some 2 GB a sample held at once; measured on an H100
-      with random weights: 18.5 GiB (MRSI) and 23.1 GiB (CVO), see `docs/gpu.md`. The weights that are served come on top,
+      with random weights: 18.5 GiB (MRSI) and 23.1 GiB (CVO), see `docs/gpu.md`. Weights that are served come on top,
       15.5 GiB for each program that is loaded. `micro_batch` trades memory for time and changes nothing else;
       batches are those of all processes.
 
