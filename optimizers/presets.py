@@ -29,6 +29,11 @@ _PRESETS: Mapping[str, Callable[[], MCR]] = MappingProxyType(
     {"default": MCR, "tiny": _tiny, "qwen2.5-vl-7b": _qwen2_5_vl_7b}
 )
 
+PROMISED_GB: Mapping[str, Callable[[int], float]] = MappingProxyType(
+    {"qwen2.5-vl-7b": lambda samples: 17 + 1 + 2 * samples}
+)
+"""What the documentation of a preset says of a training stage's memory: samples held at once -> GB (1e9 bytes)."""
+
 
 def preset(name: str) -> MCR:
     """Settings of MCR by name; change single ones with `dataclasses.replace(optimizer.cvo, ...)`.
@@ -36,9 +41,11 @@ def preset(name: str) -> MCR:
     - `default`: `MCR()`, for small models and LoRA on larger ones, every batch at once.
     - `tiny`: the embedded model on two cores, minutes.
     - `qwen2.5-vl-7b`: Qwen2.5-VL-7B-Instruct with the paper's figures (two chains a post, 2 epochs of each stage, LoRA,
-      eight answers to each of eight prompts a step). In bfloat16 with gradient checkpointing it takes, as counted and
-      not measured, 17 GB for the weights, 1 GB for adapter and optimizer, and some 2 GB a sample held at once: a GPU
-      of 40 GB. `micro_batch` trades memory for time and changes nothing else; batches are those of all processes.
+      eight answers to each of eight prompts a step). In bfloat16 with gradient checkpointing a stage takes 17 GB for
+      the weights it trains, 1 GB for adapter and optimizer, and some 2 GB a sample held at once; measured on an H100
+      with random weights: 18.5 GiB (MRSI) and 23.1 GiB (CVO), see `docs/gpu.md`. Weights that are served come on top,
+      15.5 GiB for each program that is loaded. `micro_batch` trades memory for time and changes nothing else;
+      batches are those of all processes.
 
     Args:
         name: One of these.

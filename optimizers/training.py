@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from gmner.optimizers.watch import Watch
 from gmner.programs.engine import VLMEngine
 from gmner.programs.loading import lm_of, load_vlm
 from gmner.programs.processors import load_processor
+from gmner.programs.vision_attention import pack_vision_attention
 from gmner.programs.weights import ModelSource, resolve_adapter
 from gmner.signatures.errors import InputError
 
@@ -72,6 +74,7 @@ def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -
     model = AutoModelForImageTextToText.from_pretrained(
         path, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True, **source.model_kwargs
     )
+    pack_vision_attention(model)
     processor = load_processor(path, model.config.model_type)
     processor.tokenizer.padding_side = "left"
     return _adapted(model, source, tuning, lora), processor
@@ -81,14 +84,45 @@ def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: 
     if source.adapter is not None:
         if tuning == "full":
             raise InputError("An LM with an adapter cannot be tuned in full", received=source.adapter)
-        return PeftModel.from_pretrained(model, resolve_adapter(source.adapter), is_trainable=True)
+        return _frozen_vision(PeftModel.from_pretrained(model, resolve_adapter(source.adapter), is_trainable=True))
     chosen = resolve_tuning(tuning, model.num_parameters())
     if chosen == "full":
         return model.float()
     settings: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
     if chosen == "lora-frozen-vision":
         settings["exclude_modules"] = _VISION
-    return get_peft_model(model, LoraConfig(target_modules="all-linear", **settings))
+    return _frozen_vision(get_peft_model(model, LoraConfig(target_modules="all-linear", **settings)))
+
+
+def _frozen_vision(model: PeftModel) -> PeftModel:
+    """The model, its vision tower without gradients where none of its weights are trained.
+
+    With gradient checkpointing PEFT and TRL let the outputs of every embedding require gradients, the patches' too: the
+    whole tower would be computed again and differentiated in each step.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, PreTrainedModel) and re.fullmatch(_VISION, name):
+            if not any(weights.requires_grad for weights in module.parameters()):
+                off = _NoGradient()
+                module.register_forward_pre_hook(off.enter)
+                module.register_forward_hook(off.leave, always_call=True)
+    return model
+
+
+class _NoGradient:
+    """Hooks that turn gradients off while a module runs."""
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def enter(self, *_: Any) -> None:
+        """Before the module runs."""
+        self._before.append(torch.is_grad_enabled())
+        torch.set_grad_enabled(False)
+
+    def leave(self, *_: Any) -> None:
+        """After it, also where it failed."""
+        torch.set_grad_enabled(self._before.pop())
 
 
 def resolve_tuning(tuning: Tuning, parameters: int) -> Tuning:

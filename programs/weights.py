@@ -24,6 +24,7 @@ from gmner.programs.fingerprint import fingerprint
 from gmner.programs.hub import folder_or_hub
 from gmner.programs.processors import load_processor
 from gmner.programs.recorded import ADAPTER_FILES, DTYPES
+from gmner.programs.vision_attention import pack_vision_attention
 from gmner.signatures.errors import ModelError
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -185,6 +186,7 @@ def _model(path: Path, source: ModelSource) -> PreTrainedModel:
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError("A checkpoint lacks weights of its model", received=missing, remedy=f"look into {path}")
+    pack_vision_attention(model)
     return model
 
 

@@ -6,11 +6,11 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
+from corpus_runs import named, posts, run, stopping_after
 from PIL import Image
 from scripted import entity, huge_png, scripted_lm, words_of
 
@@ -18,7 +18,6 @@ from gmner.data.jsonl import read_predictions
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs import corpus
-from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet
@@ -27,35 +26,6 @@ ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1
 
 ODD = "Ana\u2028met\x85Bo \U0001f3c0"
 """Signs at which some readers of text files break a line."""
-
-
-def posts(count: int = 6) -> list[Post]:
-    return [Post(f"post {number}", f"Ana met number {number}") for number in range(count)]
-
-
-def named(request: object) -> dict:
-    return {"reasoning": words_of(request), "entities": [entity("Ana")]}
-
-
-class PowerError(Exception):
-    """Something that is not the fault of a post."""
-
-
-def stopping_after(count: int):
-    lock, asked = threading.Lock(), []
-
-    def answer(request: object) -> dict:
-        with lock:
-            asked.append(request)
-            if len(asked) > count:
-                raise PowerError("the power went")
-        return named(request)
-
-    return answer
-
-
-def run(program: GMNER, given: list[Post], out: Path, threads: int = 1) -> list:
-    return extract_corpus(program, given, out, threads=threads, progress=False)
 
 
 def test_the_local_engine_gets_long_posts_first(tiny_lm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -160,7 +130,8 @@ def test_a_stopped_run_goes_on_behind_its_last_answer(tmp_path: Path):
 KILLED = """
 import itertools, sys, time
 from pathlib import Path
-from test_corpus import GMNER, named, posts, run, scripted_lm
+from corpus_runs import GMNER, named, posts, run
+from scripted import scripted_lm
 
 asked, most = itertools.count(1), int(sys.argv[2])
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus_runs import named, posts, run, stopping_after
 from kills import kills
 from PIL import Image
 from scripted import scripted_lm
-from test_corpus import named, posts, run, stopping_after
 
 from gmner.data.jsonl import read_predictions
 from gmner.data.post import Post

@@ -1,0 +1,67 @@
+"""`python -m gmner.gpu`: measure on this machine what the package promises of a GPU, in at most ten minutes.
+
+    python -m gmner.gpu --model Qwen/Qwen2.5-VL-7B-Instruct
+    python -m gmner.gpu --random qwen2.5-vl-7b        # the real configuration with random weights, without a hub
+    python -m gmner.gpu --random tiny --small         # a trial run, on a CPU too
+
+Loads the model, answers posts in batches beside plain transformers (and vLLM, where it is installed), scores posts,
+trains a few steps of each stage of a preset, resumes from a checkpoint, and saves and loads a bundle. Writes `gpu.json`
+and a table for an issue report, `gpu.md`. The posts are those of the world, their images enlarged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gmner.optimizers.gpu_kit.kit import CHECKS, TABLE, Kit
+from gmner.optimizers.gpu_kit.random_model import SHAPES, build_random
+from gmner.optimizers.gpu_kit.settings import KitSettings
+from gmner.signatures.errors import GmnerError
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the kit; the exit code is 0 where every check was made, 1 where one failed, 2 for bad arguments."""
+    given = _parser().parse_args(words)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    settings = KitSettings.in_small() if given.small else KitSettings()
+    settings = replace(settings, preset=given.preset, minutes=given.minutes)
+    command = "python -m gmner.gpu " + shlex.join(words if words is not None else sys.argv[1:])
+    folder = given.output
+    try:
+        model = given.model
+        if given.random is not None:
+            model = str(folder / given.random)
+            if not (folder / given.random / "config.json").is_file():
+                build_random(given.random, folder / given.random)
+        kit = Kit(model, folder, settings, command=command, random=given.random is not None)
+        record = kit.run(given.checks or CHECKS)
+    except GmnerError as error:
+        sys.stderr.write(f"gmner: {error}\n")
+        return 2
+    sys.stdout.write((folder / TABLE).read_text(encoding="utf-8"))
+    return int(any("error" in check for check in record["checks"].values()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gmner.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", metavar="M", help="folder or hub id (default: the embedded model)")
+    which.add_argument("--random", choices=SHAPES, help="a model of this shape with random weights")
+    parser.add_argument("--preset", default=KitSettings.preset, metavar="P", help="preset whose stages are trained")
+    parser.add_argument("--minutes", type=float, default=KitSettings.minutes, help="no check begins after this time")
+    parser.add_argument("--checks", nargs="+", choices=CHECKS, metavar="C", help=f"only these: {', '.join(CHECKS)}")
+    parser.add_argument("--small", action="store_true", help="small batches and images, to try the kit on a CPU")
+    parser.add_argument("-o", "--output", type=Path, default=Path("gpu"), metavar="DIR", help="folder for the results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

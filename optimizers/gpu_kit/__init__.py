@@ -1,0 +1,1 @@
+"""`python -m gmner.gpu`: what this package does on a GPU, measured by one command."""

@@ -1,0 +1,195 @@
+"""`run_kit`: the checks in order, each recorded as soon as it is made, so that a stopped run keeps its figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+from gmner.data.files import whole_text
+from gmner.optimizers.gpu_kit import speed, training_steps
+from gmner.optimizers.gpu_kit.meter import Meter
+from gmner.optimizers.gpu_kit.report import as_markdown
+from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
+from gmner.optimizers.presets import PROMISED_GB
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.signatures.errors import InputError
+from gmner.signatures.schema import Limits
+
+LOG = logging.getLogger(__name__)
+
+RECORD, TABLE = "gpu.json", "gpu.md"
+CHECKS = ("load", "answers", "scoring", "sft", "resume", "grpo", "bundle")
+"""What can be measured, in order."""
+_GB = 1e9 / 2**30
+_SHORT = Limits(reasoning=60, entities=2)
+# Random weights never end a text of their own accord: their answers are as long as they may be.
+
+
+class Kit:
+    """One run of the kit.
+
+    Args:
+        model: A folder or hub id; None: the embedded model.
+        folder: Folder for `gpu.json`, `gpu.md` and, in `runs`, checkpoints and a bundle. Checks that an earlier run
+            recorded there stay.
+        settings: How much is measured.
+        command: What the user typed, for the record.
+        random: Whether the weights are random.
+    """
+
+    def __init__(
+        self, model: str | None, folder: Path, settings: KitSettings, *, command: str = "", random: bool = False
+    ) -> None:
+        self.model, self.folder, self.settings, self.random = model, folder, settings, random
+        self._begin = monotonic()
+        self._program: GMNER | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / RECORD
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self.record: dict[str, Any] = {
+            "command": command, "model": model or "embedded", "random": random, "machine": machine(),
+            "checks": before.get("checks", {}), "seconds": before.get("seconds", 0.0),
+        }  # fmt: skip
+        self._earlier: float = self.record["seconds"]
+
+    @property
+    def minutes_left(self) -> float:
+        """Minutes until nothing new begins."""
+        return self.settings.minutes - (monotonic() - self._begin) / 60
+
+    @property
+    def program(self) -> GMNER:
+        """The program that is measured, loaded when it is first needed."""
+        if self._program is None:
+            lm = load_vlm(self.model, max_batch=max(self.settings.batches), cache=False)
+            self._program = GMNER(lm, limits=_SHORT) if self.random else GMNER(lm)
+        return self._program
+
+    def run(self, checks: Sequence[str] = CHECKS) -> dict[str, Any]:
+        """Make the checks, in the order of `CHECKS`, and return the record; a check that fails stops no other.
+
+        Raises:
+            InputError: Unknown check.
+        """
+        if unknown := [name for name in checks if name not in CHECKS]:
+            raise InputError("There is no such check", received=unknown, accepted=", ".join(CHECKS))
+        for name in CHECKS:
+            if name in checks:
+                getattr(self, f"_{name}")()
+        if self._program is not None:
+            self._program.model.engine.close()
+        return self.record
+
+    def _load(self) -> None:
+        def work() -> dict[str, Any]:
+            with Meter() as meter:
+                engine = self.program.model.engine
+            parameters = engine.model.num_parameters()
+            return {"seconds": round(meter.seconds, 1), "parameters": parameters, "dtype": str(engine.model.dtype),
+                    "device": str(engine.model.device), **meter.memory()}  # fmt: skip
+
+        self._check("load", work)
+
+    def _answers(self) -> None:
+        settings = self.settings
+        posts = large_posts(max(settings.batches), settings.image_size)
+        for rows in settings.batches:
+
+            def work(rows: int = rows) -> dict[str, Any]:
+                prompts = speed.prompts_of(self.program, posts[:rows], settings.tokens)
+                return {"sides": speed.answering(self.program.model.engine, prompts)}
+
+            self._check(f"answers-{rows}", work)
+        if find_spec("vllm") is not None:
+            prompts = speed.prompts_of(self.program, posts, settings.tokens)
+            self._check(
+                "answers-vllm", lambda: {"sides": [speed.answering_with_vllm(self.program.model.engine, prompts)]}
+            )
+        else:
+            self._note("answers-vllm", {"skipped": "vLLM is not installed"})
+
+    def _scoring(self) -> None:
+        posts = large_posts(self.settings.posts, self.settings.image_size)
+        self._check("scoring", lambda: speed.scoring(self.program, posts))
+
+    def _sft(self) -> None:
+        mrsi, _ = self.settings.stages()
+        posts = large_posts(mrsi.batch * self.settings.sft_steps // mrsi.per_post, self.settings.image_size)
+        self._stage("sft", mrsi.micro_batch or mrsi.batch, training_steps.sft, mrsi, posts, "mrsi")
+
+    def _resume(self) -> None:
+        mrsi, _ = self.settings.stages()
+        posts = large_posts(mrsi.batch * self.settings.sft_steps // mrsi.per_post, self.settings.image_size)
+        self._stage("resume", mrsi.micro_batch or mrsi.batch, training_steps.resume, mrsi, posts, "mrsi")
+
+    def _grpo(self) -> None:
+        _, cvo = self.settings.stages()
+        posts = large_posts(cvo.prompts * self.settings.grpo_steps, self.settings.image_size)
+        self._stage("grpo", cvo.micro_batch or cvo.prompts * cvo.generations, training_steps.grpo, cvo, posts, "cvo")
+
+    def _bundle(self) -> None:
+        trained = next((self.folder / "runs" / name for name in ("cvo", "mrsi") if self._trained(name)), None)
+        if trained is None:
+            self._note("bundle", {"skipped": "no stage has been trained"})
+            return
+        (post,) = large_posts(1, self.settings.image_size)
+        work = lambda: training_steps.bundle(self.program, trained, post, self.folder / "runs" / "bundle")  # noqa: E731
+        self._check("bundle", work)
+
+    def _trained(self, name: str) -> bool:
+        return any((self.folder / "runs" / name).glob("*model.safetensors"))
+
+    def _stage(self, name: str, held: int, measure: Any, stage: Any, posts: Any, folder: str) -> None:
+        def work() -> dict[str, Any]:
+            found = measure(stage, self.program, posts, self.folder / "runs" / folder, self.minutes_left)
+            promised = PROMISED_GB.get(self.settings.preset)
+            known = promised is not None and not self.settings.small
+            return {
+                **found, "stage_gib": round(found["peak_gib"] - found["before_gib"], 2),
+                "promised_gib": round(promised(held) * _GB, 1) if promised and known else None,
+            }  # fmt: skip
+
+        self._check(name, work)
+
+    def _check(self, name: str, work: Callable[[], dict[str, Any]]) -> None:
+        """Make a check unless the time is over; whatever it raises is its result."""
+        if self.minutes_left <= 0:
+            self._note(name, {"skipped": f"the {self.settings.minutes:g} minutes were over"})
+            return
+        LOG.info("%s", name)
+        try:
+            found = work()
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            LOG.exception("%s failed", name)
+            found = {"error": f"{type(error).__name__}: {str(error)[:500]} ({Path(last.filename).name}:{last.lineno})"}
+        self._note(name, found)
+
+    def _note(self, name: str, found: dict[str, Any]) -> None:
+        self.record["checks"][name] = found
+        self.record["seconds"] = round(self._earlier + monotonic() - self._begin, 1)
+        for file, text in ((RECORD, json.dumps(self.record, indent=1)), (TABLE, as_markdown(self.record))):
+            with whole_text(self.folder / file) as written:
+                written.write(text)
+
+
+def machine() -> dict[str, Any]:
+    """The device and the versions of the libraries."""
+    found: dict[str, Any] = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "gmner")}
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        found |= {"device": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+        found["gpus"] = torch.cuda.device_count()
+    else:
+        found["device"] = "CPU"
+    return found

@@ -1,0 +1,124 @@
+"""How fast prompts are answered: by the engine, by plain transformers on the same prompts, and by vLLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gmner.data.post import Post
+from gmner.optimizers.calls import post_inputs
+from gmner.optimizers.gpu_kit.meter import Meter
+from gmner.programs.engine import VLMEngine
+from gmner.programs.generation import Generator, Prompt
+from gmner.programs.gmner import GMNER
+from gmner.signatures.forms import form_of
+from gmner.signatures.schema import served_schema
+
+
+def prompts_of(program: GMNER, posts: Sequence[Post], tokens: int) -> list[Prompt]:
+    """The prompts that the engine makes of posts, with at most `tokens` tokens an answer."""
+    adapter, signature = program.adapter(), program.answer.signature
+    form = form_of(list(signature.output_fields))
+    return [
+        Prompt(
+            adapter.dialogue(signature, [], post_inputs(post)),
+            form.schema(adapter.request(post_inputs(post))),
+            tokens,
+        )
+        for post in posts
+    ]
+
+
+def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+    """One batch: the engine under each post's schema, then `generate` of transformers without schemas, as many steps.
+
+    Images are encoded anew each time. The first run of each, which warms up, is not counted.
+
+    Returns:
+        A record a side: rows, tokens of the longest prompt, steps, seconds until the first token (`read_seconds`) and
+        in all, tokens a second in all and after the first token, memory.
+    """
+    generator = Generator(engine.weights, sights=0)
+    short = [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
+    written = generator.generate(prompts)
+    steps = max(completion.tokens for completion in written)
+    length = max(completion.prompt_tokens for completion in written)
+
+    def plain(count: int) -> None:
+        batch = generator.encoder([prompt.conversation for prompt in prompts])
+        batch = batch.to(engine.model.device, dtype=engine.model.dtype)
+        with torch.inference_mode():
+            engine.model.generate(**batch, do_sample=False, min_new_tokens=count, max_new_tokens=count)
+
+    sides: list[dict[str, Any]] = []
+    for name in ("engine", "transformers"):
+        if name == "transformers":
+            plain(2)
+        with Meter() as read:
+            if name == "engine":
+                generator.generate(short)
+            else:
+                plain(1)
+        with Meter() as whole:
+            if name == "engine":
+                tokens = sum(completion.tokens for completion in generator.generate(prompts))
+            else:
+                plain(steps)
+                tokens = steps * len(prompts)
+        rest = max(1e-9, whole.seconds - read.seconds)
+        sides.append(
+            {
+                "side": name, "rows": len(prompts), "prompt_tokens": length, "steps": steps, "tokens": tokens,
+                "read_seconds": round(read.seconds, 3), "seconds": round(whole.seconds, 3),
+                "tokens_per_second": round(tokens / whole.seconds, 1),
+                "tokens_per_second_after_first": round((tokens - len(prompts)) / rest, 1),
+                "milliseconds_per_step": round(1000 * rest / max(1, steps - 1), 2), **whole.memory(),
+            }
+        )  # fmt: skip
+    return sides
+
+
+def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """The same prompts answered by vLLM in this process, under the same schemas; it takes what memory is left.
+
+    Raises:
+        ImportError: vLLM is not installed.
+    """
+    import vllm
+    from vllm.sampling_params import StructuredOutputsParams
+
+    length = max(completion.prompt_tokens for completion in Generator(engine.weights).generate(
+        [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
+    ))  # fmt: skip
+    limit = max(prompt.limit for prompt in prompts)
+    asked, params = [], []
+    for prompt in prompts:
+        text = engine.processor.apply_chat_template(prompt.conversation, add_generation_prompt=True)
+        images = [part["image"] for turn in prompt.conversation for part in turn["content"] if part["type"] == "image"]
+        asked.append({"prompt": text, "multi_modal_data": {"image": images}})
+        schema = StructuredOutputsParams(json=served_schema(prompt.schema or {}))
+        params.append(vllm.SamplingParams(temperature=0.0, max_tokens=prompt.limit, structured_outputs=schema))
+    free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
+    llm = vllm.LLM(str(engine.path), max_model_len=length + limit + 64, gpu_memory_utilization=0.9 * free / total)
+    llm.generate(asked[:1], params[:1])
+    with Meter() as whole:
+        found = llm.generate(asked, params)
+    tokens = sum(len(answer.outputs[0].token_ids) for answer in found)
+    return {
+        "side": "vllm", "rows": len(prompts), "prompt_tokens": length, "tokens": tokens,
+        "seconds": round(whole.seconds, 3), "tokens_per_second": round(tokens / whole.seconds, 1),
+    }  # fmt: skip
+
+
+def scoring(program: GMNER, posts: Sequence[Post]) -> dict[str, Any]:
+    """Posts a minute of `batch_posts`, after one post that warms up."""
+    program.batch_posts(posts[:1], progress=False)
+    with Meter() as whole:
+        answers = program.batch_posts(posts, progress=False)
+    return {
+        "posts": len(posts), "max_batch": program.model.engine.max_batch, "seconds": round(whole.seconds, 2),
+        "posts_per_minute": round(60 * len(posts) / whole.seconds, 1),
+        "failed": sum(answer.error is not None for answer in answers), **whole.memory(),
+    }  # fmt: skip

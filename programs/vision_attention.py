@@ -1,0 +1,70 @@
+"""The vision attention of the Qwen families as one call a layer on a GPU.
+
+With `sdpa`, transformers computes each attention window of each image with a call of its own: 70 a layer for an image
+of 1024 x 768 pixels in Qwen2.5-VL, so that a GPU waits for Python. PyTorch's `varlen_attn` takes all windows at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+PACKED = "packed_flash_varlen"
+"""Name of the attention; with `flash` in it, transformers hands over all windows at once."""
+
+_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def pack_vision_attention(model: PreTrainedModel) -> None:
+    """Let a model's vision tower compute all windows at once, where it uses `sdpa` and belongs to a Qwen family."""
+    if model.config.model_type not in _FAMILIES:
+        return
+    AttentionInterface.register(PACKED, packed_attention)
+    tower = model.model.visual
+    if tower.config._attn_implementation == "sdpa":
+        tower.config._attn_implementation = PACKED
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    cu_seq_lens_q: torch.Tensor,
+    max_length_q: int,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention within windows of a packed sequence; see transformers' `AttentionInterface`.
+
+    Args:
+        module: The attention layer.
+        query: (1, heads, length, size of a head); `key` and `value` alike.
+        key: See `query`.
+        value: See `query`.
+        attention_mask: None.
+        cu_seq_lens_q: Where windows begin, and the length: (windows + 1,).
+        max_length_q: Length of the longest window.
+        scaling: Factor of the scores.
+        **kwargs: What else transformers passes; the vision towers have no dropout.
+
+    Returns:
+        (1, length, heads, size of a head), and no weights. Off a GPU and in full precision, which `varlen_attn` does
+        not take, window by window.
+    """
+    if query.is_cuda and query.dtype in _HALF:
+        packed = [part[0].transpose(0, 1) for part in (query, key, value)]
+        ends = cu_seq_lens_q.to(torch.int32)
+        found = varlen_attn(packed[0], packed[1], packed[2], ends, ends, max_length_q, max_length_q, scale=scaling)
+        return cast(torch.Tensor, found)[None], None
+    lengths = cu_seq_lens_q.diff().tolist()
+    windows = zip(*(part.split(lengths, 2) for part in (query, key, value)), strict=True)
+    parts = [sdpa_attention_forward(module, *window, None, scaling=scaling, is_causal=False)[0] for window in windows]
+    return torch.cat(parts, 1), None
