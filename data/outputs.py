@@ -1,48 +1,51 @@
-"""Where a command writes: never over one of its inputs, and over nobody's file without being told to."""
+"""What an output may replace: never an input, and nobody's file without being told to."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from gmner.signatures.errors import InputError
 
-_OVERWRITE = "Choose another path, or pass --overwrite (overwrite=True) to replace it"
+OVERWRITE = "Choose another path, or pass --overwrite to replace it"
+"""The remedy where something lies at an output."""
+
+_DESCRIPTOR = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
 
-def check_output(output: Path, inputs: Iterable[Path | None] = (), *, overwrite: bool = False) -> None:
-    """Refuse an output that would replace an input or something that lies there, before any work is done.
-
-    Devices and pipes are accepted: they are written to and never replaced.
+def check_inputs(output: Path, inputs: Iterable[Path], *, own: bool = False) -> None:
+    """Refuse an output that would change one of the inputs of a command, before any work is done.
 
     Args:
         output: The file or folder to write; a symbolic link stands for its target.
-        inputs: Files and folders that the command reads. Of a folder everything in it counts as an input.
-        overwrite: Whether something that exists may be replaced. An input may not.
+        inputs: Files and folders that the command reads.
+        own: Whether a file that exists in an input folder may be the command's own earlier output. False: everything
+            in such a folder counts as an input.
 
     Raises:
-        InputError: The output is an input, holds one, or lies in one and exists; or it exists and `overwrite` is false.
+        InputError: The output is an input, also by another link; holds one; or exists in an input folder.
     """
     if is_stream(output):
         return
-    for given in inputs:
-        if given is not None and _replaces(output, given):
-            raise InputError("The output would replace an input", received=f"{output} (input: {given})",
-                             remedy="Choose another path for the output")  # fmt: skip
-    if not overwrite and exists(output):
-        raise InputError("The output exists already", received=str(output), remedy=_OVERWRITE)
+    given = next((path for path in inputs if _replaces(output, path, own=own)), None)
+    if given is not None:
+        received = f"{output}, where {given} is read"
+        raise InputError("The output would replace an input", received=received, remedy="Write to another path")
 
 
 def exists(output: Path) -> bool:
-    """Whether something lies where the output goes; an empty folder and the target of a broken link do not count."""
+    """Whether something lies where the output goes; an empty folder does not count."""
     target = Path(os.path.realpath(output))
     return target.exists() and not (target.is_dir() and not any(target.iterdir()))
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path leads to a device, a pipe or a socket, links followed."""
+    """Whether a path leads to a device, a pipe, a socket or an open descriptor such as `/dev/stdout`."""
+    if _DESCRIPTOR.fullmatch(os.path.abspath(path)):
+        return True  # also where it was redirected to a file: the shell has that file open
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -50,14 +53,14 @@ def is_stream(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _replaces(output: Path, given: Path) -> bool:
+def _replaces(output: Path, given: Path, *, own: bool) -> bool:
     """Whether writing `output` would change `given`."""
     target, source = Path(os.path.realpath(output)), Path(os.path.realpath(given))
     if target == source or _same_file(target, source):
         return True
-    if source.is_relative_to(target) and target.is_dir():
+    if target.is_dir() and source.is_relative_to(target):
         return True
-    return target.exists() and source.is_dir() and target.is_relative_to(source)
+    return not own and target.is_file() and source.is_dir() and target.is_relative_to(source)
 
 
 def _same_file(one: Path, other: Path) -> bool:

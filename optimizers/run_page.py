@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gmner.data.evaluation import percent
 from gmner.data.files import whole_text
@@ -90,6 +90,16 @@ def write_run_page(run_dir: str | Path, output: str | Path | None = None) -> Pat
     return path
 
 
+def is_run_page(page: Path, run_dir: Path) -> bool:
+    """Whether a file is an earlier page of this run."""
+    with page.open("rb") as file:
+        return f"<title>{escape(_title(run_dir))}</title>".encode() in file.read(4096)
+
+
+def _title(folder: Path) -> str:
+    return f"Compile: {folder.resolve().name}"
+
+
 def render_run(folder: Path, page: Path | None = None) -> str:
     """The page of a run as HTML; see `write_run_page`.
 
@@ -110,7 +120,7 @@ def render_run(folder: Path, page: Path | None = None) -> str:
     result = _read(folder / "result.json") if (folder / "result.json").is_file() else {}
     chosen = result.get("chosen")
     return page_template("run.html.j2").render(
-        title=f"Compile: {folder.resolve().name}",
+        title=_title(folder),
         unchanged=result.get("unchanged", ""),
         facts=_facts(folder, config, chosen),
         stages=wanted,

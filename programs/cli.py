@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
@@ -53,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_safely()
     try:
         commands = importlib.import_module("gmner.programs.commands")
-        return getattr(commands, given.command)(given) or 0
+        with ExitStack() as stack:
+            importlib.import_module("gmner.programs.command_files").prepare(given, stack)
+            return getattr(commands, given.command)(given) or 0
     except ServerError as error:
         return _stop(str(error), 1)
     except GmnerError as error:
@@ -126,6 +129,7 @@ def _add_world(commands: Commands) -> None:
     command.add_argument("--json", action="store_true", help="print JSON, shares in percent, instead of tables")
     command.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder for the posts: JSONL and pictures")
     command.add_argument("--sheet", type=Path, metavar="PNG", help="file for a contact sheet of the first 24 posts")
+    _add_overwrite(command)
 
 
 def _add_fetch(commands: Commands) -> None:
@@ -137,6 +141,7 @@ def _add_fetch(commands: Commands) -> None:
     )
     command.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures that are files")
     command.add_argument("--threads", type=_count, metavar="N", default=16, help="pictures under way at once (16)")
+    _add_overwrite(command)
 
 
 def _add_extract(commands: Commands) -> None:
@@ -154,6 +159,7 @@ def _add_extract(commands: Commands) -> None:
     command.add_argument("--answers", type=_count, default=1, metavar="N", help="draw N answers a post and take a vote")
     command.add_argument("--confidence", action="store_true", help="say of each entity how sure the model is, 0..1")
     command.add_argument("--threads", type=_count, metavar="N", help="posts under way at once (as the model needs)")
+    _add_overwrite(command)
 
 
 def _add_evaluate(commands: Commands) -> None:
@@ -181,6 +187,7 @@ def _add_view(commands: Commands) -> None:
     command.add_argument("-o", "--output", type=Path, required=True, metavar="HTML", help="file for the page")
     _add_source(command)
     command.add_argument("--limit", type=_count, metavar="N", help="show only the first N posts")
+    _add_overwrite(command)
 
 
 def _add_export(commands: Commands) -> None:
@@ -192,6 +199,7 @@ def _add_export(commands: Commands) -> None:
     command.add_argument("--predictions", type=Path, metavar="PRED", help="answers: pre-annotations, or COCO results")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or the folder for VOC")
     _add_source(command)
+    _add_overwrite(command)
 
 
 def _add_check(commands: Commands) -> None:
@@ -224,6 +232,7 @@ def _add_compile(commands: Commands) -> None:
     command.add_argument("--max-minutes", type=_minutes, metavar="N", help=capped)
     planned = "print steps, tokens, memory and time, measured over a few steps, and compile nothing"
     command.add_argument("--dry-run", action="store_true", help=planned)
+    _add_overwrite(command)
 
 
 def _add_run(commands: Commands) -> None:
@@ -231,6 +240,7 @@ def _add_run(commands: Commands) -> None:
     command = _command(commands, "run", text, "gmner run runs/mcr", resumes=False)
     command.add_argument("run_dir", type=Path, metavar="DIR", help="the run directory of a compile")
     command.add_argument("-o", "--output", type=Path, metavar="HTML", help="file for the page (DIR/run.html)")
+    _add_overwrite(command)
 
 
 def _add_merge(commands: Commands) -> None:
@@ -238,6 +248,10 @@ def _add_merge(commands: Commands) -> None:
     command = _command(commands, "merge", text, "gmner merge mcr-bundle -o mcr-merged", resumes=False)
     command.add_argument("bundle", metavar="BUNDLE", help="a saved bundle: a folder, or a repository of the hub")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the checkpoint")
+
+
+def _add_overwrite(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--overwrite", action="store_true", help="replace what lies at the output")
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:

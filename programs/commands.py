@@ -8,12 +8,23 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.data.files import whole_text
+from gmner.data.jsonl import record_line
+from gmner.data.outputs import OVERWRITE, check_inputs, exists
 from gmner.data.post import Post
 from gmner.data.readers.choose import read_answers, read_dataset
+from gmner.programs.command_files import (
+    STANDARD,
+    check_bundle_place,
+    check_fetched_place,
+    check_images,
+    keep_bundle_place,
+    written,
+)
 from gmner.signatures.errors import GmnerError, InputError, ServerError
 from gmner.signatures.terminal import printable, printable_line
 
@@ -35,12 +46,17 @@ def world(given: Namespace) -> None:
     from gmner.programs import world_report as report
 
     report.check_places(given.output, given.sheet)
+    place = partial(written, overwrite=given.overwrite)
     program = None if given.no_model else load_program(given.model)
     posts = report.draw_posts(given.split, given.posts, given.seed)
     if given.output is not None:
-        _note(f"{len(posts)} posts written to {report.write_folder(posts, given.output)}")
+        with place(given.output) as folder:
+            report.write_folder(posts, folder)
+        _note(f"{len(posts)} posts written to {given.output}")
     if given.sheet is not None:
-        _note(f"The first {len(posts[: report.SHEET_POSTS])} posts are on {report.write_sheet(posts, given.sheet)}")
+        with place(given.sheet) as sheet:
+            report.write_sheet(posts, sheet)
+        _note(f"The first {len(posts[: report.SHEET_POSTS])} posts are on {given.sheet}")
     found = report.world_report(posts, given.seed, given.split, program)
     _write(json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if given.json else found.summary())
     _note_failed(found.evaluation.failed if found.evaluation else {})
@@ -50,6 +66,7 @@ def fetch(given: Namespace) -> None:
     """`gmner fetch`: the pictures of posts by their addresses."""
     from gmner.data.fetched_posts import fetch_posts
 
+    check_fetched_place(given.output, given.posts, overwrite=given.overwrite)
     posts = fetch_posts(given.posts, given.output, given.images, threads=given.threads)
     _note(f"{len(posts)} posts written to {given.output}")
     for oddity in posts.oddities[:_NAMED]:
@@ -66,6 +83,7 @@ def extract(given: Namespace) -> int:
     posts = _posts(given, given.posts)[: given.limit]
     if not posts:
         raise InputError("There are no posts", received=str(given.posts))
+    check_images(given.output, posts)
     if given.server is not None:
         program = _served_program(given)
     else:
@@ -76,7 +94,11 @@ def extract(given: Namespace) -> int:
         program = load_program(given.model, staged=given.staged)
     program.confidence, program.answers = given.confidence, given.answers
     try:
-        predictions = extract_corpus(program, posts, given.output, threads=given.threads)
+        if given.output == STANDARD:
+            predictions = program.batch_posts(posts, threads=given.threads)
+            sys.stdout.writelines(record_line(prediction.to_record()) + "\n" for prediction in predictions)
+        else:
+            predictions = extract_corpus(program, posts, given.output, threads=given.threads, overwrite=given.overwrite)
     except (GmnerError, OSError):
         raise
     except Exception as error:
@@ -125,7 +147,7 @@ def view(given: Namespace) -> None:
     shown = [(post, {"answers": predictions[post.id]}) for post in posts if post.id in predictions][: given.limit]
     if not shown:
         raise InputError("No prediction belongs to a post", received=str(given.predictions))
-    with whole_text(given.output) as file:
+    with written(given.output, overwrite=given.overwrite) as place, whole_text(place) as file:
         file.write(render_html(shown, title=given.predictions.name, scores=scores))
     _note(f"{len(shown)} posts shown in {given.output}")
 
@@ -144,7 +166,12 @@ def export(given: Namespace) -> None:
         unsure = sum(e.box is not None and e.confidence is None for answer in answers for e in answer.entities)
         if given.to == "coco" and unsure:
             _note(f"{unsure} boxes have no confidence: their score is 1.0 (gmner extract --confidence gives them one)")
-    write_export(given.to, posts, answers, given.output, given.split)
+    if given.to == "voc" and given.output == STANDARD:
+        raise InputError("Pascal VOC is a folder", received="-", accepted="a path with -o")
+    if given.to == "label-studio" and given.output != STANDARD:
+        check_inputs(given.output.with_suffix(".xml"), [given.gold], own=True)
+    with written(given.output, overwrite=given.overwrite) as place:
+        write_export(given.to, posts, answers, place, given.split)
     _note(f"{len(posts)} posts written to {given.output}")
 
 
@@ -177,6 +204,7 @@ def compile(given: Namespace) -> int:
     from gmner.programs.bundle import check_place
 
     check_place(given.output)
+    check_bundle_place(given.output, given.run_dir, overwrite=given.overwrite)
     train = _trainable(given, given.train, given.train_split)
     val = _trainable(given, given.val, given.val_split) if given.val else None
     program = load_program(given.model)
@@ -190,6 +218,7 @@ def compile(given: Namespace) -> int:
         return 0
     compiled = program.compile(**options)
     compiled.save(given.output)
+    keep_bundle_place(given.output, given.run_dir)
     if compiled.history.unchanged:
         _note(f"NOTHING WAS LEARNED: {given.output} holds the program that the compile began with")
         _note(f"The reason: {compiled.history.unchanged}")
@@ -200,9 +229,13 @@ def compile(given: Namespace) -> int:
 
 def run(given: Namespace) -> None:
     """`gmner run`: the page of a compile, from its run directory."""
-    _note(
-        f"The page: {importlib.import_module('gmner.optimizers.run_page').write_run_page(given.run_dir, given.output)}"
-    )
+    page = importlib.import_module("gmner.optimizers.run_page")
+    if given.output is None:
+        _note(f"The page: {page.write_run_page(given.run_dir)}")
+        return
+    if exists(given.output) and not given.overwrite and not page.is_run_page(given.output, given.run_dir):
+        raise InputError("The output exists already", received=str(given.output), remedy=OVERWRITE)
+    _note(f"The page: {page.write_run_page(given.run_dir, given.output)}")
 
 
 def _trainable(given: Namespace, path: Path, split: str | None) -> list[Post]:

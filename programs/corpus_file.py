@@ -21,7 +21,7 @@ from PIL import Image
 from gmner.data.files import whole_text
 from gmner.data.images import local_path
 from gmner.data.jsonl import record_line
-from gmner.data.outputs import exists
+from gmner.data.outputs import OVERWRITE, exists
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import DataError, ImageError, InputError
@@ -111,7 +111,7 @@ class CorpusFile:
 
     def finish(self, predictions: Sequence[Prediction]) -> None:
         """Write the file of answers whole, then say of which run it is."""
-        text = "".join(record_line(prediction.to_record()) for prediction in predictions)
+        text = "".join(record_line(prediction.to_record()) + "\n" for prediction in predictions)
         state = {"run": self.run, "posts": self.sources, "sha256": _sha256(text.encode())}
         with whole_text(self.sidecar) as file:
             json.dump(state, file, ensure_ascii=False)
@@ -120,7 +120,7 @@ class CorpusFile:
         self.part.unlink(missing_ok=True)
 
     def _line(self, prediction: Prediction) -> str:
-        return record_line({**prediction.to_record(), _SOURCE: self.sources[prediction.id]})
+        return record_line({**prediction.to_record(), _SOURCE: self.sources[prediction.id]}) + "\n"
 
     def _read(self) -> None:
         if self.part.exists():
@@ -140,7 +140,7 @@ class CorpusFile:
             if prediction.error is None and source in (None, self.sources[prediction.id]):
                 self.done[prediction.id] = prediction
         if not self.part.exists() and len(self.done) < len(self.posts):
-            lines = [record_line(self.run), *(self._line(prediction) for prediction in self.done.values())]
+            lines = [record_line(self.run) + "\n", *(self._line(prediction) for prediction in self.done.values())]
             with whole_text(self.part) as file:
                 file.writelines(lines)
 
@@ -185,7 +185,7 @@ class CorpusFile:
             raise InputError(
                 "The output exists already, and is not an unchanged result of this command",
                 received=str(self.out),
-                remedy="Choose another path, or pass --overwrite to replace it",
+                remedy=OVERWRITE,
             )
         differing = [name for name in self.run if state["run"].get(name) != self.run[name]]
         if set(state["posts"]) != set(self.sources):
@@ -194,7 +194,7 @@ class CorpusFile:
             raise InputError(
                 f"A finished run lies here, with other {', '.join(differing)}",
                 received=str(self.out),
-                remedy="Choose another path, or pass --overwrite to replace it",
+                remedy=OVERWRITE,
             )
         records = [json.loads(line) for line in self.out.read_text(encoding="utf-8").splitlines()]
         kept = [Prediction.from_record(record) for record in records]
@@ -203,7 +203,7 @@ class CorpusFile:
             raise InputError(
                 "A finished run lies here, with other posts",
                 received=changed_texts[0],
-                remedy="Choose another path, or pass --overwrite to replace it",
+                remedy=OVERWRITE,
             )
         return [(prediction, state["posts"][prediction.id]) for prediction in kept]
 

@@ -35,5 +35,5 @@ def stopping_after(count: int):
     return answer
 
 
-def run(program: GMNER, given: list[Post], out: Path, threads: int = 1) -> list:
-    return extract_corpus(program, given, out, threads=threads, progress=False)
+def run(program: GMNER, given: list[Post], out: Path, threads: int = 1, **options: bool) -> list:
+    return extract_corpus(program, given, out, threads=threads, progress=False, **options)

@@ -1,0 +1,176 @@
+"""The files of a command: `-` for standard input and output, and outputs that replace only what they may."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import json
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from gmner.data.files import whole_text
+from gmner.data.outputs import OVERWRITE, check_inputs, exists, is_stream
+from gmner.data.post import Post
+from gmner.signatures.errors import InputError
+
+STANDARD = Path("-")
+"""Standard input or standard output, as a path of the command line."""
+
+_POSTS = ("posts", "gold", "train", "val")
+_ANSWERS = ("predictions", "against")
+_READ = (*_POSTS, *_ANSWERS, "instances", "bundle", "model")
+_FROM_STANDARD, _TO_STANDARD = ("extract", "evaluate", "export"), ("extract", "export")
+_BUNDLE = "bundle.json"
+
+
+def prepare(given: Namespace, stack: ExitStack) -> None:
+    """Check what a command reads and writes before it begins, and read standard input where `-` names it.
+
+    Args:
+        given: The parsed arguments; `-` among the inputs becomes the path of a temporary file.
+        stack: Removes that file when the command ends.
+
+    Raises:
+        InputError: `-` where the command does not take it, or an output that would replace an input.
+    """
+    _connect_standard_input(given, stack)
+    outputs = [path for name in ("output", "sheet") if (path := getattr(given, name, None)) is not None]
+    if STANDARD in outputs and given.command not in _TO_STANDARD:
+        raise InputError(f"gmner {given.command} does not write to standard output", accepted="a path with -o")
+    read = [Path(value) for name in _READ if (value := getattr(given, name, None)) is not None]
+    read += [Path(folder) for folder in _listed(getattr(given, "images", None))]
+    if given.command == "run":
+        read.append(given.run_dir)
+    for output in outputs:
+        if output != STANDARD:
+            # What a resumed command wrote itself may lie in a folder that it reads, and is recognised later.
+            check_inputs(output, [path for path in read if path.exists()], own=given.command in ("extract", "fetch"))
+
+
+def check_images(output: Path, posts: list[Post]) -> None:
+    """Refuse an output that is the image of a post.
+
+    Raises:
+        InputError: It is.
+    """
+    if output == STANDARD or not output.exists():
+        return
+    check_inputs(
+        output, [p for post in posts for p in (post.image, *post.more_images) if isinstance(p, Path)], own=True
+    )
+
+
+@contextmanager
+def written(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Where a command writes a file or a folder of its own making.
+
+    Yields:
+        `output` itself; where something lies there that must not be replaced, a temporary place: what is written there
+        must be equal, as that of the same command is. Of `-` likewise a temporary place, whose file then goes to
+        standard output.
+
+    Raises:
+        InputError: Something else lies at `output`, and `overwrite` is false.
+    """
+    if output != STANDARD and (overwrite or is_stream(output) or not exists(output)):
+        yield output
+        return
+    with tempfile.TemporaryDirectory(prefix="gmner-") as folder:
+        place = Path(folder) / (output.name if output != STANDARD else "output")
+        yield place
+        if output == STANDARD:
+            sys.stdout.write(place.read_text(encoding="utf-8"))
+        elif not _equal(place, output):
+            raise InputError("The output exists already, with other content", received=str(output), remedy=OVERWRITE)
+
+
+def check_bundle_place(output: Path, run_dir: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a bundle that the compile of this run directory did not write.
+
+    Raises:
+        InputError: Another bundle lies there, or one that was changed, and `overwrite` is false; or the two are one.
+    """
+    check_inputs(output, [run_dir] if run_dir.exists() else [], own=True)
+    if overwrite or not exists(output):
+        return
+    record = _read(run_dir / _BUNDLE)
+    if record.get("output") != str(output.resolve()) or record.get("manifest") != _manifest(output):
+        raise InputError("Another bundle lies here already", received=str(output), remedy=OVERWRITE)
+
+
+def keep_bundle_place(output: Path, run_dir: Path) -> None:
+    """Remember in the run directory which bundle its compile wrote."""
+    with whole_text(run_dir / _BUNDLE) as file:
+        json.dump({"output": str(output.resolve()), "manifest": _manifest(output)}, file)
+
+
+def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
+    """Refuse to fetch into a folder that holds anything but an earlier fetch of the same posts.
+
+    Raises:
+        InputError: It does, and `overwrite` is false.
+    """
+    if overwrite or not exists(output):
+        return
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    old = output / "posts.jsonl"
+    if names - {"images", "posts.jsonl"} or (old.exists() and _texts(old) != _texts(source)):
+        raise InputError("The folder holds something other than an earlier fetch of these posts",
+                         received=str(output), remedy=OVERWRITE)  # fmt: skip
+
+
+def _connect_standard_input(given: Namespace, stack: ExitStack) -> None:
+    names = [name for name in (*_POSTS, *_ANSWERS) if getattr(given, name, None) == STANDARD]
+    if not names:
+        return
+    if given.command not in _FROM_STANDARD or len(names) > 1:
+        accepted = f"one - with {', '.join(_FROM_STANDARD)}"
+        raise InputError("Standard input cannot be read for these arguments", received=names, accepted=accepted)
+    place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gmner-"))) / "stdin.jsonl"
+    place.write_bytes(sys.stdin.buffer.read())
+    setattr(given, names[0], place)
+    if names[0] in _POSTS and given.images is None:
+        given.images = [Path.cwd()]
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else (list(value) if isinstance(value, (list, tuple)) else [value])
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether two files, or the files of two folders, have the same content."""
+    if one.is_dir() != other.is_dir():
+        return False
+    if one.is_file():
+        return filecmp.cmp(one, other, shallow=False)
+    names = [sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (one, other)]
+    return names[0] == names[1] and all(
+        (one / name).is_dir() or filecmp.cmp(one / name, other / name, shallow=False) for name in names[0]
+    )
+
+
+def _manifest(bundle: Path) -> str:
+    file = bundle / "manifest.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(path: Path) -> list[Any] | None:
+    """Ids and texts of a JSONL file of posts; None where it is not one."""
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [(record["id"], record["text"]) for record in records]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
