@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `gmner`; None: those of this process.
 
     Returns:
-        The exit code: 0; 1 where a command could answer nothing, a server or the model stopped it, or `check` found posts
-        that would be refused; 2 for an error of the user's or the data's; 3 where a compile returned the program that it
-        began with; 130 after Ctrl-C.
+        The exit code: 0; 1 where a command could answer nothing, a server or the model stopped it, or `check` found
+        posts that would be refused; 2 for an error of the user's or the data's; 3 where a compile returned the program
+        that it began with; 130 after Ctrl-C.
     """
     top = parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next

@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ _ANSWERS = ("predictions", "against")
 _READ = (*_POSTS, *_ANSWERS, "instances", "bundle", "model")
 _FROM_STANDARD, _TO_STANDARD = ("extract", "evaluate", "export"), ("extract", "export")
 _BUNDLE = "bundle.json"
+_OTHER = "The output exists already, with other content"
 
 
 def prepare(given: Namespace, stack: ExitStack) -> None:
@@ -42,7 +43,8 @@ def prepare(given: Namespace, stack: ExitStack) -> None:
     outputs = [path for name in ("output", "sheet") if (path := getattr(given, name, None)) is not None]
     if STANDARD in outputs and given.command not in _TO_STANDARD:
         raise InputError(f"gmner {given.command} does not write to standard output", accepted="a path with -o")
-    read = [Path(value) for name in _READ if (value := getattr(given, name, None)) is not None]
+    # `posts` of `gmner world` is a number.
+    read = [Path(value) for name in _READ if isinstance(value := getattr(given, name, None), (str, Path))]
     read += [Path(folder) for folder in _listed(getattr(given, "images", None))]
     if given.command == "run":
         read.append(given.run_dir)
@@ -52,17 +54,15 @@ def prepare(given: Namespace, stack: ExitStack) -> None:
             check_inputs(output, [path for path in read if path.exists()], own=given.command in ("extract", "fetch"))
 
 
-def check_images(output: Path, posts: list[Post]) -> None:
+def check_images(output: Path, posts: Sequence[Post]) -> None:
     """Refuse an output that is the image of a post.
 
     Raises:
         InputError: It is.
     """
-    if output == STANDARD or not output.exists():
-        return
-    check_inputs(
-        output, [p for post in posts for p in (post.image, *post.more_images) if isinstance(p, Path)], own=True
-    )
+    if output != STANDARD and output.exists():
+        images = [image for post in posts for image in (post.image, *post.more_images) if isinstance(image, Path)]
+        check_inputs(output, images, own=True)
 
 
 @contextmanager
@@ -86,7 +86,31 @@ def written(output: Path, *, overwrite: bool) -> Iterator[Path]:
         if output == STANDARD:
             sys.stdout.write(place.read_text(encoding="utf-8"))
         elif not _equal(place, output):
-            raise InputError("The output exists already, with other content", received=str(output), remedy=OVERWRITE)
+            raise InputError(_OTHER, received=str(output), remedy=OVERWRITE)
+
+
+def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, overwrite: bool) -> None:
+    """Write several text files that belong together, or none of them.
+
+    Args:
+        outputs: The files; `write` is called with the place of the first, and writes the others beside it.
+        write: Writes them.
+        overwrite: Whether files with other content may be replaced.
+
+    Raises:
+        InputError: Something else lies at one of them, and `overwrite` is false.
+    """
+    with tempfile.TemporaryDirectory(prefix="gmner-") as folder:
+        write(Path(folder) / outputs[0].name)
+        texts = {output: (Path(folder) / output.name).read_text(encoding="utf-8") for output in outputs}
+        for output in outputs:
+            if not overwrite and exists(output) and not _equal(Path(folder) / output.name, output):
+                raise InputError(
+                    "The output exists already, with other content", received=str(output), remedy=OVERWRITE
+                )
+        for output, text in texts.items():
+            with whole_text(output) as file:
+                file.write(text)
 
 
 def check_bundle_place(output: Path, run_dir: Path, *, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gmner.data.files import whole_text
 from gmner.data.jsonl import record_line
-from gmner.data.outputs import OVERWRITE, check_inputs, exists
+from gmner.data.outputs import OVERWRITE, check_inputs, exists, is_stream
 from gmner.data.post import Post
 from gmner.data.readers.choose import read_answers, read_dataset
 from gmner.programs.command_files import (
@@ -23,6 +23,7 @@ from gmner.programs.command_files import (
     check_fetched_place,
     check_images,
     keep_bundle_place,
+    write_beside,
     written,
 )
 from gmner.signatures.errors import GmnerError, InputError, ServerError
@@ -47,7 +48,6 @@ def world(given: Namespace) -> None:
 
     report.check_places(given.output, given.sheet)
     place = partial(written, overwrite=given.overwrite)
-    program = None if given.no_model else load_program(given.model)
     posts = report.draw_posts(given.split, given.posts, given.seed)
     if given.output is not None:
         with place(given.output) as folder:
@@ -57,6 +57,7 @@ def world(given: Namespace) -> None:
         with place(given.sheet) as sheet:
             report.write_sheet(posts, sheet)
         _note(f"The first {len(posts[: report.SHEET_POSTS])} posts are on {given.sheet}")
+    program = None if given.no_model else load_program(given.model)
     found = report.world_report(posts, given.seed, given.split, program)
     _write(json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if given.json else found.summary())
     _note_failed(found.evaluation.failed if found.evaluation else {})
@@ -168,10 +169,14 @@ def export(given: Namespace) -> None:
             _note(f"{unsure} boxes have no confidence: their score is 1.0 (gmner extract --confidence gives them one)")
     if given.to == "voc" and given.output == STANDARD:
         raise InputError("Pascal VOC is a folder", received="-", accepted="a path with -o")
-    if given.to == "label-studio" and given.output != STANDARD:
-        check_inputs(given.output.with_suffix(".xml"), [given.gold], own=True)
-    with written(given.output, overwrite=given.overwrite) as place:
-        write_export(given.to, posts, answers, place, given.split)
+    write = partial(write_export, given.to, posts, answers, split=given.split)
+    if given.to == "label-studio" and given.output != STANDARD and not is_stream(given.output):
+        configuration = given.output.with_suffix(".xml")
+        check_inputs(configuration, [path for path in (given.gold, given.predictions) if path is not None], own=True)
+        write_beside([given.output, configuration], write, overwrite=given.overwrite)
+    else:
+        with written(given.output, overwrite=given.overwrite) as place:
+            write(place)
     _note(f"{len(posts)} posts written to {given.output}")
 
 

@@ -140,11 +140,10 @@ def check_places(folder: Path | None, sheet: Path | None) -> None:
     """Whether posts and sheet may be written there, to be asked before the work that makes them.
 
     Raises:
-        InputError: `folder` is a file or holds something, or `sheet` is a folder or no `.png`.
+        InputError: `folder` is a file, or `sheet` is a folder or no `.png`.
     """
-    if folder is not None and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        accepted = "a folder that does not exist or is empty"
-        raise InputError("The posts would be written over something else", received=str(folder), accepted=accepted)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError("The posts would be written over a file", received=str(folder), accepted="a folder")
     if sheet is not None and (sheet.is_dir() or sheet.suffix.lower() != ".png"):
         raise InputError(
             "The contact sheet is a PNG", received=str(sheet), accepted="the path of a file, ending in .png"
@@ -156,10 +155,10 @@ def write_folder(posts: Sequence[Post], folder: Path) -> Path:
 
     Args:
         posts: The posts.
-        folder: A folder that does not exist or is empty; `read_posts(folder)` reads them again.
+        folder: The folder, replaced if it is there; `read_posts(folder)` reads them again.
 
     Raises:
-        InputError: Something lies there.
+        InputError: A file lies there.
     """
     check_places(folder, None)
     with whole_folder(folder) as new:

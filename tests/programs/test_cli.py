@@ -15,6 +15,7 @@ from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.prediction import Prediction
 from gmner.data.protocols import PROTOCOLS
 from gmner.data.readers.twitter import read_twitter_gmner
+from gmner.optimizers.compilation import History
 from gmner.programs import cli, commands
 from gmner.programs.bundle import save_bundle
 from gmner.programs.gmner import GMNER
@@ -241,9 +242,9 @@ def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFi
 def test_export_writes_what_other_tools_read(
     gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    out = tmp_path / "out" / "file.json"
-    assert run("export", "--to", "coco", "--gold", gold, "-o", out) == 0
-    assert len(json.loads(out.read_text())["not_shown"]) == 2
+    coco, out = tmp_path / "out" / "coco.json", tmp_path / "out" / "file.json"
+    assert run("export", "--to", "coco", "--gold", gold, "-o", coco) == 0
+    assert len(json.loads(coco.read_text())["not_shown"]) == 2
     assert run("export", "--to", "label-studio", "--gold", gold, "--predictions", half, "-o", out) == 0
     assert [task["data"]["text"] for task in json.loads(out.read_text())] == ["Ana", "Ana"]
     assert "PER" in out.with_suffix(".xml").read_text()
@@ -260,8 +261,9 @@ def test_export_writes_what_other_tools_read(
 def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
     pytest.importorskip("gmner.data.view")
     for option in ("--gold", "--posts"):
-        assert run("view", half, option, gold, "-o", tmp_path / "new" / "page.html") == 0
-        assert "Ana" in (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+        page = tmp_path / "new" / f"page{option}.html"
+        assert run("view", half, option, gold, "-o", page) == 0
+        assert "Ana" in page.read_text(encoding="utf-8")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -382,6 +384,7 @@ def test_compile_and_quickstart_hand_over(
                 if self.max_minutes is not None:
                     calls.append(self.max_minutes)
                 calls.append({name: len(value) if isinstance(value, list) else value for name, value in given.items()})
+                student.history = History({}, {}, "mrsi", {})
                 return student
 
         @classmethod
