@@ -13,6 +13,7 @@ from gmner.data.evaluate import evaluate
 from gmner.data.evaluation import Evaluation, Figures, percent
 from gmner.data.files import draft, encoded, whole_folder
 from gmner.data.jsonl import write_posts
+from gmner.data.outputs import exists
 from gmner.data.post import Post
 from gmner.data.report import Posts
 from gmner.data.scoring import Scores
@@ -140,10 +141,11 @@ def check_places(folder: Path | None, sheet: Path | None) -> None:
     """Whether posts and sheet may be written there, to be asked before the work that makes them.
 
     Raises:
-        InputError: `folder` is a file, or `sheet` is a folder or no `.png`.
+        InputError: `folder` is a file or holds something other than posts, or `sheet` is a folder or no `.png`.
     """
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError("The posts would be written over a file", received=str(folder), accepted="a folder")
+    if folder is not None and exists(folder) and not (folder / "posts.jsonl").is_file():
+        accepted = "a folder that does not exist, is empty or holds posts"
+        raise InputError("The posts would be written over something else", received=str(folder), accepted=accepted)
     if sheet is not None and (sheet.is_dir() or sheet.suffix.lower() != ".png"):
         raise InputError(
             "The contact sheet is a PNG", received=str(sheet), accepted="the path of a file, ending in .png"
@@ -158,7 +160,7 @@ def write_folder(posts: Sequence[Post], folder: Path) -> Path:
         folder: The folder, replaced if it is there; `read_posts(folder)` reads them again.
 
     Raises:
-        InputError: A file lies there.
+        InputError: Something other than posts lies there.
     """
     check_places(folder, None)
     with whole_folder(folder) as new:
