@@ -7,17 +7,18 @@ import binascii
 import io
 import os
 import re
-import stat
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
+from gmner.data.opened_file import open_inside
+from gmner.data.pixels import png_orientation, to_rgb
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
 
@@ -29,7 +30,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 # Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed. Of an MPO the
 # JPEG decoder gives the first picture; Pillow registers none for it, and asking for one raises KeyError.
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -38,9 +39,13 @@ _BROKEN = (
     LookupError,
     ArithmeticError,
     EOFError,
+    AssertionError,
+    AttributeError,
     struct.error,
     zlib.error,
 )
+_LOADING = threading.RLock()
+"""Held while an image object of the caller is read from its file: Pillow seeks and reads without a lock of its own."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -75,12 +80,16 @@ def open_image(
 
     Raises:
         ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not a picture.
+
+    An image object of the caller is decoded once, under a lock, and neither closed nor changed. Grey values of more
+    than eight bits are scaled, see `gmner.data.pixels.to_rgb`.
     """
     with _opened(source, root, max_pixels, max_bytes) as picture:
-        orientation = _orientation(picture)
         with _broken_as_image_error(source):
-            picture.load()
-            rgb = _to_rgb(picture)
+            with _LOADING if picture is source else nullcontext():
+                picture.load()
+                orientation = _orientation(picture)
+            rgb = to_rgb(picture)
             return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
@@ -99,7 +108,21 @@ def image_size(
     """
     with _opened(source, root, max_pixels, MAX_BYTES) as picture:
         width, height = picture.size
-        return (height, width) if _orientation(picture) >= 5 else (width, height)
+        with _LOADING if picture is source else nullcontext():
+            return (height, width) if _orientation(picture) >= 5 else (width, height)
+
+
+def open_lazily(data: bytes) -> Image.Image:
+    """A picture whose header was read and which is decoded when it is needed, as Pillow has it.
+
+    Args:
+        data: The bytes of a file.
+
+    Raises:
+        ImageError: As for `image_size`.
+    """
+    image_size(data)
+    return _header(io.BytesIO(data), data, MAX_PIXELS)
 
 
 def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
@@ -178,23 +201,25 @@ def _stream(source: ImageSource, root: Any, max_bytes: int) -> Any:
     if isinstance(source, str) and source[:5].lower() == "data:":
         return io.BytesIO(_bounded(_data_uri(source, max_bytes), max_bytes))
     if isinstance(source, (str, os.PathLike)):
-        return _open_file(local_path(source, root), max_bytes)
+        return _open_file(source, root, max_bytes)
     raise ImageError("This is no picture", received=source, accepted="a local path, bytes, a data: URI or a PIL image")
 
 
-def _open_file(path: Path, max_bytes: int) -> Any:
+def _open_file(source: str | os.PathLike[str], root: Any, max_bytes: int) -> Any:
+    path = local_path(source, root)
     try:
-        info = path.stat()
-        # A pipe or a device would block or never end.
-        if not stat.S_ISREG(info.st_mode):
-            raise ImageError("A picture is not a file", received=str(path))
-        _check_bytes(info.st_size, max_bytes)
-        return path.open("rb")
+        file, size = open_inside(path, None if root is None else Path(root))
     except FileNotFoundError as error:
         raise ImageError("A picture is missing", received=str(path)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ImageError("A picture cannot be opened", received=str(path), remedy=reason) from error
+    try:
+        _check_bytes(size, max_bytes)
+    except ImageError:
+        file.close()
+        raise
+    return file
 
 
 def _bounded(data: bytes, max_bytes: int) -> bytes:
@@ -219,32 +244,16 @@ def _data_uri(uri: str, max_bytes: int) -> bytes:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1..8, as far as the header tells it."""
-    # Pillow turns TIFF itself; a PNG would be decoded whole in search of a late EXIF chunk.
-    if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
+    """The EXIF orientation, 1..8, as far as the file tells it without being decoded."""
+    if picture.format == "TIFF":  # Pillow turns it itself
         return 1
     try:
-        value = picture.getexif().get(_ORIENTATION, 1)
+        # Pillow would decode a whole PNG in search of an EXIF chunk behind the data.
+        late = picture.format == "PNG" and "exif" not in picture.info and getattr(picture, "fp", None) is not None
+        value = png_orientation(picture.fp) if late else picture.getexif().get(_ORIENTATION, 1)
     except _BROKEN:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return Image.fromarray(_to_bytes(picture)).convert("RGB")
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _to_bytes(picture: Image.Image) -> np.ndarray:
-    """Wide grey values -> (height, width) uint8; sixteen bits are scaled, Pillow would clip them to white."""
-    values = np.asarray(picture, dtype=np.float64)
-    wide = picture.mode.startswith("I;16") or values.max() > 255
-    return np.clip(values / 257 if wide else values, 0, 255).astype(np.uint8)
 
 
 @contextmanager

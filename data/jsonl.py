@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from gmner.data.box_checks import box_oddities
 from gmner.data.files import add_picture, whole_text
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions, checked_object
@@ -51,7 +52,7 @@ def read_posts(
         missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
 
     Returns:
-        The posts, with what was odd.
+        The posts, with what was odd, also about their boxes, see `gmner.data.box_checks.odd_box`.
 
     Raises:
         InputError: No such file or folder of pictures, or another value of `missing_images`.
@@ -67,6 +68,7 @@ def read_posts(
     for number, post in parse_posts(path, lambda value: checked_path(value, folder)):
         posts.append(post)
         oddities += missing_pictures(post, f"{path}:{number}", missing_images)
+        oddities += box_oddities(post, f"{path}:{number}")
     return Posts(posts, oddities)
 
 

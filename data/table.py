@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from gmner.data.box_checks import box_oddities
 from gmner.data.files import encoded
-from gmner.data.images import image_size
+from gmner.data.images import open_lazily
 from gmner.data.metric import to_example
 from gmner.data.post import Post
 from gmner.data.records import (
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 _REQUIRED = ("id", "text")
 _BATCH = 100
-# What the bytes of a table may be; EPS, for one, would start another program when it is decoded.
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 
 
 def to_dataset(posts: Iterable[Post]) -> datasets.Dataset:
@@ -85,7 +83,8 @@ def from_dataset(
         missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
 
     Returns:
-        The posts, with what was odd; a picture that stands in the table as bytes is a PIL image not decoded yet.
+        The posts, with what was odd, also about their boxes, see `gmner.data.box_checks.odd_box`; a picture that
+        stands in the table as bytes is a PIL image not decoded yet.
 
     Raises:
         InputError: Not a `datasets.Dataset` (a `DatasetDict` holds several), or another value of `missing_images`.
@@ -104,6 +103,7 @@ def from_dataset(
         rows[post.id] = number
         posts.append(post)
         oddities += missing_pictures(post, f"row {number}", missing_images)
+        oddities += box_oddities(post, f"row {number}")
     return Posts(posts, oddities)
 
 
@@ -198,8 +198,4 @@ def _picture(cell: object, folder: Path | None) -> Path | Image.Image:
     if data is None:
         return checked_path(path, folder)
     with image_errors_as_data_errors():
-        image_size(data)
-    try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError("A picture cannot be opened", received=f"{len(data)} bytes", remedy=str(error)) from error
+        return open_lazily(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import threading
 import uuid
@@ -19,6 +18,7 @@ from dspy import lm15
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
+from gmner.data.images import open_image
 from gmner.programs.batching import Batcher
 from gmner.programs.desk import AnsweringDesk
 from gmner.programs.encoding import Conversation
@@ -28,9 +28,6 @@ from gmner.programs.pictures import written_here
 from gmner.programs.row_logits import Sampling
 from gmner.programs.weights import ModelSource, Weights, as_json, load_weights
 from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
-
-MAX_PIXELS = 89_478_485
-"""Largest picture that is decoded, Pillow's own limit; a larger one is refused before it fills the memory."""
 
 _PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format", "logprobs"})
 _live: weakref.WeakValueDictionary[str, VLMEngine] = weakref.WeakValueDictionary()
@@ -281,13 +278,7 @@ def _picture(part: lm15.ImagePart) -> Image.Image:
         raise ImageError("A picture is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
     if (written := written_here(part.data)) is not None:
         return written
-    try:
-        with Image.open(io.BytesIO(part.bytes)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ImageError("A picture is too large", received=picture.size, accepted=f"up to {MAX_PIXELS} pixels")
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError("A picture cannot be read", received=part.media_type, remedy=str(error)) from error
+    return open_image(part.bytes)
 
 
 def _schema(response_format: Any) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gmner.data.box_checks import odd_box
 from gmner.data.post import Post
 from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
 from gmner.data.readers.pictures import Folders, Pictures, find_pictures
@@ -26,7 +27,6 @@ _NO_TARGET = -1
 # The data set appends a number to the name of the picture: COCO_train2014_000000000123_5.jpg.
 _NUMBERED = re.compile(r"(_\d+)_\d+(\.\w+)$")
 # COCO rounds to hundredths: x + width may exceed the picture by that much.
-_ROUNDING = 0.01
 
 
 def read_grec(
@@ -208,14 +208,9 @@ class _Reader:
         return tuple(boxes)
 
     def _check(self, box: Box, image: _Image | None, where: str) -> None:
-        if not box.area:
-            self._findings.add("zero_area_box", where, f"the box {box.as_tuple()} has no area; kept")
-        if image is None or not (image.width > 0 and image.height > 0):
-            return
-        beyond = max(-box.x1, -box.y1, box.x2 - image.width, box.y2 - image.height)
-        if beyond > _ROUNDING:
-            message = f"the box {box.as_tuple()} leaves the picture of {image.width} x {image.height} pixels; kept"
-            self._findings.add("box_outside_image", where, message)
+        size = None if image is None else (image.width, image.height)
+        for kind, message in odd_box(box, size):
+            self._findings.add(kind, where, message)
 
     def _file_name(self, ref: Mapping[str, Any], image: _Image | None, where: str) -> str:
         if image is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
+from gmner.data.box_checks import odd_box
 from gmner.data.report import Findings
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
@@ -21,12 +22,14 @@ NamedBox = tuple[str, Box]
 def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
     """The named boxes of a Pascal VOC file, in its order; [] where there is no file.
 
-    An object with several names is one box a name.
+    An object with several names or several `bndbox` is one box for each of them. Namespaces are ignored. Objects and
+    parts inside of an object are no objects of the picture.
 
     Args:
         path: The file.
         findings: Takes what is odd, by file and object: a box outside the stated size (`box_outside_image`) or
-            without area (`zero_area_box`), white space around a name or doubled in it (`white_space_in_name`).
+            without area (`zero_area_box`), see `odd_box`, objects inside of other elements (`nested_object`), white
+            space around a name or doubled in it (`white_space_in_name`).
 
     Returns:
         Pairs of (name, box): the file's own words and numbers, unchanged, the numbers as floats (1-based pixels of the
@@ -37,6 +40,7 @@ def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
     """
     try:
         tree = parse(path, forbid_dtd=True)
+        _drop_namespaces(tree.getroot())
         objects = tree.findall("object")
     except FileNotFoundError:
         return []
@@ -44,6 +48,10 @@ def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
         raise DataError(f"{path}: not a readable XML file", remedy=str(error)) from error
     boxes = [pair for item in objects for pair in _named_boxes(item, path)]
     if findings is not None:
+        deeper = len(list(tree.iter("object"))) - len(objects)
+        if deeper:
+            message = f"{deeper} objects stand inside of another element and are left out"
+            findings.add("nested_object", str(path), message)
         width, height = (_number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
         for name, box in boxes:
             for kind, message in _odd(name, box, width, height):
@@ -53,7 +61,11 @@ def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
 
 def _named_boxes(item: Element, path: Path) -> list[NamedBox]:
     names = [name.text or "" for name in item.findall("name")]
-    place = item.find("bndbox")
+    places = item.findall("bndbox")
+    return [(name, _box(place, names, path)) for place in places or [None] for name in names or [""]]
+
+
+def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
     corners = [None if place is None else place.findtext(corner) for corner in _CORNERS]
     try:
         missing = [name for name, corner in zip(_CORNERS, corners, strict=True) if corner is None]
@@ -69,14 +81,18 @@ def _named_boxes(item: Element, path: Path) -> list[NamedBox]:
             accepted="a name and xmin, ymin, xmax, ymax",
             remedy=str(error),
         ) from error
-    return [(name, box) for name in names]
+    return box
+
+
+def _drop_namespaces(root: Element) -> None:
+    """Make `{address}object` `object`: the elements of VOC have their names whatever namespace a tool puts them in."""
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2]
 
 
 def _odd(name: str, box: Box, width: float, height: float) -> Iterator[tuple[str, str]]:
-    if width > 0 and height > 0 and (min(box.x1, box.y1) < 0 or box.x2 > width or box.y2 > height):
-        yield "box_outside_image", f"the box {box.as_tuple()} leaves the picture of {width:g} x {height:g} pixels; kept"
-    if not box.area:
-        yield "zero_area_box", f"the box {box.as_tuple()} has no area; kept"
+    yield from odd_box(box, (width, height))
     if name != " ".join(name.split()):
         yield "white_space_in_name", "the name has white space that no entity has; names are compared exactly"
 
