@@ -115,14 +115,14 @@ def view(given: Namespace) -> None:
 
     posts = _posts(given, given.gold or given.posts)
     predictions = {prediction.id: prediction for prediction in read_answers(given.predictions, posts)}
-    missing = [post.id for post in posts if post.id not in predictions]
-    counted = "count as answered with nothing" if given.gold else "are not shown"
-    _say_ids(f"posts have no prediction and {counted}", missing)
-    _say_ids("predictions belong to no post and are left out", sorted(predictions.keys() - {p.id for p in posts}))
     scores = {"answers": score(predictions, posts)} if given.gold else None
     shown = [(post, {"answers": predictions[post.id]}) for post in posts if post.id in predictions][: given.limit]
     if not shown:
         raise InputError("No prediction belongs to a post", received=str(given.predictions))
+    missing = [post.id for post in posts if post.id not in predictions]
+    counted = "count as answered with nothing" if given.gold else "are not shown"
+    _say_ids(f"posts have no prediction and {counted}", missing)
+    _say_ids("predictions belong to no post and are left out", sorted(predictions.keys() - {p.id for p in posts}))
     with whole_text(given.output) as file:
         file.write(render_html(shown, title=given.predictions.name, scores=scores))
     _note(f"{len(shown)} posts shown in {given.output}")

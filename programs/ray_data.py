@@ -105,6 +105,8 @@ def _string(cell: Any) -> str:
 def _record(prediction: Prediction) -> dict[str, Any]:
     """A prediction with the same keys in every row."""
     record = prediction.to_record()
+    # Arrow holds UTF-8, which has no half of a surrogate pair; a server may write one.
+    record["reasoning"] = record["reasoning"].encode("utf-8", "replace").decode("utf-8")
     return {**record, "entities": [{"confidence": None, **entity} for entity in record["entities"]]}
 
 
