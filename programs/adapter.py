@@ -122,7 +122,8 @@ class PromptAdapter(dspy.Adapter):
         for output in outputs:
             if not (output.get("text") if isinstance(output, dict) else output):
                 raise AnswerError(
-                    "The model returned no text: it refused, called a tool, or its content was filtered", received=output
+                    "The model returned no text: it refused, called a tool, or its content was filtered",
+                    received=output,
                 )
         values = super()._call_postprocess(processed_signature, original_signature, outputs, lm, lm_kwargs)
         if self.confidence:

@@ -33,8 +33,10 @@ def to_label_studio(
     A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
     result, `start` and `end` in characters of the text; each of its boxes is a `rectanglelabels` result, x, y, width
     and height in percent of the original image, whose size stands beside; a relation `shows` leads from the box to the
-    mention. A mention without a relation is not shown. The results of an answer with confidences have `score`, that of
-    their entity, and their prediction the lowest of these; without confidences there is no `score`. The project needs the labeling config of `label_studio_config`.
+    mention. A mention without a relation is not shown. The project needs the labeling config of `label_studio_config`.
+
+    The results of an answer with confidences have `score`, that of their entity, and their prediction has the lowest of
+    these; without confidences there is no `score`.
 
     Args:
         posts: The posts.

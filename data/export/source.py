@@ -8,8 +8,8 @@ from pathlib import Path
 from gmner.data.images import image_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.records import located
 from gmner.data.readers.labels import labels_of
+from gmner.data.records import located
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gmner.data.export.coco import predictions_to_coco, to_coco
+from gmner.data.export.coco import categories_of, predictions_to_coco, to_coco
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
 from gmner.data.export.source import types_of_all
 from gmner.data.export.voc import write_voc
@@ -39,7 +39,8 @@ def write_export(
             raise InputError("Pascal VOC holds gold, not answers", remedy="Leave the predictions out")
         write_voc(posts, out, split or "train")
     elif form == "coco":
-        _write(out, to_coco(posts) if predictions is None else predictions_to_coco(predictions, posts))
+        labels = None if predictions is None else categories_of(posts, predictions)
+        _write(out, to_coco(posts) if predictions is None else predictions_to_coco(predictions, posts, labels))
     elif form == "label-studio":
         if out.suffix == ".xml":
             accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"

@@ -14,7 +14,7 @@ from PIL import Image
 from strategies import SIZE, TYPES, answered, perfect, posts
 
 from gmner import World
-from gmner.data.export.coco import predictions_to_coco, to_coco
+from gmner.data.export.coco import categories_of, predictions_to_coco, to_coco
 from gmner.data.export.fiftyone import to_fiftyone
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
 from gmner.data.export.write import write_export
@@ -345,7 +345,8 @@ def test_confidences_become_scores(fiftyone, tmp_path):
     PICTURE.save(tmp_path / "a.png")
     answer = Prediction("1", TEXT, "", (BOB, UNSURE))
     post = replace(POST, image=tmp_path / "a.png")
-    assert [result["score"] for result in predictions_to_coco([answer], [post])] == [0.25, 1.0]
+    labels = categories_of([post], [answer])
+    assert [result["score"] for result in predictions_to_coco([answer], [post], labels)] == [0.25, 1.0]
     (prediction,) = to_label_studio([post], [answer])[0]["predictions"]
     assert prediction["score"] == 0.25
     assert [r.get("score") for r in prediction["result"] if r["type"] != "relation"] == [0.25, 0.25, None, None]
@@ -357,10 +358,13 @@ def test_confidences_become_scores(fiftyone, tmp_path):
 
 def test_types_that_only_answers_have_come_after_those_of_the_gold(tmp_path):
     answer = Prediction("1", TEXT, "", (BOB, UNSURE))
-    assert [(r["category_id"], r["type"]) for r in predictions_to_coco([answer], [POST])] == [(3, "BAND"), (2, "PER")]
-    names = [category["name"] for category in to_coco([POST], predictions=[answer])["categories"]]
-    assert names == ["LOC", "PER", "BAND"]
-    assert to_coco([POST])["annotations"] == to_coco([POST], predictions=[answer])["annotations"]
+    labels = categories_of([POST], [answer])
+    results = predictions_to_coco([answer], [POST], labels)
+    assert [(r["category_id"], r["type"]) for r in results] == [(3, "BAND"), (2, "PER")]
+    assert [category["name"] for category in to_coco([POST], labels)["categories"]] == ["LOC", "PER", "BAND"]
+    assert to_coco([POST])["annotations"] == to_coco([POST], labels)["annotations"]
+    (bare,) = predictions_to_coco([replace(answer, entities=(BOB,))], [replace(POST, entities=None)])
+    assert bare["category_id"] == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,20 @@ import pytest
 
 from gmner.signatures.terminal import PrintableFormatter, printable, printable_line
 
-ODD = ["\x1b[31m", "\x9b31m", "\x07", "\r", "\x7f", "\u202e", "\u2066", "\u200f", "\u2028", "\ud83d", "\x00", "\U000e0041"]
+ODD = [
+    "\x1b[31m",
+    "\x9b31m",
+    "\x07",
+    "\r",
+    "\x7f",
+    "\u202e",
+    "\u2066",
+    "\u200f",
+    "\u2028",
+    "\ud83d",
+    "\x00",
+    "\U000e0041",
+]
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -18,7 +31,9 @@ def test_what_a_terminal_obeys_is_printed_as_an_escape(odd: str):
     shown.encode()
 
 
-@pytest.mark.parametrize("text", ["Ana\tmet\nBo", "张三 é \U0001f468\u200d\U0001f469", "\u0645\u0631\u062d\u0628\u0627"])
+@pytest.mark.parametrize(
+    "text", ["Ana\tmet\nBo", "张三 é \U0001f468\u200d\U0001f469", "\u0645\u0631\u062d\u0628\u0627"]
+)
 def test_what_a_terminal_shows_stays(text: str):
     assert printable(text) == text
 
