@@ -68,7 +68,7 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
     """
     import datasets
 
-    items = list(posts)
+    items: list[Any] = list(posts)
     if isinstance(posts, Predictions) or (items and all(isinstance(item, Prediction) for item in items)):
         features, rows = prediction_features(), [prediction_row(item) for item in items]
     elif all(isinstance(item, Post) for item in items):

@@ -80,10 +80,9 @@ def extract(given: Namespace) -> int:
     except (GmnerError, OSError):
         raise
     except Exception as error:
+        fact = "The run stopped: neither a post nor a harmless text can be answered"
         remedy = "The answers so far are kept: run the same command again to resume"
-        raise ServerError(
-            "The run stopped, as no post could be answered any more", received=said(error), remedy=remedy
-        ) from error
+        raise ServerError(fact, received=said(error), remedy=remedy) from error
     failed = Counter(prediction.error["kind"] for prediction in predictions if prediction.error)
     _note(f"{len(predictions)} posts answered into {given.output}")
     _note_failed(failed, "; the file says why")

@@ -76,8 +76,11 @@ def _unreadable(program: GroundingProgram, error: Exception) -> bool:
     """Whether a server replied with success, and the reply is not of the OpenAI form."""
     if not isinstance(getattr(program.model, "engine", None), str):
         return False
-    plain = type(error) in (LMProviderError, LMUnexpectedError) and error.status in (None, 200)
-    return plain and _root_cause(error, (ValueError, TypeError, LookupError, AttributeError, RecursionError))
+    if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
+        return False
+    return error.status in (None, 200) and _root_cause(
+        error, (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+    )
 
 
 def _root_cause(error: BaseException, kinds: tuple[type[Exception], ...]) -> bool:

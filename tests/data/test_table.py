@@ -275,5 +275,5 @@ def test_predictions_come_back_from_a_table(tmp_path):
 def test_a_table_has_items_of_one_kind():
     with pytest.raises(InputError, match="no table"):
         to_dataset([Post("a", TEXT), Prediction("b", TEXT)])
-    with pytest.raises(InputError, match="prediction 'b'.*not Unicode"):
+    with pytest.raises(InputError, match=r"prediction 'b'.*not Unicode"):
         to_dataset([Prediction("b", TEXT, "\ud83d")])
