@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from gmner.data.evaluation import percent
 from gmner.data.files import whole_text
-from gmner.data.view import page_template
+from gmner.data.view import render_page
 from gmner.optimizers.curves import LOGGED, draw_curves
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
 from gmner.optimizers.rewards.calls import call_title
@@ -108,7 +108,8 @@ def render_run(folder: Path, page: Path | None = None) -> str:
         if (folder / f"scores-{name}.json").is_file()
     }
     chosen = _read(folder / "result.json").get("chosen") if (folder / "result.json").is_file() else None
-    return page_template("run.html.j2").render(
+    return render_page(
+        "run.html.j2",
         title=f"Compile: {folder.resolve().name}",
         facts=_facts(folder, config, chosen),
         stages=wanted,

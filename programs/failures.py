@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _OF_A_POST = (InputError, ImageError, DataError, AnswerError)
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _OF_EVERYTHING = (LMAuthError, LMBillingError)
 _PROBE = "Ana met Ben in Paris."
 _LONGEST = 400
@@ -78,18 +79,10 @@ def _unreadable(program: GroundingProgram, error: Exception) -> bool:
         return False
     if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
         return False
-    return error.status in (None, 200) and _root_cause(
-        error, (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-    )
-
-
-def _root_cause(error: BaseException, kinds: tuple[type[Exception], ...]) -> bool:
     cause = error.__cause__
-    while cause is not None:
-        if isinstance(cause, kinds):
-            return True
+    while cause is not None and not isinstance(cause, _MALFORMED):
         cause = cause.__cause__
-    return False
+    return error.status in (None, 200) and cause is not None
 
 
 def _works(program: GroundingProgram) -> bool:

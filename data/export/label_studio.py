@@ -91,7 +91,7 @@ def _labels(parent: Element, labels: LabelSet) -> None:
 
 
 def _urls(posts: Sequence[Post], prefix: str) -> list[str]:
-    return ["" if name is None else prefix + quote(name) for name in picture_names(posts)]
+    return ["" if name is None else prefix + quote(name, errors="surrogatepass") for name in picture_names(posts)]
 
 
 def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list[dict[str, Any]]:

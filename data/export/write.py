@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from gmner.data.jsonl import record_line
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import InputError
+
+_NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_export(
@@ -46,7 +49,10 @@ def write_export(
             accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
             raise InputError("The tasks of Label Studio are JSON", received=str(out), accepted=accepted)
         tasks = to_label_studio(posts, predictions)
-        config = label_studio_config(types_of_all(posts, predictions))
+        labels = types_of_all(posts, predictions)
+        if any(_NO_XML.search(name) for name in labels):
+            raise InputError("A type has a character that XML cannot hold", received=list(labels))
+        config = label_studio_config(labels)
         _write(out, tasks)
         with whole_text(out.with_suffix(".xml")) as file:
             file.write(config)

@@ -395,6 +395,6 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
 
 
 def test_half_a_character_is_exported_as_an_escape(tmp_path):
-    post = Post("\ud83d", "Ada \ud83d")
+    post = Post("\ud83d", "Ada \ud83d", PICTURE)
     write_export("label-studio", [post], None, tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text())[0]["data"]["id"] == post.id
