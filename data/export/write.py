@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 from gmner.data.export.coco import categories_of, predictions_to_coco, to_coco
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
 from gmner.data.export.source import types_of_all
-from gmner.data.export.voc import write_voc
+from gmner.data.export.voc import NO_XML, write_voc
 from gmner.data.files import whole_text
 from gmner.data.jsonl import record_line
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import InputError
-
-_NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_export(
@@ -50,7 +47,7 @@ def write_export(
             raise InputError("The tasks of Label Studio are JSON", received=str(out), accepted=accepted)
         tasks = to_label_studio(posts, predictions)
         labels = types_of_all(posts, predictions)
-        if any(_NO_XML.search(name) for name in labels):
+        if any(NO_XML.search(name) for name in labels):
             raise InputError("A type has a character that XML cannot hold", received=list(labels))
         config = label_studio_config(labels)
         _write(out, tasks)
