@@ -15,6 +15,7 @@ from dspy.utils.exceptions import (
     LMUnexpectedError,
 )
 
+from gmner.programs.batching import ended_within
 from gmner.signatures.errors import AnswerError, DataError, GmnerError, ImageError, InputError, ServerError
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def _unreadable(program: GroundingProgram, error: Exception) -> bool:
 
 def _works(program: GroundingProgram) -> bool:
     """Whether the program answers a harmless post."""
+    if ended_within(0):  # another post has ended the run
+        return False
     try:
         with dspy.context(trace=None, disable_history=True):
             program(text=_PROBE)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from typing import Any
 
 import dspy
 import openai
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
+from gmner.programs.batching import ended_within
 from gmner.programs.failures import said
 from gmner.programs.families import ModelProfile, profile_for_name
 from gmner.signatures.errors import ModelError
@@ -41,7 +41,8 @@ class ServedLM(dspy.LM):
             try:
                 return super().__call__(*args, **kwargs)
             except LMError as error:
-                time.sleep(self._wait(error, attempt))
+                if ended_within(self._wait(error, attempt)):
+                    raise
         return super().__call__(*args, **kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:

@@ -52,7 +52,7 @@ def test_the_only_model_of_a_server_answers(posts: Path, capsys: pytest.CaptureF
 def test_an_empty_run_and_a_dead_server_end_with_a_line_and_status_1(
     posts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("gmner.programs.served.ended_within", lambda _: False)
     refusal = completion(SAID, "m")
     refusal["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "no"}
     with serving(lambda _: (200, {}, refusal), {"mine": ""}) as (base, _):
