@@ -9,7 +9,7 @@ from gmner.data.images import ImageSource
 from gmner.data.markup import Rect, Segment, colours
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
-from gmner.data.view import page_template, pairs_of
+from gmner.data.view import pairs_of, render_page
 from gmner.signatures.mentions import GroundedEntity
 
 SHOWN = 10
@@ -54,7 +54,8 @@ def _fragment(cards: Sequence[Card], of: int = 1) -> str:
     for panel in panels:
         shapes += [*panel.segments, *panel.rects, *(panel.rows or ())]
     more = f"the first {len(cards)} of {of:,} posts" if of > len(cards) else ""
-    return page_template("fragment.html.j2").render(
+    return render_page(
+        "fragment.html.j2",
         cards=cards,
         panels=max((len(card.panels) for card in cards), default=1),
         links=sorted({name for shape in shapes for name in shape.link.split()}),

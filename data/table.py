@@ -14,6 +14,8 @@ from gmner.data.files import encoded
 from gmner.data.images import open_lazily
 from gmner.data.metric import to_example
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction, Predictions
+from gmner.data.prediction_table import prediction_features, prediction_row
 from gmner.data.records import (
     checked_path,
     each,
@@ -34,10 +36,13 @@ _REQUIRED = ("id", "text")
 _BATCH = 100
 
 
-def to_dataset(posts: Iterable[Post]) -> datasets.Dataset:
-    """Posts as a `datasets.Dataset`, which can be mapped, saved and pushed; `from_dataset` reads it again.
+def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset:
+    """Posts or predictions as a `datasets.Dataset`, which can be mapped, saved and pushed.
 
-    The columns:
+    `from_dataset` reads posts again, `Prediction.from_record` each row of predictions, whose columns are the keys of
+    `Prediction.to_record`, `more_boxes` and `confidence` in every entity.
+
+    The columns of posts:
 
     | column | type | None |
     |---|---|---|
@@ -56,12 +61,19 @@ def to_dataset(posts: Iterable[Post]) -> datasets.Dataset:
 
     Raises:
         ImageError: A PIL image that cannot be encoded; the fact names the post.
-        InputError: A text that is not Unicode (half of a surrogate pair); the fact names the post.
+        InputError: A text that is not Unicode (half of a surrogate pair), the fact names the post; or items that are
+            neither all posts nor all predictions.
     """
     import datasets
 
-    features = _features()
-    rows = [_row(post) for post in posts]
+    items: list[Any] = list(posts)
+    if isinstance(posts, Predictions) or (items and all(isinstance(item, Prediction) for item in items)):
+        features, rows = prediction_features(), [prediction_row(item) for item in items]
+    elif all(isinstance(item, Post) for item in items):
+        features, rows = _features(), [_row(item) for item in items]
+    else:
+        received = sorted({type(item).__name__ for item in items})
+        raise InputError("This is no table", received=received, accepted="posts, or predictions")
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 

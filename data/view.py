@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,8 @@ from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Pair = tuple[Post, Mapping[str, Prediction]]
 
@@ -125,7 +128,8 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
     cards = [card_of(post, answers, stages) for post, answers in pairs]
     script = _source("report.js.j2")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return page_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         title=title,
         cards=cards,
         stages=stages,
@@ -222,6 +226,11 @@ def _environment() -> Environment:
 def page_template(name: str) -> Template:
     """A page of this package by its file name; whatever is put into it is escaped."""
     return _environment().get_template(name)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A page of this package with its values; a lone surrogate, which UTF-8 cannot hold, becomes U+FFFD."""
+    return _SURROGATE.sub("\ufffd", page_template(template).render(**values))
 
 
 def _source(name: str) -> str:

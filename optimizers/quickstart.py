@@ -14,6 +14,7 @@ from gmner.data.world.generate import World
 from gmner.optimizers.presets import preset
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
+from gmner.signatures.terminal import printable
 
 STAGES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
 TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1000, 120, 60
@@ -81,5 +82,5 @@ def table(scores: dict[str, Evaluation]) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 
 from gmner.data.evaluation import percent
 from gmner.data.files import whole_text
-from gmner.data.view import page_template
+from gmner.data.view import render_page
 from gmner.optimizers.checkpoints import last_checkpoint, trainer_state
 from gmner.optimizers.curves import LOGGED, draw_curves
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
@@ -119,7 +119,8 @@ def render_run(folder: Path, page: Path | None = None) -> str:
     }
     result = _read(folder / "result.json") if (folder / "result.json").is_file() else {}
     chosen = result.get("chosen")
-    return page_template("run.html.j2").render(
+    return render_page(
+        "run.html.j2",
         title=_title(folder),
         unchanged=result.get("unchanged", ""),
         facts=_facts(folder, config, chosen),

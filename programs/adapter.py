@@ -131,10 +131,8 @@ class PromptAdapter(dspy.Adapter):
         forget_pictures(self._sent)
         for output in outputs:
             if not (output.get("text") if isinstance(output, dict) else output):
-                raise AnswerError(
-                    "The model returned no text: it refused, called a tool, or its content was filtered",
-                    received=output,
-                )
+                fact = "The model returned no text: it refused, called a tool, or its content was filtered"
+                raise AnswerError(fact, received=output)
         values = super()._call_postprocess(processed_signature, original_signature, outputs, lm, lm_kwargs)
         if self.confidence:
             for value, output in zip(values, outputs, strict=True):

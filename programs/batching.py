@@ -46,6 +46,15 @@ def ending_with(end: threading.Event) -> Iterator[None]:
         _end.reset(token)
 
 
+def ended_within(seconds: float) -> bool:
+    """Wait, and say whether the run of this context ended meanwhile; see `ending_with`."""
+    end = _end.get()
+    if end is not None:
+        return end.wait(seconds)
+    time.sleep(seconds)
+    return False
+
+
 class Call(Generic[Question, Reply]):
     """A question that was handed in.
 

@@ -8,8 +8,8 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
@@ -51,7 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
         importlib.import_module("argcomplete").autocomplete(top)
     given = top.parse_args(arguments)
-    _log_safely()
+    with _logging():
+        return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Run a command; an error becomes a line and an exit code."""
     try:
         commands = importlib.import_module("gmner.programs.commands")
         with ExitStack() as stack:
@@ -286,13 +291,18 @@ def _stop(message: str, code: int) -> int:
     return code
 
 
-def _log_safely() -> None:
-    """Log records of the library to standard error without the control characters of posts."""
-    log = logging.getLogger("gmner")
-    if not log.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(PrintableFormatter())
-        log.addHandler(handler)
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Print log records without the control characters of posts, those about servers whatever is configured."""
+    log, handler = logging.getLogger("gmner.programs"), logging.StreamHandler()
+    for printing in (handler, logging.lastResort):
+        if printing is not None:
+            printing.setFormatter(PrintableFormatter())
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 if __name__ == "__main__":

@@ -103,10 +103,9 @@ def extract(given: Namespace) -> int:
     except (GmnerError, OSError):
         raise
     except Exception as error:
+        fact = "The run stopped: neither a post nor a harmless text can be answered"
         remedy = "The answers so far are kept: run the same command again to resume"
-        raise ServerError(
-            "The run stopped, as no post could be answered any more", received=said(error), remedy=remedy
-        ) from error
+        raise ServerError(fact, received=said(error), remedy=remedy) from error
     failed = Counter(prediction.error["kind"] for prediction in predictions if prediction.error)
     _note(f"{len(predictions)} posts answered into {given.output}")
     _note_failed(failed, "; the file says why")
@@ -140,14 +139,14 @@ def view(given: Namespace) -> None:
 
     posts = _posts(given, given.gold or given.posts)
     predictions = {prediction.id: prediction for prediction in read_answers(given.predictions, posts)}
-    missing = [post.id for post in posts if post.id not in predictions]
-    counted = "count as answered with nothing" if given.gold else "are not shown"
-    _say_ids(f"posts have no prediction and {counted}", missing)
-    _say_ids("predictions belong to no post and are left out", sorted(predictions.keys() - {p.id for p in posts}))
     scores = {"answers": score(predictions, posts)} if given.gold else None
     shown = [(post, {"answers": predictions[post.id]}) for post in posts if post.id in predictions][: given.limit]
     if not shown:
         raise InputError("No prediction belongs to a post", received=str(given.predictions))
+    missing = [post.id for post in posts if post.id not in predictions]
+    counted = "count as answered with nothing" if given.gold else "are not shown"
+    _say_ids(f"posts have no prediction and {counted}", missing)
+    _say_ids("predictions belong to no post and are left out", sorted(predictions.keys() - {p.id for p in posts}))
     with written(given.output, overwrite=given.overwrite) as place, whole_text(place) as file:
         file.write(render_html(shown, title=given.predictions.name, scores=scores))
     _note(f"{len(shown)} posts shown in {given.output}")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,15 +46,14 @@ def answer_post(program: GroundingProgram, post: Post) -> Prediction:
     """
     try:
         answer = program(text=post.text, image=post.image)
-        # Whatever is kept can be read again: a prediction that our own reader refuses is an error of the post.
-        return Prediction.from_record(
-            Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities)).to_record()
-        )
+        prediction = Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities))
+        Prediction.from_record(replace(prediction, id="").to_record())  # what is kept can be read again
     except Exception as error:
         known = failure_of_post(program, error)
         if known is None:
             raise
         return Prediction.failed(post.id, post.text, known)
+    return prediction
 
 
 def _answers(

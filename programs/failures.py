@@ -15,6 +15,7 @@ from dspy.utils.exceptions import (
     LMUnexpectedError,
 )
 
+from gmner.programs.batching import ended_within
 from gmner.signatures.errors import AnswerError, DataError, GmnerError, ImageError, InputError, ServerError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _OF_A_POST = (InputError, ImageError, DataError, AnswerError)
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _OF_EVERYTHING = (LMAuthError, LMBillingError)
 _PROBE = "Ana met Ben in Paris."
 _LONGEST = 400
@@ -76,21 +78,18 @@ def _unreadable(program: GroundingProgram, error: Exception) -> bool:
     """Whether a server replied with success, and the reply is not of the OpenAI form."""
     if not isinstance(getattr(program.model, "engine", None), str):
         return False
-    plain = type(error) in (LMProviderError, LMUnexpectedError) and error.status in (None, 200)
-    return plain and _root_cause(error, (ValueError, TypeError, LookupError, AttributeError, RecursionError))
-
-
-def _root_cause(error: BaseException, kinds: tuple[type[Exception], ...]) -> bool:
+    if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
+        return False
     cause = error.__cause__
-    while cause is not None:
-        if isinstance(cause, kinds):
-            return True
+    while cause is not None and not isinstance(cause, _MALFORMED):
         cause = cause.__cause__
-    return False
+    return error.status in (None, 200) and cause is not None
 
 
 def _works(program: GroundingProgram) -> bool:
     """Whether the program answers a harmless post."""
+    if ended_within(0):  # another post has ended the run
+        return False
     try:
         with dspy.context(trace=None, disable_history=True):
             program(text=_PROBE)

@@ -63,8 +63,8 @@ class GroundedPost(dspy.Prediction):
         kept = base if isinstance(base, GroundedPost) else None
         plain = dict(base.items()) if base is not None and kept is None else base
         super().__init__(plain, **{n: list(v) if n == "entities" else v for n, v in fields.items()})
-        self._text = text if text is not None or kept is None else kept._text
-        self._image = image if image is not None or kept is None else kept._image
+        self._text: str | None = text if text is not None or kept is None else kept._text
+        self._image: Image.Image | None = image if image is not None or kept is None else kept._image
 
     def __repr__(self) -> str:
         """One line an entity, with its confidence where there is one."""

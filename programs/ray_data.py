@@ -24,8 +24,8 @@ def answer_dataset(
     """Answer the rows of a Ray Dataset on the machines of a cluster, each worker with a model of its own.
 
     A worker loads the model once, where the program says that it lies: a hub id or a folder that every machine sees.
-    Rows are answered in whatever order they come; `id` tells them. Errors are recorded by row, as `answer_post` does: also
-    a null text, a null id (then `id` is empty) and an image that is no path. An integer id becomes a string.
+    Rows are answered in whatever order they come; `id` tells them. Errors are recorded by row, as `answer_post` does:
+    also a null text, a null id (then `id` is empty) and an image that is no path. An integer id becomes a string.
 
     Args:
         program: The program; of a local model its weights are not sent, only what to load.
@@ -105,6 +105,8 @@ def _string(cell: Any) -> str:
 def _record(prediction: Prediction) -> dict[str, Any]:
     """A prediction with the same keys in every row."""
     record = prediction.to_record()
+    # Arrow holds UTF-8, which has no half of a surrogate pair; a server may write one.
+    record["reasoning"] = record["reasoning"].encode("utf-8", "replace").decode("utf-8")
     return {**record, "entities": [{"confidence": None, **entity} for entity in record["entities"]]}
 
 

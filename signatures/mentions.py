@@ -57,8 +57,8 @@ class GroundedEntity(Mention):
         box: Pixels of the original image, or None: the picture does not show the entity.
         alignment: How the span was found in the text; see `Alignment`.
         more_boxes: Further boxes of a system that answers several; only the protocol `e2e-gmner` counts them.
-        confidence: How sure the program was of words, type and verdict, 0..1; None: it was not asked to say, or the model's
-            log probabilities are unusable.
+        confidence: How sure the program was of words, type and verdict, 0..1; None: it was not asked to say, or the
+            log probabilities of the model are unusable.
 
     Raises:
         InputError: A confidence outside of 0..1.

@@ -15,9 +15,7 @@ from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.mentions import Mention
 
 
-def to_coco(
-    posts: Iterable[Post], labels: LabelSet | None = None, predictions: Iterable[Prediction] = ()
-) -> dict[str, Any]:
+def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
     """Annotated posts as a COCO data set: `json.dump` of it is what pycocotools and its like read.
 
     - `images`: `{"id", "file_name", "width", "height"}` of every post with a picture; pixels of the upright original
@@ -34,7 +32,6 @@ def to_coco(
     Args:
         posts: The posts.
         labels: The types in the order of their ids; None: the types of the posts in alphabetical order.
-        predictions: Answers whose types become categories, too, after those of the posts; see `predictions_to_coco`.
 
     Raises:
         InputError: An id that occurs twice, two pictures with the same file name, a post with boxes and without a
@@ -44,7 +41,7 @@ def to_coco(
     Source: the data format of COCO (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014).
     """
     posts = checked_posts(posts)
-    categories = _categories(posts, labels, predictions)
+    categories = _categories(posts, labels)
     coco: dict[str, Any] = {
         "info": {"description": "Grounded named entities, exported by gmner"},
         "licenses": [],
@@ -72,23 +69,28 @@ def predictions_to_coco(
 ) -> list[dict[str, Any]]:
     """Predicted boxes as COCO results, the list that `COCO.loadRes` takes beside `to_coco(posts, labels)`.
 
-    One `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}` a box, `bbox` as in `to_coco`. `score` is
-    the confidence of the entity. COCO has no results without a score: where an entity has no confidence (answers made
-    without `confidence=True`), it is 1.0, and an average precision of such results has a single operating point.
+    One `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}` a box, `bbox` as in `to_coco`.
+    `score` is the confidence of the entity. COCO has no results without a score: where an entity has no confidence
+    (answers made without `confidence=True`), it is 1.0, and an average precision of such results has a single
+    operating point.
 
-    Types that only the answers have get the ids after those of the gold, so that the ids of `to_coco(posts)` stay.
+    Category ids are those of `to_coco`: give both the labels of `categories_of(posts, predictions)` where answers have
+    types that the gold lacks.
 
     Args:
         predictions: The answers; a box that is None leaves no result.
         posts: The same posts, in the same order, as `to_coco` got.
-        labels: The same types as `to_coco` got; None: those of the posts, then those of the answers alone.
+        labels: The same types as `to_coco` got; None: those of the posts, or of the answers where the posts name
+            nothing.
 
     Raises:
         InputError: As `to_coco`, or a prediction that belongs to no post, or the second of a post.
     """
     posts = checked_posts(posts)
     image_ids, given = _image_ids(posts), answers(predictions, posts)
-    categories = _categories(posts, labels, given.values())
+    if labels is None and not any(post.gold for post in posts):
+        labels = categories_of(posts, given.values())
+    categories = _categories(posts, labels)
     results = []
     for post in (post for post in posts if post.id in given):
         for entity in given[post.id].entities:
@@ -100,12 +102,18 @@ def predictions_to_coco(
     return results
 
 
-def _categories(
-    posts: Sequence[Post], labels: LabelSet | None, predictions: Iterable[Prediction] = ()
-) -> dict[str, int]:
+def categories_of(posts: Iterable[Post], predictions: Iterable[Prediction]) -> LabelSet | None:
+    """The types of the gold as `to_coco` orders them, then those that only answers have; None: there are none."""
     gold = {entity.type for post in posts for entity in post.gold}
     further = {entity.type for answer in predictions for entity in answer.entities} - gold
-    names = [*sorted(gold), *sorted(further)] if labels is None else as_labels(labels).names
+    names = [*sorted(gold), *sorted(further)]
+    return LabelSet.of(dict.fromkeys(names, "")) if names else None
+
+
+def _categories(posts: Sequence[Post], labels: LabelSet | None) -> dict[str, int]:
+    names = (
+        sorted({entity.type for post in posts for entity in post.gold}) if labels is None else as_labels(labels).names
+    )
     return {name: number for number, name in enumerate(names, 1)}
 
 

@@ -33,8 +33,10 @@ def to_label_studio(
     A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
     result, `start` and `end` in characters of the text; each of its boxes is a `rectanglelabels` result, x, y, width
     and height in percent of the original image, whose size stands beside; a relation `shows` leads from the box to the
-    mention. A mention without a relation is not shown. The results of an answer with confidences have `score`, that of
-    their entity, and their prediction the lowest of these; without confidences there is no `score`. The project needs the labeling config of `label_studio_config`.
+    mention. A mention without a relation is not shown. The project needs the labeling config of `label_studio_config`.
+
+    The results of an answer with confidences have `score`, that of their entity, and their prediction has the lowest of
+    these; without confidences there is no `score`.
 
     Args:
         posts: The posts.
@@ -89,7 +91,7 @@ def _labels(parent: Element, labels: LabelSet) -> None:
 
 
 def _urls(posts: Sequence[Post], prefix: str) -> list[str]:
-    return ["" if name is None else prefix + quote(name) for name in picture_names(posts)]
+    return ["" if name is None else prefix + quote(name, errors="surrogatepass") for name in picture_names(posts)]
 
 
 def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list[dict[str, Any]]:

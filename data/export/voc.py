@@ -26,7 +26,7 @@ _NO_FILE = re.compile(r"[\\/\x00-\x1f\x7f:\ud800-\udfff]|^\.*$|^\s|\s$")
 _NO_TOKEN = re.compile(r"[\t\n\ud800-\udfff]|^ | $|^$")
 _LONGEST = 240  # bytes, which leave room for a suffix
 _TYPE = re.compile(r"[^\s\ud800-\udfff]+")
-_NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str = "train") -> Path:
@@ -165,7 +165,7 @@ def _boxes(post: Post) -> dict[str, tuple[Box, ...]]:
         boxes = tuple(dict.fromkeys(entity.boxes))
         if set(found.setdefault(entity.span, boxes)) != set(boxes):
             raise InputError("Two mentions with the same words have different boxes", received=entity.span)
-        if boxes and _NO_XML.search(entity.span):
+        if boxes and NO_XML.search(entity.span):
             raise InputError("A mention has a sign that XML cannot hold", received=entity.span)
     return found
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gmner.data.export.coco import predictions_to_coco, to_coco
+from gmner.data.export.coco import categories_of, predictions_to_coco, to_coco
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
 from gmner.data.export.source import types_of_all
-from gmner.data.export.voc import write_voc
+from gmner.data.export.voc import NO_XML, write_voc
 from gmner.data.files import whole_text
 from gmner.data.jsonl import record_line
 from gmner.data.post import Post
@@ -39,13 +39,17 @@ def write_export(
             raise InputError("Pascal VOC holds gold, not answers", remedy="Leave the predictions out")
         write_voc(posts, out, split or "train")
     elif form == "coco":
-        _write(out, to_coco(posts) if predictions is None else predictions_to_coco(predictions, posts))
+        labels = None if predictions is None else categories_of(posts, predictions)
+        _write(out, to_coco(posts) if predictions is None else predictions_to_coco(predictions, posts, labels))
     elif form == "label-studio":
         if out.suffix == ".xml":
             accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
             raise InputError("The tasks of Label Studio are JSON", received=str(out), accepted=accepted)
         tasks = to_label_studio(posts, predictions)
-        config = label_studio_config(types_of_all(posts, predictions))
+        labels = types_of_all(posts, predictions)
+        if any(NO_XML.search(name) for name in labels):
+            raise InputError("A type has a character that XML cannot hold", received=list(labels))
+        config = label_studio_config(labels)
         _write(out, tasks)
         with whole_text(out.with_suffix(".xml")) as file:
             file.write(config)

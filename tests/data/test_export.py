@@ -14,9 +14,10 @@ from PIL import Image
 from strategies import SIZE, TYPES, answered, perfect, posts
 
 from gmner import World
-from gmner.data.export.coco import predictions_to_coco, to_coco
+from gmner.data.export.coco import categories_of, predictions_to_coco, to_coco
 from gmner.data.export.fiftyone import to_fiftyone
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
+from gmner.data.export.write import write_export
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.alignment import Alignment
@@ -334,3 +335,66 @@ def test_fiftyone_is_asked_for_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "fiftyone", None)
     with pytest.raises(InputError, match=r"not installed.*pip install fiftyone"):
         to_fiftyone([POST])
+
+
+BOB = GroundedEntity("Ada", 0, 3, "BAND", ONE, confidence=0.25)
+UNSURE = GroundedEntity("Al", 8, 10, "PER", TWO)
+
+
+def test_confidences_become_scores(fiftyone, tmp_path):
+    PICTURE.save(tmp_path / "a.png")
+    answer = Prediction("1", TEXT, "", (BOB, UNSURE))
+    post = replace(POST, image=tmp_path / "a.png")
+    labels = categories_of([post], [answer])
+    assert [result["score"] for result in predictions_to_coco([answer], [post], labels)] == [0.25, 1.0]
+    (prediction,) = to_label_studio([post], [answer])[0]["predictions"]
+    assert prediction["score"] == 0.25
+    assert [r.get("score") for r in prediction["result"] if r["type"] != "relation"] == [0.25, 0.25, None, None]
+    (bare,) = to_label_studio([post], [replace(answer, entities=(UNSURE,))])[0]["predictions"]
+    assert "score" not in bare
+    (sample,) = to_fiftyone([post], [answer]).samples
+    assert [getattr(d, "confidence", None) for d in sample.predictions.detections] == [0.25, None]
+
+
+def test_types_that_only_answers_have_come_after_those_of_the_gold(tmp_path):
+    answer = Prediction("1", TEXT, "", (BOB, UNSURE))
+    labels = categories_of([POST], [answer])
+    results = predictions_to_coco([answer], [POST], labels)
+    assert [(r["category_id"], r["type"]) for r in results] == [(3, "BAND"), (2, "PER")]
+    assert [category["name"] for category in to_coco([POST], labels)["categories"]] == ["LOC", "PER", "BAND"]
+    assert to_coco([POST])["annotations"] == to_coco([POST], labels)["annotations"]
+    (bare,) = predictions_to_coco([replace(answer, entities=(BOB,))], [replace(POST, entities=None)])
+    assert bare["category_id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("post", "entities", "types"),
+    [
+        (replace(POST, entities=None), (BOB,), ["BAND"]),
+        (POST, (BOB,), ["LOC", "PER", "BAND"]),
+        (replace(POST, entities=None), (), ["PER", "LOC", "ORG", "OTHER"]),
+    ],
+)
+@pytest.mark.parametrize("form", ["label-studio", "coco"])
+def test_an_export_knows_the_types_of_gold_and_answers(form, post, entities, types, tmp_path):
+    write_export(form, [post], [Prediction("1", TEXT, "", entities)], tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    if form == "label-studio":
+        view = fromstring((tmp_path / "out.xml").read_text(encoding="utf-8"))
+        assert [label.get("value") for label in view.find("Labels")] == types
+    else:
+        assert [result["type"] for result in written] == [entity.type for entity in entities]
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path):
+    for form, name in (("label-studio", "out.json"), ("coco", "out.json"), ("label-studio", "out.xml")):
+        image = PICTURE if name == "out.xml" else tmp_path / "none.png"
+        with pytest.raises((ImageError, InputError)):
+            write_export(form, [replace(POST, image=image)], None, tmp_path / name)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_character_is_exported_as_an_escape(tmp_path):
+    post = Post("\ud83d", "Ada \ud83d", PICTURE)
+    write_export("label-studio", [post], None, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text())[0]["data"]["id"] == post.id

@@ -162,3 +162,15 @@ def test_other_refusals(tmp_path):
     with pytest.raises(ImageError, match="post '1': A picture cannot be written"):
         write_voc([replace(POST, image=Image.new("HSV", (2, 2)))], tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_picture_that_breaks_off_leaves_the_folder_as_it_was(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    Image.effect_noise((90, 90), 60).save(tmp_path / "b.dat", "PNG")
+    (tmp_path / "b.dat").write_bytes((tmp_path / "b.dat").read_bytes()[:2000])
+    posts = [Post(name, "Ada", tmp_path / file, ()) for name, file in (("a", "a.png"), ("b", "b.dat"))]
+    write_voc(posts[:1], tmp_path / "out")
+    before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "out").rglob("*"))
+    with pytest.raises(ImageError, match="post 'b'"):
+        write_voc(posts, tmp_path / "out", "dev")
+    assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "out").rglob("*")) == before

@@ -104,3 +104,11 @@ def test_a_comparison_shows_itself():
     assert json.loads(json.dumps(comparison.to_dict()))["tasks"]["gmner"]["p_value"] < 0.01
     assert "GMNER" in repr(comparison)
     assert "p = 0.0001" in repr(comparison)
+
+
+def test_a_gain_is_printed_as_a_gain_under_the_names_of_the_systems():
+    shown = repr(compare(system(2), system(8), names=("before", "after")))
+    assert "before" in shown.splitlines()[1]
+    assert "after - before" in shown
+    assert compare(system(2), system(8)).tasks["gmner"].difference > 0
+    assert "second - first" in repr(compare(system(2), system(8)))

@@ -18,10 +18,11 @@ from gmner import World
 from gmner.data.images import open_image
 from gmner.data.jsonl import read_posts, write_posts
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction, Predictions
 from gmner.data.table import from_dataset, to_dataset, to_examples
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, ImageError, InputError
-from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 TEXT = "Ada met Al"
 ADA = {"span": "Ada", "start": 0, "end": 3, "type": "PER"}
@@ -254,3 +255,25 @@ def test_examples():
     examples = to_examples(posts)
     assert [example.post for example in examples] == posts
     assert set(examples[0].inputs().keys()) == {"text", "image"}
+
+
+def test_predictions_come_back_from_a_table(tmp_path):
+    found = Predictions(
+        [
+            Prediction("a", TEXT, "r", (GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 3, 4), confidence=0.5),)),
+            Prediction("b", TEXT, "", (GroundedEntity("Al", 8, 10, "LOC"),)),
+            Prediction("c", TEXT, error={"kind": "bad_image", "message": "m"}),
+        ]
+    )
+    table = to_dataset(found)
+    table.save_to_disk(tmp_path / "table")
+    rows = list(datasets.load_from_disk(tmp_path / "table"))
+    assert [Prediction.from_record(row) for row in rows] == found
+    assert to_dataset(list(found)).features == to_dataset(Predictions()).features == table.features
+
+
+def test_a_table_has_items_of_one_kind():
+    with pytest.raises(InputError, match="no table"):
+        to_dataset([Post("a", TEXT), Prediction("b", TEXT)])
+    with pytest.raises(InputError, match=r"prediction 'b'.*not Unicode"):
+        to_dataset([Prediction("b", TEXT, "\ud83d")])

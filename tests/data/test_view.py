@@ -180,3 +180,10 @@ def test_what_cannot_be_shown_writes_no_page(shown, fact, tmp_path):
     with pytest.raises(InputError, match=fact):
         save_html(shown, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_character_does_not_keep_a_page_from_being_written(tmp_path):
+    post = Post("\ud83d", "Ana \ud83d")
+    page = save_html([(post, {"a": Prediction(post.id, post.text, "\ud83d")})], tmp_path / "page.html")
+    assert "Ana \ufffd" in page.read_text(encoding="utf-8")
+    posts_html([post]).encode()

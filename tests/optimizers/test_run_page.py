@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from chromium import BROWSER, chromium
@@ -100,3 +101,10 @@ def test_the_command_writes_it_where_it_is_told(run_dir: Path, tmp_path: Path, c
     assert "No compile has begun here" in capsys.readouterr().err
     with pytest.raises(InputError, match="No compile has begun"):
         render_run(tmp_path)
+
+
+def test_a_page_elsewhere_links_to_the_files_of_the_run(run_dir: Path, tmp_path: Path):
+    for page in (tmp_path / "page.html", tmp_path / "deep" / "page.html", run_dir.parent / "page.html"):
+        written = write_run_page(run_dir, page).read_text(encoding="utf-8")
+        (link,) = re.findall(r'href="([^"]*rollouts[^"]*)"', written)
+        assert (page.parent / unquote(link)).resolve() == (run_dir / "cvo" / "rollouts.html").resolve()

@@ -266,6 +266,44 @@ def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
         assert "Ana" in page.read_text(encoding="utf-8")
 
 
+def test_view_says_which_posts_have_no_answer(
+    gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("view", half, "--gold", gold, "-o", tmp_path / "page.html") == 0
+    said = capsys.readouterr().err
+    assert "1 posts have no prediction and count as answered with nothing: b" in said
+    assert "1 predictions belong to no post and are left out: z" in said
+    assert "Scores on 2 posts, 1 of them without a prediction" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert run("view", half, "--posts", gold, "-o", tmp_path / "page.html") == 0
+    assert "1 posts have no prediction and are not shown: b" in capsys.readouterr().err
+
+
+ODD = "\x1b[2J\u202e\x9b\ud83d\nz"
+
+
+def test_what_posts_say_reaches_a_terminal_without_control_characters(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_predictions([Prediction(ODD, "Ana"), Prediction("a", "Ana")], tmp_path / "odd.jsonl")
+    for words in ("evaluate", "view"):
+        more = ["-o", tmp_path / "page.html"] if words == "view" else ["--json"]
+        assert run(words, tmp_path / "odd.jsonl", "--gold", gold, *more) == 0
+        said = capsys.readouterr()
+        assert not set(said.out + said.err) & set("\x1b\u202e\x9b\ud83d")
+        assert "\\u001b[2J\\u202e\\u009b\\ud83d\\nz" in said.err
+        if words == "evaluate":
+            assert json.loads(said.out)["unknown"] == [ODD]
+
+
+def test_extract_fails_where_no_post_could_be_answered(
+    tmp_path: Path, tiny: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+):
+    lines = [json.dumps({"id": id_, "text": "Ana", "image": "none.png"}) for id_ in "ab"]
+    (tmp_path / "posts.jsonl").write_text("\n".join(lines))
+    assert run("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "o.jsonl", "--model", tiny("qwen2_5_vl")) == 1
+    assert "2 of them without an answer: bad_image 2; the file says why" in capsys.readouterr().err
+
+
 def fails(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     assert run(*words) == 2
     said = capsys.readouterr()

@@ -211,3 +211,27 @@ def test_a_folder_is_no_place_for_answers(tmp_path: Path):
 def test_ids_are_unique(tmp_path: Path):
     with pytest.raises(InputError, match=r"share an id.*'1'"):
         run(GMNER(scripted_lm(named)), [Post("1", "a"), Post("1", "b")], tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, RecursionError, OverflowError, PowerError])
+def test_an_unforeseen_error_of_one_post_is_recorded_and_the_run_continues(tmp_path: Path, error: type[Exception]):
+    def answer(request: object) -> dict:
+        if "odd" in words_of(request):
+            raise error("not foreseen\x1b[2J")
+        return named(request)
+
+    given = [Post("1", "Ana odd"), Post("2", "Ana")]
+    found = run(GMNER(scripted_lm(answer)), given, tmp_path / "out.jsonl")
+    assert [prediction.error is None for prediction in found] == [False, True]
+    assert "not foreseen" in found[0].error["message"]
+    assert read_predictions(tmp_path / "out.jsonl") == found
+
+
+def test_half_a_character_and_other_odd_texts_are_recorded_or_answered(tmp_path: Path):
+    texts = ["Ana \ud83d", "Ana \udc00\ud83d", "Ana\x00", "Ana \x1b[2J", "Ana \u202e", "\ufeffAna", "Ana\uffff"]
+    given = [Post(f"{text}{number}", text) for number, text in enumerate(texts)]
+    lm = scripted_lm(lambda _: {"reasoning": "\ud83d", "entities": []})
+    found = run(GMNER(lm), given, tmp_path / "out.jsonl", threads=4)
+    assert [prediction.error and prediction.error["kind"] for prediction in found] == ["bad_input"] * 2 + [None] * 5
+    assert read_predictions(tmp_path / "out.jsonl") == found
+    assert [prediction.id for prediction in found] == [post.id for post in given]

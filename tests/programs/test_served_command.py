@@ -1,11 +1,12 @@
 """`gmner extract --server`: a model behind an address."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import dspy
 import pytest
-from openai_server import answered_by, completion, serving
+from openai_server import Body, Reply, answered_by, completion, serving
 
 from gmner.data.jsonl import read_predictions
 from gmner.data.world.generate import World
@@ -46,6 +47,53 @@ def test_the_only_model_of_a_server_answers(posts: Path, capsys: pytest.CaptureF
     assert "answers with mine; its boxes are read as" in said
     assert "pixels of the picture" in said  # the family is told from what lies under the name
     assert "synthetic world" not in said
+
+
+def test_an_empty_run_and_a_dead_server_end_with_a_line_and_status_1(
+    posts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gmner.programs.served.ended_within", lambda _: False)
+    refusal = completion(SAID, "m")
+    refusal["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "no"}
+    with serving(lambda _: (200, {}, refusal), {"mine": ""}) as (base, _):
+        assert extract(posts, "--server", base) == 1
+    assert "2 of them without an answer: bad_answer 2" in capsys.readouterr().err
+    with serving(lambda _: (500, {}, {"error": {"message": "boom\x1b[2J\nAll is well"}}), {"mine": ""}) as (base, _):
+        (posts.parent / "out.jsonl").unlink()
+        assert extract(posts, "--server", base) == 1
+    *_, retried, last = capsys.readouterr().err.strip().splitlines()
+    assert "The server answered with status 500 (attempt " in retried
+    assert "of 4); retrying in" in retried
+    assert last.startswith("gmner: The run stopped")
+    assert last.endswith("run the same command again to resume.")
+    assert "\x1b" not in last + retried
+    with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": ""}) as (base, _):
+        assert extract(posts, "--server", base) == 0
+    assert all(not answer.error for answer in read_predictions(posts.parent / "out.jsonl"))
+
+
+def test_some_posts_without_an_answer_are_counted(posts: Path, capsys: pytest.CaptureFixture[str]):
+    def answer(body: Body) -> Reply:
+        bad = "Ben" in str(body["messages"][-1])
+        return (400, {}, {"error": {"message": "policy"}}) if bad else (200, {}, completion(SAID, "m"))
+
+    # The harmless post that shows whether the server works has other words.
+    posts.write_text('{"id":"a","text":"Ana met Ben Odd"}\n{"id":"b","text":"Ana"}\n')
+    with serving(lambda body: answer(body) if "Odd" in str(body) else (200, {}, completion(SAID, "m")), {"m": ""}) as (
+        base,
+        _,
+    ):
+        assert extract(posts, "--server", base) == 0
+    assert "1 of them without an answer: server_error 1" in capsys.readouterr().err
+
+
+def test_a_repeated_request_is_logged_by_asyncio_too(caplog: pytest.LogCaptureFixture):
+    replies = iter([(429, {"Retry-After": "0"}, {"error": {"message": "slow"}}), (200, {}, completion(SAID, "m"))])
+    with serving(lambda _: next(replies), {"mine": ""}) as (base, bodies):
+        lm, profile = served_lm(base, num_retries=1)
+        answer = asyncio.run(GMNER(lm, profile=profile).acall(text="Ana"))
+    assert ([e.span for e in answer.entities], len(bodies)) == (["Ana"], 2)
+    assert "The server answered with status 429 (attempt 1 of 2); retrying in 0 s" in caplog.text
 
 
 def test_a_bundle_says_how_a_server_is_asked(posts: Path):

@@ -12,6 +12,7 @@ from gmner.data.post import Post
 from gmner.data.readers.labels import labels_of
 from gmner.data.report import Findings, Oddity, Posts
 from gmner.signatures.errors import InputError
+from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import GoldEntity
 
 
@@ -24,6 +25,11 @@ def test_the_types_of_posts_come_by_frequency_then_name():
     assert labels_of(posts).types == (("c", ""), ("Z", ""), ("a", ""), ("b", ""))
     with pytest.raises(InputError, match="label set"):
         labels_of([named()])
+
+
+def test_known_types_keep_their_descriptions():
+    labels = labels_of([named("PER", "band", "OTHER")])
+    assert dict(labels.types) == {"PER": dict(COARSE.types)["PER"], "OTHER": dict(COARSE.types)["OTHER"], "band": ""}
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1))
