@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from gmner.data.images import image_size
 from gmner.data.post import Post
 from gmner.data.report import Oddity
-from gmner.signatures.boxes import Box, Size
+from gmner.signatures.boxes import Box
 from gmner.signatures.errors import ImageError
 
 _ROUNDING = 0.01
 """Pixels by which annotation tools overshoot an image when they round."""
 
 
-def odd_box(box: Box, size: Size | None) -> Iterator[tuple[str, str]]:
+def odd_box(box: Box, size: tuple[float, float] | None) -> Iterator[tuple[str, str]]:
     """What is odd about one box, as pairs of (kind, message).
 
     Args:
@@ -30,7 +30,7 @@ def odd_box(box: Box, size: Size | None) -> Iterator[tuple[str, str]]:
         yield "zero_area_box", f"the box {box.as_tuple()} has no area; kept"
 
 
-def _misplaced(box: Box, size: Size) -> Iterator[tuple[str, str]]:
+def _misplaced(box: Box, size: tuple[float, float]) -> Iterator[tuple[str, str]]:
     width, height = size
     if max(-box.x1, -box.y1, box.x2 - width, box.y2 - height) > _ROUNDING:
         yield "box_outside_image", f"the box {box.as_tuple()} leaves the picture of {width:g} x {height:g} pixels; kept"

@@ -249,8 +249,8 @@ def _orientation(picture: Image.Image) -> int:
         return 1
     try:
         # Pillow would decode a whole PNG in search of an EXIF chunk behind the data.
-        late = picture.format == "PNG" and "exif" not in picture.info and getattr(picture, "fp", None) is not None
-        value = png_orientation(picture.fp) if late else picture.getexif().get(_ORIENTATION, 1)
+        file = getattr(picture, "fp", None) if picture.format == "PNG" and "exif" not in picture.info else None
+        value = picture.getexif().get(_ORIENTATION, 1) if file is None else png_orientation(file)
     except _BROKEN:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

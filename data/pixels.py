@@ -6,6 +6,7 @@ import io
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 _ORIENTATION = 0x0112
@@ -29,22 +30,28 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _to_bytes(picture: Image.Image) -> np.ndarray:
+def _to_bytes(picture: Image.Image) -> npt.NDArray[np.uint8]:
     """Grey values of more than eight bits -> (height, width) uint8."""
-    values = np.array(picture, dtype=np.float32 if picture.mode.startswith("I;16") else np.float64)
+    values: npt.NDArray[np.float32] = np.array(picture).astype(np.float32)
     finite = np.isfinite(values)
-    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    low, high = (float(values[finite].min()), float(values[finite].max())) if finite.any() else (0.0, 0.0)
     if not finite.all():
-        values = np.nan_to_num(values, nan=max(low, 0.0), posinf=high, neginf=low)
-    if picture.mode.startswith("I;16"):
-        values /= 257
-    elif picture.mode == "F" and low >= 0 and high <= 1:
-        values *= 255
-    elif low >= 0 and high <= 65535:
-        values /= 1 if high <= 255 else 257
-    else:
-        values = (values - low) * (255 / (high - low) if high > low else 0)
-    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+        values = np.nan_to_num(values, nan=min(max(low, 0.0), high), posinf=high, neginf=low)
+    scale = _scale(picture.mode, low, high)
+    if scale is None:
+        values, scale = values - np.float32(low), 255 / (high - low) if high > low else 0.0
+    return np.clip(np.round(values * np.float32(scale)), 0, 255).astype(np.uint8)
+
+
+def _scale(mode: str, low: float, high: float) -> float | None:
+    """What grey values are multiplied by; None: they are stretched from the least to the greatest."""
+    if mode.startswith("I;16"):
+        return 1 / 257
+    if mode == "F" and 0 <= low and high <= 1:
+        return 255.0
+    if low < 0 or high > 65535:
+        return None
+    return 1.0 if high <= 255 else 1 / 257
 
 
 def png_orientation(file: IO[bytes]) -> int:

@@ -114,7 +114,7 @@ class CorpusFile:
         text = "".join(record_line(prediction.to_record()) + "\n" for prediction in predictions)
         state = {"run": self.run, "posts": self.sources, "sha256": _sha256(text.encode())}
         with whole_text(self.sidecar) as file:
-            json.dump(state, file, ensure_ascii=False)
+            json.dump(state, file)
         with whole_text(self.out) as file:
             file.write(text)
         self.part.unlink(missing_ok=True)

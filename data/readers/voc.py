@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ElementTree, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
@@ -40,7 +40,7 @@ def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
     """
     try:
         tree = parse(path, forbid_dtd=True)
-        _drop_namespaces(tree.getroot())
+        _drop_namespaces(tree)
         objects = tree.findall("object")
     except FileNotFoundError:
         return []
@@ -61,8 +61,8 @@ def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
 
 def _named_boxes(item: Element, path: Path) -> list[NamedBox]:
     names = [name.text or "" for name in item.findall("name")]
-    places = item.findall("bndbox")
-    return [(name, _box(place, names, path)) for place in places or [None] for name in names or [""]]
+    places: list[Element | None] = [*item.findall("bndbox")] or [None]
+    return [(name, _box(place, names, path)) for place in places for name in names or [""]]
 
 
 def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
@@ -84,9 +84,9 @@ def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
     return box
 
 
-def _drop_namespaces(root: Element) -> None:
+def _drop_namespaces(tree: ElementTree) -> None:
     """Make `{address}object` `object`: the elements of VOC have their names whatever namespace a tool puts them in."""
-    for element in root.iter():
+    for element in tree.iter():
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition("}")[2]
 

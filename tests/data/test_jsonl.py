@@ -265,8 +265,9 @@ def test_a_missing_picture_is_an_oddity_or_an_error(tmp_path):
     path = lines(tmp_path / "p.jsonl", {**POST, "image": None}, record)
     posts = read_posts(path)
     assert posts[1].more_images == (tmp_path / "there.png", tmp_path / "gone.png")
-    (oddity,) = posts.oddities
+    oddity, *boxes = posts.oddities
     assert (oddity.kind, oddity.where) == ("missing_image", f"{path}:2")
+    assert {box.kind for box in boxes} == {"box_outside_image"}  # of a picture of 2 x 2 pixels
     assert "gone.png" in oddity.message
     with pytest.raises(DataError, match=r"p\.jsonl:2: a picture is missing.*gone\.png"):
         read_posts(path, missing_images="error")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from corpus_runs import named, posts, run, stopping_after
+from corpus_runs import PowerError, named, posts, run, stopping_after
 from PIL import Image
 from scripted import entity, huge_png, scripted_lm, words_of
 
