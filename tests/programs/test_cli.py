@@ -274,7 +274,7 @@ def test_view_says_which_posts_have_no_answer(
     assert "1 posts have no prediction and count as answered with nothing: b" in said
     assert "1 predictions belong to no post and are left out: z" in said
     assert "Scores on 2 posts, 1 of them without a prediction" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert run("view", half, "--posts", gold, "-o", tmp_path / "page.html") == 0
+    assert run("view", half, "--posts", gold, "-o", tmp_path / "other.html") == 0
     assert "1 posts have no prediction and are not shown: b" in capsys.readouterr().err
 
 
