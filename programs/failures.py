@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dspy
@@ -31,11 +32,16 @@ _LONGEST = 400
 
 def own_error(error: BaseException | None) -> GmnerError | None:
     """The `GmnerError` in an exception's chain of causes, or None."""
-    while error is not None:
-        if isinstance(error, GmnerError):
-            return error
+    return next((link for link in _chain(error) if isinstance(link, GmnerError)), None)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it came from; one that several threads raised may be its own cause."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return None
 
 
 def failure_of_post(program: GroundingProgram, error: Exception) -> GmnerError | None:
@@ -80,10 +86,7 @@ def _unreadable(program: GroundingProgram, error: Exception) -> bool:
         return False
     if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
         return False
-    cause = error.__cause__
-    while cause is not None and not isinstance(cause, _MALFORMED):
-        cause = cause.__cause__
-    return error.status in (None, 200) and cause is not None
+    return error.status in (None, 200) and any(isinstance(link, _MALFORMED) for link in _chain(error.__cause__))
 
 
 def _works(program: GroundingProgram) -> bool:

@@ -212,8 +212,6 @@ def test_posts_that_cannot_be_answered_count_nothing_and_stop_nothing(tmp_path: 
     train = [post for post in TRAIN if "saw" in post.text]
     empty = Post("gone", "nothing here", tmp_path / "gone.png", ())  # an unanswered post must not be right for it
     compiled: dict[str, Any] = {"trainset": train, "valset": [*VAL, empty]}
-    with pytest.raises(Exception, match="too long"):  # the evaluation of the chosen program takes no such error
-        compile_with(answer, tmp_path / "one", budget=1, **compiled)
     program, _ = compile_with(answer, tmp_path / "two", **compiled)
     record = record_of(tmp_path / "two")
     none, *others = record["sets"]
@@ -238,7 +236,7 @@ def test_a_valset_without_annotation_is_refused_before_anything_is_asked(tmp_pat
     bare = Post("bare", "Ana met Bo")
     lm = scripted_lm(WRONG)
     optimizer = MCR(mrsi=MRSI(max_metric_calls=50), progress=False)
-    with pytest.raises(InputError, match="A post of the valset is not annotated"):
+    with pytest.raises(InputError, match="of the valset are not annotated"):
         GMNER(lm).compile(trainset=TRAIN, valset=[*VAL, bare], optimizer=optimizer, run_dir=tmp_path)
     assert lm.engine.requests == []
 
