@@ -31,6 +31,7 @@ MAX_BYTES = 64 * 1024 * 1024
 # Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed. Of an MPO the
 # JPEG decoder gives the first picture; Pillow registers none for it, and asking for one raises KeyError.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
+_PROGRAMS = ("EPS", "WMF")
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -152,6 +153,9 @@ def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | No
 def _opened(source: ImageSource, root: Any, max_pixels: int, max_bytes: int) -> Iterator[Image.Image]:
     """A picture whose header was read and checked; closed afterwards unless the caller brought it open."""
     if isinstance(source, Image.Image):
+        if source.format in _PROGRAMS:
+            raise ImageError("A picture is of a format that starts a program", received=source.format,
+                             accepted=", ".join(_FORMATS))  # fmt: skip
         _check_pixels(source.size, max_pixels)
         yield source
         return

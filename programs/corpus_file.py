@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from gmner.data.files import whole_text
-from gmner.data.images import local_path
+from gmner.data.images import local_path, open_image
 from gmner.data.jsonl import record_line
+from gmner.data.opened_file import open_inside
 from gmner.data.outputs import OVERWRITE, exists
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
@@ -42,15 +43,16 @@ def source_digest(post: Post, root: Path | None = None) -> str:
     """
     digest = xxhash.xxh3_64(post.text.encode("utf-8", "surrogatepass"))
     image = post.image
-    if isinstance(image, Image.Image):
-        digest.update(f"{image.mode}{image.size}".encode() + image.tobytes())
-    elif image is not None:
-        try:
-            with local_path(image, root).open("rb") as file:
+    try:
+        if isinstance(image, Image.Image):
+            digest.update(f"{image.mode}{image.size}".encode() + open_image(image).tobytes())
+        elif image is not None:
+            file, _ = open_inside(local_path(image, root), root)
+            with file:
                 while block := file.read(1 << 20):
                     digest.update(block)
-        except (ImageError, OSError):
-            digest.update(b"missing")
+    except (ImageError, OSError):
+        digest.update(b"missing")
     return digest.hexdigest()
 
 

@@ -38,7 +38,10 @@ def test_no_decoder_that_starts_a_program(data: bytes, tmp_path: Path, monkeypat
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
     (tmp_path / "a.jpg").write_bytes(data)
     uri = dspy.Image(url="data:image/jpeg;base64," + base64.b64encode(data).decode())
-    for source in (data, tmp_path / "a.jpg"):
+    sources = [data, tmp_path / "a.jpg"]
+    if data is EPS:
+        sources.append(Image.open(io.BytesIO(data)))  # an object that is decoded when it is needed
+    for source in sources:
         with pytest.raises(ImageError):
             open_image(source)
     with pytest.raises(ImageError):
