@@ -305,17 +305,25 @@ def test_mcr_checks_before_it_asks(caplog: pytest.LogCaptureFixture):
     gold = dataclasses.replace(post_of(1, "shown").gold[0], boxes=(Box(1, 1, 30, 5),))
     wrong = dataclasses.replace(post_of(1, "shown"), entities=(gold,))
     lm = scripted_lm(NOTHING)
-    options: dict[str, Any] = {"trainset": [wrong, *WORLD], "valset": WORLD[:2]}
-    with pytest.raises(InputError, match=r"Demonstration \d+ \(post 'p1'\): the box .* of 'Ana' lies outside"):
-        GMNER(lm).compile(**options, optimizer=MCR(mrsi=MRSI(demonstrations=13), progress=False))
+    with pytest.raises(InputError, match=r"'p1': the box \(1, 1, 30, 5\) of 'Ana' leaves the picture"):
+        GMNER(lm).compile(trainset=[wrong, *WORLD], optimizer=MCR(mrsi=MRSI(demonstrations=2), progress=False))
+
+    def compile(check: str) -> None:
+        program = GMNER(lm)
+        program.answer.demos = [broken(span="Anna")]
+        optimizer = MCR(mrsi=MRSI(demonstrations=2, check=check), progress=False)
+        program.compile(trainset=WORLD, valset=WORLD[:2], optimizer=optimizer)
+
+    with pytest.raises(InputError, match="Demonstration 1 "):
+        compile("error")
     assert lm.engine.requests == []
     with caplog.at_level(logging.WARNING, logger="gmner"):
-        GMNER(lm).compile(**options, optimizer=MCR(mrsi=MRSI(demonstrations=13, check="warn"), progress=False))
-    assert "(post 'p1'): the box (1, 1, 30, 5) of 'Ana' lies outside" in caplog.text
+        compile("warn")
+    assert "Demonstration 1 " in caplog.text
     assert lm.engine.requests
     caplog.clear()
-    GMNER(lm).compile(**options, optimizer=MCR(mrsi=MRSI(demonstrations=13, check="off"), progress=False))
-    assert "lies outside" not in caplog.text
+    compile("off")
+    assert "Demonstration 1 " not in caplog.text
 
 
 def test_mcr_checks_the_students_own_demonstrations():
