@@ -48,6 +48,9 @@ def prepare(given: Namespace, stack: ExitStack) -> None:
     read += [Path(folder) for folder in _listed(getattr(given, "images", None))]
     if given.command == "run":
         read.append(given.run_dir)
+    if given.command == "extract" and given.output != STANDARD:
+        # What a run keeps beside its answers is written, replaced and removed, too.
+        outputs += [given.output.with_name(given.output.name + suffix) for suffix in (".part", ".run.json")]
     for output in outputs:
         if output != STANDARD:
             # What a resumed command wrote itself may lie in a folder that it reads, and is recognised later.

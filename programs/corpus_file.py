@@ -154,7 +154,7 @@ class CorpusFile:
             head, *records = [json.loads(line) for line in whole.splitlines()] or [None]
             sources = [record.pop(_SOURCE, None) for record in records]
             kept = [(Prediction.from_record(r), s) for r, s in zip(records, sources, strict=True)]
-        except (ValueError, DataError, AttributeError) as error:
+        except (ValueError, TypeError, DataError, AttributeError) as error:
             if self.overwrite:
                 self.part.unlink()
                 return []
@@ -198,7 +198,7 @@ class CorpusFile:
                 received=str(self.out),
                 remedy=OVERWRITE,
             )
-        records = [json.loads(line) for line in self.out.read_text(encoding="utf-8").splitlines()]
+        records = [json.loads(line) for line in self.out.read_bytes().splitlines()]
         kept = [Prediction.from_record(record) for record in records]
         changed_texts = [p.id for p in kept if p.text != self.posts[p.id].text]
         if changed_texts:

@@ -186,3 +186,11 @@ def test_fetching_into_a_folder_of_somebody_else_is_refused(
     (folder / "thesis.tex").write_text("mine")
     refused(capsys, folder / "thesis.tex", "fetch", gold, "-o", folder, said="something other than an earlier fetch")
     assert [run("fetch", gold, "-o", tmp_path / "new") for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize("suffix", [".part", ".run.json"])
+def test_what_a_run_keeps_beside_its_answers_is_no_input(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+):
+    posts = gold.rename(tmp_path / f"a.jsonl{suffix}")
+    refused(capsys, posts, "extract", posts, "-o", tmp_path / "a.jsonl", "--overwrite")

@@ -161,3 +161,9 @@ def test_a_kill_at_any_write_loses_no_saved_answer(tmp_path: Path):
     for kill in kills(work, tmp_path, lambda folder: begin(folder, given)):
         with CorpusFile(kill.folder / "out.jsonl", RUN, given).opened() as file:
             assert set(file.done) >= {post.id for post in given[:2]}, kill
+
+
+def test_odd_line_ends_in_a_finished_file(tmp_path: Path):
+    given = [Post("1", "Ana\u2028met\x85Bo")]
+    assert asked(given, tmp_path / "out.jsonl") == 1
+    assert asked(given, tmp_path / "out.jsonl") == 0
