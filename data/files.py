@@ -16,6 +16,8 @@ from typing import IO, Any
 from PIL import Image
 
 from gmner.data.folders import recover_folder, replace_folder
+from gmner.data.images import load_object
+from gmner.data.opened_file import open_inside
 from gmner.data.outputs import is_stream
 from gmner.signatures.errors import ImageError
 
@@ -94,7 +96,7 @@ def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
     elif os.path.isfile(picture):
         suffix = picture.suffix.lower()
         with draft(stem.with_name(stem.name + suffix)) as name:
-            shutil.copyfile(picture, name)
+            _copy(picture, name)
     else:
         raise ImageError("A picture is missing", received=str(picture))
     return stem.with_name(stem.name + suffix)
@@ -128,8 +130,15 @@ def add_picture(picture: Path | Image.Image, stem: Path) -> Path:
             raise ImageError("A picture has no place: something else has its name", received=str(path))
     if not os.path.lexists(path):
         with draft(path) as name:
-            shutil.copyfile(source, name) if isinstance(source, Path) else name.write_bytes(source)
+            _copy(source, name) if isinstance(source, Path) else name.write_bytes(source)
     return path
+
+
+def _copy(picture: Path, name: Path) -> None:
+    """Copy a regular file, read through one descriptor."""
+    file, _ = open_inside(Path(os.path.realpath(picture)), None)
+    with file, name.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def _holds(path: Path, source: Path | bytes) -> bool:
@@ -155,6 +164,7 @@ def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
     Raises:
         ImageError: Broken, or of a mode that neither format can hold.
     """
+    load_object(picture)
     name = "PNG" if picture.mode in _PNG_MODES else "TIFF"
     stream = io.BytesIO()
     try:

@@ -126,6 +126,16 @@ def open_lazily(data: bytes) -> Image.Image:
     return _header(io.BytesIO(data), data, MAX_PIXELS)
 
 
+def load_object(picture: Image.Image) -> None:
+    """Decode an image object of the caller, if it is not decoded yet; any number of threads may ask for it.
+
+    Raises:
+        ImageError: Its file is closed, broken or truncated, or of a format that starts a program.
+    """
+    with _opened(picture, None, MAX_PIXELS, MAX_BYTES), _broken_as_image_error(picture), _LOADING:
+        picture.load()
+
+
 def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
     """The path of a picture, resolved; refused where it is a URL or leaves `root`.
 

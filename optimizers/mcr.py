@@ -133,7 +133,7 @@ class MCR(Teleprompter):
         Raises:
             InputError: Not such a program, a staged one that MRSI would have to demonstrate, an empty or not annotated
                 trainset, gold that the program could not write (see `gmner.check_posts`), a valset that cannot be
-                scored, a teacher that nobody asks or a style without one, or
+                scored, a teacher that no style uses or a style without one, or
                 an unknown argument.
             ImageError: A picture of the trainset cannot be read, or the model does not take it.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments; only the posts of the valset may be

@@ -115,7 +115,7 @@ class Desk(Protocol[Question, Reply]):
         """Work on what is in hand for a while, and settle what is done."""
 
     def forget(self) -> None:
-        """Drop what is in hand without settling it."""
+        """Drop every call without settling it."""
 
 
 _LAST = 5.0

@@ -237,7 +237,8 @@ def run(given: Namespace) -> None:
     if given.output is None:
         _note(f"The page: {page.write_run_page(given.run_dir)}")
         return
-    if exists(given.output) and not given.overwrite and not page.is_run_page(given.output, given.run_dir):
+    free = given.overwrite or is_stream(given.output) or not exists(given.output)
+    if not free and not (given.output.is_file() and page.is_run_page(given.output, given.run_dir)):
         raise InputError("The output exists already", received=str(given.output), remedy=OVERWRITE)
     _note(f"The page: {page.write_run_page(given.run_dir, given.output)}")
 

@@ -32,6 +32,8 @@ Run = Mapping[str, str]
 
 _SOURCE = "source"
 _NAMED = 3
+_RECORD = {"run": dict, "posts": dict, "sha256": str}
+_NOT_OURS = "The output exists already, and is not an unchanged result of this command"
 
 
 def source_digest(post: Post, root: Path | None = None) -> str:
@@ -101,9 +103,7 @@ class CorpusFile:
             self._read()
             yield self
         finally:
-            lock.release()
-            if not self.part.exists():
-                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()  # the file stays: a process that had opened it would lock a file that others no longer see
 
     def append(self, prediction: Prediction) -> None:
         """Keep an answer; a kill loses at most the line that is being written."""
@@ -114,7 +114,9 @@ class CorpusFile:
     def finish(self, predictions: Sequence[Prediction]) -> None:
         """Write the file of answers whole, then say of which run it is."""
         text = "".join(record_line(prediction.to_record()) + "\n" for prediction in predictions)
-        state = {"run": self.run, "posts": self.sources, "sha256": _sha256(text.encode())}
+        # Both digests: a kill between the two files leaves the old answers beside the new record.
+        before = _sha256(self.out.read_bytes()) if self.out.is_file() else None
+        state = {"run": self.run, "posts": self.sources, "sha256": _sha256(text.encode()), "before": before}
         with whole_text(self.sidecar) as file:
             json.dump(state, file)
         with whole_text(self.out) as file:
@@ -125,6 +127,8 @@ class CorpusFile:
         return record_line({**prediction.to_record(), _SOURCE: self.sources[prediction.id]}) + "\n"
 
     def _read(self) -> None:
+        if not self.overwrite:
+            self._check_strangers()
         if self.part.exists():
             kept = self._unfinished()
         elif exists(self.out) and not self.overwrite:
@@ -145,6 +149,14 @@ class CorpusFile:
             lines = [record_line(self.run) + "\n", *(self._line(prediction) for prediction in self.done.values())]
             with whole_text(self.part) as file:
                 file.writelines(lines)
+
+    def _check_strangers(self) -> None:
+        """Refuse to replace files that no run of this kind wrote."""
+        if self.sidecar.exists() and self._recorded() is None:
+            raise InputError("Something else has the name of the run's record", received=str(self.sidecar),
+                             remedy=OVERWRITE)  # fmt: skip
+        if self.part.exists() and exists(self.out) and self._state() is None:
+            raise InputError(_NOT_OURS, received=str(self.out), remedy=OVERWRITE)
 
     def _unfinished(self) -> list[tuple[Prediction, str | None]]:
         """The answers of a stopped run. A line that a kill cut is dropped; what stands before it is not touched."""
@@ -184,11 +196,7 @@ class CorpusFile:
         """The answers of a finished run with the same arguments; refuses any other file."""
         state = self._state()
         if state is None:
-            raise InputError(
-                "The output exists already, and is not an unchanged result of this command",
-                received=str(self.out),
-                remedy=OVERWRITE,
-            )
+            raise InputError(_NOT_OURS, received=str(self.out), remedy=OVERWRITE)
         differing = [name for name in self.run if state["run"].get(name) != self.run[name]]
         if set(state["posts"]) != set(self.sources):
             differing.append(f"posts ({len(state['posts'])} there, {len(self.sources)} now)")
@@ -210,13 +218,21 @@ class CorpusFile:
         return [(prediction, state["posts"][prediction.id]) for prediction in kept]
 
     def _state(self) -> dict[str, Any] | None:
-        """What the sidecar says, where it is of the file that lies there now."""
-        try:
-            state = json.loads(self.sidecar.read_text(encoding="utf-8"))
-            matches = state["sha256"] == _sha256(self.out.read_bytes())
-            return state if matches and isinstance(state["run"], dict) and isinstance(state["posts"], dict) else None
-        except (OSError, ValueError, KeyError, TypeError):
+        """What the record says, where it is of the file that lies there now."""
+        state = self._recorded()
+        if state is None or not self.out.is_file():
             return None
+        known = {state["sha256"], state.get("before") if self.part.exists() else None}
+        return state if _sha256(self.out.read_bytes()) in known else None
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """The record beside the answers; None where there is none, or something else has its name."""
+        try:
+            state = json.loads(self.sidecar.read_bytes())
+            ours = all(isinstance(state[name], kind) for name, kind in _RECORD.items())
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return None
+        return state if ours else None
 
     def _differing(self, head: object, texts: Mapping[str, str]) -> list[str]:
         old = head if isinstance(head, dict) else {}

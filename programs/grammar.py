@@ -42,7 +42,7 @@ _KEPT = 128 * 2**20
 # of 2,000 words takes half a second and 40 MB.
 
 _PARSED = 14
-# A parsed grammar takes about so many times the bytes of its schema, measured with 20 to 2,000 words.
+# Bytes of a parsed grammar for each byte of its schema, measured with 20 to 2,000 words.
 
 _LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000_000)
 # A thousand times llguidance's own, which ends at some thousands of different spans with odd signs.

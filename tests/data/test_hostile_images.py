@@ -18,6 +18,7 @@ from PIL import Image, features
 
 from gmner.data import opened_file
 from gmner.data.budget import PixelBudget
+from gmner.data.files import encoded
 from gmner.data.images import image_size, open_image, open_lazily
 from gmner.data.opened_file import open_inside
 from gmner.programs.pictures import load_picture
@@ -58,6 +59,12 @@ def test_an_image_object_is_loaded_once_by_many_threads(tmp_path: Path):
         assert len(set(found)) == 1
         assert picture.size == (300, 200)
         picture.load()  # still open
+
+
+def test_an_image_object_is_written_by_many_threads(tmp_path: Path):
+    Image.effect_noise((300, 200), 60).convert("RGB").save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture, ThreadPoolExecutor(12) as pool:
+        assert len(set(pool.map(lambda _: encoded(picture)[0], range(12)))) == 1
 
 
 def test_an_image_object_whose_file_is_closed_is_an_image_error(tmp_path: Path):

@@ -194,3 +194,12 @@ def test_what_a_run_keeps_beside_its_answers_is_no_input(
 ):
     posts = gold.rename(tmp_path / f"a.jsonl{suffix}")
     refused(capsys, posts, "extract", posts, "-o", tmp_path / "a.jsonl", "--overwrite")
+
+
+def test_the_page_of_a_run_goes_to_a_device_or_its_own_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
+    page = tmp_path / "page.html"
+    assert [run("run", tmp_path / "run", "-o", path) for path in ("/dev/null", page, page)] == [0, 0, 0]
+    page.write_text("mine")
+    refused(capsys, page, "run", tmp_path / "run", "-o", page, said="exists already")

@@ -67,7 +67,11 @@ def test_answers_stand_in_the_order_of_the_posts(tmp_path: Path):
     assert found.posts == tuple(given)
     assert [prediction.reasoning for prediction in found] == [f"Post: {post.text}" for post in given]
     assert read_predictions(tmp_path / "new" / "out.jsonl") == found
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["out.jsonl", "out.jsonl.run.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        ".out.jsonl.lock",
+        "out.jsonl",
+        "out.jsonl.run.json",
+    ]
 
 
 def test_a_line_holds_what_others_rely_on(tmp_path: Path):

@@ -167,3 +167,46 @@ def test_odd_line_ends_in_a_finished_file(tmp_path: Path):
     given = [Post("1", "Ana\u2028met\x85Bo")]
     assert asked(given, tmp_path / "out.jsonl") == 1
     assert asked(given, tmp_path / "out.jsonl") == 0
+
+
+def test_files_of_somebody_else_beside_a_run_are_refused(tmp_path: Path):
+    out, record = tmp_path / "out.jsonl", tmp_path / "out.jsonl.run.json"
+    record.write_text("my notes")
+    with pytest.raises(InputError, match="name of the run's record"):
+        asked(posts(), out)
+    assert record.read_text() == "my notes"
+    record.unlink()
+    with pytest.raises(Exception, match="the power went"):
+        run(GMNER(scripted_lm(stopping_after(2))), posts(), out)
+    out.write_text("my answers")
+    with pytest.raises(InputError, match="not an unchanged result"):
+        asked(posts(), out)
+    assert out.read_text() == "my answers"
+    assert asked(posts(), out, overwrite=True) == len(posts()) - 2
+
+
+def test_a_kill_while_failed_posts_are_answered_leaves_a_run_that_resumes(tmp_path: Path):
+    given = posts(2)
+
+    def begin_failed(folder: Path) -> None:
+        with CorpusFile(folder / "out.jsonl", RUN, given).opened() as file:
+            failed = Prediction.failed(given[0].id, given[0].text, InputError("no answer"))
+            file.append(failed)
+            file.append(Prediction(given[1].id, given[1].text, "old"))
+            file.finish([failed, file.done[given[1].id]])
+
+    def work(folder: Path) -> None:
+        with CorpusFile(folder / "out.jsonl", RUN, given).opened() as file:
+            if given[0].id not in file.done:
+                file.append(Prediction(given[0].id, given[0].text, "new"))
+            file.finish([file.done[post.id] for post in given])
+
+    for kill in kills(work, tmp_path, begin_failed):
+        work(kill.folder)
+        assert [p.reasoning for p in read_predictions(kill.folder / "out.jsonl")] == ["new", "old"], kill
+
+
+def test_a_damaged_part_file_is_refused(tmp_path: Path):
+    (tmp_path / "out.jsonl.part").write_text('{"program": "GMNER"}\n["no", "answer"]\n')
+    with pytest.raises(InputError, match="not a stopped run"):
+        asked(posts(), tmp_path / "out.jsonl")
