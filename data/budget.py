@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 BUDGET = 96_000_000
-"""Pixels of images under way at once in a corpus run; each takes three bytes as RGB, and more while it is read and sent."""
+"""Pixels of images under way at once in a corpus run; each takes three bytes as RGB, and more while it is read."""
 
 
 class PixelBudget:
