@@ -21,12 +21,22 @@ STATE = "trainer_state.json"
 
 
 class MarkWhole(TrainerCallback):
-    """Writes into each checkpoint which files it has and how large they are, once all of them are written."""
+    """Writes into each checkpoint which files it has and how large they are, once all of them are written.
+
+    Args:
+        profile: The model's `gmner.json`, which each checkpoint gets as well: loaded by itself, it would be read in the
+            box frame of its family otherwise. Need not exist.
+    """
+
+    def __init__(self, profile: Path) -> None:
+        self._profile = profile
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the checkpoint of this step."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
+            if self._profile.is_file():
+                shutil.copyfile(self._profile, folder / self._profile.name)
             sizes = {name: file.stat().st_size for name, file in _files(folder)}
             with whole_text(folder / MARK) as mark:
                 json.dump(sizes, mark)

@@ -23,7 +23,7 @@ from gmner.optimizers.filtering import Learnable, learnable
 from gmner.optimizers.launch import Launch
 from gmner.optimizers.lengths import within_context
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, figure, why_unchanged
+from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen, figure, why_unchanged
 from gmner.optimizers.reasoning_pass import reasoning_pass
 from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.rows import program_rows, usable_posts
@@ -52,6 +52,7 @@ class History(list[Any]):
         scores: Stage -> `Evaluation` on the valset; empty without one.
         chosen: The stage of the program returned: the last, or with a valset the best by GMNER F1 (MNER F1 where the
             valset's regions are not annotated).
+        fallen: Stage -> in words, that it scored below the stage before it; empty: none did.
         log: Stage -> TRL's log.
         unchanged: Why the program returned is the one that the compile began with; empty: it is another.
     """
@@ -63,10 +64,11 @@ class History(list[Any]):
         chosen: str,
         log: Mapping[str, list[dict[str, Any]]],
         unchanged: str = "",
+        fallen: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.programs, self.scores, self.chosen, self.log = programs, scores, chosen, log
-        self.unchanged = unchanged
+        self.unchanged, self.fallen = unchanged, dict(fallen or {})
 
 
 class Compilation:
@@ -110,14 +112,14 @@ class Compilation:
     def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
         """D_R and its split: chains over D1, and the posts of D2."""
         mcr = self.mcr
-        share = 1.0 if mcr.cvo is None or self.engine is None else mcr.d1_share
+        share = 1.0 if mcr.cvo is None or self.engine is None or not mrsi.trains else mcr.d1_share
         write = partial(
             reasoning_pass, mrsi, train, share, self.adapter, self.run, seed=mcr.seed, teacher=teacher,
             progress=self.progress,
         )  # fmt: skip
         made = self.launch.in_turn(write)
         by_id = {post.id: post for post in train}
-        self.d2 = train if mcr.d1_share == 1 else [by_id[name] for name in made.d2]
+        self.d2 = [by_id[name] for name in made.d2] or train  # none are left for D2 where D1 is all of them
         if self.engine is not None:
             check_split(made.d1, self.d2, injected=True, optimized=mcr.cvo is not None)
         self.posts = {name: by_id[name] for name in made.d1}
@@ -128,22 +130,25 @@ class Compilation:
         if self.launch.first:  # of a run that its minutes stopped, and that is resumed now
             (self.run.path / "result.json").unlink(missing_ok=True)
         self.demos = self.launch.in_turn(self._demos)
+        LOG.info("%s", self.way)
         self._score("before")
-        if self.engine is None:
-            self._demonstrate()
-        elif self.mcr.mrsi is not None:
+        if self.mcr.mrsi is not None and self.engine is not None and self.mcr.mrsi.trains:
             self._inject(self.mcr.mrsi, self.engine)
+        elif self.mcr.mrsi is not None:
+            self._demonstrate()
         if self.engine is not None and self.mcr.cvo is not None and not self.deadline.stopped:
             self._optimize(self.mcr.cvo)
         last = list(self.programs)[-1]
         chosen = best_stage(self.scores, last)
         unchanged = why_unchanged(self.programs, chosen, scored=bool(self.scores), stopped=self.deadline.stopped)
         program = self.programs[chosen].deepcopy()
-        program.history = History(self.programs, self.scores, chosen, self.log, unchanged)
+        falls = fallen(self.scores)
+        program.history = History(self.programs, self.scores, chosen, self.log, unchanged, falls)
         program._compiled = True
         scores = {stage: score.to_dict() for stage, score in self.scores.items()}
         program.scores = scores or None
-        self.run.write_json("result.json", {"chosen": chosen, "scores": scores, "unchanged": unchanged})
+        kept = {"chosen": chosen, "scores": scores, "unchanged": unchanged, "fallen": falls, "way": self.way}
+        self.run.write_json("result.json", kept)
         if unchanged and self.launch.first:
             warnings.warn(
                 f"The compiled program is the one that the compile began with: {unchanged}",
@@ -157,10 +162,23 @@ class Compilation:
         """The program of the last stage so far."""
         return list(self.programs.values())[-1]
 
+    @property
+    def way(self) -> str:
+        """What this compile does with the chains and with the weights, in words."""
+        injects = self.mcr.mrsi is not None and self.mcr.mrsi.trains and self.engine is not None
+        parts = [f"MRSI trains the weights on the chains of {len(self.posts)} posts"] if injects else []
+        if self.mcr.mrsi is not None and not injects:
+            parts = [f"MRSI sets demonstrations ({len(self.demos)}) and trains no weights"]
+        if self.mcr.cvo is not None and self.engine is not None:
+            parts.append(f"CVO trains them with rewards on {len(self.d2)} posts" if injects else
+                         f"CVO trains the weights with rewards on {len(self.d2)} posts")  # fmt: skip
+        return ", then ".join(parts)
+
     def _demonstrate(self) -> None:
-        """The compile of an LM whose weights cannot be reached."""
+        """MRSI by demonstrations alone: of an LM whose weights cannot be reached, or where it is to train none."""
         program = self.programs["before"].deepcopy()
-        LOG.warning("The weights of %s cannot be reached: demonstrations only, no CVO", program.model.model)
+        if self.engine is None:
+            LOG.warning("The weights of %s cannot be reached: demonstrations only, no CVO", program.model.model)
         self.programs["mrsi"] = self._demonstrated(program)
         self._score("mrsi")
 
@@ -173,7 +191,7 @@ class Compilation:
             return list(student.answer.demos)
         check_demonstrations(student.answer.demos, student.labels, mrsi.check)
         count = mrsi.demonstrations
-        if count is None and self.engine is not None:
+        if count is None and self.engine is not None and mrsi.trains:
             return list(student.answer.demos)
         return mrsi.demos(
             student, self.chains, self.posts, mrsi.served_demonstrations if count is None else count, self.run,
@@ -183,7 +201,9 @@ class Compilation:
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
         folder = self.run.stage("mrsi")
         if not self.run.done("mrsi"):
-            rows = program_rows(self.programs["before"], self.chains, self.posts, self.adapter, self.demos)
+            student = self.programs["before"]
+            lessons = mrsi.lessons(self.chains, student)
+            rows = program_rows(student, lessons, self.posts, self.adapter, self.demos)
             watch = self._watch(engine, mrsi)
             self.log["mrsi"] = mrsi.inject(
                 rows, engine, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
@@ -279,6 +299,8 @@ class Compilation:
         if self.val is not None:
             self.scores[stage] = self._evaluated(self.programs[stage], progress=self.progress)
             self.run.write_json(f"scores-{stage}.json", self.scores[stage].to_dict())
+            if self.launch.first and stage in (falls := fallen(self.scores)):
+                LOG.warning("%s", falls[stage])
 
     def _evaluated(self, program: Program, *, progress: bool) -> Evaluation:
         """A program's scores on the valset, of which every process answers its part."""

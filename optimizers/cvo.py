@@ -20,7 +20,7 @@ from gmner.optimizers import rewards, training
 from gmner.optimizers.calls import Call
 from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.rows import rollout_rows
-from gmner.optimizers.training import Lora, StageBar, Tuning
+from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
 from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
@@ -38,16 +38,21 @@ class CVO:
         soft: Whether the grounding reward is the IoU itself above sigma, or 1.
         generations: Answers a prompt (the paper: 8).
         prompts: Prompts an optimizer step (the paper: batch 64 of answers, so 8); at most those of D2.
+        redraws: Most times a step replaces prompts whose answers all earned the same, from which nothing is learned, by
+            others (dynamic sampling, DAPO); 0: they stay. The log counts groups that were drawn and used.
         micro_batch: Most answers that a GPU holds at once while it learns, the others of a step after them; None: all.
         epochs: Passes over D2 (the paper: 2).
-        max_steps: Bound on optimizer steps; None: as many as the epochs need.
-        rate: Peak learning rate; None: 1e-4 for full tuning of a small model, 1e-5 with LoRA.
+        least_steps: Fewest optimizer steps, however few the posts are; no bound where `max_steps` is given.
+        max_steps: Number of optimizer steps; None: as many as the epochs need, and `least_steps` at least.
+        rate: Peak learning rate; None: below 100 M parameters 5e-4 with LoRA and 1e-4 for full tuning, else 1e-5.
+        scale_rewards: By what TRL divides advantages: `none`, `group` or `batch` (their standard deviation).
         temperature: Temperature of the rollouts.
         max_completion_length: Most tokens of a rollout; a cut one is no valid answer.
         rollouts: `free`: the policy as it is, an invalid answer earns nothing. `constrained`: the schema of each post
             is enforced while sampling; tokens that the grammar forced then count as if the model had chosen them.
         beta: Weight of the KL term; 0: no reference model.
-        tuning: What is trained; see `training_copy`.
+        tuning: What is trained; see `training_copy`. `auto`: LoRA, on all of a model below 100 M parameters and on the
+            language model of a larger one.
         lora: Settings of a new adapter.
         validate_every: Steps between scorings on the compile's valset. The stage then ends with the weights that scored
             best (GMNER F1), and ends early when `patience` scorings in a row were no better. None: it is not scored.
@@ -64,13 +69,16 @@ class CVO:
     soft: bool = True
     generations: int = 8
     prompts: int = 8
+    redraws: int = 2
     micro_batch: int | None = None
     epochs: float = 2.0
+    least_steps: int = 80
     max_steps: int | None = None
     rate: float | None = None
-    temperature: float = 1.0
+    scale_rewards: Literal["none", "group", "batch"] = "none"
+    temperature: float = 0.8
     max_completion_length: int = 512
-    rollouts: Literal["free", "constrained"] = "free"
+    rollouts: Literal["free", "constrained"] = "constrained"
     beta: float = 0.0
     tuning: Tuning = "auto"
     lora: Lora = Lora()  # noqa: RUF009 - frozen
@@ -86,6 +94,9 @@ class CVO:
             )
         if self.generations < 2:
             raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
+        check_steps(self.least_steps, self.max_steps)
+        if self.redraws < 0:
+            raise InputError("redraws is no number of draws", received=self.redraws, accepted="0 or more")
         check_watching(self.validate_every, self.patience)
         options = self.grpo_options
         served = options.get("vllm_mode") == "server" or options.get("vllm_tensor_parallel_size", 1) > 1
@@ -117,7 +128,7 @@ class CVO:
 
     def steps(self, calls: int) -> int:
         """Optimizer steps over so many calls."""
-        return self.max_steps or max(1, round(self.epochs * calls / min(self.prompts, calls)))
+        return self.max_steps or max(1, self.least_steps, round(self.epochs * calls / min(self.prompts, calls)))
 
     def optimize(
         self,
@@ -150,7 +161,9 @@ class CVO:
         functions = rewards.cvo(adapter.labels, adapter.profile.box_format, sigma=self.sigma, soft=self.soft)
         set_seed(seed)
         with training.quiet_libraries():
-            model, processor = training.training_copy(engine.weights.source, engine.path, self.tuning, self.lora)
+            model, processor = training.training_copy(
+                engine.weights.source, engine.path, self.tuning, self.lora, small="lora"
+            )
             bar = StageBar("CVO", steps, {"reward": "reward", "completions/mean_length": "tokens"}, show=progress)
             weights = [self.weights[function.__name__] for function in functions]
             trainer = ConstrainedGRPOTrainer(
@@ -161,8 +174,9 @@ class CVO:
                 eval_dataset=watch.rows(rows),
                 processing_class=processor,
                 callbacks=[bar],
+                redraws=self.redraws,
             )
-            training.run(trainer, folder, watch)
+            training.run(trainer, folder, watch, engine)
             if trainer.is_world_process_zero():
                 training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)
@@ -170,13 +184,13 @@ class CVO:
     def _config(
         self, model: Any, folder: Path, steps: int, prompts: int, seed: int, weights: list[float], watch: Watch
     ) -> GRPOConfig:
-        usual = 1e-5 if hasattr(model, "peft_config") else 1e-4
-        rate, answers = usual if self.rate is None else self.rate, self.generations * prompts
+        rate, answers = self._usual_rate(model) if self.rate is None else self.rate, self.generations * prompts
         watching = watch.arguments(max(10, steps // 4))
         common = training.common_arguments(folder, steps, answers, self.micro_batch, rate, seed, watching)
         ours = {
             "num_generations": self.generations, "max_completion_length": self.max_completion_length,
-            "temperature": self.temperature, "beta": self.beta, "reward_weights": weights, "use_vllm": False,
+            "scale_rewards": self.scale_rewards, "temperature": self.temperature, "beta": self.beta,
+            "reward_weights": weights, "use_vllm": False,
             "logging_steps": 1, "log_completions": True, "num_completions_to_print": 0,
             "log_multimodal": False,  # processes would wait for the pictures of one whose posts have none
         }  # fmt: skip
@@ -184,3 +198,9 @@ class CVO:
             # It would compare the probabilities under the grammar with those of the policy that is trained.
             ours["vllm_importance_sampling_correction"] = False
         return GRPOConfig(**{**common, **ours, **self.grpo_options})
+
+    @staticmethod
+    def _usual_rate(model: Any) -> float:
+        if training.is_small(model):
+            return 5e-4 if hasattr(model, "peft_config") else 1e-4
+        return 1e-5

@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.utils import gather_object
 from transformers import LogitsProcessorList
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_managed_module
 from trl import GRPOTrainer
+from trl.data_utils import prepare_multimodal_messages
 
+from gmner.optimizers.group_sampling import GroupSampling, Rollouts
 from gmner.optimizers.rollouts import FOLDER
 from gmner.programs.decoding import Decoding
 from gmner.programs.encoding import once_each
@@ -43,8 +47,14 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
     _copies: list[int] | None = None
     _written: list[str] | None = None  # the prompts as text, for vLLM
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, redraws: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        launched = self.accelerator
+        self._sampling = GroupSampling(
+            self.train_dataset, self.num_generations, redraws, self.args.seed, launched.process_index,
+            launched.num_processes, gather_object if launched.num_processes > 1 else list,
+            whole=self.use_vllm and self.vllm_mode == "server" and launched.num_processes > 1,
+        )  # fmt: skip
         if self.use_vllm:
             never = dict.fromkeys(picture_ids(self.model.config), _NEVER)
             sampler = self.vllm_generation
@@ -74,11 +84,43 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
                 os.replace(file, Path(folder) / FOLDER / file.name)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._schemas = [row["schema"] for row in inputs] if "schema" in inputs[0] else None
+        sampled = None
+        if self._sampling.redraws and self.model.training:
+            inputs, *sampled = self._drawn(inputs)
+        self._schemas = _schemas_of(inputs)
         for name in ("post", "call"):
             if name in inputs[0]:
                 self._log_completion_extra(name, [row[name] for row in inputs])
-        return super()._generate_and_score_completions(inputs)
+        if sampled is None:
+            return super()._generate_and_score_completions(inputs)
+        with _instead(self, "_generate", lambda prompts: sampled):
+            return super()._generate_and_score_completions(inputs)
+
+    def _drawn(self, inputs: list[dict[str, Any]]) -> list[Any]:
+        """Rows whose groups differ in what they earn, and their rollouts."""
+
+        def sample(rows: list[dict[str, Any]]) -> tuple[Any, torch.Tensor]:
+            self._schemas = _schemas_of(rows)
+            prompts = [row["prompt"] for row in rows]
+            if any(row.get("images") for row in rows):
+                prompts = [prepare_multimodal_messages(row["prompt"], images=row["images"]) for row in rows]
+            found = Rollouts(*self._generate(prompts))
+            earned = self._calculate_rewards(rows, prompts, found.completions, found.completion_ids)
+            return found, self._total(earned)
+
+        def unlogged(*_: Any) -> None:
+            """Rewards are asked again about the rows that are kept."""
+
+        with _instead(self, "_log_completion_extra", unlogged), _instead(self, "_log_metric", unlogged):
+            rows, rollouts, used, drawn = self._sampling.draw(inputs, self.state.global_step, sample)
+        self._metrics["train"]["groups/used"].append(used)
+        self._metrics["train"]["groups/drawn"].append(drawn)
+        return [rows, *rollouts]
+
+    def _total(self, earned: torch.Tensor) -> torch.Tensor:
+        """What each row earned in all, as TRL adds it up; NaN: no reward applies."""
+        total = (earned * self.reward_weights.to(earned.device)).nansum(dim=1)
+        return total.masked_fill(earned.isnan().all(dim=1), torch.nan)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         self._copies = self._written = None
@@ -147,6 +189,10 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
         sampling, limit = Sampling(self.temperature), self.max_completion_length
         rows = [Row(self._compiler.compile(json.loads(schema)), limit, sampling) for schema in schemas]
         return RowLogits(rows, list(self.eos_token_ids), self._tokenizer.eos_token_id)
+
+
+def _schemas_of(rows: Sequence[dict[str, Any]]) -> list[str] | None:
+    return [row["schema"] for row in rows] if "schema" in rows[0] else None
 
 
 def _check_read(trained: Sequence[int], read: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ import atexit
 import dataclasses
 import hashlib
 import logging
+import random
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from dspy.teleprompt import Teleprompter
 from gmner.data.post import Post
 from gmner.optimizers import training
 from gmner.optimizers.calls import Program
+from gmner.optimizers.chains import split_posts
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.cvo import CVO
@@ -40,6 +42,8 @@ from gmner.signatures.terminal import printable
 
 LOG = logging.getLogger(__name__)
 
+_LEAST_HELD_OUT, _MOST_HELD_OUT = 16, 200
+
 __all__ = ["MCR", "History", "as_posts"]
 
 
@@ -54,6 +58,8 @@ class MCR(Teleprompter):
         mrsi: Settings of the injection; None: CVO alone, on all posts, as in the paper's ablation.
         cvo: Settings of the optimization; None: MRSI alone.
         d1_share: D1's share of the posts; the paper does not give it. 1: D1 and D2 are both all posts.
+        holdout: Share of the trainset that is held out as the valset where none is given: at least 16 posts, at most
+            200, and none of fewer than 48 posts. 0: none is; stages are then not scored.
         learnable_answers: Sample so many answers to each post of D2 from the program after MRSI, and leave out of CVO
             what it answers always right or always wrong, see `learnable`; None: CVO takes all of D2.
         max_minutes: Most minutes from the start of a compile after which no stage begins a training step. The stage
@@ -81,7 +87,8 @@ class MCR(Teleprompter):
         *,
         mrsi: MRSI | str | None = "default",
         cvo: CVO | str | None = "default",
-        d1_share: float = 0.5,
+        d1_share: float = 1.0,
+        holdout: float = 0.1,
         learnable_answers: int | None = None,
         max_minutes: float | None = None,
         seed: int = 0,
@@ -96,11 +103,13 @@ class MCR(Teleprompter):
             raise InputError("Without MRSI and CVO there is nothing to compile", received=(mrsi, cvo))
         if not 0 < d1_share <= 1:
             raise InputError("d1_share is not a share", received=d1_share, accepted="above 0 and at most 1")
+        if not 0 <= holdout < 1:
+            raise InputError("holdout is not a share", received=holdout, accepted="0 or more, and below 1")
         if max_minutes is not None and not max_minutes > 0:
             raise InputError("max_minutes is no time to train in", received=max_minutes, accepted="above 0, or None")
         self.mrsi = MRSI() if isinstance(mrsi, str) else mrsi
         self.cvo = CVO() if isinstance(cvo, str) else cvo
-        self.d1_share, self.learnable_answers = d1_share, learnable_answers
+        self.d1_share, self.holdout, self.learnable_answers = d1_share, holdout, learnable_answers
         self.max_minutes, self.seed, self.progress = max_minutes, seed, progress
         self.leave_out_invalid = leave_out_invalid
 
@@ -123,7 +132,7 @@ class MCR(Teleprompter):
             teacher: The LM, or a program with the LM, of the `LLMStyle` and `MLLMStyle` among MRSI's styles that have
                 none of their own: a bigger local model, or a server. None: there are no such styles.
             valset: Annotated posts on which the program is scored before and after each stage, and on which MRSI
-                searches demonstrations where it may; None or empty: neither.
+                searches demonstrations where it may; None or empty: posts of the trainset are held out, see `holdout`.
             run_dir: Folder that keeps what is made; a stopped compile with the same arguments goes on there. None: a
                 temporary folder, which stays until the process ends.
             dry_run: Print what the compile would do and cost (see `gmner.optimizers.plan.Plan`), measured over two
@@ -146,9 +155,11 @@ class MCR(Teleprompter):
                 "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
             )
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
+        train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
+        if val is None:
+            train, val = held_out(train, self.holdout, self.seed)
         if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
             raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
-        train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
         if isinstance(student, StagedGMNER):
             self._check_staged(student)
         lm = teacher_lm(teacher)
@@ -190,10 +201,11 @@ class MCR(Teleprompter):
         """MRSI's demonstrations are whole answers, which no call of a staged program gives."""
         if self.mrsi is None:
             return
-        if self.mrsi.demonstrations or training.trainable_engine(student.model) is None:
+        trains = self.mrsi.trains and training.trainable_engine(student.model) is not None
+        if self.mrsi.demonstrations or not trains:
             raise InputError(
                 "MRSI has no demonstrations for a staged program", received=student.model.model,
-                accepted="an LM of gmner.load_vlm and MRSI(demonstrations=None)",
+                accepted="an LM of gmner.load_vlm, MRSI(demonstrations=None) and a tuning other than none",
                 remedy="Compile GMNER, or demonstrate with dspy.BootstrapFewShot",
             )  # fmt: skip
 
@@ -221,6 +233,7 @@ class MCR(Teleprompter):
             "learnable_answers": self.learnable_answers,
             "cvo": None if self.cvo is None else _plain(self.cvo),
             "d1_share": self.d1_share,
+            "holdout": self.holdout,
             "seed": self.seed,
             "model": student.model.model,
             "labels": dict(student.labels.types),
@@ -245,6 +258,23 @@ def _temporary() -> Path:
 def _content(posts: Sequence[Post]) -> str:
     """Twelve digits that tell posts from others with the same ids; pictures are not looked at."""
     return hashlib.sha256(repr([(post.text, post.gold) for post in posts]).encode()).hexdigest()[:12]
+
+
+def held_out(train: Sequence[Post], share: float, seed: int) -> tuple[list[Post], list[Post] | None]:
+    """The trainset without a part of it, and that part, stratified as D1 and D2 are; None: it has too few posts.
+
+    Args:
+        train: Annotated posts.
+        share: Share of them that is held out, within 16 and 200 posts; 0: none.
+        seed: Seed of the choice.
+    """
+    wanted = min(_MOST_HELD_OUT, max(_LEAST_HELD_OUT, round(share * len(train))))
+    if not share or len(train) < 3 * _LEAST_HELD_OUT:
+        LOG.warning("No valset is given and none is held out: the stages are not scored, and the last one is returned")
+        return list(train), None
+    out, _ = split_posts(train, wanted / len(train), random.Random(f"holdout-{seed}"))
+    ids = {post.id for post in out}
+    return [post for post in train if post.id not in ids], out
 
 
 def as_posts(posts: Sequence[Any]) -> list[Post]:

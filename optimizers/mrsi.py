@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 from datasets import Dataset
@@ -20,6 +20,7 @@ from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
 from gmner.optimizers import training
+from gmner.optimizers.calls import Program
 from gmner.optimizers.chain_log import ChainLog
 from gmner.optimizers.chains import Chain, write_chains
 from gmner.optimizers.demonstration_search import DemonstrationSearch
@@ -27,13 +28,16 @@ from gmner.optimizers.demonstrations import LEVELS, Demo, Level
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.styles import TEMPLATES, Style
 from gmner.optimizers.styles.written import LLMStyle
-from gmner.optimizers.training import Lora, StageBar, Tuning
+from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
 from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.wire import Frame
+
+ALONE = "answer alone"
+"""The style of a row without a chain."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class MRSI:
     Args:
         styles: Styles by name; see `gmner.optimizers.styles.TEMPLATES`.
         per_post: Chains a post, each in another style; the paper's data has two.
+        answers: Train on each post's answer alone, too, as often as on its chains together. CVO then has both kinds of
+            answers to choose between. A staged program, which answers in parts, is not.
         chains_from: Folder of a `ReasoningSet` that an earlier compile wrote (its `chains` folder), or its name on the
             hub. It is used as it is, split included, so that an expensive teacher is asked only once. None: chains are
             written.
@@ -55,12 +61,14 @@ class MRSI:
         demonstration_sets: Random sets that the search tries beside that one and none.
         demonstration_side: Longest side of a demonstration's picture in pixels.
         check: What a fault in a demonstration does before anything is asked: `off`, `warn` or `error`.
-        epochs: Passes over D1's chains (the paper: 2).
-        max_steps: Bound on optimizer steps; None: as many as the epochs need.
-        batch: Chains an optimizer step.
-        micro_batch: Most chains that a GPU holds at once, the others of a batch after them; None: all.
-        rate: Peak learning rate; None: 5e-4 for full tuning of a small model, 1e-4 with LoRA.
-        tuning: What is trained: `full`, `lora`, `lora-frozen-vision` or `auto`; see `training_copy`.
+        epochs: Passes over the rows, chains and answers (the paper: 2).
+        least_steps: Fewest optimizer steps, however few the posts are; no bound where `max_steps` is given.
+        max_steps: Number of optimizer steps; None: as many as the epochs need, and `least_steps` at least.
+        batch: Rows an optimizer step.
+        micro_batch: Most rows that a GPU holds at once, the others of a batch after them; None: all.
+        rate: Peak learning rate; None: 4e-4 for full tuning of a small model, 1e-4 with LoRA.
+        tuning: What is trained: `full`, `lora`, `lora-frozen-vision` or `auto`, see `training_copy`; `none`: nothing,
+            the chains become demonstrations only, as for an LM whose weights cannot be reached.
         lora: Settings of the adapter.
         validate_every: Steps between scorings on the compile's valset. The stage then ends with the weights that scored
             best (GMNER F1), and ends early when `patience` scorings in a row were no better. None: it is not scored.
@@ -72,7 +80,8 @@ class MRSI:
     """
 
     styles: Mapping[str, Style] = field(default_factory=lambda: dict(TEMPLATES))
-    per_post: int = 2
+    per_post: int = 1
+    answers: bool = True
     chains_from: str | PathLike[str] | None = None
     threads: int = 8
     demonstrations: int | None = None
@@ -82,11 +91,12 @@ class MRSI:
     demonstration_side: int = 512
     check: Level = "error"
     epochs: float = 2.0
+    least_steps: int = 160
     max_steps: int | None = None
     batch: int = 16
     micro_batch: int | None = None
     rate: float | None = None
-    tuning: Tuning = "auto"
+    tuning: Tuning | Literal["none"] = "auto"
     lora: Lora = Lora()  # noqa: RUF009 - frozen
     validate_every: int | None = None
     patience: int = 3
@@ -96,6 +106,7 @@ class MRSI:
         """Refuse unusable settings."""
         if not self.styles or self.per_post < 1:
             raise InputError("MRSI needs a style and a chain a post", received=(list(self.styles), self.per_post))
+        check_steps(self.least_steps, self.max_steps)
         check_watching(self.validate_every, self.patience)
         _check_demonstration_settings(self)
 
@@ -160,9 +171,15 @@ class MRSI:
         )
         return search.find(program, chains, posts, valset, run, seed=seed, progress=progress)
 
-    def steps(self, chains: int) -> int:
-        """Optimizer steps over so many chains."""
-        return self.max_steps or max(1, round(self.epochs * chains / self.batch))
+    def lessons(self, chains: Sequence[Chain], program: Program) -> list[Chain]:
+        """What is trained on: the chains, and for each of them its answer alone where `answers` asks for it."""
+        if not self.answers or not isinstance(program, GMNER):
+            return list(chains)
+        return [lesson for chain in chains for lesson in (chain, replace(chain, style=ALONE, reasoning=""))]
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps over so many rows."""
+        return self.max_steps or max(1, self.least_steps, round(self.epochs * rows / self.batch))
 
     def inject(
         self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool, watch: Watch = UNWATCHED
@@ -183,7 +200,7 @@ class MRSI:
         steps = self.steps(len(rows))
         set_seed(seed)
         with training.quiet_libraries():
-            model, processor = training.training_copy(engine.weights.source, engine.path, self.tuning, self.lora)
+            model, processor = training.training_copy(engine.weights.source, engine.path, self._tuning, self.lora)
             common = training.common_arguments(
                 folder, steps, self.batch, self.micro_batch, self._rate(model), seed,
                 watch.arguments(max(25, steps // 4)),
@@ -194,15 +211,26 @@ class MRSI:
                 model=model, args=config, train_dataset=rows, eval_dataset=watch.rows(rows),
                 processing_class=processor, callbacks=[bar],
             )  # fmt: skip
-            training.run(trainer, folder, watch)
+            training.run(trainer, folder, watch, engine)
             if trainer.is_world_process_zero():
                 training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)
 
+    @property
+    def trains(self) -> bool:
+        """Whether weights are trained where they can be reached; otherwise chains become demonstrations only."""
+        return self.tuning != "none"
+
+    @property
+    def _tuning(self) -> Tuning:
+        if self.tuning == "none":
+            raise InputError("MRSI trains nothing", received=self.tuning, accepted="another tuning")
+        return self.tuning
+
     def _rate(self, model: Any) -> float:
         if self.rate is not None:
             return self.rate
-        return 1e-4 if hasattr(model, "peft_config") else 5e-4
+        return 1e-4 if hasattr(model, "peft_config") else 4e-4
 
 
 def _frame(post: Post, adapter: PromptAdapter) -> Frame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 
@@ -31,6 +32,23 @@ def best_stage(scores: Mapping[str, Evaluation], last: str) -> str:
     """
     known = {name: value for name, found in scores.items() if not math.isnan(value := figure(found))}
     return max(known, key=lambda name: known[name]) if known else last
+
+
+def fallen(scores: Mapping[str, Evaluation]) -> dict[str, str]:
+    """Stages that scored below the stage before them: stage -> that, in words.
+
+    Args:
+        scores: Stage -> its scores, in order.
+    """
+    found = {}
+    for (earlier, old), (stage, new) in pairwise(scores.items()):
+        if figure(new) < figure(old):
+            name = "GMNER F1" if new.grounded else "MNER F1"
+            found[stage] = (
+                f"{stage} scores {figure(new):.1f} {name} on the valset of {new.posts} posts, below the "
+                f"{figure(old):.1f} of {earlier}"
+            )
+    return found
 
 
 def why_unchanged(programs: Mapping[str, Program], chosen: str, *, scored: bool, stopped: bool) -> str:

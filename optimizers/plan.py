@@ -114,14 +114,15 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     train = within_context(usable_posts(train, ChatEncoder(engine.processor)), student, engine)
     first, second = list[Post](), list(train)
     if mcr.mrsi is not None:
-        share = 1.0 if mcr.cvo is None else mcr.d1_share
+        share = 1.0 if mcr.cvo is None or not mcr.mrsi.trains else mcr.d1_share
         first, second = split_posts(train, share, random.Random(mcr.seed))
-        second = list(train) if mcr.d1_share == 1 else second
-    check_split(first, second, injected=mcr.mrsi is not None, optimized=mcr.cvo is not None)
+        second = second or list(train)
+    injected = mcr.mrsi is not None and mcr.mrsi.trains
+    check_split(first, second, injected=injected, optimized=mcr.cvo is not None)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     stages = []
-    if mcr.mrsi is not None:
+    if mcr.mrsi is not None and mcr.mrsi.trains:
         stages.append(_of_mrsi(mcr.mrsi, student, engine, first, mcr.seed))
     if mcr.cvo is not None:
         stages.append(_of_cvo(mcr.cvo, student, engine, second, mcr.seed))
@@ -142,13 +143,14 @@ def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Po
     some = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
     chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
-    rows = program_rows(student, chains, {post.id: post for post in some}, adapter, _demos(student))
+    lessons = mrsi.lessons(chains, student)
+    rows = program_rows(student, lessons, {post.id: post for post in some}, adapter, _demos(student))
     options = {**mrsi.sft_options, "logging_steps": 1}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
             rows, engine, Path(folder), seed=seed, progress=False
         )
-    # A chain is one row, or one a call of a staged program.
+    # A chain is one row, two with its answer alone, or one a call of a staged program.
     steps = mrsi.steps(round(len(posts) * min(mrsi.per_post, len(mrsi.styles)) * len(rows) / len(chains)))
     return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
 

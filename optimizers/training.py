@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from gmner.optimizers.checkpoints import MarkWhole, drop_after, last_checkpoint
 from gmner.optimizers.watch import Watch
 from gmner.programs.engine import VLMEngine
+from gmner.programs.families import PROFILE_FILE
 from gmner.programs.loading import lm_of, load_vlm
 from gmner.programs.processors import load_processor
 from gmner.programs.vision_attention import pack_vision_attention
@@ -55,14 +56,17 @@ def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
     return engine if isinstance(engine, VLMEngine) else None
 
 
-def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -> tuple[Any, ProcessorMixin]:
+def training_copy(
+    source: ModelSource, path: Path, tuning: Tuning, lora: Lora, *, small: Tuning = "full"
+) -> tuple[Any, ProcessorMixin]:
     """A fresh copy of the weights to train; the served ones stay as they are.
 
     Args:
         source: What the engine was loaded from; its adapter, if any, is trained on.
         path: The base checkpoint's folder.
-        tuning: What is trained; `auto`: everything below 100 M parameters, else `lora-frozen-vision`.
+        tuning: What is trained; `auto`: `small` below 100 M parameters, else `lora-frozen-vision`.
         lora: Settings of a new adapter.
+        small: What `auto` means for a small model.
 
     Returns:
         The model (a `PeftModel` with LoRA) and its processor.
@@ -77,6 +81,8 @@ def training_copy(source: ModelSource, path: Path, tuning: Tuning, lora: Lora) -
     pack_vision_attention(model)
     processor = load_processor(path, model.config.model_type)
     processor.tokenizer.padding_side = "left"
+    if source.adapter is None:
+        tuning = resolve_tuning(tuning, model.num_parameters(), small)
     return _adapted(model, source, tuning, lora), processor
 
 
@@ -85,11 +91,10 @@ def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: 
         if tuning == "full":
             raise InputError("An LM with an adapter cannot be tuned in full", received=source.adapter)
         return _frozen_vision(PeftModel.from_pretrained(model, resolve_adapter(source.adapter), is_trainable=True))
-    chosen = resolve_tuning(tuning, model.num_parameters())
-    if chosen == "full":
+    if tuning == "full":
         return model.float()
     settings: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-    if chosen == "lora-frozen-vision":
+    if tuning == "lora-frozen-vision":
         settings["exclude_modules"] = _VISION
     return _frozen_vision(get_peft_model(model, LoraConfig(target_modules="all-linear", **settings)))
 
@@ -125,11 +130,29 @@ class _NoGradient:
         torch.set_grad_enabled(self._before.pop())
 
 
-def resolve_tuning(tuning: Tuning, parameters: int) -> Tuning:
+def resolve_tuning(tuning: Tuning, parameters: int, small: Tuning = "full") -> Tuning:
     """What `auto` means for a model of this many parameters."""
     if tuning != "auto":
         return tuning
-    return "full" if parameters < _SMALL else "lora-frozen-vision"
+    return small if parameters < _SMALL else "lora-frozen-vision"
+
+
+def is_small(model: Any) -> bool:
+    """Whether a model, its adapter not counted, has fewer than 100 M parameters."""
+    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    return sum(value.numel() for name, value in bare.named_parameters() if "lora_" not in name) < _SMALL
+
+
+def check_steps(least_steps: int, max_steps: int | None) -> None:
+    """Refuse numbers of steps that mean nothing.
+
+    Raises:
+        InputError: A negative least number, or fewer than one step.
+    """
+    if least_steps < 0:
+        raise InputError("least_steps is no number of steps", received=least_steps, accepted="0 or more")
+    if max_steps is not None and max_steps < 1:
+        raise InputError("max_steps is no number of steps", received=max_steps, accepted="1 or more, or None")
 
 
 def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
@@ -173,7 +196,7 @@ def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folde
         model.save_pretrained(work)
         if not isinstance(model, PeftModel):
             processor.save_pretrained(work)
-            profile = engine.path / "gmner.json"
+            profile = engine.path / PROFILE_FILE
             if profile.is_file():
                 (Path(work) / profile.name).write_bytes(profile.read_bytes())
         for file in Path(work).iterdir():
@@ -264,10 +287,17 @@ def quiet_libraries() -> Iterator[None]:
                 datasets.enable_progress_bars()
 
 
-def run(trainer: Any, folder: Path, watch: Watch) -> None:
-    """Train, resuming from the newest whole checkpoint of a stopped run."""
+def run(trainer: Any, folder: Path, watch: Watch, engine: VLMEngine) -> None:
+    """Train, resuming from the newest whole checkpoint of a stopped run.
+
+    Args:
+        trainer: TRL's trainer.
+        folder: The stage's folder.
+        watch: What scores and ends the stage.
+        engine: The engine whose weights are copied and trained.
+    """
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(MarkWhole())
+    trainer.add_callback(MarkWhole(engine.path / PROFILE_FILE))
     watch.attach(trainer)
     # From the checkpoint of its last step, transformers would train one step more.
     checkpoint = last_checkpoint(folder, trainer.args.max_steps)

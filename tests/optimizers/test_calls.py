@@ -214,7 +214,9 @@ def test_a_staged_compile_is_planned_by_its_calls(
 ):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
     usual: dict[str, Any] = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained"}
-    optimizer = MCR(mrsi=MRSI(batch=2, epochs=1), cvo=CVO(epochs=1, **usual), progress=False)
+    optimizer = MCR(
+        mrsi=MRSI(batch=2, epochs=1, least_steps=0), cvo=CVO(epochs=1, least_steps=0, **usual), progress=False
+    )
     student.compile(trainset=posts[:8], optimizer=optimizer, dry_run=True)
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
     # Four posts a stage: two chains each, and a row or a prompt for every call.

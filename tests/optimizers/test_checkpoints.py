@@ -30,7 +30,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mark(checkpoint: Path) -> None:
     step = int(checkpoint.name.removeprefix("checkpoint-"))
     args = SimpleNamespace(output_dir=str(checkpoint.parent))
-    MarkWhole().on_save(args, SimpleNamespace(global_step=step, is_world_process_zero=True), None)
+    state = SimpleNamespace(global_step=step, is_world_process_zero=True)
+    MarkWhole(checkpoint.parent / "model" / "gmner.json").on_save(args, state, None)
 
 
 @pytest.fixture
@@ -50,6 +51,16 @@ def test_the_newest_is_taken_by_its_number(stage: Path):
     assert last_checkpoint(stage, before=9) is None
     assert last_checkpoint(stage / "nowhere") is None
     assert trainer_state(stage / "checkpoint-10")["max_steps"] == 4
+
+
+def test_a_checkpoint_carries_the_profile_of_its_model(stage: Path):
+    (stage / "model").mkdir()
+    (stage / "model" / "gmner.json").write_text('{"frame": "pixels"}')
+    mark(stage / "checkpoint-9")
+    assert (stage / "checkpoint-9" / "gmner.json").read_text() == '{"frame": "pixels"}'
+    assert is_whole(stage / "checkpoint-9")
+    (stage / "checkpoint-9" / "gmner.json").unlink()  # it belongs to what is whole
+    assert not is_whole(stage / "checkpoint-9")
 
 
 @pytest.mark.parametrize("marked", [True, False])

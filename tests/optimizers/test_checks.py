@@ -11,9 +11,11 @@ from scripted import scripted_lm
 
 from gmner.data.evaluate import evaluate
 from gmner.data.post import Post
-from gmner.optimizers.mcr import MCR
+from gmner.data.world.generate import World
+from gmner.optimizers.chains import stratum
+from gmner.optimizers.mcr import MCR, held_out
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage
+from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen
 from gmner.optimizers.run_page import render_run
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError, RunDirectoryError
@@ -104,3 +106,31 @@ def test_nan_is_never_the_best(posts: list[Post]):
     unknown = dataclasses.replace(known, gmner=dataclasses.replace(known.gmner, f1=math.nan))
     assert best_stage({"before": unknown, "mrsi": known}, "mrsi") == "mrsi"
     assert best_stage({"before": unknown, "mrsi": unknown}, "mrsi") == "mrsi"
+
+
+def test_a_stage_below_the_one_before_it_is_named(posts: list[Post]):
+    scored = evaluate([], [post for post in posts if post.gold][:2])
+    low, high = (dataclasses.replace(scored, gmner=dataclasses.replace(scored.gmner, f1=f1)) for f1 in (40.0, 60.0))
+    falls = fallen({"before": high, "mrsi": low, "cvo": high})
+    assert falls == {"mrsi": "mrsi scores 40.0 GMNER F1 on the valset of 2 posts, below the 60.0 of before"}
+    assert fallen({"before": low, "mrsi": low, "cvo": high}) == {}
+
+
+@pytest.mark.parametrize(("count", "held"), [(48, 16), (100, 16), (1000, 100), (3000, 200)])
+def test_a_valset_is_held_out_where_none_is_given(count: int, held: int):
+    posts = World().posts("train", count)
+    train, val = held_out(posts, 0.1, seed=0)
+    assert len(val) == held
+    assert sorted(post.id for post in [*train, *val]) == sorted(post.id for post in posts)
+    shares = [sum(stratum(post) == "absent" for post in part) / len(part) for part in (train, val)]
+    assert abs(shares[0] - shares[1]) < 0.1
+    assert [post.id for post in val] == [post.id for post in held_out(posts, 0.1, seed=0)[1]]
+    assert [post.id for post in val] != [post.id for post in held_out(posts, 0.1, seed=1)[1]]
+
+
+def test_few_posts_are_all_trained_on_and_that_is_said(caplog: pytest.LogCaptureFixture):
+    posts = World().posts("train", 47)
+    assert held_out(posts, 0.1, seed=0) == (posts, None)
+    assert "the stages are not scored" in caplog.text
+    with pytest.raises(InputError, match="holdout is not a share"):
+        MCR(holdout=1.0)

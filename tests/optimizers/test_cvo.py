@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -93,6 +94,25 @@ def test_rollouts_read_each_prompt_once(
     mixed = [*posts[:2], replace(posts[2], image=None)]
     optimize(cvo(generations=4, rollouts=rollouts, max_steps=1, prompts=3), program("idefics3"), mixed, tmp_path)
     assert read == [(3, 12)]
+
+
+def test_groups_that_earn_the_same_are_drawn_anew(
+    program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: Any
+):
+    dull = {post.text for post in posts[:4]}
+
+    def dulled(self: Reward, completions: Any, post_text: Any, *args: Any, **kwargs: Any) -> Any:
+        return [0.5 if text in dull else place % 2 for place, text in enumerate(post_text)]
+
+    monkeypatch.setattr(Reward, "__call__", dulled)
+    settings = cvo(max_steps=1, prompts=4, redraws=4, grpo_options={"shuffle_dataset": False})
+    log = optimize(settings, program("idefics3"), posts[:9], tmp_path)[0]
+    assert log["groups/used"] == 4
+    assert log["groups/drawn"] >= 8
+    assert log["frac_reward_zero_std"] == 0
+    table = pd.read_parquet(next((tmp_path / "completions").glob("*.parquet")))
+    assert len(table) == 8
+    assert set(table["post"]) <= {post.id for post in posts[4:9]}
 
 
 @pytest.mark.parametrize("shared", ["is_deepspeed_zero3_enabled", "is_fsdp_managed_module"])

@@ -21,6 +21,7 @@ from gmner.data.metric import to_example
 from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.world.generate import World
+from gmner.optimizers import training
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -58,8 +59,12 @@ def compiled(program: Programs, posts: list[Post], tmp_path_factory: pytest.Temp
     """One compile with a valset, and what the student was before it."""
     student, run_dir = program("idefics3"), tmp_path_factory.mktemp("run")
     before = {name: value.clone() for name, value in student.model.engine.model.state_dict().items()}
-    better = student.compile(trainset=posts, valset=World().posts("dev", 3), optimizer=small(), run_dir=run_dir)
-    return {"student": student, "before": before, "better": better, "run_dir": run_dir}
+    copied: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        copy = training.training_copy
+        patch.setattr(training, "training_copy", lambda s, path, *a, **k: copied.append(path) or copy(s, path, *a, **k))
+        better = student.compile(trainset=posts, valset=World().posts("dev", 3), optimizer=small(), run_dir=run_dir)
+    return {"student": student, "before": before, "better": better, "run_dir": run_dir, "copied": copied}
 
 
 @pytest.fixture
@@ -98,6 +103,10 @@ def test_every_stage_has_weights_of_its_own(compiled: dict[str, Any], weights: W
         assert all(torch.equal(value, served[name]) for name, value in stored[stage].items())
 
 
+def test_cvo_begins_with_the_weights_of_mrsi(compiled: dict[str, Any]):
+    assert compiled["copied"] == [compiled["student"].model.engine.path, (compiled["run_dir"] / "mrsi").resolve()]
+
+
 def test_the_student_stays_as_it_was(compiled: dict[str, Any]):
     student, before = compiled["student"], compiled["before"]
     assert compiled["better"] is not student
@@ -128,7 +137,7 @@ def test_run_directory_holds_what_was_made(compiled: dict[str, Any], posts: list
     assert sorted(split["d1"] + split["d2"]) == sorted(post.id for post in posts)
     chains = [json.loads(line) for line in (folder / "chains" / "chains.jsonl").read_text().splitlines()]
     assert {chain["post_id"] for chain in chains} == set(split["d1"])
-    assert len(chains) == 2 * len(split["d1"])
+    assert len(chains) == len(split["d1"])
     assert all(len(chain["reasoning"]) <= 20 for chain in chains)  # the program's own limit
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 0
@@ -157,7 +166,7 @@ def test_the_same_compile_again_trains_nothing(compiled: dict[str, Any], posts: 
     ("change", "named"),
     [
         ({"seed": 1}, "seed: 0 there, 1 now"),
-        ({"d1_share": 0.25}, "d1_share: 0.5 there, 0.25 now"),
+        ({"d1_share": 0.25}, "d1_share: 1.0 there, 0.25 now"),
         ({"mrsi": {"max_steps": 7}}, "mrsi.max_steps: 2 there, 7 now"),
         ({"cvo": {"sigma": 0.7}}, "cvo.sigma: 0.5 there, 0.7 now"),
         ({"cvo": {"weights": dict.fromkeys(CVO().weights, 1.0)}}, "cvo.weights.count: 0.2 there, 1.0 now"),
@@ -314,6 +323,21 @@ def test_refusals(posts: list[Post], tmp_path: Path):
         MCR(d1_share=0.0)
 
 
+def test_chains_become_demonstrations_and_cvo_trains_with_them(
+    program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    student = program("idefics3")
+    optimizer = small(mrsi={"tuning": "none", "served_demonstrations": 1}, cvo={"max_steps": 1})
+    with caplog.at_level("INFO", "gmner"):
+        better = student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
+    assert "MRSI sets demonstrations (1) and trains no weights, then CVO trains the weights" in caplog.text
+    programs = better.history.programs
+    assert [len(programs[stage].answer.demos) for stage in ("before", "mrsi", "cvo")] == [0, 1, 1]
+    assert programs["mrsi"].model.engine is student.model.engine
+    assert programs["cvo"].model.engine is not student.model.engine
+    assert not (tmp_path / "mrsi").exists()
+
+
 def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_the_end(
     program: Programs, posts: list[Post], weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
@@ -335,10 +359,11 @@ def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_th
 
 def test_presets_are_settings_of_mcr_and_may_be_changed():
     big = preset("qwen2.5-vl-7b")
-    assert (big.mrsi.per_post, big.mrsi.epochs, big.cvo.epochs) == (2, 2, 2)
+    assert (big.mrsi.epochs, big.cvo.epochs) == (2, 2)
+    assert dataclasses.replace(big.mrsi, micro_batch=None, rate=None, tuning="auto") == MCR().mrsi
     assert big.cvo.generations * big.cvo.prompts == 64
     assert big.mrsi.batch % big.mrsi.micro_batch == 64 % big.cvo.micro_batch == 0
-    assert dataclasses.replace(big.cvo, rollouts="constrained").rollouts == "constrained"
+    assert dataclasses.replace(big.cvo, micro_batch=None, rate=None, tuning="auto") == MCR().cvo
     assert preset("tiny").mrsi.max_steps
     with pytest.raises(InputError, match=r"no such preset.*tiny"):
         preset("13b")
@@ -347,7 +372,7 @@ def test_presets_are_settings_of_mcr_and_may_be_changed():
 @pytest.mark.usefixtures("no_training")
 def test_too_few_posts_for_both_stages_are_refused(program: Programs, posts: list[Post]):
     with pytest.raises(InputError, match="D1 or D2 has no post"):
-        program("idefics3").compile(trainset=posts[:1], optimizer=small())
+        program("idefics3").compile(trainset=posts[:1], optimizer=small(d1_share=0.5))
 
 
 ANSWERS = """

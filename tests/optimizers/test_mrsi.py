@@ -14,6 +14,7 @@ from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rows import tuning_rows
 from gmner.optimizers.training import StageBar, resolve_tuning
 from gmner.programs.gmner import GMNER
+from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
 
 Programs = Callable[[str], GMNER]
@@ -106,7 +107,30 @@ def test_auto_tuning_looks_at_the_size():
     assert resolve_tuning("lora", 10) == "lora"
 
 
+def test_each_chain_is_trained_beside_its_answer_alone(program: Programs, posts: list[Post]):
+    student = program("idefics3")
+    chains = MRSI().chains(posts[:4], student.adapter(), random.Random(0))
+    lessons = MRSI().lessons(chains, student)
+    assert lessons[::2] == chains
+    assert [(lesson.post_id, lesson.reasoning, lesson.entities) for lesson in lessons[1::2]] == [
+        (chain.post_id, "", chain.entities) for chain in chains
+    ]
+    assert MRSI(answers=False).lessons(chains, student) == chains
+    assert MRSI().lessons(chains, StagedGMNER(student.model)) == chains
+
+
+@pytest.mark.parametrize(("settings", "rows", "steps"), [
+    ({}, 200, 160), ({}, 4000, 500), ({"least_steps": 0}, 200, 25), ({"max_steps": 7}, 200, 7),
+])  # fmt: skip
+def test_few_rows_are_trained_on_for_more_than_their_epochs(settings: dict[str, Any], rows: int, steps: int):
+    assert MRSI(**settings).steps(rows) == steps
+
+
 def test_refusals():
+    with pytest.raises(InputError, match="least_steps"):
+        MRSI(least_steps=-1)
+    with pytest.raises(InputError, match="max_steps"):
+        MRSI(max_steps=0)
     with pytest.raises(InputError, match="needs a style"):
         MRSI(styles={})
     with pytest.raises(InputError, match="needs a style"):

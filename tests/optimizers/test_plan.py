@@ -27,7 +27,11 @@ def test_the_plan_counts_what_the_compile_does(
 ):
     student = program("idefics3")
     before = copy.deepcopy(student.model.engine.model.state_dict())
-    mcr = MCR(mrsi=MRSI(batch=4, epochs=1, tuning="full"), cvo=CVO(epochs=1, **ROLLOUTS), progress=False)
+    mcr = MCR(
+        mrsi=MRSI(batch=4, epochs=1, least_steps=0, tuning="full"),
+        cvo=CVO(epochs=1, least_steps=0, **ROLLOUTS),
+        progress=False,
+    )
     planned = plan(mcr, student, posts[:16])
     same = student.compile(trainset=posts[:16], optimizer=mcr, run_dir=tmp_path / "run", dry_run=True)
     assert isinstance(same, GMNER)
