@@ -27,8 +27,8 @@ _NAMED = 8  # posts that an error names
 def checked_rewards(rewards: RewardSet, labels: LabelSet, box_format: BoxFormat, folder: Path) -> list[RewardFunction]:
     """Reward functions for `GRPOTrainer`, in the order of the set.
 
-    Each is called as TRL calls it, with the columns of the rows and two more arguments, `labels` and `box_format` of the
-    program, which `judgements` and `whole_answers` read.
+    Each is called as TRL calls it, with the columns of the rows and two more arguments, the program's `labels` and
+    `box_format`, which `judgements` and `whole_answers` read.
 
     Args:
         rewards: The rewards, see `RewardSet.of`.

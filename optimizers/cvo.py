@@ -67,12 +67,12 @@ class CVO:
             generations, or constrained rollouts of a vLLM that is not in the training process.
 
     Example:
-        >>> def brief(completions, **columns):
-        ...     return [float(len(answer or "") <= 800) for answer in gmner.rewards.whole_answers(completions, **columns)]
         >>> import gmner
-        >>> cvo = CVO(rewards={**gmner.rewards.DEFAULT_WEIGHTS, brief: 0.1})
-        >>> print(cvo.reward_set)
-        count 0.2, span 1, type 0.5, grounding 1, entailment 1, brief 0.1
+        >>> @gmner.rewards.judged
+        ... def all_found(judgement):
+        ...     return float(all(finding.found for finding in judgement.findings))
+        >>> print(CVO(rewards={**gmner.rewards.DEFAULT_WEIGHTS, all_found: 0.5}).reward_set)
+        count 0.2, span 1, type 0.5, grounding 1, entailment 1, all_found 0.5
     """
 
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))

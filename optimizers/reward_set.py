@@ -1,4 +1,4 @@
-"""`RewardSet`: the rewards of a CVO and their weights, from the forms that a user may give, and what a run keeps of them."""
+"""`RewardSet`: the rewards of a CVO with their weights, from the forms that a user may give."""
 
 from __future__ import annotations
 
@@ -74,8 +74,11 @@ class RewardSet:
             {name: reward for name, (reward, _) in zip(names, pairs, strict=True)},
             {name: weight for name, (_, weight) in zip(names, pairs, strict=True)},
             # Now, as an object that counts its calls is another one afterwards.
-            {name: reward_record(reward) for name, (reward, _) in zip(names, pairs, strict=True)
-             if not isinstance(reward, Reward)},
+            {
+                name: reward_record(reward)
+                for name, (reward, _) in zip(names, pairs, strict=True)
+                if not isinstance(reward, Reward)
+            },
         )
 
     def bound(self, labels: LabelSet, box_format: BoxFormat) -> RewardSet:
@@ -103,7 +106,7 @@ def chosen_rewards(rewards: Rewards, weights: Mapping[str, float], sigma: float,
     """The rewards of a CVO, whose arguments `weights`, `sigma` and `soft` are from before it took any rewards.
 
     Raises:
-        InputError: See `RewardSet.of`; weights of other rewards than the five, or one of the three beside other rewards.
+        InputError: See `RewardSet.of`; weights of others than the five, or one of the three beside other rewards.
     """
     if set(weights) != set(DEFAULT_WEIGHTS):
         raise InputError(

@@ -13,7 +13,7 @@ from gmner.optimizers.rewards.formulas import FORMULAS
 from gmner.optimizers.rewards.judgement import DEFAULT_FORMAT, Judgement
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError, RewardError
-from gmner.signatures.labels import COARSE, LabelSet, as_labels
+from gmner.signatures.labels import COARSE, LabelSet
 
 RewardFunction: TypeAlias = Callable[..., Any]
 """A reward function as TRL's `GRPOTrainer` calls it: `f(completions, **columns)`, one float or None per completion."""
@@ -23,7 +23,7 @@ COLUMNS = (
     "prompts", "completions", "completion_ids", "post", "post_text", "gold", "size", "resized", "labels", "box_format",
     "trainer_state", "log_extra", "log_metric",
 )  # fmt: skip
-"""What CVO always passes to a reward; there may also be `images`, `call` (staged programs) and `schema` (constrained)."""
+"""What CVO always passes to a reward; `images`, `call` (staged programs) and `schema` are not always there."""
 
 _MORE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _ONE = ([inspect.Parameter.POSITIONAL_ONLY], [inspect.Parameter.POSITIONAL_OR_KEYWORD])
