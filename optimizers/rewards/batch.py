@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gmner.optimizers.rewards.calls import whole_answer
-from gmner.optimizers.rewards.judgement import DEFAULT_FORMAT, Judgement, as_size, completion_text, judge
+from gmner.optimizers.rewards.judgement import DEFAULT_FORMAT, Judgement, as_size, completion_text, judge_rows
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.labels import COARSE, LabelSet
 
@@ -74,9 +74,26 @@ def judgements(
         DataError: The gold does not fit its text.
         InputError: A completion of an unknown form, or a missing size that the box format needs.
     """
-    answers = whole_answers(completions, post_text, call, labels)
-    rows = zip(answers, post_text, gold, size, resized, strict=True)
-    return [
-        None if answer is None else judge(answer, text, g, as_size(s), as_size(r), labels, box_format)
-        for answer, text, g, s, r in rows
-    ]
+    texts = [completion_text(completion) for completion in completions]
+    return _LAST.judged([texts, post_text, gold, size, resized, call], labels, box_format)
+
+
+class _LastBatch:
+    """The judgements of the last batch: the rewards of a step are called with the same one, one after the other."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, list[Judgement | None]] | None = None
+
+    def judged(self, columns: Sequence[Any], labels: LabelSet, box_format: BoxFormat) -> list[Judgement | None]:
+        # Equal lists of the same objects are compared by identity, which is much faster than a hash of every row.
+        batch = [[None if column is None else list(column) for column in columns], labels, box_format]
+        kept = self._kept
+        if kept is None or kept[0] != batch:
+            texts, post_text, gold, size, resized, call = columns
+            answers = whole_answers(texts, post_text, call, labels)
+            rows = zip(answers, post_text, gold, map(as_size, size), map(as_size, resized), strict=True)
+            kept = self._kept = (batch, judge_rows(rows, labels, box_format))
+        return list(kept[1])
+
+
+_LAST = _LastBatch()
