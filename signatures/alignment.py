@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from enum import StrEnum
 from functools import lru_cache
 
-_SHORT = 2000  # characters of a text whose occurrences are kept
+_SHORT, _FEW = 2000, 64  # characters of a text, and spans of an answer, whose places are kept
 _PIECE = re.compile(r"\w+|[^\w\s]")
 
 
@@ -44,11 +44,6 @@ def occurrences(span: str, text: str) -> list[tuple[int, int]]:
     return found
 
 
-@lru_cache(maxsize=8192)  # sampled answers to a post name the same spans
-def _kept_occurrences(span: str, text: str) -> tuple[tuple[int, int], ...]:
-    return tuple(occurrences(span, text))
-
-
 def _whole(text: str, start: int, end: int) -> bool:
     """Whether text[start:end] begins and ends with a piece; looks at the four characters around the two edges only."""
     first, last = text[start], text[end - 1]
@@ -78,34 +73,39 @@ def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
 
     Source: our own rule; the ACL 2023 data defines mentions by token offsets, an answer names strings.
     """
+    known = tuple(spans)
+    if len(text) <= _SHORT and len(known) <= _FEW:
+        return list(_kept_places(known, text))
+    return _places(known, text)
+
+
+@lru_cache(maxsize=4096)  # sampled answers to a post name the same spans
+def _kept_places(spans: tuple[str, ...], text: str) -> list[tuple[int, int, Alignment]]:
+    return _places(spans, text)
+
+
+def _places(spans: tuple[str, ...], text: str) -> list[tuple[int, int, Alignment]]:
     # Places only become taken, so each distinct span passes each of its occurrences once, however often it comes.
     covered, taken = bytearray(len(text)), set[tuple[int, int]]()
     searches: dict[str, _Search] = {}
-    find = _kept_occurrences if len(text) <= _SHORT else occurrences
     result = []
-    exact, reused, missing = Alignment.EXACT, Alignment.REUSED, (-1, -1, Alignment.MISSING)
     for span in spans:
-        search = searches.get(span)
-        if search is None:
-            search = searches[span] = _Search(find(span, text))
-        found = search.found
-        if not found:
-            result.append(missing)
+        search = searches.get(span) or searches.setdefault(span, _Search(occurrences(span, text)))
+        if not search.found:
+            result.append((-1, -1, Alignment.MISSING))
             continue
-        # The only occurrence is free until it is taken, whether it is touched or not.
-        free = search.free(covered, taken) if len(found) > 1 else None if found[0] in taken else found[0]
-        place = free or found[-1]
+        free = search.free(covered, taken)
+        place = free or search.found[-1]
         taken.add(place)
-        start, end = place
-        covered[start:end] = b"\1" * (end - start)
-        result.append((start, end, exact if free else reused))
+        covered[place[0] : place[1]] = b"\1" * (place[1] - place[0])
+        result.append((*place, Alignment.EXACT if free else Alignment.REUSED))
     return result
 
 
 class _Search:
     """The occurrences of a span, and how far they have been passed."""
 
-    def __init__(self, found: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, found: list[tuple[int, int]]) -> None:
         self.found = found
         self._untouched = self._unused = 0
 

@@ -30,7 +30,11 @@ class Box:
         """Refuse what is no box."""
         x1, y1, x2, y2 = values = (self.x1, self.y1, self.x2, self.y2)
         # Rewards make a box per sampled one: four floats in order need no closer look.
-        if type(x1) is type(y1) is type(x2) is type(y2) is float and -_INF < x1 <= x2 < _INF and -_INF < y1 <= y2 < _INF:
+        if (
+            type(x1) is type(y1) is type(x2) is type(y2) is float
+            and -_INF < x1 <= x2 < _INF
+            and -_INF < y1 <= y2 < _INF
+        ):
             return
         if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
             raise InputError("A box has a coordinate that is not a finite number", received=values)
