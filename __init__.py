@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from gmner.signatures.errors import ImageError as ImageError
     from gmner.signatures.errors import InputError as InputError
     from gmner.signatures.errors import ModelError as ModelError
+    from gmner.signatures.errors import RewardError as RewardError
     from gmner.signatures.errors import RunDirectoryError as RunDirectoryError
     from gmner.signatures.errors import ServerError as ServerError
     from gmner.signatures.errors import TruncatedAnswerError as TruncatedAnswerError
@@ -112,6 +113,7 @@ _NAMES = {
         "ImageError",
         "InputError",
         "ModelError",
+        "RewardError",
         "RunDirectoryError",
         "ServerError",
         "TruncatedAnswerError",

@@ -27,6 +27,7 @@ from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rewards import cvo
 from gmner.optimizers.styles import TEMPLATES, Facts, Style, plain
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
@@ -102,9 +103,16 @@ RUNS: Mapping[str, Injected | Optimized] = {
     BASE: Injected(120),
     "MRSI-240": Injected(240),
     "CVO-40-none": Optimized(40, {"grpo_options": _NONE}),
-    "CVO-40-hard": Optimized(40, {"soft": False}),
+    "CVO-40-hard": Optimized(40, {"rewards": cvo(soft=False)}),
     "CVO-40-hard-8x4": Optimized(
-        40, {"rate": 1.5e-4, "soft": False, "prompts": 8, "generations": 4, "grpo_options": {"scale_rewards": "batch"}}
+        40,
+        {
+            "rate": 1.5e-4,
+            "rewards": cvo(soft=False),
+            "prompts": 8,
+            "generations": 4,
+            "grpo_options": {"scale_rewards": "batch"},
+        },
     ),
     "CVO-40-lora-1e-3": Optimized(40, {"rate": 1e-3, "tuning": "lora"}),
     "CVO-40-lora-3e-4": Optimized(40, {"rate": 3e-4, "tuning": "lora"}),

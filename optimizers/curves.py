@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ LOGGED = {
     "completions/mean_length": "tokens an answer",
 }
 """Figures of TRL's log of a GRPO training that are drawn, and what they are called."""
+
+
+_REWARD = re.compile(r"rewards/(.+)/mean")
 
 
 def draw_curves(
@@ -49,7 +53,7 @@ def draw_curves(
 
 
 def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
-    """Write `curves.svg`: reward, its spread in a group, entropy and length of what was sampled.
+    """Write `curves.svg`: reward, its spread in a group, entropy and length of what was sampled, and each reward.
 
     Args:
         log: TRL's log of a GRPO training.
@@ -58,13 +62,15 @@ def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     Returns:
         The path of the file; figures that were not logged, or are not finite, are left out.
     """
+    found = dict.fromkeys(key for entry in log for key in entry)
+    rewards = {key: f"reward {named[1]}" for key in found if (named := _REWARD.fullmatch(key))}
     curves = {
-        title: {entry["step"]: entry[key] for entry in log if key in entry and math.isfinite(entry[key])}
-        for key, title in LOGGED.items()
+        title: {entry["step"]: entry[key] for entry in log if entry.get(key) is not None and math.isfinite(entry[key])}
+        for key, title in {**LOGGED, **rewards}.items()
     }
     path = folder / CURVES
     with whole_text(path) as file:
-        file.write(draw_curves(curves))
+        file.write(draw_curves(curves, columns=len(LOGGED)))
     return path
 
 

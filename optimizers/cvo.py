@@ -1,4 +1,4 @@
-"""CVO, Constraint-guided Verifiable Optimization: TRL's GRPO with one verifiable reward a constraint.
+"""CVO, Constraint-guided Verifiable Optimization: TRL's GRPO with one verifiable reward a constraint, or others.
 
 Source: MCR (Ma et al., Findings of ACL 2026), section on CVO: R = l1 R_c + l2 R_s + l3 R_t + l4 R_u + l5 R_e, eight
 generations a prompt, LoRA. Formulas, weights, sigma, learning rate and KL are ours.
@@ -16,9 +16,12 @@ from datasets import Dataset
 from transformers import set_seed
 from trl import GRPOConfig
 
-from gmner.optimizers import rewards, training
+from gmner.optimizers import training
 from gmner.optimizers.calls import Call
+from gmner.optimizers.checked_rewards import checked_rewards
 from gmner.optimizers.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.reward_set import Rewards, RewardSet, chosen_rewards
+from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.rows import rollout_rows
 from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
 from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
@@ -33,9 +36,9 @@ class CVO:
     """How the weights are optimized against the verifiable rewards.
 
     Args:
-        weights: Weight of each reward by name (count, span, type, grounding, entailment); the paper gives no figures.
-        sigma: IoU from which a box counts in the grounding reward.
-        soft: Whether the grounding reward is the IoU itself above sigma, or 1.
+        weights: Weights of the five default rewards by name. Deprecated: give `rewards` as a mapping.
+        sigma: See `gmner.rewards.grounding`. Deprecated: put `gmner.rewards.grounding(sigma=...)` among `rewards`.
+        soft: See `sigma`.
         generations: Answers a prompt (the paper: 8).
         prompts: Prompts an optimizer step (the paper: batch 64 of answers, so 8); at most those of D2.
         redraws: Most times a step replaces prompts whose answers all earned the same, from which nothing is learned, by
@@ -58,13 +61,26 @@ class CVO:
             best (GMNER F1), and ends early when `patience` scorings in a row were no better. None: it is not scored.
         patience: See `validate_every`.
         grpo_options: Further options of TRL's `GRPOConfig`, under their own names.
+        rewards: What answers are paid for: a list of rewards, or a mapping reward -> weight. A reward is one of the
+            five by name (`"span"`) or from `gmner.rewards.cvo()`, `gmner.rewards.grounding(...)`, a function decorated
+            with `gmner.rewards.judged`, any reward function of TRL's signature, or a name given to
+            `gmner.rewards.register`. In a list, the five have `gmner.rewards.DEFAULT_WEIGHTS`, others 1, and an item
+            may be a pair (reward, weight). The labels and the box format are those of the program.
 
     Raises:
-        InputError: An unknown reward name, fewer than two generations, or constrained rollouts of a vLLM that is not in
-            the training process.
+        InputError: Something that is not a reward, two rewards of one name, a weight that is not finite, fewer than two
+            generations, or constrained rollouts of a vLLM that is not in the training process.
+
+    Example:
+        >>> import gmner
+        >>> @gmner.rewards.judged
+        ... def all_found(judgement):
+        ...     return float(all(finding.found for finding in judgement.findings))
+        >>> print(CVO(rewards={**gmner.rewards.DEFAULT_WEIGHTS, all_found: 0.5}).reward_set)
+        count 0.2, span 1, type 0.5, grounding 1, entailment 1, all_found 0.5
     """
 
-    weights: Mapping[str, float] = field(default_factory=lambda: dict(rewards.DEFAULT_WEIGHTS))
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     sigma: float = 0.5
     soft: bool = True
     generations: int = 8
@@ -85,13 +101,12 @@ class CVO:
     validate_every: int | None = None
     patience: int = 3
     grpo_options: Mapping[str, Any] = field(default_factory=dict)
+    rewards: Rewards = field(default_factory=cvo)
+    reward_set: RewardSet = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
-        if set(self.weights) != set(rewards.DEFAULT_WEIGHTS):
-            raise InputError(
-                "CVO has other rewards", received=list(self.weights), accepted=", ".join(rewards.DEFAULT_WEIGHTS)
-            )
+        object.__setattr__(self, "reward_set", chosen_rewards(self.rewards, self.weights, self.sigma, self.soft))
         if self.generations < 2:
             raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
         check_steps(self.least_steps, self.max_steps)
@@ -118,7 +133,7 @@ class CVO:
         columns = []
         for call in calls:
             request = adapter.request(call.inputs)
-            extra = {"post": call.post.id, **rewards.reward_columns(call.post, request.frame)}
+            extra = {"post": call.post.id, **reward_columns(call.post, request.frame)}
             if call.rest is not None:
                 extra["call"] = call.rest
             if self.rollouts == "constrained":
@@ -146,7 +161,7 @@ class CVO:
         Args:
             rows: See `rows`.
             engine: The engine whose weights are copied and trained.
-            adapter: The program's adapter; its labels and box frame are those of the rewards.
+            adapter: The program's adapter; its labels and box format are those of the rewards.
             folder: Where checkpoints, rollouts (`completions`, a parquet file a step, as TRL keeps them) and the
                 finished weights go; a stopped stage goes on from its last checkpoint.
             seed: Seed of order and sampling.
@@ -155,21 +170,24 @@ class CVO:
 
         Returns:
             TRL's log: rewards, their spread, lengths, entropy by step.
+
+        Raises:
+            RewardError: A reward raised, or returned something other than one number or None per completion.
         """
         # TRL leaves out a batch that is not full: of fewer prompts than one batch it would train on none.
         prompts, steps = min(self.prompts, len(rows)), self.steps(len(rows))
-        functions = rewards.cvo(adapter.labels, adapter.profile.box_format, sigma=self.sigma, soft=self.soft)
+        functions = checked_rewards(self.reward_set, adapter.labels, adapter.profile.box_format, folder)
         set_seed(seed)
         with training.quiet_libraries():
             model, processor = training.training_copy(
                 engine.weights.source, engine.path, self.tuning, self.lora, small="lora"
             )
             bar = StageBar("CVO", steps, {"reward": "reward", "completions/mean_length": "tokens"}, show=progress)
-            weights = [self.weights[function.__name__] for function in functions]
+            weights = list(self.reward_set.weights.values())
             trainer = ConstrainedGRPOTrainer(
                 model=model,
                 args=self._config(model, folder, steps, prompts, seed, weights, watch),
-                reward_funcs=list(functions),
+                reward_funcs=functions,
                 train_dataset=rows,
                 eval_dataset=watch.rows(rows),
                 processing_class=processor,

@@ -26,6 +26,7 @@ from gmner.data.post import Post
 from gmner.optimizers import training
 from gmner.optimizers.calls import Program
 from gmner.optimizers.chains import split_posts
+from gmner.optimizers.checked_rewards import accept_corrected, failed_key, own_rewards
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.cvo import CVO
@@ -145,8 +146,9 @@ class MCR(Teleprompter):
                 scored, a teacher that no style uses or a style without one, or
                 an unknown argument.
             ImageError: A picture of the trainset cannot be read, or the model does not take it.
-            RunDirectoryError: `run_dir` belongs to a compile with other arguments; only the posts of the valset may be
-                others, and a warning says what is computed anew.
+            RewardError: A reward raised, or returned something other than one number or None per completion.
+            RunDirectoryError: `run_dir` belongs to a compile with other arguments. Only the posts of the valset and the
+                reward that stopped the run may be others; a warning says what is computed anew.
         """
         if kwargs:
             raise InputError("MCR does not know these arguments", received=sorted(kwargs), accepted="see MCR.compile")
@@ -162,6 +164,8 @@ class MCR(Teleprompter):
             raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
         if isinstance(student, StagedGMNER):
             self._check_staged(student)
+        if self.cvo is not None:
+            self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
         lm = teacher_lm(teacher)
         config = self._config(student, train, val, self._authors(student, lm))
         launch = Launch()
@@ -171,10 +175,11 @@ class MCR(Teleprompter):
                 sys.stdout.write(printable(f"{planned}") + "\n")
             return student.deepcopy()
         folder = launch.same(_temporary) if run_dir is None else Path(run_dir)
-        renewable = () if val is None else ("val", "val_content")
-        with RunDirectory(folder, config, writes=launch.first, renewable=renewable) as run:
-            if run.renewed:
+        renewable = [] if val is None else ["val", "val_content"]
+        with RunDirectory(folder, config, writes=launch.first, renewable=[*renewable, *failed_key(folder)]) as run:
+            if set(run.renewed) & set(renewable):
                 self._renew_valset(run)
+            accept_corrected(run)
             launch.wait()
             return Compilation(self, student, train, val, run, launch, lm).result()
 
@@ -232,6 +237,7 @@ class MCR(Teleprompter):
             "teacher": authors,
             "learnable_answers": self.learnable_answers,
             "cvo": None if self.cvo is None else _plain(self.cvo),
+            **({} if self.cvo is None else own_rewards(self.cvo.reward_set)),
             "d1_share": self.d1_share,
             "holdout": self.holdout,
             "seed": self.seed,
@@ -293,6 +299,9 @@ def as_posts(posts: Sequence[Any]) -> list[Post]:
 def _plain(settings: Any) -> dict[str, Any]:
     """Settings as JSON data; a style is known by its name."""
     data = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    if isinstance(settings, CVO):
+        given = ("rewards", "weights", "sigma", "soft", "reward_set")
+        data = {k: v for k, v in data.items() if k not in given} | settings.reward_set.to_record()
     if "styles" in data:
         data["styles"] = sorted(data["styles"])
         data["chains_from"] = None if data["chains_from"] is None else str(data["chains_from"])

@@ -6,8 +6,8 @@ import random
 import resource
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from gmner.optimizers.chains import check_split, split_posts
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.lengths import within_context
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.reward_set import told_weights
 from gmner.optimizers.rows import program_rows, usable_posts
 from gmner.optimizers.styles.written import LLMStyle
 from gmner.programs.encoding import ChatEncoder
@@ -62,12 +63,14 @@ class Plan:
         stages: The training stages in order; none where the weights cannot be reached.
         teacher_requests: Chains that LMs would be asked to write, repetitions not counted.
         memory: Most bytes that the measured steps took: of the GPU, or of this process where there is none.
+        rewards: Weight of each reward of CVO by name; empty without CVO.
         seconds: Time of all stages; scoring on a valset and the teacher's time are not in it.
     """
 
     stages: tuple[StagePlan, ...]
     teacher_requests: int
     memory: int
+    rewards: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -82,6 +85,8 @@ class Plan:
         lines = ["".join(cell.ljust(8) if not i else cell.rjust(14) for i, cell in enumerate(row)) for row in rows]
         where = "GPU" if torch.cuda.is_available() else "process"
         lines.append(f"memory of the {where}: {self.memory / 2**30:.1f} GiB; time of the stages: {_time(self.seconds)}")
+        if self.rewards:
+            lines.append(f"rewards: {told_weights(self.rewards)}")
         if self.teacher_requests:
             lines.append(f"chains to be written by LMs: {self.teacher_requests:,}, their time not counted")
         return "\n".join(lines)
@@ -127,7 +132,7 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     if mcr.cvo is not None:
         stages.append(_of_cvo(mcr.cvo, student, engine, second, mcr.seed))
     requests = _requests(mcr.mrsi, len(first)) if mcr.mrsi else 0
-    return Plan(tuple(stages), requests, _memory())
+    return Plan(tuple(stages), requests, _memory(), {} if mcr.cvo is None else mcr.cvo.reward_set.weights)
 
 
 def _requests(mrsi: MRSI, posts: int) -> int:

@@ -41,11 +41,11 @@ def preset(name: str) -> MCR:
     - `default`: `MCR()`, for small models and LoRA on larger ones, every batch at once.
     - `tiny`: the embedded model on two cores, minutes.
     - `qwen2.5-vl-7b`: `MCR()` for Qwen2.5-VL-7B-Instruct: the paper's 2 epochs of each stage, LoRA, eight answers to
-      each of eight prompts a step, and two rows a post (a chain and the answer alone; the paper: two chains). In bfloat16 with gradient checkpointing a stage takes 17 GB for
-      the weights it trains, 1 GB for adapter and optimizer, and some 2 GB a sample held at once; measured on an H100
-      with random weights: 18.5 GiB (MRSI) and 23.1 GiB (CVO), see `docs/gpu.md`. Weights that are served come on top,
-      15.5 GiB for each program that is loaded. `micro_batch` trades memory for time and changes nothing else;
-      batches are those of all processes.
+      each of eight prompts a step, and two rows a post (a chain and the answer alone; the paper: two chains). In
+      bfloat16 with gradient checkpointing a stage takes 17 GB for the weights it trains, 1 GB for adapter and
+      optimizer, and some 2 GB a sample held at once; measured on an H100 with random weights: 18.5 GiB (MRSI) and 23.1
+      GiB (CVO), see `docs/gpu.md`. Weights that are served come on top, 15.5 GiB for each program that is loaded.
+      `micro_batch` trades memory for time and changes nothing else; batches are those of all processes.
 
     Args:
         name: One of these.

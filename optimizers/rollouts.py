@@ -17,7 +17,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.view import render_html
 from gmner.optimizers.calls import post_inputs
-from gmner.optimizers.rewards import DEFAULT_WEIGHTS
+from gmner.optimizers.checked_rewards import kept_weights
 from gmner.optimizers.rewards.calls import call_title, whole_answer
 from gmner.optimizers.rewards.judgement import completion_text
 from gmner.programs.adapter import PromptAdapter
@@ -37,7 +37,7 @@ class Rollout:
         step: The optimizer step that learned from it, from 1.
         post_id: Id of the post that was asked about.
         text: The answer as it was sampled.
-        rewards: Reward name -> its value in 0..1; None: it does not apply.
+        rewards: Reward name -> its value, in 0..1 for the five; None: it does not apply.
         advantage: How much better than the group's mean it was, as GRPO weighs it.
         call: The call of a staged program that it answers, see `gmner.optimizers.rewards.calls`; empty: it answers the
             post.
@@ -70,12 +70,13 @@ def read_rollouts(folder: Path) -> list[Rollout]:
     files = kept_rollouts(folder)
     if not files:
         raise InputError("No rollouts are kept here", received=str(folder), accepted="the folder `cvo` of a run")
+    names = list(kept_weights(folder))
     return [
         Rollout(
             step=row["step"],
             post_id=row["post"],
             text=completion_text(row["completion"]),
-            rewards={name: _applied(row[name]) for name in DEFAULT_WEIGHTS},
+            rewards={name: _applied(row[name]) for name in names},
             advantage=row["advantage"],
             call=row.get("call", ""),
         )

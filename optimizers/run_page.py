@@ -22,7 +22,7 @@ from gmner.data.files import whole_text
 from gmner.data.view import render_page
 from gmner.optimizers.checkpoints import last_checkpoint, trainer_state
 from gmner.optimizers.curves import LOGGED, draw_curves
-from gmner.optimizers.rewards import DEFAULT_WEIGHTS
+from gmner.optimizers.reward_set import told_weights
 from gmner.optimizers.rewards.calls import call_title
 from gmner.optimizers.rollouts import PAGE, Rollout, kept_rollouts, read_rollouts
 from gmner.signatures.errors import InputError
@@ -146,6 +146,8 @@ def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None) -> list[
         lines = (folder / "chains" / "chains.jsonl").read_text(encoding="utf-8").splitlines()
         styles = Counter(json.loads(line)["style"] for line in lines)
         facts.append(("chains", ", ".join(f"{name} {count:,}" for name, count in styles.most_common())))
+    if (config.get("cvo") or {}).get("weights"):
+        facts.append(("rewards", told_weights(config["cvo"]["weights"])))
     facts.append(("result", "none yet" if chosen is None else f"the program {_TITLES[chosen]}"))
     return facts
 
@@ -191,11 +193,12 @@ def _curve(log: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
 
 def _paid_by_step(rollouts: Sequence[Rollout]) -> dict[str, dict[int, float]]:
     """Reward name -> step -> the mean of what it paid, where it applied."""
-    paid: dict[str, dict[int, list[float]]] = {name: {} for name in DEFAULT_WEIGHTS}
+    paid: dict[str, dict[int, list[float]]] = {}
     for rollout in rollouts:
         for name, value in rollout.rewards.items():
+            steps = paid.setdefault(name, {})
             if value is not None:
-                paid[name].setdefault(rollout.step, []).append(value)
+                steps.setdefault(rollout.step, []).append(value)
     return {name: {step: sum(v) / len(v) for step, v in sorted(steps.items())} for name, steps in paid.items()}
 
 

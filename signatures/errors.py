@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class GmnerError(Exception):
     """Root of every error this library raises on purpose.
@@ -93,3 +95,18 @@ class RunDirectoryError(GmnerError):
     """A run directory that belongs to a run with other arguments."""
 
     kind = "bad_run_directory"
+
+
+class RewardError(GmnerError):
+    """A reward function that raises or returns something other than one number or None per completion.
+
+    Args:
+        row: Which row of the batch the error is about; None: it is about the batch.
+        **kwargs: See `GmnerError`.
+    """
+
+    kind = "bad_reward"
+
+    def __init__(self, fact: str, *, row: int | None = None, **kwargs: Any) -> None:
+        super().__init__(fact, **kwargs)
+        self.row = row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gmner.signatures.errors import InputError
 
@@ -39,7 +40,7 @@ class LabelSet:
     @property
     def names(self) -> tuple[str, ...]:
         """The type names, in order."""
-        return tuple(name for name, _ in self.types)
+        return _names(self.types)
 
     def __contains__(self, name: object) -> bool:
         """Whether `name` is one of the types."""
@@ -61,6 +62,11 @@ def as_labels(labels: object) -> LabelSet:
         InputError: Another form, or names that make no label set.
     """
     return labels if isinstance(labels, LabelSet) else LabelSet(labels)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=64)  # every entity of every answer is compared with them
+def _names(types: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(name for name, _ in types)
 
 
 def _pairs(types: object) -> tuple[tuple[str, str], ...]:

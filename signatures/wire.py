@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gmner.signatures.alignment import Alignment, align
@@ -12,6 +12,9 @@ from gmner.signatures.boxes import Box, BoxFormat, Size
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.labels import LabelSet
 from gmner.signatures.mentions import GroundedEntity, Mention
+
+_INTEGER = frozenset({int})
+_ENTITY = frozenset({"span", "type", "visible", "box"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def load_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise AnswerError("The answer is not JSON", received=text, remedy=str(error)) from error
-    if not isinstance(value, dict) or set(value) != set(keys):
+    if not isinstance(value, dict) or value.keys() != set(keys):
         raise AnswerError("The answer is not the object asked for", received=text, accepted=f"keys {list(keys)}")
     return value
 
@@ -104,21 +107,27 @@ def load_mentions(records: object, text: str, labels: LabelSet) -> list[Grounded
     Raises:
         AnswerError: A record of another form, a span that is not in the text, an unknown type.
     """
+    return [
+        GroundedEntity(record["span"], start, end, record["type"], None, alignment)
+        for record, (start, end, alignment) in _placed(records, text, labels)
+    ]
+
+
+def _placed(records: object, text: str, labels: LabelSet) -> list[tuple[dict[str, Any], tuple[int, int, Alignment]]]:
+    """Checked records, each with where its span stands; see `load_mentions`."""
     if not isinstance(records, list):
         raise AnswerError("The answer's list is not a list", received=records)
+    types = labels.names
     for record in records:
         if not isinstance(record, dict) or not isinstance(record.get("span"), str):
             raise AnswerError("An entity of the answer has no span", received=record)
-        if record.get("type") not in labels:
+        if record.get("type") not in types:
             raise AnswerError("An entity has an unknown type", received=record, accepted=", ".join(labels))
-    placed = align((record["span"] for record in records), text)
-    for record, (_, _, alignment) in zip(records, placed, strict=True):
-        if alignment is Alignment.MISSING:
+    places = align([record["span"] for record in records], text)
+    for record, (start, _, _) in zip(records, places, strict=True):
+        if start < 0:
             raise AnswerError("A span is not in the text", received=record["span"], accepted="whole words of the post")
-    return [
-        GroundedEntity(record["span"], start, end, record["type"], None, alignment)
-        for record, (start, end, alignment) in zip(records, placed, strict=True)
-    ]
+    return list(zip(records, places, strict=True))
 
 
 def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | None:
@@ -135,7 +144,7 @@ def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | Non
     """
     if value is None:
         return None
-    if not isinstance(value, list) or not all(type(v) is int for v in value):
+    if not isinstance(value, list) or not _INTEGER.issuperset(map(type, value)):
         raise AnswerError("A box is neither null nor four integers", received=value)
     if reorder and len(value) == 4:
         x1, y1, x2, y2 = value
@@ -163,13 +172,12 @@ def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, r
     value = load_object(text, ("reasoning", "entities"))
     if not isinstance(value["reasoning"], str):
         raise AnswerError("The reasoning is not a string", received=value["reasoning"])
-    mentions = load_mentions(value["entities"], post_text, labels)
     entities = []
-    for mention, record in zip(mentions, value["entities"], strict=True):
-        if set(record) != {"span", "type", "visible", "box"} or type(record["visible"]) is not bool:
+    for record, (start, end, alignment) in _placed(value["entities"], post_text, labels):
+        if record.keys() != _ENTITY or type(record["visible"]) is not bool:
             raise AnswerError("An entity has other keys than span, type, visible and box", received=record)
         box = load_box(record["box"], frame, reorder=reorder)
         if record["visible"] != (box is not None):
             raise AnswerError("`visible` and `box` are at odds", received=record)
-        entities.append(replace(mention, box=box))
+        entities.append(GroundedEntity(record["span"], start, end, record["type"], box, alignment))
     return Answer(value["reasoning"], tuple(entities))

@@ -21,21 +21,37 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from gmner.optimizers.rewards.calls import whole_answer
+from gmner.optimizers.rewards.batch import judgements, whole_answers
 from gmner.optimizers.rewards.formulas import FORMULAS, grounding_reward
 from gmner.optimizers.rewards.judgement import (
     DEFAULT_FORMAT,
+    Finding,
     Judgement,
-    as_size,
     completion_text,
     judge,
     reward_columns,
 )
+from gmner.optimizers.rewards.own import JudgedReward, judged, register
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
 
-__all__ = ["DEFAULT_WEIGHTS", "Reward", "cvo", "judge", "reward_columns"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "Finding",
+    "JudgedReward",
+    "Judgement",
+    "Reward",
+    "completion_text",
+    "cvo",
+    "grounding",
+    "judge",
+    "judged",
+    "judgements",
+    "register",
+    "reward_columns",
+    "whole_answers",
+]
 
 DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"count": 0.2, "span": 1.0, "type": 0.5, "grounding": 1.0, "entailment": 1.0}
@@ -53,8 +69,8 @@ class Reward:
 
     Args:
         name: `count`, `span`, `type`, `grounding` or `entailment`; TRL logs it as `rewards/<name>/mean`.
-        labels: The entity types of an answer.
-        box_format: The frame in which the model writes boxes.
+        labels: The entity types of an answer; `CVO` replaces the default with those of the program.
+        box_format: The frame in which the model writes boxes; `CVO` replaces the default with that of the program.
         sigma: IoU from which on a box counts, in 0..1; only `grounding` looks at it.
         soft: See `grounding_reward`.
 
@@ -110,15 +126,8 @@ class Reward:
             DataError: The gold does not fit its text.
             InputError: A completion of another form, or a frame that needs a size that is missing.
         """
-        answers: list[str | None] = [completion_text(completion) for completion in completions]
-        if call is not None:
-            calls = zip(answers, call, post_text, strict=True)
-            answers = [whole_answer(answer, which, text, self.labels) for answer, which, text in calls]
-        rows = zip(answers, post_text, gold, size, resized, strict=True)
-        return [
-            self.score(None if a is None else judge(a, text, g, as_size(s), as_size(r), self.labels, self.box_format))
-            for a, text, g, s, r in rows
-        ]
+        found = judgements(completions, post_text, gold, size, resized, call, self.labels, self.box_format)
+        return [self.score(judgement) for judgement in found]
 
     def score(self, judgement: Judgement | None) -> float | None:
         """The reward of one judged answer; None as the judgement means: not a valid answer."""
@@ -148,3 +157,17 @@ def cvo(
         {'count': 1.0, 'span': 1.0, 'type': 0.0, 'grounding': None, 'entailment': 1.0}
     """
     return [Reward(name, labels, box_format, sigma, soft) for name in DEFAULT_WEIGHTS]
+
+
+def grounding(sigma: float = 0.5, soft: bool = True) -> Reward:
+    """The grounding reward with settings of your own, for `CVO(rewards=...)`.
+
+    Args:
+        sigma: The IoU from which on a box counts.
+        soft: See `grounding_reward`.
+
+    Example:
+        >>> grounding(sigma=0.3).sigma
+        0.3
+    """
+    return Reward("grounding", sigma=sigma, soft=soft)

@@ -26,7 +26,7 @@ def span_reward(judgement: Judgement) -> float:
     1.0
     """
     total = judgement.n_pred + len(judgement.findings)
-    return 2.0 * sum(f.found for f in judgement.findings) / total if total else 1.0
+    return 2.0 * sum([f.found for f in judgement.findings]) / total if total else 1.0
 
 
 def type_reward(judgement: Judgement) -> float:
@@ -37,7 +37,7 @@ def type_reward(judgement: Judgement) -> float:
     0.5
     """
     most = judgement.most
-    return sum(f.type_right for f in judgement.findings) / most if most else 1.0
+    return sum([f.type_right for f in judgement.findings]) / most if most else 1.0
 
 
 def grounding_reward(judgement: Judgement, sigma: float = 0.5, soft: bool = True) -> float | None:
@@ -61,7 +61,7 @@ def grounding_reward(judgement: Judgement, sigma: float = 0.5, soft: bool = True
     shown = [f.iou for f in judgement.findings if f.shown]
     if not shown:
         return None
-    return sum((iou if soft else 1.0) for iou in shown if iou >= sigma) / len(shown)
+    return sum([iou if soft else 1.0 for iou in shown if iou >= sigma]) / len(shown)
 
 
 def entailment_reward(judgement: Judgement) -> float | None:
@@ -78,11 +78,10 @@ def entailment_reward(judgement: Judgement) -> float | None:
     >>> entailment_reward(Judgement(3, (absent, absent, shown)))
     0.5
     """
-    rates = []
-    for shown in (True, False):
-        right = [f.found and f.said_shown == shown for f in judgement.findings if f.shown == shown]
-        if right:
-            rates.append(sum(right) / len(right))
+    findings = judgement.findings
+    shown = [f.found and f.said_shown for f in findings if f.shown]
+    absent = [f.found and not f.said_shown for f in findings if not f.shown]
+    rates = [sum(right) / len(right) for right in (shown, absent) if right]
     return sum(rates) / len(rates) if rates else None
 
 

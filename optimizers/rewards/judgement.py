@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from gmner.data.post import Post
 from gmner.signatures.boxes import Box, BoxFormat, Size
@@ -14,6 +14,9 @@ from gmner.signatures.errors import AnswerError, DataError, InputError
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 from gmner.signatures.wire import Frame, parse_answer
+
+Row: TypeAlias = tuple[str | None, str, str, Size | None, Size | None]
+"""What is judged: an answer (None: not valid), the text of its post, the gold as JSON, size and resized size."""
 
 DEFAULT_FORMAT = BoxFormat()
 """Coordinates 0..1000 of the picture's width and height."""
@@ -100,7 +103,7 @@ def completion_text(completion: Any) -> str:
         raise InputError("A completion is of an unknown form", received=completion, accepted=accepted) from error
 
 
-@lru_cache(maxsize=8192)  # the five rewards of a batch parse each completion once
+@lru_cache(maxsize=8192)
 def judge(
     completion: str,
     post_text: str,
@@ -123,30 +126,59 @@ def judge(
         DataError: The gold does not fit its text.
         InputError: The frame lacks a size that its box format needs.
     """
-    frame = Frame(box_format, size, resized)
-    _check_frame(frame)
-    entities = gold_entities(gold, post_text)
+    return judge_rows([(completion, post_text, gold, size, resized)], labels, box_format)[0]
+
+
+def judge_rows(rows: Iterable[Row], labels: LabelSet, box_format: BoxFormat) -> list[Judgement | None]:
+    """The judgement of each row, see `judge`; equal rows are parsed once.
+
+    Args:
+        rows: Answer (None: not valid), text of the post, gold, size and resized size of its image.
+        labels: The entity types.
+        box_format: The coordinate convention of boxes.
+    """
+    frames: dict[tuple[Size | None, Size | None], Frame] = {}
+    found: dict[Row, Judgement | None] = {}
+    judged = []
+    for row in rows:
+        if row not in found:
+            answer, text, gold, size, resized = row
+            frame = frames.get((size, resized))
+            if frame is None:
+                frame = frames[size, resized] = Frame(box_format, size, resized)
+                _check_frame(frame)
+            found[row] = None if answer is None else _judgement(answer, text, gold_entities(gold, text), labels, frame)
+        judged.append(found[row])
+    return judged
+
+
+def _judgement(
+    answer: str, text: str, gold: tuple[GoldEntity, ...], labels: LabelSet, frame: Frame
+) -> Judgement | None:
     try:
-        predicted = parse_answer(completion, post_text, labels, frame).entities
+        predicted = parse_answer(answer, text, labels, frame).entities
     except AnswerError:
         return None
     named: dict[tuple[int, int], list[GroundedEntity]] = {}
     for entity in predicted:
         named.setdefault((entity.start, entity.end), []).append(entity)
-    return Judgement(len(predicted), tuple(_find(e, named.get((e.start, e.end))) for e in entities))
+    return Judgement(len(predicted), tuple([_find(e, named.get((e.start, e.end))) for e in gold]))
 
 
 def _find(gold: GoldEntity, named: list[GroundedEntity] | None) -> Finding:
     """The finding of one gold mention, from the predictions that stand where it stands."""
     if not named:
-        return Finding(bool(gold.boxes))
+        return _finding(bool(gold.boxes), False, False, False, 0.0)
     best = named[0] if len(named) == 1 else max(named, key=lambda e: -1.0 if e.box is None else _best_iou(gold, e.box))
     overlap = 0.0 if best.box is None else _best_iou(gold, best.box)
-    return Finding(bool(gold.boxes), True, best.type == gold.type, best.box is not None, overlap)
+    return _finding(bool(gold.boxes), True, best.type == gold.type, best.box is not None, overlap)
+
+
+_finding = lru_cache(maxsize=1024)(Finding)  # most of them are alike, and a frozen dataclass takes time to make
 
 
 def _best_iou(gold: GoldEntity, box: Box) -> float:
-    return max((box.iou(other) for other in gold.boxes), default=0.0)
+    return max([box.iou(other) for other in gold.boxes], default=0.0)
 
 
 def _check_frame(frame: Frame) -> None:

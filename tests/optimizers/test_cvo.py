@@ -18,7 +18,7 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, Reward
 from gmner.programs.decoding import Decoding
 from gmner.programs.gmner import GMNER
-from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.errors import AnswerError, InputError, RewardError
 from gmner.signatures.wire import Frame, parse_answer
 
 Programs = Callable[[str], GMNER]
@@ -175,8 +175,10 @@ def test_an_exception_in_a_reward_stops_the_training(
         return 0.0
 
     monkeypatch.setattr(Reward, "score", broken)
-    with pytest.raises(ZeroDivisionError, match="a broken verifier"):
+    stopped = r"'type' raised ZeroDivisionError: a broken verifier \(step 1, posts train-\d+, train-\d+\)"
+    with pytest.raises(RewardError, match=stopped) as raised:
         optimize(cvo(), program("idefics3"), posts[:4], tmp_path)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
     assert not (tmp_path / "adapter_model.safetensors").exists()
 
 

@@ -1,0 +1,99 @@
+"""What a batch of completions says, for rewards of any kind: the whole answers, and their judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gmner.optimizers.rewards.calls import whole_answer
+from gmner.optimizers.rewards.judgement import DEFAULT_FORMAT, Judgement, as_size, completion_text, judge_rows
+from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.labels import COARSE, LabelSet
+
+
+def whole_answers(
+    completions: Sequence[Any],
+    post_text: Sequence[str],
+    call: Sequence[str] | None = None,
+    labels: LabelSet = COARSE,
+    **columns: Any,
+) -> list[str | None]:
+    """The answer to the post that each completion makes, as text; call it as `whole_answers(completions, **columns)`.
+
+    For a program that answers at once this is the text of the completion. For a staged program, whose completion
+    answers a single call, it is the program's answer with this completion in its place.
+
+    Args:
+        completions: Texts, or lists of messages whose last one is the answer.
+        post_text: The text of each row's post.
+        call: The column `call` of a staged program, see `gmner.optimizers.rewards.calls`; None: there is none.
+        labels: The entity types; CVO passes those of the program.
+        **columns: The other columns; not read.
+
+    Returns:
+        One text per completion; None: the completion is not a valid answer to the call of its staged program.
+
+    Raises:
+        InputError: A completion of an unknown form.
+    """
+    texts = [completion_text(completion) for completion in completions]
+    if call is None:
+        return list(texts)
+    rows = zip(texts, call, post_text, strict=True)
+    return [whole_answer(text, which, words, labels) for text, which, words in rows]
+
+
+def judgements(
+    completions: Sequence[Any],
+    post_text: Sequence[str],
+    gold: Sequence[str],
+    size: Sequence[Sequence[int] | None],
+    resized: Sequence[Sequence[int] | None],
+    call: Sequence[str] | None = None,
+    labels: LabelSet = COARSE,
+    box_format: BoxFormat = DEFAULT_FORMAT,
+    **columns: Any,
+) -> list[Judgement | None]:
+    """Each completion held against its gold; call it as `judgements(completions, **columns)`.
+
+    Args:
+        completions: Texts, or lists of messages whose last one is the answer.
+        post_text: The text of each row's post.
+        gold: Each row's gold mentions as JSON.
+        size: Width and height of each row's image in pixels; None: no image.
+        resized: Width and height after the processor's resize, for the `resized` convention.
+        call: See `whole_answers`; the whole answer is judged.
+        labels: The entity types; CVO passes those of the program.
+        box_format: The coordinate convention of boxes; CVO passes that of the program.
+        **columns: The other columns; not read.
+
+    Returns:
+        One judgement per completion; None: it is not a valid answer.
+
+    Raises:
+        DataError: The gold does not fit its text.
+        InputError: A completion of an unknown form, or a missing size that the box format needs.
+    """
+    texts = [completion_text(completion) for completion in completions]
+    return _LAST.judged([texts, post_text, gold, size, resized, call], labels, box_format)
+
+
+class _LastBatch:
+    """The judgements of the last batch: the rewards of a step are called with the same one, one after the other."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, list[Judgement | None]] | None = None
+
+    def judged(self, columns: Sequence[Any], labels: LabelSet, box_format: BoxFormat) -> list[Judgement | None]:
+        # Equal lists of the same objects are compared by identity, which is much faster than a hash of every row.
+        batch = [[None if column is None else list(column) for column in columns], labels, box_format]
+        kept = self._kept
+        if kept is None or kept[0] != batch:
+            texts, post_text, gold, size, resized, call = columns
+            answers = whole_answers(texts, post_text, call, labels)
+            rows = zip(answers, post_text, gold, map(as_size, size), map(as_size, resized), strict=True)
+            kept = self._kept = (batch, judge_rows(rows, labels, box_format))
+        return list(kept[1])
+
+
+_LAST = _LastBatch()
