@@ -47,7 +47,7 @@ ONE_STYLE = {"picture_first": TEMPLATES["picture_first"]}
 MIXED = {**ONE_STYLE, "plain": plain}
 CVO_SETTINGS: Mapping[str, Any] = {
     "prompts": 4, "max_completion_length": 256, "rollouts": "constrained", "rate": 5e-4, "tuning": "lora",
-    "temperature": 0.8, "grpo_options": {"scale_rewards": "none"},
+    "temperature": 0.8, "redraws": 0, "grpo_options": {"scale_rewards": "none"},
 }  # fmt: skip
 PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
 
@@ -125,11 +125,13 @@ def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float | N
     if first and styles:
         per_post = min(2, len(styles))
         rate = run.sft_rate if set(styles) == {"plain"} else 4e-4 if "plain" in styles else 1e-3
-        mrsi = MRSI(styles=dict(styles), per_post=per_post, max_steps=first, batch=16, rate=rate)
+        mrsi = MRSI(styles=dict(styles), per_post=per_post, answers=False, max_steps=first, batch=16, rate=rate)
     if first < run.steps:
         cvo = CVO(max_steps=run.steps - first, **{**CVO_SETTINGS, **run.cvo})
     learnable = run.learnable if cvo else None
-    optimizer = MCR(mrsi=mrsi, cvo=cvo, d1_share=run.d1_share, learnable_answers=learnable, seed=run.seed)
+    optimizer = MCR(
+        mrsi=mrsi, cvo=cvo, d1_share=run.d1_share, holdout=0, learnable_answers=learnable, seed=run.seed
+    )  # fmt: skip
     return run.program.compile(trainset=run.train, optimizer=optimizer, run_dir=run.folder)
 
 

@@ -57,7 +57,7 @@ def ours(rows: Dataset, program: GMNER, folder: Path, steps: int) -> list[dict[s
     """The log of CVO."""
     cvo = CVO(
         max_steps=steps, prompts=PROMPTS, generations=GENERATIONS, max_completion_length=LENGTH, rate=RATE,
-        tuning="full",
+        tuning="full", rollouts="free", temperature=1.0, scale_rewards="group", redraws=0,
     )  # fmt: skip
     return cvo.optimize(rows, program.model.engine, program.adapter(), folder, seed=0, progress=False)
 
@@ -70,7 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     program = GMNER(lm=load_vlm(cache=False))
     posts = World().posts("train", PROMPTS * args.steps)
-    cvo = CVO(prompts=PROMPTS, generations=GENERATIONS)
+    cvo = CVO(prompts=PROMPTS, generations=GENERATIONS, rollouts="free")
     rows = cvo.rows(answer_calls(posts, program.answer.signature, []), program.adapter())
     times: dict[str, list[float]] = {"bare TRL": [], "CVO": []}
     lengths: dict[str, list[float]] = {name: [] for name in times}

@@ -63,8 +63,9 @@ class Injected:
     def optimizer(self) -> MCR:
         """One stage, on all posts."""
         per_post = min(2, len(self.styles))
-        mrsi = MRSI(styles=dict(self.styles), per_post=per_post, max_steps=self.steps, batch=16, rate=self.rate)
-        return MCR(mrsi=mrsi, cvo=None, seed=self.seed)
+        styles = dict(self.styles)
+        mrsi = MRSI(styles=styles, per_post=per_post, answers=False, max_steps=self.steps, batch=16, rate=self.rate)
+        return MCR(mrsi=mrsi, cvo=None, holdout=0, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,14 @@ class Optimized:
 
     def optimizer(self) -> MCR:
         """One stage, on all posts."""
-        usual = {"prompts": 4, "generations": 8, "max_completion_length": 256, "rate": 1e-4, "rollouts": "constrained"}
-        cvo = CVO(max_steps=self.steps, **{**usual, **self.options})
-        return MCR(mrsi=None, cvo=cvo, learnable_answers=self.learnable)
+        usual: dict[str, Any] = {
+            "prompts": 4, "generations": 8, "redraws": 0, "max_completion_length": 256, "rate": 1e-4, "tuning": "full",
+            "temperature": 1.0, "rollouts": "constrained",
+        }  # fmt: skip
+        options = dict(self.options)
+        usual["scale_rewards"] = options.get("grpo_options", {}).get("scale_rewards", "group")
+        cvo = CVO(max_steps=self.steps, **{**usual, **options})
+        return MCR(mrsi=None, cvo=cvo, holdout=0, learnable_answers=self.learnable)
 
 
 RUNS: Mapping[str, Injected | Optimized] = {

@@ -18,6 +18,8 @@ LOGGED = {
     "reward_std": "its spread in a group",
     "entropy": "entropy, nats a token",
     "completions/mean_length": "tokens an answer",
+    "groups/drawn": "prompts drawn a step",
+    "groups/used": "prompts whose answers differ",
 }
 """Figures of TRL's log of a GRPO training that are drawn, and what they are called."""
 

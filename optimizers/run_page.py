@@ -123,7 +123,8 @@ def render_run(folder: Path, page: Path | None = None) -> str:
         "run.html.j2",
         title=_title(folder),
         unchanged=result.get("unchanged", ""),
-        facts=_facts(folder, config, chosen),
+        fallen=list(result.get("fallen", {}).values()),
+        facts=_facts(folder, config, chosen, result.get("way", "")),
         stages=wanted,
         columns=list(scores),
         tables=[("Scores on the valset", _score_rows(scores)), ("GMNER F1 by slice", _slice_rows(scores))],
@@ -138,7 +139,7 @@ def _link(file: Path, start: Path) -> str:
     return quote(Path(os.path.relpath(file.resolve(), start.resolve())).as_posix()) if file.is_file() else ""
 
 
-def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None) -> list[tuple[str, str]]:
+def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None, way: str) -> list[tuple[str, str]]:
     facts = [("model", str(config["model"])), ("posts to train on", f"{len(config['train']):,}")]
     if config.get("val"):
         facts.append(("posts of the valset", f"{len(config['val']):,}"))
@@ -148,6 +149,8 @@ def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None) -> list[
         facts.append(("chains", ", ".join(f"{name} {count:,}" for name, count in styles.most_common())))
     if (config.get("cvo") or {}).get("weights"):
         facts.append(("rewards", told_weights(config["cvo"]["weights"])))
+    if way:
+        facts.append(("way", way))
     facts.append(("result", "none yet" if chosen is None else f"the program {_TITLES[chosen]}"))
     return facts
 

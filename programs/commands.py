@@ -223,6 +223,8 @@ def compile(given: Namespace) -> int:
     compiled = program.compile(**options)
     compiled.save(given.output)
     keep_bundle_place(given.output, given.run_dir)
+    for fall in compiled.history.fallen.values():
+        _note(f"Warning: {fall}")
     if compiled.history.unchanged:
         _note(f"NOTHING WAS LEARNED: {given.output} holds the program that the compile began with")
         _note(f"The reason: {compiled.history.unchanged}")

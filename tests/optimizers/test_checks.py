@@ -1,6 +1,7 @@
 """What a compile refuses before anything is asked, and what it says of its result."""
 
 import dataclasses
+import json
 import logging
 import math
 from pathlib import Path
@@ -99,6 +100,9 @@ def test_a_result_that_is_the_student_is_said(posts: list[Post], student: GMNER,
     assert same.history.chosen == "before"
     assert not math.isnan(same.history.scores["before"].mner.f1)
     assert same.history.unchanged in render_run(tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps({**result, "fallen": {"mrsi": "mrsi scores 1.0 below before"}}))
+    assert "mrsi scores 1.0 below before" in render_run(tmp_path)
 
 
 def test_nan_is_never_the_best(posts: list[Post]):
