@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -23,6 +23,11 @@ from gmner.signatures.schema import MAX_SPAN_PIECES, Limits
 
 _LEAST_IOU = 0.5
 """A box that keeps less than this of itself as integers of the model cannot be answered right under any protocol."""
+
+FALSIFYING = ("duplicate_id", "not_annotated", "empty_text", "offsets", "same_place")
+"""Faults of a valset's post that falsify its score; the others only cost the program a point."""
+
+_NAMED = 5
 
 _ANSWER = form_of(["reasoning", "entities"])
 
@@ -78,6 +83,15 @@ class GoldReport:
         """The report with the faults of these kinds alone."""
         wanted = set(kinds)
         return GoldReport(self.posts, tuple(fault for fault in self.faults if fault.kind in wanted))
+
+    def moved(self, places: Sequence[int], posts: int) -> GoldReport:
+        """The report over a longer list.
+
+        Args:
+            places: The place in that list of each post that was checked.
+            posts: Its length.
+        """
+        return GoldReport(posts, tuple(replace(fault, place=places[fault.place]) for fault in self.faults))
 
     def summary(self, each: int = 5) -> str:
         """A line with the counts, then a line for each of the first faults.
@@ -139,6 +153,24 @@ def check_posts(
         faults += [GoldFault(post.id, kind, message, place) for kind, message in found]
         count += 1
     return GoldReport(count, tuple(faults))
+
+
+def refusal(name: str, report: GoldReport, remedy: str) -> InputError:
+    """The error that refuses a set of posts for what a report found.
+
+    Args:
+        name: The set, such as `trainset`.
+        report: A report with faults.
+        remedy: What to do.
+    """
+    further = len(report.faults) - _NAMED
+    return InputError(
+        f"The gold of {report.refused} of {report.posts} posts of the {name} cannot be used: "
+        + "; ".join(map(str, report.faults[:_NAMED]))
+        + (f"; and {further} more faults" if further > 0 else ""),
+        accepted="gold that the program can write with its labels, limits and pictures",
+        remedy=remedy,
+    )
 
 
 Found = Iterator[tuple[str, str]]
