@@ -58,7 +58,8 @@ def test_weights_are_compared_by_value(case: str, monkeypatch: pytest.MonkeyPatc
     before, after, differ = CASES[case]
     monkeypatch.setattr(training, "trainable_engine", lambda lm: lm)
     programs: Any = {
-        name: SimpleNamespace(model=SimpleNamespace(model=model)) for name, model in (("before", before), ("cvo", after))
+        name: SimpleNamespace(model=SimpleNamespace(model=model))
+        for name, model in (("before", before), ("cvo", after))
     }
     why = why_unchanged(programs, "cvo", scored=False, stopped=False)
     assert why == ("" if differ else "no weight and no demonstration changed")
@@ -73,8 +74,10 @@ def test_demonstrations_make_another_program():
     assert not why_unchanged(programs, "mrsi", scored=False, stopped=False)
 
 
-@pytest.mark.parametrize(("scored", "stages", "why"), [(True, 2, "higher"), (True, 1, "no stage"), (False, 1, "no stage")])
+@pytest.mark.parametrize(
+    ("scored", "stages", "why"), [(True, 2, "higher"), (True, 1, "no stage"), (False, 1, "no stage")]
+)
 def test_the_student_itself(scored: bool, stages: int, why: str):
     student: Any = SimpleNamespace()
-    programs = {name: student for name in ("before", "mrsi")[:stages]}
+    programs = dict.fromkeys(("before", "mrsi")[:stages], student)
     assert why in why_unchanged(programs, "before", scored=scored, stopped=False)
