@@ -131,7 +131,7 @@ def check_posts(
         regions: Whether posts without annotated regions are a fault, as they are in a trainset.
 
     Returns:
-        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `offsets`, `same_place`,
+        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `not_unicode`, `offsets`, `same_place`,
         `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `too_many_entities`, `no_picture`,
         `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for what the schema refuses
         beside these.
@@ -183,6 +183,8 @@ def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> Found:
         yield "no_regions", "its regions are not annotated: it would teach that nothing is shown"
     if not post.text.strip():
         yield "empty_text", "its text is empty"
+    if not _is_unicode(post.text):
+        yield "not_unicode", "its text holds a lone surrogate, half of a character, and no model can be given it"
     try:
         request = adapter.request({"text": post.text, "image": post.image})
     except (ImageError, InputError) as error:
@@ -193,6 +195,14 @@ def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> Found:
         faults += _box_faults(post, request)
         faults = faults or list(_schema_faults(post, request))
     yield from faults
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text_faults(post: Post, labels: LabelSet, limits: Limits) -> Found:
