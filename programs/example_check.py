@@ -93,15 +93,13 @@ def _warn_of_unanswerable(report: GoldReport) -> None:
 
 def _post_of(value: Any, name: str) -> Post | None:
     """The post of an example; None: its gold is in no form that can be checked, or its picture has to be fetched."""
-    if isinstance(image := value.image if isinstance(value, Post) else None, str) and "://" in image:
-        return None
     if isinstance(value, Post):
-        return value
+        return None if "://" in str(value.image) else value
     if not isinstance(value, dspy.Example):
         return None
     post, gold, text, image = (value.get(key) for key in ("post", "entities", "text", "image"))
     if isinstance(post, Post) and (gold is None or tuple(gold) == post.gold):
-        return post
+        return _post_of(post, name)
     if not isinstance(text, str) or not isinstance(gold, Sequence) or not gold:
         return None
     if not all(isinstance(entity, GoldEntity) for entity in gold):

@@ -24,13 +24,16 @@ from gmner.programs.hub import folder_or_hub
 from gmner.programs.processors import load_processor
 from gmner.programs.recorded import ADAPTER_FILES, DTYPES
 from gmner.programs.vision_attention import pack_vision_attention
-from gmner.signatures.errors import GmnerError, ModelError
+from gmner.signatures.errors import ModelError
 
 EMBEDDED = Path(__file__).parent / "embedded"
 """The folder of the model that is part of this package."""
 
 _SMALL = 256 * 2**20
 _LONGEST = 1000
+_MOST_LAYERS = 10_000
+_LEAST = 2**24
+# Weights, 64 MiB of float32, that a model may have whatever its files hold.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 
 
@@ -98,6 +101,7 @@ def load_weights(source: ModelSource) -> Weights:
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
     config = _config(path)
     with _loading("A model cannot be loaded", path), _quietly():
+        _check_size(config, path)
         processor = load_processor(path, config.model_type)
         model = _model(path, source)
         if adapter is not None:
@@ -114,7 +118,7 @@ def _loading(fact: str, path: Path) -> Iterator[None]:
     """Raise a `ModelError` for whatever the libraries raise about the files of a checkpoint, a Rust panic included."""
     try:
         yield
-    except (GmnerError, MemoryError):
+    except (ModelError, MemoryError):
         raise
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -175,6 +179,38 @@ def _config(path: Path) -> Any:
             "A model is not a vision-language model", received=config.model_type, accepted="an image-text-to-text model"
         )
     return config
+
+
+def _check_size(config: Any, path: Path) -> None:
+    """Refuse a configuration of a model that is far larger than the weights in its folder: it would fill the memory.
+
+    A configuration that lost a part describes the defaults of its family, which may be tens of billions of weights.
+    """
+    files = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    if files >= _SMALL:
+        return
+    layers = max(_layers(config.to_dict()), default=0)
+    if layers > _MOST_LAYERS:
+        raise ModelError("A model's config.json has too many layers", received=layers, accepted=f"up to {_MOST_LAYERS}")
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    described = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    most = _LEAST + 8 * files  # one bit a weight
+    if described > most:
+        raise ModelError(
+            "A model's config.json describes more weights than its files can hold",
+            received=described,
+            accepted=f"up to {most} for files of {files} bytes",
+        )
+
+
+def _layers(config: dict[str, Any]) -> Iterator[int]:
+    """The numbers of layers in a configuration and its parts."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _layers(value)
+        elif isinstance(value, int) and ("layers" in name or name == "depth"):
+            yield value
 
 
 def _model(path: Path, source: ModelSource) -> PreTrainedModel:
