@@ -98,13 +98,12 @@ def _post_of(value: Any, name: str) -> Post | None:
     if not isinstance(value, dspy.Example):
         return None
     post, gold, text, image = (value.get(key) for key in ("post", "entities", "text", "image"))
-    if isinstance(post, Post) and (gold is None or tuple(gold) == post.gold):
+    entities = tuple(gold) if isinstance(gold, Sequence) else None
+    if isinstance(post, Post) and (gold is None or entities == post.gold):
         return _post_of(post, name)
-    if not isinstance(text, str) or not isinstance(gold, Sequence) or not gold:
-        return None
-    if not all(isinstance(entity, GoldEntity) for entity in gold):
+    if not isinstance(text, str) or not entities or not all(isinstance(entity, GoldEntity) for entity in entities):
         return None
     name = post.id if isinstance(post, Post) else name
     if isinstance(image, dspy.Image):
         image = None if image.url is None else image.url
-    return Post(name, text, image, tuple(gold))
+    return Post(name, text, image, entities)

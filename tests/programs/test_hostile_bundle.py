@@ -238,7 +238,6 @@ def in_header(tensor: str, key: str, value: Any) -> Callable[[bytes], bytes]:
         ("config.json", in_json("text_config", value={"model_type": "llama", "hidden_size": 65536})),
         ("config.json", in_json("text_config", "num_hidden_layers", value=10**9)),
         ("config.json", in_json("vision_config", "image_size", value=10**6)),
-        ("processor_config.json", in_json("image_processor", "max_image_size", value={"longest_edge": [None]})),
         ("config.json", in_json("text_config", "vocab_size", value=-1)),
         ("config.json", lambda _: DEEP.encode()),
         ("tokenizer.json", in_json("model", "vocab", "J", value=None)),
