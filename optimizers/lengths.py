@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from gmner.data.images import image_size
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.optimizers.calls import Program, post_inputs
 from gmner.programs.encoding import ChatEncoder
@@ -96,9 +97,10 @@ class RowLengths:
         """Which rows did not fit, with both numbers; empty: none."""
         if not self.long:
             return ""
+        posts = counted(len(self.long), "post", "posts")
         return (
-            f"The prompt and the written answer of {len(self.long)} posts are longer than the model's context of "
-            f"{self.context} tokens: {_named(self.long)}"
+            f"The prompt and the written answer of {posts} are longer than the model's context of {self.context} "
+            f"tokens: {_named(self.long)}"
         )
 
     def warn(self) -> None:

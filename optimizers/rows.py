@@ -73,10 +73,7 @@ def tuning_rows(
     Raises:
         InputError: No row is left.
     """
-    asked: list[_Asked] = []
-    for chain in chains:
-        call = Call(posts[chain.post_id], signature, demos, post_inputs(posts[chain.post_id]))
-        asked.append((call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}))
+    asked = [_whole(chain, posts[chain.post_id], signature, demos) for chain in chains]
     return _tuning_table(asked, adapter, engine)
 
 
@@ -135,8 +132,7 @@ def _asked(
     for chain in chains:
         post = posts[chain.post_id]
         if not isinstance(program, StagedGMNER):
-            call = Call(post, program.answer.signature, demos, post_inputs(post))
-            asked.append((call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}))
+            asked.append(_whole(chain, post, program.answer.signature, demos))
             continue
         gold = [as_entity(entity) for entity in chain.entities]
         asked.append((extract_call(program, post), {"mentions": gold}))
@@ -146,6 +142,12 @@ def _asked(
             if mention.visible:
                 asked.append((mention_call(program, "ground", post, mention), {"box": mention.box}))
     return asked
+
+
+def _whole(chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> _Asked:
+    """The one call of a program that answers at once."""
+    call = Call(post, signature, demos, post_inputs(post))
+    return call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}
 
 
 def _tuning_table(asked: Sequence[_Asked], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:

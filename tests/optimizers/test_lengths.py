@@ -104,7 +104,7 @@ def test_given_chains_beyond_the_context_are_refused_before_anything_is_written(
     made = ReasoningSet.of(written, list(posts.values()), [], origin)
     mrsi, run = MRSI(chains_from=made.save(tmp_path / "set")), tmp_path / "run"
     student.limits = Limits(reasoning=100_000)
-    with pytest.raises(InputError, match=rf"1 posts.*context of {narrow} tokens: long \(\d+ tokens\)"):
+    with pytest.raises(InputError, match=rf"1 post .*context of {narrow} tokens: long \(\d+ tokens\)"):
         check_given_chains(mrsi, list(posts.values()), student, run)
     student.limits = Limits(reasoning=100)
     with pytest.raises(InputError, match=r"1 chains are longer.*long \(2700 characters\).*up to 100"):
