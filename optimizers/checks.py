@@ -9,13 +9,13 @@ from gmner.data.evaluate import check_gold
 from gmner.data.post import Post
 from gmner.optimizers.chains import check_pictures, check_trainset
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.gold_check import GoldReport, check_posts
-from gmner.signatures.errors import InputError
+from gmner.programs.gold_check import FALSIFYING, GoldReport, check_posts, refusal
 
 LOG = logging.getLogger(__name__)
 
-_SCORING = ("duplicate_id", "not_annotated", "empty_text", "offsets", "same_place")
-"""Faults of a valset's post that falsify its score; the others only cost the program a point."""
+_LEAVE_OUT = (
+    "Mend these posts (`gmner check` lists them all), or leave them out: leave_out_invalid=True, --leave-out-invalid"
+)
 _NAMED = 5
 
 
@@ -46,7 +46,7 @@ def checked_sets(
     if not leave_out_invalid and report.faults:
         if report.only(("bad_picture", "no_picture")).faults:
             check_pictures(train, adapter)
-        _refuse("trainset", report)
+        raise refusal("trainset", report, _LEAVE_OUT)
     if val is not None:
         val = _checked_valset(val, adapter, leave_out_invalid=leave_out_invalid)
         _warn_of_overlap(train, val)
@@ -55,14 +55,14 @@ def checked_sets(
 
 def _checked_valset(val: Sequence[Post], adapter: PromptAdapter, *, leave_out_invalid: bool) -> list[Post]:
     report = check_posts(val, adapter.labels, adapter.limits, adapter.profile, regions=False)
-    falsifying = report.only(_SCORING)
+    falsifying = report.only(FALSIFYING)
     if falsifying.faults and leave_out_invalid:
         _say_left_out("valset", falsifying)
         val = falsifying.kept(val)
     check_gold(val, "the valset")
     if falsifying.faults and not leave_out_invalid:
-        _refuse("valset", falsifying)
-    unanswerable = GoldReport(report.posts, tuple(f for f in report.faults if f.kind not in _SCORING))
+        raise refusal("valset", falsifying, _LEAVE_OUT)
+    unanswerable = GoldReport(report.posts, tuple(f for f in report.faults if f.kind not in FALSIFYING))
     if unanswerable.faults:
         LOG.warning("The valset has gold that the program cannot answer rightly. %s", unanswerable.summary(_NAMED))
     return list(val)
@@ -79,14 +79,3 @@ def _warn_of_overlap(train: Sequence[Post], val: Sequence[Post]) -> None:
 
 def _say_left_out(name: str, report: GoldReport) -> None:
     LOG.warning("%d posts of the %s are left out. %s", report.refused, name, report.summary(_NAMED))
-
-
-def _refuse(name: str, report: GoldReport) -> None:
-    raise InputError(
-        f"The gold of {report.refused} of {report.posts} posts of the {name} cannot be used: "
-        + "; ".join(map(str, report.faults[:_NAMED]))
-        + (f"; and {len(report.faults) - _NAMED} more faults" if len(report.faults) > _NAMED else ""),
-        accepted="gold that the program can write with its labels, limits and pictures",
-        remedy="Mend these posts (`gmner check` lists them all), or leave them out: leave_out_invalid=True, "
-        "--leave-out-invalid",
-    )

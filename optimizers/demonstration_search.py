@@ -50,7 +50,7 @@ class Candidate:
     Attributes:
         kind: `none`, `greedy` or `random`; see `candidates`.
         chains: The chains of the set, in the order in which they are sent.
-        score: Mean F1 of the posts it was scored on, 0..1; None: it was not scored.
+        score: Mean F1 of the posts it was scored on, 0..1; None: it was not scored, or the metric gave no number.
         calls: Metric calls spent on it.
         errors: Posts among them that could not be answered; each counts 0.
     """
@@ -142,6 +142,8 @@ def search(
 
     Sets with equal scores: the one with fewer demonstrations, then the earlier one. A post that cannot be answered (no
     valid answer, a prompt that is too long, a timeout) counts 0 and is counted; a server that is down stops the search.
+    A post for which the metric gives no number (NaN) with any set does not count; a set without a number for a post
+    that others have one for has no score and is not chosen.
 
     Args:
         program: The program, whose own demonstrations are replaced in copies.
@@ -152,8 +154,8 @@ def search(
         progress: Show a progress bar.
 
     Returns:
-        The place of the chosen set (the greedy one where the budget is below two calls) and the sets with their scores;
-        a set that the budget did not reach has none.
+        The place of the chosen set (the greedy one where the budget is below two calls, or no set has a score) and the
+        sets with their scores; a set that the budget did not reach has none.
 
     Raises:
         InputError: A post of the valset is not annotated.
@@ -171,8 +173,17 @@ def search(
             alive = alive[:sets]
             race.run(alive, valset[seen : seen + more], bar)
             seen += more
-            alive.sort(key=lambda place: (-race.score(place), len(tried[place].chains), place))
-    return alive[0], [race.scored(place, item) for place, item in enumerate(tried)]
+            alive.sort(key=lambda place: (_rank(race.score(place)), len(tried[place].chains), place))
+    scored = [race.scored(place, item) for place, item in enumerate(tried)]
+    if scored[alive[0]].score is None:
+        LOG.warning("The metric gave no number on the valset: the greedy set of demonstrations is used without a score")
+        return min(1, len(tried) - 1), scored
+    return alive[0], scored
+
+
+def _rank(score: float | None) -> float:
+    """Sorts the highest score first, and no score last."""
+    return math.inf if score is None else -score
 
 
 def _demonstrated(program: GMNER, demos: list[Demo]) -> GMNER:
@@ -203,9 +214,16 @@ class _Race:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def score(self, place: int) -> float:
-        """The mean so far, rounded so that the order of a sum makes no difference."""
-        return round(math.fsum(self.values[place]) / len(self.values[place]), 9)
+    def score(self, place: int) -> float | None:
+        """The mean so far, rounded so that the order of a sum makes no difference; None: it is no number."""
+        values = [value for post, value in enumerate(self.values[place]) if self._scorable(post)]
+        if not values or not all(map(math.isfinite, values)):
+            return None
+        return round(math.fsum(values) / len(values), 9)
+
+    def _scorable(self, post: int) -> bool:
+        """Whether the metric gave a number for a post with any of the programs."""
+        return any(math.isfinite(values[post]) for values in self.values if post < len(values))
 
     def scored(self, place: int, item: Candidate) -> Candidate:
         """The candidate with what it scored."""

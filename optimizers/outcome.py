@@ -74,9 +74,17 @@ def _differ(before: Program, after: Program) -> bool:
     old, new = training.trainable_engine(before.model), training.trainable_engine(after.model)
     if old is None or new is None or old is new:
         return False
-    was, now = old.model.state_dict(), new.model.state_dict()
-    if was.keys() == now.keys():
-        # A stage may keep its weights in another precision than the student's: float16 fits into float32 exactly.
-        return any(not torch.equal(value.cpu().float(), now[name].cpu().float()) for name, value in was.items())
-    added = [value for name, value in now.items() if "lora_B" in name]  # zero until its first step
-    return not added or any(bool(value.any()) for value in added)
+    was, now = _tensors(old.model), _tensors(new.model)
+    added = now.keys() - was.keys()
+    if was.keys() - now.keys() or any("lora_" not in name for name in added):
+        return True  # other parts: another architecture
+    # A stage may keep its weights in another precision than the student's: float16 fits into float32 exactly.
+    if any(not torch.equal(value.cpu().float(), now[name].cpu().float()) for name, value in was.items()):
+        return True
+    return any(bool(now[name].any()) for name in added if "lora_B" in name)  # zero until its first step
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights by name; those below an adapter by the names that they have without one."""
+    found = model.state_dict()
+    return {name.removeprefix("base_model.model.").replace(".base_layer.", "."): value for name, value in found.items()}

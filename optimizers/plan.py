@@ -116,7 +116,8 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     if engine is None:
         requests = _requests(mcr.mrsi, len(train)) if mcr.mrsi else 0
         return Plan((), requests, _memory())
-    train = within_context(usable_posts(train, ChatEncoder(engine.processor)), student, engine)
+    usable = usable_posts(train, ChatEncoder(engine.processor))
+    train = within_context(usable, student, engine, answer=mcr.cvo.max_completion_length if mcr.cvo else 0)
     first, second = list[Post](), list(train)
     if mcr.mrsi is not None:
         share = 1.0 if mcr.cvo is None or not mcr.mrsi.trains else mcr.d1_share

@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import dspy
 
 from gmner.data.post import Post
+from gmner.optimizers.calls import Program
 from gmner.optimizers.chain_log import ChainLog
 from gmner.optimizers.chains import split_posts
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reasoning_set import Origin, ReasoningSet
+from gmner.optimizers.rows import check_rows_fit
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.adapter import PromptAdapter
+from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -54,9 +59,7 @@ def reasoning_pass(
     if run.done(STAGE):
         return ReasoningSet.load(run.stage(STAGE))
     if mrsi.chains_from is not None:
-        made = ReasoningSet.load(mrsi.chains_from)
-        profile, limit = adapter.profile, adapter.limits.reasoning
-        made.usable_for(posts, profile.box_format, adapter.labels, resize=profile.rule, limit=limit)
+        made = _given(mrsi.chains_from, posts, adapter)
     else:
         made = _written(mrsi, posts, share, adapter, run, seed=seed, teacher=teacher, progress=progress)
     made.save(run.stage(STAGE), posts)
@@ -65,6 +68,35 @@ def reasoning_pass(
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts.problems.items())
         LOG.warning("%d of %d chains stand in for another: %s", counts.fallbacks, counts.chains, reasons)
     run.mark_done(STAGE, counts.to_record())
+    return made
+
+
+def check_given_chains(mrsi: MRSI, posts: Sequence[Post], program: Program, run_dir: Path | None = None) -> None:
+    """Refuse a reasoning set of `chains_from` that the program cannot be trained on, before anything is written.
+
+    Args:
+        mrsi: The settings; without `chains_from` there is nothing to check.
+        posts: Annotated posts that the model can be trained on.
+        program: The program that will learn.
+        run_dir: The run directory; where the set was taken over before, that one is used, and nothing is checked.
+
+    Raises:
+        InputError: A set made for another model or other posts, or a chain that is longer than the program's answers or
+            the model's context.
+        DataError: A set that cannot be read.
+    """
+    if mrsi.chains_from is None or (run_dir is not None and (run_dir / STAGE / "done.json").is_file()):
+        return
+    made = _given(mrsi.chains_from, posts, program.adapter())
+    own = program.answer.demos if isinstance(program, GMNER) else ()
+    check_rows_fit(program, made.chains, {post.id: post for post in posts}, own)
+
+
+def _given(folder: str | PathLike[str], posts: Sequence[Post], adapter: PromptAdapter) -> ReasoningSet:
+    """A set that lies in a folder, or on the hub, once it is known to be made for these posts and this model."""
+    made = ReasoningSet.load(folder)
+    profile, limit = adapter.profile, adapter.limits.reasoning
+    made.usable_for(posts, profile.box_format, adapter.labels, resize=profile.rule, limit=limit)
     return made
 
 

@@ -189,9 +189,11 @@ class ReasoningSet:
             raise _other("Its chains write boxes in another frame than the model", given, mine)
         if set(names) != set(origin.labels):
             raise _other("Its chains have other entity types", ", ".join(names), ", ".join(origin.labels))
-        longest = max((len(chain.reasoning) for chain in self.chains), default=0)
-        if limit is not None and longest > limit:
-            raise _other("A chain is longer than the model's reasoning may be", longest, f"up to {limit} characters")
+        long = [] if limit is None else [chain for chain in self.chains if len(chain.reasoning) > limit]
+        if long:
+            named = ", ".join(f"{chain.post_id} ({len(chain.reasoning)} characters)" for chain in long[:3])
+            fact = f"{len(long)} chains are longer than the model's reasoning may be"
+            raise _other(fact, named, f"up to {limit} characters")
         self._check_posts(posts)
 
     def save(self, folder: str | os.PathLike[str], posts: Iterable[Post] | None = None) -> Path:

@@ -50,6 +50,11 @@ class Rollout:
     advantage: float
     call: str = ""
 
+    @property
+    def rank(self) -> float:
+        """Sorts the best answer first, and one without an advantage (NaN) last."""
+        return math.inf if math.isnan(self.advantage) else -self.advantage
+
 
 def kept_rollouts(folder: Path) -> list[Path]:
     """The files with the rollouts of each step, in order; none where they are not kept."""
@@ -137,7 +142,7 @@ def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> 
     """The answers to one post, the best first, each with what it was paid."""
     frame = adapter.request(post_inputs(post)).frame
     answers = {}
-    for place, rollout in enumerate(sorted(sampled, key=lambda rollout: -rollout.advantage), 1):
+    for place, rollout in enumerate(sorted(sampled, key=lambda rollout: rollout.rank), 1):
         name = f"{call_title(rollout.call)}, answer {place}" if rollout.call else f"answer {place}"
         paid = ", ".join(f"{n} {'-' if v is None else f'{v:.2f}'}" for n, v in rollout.rewards.items())
         call, text = rollout.call, rollout.text

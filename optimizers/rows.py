@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import dspy
 from datasets import Dataset, Features, Image, List, Value
@@ -15,8 +15,11 @@ from gmner.data.files import encoded
 from gmner.data.post import Post
 from gmner.optimizers.calls import Call, Program, extract_call, mention_call, post_inputs
 from gmner.optimizers.chains import Chain
+from gmner.optimizers.lengths import RowLengths
+from gmner.optimizers.training import trainable_engine
 from gmner.programs.adapter import Message, PromptAdapter
 from gmner.programs.encoding import ChatEncoder
+from gmner.programs.engine import VLMEngine
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import as_entity
@@ -54,6 +57,7 @@ def tuning_rows(
     adapter: PromptAdapter,
     signature: type[dspy.Signature],
     demos: Sequence[Mapping[str, Any]],
+    engine: VLMEngine | None = None,
 ) -> Dataset:
     """One row a chain for TRL's SFTTrainer: `prompt`, `completion` (chat) and `images`.
 
@@ -64,12 +68,13 @@ def tuning_rows(
         signature: The end-to-end signature with its current instructions.
         demos: The demonstrations that will be sent at inference; a post that is one of them is asked without itself,
             whose answer would stand in its own prompt.
+        engine: The engine whose weights are trained: rows beyond its context are left out, and named. None: all rows.
+
+    Raises:
+        InputError: No row is left.
     """
-    rows = []
-    for chain in chains:
-        asked = Call(posts[chain.post_id], signature, demos, post_inputs(posts[chain.post_id]))
-        rows.append(_tuning_row(asked, {"reasoning": chain.reasoning, "entities": list(chain.entities)}, adapter))
-    return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
+    asked = [_whole(chain, posts[chain.post_id], signature, demos) for chain in chains]
+    return _tuning_table(asked, adapter, engine)
 
 
 def program_rows(
@@ -81,7 +86,8 @@ def program_rows(
 ) -> Dataset:
     """The rows of `tuning_rows` for a program; of a staged one a row for every call that each chain answers.
 
-    Then its mentions are extracted; each is verified, with the chain as evidence; each that is shown is grounded.
+    Then its mentions are extracted; each is verified, with the chain as evidence; each that is shown is grounded. Rows
+    beyond the context of the program's local model are left out, and named.
 
     Args:
         program: The program that is trained.
@@ -89,29 +95,79 @@ def program_rows(
         posts: The posts by id.
         adapter: The adapter that will be used at inference.
         demos: The demonstrations of a program that answers at once; a staged one has its own.
+
+    Raises:
+        InputError: No row is left.
     """
-    if not isinstance(program, StagedGMNER):
-        return tuning_rows(chains, posts, adapter, program.answer.signature, demos)
-    rows = []
+    return _tuning_table(_asked(program, chains, posts, demos), adapter, trainable_engine(program.model))
+
+
+def check_rows_fit(
+    program: Program, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Refuse chains whose rows are longer than the context of the program's local model; see `program_rows`.
+
+    Raises:
+        InputError: The fact names the first posts, their tokens and the context.
+    """
+    lengths, adapter = RowLengths(trainable_engine(program.model)), program.adapter()
+    if lengths.context is None:
+        return
+    for call, answer in _asked(program, chains, posts, demos):
+        lengths.fits(call.post.id, *_written(call, answer, adapter))
+    if lengths.long:
+        remedy = "Leave these posts out, or have shorter chains written"
+        raise InputError(lengths.fact(), accepted=f"{lengths.context} tokens together", remedy=remedy)
+
+
+_Asked: TypeAlias = tuple[Call, Mapping[str, Any]]
+"""A call, and what should be answered to it."""
+
+
+def _asked(
+    program: Program, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]]
+) -> list[_Asked]:
+    """The calls of a program that chains answer."""
+    asked: list[_Asked] = []
     for chain in chains:
-        post, gold = posts[chain.post_id], [as_entity(entity) for entity in chain.entities]
-        rows.append(_tuning_row(extract_call(program, post), {"mentions": gold}, adapter))
+        post = posts[chain.post_id]
+        if not isinstance(program, StagedGMNER):
+            asked.append(_whole(chain, post, program.answer.signature, demos))
+            continue
+        gold = [as_entity(entity) for entity in chain.entities]
+        asked.append((extract_call(program, post), {"mentions": gold}))
         for mention in gold if post.image is not None else ():
             verdict = {"evidence": chain.reasoning, "visible": mention.visible}
-            rows.append(_tuning_row(mention_call(program, "verify", post, mention), verdict, adapter))
+            asked.append((mention_call(program, "verify", post, mention), verdict))
             if mention.visible:
-                box = {"box": mention.box}
-                rows.append(_tuning_row(mention_call(program, "ground", post, mention), box, adapter))
+                asked.append((mention_call(program, "ground", post, mention), {"box": mention.box}))
+    return asked
+
+
+def _whole(chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> _Asked:
+    """The one call of a program that answers at once."""
+    call = Call(post, signature, demos, post_inputs(post))
+    return call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}
+
+
+def _tuning_table(asked: Sequence[_Asked], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
+    """A row for every call that fits the context."""
+    rows, lengths = [], RowLengths(engine)
+    for call, answer in asked:
+        dialogue, text = _written(call, answer, adapter)
+        if lengths.fits(call.post.id, dialogue, text):
+            prompt, pictures = split_pictures(dialogue)
+            completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+            rows.append({"prompt": prompt, "completion": completion, "images": pictures})
+    lengths.warn()
     return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
 
 
-def _tuning_row(call: Call, answer: Mapping[str, Any], adapter: PromptAdapter) -> dict[str, Any]:
-    """A call and what should be answered; a demonstration of the same post would have its answer in the prompt."""
+def _written(call: Call, answer: Mapping[str, Any], adapter: PromptAdapter) -> tuple[list[Message], str]:
+    """The prompt of a call, and its answer; a demonstration of the same post would have that answer in the prompt."""
     others = [demo for demo in call.demos if demo["text"] != call.inputs["text"]]
-    prompt, pictures = split_pictures(adapter.dialogue(call.signature, others, call.inputs))
-    text = adapter.answer(call.signature, {**call.inputs, **answer})
-    completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
-    return {"prompt": prompt, "completion": completion, "images": pictures}
+    dialogue = adapter.dialogue(call.signature, others, call.inputs)
+    return dialogue, adapter.answer(call.signature, {**call.inputs, **answer})
 
 
 def rollout_rows(calls: Sequence[Call], adapter: PromptAdapter, columns: Sequence[Mapping[str, Any]]) -> Dataset:

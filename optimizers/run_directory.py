@@ -110,9 +110,13 @@ class RunDirectory:
             for side in (before, self.config)
         ]
         if differences := _differences(fixed[0], fixed[1]):
+            remedy = "Go on with the arguments it was started with, or choose another run_dir"
+            if any("not set" in difference for difference in differences):
+                remedy += (
+                    "; where an argument is not set on one side, another version of gmner may have started the run"
+                )
             raise RunDirectoryError(
-                f"The run in {self.path} was started with other arguments: {'; '.join(differences)}",
-                remedy="Go on with the arguments it was started with, or choose another run_dir",
+                f"The run in {self.path} was started with other arguments: {'; '.join(differences)}", remedy=remedy
             )
 
     def accept(self) -> None:

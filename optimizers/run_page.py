@@ -216,7 +216,7 @@ def _samples(folder: Path) -> list[Sample]:
     samples = []
     for (step, post, call), group in groups.items():
         if step in (min(steps), max(steps)):
-            ranked = sorted(group, key=lambda rollout: -rollout.advantage)
+            ranked = sorted(group, key=lambda rollout: rollout.rank)
             asked = f"step {step}, {post}{f', {call_title(call)}' if call else ''}"
             samples += [_sample(f"{asked}: best", ranked[0]), _sample(f"{asked}: worst", ranked[-1])]
     return samples

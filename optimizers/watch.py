@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,6 +88,8 @@ class Watch:
         def evaluate(*_: Any, **__: Any) -> dict[str, float]:
             figures = {f"eval_{name}": value for name, value in score(trainer.model).items()}
             trainer.log(figures)
+            if math.isnan(figures[f"eval_{METRIC}"]):
+                figures[f"eval_{METRIC}"] = -math.inf  # nothing is greater than NaN: it would stay the best
             trainer.control = trainer.callback_handler.on_evaluate(
                 trainer.args, trainer.state, trainer.control, figures
             )

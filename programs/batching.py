@@ -87,6 +87,14 @@ class Call(Generic[Question, Reply]):
         except BaseException:  # a callback of the caller's, or a future that was settled in between
             _LOG.exception("A reply could not be delivered")
 
+    def forked(self) -> None:
+        """Raise to whoever waits in a forked process, where no worker has this call."""
+        if self.future.done():
+            return
+        self.future._condition = threading.Condition()  # the lock may be held by a thread that only the parent has
+        remedy = "call the program again in this process"
+        self.settle(EngineError("The process was forked before this call was answered", remedy=remedy))
+
 
 def _raisable(error: BaseException) -> Exception:
     """An exception that a waiting caller may get: an interrupt of the worker must not look like one of the caller."""
@@ -129,7 +137,8 @@ class Batcher(Pausable, Generic[Question, Reply]):
     """Hands questions from many threads to one desk, several at a time, also while it works on others.
 
     A worker that ends by an unforeseen error settles every call with an `EngineError`, and later calls raise one.
-    In a forked process the worker is started anew; calls that were under way belong to the parent.
+    In a forked process the worker is started anew. Calls that were under way are answered in the parent alone; in the
+    child they raise an `EngineError`.
 
     Args:
         desk: Who answers.
@@ -151,6 +160,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
         self._state = threading.Lock()
         self._waiting: queue.SimpleQueue[Call[Question, Reply] | None] = queue.SimpleQueue()
         self._in_hand: list[Call[Question, Reply]] = []
+        self._open: weakref.WeakSet[Call[Question, Reply]] = weakref.WeakSet()
         self._worker: threading.Thread | None = None
 
     def submit(self, *questions: Question) -> list[Future[Reply]]:
@@ -166,6 +176,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
                 raise ModelError("The engine is closed", remedy="load the model again")
             self._start()
             for call in calls:
+                self._open.add(call)
                 self._waiting.put(call)
         return [call.future for call in calls]
 
@@ -215,8 +226,11 @@ class Batcher(Pausable, Generic[Question, Reply]):
                 remedy="start processes by `spawn`, or load the model in each of them",
             )
         self._failure = self._failure or failed
+        left = list(self._open)
         self._start_over()
         self._desk.forget()
+        for call in left:
+            call.forked()
 
     def _run(self) -> None:
         error: BaseException | None = None

@@ -124,9 +124,9 @@ def load(
         **load_vlm_kwargs: See `load_vlm`; they take the place of the recorded settings, for instance `device_map`.
 
     Raises:
-        BundleError: No bundle, a file that is missing or was changed, a base model that is not there or is not the
-            recorded one, or a served LM that was not given.
-        ModelError: See `load_vlm`.
+        BundleError: No bundle, a file that is missing, was changed or cannot be read, a base model that is not there or
+            is not the recorded one, weights that cannot be loaded, or a served LM that was not given.
+        ModelError: Weights that cannot be loaded on another `base`; see `load_vlm`.
 
     Example:
         >>> program = load("mcr-7b")  # doctest: +SKIP
@@ -297,7 +297,12 @@ def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None,
         **settings.model_kwargs,
     }
     adapter = {"adapter": folder / "adapter"} if manifest.adapter else {}
-    lm = load_vlm(**{**where, **adapter, **kept, **options})
+    try:
+        lm = load_vlm(**{**where, **adapter, **kept, **options})
+    except ModelError as error:
+        if base is not None:
+            raise
+        raise BundleError("The model of a bundle cannot be loaded", received=str(folder), remedy=str(error)) from error
     lm.kwargs.update({name: value for name, value in settings.sampling.items() if name not in options})
     return lm
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
+
+from gmner.signatures.errors import ModelError
 
 WHOLE_BELOW = 64 * 2**20
 """Files up to this many bytes are hashed whole; of larger ones the head, the size and `SAMPLES` pieces."""
@@ -23,6 +26,9 @@ def fingerprint(*folders: Path) -> str:
     Counted are the safetensors files and the files that say how they are used (configuration, tokenizer, template,
     processor). Of a file above 64 MiB only the first and last piece, the size and evenly spread pieces are read, 16 MiB
     together: training changes every tensor, so it is seen; a single changed byte in a file of gigabytes may not be.
+
+    Raises:
+        ModelError: The configuration of an adapter is not a JSON object.
     """
     digest = hashlib.sha256()
     for folder in folders:
@@ -36,9 +42,7 @@ def fingerprint(*folders: Path) -> str:
 def _digest(file: Path) -> bytes:
     size = file.stat().st_size
     if file.name == "adapter_config.json":  # it also holds the path of the base, which differs between machines
-        config = json.loads(file.read_text(encoding="utf-8"))
-        config.pop("base_model_name_or_path", None)
-        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).digest()
+        return hashlib.sha256(json.dumps(_without_base(file), sort_keys=True).encode()).digest()
     with file.open("rb") as stream:
         if size <= WHOLE_BELOW:
             return hashlib.file_digest(stream, "sha256").digest()
@@ -47,3 +51,16 @@ def _digest(file: Path) -> bytes:
             stream.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
             digest.update(stream.read(SAMPLE_BYTES))
     return digest.digest()
+
+
+def _without_base(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            "The configuration of an adapter is not JSON", received=str(file), remedy=str(error)
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelError("The configuration of an adapter is not a JSON object", received=str(file))
+    config.pop("base_model_name_or_path", None)
+    return config

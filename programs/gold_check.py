@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -23,6 +23,11 @@ from gmner.signatures.schema import MAX_SPAN_PIECES, Limits
 
 _LEAST_IOU = 0.5
 """A box that keeps less than this of itself as integers of the model cannot be answered right under any protocol."""
+
+FALSIFYING = ("duplicate_id", "not_annotated", "empty_text", "offsets", "same_place")
+"""Faults of a valset's post that falsify its score; the others only cost the program a point."""
+
+_NAMED = 5
 
 _ANSWER = form_of(["reasoning", "entities"])
 
@@ -79,6 +84,15 @@ class GoldReport:
         wanted = set(kinds)
         return GoldReport(self.posts, tuple(fault for fault in self.faults if fault.kind in wanted))
 
+    def moved(self, places: Sequence[int], posts: int) -> GoldReport:
+        """The report over a longer list.
+
+        Args:
+            places: The place in that list of each post that was checked.
+            posts: Its length.
+        """
+        return GoldReport(posts, tuple(replace(fault, place=places[fault.place]) for fault in self.faults))
+
     def summary(self, each: int = 5) -> str:
         """A line with the counts, then a line for each of the first faults.
 
@@ -117,7 +131,7 @@ def check_posts(
         regions: Whether posts without annotated regions are a fault, as they are in a trainset.
 
     Returns:
-        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `offsets`, `same_place`,
+        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `not_unicode`, `offsets`, `same_place`,
         `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `too_many_entities`, `no_picture`,
         `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for what the schema refuses
         beside these.
@@ -141,6 +155,24 @@ def check_posts(
     return GoldReport(count, tuple(faults))
 
 
+def refusal(name: str, report: GoldReport, remedy: str) -> InputError:
+    """The error that refuses a set of posts for what a report found.
+
+    Args:
+        name: The set, such as `trainset`.
+        report: A report with faults.
+        remedy: What to do.
+    """
+    further = len(report.faults) - _NAMED
+    return InputError(
+        f"The gold of {report.refused} of {report.posts} posts of the {name} cannot be used: "
+        + "; ".join(map(str, report.faults[:_NAMED]))
+        + (f"; and {further} more faults" if further > 0 else ""),
+        accepted="gold that the program can write with its labels, limits and pictures",
+        remedy=remedy,
+    )
+
+
 Found = Iterator[tuple[str, str]]
 
 
@@ -151,6 +183,8 @@ def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> Found:
         yield "no_regions", "its regions are not annotated: it would teach that nothing is shown"
     if not post.text.strip():
         yield "empty_text", "its text is empty"
+    if not _is_unicode(post.text):
+        yield "not_unicode", "its text holds a lone surrogate, half of a character, and no model can be given it"
     try:
         request = adapter.request({"text": post.text, "image": post.image})
     except (ImageError, InputError) as error:
@@ -161,6 +195,14 @@ def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> Found:
         faults += _box_faults(post, request)
         faults = faults or list(_schema_faults(post, request))
     yield from faults
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text_faults(post: Post, labels: LabelSet, limits: Limits) -> Found:

@@ -12,6 +12,7 @@ from dspy.teleprompt import Teleprompter
 
 from gmner.data.metric import to_example
 from gmner.data.post import Post
+from gmner.programs.example_check import check_examples
 from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ _SCORING = ("COPRO", "InferRules")  # which accept metric=None and fail after th
 _NO_VALUES = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
-def compiled(program: GroundingProgram, optimizer: Any, given: Mapping[str, Any]) -> Any:
+def compiled(
+    program: GroundingProgram, optimizer: Any, given: Mapping[str, Any], *, leave_out_invalid: bool = False
+) -> Any:
     """`optimizer.compile(program, ...)` with the arguments that it takes.
 
     Args:
@@ -30,15 +33,21 @@ def compiled(program: GroundingProgram, optimizer: Any, given: Mapping[str, Any]
         optimizer: An optimizer of this library or of DSPy, or any object with a `compile`.
         given: The arguments. Posts become examples for an optimizer of DSPy. `valset` and `run_dir` are left out where
             the optimizer does not take them, and None where nothing was given.
+        leave_out_invalid: Leave out posts for an optimizer of DSPy whose gold would be refused, see `check_examples`.
 
     Raises:
-        InputError: The optimizer does not take an argument or lacks what it needs; checked before its work begins.
+        InputError: The optimizer does not take an argument or lacks what it needs, or gold that the program could not
+            write; checked before its work begins.
     """
     for_dspy = _is_of_dspy(optimizer)
     arguments = _accepted(optimizer, given)
     if not for_dspy:
+        if leave_out_invalid:
+            remedy = "Give it to the optimizer: gmner.MCR(leave_out_invalid=True)"
+            raise InputError("leave_out_invalid is for optimizers of DSPy", received=type(optimizer), remedy=remedy)
         return optimizer.compile(program, **arguments)
     _check_optimizer(program, optimizer)
+    arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
     arguments = {name: _as_examples(value) for name, value in arguments.items()}
     student = copy_with_lms(program)
     student._compiled = False  # else DSPy refuses a program that was compiled before

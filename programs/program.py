@@ -282,6 +282,7 @@ class GroundingProgram(dspy.Module):
         valset: Sequence[Post] | None = None,
         optimizer: Teleprompter,
         run_dir: str | PathLike[str] | None = None,
+        leave_out_invalid: bool = False,
         **kwargs: Any,
     ) -> Any:
         """`optimizer.compile(self, ...)`: a new program with the same LM; this one stays as it was.
@@ -293,18 +294,22 @@ class GroundingProgram(dspy.Module):
             optimizer: `gmner.MCR()`, or any DSPy optimizer.
             run_dir: Where a compile keeps what it makes, so that it can be resumed; not used by an optimizer that takes
                 none.
+            leave_out_invalid: For an optimizer of DSPy: leave out posts whose gold answer this program could not write,
+                see `gmner.check_posts`, and warn with their number; False: they are refused. `gmner.MCR` has a setting
+                of the same name.
             **kwargs: Passed to the optimizer's `compile`.
 
         Returns:
             What the optimizer returns: a program of this class; `dspy.Ensemble`: a module that calls `programs=[...]`.
 
         Raises:
-            InputError: The optimizer does not take an argument or lacks what it needs; what `optimizer.compile` raises.
+            InputError: The optimizer does not take an argument or lacks what it needs, or gold that the program could
+                not write (see `gmner.check_posts`); what `optimizer.compile` raises.
         """
         given = {**kwargs, "trainset": trainset, "valset": valset}
         if run_dir is not None:
             given["run_dir"] = run_dir
-        return compiled(self, optimizer, given)
+        return compiled(self, optimizer, given, leave_out_invalid=leave_out_invalid)
 
     def reset_copy(self) -> GroundingProgram:
         """A deep copy without demonstrations; its predictors keep their LMs, which DSPy's own would drop."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, PreTrainedModel, ProcessorMixin
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.utils import logging as transformers_logging
@@ -31,11 +30,11 @@ EMBEDDED = Path(__file__).parent / "embedded"
 """The folder of the model that is part of this package."""
 
 _SMALL = 256 * 2**20
+_LONGEST = 1000
+_MOST_LAYERS = 10_000
+_LEAST = 2**24
+# Weights, 64 MiB of float32, that a model may have whatever its files hold.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-_LOADING_ERRORS = (
-    OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError,
-    ImportError, SafetensorError, re.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +100,31 @@ def load_weights(source: ModelSource) -> Weights:
     path = resolve_model(source.model, source.revision)
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
     config = _config(path)
-    try:
-        with _quietly():
-            processor = load_processor(path, config.model_type)
-            model = _model(path, source)
-            if adapter is not None:
-                model = _with_adapter(model, adapter)
-    except _LOADING_ERRORS as error:
-        raise ModelError("A model cannot be loaded", received=str(path), remedy=str(error)) from error
-    processor.tokenizer.padding_side = "left"
-    model.generation_config = _plain_generation(model, processor)
-    profile = profile_of(config.model_type, processor, path)
-    name = fingerprint(path, *([] if adapter is None else [adapter]))
+    with _loading("A model cannot be loaded", path), _quietly():
+        _check_size(config, path)
+        processor = load_processor(path, config.model_type)
+        model = _model(path, source)
+        if adapter is not None:
+            model = _with_adapter(model, adapter)
+        processor.tokenizer.padding_side = "left"
+        model.generation_config = _plain_generation(model, processor)
+        profile = profile_of(config.model_type, processor, path)
+        name = fingerprint(path, *([] if adapter is None else [adapter]))
     return Weights(model.eval(), processor, profile, path, adapter, name, source)
+
+
+@contextmanager
+def _loading(fact: str, path: Path) -> Iterator[None]:
+    """Raise a `ModelError` for whatever the libraries raise about the files of a checkpoint, a Rust panic included."""
+    try:
+        yield
+    except (ModelError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        remedy = str(error)[:_LONGEST] or type(error).__name__
+        raise ModelError(fact, received=str(path), remedy=remedy) from error
 
 
 def _check_dtype(dtype: Any) -> None:
@@ -161,15 +172,45 @@ def resolve_adapter(adapter: str) -> Path:
 
 
 def _config(path: Path) -> Any:
-    try:
+    with _loading("A model's config.json cannot be read", path):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except _LOADING_ERRORS as error:
-        raise ModelError("A model's config.json cannot be read", received=str(path), remedy=str(error)) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(
             "A model is not a vision-language model", received=config.model_type, accepted="an image-text-to-text model"
         )
     return config
+
+
+def _check_size(config: Any, path: Path) -> None:
+    """Refuse a configuration of a model that is far larger than the weights in its folder: it would fill the memory.
+
+    A configuration that lost a part describes the defaults of its family, which may be tens of billions of weights.
+    """
+    files = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    if files >= _SMALL:
+        return
+    layers = max(_layers(config.to_dict()), default=0)
+    if layers > _MOST_LAYERS:
+        raise ModelError("A model's config.json has too many layers", received=layers, accepted=f"up to {_MOST_LAYERS}")
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    described = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    most = _LEAST + 8 * files  # one bit a weight
+    if described > most:
+        raise ModelError(
+            "A model's config.json describes more weights than its files can hold",
+            received=described,
+            accepted=f"up to {most} for files of {files} bytes",
+        )
+
+
+def _layers(config: dict[str, Any]) -> Iterator[int]:
+    """The numbers of layers in a configuration and its parts."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _layers(value)
+        elif isinstance(value, int) and ("layers" in name or name == "depth"):
+            yield value
 
 
 def _model(path: Path, source: ModelSource) -> PreTrainedModel:

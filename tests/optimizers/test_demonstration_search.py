@@ -292,3 +292,47 @@ def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
     # System, two turns a demonstration, the post; a demonstration's own post is asked with the other one alone.
     assert set(told) == {2 + 2 * 2, 2 + 2 * 1}
     assert sum(length == 2 + 2 * 1 for length in told) == 2 * mrsi.per_post
+
+
+def race(values: list[list[float]]) -> list[float | None]:
+    found = demonstration_search._Race([GMNER()] * len(values))
+    found.values = values
+    return [found.score(place) for place in range(len(values))]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "scores"),
+    [
+        ([[0.5, 1.0], [0.0, 0.5]], [0.75, 0.25]),
+        ([[NAN, 1.0], [NAN, 0.5]], [1.0, 0.5]),  # no set has a number for the first post
+        ([[NAN, 1.0], [0.0, 0.5]], [None, 0.25]),
+        ([[NAN, NAN], [NAN, NAN]], [None, None]),
+        ([[float("inf")], [0.0]], [None, 0.0]),
+        ([[0.5], [NAN, 1.0], [NAN, 0.5]], [0.5, None, None]),  # the first set was dropped before the second post
+    ],
+)
+def test_no_number_is_no_score(values: list[list[float]], scores: list[float | None]):
+    assert race(values) == scores
+
+
+def test_a_metric_without_numbers_chooses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(demonstration_search, "gmner_metric", lambda *_: NAN)
+    compile_with(lambda _: WRONG, tmp_path)
+    record = json.loads((tmp_path / "demonstrations.json").read_text())
+    assert record["sets"][record["chosen"]]["kind"] == "greedy"
+    assert {item["score"] for item in record["sets"]} == {None}
+    assert "no number" in caplog.text
+
+
+def test_a_set_without_a_number_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The metric has no number for the first set, the empty one, whose answers are the only ones without reasoning."""
+    monkeypatch.setattr(demonstration_search, "gmner_metric", lambda _, answer: 0.2 if answer.reasoning else NAN)
+    compile_with(lambda request: {**WRONG, "reasoning": shots(request)[:9]}, tmp_path)
+    record = json.loads((tmp_path / "demonstrations.json").read_text())
+    assert record["sets"][0]["score"] is None
+    assert record["sets"][record["chosen"]]["score"] == 0.2

@@ -1,6 +1,7 @@
 """Which posts fit the context of the model that is trained."""
 
 import logging
+import re
 
 import pytest
 from PIL import Image
@@ -8,9 +9,18 @@ from PIL import Image
 from gmner.data.post import Post
 from gmner.optimizers import lengths
 from gmner.optimizers.calls import post_inputs
+from gmner.optimizers.chains import Chain
 from gmner.optimizers.lengths import within_context
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.reasoning_pass import check_given_chains
+from gmner.optimizers.reasoning_set import Origin, ReasoningSet
+from gmner.optimizers.rows import program_rows
 from gmner.programs.encoding import ChatEncoder
 from gmner.programs.gmner import GMNER
+from gmner.signatures.errors import InputError
+from gmner.signatures.forms import as_data
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+from gmner.signatures.schema import Limits
 
 
 @pytest.fixture
@@ -46,3 +56,61 @@ def test_short_posts_are_not_encoded(student, monkeypatch):
     monkeypatch.setattr(ChatEncoder, "_encode", lambda *given: calls.append(1) or encode(*given))
     assert within_context(posts, student, student.model.engine) == posts
     assert len(calls) == 1  # for the size of the pictures
+
+
+@pytest.mark.parametrize(("answer", "kept"), [(0, 2), (lengths.FREE_TEXT_TOKENS + 1, 1), (10_000, 0)])
+def test_room_for_the_longest_answer(student, caplog, monkeypatch, answer, kept):
+    engine = student.model.engine
+    posts = [Post("short", "Ana met Bo"), Post("long", "Ana met Bo " * 300)]
+    room = width(student, posts[1])
+    config = engine.model.config.get_text_config()
+    monkeypatch.setattr(config, "max_position_embeddings", room + lengths.FREE_TEXT_TOKENS)
+    with caplog.at_level(logging.WARNING):
+        assert within_context(posts, student, engine, answer=answer) == posts[:kept]
+    assert (f"long ({room} tokens)" in caplog.text) == (kept < 2)
+    assert (f"{answer} tokens of answer" in caplog.text) == (kept < 2)
+
+
+def chains() -> tuple[dict[str, Post], list[Chain]]:
+    posts = {name: Post(name, "Ana met Bo", None, (GoldEntity("Ana", 0, 3, "PER"),)) for name in ("short", "long")}
+    gold = as_data(GroundedEntity("Ana", 0, 3, "PER", None))
+    return posts, [Chain("short", "steps", "red", (gold,)), Chain("long", "steps", "red left " * 300, (gold,))]
+
+
+@pytest.fixture
+def narrow(student, monkeypatch) -> int:
+    """A context with room for the prompt, and not for the longer chain."""
+    posts, _ = chains()
+    context = width(student, posts["long"]) + 300
+    monkeypatch.setattr(student.model.engine.model.config.get_text_config(), "max_position_embeddings", context)
+    return context
+
+
+def test_rows_beyond_the_context_are_left_out_and_named(student, caplog, narrow):
+    posts, written = chains()
+    with caplog.at_level(logging.WARNING):
+        rows = program_rows(student, written, posts, student.adapter(), [])
+    assert len(rows) == 1
+    assert f"context of {narrow} tokens" in caplog.text
+    assert re.search(r"long \((\d+) tokens\)", caplog.text)
+    with pytest.raises(InputError, match="nothing to train on"):
+        program_rows(student, written[1:], posts, student.adapter(), [])
+
+
+def test_given_chains_beyond_the_context_are_refused_before_anything_is_written(student, narrow, tmp_path):
+    posts, written = chains()
+    profile = student.adapter().profile
+    origin = Origin(profile.box_format, student.labels.names, 0, ("steps",), 1, resize=profile.rule)
+    made = ReasoningSet.of(written, list(posts.values()), [], origin)
+    mrsi, run = MRSI(chains_from=made.save(tmp_path / "set")), tmp_path / "run"
+    student.limits = Limits(reasoning=100_000)
+    with pytest.raises(InputError, match=rf"1 post .*context of {narrow} tokens: long \(\d+ tokens\)"):
+        check_given_chains(mrsi, list(posts.values()), student, run)
+    student.limits = Limits(reasoning=100)
+    with pytest.raises(InputError, match=r"1 chains are longer.*long \(2700 characters\).*up to 100"):
+        check_given_chains(mrsi, list(posts.values()), student, run)
+    assert not run.exists()
+    (run / "chains").mkdir(parents=True)
+    (run / "chains" / "done.json").write_text("{}")
+    check_given_chains(mrsi, list(posts.values()), student, run)  # that run has its own copy
+    check_given_chains(MRSI(), list(posts.values()), student)

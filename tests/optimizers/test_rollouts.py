@@ -16,7 +16,7 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
-from gmner.optimizers.rollouts import kept_rollouts, read_rollouts, write_rollout_page
+from gmner.optimizers.rollouts import Rollout, kept_rollouts, read_rollouts, write_rollout_page
 from gmner.optimizers.run_page import render_run
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
@@ -118,3 +118,10 @@ def test_each_table_is_written_elsewhere_and_renamed(tmp_path: Path, monkeypatch
     assert (tmp_path / "completions" / "completions_00001.parquet").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["completions"]
     assert trainer.args.output_dir == str(tmp_path)
+
+
+def test_an_answer_without_an_advantage_stands_last():
+    found = [Rollout(1, "p", str(value), {}, value) for value in (float("nan"), 0.5, -1.0, float("nan"), 1.0)]
+    assert [rollout.text for rollout in sorted(found, key=lambda rollout: rollout.rank)] == [
+        "1.0", "0.5", "-1.0", "nan", "nan",
+    ]  # fmt: skip

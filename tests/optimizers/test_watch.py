@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.launch import Launch
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.watch import Deadline
+from gmner.optimizers.watch import METRIC, Deadline, Watch
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 
@@ -177,3 +178,16 @@ def test_scoring_without_a_valset_is_refused_before_anything_is_made(
     with pytest.raises(InputError, match="valset"):
         program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_score_that_is_no_number_is_never_the_best():
+    told: list[dict[str, float]] = []
+    handler = SimpleNamespace(on_evaluate=lambda args, state, control, figures: told.append(figures))
+    trainer: Any = SimpleNamespace(
+        model=None, args=None, state=None, control=None, callback_handler=handler, log=lambda _: None,
+        add_callback=lambda _: None,
+    )  # fmt: skip
+    scores = iter([float("nan"), 12.0])
+    Watch(score=lambda _: {METRIC: next(scores)}, every=1).attach(trainer)
+    assert [trainer.evaluate()[f"eval_{METRIC}"] for _ in range(2)] == [float("-inf"), 12.0]
+    assert told[1][f"eval_{METRIC}"] > told[0][f"eval_{METRIC}"]

@@ -1,6 +1,8 @@
 """DSPy's own optimizers take the metric as it is."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import dspy
 import numpy as np
@@ -10,6 +12,7 @@ from scripted import scripted_lm, words_of
 from gmner.data.metric import gmner_metric
 from gmner.data.post import Post
 from gmner.data.table import to_examples
+from gmner.optimizers.mcr import MCR
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
@@ -191,3 +194,72 @@ def test_a_valset_or_run_dir_that_is_not_used_is_said(caplog, tmp_path):
     program.compile(trainset=POSTS, valset=POSTS, run_dir=tmp_path, optimizer=dspy.LabeledFewShot(k=1))
     assert "LabeledFewShot takes no valset" in caplog.text
     assert "LabeledFewShot takes no run_dir" in caplog.text
+
+
+SPAN = "Ana met " + " ".join(f"w{number}" for number in range(20))
+UNFIT = {
+    "type": Post("bad", "Ana met x", None, (GoldEntity("Ana", 0, 3, "XYZ"),)),
+    "offsets": Post("bad", "Ana met x", None, (GoldEntity("Ana", 1, 4, "PER"),)),
+    "long": Post("bad", SPAN, None, (GoldEntity(SPAN, 0, len(SPAN), "PER"),)),
+    "bare": Post("bad", "Ana met x"),
+    "picture": Post("bad", "Ana met x", Path("missing.png"), ()),
+}
+
+
+def refusing():
+    """Optimizers of DSPy that use gold in other ways: as a demonstration, as a score, and by a retriever."""
+    everything = {**optimizers()}
+    return {name: everything[name] for name in ("LabeledFewShot", "BootstrapFewShot", "BootstrapRS", "COPRO", "GEPA")}
+
+
+@pytest.mark.parametrize("name", refusing())
+@pytest.mark.parametrize("as_given", [list, to_examples])
+def test_gold_that_the_program_could_not_write_is_refused_before_anything_is_asked(name, as_given):
+    make, arguments = refusing()[name]
+    program = GMNER(scripted_lm(speaks))
+    for bad in UNFIT.values():
+        with pytest.raises(InputError, match=r"1 of 7 posts of the trainset.*'bad'.*leave_out_invalid=True"):
+            program.compile(trainset=as_given([*POSTS, bad]), optimizer=make(), **arguments)
+    assert program.model.engine.requests == []
+
+
+def test_a_valset_that_cannot_be_scored_is_refused(caplog):
+    program, make = GMNER(scripted_lm(speaks)), optimizers()["BootstrapRS"][0]
+    with pytest.raises(InputError, match=r"posts of the valset.*'bad'.*not annotated"):
+        program.compile(trainset=POSTS, valset=[UNFIT["bare"]], optimizer=make())
+    assert program.model.engine.requests == []
+    program.compile(trainset=POSTS, valset=[UNFIT["type"], *POSTS], optimizer=make())
+    assert "cannot answer rightly" in caplog.text
+
+
+def test_the_examples_of_a_retriever_are_checked():
+    optimizer = dspy.KNNFewShot(2, to_examples([*POSTS, UNFIT["type"]]), dspy.Embedder(vectors), metric=gmner_metric)
+    with pytest.raises(InputError, match=r"trainset of KNNFewShot.*'bad'"):
+        GMNER(scripted_lm(speaks)).compile(optimizer=optimizer)
+
+
+def test_invalid_posts_are_left_out_on_request(caplog):
+    program = GMNER(scripted_lm(speaks))
+    options = {"optimizer": dspy.LabeledFewShot(k=9), "leave_out_invalid": True}
+    better = program.compile(trainset=[UNFIT["type"], *POSTS, UNFIT["bare"]], **options)
+    assert {demo["text"] for demo in better.answer.demos} == {post.text for post in POSTS}
+    assert "2 posts of the trainset are left out" in caplog.text
+    with pytest.raises(InputError, match="2 of 2 posts"):
+        program.compile(trainset=[UNFIT["type"], UNFIT["bare"]], **options)
+    with pytest.raises(InputError, match=r"MCR\(leave_out_invalid=True\)"):
+        program.compile(trainset=POSTS, optimizer=MCR(), leave_out_invalid=True)
+
+
+def test_examples_without_a_post_are_checked_where_their_gold_can_be():
+    program = GMNER(scripted_lm(speaks))
+    known = dspy.Example(text="Ana met x", image=None, entities=[GoldEntity("Ana", 1, 4, "PER")]).with_inputs("text")
+    other = dspy.Example(text="Ana met x", image=None, entities=[]).with_inputs("text", "image")
+    with pytest.raises(InputError, match=r"'trainset\[1\]'"):
+        program.compile(trainset=[other, known], optimizer=dspy.LabeledFewShot(k=2))
+    program.compile(trainset=[other, *to_examples(POSTS), to_examples(POSTS)[0]], optimizer=dspy.LabeledFewShot(k=2))
+
+
+def test_posts_without_regions_are_demonstrated_with_a_warning(caplog):
+    bare = [dataclasses.replace(post, grounded=False) for post in POSTS]
+    GMNER(scripted_lm(speaks)).compile(trainset=bare, optimizer=dspy.LabeledFewShot(k=2))
+    assert "regions of 6 posts of the trainset are not annotated" in caplog.text

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import dspy
@@ -353,3 +354,51 @@ def test_a_fork_that_cannot_answer_says_so(forkable, paused):
     with pytest.raises(EngineError, match="spawn"):
         batcher.submit(1)
     assert worker is not None
+
+
+class Never(Elsewhere):
+    """Takes calls, and keeps some of them waiting."""
+
+    room = 1
+
+    def __init__(self):
+        self.taken = []
+
+    @property
+    def busy(self):
+        return bool(self.taken)
+
+    def take(self, calls):
+        self.taken += calls
+
+    def go_on(self):
+        time.sleep(0.001)
+        self.taken = [call for call in self.taken if not call.future.done()]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where the system has them")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_call_before_the_fork_raises_in_the_child():
+    batcher = Batcher(Never(), 0.0)
+    futures = [*batcher.submit(1), *batcher.submit(2, 3)]
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            errors = [future.exception(5) for future in futures]
+            said = all(isinstance(e, EngineError) and "forked" in str(e) and "again" in str(e) for e in errors)
+            status = 0 if said and len(set(map(id, errors))) == 3 else 2
+        finally:
+            os._exit(status)
+    end = time.monotonic() + 20
+    while not (done := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+        time.sleep(0.01)
+    if not done[0]:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done[0]
+    assert os.waitstatus_to_exitcode(done[1]) == 0
+    assert not any(future.done() for future in futures)
+    for future in futures:
+        future.cancel()
+    batcher.give_up()

@@ -44,6 +44,7 @@ FAULTY = {
     "no_picture": post(named(boxes=[(0, 0, 10, 10)]), image=None),
     "bad_picture": post(named(), image=Path("missing.png")),
     "empty_text": post(text=" "),
+    "not_unicode": post(text="Mira \ud83d"),
     "not_annotated": post(entities=None),
     "no_regions": post(named(), grounded=False),
 }

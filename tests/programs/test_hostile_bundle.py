@@ -13,6 +13,7 @@ from scripted import scripted_lm
 
 from gmner.programs.bundle import is_bundle, load, save_bundle
 from gmner.programs.families import ModelProfile, ResizeRule
+from gmner.programs.fingerprint import fingerprint
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 from gmner.programs.manifest import MANIFEST_FILE, hash_files
@@ -197,3 +198,86 @@ def test_arguments_of_the_model_are_refused_on_another_base_too(folder: Path, ti
     write(folder, MANIFEST_FILE, replaced(manifest, ("lm", "model_kwargs"), {"use_kernels": True}))
     with pytest.raises(BundleError, match="use_kernels"):
         load(folder, base=tiny("idefics3"))
+
+
+@pytest.fixture(scope="module")
+def with_model(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a whole model."""
+    lm = load_vlm(tiny("idefics3"), cache=False)
+    folder = save_bundle(GMNER(lm), tmp_path_factory.mktemp("model") / "bundle")
+    lm.engine.close()
+    return folder
+
+
+TENSOR = "model.text_model.embed_tokens.weight"
+
+
+def in_json(*place: str, value: Any) -> Callable[[bytes], bytes]:
+    return lambda content: json.dumps(replaced(json.loads(content), place, value)).encode()
+
+
+def in_header(tensor: str, key: str, value: Any) -> Callable[[bytes], bytes]:
+    """A value of the header of a safetensors file."""
+
+    def change(content: bytes) -> bytes:
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:end])
+        header[tensor][key] = value
+        written = json.dumps(header).encode()
+        return len(written).to_bytes(8, "little") + written + content[end:]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", in_json("image_token_id", value="load")),
+        ("config.json", in_json("text_config", "initializer_range", value=[None])),
+        ("config.json", in_json("model_type", value="nothing")),
+        ("config.json", in_json("text_config", value={"model_type": "llama", "hidden_size": 65536})),
+        ("config.json", in_json("text_config", "num_hidden_layers", value=10**9)),
+        ("config.json", in_json("vision_config", "image_size", value=10**6)),
+        ("config.json", in_json("text_config", "vocab_size", value=-1)),
+        ("config.json", lambda _: DEEP.encode()),
+        ("tokenizer.json", in_json("model", "vocab", "J", value=None)),
+        ("tokenizer.json", in_json("model", "merges", value=[""])),
+        ("tokenizer.json", lambda content: content[:1000]),
+        ("tokenizer_config.json", lambda _: b"\xff\xfe"),
+        ("processor_config.json", in_json("image_processor", "size", value=[None])),
+        ("chat_template.jinja", lambda _: b""),
+        ("chat_template.jinja", lambda _: b"\xa1"),
+        ("model.safetensors", lambda _: b""),
+        ("model.safetensors", lambda content: b"\xff" * 8 + content[8:]),
+        ("model.safetensors", lambda content: content[:-5]),
+        ("model.safetensors", in_header(TENSOR, "dtype", "F99")),
+        ("model.safetensors", in_header(TENSOR, "data_offsets", [0, 10**18])),
+    ],
+)
+def test_a_model_of_a_bundle_that_cannot_be_loaded_is_refused(
+    with_model: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes]
+):
+    folder = Path(shutil.copytree(with_model, tmp_path / "bundle"))
+    file = folder / "model" / name
+    file.write_bytes(change(file.read_bytes()))
+    manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    manifest["base"]["fingerprint"] = fingerprint(folder / "model")
+    write(folder, MANIFEST_FILE, manifest | {"files": hash_files(folder)})
+    with pytest.raises(BundleError, match=r"The model of a bundle cannot be loaded"):
+        load(folder)
+
+
+def test_an_adapter_beside_the_model_that_is_no_object_is_refused(with_model: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(with_model, tmp_path / "bundle"))
+    (folder / "model" / "adapter_config.json").write_text("[")
+    manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    write(folder, MANIFEST_FILE, manifest | {"files": hash_files(folder)})
+    with pytest.raises(BundleError, match="is not JSON"):
+        load(folder)
+
+
+def test_a_model_with_the_same_faults_is_refused(with_model: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(with_model / "model", tmp_path / "model"))
+    (folder / "config.json").write_bytes(in_json("image_token_id", value="x")((folder / "config.json").read_bytes()))
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_vlm(folder)

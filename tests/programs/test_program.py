@@ -252,6 +252,23 @@ def test_an_answer_is_a_prediction_of_dspy():
     assert answer.copy(entities=[]).entities == []
     assert answer.without("entities").as_pair()[1].entities == ()
     assert GroundedPost.from_completions([{"entities": [], "reasoning": "r"}]).reasoning == "r"
+    assert ("entities" in answer, "score" in answer) == (True, False)
+    assert answer.items(include_dspy=True) == answer.items()
+    assert list(answer.with_inputs("reasoning").labels().keys()) == ["entities"]
+    assert dspy.Example(answer).with_inputs("reasoning").inputs().toDict() == {"reasoning": "A man."}
+    assert {**answer} == dict(answer.items())
+
+
+def test_an_answer_with_a_score_is_compared_and_added_by_it():
+    answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
+    with pytest.raises(ValueError, match="'score'"):
+        float(answer)
+    low, high = (pickle.loads(pickle.dumps(answer.copy(score=score))) for score in (0.25, 0.5))
+    assert (float(low), low + high, sum([low, high]), high / 2) == (0.25, 0.75, 0.75, 0.25)
+    assert low < high > 0.4
+    assert max(low, high) is high
+    assert low != high
+    assert low.without("score") == high.without("score") == answer
 
 
 def test_an_answer_is_printed_with_its_confidences():

@@ -1,0 +1,122 @@
+"""`gmner compile` from end to end on a tiny model, and what a run of the version before becomes."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import scripted_lm
+
+from gmner.data.jsonl import write_posts
+from gmner.data.post import Post
+from gmner.optimizers import presets
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.programs import commands
+from gmner.programs.cli import main
+from gmner.programs.gmner import GMNER
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.errors import InputError, RunDirectoryError
+from gmner.signatures.mentions import GoldEntity
+
+POSTS = [Post(f"p{n}", f"Ana met {n}", None, (GoldEntity("Ana", 0, 3, "PER"),)) for n in range(4)]
+
+
+@pytest.mark.filterwarnings("ignore::gmner.optimizers.outcome.UnchangedProgramWarning")
+def test_a_compile_that_learns_nothing_ends_with_3(
+    program: Callable[[str], GMNER], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """One step at a rate of 0: the weights are those of the student, whatever the valset says."""
+    posts = write_posts(POSTS, tmp_path / "posts.jsonl")
+    mrsi = MRSI(max_steps=1, batch=2, rate=0.0, tuning="full")
+    monkeypatch.setattr(presets, "preset", lambda _: MCR(mrsi=mrsi, cvo=None, progress=False))
+    monkeypatch.setattr(commands, "load_program", lambda _: program("idefics3"))
+    words = ["compile", "--train", posts, "--run-dir", tmp_path / "run", "-o", tmp_path / "bundle"]
+    assert main([str(word) for word in words]) == 3
+    said = capsys.readouterr().err
+    assert "NOTHING WAS LEARNED" in said
+    assert "no weight and no demonstration changed" in said
+    assert (tmp_path / "bundle" / "manifest.json").is_file()
+    assert "no weight" in json.loads((tmp_path / "run" / "result.json").read_text())["unchanged"]
+
+
+def unfit(post: Post, **change: Any) -> Post:
+    return dataclasses.replace(post, id="bad", entities=(dataclasses.replace(post.gold[0], **change),))
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"), [({"type": "XYZ"}, "none of PER"), ({"start": 1, "end": 4}, "does not stand at")]
+)
+@pytest.mark.parametrize("where", ["trainset", "valset"])
+def test_gold_of_a_staged_program_is_checked_first(
+    program: Callable[[str], GMNER], tmp_path: Path, where: str, change: dict[str, Any], fact: str,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    student = StagedGMNER(program("idefics3").model)
+    sets = {"trainset": POSTS[:2], "valset": POSTS[2:]}
+    sets[where] = [unfit(POSTS[0], **change), *sets[where]]
+    optimizer = MCR(mrsi=MRSI(max_steps=1), progress=False)
+
+    class BegunError(Exception):
+        pass
+
+    def begin(*_: Any, **__: Any) -> None:
+        raise BegunError
+
+    monkeypatch.setattr("gmner.optimizers.mcr.Compilation", begin)
+    if where == "valset" and "type" in change:  # costs a point, and falsifies nothing
+        with pytest.raises(BegunError), caplog.at_level(logging.WARNING):
+            student.compile(**sets, optimizer=optimizer, run_dir=tmp_path / "run")
+        assert "'bad'" in caplog.text
+        return
+    with pytest.raises(InputError, match=rf"{where}.*'bad'.*{fact}.*leave_out_invalid"):
+        student.compile(**sets, optimizer=optimizer, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+CONFIG = Path(__file__).with_name("earlier_run.json").read_text(encoding="utf-8")
+"""The `config.json` of the compile in `resume`, as it was first written."""
+
+
+def earlier_run(folder: Path, **change: Any) -> Path:
+    """What a compile of the version before had written when it was stopped before it wrote a chain."""
+    folder.mkdir()
+    config = {**json.loads(CONFIG), **change}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v != "gone"}, indent=2) + "\n")
+    (folder / "lock").write_text("process 1 on elsewhere\n")
+    return folder
+
+
+def resume(folder: Path) -> Any:
+    student = GMNER(scripted_lm({"reasoning": "", "entities": []}))
+    optimizer = MCR(mrsi=MRSI(demonstrations=1), cvo=None, progress=False)
+    return student.compile(trainset=POSTS[:2], valset=POSTS[2:], optimizer=optimizer, run_dir=folder)
+
+
+@pytest.mark.filterwarnings("ignore::gmner.optimizers.outcome.UnchangedProgramWarning")
+def test_a_run_of_the_version_before_is_resumed_or_refused(tmp_path: Path):
+    folder = earlier_run(tmp_path / "run")
+    before = (folder / "config.json").read_bytes()
+    try:
+        resume(folder)
+        refused = ""
+    except RunDirectoryError as error:
+        refused = str(error)
+    if refused:
+        assert "choose another run_dir" in refused
+        assert (folder / "config.json").read_bytes() == before
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "lock"]
+    else:
+        assert (folder / "result.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [({"teacher": "gone"}, "teacher: not set there"), ({"former": 1}, "former: 1 there, not set now")],
+)
+def test_a_run_that_kept_other_arguments_is_refused(tmp_path: Path, change: dict[str, Any], fact: str):
+    with pytest.raises(RunDirectoryError, match=f"{fact}.*another version of gmner.*"):
+        resume(earlier_run(tmp_path / "run", **change))
