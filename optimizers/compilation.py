@@ -21,15 +21,13 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
 from gmner.optimizers.launch import Launch
-from gmner.optimizers.lengths import within_context
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen, figure, why_unchanged
 from gmner.optimizers.reasoning_pass import reasoning_pass
 from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
-from gmner.optimizers.rows import program_rows, usable_posts
+from gmner.optimizers.rows import fitting_posts, program_rows
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.watch import METRIC, Deadline, Watch
-from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
@@ -97,8 +95,7 @@ class Compilation:
         self.mcr, self.val, self.run, self.launch = mcr, val, run, launch
         self.engine, self.progress = training.trainable_engine(student.model), mcr.progress and launch.first
         self.adapter = student.adapter()
-        if self.engine is not None:
-            train = within_context(usable_posts(train, ChatEncoder(self.engine.processor)), student, self.engine)
+        train = fitting_posts(train, student, mcr.longest_answer)
         self.d2: list[Post] = train
         self.posts: dict[str, Post] = {}
         self.chains: list[Chain] = []

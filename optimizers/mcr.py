@@ -34,7 +34,9 @@ from gmner.optimizers.demonstration_search import RECORD
 from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
-from gmner.optimizers.reasoning_pass import teacher_lm
+from gmner.optimizers.reasoning_pass import check_given_chains, teacher_lm
+from gmner.optimizers.reasoning_set import ReasoningSet
+from gmner.optimizers.rows import fitting_posts
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
@@ -156,17 +158,15 @@ class MCR(Teleprompter):
             raise InputError(
                 "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
             )
-        train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
-        train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
-        if val is None:
-            train, val = held_out(train, self.holdout, self.seed)
-        if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
-            raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
+        train, val = self._sets(trainset, valset, student)
         if isinstance(student, StagedGMNER):
             self._check_staged(student)
         if self.cvo is not None:
             self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
         lm = teacher_lm(teacher)
+        if self.mrsi is not None and self.mrsi.chains_from is not None:
+            fitting = fitting_posts(train, student, self.longest_answer)
+            check_given_chains(self.mrsi, fitting, student, None if run_dir is None else Path(run_dir))
         config = self._config(student, train, val, self._authors(student, lm))
         launch = Launch()
         if dry_run:
@@ -182,6 +182,30 @@ class MCR(Teleprompter):
             accept_corrected(run)
             launch.wait()
             return Compilation(self, student, train, val, run, launch, lm).result()
+
+    def _sets(
+        self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Program
+    ) -> tuple[list[Post], list[Post] | None]:
+        """The posts to train on, and those on which stages are scored: given, held out, or None."""
+        train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
+        train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
+        if val is None and not self._all_have_chains(train):
+            train, val = held_out(train, self.holdout, self.seed)
+        if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
+            raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
+        return train, val
+
+    def _all_have_chains(self, train: Sequence[Post]) -> bool:
+        """Whether a set of chains that is used again was written for all of these posts: then none is held out."""
+        if self.mrsi is None or self.mrsi.chains_from is None:
+            return False
+        made = ReasoningSet.load(self.mrsi.chains_from)
+        return {post.id for post in train} == {*made.d1, *made.d2}
+
+    @property
+    def longest_answer(self) -> int:
+        """Most tokens of an answer that CVO samples; 0: it does not."""
+        return 0 if self.cvo is None else self.cvo.max_completion_length
 
     def _renew_valset(self, run: RunDirectory) -> None:
         """Go on with another valset: what was chosen with the former one is chosen anew; trained weights stay."""

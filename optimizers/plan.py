@@ -19,12 +19,10 @@ from gmner.optimizers import training
 from gmner.optimizers.calls import Program, program_calls, traced
 from gmner.optimizers.chains import check_split, split_posts
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.lengths import within_context
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reward_set import told_weights
-from gmner.optimizers.rows import program_rows, usable_posts
+from gmner.optimizers.rows import fitting_posts, program_rows
 from gmner.optimizers.styles.written import LLMStyle
-from gmner.programs.encoding import ChatEncoder
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
 
@@ -116,8 +114,7 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     if engine is None:
         requests = _requests(mcr.mrsi, len(train)) if mcr.mrsi else 0
         return Plan((), requests, _memory())
-    usable = usable_posts(train, ChatEncoder(engine.processor))
-    train = within_context(usable, student, engine, answer=mcr.cvo.max_completion_length if mcr.cvo else 0)
+    train = fitting_posts(train, student, mcr.longest_answer)
     first, second = list[Post](), list(train)
     if mcr.mrsi is not None:
         share = 1.0 if mcr.cvo is None or not mcr.mrsi.trains else mcr.d1_share

@@ -15,7 +15,7 @@ from gmner.data.files import encoded
 from gmner.data.post import Post
 from gmner.optimizers.calls import Call, Program, extract_call, mention_call, post_inputs
 from gmner.optimizers.chains import Chain
-from gmner.optimizers.lengths import RowLengths
+from gmner.optimizers.lengths import RowLengths, within_context
 from gmner.optimizers.training import trainable_engine
 from gmner.programs.adapter import Message, PromptAdapter
 from gmner.programs.encoding import ChatEncoder
@@ -39,6 +39,20 @@ def usable_posts(posts: Sequence[Post], encoder: ChatEncoder) -> list[Post]:
     if len(kept) < len(posts):
         LOG.warning("%d posts with chat markers in their text are not trained on", len(posts) - len(kept))
     return kept
+
+
+def fitting_posts(posts: Sequence[Post], program: Program, answer: int) -> list[Post]:
+    """The posts that a program's weights can be trained on: see `usable_posts` and `within_context`; else all.
+
+    Args:
+        posts: Annotated posts.
+        program: The program.
+        answer: Most tokens of an answer.
+    """
+    engine = trainable_engine(program.model)
+    if engine is None:
+        return list(posts)
+    return within_context(usable_posts(posts, ChatEncoder(engine.processor)), program, engine, answer=answer)
 
 
 def split_pictures(messages: Sequence[Message]) -> tuple[list[Message], list[Any]]:
