@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
-from filelock import FileLock, Timeout
 from PIL import Image
 
 from gmner.data.files import whole_text
 from gmner.data.images import local_path, open_image
 from gmner.data.jsonl import record_line
+from gmner.data.locks import InUse, take_lock
 from gmner.data.opened_file import open_inside
 from gmner.data.outputs import OVERWRITE, exists
 from gmner.data.post import Post
@@ -92,18 +92,20 @@ class CorpusFile:
     def opened(self) -> Iterator[CorpusFile]:
         """Hold the lock, and read what is there."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.out.with_name(f".{self.out.name}.lock"))
         try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
+            lock = take_lock(self.out.with_name(f".{self.out.name}.lock"))
+        except InUse as error:
             raise InputError(
-                "Another run writes these answers", received=str(self.out), remedy="Wait for it, or write elsewhere"
+                f"Another run writes these answers: {error.holder}",
+                received=str(self.out),
+                remedy="Wait for it, or write elsewhere",
             ) from error
         try:
             self._read()
             yield self
         finally:
-            lock.release()  # the file stays: a process that had opened it would lock a file that others no longer see
+            if lock is not None:
+                lock.release()
 
     def append(self, prediction: Prediction) -> None:
         """Keep an answer; a kill loses at most the line that is being written."""
