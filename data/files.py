@@ -6,8 +6,6 @@ import hashlib
 import io
 import os
 import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from PIL import Image
 
 from gmner.data.folders import recover_folder, replace_folder
 from gmner.data.images import load_object
+from gmner.data.leftovers import clear_leftovers, draft_name
 from gmner.data.opened_file import open_inside
 from gmner.data.outputs import is_stream
 from gmner.signatures.errors import ImageError
@@ -34,7 +33,7 @@ def draft(path: Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    name = path.with_name(draft_name())
     try:
         yield name
         name.replace(path)
@@ -52,6 +51,7 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
         with path.open("w", encoding="utf-8", newline="\n") as stream:
             yield stream
         return
+    clear_leftovers(Path(os.path.realpath(path)).parent)
     with draft(path) as name:
         with name.open("x", encoding="utf-8", newline="\n") as file:
             yield file
@@ -68,12 +68,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
-    prefix = f".{path.name[:50]}."
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix, ignore_cleanup_errors=True) as work:
-        new = Path(work) / "new"
-        new.mkdir()
+    clear_leftovers(path.parent)
+    work = path.with_name(draft_name())
+    try:
+        new = work / "new"
+        new.mkdir(parents=True)
         yield new
         replace_folder(new, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def write_picture(picture: Path | Image.Image, stem: Path) -> Path:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+FOLDER_LOCK = ".lock"
+"""The lock file in a folder that one process at a time may fill."""
+
 LOG = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _HOLDER = "process "

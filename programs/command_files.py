@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gmner.data.files import whole_text
+from gmner.data.leftovers import is_draft
+from gmner.data.locks import FOLDER_LOCK
 from gmner.data.outputs import OVERWRITE, check_inputs, exists, is_stream
 from gmner.data.post import Post
 from gmner.signatures.errors import InputError
@@ -144,9 +146,10 @@ def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
     """
     if overwrite or not exists(output):
         return
-    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
+    strange = {name for name in names - {"images", "posts.jsonl", FOLDER_LOCK} if not is_draft(name)}
     old = output / "posts.jsonl"
-    if names - {"images", "posts.jsonl"} or (old.exists() and _texts(old) != _texts(source)):
+    if strange or (old.exists() and _texts(old) != _texts(source)):
         raise InputError("The folder holds something other than an earlier fetch of these posts",
                          received=str(output), remedy=OVERWRITE)  # fmt: skip
 

@@ -63,8 +63,8 @@ def world(given: Namespace) -> None:
     _note_failed(found.evaluation.failed if found.evaluation else {})
 
 
-def fetch(given: Namespace) -> None:
-    """`gmner fetch`: the pictures of posts by their addresses."""
+def fetch(given: Namespace) -> int:
+    """`gmner fetch`: the pictures of posts by their addresses; 1 if none of them could be fetched."""
     from gmner.data.fetched_posts import fetch_posts
 
     check_fetched_place(given.output, given.posts, overwrite=given.overwrite)
@@ -72,8 +72,10 @@ def fetch(given: Namespace) -> None:
     _note(f"{len(posts)} posts written to {given.output}")
     for oddity in posts.oddities[:_NAMED]:
         _note(oddity.message)
-    if posts.oddities:
-        _note(f"{len(posts.oddities)} pictures could not be fetched: the same command tries them again")
+    if posts.failed:
+        again = "the same command tries them again"
+        _note(f"{posts.failed} pictures could not be fetched (of {posts.addresses}): {again}")
+    return int(0 < posts.failed == posts.addresses)
 
 
 def extract(given: Namespace) -> int:
