@@ -101,7 +101,15 @@ def extract(given: Namespace) -> int:
             predictions = program.batch_posts(posts, threads=given.threads)
             sys.stdout.writelines(record_line(prediction.to_record()) + "\n" for prediction in predictions)
         else:
-            predictions = extract_corpus(program, posts, given.output, threads=given.threads, overwrite=given.overwrite)
+            images = None if given.images is None else ", ".join(str(folder.resolve()) for folder in given.images)
+            predictions = extract_corpus(
+                program,
+                posts,
+                given.output,
+                threads=given.threads,
+                overwrite=given.overwrite,
+                arguments={"--images": images},
+            )
     except (GmnerError, OSError):
         raise
     except Exception as error:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scripted import scripted_lm
 
 from gmner.data.jsonl import write_predictions
@@ -203,3 +204,24 @@ def test_the_page_of_a_run_goes_to_a_device_or_its_own_page(tmp_path: Path, caps
     assert [run("run", tmp_path / "run", "-o", path) for path in ("/dev/null", page, page)] == [0, 0, 0]
     page.write_text("mine")
     refused(capsys, page, "run", tmp_path / "run", "-o", page, said="exists already")
+
+
+def test_a_resumed_run_names_the_folder_of_images_that_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "posts.jsonl").write_text('{"id": "a", "text": "Ana", "image": "a.png"}\n{"id": "b", "text": "Bo"}')
+    for name in ("wrong", "right"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "right" / "a.png")
+    words = ("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "out.jsonl")
+    said = []
+    for images in (
+        ["--images", tmp_path / "wrong"],
+        ["--images", tmp_path / "right"],
+        ["--images", tmp_path / "right"],
+    ):
+        assert run(*words, *images) == 0
+        said.append(capsys.readouterr().err)
+    change = f"--images was {tmp_path / 'wrong'}, now {tmp_path / 'right'}"
+    assert [change in line for line in said] == [False, True, False]
+    assert "1 posts failed before and are tried again" in said[1]
+    assert run(*words) == 0
+    assert f"--images was {tmp_path / 'right'}, now not given" in capsys.readouterr().err
