@@ -168,7 +168,7 @@ def check_run_dir(run_dir: Path, inputs: Sequence[Path]) -> None:
     check_inputs(run_dir, [path for path in inputs if path.exists()], own=True)
     if exists(run_dir) and not (run_dir.is_dir() and (run_dir / "config.json").is_file()):
         names = [path.name for path in run_dir.iterdir()] if run_dir.is_dir() else [""]
-        strange = sorted(name for name in names if name != "lock" and not name.startswith("."))
+        strange = sorted(name for name in names if name not in ("lock", _BUNDLE) and not name.startswith("."))
         if strange:
             remedy = "Choose a folder that does not exist yet, or is empty"
             raise InputError("The run directory holds something other than a run", received=str(run_dir / strange[0]),

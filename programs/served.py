@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 from typing import Any
 
 import dspy
 import openai
-from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
-from gmner.programs.batching import ended_within
-from gmner.programs.failures import said
 from gmner.programs.families import ModelProfile, profile_for_name
+from gmner.programs.retrying import ServedLM as ServedLM
 from gmner.signatures.errors import ModelError
 
-_LOG = logging.getLogger(__name__)
 _KEY = "OPENAI_API_KEY"
 _PATIENCE = 10.0  # seconds for the list of models
-
-
-class ServedLM(dspy.LM):
-    """A `dspy.LM` that logs a warning for every request that it is about to repeat.
-
-    Args:
-        model: See `dspy.LM`.
-        num_retries: Requests after the first one, when the server is busy, fails or cannot be reached. Waits as long as
-            the server says, else 1, 2, 4, ... seconds.
-        **settings: For `dspy.LM`.
-    """
-
-    def __init__(self, model: str, *, num_retries: int = 3, **settings: Any) -> None:
-        super().__init__(model, num_retries=0, **settings)  # DSPy would wait without a word
-        self.attempts = num_retries + 1
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """See `dspy.LM`."""
-        for attempt in range(1, self.attempts):
-            try:
-                return super().__call__(*args, **kwargs)
-            except LMError as error:
-                if ended_within(self._wait(error, attempt)):
-                    raise
-        return super().__call__(*args, **kwargs)
-
-    async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        """`__call__` for asyncio."""
-        for attempt in range(1, self.attempts):
-            try:
-                return await super().acall(*args, **kwargs)
-            except LMError as error:
-                wait = self._wait(error, attempt)
-            await asyncio.sleep(wait)
-        return await super().acall(*args, **kwargs)
-
-    def _wait(self, error: LMError, attempt: int) -> float:
-        """Seconds to wait before the next attempt, which are logged; raises an error that a repetition cannot mend."""
-        if not is_retryable_lm_error(error):
-            raise error
-        wait = error.retry_after if error.retry_after is not None else min(2.0 ** (attempt - 1), 60.0)
-        fact = "did not answer" if error.status is None else f"answered with status {error.status}"
-        _LOG.warning(
-            "The server %s (attempt %d of %d); retrying in %g s: %s", fact, attempt, self.attempts, wait, said(error)
-        )
-        return wait
 
 
 def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[dspy.LM, ModelProfile]:
