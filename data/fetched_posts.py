@@ -90,7 +90,8 @@ def fetch_posts(
     with _alone_in(folder):
         failed = _fetch_all(addresses, threads, progress)
         write_records(
-            folder / "posts.jsonl", (written_post(post, number, folder, addresses) for number, post in enumerate(posts))
+            folder / "posts.jsonl",
+            (written_post(post, number, folder, addresses, root) for number, post in enumerate(posts)),
         )
     return FetchedPosts(posts, failed, len(set(addresses.values())))
 
