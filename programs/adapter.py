@@ -18,7 +18,7 @@ from gmner.programs.confidence import Token, confidences
 from gmner.programs.families import ModelProfile, Profiled
 from gmner.programs.pictures import inline, load_picture
 from gmner.programs.records import forget_pictures
-from gmner.programs.retrying import Cut, noting_cuts, speaking
+from gmner.programs.served import Cut, noting_cuts, speaking
 from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet, as_labels

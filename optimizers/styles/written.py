@@ -15,7 +15,7 @@ from gmner.optimizers.styles.facts import Draft, Facts, Style, allowed_signs
 from gmner.optimizers.styles.facts import draft as draft_of
 from gmner.programs.corpus import own_error
 from gmner.programs.records import wanted_trace
-from gmner.programs.retrying import speaking
+from gmner.programs.served import speaking
 from gmner.signatures.errors import AnswerError, InputError
 
 

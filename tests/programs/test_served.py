@@ -15,7 +15,7 @@ from openai_server import Body, Reply, answered_by, as_token, completion, servin
 from gmner.data.jsonl import read_predictions
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.programs import retrying
+from gmner.programs import served as served_module
 from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
@@ -242,7 +242,7 @@ def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
 
 
 def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(retrying, "ended_within", lambda wait: False)
+    monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
     whole = json.dumps(completion(EMPTY, "m"))
     replies = iter([whole[:60], "", whole])
     with serving(lambda _: (200, {}, next(replies))) as (base, bodies), caplog.at_level("WARNING"):
@@ -262,7 +262,7 @@ def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPa
 def test_every_request_of_a_program_that_is_repeated_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(retrying, "ended_within", lambda wait: False)
+    monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
     replies: Iterator[Reply] = iter([(500, {}, {"error": {"message": "boom"}}), (200, {}, completion(EMPTY, "m"))])
     with serving(lambda _: next(replies)) as (base, _), caplog.at_level("WARNING"):
         lm = served(base, num_retries=3)
