@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from gmner.data.scoring import TASKS, RegionRule, TaskCounts, best_iou, largest_matching
-from gmner.signatures.boxes import iou
+from gmner.data.matching import GoldRegions, Region, count_right
+from gmner.data.scoring import TASKS, RegionRule, TaskCounts
+from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 
 PostCounts = Mapping[str, TaskCounts]
@@ -35,7 +38,7 @@ def count_offsets(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
     Source: Yu et al., ACL 2023, section 5: a prediction is right if span, type and region are; a region is right if it
     is None for an entity that is not shown, else if its IoU with one of the gold boxes is above 0.5.
     """
-    return _one_to_one(gold, predicted, _same_place, lambda g, p: region.right(p.box, g.boxes))
+    return _one_to_one(gold, predicted, _place, _one_region, region)
 
 
 def count_strings(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule) -> PostCounts:
@@ -47,7 +50,7 @@ def count_strings(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
     Source: RiVEG (Li et al., Findings of ACL 2024), `statistic/statistic.py`: words and type as one string, "not
     shown" a flag of its own, IoU >= 0.5 with any gold box.
     """
-    return _one_to_one(gold, predicted, _same_words, lambda g, p: region.right(p.box, g.boxes))
+    return _one_to_one(gold, predicted, _words, _one_region, region)
 
 
 def count_strings_any_box(
@@ -60,12 +63,7 @@ def count_strings_any_box(
 
     Source: E2E-GMNER, `evaluation/metrics.py` and `region_correct` of `evaluation/geometry.py`.
     """
-
-    def right(g: GoldEntity, p: GroundedEntity) -> bool:
-        boxes = (p.box, *p.more_boxes)
-        return any(region.right(box, g.boxes) for box in boxes)
-
-    return _one_to_one(gold, predicted, _same_words, right)
+    return _one_to_one(gold, predicted, _words, lambda p: (p.box, *p.more_boxes), region)
 
 
 def count_last_by_offsets(
@@ -139,13 +137,31 @@ def count_strings_script(
     Source: RiVEG, `statistic/statistic.py`: `rightflag` is set by any row. MNER is not counted there, and counts here
     likewise.
     """
-    rules: dict[str, Callable[[GoldEntity, GroundedEntity], bool]] = {
-        "gmner": lambda g, p: _same_words(g, p) and g.type == p.type and region.right(p.box, g.boxes),
-        "mner": lambda g, p: _same_words(g, p) and g.type == p.type,
-        "eeg": lambda g, p: _same_words(g, p) and region.right(p.box, g.boxes),
+    keys: dict[str, Callable[[Mention], Hashable]] = {
+        "gmner": lambda entity: (entity.span, entity.type),
+        "mner": lambda entity: (entity.span, entity.type),
+        "eeg": _words,
     }
-    correct = {task: sum(any(right(g, p) for g in gold) for p in predicted) for task, right in rules.items()}
+    correct = {}
+    for task, key in keys.items():
+        groups = _grouped(gold, key)
+        if task == "mner":
+            correct[task] = sum(key(p) in groups for p in predicted)
+        else:
+            correct[task] = _answers_met(groups, predicted, key, region)
     return {task: TaskCounts(correct[task], len(predicted), len(gold)) for task in TASKS}
+
+
+def _answers_met(
+    groups: Mapping[Hashable, Sequence[GoldEntity]],
+    predicted: Sequence[GroundedEntity],
+    key: Callable[[Mention], Hashable],
+    region: RegionRule,
+) -> int:
+    """How many predictions have a region that is right for some gold mention of their key."""
+    regions = {name: GoldRegions(list(dict.fromkeys(g.boxes for g in found))) for name, found in groups.items()}
+    wanted = Counts((key(p), p.box) for p in predicted if key(p) in regions)
+    return sum(count for (name, box), count in wanted.items() if regions[name].right((box,), region).any())
 
 
 def place_key(mention: Mention) -> Hashable:
@@ -173,8 +189,8 @@ def with_free_none(gold: Sequence[Row], predicted: Sequence[Row]) -> list[Row]:
 
     Source: `collect` of MQSPN's `src/util.py`, which SAKE's evaluation also calls.
     """
-    known = {(key, kind) for key, kind, _ in gold}
-    free: list[Row] = [(r[0], r[1], 0) for r in predicted if r not in gold and (r[0], r[1]) in known]
+    rows, known = set(gold), {(key, kind) for key, kind, _ in gold}
+    free: list[Row] = [(r[0], r[1], 0) for r in predicted if r not in rows and (r[0], r[1]) in known]
     return [*predicted, *free]
 
 
@@ -187,38 +203,43 @@ def _offset_rows(
         boxes.setdefault(place_key(entity), entity)
         numbers = range(1, len(entity.boxes) + 1) if entity.boxes else (0,)
         rows += [_row(task, place_key(entity), entity.type, number) for number in numbers]
-    answers = [
-        _row(task, key, p.type, _nearest(p, boxes.get(key), region)) for p in predicted for key in [place_key(p)]
-    ]
-    return rows, answers
+    numbered = {key: GoldRegions([(box,) for box in entity.boxes]) for key, entity in boxes.items()}
+    met = {
+        (key, box): _nearest(box, numbered.get(key), region) for key, box in {(place_key(p), p.box) for p in predicted}
+    }
+    return rows, [_row(task, place_key(p), p.type, met[place_key(p), p.box]) for p in predicted]
 
 
-def _nearest(predicted: GroundedEntity, gold: GoldEntity | None, region: RegionRule) -> int:
+def _nearest(box: Box | None, gold: GoldRegions | None, region: RegionRule) -> int:
     """The number of the gold box that a prediction lies on: 0 without a box, -1 where it lies on none."""
-    if predicted.box is None:
+    if box is None:
         return 0
-    if gold is None or not gold.boxes or not region.right(predicted.box, gold.boxes):
+    if gold is None or not gold.right((box,), region).any():
         return -1
-    best = best_iou(predicted.box, gold.boxes)
-    return 1 + next(index for index, box in enumerate(gold.boxes) if iou(predicted.box, box) == best)
+    return 1 + int(gold.best_ious(box).argmax())
 
 
 def _word_rows(
     gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule, task: str
 ) -> tuple[list[Row], list[Row]]:
     rows: list[Row] = []
-    places = []
+    boxes: dict[str, list[Box]] = {}
+    numbers: dict[str, list[int]] = {}
     for entity in gold:
         for box in entity.boxes or (None,):
             number = 0 if box is None else len(rows) + 1
             rows.append(_row(task, entity.span, entity.type, number))
-            places.append((entity.span, box, number))
-    answers = []
-    for p in predicted:
-        met = (n for words, box, n in places if box is not None and words == p.span and region.right(p.box, [box]))
-        number = 0 if p.box is None else next(met, -1)
-        answers.append(_row(task, p.span, p.type, number))
-    return rows, answers
+            if box is not None:
+                boxes.setdefault(entity.span, []).append(box)
+                numbers.setdefault(entity.span, []).append(number)
+    regions = {words: GoldRegions([(box,) for box in found]) for words, found in boxes.items()}
+    met: dict[tuple[str, Box | None], int] = {}
+    for words, box in {(p.span, p.box) for p in predicted}:
+        right = regions[words].right((box,), region) if words in regions and box is not None else None
+        met[words, box] = 0 if box is None else -1
+        if right is not None and right.any():
+            met[words, box] = numbers[words][int(right.argmax())]
+    return rows, [_row(task, p.span, p.type, met[p.span, p.box]) for p in predicted]
 
 
 def _row(task: str, key: Hashable, kind: str, region: int) -> Row:
@@ -230,28 +251,59 @@ def _set_counts(gold: Iterable[Row], predicted: Iterable[Row]) -> TaskCounts:
     return TaskCounts(len(rows & answers), len(answers), len(rows))
 
 
-Rule = Callable[[GoldEntity, GroundedEntity], bool]
-
-
 def _one_to_one(
-    gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], same_span: Rule, right_region: Rule
+    gold: Sequence[GoldEntity],
+    predicted: Sequence[GroundedEntity],
+    key: Callable[[Mention], Hashable],
+    regions: Callable[[GroundedEntity], Region],
+    rule: RegionRule,
 ) -> PostCounts:
-    """Counts of the largest one-to-one matching of each task."""
-    edges: dict[str, list[tuple[int, int]]] = {task: [] for task in TASKS}
-    for i, g in enumerate(gold):
-        for j, p in enumerate(predicted):
-            if not same_span(g, p):
-                continue
-            typed, grounded = g.type == p.type, right_region(g, p)
-            for task, right in zip(TASKS, (typed and grounded, typed, grounded), strict=True):
-                if right:
-                    edges[task].append((i, j))
-    return {task: TaskCounts(largest_matching(edges[task]), len(predicted), len(gold)) for task in TASKS}
+    """Counts of the largest one-to-one matching of each task, among mentions with the same key."""
+    correct = dict.fromkeys(TASKS, 0)
+    answers = _grouped(predicted, key)
+    for name, entities in _grouped(gold, key).items():
+        found = answers.get(name, ())
+        if found:
+            correct["eeg"] += _pairs(entities, found, regions, rule)
+            typed = _grouped(found, _type)
+            for kind, same in _grouped(entities, _type).items():
+                correct["mner"] += min(len(same), len(typed.get(kind, ())))
+                correct["gmner"] += _pairs(same, typed.get(kind, ()), regions, rule)
+    return {task: TaskCounts(correct[task], len(predicted), len(gold)) for task in TASKS}
 
 
-def _same_place(gold: GoldEntity, predicted: GroundedEntity) -> bool:
-    return gold.key == predicted.key
+def _pairs(
+    gold: Sequence[GoldEntity],
+    predicted: Sequence[GroundedEntity],
+    regions: Callable[[GroundedEntity], Region],
+    rule: RegionRule,
+) -> int:
+    if len(gold) == len(predicted) == 1:
+        return int(any(rule.right(box, gold[0].boxes) for box in regions(predicted[0])))
+    return count_right([g.boxes for g in gold], [regions(p) for p in predicted], rule)
 
 
-def _same_words(gold: GoldEntity, predicted: GroundedEntity) -> bool:
-    return gold.span == predicted.span
+_M = TypeVar("_M", bound=Mention)
+
+
+def _grouped(mentions: Iterable[_M], key: Callable[[Mention], Hashable]) -> dict[Hashable, list[_M]]:
+    groups: dict[Hashable, list[_M]] = {}
+    for mention in mentions:
+        groups.setdefault(key(mention), []).append(mention)
+    return groups
+
+
+def _place(mention: Mention) -> Hashable:
+    return mention.key
+
+
+def _words(mention: Mention) -> Hashable:
+    return mention.span
+
+
+def _type(mention: Mention) -> Hashable:
+    return mention.type
+
+
+def _one_region(predicted: GroundedEntity) -> Region:
+    return (predicted.box,)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from gmner.data.matching import count_right
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scoring import largest_matching
-from gmner.signatures.boxes import Box, iou
+from gmner.data.scoring import RegionRule
+from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 
 
@@ -72,8 +73,8 @@ def evaluate_expressions(
 def _exact(boxes: Sequence[Box], targets: Sequence[Box], threshold: float) -> bool:
     if len(boxes) != len(targets):
         return False
-    met = [(t, b) for t, target in enumerate(targets) for b, box in enumerate(boxes) if iou(box, target) >= threshold]
-    return largest_matching(met) == len(targets)
+    rule = RegionRule(threshold, inclusive=True)
+    return count_right([(target,) for target in targets], [(box,) for box in boxes], rule) == len(targets)
 
 
 def _share(hits: Sequence[bool]) -> float | None:

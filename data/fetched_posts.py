@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -15,11 +16,27 @@ from gmner.data.fetching import fetch
 from gmner.data.files import draft
 from gmner.data.images import open_image
 from gmner.data.jsonl import parse_posts, write_records, written_post
+from gmner.data.leftovers import clear_leftovers
+from gmner.data.locks import FOLDER_LOCK, InUse, take_lock
+from gmner.data.post import Post
 from gmner.data.records import checked_path
 from gmner.data.report import Oddity, Posts
 from gmner.signatures.errors import ImageError, InputError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class FetchedPosts(Posts):
+    """Posts whose images were fetched.
+
+    Attributes:
+        addresses: Number of different addresses that the posts name.
+        failed: Number of those whose image could not be fetched; each is an oddity.
+    """
+
+    def __init__(self, posts: Iterable[Post], failed: Mapping[str, str], addresses: int) -> None:
+        super().__init__(posts, [Oddity("not_fetched", url, reason) for url, reason in failed.items()])
+        self.addresses, self.failed = addresses, len(failed)
 
 
 def fetch_posts(
@@ -29,7 +46,7 @@ def fetch_posts(
     *,
     threads: int = 16,
     progress: bool = True,
-) -> Posts:
+) -> FetchedPosts:
     """Fetch the pictures of posts, and write posts and pictures as a folder for `read_posts`.
 
     `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
@@ -49,7 +66,8 @@ def fetch_posts(
         The posts, their pictures in `folder`; an oddity of kind `not_fetched` an address that failed, with the reason.
 
     Raises:
-        InputError: No such file, or one that the new `posts.jsonl` would replace.
+        InputError: No such file, one that the new `posts.jsonl` would replace, or another process fetches into the
+            folder.
         DataError: A line that is not a post; before anything is fetched.
         ImageError: A picture that should be a file does not exist.
     """
@@ -69,11 +87,30 @@ def fetch_posts(
 
     posts = [post for _, post in parse_posts(source, place)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    failed = _fetch_all(addresses, threads, progress)
-    write_records(
-        folder / "posts.jsonl", (written_post(post, number, folder, addresses) for number, post in enumerate(posts))
-    )
-    return Posts(posts, [Oddity("not_fetched", url, reason) for url, reason in failed.items()])
+    with _alone_in(folder):
+        failed = _fetch_all(addresses, threads, progress)
+        write_records(
+            folder / "posts.jsonl",
+            (written_post(post, number, folder, addresses, root) for number, post in enumerate(posts)),
+        )
+    return FetchedPosts(posts, failed, len(set(addresses.values())))
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder, and remove what a killed fetch left half written there."""
+    try:
+        lock = take_lock(folder / FOLDER_LOCK)
+    except InUse as error:
+        remedy = "Wait for it to end, or fetch into another folder"
+        raise InputError(f"{error.holder} fetches into this folder", received=str(folder), remedy=remedy) from error
+    try:
+        for place in (folder, folder / "images"):
+            clear_leftovers(place)
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _name(address: str) -> str:

@@ -6,17 +6,16 @@ import hashlib
 import io
 import os
 import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from PIL import Image
 
 from gmner.data.folders import recover_folder, replace_folder
 from gmner.data.images import load_object
+from gmner.data.leftovers import clear_leftovers, draft_name
 from gmner.data.opened_file import open_inside
 from gmner.data.outputs import is_stream
 from gmner.signatures.errors import ImageError
@@ -34,7 +33,7 @@ def draft(path: Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    name = path.with_name(draft_name())
     try:
         yield name
         name.replace(path)
@@ -52,6 +51,7 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
         with path.open("w", encoding="utf-8", newline="\n") as stream:
             yield stream
         return
+    clear_leftovers(Path(os.path.realpath(path)).parent)
     with draft(path) as name:
         with name.open("x", encoding="utf-8", newline="\n") as file:
             yield file
@@ -68,20 +68,58 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
-    prefix = f".{path.name[:50]}."
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix, ignore_cleanup_errors=True) as work:
-        new = Path(work) / "new"
-        new.mkdir()
+    clear_leftovers(path.parent)
+    work = path.with_name(draft_name())
+    try:
+        new = work / "new"
+        new.mkdir(parents=True)
         yield new
         replace_folder(new, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
+@contextmanager
+def merged_folder(path: Path) -> Iterator[Path]:
+    """A copy of a folder, or a new one, that takes its place by one rename when the block ends; see `whole_folder`.
+
+    Files are hard links to those that are there: replace them, do not write into them. A folder that this process works
+    in keeps its place, as its name would lead to the new one and the process would stay in the old one: its new files
+    are moved in one by one.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir() and Path.cwd().is_relative_to(path):
+        clear_leftovers(path)
+        work = path / draft_name()
+        try:
+            work.mkdir()
+            yield work
+            for file in sorted(file for file in work.rglob("*") if file.is_file()):
+                (path / file.relative_to(work)).parent.mkdir(parents=True, exist_ok=True)
+                file.replace(path / file.relative_to(work))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return
+    with whole_folder(path) as new:
+        if path.is_dir():
+            shutil.copytree(path, new, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+        yield new
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
     """Write a picture without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
 
     Args:
         picture: The picture.
         stem: Where it goes, without a suffix.
+        root: The folder that a file must lie in; None: any.
 
     Returns:
         `stem` with the suffix of the file, in lower case.
@@ -96,19 +134,20 @@ def write_picture(picture: Path | Image.Image, stem: Path) -> Path:
     elif os.path.isfile(picture):
         suffix = picture.suffix.lower()
         with draft(stem.with_name(stem.name + suffix)) as name:
-            _copy(picture, name)
+            _copy(picture, name, root)
     else:
         raise ImageError("A picture is missing", received=str(picture))
     return stem.with_name(stem.name + suffix)
 
 
-def add_picture(picture: Path | Image.Image, stem: Path) -> Path:
+def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
     """Write a picture beside those that are there, of which none is replaced.
 
     Args:
         picture: See `write_picture`.
         stem: Where it goes, without a suffix. Where another picture has this place, a part of the content's hash is
             added to the name.
+        root: See `write_picture`.
 
     Returns:
         The path of the file; one that holds the same bytes already is taken as it is.
@@ -123,33 +162,40 @@ def add_picture(picture: Path | Image.Image, stem: Path) -> Path:
         source, suffix = picture, picture.suffix.lower()
     else:
         raise ImageError("A picture is missing", received=str(picture))
-    path = stem.with_name(stem.name + suffix)
-    if os.path.lexists(path) and not _holds(path, source):
-        path = stem.with_name(f"{stem.name}_{_digest(source)[:16]}{suffix}")
-        if os.path.lexists(path) and not _holds(path, source):
+    path, digest = stem.with_name(stem.name + suffix), _digest(source, root)
+    if os.path.lexists(path) and not _holds(path, digest):
+        path = stem.with_name(f"{stem.name}_{digest[:16]}{suffix}")
+        if os.path.lexists(path) and not _holds(path, digest):
             raise ImageError("A picture has no place: something else has its name", received=str(path))
     if not os.path.lexists(path):
         with draft(path) as name:
-            _copy(source, name) if isinstance(source, Path) else name.write_bytes(source)
+            _copy(source, name, root) if isinstance(source, Path) else name.write_bytes(source)
     return path
 
 
-def _copy(picture: Path, name: Path) -> None:
+def _copy(picture: Path, name: Path, root: Path | None) -> None:
     """Copy a regular file, read through one descriptor."""
-    file, _ = open_inside(Path(os.path.realpath(picture)), None)
-    with file, name.open("wb") as copy:
+    with _opened(picture, root) as file, name.open("wb") as copy:
         shutil.copyfileobj(file, copy)
 
 
-def _holds(path: Path, source: Path | bytes) -> bool:
-    return path.is_file() and _digest(path) == _digest(source)
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and _digest(path, None) == digest
 
 
-def _digest(source: Path | bytes) -> str:
+def _digest(source: Path | bytes, root: Path | None) -> str:
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
-    with source.open("rb") as stream:
+    with _opened(source, root) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _opened(picture: Path, root: Path | None) -> BinaryIO:
+    try:
+        return open_inside(Path(os.path.realpath(picture)), root)[0]
+    except OSError as error:
+        remedy = error.strerror or type(error).__name__
+        raise ImageError("A picture cannot be opened", received=str(picture), remedy=remedy) from error
 
 
 def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:

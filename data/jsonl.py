@@ -173,7 +173,9 @@ def _post(record: object, picture: Callable[[object], Path]) -> Post:
     return record_post(fields, image, more)
 
 
-def written_post(post: Post, number: int, folder: Path, there: Container[Path] = ()) -> dict[str, Any]:
+def written_post(
+    post: Post, number: int, folder: Path, there: Container[Path] = (), root: Path | None = None
+) -> dict[str, Any]:
     """Write a post's pictures, and give its line; what is not known has no key.
 
     Args:
@@ -181,6 +183,7 @@ def written_post(post: Post, number: int, folder: Path, there: Container[Path] =
         number: Keeps two ids with the same slug apart.
         folder: The folder of `posts.jsonl`; the pictures go to `images/`.
         there: Pictures that have their place in `images/` already.
+        root: The folder that the other pictures must lie in; None: any.
 
     Raises:
         ImageError: A picture that does not exist.
@@ -189,7 +192,7 @@ def written_post(post: Post, number: int, folder: Path, there: Container[Path] =
 
     def name(picture: Path | Image.Image, stem: str) -> str:
         if not isinstance(picture, Path) or picture not in there:
-            picture = add_picture(picture, folder / "images" / stem)
+            picture = add_picture(picture, folder / "images" / stem, root)
         return f"images/{picture.name}"
 
     with located(f"post {post.id!r}"):

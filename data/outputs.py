@@ -36,9 +36,39 @@ def check_inputs(output: Path, inputs: Iterable[Path], *, own: bool = False) -> 
         raise InputError("The output would replace an input", received=received, remedy="Write to another path")
 
 
+def check_outside(output: Path, folders: Iterable[Path]) -> None:
+    """Refuse an output inside a folder whose files are one whole, such as a bundle or a checkpoint.
+
+    Raises:
+        InputError: It would add a file to one of them.
+    """
+    for folder in folders:
+        if folder.is_dir() and not is_stream(output) and _holds(_real(folder), _real(output)):
+            received = f"{output}, inside {folder}"
+            raise InputError("The output would become part of an input", received=received, remedy="Write elsewhere")
+
+
+def check_checkpoint_place(folder: Path, *, overwrite: bool) -> None:
+    """Refuse to write a checkpoint over something else, before any model is loaded.
+
+    Args:
+        folder: Where it goes: nothing, an empty folder, or with `overwrite` another checkpoint.
+        overwrite: Whether a checkpoint there may be replaced.
+
+    Raises:
+        InputError: Something lies there that may not be replaced.
+    """
+    if not exists(folder):
+        return
+    checkpoint = (folder / "config.json").is_file() and any(folder.glob("*.safetensors*"))
+    if not checkpoint or not overwrite:
+        remedy = OVERWRITE if checkpoint else "Choose another path: this is no checkpoint, and is not replaced"
+        raise InputError("Something lies where the checkpoint would be written", received=str(folder), remedy=remedy)
+
+
 def exists(output: Path) -> bool:
     """Whether something lies where the output goes; an empty folder does not count."""
-    target = Path(os.path.realpath(output))
+    target = _real(output)
     return target.exists() and not (target.is_dir() and not any(target.iterdir()))
 
 
@@ -55,17 +85,31 @@ def is_stream(path: Path) -> bool:
 
 def _replaces(output: Path, given: Path, *, own: bool) -> bool:
     """Whether writing `output` would change `given`."""
-    target, source = Path(os.path.realpath(output)), Path(os.path.realpath(given))
+    target, source = _real(output), _real(given)
     if target == source or _same_file(target, source):
         return True
-    if target.is_dir() and source.is_relative_to(target):
+    if target.is_dir() and _holds(target, source):
         return True
-    return not own and target.is_file() and source.is_dir() and target.is_relative_to(source)
+    return not own and target.is_file() and source.is_dir() and _holds(source, target)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    """Whether a path lies in a folder, by what the folders are: their names may differ in case where that is one."""
+    if path.is_relative_to(folder):
+        return True
+    try:
+        return any(parent.exists() and os.path.samefile(parent, folder) for parent in path.parents)
+    except OSError:
+        return False
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, as hard links do."""
+    """Whether two paths lead to one file or folder, as hard links do, and names that differ in case on some systems."""
     try:
-        return one.is_file() and os.path.samefile(one, other)
+        return one.exists() and os.path.samefile(one, other)
     except OSError:
         return False

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from gmner.data.matching import GoldRegions
 from gmner.signatures.boxes import Box, iou
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
@@ -93,11 +94,6 @@ def best_iou(box: Box | None, gold_boxes: Sequence[Box]) -> float:
     return 0.0 if box is None else max((iou(box, gold) for gold in gold_boxes), default=0.0)
 
 
-def largest_matching(edges: Sequence[tuple[int, int]]) -> int:
-    """How many pairs a largest one-to-one choice of edges (index in gold, index in predicted) has."""
-    return len(edges) if len(edges) < 2 else len(_assign([(g, p, 1.0) for g, p in edges]))
-
-
 Pairs = Sequence[tuple[int, int]]
 """Pairs (index in gold, index in predicted)."""
 
@@ -113,23 +109,37 @@ def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
 
     Source: our own choice; MCR (Ma et al., Findings of ACL 2026) does not publish its matching.
     """
-    same = [(g, p) for g, a in enumerate(gold) for p, b in enumerate(predicted) if a.key == b.key]
-    return _assign([(g, p, _agreement(gold[g], predicted[p])) for g, p in same])
+    groups: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
+    for side, mentions in enumerate((gold, predicted)):
+        for place, mention in enumerate(mentions):
+            groups.setdefault(mention.key, ([], []))[side].append(place)
+    pairs: list[tuple[int, int]] = []
+    for rows, columns in groups.values():
+        if len(rows) == len(columns) == 1:
+            pairs.append((rows[0], columns[0]))
+        elif rows and columns:
+            weights = _agreement([gold[row] for row in rows], [predicted[column] for column in columns])
+            pairs += [(rows[i], columns[j]) for i, j in zip(*_assign(weights), strict=True)]
+    return sorted(pairs)
 
 
-def _assign(edges: Sequence[tuple[int, int, float]]) -> list[tuple[int, int]]:
-    """The largest one-to-one choice of edges (row, column, weight), among the largest the one of greatest weight."""
-    rows, columns = {row for row, _, _ in edges}, {column for _, column, _ in edges}
-    if len(rows) == len(columns) == len(edges):
-        return [(row, column) for row, column, _ in edges]
-    weights = np.zeros((max(rows) + 1, max(columns) + 1))
-    for row, column, weight in edges:
-        # One pair more always outweighs every agreement.
-        weights[row, column] = 1e4 + weight
-    chosen = zip(*linear_sum_assignment(weights, maximize=True), strict=True)
-    return [(int(row), int(column)) for row, column in chosen if weights[row, column] > 0]
+def _assign(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The one-to-one choice of greatest weight, as rows and columns."""
+    if (weights == weights[:1]).all():  # the same in every row: no search is needed
+        count = min(weights.shape)
+        return np.arange(count), np.sort(np.argsort(-weights[0], kind="stable")[:count])
+    return linear_sum_assignment(weights, maximize=True)
 
 
-def _agreement(gold: GoldEntity, predicted: GroundedEntity) -> float:
-    region = best_iou(predicted.box, gold.boxes) if gold.visible else float(predicted.box is None)
-    return region + 1e-6 * (gold.type == predicted.type)
+def _agreement(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> np.ndarray:
+    """How well a prediction of the right place agrees: the region's IoU, then the type; (gold, predicted) float."""
+    regions = GoldRegions([entity.boxes for entity in gold])
+    shown = np.array([entity.visible for entity in gold])
+    known: dict[Box | None, np.ndarray] = {}
+    for entity in predicted:
+        if entity.box not in known:
+            known[entity.box] = np.where(shown, 0.0 if entity.box is None else regions.best_ious(entity.box), 0.0)
+            known[entity.box] += ~shown if entity.box is None else 0.0
+    best = np.stack([known[entity.box] for entity in predicted], axis=1)
+    types = np.array([entity.type for entity in gold], dtype=object)[:, None]
+    return best + 1e-6 * (types == np.array([entity.type for entity in predicted], dtype=object)).astype(float)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from gmner.data.scoring import PAPER_REGION, Pairs, RegionRule, pair_mentions
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 
@@ -112,20 +114,21 @@ def _pair_faults(gold: GoldEntity, predicted: GroundedEntity, region: RegionRule
 
 def _overlapping(gold: list[GoldEntity], predicted: list[GroundedEntity]) -> list[tuple[int, int]]:
     """One-to-one pairs (index in gold, in predicted) of mentions that share characters, largest overlap first."""
-    common = [
-        (-shared, i, j)
-        for i, g in enumerate(gold)
-        for j, p in enumerate(predicted)
-        if (shared := _overlap(g, p)) > 0 and g.key != p.key
-    ]
+    if not gold or not predicted:
+        return []
+    starts, ends = (np.array([getattr(p, name) for p in predicted]) for name in ("start", "end"))
+    found = []
+    for i, g in enumerate(gold):
+        shared = np.minimum(ends, g.end) - np.maximum(starts, g.start)
+        (places,) = np.nonzero((shared > 0) & ((starts != g.start) | (ends != g.end)))
+        found.append(np.stack([-shared[places], np.full(len(places), i), places]))
+    common = np.concatenate(found, axis=1)
     chosen: dict[int, int] = {}
     used = set[int]()
-    for _, i, j in sorted(common):
+    for i, j in common[1:, np.lexsort(common[::-1])].T.tolist():
         if i not in chosen and j not in used:
             chosen[i] = j
             used.add(j)
+            if len(chosen) == min(len(gold), len(predicted)):
+                break
     return list(chosen.items())
-
-
-def _overlap(a: Mention, b: Mention) -> int:
-    return min(a.end, b.end) - max(a.start, b.start)

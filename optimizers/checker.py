@@ -135,6 +135,7 @@ class _Reading:
     def __post_init__(self) -> None:
         self.known = _known(self.facts)
         self.masked, self.text = _masked(self.chain, self.known), allowed_signs(self.facts.text)
+        self.words = frozenset(re.findall(r"\w+", self.text))
         alternatives = "|".join(re.escape(label) for label in sorted(self.facts.labels, key=len, reverse=True))
         self.label = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
 
@@ -222,7 +223,7 @@ class _Reading:
         """What a type is given to that is no known name: words of the post, or a capitalised phrase."""
         if not re.search(_MARKS, before):
             words = [word for word in re.findall(r"\w{3,}", before) if word.lower() not in _COMMON]
-            word = next((word for word in words if re.search(rf"\b{word}\b", self.text)), "")
+            word = next((word for word in words if word in self.words), "")
             if word:
                 return word
         phrase = re.split(rf"[,:;.|?!]|{_MARKS}|\]|\)", before)[-1]
@@ -285,7 +286,8 @@ def _known(facts: Facts) -> list[_Known]:
     boxes: dict[str, list[tuple[int, ...]]] = {}
     scene_types: dict[str, set[str]] = {}
     for name, entities in gold.items():
-        boxes[name] = [tuple(facts.frame.encode(box)) for entity in entities for box in entity.boxes]
+        encoded = (tuple(facts.frame.encode(box)) for entity in entities for box in entity.boxes)
+        boxes[name] = list(dict.fromkeys(encoded))
     for thing in facts.scene or ():
         name = allowed_signs(thing.name)
         boxes.setdefault(name, []).append(tuple(facts.frame.encode(thing.box)))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import logging
 import os
 import re
-import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
+from filelock import FileLock
+
+from gmner.data.locks import InUse, take_lock
 from gmner.signatures.errors import RunDirectoryError
 
-LOG = logging.getLogger(__name__)
 _STAGE = re.compile(r"\w[\w.-]*")
 _LONG = 120
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class RunDirectory:
@@ -70,10 +67,10 @@ class RunDirectory:
         self.config = _as_json(config)
         self.renewed: tuple[str, ...] = ()
         self._renewable = frozenset(renewable)
-        self._lock: TextIO | None = None
+        self._lock: FileLock | None = None
         if writes:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(self.path / "lock")
+            self._lock = _locked(self.path)
             try:
                 self._check_config()
             except BaseException:
@@ -91,9 +88,7 @@ class RunDirectory:
     def close(self) -> None:
         """Let other processes work here; what was written stays."""
         if self._lock is not None:
-            # Closing alone would leave the lock with any process that was forked while it was held.
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def _check_config(self) -> None:
@@ -239,30 +234,13 @@ class RunDirectory:
         return self.path / target
 
 
-def _take_lock(path: Path) -> TextIO | None:
-    """Lock a file for as long as this process lives.
-
-    The lock is the kernel's, not the file: a file that a killed process left behind stops nobody.
-    """
-    file = path.open("a+", encoding="utf-8")
+def _locked(folder: Path) -> FileLock | None:
+    """The lock of a run directory, for as long as this process lives."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
+        return take_lock(folder / "lock")
+    except InUse as error:
         remedy = "Wait for it to end, or choose another run_dir"
-        raise RunDirectoryError(f"The run in {path.parent} is in use by {holder}", remedy=remedy) from error
-    except OSError as error:
-        file.close()
-        if error.errno not in _NO_LOCKS:
-            raise
-        LOG.warning("The file system of %s has no locks: do not start a second process there", path.parent)
-        return None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return file
+        raise RunDirectoryError(f"The run in {folder} is in use by {error.holder}", remedy=remedy) from error
 
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from gmner.programs.confidence import Token, confidences
 from gmner.programs.families import ModelProfile, Profiled
 from gmner.programs.pictures import inline, load_picture
 from gmner.programs.records import forget_pictures
-from gmner.signatures.errors import AnswerError, InputError
+from gmner.programs.served import Cut, noting_cuts, speaking
+from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.schema import Limits, served_schema
@@ -62,6 +63,7 @@ class PromptAdapter(dspy.Adapter):
         self.labels, self.profile, self.limits, self.confidence = as_labels(labels), profile, limits, confidence
         self.draw = dict(draw or {})
         self._request: Request | None = None
+        self._cuts: list[Cut] = []
         self._local: bool | None = None  # whether a model in this process answers; None outside of a call
         self._sent: list[Message] = []
 
@@ -89,12 +91,14 @@ class PromptAdapter(dspy.Adapter):
     def __call__(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Ask with the schema of this very request, and read the answer with it; arguments as for `dspy.Adapter`."""
         bound, call = self._bind(lm, *args, **kwargs)
-        return dspy.Adapter.__call__(bound, lm, **call)
+        with noting_cuts() as bound._cuts:
+            return dspy.Adapter.__call__(bound, speaking(lm), **call)
 
     async def acall(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """`__call__` for asyncio."""
         bound, call = self._bind(lm, *args, **kwargs)
-        return await dspy.Adapter.acall(bound, lm, **call)
+        with noting_cuts() as bound._cuts:
+            return await dspy.Adapter.acall(bound, speaking(lm), **call)
 
     def _bind(
         self,
@@ -190,6 +194,8 @@ class PromptAdapter(dspy.Adapter):
         except AnswerError as error:
             if self._local is not False:
                 raise
+            if self._cuts:
+                raise _cut_answer(self._cuts[-1], completion) from error
             raise AnswerError(
                 f"The server did not enforce the schema of the answer: {error.fact}",
                 received=error.received, accepted=error.accepted, remedy=_ENFORCE,
@@ -215,6 +221,12 @@ class PromptAdapter(dspy.Adapter):
         words = user_message(inputs["text"], None if mention is None else as_entity(mention).span)
         picture = load_picture(inputs.get("image"))
         return _message("user", words) if picture is None else _message("user", words, picture)
+
+
+def _cut_answer(cut: Cut, text: str) -> TruncatedAnswerError:
+    size = f"{len(text)} characters" if cut.tokens is None else f"{cut.tokens} tokens"
+    fact = f"The server cut the answer off after {size} (finish_reason: length)"
+    return TruncatedAnswerError(fact, received=text, remedy="raise the LM's max_tokens, or the server's context length")
 
 
 def _confidences(output: Any) -> list[float | None]:

@@ -253,6 +253,7 @@ def _add_merge(commands: Commands) -> None:
     command = _command(commands, "merge", text, "gmner merge mcr-bundle -o mcr-merged", resumes=False)
     command.add_argument("bundle", metavar="BUNDLE", help="a saved bundle: a folder, or a repository of the hub")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the checkpoint")
+    _add_overwrite(command)
 
 
 def _add_overwrite(command: argparse.ArgumentParser) -> None:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gmner.data.files import whole_text
-from gmner.data.outputs import OVERWRITE, check_inputs, exists, is_stream
+from gmner.data.leftovers import is_draft
+from gmner.data.locks import FOLDER_LOCK
+from gmner.data.outputs import OVERWRITE, check_inputs, check_outside, exists, is_stream
 from gmner.data.post import Post
+from gmner.programs.own_outputs import Arguments, is_own, is_result, outputs_of, refuse, remember
 from gmner.signatures.errors import InputError
 
 STANDARD = Path("-")
@@ -24,9 +27,9 @@ STANDARD = Path("-")
 _POSTS = ("posts", "gold", "train", "val")
 _ANSWERS = ("predictions", "against")
 _READ = (*_POSTS, *_ANSWERS, "instances", "bundle", "model")
+_WHOLE = ("bundle", "model")
 _FROM_STANDARD, _TO_STANDARD = ("extract", "evaluate", "export"), ("extract", "export")
-_BUNDLE = "bundle.json"
-_OTHER = "The output exists already, with other content"
+_BUNDLE, _RUN_PAGE = "bundle.json", "run.html"
 
 
 def prepare(given: Namespace, stack: ExitStack) -> None:
@@ -45,16 +48,25 @@ def prepare(given: Namespace, stack: ExitStack) -> None:
         raise InputError(f"gmner {given.command} does not write to standard output", accepted="a path with -o")
     # `posts` of `gmner world` is a number.
     read = [Path(value) for name in _READ if isinstance(value := getattr(given, name, None), (str, Path))]
-    read += [Path(folder) for folder in _listed(getattr(given, "images", None))]
+    images = [Path(folder) for folder in _listed(getattr(given, "images", None))]
     if given.command == "run":
         read.append(given.run_dir)
     if given.command == "extract" and given.output != STANDARD:
         # What a run keeps beside its answers is written, replaced and removed, too.
         outputs += [given.output.with_name(given.output.name + suffix) for suffix in (".part", ".run.json")]
-    for output in outputs:
-        if output != STANDARD:
-            # What a resumed command wrote itself may lie in a folder that it reads, and is recognised later.
-            check_inputs(output, [path for path in read if path.exists()], own=given.command in ("extract", "fetch"))
+    for output in (output for output in outputs if output != STANDARD):
+        check_inputs(output, [path for path in read if path.exists()], own=_may_be_own(given, output))
+        check_inputs(output, [path for path in images if path.exists()], own=True)  # the images: see check_images
+        check_outside(output, [Path(value) for name in _WHOLE if (value := getattr(given, name, None)) is not None])
+
+
+def _may_be_own(given: Namespace, output: Path) -> bool:
+    """Whether a file in a folder that the command reads can be its own earlier output."""
+    if given.command == "run":
+        return output.name == _RUN_PAGE
+    if given.command in ("view", "export"):
+        return is_result(outputs_of(given))
+    return given.command in ("extract", "fetch")  # which recognise it later
 
 
 def check_images(output: Path, posts: Sequence[Post]) -> None:
@@ -69,19 +81,28 @@ def check_images(output: Path, posts: Sequence[Post]) -> None:
 
 
 @contextmanager
-def written(output: Path, *, overwrite: bool) -> Iterator[Path]:
+def written(output: Path, *, overwrite: bool, own: Arguments | None = None) -> Iterator[Path]:
     """Where a command writes a file or a folder of its own making.
+
+    Args:
+        output: The output.
+        overwrite: Whether something else there may be replaced.
+        own: The arguments of the command. With them, a file that the same command wrote, and nothing else has changed,
+            is replaced.
 
     Yields:
         `output` itself; where something lies there that must not be replaced, a temporary place: what is written there
-        must be equal, as that of the same command is. Of `-` likewise a temporary place, whose file then goes to
-        standard output.
+        must be equal. Of `-` likewise a temporary place, whose file then goes to standard output.
 
     Raises:
         InputError: Something else lies at `output`, and `overwrite` is false.
     """
-    if output != STANDARD and (overwrite or is_stream(output) or not exists(output)):
+    stream = output != STANDARD and is_stream(output)
+    replaces = overwrite or stream or not exists(output) or (own is not None and is_own([output], own))
+    if output != STANDARD and replaces:
         yield output
+        if own is not None and not stream:
+            remember([output], own)
         return
     with tempfile.TemporaryDirectory(prefix="gmner-") as folder:
         place = Path(folder) / (output.name if output != STANDARD else "output")
@@ -89,16 +110,38 @@ def written(output: Path, *, overwrite: bool) -> Iterator[Path]:
         if output == STANDARD:
             sys.stdout.write(place.read_text(encoding="utf-8"))
         elif not _equal(place, output):
-            raise InputError(_OTHER, received=str(output), remedy=OVERWRITE)
+            refuse([output], output, own or {})
 
 
-def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, overwrite: bool) -> None:
+def write_into(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> None:
+    """Write files into a folder that may hold others, such as those of another split.
+
+    Args:
+        folder: The folder.
+        write: Writes them, all or none.
+        overwrite: Whether files with other content may be replaced.
+
+    Raises:
+        InputError: One of them is there with other content, and `overwrite` is false.
+    """
+    if not overwrite and exists(folder):
+        with tempfile.TemporaryDirectory(prefix="gmner-") as work:
+            write(new := Path(work) / "new")
+            for path in sorted(new.rglob("*")):
+                there = folder / path.relative_to(new)
+                if path.is_file() and exists(there) and not _equal(path, there):
+                    refuse([folder], there, {})
+    write(folder)
+
+
+def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, overwrite: bool, own: Arguments) -> None:
     """Write several text files that belong together, or none of them.
 
     Args:
         outputs: The files; `write` is called with the place of the first, and writes the others beside it.
         write: Writes them.
         overwrite: Whether files with other content may be replaced.
+        own: See `written`.
 
     Raises:
         InputError: Something else lies at one of them, and `overwrite` is false.
@@ -106,14 +149,30 @@ def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, over
     with tempfile.TemporaryDirectory(prefix="gmner-") as folder:
         write(Path(folder) / outputs[0].name)
         texts = {output: (Path(folder) / output.name).read_text(encoding="utf-8") for output in outputs}
+        replaces = overwrite or is_own(outputs, own)
         for output in outputs:
-            if not overwrite and exists(output) and not _equal(Path(folder) / output.name, output):
-                raise InputError(
-                    "The output exists already, with other content", received=str(output), remedy=OVERWRITE
-                )
+            if not replaces and exists(output) and not _equal(Path(folder) / output.name, output):
+                refuse(outputs, output, own)
         for output, text in texts.items():
             with whole_text(output) as file:
                 file.write(text)
+    remember(outputs, own)
+
+
+def check_run_dir(run_dir: Path, inputs: Sequence[Path]) -> None:
+    """Refuse a run directory that is something else: a file, an input, or a folder without the arguments of a run.
+
+    Raises:
+        InputError: It is.
+    """
+    check_inputs(run_dir, [path for path in inputs if path.exists()], own=True)
+    if exists(run_dir) and not (run_dir.is_dir() and (run_dir / "config.json").is_file()):
+        names = [path.name for path in run_dir.iterdir()] if run_dir.is_dir() else [""]
+        strange = sorted(name for name in names if name not in ("lock", _BUNDLE) and not name.startswith("."))
+        if strange:
+            remedy = "Choose a folder that does not exist yet, or is empty"
+            raise InputError("The run directory holds something other than a run", received=str(run_dir / strange[0]),
+                             remedy=remedy)  # fmt: skip
 
 
 def check_bundle_place(output: Path, run_dir: Path, *, overwrite: bool) -> None:
@@ -144,9 +203,10 @@ def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
     """
     if overwrite or not exists(output):
         return
-    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
+    strange = {name for name in names - {"images", "posts.jsonl", FOLDER_LOCK} if not is_draft(name)}
     old = output / "posts.jsonl"
-    if names - {"images", "posts.jsonl"} or (old.exists() and _texts(old) != _texts(source)):
+    if strange or (old.exists() and _texts(old) != _texts(source)):
         raise InputError("The folder holds something other than an earlier fetch of these posts",
                          received=str(output), remedy=OVERWRITE)  # fmt: skip
 

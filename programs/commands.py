@@ -7,14 +7,14 @@ import json
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.data.files import whole_text
 from gmner.data.jsonl import record_line
-from gmner.data.outputs import OVERWRITE, check_inputs, exists, is_stream
+from gmner.data.outputs import OVERWRITE, check_checkpoint_place, check_inputs, exists, is_stream
 from gmner.data.post import Post
 from gmner.data.readers.choose import read_answers, read_dataset
 from gmner.programs.command_files import (
@@ -22,10 +22,13 @@ from gmner.programs.command_files import (
     check_bundle_place,
     check_fetched_place,
     check_images,
+    check_run_dir,
     keep_bundle_place,
     write_beside,
+    write_into,
     written,
 )
+from gmner.programs.own_outputs import arguments_of, outputs_of
 from gmner.signatures.errors import GmnerError, InputError, ServerError
 from gmner.signatures.terminal import printable, printable_line
 
@@ -39,6 +42,7 @@ _ITSELF = "A bundle says itself which program it is"
 def quickstart(given: Namespace) -> None:
     """`gmner quickstart`: see `gmner.optimizers.quickstart`."""
     # This room knows nothing of optimizers: what a command needs of them is named here and loaded when it runs.
+    check_run_dir(given.run_dir, [])
     importlib.import_module("gmner.optimizers.quickstart").main(given.run_dir)
 
 
@@ -63,8 +67,8 @@ def world(given: Namespace) -> None:
     _note_failed(found.evaluation.failed if found.evaluation else {})
 
 
-def fetch(given: Namespace) -> None:
-    """`gmner fetch`: the pictures of posts by their addresses."""
+def fetch(given: Namespace) -> int:
+    """`gmner fetch`: the pictures of posts by their addresses; 1 if none of them could be fetched."""
     from gmner.data.fetched_posts import fetch_posts
 
     check_fetched_place(given.output, given.posts, overwrite=given.overwrite)
@@ -72,8 +76,10 @@ def fetch(given: Namespace) -> None:
     _note(f"{len(posts)} posts written to {given.output}")
     for oddity in posts.oddities[:_NAMED]:
         _note(oddity.message)
-    if posts.oddities:
-        _note(f"{len(posts.oddities)} pictures could not be fetched: the same command tries them again")
+    if posts.failed:
+        again = "the same command tries them again"
+        _note(f"{posts.failed} pictures could not be fetched (of {posts.addresses}): {again}")
+    return int(0 < posts.failed == posts.addresses)
 
 
 def extract(given: Namespace) -> int:
@@ -99,7 +105,15 @@ def extract(given: Namespace) -> int:
             predictions = program.batch_posts(posts, threads=given.threads)
             sys.stdout.writelines(record_line(prediction.to_record()) + "\n" for prediction in predictions)
         else:
-            predictions = extract_corpus(program, posts, given.output, threads=given.threads, overwrite=given.overwrite)
+            images = None if given.images is None else ", ".join(str(folder.resolve()) for folder in given.images)
+            predictions = extract_corpus(
+                program,
+                posts,
+                given.output,
+                threads=given.threads,
+                overwrite=given.overwrite,
+                arguments={"--images": images},
+            )
     except (GmnerError, OSError):
         raise
     except Exception as error:
@@ -147,7 +161,9 @@ def view(given: Namespace) -> None:
     counted = "count as answered with nothing" if given.gold else "are not shown"
     _say_ids(f"posts have no prediction and {counted}", missing)
     _say_ids("predictions belong to no post and are left out", sorted(predictions.keys() - {p.id for p in posts}))
-    with written(given.output, overwrite=given.overwrite) as place, whole_text(place) as file:
+    check_images(given.output, posts)
+    own = arguments_of(given)
+    with written(given.output, overwrite=given.overwrite, own=own) as place, whole_text(place) as file:
         file.write(render_html(shown, title=given.predictions.name, scores=scores))
     _note(f"{len(shown)} posts shown in {given.output}")
 
@@ -168,22 +184,31 @@ def export(given: Namespace) -> None:
             _note(f"{unsure} boxes have no confidence: their score is 1.0 (gmner extract --confidence gives them one)")
     if given.to == "voc" and given.output == STANDARD:
         raise InputError("Pascal VOC is a folder", received="-", accepted="a path with -o")
-    write = partial(write_export, given.to, posts, answers, split=given.split)
-    if given.to == "label-studio" and given.output != STANDARD and not is_stream(given.output):
-        configuration = given.output.with_suffix(".xml")
-        check_inputs(configuration, [path for path in (given.gold, given.predictions) if path is not None], own=True)
-        write_beside([given.output, configuration], write, overwrite=given.overwrite)
-    else:
-        with written(given.output, overwrite=given.overwrite) as place:
-            write(place)
+    _write_export(given, posts, partial(write_export, given.to, posts, answers, split=given.split))
     _note(f"{len(posts)} posts written to {given.output}")
+
+
+def _write_export(given: Namespace, posts: Sequence[Post], write: Callable[[Path], None]) -> None:
+    """Write an export where it may be written."""
+    check_images(given.output, posts)
+    if given.to == "voc":
+        write_into(given.output, write, overwrite=given.overwrite)
+    elif given.to == "label-studio" and given.output != STANDARD and not is_stream(given.output):
+        outputs = outputs_of(given)
+        check_inputs(outputs[1], [path for path in (given.gold, given.predictions) if path is not None], own=True)
+        check_images(outputs[1], posts)
+        write_beside(outputs, write, overwrite=given.overwrite, own=arguments_of(given))
+    else:
+        with written(given.output, overwrite=given.overwrite, own=arguments_of(given)) as place:
+            write(place)
 
 
 def merge(given: Namespace) -> None:
     """`gmner merge`: a bundle's weights as one checkpoint."""
     from gmner.programs.bundle import load
 
-    load(given.bundle).save_merged(given.output)
+    check_checkpoint_place(given.output, overwrite=given.overwrite)
+    load(given.bundle).save_merged(given.output, overwrite=given.overwrite)
     _note(f"The weights are in {given.output}: vllm serve {given.output}")
 
 
@@ -208,6 +233,7 @@ def compile(given: Namespace) -> int:
     from gmner.programs.bundle import check_place
 
     check_place(given.output)
+    check_run_dir(given.run_dir, [given.train, *([] if given.val is None else [given.val])])
     check_bundle_place(given.output, given.run_dir, overwrite=given.overwrite)
     train = _trainable(given, given.train, given.train_split)
     val = _trainable(given, given.val, given.val_split) if given.val else None
@@ -236,13 +262,11 @@ def compile(given: Namespace) -> int:
 def run(given: Namespace) -> None:
     """`gmner run`: the page of a compile, from its run directory."""
     page = importlib.import_module("gmner.optimizers.run_page")
-    if given.output is None:
-        _note(f"The page: {page.write_run_page(given.run_dir)}")
-        return
-    free = given.overwrite or is_stream(given.output) or not exists(given.output)
-    if not free and not (given.output.is_file() and page.is_run_page(given.output, given.run_dir)):
-        raise InputError("The output exists already", received=str(given.output), remedy=OVERWRITE)
-    _note(f"The page: {page.write_run_page(given.run_dir, given.output)}")
+    output = given.run_dir / page.RUN_PAGE if given.output is None else given.output
+    free = given.overwrite or is_stream(output) or not exists(output)
+    if not free and not (output.is_file() and page.is_run_page(output, given.run_dir)):
+        raise InputError("The output exists already", received=str(output), remedy=OVERWRITE)
+    _note(f"The page: {page.write_run_page(given.run_dir, output)}")
 
 
 def _trainable(given: Namespace, path: Path, split: str | None) -> list[Post]:

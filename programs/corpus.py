@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
@@ -150,6 +150,7 @@ def extract_corpus(
     threads: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
+    arguments: Mapping[str, str | None] | None = None,
 ) -> Predictions:
     """Answer many posts into a JSONL file that appears when it is whole.
 
@@ -165,6 +166,8 @@ def extract_corpus(
         threads: Posts under way at once; see `answer_posts`.
         progress: Show a progress bar.
         overwrite: Whether a file, or a stopped run, that is not of this program and these posts may be replaced.
+        arguments: Arguments that may differ when a run is resumed, by name, such as the folder of the images; a
+            difference is logged.
 
     Returns:
         The predictions, in the order of `posts`.
@@ -183,7 +186,8 @@ def extract_corpus(
         answers = answer_posts(program, posts, threads=threads, progress=progress)
         write_predictions(answers, out)
         return answers
-    with CorpusFile(out, _run_of(program), posts, program.image_root, overwrite=overwrite).opened() as file:
+    kept = CorpusFile(out, _run_of(program), posts, program.image_root, overwrite=overwrite, arguments=arguments)
+    with kept.opened() as file:
         for note in file.notes:
             LOG.warning("%s: %s", out, note)
         left = [posts[place] for place in _order(program, posts) if ids[place] not in file.done]

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
-from filelock import FileLock, Timeout
 from PIL import Image
 
 from gmner.data.files import whole_text
 from gmner.data.images import local_path, open_image
 from gmner.data.jsonl import record_line
+from gmner.data.locks import InUse, take_lock
 from gmner.data.opened_file import open_inside
 from gmner.data.outputs import OVERWRITE, exists
 from gmner.data.post import Post
@@ -30,7 +30,7 @@ from gmner.signatures.errors import DataError, ImageError, InputError
 Run = Mapping[str, str]
 """What the answers of a run depend on beside the posts, by name."""
 
-_SOURCE = "source"
+_SOURCE, _ARGUMENTS = "source", "arguments"
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
 _NOT_OURS = "The output exists already, and is not an unchanged result of this command"
@@ -67,6 +67,8 @@ class CorpusFile:
         posts: The posts, ids unique.
         root: The folder that relative image paths start from.
         overwrite: Whether a file that is not of this run may be replaced.
+        arguments: Arguments that may differ when a run is resumed, by name, such as the folder of the images; a
+            difference is noted.
 
     Attributes:
         done: Answers that are kept, by post id; answers that failed are not.
@@ -78,13 +80,22 @@ class CorpusFile:
     """
 
     def __init__(
-        self, out: Path, run: Run, posts: Sequence[Post], root: Path | None = None, *, overwrite: bool = False
+        self,
+        out: Path,
+        run: Run,
+        posts: Sequence[Post],
+        root: Path | None = None,
+        *,
+        overwrite: bool = False,
+        arguments: Mapping[str, str | None] | None = None,
     ) -> None:
         self.out = Path(os.path.realpath(out))
         self.part = self.out.with_name(self.out.name + ".part")
         self.sidecar = self.out.with_name(self.out.name + ".run.json")
         self.run, self.posts, self.overwrite = dict(run), {post.id: post for post in posts}, overwrite
         self.sources = {post.id: source_digest(post, root) for post in posts}
+        self.arguments = dict(arguments or {})
+        self._before: dict[str, Any] = self.arguments
         self.done: dict[str, Prediction] = {}
         self.notes: list[str] = []
 
@@ -92,18 +103,20 @@ class CorpusFile:
     def opened(self) -> Iterator[CorpusFile]:
         """Hold the lock, and read what is there."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.out.with_name(f".{self.out.name}.lock"))
         try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
+            lock = take_lock(self.out.with_name(f".{self.out.name}.lock"))
+        except InUse as error:
             raise InputError(
-                "Another run writes these answers", received=str(self.out), remedy="Wait for it, or write elsewhere"
+                f"Another run writes these answers: {error.holder}",
+                received=str(self.out),
+                remedy="Wait for it, or write elsewhere",
             ) from error
         try:
             self._read()
             yield self
         finally:
-            lock.release()  # the file stays: a process that had opened it would lock a file that others no longer see
+            if lock is not None:
+                lock.release()
 
     def append(self, prediction: Prediction) -> None:
         """Keep an answer; a kill loses at most the line that is being written."""
@@ -116,7 +129,13 @@ class CorpusFile:
         text = "".join(record_line(prediction.to_record()) + "\n" for prediction in predictions)
         # Both digests: a kill between the two files leaves the old answers beside the new record.
         before = _sha256(self.out.read_bytes()) if self.out.is_file() else None
-        state = {"run": self.run, "posts": self.sources, "sha256": _sha256(text.encode()), "before": before}
+        state: dict[str, Any] = {
+            "run": self.run,
+            "posts": self.sources,
+            "sha256": _sha256(text.encode()),
+            "before": before,
+        }
+        state[_ARGUMENTS] = self.arguments
         with whole_text(self.sidecar) as file:
             json.dump(state, file)
         with whole_text(self.out) as file:
@@ -135,6 +154,8 @@ class CorpusFile:
             kept = self._finished()
         else:
             kept = []
+        if kept:
+            self.notes += argument_changes(self._before, self.arguments)
         failed = sum(prediction.error is not None for prediction, _ in kept)
         changed = [p.id for p, source in kept if p.error is None and source not in (None, self.sources[p.id])]
         if failed:
@@ -145,8 +166,10 @@ class CorpusFile:
         for prediction, source in kept:
             if prediction.error is None and source in (None, self.sources[prediction.id]):
                 self.done[prediction.id] = prediction
-        if not self.part.exists() and len(self.done) < len(self.posts):
-            lines = [record_line(self.run) + "\n", *(self._line(prediction) for prediction in self.done.values())]
+        stale = self._before != self.arguments if self.part.exists() else len(self.done) < len(self.posts)
+        if stale:
+            head = {**self.run, _ARGUMENTS: self.arguments} if self.arguments else self.run
+            lines = [record_line(head) + "\n", *(self._line(prediction) for prediction in self.done.values())]
             with whole_text(self.part) as file:
                 file.writelines(lines)
 
@@ -190,6 +213,7 @@ class CorpusFile:
             )
         if len(whole) < len(data):
             os.truncate(self.part, len(whole))
+        self._recall(head)
         return kept
 
     def _finished(self) -> list[tuple[Prediction, str | None]]:
@@ -206,6 +230,7 @@ class CorpusFile:
                 received=str(self.out),
                 remedy=OVERWRITE,
             )
+        self._recall(state)
         records = [json.loads(line) for line in self.out.read_bytes().splitlines()]
         kept = [Prediction.from_record(record) for record in records]
         changed_texts = [p.id for p in kept if p.text != self.posts[p.id].text]
@@ -216,6 +241,11 @@ class CorpusFile:
                 remedy=OVERWRITE,
             )
         return [(prediction, state["posts"][prediction.id]) for prediction in kept]
+
+    def _recall(self, record: Mapping[str, Any]) -> None:
+        """Note the arguments that an earlier run was given; one that did not keep them had the same."""
+        before = record.get(_ARGUMENTS)
+        self._before = before if isinstance(before, dict) else self.arguments
 
     def _state(self) -> dict[str, Any] | None:
         """What the record says, where it is of the file that lies there now."""
@@ -240,6 +270,16 @@ class CorpusFile:
         if any(post_id not in self.posts or self.posts[post_id].text != text for post_id, text in texts.items()):
             differing.append("posts")
         return differing
+
+
+def argument_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each argument that differs, as `--images was a, now b`."""
+    names = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
+    return [f"{name} was {_said(before.get(name))}, now {_said(now.get(name))}" for name in names]
+
+
+def _said(value: Any) -> str:
+    return "not given" if value is None else str(value)
 
 
 def _cut_head(data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -32,10 +33,10 @@ _LONGEST = 400
 
 def own_error(error: BaseException | None) -> GmnerError | None:
     """The `GmnerError` in an exception's chain of causes, or None."""
-    return next((link for link in _chain(error) if isinstance(link, GmnerError)), None)
+    return next((link for link in chain_of(error) if isinstance(link, GmnerError)), None)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
     """An exception and what it came from; one that several threads raised may be its own cause."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -61,7 +62,10 @@ def failure_of_post(program: GroundingProgram, error: Exception) -> GmnerError |
     if isinstance(error, _OF_EVERYTHING):
         return None
     if _unreadable(program, error):
-        return AnswerError("The reply of the server cannot be read", received=said(error))
+        size = broken_off(error)
+        fact = "The reply of the server cannot be read"
+        fact += "" if size is None else f": it breaks off after {size} characters, as when a connection is lost"
+        return AnswerError(fact, received=said(error))
     if not isinstance(error, ContextWindowExceededError) and not _works(program):
         return None
     if known is not None:
@@ -71,6 +75,17 @@ def failure_of_post(program: GroundingProgram, error: Exception) -> GmnerError |
         return ServerError(f"The server did not answer this post{status}", received=said(error))
     _LOG.warning("An unexpected error is recorded for a post: %s", said(error), exc_info=_LOG.isEnabledFor(10))
     return GmnerError("An unexpected error stopped this post", received=said(error))
+
+
+def broken_off(error: BaseException) -> int | None:
+    """After how many characters the reply of a server breaks off; None: it is whole, or the error is another one."""
+    if not isinstance(error, LMProviderError) or error.status not in (None, 200):
+        return None
+    found = next((link for link in chain_of(error) if isinstance(link, json.JSONDecodeError)), None)
+    if found is None or not found.doc.lstrip().startswith("{"):
+        return None if found is None or found.doc.strip() else 0
+    ends = found.pos >= len(found.doc.rstrip()) or found.msg.startswith("Unterminated string")
+    return len(found.doc) if ends else None
 
 
 def said(error: BaseException) -> str:
@@ -86,7 +101,7 @@ def _unreadable(program: GroundingProgram, error: Exception) -> bool:
         return False
     if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
         return False
-    return error.status in (None, 200) and any(isinstance(link, _MALFORMED) for link in _chain(error.__cause__))
+    return error.status in (None, 200) and any(isinstance(link, _MALFORMED) for link in chain_of(error.__cause__))
 
 
 def _works(program: GroundingProgram) -> bool:

@@ -329,11 +329,11 @@ class GroundingProgram(dspy.Module):
 
         save_bundle(self, Path(path), scores=scores)
 
-    def save_merged(self, path: str | PathLike[str]) -> None:
+    def save_merged(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the weights, adapter merged, as a checkpoint for vLLM; see `gmner.programs.publish.save_merged`."""
         from gmner.programs.publish import save_merged
 
-        save_merged(self, path)
+        save_merged(self, path, overwrite=overwrite)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the bundle to the hub with a model card; see `gmner.programs.publish.push_program`."""

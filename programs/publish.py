@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gmner.data.files import whole_folder
+from gmner.data.outputs import check_checkpoint_place, check_inputs
 from gmner.programs.engine import VLMEngine
 from gmner.programs.hub import upload
 from gmner.programs.manifest import read_manifest
-from gmner.signatures.errors import InputError, ModelError
+from gmner.signatures.errors import ModelError
 
 if TYPE_CHECKING:
     from gmner.programs.manifest import Base, Manifest
@@ -24,7 +25,7 @@ _BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 _TASKS = ("gmner", "mner", "eeg")
 
 
-def save_merged(program: GroundingProgram, folder: str | PathLike[str]) -> Path:
+def save_merged(program: GroundingProgram, folder: str | PathLike[str], *, overwrite: bool = False) -> Path:
     """Write the weights of a program, adapter merged, as a checkpoint that vLLM and transformers load.
 
     Weights and configuration are those of the loaded model, in its precision; tokenizer, processor and chat template
@@ -34,21 +35,22 @@ def save_merged(program: GroundingProgram, folder: str | PathLike[str]) -> Path:
     Args:
         program: A program on a local model.
         folder: A folder that does not exist yet, or is empty; it appears whole or not at all.
+        overwrite: Whether another checkpoint there is replaced.
 
     Returns:
         The folder.
 
     Raises:
         ModelError: The LM has no weights here, or they are quantized, where merging loses.
-        InputError: Something lies there.
+        InputError: Something lies there, or it is the checkpoint that the weights are loaded from.
     """
+    check_checkpoint_place(Path(folder), overwrite=overwrite)
     engine = getattr(program.model, "engine", None)
     if not isinstance(engine, VLMEngine):
         raise ModelError("The weights of a served model are not here", received=program.model.model)
     if getattr(engine.model, "is_quantized", False):
         raise ModelError("An adapter on quantized weights is not merged", remedy="load the base without quantization")
-    if Path(folder).exists() and not (Path(folder).is_dir() and not any(Path(folder).iterdir())):
-        raise InputError("Something lies where the checkpoint would be written", received=str(folder))
+    check_inputs(Path(folder), [engine.path])
     with whole_folder(Path(folder)) as new:
         engine.model.save_pretrained(new)
         for file in (file for pattern in _BESIDE_WEIGHTS for file in engine.path.glob(pattern)):

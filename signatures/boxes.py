@@ -39,7 +39,12 @@ class Box:
         if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
             raise InputError("A box has a coordinate that is not a finite number", received=values)
         if x2 < x1 or y2 < y1:
-            raise InputError("A box has reversed corners", received=values, accepted="x1 <= x2 and y1 <= y2")
+            # Whole data sets in COCO's form come this way, of which some boxes look like corners.
+            coco = min(values) >= 0 and x2 > 0 and y2 > 0
+            remedy = "If it is x, y, width, height: write x, y, x + width, y + height, for all boxes" if coco else None
+            raise InputError(
+                "A box has reversed corners", received=values, accepted="x1 <= x2 and y1 <= y2", remedy=remedy
+            )
 
     @property
     def area(self) -> float:

@@ -6,13 +6,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from PIL import Image
 
 from gmner.data.export.source import checked_posts, picture_size
-from gmner.data.files import whole_text, write_picture
+from gmner.data.files import draft, merged_folder, whole_text, write_picture
 from gmner.data.images import open_image
 from gmner.data.post import Post
 from gmner.data.records import located
@@ -38,8 +37,8 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     none of an earlier export is taken for its boxes; `size` is left out where there is no picture. Pictures are copied
     byte for byte, PIL images written without loss.
 
-    All files are written beside their places first and moved there when every one of them is whole, so that an error
-    leaves the folder as it was; `txt/<split>.txt` is moved last.
+    The folder, with what else lies in it, is replaced by one rename when every file is whole, so that an error or
+    a kill leaves it as it was; see `gmner.data.files.merged_folder`.
 
     Args:
         posts: Annotated posts.
@@ -64,22 +63,17 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     posts, folder = checked_posts(posts), Path(folder)
     drafts = [_render(post) for post in posts]
     _check_pictures(posts, folder / "images")
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".voc.", ignore_cleanup_errors=True) as work:
-        new = Path(work)
+    with merged_folder(folder) as new:
         for name in ("images", "xml", "txt"):
-            (new / name).mkdir()
+            (new / name).mkdir(exist_ok=True)
         for post, (_, xml) in zip(posts, drafts, strict=True):
             if post.image is not None:
                 with located(f"post {post.id!r}"):
                     write_picture(_findable(post.image), new / "images" / post.id)
-            (new / "xml" / f"{post.id}.xml").write_bytes(xml)
+            with draft(new / "xml" / f"{post.id}.xml") as place:  # a file there is a link to that of the old folder
+                place.write_bytes(xml)
         with whole_text(new / "txt" / f"{split}.txt") as file:
             file.writelines(tweet for tweet, _ in drafts)
-        for name in ("images", "xml", "txt"):
-            (folder / name).mkdir(exist_ok=True)
-            for path in sorted((new / name).iterdir()):
-                path.replace(folder / name / path.name)
     return folder / "txt" / f"{split}.txt"
 
 

@@ -15,6 +15,7 @@ from gmner.optimizers.styles.facts import Draft, Facts, Style, allowed_signs
 from gmner.optimizers.styles.facts import draft as draft_of
 from gmner.programs.corpus import own_error
 from gmner.programs.records import wanted_trace
+from gmner.programs.served import speaking
 from gmner.signatures.errors import AnswerError, InputError
 
 
@@ -108,7 +109,7 @@ class LLMStyle:
 
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
         kept = {"trace": wanted_trace(), "disable_history": True}  # the entries would hold the pictures
-        with dspy.context(lm=self.taught_by(None).lm, adapter=dspy.ChatAdapter(), **kept):
+        with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
             found = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
         return str(found.chain or "")
 

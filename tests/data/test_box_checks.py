@@ -7,15 +7,21 @@ import datasets
 import pytest
 from PIL import Image
 
+from gmner.data.box_checks import odd_box
 from gmner.data.jsonl import read_posts
 from gmner.data.readers.voc import read_boxes
 from gmner.data.report import Findings
 from gmner.data.table import from_dataset
 from gmner.signatures.boxes import Box
+from gmner.signatures.errors import GmnerError
 
 ODD = [
     ([0, 0, 600, 400], ["box_outside_image"]),
     ([0.1, 0.1, 0.5, 0.5], ["relative_box"]),
+    ([0.1, 0.1, 1.02, 0.9], ["relative_box"]),
+    ([-0.02, 0.1, 1.4, 0.9], ["relative_box"]),
+    ([0.1, 0.1, 1.6, 0.9], []),
+    ([0, 0, 1, 1], ["relative_box"]),
     ([2, 2, 2, 2], ["zero_area_box"]),
     ([0, 0, 6, 4], []),
     ([-1, 0, 3, 3], ["box_outside_image"]),
@@ -66,3 +72,20 @@ def test_an_object_inside_of_another_is_said(tmp_path: Path):
     inner = f"<object><name>Bo</name>{BOX.format(2)}</object>"
     xml = f"<annotation><object><name>Ana</name>{BOX.format(1)}{inner}</object><group>{inner}</group></annotation>"
     assert boxes_of(tmp_path, xml) == ([("Ana", 1)], ["nested_object"])
+
+
+def test_shares_are_suspected_without_an_image_and_not_in_a_tiny_one():
+    kinds = [[kind for kind, _ in odd_box(Box(0.1, 0.1, 1.02, 0.9), size)] for size in (None, (2, 2), (400, 300))]
+    assert kinds == [["relative_box"], [], ["relative_box"]]
+    assert list(odd_box(Box(1, 1, 9, 9), None)) == []
+
+
+def test_a_box_of_width_and_height_is_told_how_to_be_written(tmp_path: Path):
+    entity = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": [[300, 200, 50, 40]]}
+    record = {"id": "1", "text": "Ana", "image": None, "entities": [entity]}
+    (tmp_path / "posts.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(GmnerError, match=r"reversed corners.*x, y, width, height: write x, y, x \+ width"):
+        read_posts(tmp_path)
+    with pytest.raises(GmnerError) as caught:
+        Box(5, 5, -5, -5)
+    assert "width" not in str(caught.value)

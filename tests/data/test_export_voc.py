@@ -2,11 +2,13 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from defusedxml.ElementTree import parse
 from hypothesis import given
 from hypothesis import strategies as st
+from kills import kills
 from PIL import Image
 from strategies import posts
 
@@ -174,3 +176,37 @@ def test_a_picture_that_breaks_off_leaves_the_folder_as_it_was(tmp_path):
     with pytest.raises(ImageError, match="post 'b'"):
         write_voc(posts, tmp_path / "out", "dev")
     assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "out").rglob("*")) == before
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path):
+    new = [POST, replace(POST, id="new", entities=(replace(ADA, type="ORG"),))]
+
+    def prepare(folder: Path) -> None:
+        write_voc([POST], folder / "voc")
+        write_voc([replace(POST, id="other")], folder / "voc", "dev")
+
+    def work(folder: Path) -> None:
+        write_voc(new, folder / "voc")
+
+    prepare(tmp_path / "before")
+    prepare(tmp_path / "after")
+    work(tmp_path / "after")
+    before, after = (_content(tmp_path / name / "voc") for name in ("before", "after"))
+    assert {"txt/train.txt", "txt/dev.txt", "xml/other.xml", "xml/new.xml"} <= set(after) - (set(before) - set(after))
+    for kill in kills(work, tmp_path, prepare):
+        assert _content(kill.folder / "voc") in (before, after), kill
+        work(kill.folder)
+        assert _content(kill.folder / "voc") == after, kill
+        assert [path.name for path in kill.folder.iterdir()] == ["voc"], kill
+
+
+def test_a_split_goes_into_the_folder_that_one_works_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_voc([POST], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_voc([POST], ".", "dev")
+    assert sorted(path.name for path in Path("txt").iterdir()) == ["dev.txt", "train.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "txt", "xml"]

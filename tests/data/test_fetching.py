@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,6 +21,8 @@ from gmner.data import fetching
 from gmner.data.fetched_posts import fetch_posts
 from gmner.data.fetching import fetch
 from gmner.data.jsonl import read_posts
+from gmner.data.leftovers import draft_name
+from gmner.data.locks import FOLDER_LOCK, take_lock
 from gmner.programs import cli
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import DataError, ImageError, InputError
@@ -238,3 +243,51 @@ def test_the_addresses_are_not_written_over(server: ThreadingHTTPServer, address
         fetch_posts(addressed, addressed.parent, progress=False)
     assert addressed.read_text() == before
     assert server.asked == []
+
+
+def test_two_processes_do_not_fetch_into_one_folder(
+    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    lock = take_lock(folder / FOLDER_LOCK)
+    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 2
+    assert f"process {os.getpid()} on" in (said := capsys.readouterr().err)
+    assert "fetches into this folder" in said
+    assert server.asked == []
+    lock.release()
+    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
+
+
+def test_a_killed_fetch_leaves_nothing_behind_after_the_next(
+    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path
+):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = draft_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    (tmp_path / "fetched" / "images").mkdir(parents=True)
+    for place in ("fetched", "fetched/images"):
+        (tmp_path / place / left).write_bytes(b"half")
+    assert cli.main(["fetch", str(addressed), "-o", str(tmp_path / "fetched")]) == 0
+    assert list((tmp_path / "fetched").rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "code"),
+    [(["/none", "/large"], 1), (["/none", "/a.png"], 0), ([None], 0), (["/none", None, "local.png"], 1)],
+    ids=["none", "some", "no address", "none beside a file"],
+)
+def test_the_exit_status_says_whether_anything_was_fetched(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], images: list[str | None], code: int
+):
+    Image.new("RGB", (9, 9)).save(tmp_path / "local.png")
+    named = [f"{address}{image}" if image and image[0] == "/" else image for image in images]
+    lines = [json.dumps({"id": str(n), "text": "Ana", "image": image}) for n, image in enumerate(named)]
+    (tmp_path / "posts.jsonl").write_text("\n".join(lines))
+    for _ in range(2):  # a second run counts as the first one does
+        assert cli.main(["fetch", str(tmp_path / "posts.jsonl"), "-o", str(tmp_path / "fetched")]) == code
+    wanted = [image for image in images if image and image[0] == "/"]
+    failed = [image for image in wanted if image != "/a.png"]
+    assert (f"{len(failed)} pictures could not be fetched (of {len(wanted)})" in capsys.readouterr().err) == bool(
+        failed
+    )

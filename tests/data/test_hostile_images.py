@@ -173,3 +173,32 @@ def test_a_budget_lets_in_what_fits_and_a_larger_image_alone():
         list(pool.map(work, [40, 60, 30, 250, 90, 10] * 20))
     assert most[0] == 250
     assert held[0] == 0
+
+
+def test_a_folder_that_becomes_a_link_while_a_file_is_opened_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "a" / "b", outside / "b"):
+        folder.mkdir(parents=True)
+        (folder / "x.png").write_bytes(folder.parent.name.encode())
+    path = root / "a" / "b" / "x.png"
+    with opened_file.open_inside(path, root)[0] as file:
+        assert file.read() == b"a"
+    really = os.open
+
+    def swapping(name: object, flags: int, **options: object) -> int:
+        descriptor = really(name, flags, **options)
+        if str(name) == str(root):  # the walk has begun
+            (root / "a").rename(root / "old")
+            (root / "a").symlink_to(outside)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", swapping)
+    monkeypatch.setattr(os, "supports_dir_fd", {swapping})
+    with pytest.raises(OSError, match="Not a directory"):
+        opened_file.open_inside(path, root)
+    monkeypatch.undo()
+    for name in (outside / "b" / "x.png", root, root / ".." / "outside" / "b" / "x.png"):
+        with pytest.raises(OSError, match="outside"):
+            opened_file.open_inside(name, root)

@@ -1,12 +1,14 @@
 """The checker of chains: what it refuses, what it lets pass, and whom it blames."""
 
 import random
+import re
 
 import pytest
 
 from gmner.data.post import Post, SceneObject
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.world.generate import World
+from gmner.optimizers import checker
 from gmner.optimizers.checker import Contradiction, check_chain
 from gmner.optimizers.styles import TEMPLATES, Facts, draft
 from gmner.signatures.boxes import Box, BoxFormat
@@ -140,3 +142,20 @@ def test_every_template_passes_on_real_tweets(twitter_root):
             text = draft(style, facts, random.Random(post.id)).text
             assert text
             assert check_chain(text, facts) == []
+
+
+def test_the_work_on_a_repeated_type_grows_with_the_chain(monkeypatch):
+    searches = []
+
+    class Counting:
+        def __getattr__(self, name):
+            searches.append(name)
+            return getattr(re, name)
+
+    monkeypatch.setattr(checker, "re", Counting())
+    work = []
+    for size in (20, 80):
+        searches.clear()
+        assert {problem.kind for problem in check_chain("PER " * size, FACTS)} >= {Contradiction.MISSING_SPAN}
+        work.append(len(searches))
+    assert work[1] <= 5 * work[0]

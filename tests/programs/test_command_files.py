@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scripted import scripted_lm
 
 from gmner.data.jsonl import write_predictions
+from gmner.data.outputs import check_inputs
 from gmner.data.prediction import Prediction
 from gmner.programs import cli, commands
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GroundedEntity
 
 ANA = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": []}
@@ -203,3 +207,130 @@ def test_the_page_of_a_run_goes_to_a_device_or_its_own_page(tmp_path: Path, caps
     assert [run("run", tmp_path / "run", "-o", path) for path in ("/dev/null", page, page)] == [0, 0, 0]
     page.write_text("mine")
     refused(capsys, page, "run", tmp_path / "run", "-o", page, said="exists already")
+
+
+def test_a_resumed_run_names_the_folder_of_images_that_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "posts.jsonl").write_text('{"id": "a", "text": "Ana", "image": "a.png"}\n{"id": "b", "text": "Bo"}')
+    for name in ("wrong", "right"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "right" / "a.png")
+    words = ("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "out.jsonl")
+    said = []
+    for images in (
+        ["--images", tmp_path / "wrong"],
+        ["--images", tmp_path / "right"],
+        ["--images", tmp_path / "right"],
+    ):
+        assert run(*words, *images) == 0
+        said.append(capsys.readouterr().err)
+    change = f"--images was {tmp_path / 'wrong'}, now {tmp_path / 'right'}"
+    assert [change in line for line in said] == [False, True, False]
+    assert "1 posts failed before and are tried again" in said[1]
+    assert run(*words) == 0
+    assert f"--images was {tmp_path / 'right'}, now not given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["view", "coco", "label-studio"])
+def test_a_page_and_an_export_are_replaced_by_their_own_command_only(
+    gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+):
+    output = tmp_path / "out.json"
+    words = ("view", answers, "--gold", gold, "-o", output)
+    if form != "view":
+        words = ("export", "--to", form, "--gold", gold, "--predictions", answers, "-o", output)
+    assert run(*words) == 0
+    first = output.read_bytes()
+    bo = GroundedEntity("Ana", 0, 3, "ORG", Box(1, 1, 9, 9))
+    pictured = [json.loads(line) | {"image": "a.png"} for line in gold.read_text().splitlines()]
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    gold.write_text("".join(json.dumps(line) + "\n" for line in pictured))
+    write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
+    assert run(*words) == 0  # the answers have changed, the command has not
+    assert output.read_bytes() != first
+    gold.with_name("more.jsonl").write_text("".join(gold.read_text().splitlines(True)[:2]))
+    others = [gold.with_name("more.jsonl") if word == gold else word for word in words]
+    refused(capsys, output, *others, "--images", tmp_path, said=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
+    output.write_bytes(output.read_bytes() + b" ")
+    write_predictions([Prediction(name, "Ana", "", ()) for name in "abc"], answers)
+    refused(capsys, output, *words, said="exists already, with other content. ")
+    assert run(*words, "--overwrite") == 0
+    write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
+    assert run(*words) == 0
+
+
+def test_another_split_is_exported_into_the_same_folder(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ("export", "--to", "voc", "-o", tmp_path / "voc", "--gold")
+    assert run(*words, gold) == 0
+    other = tmp_path / "other.jsonl"
+    other.write_text(gold.read_text().replace('"id": "a"', '"id": "d"').replace("PER", "ORG"))
+    refused(capsys, tmp_path / "voc" / "txt" / "train.txt", *words, other, said="exists already")
+    assert not (tmp_path / "voc" / "xml" / "d.xml").exists()
+    assert [run(*words, gold), run(*words, other, "--overwrite")] == [0, 0]
+    assert (tmp_path / "voc" / "xml" / "a.xml").exists()
+
+
+def test_an_image_of_a_post_is_no_output_of_any_command(
+    gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (9, 9)).save(image := tmp_path / "images" / "a.png")
+    os.link(image, tmp_path / "hard.png")
+    gold.write_text(json.dumps({"id": "a", "text": "Ana", "entities": [ANA], "image": "images/a.png"}) + "\n")
+    for output in (image, tmp_path / "hard.png"):
+        refused(capsys, image, "view", answers, "--gold", gold, "-o", output, "--overwrite")
+        refused(capsys, image, "export", "--to", "coco", "--gold", gold, "-o", output, "--overwrite")
+        refused(capsys, image, "extract", gold, "-o", output, "--overwrite")
+
+
+def test_a_run_directory_is_no_folder_of_something_else(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    posts = gold.rename(folder / "posts.jsonl")
+    words = ("compile", "--train", posts, "-o", tmp_path / "bundle", "--run-dir")
+    refused(capsys, posts, *words, folder)
+    refused(capsys, posts, *words, posts)
+    (tmp_path / "notes").mkdir()
+    (note := tmp_path / "notes" / "note.txt").write_text("mine")
+    refused(capsys, note, *words, tmp_path / "notes", said="something other than a run")
+    refused(capsys, note, "quickstart", "--run-dir", tmp_path / "notes", said="something other than a run")
+    refused(capsys, note, "quickstart", "--run-dir", note, said="something other than a run")
+
+
+def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def load(path: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("gmner.programs.bundle.load", load)
+    bundle, full = tmp_path / "bundle", tmp_path / "full"
+    for folder in (bundle, full):
+        folder.mkdir()
+        (folder / "note.txt").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, said="Something lies")
+        refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle, *more)
+        refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle / "new", *more, said="part of an input")
+    for name in ("config.json", "model.safetensors"):
+        (full / name).write_text("{}")
+    refused(capsys, full / "note.txt", "merge", bundle, "-o", full, said="--overwrite to replace it")
+
+
+def test_the_default_page_of_a_run_replaces_no_file_of_somebody_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
+    assert [run("run", tmp_path), run("run", tmp_path), run("run", tmp_path, "-o", tmp_path / "run.html")] == [0] * 3
+    (tmp_path / "run.html").write_text("mine")
+    refused(capsys, tmp_path / "run.html", "run", tmp_path, said="exists already")
+    refused(capsys, tmp_path / "config.json", "run", tmp_path, "-o", tmp_path / "config.json", "--overwrite")
+
+
+def test_an_input_is_found_where_names_differ_in_case_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "data").mkdir()
+    (posts := tmp_path / "data" / "posts.jsonl").write_text("{}")
+    (tmp_path / "Data").symlink_to(tmp_path / "data")  # as a system that ignores case opens it
+    monkeypatch.setattr(os.path, "realpath", os.path.abspath)
+    for output in (tmp_path / "Data" / "posts.jsonl", tmp_path / "Data"):
+        with pytest.raises(InputError, match="replace an input"):
+            check_inputs(output, [posts])

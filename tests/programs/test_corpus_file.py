@@ -210,3 +210,19 @@ def test_a_damaged_part_file_is_refused(tmp_path: Path):
     (tmp_path / "out.jsonl.part").write_text('{"program": "GMNER"}\n["no", "answer"]\n')
     with pytest.raises(InputError, match="not a stopped run"):
         asked(posts(), tmp_path / "out.jsonl")
+
+
+def test_arguments_that_may_differ_are_noted_and_kept_anew(tmp_path: Path):
+    given, notes = posts(3), []
+    for images in ("a", "b", "b", None):
+        with CorpusFile(tmp_path / "out.jsonl", RUN, given, arguments={"--images": images}).opened() as file:
+            notes.append([note for note in file.notes if "--images" in note])
+            post = next(post for post in given if post.id not in file.done) if len(file.done) < 3 else None
+            if post is not None:
+                file.append(Prediction(post.id, post.text, ""))
+            else:
+                file.finish([file.done[post.id] for post in given])
+    assert notes == [[], ["--images was a, now b"], [], ["--images was b, now not given"]]
+    with CorpusFile(tmp_path / "out.jsonl", RUN, given, arguments={"--images": "c"}).opened() as file:
+        assert "--images was not given, now c" in file.notes
+        assert len(file.done) == 3

@@ -15,11 +15,12 @@ from openai_server import Body, Reply, answered_by, as_token, completion, servin
 from gmner.data.jsonl import read_predictions
 from gmner.data.post import Post
 from gmner.data.world.generate import World
+from gmner.programs import served as served_module
 from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
-from gmner.signatures.errors import AnswerError
+from gmner.signatures.errors import AnswerError, TruncatedAnswerError
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 EMPTY = '{"reasoning":"","entities":[]}'
@@ -215,3 +216,56 @@ def test_failures_of_a_server_are_its_own_and_stop_a_run():
         GMNER(served(base, timeout=0.5))(text="Ana met Ben")
     with pytest.raises(LMTransportError, match="failed to connect"):
         GMNER(served(base))(text="Ana met Ben")
+
+
+def _cut(text: str) -> Body:
+    body = completion(text, "m")
+    body["choices"][0]["finish_reason"] = "length"
+    body["usage"]["completion_tokens"] = 64
+    return body
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
+    text = '{"reasoning":"","entities":[{"span":"An'
+    with serving(lambda _: (200, {}, _cut(text))) as (base, bodies), dspy.context(disable_history=not history):
+        lm = served(base, max_tokens=64)
+        with pytest.raises(TruncatedAnswerError, match=r"cut the answer off after 64 tokens.*max_tokens") as caught:
+            GMNER(lm)(text="Ana met Ben")
+        assert caught.value.received == text
+        assert len(lm.history) == history
+        answers = GMNER(lm).batch_posts([Post("a", "Ana")], progress=False)
+    assert "cut the answer off after 64 tokens" in answers[0].error["message"]
+    assert len(bodies) == 2
+    with serving(lambda _: (200, {}, _cut(EMPTY))) as (base, _):  # nothing is missing
+        assert GMNER(served(base))(text="Ana").entities == []
+
+
+def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
+    whole = json.dumps(completion(EMPTY, "m"))
+    replies = iter([whole[:60], "", whole])
+    with serving(lambda _: (200, {}, next(replies))) as (base, bodies), caplog.at_level("WARNING"):
+        assert GMNER(served(base, num_retries=2))(text="Ana").entities == []
+    assert len(bodies) == 3
+    assert "broke its reply off after 60 characters (attempt 1 of 3)" in caplog.text
+    with serving(lambda _: (200, {}, whole[:60])) as (base, bodies):
+        answers = GMNER(served(base, num_retries=1)).batch_posts([Post("a", "Ana")], progress=False)
+    assert answers[0].error["kind"] == "bad_answer"
+    assert "breaks off after 60 characters" in answers[0].error["message"]
+    assert len(bodies) == 2
+    with serving(lambda _: (200, {}, "<html>a gateway")) as (base, bodies):
+        answers = GMNER(served(base, num_retries=1)).batch_posts([Post("a", "Ana")], progress=False)
+    assert (answers[0].error["kind"], len(bodies)) == ("bad_answer", 1)
+
+
+def test_every_request_of_a_program_that_is_repeated_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
+    replies: Iterator[Reply] = iter([(500, {}, {"error": {"message": "boom"}}), (200, {}, completion(EMPTY, "m"))])
+    with serving(lambda _: next(replies)) as (base, _), caplog.at_level("WARNING"):
+        lm = served(base, num_retries=3)
+        assert GMNER(lm)(text="Ana").entities == []
+    assert "answered with status 500 (attempt 1 of 4); retrying in 1 s" in caplog.text
+    assert (lm.num_retries, len(lm.history)) == (3, 1)

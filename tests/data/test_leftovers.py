@@ -1,0 +1,59 @@
+"""What a killed process was writing is removed at the next run; what a living one writes is not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gmner.data import leftovers
+from gmner.data.files import draft, whole_folder, whole_text
+from gmner.data.leftovers import clear_leftovers, draft_name, is_draft
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(dead: int, tmp_path: Path):
+    mine = draft_name()
+    machine = mine[1:9]
+    left = mine.replace(f"-{os.getpid()}-", f"-{dead}-")
+    strange = left.replace(machine, "0" * 8)
+    for name in (mine, left, strange, "notes.tmp", ".tmp"):
+        (tmp_path / name).touch()
+    folder = tmp_path / left.replace(left[-16:-4], "a" * 12)
+    (folder / "new").mkdir(parents=True)
+    clear_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted((mine, strange, "notes.tmp", ".tmp"))
+    assert [is_draft(name) for name in (left, ".tmp", "notes.tmp")] == [True, False, False]
+    clear_leftovers(tmp_path / "missing")
+
+
+def test_what_writes_removes_what_was_left(dead: int, tmp_path: Path):
+    left = draft_name().replace(f"-{os.getpid()}-", f"-{dead}-")
+    (tmp_path / left).touch()
+    with whole_text(tmp_path / "a.txt") as file:
+        file.write("a")
+    (tmp_path / left).touch()
+    with whole_folder(tmp_path / "folder") as folder:
+        (folder / "a").touch()
+    with draft(tmp_path / "b.txt") as name:
+        name.touch()
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt", "folder"]
+
+
+def test_where_processes_cannot_be_looked_for_everything_stays(
+    dead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    left = draft_name().replace(f"-{os.getpid()}-", f"-{dead}-")
+    (tmp_path / left).touch()
+    monkeypatch.setattr(leftovers.os, "name", "nt")
+    clear_leftovers(tmp_path)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == [left]

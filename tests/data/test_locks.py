@@ -1,0 +1,39 @@
+"""One lock for all that writes: held once, left by nobody, and made with a library that knows every system."""
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+import filelock
+import pytest
+
+import gmner
+from gmner.data.locks import InUse, take_lock
+
+
+def test_a_lock_is_held_once_and_names_its_holder(tmp_path: Path):
+    lock = take_lock(tmp_path / "lock")
+    with pytest.raises(InUse, match=rf"^process {os.getpid()} on \S+$"):
+        take_lock(tmp_path / "lock")
+    lock.release()
+    take_lock(tmp_path / "lock").release()
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def acquire(self: filelock.FileLock, timeout: float) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with caplog.at_level(logging.WARNING):
+        assert take_lock(tmp_path / "lock") is None
+    assert "has no locks" in caplog.text
+
+
+def test_no_module_locks_with_what_one_system_has():
+    root = Path(gmner.__file__).parent
+    rooms = (root / name for name in ("signatures", "data", "programs", "optimizers"))
+    assert [path for room in rooms for path in room.rglob("*.py") if "import fcntl" in path.read_text()] == []
