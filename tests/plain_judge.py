@@ -25,7 +25,11 @@ def plain_parse(text: str, post_text: str, labels: LabelSet, frame: Frame) -> tu
         raise AnswerError("The answer is not the object asked for", received=text)
     if not isinstance(value["reasoning"], str):
         raise AnswerError("The reasoning is not a string", received=value["reasoning"])
-    records = value["entities"]
+    return plain_entities(value["entities"], post_text, labels, frame)
+
+
+def plain_entities(records: Any, post_text: str, labels: LabelSet, frame: Frame) -> tuple[GroundedEntity, ...]:
+    """The entities of the list of an answer; see `plain_parse`."""
     if not isinstance(records, list):
         raise AnswerError("The answer's list is not a list", received=records)
     for record in records:
