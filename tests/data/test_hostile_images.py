@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, features
 
 from gmner.data import opened_file
-from gmner.data.budget import PixelBudget
+from gmner.data.budget import ByteBudget
 from gmner.data.files import encoded
 from gmner.data.images import image_size, open_image, open_lazily
 from gmner.data.opened_file import open_inside
@@ -159,7 +159,7 @@ def test_a_pipe_is_refused_and_does_not_block(tmp_path: Path):
 
 
 def test_a_budget_lets_in_what_fits_and_a_larger_image_alone():
-    budget, most, held, lock = PixelBudget(100), [0], [0], threading.Lock()
+    budget, most, held, lock = ByteBudget(100), [0], [0], threading.Lock()
 
     def work(pixels: int) -> None:
         with budget.holding(pixels):
