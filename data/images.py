@@ -21,6 +21,7 @@ from gmner.data.budget import DECODING
 from gmner.data.decoding import check_decoding, decoding_bytes, draft, scaled_size
 from gmner.data.opened_file import open_inside
 from gmner.data.pixels import png_orientation, to_rgb
+from gmner.data.trimming import LARGE, trim
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
 
@@ -128,8 +129,8 @@ def open_scaled(
 
 def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Image:
     """An image whose header was read as upright RGB, scaled down where `size`, as it is stored, is smaller."""
-    own = picture is not source
-    with _broken_as_image_error(source), DECODING.holding(decoding_bytes(picture)):
+    own, needed = picture is not source, decoding_bytes(picture)
+    with _broken_as_image_error(source), DECODING.holding(needed), _trimmed(needed):
         if own:
             draft(picture, size)
         with nullcontext() if own else _LOADING:
@@ -141,6 +142,16 @@ def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Ima
         if rgb.width > size[0] or rgb.height > size[1]:
             rgb.thumbnail(size, Image.Resampling.BICUBIC)
         return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+@contextmanager
+def _trimmed(needed: int) -> Iterator[None]:
+    """Give back what a large image took, before others are let in."""
+    try:
+        yield
+    finally:
+        if needed >= LARGE:
+            trim()
 
 
 def image_size(
