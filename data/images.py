@@ -106,9 +106,7 @@ class Scaled(NamedTuple):
     size: Size
 
 
-def open_scaled(
-    source: ImageSource, used: int | None = None, *, root: str | os.PathLike[str] | None = None
-) -> Scaled:
+def open_scaled(source: ImageSource, used: int | None = None, *, root: str | os.PathLike[str] | None = None) -> Scaled:
     """`open_image` for a model: an image that is much larger than what the model uses is scaled down.
 
     A JPEG is decoded at a fraction of its size where that suffices.

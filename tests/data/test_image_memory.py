@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,9 +36,10 @@ def file_of(picture: Image.Image, kind: str, **options: object) -> bytes:
 def test_callers_are_let_in_in_their_order_and_a_large_one_is_not_passed_by():
     budget, order = ByteBudget(100), []
     with ThreadPoolExecutor(3) as pool, budget.holding(60):
-        for amount in (90, 30):  # 30 would fit beside 60, and 90 would wait for ever for its turn
-            pool.submit(lambda amount=amount: holding(budget, amount, order))
-            until(lambda: len(budget._waiting) == (1 if amount == 90 else 2))
+        pool.submit(holding, budget, 90, order)
+        until(lambda: len(budget._waiting) == 1)
+        pool.submit(holding, budget, 30, order)  # it would fit beside 60, and 90 would never have its turn
+        until(lambda: len(budget._waiting) == 2)
         assert order == []
     assert order == [90, 30]
 
@@ -47,7 +49,7 @@ def holding(budget: ByteBudget, amount: int, order: list[int]) -> None:
         order.append(amount)
 
 
-def until(condition: object) -> None:
+def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 5
     while not condition() and time.monotonic() < end:
         time.sleep(0.002)
