@@ -13,12 +13,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError, features
 
+from gmner.data.budget import DECODING
+from gmner.data.decoding import check_decoding, decoding_bytes, draft, scaled_size
 from gmner.data.opened_file import open_inside
 from gmner.data.pixels import png_orientation, to_rgb
+from gmner.data.trimming import LARGE, trim
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
 
@@ -80,18 +83,73 @@ def open_image(
         max_bytes: Largest size of the encoded picture in bytes.
 
     Raises:
-        ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not a picture.
+        ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not a picture; or decoding takes
+            more than `gmner.data.decoding.MAX_DECODED` bytes.
 
     An image object of the caller is decoded once, under a lock, and neither closed nor changed. Grey values of more
-    than eight bits are scaled, see `gmner.data.pixels.to_rgb`.
+    than eight bits are scaled, see `gmner.data.pixels.to_rgb`. Threads that open images wait for each other where
+    decoding them at once would take more than 512 MiB.
     """
     with _opened(source, root, max_pixels, max_bytes) as picture:
-        with _broken_as_image_error(source):
-            with _LOADING if picture is source else nullcontext():
-                picture.load()
-                orientation = _orientation(picture)
-            rgb = to_rgb(picture)
-            return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+        return _decoded(picture, source, picture.size)
+
+
+class Scaled(NamedTuple):
+    """An image on its way to a model.
+
+    Attributes:
+        picture: Upright 8-bit RGB, perhaps scaled down.
+        size: (width, height) of the upright original in pixels: the frame of its boxes.
+    """
+
+    picture: Image.Image
+    size: Size
+
+
+def open_scaled(source: ImageSource, used: int | None = None, *, root: str | os.PathLike[str] | None = None) -> Scaled:
+    """`open_image` for a model: an image that is much larger than what the model uses is scaled down.
+
+    A JPEG is decoded at a fraction of its size where that suffices.
+
+    Args:
+        source: As for `open_image`.
+        used: Most pixels that the model's processor makes of an image, see `gmner.data.decoding.scaled_size`; None: not
+            known.
+        root: As for `open_image`.
+
+    Raises:
+        ImageError: As for `open_image`.
+    """
+    with _opened(source, root, MAX_PIXELS, MAX_BYTES) as picture:
+        size = _upright_size(picture, source)
+        return Scaled(_decoded(picture, source, scaled_size(picture.size, used)), size)
+
+
+def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Image:
+    """An image whose header was read as upright RGB, scaled down where `size`, as it is stored, is smaller."""
+    own, needed = picture is not source, decoding_bytes(picture)
+    with _broken_as_image_error(source), DECODING.holding(needed), _trimmed(needed):
+        if own:
+            draft(picture, size)
+        with nullcontext() if own else _LOADING:
+            picture.load()
+            orientation = _orientation(picture)
+        rgb = to_rgb(picture)
+        if own:
+            picture.close()  # frees its memory before more is taken
+        if rgb.width > size[0] or rgb.height > size[1]:
+            rgb.thumbnail(size, Image.Resampling.BICUBIC)
+        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+@contextmanager
+def _trimmed(needed: int) -> Iterator[None]:
+    """Give back what a large image took, before others are let in."""
+    try:
+        yield
+    finally:
+        if needed >= LARGE:
+            trim()
 
 
 def image_size(
@@ -108,13 +166,23 @@ def image_size(
         ImageError: As for `open_image`, except for what only decoding can find.
     """
     with _opened(source, root, max_pixels, MAX_BYTES) as picture:
-        width, height = picture.size
-        with _LOADING if picture is source else nullcontext():
-            return (height, width) if _orientation(picture) >= 5 else (width, height)
+        return _upright_size(picture, source)
+
+
+def _upright_size(picture: Image.Image, source: ImageSource) -> Size:
+    width, height = picture.size
+    with _LOADING if picture is source else nullcontext():
+        return (height, width) if _orientation(picture) >= 5 else (width, height)
+
+
+class _Kept(io.BytesIO):
+    """The bytes of an image of ours: it is decoded anew each time, so that no decoded image stays with a post."""
 
 
 def open_lazily(data: bytes) -> Image.Image:
     """A picture whose header was read and which is decoded when it is needed, as Pillow has it.
+
+    `open_image` decodes a copy: such pictures of many posts take the memory of their bytes.
 
     Args:
         data: The bytes of a file.
@@ -123,7 +191,7 @@ def open_lazily(data: bytes) -> Image.Image:
         ImageError: As for `image_size`.
     """
     image_size(data)
-    return _header(io.BytesIO(data), data, MAX_PIXELS)
+    return _header(_Kept(data), data, MAX_PIXELS)
 
 
 def load_object(picture: Image.Image) -> None:
@@ -162,15 +230,19 @@ def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | No
 @contextmanager
 def _opened(source: ImageSource, root: Any, max_pixels: int, max_bytes: int) -> Iterator[Image.Image]:
     """A picture whose header was read and checked; closed afterwards unless the caller brought it open."""
+    kept = getattr(source, "fp", None)
+    source = kept.getvalue() if isinstance(kept, _Kept) and not kept.closed else source
     if isinstance(source, Image.Image):
         if source.format in _PROGRAMS:
             raise ImageError("A picture is of a format that starts a program", received=source.format,
                              accepted=", ".join(_FORMATS))  # fmt: skip
         _check_pixels(source.size, max_pixels)
+        check_decoding(source)
         yield source
         return
     with _stream(source, root, max_bytes) as stream, _header(stream, source, max_pixels) as picture:
         _check_pixels(picture.size, max_pixels)
+        check_decoding(picture)
         yield picture
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageCms
 
 _ORIENTATION = 0x0112
 _MOST_CHUNKS, _LONGEST_EXIF = 100_000, 1 << 20
+_PIECE = 1 << 20
+# Pixels that are converted at a time: converting takes little memory beside the image and its copy.
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -21,26 +24,74 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     greatest value. What is not a number counts as 0, infinities as the nearest finite value.
     """
     if picture.mode.startswith("I") or picture.mode == "F":
-        return Image.fromarray(_to_bytes(picture)).convert("RGB")
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGB", rgba.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
+        return _grey(picture)
+    if picture.has_transparency_data or picture.mode == "LAB":
+        return _laid_on_white(picture)
     return picture.convert("RGB")
 
 
-def _to_bytes(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Grey values of more than eight bits -> (height, width) uint8."""
-    values: npt.NDArray[np.float32] = np.array(picture).astype(np.float32)
-    finite = np.isfinite(values)
-    low, high = (float(values[finite].min()), float(values[finite].max())) if finite.any() else (0.0, 0.0)
-    if not finite.all():
-        values = np.nan_to_num(values, nan=min(max(low, 0.0), high), posinf=high, neginf=low)
+def _pieces(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Rows of an image, some at a time: the number of the first, and an image of them."""
+    width, height = picture.size
+    rows = max(1, _PIECE // max(1, width))
+    for top in range(0, height, rows):
+        yield top, picture.crop((0, top, width, min(height, top + rows)))
+
+
+def _laid_on_white(picture: Image.Image) -> Image.Image:
+    found = Image.new("RGB", picture.size, "white")
+    for top, piece in _pieces(picture):
+        if piece.mode == "LAB":
+            found.paste(_from_lab(piece), (0, top))
+            continue
+        # Pillow converts a premultiplied La to LA only.
+        rgba = (piece.convert("LA") if piece.mode == "La" else piece).convert("RGBA")
+        found.paste(rgba, (0, top), rgba.getchannel("A"))
+    return found
+
+
+def _from_lab(picture: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    found = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+    if found is None:  # only where it converts in place
+        raise ValueError("LAB cannot be converted")
+    return found
+
+
+def _grey(picture: Image.Image) -> Image.Image:
+    """Grey values of more than eight bits as RGB."""
+    low, high, finite = _range(picture)
     scale = _scale(picture.mode, low, high)
-    if scale is None:
-        values, scale = values - np.float32(low), 255 / (high - low) if high > low else 0.0
-    return np.clip(np.round(values * np.float32(scale)), 0, 255).astype(np.uint8)
+    found = Image.new("RGB", picture.size)
+    for top, piece in _pieces(picture):
+        values = _values(piece)
+        if not finite:
+            values = np.nan_to_num(values, nan=min(max(low, 0.0), high), posinf=high, neginf=low)
+        if scale is None:  # as doubles: the difference of two floats may be too large for a float
+            stretch = 255 / (high - low) if high > low else 0.0
+            bytes_ = np.round((values.astype(np.float64) - low) * stretch)
+        else:
+            bytes_ = np.round(values * np.float32(scale))
+        found.paste(Image.fromarray(np.clip(bytes_, 0, 255).astype(np.uint8)).convert("RGB"), (0, top))
+    return found
+
+
+def _values(picture: Image.Image) -> npt.NDArray[np.float32]:
+    """(height, width) float32."""
+    return np.array(picture).astype(np.float32)
+
+
+def _range(picture: Image.Image) -> tuple[float, float, bool]:
+    """The least and the greatest finite value, and whether all are finite."""
+    lows, highs, finite = [], [], True
+    for _, piece in _pieces(picture):
+        values = _values(piece)
+        good = np.isfinite(values)
+        finite = finite and bool(good.all())
+        if good.any():
+            lows.append(float(values.min(where=good, initial=np.inf)))
+            highs.append(float(values.max(where=good, initial=-np.inf)))
+    return (min(lows), max(highs), finite) if lows else (0.0, 0.0, finite)
 
 
 def _scale(mode: str, low: float, high: float) -> float | None:

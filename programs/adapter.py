@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import codecs
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dspy
 from PIL import Image
 
 from gmner.programs.confidence import Token, confidences
-from gmner.programs.families import ModelProfile, Profiled
-from gmner.programs.pictures import inline, load_picture
+from gmner.programs.families import InProcess, ModelProfile, Profiled
+from gmner.programs.pictures import inline, load_picture, named, original_size
 from gmner.programs.records import forget_pictures
 from gmner.programs.served import Cut, noting_cuts, speaking
 from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
@@ -65,6 +65,7 @@ class PromptAdapter(dspy.Adapter):
         self._request: Request | None = None
         self._cuts: list[Cut] = []
         self._local: bool | None = None  # whether a model in this process answers; None outside of a call
+        self._named: list[Image.Image] | None = None  # the images of a call that an engine of this process looks up
         self._sent: list[Message] = []
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
@@ -81,8 +82,10 @@ class PromptAdapter(dspy.Adapter):
         if not isinstance(inputs["text"], str):
             raise InputError("The text of a post is no string", received=inputs["text"], accepted="a string")
         picture = load_picture(inputs.get("image"))
-        size = None if picture is None else picture.size
+        size = original_size(inputs.get("image"), picture)
         resized = None if size is None else self.profile.resized(size)
+        if picture is not None and picture.size != size:  # the processor resizes what it is given
+            resized = self.profile.resized(picture.size)
         mention = inputs.get("mention")
         span = None if mention is None else as_entity(mention).span
         frame = Frame(self.profile.box_format, size, resized)
@@ -113,7 +116,9 @@ class PromptAdapter(dspy.Adapter):
         `parse` is not told the inputs, and one adapter serves many threads.
         """
         bound = copy.copy(self)
-        bound._request, bound._local = self.request(inputs), isinstance(getattr(lm, "engine", None), Profiled)
+        engine = getattr(lm, "engine", None)
+        bound._request, bound._local = self.request(inputs), isinstance(engine, Profiled)
+        bound._named = [] if isinstance(engine, InProcess) else None
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         if not bound._local:
             schema = served_schema(schema)
@@ -148,9 +153,17 @@ class PromptAdapter(dspy.Adapter):
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
     ) -> list[Message]:
         """Chat messages in the OpenAI form, pictures inline as data URIs."""
-        messages = [_as_openai(message, raw=bool(self._local)) for message in self.dialogue(signature, demos, inputs)]
+        messages = [_as_openai(message, self._address) for message in self.dialogue(signature, demos, inputs)]
         self._sent = messages if self._request is not None else []
         return messages
+
+    def _address(self, picture: Image.Image) -> str:
+        """What stands for an image in a message of DSPy."""
+        if self._named is None:
+            return inline(picture, raw=bool(self._local))
+        address, kept = named(picture)
+        self._named.append(kept)
+        return address
 
     def dialogue(
         self, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
@@ -261,11 +274,11 @@ def _message(role: str, text: str, picture: Image.Image | None = None) -> Messag
     return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
 
 
-def _as_openai(message: Message, *, raw: bool) -> Message:
+def _as_openai(message: Message, address: Callable[[Image.Image], str]) -> Message:
     parts = []
     for part in message["content"]:
         if part["type"] == "image":
-            parts.append({"type": "image_url", "image_url": {"url": inline(part["image"], raw=raw)}})
+            parts.append({"type": "image_url", "image_url": {"url": address(part["image"])}})
         else:
             parts.append(part)
     only_text = len(parts) == 1 and parts[0]["type"] == "text"

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import dspy
 from tqdm import tqdm
 
-from gmner.data.budget import PixelBudget
 from gmner.data.images import image_size
 from gmner.data.jsonl import write_predictions
 from gmner.data.outputs import is_stream
@@ -62,33 +61,19 @@ def _answers(
 ) -> Iterator[Prediction]:
     """Predictions in the order of `posts`, `threads` posts at a time.
 
-    DSPy's history would keep the last ten thousand calls with their pictures, so it is not written. Images under way
-    share a `PixelBudget`. A run that is stopped cancels what the local engine has begun.
+    DSPy's history would keep the last ten thousand calls with their pictures, so it is not written. A run that is
+    stopped cancels what the local engine has begun.
     """
-    end, budget = threading.Event(), PixelBudget()
-
-    def answer(post: Post) -> Prediction:
-        with budget.holding(_pixels(post, program.image_root)):
-            return answer_post(program, post)
-
+    end = threading.Event()
     with dspy.context(disable_history=True), ThreadPoolExecutor(threads or _enough(program)) as pool:
         with ending_with(end):
-            futures = [pool.submit(copy_context().run, answer, post) for post in posts]
+            futures = [pool.submit(copy_context().run, answer_post, program, post) for post in posts]
         try:
             for future in tqdm(futures, desc="posts", unit="post", disable=not progress or len(posts) < 4):
                 yield future.result()
         finally:
             end.set()
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _pixels(post: Post, root: Path | None) -> int:
-    """Width times height of a post's image, from its header; 0 where it has none that can be read."""
-    try:
-        width, height = (0, 0) if post.image is None else image_size(post.image, root=root)
-    except ImageError:
-        return 0
-    return width * height
 
 
 def _engine(program: GroundingProgram) -> Batching | None:

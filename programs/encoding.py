@@ -9,8 +9,10 @@ after it. Texts without markers, that is all ordinary ones, are encoded as the p
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -71,14 +73,15 @@ class ChatEncoder:
         raise InputError("Model markers in a text cannot be encoded as text", received=hidden)
 
     def _encode(self, conversations: Sequence[Conversation]) -> BatchFeature:
-        return self.processor.apply_chat_template(
-            list(conversations),
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True, "padding_side": "left"},
-        )
+        with _without_channel_warnings():
+            return self.processor.apply_chat_template(
+                list(conversations),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs={"padding": True, "padding_side": "left"},
+            )
 
     def _hidden(self, conversation: Conversation) -> list[str]:
         texts = [part["text"] for turn in conversation for part in turn["content"] if part["type"] == "text"]
@@ -113,6 +116,24 @@ class ChatEncoder:
             padding = self.tokenizer.pad_token_id if name == "input_ids" else 0
             batch[name] = torch.nn.utils.rnn.pad_sequence(values, True, padding, padding_side="left")
         return batch
+
+
+@contextmanager
+def _without_channel_warnings() -> Iterator[None]:
+    """InternVL's processor warns that it takes the first axis for the channels where an image is 1 or 3 pixels wide.
+
+    It has put them there itself.
+    """
+    logger = logging.getLogger("transformers.image_utils")
+    logger.addFilter(_no_channel_warning)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_no_channel_warning)
+
+
+def _no_channel_warning(record: logging.LogRecord) -> bool:
+    return "channel dimension is ambiguous" not in record.getMessage()
 
 
 def once_each(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[int]]:

@@ -22,9 +22,9 @@ from gmner.data.images import open_image
 from gmner.programs.batching import Batcher
 from gmner.programs.desk import AnsweringDesk
 from gmner.programs.encoding import Conversation
-from gmner.programs.families import ModelProfile
+from gmner.programs.families import ModelProfile, image_pixels
 from gmner.programs.generation import Completion, Generator, Prompt
-from gmner.programs.pictures import written_here
+from gmner.programs.pictures import picture_named
 from gmner.programs.row_logits import Sampling
 from gmner.programs.weights import ModelSource, Weights, as_json, load_weights
 from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
@@ -81,6 +81,11 @@ class VLMEngine:
     def profile(self) -> ModelProfile:
         """The model's box frame, wording and resize rule."""
         return self.weights.profile
+
+    @property
+    def image_pixels(self) -> int | None:
+        """Most pixels that the processor makes of an image; None: not known."""
+        return image_pixels(self.model.config.model_type, self.processor.image_processor)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -276,8 +281,8 @@ def _part(part: Any) -> dict[str, Any]:
 def _picture(part: lm15.ImagePart) -> Image.Image:
     if part.data is None:
         raise ImageError("A picture is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
-    if (written := written_here(part.data)) is not None:
-        return written
+    if (known := picture_named(part.media_type, part.data)) is not None:
+        return known
     return open_image(part.bytes)
 
 

@@ -101,6 +101,17 @@ class Batching(Profiled, Protocol):
     max_batch: int
 
 
+@runtime_checkable
+class InProcess(Profiled, Protocol):
+    """An engine of this process: an image reaches it by its name, see `gmner.programs.pictures.named`.
+
+    Attributes:
+        image_pixels: Most pixels that its processor makes of an image; None: not known.
+    """
+
+    image_pixels: int | None
+
+
 _RESIZED = BoxFormat("resized")
 _NORMALIZED = BoxFormat("normalized", 1000)
 _FRAMES = {"qwen2_5_vl": _RESIZED}
@@ -129,6 +140,24 @@ def profile_of(model_type: str, processor: Any, folder: Path | None = None) -> M
     profile = ModelProfile(_FRAMES.get(family, _NORMALIZED), rule=rule)
     file = None if folder is None else folder / PROFILE_FILE
     return profile if file is None or not file.is_file() else _overridden(profile, file)
+
+
+def image_pixels(model_type: str, image_processor: Any) -> int | None:
+    """Most pixels that a processor makes of an image, a thumbnail beside its tiles not counted; None: not known.
+
+    Args:
+        model_type: The configuration's `model_type`.
+        image_processor: The checkpoint's image processor.
+    """
+    family, size = model_type.removesuffix("_moe"), getattr(image_processor, "size", None)
+    if family in _DEFAULT_RULES:
+        return _rule_of(image_processor).max_pixels
+    if family in ("idefics3", "smolvlm"):
+        return int(size["longest_edge"]) ** 2
+    if family == "internvl":
+        tiles = image_processor.max_patches if image_processor.crop_to_patches else 1
+        return int(size["height"] * size["width"] * tiles)
+    return None
 
 
 def _rule_of(image_processor: Any) -> ResizeRule:

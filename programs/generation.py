@@ -104,7 +104,16 @@ class Generator:
         self._encoded: tuple[list[Prompt], Encoded] | None = None
 
     def check(self, prompt: Prompt) -> None:
-        """Raise `InputError` if a prompt's schema cannot be compiled."""
+        """Refuse a prompt that the model cannot be asked.
+
+        Raises:
+            InputError: Its schema cannot be compiled.
+            ImageError: The processor refuses an image because of its aspect ratio.
+        """
+        for turn in prompt.conversation:
+            for part in turn["content"]:
+                if not isinstance(part, str) and part["type"] == "image":
+                    self._weights.profile.resized(part["image"].size)
         if prompt.schema is not None:
             self._grammars.compile(prompt.schema)
 

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dspy
 from PIL import Image
 
+from gmner.data.budget import HELD
+from gmner.data.decoding import scaled_size
 from gmner.data.fetching import fetch
-from gmner.data.images import open_image
+from gmner.data.images import ImageSource, image_size, open_scaled
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
 from gmner.programs.failures import own_error
-from gmner.programs.families import ModelProfile, Profiled, profile_for_name
+from gmner.programs.families import InProcess, ModelProfile, Profiled, profile_for_name
 from gmner.programs.optimizing import compiled
-from gmner.programs.pictures import message_image
+from gmner.programs.pictures import PostPicture
 from gmner.programs.records import wanted_trace
+from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
 from gmner.signatures.mentions import GroundedEntity, once_each
@@ -39,6 +42,9 @@ Picture: TypeAlias = str | PathLike[str] | Image.Image | dspy.Image | None
 Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
 """Reasoning and entities of a post."""
 
+_HELD, _SENT = 8, 20
+# Bytes a pixel of the image of a call: opened and as the processor copies it; or opened and as text for a server.
+
 
 class GroundedPost(dspy.Prediction):
     """The answer to one post: `entities` (list of GroundedEntity) and `reasoning`; renders itself in a notebook.
@@ -49,6 +55,7 @@ class GroundedPost(dspy.Prediction):
         base: Another answer, or a mapping of fields, to copy.
         text: The text of the post; None: that of `base`.
         image: Its image; None: that of `base`.
+        size: (width, height) in pixels of the original image, where `image` was scaled down; None: that of `image`.
         **fields: Fields of the answer: `entities`, `reasoning`.
     """
 
@@ -58,6 +65,7 @@ class GroundedPost(dspy.Prediction):
         *,
         text: str | None = None,
         image: Image.Image | None = None,
+        size: Size | None = None,
         **fields: Any,
     ) -> None:
         kept = base if isinstance(base, GroundedPost) else None
@@ -65,6 +73,7 @@ class GroundedPost(dspy.Prediction):
         super().__init__(plain, **{n: list(v) if n == "entities" else v for n, v in fields.items()})
         self._text: str | None = text if text is not None or kept is None else kept._text
         self._image: Image.Image | None = image if image is not None or kept is None else kept._image
+        self._size: Size | None = size if size is not None or kept is None else kept._size
 
     def __repr__(self) -> str:
         """One line an entity, with its confidence where there is one."""
@@ -73,15 +82,18 @@ class GroundedPost(dspy.Prediction):
 
     def inputs(self) -> GroundedPost:
         """The fields that `with_inputs` named."""
-        return type(self)(super().inputs(), text=self._text, image=self._image)
+        return type(self)(super().inputs(), text=self._text, image=self._image, size=self._size)
 
     def labels(self) -> GroundedPost:
         """The other fields."""
-        return type(self)(super().labels(), text=self._text, image=self._image)
+        return type(self)(super().labels(), text=self._text, image=self._image, size=self._size)
 
     def as_pair(self) -> tuple[Post, Prediction]:
-        """The post and its answer as values, both with the id `post`."""
-        post = Post("post", self._text or "", self._image)
+        """The post and its answer as values, both with the id `post`; the image has the size of the original."""
+        image = self._image
+        if image is not None and self._size not in (None, image.size):
+            image = image.resize(self._size)
+        post = Post("post", self._text or "", image)
         return post, Prediction(post.id, post.text, self.get("reasoning") or "", tuple(self.get("entities") or ()))
 
     def _repr_html_(self) -> str:
@@ -91,9 +103,10 @@ class GroundedPost(dspy.Prediction):
         return entity_html(post.text, post.image, answer.entities, answer.reasoning)
 
 
-def _grounded(text: str, picture: Image.Image | None, answer: Answer) -> GroundedPost:
+def _grounded(text: str, picture: PostPicture | None, answer: Answer) -> GroundedPost:
     reasoning, entities = answer
-    return GroundedPost(text=text, image=picture, entities=once_each(entities), reasoning=reasoning)
+    image, size = (None, None) if picture is None else (picture.opened, picture.size)
+    return GroundedPost(text=text, image=image, size=size, entities=once_each(entities), reasoning=reasoning)
 
 
 def _where(entity: GroundedEntity) -> str:
@@ -180,20 +193,22 @@ class GroundingProgram(dspy.Module):
             AnswerError: The model's answer is not what the schema asks for, was cut, or lacks the probabilities that
                 `confidence` needs.
         """
-        picture = self._open(text, image)
-        try:
-            return _grounded(text, picture, self._answered(text, message_image(picture)))
-        except Exception as error:
-            failure = own_error(error) or error
+        with self._opened(text, image) as picture:
+            try:
+                return _grounded(text, picture, self._answered(text, picture))
+            except Exception as error:
+                failure = own_error(error) or error
         raise failure  # outside of the handler, so that cause and context make no circle
 
     async def aforward(self, text: str, image: Picture = None) -> GroundedPost:
         """`forward` for asyncio: `await program.acall(text=..., image=...)`; calls at once make one batch."""
-        picture = await asyncio.to_thread(self._open, text, image)  # reading and fetching take time
-        try:
-            return _grounded(text, picture, await self._aanswered(text, message_image(picture)))
-        except Exception as error:
-            failure = own_error(error) or error
+        source, size = await asyncio.to_thread(self._source, text, image)  # reading and fetching take time
+        async with HELD.aholding(size):
+            picture = await asyncio.to_thread(self._open, source)
+            try:
+                return _grounded(text, picture, await self._aanswered(text, picture))
+            except Exception as error:
+                failure = own_error(error) or error
         raise failure
 
     def _answered(self, text: str, image: dspy.Image | None) -> Answer:
@@ -228,8 +243,15 @@ class GroundingProgram(dspy.Module):
             raise InputError("So many answers cannot be drawn", received=received, accepted=accepted)
         return self.answers
 
-    def _open(self, text: str, image: Picture) -> Image.Image | None:
-        """The picture of a post, once its text is known to be one."""
+    @contextmanager
+    def _opened(self, text: str, image: Picture) -> Iterator[PostPicture | None]:
+        """The image of a post, once its text is known to be one; its memory is held for the length of the block."""
+        source, size = self._source(text, image)
+        with HELD.holding(size):
+            yield self._open(source)
+
+    def _source(self, text: str, image: Picture) -> tuple[ImageSource | PostPicture | None, int]:
+        """What the image of a post is opened from, once its text is known to be one; the bytes that a call holds."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(
                 "The text of a post is empty or no string", received=text, accepted="a string with a word in it"
@@ -239,12 +261,29 @@ class GroundingProgram(dspy.Module):
         except UnicodeEncodeError as error:
             remedy = "Remove the lone surrogate (half of a character), for instance of an emoji that was cut"
             raise InputError("The text of a post is not Unicode", received=text, remedy=remedy) from error
-        if image is None:
-            return None
-        source = image.url if isinstance(image, dspy.Image) else image
+        if image is None or isinstance(image, PostPicture):
+            return image, 0
+        source: ImageSource = image.url if isinstance(image, dspy.Image) else image
         if self.fetch and isinstance(source, str) and "://" in source:
-            return open_image(fetch(source))
-        return open_image(source, root=self.image_root)
+            source = fetch(source)
+        width, height = scaled_size(image_size(source, root=self.image_root), self._used())
+        return source, width * height * (_SENT if self._engine() is None else _HELD)
+
+    def _open(self, source: ImageSource | PostPicture | None) -> PostPicture | None:
+        """The image of a post as DSPy takes it."""
+        if source is None or isinstance(source, PostPicture):
+            return source
+        return PostPicture(*open_scaled(source, self._used(), root=self.image_root))
+
+    def _used(self) -> int | None:
+        """Most pixels that the model uses of an image; None: not known."""
+        engine = self._engine()
+        return None if engine is None else engine.image_pixels
+
+    def _engine(self) -> InProcess | None:
+        """The engine of this process that answers, or None."""
+        engine = getattr(self.predictors()[0].lm or dspy.settings.lm, "engine", None)
+        return engine if isinstance(engine, InProcess) else None
 
     @property
     def model(self) -> dspy.BaseLM:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from gmner.data.images import open_image
+from gmner.data.images import open_lazily
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs.corpus import answer_posts
@@ -92,7 +92,7 @@ def _post(row: dict[str, Any]) -> Post:
     if not isinstance(text, str):
         raise InputError("The text of a row is not a string", received=text)
     if isinstance(image, bytes):
-        return Post(str(post_id), text, open_image(image))
+        return Post(str(post_id), text, open_lazily(image))
     if not isinstance(image, (str, NoneType)):
         raise InputError("The image of a row is unusable", received=image, accepted="a path, bytes, or null")
     return Post(str(post_id), text, None if image is None else Path(image))

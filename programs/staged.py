@@ -12,7 +12,6 @@ from typing import Any
 
 import dspy
 
-from gmner.programs.pictures import message_image
 from gmner.programs.program import Answer, GroundingProgram, Picture
 from gmner.signatures.boxes import Box
 from gmner.signatures.forms import as_entity
@@ -74,8 +73,7 @@ class StagedGMNER(GroundingProgram):
         Raises:
             GmnerError: See `forward`.
         """
-        picture = message_image(self._open(text, image))
-        with self._speaking():
+        with self._opened(text, image) as picture, self._speaking():
             named = _named(self.extract(text=text, image=picture))
             mentions = tuple(once_each([*named, *map(as_entity, also)]))
             asked = _questions(text, picture, mentions)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, features
 
 from gmner.data import opened_file
-from gmner.data.budget import PixelBudget
+from gmner.data.budget import ByteBudget
 from gmner.data.files import encoded
 from gmner.data.images import image_size, open_image, open_lazily
 from gmner.data.opened_file import open_inside
@@ -84,6 +84,9 @@ def test_an_image_object_whose_file_is_closed_is_an_image_error(tmp_path: Path):
         ([[-10.0, 0.0, 10.0]], [0, 128, 255]),
         ([[float("nan"), 0.5, float("inf")]], [128, 128, 128]),
         ([[float("nan")] * 3], [0, 0, 0]),
+        ([[-3e38, 0.0, 3e38]], [0, 128, 255]),
+        ([[-3.4e38, float("nan"), float("inf")]], [0, 0, 0]),
+        ([[0.0, 1e-45, -1e-45]], [128, 255, 0]),
     ],
 )
 def test_grey_floats_are_scaled_without_a_warning(values: list[list[float]], expected: list[int]):
@@ -91,6 +94,25 @@ def test_grey_floats_are_scaled_without_a_warning(values: list[list[float]], exp
         warnings.simplefilter("error")
         rgb = open_image(Image.fromarray(np.array(values, dtype=np.float32)))
     assert [rgb.getpixel((x, 0))[0] for x in range(3)] == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel", "expected"),
+    [
+        ("La", (50, 128), 177),
+        ("RGBa", (50, 50, 50, 128), 177),
+        ("PA", (0, 0), 255),
+        ("LAB", (255, 128, 128), 255),
+        ("HSV", (0, 0, 90), 90),
+        ("YCbCr", (90, 128, 128), 90),
+        ("CMYK", (0, 0, 0, 155), 100),
+        ("1", 255, 255),
+    ],
+)
+def test_every_mode_of_pillow_is_read(mode: str, pixel: object, expected: int):
+    rgb = open_image(Image.new(mode, (3, 2), pixel))
+    assert rgb.mode == "RGB"
+    assert rgb.getpixel((1, 1)) == pytest.approx((expected,) * 3, abs=2)
 
 
 def test_wide_grey_integers_are_not_white():
@@ -159,7 +181,7 @@ def test_a_pipe_is_refused_and_does_not_block(tmp_path: Path):
 
 
 def test_a_budget_lets_in_what_fits_and_a_larger_image_alone():
-    budget, most, held, lock = PixelBudget(100), [0], [0], threading.Lock()
+    budget, most, held, lock = ByteBudget(100), [0], [0], threading.Lock()
 
     def work(pixels: int) -> None:
         with budget.holding(pixels):

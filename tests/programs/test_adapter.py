@@ -15,7 +15,7 @@ from scripted import ScriptedEngine, schema_of
 
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.families import ModelProfile, ResizeRule
-from gmner.programs.pictures import PostPicture, inline, load_picture, written_here
+from gmner.programs.pictures import PostPicture, load_picture, named, picture_named
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError
 from gmner.signatures.forms import as_data, form_of
@@ -207,14 +207,19 @@ def test_a_call_is_the_same_with_and_without_asyncio():
     assert "response_format" not in call["lm_kwargs"]
 
 
-def test_a_picture_of_this_process_is_not_read_again():
-    picture = Image.new("RGB", (30, 20), "red")
-    data = inline(picture, raw=True).partition(",")[2]
-    assert written_here(data) is picture
-    assert written_here(data[:-4]) is None
-    assert written_here("é") is None
-    with Image.open(io.BytesIO(base64.b64decode(data))) as read:
-        assert read.convert("RGB").tobytes() == picture.tobytes()
-    del picture
+def test_a_picture_of_this_process_is_looked_up_by_its_name():
+    picture = Image.effect_noise((30, 20), 60).convert("RGB")
+    address, kept = named(picture)
+    again, same = named(picture.copy())
+    assert (again, same) == (address, picture)
+    assert same is kept is picture  # one for both calls: the name is known until neither keeps it
+    assert named(picture.transpose(Image.Transpose.ROTATE_180))[0] != address
+    assert named(picture.resize((20, 30)))[0] != address
+    media_type, data = address.removeprefix("data:").split(";base64,")
+    assert picture_named(media_type, data) is picture
+    assert picture_named("image/png", data) is None
+    del picture, kept, same
     gc.collect()
-    assert written_here(data) is None
+    for gone in (data, "é", ""):
+        with pytest.raises(ImageError, match="not kept"):
+            picture_named(media_type, gone)

