@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -186,8 +187,11 @@ def _holds(path: Path, digest: str) -> bool:
 def _digest(source: Path | bytes, root: Path | None) -> str:
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
+    found = hashlib.sha256()
     with _opened(source, root) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        for part in iter(partial(stream.read, 1 << 20), b""):
+            found.update(part)
+    return found.hexdigest()
 
 
 def _opened(picture: Path, root: Path | None) -> BinaryIO:

@@ -41,7 +41,7 @@ class Box:
         if x2 < x1 or y2 < y1:
             # Whole data sets in COCO's form come this way, of which some boxes look like corners.
             coco = min(values) >= 0 and x2 > 0 and y2 > 0
-            remedy = "If it is x, y, width, height: write x, y, x + width, y + height, for all boxes" if coco else None
+            remedy = "If it is x, y, width, height: write x, y, x + width, y + height, for all boxes" if coco else ""
             raise InputError(
                 "A box has reversed corners", received=values, accepted="x1 <= x2 and y1 <= y2", remedy=remedy
             )
