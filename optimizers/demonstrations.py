@@ -22,7 +22,7 @@ from gmner.data.files import draft, encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains import Chain, stratum
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.pictures import load_picture
+from gmner.programs.pictures import load_picture, original_size
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import GmnerError, InputError
 from gmner.signatures.forms import as_data, as_entity
@@ -246,8 +246,7 @@ def _faults(demo: Mapping[str, Any], labels: LabelSet) -> Iterator[str]:
         yield "it has no list of entities"
         return
     try:
-        picture = load_picture(demo.get("image"))
-        size = None if picture is None else picture.size
+        size = original_size(demo.get("image"), load_picture(demo.get("image")))
     except GmnerError as error:
         yield f"its picture cannot be used: {error}"
         return

@@ -149,14 +149,14 @@ def image_pixels(model_type: str, image_processor: Any) -> int | None:
         model_type: The configuration's `model_type`.
         image_processor: The checkpoint's image processor.
     """
-    family, size = model_type.removesuffix("_moe"), getattr(image_processor, "size", None)
+    family = model_type.removesuffix("_moe")
     if family in _DEFAULT_RULES:
         return _rule_of(image_processor).max_pixels
     if family in ("idefics3", "smolvlm"):
-        return int(size["longest_edge"]) ** 2
+        return int(image_processor.size["longest_edge"]) ** 2
     if family == "internvl":
         tiles = image_processor.max_patches if image_processor.crop_to_patches else 1
-        return int(size["height"] * size["width"] * tiles)
+        return int(image_processor.size["height"] * image_processor.size["width"] * tiles)
     return None
 
 

@@ -47,7 +47,11 @@ class PostPicture(dspy.Image):
         self._opened, self._size = picture, size or picture.size
 
     def __getattr__(self, name: str) -> Any:
-        return inline(self._opened, raw=True) if name == "url" else super().__getattr__(name)
+        return inline(self._whole(), raw=True) if name == "url" else super().__getattr__(name)
+
+    def _whole(self) -> Image.Image:
+        """The image in the size of the original: whoever keeps it keeps boxes in that frame beside it."""
+        return self._opened if self._opened.size == self._size else self._opened.resize(self._size)
 
     @property
     def opened(self) -> Image.Image:
@@ -61,7 +65,7 @@ class PostPicture(dspy.Image):
 
     def format(self) -> list[dict[str, Any]]:
         """What DSPy puts into a prompt of its own, for a model that may be a served one."""
-        return [{"type": "image_url", "image_url": {"url": inline(self._opened)}}]
+        return [{"type": "image_url", "image_url": {"url": inline(self._whole())}}]
 
 
 def load_picture(source: object) -> Image.Image | None:

@@ -179,6 +179,16 @@ def test_an_opened_picture_is_an_image_of_dspy_that_is_not_opened_again():
     assert load_picture(dspy.Image(part["image_url"]["url"])).tobytes() == picture.tobytes()
 
 
+def test_an_image_that_was_scaled_down_is_saved_in_the_frame_of_its_boxes():
+    wrapped = PostPicture(Image.new("RGB", (30, 20), "red"), (300, 200))
+    (part,) = wrapped.format()
+    for address in (wrapped.url, part["image_url"]["url"]):
+        assert load_picture(dspy.Image(address)).size == wrapped.size == (300, 200)
+    assert load_picture(wrapped).size == (30, 20)
+    request = adapter().request({"text": "Paris", "image": wrapped})
+    assert request.frame.size == (300, 200)
+
+
 class Twin:
     """The async twin of a scripted engine."""
 
