@@ -57,13 +57,13 @@ def default(seed: int) -> MCR:
 def without_mrsi(seed: int) -> MCR:
     """The rewards alone, for the steps of both stages."""
     usual = MCR(seed=seed)
-    return MCR(mrsi=None, cvo=dataclasses.replace(usual.cvo, least_steps=240), seed=seed)
+    return MCR(mrsi=None, cvo=dataclasses.replace(usual.cvo, least_steps=200), seed=seed)
 
 
 def without_cvo(seed: int) -> MCR:
     """Chains and answers, for the steps of both stages."""
     usual = MCR(seed=seed)
-    return MCR(mrsi=dataclasses.replace(usual.mrsi, least_steps=240), cvo=None, seed=seed)
+    return MCR(mrsi=dataclasses.replace(usual.mrsi, least_steps=200), cvo=None, seed=seed)
 
 
 def with_styles(names: Sequence[str], seed: int) -> MCR:

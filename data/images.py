@@ -355,4 +355,8 @@ def _name(source: ImageSource) -> str:
         return f"a PIL image {source.size}"
     if isinstance(source, bytes):
         return f"{len(source)} bytes"
-    return os.fspath(source)[:80]
+    name = os.fspath(source)
+    if len(name) <= 150:
+        return name
+    # Of a path the file counts, of a data address what it begins with.
+    return f"{name[:80]}…" if name.startswith("data:") else f"…{name[-149:]}"

@@ -40,7 +40,7 @@ class CVO:
         sigma: See `gmner.rewards.grounding`. Deprecated: put `gmner.rewards.grounding(sigma=...)` among `rewards`.
         soft: See `sigma`.
         generations: Answers a prompt (the paper: 8).
-        prompts: Prompts an optimizer step (the paper: batch 64 of answers, so 8); at most those of D2.
+        prompts: Prompts an optimizer step (the paper: 8, a batch of 64 answers); at most those of D2.
         redraws: Most times a step replaces prompts whose answers all earned the same, from which nothing is learned, by
             others (dynamic sampling, DAPO); 0: they stay. The log counts groups that were drawn and used.
         micro_batch: Most answers that a GPU holds at once while it learns, the others of a step after them; None: all.
@@ -84,11 +84,11 @@ class CVO:
     sigma: float = 0.5
     soft: bool = True
     generations: int = 8
-    prompts: int = 8
-    redraws: int = 2
+    prompts: int = 4
+    redraws: int = 1
     micro_batch: int | None = None
-    epochs: float = 2.0
-    least_steps: int = 80
+    epochs: float = 1.0
+    least_steps: int = 40
     max_steps: int | None = None
     rate: float | None = None
     scale_rewards: Literal["none", "group", "batch"] = "none"

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class Rollouts(NamedTuple):
-    """What `GRPOTrainer._generate` returns: lists with an element a row, or None where no row has one."""
+    """What `GRPOTrainer._generate` returns, and what its rewards made of it: an element a row, or None for no row."""
 
     prompt_ids: list[Any]
     completion_ids: list[Any]
@@ -29,6 +29,8 @@ class Rollouts(NamedTuple):
     extra_fields: dict[str, Any]
     images: list[Any] | None
     tool_images: list[Any]
+    rewards: list[Any]
+    logged: list[Any]
 
     def with_rows(self, places: Sequence[int], other: Rollouts, sources: Sequence[int]) -> Rollouts:
         """These with the rows `sources` of `other` at `places`."""
@@ -41,7 +43,7 @@ class Rollouts(NamedTuple):
                 kept[place] = [] if new is None else new[source]
             return kept
 
-        names = ("prompt_ids", "completion_ids", "tool_mask", "completions", "logprobs", "images")
+        names = [name for name in self._fields if name not in ("extra_fields", "tool_images")]
         changed: dict[str, Any] = {name: merged(getattr(self, name), getattr(other, name)) for name in names}
         if not any(changed["images"] or ()):
             changed["images"] = None

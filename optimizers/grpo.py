@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather, gather_object
 from transformers import LogitsProcessorList
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_managed_module
@@ -28,6 +28,7 @@ from gmner.programs.row_logits import Row, RowLogits, Sampling
 from gmner.signatures.errors import ModelError
 from gmner.signatures.schema import served_schema
 
+_SAMPLED = 8  # of a Rollouts what TRL's `_generate` returns
 _NEVER = -100.0  # what vLLM adds to the logit of a token that no answer has
 
 
@@ -84,38 +85,46 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
                 os.replace(file, Path(folder) / FOLDER / file.name)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        sampled = None
+        drawn = None
         if self._sampling.redraws and self.model.training:
-            inputs, *sampled = self._drawn(inputs)
+            inputs, drawn = self._drawn(inputs)
         self._schemas = _schemas_of(inputs)
         for name in ("post", "call"):
             if name in inputs[0]:
                 self._log_completion_extra(name, [row[name] for row in inputs])
-        if sampled is None:
+        if drawn is None:
             return super()._generate_and_score_completions(inputs)
-        with _instead(self, "_generate", lambda prompts: sampled):
+        for name in dict.fromkeys(name for row in drawn.logged for name in row):
+            self._log_completion_extra(name, [row.get(name) for row in drawn.logged])
+        sampled, rewards = drawn[:_SAMPLED], gather(torch.stack(drawn.rewards))
+        with (
+            _instead(self, "_generate", lambda prompts: sampled),
+            _instead(self, "_calculate_rewards", lambda *_: rewards),
+        ):
             return super()._generate_and_score_completions(inputs)
 
-    def _drawn(self, inputs: list[dict[str, Any]]) -> list[Any]:
-        """Rows whose groups differ in what they earn, and their rollouts."""
+    def _drawn(self, inputs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Rollouts]:
+        """Rows whose groups differ in what they earn, and their rollouts; each completion is paid once."""
 
-        def sample(rows: list[dict[str, Any]]) -> tuple[Any, torch.Tensor]:
+        def sample(rows: list[dict[str, Any]]) -> tuple[Rollouts, torch.Tensor]:
             self._schemas = _schemas_of(rows)
             prompts = [row["prompt"] for row in rows]
             if any(row.get("images") for row in rows):
                 prompts = [prepare_multimodal_messages(row["prompt"], images=row["images"]) for row in rows]
-            found = Rollouts(*self._generate(prompts))
-            earned = self._calculate_rewards(rows, prompts, found.completions, found.completion_ids)
-            return found, self._total(earned)
+            sampled = self._generate(prompts)
+            columns: dict[str, list[Any]] = {}
+            with _instead(
+                self, "_log_completion_extra", lambda name, found: columns.setdefault(name, []).extend(found)
+            ):
+                earned = self._calculate_rewards(rows, prompts, sampled[3], sampled[1])
+            first = self.accelerator.process_index * len(rows)
+            logged = [{name: found[place] for name, found in columns.items()} for place in range(len(rows))]
+            return Rollouts(*sampled, list(earned[first : first + len(rows)]), logged), self._total(earned)
 
-        def unlogged(*_: Any) -> None:
-            """Rewards are asked again about the rows that are kept."""
-
-        with _instead(self, "_log_completion_extra", unlogged), _instead(self, "_log_metric", unlogged):
-            rows, rollouts, used, drawn = self._sampling.draw(inputs, self.state.global_step, sample)
+        rows, rollouts, used, drawn = self._sampling.draw(inputs, self.state.global_step, sample)
         self._metrics["train"]["groups/used"].append(used)
         self._metrics["train"]["groups/drawn"].append(drawn)
-        return [rows, *rollouts]
+        return rows, rollouts
 
     def _total(self, earned: torch.Tensor) -> torch.Tensor:
         """What each row earned in all, as TRL adds it up; NaN: no reward applies."""

@@ -15,13 +15,13 @@ from gmner.signatures.errors import InputError
 def _tiny() -> MCR:
     styles = {name: TEMPLATES[name] for name in ("text_first", "table")}  # the shortest: minutes are few
     mrsi = MRSI(styles=styles, per_post=2, answers=False, max_steps=40, batch=16, rate=1e-3)
-    cvo = CVO(max_steps=8, prompts=4, redraws=0, max_completion_length=256)
+    cvo = CVO(max_steps=8, redraws=0, max_completion_length=256)
     return MCR(mrsi=mrsi, cvo=cvo, d1_share=0.5, holdout=0)
 
 
 def _qwen2_5_vl_7b() -> MCR:
     mrsi = MRSI(micro_batch=2, rate=1e-4, tuning="lora-frozen-vision")
-    cvo = CVO(micro_batch=4, rate=1e-5, tuning="lora-frozen-vision")
+    cvo = CVO(prompts=8, micro_batch=4, epochs=2, rate=1e-5, tuning="lora-frozen-vision")
     return MCR(mrsi=mrsi, cvo=cvo)
 
 

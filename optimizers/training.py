@@ -20,6 +20,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PrinterCallback, ProcessorMixin, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from gmner.data.trimming import trim
 from gmner.optimizers.checkpoints import MarkWhole, drop_after, last_checkpoint
 from gmner.optimizers.watch import Watch
 from gmner.programs.engine import VLMEngine
@@ -264,6 +265,14 @@ class StageBar(TrainerCallback):
         self._bar.close()
 
 
+class Trim(TrainerCallback):
+    """Returns the memory of a step's activations to the system: glibc keeps it, in more and more pieces."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Return what this step freed."""
+        trim()
+
+
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Hide the training libraries' own bars, their info lines and their notes to each other on renamed options."""
@@ -298,6 +307,8 @@ def run(trainer: Any, folder: Path, watch: Watch, engine: VLMEngine) -> None:
     """
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(MarkWhole(engine.path / PROFILE_FILE))
+    if not torch.cuda.is_available():
+        trainer.add_callback(Trim())
     watch.attach(trainer)
     # From the checkpoint of its last step, transformers would train one step more.
     checkpoint = last_checkpoint(folder, trainer.args.max_steps)

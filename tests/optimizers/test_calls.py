@@ -180,7 +180,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
-    usual: dict[str, Any] = {"prompts": 2, "generations": 4, "max_completion_length": 400, "rollouts": "constrained"}
+    usual: dict[str, Any] = {"prompts": 2, "generations": 4, "max_completion_length": 400, "tuning": "full"}
     optimizer = MCR(
         mrsi=MRSI(max_steps=1, batch=4), cvo=CVO(max_steps=2, rate=1e-2, **usual), progress=False
     )  # fmt: skip
@@ -219,7 +219,7 @@ def test_a_staged_compile_is_planned_by_its_calls(
     )
     student.compile(trainset=posts[:8], optimizer=optimizer, dry_run=True)
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
-    # Four posts a stage: two chains each, and a row or a prompt for every call.
-    assert rows["mrsi"][1] == rows["cvo"][1] == "4"
-    assert int(rows["mrsi"][3]) > 4 * 2 / 2
-    assert int(rows["cvo"][3]) >= 4 / 2
+    # Eight posts a stage: a chain each, and a row or a prompt for every call.
+    assert rows["mrsi"][1] == rows["cvo"][1] == "8"
+    assert int(rows["mrsi"][3]) > 8 / 2
+    assert int(rows["cvo"][3]) >= 8 / 2

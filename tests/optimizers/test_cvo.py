@@ -27,7 +27,14 @@ NAMES = ["count", "span", "type", "grounding", "entailment"]
 
 
 def cvo(**options: Any) -> CVO:
-    usual = {"max_steps": 2, "prompts": 2, "generations": 2, "max_completion_length": 400, "tuning": "lora"}
+    usual = {
+        "max_steps": 2,
+        "prompts": 2,
+        "generations": 2,
+        "max_completion_length": 400,
+        "tuning": "lora",
+        "redraws": 0,
+    }
     return CVO(**{**usual, "rollouts": "constrained", "rate": 1e-2, **options})
 
 

@@ -284,7 +284,7 @@ def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
     inject = MRSI.inject
     monkeypatch.setattr(MRSI, "inject", rows_of)
     monkeypatch.setattr(demonstration_search, "_value", helped)
-    mrsi = MRSI(demonstrations=2, max_metric_calls=6, max_steps=1, batch=2, tuning="full")
+    mrsi = MRSI(demonstrations=2, max_metric_calls=6, answers=False, max_steps=1, batch=2, tuning="full")
     optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts[:6], valset=posts[6:8], optimizer=optimizer, run_dir=tmp_path)
     after = better.history.programs["mrsi"]

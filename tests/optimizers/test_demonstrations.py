@@ -114,7 +114,7 @@ def test_without_a_generator_the_shortest_posts_are_taken():
 def test_candidate_sets_are_none_greedy_and_distinct_random_ones():
     world = World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0))
     posts = {post.id: post for post in world.posts("train", 40)}
-    chains = MRSI().chains(list(posts.values()), adapter_of(), random.Random(0))
+    chains = MRSI(per_post=2).chains(list(posts.values()), adapter_of(), random.Random(0))
     tried = candidates(chains, posts, 4, 6, random.Random(1))
     assert [item.kind for item in tried] == ["none", "greedy", *["random"] * 6]
     assert [len(item.chains) for item in tried] == [0, *[4] * 7]

@@ -20,7 +20,7 @@ def rows_of(names: str) -> Dataset:
 def answered(rows: list[dict[str, Any]]) -> Rollouts:
     """Rollouts that say whose they are."""
     names = [row["post"] for row in rows]
-    return Rollouts(names, names, None, names, None, {}, None, [])
+    return Rollouts(names, names, None, names, None, {}, None, [], names, names)
 
 
 def earnings(rows: list[dict[str, Any]]) -> torch.Tensor:
@@ -136,11 +136,12 @@ def _gatherer(processes: int) -> Callable[[int, list[Any]], list[Any]]:
 
 
 def test_pictures_come_with_the_rows_that_have_them():
-    old = Rollouts(["p"] * 2, ["c"] * 2, None, ["t"] * 2, None, {}, None, [])
-    new = Rollouts(["q"], ["d"], None, ["u"], None, {}, [["picture"]], [])
+    old = Rollouts(["p"] * 2, ["c"] * 2, None, ["t"] * 2, None, {}, None, [], [1, 1], [{}, {}])
+    new = Rollouts(["q"], ["d"], None, ["u"], None, {}, [["picture"]], [], [2], [{"said": 1}])
     merged = old.with_rows([1], new, [0])
     assert merged.images == [[], ["picture"]]
-    assert merged.with_rows([1], Rollouts(["p"], ["c"], None, ["t"], None, {}, None, []), [0]).images is None
+    assert (merged.rewards, merged.logged) == ([1, 2], [{}, {"said": 1}])
+    assert merged.with_rows([1], Rollouts(["p"], ["c"], None, ["t"], None, {}, None, [], [1], [{}]), [0]).images is None
 
 
 def test_answers_to_which_no_reward_applies_do_not_differ():

@@ -80,7 +80,10 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
 
 
 def cvo(**options: Any) -> CVO:
-    usual = {"max_steps": 2, "prompts": 2, "generations": 2, "tuning": "lora", "grpo_options": {"use_vllm": True}}
+    usual = {
+        "max_steps": 2, "prompts": 2, "generations": 2, "rollouts": "free", "redraws": 0, "tuning": "lora",
+        "grpo_options": {"use_vllm": True},
+    }  # fmt: skip
     return CVO(**{**usual, **options})
 
 

@@ -48,14 +48,15 @@ def test_the_plan_counts_what_the_compile_does(
         tokens = max(entry["num_tokens"] for entry in log if "num_tokens" in entry)
         assert stage.tokens == pytest.approx(tokens, rel=0.5)
         assert stage.seconds > 0
-    assert [(stage.name, stage.posts, stage.samples) for stage in planned.stages] == [("mrsi", 8, 16), ("cvo", 8, 16)]
+    assert [(stage.name, stage.posts, stage.samples) for stage in planned.stages] == [("mrsi", 16, 32), ("cvo", 16, 32)]
     assert planned.memory > 2**26
 
 
 def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs, posts: list[Post]):
     lm = scripted_lm("nobody asks")
     styles = {"stepwise": TEMPLATES["stepwise"], "llm": LLMStyle(lm)}
-    mcr = MCR(mrsi=MRSI(styles=styles, batch=2, max_steps=2, tuning="full"), cvo=None, progress=False)
+    mrsi = MRSI(styles=styles, per_post=2, batch=2, max_steps=2, tuning="full")
+    mcr = MCR(mrsi=mrsi, cvo=None, progress=False)
     planned = plan(mcr, program("idefics3"), posts[:6])
     assert planned.teacher_requests == 6
     assert lm.engine.requests == []
@@ -65,7 +66,7 @@ def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs,
 
 def test_a_stage_without_posts_is_refused(program: Programs, posts: list[Post]):
     with pytest.raises(InputError, match="D1 or D2 has no post"):
-        plan(MCR(progress=False), program("idefics3"), posts[:1])
+        plan(MCR(d1_share=0.5, progress=False), program("idefics3"), posts[:1])
 
 
 def test_a_plan_reads_as_a_table():

@@ -36,7 +36,7 @@ def teacher() -> dspy.LM:
 
 def optimizer(**mrsi: object) -> MCR:
     styles = {"llm": LLMStyle(), "table": TEMPLATES["table"]}
-    return MCR(mrsi=MRSI(**{"styles": styles, "served_demonstrations": 1, **mrsi}), progress=False)
+    return MCR(mrsi=MRSI(**{"styles": styles, "per_post": 2, "served_demonstrations": 1, **mrsi}), progress=False)
 
 
 def test_a_teacher_writes_once_and_its_set_is_used_again(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
@@ -98,7 +98,8 @@ def test_posts_that_teach_nothing_are_left_out_of_the_reinforcement(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
-    mcr = MCR(mrsi=MRSI(max_steps=1, batch=2, tuning="full"), cvo=cvo, learnable_answers=2, progress=False)
+    mrsi = MRSI(max_steps=1, batch=2, tuning="full")
+    mcr = MCR(mrsi=mrsi, cvo=cvo, d1_share=0.5, learnable_answers=2, progress=False)
     program("idefics3").compile(trainset=posts[:8], optimizer=mcr, run_dir=tmp_path)
     record = json.loads((tmp_path / "learnable" / "done.json").read_text())
     split = json.loads((tmp_path / "chains" / "split.json").read_text())
