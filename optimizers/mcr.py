@@ -62,7 +62,8 @@ class MCR(Teleprompter):
         cvo: Settings of the optimization; None: MRSI alone.
         d1_share: D1's share of the posts; the paper does not give it. 1: D1 and D2 are both all posts.
         holdout: Share of the trainset that is held out as the valset where none is given: at least 16 posts, at most
-            200, and none of fewer than 48 posts. 0: none is; stages are then not scored.
+            200, and none of fewer than 48 posts. 0: none is; stages are then not scored. An LM whose weights cannot be
+            reached is never asked about posts that are held out.
         learnable_answers: Sample so many answers to each post of D2 from the program after MRSI, and leave out of CVO
             what it answers always right or always wrong, see `learnable`; None: CVO takes all of D2.
         max_minutes: Most minutes from the start of a compile after which no stage begins a training step. The stage
@@ -189,7 +190,8 @@ class MCR(Teleprompter):
         """The posts to train on, and those on which stages are scored: given, held out, or None."""
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
         train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
-        if val is None and not self._all_have_chains(train):
+        trained = training.trainable_engine(student.model) is not None
+        if val is None and self.holdout and trained and not self._all_have_chains(train):
             train, val = held_out(train, self.holdout, self.seed)
         if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
             raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
@@ -295,11 +297,11 @@ def held_out(train: Sequence[Post], share: float, seed: int) -> tuple[list[Post]
 
     Args:
         train: Annotated posts.
-        share: Share of them that is held out, within 16 and 200 posts; 0: none.
+        share: Share of them that is held out, within 16 and 200 posts.
         seed: Seed of the choice.
     """
     wanted = min(_MOST_HELD_OUT, max(_LEAST_HELD_OUT, round(share * len(train))))
-    if not share or len(train) < 3 * _LEAST_HELD_OUT:
+    if len(train) < 3 * _LEAST_HELD_OUT:
         LOG.warning("No valset is given and none is held out: the stages are not scored, and the last one is returned")
         return list(train), None
     out, _ = split_posts(train, wanted / len(train), random.Random(f"holdout-{seed}"))
