@@ -38,6 +38,7 @@ from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rewards import DEFAULT_WEIGHTS
 from gmner.optimizers.styles import TEMPLATES, Style, plain
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
@@ -48,6 +49,7 @@ MIXED = {**ONE_STYLE, "plain": plain}
 CVO_SETTINGS: Mapping[str, Any] = {
     "prompts": 4, "max_completion_length": 256, "rollouts": "constrained", "rate": 5e-4, "tuning": "lora",
     "temperature": 0.8, "redraws": 0, "grpo_options": {"scale_rewards": "none"},
+    "rewards": {**DEFAULT_WEIGHTS, "entailment": 1.0},
 }  # fmt: skip
 PROMPT = "Think step by step: name what is in the post, say what the picture shows, compare, then answer."
 

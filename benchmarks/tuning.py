@@ -27,7 +27,7 @@ from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.rewards import cvo
+from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo
 from gmner.optimizers.styles import TEMPLATES, Facts, Style, plain
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
@@ -38,6 +38,8 @@ COLUMNS = (
     "run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "chains, %", "GMNER less that of the first"
 )  # fmt: skip
 _NONE = {"scale_rewards": "none"}
+_WEIGHTS = {**DEFAULT_WEIGHTS, "entailment": 1.0}
+_HARD = {reward: _WEIGHTS[reward.name] for reward in cvo(soft=False)}
 _SELECTING = {"rate": 5e-4, "tuning": "lora", "temperature": 0.8, "grpo_options": _NONE}
 
 
@@ -81,7 +83,7 @@ class Optimized:
         """One stage, on all posts."""
         usual: dict[str, Any] = {
             "prompts": 4, "generations": 8, "redraws": 0, "max_completion_length": 256, "rate": 1e-4, "tuning": "full",
-            "temperature": 1.0, "rollouts": "constrained",
+            "temperature": 1.0, "rollouts": "constrained", "rewards": _WEIGHTS,
         }  # fmt: skip
         options = dict(self.options)
         usual["scale_rewards"] = options.get("grpo_options", {}).get("scale_rewards", "group")
@@ -109,12 +111,12 @@ RUNS: Mapping[str, Injected | Optimized] = {
     BASE: Injected(120),
     "MRSI-240": Injected(240),
     "CVO-40-none": Optimized(40, {"grpo_options": _NONE}),
-    "CVO-40-hard": Optimized(40, {"rewards": cvo(soft=False)}),
+    "CVO-40-hard": Optimized(40, {"rewards": _HARD}),
     "CVO-40-hard-8x4": Optimized(
         40,
         {
             "rate": 1.5e-4,
-            "rewards": cvo(soft=False),
+            "rewards": _HARD,
             "prompts": 8,
             "generations": 4,
             "grpo_options": {"scale_rewards": "batch"},

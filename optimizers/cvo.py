@@ -77,7 +77,7 @@ class CVO:
         ... def all_found(judgement):
         ...     return float(all(finding.found for finding in judgement.findings))
         >>> print(CVO(rewards={**gmner.rewards.DEFAULT_WEIGHTS, all_found: 0.5}).reward_set)
-        count 0.2, span 1, type 0.5, grounding 1, entailment 1, all_found 0.5
+        count 0.2, span 1, type 0.5, grounding 1, entailment 2, all_found 0.5
     """
 
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))

@@ -111,15 +111,16 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
             prompts = [row["prompt"] for row in rows]
             if any(row.get("images") for row in rows):
                 prompts = [prepare_multimodal_messages(row["prompt"], images=row["images"]) for row in rows]
-            sampled = self._generate(prompts)
+            sampled: Any = self._generate(prompts)
             columns: dict[str, list[Any]] = {}
             with _instead(
-                self, "_log_completion_extra", lambda name, found: columns.setdefault(name, []).extend(found)
+                self, "_log_completion_extra", lambda name, values: columns.setdefault(name, []).extend(values)
             ):
                 earned = self._calculate_rewards(rows, prompts, sampled[3], sampled[1])
             first = self.accelerator.process_index * len(rows)
-            logged = [{name: found[place] for name, found in columns.items()} for place in range(len(rows))]
-            return Rollouts(*sampled, list(earned[first : first + len(rows)]), logged), self._total(earned)
+            logged = [{name: values[place] for name, values in columns.items()} for place in range(len(rows))]
+            found = Rollouts._make([*sampled, list(earned[first : first + len(rows)]), logged])
+            return found, self._total(earned)
 
         rows, rollouts, used, drawn = self._sampling.draw(inputs, self.state.global_step, sample)
         self._metrics["train"]["groups/used"].append(used)

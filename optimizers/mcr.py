@@ -7,6 +7,7 @@ Findings of ACL 2026.
 from __future__ import annotations
 
 import atexit
+import copy
 import dataclasses
 import hashlib
 import logging
@@ -158,6 +159,13 @@ class MCR(Teleprompter):
         if not isinstance(student, Program):
             raise InputError(
                 "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
+            )
+        if self.mrsi is not None and self.mrsi.styles is None:
+            # By then it is known whether weights are trained; the settings of this optimizer stay as they are.
+            resolved = copy.copy(self)
+            resolved.mrsi = self.mrsi.chosen(trained=training.trainable_engine(student.model) is not None)
+            return resolved.compile(
+                student, trainset=trainset, teacher=teacher, valset=valset, run_dir=run_dir, dry_run=dry_run
             )
         train, val = self._sets(trainset, valset, student)
         if isinstance(student, StagedGMNER):

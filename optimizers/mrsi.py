@@ -45,7 +45,8 @@ class MRSI:
     """How chains are made and injected.
 
     Args:
-        styles: Styles by name; see `gmner.optimizers.styles.TEMPLATES`.
+        styles: Styles by name. None: `picture_first` where weights are trained (on the world, a small model scored far
+            higher with it than with all styles); all of `gmner.optimizers.styles.TEMPLATES` for demonstrations.
         per_post: Chains a post, each in another style; the paper's data has two.
         answers: Train on each post's answer alone, too, as often as on its chains together. CVO then has both kinds of
             answers to choose between. A staged program, which answers in parts, is not.
@@ -79,7 +80,7 @@ class MRSI:
         InputError: No style, fewer than one chain a post, or demonstrations that cannot be made.
     """
 
-    styles: Mapping[str, Style] = field(default_factory=lambda: dict(TEMPLATES))
+    styles: Mapping[str, Style] | None = None
     per_post: int = 1
     answers: bool = True
     chains_from: str | PathLike[str] | None = None
@@ -104,11 +105,27 @@ class MRSI:
 
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
-        if not self.styles or self.per_post < 1:
-            raise InputError("MRSI needs a style and a chain a post", received=(list(self.styles), self.per_post))
+        if not self.style_set or self.per_post < 1:
+            raise InputError("MRSI needs a style and a chain a post", received=(list(self.style_set), self.per_post))
         check_steps(self.least_steps, self.max_steps)
         check_watching(self.validate_every, self.patience)
         _check_demonstration_settings(self)
+
+    @property
+    def style_set(self) -> Mapping[str, Style]:
+        """The styles by name; where none are chosen all templates."""
+        return TEMPLATES if self.styles is None else self.styles
+
+    def chosen(self, *, trained: bool) -> MRSI:
+        """These settings with their styles chosen: see `styles`.
+
+        Args:
+            trained: Whether the weights of the LM can be trained.
+        """
+        if self.styles is not None:
+            return self
+        names = ("picture_first",) if trained and self.trains else tuple(TEMPLATES)
+        return replace(self, styles={name: TEMPLATES[name] for name in names})
 
     def taught_by(self, teacher: dspy.BaseLM | None) -> MRSI:
         """These settings with an LM in every model-written style: its own, else the teacher's.
@@ -116,19 +133,19 @@ class MRSI:
         Raises:
             InputError: Such a style has none and there is no teacher, or a teacher has nothing to write.
         """
-        if teacher is not None and not any(isinstance(s, LLMStyle) and s.lm is None for s in self.styles.values()):
+        if teacher is not None and not any(isinstance(s, LLMStyle) and s.lm is None for s in self.style_set.values()):
             raise InputError(
                 "The teacher has nothing to write",
-                received=sorted(self.styles),
+                received=sorted(self.style_set),
                 accepted="an LLMStyle or MLLMStyle without an LM of its own among the styles",
             )
-        taught = {n: s.taught_by(teacher) if isinstance(s, LLMStyle) else s for n, s in self.styles.items()}
+        taught = {n: s.taught_by(teacher) if isinstance(s, LLMStyle) else s for n, s in self.style_set.items()}
         return replace(self, styles=taught)
 
     @property
     def authors(self) -> str:
         """The model strings of the LMs that write chains, joined by `, `; empty: templates alone."""
-        models = [s.lm.model for s in self.styles.values() if isinstance(s, LLMStyle) and s.lm is not None]
+        models = [s.lm.model for s in self.style_set.values() if isinstance(s, LLMStyle) and s.lm is not None]
         return ", ".join(dict.fromkeys(models))
 
     def chains(
@@ -146,7 +163,7 @@ class MRSI:
         """
         frames = {post.id: _frame(post, adapter) for post in posts}
         return write_chains(
-            posts, frames, self.styles, self.per_post, rng, adapter.limits.reasoning,
+            posts, frames, self.style_set, self.per_post, rng, adapter.limits.reasoning,
             labels=adapter.labels, log=log, threads=self.threads, progress=progress,
         )  # fmt: skip
 

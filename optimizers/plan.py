@@ -137,12 +137,12 @@ def _requests(mrsi: MRSI, posts: int) -> int:
     """Chains that LMs write: each post's are in different styles, drawn evenly."""
     if mrsi.chains_from is not None:
         return 0
-    written = sum(isinstance(style, LLMStyle) for style in mrsi.styles.values())
-    return round(posts * min(mrsi.per_post, len(mrsi.styles)) * written / len(mrsi.styles))
+    written = sum(isinstance(style, LLMStyle) for style in mrsi.style_set.values())
+    return round(posts * min(mrsi.per_post, len(mrsi.style_set)) * written / len(mrsi.style_set))
 
 
 def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
-    styles = {n: s.template if isinstance(s, LLMStyle) else s for n, s in mrsi.styles.items()}
+    styles = {n: s.template if isinstance(s, LLMStyle) else s for n, s in mrsi.style_set.items()}
     some = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
     chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
@@ -154,7 +154,7 @@ def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Po
             rows, engine, Path(folder), seed=seed, progress=False
         )
     # A chain is one row, two with its answer alone, or one a call of a staged program.
-    steps = mrsi.steps(round(len(posts) * min(mrsi.per_post, len(mrsi.styles)) * len(rows) / len(chains)))
+    steps = mrsi.steps(round(len(posts) * min(mrsi.per_post, len(mrsi.style_set)) * len(rows) / len(chains)))
     return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
 
 

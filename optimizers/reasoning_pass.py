@@ -135,7 +135,7 @@ def _written(
         box_format=profile.box_format,
         labels=adapter.labels.names,
         seed=seed,
-        styles=tuple(mrsi.styles),
+        styles=tuple(mrsi.style_set),
         per_post=mrsi.per_post,
         teacher=taught.authors or None,
         resize=profile.rule,
