@@ -357,7 +357,7 @@ def test_a_compile_with_rewards_of_ones_own(
 
     def optimizer(*rewards: Any) -> MCR:
         settings = CVO(
-            max_steps=2, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full",
+            max_steps=2, prompts=2, generations=2, redraws=0, max_completion_length=400, tuning="full",
             rewards=rewards, grpo_options={"save_steps": 1},
         )  # fmt: skip
         return MCR(mrsi=None, cvo=settings, progress=False)
