@@ -72,7 +72,7 @@ def main() -> None:
     options = {"use_vllm": True, "vllm_gpu_memory_utilization": 0.3, "vllm_max_model_length": 1500}
     settings = CVO(
         max_steps=3, prompts=2, generations=4, max_completion_length=120, rate=1e-3, tuning=args.tuning,
-        rollouts=args.rollouts, grpo_options=options,
+        rollouts=args.rollouts, redraws=0, grpo_options=options,
     )  # fmt: skip
     rows = settings.rows(answer_calls(posts, program.answer.signature, []), program.adapter())
     with tempfile.TemporaryDirectory() as folder:
