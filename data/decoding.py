@@ -13,10 +13,10 @@ MAX_DECODED = 512 * 2**20
 """Most bytes that decoding and converting an image may take."""
 
 MOST_PIXELS = 4096 * 4096
-"""Images under way to a model are scaled down to so many pixels: no processor of a supported family makes more."""
+"""Most pixels of an image that is sent to a model; no processor of a supported family uses more."""
 
 FEWEST_PIXELS = 1280 * 1280
-"""An image of at most so many pixels is never scaled down."""
+"""Number of pixels up to which an image is never scaled down."""
 
 _RGB = 4  # Pillow keeps three bytes as four
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
@@ -26,7 +26,7 @@ _DECODER = {"WEBP": 14, "AVIF": 9, "TIFF": 4}
 # Bytes a pixel that decoders take beside the image, measured: canvases, planes, a strip as large as the image.
 
 _COEFFICIENTS = 2
-# Of a progressive JPEG all coefficients are kept until the last scan is read, so many bytes each.
+# Bytes per coefficient of a progressive JPEG, all of which are kept until the last scan is read.
 
 
 def decoding_bytes(picture: Image.Image) -> int:

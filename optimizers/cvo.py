@@ -111,7 +111,7 @@ class CVO:
             raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
         check_steps(self.least_steps, self.max_steps)
         if self.redraws < 0:
-            raise InputError("redraws is no number of draws", received=self.redraws, accepted="0 or more")
+            raise InputError("redraws must not be negative", received=self.redraws, accepted="0 or more")
         check_watching(self.validate_every, self.patience)
         options = self.grpo_options
         served = options.get("vllm_mode") == "server" or options.get("vllm_tensor_parallel_size", 1) > 1

@@ -215,7 +215,7 @@ class _Race:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def score(self, place: int) -> float | None:
-        """The mean so far, rounded so that the order of a sum makes no difference; None: it is no number."""
+        """The mean so far, rounded so that the order of the sum makes no difference; None if it is NaN."""
         values = [value for post, value in enumerate(self.values[place]) if self._scorable(post)]
         if not values or not all(map(math.isfinite, values)):
             return None

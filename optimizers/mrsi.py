@@ -195,7 +195,7 @@ class MRSI:
         return [lesson for chain in chains for lesson in (chain, replace(chain, style=ALONE, reasoning=""))]
 
     def steps(self, rows: int) -> int:
-        """Optimizer steps over so many rows."""
+        """Number of optimizer steps for a number of training rows."""
         return self.max_steps or max(1, self.least_steps, round(self.epochs * rows / self.batch))
 
     def inject(

@@ -151,9 +151,9 @@ def check_steps(least_steps: int, max_steps: int | None) -> None:
         InputError: A negative least number, or fewer than one step.
     """
     if least_steps < 0:
-        raise InputError("least_steps is no number of steps", received=least_steps, accepted="0 or more")
+        raise InputError("least_steps must not be negative", received=least_steps, accepted="0 or more")
     if max_steps is not None and max_steps < 1:
-        raise InputError("max_steps is no number of steps", received=max_steps, accepted="1 or more, or None")
+        raise InputError("max_steps must be at least 1", received=max_steps, accepted="1 or more, or None")
 
 
 def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
