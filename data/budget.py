@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from weakref import WeakSet
 
+from gmner.data.decoding import MAX_DECODED
+
 _budgets: WeakSet[ByteBudget] = WeakSet()
 
 
@@ -114,7 +116,7 @@ def _start_over() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_over)
 
-DECODING = ByteBudget(512 * 2**20)
+DECODING = ByteBudget(MAX_DECODED)
 """Bytes that decoding and converting take, of all images that are being opened in this process."""
 
 HELD = ByteBudget(512 * 2**20)

@@ -18,7 +18,7 @@ CROWDED = 0.75
 
 _TRIMMED, _LARGE = 4, 64 * 2**20
 # Steps after which memory goes back, and bytes of keys and values from which on it does. A step's keys and values are
-# larger than the pieces that the step before gave back, so glibc takes new memory: 1.1 GB in 20 steps of 16 rows.
+# larger than the pieces that the step before gave back, so glibc takes new memory.
 
 _BY_TOKEN = ("attention_mask", "token_type_ids", "mm_token_type_ids")
 # What `generate` keeps as (rows, length), a token ahead of the ids; zero where a row is padded.

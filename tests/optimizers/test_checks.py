@@ -5,6 +5,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,6 +131,19 @@ def test_a_valset_is_held_out_where_none_is_given(count: int, held: int):
     assert abs(shares[0] - shares[1]) < 0.1
     assert [post.id for post in val] == [post.id for post in held_out(posts, 0.1, seed=0)[1]]
     assert [post.id for post in val] != [post.id for post in held_out(posts, 0.1, seed=1)[1]]
+
+
+def test_no_post_is_held_out_where_nothing_is_trained_or_chains_of_all_posts_are_used_again(
+    student: GMNER, monkeypatch: pytest.MonkeyPatch
+):
+    posts = World().posts("train", 60)
+    served = optimizer(holdout=0.2)
+    assert served._sets(posts, None, student) == (posts, None)
+    again = MCR(mrsi=MRSI(chains_from="chains"), cvo=None)
+    for d1, whole in ((posts, True), (posts[:50], False)):
+        made = SimpleNamespace(d1=tuple(post.id for post in d1), d2=())
+        monkeypatch.setattr("gmner.optimizers.mcr.ReasoningSet.load", lambda folder, made=made: made)
+        assert again._all_have_chains(posts) is whole
 
 
 def test_few_posts_are_all_trained_on_and_that_is_said(caplog: pytest.LogCaptureFixture):

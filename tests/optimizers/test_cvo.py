@@ -246,4 +246,8 @@ def test_refusals():
         CVO(weights={"count": 1.0})
     with pytest.raises(InputError, match="compares answers"):
         CVO(generations=1)
+    with pytest.raises(InputError, match="redraws must not be negative"):
+        CVO(redraws=-1)
+    with pytest.raises(InputError, match="least_steps must not be negative"):
+        CVO(least_steps=-1)
     assert list(DEFAULT_WEIGHTS) == NAMES
