@@ -150,7 +150,7 @@ class Compilation:
             warnings.warn(
                 f"The compiled program is the one that the compile began with: {unchanged}",
                 UnchangedProgramWarning,
-                stacklevel=4,
+                stacklevel=6,  # two of the frames between are DSPy's
             )
         return program
 

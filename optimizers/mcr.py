@@ -160,13 +160,27 @@ class MCR(Teleprompter):
             raise InputError(
                 "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
             )
-        if self.mrsi is not None and self.mrsi.styles is None:
-            # By then it is known whether weights are trained; the settings of this optimizer stay as they are.
-            resolved = copy.copy(self)
-            resolved.mrsi = self.mrsi.chosen(trained=training.trainable_engine(student.model) is not None)
-            return resolved.compile(
-                student, trainset=trainset, teacher=teacher, valset=valset, run_dir=run_dir, dry_run=dry_run
-            )
+        return self._with_styles(student)._compiled(student, trainset, teacher, valset, run_dir, dry_run=dry_run)
+
+    def _with_styles(self, student: Program) -> MCR:
+        """This optimizer with MRSI's styles chosen for an LM whose weights are trained, or are not; see `MRSI`."""
+        if self.mrsi is None or self.mrsi.styles is not None:
+            return self
+        chosen = copy.copy(self)
+        chosen.mrsi = self.mrsi.chosen(trained=training.trainable_engine(student.model) is not None)
+        return chosen
+
+    def _compiled(
+        self,
+        student: Program,
+        trainset: Sequence[Any],
+        teacher: dspy.Module | dspy.BaseLM | None,
+        valset: Sequence[Any] | None,
+        run_dir: str | PathLike[str] | None,
+        *,
+        dry_run: bool,
+    ) -> Program:
+        """Check what is given before anything is written, then run the stages."""
         train, val = self._sets(trainset, valset, student)
         if isinstance(student, StagedGMNER):
             self._check_staged(student)

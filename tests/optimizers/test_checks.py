@@ -8,7 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dspy
 import pytest
+from dspy.utils.callback import BaseCallback
 from scripted import scripted_lm
 
 from gmner.data.evaluate import evaluate
@@ -104,6 +106,20 @@ def test_a_result_that_is_the_student_is_said(posts: list[Post], student: GMNER,
     result = json.loads((tmp_path / "result.json").read_text())
     (tmp_path / "result.json").write_text(json.dumps({**result, "fallen": {"mrsi": "mrsi scores 1.0 below before"}}))
     assert "mrsi scores 1.0 below before" in render_run(tmp_path)
+
+
+def test_the_warning_names_the_caller_and_a_compile_is_one_compile_for_dspy(posts: list[Post], student: GMNER):
+    seen: list[str] = []
+
+    class Watching(BaseCallback):
+        def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+            seen.append(call_id)
+
+    val = [dataclasses.replace(post, grounded=False) for post in posts[8:10]]
+    with dspy.context(callbacks=[Watching()]), pytest.warns(UnchangedProgramWarning) as caught:
+        optimizer().compile(student, trainset=posts[:8], valset=val)
+    assert [Path(warning.filename).name for warning in caught] == ["test_checks.py"]
+    assert len(seen) == 1
 
 
 def test_nan_is_never_the_best(posts: list[Post]):
