@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,13 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_managed_module
 from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
+from trl.trainer import grpo_trainer
 
 from gmner.optimizers.group_sampling import GroupSampling, Rollouts
+from gmner.optimizers.merging import merged
 from gmner.optimizers.rollouts import FOLDER
+from gmner.optimizers.shared_prompts import SharedPrompts, shares_prompts
+from gmner.optimizers.training import is_small
 from gmner.programs.decoding import Decoding
 from gmner.programs.encoding import once_each
 from gmner.programs.families import picture_ids
@@ -29,6 +33,7 @@ from gmner.signatures.errors import ModelError
 from gmner.signatures.schema import served_schema
 
 _SAMPLED = 8  # of a Rollouts what TRL's `_generate` returns
+_PICTURES = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes", "spatial_shapes")
 _NEVER = -100.0  # what vLLM adds to the logit of a token that no answer has
 
 
@@ -51,6 +56,7 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
     def __init__(self, *args: Any, redraws: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         launched = self.accelerator
+        self._shares = shares_prompts(launched.unwrap_model(self.model))
         self._sampling = GroupSampling(
             self.train_dataset, self.num_generations, redraws, self.args.seed, launched.process_index,
             launched.num_processes, gather_object if launched.num_processes > 1 else list,
@@ -132,6 +138,24 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
         total = (earned * self.reward_weights.to(earned.device)).nansum(dim=1)
         return total.masked_fill(earned.isnan().all(dim=1), torch.nan)
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        # TRL mixes the answers of a batch before it learns from them in parts. Where all parts belong to one optimizer
+        # step their order is of no account, and answers to one prompt, which share it, stay together.
+        if self.args.steps_per_generation > self.args.gradient_accumulation_steps:
+            return super()._prepare_inputs(generation_batch)
+        with _instead(grpo_trainer, "shuffle_sequence_dict", lambda batch: batch):
+            return super()._prepare_inputs(generation_batch)
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **options: Any
+    ) -> Any:
+        bare, called = self.accelerator.unwrap_model(model), _with_pictures(model)
+        if self._shares and not options.get("compute_aux_loss"):
+            called = SharedPrompts(called, bare, logits_to_keep, options.get("num_images"), options.get("num_tiles"))
+        return super()._get_per_token_logps_and_entropies(
+            called, input_ids, attention_mask, logits_to_keep, *args, **options
+        )
+
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         self._copies = self._written = None
         if self._decodes():
@@ -168,8 +192,11 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
             prompt_ids = [prompt_ids[self._copies.index(place)] for place in range(max(self._copies) + 1)]
         if self._schemas is not None:
             options["logits_processor"] = LogitsProcessorList([self._grammar(model, self._schemas)])
-        generate = model.generate
-        with _instead(model, "generate", lambda *a, **k: generate(*a, **options, **k)):
+        generate, small = model.generate, is_small(model)
+        with (
+            merged(model) if small else nullcontext(),
+            _instead(model, "generate", lambda *a, **k: generate(*a, **options, **k)),
+        ):
             return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
 
     @contextmanager
@@ -199,6 +226,18 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
         sampling, limit = Sampling(self.temperature), self.max_completion_length
         rows = [Row(self._compiler.compile(json.loads(schema)), limit, sampling) for schema in schemas]
         return RowLogits(rows, list(self.eos_token_ids), self._tokenizer.eos_token_id)
+
+
+def _with_pictures(model: Callable[..., Any]) -> Callable[..., Any]:
+    """The model without the empty pictures that TRL cuts for a part of a batch in which no post has a picture."""
+
+    def called(**inputs: Any) -> Any:
+        shown = inputs.get("pixel_values")
+        if shown is not None and not shown.any():  # none, or the padding of the Idefics processors
+            inputs = {name: value for name, value in inputs.items() if name not in _PICTURES}
+        return model(**inputs)
+
+    return called
 
 
 def _schemas_of(rows: Sequence[dict[str, Any]]) -> list[str] | None:

@@ -1,0 +1,225 @@
+"""The answers of a group in one sequence, so that their prompt and its pictures are computed once when CVO learns.
+
+Source: Liu et al., Prefix Grouper: Efficient GRPO Training through Shared-Prefix Forward (2025). There attention is
+computed in two parts; here a mask keeps the answers from seeing each other:
+
+    prompt without its last token | last token, answer 1 without its last | last token, answer 2 without its last | ...
+
+What follows a token is read where that token stands: hence the last token of the prompt before each answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.nn.utils.rnn import pad_sequence
+
+_MASKABLE = ("sdpa", "eager")
+_BY_ROW = ("idefics3", "smolvlm")  # pictures: an element a row of the batch
+_BY_IMAGE = ("internvl",)  # an element a picture, or a tile of one
+_BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # an element a patch; positions have three axes
+_UNSCORED = -100
+
+Pictures = Mapping[str, torch.Tensor]
+
+
+def shares_prompts(model: Any) -> bool:
+    """Whether answers of a model can share their prompt: not with flash attention, which takes no such mask.
+
+    Args:
+        model: With or without an adapter.
+    """
+    bare = _bare(model)
+    text = bare.config.get_text_config()
+    whole = set(getattr(text, "layer_types", None) or ()) <= {"full_attention"}
+    known = bare.config.model_type in _BY_ROW + _BY_IMAGE + _BY_PATCH
+    return known and whole and text._attn_implementation in _MASKABLE
+
+
+class SharedPrompts:
+    """A model that takes rows of a prompt and an answer each, as `GRPOTrainer` gives them, and shares their prompts.
+
+    Args:
+        model: The model with TRL's fused head, perhaps in a wrapper.
+        bare: The same without wrappers, see `shares_prompts`.
+        answer: Columns at the end of the rows that hold answers, padded on the right.
+        images: Number of pictures of each row, of all calls together; None: there are none.
+        tiles: Number of tiles of each row, likewise, where pictures are given as tiles; else None.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        bare: Any,
+        answer: int,
+        images: Sequence[int] | None = None,
+        tiles: Sequence[int] | None = None,
+    ) -> None:
+        self._model, self._bare, self._answer = model, _bare(bare), answer
+        self._images, self._tiles = list(images or ()), list(tiles or ())
+
+    def __call__(
+        self,
+        *,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        labels: torch.Tensor,
+        mm_token_type_ids: torch.Tensor | None = None,
+        fused_lm_head: bool = True,
+        **pictures: torch.Tensor,
+    ) -> SimpleNamespace:
+        """Log probabilities and entropies of the answers' tokens, (rows, answer) each; 0 where there is none."""
+        split, parts = input_ids.shape[1] - self._answer, self._parts(len(input_ids), pictures)
+        read = attention_mask[:, :split].bool()
+        groups = _groups(input_ids[:, :split], read, parts)
+        firsts = [rows[0] for rows in groups]
+        shown = {name: torch.cat([parts[first][name] for first in firsts]) for name in pictures}
+        kinds = None if mm_token_type_ids is None else mm_token_type_ids[firsts, :split]
+        positions = self._positions(input_ids[firsts, :split], read[firsts], kinds, shown)
+        lengths = attention_mask[:, split:].sum(1).tolist()
+        sequences = [
+            _sequence(
+                input_ids[first, :split][read[first]],
+                positions[:, place][:, read[first]],
+                None if kinds is None else kinds[place][read[first]],
+                [input_ids[row, split : split + lengths[row]] for row in rows],
+            )
+            for place, (first, rows) in enumerate(zip(firsts, groups, strict=True))
+        ]
+        if kinds is not None:
+            shown["mm_token_type_ids"] = _padded([sequence.kinds for sequence in sequences])
+        found = self._model(
+            input_ids=_padded([sequence.ids for sequence in sequences]),
+            attention_mask=self._mask(_padded([sequence.owners for sequence in sequences], -1)),
+            position_ids=self._joined([sequence.positions for sequence in sequences]),
+            shift_labels=_padded([sequence.labels for sequence in sequences], _UNSCORED),
+            fused_lm_head=fused_lm_head,
+            **shown,
+        )
+        return SimpleNamespace(
+            log_probs=self._by_row(found.log_probs, groups, sequences),
+            entropy=None if found.entropy is None else self._by_row(found.entropy, groups, sequences),
+        )
+
+    def _parts(self, rows: int, pictures: Pictures) -> list[dict[str, torch.Tensor]]:
+        """What belongs to each row of the pictures of one call."""
+        images, self._images = self._images[:rows] or [0] * rows, self._images[rows:]
+        tiles, self._tiles = self._tiles[:rows], self._tiles[rows:]
+        family = self._bare.config.model_type
+        counts = dict.fromkeys(pictures, [1] * rows if family in _BY_ROW else images)
+        if tiles:
+            counts["pixel_values"] = tiles
+        elif "image_grid_thw" in pictures:
+            patches = pictures["image_grid_thw"].prod(-1).split(images)
+            counts["pixel_values"] = [int(own.sum()) for own in patches]
+        cut = {name: value.split(counts[name]) for name, value in pictures.items()}
+        return [{name: values[row] for name, values in cut.items()} for row in range(rows)]
+
+    def _positions(
+        self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: Pictures
+    ) -> torch.Tensor:
+        """Positions of the prompts' tokens, (axes, rows, length)."""
+        if kinds is not None and self._bare.config.model_type in _BY_PATCH:
+            grid, mask = shown.get("image_grid_thw"), read.long()
+            return self._bare.model.get_rope_index(prompts, kinds, image_grid_thw=grid, attention_mask=mask)[0]
+        axes = 3 if self._bare.config.model_type in _BY_PATCH else 1
+        return (read.cumsum(1) - 1).expand(axes, *read.shape)
+
+    def _joined(self, positions: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Positions of the sequences as the model takes them: (axes, rows, length), or (rows, length)."""
+        joined = pad_sequence([places.T for places in positions], batch_first=True).permute(2, 0, 1)
+        return joined if self._bare.config.model_type in _BY_PATCH else joined[0]
+
+    def _mask(self, owners: torch.Tensor) -> torch.Tensor:
+        """What each token sees, (rows, 1, length, length): of what came before it the prompt and its own answer."""
+        key, query = owners[:, None, :], owners[:, :, None]
+        before = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).tril()
+        seen = (before & ((key == 0) | (key == query)))[:, None]
+        if self._bare.config.get_text_config()._attn_implementation == "sdpa":
+            return seen
+        dtype = self._bare.dtype
+        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+
+    def _by_row(
+        self, values: torch.Tensor, groups: Sequence[Sequence[int]], sequences: Sequence[_Sequence]
+    ) -> torch.Tensor:
+        """Values of the answers' tokens, (rows, answer), from those of the sequences."""
+        found: dict[int, torch.Tensor] = {}
+        for rows, sequence, line in zip(groups, sequences, values, strict=True):
+            scored = line[sequence.start : len(sequence.ids)].split(sequence.lengths)
+            found.update(zip(rows, scored, strict=True))
+        widths = (self._answer - len(found[row]) for row in range(len(found)))
+        return torch.stack([torch.nn.functional.pad(found[row], (0, width)) for row, width in enumerate(widths)])
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """A prompt and all its answers.
+
+    Attributes:
+        ids: The tokens, (length,).
+        owners: For each token 0 if it belongs to the prompt, else the number of its answer, from 1.
+        positions: Their positions, (axes, length).
+        labels: What follows each token; `_UNSCORED` in the prompt.
+        kinds: For each token whether it stands for a picture; None: the model does not ask.
+        lengths: Number of tokens of each answer.
+    """
+
+    ids: torch.Tensor
+    owners: torch.Tensor
+    positions: torch.Tensor
+    labels: torch.Tensor
+    kinds: torch.Tensor | None
+    lengths: list[int]
+
+    @property
+    def start(self) -> int:
+        """Where the first answer begins."""
+        return len(self.ids) - sum(self.lengths)
+
+
+def _sequence(
+    prompt: torch.Tensor, positions: torch.Tensor, kinds: torch.Tensor | None, answers: Sequence[torch.Tensor]
+) -> _Sequence:
+    """One prompt (length,), the positions (axes, length) and kinds of its tokens, and its answers."""
+    lengths = [len(answer) for answer in answers]
+    shared, last = prompt[:-1], prompt[-1:]
+    follow = torch.cat([torch.arange(length, device=prompt.device) for length in lengths])
+    return _Sequence(
+        ids=torch.cat([shared, *(torch.cat([last, answer[:-1]]) for answer in answers if len(answer))]),
+        owners=torch.cat([torch.zeros_like(shared), *(torch.full_like(a, n) for n, a in enumerate(answers, 1))]),
+        positions=torch.cat([positions[:, :-1], positions[:, -1:] + follow], 1),
+        labels=torch.cat([torch.full_like(shared, _UNSCORED), *answers]),
+        kinds=None if kinds is None else torch.cat([kinds[:-1], kinds.new_zeros(sum(lengths))]),
+        lengths=lengths,
+    )
+
+
+def _groups(prompts: torch.Tensor, read: torch.Tensor, parts: Sequence[Mapping[str, torch.Tensor]]) -> list[list[int]]:
+    """Rows that have the same prompt and the same pictures."""
+    found: dict[tuple[Any, ...], list[list[int]]] = {}
+    for row, prompt in enumerate(prompts):
+        alike = found.setdefault(tuple(prompt[read[row]].tolist()), [])
+        mine = next((rows for rows in alike if _equal(parts[rows[0]], parts[row])), None)
+        if mine is None:
+            alike.append([row])
+        else:
+            mine.append(row)
+    return [rows for alike in found.values() for rows in alike]
+
+
+def _equal(ours: Pictures, theirs: Pictures) -> bool:
+    return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def _padded(rows: Sequence[Any], value: int = 0) -> torch.Tensor:
+    return pad_sequence(list(rows), batch_first=True, padding_value=value)
+
+
+def _bare(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model

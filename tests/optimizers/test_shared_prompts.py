@@ -1,0 +1,156 @@
+"""Answers that share their prompt have the log probabilities and gradients that TRL computes row by row."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import FAMILIES
+
+from gmner.data.post import Post
+from gmner.optimizers import shared_prompts
+from gmner.optimizers.calls import answer_calls
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.merging import merged
+from gmner.optimizers.shared_prompts import SharedPrompts, shares_prompts
+from gmner.optimizers.training import Lora, training_copy
+from gmner.programs.gmner import GMNER
+
+Programs = Callable[[str], GMNER]
+METHOD = "_get_per_token_logps_and_entropies"
+
+
+@pytest.fixture
+def mixed(posts: list[Post]) -> list[Post]:
+    """Posts of one text with two pictures, and one without a picture."""
+    first, second, third, *_ = [post for post in posts if post.image is not None]
+    return [first, replace(first, id="again", image=second.image), replace(third, image=None, entities=())]
+
+
+def train(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> None:
+    adapter = program.adapter()
+    rows = settings.rows(answer_calls(posts, program.answer.signature, []), adapter)
+    settings.optimize(rows, program.model.engine, adapter, folder, seed=0, progress=False)
+
+
+def cvo(**options: Any) -> CVO:
+    usual = {"prompts": 3, "generations": 3, "redraws": 0, "max_steps": 1, "max_completion_length": 40}
+    return CVO(**{**usual, "tuning": "lora", "rollouts": "free", **options})
+
+
+def compared(monkeypatch: pytest.MonkeyPatch, attention: str = "sdpa") -> list[tuple[float, float]]:
+    """Have a trainer compute everything both ways: the largest differences of log probabilities, and of gradients."""
+    differences: list[tuple[float, float]] = []
+    compute = getattr(ConstrainedGRPOTrainer, METHOD)
+
+    def both(trainer: Any, model: Any, *args: Any, **options: Any) -> Any:
+        model.get_base_model().set_attn_implementation(attention)
+        assert trainer._shares
+        shared = compute(trainer, model, *args, **options)
+        monkeypatch.setattr(trainer, "_shares", False)
+        alone = compute(trainer, model, *args, **options)
+        monkeypatch.setattr(trainer, "_shares", True)
+        assert shared[0].shape == alone[0].shape
+        apart = (shared[0] - alone[0]).abs().max().item()
+        if shared[1] is not None:
+            apart = max(apart, (shared[1] - alone[1]).abs().max().item())
+        pairs = zip(_gradients(model, shared[0]), _gradients(model, alone[0]), strict=True)
+        differences.append((apart, max(((a - b).abs().max().item() for a, b in pairs), default=0.0)))
+        return alone
+
+    monkeypatch.setattr(ConstrainedGRPOTrainer, METHOD, both)
+    return differences
+
+
+def _gradients(model: Any, values: torch.Tensor) -> list[torch.Tensor]:
+    if not values.requires_grad:
+        return []
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    factors = torch.arange(values.numel(), dtype=values.dtype).reshape(values.shape).sin()
+    found = torch.autograd.grad((values * factors).sum(), weights, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(weight) if g is None else g for g, weight in zip(found, weights, strict=True)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shared_prompts_change_no_figure(
+    program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+):
+    differences = compared(monkeypatch)
+    train(cvo(beta=0.1), program(family), mixed, tmp_path)
+    assert len(differences) >= 2  # those of the policy, and of the reference
+    assert max(apart for apart, _ in differences) < 1e-4
+    assert max(apart for _, apart in differences) < 1e-3
+
+
+def test_eager_attention_gives_the_same(
+    program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    differences = compared(monkeypatch, "eager")
+    train(cvo(), program("qwen2_5_vl"), mixed, tmp_path)
+    assert max(max(apart) for apart in differences) < 1e-3
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "internvl"])
+def test_answers_to_a_prompt_stay_together_when_they_are_learned_from_in_parts(
+    program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+):
+    groups: list[list[list[int]]] = []
+    find = shared_prompts._groups
+    monkeypatch.setattr(shared_prompts, "_groups", lambda *args: groups.append(find(*args)) or groups[-1])
+    differences = compared(monkeypatch)
+    train(cvo(micro_batch=3, beta=0.1), program(family), mixed, tmp_path)
+    assert groups
+    assert all(parts == [[0, 1, 2]] for parts in groups)
+    assert max(apart for apart, _ in differences) < 1e-4
+
+
+def test_a_prompt_with_other_pictures_is_another_prompt():
+    ids, read = torch.ones(3, 4, dtype=torch.long), torch.ones(3, 4, dtype=torch.bool)
+    pictures = [{"pixel_values": torch.full((1, 2), value)} for value in (0.0, 1.0, 0.0)]
+    assert shared_prompts._groups(ids, read, pictures) == [[0, 2], [1]]
+
+
+def test_an_answer_that_is_masked_out_counts_for_nothing(program: Programs):
+    model = program("idefics3").model.engine.model
+
+    def fused(**inputs: Any) -> Any:
+        assert inputs["shift_labels"].tolist() == [[-100, 6, 7]]
+        assert inputs["attention_mask"].shape == (1, 1, 3, 3)
+        return shared_prompts.SimpleNamespace(log_probs=torch.tensor([[0.0, -1.0, -2.0]]), entropy=None)
+
+    shared = SharedPrompts(fused, model, answer=2)
+    ids = torch.tensor([[3, 5, 6, 7], [3, 5, 8, 9]])
+    found = shared(input_ids=ids, attention_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]), labels=ids)
+    assert found.log_probs.tolist() == [[-1.0, -2.0], [0.0, 0.0]]
+
+
+def test_flash_attention_and_windows_are_left_to_trl(program: Programs, monkeypatch: pytest.MonkeyPatch):
+    model = program("qwen2_5_vl").model.engine.model
+    text = model.config.get_text_config()
+    assert shares_prompts(model)
+    monkeypatch.setattr(text, "layer_types", ["full_attention", "sliding_attention"])
+    assert not shares_prompts(model)
+    monkeypatch.undo()
+    monkeypatch.setattr(text, "_attn_implementation_internal", "flash_attention_2")
+    assert not shares_prompts(model)
+
+
+def test_a_merged_adapter_comes_off_again_bit_by_bit(program: Programs):
+    engine = program("idefics3").model.engine
+    model, _ = training_copy(engine.weights.source, engine.path, "lora", Lora())
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        apart = model(input_ids=ids).logits
+        with merged(model):
+            assert torch.allclose(model(input_ids=ids).logits, apart, atol=1e-4)
+            assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+        assert torch.equal(model(input_ids=ids).logits, apart)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
