@@ -1,4 +1,5 @@
-"""`gmner.MCR()` without an argument against training on answers alone: equal posts, equal optimizer steps.
+"""`gmner.MCR()` without an argument against training on answers alone: equal posts, and as many optimizer steps as MCR
+makes where CVO does not end early.
 
 Answers alone are trained with the learning rate that scores best on dev posts of the world with seed 0, for each number
 of posts. Both are judged on held-out posts of the world that they were trained on. Worlds of other seeds than 0 were
@@ -31,7 +32,7 @@ from gmner.data.files import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mcr import MCR, held_out
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.styles import TEMPLATES, plain
 from gmner.programs.gmner import GMNER
@@ -47,6 +48,15 @@ def answers_alone(steps: int, rate: float, seed: int) -> MCR:
     """The baseline: no chain, no reward."""
     mrsi = MRSI(styles={"plain": plain}, answers=False, max_steps=steps, rate=rate)
     return MCR(mrsi=mrsi, cvo=None, holdout=0, seed=seed)
+
+
+def most_steps(train: Sequence[Post]) -> int:
+    """The steps of MCR's two stages on these posts; of those that are left MRSI trains two rows each."""
+    mcr = MCR()
+    assert mcr.mrsi is not None
+    assert mcr.cvo is not None
+    left = len(held_out(train, mcr.holdout, mcr.seed)[0])
+    return mcr.mrsi.steps(2 * left) + mcr.cvo.steps(left)
 
 
 def default(seed: int) -> MCR:
@@ -141,13 +151,14 @@ def best_rate(work: Path, posts: int, steps: int, rates: Sequence[float]) -> flo
 def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list[Evaluation]]:
     """All arms on one world with one number of posts, each with every seed."""
     bench, results = Bench(args.work, world, posts), dict[str, list[Evaluation]]()
+    most = most_steps(World(world).posts("train", posts))
+    rate = best_rate(args.work, posts, most, args.rates)
     for seed in range(args.seeds):
         scores, steps, minutes = bench.run(f"MCR-{seed}", partial(default, seed), split="test", asked=args.test)
         results.setdefault("MCR()", []).append(scores)
         sys.stderr.write(f"world {world}, {posts} posts, seed {seed}: {steps} steps, {minutes:.1f} minutes\n")
-        rate = best_rate(args.work, posts, steps, args.rates)
         alone = bench.run(
-            f"answers-{rate:g}-{seed}", partial(answers_alone, steps, rate, seed), split="test", asked=args.test
+            f"answers-{rate:g}-{seed}", partial(answers_alone, most, rate, seed), split="test", asked=args.test
         )[0]
         results.setdefault(f"answers alone, {rate:g}", []).append(alone)
         for arm, optimizer in ABLATION.items() if args.ablation else ():

@@ -27,7 +27,7 @@ from gmner.optimizers.reasoning_pass import reasoning_pass
 from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.rows import fitting_posts, program_rows
 from gmner.optimizers.run_directory import RunDirectory
-from gmner.optimizers.watch import METRIC, Deadline, Watch
+from gmner.optimizers.watch import METRIC, Deadline, Watch, resolve_every
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
@@ -201,7 +201,7 @@ class Compilation:
             student = self.programs["before"]
             lessons = mrsi.lessons(self.chains, student)
             rows = program_rows(student, lessons, self.posts, self.adapter, self.demos)
-            watch = self._watch(engine, mrsi)
+            watch = self._watch(engine, mrsi, mrsi.steps(len(rows)))
             self.log["mrsi"] = mrsi.inject(
                 rows, engine, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
             )
@@ -215,7 +215,7 @@ class Compilation:
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
             rows = cvo.rows(self._calls(self.launch.in_turn(partial(self._learnable, cvo))), self.adapter)
-            watch = self._watch(engine, cvo)
+            watch = self._watch(engine, cvo, cvo.steps(len(rows)))
             self.log["cvo"] = cvo.optimize(
                 rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
             )
@@ -246,7 +246,7 @@ class Compilation:
             program.answer.demos = list(self.demos)
         return program
 
-    def _watch(self, engine: VLMEngine, stage: MRSI | CVO) -> Watch:
+    def _watch(self, engine: VLMEngine, stage: MRSI | CVO, steps: int) -> Watch:
         """What scores a stage on the valset as it goes, and ends it when time is up."""
 
         def score(model: Any) -> dict[str, float]:
@@ -256,7 +256,8 @@ class Compilation:
                 scores = self._evaluated(self._demonstrated(program), progress=False)
             return {METRIC: figure(scores), "mner_f1": scores.mner.f1, "eeg_f1": scores.eeg.f1}
 
-        return Watch(self.deadline, score, stage.validate_every, stage.patience)
+        every = resolve_every(stage.validate_every, steps, len(self.val or []))
+        return Watch(self.deadline, score, every, stage.patience)
 
     def _finish(self, stage: str) -> None:
         """Mark a stage as done, unless its time was up; the other processes go on when its weights are on the disk."""

@@ -24,7 +24,7 @@ from gmner.optimizers.reward_set import Rewards, RewardSet, chosen_rewards
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.rows import rollout_rows
 from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
-from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
+from gmner.optimizers.watch import UNWATCHED, Every, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
 from gmner.signatures.errors import InputError
@@ -58,7 +58,8 @@ class CVO:
             language model of a larger one.
         lora: Settings of a new adapter.
         validate_every: Steps between scorings on the compile's valset. The stage then ends with the weights that scored
-            best (GMNER F1), and ends early when `patience` scorings in a row were no better. None: it is not scored.
+            best (GMNER F1), and ends early when `patience` scorings in a row were no better. `auto`: an eighth of the
+            steps, at least ten, where the valset has 50 posts or more. None: it is not scored.
         patience: See `validate_every`.
         grpo_options: Further options of TRL's `GRPOConfig`, under their own names.
         rewards: What answers are paid for: a list of rewards, or a mapping reward -> weight. A reward is one of the
@@ -98,7 +99,7 @@ class CVO:
     beta: float = 0.0
     tuning: Tuning = "auto"
     lora: Lora = Lora()  # noqa: RUF009 - frozen
-    validate_every: int | None = None
+    validate_every: Every = "auto"
     patience: int = 3
     grpo_options: Mapping[str, Any] = field(default_factory=dict)
     rewards: Rewards = field(default_factory=cvo)

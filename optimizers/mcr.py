@@ -39,6 +39,7 @@ from gmner.optimizers.reasoning_pass import check_given_chains, teacher_lm
 from gmner.optimizers.reasoning_set import ReasoningSet
 from gmner.optimizers.rows import fitting_posts
 from gmner.optimizers.run_directory import RunDirectory
+from gmner.optimizers.watch import resolve_every
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import InputError, RunDirectoryError
@@ -201,7 +202,7 @@ class MCR(Teleprompter):
         renewable = [] if val is None else ["val", "val_content"]
         with RunDirectory(folder, config, writes=launch.first, renewable=[*renewable, *failed_key(folder)]) as run:
             if set(run.renewed) & set(renewable):
-                self._renew_valset(run)
+                self._renew_valset(run, len(val or []))
             accept_corrected(run)
             launch.wait()
             return Compilation(self, student, train, val, run, launch, lm).result()
@@ -215,7 +216,7 @@ class MCR(Teleprompter):
         trained = training.trainable_engine(student.model) is not None
         if val is None and self.holdout and trained and not self._all_have_chains(train):
             train, val = held_out(train, self.holdout, self.seed)
-        if val is None and any(stage and stage.validate_every for stage in (self.mrsi, self.cvo)):
+        if val is None and any(stage and stage.validate_every not in (None, "auto") for stage in (self.mrsi, self.cvo)):
             raise InputError("validate_every needs a valset", received=valset, remedy="Pass compile(valset=...)")
         return train, val
 
@@ -231,7 +232,7 @@ class MCR(Teleprompter):
         """Most tokens of an answer that CVO samples; 0: it does not."""
         return 0 if self.cvo is None else self.cvo.max_completion_length
 
-    def _renew_valset(self, run: RunDirectory) -> None:
+    def _renew_valset(self, run: RunDirectory, posts: int) -> None:
         """Go on with another valset: what was chosen with the former one is chosen anew; trained weights stay."""
         if run.read_json("config.json").get("val") is None:
             raise RunDirectoryError(
@@ -245,7 +246,7 @@ class MCR(Teleprompter):
             "and the search for demonstrations are computed anew; finished stages keep their weights%s",
             run.path,
             ", which were chosen with the former valset"
-            if any(stage and stage.validate_every for stage in (self.mrsi, self.cvo))
+            if any(stage and resolve_every(stage.validate_every, 1, posts) for stage in (self.mrsi, self.cvo))
             else "",
         )
         run.accept()

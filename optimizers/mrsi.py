@@ -29,7 +29,7 @@ from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.styles import TEMPLATES, Style
 from gmner.optimizers.styles.written import LLMStyle
 from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
-from gmner.optimizers.watch import UNWATCHED, Watch, check_watching
+from gmner.optimizers.watch import UNWATCHED, Every, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine import VLMEngine
 from gmner.programs.gmner import GMNER
@@ -71,8 +71,7 @@ class MRSI:
         tuning: What is trained: `full`, `lora`, `lora-frozen-vision` or `auto`, see `training_copy`; `none`: nothing,
             the chains become demonstrations only, as for an LM whose weights cannot be reached.
         lora: Settings of the adapter.
-        validate_every: Steps between scorings on the compile's valset. The stage then ends with the weights that scored
-            best (GMNER F1), and ends early when `patience` scorings in a row were no better. None: it is not scored.
+        validate_every: Steps between scorings on the compile's valset, see `CVO`.
         patience: See `validate_every`.
         sft_options: Further options of TRL's `SFTConfig`, under their own names.
 
@@ -99,7 +98,7 @@ class MRSI:
     rate: float | None = None
     tuning: Tuning | Literal["none"] = "auto"
     lora: Lora = Lora()  # noqa: RUF009 - frozen
-    validate_every: int | None = None
+    validate_every: Every = None
     patience: int = 3
     sft_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
@@ -16,6 +16,11 @@ from gmner.signatures.errors import InputError
 
 METRIC = "gmner_f1"
 """What tells the best weights of a stage."""
+
+Every = int | Literal["auto"] | None
+"""Steps between scorings of a stage; `auto`: see `resolve_every`; None: it is not scored."""
+
+_AUTO_SCORINGS, _AUTO_LEAST_STEPS, _AUTO_LEAST_POSTS = 8, 10, 50
 
 
 class Deadline(TrainerCallback):
@@ -103,13 +108,27 @@ UNWATCHED = Watch()
 """Nobody looks: a stage runs to its last step."""
 
 
-def check_watching(every: int | None, patience: int) -> None:
+def resolve_every(every: Every, steps: int, posts: int) -> int | None:
+    """What `auto` means: an eighth of the steps, at least ten, on a valset that tells one checkpoint from another.
+
+    Args:
+        every: Steps between scorings as they are set.
+        steps: Steps of the stage.
+        posts: Posts of the valset; 0: there is none.
+    """
+    if every != "auto":
+        return every
+    return max(_AUTO_LEAST_STEPS, math.ceil(steps / _AUTO_SCORINGS)) if posts >= _AUTO_LEAST_POSTS else None
+
+
+def check_watching(every: Every, patience: int) -> None:
     """Refuse settings of a stage's scoring that mean nothing.
 
     Raises:
         InputError: Fewer than one step between scorings, or a patience below one.
     """
-    if every is not None and every < 1:
-        raise InputError("validate_every is no number of steps", received=every, accepted="1 or more, or None")
+    if every not in (None, "auto") and (not isinstance(every, int) or every < 1):
+        accepted = "1 or more, 'auto', or None"
+        raise InputError("validate_every is no number of steps", received=every, accepted=accepted)
     if patience < 1:
         raise InputError("patience is no number of scorings", received=patience, accepted="1 or more")

@@ -15,12 +15,12 @@ from transformers import TrainerControl, TrainerState
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers import compilation
+from gmner.optimizers import compilation, watch
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.launch import Launch
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.watch import METRIC, Deadline, Watch
+from gmner.optimizers.watch import METRIC, Deadline, Watch, resolve_every
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 
@@ -158,7 +158,29 @@ def test_a_deadline_behind_the_last_step_stops_nothing():
     assert control.should_save
 
 
-@pytest.mark.parametrize("settings", [{"validate_every": 0}, {"patience": 0}])
+@pytest.mark.parametrize(
+    ("every", "steps", "posts", "wanted"),
+    [("auto", 225, 100, 29), ("auto", 40, 100, 10), ("auto", 40, 49, None), (7, 40, 16, 7), (None, 225, 100, None)],
+)
+def test_how_often_a_stage_is_scored(every: Any, steps: int, posts: int, wanted: int | None):
+    assert resolve_every(every, steps, posts) == wanted
+
+
+def test_cvo_is_scored_as_it_goes_where_posts_are_held_out(
+    program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in {"_AUTO_LEAST_POSTS": 2, "_AUTO_LEAST_STEPS": 1, "_AUTO_SCORINGS": 2}.items():
+        monkeypatch.setattr(watch, name, value)
+    scored([0.0, 40.0, 30.0, 40.0])  # before, in step 2, in step 4, after
+    cvo = CVO(**{**OPTIMIZE, "validate_every": "auto"})
+    better = program("idefics3").compile(
+        trainset=posts[:6], valset=posts[6:8], optimizer=MCR(mrsi=None, cvo=cvo, progress=False), run_dir=tmp_path / "r"
+    )
+    assert said(better.history.log["cvo"]) == [(2, 40.0), (4, 30.0)]
+    assert json.loads((tmp_path / "r/config.json").read_text())["cvo"]["validate_every"] == "auto"
+
+
+@pytest.mark.parametrize("settings", [{"validate_every": 0}, {"validate_every": "often"}, {"patience": 0}])
 @pytest.mark.parametrize("stage", [MRSI, CVO])
 def test_settings_that_mean_nothing_are_refused(stage: Any, settings: dict[str, int]):
     with pytest.raises(InputError, match=next(iter(settings))):
