@@ -1,12 +1,11 @@
-"""`gmner.MCR()` without an argument against training on answers alone: equal posts, and as many optimizer steps as MCR
-makes where CVO does not end early.
+"""`gmner.MCR()` without an argument against training on answers alone: equal posts, equal optimizer steps.
 
-Answers alone are trained with the learning rate that scores best on dev posts of the world with seed 0, for each number
-of posts. Both are judged on held-out posts of the world that they were trained on. Worlds of other seeds than 0 were
-never tuned on.
+Answers alone get the steps that MCR makes where CVO does not end early, and the learning rate that scores best on dev
+posts of the world with seed 0, for each number of posts. Both are judged on held-out posts of the world that they were
+trained on. Worlds of other seeds than 0 were never tuned on.
 
     python benchmarks/defaults.py --work runs/defaults                         # 100, 200 and 1,000 posts, three seeds
-    python benchmarks/defaults.py --work runs/defaults --posts 100 --worlds 0 7 --seeds 3 --markdown
+    python benchmarks/defaults.py --work runs/defaults --posts 100 --worlds 0 7 --seeds 3
     python benchmarks/defaults.py --work runs/defaults --posts 100 --ablation  # the paper's ablations beside them
 
 Runs are kept in the work folder: a stopped benchmark resumes, and a finished run is only read.
