@@ -38,7 +38,7 @@ def sampled(program: GMNER, posts: list[Post]) -> float:
         seconds.append(perf_counter() - start)
         return found
 
-    settings = CVO(max_steps=1, prompts=PROMPTS, generations=GENERATIONS, redraws=0, tuning="full")
+    settings = CVO(max_steps=1, prompts=PROMPTS, generations=GENERATIONS, redraws=0)
     rows = settings.rows(answer_calls(posts, program.answer.signature, []), program.adapter())
     ConstrainedGRPOTrainer._generate = timed  # type: ignore[method-assign]
     try:
