@@ -3,7 +3,7 @@
     python benchmarks/shared_prompts.py
 
 Both learn from the same rollouts of the embedded model with LoRA: the answers to four posts of the world, eight each.
-Time spent on sampling is not counted. Both take turns within one run; the ratio is the median of TRL's times by the shared.
+Sampling is not in the time. Both take turns within one run; the ratio is the median of TRL's times by the shared.
 """
 
 from __future__ import annotations
