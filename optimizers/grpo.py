@@ -146,15 +146,11 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
         with _instead(grpo_trainer, "shuffle_sequence_dict", lambda batch: batch):
             return super()._prepare_inputs(generation_batch)
 
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **options: Any
-    ) -> Any:
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **options: Any) -> Any:
         bare, called = self.accelerator.unwrap_model(model), _with_pictures(model)
         if self._shares and not options.get("compute_aux_loss"):
-            called = SharedPrompts(called, bare, logits_to_keep, options.get("num_images"), options.get("num_tiles"))
-        return super()._get_per_token_logps_and_entropies(
-            called, input_ids, attention_mask, logits_to_keep, *args, **options
-        )
+            called = SharedPrompts(called, bare, by_row=True)
+        return super()._get_per_token_logps_and_entropies(called, *args, **options)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         self._copies = self._written = None

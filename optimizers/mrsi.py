@@ -16,7 +16,7 @@ from typing import Any, Literal
 import dspy
 from datasets import Dataset
 from transformers import set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from gmner.data.post import Post
 from gmner.optimizers import training
@@ -26,6 +26,7 @@ from gmner.optimizers.chains import Chain, write_chains
 from gmner.optimizers.demonstration_search import DemonstrationSearch
 from gmner.optimizers.demonstrations import LEVELS, Demo, Level
 from gmner.optimizers.run_directory import RunDirectory
+from gmner.optimizers.sft import SharingSFTTrainer
 from gmner.optimizers.styles import TEMPLATES, Style
 from gmner.optimizers.styles.written import LLMStyle
 from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
@@ -223,7 +224,7 @@ class MRSI:
             )  # fmt: skip
             config = SFTConfig(**{**common, "max_length": None, **self.sft_options})
             bar = StageBar("MRSI", steps, {"loss": "loss", "mean_token_accuracy": "accuracy"}, show=progress)
-            trainer = SFTTrainer(
+            trainer = SharingSFTTrainer(
                 model=model, args=config, train_dataset=rows, eval_dataset=watch.rows(rows),
                 processing_class=processor, callbacks=[bar],
             )  # fmt: skip

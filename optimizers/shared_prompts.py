@@ -1,4 +1,4 @@
-"""The answers of a group in one sequence, so that their prompt and its pictures are computed once when CVO learns.
+"""The answers to a prompt in one sequence, so that the prompt and its pictures are computed once in training.
 
 Source: Liu et al., Prefix Grouper: Efficient GRPO Training through Shared-Prefix Forward (2025). There attention is
 computed in two parts; here a mask keeps the answers from seeing each other:
@@ -21,8 +21,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 _MASKABLE = ("sdpa", "eager")
 _BY_ROW = ("idefics3", "smolvlm")  # pictures: an element a row of the batch
-_BY_IMAGE = ("internvl",)  # an element a picture, or a tile of one
-_BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # an element a patch; positions have three axes
+_BY_TILE = ("internvl",)
+_BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # positions have three axes
 _UNSCORED = -100
 
 Pictures = Mapping[str, torch.Tensor]
@@ -37,31 +37,22 @@ def shares_prompts(model: Any) -> bool:
     bare = _bare(model)
     text = bare.config.get_text_config()
     whole = set(getattr(text, "layer_types", None) or ()) <= {"full_attention"}
-    known = bare.config.model_type in _BY_ROW + _BY_IMAGE + _BY_PATCH
+    known = bare.config.model_type in _BY_ROW + _BY_TILE + _BY_PATCH
     return known and whole and text._attn_implementation in _MASKABLE
 
 
 class SharedPrompts:
-    """A model that takes rows of a prompt and an answer each, as `GRPOTrainer` gives them, and shares their prompts.
+    """A model that takes rows of a prompt and an answer each, as TRL's trainers give them, and shares their prompts.
 
     Args:
         model: The model with TRL's fused head, perhaps in a wrapper.
         bare: The same without wrappers, see `shares_prompts`.
-        answer: Columns at the end of the rows that hold answers, padded on the right.
-        images: Number of pictures of each row, of all calls together; None: there are none.
-        tiles: Number of tiles of each row, likewise, where pictures are given as tiles; else None.
+        by_row: Return log probabilities and entropies of the rows as they were given, (rows, length - 1); False: return
+            what the model does, of sequences of several answers each.
     """
 
-    def __init__(
-        self,
-        model: Callable[..., Any],
-        bare: Any,
-        answer: int,
-        images: Sequence[int] | None = None,
-        tiles: Sequence[int] | None = None,
-    ) -> None:
-        self._model, self._bare, self._answer = model, _bare(bare), answer
-        self._images, self._tiles = list(images or ()), list(tiles or ())
+    def __init__(self, model: Callable[..., Any], bare: Any, *, by_row: bool) -> None:
+        self._model, self._bare, self._by_row = model, _bare(bare), by_row
 
     def __call__(
         self,
@@ -70,24 +61,25 @@ class SharedPrompts:
         attention_mask: torch.Tensor,
         labels: torch.Tensor,
         mm_token_type_ids: torch.Tensor | None = None,
+        use_cache: bool = False,
         fused_lm_head: bool = True,
         **pictures: torch.Tensor,
-    ) -> SimpleNamespace:
-        """Log probabilities and entropies of the answers' tokens, (rows, answer) each; 0 where there is none."""
-        split, parts = input_ids.shape[1] - self._answer, self._parts(len(input_ids), pictures)
-        read = attention_mask[:, :split].bool()
-        groups = _groups(input_ids[:, :split], read, parts)
+    ) -> Any:
+        """The model's output for these rows; `labels` are the tokens of the answers, -100 elsewhere."""
+        scored = labels != _UNSCORED
+        read = attention_mask.bool() & ~scored & (scored.cumsum(1) == 0)
+        parts = self._parts(input_ids, pictures)
+        groups = _groups(input_ids, read, parts)
         firsts = [rows[0] for rows in groups]
         shown = {name: torch.cat([parts[first][name] for first in firsts]) for name in pictures}
-        kinds = None if mm_token_type_ids is None else mm_token_type_ids[firsts, :split]
-        positions = self._positions(input_ids[firsts, :split], read[firsts], kinds, shown)
-        lengths = attention_mask[:, split:].sum(1).tolist()
+        kinds = None if mm_token_type_ids is None else mm_token_type_ids[firsts]
+        positions = self._positions(input_ids[firsts], read[firsts], kinds, shown)
         sequences = [
             _sequence(
-                input_ids[first, :split][read[first]],
+                input_ids[first][read[first]],
                 positions[:, place][:, read[first]],
                 None if kinds is None else kinds[place][read[first]],
-                [input_ids[row, split : split + lengths[row]] for row in rows],
+                [input_ids[row][scored[row]] for row in rows],
             )
             for place, (first, rows) in enumerate(zip(firsts, groups, strict=True))
         ]
@@ -101,22 +93,25 @@ class SharedPrompts:
             fused_lm_head=fused_lm_head,
             **shown,
         )
-        return SimpleNamespace(
-            log_probs=self._by_row(found.log_probs, groups, sequences),
-            entropy=None if found.entropy is None else self._by_row(found.entropy, groups, sequences),
-        )
+        if not self._by_row:
+            return found
+        rows = [row for group in groups for row in group]
+        values = (found.log_probs, found.entropy)
+        log_probs, entropy = (None if v is None else _of_rows(v, sequences, rows, scored[:, 1:]) for v in values)
+        return SimpleNamespace(log_probs=log_probs, entropy=entropy)
 
-    def _parts(self, rows: int, pictures: Pictures) -> list[dict[str, torch.Tensor]]:
-        """What belongs to each row of the pictures of one call."""
-        images, self._images = self._images[:rows] or [0] * rows, self._images[rows:]
-        tiles, self._tiles = self._tiles[:rows], self._tiles[rows:]
-        family = self._bare.config.model_type
-        counts = dict.fromkeys(pictures, [1] * rows if family in _BY_ROW else images)
-        if tiles:
-            counts["pixel_values"] = tiles
-        elif "image_grid_thw" in pictures:
-            patches = pictures["image_grid_thw"].prod(-1).split(images)
-            counts["pixel_values"] = [int(own.sum()) for own in patches]
+    def _parts(self, ids: torch.Tensor, pictures: Pictures) -> list[dict[str, torch.Tensor]]:
+        """What belongs to each row of the pictures, of which the families keep an element a row, a tile or a patch."""
+        config, rows = self._bare.config, len(ids)
+        tokens = (ids == config.image_token_id).sum(1)
+        counts = dict.fromkeys(pictures, [1] * rows)
+        if config.model_type not in _BY_ROW and "pixel_values" in pictures:
+            elements = tokens * len(pictures["pixel_values"]) // tokens.sum().clamp(min=1)
+            counts["pixel_values"] = elements.tolist()
+            if "image_grid_thw" in pictures:
+                patches = pictures["image_grid_thw"].prod(-1).cumsum(0)
+                ends = torch.searchsorted(patches, elements.cumsum(0), right=True)
+                counts["image_grid_thw"] = ends.diff(prepend=ends.new_zeros(1)).tolist()
         cut = {name: value.split(counts[name]) for name, value in pictures.items()}
         return [{name: values[row] for name, values in cut.items()} for row in range(rows)]
 
@@ -144,17 +139,6 @@ class SharedPrompts:
             return seen
         dtype = self._bare.dtype
         return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
-
-    def _by_row(
-        self, values: torch.Tensor, groups: Sequence[Sequence[int]], sequences: Sequence[_Sequence]
-    ) -> torch.Tensor:
-        """Values of the answers' tokens, (rows, answer), from those of the sequences."""
-        found: dict[int, torch.Tensor] = {}
-        for rows, sequence, line in zip(groups, sequences, values, strict=True):
-            scored = line[sequence.start : len(sequence.ids)].split(sequence.lengths)
-            found.update(zip(rows, scored, strict=True))
-        widths = (self._answer - len(found[row]) for row in range(len(found)))
-        return torch.stack([torch.nn.functional.pad(found[row], (0, width)) for row, width in enumerate(widths)])
 
 
 @dataclass(frozen=True)
@@ -198,6 +182,19 @@ def _sequence(
         kinds=None if kinds is None else torch.cat([kinds[:-1], kinds.new_zeros(sum(lengths))]),
         lengths=lengths,
     )
+
+
+def _of_rows(
+    values: torch.Tensor, sequences: Sequence[_Sequence], rows: Sequence[int], scored: torch.Tensor
+) -> torch.Tensor:
+    """Values of the answers' tokens where they stand in the rows, (rows, length - 1); 0 elsewhere."""
+    answers = [
+        values[place, sequence.start : len(sequence.ids)].split(sequence.lengths)
+        for place, sequence in enumerate(sequences)
+    ]
+    of_row = dict(zip(rows, (answer for several in answers for answer in several), strict=True))
+    ordered = torch.cat([of_row[row] for row in sorted(of_row)])
+    return values.new_zeros(scored.shape).masked_scatter(scored, ordered)
 
 
 def _groups(prompts: torch.Tensor, read: torch.Tensor, parts: Sequence[Mapping[str, torch.Tensor]]) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Answers that share their prompt have the log probabilities and gradients that TRL computes row by row."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.merging import merged
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rows import program_rows
+from gmner.optimizers.sft import PromptSampler, SharingSFTTrainer, prompt_groups
 from gmner.optimizers.shared_prompts import SharedPrompts, shares_prompts
 from gmner.optimizers.training import Lora, training_copy
 from gmner.programs.gmner import GMNER
@@ -27,7 +31,7 @@ METHOD = "_get_per_token_logps_and_entropies"
 def mixed(posts: list[Post]) -> list[Post]:
     """Posts of one text with two pictures, and one without a picture."""
     first, second, third, *_ = [post for post in posts if post.image is not None]
-    return [first, replace(first, id="again", image=second.image), replace(third, image=None, entities=())]
+    return [first, replace(first, id="again", image=second.image), replace(third, image=None, entities=(), scene=())]
 
 
 def train(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> None:
@@ -107,6 +111,50 @@ def test_answers_to_a_prompt_stay_together_when_they_are_learned_from_in_parts(
     assert max(apart for apart, _ in differences) < 1e-4
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_chains_and_answers_that_share_a_prompt_have_the_loss_of_their_rows(
+    program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+):
+    compute, differences = SharingSFTTrainer.compute_loss, list[tuple[float, float]]()
+
+    def both(trainer: Any, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        assert trainer._shares
+        shared = compute(trainer, model, dict(inputs), *args, **options)
+        monkeypatch.setattr(trainer, "_shares", False)
+        alone = compute(trainer, model, dict(inputs), *args, **options)
+        monkeypatch.setattr(trainer, "_shares", True)
+        pairs = zip(_gradients(model, shared), _gradients(model, alone), strict=True)
+        differences.append((abs(shared - alone).item(), max((a - b).abs().max().item() for a, b in pairs)))
+        accuracies = trainer._metrics["train"]["mean_token_accuracy"]
+        assert accuracies[-1] == pytest.approx(accuracies[-2])
+        return alone
+
+    monkeypatch.setattr(SharingSFTTrainer, "compute_loss", both)
+    asked, posts = program(family), {post.id: post for post in mixed}
+    mrsi = MRSI(max_steps=1, batch=6, micro_batch=2, tuning="lora").chosen(trained=True)
+    chains = mrsi.chains(mixed, asked.adapter(), random.Random(0))
+    rows = program_rows(asked, mrsi.lessons(chains, asked), posts, asked.adapter(), [])
+    assert sorted(prompt_groups(rows)) == [0, 0, 1, 1, 2, 2]
+    mrsi.inject(rows, asked.model.engine, tmp_path, seed=0, progress=False)
+    assert len(differences) == 3
+    assert max(max(apart) for apart in differences) < 1e-4
+
+
+def test_rows_of_a_prompt_are_neighbours_in_an_order_of_their_epoch():
+    sampler = PromptSampler([0, 1, 0, 2, 1, 2], seed=0)
+    orders = []
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert order == list(sampler)
+        assert {frozenset(order[place : place + 2]) for place in (0, 2, 4)} == {
+            frozenset({0, 2}), frozenset({1, 4}), frozenset({3, 5}),
+        }  # fmt: skip
+        orders.append(tuple(order))
+    assert len(set(orders)) > 1
+    assert len(sampler) == 6
+
+
 def test_a_prompt_with_other_pictures_is_another_prompt():
     ids, read = torch.ones(3, 4, dtype=torch.long), torch.ones(3, 4, dtype=torch.bool)
     pictures = [{"pixel_values": torch.full((1, 2), value)} for value in (0.0, 1.0, 0.0)]
@@ -121,10 +169,11 @@ def test_an_answer_that_is_masked_out_counts_for_nothing(program: Programs):
         assert inputs["attention_mask"].shape == (1, 1, 3, 3)
         return shared_prompts.SimpleNamespace(log_probs=torch.tensor([[0.0, -1.0, -2.0]]), entropy=None)
 
-    shared = SharedPrompts(fused, model, answer=2)
+    shared = SharedPrompts(fused, model, by_row=True)
     ids = torch.tensor([[3, 5, 6, 7], [3, 5, 8, 9]])
-    found = shared(input_ids=ids, attention_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]), labels=ids)
-    assert found.log_probs.tolist() == [[-1.0, -2.0], [0.0, 0.0]]
+    labels = torch.tensor([[-100, -100, 6, 7], [-100, -100, -100, -100]])
+    found = shared(input_ids=ids, attention_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]), labels=labels)
+    assert found.log_probs.tolist() == [[0.0, -1.0, -2.0], [0.0, 0.0, 0.0]]
 
 
 def test_flash_attention_and_windows_are_left_to_trl(program: Programs, monkeypatch: pytest.MonkeyPatch):
