@@ -41,8 +41,9 @@ _KEPT = 128 * 2**20
 # Bytes of parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing. The grammar of a post
 # of 2,000 words takes half a second and 40 MB.
 
-_PARSED = 14
-# Bytes of a parsed grammar for each byte of its schema, measured with 20 to 2,000 words.
+_PARSED, _PARSED_LEAST = 14, 2**18
+# Bytes of a parsed grammar for each byte of its schema, and for any schema, once it has been followed; measured with 2
+# to 2,000 words.
 
 _LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000_000)
 # A thousand times llguidance's own, which ends at some thousands of different spans with odd signs.
@@ -108,7 +109,7 @@ class GrammarCompiler:
         key = xxhash.xxh3_128_digest(written)
         if (matcher := self._parsed.get(key)) is None:
             matcher = _parse(schema, tokenizer)
-            self._parsed.put(key, matcher, _PARSED * len(written))
+            self._parsed.put(key, matcher, _PARSED_LEAST + _PARSED * len(written))
         return matcher
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import io
+import mmap
 import threading
 import weakref
+from pathlib import Path
 
 import dspy
 import pytest
@@ -14,6 +16,7 @@ from scripted import entity, scripted_lm
 
 from gmner.data.metric import to_example
 from gmner.data.post import Post
+from gmner.data.trimming import trim
 from gmner.programs import grammar
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
@@ -162,7 +165,7 @@ def test_recent_values_are_bounded_by_their_bytes():
 
 
 def test_grammars_are_bounded_by_their_bytes(tiny_lm, monkeypatch):
-    monkeypatch.setattr(grammar, "_KEPT", 200_000)
+    monkeypatch.setattr(grammar, "_KEPT", 2**21)
     engine = tiny_lm("idefics3").engine
     compiler = grammar.GrammarCompiler(engine.model, engine.processor.tokenizer, "llguidance")
     parsed, parse = [], grammar._parse
@@ -172,4 +175,20 @@ def test_grammars_are_bounded_by_their_bytes(tiny_lm, monkeypatch):
         compiler.compile(schema)
     assert len(parsed) == 12
     assert 0 < len(compiler._parsed) < 12
-    assert compiler._parsed.size <= 200_000
+    assert compiler._parsed.size <= 2**21
+
+
+def test_a_grammar_of_a_short_post_counts_with_what_it_takes(tiny_lm):
+    engine = tiny_lm("idefics3").engine
+    compiler = grammar.GrammarCompiler(engine.model, engine.processor.tokenizer, "llguidance")
+    compiler.compile(schema_for("Rome", engine.profile))
+    before, resident = compiler._parsed.size, _resident()
+    for number in range(200):
+        compiler.compile(schema_for(f"Paris {number}", engine.profile))
+    assert compiler._parsed.size - before > (_resident() - resident) / 2
+
+
+def _resident() -> int:
+    """Bytes of this process that are in memory."""
+    trim()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
