@@ -37,7 +37,7 @@ from gmner.optimizers.styles import TEMPLATES, plain
 from gmner.programs.gmner import GMNER
 from gmner.programs.loading import load_vlm
 
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 TEST_POSTS, DEV_POSTS = 1200, 300
 WANTED = {100: 12.0, 200: 8.0, 1000: 3.0}
 """Number of posts -> GMNER F1 by which MCR is to be ahead."""
