@@ -89,11 +89,17 @@ def test_shared_prompts_change_no_figure(
     assert max(apart for _, apart in differences) < 1e-3
 
 
-def test_eager_attention_gives_the_same(
-    program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("attention", "options"), [("eager", {}), ("sdpa", {"gradient_checkpointing": True})])
+def test_other_attention_and_checkpointing_give_the_same(
+    program: Programs,
+    mixed: list[Post],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    attention: str,
+    options: dict[str, Any],
 ):
-    differences = compared(monkeypatch, "eager")
-    train(cvo(), program("qwen2_5_vl"), mixed, tmp_path)
+    differences = compared(monkeypatch, attention)
+    train(cvo(grpo_options=options), program("qwen2_5_vl"), mixed, tmp_path)
     assert max(max(apart) for apart in differences) < 1e-3
 
 
