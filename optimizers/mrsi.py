@@ -68,7 +68,7 @@ class MRSI:
         max_steps: Number of optimizer steps; None: as many as the epochs need, and `least_steps` at least.
         batch: Rows an optimizer step.
         micro_batch: Most rows that a GPU holds at once, the others of a batch after them; None: all.
-        rate: Peak learning rate; None: 4e-4 for full tuning of a small model, 1e-4 with LoRA.
+        rate: Peak learning rate; None: 2e-4 for full tuning of a small model, 1e-4 with LoRA.
         tuning: What is trained: `full`, `lora`, `lora-frozen-vision` or `auto`, see `training_copy`; `none`: nothing,
             the chains become demonstrations only, as for an LM whose weights cannot be reached.
         lora: Settings of the adapter.
@@ -247,7 +247,7 @@ class MRSI:
     def _rate(self, model: Any) -> float:
         if self.rate is not None:
             return self.rate
-        return 1e-4 if hasattr(model, "peft_config") else 4e-4
+        return 1e-4 if hasattr(model, "peft_config") else 2e-4
 
 
 def _frame(post: Post, adapter: PromptAdapter) -> Frame:
