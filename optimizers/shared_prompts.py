@@ -119,8 +119,9 @@ class SharedPrompts:
         self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: Pictures
     ) -> torch.Tensor:
         """Positions of the prompts' tokens, (axes, rows, length)."""
-        if kinds is not None and self._bare.config.model_type in _BY_PATCH:
-            grid, mask = shown.get("image_grid_thw"), read.long()
+        if "image_grid_thw" in shown:
+            kinds = (prompts == self._bare.config.image_token_id).int() if kinds is None else kinds
+            grid, mask = shown["image_grid_thw"], read.long()
             return self._bare.model.get_rope_index(prompts, kinds, image_grid_thw=grid, attention_mask=mask)[0]
         axes = 3 if self._bare.config.model_type in _BY_PATCH else 1
         return (read.cumsum(1) - 1).expand(axes, *read.shape)
