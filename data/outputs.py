@@ -69,6 +69,8 @@ def check_checkpoint_place(folder: Path, *, overwrite: bool) -> None:
 def exists(output: Path) -> bool:
     """Whether something lies where the output goes; an empty folder does not count."""
     target = _real(output)
+    if target.is_symlink():
+        return True  # links that lead to one another: there is no target to write to
     return target.exists() and not (target.is_dir() and not any(target.iterdir()))
 
 

@@ -51,7 +51,7 @@ class Post:
         slice: The name of the benchmark slice the post belongs to, or None.
 
     Raises:
-        InputError: The text is no string.
+        InputError: The id or the text is no string.
     """
 
     id: str
@@ -65,7 +65,9 @@ class Post:
     grounded: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a text that is no string."""
+        """Refuse an id or a text that is no string."""
+        if not isinstance(self.id, str):
+            raise InputError("The id of a post is no string", received=self.id, accepted="a string")
         if not isinstance(self.text, str):
             raise InputError(f"The text of post {self.id!r} is no string", received=self.text, accepted="a string")
 

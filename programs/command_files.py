@@ -20,6 +20,7 @@ from gmner.data.outputs import OVERWRITE, check_inputs, check_outside, exists, i
 from gmner.data.post import Post
 from gmner.programs.own_outputs import Arguments, is_own, is_result, outputs_of, refuse, remember
 from gmner.signatures.errors import InputError
+from gmner.signatures.terminal import printable
 
 STANDARD = Path("-")
 """Standard input or standard output, as a path of the command line."""
@@ -108,7 +109,7 @@ def written(output: Path, *, overwrite: bool, own: Arguments | None = None) -> I
         place = Path(folder) / (output.name if output != STANDARD else "output")
         yield place
         if output == STANDARD:
-            sys.stdout.write(place.read_text(encoding="utf-8"))
+            sys.stdout.write(printable(place.read_text(encoding="utf-8")))  # which is JSON
         elif not _equal(place, output):
             refuse([output], output, own or {})
 

@@ -103,7 +103,7 @@ def extract(given: Namespace) -> int:
     try:
         if given.output == STANDARD:
             predictions = program.batch_posts(posts, threads=given.threads)
-            sys.stdout.writelines(record_line(prediction.to_record()) + "\n" for prediction in predictions)
+            sys.stdout.writelines(printable(record_line(prediction.to_record())) + "\n" for prediction in predictions)
         else:
             images = None if given.images is None else ", ".join(str(folder.resolve()) for folder in given.images)
             predictions = extract_corpus(

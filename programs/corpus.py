@@ -140,9 +140,9 @@ def extract_corpus(
     """Answer many posts into a JSONL file that appears when it is whole.
 
     Answers are kept in `<out>.part` as they come; the same call resumes a run that was stopped after its last saved
-    answer. Posts that failed before are tried again, and so are posts whose image has changed. `<out>.run.json` keeps
-    what a finished file is a result of. A device or a pipe gets the answers at the end, and such a run cannot be
-    resumed.
+    answer. Posts that failed before are tried again, and so are posts whose image has changed; an answer stays where
+    the image is missing now. `<out>.run.json` keeps what a finished file is a result of. A device or a pipe gets the
+    answers at the end, and such a run cannot be resumed.
 
     Args:
         program: The program.

@@ -43,8 +43,7 @@ def source_digest(post: Post, root: Path | None = None) -> str:
         post: The post.
         root: The folder that relative image paths start from.
     """
-    digest = xxhash.xxh3_64(post.text.encode("utf-8", "surrogatepass"))
-    image = post.image
+    digest, image = _text_digest(post), post.image
     try:
         if isinstance(image, Image.Image):
             digest.update(f"{image.mode}{image.size}".encode() + open_image(image).tobytes())
@@ -54,7 +53,18 @@ def source_digest(post: Post, root: Path | None = None) -> str:
                 while block := file.read(1 << 20):
                     digest.update(block)
     except (ImageError, OSError):
-        digest.update(b"missing")
+        return _missing_digest(post)
+    return digest.hexdigest()
+
+
+def _text_digest(post: Post) -> xxhash.xxh3_64:
+    return xxhash.xxh3_64(post.text.encode("utf-8", "surrogatepass"))
+
+
+def _missing_digest(post: Post) -> str:
+    """The digest of a post whose image cannot be opened."""
+    digest = _text_digest(post)
+    digest.update(b"missing")
     return digest.hexdigest()
 
 
@@ -156,6 +166,7 @@ class CorpusFile:
             kept = []
         if kept:
             self.notes += argument_changes(self._before, self.arguments)
+        self._keep_pictured(kept)
         failed = sum(prediction.error is not None for prediction, _ in kept)
         changed = [p.id for p, source in kept if p.error is None and source not in (None, self.sources[p.id])]
         if failed:
@@ -172,6 +183,22 @@ class CorpusFile:
             lines = [record_line(head) + "\n", *(self._line(prediction) for prediction in self.done.values())]
             with whole_text(self.part) as file:
                 file.writelines(lines)
+
+    def _keep_pictured(self, kept: Sequence[tuple[Prediction, str | None]]) -> None:
+        """Let the answers to images stand that cannot be found now: answered again, the posts would only fail."""
+        lost = []
+        for prediction, source in kept:
+            now = self.sources[prediction.id]
+            if (
+                prediction.error is None
+                and source not in (None, now)
+                and now == _missing_digest(self.posts[prediction.id])
+            ):
+                self.sources[prediction.id] = source
+                lost.append(prediction.id)
+        if lost:
+            named = ", ".join(lost[:_NAMED])
+            self.notes.append(f"{len(lost)} posts have an answer and a missing image now, and keep the answer: {named}")
 
     def _check_strangers(self) -> None:
         """Refuse to replace files that no run of this kind wrote."""

@@ -32,7 +32,7 @@ def arguments_of(given: Namespace) -> Arguments:
 
 def outputs_of(given: Namespace) -> list[Path]:
     """The files that a page or an export consists of."""
-    beside = given.command == "export" and given.to == "label-studio"
+    beside = given.command == "export" and given.to == "label-studio" and given.output.name
     return [given.output, given.output.with_suffix(".xml")] if beside else [given.output]
 
 

@@ -20,7 +20,8 @@ class LabelSet:
             have no description. Kept as pairs.
 
     Raises:
-        InputError: Another form (a string is no list of names), no type, a blank name or a name given twice.
+        InputError: Another form (a string is no list of names), no type, a blank name, a name given twice,
+            or half of a character.
     """
 
     types: tuple[tuple[str, str], ...]
@@ -31,6 +32,9 @@ class LabelSet:
         names = [name for name, _ in self.types]
         if not names or not all(name.strip() for name in names) or len(set(names)) != len(names):
             raise InputError("A label set needs distinct, non-empty names", received=names, accepted=_ACCEPTED)
+        if not all(_is_unicode(part) for pair in self.types for part in pair):
+            raise InputError("A label set holds a lone surrogate, half of a character", received=self.types,
+                             accepted="names and descriptions that UTF-8 can hold")  # fmt: skip
 
     @classmethod
     def of(cls, types: Mapping[str, str]) -> LabelSet:
@@ -62,6 +66,10 @@ def as_labels(labels: object) -> LabelSet:
         InputError: Another form, or names that make no label set.
     """
     return labels if isinstance(labels, LabelSet) else LabelSet(labels)  # type: ignore[arg-type]
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @lru_cache(maxsize=64)  # every entity of every answer is compared with them

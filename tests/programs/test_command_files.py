@@ -95,6 +95,40 @@ def test_no_command_writes_over_an_input(
     refused(capsys, note, "view", answers, "--gold", folder, "-o", note, *more)
 
 
+@pytest.mark.parametrize("form", ["coco", "label-studio"])
+def test_an_export_over_its_own_folder_is_refused(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+):
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, gold, "export", "--to", form, "--gold", gold, "-o", ".")
+
+
+def test_standard_output_has_no_control_characters_of_posts(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    given = [{**json.loads(line), "id": f"\x9b31m\u202e{n}"} for n, line in enumerate(gold.read_text().splitlines())]
+    gold.write_text("".join(json.dumps(record) + "\n" for record in given))
+    assert run("export", "--to", "coco", "--gold", gold, "-o", "-") == 0
+    exported = capsys.readouterr().out
+    assert run("extract", gold, "-o", "-") == 0
+    answered = capsys.readouterr().out
+    assert not {"\x9b", "\u202e"} & {*exported, *answered}
+    assert [post["id"] for post in json.loads(exported)["posts"]] == [record["id"] for record in given]
+    assert [json.loads(line)["id"] for line in answered.splitlines()] == [record["id"] for record in given]
+
+
+def test_links_that_lead_to_one_another_are_not_replaced(
+    gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    one, other = tmp_path / "one.html", tmp_path / "other.html"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    for words in (("view", answers, "--gold", gold), ("export", "--to", "coco", "--gold", gold), ("extract", gold)):
+        assert run(*words, "-o", one) == 2
+        assert "exists already" in (said := capsys.readouterr().err) or "symbolic links" in said
+        assert one.is_symlink()
+
+
 def test_a_file_of_somebody_else_needs_overwrite(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

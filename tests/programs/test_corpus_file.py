@@ -113,6 +113,21 @@ def test_a_stopped_run_answers_changed_images_again(tmp_path: Path):
     assert asked(given, out) == 3  # the changed one, and the two that were not answered
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_answers_to_images_that_are_missing_now_are_kept(tmp_path: Path, stopped: bool):
+    given, out = pictured(tmp_path / "right", 1, 6), tmp_path / "out.jsonl"
+    if stopped:
+        with pytest.raises(Exception, match="the power went"):
+            run(GMNER(scripted_lm(stopping_after(4))), given, out)
+    else:
+        asked(given, out)
+    wrong = [Post(post.id, post.text, tmp_path / "none.png") for post in given]
+    assert asked(wrong, out) == 0
+    failed = [prediction.id for prediction in read_predictions(out) if prediction.error]
+    assert len(failed) == (2 if stopped else 0)
+    assert asked(given, out) == len(failed)
+
+
 def test_a_part_of_the_version_before_is_resumed(tmp_path: Path):
     out, program = tmp_path / "out.jsonl", GMNER(scripted_lm(named))
     with pytest.raises(Exception, match="the power went"):

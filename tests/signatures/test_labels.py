@@ -36,3 +36,15 @@ def test_a_text_that_is_no_string_is_refused_where_it_is_given(text: Any):
         Post("p", text)
     with pytest.raises(InputError, match="no string"):
         GMNER()(text=text)
+
+
+@pytest.mark.parametrize("given", [["\ud800"], {"A": "\udfff"}])
+def test_half_of_a_character_is_no_part_of_a_label_set(given: Any):
+    with pytest.raises(InputError, match="surrogate"):
+        LabelSet(given)
+
+
+@pytest.mark.parametrize("given", [5, None, b"p"])
+def test_an_id_that_is_no_string_is_refused_where_it_is_given(given: Any):
+    with pytest.raises(InputError, match="id of a post is no string"):
+        Post(given, "Mira")
