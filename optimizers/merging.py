@@ -1,4 +1,4 @@
-"""An adapter that is merged into its base weights for a while."""
+"""Merge an adapter into its base weights temporarily."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 @contextmanager
 def merged(model: Any) -> Iterator[None]:
-    """A model that computes without the detour of its adapter, which takes most of the time of a small decoder's step.
+    """Merge the adapter of a model while the context lasts; a small decoder spends most of a step in its adapter.
 
-    The base weights are kept and put back bit by bit: taking the update off again would round them each time. That
-    needs memory for a second copy of them.
+    The base weights are copied first and restored exactly, as subtracting the update would round them each time. The
+    copy takes as much memory as the adapted weights.
 
     Args:
-        model: A model; one without an adapter stays as it is.
+        model: The model; without an adapter it is left as it is.
     """
     if not isinstance(model, PeftModel):
         yield

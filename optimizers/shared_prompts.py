@@ -10,14 +10,18 @@ What follows a token is read where that token stands: hence the last token of th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
+
+from gmner.optimizers.training import without_adapter
+
+LOG = logging.getLogger(__name__)
 
 _MASKABLE = ("sdpa", "eager")
 _BY_ROW = ("idefics3", "smolvlm")  # pictures: an element a row of the batch
@@ -29,16 +33,23 @@ Pictures = Mapping[str, torch.Tensor]
 
 
 def shares_prompts(model: Any) -> bool:
-    """Whether answers of a model can share their prompt: not with flash attention, which takes no such mask.
+    """Whether answers of a model can share their prompt; the log says so where each has its own.
+
+    Flash attention takes no such mask, sliding windows would count the answers between, and the position ids of other
+    families are not known here.
 
     Args:
         model: With or without an adapter.
     """
-    bare = _bare(model)
+    bare = without_adapter(model)
     text = bare.config.get_text_config()
     whole = set(getattr(text, "layer_types", None) or ()) <= {"full_attention"}
     known = bare.config.model_type in _BY_ROW + _BY_TILE + _BY_PATCH
-    return known and whole and text._attn_implementation in _MASKABLE
+    shares = known and whole and text._attn_implementation in _MASKABLE
+    if not shares:
+        family, attention = bare.config.model_type, text._attn_implementation
+        LOG.info("Each answer is trained on with a prompt of its own: %s, attention %s", family, attention)
+    return shares
 
 
 class SharedPrompts:
@@ -52,7 +63,7 @@ class SharedPrompts:
     """
 
     def __init__(self, model: Callable[..., Any], bare: Any, *, by_row: bool) -> None:
-        self._model, self._bare, self._by_row = model, _bare(bare), by_row
+        self._model, self._bare, self._by_row = model, without_adapter(bare), by_row
 
     def __call__(
         self,
@@ -217,7 +228,3 @@ def _equal(ours: Pictures, theirs: Pictures) -> bool:
 
 def _padded(rows: Sequence[Any], value: int = 0) -> torch.Tensor:
     return pad_sequence(list(rows), batch_first=True, padding_value=value)
-
-
-def _bare(model: Any) -> Any:
-    return model.get_base_model() if isinstance(model, PeftModel) else model

@@ -138,10 +138,15 @@ def resolve_tuning(tuning: Tuning, parameters: int, small: Tuning = "full") -> T
     return small if parameters < _SMALL else "lora-frozen-vision"
 
 
+def without_adapter(model: Any) -> Any:
+    """The model itself, of a model that may be a `PeftModel`."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 def is_small(model: Any) -> bool:
     """Whether a model, its adapter not counted, has fewer than 100 M parameters."""
-    bare = model.get_base_model() if isinstance(model, PeftModel) else model
-    return sum(value.numel() for name, value in bare.named_parameters() if "lora_" not in name) < _SMALL
+    weights = without_adapter(model).named_parameters()
+    return sum(weight.numel() for name, weight in weights if "lora_" not in name) < _SMALL
 
 
 def check_steps(least_steps: int, max_steps: int | None) -> None:
@@ -179,7 +184,7 @@ def lm_in_training(lm: dspy.LM, engine: VLMEngine, model: Any) -> Iterator[dspy.
         engine: Its engine.
         model: The model in training, with or without an adapter; it is in training mode again afterwards.
     """
-    bare = model.get_base_model() if isinstance(model, PeftModel) else model
+    bare = without_adapter(model)
     config, bare.generation_config = bare.generation_config, engine.model.generation_config
     model.eval()
     serving = engine.serving(bare)

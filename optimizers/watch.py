@@ -128,7 +128,6 @@ def check_watching(every: Every, patience: int) -> None:
         InputError: Fewer than one step between scorings, or a patience below one.
     """
     if every not in (None, "auto") and (not isinstance(every, int) or every < 1):
-        accepted = "1 or more, 'auto', or None"
-        raise InputError("validate_every is no number of steps", received=every, accepted=accepted)
+        raise InputError("validate_every must be at least 1, 'auto' or None", received=every)
     if patience < 1:
-        raise InputError("patience is no number of scorings", received=patience, accepted="1 or more")
+        raise InputError("patience must be at least 1", received=patience)

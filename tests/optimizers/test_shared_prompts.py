@@ -182,7 +182,10 @@ def test_an_answer_that_is_masked_out_counts_for_nothing(program: Programs):
     assert found.log_probs.tolist() == [[0.0, -1.0, -2.0], [0.0, 0.0, 0.0]]
 
 
-def test_flash_attention_and_windows_are_left_to_trl(program: Programs, monkeypatch: pytest.MonkeyPatch):
+def test_flash_attention_and_windows_are_left_to_trl(
+    program: Programs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", shared_prompts.LOG.name)
     model = program("qwen2_5_vl").model.engine.model
     text = model.config.get_text_config()
     assert shares_prompts(model)
@@ -191,6 +194,7 @@ def test_flash_attention_and_windows_are_left_to_trl(program: Programs, monkeypa
     monkeypatch.undo()
     monkeypatch.setattr(text, "_attn_implementation_internal", "flash_attention_2")
     assert not shares_prompts(model)
+    assert "qwen2_5_vl, attention flash_attention_2" in caplog.text
 
 
 def test_a_merged_adapter_comes_off_again_bit_by_bit(program: Programs):
