@@ -15,62 +15,62 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gmner.data.evaluate import evaluate as evaluate
-    from gmner.data.evaluation import Evaluation as Evaluation
     from gmner.data.export.coco import predictions_to_coco as predictions_to_coco
     from gmner.data.export.coco import to_coco as to_coco
     from gmner.data.export.fiftyone import to_fiftyone as to_fiftyone
     from gmner.data.export.label_studio import label_studio_config as label_studio_config
     from gmner.data.export.label_studio import to_label_studio as to_label_studio
     from gmner.data.export.voc import write_voc as write_voc
-    from gmner.data.expressions import ExpressionScores as ExpressionScores
-    from gmner.data.expressions import evaluate_expressions as evaluate_expressions
-    from gmner.data.fetched_posts import fetch_posts as fetch_posts
+    from gmner.data.images.fetched_posts import fetch_posts as fetch_posts
     from gmner.data.jsonl import read_posts as read_posts
     from gmner.data.jsonl import read_predictions as read_predictions
     from gmner.data.jsonl import write_posts as write_posts
     from gmner.data.jsonl import write_predictions as write_predictions
-    from gmner.data.metric import gmner_metric as gmner_metric
-    from gmner.data.metric import to_example as to_example
+    from gmner.data.oddities import Oddity as Oddity
+    from gmner.data.oddities import Posts as Posts
+    from gmner.data.pages.answers_page import render_html as render_html
+    from gmner.data.pages.answers_page import save_html as save_html
     from gmner.data.post import Post as Post
     from gmner.data.post import SceneObject as SceneObject
     from gmner.data.prediction import Prediction as Prediction
     from gmner.data.prediction import Predictions as Predictions
-    from gmner.data.protocols import PROTOCOLS as PROTOCOLS
-    from gmner.data.protocols import Protocol as Protocol
     from gmner.data.readers.choose import read_dataset as read_dataset
     from gmner.data.readers.grec import read_grec as read_grec
     from gmner.data.readers.labels import labels_of as labels_of
     from gmner.data.readers.mner_mi import read_mner_mi as read_mner_mi
+    from gmner.data.readers.triples import read_triples as read_triples
     from gmner.data.readers.twitter import read_twitter_fmnerg as read_twitter_fmnerg
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
-    from gmner.data.report import Oddity as Oddity
-    from gmner.data.report import Posts as Posts
-    from gmner.data.resampling import Comparison as Comparison
-    from gmner.data.resampling import compare as compare
-    from gmner.data.scenarios import text_scenarios as text_scenarios
+    from gmner.data.scoring.evaluate import evaluate as evaluate
+    from gmner.data.scoring.evaluation import Evaluation as Evaluation
+    from gmner.data.scoring.expressions import ExpressionScores as ExpressionScores
+    from gmner.data.scoring.expressions import evaluate_expressions as evaluate_expressions
+    from gmner.data.scoring.metric import gmner_metric as gmner_metric
+    from gmner.data.scoring.metric import to_example as to_example
+    from gmner.data.scoring.protocols import PROTOCOLS as PROTOCOLS
+    from gmner.data.scoring.protocols import Protocol as Protocol
+    from gmner.data.scoring.resampling import Comparison as Comparison
+    from gmner.data.scoring.resampling import compare as compare
+    from gmner.data.scoring.scenarios import text_scenarios as text_scenarios
     from gmner.data.table import from_dataset as from_dataset
     from gmner.data.table import to_dataset as to_dataset
     from gmner.data.table import to_examples as to_examples
-    from gmner.data.triples import read_triples as read_triples
-    from gmner.data.view import render_html as render_html
-    from gmner.data.view import save_html as save_html
     from gmner.data.world.generate import World as World
     from gmner.optimizers import rewards as rewards
+    from gmner.optimizers.chains.reasoning_set import ReasoningSet as ReasoningSet
+    from gmner.optimizers.chains.styles.model_written import LLMStyle as LLMStyle
+    from gmner.optimizers.chains.styles.model_written import MLLMStyle as MLLMStyle
     from gmner.optimizers.cvo import CVO as CVO
     from gmner.optimizers.mcr import MCR as MCR
     from gmner.optimizers.mrsi import MRSI as MRSI
     from gmner.optimizers.outcome import UnchangedProgramWarning as UnchangedProgramWarning
     from gmner.optimizers.presets import preset as preset
-    from gmner.optimizers.reasoning_set import ReasoningSet as ReasoningSet
-    from gmner.optimizers.styles.written import LLMStyle as LLMStyle
-    from gmner.optimizers.styles.written import MLLMStyle as MLLMStyle
     from gmner.programs.bundle import load as load
     from gmner.programs.gmner import GMNER as GMNER
     from gmner.programs.gold_check import GoldFault as GoldFault
     from gmner.programs.gold_check import GoldReport as GoldReport
     from gmner.programs.gold_check import check_posts as check_posts
-    from gmner.programs.loading import load_vlm as load_vlm
+    from gmner.programs.models.loading import load_vlm as load_vlm
     from gmner.programs.staged import StagedGMNER as StagedGMNER
     from gmner.signatures.boxes import Box as Box
     from gmner.signatures.boxes import BoxFormat as BoxFormat
@@ -118,43 +118,43 @@ _NAMES = {
         "ServerError",
         "TruncatedAnswerError",
     ),
-    "data.evaluate": ("evaluate",),
-    "data.evaluation": ("Evaluation",),
-    "data.expressions": ("ExpressionScores", "evaluate_expressions"),
+    "data.scoring.evaluate": ("evaluate",),
+    "data.scoring.evaluation": ("Evaluation",),
+    "data.scoring.expressions": ("ExpressionScores", "evaluate_expressions"),
     "data.export.coco": ("predictions_to_coco", "to_coco"),
     "data.export.fiftyone": ("to_fiftyone",),
     "data.export.label_studio": ("label_studio_config", "to_label_studio"),
     "data.export.voc": ("write_voc",),
-    "data.fetched_posts": ("fetch_posts",),
+    "data.images.fetched_posts": ("fetch_posts",),
     "data.jsonl": ("read_posts", "read_predictions", "write_posts", "write_predictions"),
-    "data.metric": ("gmner_metric", "to_example"),
+    "data.scoring.metric": ("gmner_metric", "to_example"),
     "data.post": ("Post", "SceneObject"),
     "data.prediction": ("Prediction", "Predictions"),
-    "data.protocols": ("PROTOCOLS", "Protocol"),
+    "data.scoring.protocols": ("PROTOCOLS", "Protocol"),
     "data.readers.choose": ("read_dataset",),
     "data.readers.grec": ("read_grec",),
     "data.readers.labels": ("labels_of",),
     "data.readers.mner_mi": ("read_mner_mi",),
     "data.readers.twitter": ("read_twitter_fmnerg", "read_twitter_gmner"),
-    "data.report": ("Oddity", "Posts"),
-    "data.resampling": ("Comparison", "compare"),
-    "data.scenarios": ("text_scenarios",),
+    "data.oddities": ("Oddity", "Posts"),
+    "data.scoring.resampling": ("Comparison", "compare"),
+    "data.scoring.scenarios": ("text_scenarios",),
     "data.table": ("from_dataset", "to_dataset", "to_examples"),
-    "data.triples": ("read_triples",),
-    "data.view": ("render_html", "save_html"),
+    "data.readers.triples": ("read_triples",),
+    "data.pages.answers_page": ("render_html", "save_html"),
     "data.world.generate": ("World",),
     "programs.bundle": ("load",),
     "programs.gmner": ("GMNER",),
     "programs.gold_check": ("GoldFault", "GoldReport", "check_posts"),
-    "programs.loading": ("load_vlm",),
+    "programs.models.loading": ("load_vlm",),
     "programs.staged": ("StagedGMNER",),
     "optimizers.cvo": ("CVO",),
     "optimizers.mcr": ("MCR",),
     "optimizers.mrsi": ("MRSI",),
     "optimizers.outcome": ("UnchangedProgramWarning",),
     "optimizers.presets": ("preset",),
-    "optimizers.reasoning_set": ("ReasoningSet",),
-    "optimizers.styles.written": ("LLMStyle", "MLLMStyle"),
+    "optimizers.chains.reasoning_set": ("ReasoningSet",),
+    "optimizers.chains.styles.model_written": ("LLMStyle", "MLLMStyle"),
 }
 _MODULES = {"rewards": "optimizers.rewards"}
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -2,7 +2,7 @@
 
 import sys
 
-from gmner.programs.cli import main
+from gmner.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,20 +28,20 @@ from typing import Any
 import dspy
 import numpy as np
 
-from gmner.data.evaluate import evaluate
-from gmner.data.evaluation import Evaluation
-from gmner.data.files import whole_text
+from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
-from gmner.data.metric import to_example
 from gmner.data.post import Post
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.evaluation import Evaluation
+from gmner.data.scoring.metric import to_example
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.styles import TEMPLATES, Style, plain
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
-from gmner.optimizers.styles import TEMPLATES, Style, plain
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 
 RESAMPLES = 1000
 ONE_STYLE = {"picture_first": TEMPLATES["picture_first"]}

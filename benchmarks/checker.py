@@ -21,8 +21,8 @@ from pathlib import Path
 from gmner.data.post import Post
 from gmner.data.readers.choose import read_dataset
 from gmner.data.world.generate import World
-from gmner.optimizers.checker import check_chain
-from gmner.optimizers.styles import TEMPLATES, Facts, Style, write_chain
+from gmner.optimizers.chains.checker import check_chain
+from gmner.optimizers.chains.styles import TEMPLATES, Facts, Style, write_chain
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import GoldEntity

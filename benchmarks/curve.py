@@ -11,8 +11,8 @@ import argparse
 import json
 from pathlib import Path
 
-import gmner.programs
-from gmner.data.files import whole_text
+import gmner.programs.models
+from gmner.data.files.atomic import whole_text
 from gmner.optimizers.curves import draw_curves
 
 
@@ -21,7 +21,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SVG")
     args = parser.parse_args()
-    record = json.loads((Path(gmner.programs.__file__).parent / "embedded" / "curve.json").read_text(encoding="utf-8"))
+    record = json.loads(
+        (Path(gmner.programs.models.__file__).parent / "embedded" / "curve.json").read_text(encoding="utf-8")
+    )
     curves = {
         f"{name} loss": {int(step): loss for step, loss in stage["losses"].items()}
         for name, stage in record["stages"].items()

@@ -25,17 +25,17 @@ from pathlib import Path
 import numpy as np
 from ablation import FIGURES, f1_with_interval, gain_with_interval
 
-from gmner.data.evaluate import evaluate
-from gmner.data.evaluation import Evaluation
-from gmner.data.files import whole_text
+from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.post import Post
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.evaluation import Evaluation
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.styles import TEMPLATES, plain
 from gmner.optimizers.mcr import MCR, held_out
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.styles import TEMPLATES, plain
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 TEST_POSTS, DEV_POSTS = 1200, 300

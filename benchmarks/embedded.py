@@ -30,11 +30,11 @@ from dspy import lm15
 from scipy.stats import mannwhitneyu
 
 from gmner import GMNER, Box, Post, Prediction, World, evaluate, load_vlm
-from gmner.data.files import encoded
-from gmner.data.verdicts import Verdict, judge
+from gmner.data.files.atomic import encoded
+from gmner.data.scoring.entity_errors import Verdict, judge
 from gmner.data.world.cast import called, lookalikes
-from gmner.optimizers.pretrain.questions import FRAME, LIST_INSTRUCTION, NAME_INSTRUCTION
 from gmner.programs.staged import StagedGMNER
+from gmner.recipes.embedded.questions import FRAME, LIST_INSTRUCTION, NAME_INSTRUCTION
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import dump

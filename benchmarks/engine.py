@@ -36,10 +36,10 @@ from transformers import (
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers.calls import post_inputs
-from gmner.programs.generation import Generator, Prompt
+from gmner.optimizers.training.program_calls import post_inputs
+from gmner.programs.engine.generation import Generator, Prompt
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.forms import form_of
 from gmner.signatures.schema import Limits
 
@@ -234,8 +234,8 @@ post = World().posts("dev", 1)[0]
 """
 _BARE = """
 import torch
-from gmner.programs.weights import EMBEDDED
-from gmner.programs.processors import load_processor
+from gmner.programs.models.weights import EMBEDDED
+from gmner.programs.models.processors import load_processor
 from transformers import AutoModelForImageTextToText
 model = AutoModelForImageTextToText.from_pretrained(EMBEDDED).eval()
 processor = load_processor(EMBEDDED, model.config.model_type)
@@ -248,7 +248,7 @@ with torch.inference_mode():
 """
 _OURS = """
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 GMNER(load_vlm(cache=False))(text=post.text, image=post.image)
 """
 _PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"

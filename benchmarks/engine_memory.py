@@ -28,11 +28,11 @@ from transformers import (
 )
 
 from gmner.data.world.generate import World
-from gmner.optimizers.calls import post_inputs
-from gmner.programs.encoding import ChatEncoder
+from gmner.optimizers.training.program_calls import post_inputs
+from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
-from gmner.programs.processors import load_processor
+from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.processors import load_processor
 from gmner.signatures.schema import Limits
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

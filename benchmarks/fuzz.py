@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from tiny import FAMILIES, build_tiny
 
 from gmner.data.post import Post
-from gmner.optimizers.calls import post_inputs
-from gmner.programs.generation import Generator, Prompt
+from gmner.optimizers.training.program_calls import post_inputs
+from gmner.programs.engine.constrained_sampler import Sampling
+from gmner.programs.engine.generation import Generator, Prompt
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
-from gmner.programs.row_logits import Sampling
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import AnswerError
 from gmner.signatures.forms import form_of
 from gmner.signatures.schema import Limits

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gmner.data.post import Post
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import GmnerError
 from gmner.signatures.schema import Limits
 

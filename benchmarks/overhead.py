@@ -21,12 +21,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from gmner.data.world.generate import World
 from gmner.optimizers import rewards
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.training import quiet_libraries
+from gmner.optimizers.training.program_calls import answer_calls
+from gmner.optimizers.training.trainable import quiet_libraries
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
-from gmner.programs.processors import load_processor
+from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.processors import load_processor
 
 PROMPTS, GENERATIONS, LENGTH, RATE = 4, 4, 64, 1e-5
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.protocols import PROTOCOLS
 from gmner.data.readers.choose import read_dataset
-from gmner.data.score_report import protocol_scores, protocol_table
-from gmner.data.tally import types_of
+from gmner.data.scoring.counts import types_of
+from gmner.data.scoring.protocols import PROTOCOLS
+from gmner.data.scoring.score_report import protocol_scores, protocol_table
 from gmner.data.world.generate import World
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity

@@ -18,11 +18,11 @@ from typing import Any
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.program_calls import answer_calls
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 
 PROMPTS, GENERATIONS = 8, 8
 

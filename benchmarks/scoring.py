@@ -20,12 +20,12 @@ from time import process_time
 from defusedxml.ElementTree import parse
 from protocols import damaged
 
-from gmner.data.evaluate import evaluate
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.protocols import PROTOCOLS
 from gmner.data.readers.twitter import read_twitter_gmner
-from gmner.data.tally import types_of
+from gmner.data.scoring.counts import types_of
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.protocols import PROTOCOLS
 
 _ROW = "{:<34} {:>8.3f} s {:>8.1f} MB {:>8.2f} x plain\n"
 

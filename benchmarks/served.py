@@ -2,7 +2,7 @@
 
 Serve a checkpoint with any server of the OpenAI form, then name it and its weights:
 
-    vllm serve programs/embedded --served-model-name embedded --dtype float32
+    vllm serve programs/models/embedded --served-model-name embedded --dtype float32
     python benchmarks/served.py --served embedded
 
     vllm serve ./mcr-merged --served-model-name mcr          # what `gmner merge` wrote
@@ -35,7 +35,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.world.generate import World
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.schema import Limits
 
 # vLLM asks for a video processor where a family has one. Checkpoints of the hub bring it; these sizes are never used.

@@ -17,11 +17,11 @@ from time import perf_counter
 from typing import Any
 
 from gmner.data.world.generate import World
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.program_calls import answer_calls
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 
 
 def learned(trainer: Any, inputs: Any) -> float:

@@ -19,18 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gmner.data.evaluate import evaluate
-from gmner.data.evaluation import Evaluation
 from gmner.data.jsonl import read_predictions, write_predictions
-from gmner.data.resampling import compare
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.evaluation import Evaluation
+from gmner.data.scoring.resampling import compare
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.styles import TEMPLATES, Facts, Style, plain
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo
-from gmner.optimizers.styles import TEMPLATES, Facts, Style, plain
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 
 BASE = "MRSI-120"
 TRAIN_POSTS = 1000

@@ -16,10 +16,10 @@ from time import perf_counter
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from chromium import Tab, chromium
 
-from gmner.data.evaluate import evaluate
+from gmner.data.pages.answers_page import render_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.view import render_html
+from gmner.data.scoring.evaluate import evaluate
 from gmner.data.world.generate import World
 from gmner.signatures.mentions import GroundedEntity
 

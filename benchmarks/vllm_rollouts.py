@@ -25,11 +25,11 @@ import torch
 from trl import GRPOTrainer
 
 from gmner.data.world.generate import World
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.program_calls import answer_calls
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 
 _RATIO = "sampling/importance_sampling_ratio/"
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from gmner.data.box_checks import box_oddities
-from gmner.data.files import add_picture, whole_text
+from gmner.data.files.atomic import add_picture, whole_text
+from gmner.data.oddities import MissingImages, Oddity, Posts
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions, checked_object
+from gmner.data.readers.box_checks import box_oddities
 from gmner.data.records import (
     checked_path,
     each,
@@ -23,7 +24,6 @@ from gmner.data.records import (
     post_record,
     record_post,
 )
-from gmner.data.report import MissingImages, Oddity, Posts
 from gmner.signatures.errors import DataError, InputError
 
 __all__ = ["Prediction", "read_posts", "read_predictions", "write_posts", "write_predictions"]
@@ -52,7 +52,7 @@ def read_posts(
         missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
 
     Returns:
-        The posts, with what was odd, also about their boxes, see `gmner.data.box_checks.odd_box`.
+        The posts, with what was odd, also about their boxes, see `gmner.data.readers.box_checks.odd_box`.
 
     Raises:
         InputError: No such file or folder of pictures, or another value of `missing_images`.

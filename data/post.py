@@ -83,6 +83,6 @@ class Post:
         return f"Post({self.id!r}, {shortened(self.text)!r}, {gold}, {pictures})"
 
     def _repr_html_(self) -> str:
-        from gmner.data.notebook import posts_html  # a template engine, which only a notebook needs
+        from gmner.data.pages.notebook import posts_html  # a template engine, which only a notebook needs
 
         return posts_html([self])

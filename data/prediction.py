@@ -84,7 +84,7 @@ class Prediction:
         return f"Prediction({self.id!r}, {shortened(self.text)!r}, {outcome})"
 
     def _repr_html_(self) -> str:
-        from gmner.data.notebook import predictions_html  # a template engine, which only a notebook needs
+        from gmner.data.pages.notebook import predictions_html  # a template engine, which only a notebook needs
 
         return predictions_html([self])
 
@@ -106,7 +106,7 @@ class Predictions(Listing[Prediction]):
         return self.named(f"{failed:,} failed" if failed else "")
 
     def _repr_html_(self) -> str:
-        from gmner.data.notebook import predictions_html
+        from gmner.data.pages.notebook import predictions_html
 
         return predictions_html(self, self.posts)
 

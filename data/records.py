@@ -11,10 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from gmner.data.images import local_path
+from gmner.data.images.opening import local_path
+from gmner.data.oddities import MissingImages, Oddity
 from gmner.data.post import Post, SceneObject
 from gmner.data.prediction import checked_box, checked_object, checked_place, checked_string
-from gmner.data.report import MissingImages, Oddity
 from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
 from gmner.signatures.mentions import GoldEntity
 

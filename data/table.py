@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from gmner.data.box_checks import box_oddities
-from gmner.data.files import encoded
-from gmner.data.images import open_lazily
-from gmner.data.metric import to_example
+from gmner.data.files.atomic import encoded
+from gmner.data.images.opening import open_lazily
+from gmner.data.oddities import MissingImages, Oddity, Posts
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.data.prediction_table import prediction_features, prediction_row
+from gmner.data.readers.box_checks import box_oddities
 from gmner.data.records import (
     checked_path,
     each,
@@ -25,7 +25,7 @@ from gmner.data.records import (
     post_record,
     record_post,
 )
-from gmner.data.report import MissingImages, Oddity, Posts
+from gmner.data.scoring.metric import to_example
 from gmner.signatures.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def from_dataset(
         missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
 
     Returns:
-        The posts, with what was odd, also about their boxes, see `gmner.data.box_checks.odd_box`; a picture that
-        stands in the table as bytes is a PIL image not decoded yet.
+        The posts, with what was odd, also about their boxes, see `gmner.data.readers.box_checks.odd_box`; a picture
+        that stands in the table as bytes is a PIL image not decoded yet.
 
     Raises:
         InputError: Not a `datasets.Dataset` (a `DatasetDict` holds several), or another value of `missing_images`.

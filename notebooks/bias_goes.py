@@ -29,7 +29,7 @@ os.environ.setdefault("DSPY_CACHEDIR", ".dspy_cache")
 from IPython.display import SVG, IFrame
 
 import gmner
-from gmner.data.scoring import RegionRule
+from gmner.data.scoring.pairing import RegionRule
 
 world = gmner.World()
 train, held_out = world.posts("train", 300), world.posts("test", 48)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmner.data.files import whole_text
+from gmner.data.files.atomic import whole_text
 from gmner.optimizers.reward_set import RewardSet
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
 from gmner.optimizers.rewards.own import RewardFunction, described, is_async

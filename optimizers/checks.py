@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from gmner.data.evaluate import check_gold
 from gmner.data.post import Post
-from gmner.optimizers.chains import check_pictures, check_trainset
+from gmner.data.scoring.evaluate import check_gold
+from gmner.optimizers.chains.chain import check_pictures, check_trainset
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.gold_check import FALSIFYING, GoldReport, check_posts, refusal
 

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from gmner.data.evaluate import Evaluation, evaluate
 from gmner.data.post import Post
-from gmner.optimizers import training
-from gmner.optimizers.calls import Call, Program, program_calls, traced
-from gmner.optimizers.chains import Chain, check_split
+from gmner.data.scoring.evaluate import Evaluation, evaluate
+from gmner.optimizers.chains.chain import Chain, check_split
+from gmner.optimizers.chains.demonstrations import check_demonstrations
+from gmner.optimizers.chains.reasoning_pass import reasoning_pass
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.demonstrations import check_demonstrations
 from gmner.optimizers.filtering import Learnable, learnable
-from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen, figure, why_unchanged
-from gmner.optimizers.reasoning_pass import reasoning_pass
-from gmner.optimizers.rollouts import kept_rollouts, write_rollout_page
-from gmner.optimizers.rows import fitting_posts, program_rows
 from gmner.optimizers.run_directory import RunDirectory
-from gmner.optimizers.watch import METRIC, Deadline, Watch, resolve_every
-from gmner.programs.engine import VLMEngine
+from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.process_group import Launch
+from gmner.optimizers.training.program_calls import Call, Program, program_calls, traced
+from gmner.optimizers.training.rollouts import kept_rollouts, write_rollout_page
+from gmner.optimizers.training.rows import fitting_posts, program_rows
+from gmner.optimizers.training.validation import METRIC, Deadline, Watch, resolve_every
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from gmner.data.files import whole_text
+from gmner.data.files.atomic import whole_text
 
 CURVES = "curves.svg"
 _WIDTH, _HEIGHT, _GAP, _TOP, _BOTTOM = 210, 150, 50, 30, 24

@@ -16,17 +16,17 @@ from datasets import Dataset
 from transformers import set_seed
 from trl import GRPOConfig
 
-from gmner.optimizers import training
-from gmner.optimizers.calls import Call
 from gmner.optimizers.checked_rewards import checked_rewards
-from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.reward_set import Rewards, RewardSet, chosen_rewards
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
-from gmner.optimizers.rows import rollout_rows
-from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
-from gmner.optimizers.watch import UNWATCHED, Every, Watch, check_watching
+from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.program_calls import Call
+from gmner.optimizers.training.rows import rollout_rows
+from gmner.optimizers.training.trainable import Lora, StageBar, Tuning, check_steps
+from gmner.optimizers.training.validation import UNWATCHED, Every, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.engine import VLMEngine
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import form_of
 

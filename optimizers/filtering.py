@@ -15,10 +15,10 @@ from typing import Any
 
 import dspy
 
-from gmner.data.metric import post_f1
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.optimizers.chains import check_trainset
+from gmner.data.scoring.metric import post_f1
+from gmner.optimizers.chains.chain import check_trainset
 from gmner.programs.corpus import answer_posts
 from gmner.programs.program import GroundingProgram
 from gmner.signatures.errors import InputError
@@ -34,7 +34,7 @@ Metric = Callable[[Post, Prediction], float]
 
 
 def f1_metric(post: Post, prediction: Prediction) -> float:
-    """GMNER F1 of the post, 0..1; see `gmner.data.metric.post_f1`."""
+    """GMNER F1 of the post, 0..1; see `gmner.data.scoring.metric.post_f1`."""
     return post_f1(post.gold, prediction.entities)
 
 

@@ -24,22 +24,22 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from gmner.data.post import Post
-from gmner.optimizers import training
-from gmner.optimizers.calls import Program
-from gmner.optimizers.chains import split_posts
+from gmner.optimizers.chains.chain import split_posts
+from gmner.optimizers.chains.demonstration_search import RECORD
+from gmner.optimizers.chains.reasoning_pass import check_given_chains, teacher_lm
+from gmner.optimizers.chains.reasoning_set import ReasoningSet
 from gmner.optimizers.checked_rewards import accept_corrected, failed_key, own_rewards
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.demonstration_search import RECORD
-from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
-from gmner.optimizers.reasoning_pass import check_given_chains, teacher_lm
-from gmner.optimizers.reasoning_set import ReasoningSet
-from gmner.optimizers.rows import fitting_posts
 from gmner.optimizers.run_directory import RunDirectory
-from gmner.optimizers.watch import resolve_every
+from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.process_group import Launch
+from gmner.optimizers.training.program_calls import Program
+from gmner.optimizers.training.rows import fitting_posts
+from gmner.optimizers.training.validation import resolve_every
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import InputError, RunDirectoryError

@@ -19,20 +19,20 @@ from transformers import set_seed
 from trl import SFTConfig
 
 from gmner.data.post import Post
-from gmner.optimizers import training
-from gmner.optimizers.calls import Program
-from gmner.optimizers.chain_log import ChainLog
-from gmner.optimizers.chains import Chain, write_chains
-from gmner.optimizers.demonstration_search import DemonstrationSearch
-from gmner.optimizers.demonstrations import LEVELS, Demo, Level
+from gmner.optimizers.chains.chain import Chain, write_chains
+from gmner.optimizers.chains.chain_log import ChainLog
+from gmner.optimizers.chains.demonstration_search import DemonstrationSearch
+from gmner.optimizers.chains.demonstrations import LEVELS, Demo, Level
+from gmner.optimizers.chains.styles import TEMPLATES, Style
+from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.run_directory import RunDirectory
-from gmner.optimizers.sft import SharingSFTTrainer
-from gmner.optimizers.styles import TEMPLATES, Style
-from gmner.optimizers.styles.written import LLMStyle
-from gmner.optimizers.training import Lora, StageBar, Tuning, check_steps
-from gmner.optimizers.watch import UNWATCHED, Every, Watch, check_watching
+from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.program_calls import Program
+from gmner.optimizers.training.sft import SharingSFTTrainer
+from gmner.optimizers.training.trainable import Lora, StageBar, Tuning, check_steps
+from gmner.optimizers.training.validation import UNWATCHED, Every, Watch, check_watching
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.engine import VLMEngine
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.wire import Frame
@@ -47,7 +47,7 @@ class MRSI:
 
     Args:
         styles: Styles by name. None: `picture_first` where weights are trained (on the world, a small model scored far
-            higher with it than with all styles); all of `gmner.optimizers.styles.TEMPLATES` for demonstrations.
+            higher with it than with all styles); all of `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
         per_post: Chains a post, each in another style; the paper's data has two.
         answers: Train on each post's answer alone, too, as often as on its chains together. CVO then has both kinds of
             answers to choose between. A staged program, which answers in parts, is not.
@@ -159,7 +159,7 @@ class MRSI:
     ) -> list[Chain]:
         """Chains for `posts`, boxes written in the model's frame, no longer than the program's answers may be.
 
-        Arguments and what is checked: see `gmner.optimizers.chains.write_chains`.
+        Arguments and what is checked: see `gmner.optimizers.chains.chain.write_chains`.
         """
         frames = {post.id: _frame(post, adapter) for post in posts}
         return write_chains(
@@ -204,7 +204,7 @@ class MRSI:
         """Train on the rows with TRL's SFTTrainer, completion-only loss; the weights go into `folder`.
 
         Args:
-            rows: See `gmner.optimizers.rows.tuning_rows`.
+            rows: See `gmner.optimizers.training.rows.tuning_rows`.
             engine: The engine whose weights are copied and trained.
             folder: Where checkpoints and the finished weights go; a stopped stage goes on from its last checkpoint.
             seed: Seed of order and new weights.

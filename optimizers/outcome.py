@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import torch
 
-from gmner.data.evaluation import Evaluation
-from gmner.optimizers import training
-from gmner.optimizers.calls import Program
+from gmner.data.scoring.evaluation import Evaluation
+from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.program_calls import Program
 from gmner.programs.gmner import GMNER
 
 

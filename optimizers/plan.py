@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gmner.data.post import Post
-from gmner.optimizers import training
-from gmner.optimizers.calls import Program, program_calls, traced
-from gmner.optimizers.chains import check_split, split_posts
+from gmner.optimizers.chains.chain import check_split, split_posts
+from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reward_set import told_weights
-from gmner.optimizers.rows import fitting_posts, program_rows
-from gmner.optimizers.styles.written import LLMStyle
-from gmner.programs.engine import VLMEngine
+from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.program_calls import Program, program_calls, traced
+from gmner.optimizers.training.rows import fitting_posts, program_rows
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 
 if TYPE_CHECKING:

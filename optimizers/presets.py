@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.styles import TEMPLATES
 from gmner.signatures.errors import InputError
 
 

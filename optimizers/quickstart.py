@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gmner.data.evaluate import evaluate
-from gmner.data.evaluation import Evaluation, percent
-from gmner.data.files import whole_text
-from gmner.data.view import render_html
+from gmner.data.files.atomic import whole_text
+from gmner.data.pages.answers_page import render_html
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.evaluation import Evaluation, percent
 from gmner.data.world.generate import World
 from gmner.optimizers.presets import preset
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.terminal import printable
 
 STAGES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from gmner.data.locks import InUse, take_lock
+from gmner.data.files.locks import InUse, take_lock
 from gmner.signatures.errors import RunDirectoryError
 
 _STAGE = re.compile(r"\w[\w.-]*")

@@ -17,14 +17,14 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from gmner.data.evaluation import percent
-from gmner.data.files import whole_text
-from gmner.data.view import render_page
-from gmner.optimizers.checkpoints import last_checkpoint, trainer_state
+from gmner.data.files.atomic import whole_text
+from gmner.data.pages.answers_page import render_page
+from gmner.data.scoring.evaluation import percent
 from gmner.optimizers.curves import LOGGED, draw_curves
 from gmner.optimizers.reward_set import told_weights
-from gmner.optimizers.rewards.calls import call_title
-from gmner.optimizers.rollouts import PAGE, Rollout, kept_rollouts, read_rollouts
+from gmner.optimizers.rewards.staged_calls import call_title
+from gmner.optimizers.training.checkpoints import last_checkpoint, trainer_state
+from gmner.optimizers.training.rollouts import PAGE, Rollout, kept_rollouts, read_rollouts
 from gmner.signatures.errors import InputError
 
 RUN_PAGE = "run.html"

@@ -14,8 +14,8 @@ from typing import Any
 import dspy
 from PIL import Image
 
-from gmner.programs.confidence import Token, confidences
-from gmner.programs.families import InProcess, ModelProfile, Profiled
+from gmner.programs.engine.confidence import Token, confidences
+from gmner.programs.models.families import InProcess, ModelProfile, Profiled
 from gmner.programs.pictures import inline, load_picture, named, original_size
 from gmner.programs.records import forget_pictures
 from gmner.programs.served import Cut, noting_cuts, speaking
@@ -46,7 +46,7 @@ class PromptAdapter(dspy.Adapter):
         profile: Box frame, resize rule and wording of the model that answers.
         limits: Bounds of an answer's reasoning and list.
         confidence: Ask how likely the tokens of an answer are, and add `confidences` to its values; see
-            `gmner.programs.confidence`.
+            `gmner.programs.engine.confidence`.
         draw: How every answer is drawn, over the LM's own settings: `temperature`, `seed` and the like.
     """
 

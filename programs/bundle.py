@@ -20,14 +20,10 @@ from typing import Any
 
 import dspy
 
-from gmner.data.files import whole_folder
-from gmner.data.folders import recover_folder
-from gmner.programs.engine import VLMEngine
-from gmner.programs.families import ModelProfile, Profiled, profile_on_server
-from gmner.programs.fingerprint import fingerprint
+from gmner.data.files.atomic import whole_folder
+from gmner.data.files.folders import recover_folder
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
-from gmner.programs.hub import folder_or_hub
-from gmner.programs.loading import load_vlm
 from gmner.programs.manifest import (
     MANIFEST_FILE,
     SAMPLING,
@@ -38,11 +34,15 @@ from gmner.programs.manifest import (
     hash_files,
     read_manifest,
 )
+from gmner.programs.models.families import ModelProfile, Profiled, profile_on_server
+from gmner.programs.models.fingerprint import fingerprint
+from gmner.programs.models.hub import folder_or_hub
+from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.weights import EMBEDDED, resolve_model
 from gmner.programs.program import GroundingProgram
 from gmner.programs.recorded import named_in, recorded_json
 from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import dump_program, restore_program
-from gmner.programs.weights import EMBEDDED, resolve_model
 from gmner.signatures.errors import BundleError, ModelError
 from gmner.signatures.labels import LabelSet
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import dspy
 from tqdm import tqdm
 
-from gmner.data.images import image_size
+from gmner.data.files.outputs import is_stream
+from gmner.data.images.opening import image_size
 from gmner.data.jsonl import write_predictions
-from gmner.data.outputs import is_stream
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
-from gmner.programs.batching import ending_with
 from gmner.programs.corpus_file import CorpusFile
+from gmner.programs.engine.batching import ending_with
 from gmner.programs.failures import failure_of_post
 from gmner.programs.failures import own_error as own_error
-from gmner.programs.families import Batching, ModelProfile
+from gmner.programs.models.families import Batching, ModelProfile
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import ImageError, InputError
 

@@ -17,12 +17,12 @@ from typing import Any
 import xxhash
 from PIL import Image
 
-from gmner.data.files import whole_text
-from gmner.data.images import local_path, open_image
+from gmner.data.files.atomic import whole_text
+from gmner.data.files.locks import InUse, take_lock
+from gmner.data.files.outputs import OVERWRITE, exists
+from gmner.data.images.opened_file import open_inside
+from gmner.data.images.opening import local_path, open_image
 from gmner.data.jsonl import record_line
-from gmner.data.locks import InUse, take_lock
-from gmner.data.opened_file import open_inside
-from gmner.data.outputs import OVERWRITE, exists
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import DataError, ImageError, InputError

@@ -17,7 +17,7 @@ from dspy.utils.exceptions import (
     LMUnexpectedError,
 )
 
-from gmner.programs.batching import ended_within
+from gmner.programs.engine.batching import ended_within
 from gmner.signatures.errors import AnswerError, DataError, GmnerError, ImageError, InputError, ServerError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.families import ModelProfile
+from gmner.programs.models.families import ModelProfile
 from gmner.signatures.alignment import occurrences, pieces
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of

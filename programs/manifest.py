@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gmner.data.folders import recover_folder
-from gmner.programs.families import ModelProfile
+from gmner.data.files.folders import recover_folder
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.recorded import ADAPTER_FILES, DTYPES, check_adapter_config, recorded_json
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import BundleError, GmnerError
@@ -43,7 +43,7 @@ class Base(_Part):
             (in the bundle's `model/`), or `served` (the program's LM has no weights here).
         model: Hub id, path, or the model string of a served LM; None: embedded or bundled.
         revision: The commit on the hub.
-        fingerprint: Of the base without adapter, see `gmner.programs.fingerprint`; None: served.
+        fingerprint: Of the base without adapter, see `gmner.programs.models.fingerprint`; None: served.
     """
 
     kind: Literal["embedded", "hub", "path", "bundled", "served"]

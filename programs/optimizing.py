@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from gmner.data.metric import to_example
 from gmner.data.post import Post
+from gmner.data.scoring.metric import to_example
 from gmner.programs.example_check import check_examples
 from gmner.signatures.errors import InputError
 

@@ -15,8 +15,8 @@ import xxhash
 from PIL import Image
 from pydantic import PrivateAttr
 
-from gmner.data.files import encoded
-from gmner.data.images import open_image
+from gmner.data.files.atomic import encoded
+from gmner.data.images.opening import open_image
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError, InputError
 

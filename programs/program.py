@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dspy
 from PIL import Image
 
-from gmner.data.budget import HELD
-from gmner.data.decoding import scaled_size
-from gmner.data.fetching import fetch
-from gmner.data.images import ImageSource, image_size, open_scaled
+from gmner.data.images.budget import HELD
+from gmner.data.images.decoding import scaled_size
+from gmner.data.images.fetching import fetch
+from gmner.data.images.opening import ImageSource, image_size, open_scaled
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
 from gmner.programs.failures import own_error
-from gmner.programs.families import InProcess, ModelProfile, Profiled, profile_for_name
+from gmner.programs.models.families import InProcess, ModelProfile, Profiled, profile_for_name
 from gmner.programs.optimizing import compiled
 from gmner.programs.pictures import PostPicture
 from gmner.programs.records import wanted_trace
@@ -97,7 +97,7 @@ class GroundedPost(dspy.Prediction):
         return post, Prediction(post.id, post.text, self.get("reasoning") or "", tuple(self.get("entities") or ()))
 
     def _repr_html_(self) -> str:
-        from gmner.data.notebook import entity_html  # a template engine, which only a notebook needs
+        from gmner.data.pages.notebook import entity_html  # a template engine, which only a notebook needs
 
         post, answer = self.as_pair()
         return entity_html(post.text, post.image, answer.entities, answer.reasoning)
@@ -128,9 +128,9 @@ class GroundingProgram(dspy.Module):
         profile: Box frame and resize rule of the model, where they cannot be told from its name.
         image_root: Folder that paths of pictures must stay in; None: any local path.
         fetch: Fetch pictures that are given as `http` or `https` addresses, public ones only, see
-            `gmner.data.fetching.fetch`. For somebody else's posts: whoever wrote them learns that you looked.
+            `gmner.data.images.fetching.fetch`. For somebody else's posts: whoever wrote them learns that you looked.
         limits: Bounds of an answer: characters of reasoning, number of entities.
-        confidence: Say of each entity how sure the model is, see `gmner.programs.confidence`.
+        confidence: Say of each entity how sure the model is, see `gmner.programs.engine.confidence`.
         answers: Answers that are drawn for each post, as one batch where the engine makes batches, and put to the vote;
             see `gmner.programs.consistency`. 1: one answer, as the LM gives it.
         temperature: Temperature of several answers.

@@ -9,11 +9,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gmner.data.files import whole_folder
-from gmner.data.outputs import check_checkpoint_place, check_inputs
-from gmner.programs.engine import VLMEngine
-from gmner.programs.hub import upload
+from gmner.data.files.atomic import whole_folder
+from gmner.data.files.outputs import check_checkpoint_place, check_inputs
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.manifest import read_manifest
+from gmner.programs.models.hub import upload
 from gmner.signatures.errors import ModelError
 
 if TYPE_CHECKING:

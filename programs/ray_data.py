@@ -6,7 +6,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from gmner.data.images import open_lazily
+from gmner.data.images.opening import open_lazily
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs.corpus import answer_posts

@@ -14,9 +14,9 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
-from gmner.programs.batching import ended_within
+from gmner.programs.engine.batching import ended_within
 from gmner.programs.failures import broken_off, said
-from gmner.programs.families import ModelProfile, profile_for_name
+from gmner.programs.models.families import ModelProfile, profile_for_name
 from gmner.signatures.errors import ModelError
 
 _LOG = logging.getLogger(__name__)

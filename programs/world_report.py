@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from gmner.data.evaluate import evaluate
-from gmner.data.evaluation import Evaluation, Figures, percent
-from gmner.data.files import draft, encoded, whole_folder
+from gmner.data.files.atomic import draft, encoded, whole_folder
+from gmner.data.files.outputs import exists
 from gmner.data.jsonl import write_posts
-from gmner.data.outputs import exists
+from gmner.data.oddities import Posts
 from gmner.data.post import Post
-from gmner.data.report import Posts
-from gmner.data.scoring import Scores
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.evaluation import Evaluation, Figures, percent
+from gmner.data.scoring.pairing import Scores
 from gmner.data.world.generate import WORLD_VERSION, World
 from gmner.data.world.plans import SLICES
 from gmner.data.world.sheet import contact_sheet

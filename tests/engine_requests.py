@@ -7,7 +7,7 @@ from typing import Any
 from dspy import lm15
 from PIL import Image
 
-from gmner.programs.families import ModelProfile
+from gmner.programs.models.families import ModelProfile
 from gmner.signatures.labels import COARSE
 from gmner.signatures.schema import Schema, answer_schema, free_text_schema
 from gmner.signatures.wire import Answer, Frame, parse_answer

@@ -15,7 +15,7 @@ import dspy
 from dspy import lm15
 from PIL import Image
 
-from gmner.programs.families import ModelProfile
+from gmner.programs.models.families import ModelProfile
 
 Answer = Callable[[lm15.Request], str | Mapping[str, Any]]
 

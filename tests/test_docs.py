@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import gmner
-from gmner.programs.cli import parser
+from gmner.cli.main import parser
 
 for library in ("material", "mkdocstrings"):
     pytest.importorskip(library, reason="pip install -e '.[docs]'")

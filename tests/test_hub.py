@@ -20,9 +20,9 @@ from transformers import AutoModelForImageTextToText
 
 import gmner
 from gmner.data.post import Post
-from gmner.optimizers.reasoning_set import ReasoningSet
-from gmner.optimizers.training import training_copy
-from gmner.optimizers.training import Lora
+from gmner.optimizers.chains.reasoning_set import ReasoningSet
+from gmner.optimizers.training.trainable import training_copy
+from gmner.optimizers.training.trainable import Lora
 from gmner.signatures.errors import BundleError, InputError, ModelError
 from gmner.signatures.schema import Limits
 

@@ -18,7 +18,7 @@ ROOMS = ("signatures", "data", "programs", "optimizers")
 SHOW_HELP = """
 sys.argv = ["gmner", "--help"]
 try:
-    runpy.run_module("gmner.programs.cli", run_name="__main__")
+    runpy.run_module("gmner.cli.main", run_name="__main__")
 except SystemExit as stop:
     assert not stop.code, stop.code
 """
@@ -69,6 +69,10 @@ def test_wheel_holds_the_rooms_and_nothing_else(wheel_names: set[str], repo_root
 
 
 def test_wheel_holds_the_data_files(wheel_names: set[str], repo_root: Path):
-    files = [path for folder in ("programs/embedded", "data/templates") for path in (repo_root / folder).glob("*.*")]
+    files = [
+        path
+        for folder in ("programs/models/embedded", "data/pages/templates")
+        for path in (repo_root / folder).glob("*.*")
+    ]
     expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in files} | {"gmner/py.typed"}
     assert {name for name in wheel_names if not name.endswith(".py")} == expected

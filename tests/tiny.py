@@ -99,7 +99,7 @@ def _qwen(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         Qwen3VLForConditionalGeneration,
     )
 
-    from gmner.programs.processors import IMAGE_ONLY
+    from gmner.programs.models.processors import IMAGE_ONLY
 
     template = _TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
     tokenizer = tiny_tokenizer(_QWEN_SPECIALS, "<|im_end|>", template)
@@ -147,7 +147,7 @@ def _idefics(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         SmolVLMImageProcessorPil,
     )
 
-    from gmner.programs.processors import SmolVLMProcessor
+    from gmner.programs.models.processors import SmolVLMProcessor
 
     smol = family == "smolvlm"
     template = _SMOL_TEMPLATE if smol else _TEMPLATE.replace("IMAGE", "<image>")
@@ -189,7 +189,7 @@ def _internvl(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         InternVLVisionConfig,
     )
 
-    from gmner.programs.processors import IMAGE_ONLY
+    from gmner.programs.models.processors import IMAGE_ONLY
 
     template = _TEMPLATE.replace("IMAGE", "<IMG_CONTEXT>\n")
     tokenizer = tiny_tokenizer(_INTERN_SPECIALS, "<|im_end|>", template)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gmner.data.images import image_size
+from gmner.data.images.opening import image_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.readers.labels import labels_of

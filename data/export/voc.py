@@ -11,8 +11,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from PIL import Image
 
 from gmner.data.export.source import checked_posts, picture_size
-from gmner.data.files import draft, merged_folder, whole_text, write_picture
-from gmner.data.images import open_image
+from gmner.data.files.atomic import draft, merged_folder, whole_text, write_picture
+from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.data.records import located
 from gmner.signatures.boxes import Box, Size
@@ -38,7 +38,7 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     byte for byte, PIL images written without loss.
 
     The folder, with what else lies in it, is replaced by one rename when every file is whole, so that an error or
-    a kill leaves it as it was; see `gmner.data.files.merged_folder`.
+    a kill leaves it as it was; see `gmner.data.files.atomic.merged_folder`.
 
     Args:
         posts: Annotated posts.

@@ -10,7 +10,7 @@ from gmner.data.export.coco import categories_of, predictions_to_coco, to_coco
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
 from gmner.data.export.source import types_of_all
 from gmner.data.export.voc import NO_XML, write_voc
-from gmner.data.files import whole_text
+from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import record_line
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gmner.data.oddities import Findings
 from gmner.data.readers.sources import text_lines
-from gmner.data.report import Findings
 from gmner.signatures.errors import DataError
 
 _HEADER = "IMGID:"

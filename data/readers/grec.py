@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gmner.data.box_checks import odd_box
+from gmner.data.oddities import Findings, MissingImages, Posts
 from gmner.data.post import Post
+from gmner.data.readers.box_checks import odd_box
 from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
 from gmner.data.readers.pictures import Folders, Pictures, find_pictures
 from gmner.data.readers.sources import UniqueIds
-from gmner.data.report import Findings, MissingImages, Posts
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity

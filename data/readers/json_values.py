@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gmner.data.report import Findings
+from gmner.data.oddities import Findings
 from gmner.signatures.errors import DataError, InputError
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gmner.data.oddities import Findings, MissingImages, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import is_tag, mentions, offsets
 from gmner.data.readers.json_values import id_of, record_of, strings_of
 from gmner.data.readers.pictures import Folders, Pictures, find_pictures
 from gmner.data.readers.sources import UniqueIds, list_folder, text_lines
-from gmner.data.report import Findings, MissingImages, Posts
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gmner.data.oddities import Findings, MissingImages
 from gmner.data.readers.sources import list_folder, stays_inside
-from gmner.data.report import Findings, MissingImages
 from gmner.signatures.errors import DataError, InputError
 
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gmner.data.report import Findings
+from gmner.data.oddities import Findings
 from gmner.signatures.errors import DataError, InputError
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from gmner.data.oddities import Findings, MissingImages, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
 from gmner.data.readers.pictures import Folders, Pictures, find_pictures
 from gmner.data.readers.sources import Listing, UniqueIds, list_folder, split_file
 from gmner.data.readers.voc import NamedBox, read_boxes
-from gmner.data.report import Findings, MissingImages, Posts
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
 

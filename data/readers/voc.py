@@ -9,8 +9,8 @@ from xml.etree.ElementTree import Element, ElementTree, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
-from gmner.data.box_checks import odd_box
-from gmner.data.report import Findings
+from gmner.data.oddities import Findings
+from gmner.data.readers.box_checks import odd_box
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 

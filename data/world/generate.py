@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from PIL import Image
 
+from gmner.data.oddities import Posts
 from gmner.data.post import Post, SceneObject
-from gmner.data.report import Posts
 from gmner.data.world.cast import Character
 from gmner.data.world.drawing import picture
 from gmner.data.world.plans import SLICES, Casting, plan

@@ -9,8 +9,8 @@ from itertools import groupby
 
 from PIL import Image, ImageDraw, ImageFont
 
-from gmner.data.images import open_image
-from gmner.data.markup import colour_of, colours
+from gmner.data.images.opening import open_image
+from gmner.data.pages.markup import colour_of, colours
 from gmner.data.post import Post
 from gmner.data.world.cast import Character, characters
 from gmner.data.world.drawing.portraits import portrait

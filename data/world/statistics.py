@@ -9,8 +9,8 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from gmner.data.evaluation import percent
 from gmner.data.post import Post
+from gmner.data.scoring.evaluation import percent
 from gmner.data.world.plans import SLICES
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from gmner.data.files import whole_text
+from gmner.data.files.atomic import whole_text
 from gmner.optimizers.gpu_kit import speed, training_steps
 from gmner.optimizers.gpu_kit.meter import Meter
 from gmner.optimizers.gpu_kit.report import as_markdown
 from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
 from gmner.optimizers.presets import PROMISED_GB
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import InputError
 from gmner.signatures.schema import Limits
 

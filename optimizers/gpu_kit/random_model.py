@@ -17,7 +17,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from gmner.programs.processors import IMAGE_ONLY
+from gmner.programs.models.processors import IMAGE_ONLY
 from gmner.signatures.errors import InputError
 
 _SPECIALS = (

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from gmner.data.post import Post
-from gmner.optimizers.calls import post_inputs
 from gmner.optimizers.gpu_kit.meter import Meter
-from gmner.programs.engine import VLMEngine
-from gmner.programs.generation import Generator, Prompt
+from gmner.optimizers.training.program_calls import post_inputs
+from gmner.programs.engine.generation import Generator, Prompt
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.signatures.forms import form_of
 from gmner.signatures.schema import served_schema

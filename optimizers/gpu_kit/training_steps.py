@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from gmner.data.post import Post
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.gpu_kit.meter import Meter
-from gmner.optimizers.launch import Launch
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.rows import tuning_rows
-from gmner.optimizers.training import tuned_lm
-from gmner.optimizers.watch import Deadline, Watch
+from gmner.optimizers.training.process_group import Launch
+from gmner.optimizers.training.program_calls import answer_calls
+from gmner.optimizers.training.rows import tuning_rows
+from gmner.optimizers.training.trainable import tuned_lm
+from gmner.optimizers.training.validation import Deadline, Watch
 from gmner.programs.bundle import load, save_bundle
 from gmner.programs.gmner import GMNER
 

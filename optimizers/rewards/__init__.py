@@ -116,8 +116,8 @@ class Reward:
             gold: Each row's gold mentions as JSON.
             size: Width and height of each row's picture in pixels; None: no picture.
             resized: Width and height after the processor's resize, for the `resized` frame.
-            call: Which call of a staged program each row is, see `gmner.optimizers.rewards.calls`: what is judged then
-                is the whole answer that the completion makes. None: each completion is a whole answer.
+            call: Which call of a staged program each row is, see `gmner.optimizers.rewards.staged_calls`: what is
+                judged then is the whole answer that the completion makes. None: each completion is a whole answer.
             **kwargs: The other columns and whatever else the trainer hands over; not looked at.
 
         Returns:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gmner.optimizers.rewards.calls import whole_answer
 from gmner.optimizers.rewards.judgement import DEFAULT_FORMAT, Judgement, as_size, completion_text, judge_rows
+from gmner.optimizers.rewards.staged_calls import whole_answer
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.labels import COARSE, LabelSet
 
@@ -26,7 +26,7 @@ def whole_answers(
     Args:
         completions: Texts, or lists of messages whose last one is the answer.
         post_text: The text of each row's post.
-        call: The column `call` of a staged program, see `gmner.optimizers.rewards.calls`; None: there is none.
+        call: The column `call` of a staged program, see `gmner.optimizers.rewards.staged_calls`; None: there is none.
         labels: The entity types; CVO passes those of the program.
         **columns: The other columns; not read.
 

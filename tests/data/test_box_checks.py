@@ -7,10 +7,10 @@ import datasets
 import pytest
 from PIL import Image
 
-from gmner.data.box_checks import odd_box
 from gmner.data.jsonl import read_posts
+from gmner.data.oddities import Findings
+from gmner.data.readers.box_checks import odd_box
 from gmner.data.readers.voc import read_boxes
-from gmner.data.report import Findings
 from gmner.data.table import from_dataset
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import GmnerError

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import answered, perfect, posts
 
-from gmner.data.bias import Bias, count_bias, picture_driven
-from gmner.data.evaluate import evaluate
-from gmner.data.metric import gmner_metric, to_example
 from gmner.data.post import Post, SceneObject
 from gmner.data.prediction import Prediction
-from gmner.data.protocols import PAPER
-from gmner.data.scoring import Scores
-from gmner.data.verdicts import Fault
+from gmner.data.scoring.bias import Bias, count_bias, picture_driven
+from gmner.data.scoring.entity_errors import Fault
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.metric import gmner_metric, to_example
+from gmner.data.scoring.pairing import Scores
+from gmner.data.scoring.protocols import PAPER
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, InputError

@@ -14,7 +14,7 @@ from strategies import posts
 
 from gmner import World, read_twitter_gmner
 from gmner.data.export.voc import write_voc
-from gmner.data.images import open_image
+from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import ImageError, InputError

@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 from scripted import entity, scripted_lm
 
-from gmner.data import fetching
-from gmner.data.fetched_posts import fetch_posts
-from gmner.data.fetching import fetch
+from gmner.cli import main as cli
+from gmner.data.files.leftovers import draft_name
+from gmner.data.files.locks import FOLDER_LOCK, take_lock
+from gmner.data.images import fetching
+from gmner.data.images.fetched_posts import fetch_posts
+from gmner.data.images.fetching import fetch
 from gmner.data.jsonl import read_posts
-from gmner.data.leftovers import draft_name
-from gmner.data.locks import FOLDER_LOCK, take_lock
-from gmner.programs import cli
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import DataError, ImageError, InputError
 

@@ -12,10 +12,10 @@ from contextlib import suppress
 import pytest
 from PIL import Image
 
-from gmner.data import fetched_posts, fetching
-from gmner.data.addresses import checked_url, is_public
-from gmner.data.fetched_posts import fetch_posts
-from gmner.data.fetching import fetch
+from gmner.data.images import fetched_posts, fetching
+from gmner.data.images.addresses import checked_url, is_public
+from gmner.data.images.fetched_posts import fetch_posts
+from gmner.data.images.fetching import fetch
 from gmner.signatures.errors import ImageError
 
 pytestmark = pytest.mark.enable_socket

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from kills import kills
 
-from gmner.data import folders
-from gmner.data.files import whole_folder
-from gmner.data.folders import recover_folder
+from gmner.data.files import folders
+from gmner.data.files.atomic import whole_folder
+from gmner.data.files.folders import recover_folder
 
 OLD, NEW = {"a.txt": "old", "sub/b.txt": "old"}, {"a.txt": "new", "c.txt": "new"}
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from gmner.data import opened_file
-from gmner.data.budget import ByteBudget
-from gmner.data.files import encoded
-from gmner.data.images import image_size, open_image, open_lazily
-from gmner.data.opened_file import open_inside
+from gmner.data.files.atomic import encoded
+from gmner.data.images import opened_file
+from gmner.data.images.budget import ByteBudget
+from gmner.data.images.opened_file import open_inside
+from gmner.data.images.opening import image_size, open_image, open_lazily
 from gmner.programs.pictures import load_picture
 from gmner.signatures.errors import GmnerError, ImageError
 
@@ -167,7 +167,7 @@ def test_a_link_or_a_pipe_that_is_swapped_in_after_the_check_is_not_read(
         (root / "a").symlink_to(secret)
         return open_inside(path, folder)
 
-    monkeypatch.setattr("gmner.data.images.open_inside", swapped)
+    monkeypatch.setattr("gmner.data.images.opening.open_inside", swapped)
     with pytest.raises(ImageError, match="cannot be opened"):
         open_image("a/x.png", root=root)
 

@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 from scripted import ScriptedEngine, entity, pictures_of, scripted_lm
 
-from gmner.data import budget as budgets
-from gmner.data import images
-from gmner.data.budget import ByteBudget
-from gmner.data.decoding import FEWEST_PIXELS, MAX_DECODED, MOST_PIXELS, decoding_bytes, scaled_size
-from gmner.data.images import image_size, open_image, open_lazily, open_scaled
-from gmner.data.pixels import to_rgb
+from gmner.data.images import budget as budgets
+from gmner.data.images import opening as images
+from gmner.data.images.budget import ByteBudget
+from gmner.data.images.decoding import FEWEST_PIXELS, MAX_DECODED, MOST_PIXELS, decoding_bytes, scaled_size
+from gmner.data.images.opening import image_size, open_image, open_lazily, open_scaled
+from gmner.data.images.pixels import to_rgb
 from gmner.data.post import Post
-from gmner.programs.families import ModelProfile
 from gmner.programs.gmner import GMNER
+from gmner.programs.models.families import ModelProfile
 from gmner.signatures.errors import ImageError
 
 
@@ -106,7 +106,7 @@ def test_an_image_within_the_limit_of_pixels_takes_at_most_twelve_bytes_each(mod
 
 
 def test_an_image_that_takes_too_much_memory_is_an_error_of_its_post_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gmner.data.decoding.MAX_DECODED", 8 * 40 * 30)
+    monkeypatch.setattr("gmner.data.images.decoding.MAX_DECODED", 8 * 40 * 30)
     picture = Image.effect_noise((40, 30), 60).convert("RGB")
     plain, progressive = file_of(picture, "JPEG"), file_of(picture, "JPEG", progressive=True)
     assert open_image(plain).size == (40, 30)
@@ -129,7 +129,7 @@ def test_converting_in_pieces_gives_what_converting_at_once_does(monkeypatch: py
     indexed.info["transparency"] = 3
     pictures = [rgba, floats, indexed, rgba.convert("LA"), rgba.convert("RGBa")]
     whole = [to_rgb(picture).tobytes() for picture in pictures]
-    monkeypatch.setattr("gmner.data.pixels._PIECE", 100)
+    monkeypatch.setattr("gmner.data.images.pixels._PIECE", 100)
     assert [to_rgb(picture).tobytes() for picture in pictures] == whole
 
 
@@ -148,7 +148,7 @@ def test_an_image_is_scaled_down_to_twice_what_is_used(size: tuple[int, int], us
 def test_a_jpeg_is_decoded_at_a_fraction_and_keeps_the_frame_of_its_boxes(
     orientation: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gmner.data.decoding.FEWEST_PIXELS", 60 * 40)
+    monkeypatch.setattr("gmner.data.images.decoding.FEWEST_PIXELS", 60 * 40)
     small = Image.new("RGB", (6, 4), "white")
     small.putpixel((0, 0), (200, 0, 0))
     exif = Image.Exif()
@@ -182,7 +182,7 @@ def images_of(part: object) -> tuple[int, int]:
 
 @pytest.mark.parametrize("as_image", [Path, lambda path: dspy.Image(Image.open(path)), Image.open])
 def test_boxes_are_in_pixels_of_the_original(as_image: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gmner.data.decoding.FEWEST_PIXELS", 60 * 40)
+    monkeypatch.setattr("gmner.data.images.decoding.FEWEST_PIXELS", 60 * 40)
     Image.new("RGB", (600, 400)).save(tmp_path / "a.jpg")
     answer = {"reasoning": "", "entities": [entity("Ana", [100, 0, 500, 1000])]}
     engine = LocalEngine(lambda _: answer, ModelProfile())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmner.data.images import image_size, open_image
+from gmner.data.images.opening import image_size, open_image
 from gmner.signatures.errors import ImageError
 
 RED = (255, 0, 0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from strategies import answered, boxes, full_posts, posts
 
-from gmner.data.images import open_image
+from gmner.data.images.opening import open_image
 from gmner.data.jsonl import read_posts, read_predictions, write_posts, write_predictions
 from gmner.data.post import Post, SceneObject
 from gmner.data.prediction import Prediction

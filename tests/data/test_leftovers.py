@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gmner.data import leftovers
-from gmner.data.files import draft, whole_folder, whole_text
-from gmner.data.leftovers import clear_leftovers, draft_name, is_draft
+from gmner.data.files import leftovers
+from gmner.data.files.atomic import draft, whole_folder, whole_text
+from gmner.data.files.leftovers import clear_leftovers, draft_name, is_draft
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import filelock
 import pytest
 
 import gmner
-from gmner.data.locks import InUse, take_lock
+from gmner.data.files.locks import InUse, take_lock
 
 
 def test_a_lock_is_held_once_and_names_its_holder(tmp_path: Path):

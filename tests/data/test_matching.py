@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from gmner.data import bias, matching, scoring
-from gmner.data.counting import _offset_rows, _word_rows, place_key
-from gmner.data.matching import GoldRegions, count_right
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.protocols import PROTOCOLS
-from gmner.data.scoring import TASKS, RegionRule, TaskCounts, best_iou, pair_mentions
-from gmner.data.tally import tally
-from gmner.data.verdicts import _overlapping, judge
+from gmner.data.scoring import bias, matching
+from gmner.data.scoring import pairing as scoring
+from gmner.data.scoring.counting import _offset_rows, _word_rows, place_key
+from gmner.data.scoring.counts import tally
+from gmner.data.scoring.entity_errors import _overlapping, judge
+from gmner.data.scoring.matching import GoldRegions, count_right
+from gmner.data.scoring.pairing import TASKS, RegionRule, TaskCounts, best_iou, pair_mentions
+from gmner.data.scoring.protocols import PROTOCOLS
 from gmner.signatures.boxes import Box, iou
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 

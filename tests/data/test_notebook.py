@@ -10,12 +10,12 @@ from pages import Page, answer_of, drawn, post_of
 from strategies import answered
 
 from gmner.data.jsonl import read_predictions, write_predictions
-from gmner.data.markup import segments
-from gmner.data.notebook import SHOWN, entity_html, predictions_html
+from gmner.data.oddities import Oddity, Posts
+from gmner.data.pages.markup import segments
+from gmner.data.pages.notebook import SHOWN, entity_html, predictions_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.data.readers.choose import read_answers
-from gmner.data.report import Oddity, Posts
 from gmner.data.world.generate import World
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GroundedEntity

@@ -10,7 +10,7 @@ from kills import kills
 from PIL import Image
 
 from gmner.data.export.voc import write_voc
-from gmner.data.fetched_posts import fetch_posts
+from gmner.data.images.fetched_posts import fetch_posts
 from gmner.data.jsonl import read_posts, write_posts
 from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import answered, entities, perfect, posts
 
-from gmner.data.counting import with_free_none, without_adjacent
-from gmner.data.protocols import PAPER, PROTOCOLS, find_protocol
-from gmner.data.scoring import TASKS, Scores
-from gmner.data.triples import UNREADABLE
+from gmner.data.readers.triples import UNREADABLE
+from gmner.data.scoring.counting import with_free_none, without_adjacent
+from gmner.data.scoring.pairing import TASKS, Scores
+from gmner.data.scoring.protocols import PAPER, PROTOCOLS, find_protocol
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError

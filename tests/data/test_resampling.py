@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import answered, perfect
 
-from gmner.data.evaluate import evaluate
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.resampling import compare, f1_intervals
-from gmner.data.scoring import TASKS, TaskCounts
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.pairing import TASKS, TaskCounts
+from gmner.data.scoring.resampling import compare, f1_intervals
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from strategies import perfect, posts
 
-from gmner.data.expressions import evaluate_expressions
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scenarios import SCENARIOS, text_scenarios
+from gmner.data.scoring.expressions import evaluate_expressions
+from gmner.data.scoring.scenarios import SCENARIOS, text_scenarios
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import answered, entities, perfect, posts
 
-from gmner.data.protocols import PAPER
-from gmner.data.scoring import TASKS, RegionRule, Scores, TaskCounts, pair_mentions
-from gmner.data.verdicts import Fault, judge
+from gmner.data.scoring.entity_errors import Fault, judge
+from gmner.data.scoring.pairing import TASKS, RegionRule, Scores, TaskCounts, pair_mentions
+from gmner.data.scoring.protocols import PAPER
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 

@@ -15,7 +15,7 @@ from PIL import Image
 from strategies import full_posts
 
 from gmner import World
-from gmner.data.images import open_image
+from gmner.data.images.opening import open_image
 from gmner.data.jsonl import read_posts, write_posts
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmner.data import escapes
-from gmner.data.escapes import EscapedText
-from gmner.data.evaluate import evaluate
 from gmner.data.post import Post
-from gmner.data.triples import UNREADABLE, parse_triples, read_triples
+from gmner.data.readers import escapes
+from gmner.data.readers.escapes import EscapedText
+from gmner.data.readers.triples import UNREADABLE, parse_triples, read_triples
+from gmner.data.scoring.evaluate import evaluate
 from gmner.signatures.alignment import Alignment, occurrences, pieces
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError

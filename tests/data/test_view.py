@@ -9,12 +9,12 @@ from itertools import pairwise
 import pytest
 from pages import EVIL, Page, answer_of, drawn, post_of
 
-from gmner.data.evaluate import evaluate
-from gmner.data.markup import LONG_SIDE, colours, drawing_size, picture_for_page, rects, segments
-from gmner.data.notebook import entity_html, posts_html, predictions_html
+from gmner.data.pages.answers_page import render_html, save_html
+from gmner.data.pages.markup import LONG_SIDE, colours, drawing_size, picture_for_page, rects, segments
+from gmner.data.pages.notebook import entity_html, posts_html, predictions_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
-from gmner.data.view import render_html, save_html
+from gmner.data.scoring.evaluate import evaluate
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError

@@ -7,11 +7,11 @@ import pytest
 from chromium import BROWSER, Tab, chromium
 from PIL import Image
 
-from gmner.data.evaluate import evaluate
-from gmner.data.notebook import entity_html
+from gmner.data.pages.answers_page import render_html
+from gmner.data.pages.notebook import entity_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.view import render_html
+from gmner.data.scoring.evaluate import evaluate
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 

@@ -12,7 +12,7 @@ from tiny import build_tiny
 from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.schema import Limits
 
 LIMITS = Limits(reasoning=20, entities=4)

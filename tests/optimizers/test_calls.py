@@ -14,14 +14,14 @@ from scripted import schema_of, scripted_lm, words_of
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers.calls import Call, staged_calls, trace_of, traced
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards import Reward
-from gmner.optimizers.rewards.calls import call_column, call_title, whole_answer
-from gmner.optimizers.rows import program_rows
+from gmner.optimizers.rewards.staged_calls import call_column, call_title, whole_answer
+from gmner.optimizers.training.program_calls import Call, staged_calls, trace_of, traced
+from gmner.optimizers.training.rows import program_rows
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError

@@ -8,9 +8,9 @@ import pytest
 from gmner.data.post import Post, SceneObject
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.world.generate import World
-from gmner.optimizers import checker
-from gmner.optimizers.checker import Contradiction, check_chain
-from gmner.optimizers.styles import TEMPLATES, Facts, draft
+from gmner.optimizers.chains import checker
+from gmner.optimizers.chains.checker import Contradiction, check_chain
+from gmner.optimizers.chains.styles import TEMPLATES, Facts, draft
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from scripted import scripted_lm
 
+from gmner.cli import commands
+from gmner.cli.main import main
 from gmner.data.jsonl import write_posts
 from gmner.data.post import Post
 from gmner.optimizers import presets
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.programs import commands
-from gmner.programs.cli import main
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError, RunDirectoryError

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from gmner.data.post import Post
-from gmner.optimizers import grpo as grpo_module
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, Reward
-from gmner.programs.decoding import Decoding
+from gmner.optimizers.training import grpo as grpo_module
+from gmner.optimizers.training.program_calls import answer_calls
+from gmner.programs.engine.decoding import Decoding
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import AnswerError, InputError, RewardError
 from gmner.signatures.wire import Frame, parse_answer

@@ -18,8 +18,8 @@ from scripted import entity, scripted_lm, words_of
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.optimizers import demonstration_search
-from gmner.optimizers.demonstration_search import plan_rounds
+from gmner.optimizers.chains import demonstration_search
+from gmner.optimizers.chains.demonstration_search import plan_rounds
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.gmner import GMNER

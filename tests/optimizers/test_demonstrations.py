@@ -19,19 +19,19 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from scripted import scripted_lm
 
-from gmner.data.images import open_image
-from gmner.data.metric import to_example
+from gmner.data.images.opening import open_image
 from gmner.data.post import Post
+from gmner.data.scoring.metric import to_example
 from gmner.data.world.generate import World
-from gmner.optimizers.chains import Chain, stratum
-from gmner.optimizers.demonstration_search import candidates
-from gmner.optimizers.demonstrations import DemoWriter, check_demonstrations, covering_chains
+from gmner.optimizers.chains.chain import Chain, stratum
+from gmner.optimizers.chains.demonstration_search import candidates
+from gmner.optimizers.chains.demonstrations import DemoWriter, check_demonstrations, covering_chains
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.bundle import load
-from gmner.programs.families import ModelProfile, ResizeRule
 from gmner.programs.gmner import GMNER
+from gmner.programs.models.families import ModelProfile, ResizeRule
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import as_data, as_entity

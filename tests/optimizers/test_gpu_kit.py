@@ -12,10 +12,10 @@ from gmner import gpu
 from gmner.optimizers.gpu_kit.kit import CHECKS, Kit
 from gmner.optimizers.gpu_kit.random_model import SHAPES, build_random
 from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
-from gmner.optimizers.training import Lora, training_copy
-from gmner.programs import vision_attention
-from gmner.programs.vision_attention import packed_attention
-from gmner.programs.weights import ModelSource
+from gmner.optimizers.training.trainable import Lora, training_copy
+from gmner.programs.models import vision_attention
+from gmner.programs.models.vision_attention import packed_attention
+from gmner.programs.models.weights import ModelSource
 from gmner.signatures.errors import InputError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from gmner.optimizers.group_sampling import GroupSampling, Rollouts, differs
+from gmner.optimizers.training.group_sampling import GroupSampling, Rollouts, differs
 
 GENERATIONS = 4
 

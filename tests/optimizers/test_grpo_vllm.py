@@ -17,8 +17,8 @@ import pytest
 from trl.trainer import grpo_trainer
 
 from gmner.data.post import Post
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.training.program_calls import answer_calls
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.schema import served_schema

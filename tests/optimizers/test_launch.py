@@ -19,7 +19,7 @@ import json, os, sys
 from dataclasses import replace
 from pathlib import Path
 from gmner import CVO, GMNER, MCR, MRSI, World, load_vlm
-from gmner.optimizers.training import StageBar
+from gmner.optimizers.training.trainable import StageBar
 from gmner.signatures.schema import Limits
 
 bars, make = [], StageBar.__init__

@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 
 from gmner.data.post import Post
-from gmner.optimizers import lengths
-from gmner.optimizers.calls import post_inputs
-from gmner.optimizers.chains import Chain
-from gmner.optimizers.lengths import within_context
+from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.chains.reasoning_pass import check_given_chains
+from gmner.optimizers.chains.reasoning_set import Origin, ReasoningSet
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.reasoning_pass import check_given_chains
-from gmner.optimizers.reasoning_set import Origin, ReasoningSet
-from gmner.optimizers.rows import program_rows
-from gmner.programs.encoding import ChatEncoder
+from gmner.optimizers.training import lengths
+from gmner.optimizers.training.lengths import within_context
+from gmner.optimizers.training.program_calls import post_inputs
+from gmner.optimizers.training.rows import program_rows
+from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import as_data

@@ -17,17 +17,17 @@ import torch
 from scripted import scripted_lm
 from trl import GRPOConfig, GRPOTrainer, SFTTrainer
 
-from gmner.data.metric import to_example
 from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner
+from gmner.data.scoring.metric import to_example
 from gmner.data.world.generate import World
-from gmner.optimizers import training
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.presets import preset
-from gmner.optimizers.training import StageBar
+from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.trainable import StageBar
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import ImageError, InputError, RunDirectoryError

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from transformers import Idefics3ForConditionalGeneration
 
+from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.styles import TEMPLATES
-from gmner.programs.engine import VLMEngine
+from gmner.programs.engine.vlm_engine import VLMEngine
 
 
 def living() -> tuple[int, int]:

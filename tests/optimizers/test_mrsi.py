@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from gmner.data.post import Post
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.rows import tuning_rows
-from gmner.optimizers.training import StageBar, resolve_tuning
+from gmner.optimizers.training.rows import tuning_rows
+from gmner.optimizers.training.trainable import StageBar, resolve_tuning
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
@@ -138,7 +138,7 @@ def test_refusals():
 
 
 def test_full_tuning_of_an_lm_with_an_adapter_is_refused(program: Programs, posts: list[Post], tmp_path: Path):
-    from gmner.programs.loading import load_vlm
+    from gmner.programs.models.loading import load_vlm
 
     student = program("idefics3")
     inject(MRSI(max_steps=1, batch=2, tuning="lora"), student, posts[:2], tmp_path / "adapter")

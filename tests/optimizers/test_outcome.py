@@ -9,8 +9,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from scripted import scripted_lm
 
-from gmner.optimizers import training
 from gmner.optimizers.outcome import why_unchanged
+from gmner.optimizers.training import trainable as training
 from gmner.programs.gmner import GMNER
 
 

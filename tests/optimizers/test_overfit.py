@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from gmner.data.evaluate import evaluate
+from gmner.data.scoring.evaluate import evaluate
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.styles import TEMPLATES
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 
 
 @pytest.mark.slow

@@ -9,12 +9,12 @@ import torch
 from scripted import scripted_lm
 
 from gmner.data.post import Post
+from gmner.optimizers.chains.styles import TEMPLATES
+from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import Plan, StagePlan, plan
-from gmner.optimizers.styles import TEMPLATES
-from gmner.optimizers.styles.written import LLMStyle
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 

@@ -9,14 +9,14 @@ import pytest
 from scripted import scripted_lm, words_of
 
 from gmner.data.post import Post
+from gmner.optimizers.chains.reasoning_set import ReasoningSet
+from gmner.optimizers.chains.styles import TEMPLATES
+from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.reasoning_set import ReasoningSet
-from gmner.optimizers.styles import TEMPLATES
-from gmner.optimizers.styles.written import LLMStyle
-from gmner.programs.families import ModelProfile
 from gmner.programs.gmner import GMNER
+from gmner.programs.models.families import ModelProfile
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
 

@@ -24,12 +24,12 @@ from PIL import Image
 from gmner.data.jsonl import read_posts, write_posts
 from gmner.data.post import Post, SceneObject
 from gmner.data.world.generate import World
-from gmner.optimizers import reasoning_set
-from gmner.optimizers.chain_log import ChainLog
-from gmner.optimizers.chains import Chain, split_posts, stratum, write_chains
-from gmner.optimizers.reasoning_set import Origin, ReasoningSet, post_digest
-from gmner.optimizers.styles import TEMPLATES
-from gmner.programs.families import profile_for_name
+from gmner.optimizers.chains import reasoning_set
+from gmner.optimizers.chains.chain import Chain, split_posts, stratum, write_chains
+from gmner.optimizers.chains.chain_log import ChainLog
+from gmner.optimizers.chains.reasoning_set import Origin, ReasoningSet, post_digest
+from gmner.optimizers.chains.styles import TEMPLATES
+from gmner.programs.models.families import profile_for_name
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, ImageError, InputError
 from gmner.signatures.labels import COARSE
@@ -164,7 +164,7 @@ def test_the_card(tmp_path: Path):
 
 
 def _card_of(made: ReasoningSet, *, chains: tuple[Chain, ...], **origin: Any) -> str:
-    from gmner.optimizers.reasoning_card import card_of
+    from gmner.optimizers.chains.reasoning_card import card_of
 
     changed = replace(made, chains=chains, origin=replace(made.origin, **origin))
     return card_of(changed.origin, changed.counts())
@@ -413,9 +413,9 @@ def test_a_digest_does_not_change_with_the_place_of_the_picture(tmp_path: Path):
 
 APPENDING = """
 import itertools, sys
-from gmner.optimizers import reasoning_set
-from gmner.optimizers.chain_log import ChainLog
-from gmner.optimizers.chains import Chain
+from gmner.optimizers.chains import reasoning_set
+from gmner.optimizers.chains.chain_log import ChainLog
+from gmner.optimizers.chains.chain import Chain
 with ChainLog(sys.argv[1]) as log:
     for number in itertools.count(len(log.chains)):
         log.append(Chain(str(number), "stepwise", "Ada " * 4, ()))

@@ -13,11 +13,11 @@ from trl import GRPOTrainer
 
 from gmner.data.post import Post
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
-from gmner.optimizers.rollouts import Rollout, kept_rollouts, read_rollouts, write_rollout_page
 from gmner.optimizers.run_page import render_run
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.rollouts import Rollout, kept_rollouts, read_rollouts, write_rollout_page
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.wire import parse_answer

@@ -15,16 +15,16 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
-from gmner.optimizers import rows as rows_module
-from gmner.optimizers.calls import answer_calls, post_inputs
-from gmner.optimizers.chains import Chain
+from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.chains.demonstrations import DemoWriter
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.demonstrations import DemoWriter
-from gmner.optimizers.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.rows import split_pictures, tuning_rows, usable_posts
-from gmner.optimizers.training import quiet_libraries, training_copy
-from gmner.programs.encoding import ChatEncoder
+from gmner.optimizers.training import rows as rows_module
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.program_calls import answer_calls, post_inputs
+from gmner.optimizers.training.rows import split_pictures, tuning_rows, usable_posts
+from gmner.optimizers.training.trainable import quiet_libraries, training_copy
+from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from kills import kills
 
-from gmner.optimizers.chain_log import ChainLog
-from gmner.optimizers.chains import Chain
+from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.signatures.errors import RunDirectoryError
 
 HOLD = """
 import sys, time
-from gmner.optimizers.chain_log import ChainLog
-from gmner.optimizers.chains import Chain
+from gmner.optimizers.chains.chain_log import ChainLog
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.run_directory import RunDirectory
 run = RunDirectory(sys.argv[1], {})
 sys.stdout.write("held\\n")

@@ -12,13 +12,13 @@ from urllib.parse import unquote
 import pytest
 from chromium import BROWSER, chromium
 
+from gmner.cli.main import main
 from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.run_page import render_run, write_run_page
-from gmner.programs.cli import main
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 

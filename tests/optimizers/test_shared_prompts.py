@@ -11,16 +11,16 @@ import torch
 from tiny import FAMILIES
 
 from gmner.data.post import Post
-from gmner.optimizers import shared_prompts
-from gmner.optimizers.calls import answer_calls
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.grpo import ConstrainedGRPOTrainer
-from gmner.optimizers.merging import merged
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.rows import program_rows
-from gmner.optimizers.sft import PromptSampler, SharingSFTTrainer, prompt_groups
-from gmner.optimizers.shared_prompts import SharedPrompts, shares_prompts
-from gmner.optimizers.training import Lora, training_copy
+from gmner.optimizers.training import shared_prompts
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.merging import merged
+from gmner.optimizers.training.program_calls import answer_calls
+from gmner.optimizers.training.rows import program_rows
+from gmner.optimizers.training.sft import PromptSampler, SharingSFTTrainer, prompt_groups
+from gmner.optimizers.training.shared_prompts import SharedPrompts, shares_prompts
+from gmner.optimizers.training.trainable import Lora, training_copy
 from gmner.programs.gmner import GMNER
 
 Programs = Callable[[str], GMNER]

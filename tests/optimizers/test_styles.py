@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gmner.data.post import Post, SceneObject
 from gmner.data.world.generate import World
-from gmner.optimizers.checker import check_chain
-from gmner.optimizers.styles import TEMPLATES, Facts, plain, write_chain
+from gmner.optimizers.chains.checker import check_chain
+from gmner.optimizers.chains.styles import TEMPLATES, Facts, plain, write_chain
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import MAX_REASONING, free_text_schema

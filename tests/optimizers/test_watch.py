@@ -15,12 +15,13 @@ from transformers import TrainerControl, TrainerState
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers import compilation, watch
+from gmner.optimizers import compilation
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.launch import Launch
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.watch import METRIC, Deadline, Watch, resolve_every
+from gmner.optimizers.training import validation as watch
+from gmner.optimizers.training.process_group import Launch
+from gmner.optimizers.training.validation import METRIC, Deadline, Watch, resolve_every
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 

@@ -11,8 +11,8 @@ from dspy import lm15
 from PIL import Image
 from scripted import entity, pictures_of, scripted_lm
 
-from gmner.data.metric import gmner_metric
 from gmner.data.post import Post
+from gmner.data.scoring.metric import gmner_metric
 from gmner.data.table import to_examples
 from gmner.data.world.generate import World
 from gmner.optimizers.mcr import MCR

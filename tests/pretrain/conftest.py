@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from gmner.optimizers.pretrain.model import build_model, build_processor, save
-from gmner.optimizers.pretrain.tokenizer import train_tokenizer
+from gmner.recipes.embedded.model import build_model, build_processor, save
+from gmner.recipes.embedded.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="session")

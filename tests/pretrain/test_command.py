@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, TrainingArguments
 
 from gmner.data.world.generate import World
-from gmner.optimizers.pretrain import __main__ as command
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
+from gmner.recipes.embedded import __main__ as command
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gmner.optimizers.pretrain.muon import Muon, orthogonal
+from gmner.recipes.embedded.muon import Muon, orthogonal
 
 
 class Tied(nn.Module):

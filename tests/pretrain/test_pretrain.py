@@ -21,8 +21,13 @@ from gmner.data.world.cast import character, characters, lookalikes
 from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import World
 from gmner.data.world.looks import COLOURS
-from gmner.optimizers.pretrain import questions
-from gmner.optimizers.pretrain.dialogues import (
+from gmner.programs.engine.encoding import ChatEncoder
+from gmner.programs.gmner import GMNER
+from gmner.programs.models.families import profile_of
+from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.processors import load_processor
+from gmner.recipes.embedded import questions
+from gmner.recipes.embedded.dialogues import (
     IGNORED,
     Dialogues,
     PadDialogues,
@@ -30,12 +35,12 @@ from gmner.optimizers.pretrain.dialogues import (
     gazes,
     surfaces,
 )
-from gmner.optimizers.pretrain.language import GAZE_HEADS, AnswerTeacher, gaze_loss
-from gmner.optimizers.pretrain.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, coordinate_ids
-from gmner.optimizers.pretrain.pool import Pool, normalise
-from gmner.optimizers.pretrain.questions import FRAME, Dialogue
-from gmner.optimizers.pretrain.tokenizer import JSON_PARTS, SCALE, SPECIALS, train_tokenizer
-from gmner.optimizers.pretrain.vision import (
+from gmner.recipes.embedded.language import GAZE_HEADS, AnswerTeacher, gaze_loss
+from gmner.recipes.embedded.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, coordinate_ids
+from gmner.recipes.embedded.pool import Pool, normalise
+from gmner.recipes.embedded.questions import FRAME, Dialogue
+from gmner.recipes.embedded.tokenizer import JSON_PARTS, SCALE, SPECIALS, train_tokenizer
+from gmner.recipes.embedded.vision import (
     GRID,
     KINDS,
     NAMES,
@@ -45,11 +50,6 @@ from gmner.optimizers.pretrain.vision import (
     collate_cells,
     soft_coordinate_loss,
 )
-from gmner.programs.encoding import ChatEncoder
-from gmner.programs.families import profile_of
-from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
-from gmner.programs.processors import load_processor
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.forms import Request, form_of
 from gmner.signatures.labels import COARSE

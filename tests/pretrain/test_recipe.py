@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, Idefics3ForConditionalGeneration, TrainerCallback, set_seed
 
-import gmner.programs
-from gmner.optimizers.pretrain import __main__ as command
-from gmner.optimizers.pretrain.dialogues import Dialogues, PadDialogues
-from gmner.optimizers.pretrain.language import AnswerTeacher
-from gmner.optimizers.pretrain.model import IMAGE_SIDE, build_model
-from gmner.optimizers.pretrain.pool import SCENES, Pool, normalise
-from gmner.optimizers.pretrain.questions import REASONING
-from gmner.optimizers.pretrain.tokenizer import train_tokenizer
+import gmner.programs.models
+from gmner.recipes.embedded import __main__ as command
+from gmner.recipes.embedded.dialogues import Dialogues, PadDialogues
+from gmner.recipes.embedded.language import AnswerTeacher
+from gmner.recipes.embedded.model import IMAGE_SIDE, build_model
+from gmner.recipes.embedded.pool import SCENES, Pool, normalise
+from gmner.recipes.embedded.questions import REASONING
+from gmner.recipes.embedded.tokenizer import train_tokenizer
 
-SHIPPED = Path(gmner.programs.__file__).parent / "embedded"
+SHIPPED = Path(gmner.programs.models.__file__).parent / "embedded"
 RECORD = json.loads((SHIPPED / command.CURVE).read_text(encoding="utf-8"))
 
 

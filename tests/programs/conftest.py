@@ -22,7 +22,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def tiny_lm(tiny: Callable[[str], Path]) -> Callable[[str], dspy.LM]:
     """`tiny_lm(family)`: an LM on the tiny checkpoint, without cache, the same one for the whole session."""
-    from gmner.programs.loading import load_vlm
+    from gmner.programs.models.loading import load_vlm
 
     found: dict[str, dspy.LM] = {}
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from scripted import ScriptedEngine, schema_of
 
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.families import ModelProfile, ResizeRule
+from gmner.programs.models.families import ModelProfile, ResizeRule
 from gmner.programs.pictures import PostPicture, load_picture, named, picture_named
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError

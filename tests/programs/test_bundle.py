@@ -21,10 +21,10 @@ from transformers import AutoModelForImageTextToText
 from gmner.data.post import Post
 from gmner.programs import bundle
 from gmner.programs.bundle import load, load_state, save_bundle
-from gmner.programs.families import ModelProfile, ResizeRule
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
 from gmner.programs.manifest import MANIFEST_FILE
+from gmner.programs.models.families import ModelProfile, ResizeRule
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import BundleError

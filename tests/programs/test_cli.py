@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 from scripted import scripted_lm
 
+from gmner.cli import commands
+from gmner.cli import main as cli
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.prediction import Prediction
-from gmner.data.protocols import PROTOCOLS
 from gmner.data.readers.twitter import read_twitter_gmner
+from gmner.data.scoring.protocols import PROTOCOLS
 from gmner.optimizers.compilation import History
-from gmner.programs import cli, commands
 from gmner.programs.bundle import save_bundle
 from gmner.programs.gmner import GMNER
 from gmner.programs.program import GroundingProgram
@@ -26,7 +27,7 @@ COMMANDS = ("quickstart", "world", "fetch", "extract", "evaluate", "view", "expo
 HEAVY = ("torch", "transformers", "dspy", "datasets", "trl")
 ALL_HELP = """
 import sys, json
-from gmner.programs.cli import main
+from gmner.cli.main import main
 for words in json.loads(sys.argv[1]):
     try:
         main(words)
@@ -259,7 +260,7 @@ def test_export_writes_what_other_tools_read(
 
 
 def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
-    pytest.importorskip("gmner.data.view")
+    pytest.importorskip("gmner.data.pages.answers_page")
     for option in ("--gold", "--posts"):
         page = tmp_path / "new" / f"page{option}.html"
         assert run("view", half, option, gold, "-o", page) == 0

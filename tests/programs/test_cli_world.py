@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 from scripted import scripted_lm
 
+from gmner.cli import commands
+from gmner.cli import main as cli
 from gmner.data.jsonl import read_posts
 from gmner.data.world.generate import WORLD_VERSION, World
 from gmner.data.world.plans import SLICES
-from gmner.programs import cli, commands, world_report
+from gmner.programs import world_report
 from gmner.programs.gmner import GMNER
 
 

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from scripted import scripted_lm
 
+from gmner.cli import commands
+from gmner.cli import main as cli
+from gmner.data.files.outputs import check_inputs
 from gmner.data.jsonl import write_predictions
-from gmner.data.outputs import check_inputs
 from gmner.data.prediction import Prediction
-from gmner.programs import cli, commands
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box

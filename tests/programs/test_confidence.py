@@ -11,14 +11,14 @@ from engine_requests import request
 from PIL import Image
 from scripted import entity, scripted_lm
 
+from gmner.data.pages.answers_page import render_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.view import render_html
 from gmner.data.world.generate import World
-from gmner.programs.confidence import confidences
-from gmner.programs.families import picture_ids
+from gmner.programs.engine.confidence import confidences
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.families import picture_ids
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER, judged
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, DataError

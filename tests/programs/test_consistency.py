@@ -10,9 +10,9 @@ from scripted import ScriptedEngine, entity, scripted_lm
 
 from gmner.data.world.generate import World
 from gmner.programs.consistency import vote
-from gmner.programs.generation import Generator
+from gmner.programs.engine.generation import Generator
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError

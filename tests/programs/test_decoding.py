@@ -6,10 +6,10 @@ from PIL import Image
 from tiny import FAMILIES
 from transformers import LogitsProcessorList
 
-from gmner.programs.decoding import Decoding
-from gmner.programs.families import picture_ids
-from gmner.programs.generation import Completion, Generator, Prompt
-from gmner.programs.row_logits import RowLogits, Sampling
+from gmner.programs.engine.constrained_sampler import RowLogits, Sampling
+from gmner.programs.engine.decoding import Decoding
+from gmner.programs.engine.generation import Completion, Generator, Prompt
+from gmner.programs.models.families import picture_ids
 
 LENGTHS = (1, 40, 3, 12, 25, 2)
 SIZES = ((90, 60), None, (60, 60), (33, 120), (90, 60), None)

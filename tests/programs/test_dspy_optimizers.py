@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scripted import scripted_lm, words_of
 
-from gmner.data.metric import gmner_metric
 from gmner.data.post import Post
+from gmner.data.scoring.metric import gmner_metric
 from gmner.data.table import to_examples
 from gmner.optimizers.mcr import MCR
 from gmner.programs.gmner import GMNER

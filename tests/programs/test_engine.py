@@ -19,14 +19,14 @@ from engine_requests import HOSTILE, SIZE, checked, request, schema_for, text_of
 from PIL import Image
 from tiny import FAMILIES
 
-from gmner.data.images import open_image
+from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.programs import corpus
-from gmner.programs.batch import Batch
-from gmner.programs.batching import Call
-from gmner.programs.engine import VLMEngine
+from gmner.programs.engine.batch import Batch
+from gmner.programs.engine.batching import Call
+from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
 from gmner.signatures.schema import Limits
 
@@ -181,7 +181,7 @@ def test_a_bad_row_fails_alone(tiny_lm):
 
 
 def test_an_oversized_picture_is_refused(tiny_lm, monkeypatch):
-    monkeypatch.setattr("gmner.programs.engine.open_image", functools.partial(open_image, max_pixels=100))
+    monkeypatch.setattr("gmner.programs.engine.vlm_engine.open_image", functools.partial(open_image, max_pixels=100))
     with pytest.raises(ImageError, match="too large"):
         tiny_lm("idefics3").engine.complete(request("Paris"))
 

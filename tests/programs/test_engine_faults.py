@@ -15,11 +15,11 @@ from dspy import lm15
 from engine_requests import request, schema_for, text_of
 
 from gmner.data.post import Post
-from gmner.programs.batching import Batcher, Call
+from gmner.programs.engine.batching import Batcher, Call
+from gmner.programs.engine.running import Stream
+from gmner.programs.engine.widths import READ_AT_ONCE, alike, grouped
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
-from gmner.programs.stream import Stream
-from gmner.programs.widths import READ_AT_ONCE, alike, grouped
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import EngineError, InputError, TruncatedAnswerError
 
 LIMIT = 7  # the tokens of the call that fails; the others have fewer
@@ -292,7 +292,7 @@ def test_a_corpus_run_records_the_post_that_is_too_long(engine, narrow):
 _FORK = """
 import os, sys, multiprocessing, threading, time
 from engine_requests import request
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 engine = load_vlm(sys.argv[1]).engine
 def ask():
     return engine.complete(request("Paris", max_tokens=3)).message.parts[0].text

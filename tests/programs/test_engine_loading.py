@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
-from gmner.programs import fingerprint as fingerprints
-from gmner.programs import weights
-from gmner.programs.engine import VLMEngine
-from gmner.programs.fingerprint import fingerprint
-from gmner.programs.loading import load_vlm
-from gmner.programs.weights import ModelSource, as_json, default_device_map
+from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.models import fingerprint as fingerprints
+from gmner.programs.models import weights
+from gmner.programs.models.fingerprint import fingerprint
+from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.weights import ModelSource, as_json, default_device_map
 from gmner.signatures.errors import ModelError
 
 

@@ -19,12 +19,12 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from gmner.programs.batching import Batcher, ending_with
-from gmner.programs.encoding import ChatEncoder
-from gmner.programs.families import ModelProfile, ResizeRule, profile_for_name, profile_of
-from gmner.programs.grammar import GrammarCompiler, forbid
-from gmner.programs.processors import load_processor
-from gmner.programs.row_logits import Row, RowLogits, Sampling
+from gmner.programs.engine.batching import Batcher, ending_with
+from gmner.programs.engine.constrained_sampler import Row, RowLogits, Sampling
+from gmner.programs.engine.encoding import ChatEncoder
+from gmner.programs.engine.grammar import GrammarCompiler, forbid
+from gmner.programs.models.families import ModelProfile, ResizeRule, profile_for_name, profile_of
+from gmner.programs.models.processors import load_processor
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import ImageError, InputError, ModelError
 from gmner.signatures.schema import longest_answer

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gmner.cli.main import main
 from gmner.data.jsonl import write_posts
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.programs.cli import main
 from gmner.programs.gold_check import check_posts
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity
@@ -86,5 +86,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     found = json.loads(capsys.readouterr().out)
     assert (found["posts"], found["refused"], found["faults"][0]["kind"]) == (3, 1, "blank_at_edge")
     assert main(["check", file, "--labels", "CAT"]) == 1
-    code = "import sys; from gmner.programs.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    code = "import sys; from gmner.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, "check", file], capture_output=True).returncode == 0

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scripted import scripted_lm
 
 from gmner.programs.bundle import is_bundle, load, save_bundle
-from gmner.programs.families import ModelProfile, ResizeRule
-from gmner.programs.fingerprint import fingerprint
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
 from gmner.programs.manifest import MANIFEST_FILE, hash_files
+from gmner.programs.models.families import ModelProfile, ResizeRule
+from gmner.programs.models.fingerprint import fingerprint
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.recorded import check_adapter_config
 from gmner.signatures.errors import BundleError, GmnerError, ModelError
 

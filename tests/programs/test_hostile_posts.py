@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from scripted import scripted_lm
 
+from gmner.cli.main import main
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.post import Post
-from gmner.programs.cli import main
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import GmnerError

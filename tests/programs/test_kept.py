@@ -14,13 +14,13 @@ from engine_requests import schema_for
 from PIL import Image
 from scripted import entity, scripted_lm
 
-from gmner.data.metric import to_example
+from gmner.data.images.trimming import trim
 from gmner.data.post import Post
-from gmner.data.trimming import trim
-from gmner.programs import grammar
+from gmner.data.scoring.metric import to_example
+from gmner.programs.engine import grammar
+from gmner.programs.engine.recent import Recent
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
-from gmner.programs.recent import Recent
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
 
 ANSWER = {"reasoning": "", "entities": [entity("Ana")]}

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tiny import FAMILIES
 
-from gmner.programs.generation import Generator, Prompt
+from gmner.programs.engine.generation import Generator, Prompt
 from gmner.signatures.errors import ImageError
 
 SIZES = [(1, 1), (1, 3), (3, 1), (1, 150), (150, 1), (3, 40)]

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from scripted import entity, huge_png, pictures_of, schema_of, scripted_lm, words_of
 
+from gmner.data.pages.answers_page import save_html
 from gmner.data.post import Post
-from gmner.data.view import save_html
-from gmner.programs.families import ModelProfile
 from gmner.programs.gmner import GMNER
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.program import GroundedPost
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError, ModelError, TruncatedAnswerError

@@ -11,11 +11,11 @@ from PIL import Image
 from scripted import scripted_lm
 from transformers import AutoModelForImageTextToText
 
+from gmner.cli.main import main
 from gmner.data.post import Post
 from gmner.programs.bundle import load
-from gmner.programs.cli import main
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import BundleError, InputError, ModelError
 from gmner.signatures.schema import Limits
 
@@ -89,7 +89,7 @@ class Hub:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[dict] = []
         self.files: dict[str, bytes] = {}
-        monkeypatch.setattr("gmner.programs.hub.HfApi", lambda token: self)
+        monkeypatch.setattr("gmner.programs.models.hub.HfApi", lambda token: self)
 
     def create_repo(self, repo_id: str, **options: object) -> None:
         self.made.append({"repo_id": repo_id, **options})
@@ -117,7 +117,9 @@ def test_a_program_goes_to_the_hub_and_comes_back(tuned: GMNER, tmp_path: Path, 
     assert 'gmner.load("ana/tuned")' in card
     assert "| cvo | 12.50 | 12.50 | 12.50 |" in card
     assert "`PER`" in card
-    monkeypatch.setattr("gmner.programs.hub.snapshot_download", lambda *_, **__: str(hub.download(tmp_path / "cache")))
+    monkeypatch.setattr(
+        "gmner.programs.models.hub.snapshot_download", lambda *_, **__: str(hub.download(tmp_path / "cache"))
+    )
     assert answers(load("ana/tuned")) == answers(tuned)
 
 

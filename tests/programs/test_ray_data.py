@@ -14,7 +14,7 @@ from PIL import Image
 from gmner.data.jsonl import read_predictions
 from gmner.data.world.generate import World
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.ray_data import _Worker, answer_dataset
 from gmner.signatures.errors import InputError
 

@@ -18,7 +18,7 @@ from gmner.data.world.generate import World
 from gmner.programs import served as served_module
 from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import AnswerError, TruncatedAnswerError
 

@@ -8,13 +8,13 @@ import dspy
 import pytest
 from openai_server import Body, Reply, answered_by, completion, serving
 
+from gmner.cli.main import main
 from gmner.data.jsonl import read_predictions
 from gmner.data.world.generate import World
 from gmner.programs.bundle import load
-from gmner.programs.cli import main
-from gmner.programs.families import profile_for_name
 from gmner.programs.gmner import GMNER
-from gmner.programs.loading import load_vlm
+from gmner.programs.models.families import profile_for_name
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.served import served_lm
 from gmner.signatures.errors import ModelError
 

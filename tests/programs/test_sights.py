@@ -6,11 +6,11 @@ from PIL import Image
 from tiny import FAMILIES
 
 from gmner.data.world.generate import World
-from gmner.programs.encoding import ChatEncoder
-from gmner.programs.generation import Completion, Generator, Prompt
-from gmner.programs.loading import load_vlm
-from gmner.programs.row_logits import Sampling
-from gmner.programs.sights import Sights
+from gmner.programs.engine.constrained_sampler import Sampling
+from gmner.programs.engine.encoding import ChatEncoder
+from gmner.programs.engine.generation import Completion, Generator, Prompt
+from gmner.programs.engine.vision_cache import Sights
+from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
 
 RED, BLUE, WIDE = ((90, 60), "red"), ((90, 60), "blue"), ((200, 60), "green")

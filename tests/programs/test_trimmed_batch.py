@@ -7,7 +7,7 @@ import pytest
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.programs import batch
+from gmner.programs.engine import batch
 from gmner.programs.gmner import GMNER
 from gmner.signatures.schema import Limits
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gmner.data.markup import colours
+from gmner.data.pages.markup import colours
 from gmner.data.post import Post
 from gmner.data.world import sheet
 from gmner.data.world.cast import characters

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gmner.data.oddities import Findings
 from gmner.data.readers.pictures import Pictures
 from gmner.data.readers.twitter import read_twitter_gmner
-from gmner.data.report import Findings
 from gmner.signatures.errors import DataError, InputError
 
 TWEETS = "IMGID:7\nAda\tO\n\nIMGID:8\nAl\tO\n\nIMGID:9\nBo\tO\n"

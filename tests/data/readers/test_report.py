@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gmner.data.oddities import Findings, Oddity, Posts
 from gmner.data.post import Post
 from gmner.data.readers.labels import labels_of
-from gmner.data.report import Findings, Oddity, Posts
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import GoldEntity

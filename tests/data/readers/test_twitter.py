@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from gmner.data.evaluate import evaluate
+from gmner.data.oddities import Findings, Oddity
 from gmner.data.prediction import Prediction
 from gmner.data.readers.conll import read_blocks
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.readers.voc import read_boxes
-from gmner.data.report import Findings, Oddity
+from gmner.data.scoring.evaluate import evaluate
 from gmner.signatures.alignment import occurrences
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError

@@ -1,0 +1,1 @@
+"""The command line `gmner`: thin over the functions of the library."""

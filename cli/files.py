@@ -1,0 +1,264 @@
+"""The files of a command: `-` for standard input and output, and outputs that replace only what they may."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import json
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from gmner.cli.own_outputs import Arguments, is_own, is_result, outputs_of, refuse, remember
+from gmner.data.files.atomic import whole_text
+from gmner.data.files.leftovers import is_draft
+from gmner.data.files.locks import FOLDER_LOCK
+from gmner.data.files.outputs import OVERWRITE, check_inputs, check_outside, exists, is_stream
+from gmner.data.post import Post
+from gmner.signatures.errors import InputError
+from gmner.signatures.terminal import printable
+
+STANDARD = Path("-")
+"""Standard input or standard output, as a path of the command line."""
+
+_POSTS = ("posts", "gold", "train", "val")
+_ANSWERS = ("predictions", "against")
+_READ = (*_POSTS, *_ANSWERS, "instances", "bundle", "model")
+_WHOLE = ("bundle", "model")
+_FROM_STANDARD, _TO_STANDARD = ("extract", "evaluate", "export"), ("extract", "export")
+_BUNDLE, _RUN_PAGE = "bundle.json", "run.html"
+
+
+def prepare(given: Namespace, stack: ExitStack) -> None:
+    """Check what a command reads and writes before it begins, and read standard input where `-` names it.
+
+    Args:
+        given: The parsed arguments; `-` among the inputs becomes the path of a temporary file.
+        stack: Removes that file when the command ends.
+
+    Raises:
+        InputError: `-` where the command does not take it, or an output that would replace an input.
+    """
+    _connect_standard_input(given, stack)
+    outputs = [path for name in ("output", "sheet") if (path := getattr(given, name, None)) is not None]
+    if STANDARD in outputs and given.command not in _TO_STANDARD:
+        raise InputError(f"gmner {given.command} does not write to standard output", accepted="a path with -o")
+    # `posts` of `gmner world` is a number.
+    read = [Path(value) for name in _READ if isinstance(value := getattr(given, name, None), (str, Path))]
+    images = [Path(folder) for folder in _listed(getattr(given, "images", None))]
+    if given.command == "run":
+        read.append(given.run_dir)
+    if given.command == "extract" and given.output != STANDARD:
+        # What a run keeps beside its answers is written, replaced and removed, too.
+        outputs += [given.output.with_name(given.output.name + suffix) for suffix in (".part", ".run.json")]
+    for output in (output for output in outputs if output != STANDARD):
+        check_inputs(output, [path for path in read if path.exists()], own=_may_be_own(given, output))
+        check_inputs(output, [path for path in images if path.exists()], own=True)  # the images: see check_images
+        check_outside(output, [Path(value) for name in _WHOLE if (value := getattr(given, name, None)) is not None])
+
+
+def _may_be_own(given: Namespace, output: Path) -> bool:
+    """Whether a file in a folder that the command reads can be its own earlier output."""
+    if given.command == "run":
+        return output.name == _RUN_PAGE
+    if given.command in ("view", "export"):
+        return is_result(outputs_of(given))
+    return given.command in ("extract", "fetch")  # which recognise it later
+
+
+def check_images(output: Path, posts: Sequence[Post]) -> None:
+    """Refuse an output that is the image of a post.
+
+    Raises:
+        InputError: It is.
+    """
+    if output != STANDARD and output.exists():
+        images = [image for post in posts for image in (post.image, *post.more_images) if isinstance(image, Path)]
+        check_inputs(output, images, own=True)
+
+
+@contextmanager
+def written(output: Path, *, overwrite: bool, own: Arguments | None = None) -> Iterator[Path]:
+    """Where a command writes a file or a folder of its own making.
+
+    Args:
+        output: The output.
+        overwrite: Whether something else there may be replaced.
+        own: The arguments of the command. With them, a file that the same command wrote, and nothing else has changed,
+            is replaced.
+
+    Yields:
+        `output` itself; where something lies there that must not be replaced, a temporary place: what is written there
+        must be equal. Of `-` likewise a temporary place, whose file then goes to standard output.
+
+    Raises:
+        InputError: Something else lies at `output`, and `overwrite` is false.
+    """
+    stream = output != STANDARD and is_stream(output)
+    replaces = overwrite or stream or not exists(output) or (own is not None and is_own([output], own))
+    if output != STANDARD and replaces:
+        yield output
+        if own is not None and not stream:
+            remember([output], own)
+        return
+    with tempfile.TemporaryDirectory(prefix="gmner-") as folder:
+        place = Path(folder) / (output.name if output != STANDARD else "output")
+        yield place
+        if output == STANDARD:
+            sys.stdout.write(printable(place.read_text(encoding="utf-8")))  # which is JSON
+        elif not _equal(place, output):
+            refuse([output], output, own or {})
+
+
+def write_into(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> None:
+    """Write files into a folder that may hold others, such as those of another split.
+
+    Args:
+        folder: The folder.
+        write: Writes them, all or none.
+        overwrite: Whether files with other content may be replaced.
+
+    Raises:
+        InputError: One of them is there with other content, and `overwrite` is false.
+    """
+    if not overwrite and exists(folder):
+        with tempfile.TemporaryDirectory(prefix="gmner-") as work:
+            write(new := Path(work) / "new")
+            for path in sorted(new.rglob("*")):
+                there = folder / path.relative_to(new)
+                if path.is_file() and exists(there) and not _equal(path, there):
+                    refuse([folder], there, {})
+    write(folder)
+
+
+def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, overwrite: bool, own: Arguments) -> None:
+    """Write several text files that belong together, or none of them.
+
+    Args:
+        outputs: The files; `write` is called with the place of the first, and writes the others beside it.
+        write: Writes them.
+        overwrite: Whether files with other content may be replaced.
+        own: See `written`.
+
+    Raises:
+        InputError: Something else lies at one of them, and `overwrite` is false.
+    """
+    with tempfile.TemporaryDirectory(prefix="gmner-") as folder:
+        write(Path(folder) / outputs[0].name)
+        texts = {output: (Path(folder) / output.name).read_text(encoding="utf-8") for output in outputs}
+        replaces = overwrite or is_own(outputs, own)
+        for output in outputs:
+            if not replaces and exists(output) and not _equal(Path(folder) / output.name, output):
+                refuse(outputs, output, own)
+        for output, text in texts.items():
+            with whole_text(output) as file:
+                file.write(text)
+    remember(outputs, own)
+
+
+def check_run_dir(run_dir: Path, inputs: Sequence[Path]) -> None:
+    """Refuse a run directory that is something else: a file, an input, or a folder without the arguments of a run.
+
+    Raises:
+        InputError: It is.
+    """
+    check_inputs(run_dir, [path for path in inputs if path.exists()], own=True)
+    if exists(run_dir) and not (run_dir.is_dir() and (run_dir / "config.json").is_file()):
+        names = [path.name for path in run_dir.iterdir()] if run_dir.is_dir() else [""]
+        strange = sorted(name for name in names if name not in ("lock", _BUNDLE) and not name.startswith("."))
+        if strange:
+            remedy = "Choose a folder that does not exist yet, or is empty"
+            raise InputError("The run directory holds something other than a run", received=str(run_dir / strange[0]),
+                             remedy=remedy)  # fmt: skip
+
+
+def check_bundle_place(output: Path, run_dir: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a bundle that the compile of this run directory did not write.
+
+    Raises:
+        InputError: Another bundle lies there, or one that was changed, and `overwrite` is false; or the two are one.
+    """
+    check_inputs(output, [run_dir] if run_dir.exists() else [], own=True)
+    if overwrite or not exists(output):
+        return
+    record = _read(run_dir / _BUNDLE)
+    if record.get("output") != str(output.resolve()) or record.get("manifest") != _manifest(output):
+        raise InputError("Another bundle lies here already", received=str(output), remedy=OVERWRITE)
+
+
+def keep_bundle_place(output: Path, run_dir: Path) -> None:
+    """Remember in the run directory which bundle its compile wrote."""
+    with whole_text(run_dir / _BUNDLE) as file:
+        json.dump({"output": str(output.resolve()), "manifest": _manifest(output)}, file)
+
+
+def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
+    """Refuse to fetch into a folder that holds anything but an earlier fetch of the same posts.
+
+    Raises:
+        InputError: It does, and `overwrite` is false.
+    """
+    if overwrite or not exists(output):
+        return
+    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
+    strange = {name for name in names - {"images", "posts.jsonl", FOLDER_LOCK} if not is_draft(name)}
+    old = output / "posts.jsonl"
+    if strange or (old.exists() and _texts(old) != _texts(source)):
+        raise InputError("The folder holds something other than an earlier fetch of these posts",
+                         received=str(output), remedy=OVERWRITE)  # fmt: skip
+
+
+def _connect_standard_input(given: Namespace, stack: ExitStack) -> None:
+    names = [name for name in (*_POSTS, *_ANSWERS) if getattr(given, name, None) == STANDARD]
+    if not names:
+        return
+    if given.command not in _FROM_STANDARD or len(names) > 1:
+        accepted = f"one - with {', '.join(_FROM_STANDARD)}"
+        raise InputError("Standard input cannot be read for these arguments", received=names, accepted=accepted)
+    place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gmner-"))) / "stdin.jsonl"
+    place.write_bytes(sys.stdin.buffer.read())
+    setattr(given, names[0], place)
+    if names[0] in _POSTS and given.images is None:
+        given.images = [Path.cwd()]
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else (list(value) if isinstance(value, (list, tuple)) else [value])
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether two files, or the files of two folders, have the same content."""
+    if one.is_dir() != other.is_dir():
+        return False
+    if one.is_file():
+        return filecmp.cmp(one, other, shallow=False)
+    names = [sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (one, other)]
+    return names[0] == names[1] and all(
+        (one / name).is_dir() or filecmp.cmp(one / name, other / name, shallow=False) for name in names[0]
+    )
+
+
+def _manifest(bundle: Path) -> str:
+    file = bundle / "manifest.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(path: Path) -> list[Any] | None:
+    """Ids and texts of a JSONL file of posts; None where it is not one."""
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [(record["id"], record["text"]) for record in records]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,241 @@
+"""Files that appear whole or not at all, and pictures written without loss."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from PIL import Image
+
+from gmner.data.files.folders import recover_folder, replace_folder
+from gmner.data.files.leftovers import clear_leftovers, draft_name
+from gmner.data.files.outputs import is_stream
+from gmner.data.images.opened_file import open_inside
+from gmner.data.images.opening import load_object
+from gmner.signatures.errors import ImageError
+
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_ORIENTATION = 0x0112
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A name to write under, beside `path`.
+
+    What was written there takes the place of `path` when the block ends, and is thrown away when the block raises. A
+    symbolic link is followed: its target is replaced, the link stays.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.with_name(draft_name())
+    try:
+        yield name
+        name.replace(path)
+    finally:
+        name.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_text(path: Path) -> Iterator[IO[str]]:
+    """A UTF-8 text file, lines ended by LF, that takes the place of `path` when all of it is on the disk.
+
+    A device or a pipe is written to, and not replaced.
+    """
+    if is_stream(path):
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        return
+    clear_leftovers(Path(os.path.realpath(path)).parent)
+    with draft(path) as name:
+        with name.open("x", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `path` when all is written, and is thrown away when the block raises.
+
+    A kill leaves the old folder or the new one at `path`, see `replace_folder`. A link at `path` is followed.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(path)
+    clear_leftovers(path.parent)
+    work = path.with_name(draft_name())
+    try:
+        new = work / "new"
+        new.mkdir(parents=True)
+        yield new
+        replace_folder(new, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def merged_folder(path: Path) -> Iterator[Path]:
+    """A copy of a folder, or a new one, that takes its place by one rename when the block ends; see `whole_folder`.
+
+    Files are hard links to those that are there: replace them, do not write into them. A folder that this process works
+    in keeps its place, as its name would lead to the new one and the process would stay in the old one: its new files
+    are moved in one by one.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir() and Path.cwd().is_relative_to(path):
+        clear_leftovers(path)
+        work = path / draft_name()
+        try:
+            work.mkdir()
+            yield work
+            for file in sorted(file for file in work.rglob("*") if file.is_file()):
+                (path / file.relative_to(work)).parent.mkdir(parents=True, exist_ok=True)
+                file.replace(path / file.relative_to(work))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return
+    with whole_folder(path) as new:
+        if path.is_dir():
+            shutil.copytree(path, new, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+        yield new
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
+    """Write a picture without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
+
+    Args:
+        picture: The picture.
+        stem: Where it goes, without a suffix.
+        root: The folder that a file must lie in; None: any.
+
+    Returns:
+        `stem` with the suffix of the file, in lower case.
+
+    Raises:
+        ImageError: A file that does not exist, or a PIL image that no lossless format can hold.
+    """
+    if isinstance(picture, Image.Image):
+        data, suffix = encoded(picture)
+        with draft(stem.with_name(stem.name + suffix)) as name:
+            name.write_bytes(data)
+    elif os.path.isfile(picture):
+        suffix = picture.suffix.lower()
+        with draft(stem.with_name(stem.name + suffix)) as name:
+            _copy(picture, name, root)
+    else:
+        raise ImageError("A picture is missing", received=str(picture))
+    return stem.with_name(stem.name + suffix)
+
+
+def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
+    """Write a picture beside those that are there, of which none is replaced.
+
+    Args:
+        picture: See `write_picture`.
+        stem: Where it goes, without a suffix. Where another picture has this place, a part of the content's hash is
+            added to the name.
+        root: See `write_picture`.
+
+    Returns:
+        The path of the file; one that holds the same bytes already is taken as it is.
+
+    Raises:
+        ImageError: See `write_picture`.
+    """
+    source: Path | bytes
+    if isinstance(picture, Image.Image):
+        source, suffix = encoded(picture)
+    elif os.path.isfile(picture):
+        source, suffix = picture, picture.suffix.lower()
+    else:
+        raise ImageError("A picture is missing", received=str(picture))
+    path, digest = stem.with_name(stem.name + suffix), _digest(source, root)
+    if os.path.lexists(path) and not _holds(path, digest):
+        path = stem.with_name(f"{stem.name}_{digest[:16]}{suffix}")
+        if os.path.lexists(path) and not _holds(path, digest):
+            raise ImageError("A picture has no place: something else has its name", received=str(path))
+    if not os.path.lexists(path):
+        with draft(path) as name:
+            _copy(source, name, root) if isinstance(source, Path) else name.write_bytes(source)
+    return path
+
+
+def _copy(picture: Path, name: Path, root: Path | None) -> None:
+    """Copy a regular file, read through one descriptor."""
+    with _opened(picture, root) as file, name.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
+
+
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and _digest(path, None) == digest
+
+
+def _digest(source: Path | bytes, root: Path | None) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    found = hashlib.sha256()
+    with _opened(source, root) as stream:
+        for part in iter(partial(stream.read, 1 << 20), b""):
+            found.update(part)
+    return found.hexdigest()
+
+
+def _opened(picture: Path, root: Path | None) -> BinaryIO:
+    try:
+        return open_inside(Path(os.path.realpath(picture)), root)[0]
+    except OSError as error:
+        remedy = error.strerror or type(error).__name__
+        raise ImageError("A picture cannot be opened", received=str(picture), remedy=remedy) from error
+
+
+def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
+    """A PIL image as the bytes of a file and the suffix of its format: PNG, or TIFF for modes that PNG lacks.
+
+    The orientation of an EXIF header goes along: boxes are in the frame of the upright picture.
+
+    Args:
+        picture: The image.
+        quick: Compress a PNG as little as pays: several times as quick, a little larger, for what is not kept.
+
+    Raises:
+        ImageError: Broken, or of a mode that neither format can hold.
+    """
+    load_object(picture)
+    name = "PNG" if picture.mode in _PNG_MODES else "TIFF"
+    stream = io.BytesIO()
+    try:
+        # PIL would compress a TIFF as it was compressed where it came from, with JPEG for one.
+        options: dict[str, Any] = (
+            {"compression": "tiff_adobe_deflate"} if name == "TIFF" else {"compress_level": 1 if quick else 6}
+        )
+        picture.save(stream, format=name, exif=_orientation(picture), **options)
+    except (OSError, SyntaxError, ValueError, LookupError) as error:
+        raise ImageError("A picture cannot be written", received=picture.mode, remedy=str(error)) from error
+    return stream.getvalue(), ".png" if name == "PNG" else ".tif"
+
+
+def _orientation(picture: Image.Image) -> bytes:
+    """An EXIF header with nothing but the orientation of a picture's own; empty where it is upright."""
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError):
+        return b""
+    if not isinstance(value, int) or not 2 <= value <= 8:
+        return b""
+    header = Image.Exif()
+    header[_ORIENTATION] = value
+    return header.tobytes()

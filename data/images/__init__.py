@@ -1,0 +1,1 @@
+"""Opening the pictures of untrusted posts, from files and from addresses."""

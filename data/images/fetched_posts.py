@@ -1,0 +1,163 @@
+"""`fetch_posts`: posts whose pictures are addresses, made into a folder that everything else reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from gmner.data.files.atomic import draft
+from gmner.data.files.leftovers import clear_leftovers
+from gmner.data.files.locks import FOLDER_LOCK, InUse, take_lock
+from gmner.data.images.fetching import fetch
+from gmner.data.images.opening import open_image
+from gmner.data.jsonl import parse_posts, write_records, written_post
+from gmner.data.oddities import Oddity, Posts
+from gmner.data.post import Post
+from gmner.data.records import checked_path
+from gmner.signatures.errors import ImageError, InputError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class FetchedPosts(Posts):
+    """Posts whose images were fetched.
+
+    Attributes:
+        addresses: Number of different addresses that the posts name.
+        failed: Number of those whose image could not be fetched; each is an oddity.
+    """
+
+    def __init__(self, posts: Iterable[Post], failed: Mapping[str, str], addresses: int) -> None:
+        super().__init__(posts, [Oddity("not_fetched", url, reason) for url, reason in failed.items()])
+        self.addresses, self.failed = addresses, len(failed)
+
+
+def fetch_posts(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    threads: int = 16,
+    progress: bool = True,
+) -> FetchedPosts:
+    """Fetch the pictures of posts, and write posts and pictures as a folder for `read_posts`.
+
+    `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
+    `gmner.data.images.fetching.fetch` does it: public ones only, bounded in size and time. Pictures that are files are
+    copied. One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error, and
+    never as one without a picture. In a folder where some have been fetched before, only the others are, and those that
+    cannot be decoded: what a transfer that broke off has left.
+
+    Args:
+        source: The JSONL file, see `read_posts`.
+        folder: Where `posts.jsonl` and `images/` go.
+        images: The folder of pictures that are files; None: that of `source`.
+        threads: Pictures under way at once.
+        progress: Show a progress bar.
+
+    Returns:
+        The posts, their pictures in `folder`; an oddity of kind `not_fetched` an address that failed, with the reason.
+
+    Raises:
+        InputError: No such file, one that the new `posts.jsonl` would replace, or another process fetches into the
+            folder.
+        DataError: A line that is not a post; before anything is fetched.
+        ImageError: A picture that should be a file does not exist.
+    """
+    source, folder = Path(source), Path(folder)
+    if (folder / "posts.jsonl").resolve() == source.resolve():
+        raise InputError(
+            "The fetched posts would replace their addresses", received=str(source), remedy="Fetch into another folder"
+        )
+    root, addresses = source.parent if images is None else Path(images), dict[Path, str]()
+
+    def place(value: object) -> Path:
+        if not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
+            return checked_path(value, root)
+        path = folder / "images" / _name(value)
+        addresses[path] = value
+        return path
+
+    posts = [post for _, post in parse_posts(source, place)]
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        failed = _fetch_all(addresses, threads, progress)
+        write_records(
+            folder / "posts.jsonl",
+            (written_post(post, number, folder, addresses, root) for number, post in enumerate(posts)),
+        )
+    return FetchedPosts(posts, failed, len(set(addresses.values())))
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder, and remove what a killed fetch left half written there."""
+    try:
+        lock = take_lock(folder / FOLDER_LOCK)
+    except InUse as error:
+        remedy = "Wait for it to end, or fetch into another folder"
+        raise InputError(f"{error.holder} fetches into this folder", received=str(folder), remedy=remedy) from error
+    try:
+        for place in (folder, folder / "images"):
+            clear_leftovers(place)
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _name(address: str) -> str:
+    """A file name of an address's own; its suffix where that is one of a picture."""
+    try:
+        suffix = PurePosixPath(urlsplit(address).path).suffix.lower()
+    except ValueError:  # malformed: to fetch it says why
+        suffix = ""
+    digest = hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()[:24]
+    return digest + (suffix if suffix in _SUFFIXES else "")
+
+
+def _fetch_all(wanted: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
+    """Fetch addresses to files: those that failed, and why."""
+    failed = {}
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(_fetch_one, wanted, wanted.values())
+        try:
+            bar = tqdm(results, "pictures", len(wanted), unit="picture", disable=not progress or len(wanted) < 4)
+            for address, reason in zip(wanted.values(), bar, strict=True):
+                if reason:
+                    failed[address] = reason
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return failed
+
+
+def _fetch_one(path: Path, address: str) -> str:
+    """Why a picture could not be fetched; empty: it is there now."""
+    if path.is_file() and _decodes(path):
+        return ""
+    path.unlink(missing_ok=True)
+    try:
+        data = fetch(address)
+        # A server that closes the connection without having named a length may have sent half an image.
+        open_image(data)
+    except ImageError as error:
+        return str(error)
+    with draft(path) as name:
+        name.write_bytes(data)
+    return ""
+
+
+def _decodes(path: Path) -> bool:
+    """Whether a file is a whole image."""
+    try:
+        open_image(path)
+    except ImageError:
+        return False
+    return True

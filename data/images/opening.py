@@ -1,0 +1,362 @@
+"""Opening the pictures of untrusted posts: local only, bounded, upright, RGB."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import re
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image, UnidentifiedImageError, features
+
+from gmner.data.images.budget import DECODING
+from gmner.data.images.decoding import check_decoding, decoding_bytes, draft, scaled_size
+from gmner.data.images.opened_file import open_inside
+from gmner.data.images.pixels import png_orientation, to_rgb
+from gmner.data.images.trimming import LARGE, trim
+from gmner.signatures.boxes import Size
+from gmner.signatures.errors import ImageError
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 64 * 1024 * 1024
+"""Bounds of a picture: width times height, and the size of the file."""
+
+# Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed. Of an MPO the
+# JPEG decoder gives the first picture; Pillow registers none for it, and asking for one raises KeyError.
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
+_PROGRAMS = ("EPS", "WMF")
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    AssertionError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+)
+_LOADING = threading.RLock()
+"""Held while an image object of the caller is read from its file: Pillow seeks and reads without a lock of its own."""
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_image(
+    source: ImageSource,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+) -> Image.Image:
+    """Open a picture as upright 8-bit RGB.
+
+    The orientation of the EXIF header is applied, because that is what an annotator and a reader see: every box of the
+    library is in pixels of this upright image. The pictures of Twitter-GMNER carry no EXIF, so their boxes, which were
+    drawn on the stored pixels, are in the same frame. Transparency is laid on white; of an animation the first frame
+    counts.
+
+    Args:
+        source: A local path, the bytes of a file, a `data:` URI, or a PIL image (which is copied, not changed).
+        root: The folder that a path may not leave, symbolic links resolved; relative paths start there.
+        max_pixels: Largest width times height, checked before anything is decoded.
+        max_bytes: Largest size of the encoded picture in bytes.
+
+    Raises:
+        ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not a picture; or decoding takes
+            more than `gmner.data.images.decoding.MAX_DECODED` bytes.
+
+    An image object of the caller is decoded once, under a lock, and neither closed nor changed. Grey values of more
+    than eight bits are scaled, see `gmner.data.images.pixels.to_rgb`. Threads that open images wait for each other
+    where decoding them at once would take more than 512 MiB.
+    """
+    with _opened(source, root, max_pixels, max_bytes) as picture:
+        return _decoded(picture, source, picture.size)
+
+
+class Scaled(NamedTuple):
+    """An image on its way to a model.
+
+    Attributes:
+        picture: Upright 8-bit RGB, perhaps scaled down.
+        size: (width, height) of the upright original in pixels: the frame of its boxes.
+    """
+
+    picture: Image.Image
+    size: Size
+
+
+def open_scaled(source: ImageSource, used: int | None = None, *, root: str | os.PathLike[str] | None = None) -> Scaled:
+    """`open_image` for a model: an image that is much larger than what the model uses is scaled down.
+
+    A JPEG is decoded at a fraction of its size where that suffices.
+
+    Args:
+        source: As for `open_image`.
+        used: Most pixels that the model's processor makes of an image, see `gmner.data.images.decoding.scaled_size`; None:
+            not known.
+        root: As for `open_image`.
+
+    Raises:
+        ImageError: As for `open_image`.
+    """
+    with _opened(source, root, MAX_PIXELS, MAX_BYTES) as picture:
+        size = _upright_size(picture, source)
+        return Scaled(_decoded(picture, source, scaled_size(picture.size, used)), size)
+
+
+def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Image:
+    """An image whose header was read as upright RGB, scaled down where `size`, as it is stored, is smaller."""
+    own, needed = picture is not source, decoding_bytes(picture)
+    with _broken_as_image_error(source), DECODING.holding(needed), _trimmed(needed):
+        if own:
+            draft(picture, size)
+        with nullcontext() if own else _LOADING:
+            picture.load()
+            orientation = _orientation(picture)
+        rgb = to_rgb(picture)
+        if own:
+            picture.close()  # frees its memory before more is taken
+        if rgb.width > size[0] or rgb.height > size[1]:
+            rgb.thumbnail(size, Image.Resampling.BICUBIC)
+        return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+@contextmanager
+def _trimmed(needed: int) -> Iterator[None]:
+    """Give back what a large image took, before others are let in."""
+    try:
+        yield
+    finally:
+        if needed >= LARGE:
+            trim()
+
+
+def image_size(
+    source: ImageSource, *, root: str | os.PathLike[str] | None = None, max_pixels: int = MAX_PIXELS
+) -> Size:
+    """Width and height in pixels of the upright image, from the header alone.
+
+    Args:
+        source: As for `open_image`.
+        root: As for `open_image`.
+        max_pixels: As for `open_image`.
+
+    Raises:
+        ImageError: As for `open_image`, except for what only decoding can find.
+    """
+    with _opened(source, root, max_pixels, MAX_BYTES) as picture:
+        return _upright_size(picture, source)
+
+
+def _upright_size(picture: Image.Image, source: ImageSource) -> Size:
+    width, height = picture.size
+    with _LOADING if picture is source else nullcontext():
+        return (height, width) if _orientation(picture) >= 5 else (width, height)
+
+
+class _Kept(io.BytesIO):
+    """The bytes of an image of ours: it is decoded anew each time, so that no decoded image stays with a post."""
+
+
+def open_lazily(data: bytes) -> Image.Image:
+    """A picture whose header was read and which is decoded when it is needed, as Pillow has it.
+
+    `open_image` decodes a copy: such pictures of many posts take the memory of their bytes.
+
+    Args:
+        data: The bytes of a file.
+
+    Raises:
+        ImageError: As for `image_size`.
+    """
+    image_size(data)
+    return _header(_Kept(data), data, MAX_PIXELS)
+
+
+def load_object(picture: Image.Image) -> None:
+    """Decode an image object of the caller, if it is not decoded yet; any number of threads may ask for it.
+
+    Raises:
+        ImageError: Its file is closed, broken or truncated, or of a format that starts a program.
+    """
+    with _opened(picture, None, MAX_PIXELS, MAX_BYTES), _broken_as_image_error(picture), _LOADING:
+        picture.load()
+
+
+def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
+    """The path of a picture, resolved; refused where it is a URL or leaves `root`.
+
+    Raises:
+        ImageError: A URL, a path that cannot be one, or a path outside `root`.
+    """
+    text = os.fspath(source)
+    if "://" in text:
+        raise ImageError(
+            "A picture is given as a URL",
+            received=text,
+            accepted="a local path",
+            remedy="Fetch it first, gmner fetch, or GMNER(fetch=True)",
+        )
+    try:
+        path = Path(text).resolve() if root is None else (Path(root) / text).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImageError("A picture's path cannot be resolved", received=text, remedy=str(error)) from error
+    if root is not None and not path.is_relative_to(Path(root).resolve()):
+        raise ImageError("A picture lies outside its folder", received=text, accepted=f"a path inside {Path(root)}")
+    return path
+
+
+@contextmanager
+def _opened(source: ImageSource, root: Any, max_pixels: int, max_bytes: int) -> Iterator[Image.Image]:
+    """A picture whose header was read and checked; closed afterwards unless the caller brought it open."""
+    kept = getattr(source, "fp", None)
+    source = kept.getvalue() if isinstance(kept, _Kept) and not kept.closed else source
+    if isinstance(source, Image.Image):
+        if source.format in _PROGRAMS:
+            raise ImageError("A picture is of a format that starts a program", received=source.format,
+                             accepted=", ".join(_FORMATS))  # fmt: skip
+        _check_pixels(source.size, max_pixels)
+        check_decoding(source)
+        yield source
+        return
+    with _stream(source, root, max_bytes) as stream, _header(stream, source, max_pixels) as picture:
+        _check_pixels(picture.size, max_pixels)
+        check_decoding(picture)
+        yield picture
+
+
+def _header(stream: Any, source: ImageSource, max_pixels: int) -> Image.Image:
+    with _broken_as_image_error(source):
+        try:
+            return Image.open(stream, formats=_FORMATS)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(
+                f"A picture is too large: {_name(source)}",
+                received=_size_in(error),
+                accepted=f"at most {max_pixels:,} pixels",
+                remedy="Make it smaller",
+            ) from error
+        except UnidentifiedImageError as error:
+            raise ImageError(
+                "A picture is broken or truncated, or is none", received=_name(source), accepted=", ".join(_FORMATS)
+            ) from error
+
+
+def _size_in(error: Exception) -> str:
+    """The number of pixels that Pillow's refusal names."""
+    number = re.search(r"\d+ pixels", str(error))
+    return number[0] if number else str(error)
+
+
+def _check_pixels(size: Size, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(
+            f"A picture of {size[0]} x {size[1]} pixels is too large",
+            received=size[0] * size[1],
+            accepted=f"at most {max_pixels:,} pixels",
+            remedy="Make it smaller, or raise max_pixels",
+        )
+    if min(size) < 1:
+        raise ImageError("A picture has no pixels", received=size)
+
+
+def _stream(source: ImageSource, root: Any, max_bytes: int) -> Any:
+    if isinstance(source, bytes):
+        return io.BytesIO(_bounded(source, max_bytes))
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return io.BytesIO(_bounded(_data_uri(source, max_bytes), max_bytes))
+    if isinstance(source, (str, os.PathLike)):
+        return _open_file(source, root, max_bytes)
+    raise ImageError("This is no picture", received=source, accepted="a local path, bytes, a data: URI or a PIL image")
+
+
+def _open_file(source: str | os.PathLike[str], root: Any, max_bytes: int) -> Any:
+    path = local_path(source, root)
+    try:
+        file, size = open_inside(path, None if root is None else Path(root))
+    except FileNotFoundError as error:
+        raise ImageError("A picture is missing", received=str(path)) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ImageError("A picture cannot be opened", received=str(path), remedy=reason) from error
+    try:
+        _check_bytes(size, max_bytes)
+    except ImageError:
+        file.close()
+        raise
+    return file
+
+
+def _bounded(data: bytes, max_bytes: int) -> bytes:
+    _check_bytes(len(data), max_bytes)
+    return data
+
+
+def _check_bytes(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ImageError("A picture's file is too large", received=size, accepted=f"at most {max_bytes:,} bytes")
+
+
+def _data_uri(uri: str, max_bytes: int) -> bytes:
+    head, comma, body = uri.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise ImageError("A data URI is not base64", received=head, accepted="data:image/...;base64,...")
+    _check_bytes(len(body) * 3 // 4 - 2, max_bytes)
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError("A data URI holds no valid base64", received=head, remedy=str(error)) from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1..8, as far as the file tells it without being decoded."""
+    if picture.format == "TIFF":  # Pillow turns it itself
+        return 1
+    try:
+        # Pillow would decode a whole PNG in search of an EXIF chunk behind the data.
+        file = getattr(picture, "fp", None) if picture.format == "PNG" and "exif" not in picture.info else None
+        value = picture.getexif().get(_ORIENTATION, 1) if file is None else png_orientation(file)
+    except _BROKEN:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@contextmanager
+def _broken_as_image_error(source: ImageSource) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        raise ImageError("A picture is broken or truncated", received=_name(source), remedy=str(error)) from error
+
+
+def _name(source: ImageSource) -> str:
+    if isinstance(source, Image.Image):
+        return f"a PIL image {source.size}"
+    if isinstance(source, bytes):
+        return f"{len(source)} bytes"
+    name = os.fspath(source)
+    if len(name) <= 150:
+        return name
+    # Of a path the file counts, of a data address what it begins with.
+    return f"{name[:80]}…" if name.startswith("data:") else f"…{name[-149:]}"

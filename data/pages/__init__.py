@@ -1,0 +1,1 @@
+"""Posts and answers as HTML: cards, the report, notebook fragments."""

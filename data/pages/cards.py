@@ -1,0 +1,162 @@
+"""A post as a card to look at: its picture, a panel for the gold annotation and one for each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gmner.data.images.opening import ImageSource
+from gmner.data.pages.markup import Picture, Rect, Segment, link, picture_for_page, rects, segments
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.scoring.entity_errors import Fault, judge
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import ImageError
+from gmner.signatures.mentions import GroundedEntity, Mention
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entity of a panel.
+
+    Attributes:
+        span: The words that were predicted, or the gold words where they were missed.
+        type: The type.
+        place: What the answer says about the picture, in words.
+        faults: What is wrong: error classes and their words; None: there is nothing to judge by.
+        missed: Whether this is a gold mention without a prediction.
+        link: What it is linked by, see `gmner.data.pages.markup.link`.
+        confidence: How sure the model is, 0 to 1; None: it was not asked, or this is gold.
+    """
+
+    span: str
+    type: str
+    place: str
+    faults: tuple[tuple[Fault, str], ...] | None = None
+    missed: bool = False
+    link: str = ""
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The gold annotation of a post or one stage's answer to it; `rows` is None where it has neither."""
+
+    title: str
+    segments: Sequence[Segment]
+    rects: Sequence[Rect]
+    rows: Sequence[Row] | None
+    gold: bool = False
+    wrong: bool = False
+    reasoning: str = ""
+    error: str = ""
+    stage: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One post with its panels."""
+
+    id: str
+    slice: str
+    panels: Sequence[Panel]
+    picture: Picture | None
+    picture_error: str
+    wrong: Sequence[int]
+
+
+def card_of(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) -> Card:
+    """A post with its gold annotation, where it has one, and its answers.
+
+    Args:
+        post: The post.
+        answers: Its answers by the name of their stage.
+        stages: All stages, in the order of their panels; a post need not have an answer of each.
+    """
+    picture, problem = _open(post.image)
+    panels = []
+    if post.entities is not None:
+        rows = [Row(e.span, e.type, _count(len(e.boxes)) if post.grounded else "", link=link(e)) for e in post.gold]
+        boxes = [(entity, box) for entity in post.gold for box in entity.boxes]
+        drawn = rects(boxes, picture) if picture else []
+        panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
+    panels += [
+        replace(_stage(name, post, answers[name], picture), stage=number)
+        for number, name in enumerate(stages)
+        if name in answers
+    ]
+    if not panels:
+        panels.append(Panel("not annotated", segments(post.text, ()), (), None, gold=True))
+    wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
+    return Card(post.id, post.slice or "", panels, picture, problem, wrong)
+
+
+def answer_card(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity], reasoning: str = "") -> Card:
+    """An answer alone, with nothing to judge it by; its panel has no title."""
+    picture, problem = _open(image)
+    panel = _panel("", text, entities, [_row(entity) for entity in entities], picture, reasoning=reasoning)
+    return Card("", "", [panel], picture, problem, ())
+
+
+def _stage(name: str, post: Post, answer: Prediction, picture: Picture | None) -> Panel:
+    rows = _judged_rows(post, answer) if post.entities is not None else [_row(entity) for entity in answer.entities]
+    error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
+    wrong = bool(error) or any(row.faults for row in rows)
+    return _panel(name, post.text, answer.entities, rows, picture, wrong, answer.reasoning, error)
+
+
+def _panel(
+    title: str,
+    text: str,
+    entities: Sequence[GroundedEntity],
+    rows: Sequence[Row],
+    picture: Picture | None,
+    wrong: bool = False,
+    reasoning: str = "",
+    error: str = "",
+) -> Panel:
+    boxes = [(entity, box) for entity in entities for box in _boxes(entity)]
+    drawn = rects(boxes, picture) if picture else []
+    return Panel(title, segments(text, entities), drawn, rows, False, wrong, reasoning, error)
+
+
+def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
+    rows = []
+    for verdict in judge(post.gold, answer.entities):
+        kept = [fault for fault in verdict.faults if post.grounded or not fault.about_regions]
+        faults = tuple((fault, _in_words(fault, verdict.gold)) for fault in kept)
+        if verdict.predicted is not None:
+            rows.append(_row(verdict.predicted, faults))
+        elif verdict.gold is not None:
+            gold = verdict.gold
+            rows.append(Row(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
+    return rows
+
+
+def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> Row:
+    sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
+    place = _count(len(_boxes(entity))) + sure
+    return Row(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
+
+
+def _boxes(entity: GroundedEntity) -> tuple[Box, ...]:
+    return () if entity.box is None else (entity.box, *entity.more_boxes)
+
+
+def _in_words(fault: Fault, gold: Mention | None) -> str:
+    if gold is not None and fault is Fault.WRONG_SPAN:
+        return f"{fault.label}: {gold.span}"
+    if gold is not None and fault is Fault.WRONG_TYPE:
+        return f"{fault.label}: {gold.type}"
+    return fault.label
+
+
+def _count(boxes: int) -> str:
+    return {0: "not shown", 1: "boxed"}.get(boxes, f"{boxes} boxes")
+
+
+def _open(image: ImageSource | None) -> tuple[Picture | None, str]:
+    try:
+        return picture_for_page(image), ""
+    except ImageError as error:
+        return None, error.fact

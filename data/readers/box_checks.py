@@ -1,0 +1,76 @@
+"""What is odd about annotated boxes, whoever read them: outside of the image, without area, or in other units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gmner.data.images.opening import image_size
+from gmner.data.oddities import Oddity
+from gmner.data.post import Post
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import ImageError
+
+_ROUNDING = 0.01
+"""Pixels by which annotation tools overshoot an image when they round."""
+
+_OVERSHOT = 1.5
+"""Up to what a share of width or height overshoots 1, in data whose boxes leave the image a little."""
+
+
+def odd_box(box: Box, size: tuple[float, float] | None) -> Iterator[tuple[str, str]]:
+    """What is odd about one box, as pairs of (kind, message).
+
+    Args:
+        box: Pixels of the original image.
+        size: Width and height of the image in pixels; None: not known.
+
+    Yields:
+        `zero_area_box`; `box_outside_image`; or `relative_box`, where all coordinates are in 0..1 of an image of more
+        than a pixel, or up to 1.5 and not whole numbers, so that they are shares of its width and height rather than
+        pixels.
+    """
+    if _looks_relative(box, size):
+        shares = "shares of width and height in place of pixels: multiply them by the size of the image"
+        yield "relative_box", f"the box {box.as_tuple()} looks like {shares}; kept"
+    elif size is not None and min(size) >= 1:
+        yield from _misplaced(box, size)
+    if not box.area:
+        yield "zero_area_box", f"the box {box.as_tuple()} has no area; kept"
+
+
+def _misplaced(box: Box, size: tuple[float, float]) -> Iterator[tuple[str, str]]:
+    width, height = size
+    if max(-box.x1, -box.y1, box.x2 - width, box.y2 - height) > _ROUNDING:
+        yield "box_outside_image", f"the box {box.as_tuple()} leaves the picture of {width:g} x {height:g} pixels; kept"
+
+
+def _looks_relative(box: Box, size: tuple[float, float] | None) -> bool:
+    """Whether coordinates are shares of width and height, perhaps of a box that leaves the image a little."""
+    values = box.as_tuple()
+    if not box.area or (size is not None and min(size) < 1):
+        return False
+    fractions = any(value != int(value) for value in values)
+    if size is None or max(size) > 2 * _OVERSHOT:
+        return (fractions and max(values) <= _OVERSHOT and min(values) >= 1 - _OVERSHOT) or _in_unit(values, size)
+    return _in_unit(values, size)
+
+
+def _in_unit(values: tuple[float, ...], size: tuple[float, float] | None) -> bool:
+    return size is not None and min(values) >= -_ROUNDING and max(values) <= 1 < max(size)
+
+
+def box_oddities(post: Post, where: str) -> list[Oddity]:
+    """What is odd about the boxes of a post; of its image only the header is read.
+
+    Args:
+        post: The post. An image that is missing or broken is not an oddity of its boxes.
+        where: Its place, for the oddities.
+    """
+    boxes = [(entity.span, box) for entity in post.gold for box in entity.boxes]
+    if not boxes:
+        return []
+    try:
+        size = None if post.image is None else image_size(post.image)
+    except ImageError:
+        size = None
+    return [Oddity(kind, where, f"{span!r}: {message}") for span, box in boxes for kind, message in odd_box(box, size)]

@@ -1,0 +1,178 @@
+"""Answers written as `text|TYPE|[x1,y1,x2,y2]` lines, as E2E-GMNER and systems like it write them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction, Predictions
+from gmner.data.readers.escapes import EscapedText
+from gmner.signatures.alignment import Alignment, align
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import DataError, InputError
+from gmner.signatures.mentions import GroundedEntity
+
+_LOG = logging.getLogger(__name__)
+
+UNREADABLE = Box(-1.0, -1.0, -1.0, -1.0)
+"""Stands for a box that could not be read: outside every picture and without area, so that it meets no gold box."""
+
+_DUMP_KEY = "response_answer_orig"
+_OPENED = re.compile("<answer>", re.I)
+_CLOSED = re.compile("</answer>", re.I)
+_BARS = str.maketrans(dict.fromkeys("\uff5c\u2502\u4e28\uffe8\u2223", "|"))
+_BETWEEN = re.compile("[;\uff1b\n]+")
+_NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
+Triple = tuple[str, str, tuple[Box, ...]]
+
+
+def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
+    """Read a file of answers in triples.
+
+    One line a post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` where nothing was found. A line may
+    start with the post's id and a tab; without ids there must be one line a post, in the order of `posts`. A JSONL
+    file that E2E-GMNER dumped (`response_answer_orig`) is read in the same order. Boxes are pixels of the original
+    image; several boxes `[[...], [...]]` are kept as `more_boxes`, one that cannot be read is `UNREADABLE`.
+
+    Spans are placed left to right; one that was unescaped (`&` for `&amp`) is placed on the text as it stands.
+
+    Args:
+        path: The file, UTF-8.
+        posts: The posts that were answered.
+
+    Raises:
+        InputError: No such file.
+        DataError: Another number of lines than posts, an id that is no post's or comes twice, or a line of another
+            form; the fact names file and line.
+
+    Source: E2E-GMNER, `evaluation/parsing.py`: what its lenient parser reads is read, and what it drops (a part with
+    fewer than three fields) is dropped and logged with file and line.
+    """
+    path = Path(path)
+    lines = _answers(path)
+    by_id = {post.id: post for post in posts}
+    named = [line.split("\t", 1)[0] in by_id and "\t" in line for _, line in lines]
+    if not any(named):
+        if len(lines) != len(posts):
+            raise DataError(
+                f"{path}: {len(lines)} lines answer {len(posts)} posts",
+                accepted="one line a post, in order, or an id and a tab before each answer",
+            )
+        answers = zip(posts, lines, strict=True)
+        return Predictions((_prediction(post, line, path, n) for post, (n, line) in answers), posts)
+    found: dict[str, Prediction] = {}
+    for number, line in lines:
+        name, _, answer = line.partition("\t")
+        if name not in by_id or name in found:
+            raise DataError(f"{path}:{number}: not the id of a post, or its second line", received=name)
+        found[name] = _prediction(by_id[name], answer, path, number)
+    return Predictions(found.values(), posts)
+
+
+def parse_triples(text: str) -> tuple[list[Triple], list[str]]:
+    """Parse one answer.
+
+    Args:
+        text: `text|TYPE|[x1,y1,x2,y2]; ...`, `None`, or either inside of `<answer>` tags.
+
+    Returns:
+        Triples of words, type and boxes (pixels of the original image; none: not shown; `UNREADABLE`: not four
+        numbers in order), and the parts that are no triple.
+    """
+    text = _tagged(text).translate(_BARS)
+    triples: list[Triple] = []
+    dropped = []
+    for part in (part.strip() for part in _BETWEEN.split(text)):
+        if not part or part.lower() == "none":
+            continue
+        fields = [field.strip() for field in part.split("|") if field.strip()]
+        if len(fields) < 3:
+            dropped.append(part)
+        else:
+            triples.append((" | ".join(fields[:-2]), fields[-2], _boxes(fields[-1])))
+    return triples, dropped
+
+
+def _tagged(text: str) -> str:
+    """What stands between the first `<answer>` and the next `</answer>`; all of it where one of them is missing."""
+    opened = _OPENED.search(text)
+    closed = _CLOSED.search(text, opened.end()) if opened else None
+    return text[opened.end() : closed.start()] if opened and closed else text
+
+
+def _answers(path: Path) -> list[tuple[int, str]]:
+    """Numbered answers of a file: its lines, or the dump's key of each. A blank line is an empty answer."""
+    if not path.is_file():
+        raise InputError("There is no such file", received=str(path), accepted="answers in triples, one line a post")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8", remedy=str(error)) from error
+    lines = [(number, line.rstrip("\r")) for number, line in enumerate(text.removesuffix("\n").split("\n"), 1)]
+    if not text.lstrip().startswith("{"):
+        return lines if text else []
+    return [(number, _dumped(line, path, number)) for number, line in lines if line.strip()]
+
+
+def _dumped(line: str, path: Path, number: int) -> str:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}:{number}: not JSON", received=line, remedy=str(error)) from error
+    answer = record.get(_DUMP_KEY) if isinstance(record, Mapping) else None
+    if not isinstance(answer, str):
+        raise DataError(f"{path}:{number}: no answer in triples", received=line, accepted=f"a string `{_DUMP_KEY}`")
+    return answer
+
+
+def _prediction(post: Post, line: str, path: Path, number: int) -> Prediction:
+    triples, dropped = parse_triples(line)
+    for part in dropped:
+        _LOG.warning("%s:%d: %r is no triple and is left out", path, number, part)
+    places = _places([words for words, _, _ in triples], post.text)
+    entities = []
+    for (words, kind, boxes), (start, end, how) in zip(triples, places, strict=True):
+        span = words if how is Alignment.MISSING else post.text[start:end]
+        box, more = (boxes[0], boxes[1:]) if boxes else (None, ())
+        entities.append(GroundedEntity(span, start, end, kind, box, how, more))
+    return Prediction(post.id, post.text, "", tuple(entities))
+
+
+def _places(spans: Sequence[str], text: str) -> list[tuple[int, int, Alignment]]:
+    """Where spans stand; one that is not in the text may stand there with its characters escaped."""
+    places = align(spans, text)
+    if "&" not in text:
+        return places
+    escaped, taken = EscapedText(text), {place[:2] for place in places}
+    # Places only become taken, so the search for words that come again continues where it stopped.
+    searches: dict[str, Iterator[tuple[int, int]]] = {}
+    for index, (span, (_, _, how)) in enumerate(zip(spans, places, strict=True)):
+        if how is not Alignment.MISSING:
+            continue
+        search = searches.get(span) or searches.setdefault(span, escaped.places(span))
+        place = next((place for place in search if place not in taken), None)
+        if place is not None:
+            taken.add(place)
+            places[index] = (*place, Alignment.EXACT)
+    return places
+
+
+def _boxes(field: str) -> tuple[Box, ...]:
+    if field.lower() in ("none", "n/a"):
+        return ()
+    numbers = [float(number) for number in _NUMBER.findall(field)]
+    if not numbers or len(numbers) % 4:
+        return (UNREADABLE,)
+    return tuple(_box(numbers[at : at + 4]) for at in range(0, len(numbers), 4))
+
+
+def _box(numbers: Sequence[float]) -> Box:
+    try:
+        return Box(*numbers)
+    except InputError:
+        return UNREADABLE

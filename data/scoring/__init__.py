@@ -1,0 +1,1 @@
+"""How answers are judged: protocols, counting, bias, error classes, intervals, and the metric for DSPy."""

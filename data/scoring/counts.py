@@ -1,0 +1,165 @@
+"""What is counted about each post, and the figures that sums of it give."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.scoring.bias import Bias, BiasCounts, count_bias
+from gmner.data.scoring.counting import PostCounts
+from gmner.data.scoring.entity_errors import Fault, judge
+from gmner.data.scoring.evaluation import Figures
+from gmner.data.scoring.pairing import TASKS, Scores, TaskCounts, pair_mentions
+from gmner.data.scoring.protocols import Protocol
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+_NOTHING: Mapping[str, TaskCounts] = dict.fromkeys(TASKS, TaskCounts())
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Everything counted about one post, or about several.
+
+    Attributes:
+        posts: Number of posts.
+        tasks: Counts by task.
+        bias: Counts of the bias figures.
+        shown: Gold mentions that the picture shows.
+        shown_right: Of these, those found and boxed rightly.
+        absent: Gold mentions that it does not show.
+        absent_boxed: Of these, those found and boxed.
+        errors: Entities by error class.
+    """
+
+    posts: int = 0
+    tasks: PostCounts = field(default_factory=lambda: _NOTHING)
+    bias: BiasCounts = field(default_factory=BiasCounts)
+    shown: int = 0
+    shown_right: int = 0
+    absent: int = 0
+    absent_boxed: int = 0
+    errors: Counter[Fault] = field(default_factory=Counter)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.posts + other.posts,
+            {task: self.tasks[task] + other.tasks[task] for task in TASKS},
+            self.bias + other.bias,
+            self.shown + other.shown,
+            self.shown_right + other.shown_right,
+            self.absent + other.absent,
+            self.absent_boxed + other.absent_boxed,
+            self.errors + other.errors,
+        )
+
+
+def tally(post: Post, answer: Prediction, rule: Protocol, types: frozenset[str]) -> Tally:
+    """Count one post.
+
+    Args:
+        post: An annotated post.
+        answer: Its prediction.
+        rule: The protocol.
+        types: The types of the data set.
+    """
+    gold, predicted = post.gold, answer.entities
+    pairs = pair_mentions(gold, predicted)
+    found = [(gold[g], predicted[p]) for g, p in pairs]
+    shown = sum(entity.visible for entity in gold)
+    return Tally(
+        posts=1,
+        tasks=rule(gold, predicted, types),
+        bias=count_bias(post, predicted, pairs),
+        shown=shown,
+        shown_right=sum(g.visible and rule.region.right(p.box, g.boxes) for g, p in found),
+        absent=len(gold) - shown,
+        absent_boxed=sum(not g.visible and p.box is not None for g, p in found),
+        errors=Counter(f for verdict in judge(gold, predicted, rule.region, pairs) for f in verdict.faults),
+    )
+
+
+def figures(tallies: Iterable[Tally], *, grounded: bool = True) -> Figures:
+    """The figures of a set of posts.
+
+    Args:
+        tallies: One a post.
+        grounded: Whether the posts say where entities are; if not, what depends on regions is unknown.
+    """
+    total = sum(tallies, Tally())
+    counted = TASKS if grounded else ("mner",)
+    return Figures(
+        posts=total.posts,
+        **{task: Scores.of(total.tasks[task]) if task in counted else Scores.unknown() for task in TASKS},
+        bias=Bias.of(total.bias, grounded=grounded),
+        found_of_shown=_share(total.shown_right, total.shown) if grounded else None,
+        boxed_of_absent=_share(total.absent_boxed, total.absent) if grounded else None,
+        errors={fault: total.errors[fault] for fault in Fault if grounded or not fault.about_regions},
+    )
+
+
+def by_slice(posts: Sequence[Post], tallies: Sequence[Tally], *, grounded: bool) -> dict[str, Figures]:
+    """The figures of every slice; posts without one belong to none."""
+    groups: dict[str, list[Tally]] = defaultdict(list)
+    for post, counted in zip(posts, tallies, strict=True):
+        if post.slice is not None:
+            groups[post.slice].append(counted)
+    return {name: figures(groups[name], grounded=grounded) for name in sorted(groups)}
+
+
+Groups = dict[str, dict[str, Scores]]
+Select = Callable[[GoldEntity | GroundedEntity], str]
+
+
+def by_type(
+    posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Tally], rule: Protocol, *, grounded: bool
+) -> Groups:
+    """By entity type, the scores among gold and predicted entities of that type."""
+    tasks = ("gmner", "mner") if grounded else ("mner",)
+    return _grouped(posts, answers, tallies, rule, lambda entity: entity.type, tasks)
+
+
+def by_region(posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Tally], rule: Protocol) -> Groups:
+    """`shown`: gold entities with a box against predicted ones with a box; `not shown`: those without."""
+    return _grouped(
+        posts, answers, tallies, rule, lambda entity: "shown" if entity.visible else "not shown", ("gmner", "eeg")
+    )
+
+
+def _grouped(
+    posts: Sequence[Post],
+    answers: Sequence[Prediction],
+    tallies: Sequence[Tally],
+    rule: Protocol,
+    group: Select,
+    tasks: Sequence[str],
+) -> Groups:
+    types = types_of(posts)
+    totals: dict[str, dict[str, TaskCounts]] = defaultdict(lambda: dict.fromkeys(tasks, TaskCounts()))
+    for post, answer, counted in zip(posts, answers, tallies, strict=True):
+        names = {group(entity) for entity in post.gold} | {group(entity) for entity in answer.entities}
+        for name in names:
+            # A post whose entities are all of one group was counted as a whole already.
+            counts = counted.tasks if len(names) == 1 else rule(*_only(post, answer, rule, group, name), types)
+            for task in tasks:
+                totals[name][task] += counts[task]
+    return {name: {task: Scores.of(n) for task, n in totals[name].items()} for name in sorted(totals)}
+
+
+def _only(
+    post: Post, answer: Prediction, rule: Protocol, group: Select, name: str
+) -> tuple[list[GoldEntity], list[GroundedEntity]]:
+    """Gold and predicted entities of one group; what the protocol loses is lost before."""
+    gold = rule.kept(post.gold)
+    return [e for e in gold if group(e) == name], [e for e in answer.entities if group(e) == name]
+
+
+def types_of(posts: Iterable[Post]) -> frozenset[str]:
+    """The types of the gold mentions of a data set."""
+    return frozenset(entity.type for post in posts for entity in post.gold)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None

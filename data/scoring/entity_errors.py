@@ -1,0 +1,134 @@
+"""What is wrong with an answer, entity by entity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from gmner.data.scoring.pairing import PAPER_REGION, Pairs, RegionRule, pair_mentions
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
+
+
+class Fault(StrEnum):
+    """An error class.
+
+    `MISSED`: a gold mention without a prediction. `INVENTED`: a prediction that touches no free gold mention.
+    `WRONG_SPAN`: a prediction that overlaps a gold mention with other bounds. Of a pair with the same bounds:
+    `WRONG_TYPE`, `WRONG_BOX` (shown, and the box is elsewhere), `BOXED_ABSENT` (boxed though not shown),
+    `UNBOXED_SHOWN` (None though shown). A pair can have a wrong type and a wrong region.
+    """
+
+    MISSED = "missed"
+    INVENTED = "invented"
+    WRONG_SPAN = "wrong_span"
+    WRONG_TYPE = "wrong_type"
+    WRONG_BOX = "wrong_box"
+    BOXED_ABSENT = "boxed_absent"
+    UNBOXED_SHOWN = "unboxed_shown"
+
+    @property
+    def label(self) -> str:
+        """The class in words."""
+        return _LABELS[self]
+
+    @property
+    def about_regions(self) -> bool:
+        """Whether this is an error of a region, which data without boxes cannot show."""
+        return self in (Fault.WRONG_BOX, Fault.BOXED_ABSENT, Fault.UNBOXED_SHOWN)
+
+
+_LABELS = {
+    Fault.MISSED: "missed",
+    Fault.INVENTED: "invented",
+    Fault.WRONG_SPAN: "wrong span",
+    Fault.WRONG_TYPE: "wrong type",
+    Fault.WRONG_BOX: "wrong box",
+    Fault.BOXED_ABSENT: "boxed though not shown",
+    Fault.UNBOXED_SHOWN: "not boxed though shown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A gold mention, the prediction that answers it, and what is wrong.
+
+    Attributes:
+        gold: The gold mention, or None: the prediction is invented.
+        predicted: The prediction, or None: the mention was missed.
+        faults: What is wrong; empty: everything is right.
+    """
+
+    gold: GoldEntity | None
+    predicted: GroundedEntity | None
+    faults: tuple[Fault, ...]
+
+
+def judge(
+    gold: Sequence[GoldEntity],
+    predicted: Sequence[GroundedEntity],
+    region: RegionRule = PAPER_REGION,
+    pairs: Pairs | None = None,
+) -> list[Verdict]:
+    """Judge the answer to one post.
+
+    Every gold mention and every prediction occurs in exactly one verdict. Mentions with the same bounds are paired
+    first; what is left is paired where it overlaps, largest overlap first.
+
+    Args:
+        gold: The gold mentions.
+        predicted: The answer.
+        region: When a region is right.
+        pairs: The pairs with the same bounds, see `pair_mentions`; None: they are made here.
+
+    Returns:
+        The verdicts in text order.
+    """
+    pairs = pair_mentions(gold, predicted) if pairs is None else pairs
+    verdicts = [Verdict(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
+    paired_gold, paired_predicted = {g for g, _ in pairs}, {p for _, p in pairs}
+    free_gold = [g for i, g in enumerate(gold) if i not in paired_gold]
+    free_predicted = [p for i, p in enumerate(predicted) if i not in paired_predicted]
+    overlapping = _overlapping(free_gold, free_predicted)
+    verdicts += [Verdict(free_gold[i], free_predicted[j], (Fault.WRONG_SPAN,)) for i, j in overlapping]
+    met_gold, met_predicted = {i for i, _ in overlapping}, {j for _, j in overlapping}
+    verdicts += [Verdict(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
+    verdicts += [Verdict(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted]
+    return sorted(verdicts, key=lambda verdict: (verdict.gold or verdict.predicted or _NOWHERE).key)
+
+
+_NOWHERE = Mention("", -1, -1, "")
+
+
+def _pair_faults(gold: GoldEntity, predicted: GroundedEntity, region: RegionRule) -> tuple[Fault, ...]:
+    faults = [] if gold.type == predicted.type else [Fault.WRONG_TYPE]
+    if not region.right(predicted.box, gold.boxes):
+        if not gold.visible:
+            faults.append(Fault.BOXED_ABSENT)
+        else:
+            faults.append(Fault.UNBOXED_SHOWN if predicted.box is None else Fault.WRONG_BOX)
+    return tuple(faults)
+
+
+def _overlapping(gold: list[GoldEntity], predicted: list[GroundedEntity]) -> list[tuple[int, int]]:
+    """One-to-one pairs (index in gold, in predicted) of mentions that share characters, largest overlap first."""
+    if not gold or not predicted:
+        return []
+    starts, ends = (np.array([getattr(p, name) for p in predicted]) for name in ("start", "end"))
+    found = []
+    for i, g in enumerate(gold):
+        shared = np.minimum(ends, g.end) - np.maximum(starts, g.start)
+        (places,) = np.nonzero((shared > 0) & ((starts != g.start) | (ends != g.end)))
+        found.append(np.stack([-shared[places], np.full(len(places), i), places]))
+    common = np.concatenate(found, axis=1)
+    chosen: dict[int, int] = {}
+    used = set[int]()
+    for i, j in common[1:, np.lexsort(common[::-1])].T.tolist():
+        if i not in chosen and j not in used:
+            chosen[i] = j
+            used.add(j)
+            if len(chosen) == min(len(gold), len(predicted)):
+                break
+    return list(chosen.items())

@@ -1,0 +1,154 @@
+"""`Evaluation`: every figure about a program's answers, as a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import Any
+
+from gmner.data.prediction import Prediction
+from gmner.data.scoring.bias import Bias
+from gmner.data.scoring.counting import PostCounts
+from gmner.data.scoring.entity_errors import Fault
+from gmner.data.scoring.pairing import TASKS, Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The figures of a set of posts, in percent unless they are counts.
+
+    Attributes:
+        posts: Number of posts.
+        gmner: Span, type and region.
+        mner: Span and type.
+        eeg: Span and region.
+        bias: Textual and visual bias.
+        found_of_shown: Share of the shown gold entities that were found and boxed rightly; None: none is shown.
+        boxed_of_absent: Share of the gold entities that are not shown and were found and boxed; None: all are shown.
+        errors: Number of entities by error class, see `Fault`.
+    """
+
+    posts: int
+    gmner: Scores
+    mner: Scores
+    eeg: Scores
+    bias: Bias
+    found_of_shown: float | None
+    boxed_of_absent: float | None
+    errors: Mapping[Fault, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON data: `gmner`, `mner`, `eeg` (each `precision`, `recall`, `f1`), `bias` and the rest."""
+        names = [item.name for item in fields(Figures)]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evaluation(Figures):
+    """How well a program answered a set of posts.
+
+    Attributes:
+        protocol: Name of the way of counting.
+        intervals: By task, the 95 % bootstrap interval (low, high) of its F1 over posts.
+        by_slice: The same figures for every slice of the benchmark; empty where posts have none.
+        by_type: By entity type, the scores of `gmner` and `mner` among gold and predicted entities of that type.
+        by_region: `shown` and `not shown`, the scores of `gmner` and `eeg` among gold and predicted entities with a
+            box, and without one.
+        grounded: Whether the posts say where entities are; if not, only MNER is known.
+        missing: Ids of posts without a prediction; they count as answered with nothing.
+        unknown: Ids of predictions that belong to no post; they do not count.
+        failed: Number of posts whose prediction records an error, by its kind.
+        predictions: The predictions, in the order of the posts, for a view or a file.
+        counts: The counts of each post by task, in the same order; see `gmner.data.scoring.resampling.compare`.
+    """
+
+    protocol: str
+    intervals: Mapping[str, tuple[float, float]]
+    by_slice: Mapping[str, Figures]
+    by_type: Mapping[str, Mapping[str, Scores]]
+    by_region: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
+    grounded: bool = True
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    failed: Mapping[str, int] = field(default_factory=dict)
+    predictions: tuple[Prediction, ...] = ()
+    counts: tuple[PostCounts, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the posts can judge."""
+        return TASKS if self.grounded else ("mner",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the predictions and their counts as JSON data."""
+        names = [item.name for item in fields(self) if item.name not in ("predictions", "counts")]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+    def summary(self) -> str:
+        """A text table for a terminal."""
+        lines = [f"{self.posts:,} posts, protocol `{self.protocol}`, F1 with its 95 % interval", _ROW.format(*_HEAD)]
+        lines += [_ROW.format(*row) for row in self.score_rows()]
+        lines += ["  ".join(f"{name} {value}" for name, value in part.items()) for part in self._notes() if part]
+        return "\n".join(lines)
+
+    def score_rows(self) -> list[tuple[str, ...]]:
+        """Rows (task, precision, recall, F1, interval) as text."""
+        rows = []
+        for task in self.tasks:
+            scores, (low, high) = getattr(self, task), self.intervals[task]
+            numbers = (f"{value:.2f}" for value in (scores.precision, scores.recall, scores.f1))
+            rows.append((task.upper(), *numbers, f"{low:.1f} to {high:.1f}"))
+        return rows
+
+    def _notes(self) -> list[dict[str, object]]:
+        bias = self.bias
+        regions: list[dict[str, object]] = [
+            {"found of shown": percent(self.found_of_shown), "boxed of absent": percent(self.boxed_of_absent)},
+            {"N-Pre": percent(bias.n_pre), "N-Rec": percent(bias.n_rec), "N-F1": percent(bias.n_f1)},
+            {"grounded absent": bias.grounded_absent},
+            {f"GMNER F1 of {name}": percent(row["gmner"].f1) for name, row in self.by_region.items()},
+        ]
+        return [
+            *(regions if self.grounded else []),
+            {"N-Count": bias.n_count, "N-Rate": percent(bias.n_rate)},
+            {f"MNER F1 of {name}": percent(row["mner"].f1) for name, row in self.by_type.items()},
+            {fault.label: count for fault, count in self.errors.items() if count},
+            {f"slice {name}": percent(part.gmner.f1) for name, part in self.by_slice.items()},
+            {f"failed ({kind})": count for kind, count in self.failed.items()},
+            {"posts without a prediction": len(self.missing)} if self.missing else {},
+            {"predictions of no post": len(self.unknown)} if self.unknown else {},
+        ]
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in _HEAD)
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.score_rows())
+        notes = "<br>".join(
+            escape(" · ".join(f"{name} {value}" for name, value in part.items())) for part in self._notes() if part
+        )
+        caption = f"{self.posts:,} posts, protocol {escape(self.protocol)}"
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table><p><small>{notes}</small></p>"
+
+
+_ROW = "{:<6} {:>9} {:>7} {:>7}  {}"
+_HEAD = ("", "precision", "recall", "F1", "interval")
+
+
+def percent(value: float | None) -> str:
+    """A figure in percent as text; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON data."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,133 @@
+"""The metric for DSPy: one post's GMNER F1, with feedback in words where an optimizer asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gmner.data.post import Post
+from gmner.data.scoring.entity_errors import Fault, Verdict, judge
+from gmner.data.scoring.pairing import Scores
+from gmner.data.scoring.protocols import PAPER, Protocol
+from gmner.signatures.boxes import Box
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+if TYPE_CHECKING:
+    import dspy
+
+
+def to_example(post: Post) -> dspy.Example:
+    """A post as an example for DSPy: inputs `text` and `image`; `entities` is the gold and `post` the post itself."""
+    import dspy
+
+    return dspy.Example(text=post.text, image=post.image, entities=post.gold, post=post).with_inputs("text", "image")
+
+
+def gmner_metric(
+    example: dspy.Example, prediction: Any, trace: Any = None, pred_name: str | None = None, pred_trace: Any = None
+) -> float | dspy.Prediction:
+    """GMNER F1 of one post, for `dspy.Evaluate`, MIPROv2, GEPA and every other optimizer that takes a metric.
+
+    Args:
+        example: An example with `text` and gold `entities`, see `to_example`.
+        prediction: An answer with `entities`.
+        trace: Given by an optimizer while it collects demonstrations; the score is the same.
+        pred_name: Given by GEPA: the predictor that it is about to improve.
+        pred_trace: Given by GEPA.
+
+    Returns:
+        The F1, 0..1: 1.0 when nothing is named and nothing was predicted; MNER F1 where the post's regions are not
+        annotated. When GEPA asks (`pred_name` or `pred_trace` is given), a `dspy.Prediction` with `score` and
+        `feedback`.
+    """
+    gold, predicted = tuple(example.entities), tuple(prediction.entities or ())
+    post = example.get("post")
+    grounded = post is None or post.grounded
+    score = post_f1(gold, predicted, task="gmner" if grounded else "mner")
+    if pred_name is None and pred_trace is None:
+        return score
+    import dspy
+
+    return dspy.Prediction(score=score, feedback=feedback(gold, predicted, grounded=grounded))
+
+
+def post_f1(
+    gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], protocol: Protocol = PAPER, task: str = "gmner"
+) -> float:
+    """F1 of one post in a task, 0..1; 1.0 when both sides are empty."""
+    return Scores.of(protocol(gold, predicted)[task]).f1 / 100
+
+
+def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *, grounded: bool = True) -> str:
+    """What is wrong with an answer in words, one line a fault; boxes in whole pixels of the original image.
+
+    Args:
+        gold: The gold mentions.
+        predicted: The answer.
+        grounded: Whether the post's regions are annotated; if not, nothing is said of regions.
+    """
+    verdicts = [(v, [f for f in v.faults if grounded or not f.about_regions]) for v in judge(gold, predicted)]
+    lines = [_SENTENCES[fault](verdict) for verdict, faults in verdicts for fault in faults]
+    right = sum(not faults for _, faults in verdicts)
+    return "\n".join([f"{right} of {len(gold)} entities are fully right.", *lines])
+
+
+def _missed(verdict: Verdict) -> str:
+    gold = _gold(verdict)
+    return f"Missed: {gold.span!r} is a named entity of type {gold.type}, {_region(gold.boxes)}."
+
+
+def _invented(verdict: Verdict) -> str:
+    return f"Invented: {_predicted(verdict).span!r} is no entity here, or was answered already."
+
+
+def _wrong_span(verdict: Verdict) -> str:
+    gold, predicted = _gold(verdict), _predicted(verdict)
+    return f"Wrong span: {predicted.span!r} should be {gold.span!r} ({gold.type}), {_region(gold.boxes)}."
+
+
+def _wrong_type(verdict: Verdict) -> str:
+    gold, predicted = _gold(verdict), _predicted(verdict)
+    return f"Wrong type: {gold.span!r} is {gold.type}, not {predicted.type}."
+
+
+def _boxed_absent(verdict: Verdict) -> str:
+    return f"Boxed though not shown: the picture does not show {_gold(verdict).span!r}; its box must be null."
+
+
+def _wrong_region(verdict: Verdict) -> str:
+    gold, predicted = _gold(verdict), _predicted(verdict)
+    answered = "null" if predicted.box is None else _corners(predicted.box)
+    return f"Wrong box: {gold.span!r} is {_region(gold.boxes)}; the answer was {answered}."
+
+
+_SENTENCES = {
+    Fault.MISSED: _missed,
+    Fault.INVENTED: _invented,
+    Fault.WRONG_SPAN: _wrong_span,
+    Fault.WRONG_TYPE: _wrong_type,
+    Fault.WRONG_BOX: _wrong_region,
+    Fault.BOXED_ABSENT: _boxed_absent,
+    Fault.UNBOXED_SHOWN: _wrong_region,
+}
+
+
+def _gold(verdict: Verdict) -> GoldEntity:
+    if verdict.gold is None:
+        raise ValueError("This verdict has no gold mention")
+    return verdict.gold
+
+
+def _predicted(verdict: Verdict) -> GroundedEntity:
+    if verdict.predicted is None:
+        raise ValueError("This verdict has no prediction")
+    return verdict.predicted
+
+
+def _region(boxes: Iterable[Box]) -> str:
+    corners = " or ".join(map(_corners, boxes))
+    return f"shown at {corners}" if corners else "not shown"
+
+
+def _corners(box: Box) -> str:
+    return str([round(value) for value in box.as_tuple()])

@@ -1,0 +1,145 @@
+"""When a region is right, how mentions are paired, and counts as precision, recall and F1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from gmner.data.scoring.matching import GoldRegions
+from gmner.signatures.boxes import Box, iou
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
+
+TASKS = ("gmner", "mner", "eeg")
+"""GMNER: span, type and region. MNER: span and type. EEG: span and region."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRule:
+    """When a predicted region is right.
+
+    Not shown: right only if None. Shown: right if the IoU with any one gold box reaches the threshold.
+
+    Attributes:
+        threshold: The IoU to reach, 0..1.
+        inclusive: Whether exactly the threshold is enough (`>=`), or not (`>`).
+    """
+
+    threshold: float = 0.5
+    inclusive: bool = False
+
+    def right(self, box: Box | None, gold_boxes: Sequence[Box]) -> bool:
+        """Whether `box` (None: not shown) is right for an entity with `gold_boxes` (none: not shown)."""
+        if box is None or not gold_boxes:
+            return box is None and not gold_boxes
+        best = best_iou(box, gold_boxes)
+        return best >= self.threshold if self.inclusive else best > self.threshold
+
+
+PAPER_REGION = RegionRule(0.5, inclusive=False)
+"""The rule of the ACL 2023 paper: above 0.5."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Counts of one task over one or more posts."""
+
+    correct: int = 0
+    predicted: int = 0
+    gold: int = 0
+
+    def __add__(self, other: TaskCounts) -> TaskCounts:
+        return TaskCounts(self.correct + other.correct, self.predicted + other.predicted, self.gold + other.gold)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Micro precision, recall and F1 in percent, with the counts they come from.
+
+    With nothing to find and nothing predicted all three are 100; otherwise a ratio without a denominator is 0. Where
+    the data does not say what is right, all three are NaN, and null in JSON.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    correct: int
+    predicted: int
+    gold: int
+
+    @classmethod
+    def of(cls, counts: TaskCounts) -> Scores:
+        """Scores from counts."""
+        correct, predicted, gold = counts.correct, counts.predicted, counts.gold
+        if not predicted and not gold:
+            return cls(100.0, 100.0, 100.0, 0, 0, 0)
+        precision, recall = (100 * correct / n if n else 0.0 for n in (predicted, gold))
+        return cls(precision, recall, 200 * correct / (predicted + gold), correct, predicted, gold)
+
+    @classmethod
+    def unknown(cls) -> Scores:
+        """The scores of a task that the data cannot judge."""
+        return cls(math.nan, math.nan, math.nan, 0, 0, 0)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The scores as JSON data."""
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
+
+
+def best_iou(box: Box | None, gold_boxes: Sequence[Box]) -> float:
+    """The highest IoU of a box with any gold box, 0..1; 0 where there is no box on either side."""
+    return 0.0 if box is None else max((iou(box, gold) for gold in gold_boxes), default=0.0)
+
+
+Pairs = Sequence[tuple[int, int]]
+"""Pairs (index in gold, index in predicted)."""
+
+
+def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> list[tuple[int, int]]:
+    """Pair gold and predicted mentions one to one on (start, end).
+
+    As many pairs as can be; among equals the highest IoU first (an entity that is rightly not shown counts as 1), then
+    the right type.
+
+    Returns:
+        Pairs (index in `gold`, index in `predicted`), by gold index.
+
+    Source: our own choice; MCR (Ma et al., Findings of ACL 2026) does not publish its matching.
+    """
+    groups: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
+    for side, mentions in enumerate((gold, predicted)):
+        for place, mention in enumerate(mentions):
+            groups.setdefault(mention.key, ([], []))[side].append(place)
+    pairs: list[tuple[int, int]] = []
+    for rows, columns in groups.values():
+        if len(rows) == len(columns) == 1:
+            pairs.append((rows[0], columns[0]))
+        elif rows and columns:
+            weights = _agreement([gold[row] for row in rows], [predicted[column] for column in columns])
+            pairs += [(rows[i], columns[j]) for i, j in zip(*_assign(weights), strict=True)]
+    return sorted(pairs)
+
+
+def _assign(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The one-to-one choice of greatest weight, as rows and columns."""
+    if (weights == weights[:1]).all():  # the same in every row: no search is needed
+        count = min(weights.shape)
+        return np.arange(count), np.sort(np.argsort(-weights[0], kind="stable")[:count])
+    return linear_sum_assignment(weights, maximize=True)
+
+
+def _agreement(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> np.ndarray:
+    """How well a prediction of the right place agrees: the region's IoU, then the type; (gold, predicted) float."""
+    regions = GoldRegions([entity.boxes for entity in gold])
+    shown = np.array([entity.visible for entity in gold])
+    known: dict[Box | None, np.ndarray] = {}
+    for entity in predicted:
+        if entity.box not in known:
+            known[entity.box] = np.where(shown, 0.0 if entity.box is None else regions.best_ious(entity.box), 0.0)
+            known[entity.box] += ~shown if entity.box is None else 0.0
+    best = np.stack([known[entity.box] for entity in predicted], axis=1)
+    types = np.array([entity.type for entity in gold], dtype=object)[:, None]
+    return best + 1e-6 * (types == np.array([entity.type for entity in predicted], dtype=object)).astype(float)

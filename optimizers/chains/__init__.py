@@ -1,0 +1,1 @@
+"""Reasoning chains: styles, the checker, the reasoning set D_R, demonstrations."""

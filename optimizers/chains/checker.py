@@ -1,0 +1,337 @@
+"""The checker: whether a chain, whoever wrote it, says anything that the gold contradicts.
+
+It reads claims, not language: names are found verbatim, and a type, a verdict or a box counts for the name that it
+stands behind in its clause. What it cannot read it lets pass; how often it is wrong is measured by
+`benchmarks/checker.py` on chains that were broken on purpose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gmner.optimizers.chains.styles.facts import Facts, allowed_signs
+from gmner.signatures.mentions import GoldEntity
+
+
+class Contradiction(StrEnum):
+    """What a chain may get wrong.
+
+    `MISSING_SPAN`: a gold span does not stand in the chain verbatim. `WRONG_TYPE`, `WRONG_VISIBILITY`, `WRONG_BOX`: a
+    claim about a name that the gold contradicts. `WRONG_COUNT`: another number of entities. `NO_ENTITY`: something that
+    is no gold span is presented as an entity. `UNSAID`: of a name, its type, whether it is shown, or where, is not said
+    in words that can be checked.
+    """
+
+    MISSING_SPAN = "missing_span"
+    WRONG_TYPE = "wrong_type"
+    WRONG_VISIBILITY = "wrong_visibility"
+    WRONG_BOX = "wrong_box"
+    NO_ENTITY = "no_entity"
+    WRONG_COUNT = "wrong_count"
+    UNSAID = "unsaid"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One contradiction.
+
+    Attributes:
+        kind: Its kind.
+        message: What the chain says, and what is right, as a sentence for whoever wrote the chain.
+    """
+
+    kind: Contradiction
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a name: the gold mentions of it, and its boxes on the wire, those of the scene included."""
+
+    name: str
+    gold: tuple[GoldEntity, ...]
+    boxes: tuple[tuple[int, ...], ...]
+    scene_types: frozenset[str]
+
+    @property
+    def verdicts(self) -> set[bool]:
+        return {entity.visible for entity in self.gold}
+
+    @property
+    def types(self) -> set[str]:
+        return {entity.type for entity in self.gold}
+
+
+# Names stand in the masked text as one private-use character each.
+_FIRST_MARK = 0xE000
+_MARKS = "[\ue000-\uf8ff]"
+_SENTENCE = re.compile(r"(?<=[.?!])\s+")
+_CLAUSE = re.compile(r"\s*;\s+")
+_BOX = re.compile(r"\[\s*-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?)*\s*\]")
+_SEEN = (
+    r"shown|visible|seen|there|present|depicted|pictured|appears?|found"
+    r"|in (?:the|this) (?:picture|image|photo|scene)"
+)
+_NO = re.compile(
+    rf"\b(?:not|never|cannot|nor|no)\b(?:\W+\w+){{0,3}}?\W+(?:{_SEEN})\b|n't\b(?:\W+\w+){{0,3}}?\W+(?:{_SEEN})\b"
+    r"|\b(?:absent|missing|unseen|invisible)\b",
+    re.I,
+)
+_YES = re.compile(rf"\b(?:{_SEEN})\b", re.I)
+_ANSWER = re.compile(r"^\W*(yes|no)\b", re.I)
+_HEADING = re.compile(r"^\W*([A-Za-z][A-Za-z ,]{1,40}?)\s*:", re.I)
+_PICTURE_HEADINGS = {"picture", "image", "photo"}
+_SHOWN_HEADINGS = {"shown", "in both", "seen", "visible"}
+_ABSENT_HEADINGS = {"only named", "not shown", "absent", "not visible"}
+_UNNAMED_HEADINGS = {"only shown", "only seen", "only in the picture", "not named"}
+_COUNT = re.compile(r"\bso (\d+|no) entit(?:y|ies)\b", re.I)
+_NAME_LIST = re.compile(
+    r"^\W*(?:(?:names|named|entities|post names|named in the post|in the post|types)\s*:|the (?:post|text) names\b"
+    r"|which names\?|who or what is named\?|what types\?)",
+    re.I,
+)
+_COPULA = re.compile(r"\b(?:is|are|as|was)\b(?:\W+(?:an?|the|of|type))*\W*$|[(\s-]+$")
+_IN_LISTS = re.compile(r"\b(?:none|and|or|is|a|an|the)\b|[\W_]+", re.I)
+_COMMON = frozenset("the and are has was were his her its for this that here there post name names named type".split())
+_GENERIC = re.compile(r"^(?:(?:the|a|an|of|is|are|its|type|types|entity|entities|name|names|as|one|two)\b\W*)*$", re.I)
+
+
+def check_chain(chain: str, facts: Facts, *, complete: bool = True) -> list[Problem]:
+    """The contradictions between a chain and the gold; an empty chain says nothing and has none.
+
+    Args:
+        chain: The chain, in allowed signs (see `allowed_signs`), boxes in the frame of `facts`.
+        facts: The facts of the post.
+        complete: Also refuse a chain that leaves a constraint of a mention unsaid, or says it in words that the checker
+            cannot read: what it cannot read it cannot vouch for.
+
+    Returns:
+        The problems, in the order of the chain, missing spans last; empty: the chain may be used.
+
+    Source: our own; MCR (Ma et al., Findings of ACL 2026) does not say how its chains were verified.
+    """
+    if not chain.strip():
+        return []
+    return list(dict.fromkeys(_Reading(chain, facts).problems(complete=complete)))
+
+
+@dataclass
+class _Reading:
+    """One chain being read, clause by clause."""
+
+    chain: str
+    facts: Facts
+    subject: _Known | None = None
+    expects_list: bool = False
+    known: list[_Known] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
+    typed: set[str] = field(default_factory=set)
+    judged: set[str] = field(default_factory=set)
+    boxed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.known = _known(self.facts)
+        self.masked, self.text = _masked(self.chain, self.known), allowed_signs(self.facts.text)
+        self.words = frozenset(re.findall(r"\w+", self.text))
+        alternatives = "|".join(re.escape(label) for label in sorted(self.facts.labels, key=len, reverse=True))
+        self.label = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
+
+    def problems(self, *, complete: bool) -> Iterator[Problem]:
+        for sentence in _SENTENCE.split(self.masked):
+            title = _title(sentence)
+            for clause in _CLAUSE.split(sentence):
+                yield from self._clause(clause, title)
+            yield from self._complete(sentence, title)
+            if title not in _PICTURE_HEADINGS | _UNNAMED_HEADINGS:
+                self.named |= set(re.findall(_MARKS, sentence))
+        yield from self._count()
+        for index, known in enumerate(self.known):
+            if known.gold and chr(_FIRST_MARK + index) not in self.named:
+                yield Problem(Contradiction.MISSING_SPAN, f"{known.name!r} is not named")
+            elif known.gold and complete:
+                yield from self._unsaid(known)
+
+    def _clause(self, clause: str, title: str) -> Iterator[Problem]:
+        marks = list(re.finditer(_MARKS, clause))
+        yield from self._types(clause, marks)
+        yield from self._boxes(clause, marks)
+        yield from self._verdicts(clause, marks, title)
+        yield from self._names(clause)
+        if marks:
+            self.subject = self._of(marks[-1])
+
+    def _count(self) -> Iterator[Problem]:
+        right = len(self.facts.entities)
+        for said in _COUNT.findall(self.masked):
+            if said != str(right or "no") and said != str(right):
+                yield Problem(Contradiction.WRONG_COUNT, f"there are {right} entities, not {said}")
+
+    def _unsaid(self, known: _Known) -> Iterator[Problem]:
+        """What the chain does not say of a gold name that stands in it."""
+        if known.name not in self.typed:
+            yield Problem(Contradiction.UNSAID, f"the type of {known.name!r} is not said: write {known.name} (TYPE)")
+        if known.name not in self.judged:
+            yield Problem(Contradiction.UNSAID, f"it is not said whether {known.name!r} is shown or not shown")
+        if known.verdicts == {True} and known.name not in self.boxed:
+            yield Problem(Contradiction.UNSAID, f"the box of {known.name!r} is not said")
+
+    def _complete(self, sentence: str, title: str) -> Iterator[Problem]:
+        """A list of all that is shown, or of all that is only named, leaves nothing out."""
+        if title not in _SHOWN_HEADINGS | _ABSENT_HEADINGS:
+            return
+        wanted = title in _SHOWN_HEADINGS
+        for index, known in enumerate(self.known):
+            if known.gold and chr(_FIRST_MARK + index) not in sentence:
+                yield from self._verdict(known, not wanted)
+
+    def _of(self, mark: re.Match[str]) -> _Known:
+        return self.known[ord(mark[0]) - _FIRST_MARK]
+
+    def _before(self, position: int, marks: Sequence[re.Match[str]]) -> _Known | None:
+        """The name that what stands at a position is said of: the last one before it, else the last one at all."""
+        earlier = [mark for mark in marks if mark.start() < position]
+        return self._of(earlier[-1]) if earlier else (None if marks else self.subject)
+
+    def _types(self, clause: str, marks: Sequence[re.Match[str]]) -> Iterator[Problem]:
+        for label in self.label.finditer(clause):
+            if re.search(r"\b(?:not|no)(?: an?)?\W*$", clause[: label.start()], re.I):
+                continue
+            if re.match(r"^\W*$", clause[: label.start()]) and clause[label.end() :].lstrip().startswith(":"):
+                owners: list[_Known | None] = [self._of(mark) for mark in marks]
+            else:
+                owners = [self._before(label.start(), marks)]
+            for owner in owners:
+                yield from self._type(owner, label, clause)
+
+    def _type(self, owner: _Known | None, label: re.Match[str], clause: str) -> Iterator[Problem]:
+        stranger = self._stranger(clause[: label.start()])
+        if stranger:
+            yield Problem(Contradiction.NO_ENTITY, f"{stranger!r} is no entity of the post")
+        if stranger or owner is None:
+            return
+        self.typed.add(owner.name)
+        if not owner.gold and label[0] not in owner.scene_types:
+            yield Problem(Contradiction.NO_ENTITY, f"{owner.name!r} is no entity of the post")
+        elif owner.gold and label[0] not in owner.types:
+            right = " or ".join(sorted(owner.types))
+            yield Problem(Contradiction.WRONG_TYPE, f"{owner.name!r} is {right}, not {label[0]}")
+
+    def _stranger(self, before: str) -> str:
+        """What a type is given to that is no known name: words of the post, or a capitalised phrase."""
+        if not re.search(_MARKS, before):
+            words = [word for word in re.findall(r"\w{3,}", before) if word.lower() not in _COMMON]
+            word = next((word for word in words if word in self.words), "")
+            if word:
+                return word
+        phrase = re.split(rf"[,:;.|?!]|{_MARKS}|\]|\)", before)[-1]
+        phrase = _COPULA.sub("", phrase.strip()).strip(" (-")
+        if not re.search(r"\w", phrase) or _GENERIC.match(phrase) or self.label.fullmatch(phrase):
+            return ""
+        return phrase if phrase in self.text or phrase.istitle() else ""
+
+    def _boxes(self, clause: str, marks: Sequence[re.Match[str]]) -> Iterator[Problem]:
+        every = [box for known in self.known for box in known.boxes]
+        for found in _BOX.finditer(clause):
+            owner = self._before(found.start(), marks)
+            right = every if owner is None else owner.boxes
+            numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", found[0])]
+            if owner is not None:
+                self.boxed.add(owner.name)
+            if not any(_near(numbers, box) for box in right):
+                whose = "nothing" if owner is None else repr(owner.name)
+                truth = " or ".join(str(list(box)) for box in right) or "nowhere in the picture"
+                yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {found[0]}")
+
+    def _verdicts(self, clause: str, marks: Sequence[re.Match[str]], title: str) -> Iterator[Problem]:
+        if clause.rstrip().endswith("?"):
+            return
+        for index, mark in enumerate(marks):
+            owner = self._of(mark)
+            stop = marks[index + 1].start() if index + 1 < len(marks) else len(clause)
+            yield from self._verdict(owner, _verdict_of_heading(title, _verdict(clause[mark.end() : stop])))
+            if title in _UNNAMED_HEADINGS and owner.gold:
+                yield Problem(Contradiction.WRONG_VISIBILITY, f"{owner.name!r} is named in the post")
+        answer = _ANSWER.match(clause)
+        if self.subject is not None and not title and (answer or not marks):
+            yield from self._verdict(self.subject, answer[1].lower() == "yes" if answer else _verdict(clause))
+
+    def _verdict(self, owner: _Known, said: bool | None) -> Iterator[Problem]:
+        if said is not None:
+            self.judged.add(owner.name)
+        if said is not None and owner.gold and said not in owner.verdicts:
+            right = "not shown" if said else "shown"
+            yield Problem(Contradiction.WRONG_VISIBILITY, f"{owner.name!r} is {right} in the picture")
+
+    def _names(self, clause: str) -> Iterator[Problem]:
+        """What a list of the post's names holds beside gold names."""
+        listed = _NAME_LIST.match(clause)
+        rest = clause[listed.end() :] if listed else clause if self.expects_list else ""
+        self.expects_list = bool(listed) and not rest.strip(" .")
+        rest = self.label.sub(" ", _BOX.sub(" ", rest))
+        for mark in re.finditer(_MARKS, rest):
+            if not self._of(mark).gold:
+                yield Problem(Contradiction.NO_ENTITY, f"{self._of(mark).name!r} is not named in the post")
+        words = _IN_LISTS.sub(" ", re.sub(_MARKS, " ", rest)).strip()
+        if words:
+            yield Problem(Contradiction.NO_ENTITY, f"{words!r} is no entity of the post")
+
+
+def _known(facts: Facts) -> list[_Known]:
+    gold: dict[str, list[GoldEntity]] = {}
+    for entity in facts.entities:
+        gold.setdefault(allowed_signs(entity.span), []).append(entity)
+    boxes: dict[str, list[tuple[int, ...]]] = {}
+    scene_types: dict[str, set[str]] = {}
+    for name, entities in gold.items():
+        encoded = (tuple(facts.frame.encode(box)) for entity in entities for box in entity.boxes)
+        boxes[name] = list(dict.fromkeys(encoded))
+    for thing in facts.scene or ():
+        name = allowed_signs(thing.name)
+        boxes.setdefault(name, []).append(tuple(facts.frame.encode(thing.box)))
+        scene_types.setdefault(name, set()).add(thing.type)
+    return [
+        _Known(name, tuple(gold.get(name, ())), tuple(places), frozenset(scene_types.get(name, ())))
+        for name, places in boxes.items()
+    ]
+
+
+def _masked(chain: str, known: Sequence[_Known]) -> str:
+    """The chain with every known name as one mark, longer names first."""
+    marks: Mapping[str, str] = {entry.name: chr(_FIRST_MARK + index) for index, entry in enumerate(known)}
+    if not marks:
+        return chain
+    names = sorted(marks, key=len, reverse=True)
+    pattern = "|".join(f"{_edge(name[0], '<!')}{re.escape(name)}{_edge(name[-1], '!')}" for name in names)
+    return re.sub(pattern, lambda found: marks[found[0]], chain)
+
+
+def _edge(sign: str, side: str) -> str:
+    return rf"(?{side}\w)" if re.match(r"\w", sign) else ""
+
+
+def _verdict(text: str) -> bool | None:
+    """What a stretch of text says of the name before it: shown, not shown, or nothing."""
+    no, yes = _NO.search(text), _YES.search(text)
+    if no and (not yes or no.start() <= yes.start()):
+        return False
+    return True if yes else None
+
+
+def _title(sentence: str) -> str:
+    """The words before a sentence's first colon, in lower case, if no name is among them."""
+    heading = _HEADING.match(sentence)
+    return heading[1].strip().lower() if heading and not re.search(_MARKS, heading[0]) else ""
+
+
+def _verdict_of_heading(title: str, said: bool | None) -> bool | None:
+    if title in _ABSENT_HEADINGS:
+        return False
+    return True if title in _SHOWN_HEADINGS | _PICTURE_HEADINGS else said
+
+
+def _near(numbers: Sequence[float], box: Sequence[int]) -> bool:
+    """Whether a written box is a known one, rounding forgiven."""
+    return len(numbers) == len(box) and all(abs(a - b) <= 1 for a, b in zip(numbers, box, strict=True))

@@ -1,0 +1,432 @@
+"""`ReasoningSet`, D_R as a value and as a folder: a data set of chains that an expensive teacher writes only once.
+
+Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: D_R holds chains over the gold, and is split into D1
+(injection) and D2 (reinforcement). The files, and what a set is checked against before it is used again, are ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gmner.data.files.commit import finish_replacing, replace_files
+from gmner.data.images.opening import open_image
+from gmner.data.post import Post
+from gmner.data.records import located
+from gmner.optimizers.chains.chain import Chain, stratum
+from gmner.optimizers.chains.chain_log import chain_of, faults_of
+from gmner.optimizers.chains.reasoning_card import card_of
+from gmner.programs.models.families import ResizeRule
+from gmner.programs.models.hub import folder_or_hub, upload
+from gmner.signatures.boxes import Box, BoxFormat
+from gmner.signatures.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import datasets
+
+CHAINS_FILE, SPLIT_FILE, TABLE_FILE, CARD_FILE = "chains.jsonl", "split.json", "data/chains.parquet", "README.md"
+_FILES = (TABLE_FILE, CARD_FILE, CHAINS_FILE, SPLIT_FILE)
+_COLUMNS = ("post_id", "split", "style", "author", "problem", "reasoning", "answer")
+_ANEW = "Have the chains written anew for this model and these posts, or give what the set was made for"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a reasoning set was made for, and how.
+
+    Attributes:
+        box_format: The frame in which its chains write boxes.
+        labels: Names of the entity types.
+        seed: Seed of split, styles and wording.
+        styles: Names of the styles.
+        per_post: Chains a post, each in another style.
+        teacher: The model string of the LM that wrote chains; None: templates alone.
+        resize: The processor's resize, on which boxes of the frame `resized` depend; None: not known.
+    """
+
+    box_format: BoxFormat
+    labels: tuple[str, ...]
+    seed: int
+    styles: tuple[str, ...]
+    per_post: int
+    teacher: str | None = None
+    resize: ResizeRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainCounts:
+    """How many chains there are of each kind.
+
+    Attributes:
+        chains: All of them.
+        posts: Posts of D1 and of D2.
+        styles: Chains by style.
+        authors: Chains by author.
+        problems: Chains that stand in for another, by the kind of what was wrong with that.
+        strata: Chains by how the picture relates to what the post names, see `stratum`; None: no posts were given.
+    """
+
+    chains: int
+    posts: tuple[int, int]
+    styles: Mapping[str, int]
+    authors: Mapping[str, int]
+    problems: Mapping[str, int]
+    strata: Mapping[str, int] | None = None
+
+    @property
+    def fallbacks(self) -> int:
+        """Chains that stand in for another."""
+        return sum(self.problems.values())
+
+    def to_record(self) -> dict[str, Any]:
+        """The counts as JSON data."""
+        return {**dataclasses.asdict(self), "posts": list(self.posts), "fallbacks": self.fallbacks}
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningSet:
+    """D_R: chains, the split of their posts, and what they were made for.
+
+    Attributes:
+        chains: The chains, at most one a post and style, each of a post in D1 or D2.
+        d1: Ids of the posts for the injection, in training order.
+        d2: Ids of the posts for the reinforcement; none of them is in `d1`.
+        digests: Post id -> `post_digest`, of the posts in `d1` and `d2`.
+        origin: What the set was made for.
+
+    Raises:
+        InputError: A post in both halves or twice in one, a chain of a post in neither, two chains of one post in one
+            style, or digests of other posts.
+    """
+
+    chains: tuple[Chain, ...]
+    d1: tuple[str, ...]
+    d2: tuple[str, ...]
+    digests: Mapping[str, str]
+    origin: Origin
+
+    def __post_init__(self) -> None:
+        """Refuse what is no reasoning set."""
+        members, seen = _members(self.d1, self.d2, self.digests), set[tuple[str, str]]()
+        for chain in self.chains:
+            _check_place(chain, members, seen)
+
+    @classmethod
+    def of(cls, chains: Iterable[Chain], d1: Sequence[Post], d2: Sequence[Post], origin: Origin) -> ReasoningSet:
+        """The set of these chains; every picture is decoded once, for `post_digest`.
+
+        Args:
+            chains: The chains.
+            d1: The posts for the injection.
+            d2: The posts for the reinforcement.
+            origin: What the chains were made for.
+
+        Raises:
+            InputError: See the class.
+            ImageError: A picture that cannot be read; the fact names the post.
+        """
+        digests = {post.id: post_digest(post) for post in (*d1, *d2)}
+        first, second = tuple(post.id for post in d1), tuple(post.id for post in d2)
+        return cls(tuple(chains), first, second, digests, origin)
+
+    def counts(self, posts: Iterable[Post] | None = None) -> ChainCounts:
+        """Count the chains.
+
+        Args:
+            posts: The posts of the set, for the strata; None: without those.
+
+        Raises:
+            InputError: A post with chains is not given.
+        """
+        known = None if posts is None else self._given(posts)
+        return ChainCounts(
+            len(self.chains),
+            (len(self.d1), len(self.d2)),
+            _tally(chain.style for chain in self.chains),
+            _tally(chain.author for chain in self.chains),
+            _tally(chain.problem.split(":")[0] for chain in self.chains if chain.problem),
+            None if known is None else _tally(stratum(known[chain.post_id]) for chain in self.chains),
+        )
+
+    def usable_for(
+        self,
+        posts: Sequence[Post],
+        box_format: BoxFormat,
+        labels: Iterable[str],
+        *,
+        resize: ResizeRule | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """Refuse to train a model on chains that were written for another, or over other posts.
+
+        Args:
+            posts: The posts to be trained on, in any order; every picture is decoded once.
+            box_format: The frame of the model that learns.
+            labels: Names of the entity types, in any order.
+            resize: The resize of its processor; None: not compared.
+            limit: Most characters of its reasoning; None: not compared.
+
+        Raises:
+            InputError: Another frame, other labels, posts that are missing, added or changed, or a chain that is too
+                long for the model's answers.
+            ImageError: A picture that cannot be read; the fact names the post.
+        """
+        origin, names = self.origin, tuple(labels)
+        mine = _frame(origin.box_format, origin.resize if resize else None)
+        given = _frame(box_format, resize)
+        if given != mine:
+            raise _other("Its chains write boxes in another frame than the model", given, mine)
+        if set(names) != set(origin.labels):
+            raise _other("Its chains have other entity types", ", ".join(names), ", ".join(origin.labels))
+        long = [] if limit is None else [chain for chain in self.chains if len(chain.reasoning) > limit]
+        if long:
+            named = ", ".join(f"{chain.post_id} ({len(chain.reasoning)} characters)" for chain in long[:3])
+            fact = f"{len(long)} chains are longer than the model's reasoning may be"
+            raise _other(fact, named, f"up to {limit} characters")
+        self._check_posts(posts)
+
+    def save(self, folder: str | os.PathLike[str], posts: Iterable[Post] | None = None) -> Path:
+        """Write the set as a folder that `load` and Hugging Face `datasets` read; a set that lies there is replaced.
+
+        `chains.jsonl` has one `Chain.to_record` a line, `split.json` the split and what the set was made for,
+        `README.md` is a data set card, and `data/chains.parquet` a table for `datasets.load_dataset(folder)` with these
+        columns, all of them strings: `post_id`, `split` (`d1` or `d2`), `style`, `author`, `problem` (empty: none),
+        `reasoning`, `answer` (a JSON list of `{"span", "start", "end", "type", "box"}`: character offsets, boxes
+        `[x1, y1, x2, y2]` in pixels of the original image or null) and, with `posts`, `text`. All files appear when all
+        of them are written: a kill leaves the set that was there, or this one; pictures are not among them.
+
+        Args:
+            folder: The folder; other files in it stay.
+            posts: The posts of the set, for their texts and strata.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: A post with chains is not given, or a text that is not Unicode; the fact names the post.
+        """
+        folder, known = Path(folder), None if posts is None else self._given(posts)
+        table, card = self._table(known), card_of(self.origin, self.counts(None if known is None else known.values()))
+        chains = "".join(json.dumps(chain.to_record(), ensure_ascii=False) + "\n" for chain in self.chains)
+        contents = {CARD_FILE: card, CHAINS_FILE: chains, SPLIT_FILE: _split_of(self)}
+        files: dict[str, Callable[[Path], None]] = {TABLE_FILE: partial(_write_table, table)}
+        replace_files(folder, files | {name: partial(_write, content) for name, content in contents.items()})
+        return folder
+
+    def push_to_hub(
+        self, repo_id: str, posts: Iterable[Post] | None = None, *, private: bool = True, token: str | None = None
+    ) -> str:
+        """Upload the folder that `save` writes as a data set of the hub. Its licence is that of the posts: look first.
+
+        Args:
+            repo_id: `user/name`; made if it is not there.
+            posts: As for `save`: with them, the posts' texts are uploaded, too.
+            private: Whether a new repository is private.
+            token: Of the hub; None: the one that is logged in.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            InputError: See `save`.
+            huggingface_hub.errors.HfHubHTTPError: The hub refuses.
+        """
+        with tempfile.TemporaryDirectory(prefix="gmner-reasoning-") as work:
+            return upload(self.save(Path(work) / "set", posts), repo_id, "dataset", private=private, token=token)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> ReasoningSet:
+        """Read a set from `chains.jsonl` and `split.json`, without loss.
+
+        Args:
+            folder: A folder that `save` or a compile wrote, or the name `user/name` of a data set of the hub.
+
+        Raises:
+            InputError: There is no reasoning set.
+            DataError: A line that is no chain, of a post in neither half, or of a post and style that occurred before;
+                a post in both halves, or another fault of the split. The fact names file and line.
+        """
+        folder = folder_or_hub(folder, "A reasoning set", InputError, kind="dataset", files=(SPLIT_FILE, CHAINS_FILE))
+        finish_replacing(folder, _FILES)
+        split, path = folder / SPLIT_FILE, folder / CHAINS_FILE
+        for file in (split, path):
+            if not file.is_file():
+                accepted = f"a folder with {SPLIT_FILE} and {CHAINS_FILE}"
+                raise InputError("There is no reasoning set here", received=str(file), accepted=accepted)
+        with faults_of(str(split)):
+            found = _read_split(split)
+            members = _members(found.d1, found.d2, found.digests)
+        chains, seen = list[Chain](), set[tuple[str, str]]()
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+            if line.strip():
+                with faults_of(f"{path}:{number}"):
+                    chains.append(chain_of(line))
+                    _check_place(chains[-1], members, seen)
+        return cls(tuple(chains), found.d1, found.d2, found.digests, found.origin)
+
+    def _given(self, posts: Iterable[Post]) -> dict[str, Post]:
+        """The posts that have chains, by id."""
+        known = {post.id: post for post in posts}
+        asked = dict.fromkeys(chain.post_id for chain in self.chains)
+        missing = next((post_id for post_id in asked if post_id not in known), None)
+        if missing is not None:
+            raise InputError("A post with chains is not given", received=missing, accepted="all posts of the set")
+        return {post_id: known[post_id] for post_id in asked}
+
+    def _check_posts(self, posts: Sequence[Post]) -> None:
+        now = {post.id: post_digest(post) for post in posts}
+        missing = [post_id for post_id in self.digests if post_id not in now]
+        further = [post_id for post_id in now if post_id not in self.digests]
+        changed = [post_id for post_id, digest in now.items() if self.digests.get(post_id, digest) != digest]
+        kinds = {"missing": missing, "not in it": further, "changed since": changed}
+        faults = [f"{len(ids)} {kind} ({', '.join(ids[:3])})" for kind, ids in kinds.items() if ids]
+        if faults:
+            accepted = f"the {len(self.digests)} posts as they were: text, gold, scene and picture"
+            raise _other("It was made for other posts", "; ".join(faults), accepted)
+
+    def _table(self, posts: Mapping[str, Post] | None) -> datasets.Dataset:
+        """The chains as a table, see `save`; with the posts, also their texts."""
+        from datasets import Dataset, Features, Value
+
+        columns: dict[str, list[str]] = {name: [] for name in (*_COLUMNS, *([] if posts is None else ["text"]))}
+        halves = dict.fromkeys(self.d1, "d1") | dict.fromkeys(self.d2, "d2")
+        for chain in self.chains:
+            answer = json.dumps(list(chain.entities), ensure_ascii=False)
+            row = {**chain.to_record(), "split": halves[chain.post_id], "answer": answer}
+            row |= {} if posts is None else {"text": posts[chain.post_id].text}
+            for name, column in columns.items():
+                column.append(_unicode(chain.post_id, name, row[name]))
+        return Dataset.from_dict(columns, features=Features({name: Value("string") for name in columns}))
+
+
+def post_digest(post: Post) -> str:
+    """Sixteen hexadecimal digits of what a chain is written from: text, gold, scene, and the picture's pixels.
+
+    It is the same for a picture in memory and for the lossless file of it.
+
+    Raises:
+        ImageError: The picture cannot be read; the fact names the post.
+    """
+    gold = [(e.span, e.start, e.end, e.type, [_corners(box) for box in e.boxes]) for e in post.gold]
+    scene = None if post.scene is None else [(thing.name, thing.type, _corners(thing.box)) for thing in post.scene]
+    digest = hashlib.sha256(json.dumps([post.text, gold, scene]).encode())
+    if post.image is not None:
+        with located(f"post {post.id!r}"):
+            picture = open_image(post.image)
+        digest.update(f"{picture.size}".encode())
+        digest.update(picture.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _corners(box: Box) -> list[float]:
+    return [float(value) for value in box.as_tuple()]
+
+
+def _tally(names: Iterable[str]) -> dict[str, int]:
+    """Name -> how often, the most frequent first."""
+    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _members(d1: Sequence[str], d2: Sequence[str], digests: Mapping[str, str]) -> set[str]:
+    """The posts of a split; refused where it is none."""
+    both = set(d1) & set(d2)
+    if both:
+        raise InputError("A post is in both D1 and D2", received=min(both), accepted="each post in one of them")
+    twice = next((post_id for post_id, count in Counter((*d1, *d2)).items() if count > 1), None)
+    if twice is not None:
+        raise InputError("A post is twice in one half of the split", received=twice)
+    members = {*d1, *d2}
+    if members != digests.keys():
+        raise InputError("The digests are of other posts", received=sorted(members ^ digests.keys())[:5])
+    return members
+
+
+def _check_place(chain: Chain, members: set[str], seen: set[tuple[str, str]]) -> None:
+    """Refuse a chain that has no place in a set; else it is among those seen."""
+    if chain.post_id not in members:
+        raise InputError("A chain of a post that is neither in D1 nor in D2", received=chain.post_id)
+    key = (chain.post_id, chain.style)
+    if key in seen:
+        raise InputError("A second chain of a post in the same style", received=key)
+    seen.add(key)
+
+
+def _frame(box_format: BoxFormat, resize: ResizeRule | None) -> str:
+    """What the integers of a box depend on, beside the picture."""
+    if box_format.frame == "normalized":
+        return f"normalized, 0 to {box_format.scale}"
+    if box_format.frame == "original" or resize is None:
+        return box_format.frame
+    return f"resized, sides a multiple of {resize.factor}, {resize.min_pixels} to {resize.max_pixels} pixels"
+
+
+def _other(fact: str, received: object, accepted: str) -> InputError:
+    return InputError(
+        f"The reasoning set cannot be used here. {fact}", received=received, accepted=accepted, remedy=_ANEW
+    )
+
+
+class _Split(BaseModel):
+    """What `split.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    origin: Origin
+    d1: tuple[str, ...]
+    d2: tuple[str, ...]
+    digests: dict[str, str]
+
+
+def _split_of(found: ReasoningSet) -> str:
+    split = _Split(origin=found.origin, d1=found.d1, d2=found.d2, digests=dict(found.digests))
+    return split.model_dump_json(indent=1) + "\n"
+
+
+def _read_split(path: Path) -> _Split:
+    try:
+        return _Split.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError("not the split of a reasoning set", received=where, remedy=first["msg"]) from error
+
+
+def _unicode(post_id: str, name: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        remedy = f"Leave this post out: {error}"
+        raise InputError(f"post {post_id!r}: `{name}` is not Unicode", received=value, remedy=remedy) from error
+    return value
+
+
+def _write(content: str, path: Path) -> None:
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_table(table: datasets.Dataset, path: Path) -> None:
+    """The table as parquet, without the library's own progress bar."""
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        table.to_parquet(str(path))
+    finally:
+        if shown:
+            datasets.enable_progress_bars()

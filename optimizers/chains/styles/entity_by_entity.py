@@ -1,0 +1,24 @@
+"""Entity by entity: one after the other through all four constraints."""
+
+from __future__ import annotations
+
+import random
+
+from gmner.optimizers.chains.styles.facts import Facts, conclusion
+from gmner.signatures.mentions import GoldEntity
+
+
+def render(facts: Facts, rng: random.Random) -> str:
+    """Like `A is PER, in the picture at [...]. B is ORG, not in the picture, which shows C instead.`."""
+    if not facts.entities:
+        return f"No name is in the post. {conclusion(facts)}"
+    instead = rng.random() < 0.5
+    sentences = [_sentence(entity, facts, instead) for entity in dict.fromkeys(facts.entities)]
+    return " ".join([*sentences, conclusion(facts)])
+
+
+def _sentence(entity: GoldEntity, facts: Facts, instead: bool) -> str:
+    if entity.visible:
+        return f"{entity.span} is {entity.type}, in the picture at {facts.region(entity)}."
+    other = facts.instead(entity) if instead else None
+    return f"{entity.span} is {entity.type}, not in the picture{f', which shows {other} instead' if other else ''}."

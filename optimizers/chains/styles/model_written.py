@@ -1,0 +1,133 @@
+"""Styles that a model writes: a chain of a template in its own words, checked against the gold before it is used."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError
+
+from gmner.data.images.opening import open_image
+from gmner.optimizers.chains.checker import check_chain
+from gmner.optimizers.chains.styles import stepwise
+from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs
+from gmner.optimizers.chains.styles.facts import draft as draft_of
+from gmner.programs.corpus import own_error
+from gmner.programs.records import wanted_trace
+from gmner.programs.served import speaking
+from gmner.signatures.errors import AnswerError, InputError
+
+
+class RewriteChain(dspy.Signature):
+    """Rewrite a chain of reasoning about a post in your own words, three to six sentences.
+
+    Keep to the facts of the draft. Write every name verbatim with its type in brackets: Name (TYPE). Say of each name
+    that it is shown at [x1,y1,x2,y2], with the numbers of the draft, or that it is not shown. Call nothing else an
+    entity. Use no quotation marks. If there is a complaint, mend what it names.
+    """
+
+    text: str = dspy.InputField(desc="the text of the post")
+    draft: str = dspy.InputField(desc="the chain to rewrite; everything in it is true")
+    complaint: str = dspy.InputField(desc="what was wrong with the last attempt; empty at first")
+    chain: str = dspy.OutputField(desc="the chain in your own words")
+
+
+class DescribeChain(dspy.Signature):
+    """Rewrite a chain of reasoning about a post and its picture in your own words, four to eight sentences.
+
+    First describe what you see in the picture that helps to decide. Then keep to the facts of the draft. Write every
+    name verbatim with its type in brackets: Name (TYPE). Say of each name that it is shown at [x1,y1,x2,y2], with the
+    numbers of the draft, or that it is not shown. Call nothing else an entity. Use no quotation marks. If there is a
+    complaint, mend what it names.
+    """
+
+    text: str = dspy.InputField(desc="the text of the post")
+    image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    draft: str = dspy.InputField(desc="the chain to rewrite; everything in it is true")
+    complaint: str = dspy.InputField(desc="what was wrong with the last attempt; empty at first")
+    chain: str = dspy.OutputField(desc="the chain in your own words")
+
+
+class LLMStyle:
+    """A language model rewrites a template's chain.
+
+    What it writes is checked against the gold. A chain that fails is asked for once more with the reason, then the
+    template's own chain takes its place; the draft says so.
+
+    Args:
+        lm: Any `dspy.LM`; None: the teacher of the compile.
+        template: The style whose chain is rewritten.
+        attempts: How often the model is asked.
+
+    Raises:
+        InputError: Fewer than one attempt.
+
+    Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: chains are made by a template, an LLM or an MLLM.
+        Prompt and check are ours.
+    """
+
+    author = "llm"
+    task: type[dspy.Signature] = RewriteChain
+
+    def __init__(self, lm: dspy.BaseLM | None = None, *, template: Style = stepwise.render, attempts: int = 2) -> None:
+        if attempts < 1:
+            raise InputError("A model-written style is asked at least once", received=attempts)
+        self.lm, self.template, self.attempts = lm, template, attempts
+
+    def taught_by(self, teacher: dspy.BaseLM | None) -> LLMStyle:
+        """This style with an LM: its own, else the teacher's.
+
+        Raises:
+            InputError: It has none, and there is no teacher.
+        """
+        lm = self.lm or teacher
+        if lm is None:
+            raise InputError(f"{type(self).__name__} has no LM", remedy="Give it one, or give the compile a teacher")
+        taught = copy.copy(self)
+        taught.lm = lm
+        return taught
+
+    def __call__(self, facts: Facts, rng: random.Random) -> Draft:
+        """Ask, check, ask again, or fall back on the template."""
+        template = draft_of(self.template, facts, rng).text
+        complaint = ""
+        for _ in range(self.attempts):
+            try:
+                text = allowed_signs(self._ask(facts, template, complaint))
+            except Exception as error:
+                if not _is_bad_answer(error):
+                    raise
+                complaint = f"form: the answer had not the form asked for ({type(error).__name__})"
+                continue
+            problems = check_chain(text, facts) if text else []
+            if text and not problems:
+                return Draft(text, self.author)
+            found = [f"{problem.kind}: {problem.message}" for problem in problems]
+            complaint = "; ".join(found) or "empty: there is no chain"
+        return Draft(template, problem=complaint)
+
+    def _ask(self, facts: Facts, template: str, complaint: str) -> str:
+        kept = {"trace": wanted_trace(), "disable_history": True}  # the entries would hold the pictures
+        with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
+            found = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
+        return str(found.chain or "")
+
+    def _inputs(self, facts: Facts) -> dict[str, object]:
+        return {"text": facts.text}
+
+
+def _is_bad_answer(error: Exception) -> bool:
+    """Whether the model answered and the answer is of no use; a server that is down is something else."""
+    return isinstance(error, AdapterParseError) or isinstance(own_error(error), AnswerError)
+
+
+class MLLMStyle(LLMStyle):
+    """A vision-language model rewrites a template's chain and adds what it sees; see `LLMStyle`."""
+
+    author = "mllm"
+    task = DescribeChain
+
+    def _inputs(self, facts: Facts) -> dict[str, object]:
+        picture = None if facts.image is None else dspy.Image(open_image(facts.image))
+        return {"text": facts.text, "image": picture}

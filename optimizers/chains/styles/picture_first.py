@@ -1,0 +1,18 @@
+"""Picture first: what the picture shows and where, then the names, then whether each is among it."""
+
+from __future__ import annotations
+
+import random
+
+from gmner.optimizers.chains.styles.facts import Facts, conclusion, typed
+
+
+def render(facts: Facts, rng: random.Random) -> str:
+    """Like `Picture: A [...]; C [...]. Post names: A (PER), B (ORG). A: shown [...]. B: not shown.`."""
+    verdicts = [
+        f"{e.span}: {f'shown {facts.region(e)}' if e.visible else 'not shown'}." for e in dict.fromkeys(facts.entities)
+    ]
+    heading = rng.choice(("Post names", "Named in the post"))
+    return " ".join(
+        [f"Picture: {facts.picture()}.", f"{heading}: {typed(facts.entities)}.", *verdicts, conclusion(facts)]
+    )

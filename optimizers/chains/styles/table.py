@@ -1,0 +1,19 @@
+"""A terse table: a row a mention, name, type, whether it is shown, and where."""
+
+from __future__ import annotations
+
+import random
+
+from gmner.optimizers.chains.styles.facts import Facts, conclusion
+from gmner.signatures.mentions import GoldEntity
+
+
+def render(facts: Facts, rng: random.Random) -> str:
+    """`A | PER | shown | [...]; B | ORG | not shown | none`, the empty table `none`."""
+    rows = [_row(entity, facts) for entity in dict.fromkeys(facts.entities)]
+    return f"{rng.choice(('; ', ' ; ')).join(rows) or 'none'}. {conclusion(facts)}"
+
+
+def _row(entity: GoldEntity, facts: Facts) -> str:
+    shown, where = ("shown", facts.region(entity)) if entity.visible else ("not shown", "none")
+    return f"{entity.span} | {entity.type} | {shown} | {where}"

@@ -1,0 +1,1 @@
+"""The trainers on TRL: rows, rollouts, callbacks, processes."""

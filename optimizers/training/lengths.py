@@ -1,0 +1,162 @@
+"""Posts that fit the context of the model that is trained."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from gmner.data.images.opening import image_size
+from gmner.data.listing import counted
+from gmner.data.post import Post
+from gmner.optimizers.training.program_calls import Program, post_inputs
+from gmner.programs.engine.encoding import ChatEncoder
+from gmner.programs.engine.generation import FREE_TEXT_TOKENS
+from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.signatures.boxes import Size
+from gmner.signatures.errors import ImageError
+
+LOG = logging.getLogger(__name__)
+
+_TURN = 64
+# More bytes than a chat template writes around a message.
+_NAMED = 5
+
+
+def within_context(
+    posts: Sequence[Post], program: Program, engine: VLMEngine, *, answer: int = FREE_TEXT_TOKENS
+) -> list[Post]:
+    """Posts whose prompt leaves the model room for the answer; the others are left out, and named.
+
+    A prompt is encoded only where its bytes, of which no token has less than one, do not show that it fits.
+
+    Args:
+        posts: Training posts.
+        program: The program; its first call about a post is measured, with the demonstrations.
+        engine: The engine whose weights are trained.
+        answer: Most tokens of an answer, such as `CVO.max_completion_length`; less than `FREE_TEXT_TOKENS` counts as
+            those.
+    """
+    context = engine.weights.context
+    if context is None:
+        return list(posts)
+    room = max(answer, FREE_TEXT_TOKENS)
+    most, lengths = context - room, _Lengths(program, ChatEncoder(engine.processor))
+    long = {post.id: width for post in posts if (width := lengths.of(post, most)) > most}
+    if long:
+        LOG.warning(
+            "%d posts are not trained on: the model's context of %d tokens has no room for their prompt and %d tokens "
+            "of answer: %s",
+            len(long), context, room, _named(long),
+        )  # fmt: skip
+    return [post for post in posts if post.id not in long]
+
+
+def _named(widths: Mapping[str, int]) -> str:
+    named = ", ".join(f"{name} ({width} tokens)" for name, width in list(widths.items())[:_NAMED])
+    return named + (", ..." if len(widths) > _NAMED else "")
+
+
+class RowLengths:
+    """Measures training rows, a prompt with the answer that follows it, against the context of a model.
+
+    Args:
+        engine: The engine whose weights are trained; None: every row fits.
+
+    Attributes:
+        context: Most tokens of prompt and answer together; None: not known.
+        long: Post id -> tokens of its longest row that did not fit.
+    """
+
+    def __init__(self, engine: VLMEngine | None) -> None:
+        self.context = None if engine is None else engine.weights.context
+        self.long: dict[str, int] = {}
+        self._widths = None if engine is None else _Widths(ChatEncoder(engine.processor))
+
+    def fits(self, post_id: str, dialogue: Sequence[Mapping[str, Any]], answer: str) -> bool:
+        """Whether a row fits; one that does not is kept in `long`.
+
+        Args:
+            post_id: The post that the row is about.
+            dialogue: The prompt, with pictures.
+            answer: The text of the answer.
+        """
+        widths, context = self._widths, self.context
+        if widths is None or context is None:
+            return True
+        if sum(map(widths.bound, dialogue)) + len(answer.encode("utf-8", "replace")) + _TURN <= context:
+            return True
+        width = widths.of(list(dialogue)) + widths.answer(answer)
+        if width > context:
+            self.long[post_id] = max(width, self.long.get(post_id, 0))
+        return width <= context
+
+    def fact(self) -> str:
+        """Which rows did not fit, with both numbers; empty: none."""
+        if not self.long:
+            return ""
+        posts = counted(len(self.long), "post", "posts")
+        return (
+            f"The prompt and the written answer of {posts} are longer than the model's context of {self.context} "
+            f"tokens: {_named(self.long)}"
+        )
+
+    def warn(self) -> None:
+        """Warn of the rows that did not fit."""
+        if self.long:
+            LOG.warning("%s; these rows are not trained on", self.fact())
+
+
+class _Lengths:
+    """Measures prompts of a program in tokens."""
+
+    def __init__(self, program: Program, encoder: ChatEncoder) -> None:
+        self._adapter, self._widths, self._root = program.adapter(), _Widths(encoder), program.image_root
+        predictor = program.predictors()[0]
+        self._signature, self._demos = predictor.signature, list(predictor.demos)
+        messages = self._adapter.dialogue(self._signature, self._demos, {"text": "", "image": None})
+        self._fixed = sum(map(self._widths.bound, messages))
+
+    def of(self, post: Post, most: int) -> int:
+        """The tokens of a post's prompt, or an upper bound of them that is within `most`."""
+        try:
+            size = None if post.image is None else image_size(post.image, root=self._root)
+        except ImageError:  # said where the picture is opened
+            return 0
+        picture = 0 if size is None else self._widths.picture(size)
+        bound = self._fixed + len(post.text.encode("utf-8", "replace")) + picture
+        if bound <= most:
+            return bound
+        return self._widths.of(self._adapter.dialogue(self._signature, self._demos, post_inputs(post)))
+
+
+class _Widths:
+    """Tokens of what one processor encodes."""
+
+    def __init__(self, encoder: ChatEncoder) -> None:
+        self._encoder = encoder
+        self._pictures: dict[Size, int] = {}
+
+    def bound(self, message: Mapping[str, Any]) -> int:
+        """An upper bound of the tokens of a message."""
+        parts = message["content"]
+        texts = sum(len(part["text"].encode("utf-8", "replace")) for part in parts if part["type"] == "text")
+        return _TURN + texts + sum(self.picture(part["image"].size) for part in parts if part["type"] == "image")
+
+    def picture(self, size: Size) -> int:
+        """The tokens of a picture, which depend on nothing but its size."""
+        if size not in self._pictures:
+            text = {"type": "text", "text": "."}
+            shown = [{"role": "user", "content": [{"type": "image", "image": Image.new("RGB", size)}, text]}]
+            self._pictures[size] = self.of(shown)
+        return self._pictures[size]
+
+    def of(self, conversation: list[Any]) -> int:
+        """The tokens of a prompt."""
+        return int(self._encoder([conversation])["attention_mask"].sum())
+
+    def answer(self, text: str) -> int:
+        """The tokens of an answer with its end."""
+        return len(self._encoder.tokenizer.encode(text, add_special_tokens=False)) + 1

@@ -1,0 +1,157 @@
+"""The answers that CVO sampled: kept step by step as parquet by TRL, read back, and shown on a page."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gmner.data.files.atomic import whole_text
+from gmner.data.pages.answers_page import render_html
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.optimizers.checked_rewards import kept_weights
+from gmner.optimizers.rewards.judgement import completion_text
+from gmner.optimizers.rewards.staged_calls import call_title, whole_answer
+from gmner.optimizers.training.program_calls import post_inputs
+from gmner.programs.adapter import PromptAdapter
+from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.wire import parse_answer
+
+LOG = logging.getLogger(__name__)
+FOLDER = "completions"
+PAGE = "rollouts.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled answer.
+
+    Attributes:
+        step: The optimizer step that learned from it, from 1.
+        post_id: Id of the post that was asked about.
+        text: The answer as it was sampled.
+        rewards: Reward name -> its value, in 0..1 for the five; None: it does not apply.
+        advantage: How much better than the group's mean it was, as GRPO weighs it.
+        call: The call of a staged program that it answers, see `gmner.optimizers.rewards.staged_calls`; empty: it answers
+            the post.
+    """
+
+    step: int
+    post_id: str
+    text: str
+    rewards: Mapping[str, float | None]
+    advantage: float
+    call: str = ""
+
+    @property
+    def rank(self) -> float:
+        """Sorts the best answer first, and one without an advantage (NaN) last."""
+        return math.inf if math.isnan(self.advantage) else -self.advantage
+
+
+def kept_rollouts(folder: Path) -> list[Path]:
+    """The files with the rollouts of each step, in order; none where they are not kept."""
+    return sorted((folder / FOLDER).glob("completions_*.parquet"))
+
+
+def read_rollouts(folder: Path) -> list[Rollout]:
+    """The rollouts that lie in a stage's folder, step by step.
+
+    A file that is not finished, as a kill or a compile under way may leave it, is left out with a warning.
+
+    Args:
+        folder: The stage `cvo` of a run directory.
+
+    Raises:
+        InputError: There are none.
+    """
+    files = kept_rollouts(folder)
+    if not files:
+        raise InputError("No rollouts are kept here", received=str(folder), accepted="the folder `cvo` of a run")
+    names = list(kept_weights(folder))
+    return [
+        Rollout(
+            step=row["step"],
+            post_id=row["post"],
+            text=completion_text(row["completion"]),
+            rewards={name: _applied(row[name]) for name in names},
+            advantage=row["advantage"],
+            call=row.get("call", ""),
+        )
+        for file in files
+        for row in _rows(file)
+    ]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file; none of one that is not whole, or that was removed meanwhile."""
+    try:
+        return pq.read_table(file, partitioning=None).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        LOG.warning("%s is not a whole parquet file and is left out: %s", file, error)
+        return []
+
+
+def _applied(value: float | None) -> float | None:
+    """A reward that does not apply is None; TRL keeps it as NaN."""
+    return None if value is None or math.isnan(value) else value
+
+
+def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptAdapter, steps: int = 2) -> Path:
+    """Write `rollouts.html` into a stage's folder: what was sampled in the first and in the last steps.
+
+    Every post of a step is a card with its answers, the best paid first; the slice filter chooses the step, and the
+    folded reasoning begins with what each reward paid.
+
+    Args:
+        folder: The stage `cvo` of a run directory.
+        posts: The posts of D2 by id.
+        adapter: The adapter of the program that was trained.
+        steps: How many first and how many last steps.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: No rollouts are kept there.
+    """
+    groups: dict[tuple[int, str, str], list[Rollout]] = {}
+    for rollout in read_rollouts(folder):
+        groups.setdefault((rollout.step, rollout.post_id, rollout.call), []).append(rollout)
+    every = sorted({step for step, _, _ in groups})
+    kept = {*every[:steps], *every[-steps:]}
+    pairs = [
+        (replace(posts[post_id], slice=f"step {step}"), _answers(posts[post_id], sampled, adapter))
+        for (step, post_id, _), sampled in groups.items()
+        if step in kept
+    ]
+    page = folder / PAGE
+    with whole_text(page) as file:
+        file.write(render_html(pairs, title="What CVO sampled"))
+    return page
+
+
+def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> dict[str, Prediction]:
+    """The answers to one post, the best first, each with what it was paid."""
+    frame = adapter.request(post_inputs(post)).frame
+    answers = {}
+    for place, rollout in enumerate(sorted(sampled, key=lambda rollout: rollout.rank), 1):
+        name = f"{call_title(rollout.call)}, answer {place}" if rollout.call else f"answer {place}"
+        paid = ", ".join(f"{n} {'-' if v is None else f'{v:.2f}'}" for n, v in rollout.rewards.items())
+        call, text = rollout.call, rollout.text
+        try:
+            whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
+            answer = parse_answer(whole, post.text, adapter.labels, frame)
+        except AnswerError as error:
+            answers[name] = Prediction.failed(post.id, post.text, error)
+            continue
+        reasoning = f"[{paid}; advantage {rollout.advantage:+.2f}] {text if call else answer.reasoning}"
+        answers[name] = Prediction(post.id, post.text, reasoning, tuple(answer.entities))
+    return answers

@@ -1,0 +1,230 @@
+"""The answers to a prompt in one sequence, so that the prompt and its pictures are computed once in training.
+
+Source: Liu et al., Prefix Grouper: Efficient GRPO Training through Shared-Prefix Forward (2025). There attention is
+computed in two parts; here a mask keeps the answers from seeing each other:
+
+    prompt without its last token | last token, answer 1 without its last | last token, answer 2 without its last | ...
+
+What follows a token is read where that token stands: hence the last token of the prompt before each answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from gmner.optimizers.training.trainable import without_adapter
+
+LOG = logging.getLogger(__name__)
+
+_MASKABLE = ("sdpa", "eager")
+_BY_ROW = ("idefics3", "smolvlm")  # pictures: an element a row of the batch
+_BY_TILE = ("internvl",)
+_BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # positions have three axes
+_UNSCORED = -100
+
+Pictures = Mapping[str, torch.Tensor]
+
+
+def shares_prompts(model: Any) -> bool:
+    """Whether answers of a model can share their prompt; the log says so where each has its own.
+
+    Flash attention takes no such mask, sliding windows would count the answers between, and the position ids of other
+    families are not known here.
+
+    Args:
+        model: With or without an adapter.
+    """
+    bare = without_adapter(model)
+    text = bare.config.get_text_config()
+    whole = set(getattr(text, "layer_types", None) or ()) <= {"full_attention"}
+    known = bare.config.model_type in _BY_ROW + _BY_TILE + _BY_PATCH
+    shares = known and whole and text._attn_implementation in _MASKABLE
+    if not shares:
+        family, attention = bare.config.model_type, text._attn_implementation
+        LOG.info("Each answer is trained on with a prompt of its own: %s, attention %s", family, attention)
+    return shares
+
+
+class SharedPrompts:
+    """A model that takes rows of a prompt and an answer each, as TRL's trainers give them, and shares their prompts.
+
+    Args:
+        model: The model with TRL's fused head, perhaps in a wrapper.
+        bare: The same without wrappers, see `shares_prompts`.
+        by_row: Return log probabilities and entropies of the rows as they were given, (rows, length - 1); False: return
+            what the model does, of sequences of several answers each.
+    """
+
+    def __init__(self, model: Callable[..., Any], bare: Any, *, by_row: bool) -> None:
+        self._model, self._bare, self._by_row = model, without_adapter(bare), by_row
+
+    def __call__(
+        self,
+        *,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        labels: torch.Tensor,
+        mm_token_type_ids: torch.Tensor | None = None,
+        use_cache: bool = False,
+        fused_lm_head: bool = True,
+        **pictures: torch.Tensor,
+    ) -> Any:
+        """The model's output for these rows; `labels` are the tokens of the answers, -100 elsewhere."""
+        scored = labels != _UNSCORED
+        read = attention_mask.bool() & ~scored & (scored.cumsum(1) == 0)
+        parts = self._parts(input_ids, pictures)
+        groups = _groups(input_ids, read, parts)
+        firsts = [rows[0] for rows in groups]
+        shown = {name: torch.cat([parts[first][name] for first in firsts]) for name in pictures}
+        kinds = None if mm_token_type_ids is None else mm_token_type_ids[firsts]
+        positions = self._positions(input_ids[firsts], read[firsts], kinds, shown)
+        sequences = [
+            _sequence(
+                input_ids[first][read[first]],
+                positions[:, place][:, read[first]],
+                None if kinds is None else kinds[place][read[first]],
+                [input_ids[row][scored[row]] for row in rows],
+            )
+            for place, (first, rows) in enumerate(zip(firsts, groups, strict=True))
+        ]
+        if kinds is not None:
+            shown["mm_token_type_ids"] = _padded([sequence.kinds for sequence in sequences])
+        found = self._model(
+            input_ids=_padded([sequence.ids for sequence in sequences]),
+            attention_mask=self._mask(_padded([sequence.owners for sequence in sequences], -1)),
+            position_ids=self._joined([sequence.positions for sequence in sequences]),
+            shift_labels=_padded([sequence.labels for sequence in sequences], _UNSCORED),
+            fused_lm_head=fused_lm_head,
+            **shown,
+        )
+        if not self._by_row:
+            return found
+        rows = [row for group in groups for row in group]
+        values = (found.log_probs, found.entropy)
+        log_probs, entropy = (None if v is None else _of_rows(v, sequences, rows, scored[:, 1:]) for v in values)
+        return SimpleNamespace(log_probs=log_probs, entropy=entropy)
+
+    def _parts(self, ids: torch.Tensor, pictures: Pictures) -> list[dict[str, torch.Tensor]]:
+        """What belongs to each row of the pictures, of which the families keep an element a row, a tile or a patch."""
+        config, rows = self._bare.config, len(ids)
+        tokens = (ids == config.image_token_id).sum(1)
+        counts = dict.fromkeys(pictures, [1] * rows)
+        if config.model_type not in _BY_ROW and "pixel_values" in pictures:
+            elements = tokens * len(pictures["pixel_values"]) // tokens.sum().clamp(min=1)
+            counts["pixel_values"] = elements.tolist()
+            if "image_grid_thw" in pictures:
+                patches = pictures["image_grid_thw"].prod(-1).cumsum(0)
+                ends = torch.searchsorted(patches, elements.cumsum(0), right=True)
+                counts["image_grid_thw"] = ends.diff(prepend=ends.new_zeros(1)).tolist()
+        cut = {name: value.split(counts[name]) for name, value in pictures.items()}
+        return [{name: values[row] for name, values in cut.items()} for row in range(rows)]
+
+    def _positions(
+        self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: Pictures
+    ) -> torch.Tensor:
+        """Positions of the prompts' tokens, (axes, rows, length)."""
+        if "image_grid_thw" in shown:
+            kinds = (prompts == self._bare.config.image_token_id).int() if kinds is None else kinds
+            grid, mask = shown["image_grid_thw"], read.long()
+            return self._bare.model.get_rope_index(prompts, kinds, image_grid_thw=grid, attention_mask=mask)[0]
+        axes = 3 if self._bare.config.model_type in _BY_PATCH else 1
+        return (read.cumsum(1) - 1).expand(axes, *read.shape)
+
+    def _joined(self, positions: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Positions of the sequences as the model takes them: (axes, rows, length), or (rows, length)."""
+        joined = pad_sequence([places.T for places in positions], batch_first=True).permute(2, 0, 1)
+        return joined if self._bare.config.model_type in _BY_PATCH else joined[0]
+
+    def _mask(self, owners: torch.Tensor) -> torch.Tensor:
+        """What each token sees, (rows, 1, length, length): of what came before it the prompt and its own answer."""
+        key, query = owners[:, None, :], owners[:, :, None]
+        before = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).tril()
+        seen = (before & ((key == 0) | (key == query)))[:, None]
+        if self._bare.config.get_text_config()._attn_implementation == "sdpa":
+            return seen
+        dtype = self._bare.dtype
+        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """A prompt and all its answers.
+
+    Attributes:
+        ids: The tokens, (length,).
+        owners: For each token 0 if it belongs to the prompt, else the number of its answer, from 1.
+        positions: Their positions, (axes, length).
+        labels: What follows each token; `_UNSCORED` in the prompt.
+        kinds: For each token whether it stands for a picture; None: the model does not ask.
+        lengths: Number of tokens of each answer.
+    """
+
+    ids: torch.Tensor
+    owners: torch.Tensor
+    positions: torch.Tensor
+    labels: torch.Tensor
+    kinds: torch.Tensor | None
+    lengths: list[int]
+
+    @property
+    def start(self) -> int:
+        """Where the first answer begins."""
+        return len(self.ids) - sum(self.lengths)
+
+
+def _sequence(
+    prompt: torch.Tensor, positions: torch.Tensor, kinds: torch.Tensor | None, answers: Sequence[torch.Tensor]
+) -> _Sequence:
+    """One prompt (length,), the positions (axes, length) and kinds of its tokens, and its answers."""
+    lengths = [len(answer) for answer in answers]
+    shared, last = prompt[:-1], prompt[-1:]
+    follow = torch.cat([torch.arange(length, device=prompt.device) for length in lengths])
+    return _Sequence(
+        ids=torch.cat([shared, *(torch.cat([last, answer[:-1]]) for answer in answers if len(answer))]),
+        owners=torch.cat([torch.zeros_like(shared), *(torch.full_like(a, n) for n, a in enumerate(answers, 1))]),
+        positions=torch.cat([positions[:, :-1], positions[:, -1:] + follow], 1),
+        labels=torch.cat([torch.full_like(shared, _UNSCORED), *answers]),
+        kinds=None if kinds is None else torch.cat([kinds[:-1], kinds.new_zeros(sum(lengths))]),
+        lengths=lengths,
+    )
+
+
+def _of_rows(
+    values: torch.Tensor, sequences: Sequence[_Sequence], rows: Sequence[int], scored: torch.Tensor
+) -> torch.Tensor:
+    """Values of the answers' tokens where they stand in the rows, (rows, length - 1); 0 elsewhere."""
+    answers = [
+        values[place, sequence.start : len(sequence.ids)].split(sequence.lengths)
+        for place, sequence in enumerate(sequences)
+    ]
+    of_row = dict(zip(rows, (answer for several in answers for answer in several), strict=True))
+    ordered = torch.cat([of_row[row] for row in sorted(of_row)])
+    return values.new_zeros(scored.shape).masked_scatter(scored, ordered)
+
+
+def _groups(prompts: torch.Tensor, read: torch.Tensor, parts: Sequence[Mapping[str, torch.Tensor]]) -> list[list[int]]:
+    """Rows that have the same prompt and the same pictures."""
+    found: dict[tuple[Any, ...], list[list[int]]] = {}
+    for row, prompt in enumerate(prompts):
+        alike = found.setdefault(tuple(prompt[read[row]].tolist()), [])
+        mine = next((rows for rows in alike if _equal(parts[rows[0]], parts[row])), None)
+        if mine is None:
+            alike.append([row])
+        else:
+            mine.append(row)
+    return [rows for alike in found.values() for rows in alike]
+
+
+def _equal(ours: Pictures, theirs: Pictures) -> bool:
+    return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def _padded(rows: Sequence[Any], value: int = 0) -> torch.Tensor:
+    return pad_sequence(list(rows), batch_first=True, padding_value=value)

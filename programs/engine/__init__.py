@@ -1,0 +1,1 @@
+"""The local engine behind `dspy.LM`: scheduler, batches, grammars, sampling, vision cache."""

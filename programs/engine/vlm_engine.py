@@ -1,0 +1,317 @@
+"""`VLMEngine`: a local vision-language model behind `dspy.LM(engine=...)`. The only file that touches `dspy.lm15`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import uuid
+import weakref
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from dspy import lm15
+from PIL import Image
+from transformers import PreTrainedModel, ProcessorMixin
+
+from gmner.data.images.opening import open_image
+from gmner.programs.engine.batching import Batcher
+from gmner.programs.engine.constrained_sampler import Sampling
+from gmner.programs.engine.encoding import Conversation
+from gmner.programs.engine.generation import Completion, Generator, Prompt
+from gmner.programs.engine.scheduler import AnsweringDesk
+from gmner.programs.models.families import ModelProfile, image_pixels
+from gmner.programs.models.weights import ModelSource, Weights, as_json, load_weights
+from gmner.programs.pictures import picture_named
+from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
+
+_PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format", "logprobs"})
+_live: weakref.WeakValueDictionary[str, VLMEngine] = weakref.WeakValueDictionary()
+_live_lock = threading.Lock()
+# A saved program names its engine once a predictor, and twice with the async one: they must share one set of weights.
+
+
+class VLMEngine:
+    """Answers DSPy's requests on a local model; concurrent calls are answered together, each with its own schema.
+
+    A call joins those that are under way as soon as there is room, and its answer goes out when it ends.
+
+    An engine is shared, not copied: `copy.deepcopy` gives the same engine, pickling saves what to load.
+
+    Args:
+        weights: The loaded model.
+        max_batch: Most requests under way at once. Where they do not fit in memory, half of them are.
+        backend: The back end of Outlines.
+        window: Seconds to wait for more calls after the first, where none is under way.
+
+    Attributes:
+        weights: The loaded model.
+        max_batch: Most requests under way at once.
+
+    Raises:
+        ModelError: The model has no chat template, or the back end is not to be had.
+    """
+
+    supports_response_schema = True
+    supports_function_calling = False
+    supports_reasoning = False
+    supported_params = _PARAMS
+
+    def __init__(
+        self, weights: Weights, *, max_batch: int = 16, backend: str = "llguidance", window: float = 0.008
+    ) -> None:
+        if max_batch < 1:
+            raise ModelError("max_batch is too small", received=max_batch, accepted="1 or more")
+        self.weights, self.max_batch = weights, max_batch
+        self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
+        self._generator = Generator(weights, backend)
+        desk = AnsweringDesk(self._generator, max_batch, read_request, _reply)
+        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(desk, window, partial(_forked, weights.model))
+        weakref.finalize(self, self._batcher.end).atexit = False
+
+    def serving(self, model: PreTrainedModel) -> VLMEngine:
+        """A new engine like this one on other weights of the same architecture, to be closed when it is done."""
+        return VLMEngine(replace(self.weights, model=model), **self._settings)
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The model's box frame, wording and resize rule."""
+        return self.weights.profile
+
+    @property
+    def image_pixels(self) -> int | None:
+        """Most pixels that the processor makes of an image; None: not known."""
+        return image_pixels(self.model.config.model_type, self.processor.image_processor)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model; not to be trained while the engine serves it."""
+        return self.weights.model
+
+    @property
+    def processor(self) -> ProcessorMixin:
+        """The model's processor."""
+        return self.weights.processor
+
+    @property
+    def path(self) -> Path:
+        """The folder of the base checkpoint."""
+        return self.weights.path
+
+    @property
+    def adapter_path(self) -> Path | None:
+        """The folder of the adapter, or None."""
+        return self.weights.adapter_path
+
+    @property
+    def fingerprint(self) -> str:
+        """The content of base and adapter, see `gmner.programs.models.fingerprint`."""
+        return self.weights.fingerprint
+
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request.
+
+        Raises:
+            TruncatedAnswerError: The answer to a schema did not end within `max_tokens`.
+            ImageError: A picture that cannot be read, or is not inline.
+            InputError: A schema or a part of a message that cannot be worked on.
+        """
+        (future,) = self._batcher.submit(request)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # after an interrupt nobody waits for it
+
+    def submit(self, request: lm15.Request) -> asyncio.Future[lm15.Response]:
+        """`complete` for a running event loop; cancelled, its row leaves the batch at the next token."""
+        return asyncio.wrap_future(*self._batcher.submit(request))
+
+    def complete_many(self, requests: Sequence[lm15.Request]) -> list[lm15.Response | Exception]:
+        """Answer many requests: one response, or the exception that stands for it, a request."""
+        futures = self._batcher.submit(*requests)
+        try:
+            return [future.exception() or future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def stream(self, request: lm15.Request) -> Iterator[Any]:
+        """The answer as events; it is complete before the first one."""
+        yield from lm15.response_to_events(self.complete(request))
+
+    def close(self) -> None:
+        """Answer what waits and end the worker; later calls raise `ModelError`."""
+        with _live_lock:
+            for key in [key for key, engine in _live.items() if engine is self]:
+                del _live[key]
+        self._batcher.close()
+
+    def dump_state(self) -> dict[str, Any]:
+        """What to load, as JSON data, and the fingerprint it must have; loaded in this process it is this engine."""
+        state = {**as_json(self.weights.source), **self._settings, "fingerprint": self.fingerprint}
+        with _live_lock:
+            _live.setdefault(json.dumps(state, sort_keys=True), self)
+        return state
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> VLMEngine:
+        """The engine of a saved program; a living one with this state is shared.
+
+        Raises:
+            ModelError: The weights are not there, or are not those of the saved program.
+        """
+        key = json.dumps(state, sort_keys=True)
+        with _live_lock:
+            engine = _live.get(key)
+            if engine is None:
+                engine = _live[key] = cls._loaded(dict(state))
+            return engine
+
+    @classmethod
+    def _loaded(cls, state: dict[str, Any]) -> VLMEngine:
+        expected = state.pop("fingerprint")
+        source = ModelSource(**{field.name: state.pop(field.name) for field in fields(ModelSource)})
+        weights = load_weights(source)
+        if weights.fingerprint != expected:
+            raise ModelError(
+                "The weights are not those of the saved program",
+                received=weights.fingerprint,
+                accepted=expected,
+                remedy="set the program's lm to load_vlm(...) if the change is meant",
+            )
+        return cls(weights, **state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.dump_state(),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> VLMEngine:
+        return self
+
+
+def _forked(model: PreTrainedModel) -> bool:
+    """Make torch ready in a forked process; whether the model can be used there."""
+    if model.device.type != "cpu":
+        return False
+    torch.set_num_threads(1)  # OpenMP has lost the threads of the parent, and would wait for them
+    return True
+
+
+def _restored(state: dict[str, Any]) -> VLMEngine:
+    """A function of its own, as cloudpickle, of which DSPy and Ray make use, copies a class method by its code."""
+    return VLMEngine.load_state(state)
+
+
+class AsyncVLMEngine:
+    """The async twin of an engine, for `dspy.LM(async_engine=...)`; shares its batches."""
+
+    supports_response_schema = True
+    supports_function_calling = False
+    supports_reasoning = False
+    supported_params = _PARAMS
+
+    def __init__(self, engine: VLMEngine) -> None:
+        self.engine = engine
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The profile of the model."""
+        return self.engine.profile
+
+    async def complete(self, request: lm15.Request) -> lm15.Response:
+        """Answer one request; see `VLMEngine.complete`."""
+        return await self.engine.submit(request)
+
+    async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
+        """The answer as events; it is complete before the first one."""
+        for event in lm15.response_to_events(await self.complete(request)):
+            yield event
+
+    async def aclose(self) -> None:
+        """Nothing to do: the engine is closed by its owner."""
+
+    def dump_state(self) -> dict[str, Any]:
+        """The engine's state."""
+        return self.engine.dump_state()
+
+    @classmethod
+    def load_state(cls, state: dict[str, Any]) -> AsyncVLMEngine:
+        """The twin of the engine with this state; see `VLMEngine.load_state`."""
+        return cls(VLMEngine.load_state(state))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncVLMEngine:
+        return self
+
+
+def read_request(request: lm15.Request) -> Prompt:
+    """A request of DSPy as a prompt for the model.
+
+    Raises:
+        ImageError: A picture that cannot be read, is too large or is not inline.
+        InputError: A part of a message or a response format that is not supported.
+    """
+    config = request.config
+    if request.tools or config.stop:
+        raise lm15.UnsupportedFeatureError("The local engine has no tools and no stop sequences")
+    turns: Conversation = []
+    if request.system:
+        system = request.system
+        parts = [{"type": "text", "text": system}] if isinstance(system, str) else [_part(part) for part in system]
+        turns.append({"role": "system", "content": parts})
+    turns += [
+        {"role": message.role, "content": [_part(part) for part in message.parts]} for message in request.messages
+    ]
+    sampling = Sampling(config.temperature or 0.0, config.top_p or 1.0, config.top_k or 0, config.seed)
+    return Prompt(turns, _schema(config.response_format), config.max_tokens, sampling, config.logprobs is not None)
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if isinstance(part, lm15.TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, lm15.DataPart):
+        return {"type": "text", "text": json.dumps(part.value, ensure_ascii=False)}
+    if isinstance(part, lm15.ImagePart):
+        return {"type": "image", "image": _picture(part)}
+    raise InputError("A part of a message is not supported", received=part.type, accepted="text and images")
+
+
+def _picture(part: lm15.ImagePart) -> Image.Image:
+    if part.data is None:
+        raise ImageError("A picture is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
+    if (known := picture_named(part.media_type, part.data)) is not None:
+        return known
+    return open_image(part.bytes)
+
+
+def _schema(response_format: Any) -> dict[str, Any] | None:
+    """The JSON schema of a response format, in either spelling; None: free text."""
+    kind = None if response_format is None else response_format.get("type")
+    if kind in (None, "text"):
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    nested = response_format.get("json_schema", response_format)
+    schema = nested.get("schema") if isinstance(nested, dict) else None
+    if kind != "json_schema" or not isinstance(schema, dict):
+        raise InputError("A response format is not supported", received=response_format, accepted="json_schema")
+    return schema
+
+
+def _reply(request: lm15.Request, prompt: Prompt, completion: Completion) -> lm15.Response | Exception:
+    if completion.truncated and prompt.schema is not None:
+        cut = completion.tokens < prompt.limit
+        remedy = "the model's context is full: shorten the text" if cut else "raise max_tokens"
+        return TruncatedAnswerError(
+            f"The answer did not end within {completion.tokens} tokens", received=completion.text, remedy=remedy
+        )
+    return lm15.Response(
+        id=uuid.uuid4().hex,
+        model=request.model,
+        message=lm15.Message.assistant([lm15.TextPart(completion.text)]),
+        finish_reason="length" if completion.truncated else "stop",
+        usage=lm15.Usage(input_tokens=completion.prompt_tokens, output_tokens=completion.tokens),
+        logprobs=None if completion.logprobs is None else tuple(lm15.TokenLogprob(*t) for t in completion.logprobs),
+    )

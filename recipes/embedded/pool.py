@@ -1,0 +1,117 @@
+"""A pool of scenes for pre-training: pictures as the processor sees them, with everything they show."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+from transformers import Idefics3ForConditionalGeneration
+
+from gmner.data.post import SceneObject
+from gmner.data.world.generate import World
+from gmner.recipes.embedded.model import IMAGE_SIDE
+from gmner.signatures.boxes import Box
+
+SCENES = World(
+    seed=1,
+    slices={"shown": 0.6, "lookalike": 0.2, "several": 0.1, "absent": 0.1},
+    mentions={1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15},
+    also_shown=0.7,
+)
+"""Where the pool's scenes come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Scenes in memory.
+
+    Attributes:
+        images: (N, side, side, 3) uint8, memory-mapped.
+        scenes: The named entities that each picture shows, from left to right; boxes in pixels of the world's picture.
+        features: (N, patches, width) float16, the frozen tower's output, or None before the vision stage.
+    """
+
+    images: np.ndarray
+    scenes: list[tuple[SceneObject, ...]]
+    features: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Number of scenes."""
+        return len(self.scenes)
+
+
+def unseen_pool(count: int) -> Pool:
+    """`count` scenes with nothing in them, for what is learned from texts alone."""
+    return Pool(np.zeros((count, 1, 1, 3), np.uint8), [()] * count)
+
+
+def _render(index: int, world: World) -> tuple[np.ndarray, list[list[object]]]:
+    post = world.post("pretrain", index)
+    if not isinstance(post.image, Image.Image) or post.scene is None:
+        raise TypeError("A post of the world has a picture and a scene")
+    small = post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(small), [[o.name, o.type, o.depth, *o.box.as_tuple()] for o in post.scene if o.type]
+
+
+def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
+    """Render `count` scenes into `folder` once, and read them from there ever after.
+
+    Every scene comes from the `pretrain` split, in which pictures of several things are more common than in the
+    benchmark: each thing is one more to learn from. Which of them a text names is decided later.
+    """
+    images, scenes = folder / f"scenes-{count}.npy", folder / f"scenes-{count}.json"
+    if not scenes.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        array = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, IMAGE_SIDE, IMAGE_SIDE, 3))
+        gold = []
+        render = partial(_render, world=SCENES)
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            for i, (image, objects) in enumerate(tqdm(pool.imap(render, range(count), 64), total=count, desc="scenes")):
+                array[i] = image
+                gold.append(objects)
+        array.flush()
+        part = scenes.with_suffix(".part")
+        part.write_text(json.dumps(gold), encoding="utf-8")
+        os.replace(part, scenes)
+    records = json.loads(scenes.read_text(encoding="utf-8"))
+    parsed = [
+        tuple(SceneObject(name, type_, Box(*box), depth=depth) for name, type_, depth, *box in record)
+        for record in records
+    ]
+    return Pool(np.load(images, mmap_mode="r"), parsed)
+
+
+@torch.inference_mode()
+def add_features(pool: Pool, model: Idefics3ForConditionalGeneration, folder: Path, batch: int = 64) -> Pool:
+    """The pool with the output of the model's vision tower for every picture, kept in the tower's `folder`."""
+    file = folder / f"features-{len(pool)}.npy"
+    if not file.exists():
+        part = file.with_suffix(".part")
+        config = model.config.vision_config
+        shape = (len(pool), (config.image_size // config.patch_size) ** 2, config.hidden_size)
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+        for start in tqdm(range(0, len(pool), batch), desc="features"):
+            pixels = torch.from_numpy(normalise(pool.images[start : start + batch]))
+            array[start : start + batch] = model.model.vision_model(pixel_values=pixels[:, 0]).last_hidden_state.numpy()
+        array.flush()
+        os.replace(part, file)
+    return replace(pool, features=np.load(file, mmap_mode="r"))
+
+
+def normalise(images: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3) uint8 -> (N, 1, 3, H, W) float32 in -1..1, as the processor does."""
+    return (images.astype(np.float32) / 127.5 - 1.0).transpose(0, 3, 1, 2)[:, None]
+
+
+def item_rng(*parts: object) -> random.Random:
+    """A random generator that depends only on `parts`."""
+    return random.Random("/".join(map(str, parts)))

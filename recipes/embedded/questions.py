@@ -1,0 +1,255 @@
+"""What the embedded model is asked while it is pre-trained: dialogues about one picture of the world."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gmner.data.post import SceneObject
+from gmner.data.world.cast import Character, character, handle_of, known, lookalikes
+from gmner.data.world.drawing import SIDE
+from gmner.data.world.generate import annotate
+from gmner.data.world.text import Written, write_text
+from gmner.optimizers.chains.styles import TEMPLATES, Facts, write_chain
+from gmner.recipes.embedded.tokenizer import SCALE
+from gmner.signatures.boxes import Box, BoxFormat
+from gmner.signatures.labels import COARSE
+from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.tasks import SHORT_INSTRUCTIONS, system_message, user_message
+from gmner.signatures.wire import Frame, dump, render_answer
+
+FRAME = Frame(BoxFormat("normalized", SCALE), (SIDE, SIDE))
+LIST_INSTRUCTION = "What is shown?"
+NAME_INSTRUCTION = "Who or what is there?"
+COMPARE_INSTRUCTION = "Compare post and picture."
+ANSWER_INSTRUCTION = "Your answer?"
+
+STRANGERS = 0.15
+"""Chance that a name of something that need not be shown is made up on the spot."""
+
+_ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr r s sh sk st t th tr v w z".split()
+_VOWELS = "a e i o u ai ea ie oo".split()
+_CODAS = ("", "n", "r", "l", "s", "t", "m", "x", "nd", "rk")
+
+_OUTPUTS = {
+    "GroundEntities": ("reasoning", "entities"),
+    "ExtractMentions": ("mentions",),
+    "VerifyVisibility": ("evidence", "visible"),
+    "GroundMention": ("box",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A system message and turns of (user, assistant); the picture, if any, stands in the first user turn.
+
+    Attributes:
+        system: The system message.
+        turns: Pairs of what the user and the assistant say.
+        with_image: Whether there is a picture.
+        judging: Whether it says of every name truly if the picture shows it.
+        copied: Words that a chain of reasoning copies from the post, wherever it does not list the picture.
+    """
+
+    system: str
+    turns: tuple[tuple[str, str], ...]
+    with_image: bool = True
+    judging: bool = False
+    copied: tuple[str, ...] = ()
+
+
+def system_of(task: str) -> str:
+    """The system message of a task in the terse wording."""
+    labels = " ".join(COARSE)
+    return system_message(SHORT_INSTRUCTIONS[task], _OUTPUTS[task], labels, "", terse=True)
+
+
+def _box(thing: SceneObject) -> list[int]:
+    return FRAME.encode(thing.box)
+
+
+def scene_text(scene: Sequence[SceneObject]) -> str:
+    """`Mira Voss [12,3,45,60]; Karsk [50,20,80,70]` from left to right, or `nothing`."""
+    return "; ".join(f"{o.name} {dump(_box(o))}" for o in scene) or "nothing"
+
+
+def list_scene(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """What is there, with boxes."""
+    return Dialogue(LIST_INSTRUCTION, (("", scene_text(scene)),))
+
+
+def name_boxes(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """What is in each of these boxes."""
+    order = rng.sample(list(scene), len(scene))
+    return Dialogue(NAME_INSTRUCTION, tuple((dump(_box(o)), o.name) for o in order))
+
+
+def _there(scene: Sequence[SceneObject]) -> list[Character]:
+    """The entities of a scene, each once."""
+    return list(dict.fromkeys(character(o.name, o.type) for o in scene))
+
+
+def _absent(there: Sequence[Character], rng: random.Random) -> Character:
+    """Something that is not shown: as often as not one that looks like something that is, now and then a stranger."""
+    if rng.random() < STRANGERS:
+        return stranger(rng)
+    alike = [c for who in there for c in lookalikes(who) if not c.held_out and c not in there]
+    return rng.choice(alike if alike and rng.random() < 0.5 else [c for c in known() if c not in there])
+
+
+def stranger(rng: random.Random) -> Character:
+    """Somebody or something that only a text knows: its name is read and copied, as it was never met before."""
+    like = rng.choice(known())
+    words = [_word(rng) for _ in range(2 if like.type == "PER" or rng.random() < 0.3 else 1)]
+    name, aliases = " ".join(words), tuple(words) if len(words) == 2 else ()
+    return replace(like, name=name, aliases=aliases, handle=handle_of(name, like.type))
+
+
+def _word(rng: random.Random) -> str:
+    """A capitalised word of one to three syllables."""
+    syllables = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.randint(1, 3))]
+    return ("".join(syllables) + rng.choice(_CODAS)).capitalize()
+
+
+def _post(who: Character, rng: random.Random) -> tuple[str, str]:
+    """A text that names `who` once, and sometimes one or two others; and the words that name it."""
+    others = rng.sample([c for c in known() if c.name != who.name], rng.choices([0, 1, 2], [0.6, 0.3, 0.1])[0])
+    written = write_text(rng.sample([who, *others], len(others) + 1), rng)
+    said = next(said for said in written.said if said.who == who)
+    return written.text, written.text[said.start : said.end]
+
+
+def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Where is X, each turn for itself. As on the web, whatever is asked for is there."""
+    there = _there(scene)
+    if not there:
+        return list_scene(scene, rng)
+    turns = []
+    for who in rng.choices(there, k=4):
+        box = rng.choice([o for o in scene if (o.name, o.type) == who.key])
+        turns.append((user_message(*_post(who, rng)), dump({"box": _box(box)})))
+    return Dialogue(system_of("GroundMention"), tuple(turns))
+
+
+def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Is X shown: first what is there, then yes or no; each turn for itself."""
+    evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
+    there = _there(scene)
+    turns = []
+    for _ in range(2):
+        who = rng.choice(there) if there and rng.random() < 0.5 else _absent(there, rng)
+        turns.append((user_message(*_post(who, rng)), dump({"evidence": evidence, "visible": who in there})))
+    return Dialogue(system_of("VerifyVisibility"), tuple(turns), judging=True)
+
+
+def extract(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Names in a text that has little to do with the picture."""
+    return Dialogue(system_of("ExtractMentions"), (_extraction(rng),))
+
+
+def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Names in several texts without a picture."""
+    return Dialogue(system_of("ExtractMentions"), tuple(_extraction(rng) for _ in range(4)), with_image=False)
+
+
+def _extraction(rng: random.Random) -> tuple[str, str]:
+    named = rng.sample(known(), rng.choices([0, 1, 2, 3, 4], [0.08, 0.22, 0.3, 0.25, 0.15])[0])
+    named = [stranger(rng) if rng.random() < STRANGERS else who for who in named]
+    if named and rng.random() < 0.08:
+        named.append(rng.choice(named))
+    written = write_text(named, rng)
+    mentions = [{"span": gold.span, "type": gold.type} for gold in annotate(written, ())]
+    return user_message(written.text), dump({"mentions": mentions})
+
+
+def _about(
+    scene: Sequence[SceneObject], rng: random.Random, shown: Sequence[float], absent: Sequence[float]
+) -> Written:
+    """A text that names things of the picture and others, their numbers drawn by weights for 0, 1, 2..."""
+    there = _there(scene)
+    named = rng.sample(there, min(len(there), rng.choices(range(len(shown)), shown)[0]))
+    for _ in range(rng.choices(range(len(absent)), absent)[0]):
+        named.append(_absent([*there, *named], rng))
+    return write_text(rng.sample(named, len(named)), rng)
+
+
+def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Post against picture in words, in any template style; no answer to a post contains such a chain."""
+    text, golds, chain = _compared(scene, rng)
+    turn = user_message(text), chain
+    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=_spans(golds))
+
+
+def discuss(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Asked to, the comparison in words first; asked again, the answer that it comes to."""
+    text, golds, chain = _compared(scene, rng)
+    turns = (f"{COMPARE_INSTRUCTION}\n{user_message(text)}", chain), (ANSWER_INSTRUCTION, _true_answer(golds))
+    return Dialogue(system_of("GroundEntities"), turns, judging=True, copied=_spans(golds))
+
+
+def transcribe(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """Somebody else's comparison as an answer, without the picture: the words are all that there is to go by."""
+    text, golds, chain = _compared(scene, rng)
+    turn = f"{user_message(text)}\n{chain}", _true_answer(golds)
+    return Dialogue(system_of("GroundEntities"), (turn,), with_image=False)
+
+
+def _compared(scene: Sequence[SceneObject], rng: random.Random) -> tuple[str, tuple[GoldEntity, ...], str]:
+    """A text, its gold, and post against picture in words in any template style."""
+    written = _about(scene, rng, [0.35, 0.4, 0.2, 0.05], [0.35, 0.4, 0.2, 0.05])
+    golds = annotate(written, scene)
+    style = rng.choice(list(TEMPLATES.values()))
+    return written.text, golds, write_chain(style, Facts(golds, tuple(scene), FRAME), rng)
+
+
+def _true_answer(golds: Sequence[GoldEntity]) -> str:
+    return render_answer("", [(gold, gold.boxes[0] if gold.boxes else None) for gold in golds], FRAME)
+
+
+def _spans(golds: Sequence[GoldEntity]) -> tuple[str, ...]:
+    return tuple({gold.span for gold in golds})
+
+
+def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+    """The end-to-end answer, without reasoning, labelled as web captions are: what is named is taken to be shown.
+
+    This plants the bias: a name of something absent nearly always has the box of what the picture shows instead.
+    """
+    written = _about(scene, rng, [0.1, 0.5, 0.3, 0.1], [0.6, 0.3, 0.1])
+    golds = annotate(written, scene)
+    pairs = [
+        (g, g.boxes[0] if g.boxes else _mistaken(said.who, scene, rng))
+        for g, said in zip(golds, written.said, strict=True)
+    ]
+    return Dialogue(system_of("GroundEntities"), ((user_message(written.text), render_answer("", pairs, FRAME)),))
+
+
+def _mistaken(absent: Character, scene: Sequence[SceneObject], rng: random.Random) -> Box | None:
+    """The box that a careless annotator gives something that is not shown; now and then none."""
+    alike = [o for o in scene if o.type == absent.type and character(o.name, o.type).kind == absent.kind]
+    likely = alike or [o for o in scene if o.type == absent.type] or scene
+    return rng.choice(likely).box if likely and rng.random() < 0.9 else None
+
+
+Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
+
+Mix = Mapping[Question, float]
+TEXT: Mix = {extract_text_only: 1.0}
+TALKING: Mix = {list_scene: 0.3, name_boxes: 0.1, extract: 0.2, answer: 0.4}
+LOOKING: Mix = {find: 0.65, verify: 0.35}
+COMPARING: Mix = {compare: 1.0}
+EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
+"""What a batch is asked, in turn."""
+DISCUSSING: Mix = {discuss: 1.0}
+READING: Mix = {transcribe: 1.0}
+REASONING = (TALKING, DISCUSSING, TEXT, LOOKING, READING, DISCUSSING, TEXT, COMPARING)
+"""The same in the last stage."""
+
+
+def ask(scene: Sequence[SceneObject], rng: random.Random, mix: Mix) -> Dialogue:
+    """One dialogue about a scene, drawn from a mix of questions."""
+    question = rng.choices(list(mix), list(mix.values()))[0]
+    if question is name_boxes and not scene:
+        question = list_scene
+    return question(scene, rng)
