@@ -21,9 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SVG")
     args = parser.parse_args()
-    record = json.loads(
-        (Path(gmner.programs.models.__file__).parent / "embedded" / "curve.json").read_text(encoding="utf-8")
-    )
+    shipped = Path(gmner.programs.models.__file__).parent / "embedded"
+    record = json.loads((shipped / "curve.json").read_text(encoding="utf-8"))
     curves = {
         f"{name} loss": {int(step): loss for step, loss in stage["losses"].items()}
         for name, stage in record["stages"].items()

@@ -14,7 +14,7 @@ import pytest
 import gmner
 
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "outlines", "datasets"}
-ROOMS = ("signatures", "data", "programs", "optimizers")
+ROOMS = ("signatures", "data", "programs", "optimizers", "cli")
 SHOW_HELP = """
 sys.argv = ["gmner", "--help"]
 try:

@@ -51,8 +51,8 @@ def fetch_posts(
 
     `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
     `gmner.data.images.fetching.fetch` does it: public ones only, bounded in size and time. Pictures that are files are
-    copied. One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error, and
-    never as one without a picture. In a folder where some have been fetched before, only the others are, and those that
+    copied. One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error,
+    and never as one without a picture. In a folder where some have been fetched before, only the others are, and those that
     cannot be decoded: what a transfer that broke off has left.
 
     Args:

@@ -113,8 +113,8 @@ def open_scaled(source: ImageSource, used: int | None = None, *, root: str | os.
 
     Args:
         source: As for `open_image`.
-        used: Most pixels that the model's processor makes of an image, see `gmner.data.images.decoding.scaled_size`; None:
-            not known.
+        used: Most pixels that the model's processor makes of an image, see `gmner.data.images.decoding.scaled_size`;
+            None: not known.
         root: As for `open_image`.
 
     Raises:

@@ -36,8 +36,8 @@ class Call:
         signature: Its signature with the current instructions.
         demos: The demonstrations that are sent with it.
         inputs: The inputs of the signature.
-        rest: How its answer becomes the program's, see `gmner.optimizers.rewards.staged_calls`; None: it is
-            the program's.
+        rest: How its answer becomes the program's, see `gmner.optimizers.rewards.staged_calls`; None: it is the
+            program's.
     """
 
     post: Post

@@ -39,8 +39,8 @@ class Rollout:
         text: The answer as it was sampled.
         rewards: Reward name -> its value, in 0..1 for the five; None: it does not apply.
         advantage: How much better than the group's mean it was, as GRPO weighs it.
-        call: The call of a staged program that it answers, see `gmner.optimizers.rewards.staged_calls`; empty: it answers
-            the post.
+        call: The call of a staged program that it answers, see `gmner.optimizers.rewards.staged_calls`; empty: it
+            answers the post.
     """
 
     step: int
