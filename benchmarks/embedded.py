@@ -31,7 +31,7 @@ from scipy.stats import mannwhitneyu
 
 from gmner import GMNER, Box, Post, Prediction, World, evaluate, load_vlm
 from gmner.data.files.atomic import encoded
-from gmner.data.scoring.entity_errors import Verdict, judge
+from gmner.data.scoring.entity_errors import EntityError, find_errors
 from gmner.data.world.cast import called, lookalikes
 from gmner.programs.staged import StagedGMNER
 from gmner.recipes.embedded.questions import FRAME, LIST_INSTRUCTION, NAME_INSTRUCTION
@@ -90,7 +90,7 @@ def confidence(answers: Sequence[Prediction], posts: Sequence[Post]) -> dict[str
     verdicts = [
         verdict
         for post, answer in zip(posts, answers, strict=True)
-        for verdict in judge(post.gold, answer.entities)
+        for verdict in find_errors(post.gold, answer.entities)
         if verdict.predicted is not None
     ]
     name = [(v, all(fault.about_regions for fault in v.faults)) for v in verdicts]
@@ -98,7 +98,7 @@ def confidence(answers: Sequence[Prediction], posts: Sequence[Post]) -> dict[str
     return {"names": _area(name), "regions": _area(region)}
 
 
-def _area(judged: Sequence[tuple[Verdict, bool]]) -> float:
+def _area(judged: Sequence[tuple[EntityError, bool]]) -> float:
     sure = [[v.predicted.confidence for v, right in judged if v.predicted and right == side] for side in (True, False)]
     pairs = len(sure[0]) * len(sure[1])
     return round(100 * float(mannwhitneyu(*sure).statistic) / pairs, 1) if pairs else 0.0

@@ -1,4 +1,4 @@
-"""What a reader found odd: `Oddity`, `Findings` that gathers them, and `Posts`, the list that carries them with it."""
+"""What a reader found odd: `Oddity`, `OddityLog` that gathers them, and `Posts`, the list that carries them with it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Posts(Listing[Post]):
         return "\n".join(lines)
 
 
-class Findings:
+class OddityLog:
     """Gathers what is odd while a reader reads, and logs it.
 
     Attributes:

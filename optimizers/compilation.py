@@ -18,16 +18,16 @@ from gmner.optimizers.chains.demonstrations import check_demonstrations
 from gmner.optimizers.chains.reasoning_pass import reasoning_pass
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.filtering import Learnable, learnable
+from gmner.optimizers.filtering import FilteredPosts, filter_by_outcome
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen, figure, why_unchanged
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.process_group import Launch
-from gmner.optimizers.training.program_calls import Call, Program, program_calls, traced
+from gmner.optimizers.training.process_group import ProcessGroup
+from gmner.optimizers.training.program_calls import Program, ProgramCall, program_calls, traced
 from gmner.optimizers.training.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.training.rows import fitting_posts, program_rows
-from gmner.optimizers.training.validation import METRIC, Deadline, Watch, resolve_every
+from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
@@ -89,7 +89,7 @@ class Compilation:
         train: list[Post],
         val: list[Post] | None,
         run: RunDirectory,
-        launch: Launch,
+        launch: ProcessGroup,
         teacher: dspy.BaseLM | None,
     ) -> None:
         self.mcr, self.val, self.run, self.launch = mcr, val, run, launch
@@ -226,7 +226,7 @@ class Compilation:
             self._finish("cvo")
         self._take("cvo", engine, folder)
 
-    def _calls(self, posts: Sequence[Post]) -> list[Call]:
+    def _calls(self, posts: Sequence[Post]) -> list[ProgramCall]:
         """The calls that CVO trains; of a staged program with what the program says now, kept in the run."""
 
         def trace(program: StagedGMNER) -> list[Any]:
@@ -246,7 +246,7 @@ class Compilation:
             program.answer.demos = list(self.demos)
         return program
 
-    def _watch(self, engine: VLMEngine, stage: MRSI | CVO, steps: int) -> Watch:
+    def _watch(self, engine: VLMEngine, stage: MRSI | CVO, steps: int) -> ValidationMonitor:
         """What scores a stage on the valset as it goes, and ends it when time is up."""
 
         def score(model: Any) -> dict[str, float]:
@@ -257,7 +257,7 @@ class Compilation:
             return {METRIC: figure(scores), "mner_f1": scores.mner.f1, "eeg_f1": scores.eeg.f1}
 
         every = resolve_every(stage.validate_every, steps, len(self.val or []))
-        return Watch(self.deadline, score, every, stage.patience)
+        return ValidationMonitor(self.deadline, score, every, stage.patience)
 
     def _finish(self, stage: str) -> None:
         """Mark a stage as done, unless its time was up; the other processes go on when its weights are on the disk."""
@@ -276,9 +276,11 @@ class Compilation:
         if answers is None:
             return self.d2
         if self.run.done("learnable"):
-            return Learnable.from_record(self.run.record("learnable"), self.d2).posts
+            return FilteredPosts.from_record(self.run.record("learnable"), self.d2).posts
         program, seed, temperature = self._last, self.mcr.seed, cvo.temperature
-        found = learnable(program, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress)
+        found = filter_by_outcome(
+            program, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress
+        )
         self.run.mark_done("learnable", found.to_record())
         found.warn_if_few(cvo.steps(len(found.posts)) * cvo.prompts)
         return found.posts

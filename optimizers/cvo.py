@@ -21,10 +21,10 @@ from gmner.optimizers.reward_set import Rewards, RewardSet, chosen_rewards
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
-from gmner.optimizers.training.program_calls import Call
+from gmner.optimizers.training.program_calls import ProgramCall
 from gmner.optimizers.training.rows import rollout_rows
 from gmner.optimizers.training.trainable import Lora, StageBar, Tuning, check_steps
-from gmner.optimizers.training.validation import UNWATCHED, Every, Watch, check_watching
+from gmner.optimizers.training.validation import NO_MONITORING, Every, ValidationMonitor, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.signatures.errors import InputError
@@ -124,7 +124,7 @@ class CVO:
                 remedy="or rollouts='free'",
             )
 
-    def rows(self, calls: Sequence[Call], adapter: PromptAdapter) -> Dataset:
+    def rows(self, calls: Sequence[ProgramCall], adapter: PromptAdapter) -> Dataset:
         """Prompts with what the rewards need; with constrained rollouts also the schema of each call's answer.
 
         Args:
@@ -155,7 +155,7 @@ class CVO:
         *,
         seed: int,
         progress: bool,
-        watch: Watch = UNWATCHED,
+        watch: ValidationMonitor = NO_MONITORING,
     ) -> list[dict[str, Any]]:
         """Run TRL's GRPOTrainer; the weights go into `folder`.
 
@@ -201,7 +201,14 @@ class CVO:
             return list(trainer.state.log_history)
 
     def _config(
-        self, model: Any, folder: Path, steps: int, prompts: int, seed: int, weights: list[float], watch: Watch
+        self,
+        model: Any,
+        folder: Path,
+        steps: int,
+        prompts: int,
+        seed: int,
+        weights: list[float],
+        watch: ValidationMonitor,
     ) -> GRPOConfig:
         rate, answers = self._usual_rate(model) if self.rate is None else self.rate, self.generations * prompts
         watching = watch.arguments(max(10, steps // 4))

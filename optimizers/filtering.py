@@ -39,7 +39,7 @@ def f1_metric(post: Post, prediction: Prediction) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnable:
+class FilteredPosts:
     """Posts that a program sometimes answers right and sometimes not, and the others.
 
     Attributes:
@@ -82,7 +82,7 @@ class Learnable:
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], posts: Sequence[Post]) -> Learnable:
+    def from_record(cls, record: Mapping[str, Any], posts: Sequence[Post]) -> FilteredPosts:
         """Inverse of `to_record`.
 
         Args:
@@ -106,7 +106,7 @@ class Learnable:
         return cls(kept, tuple(record["right"]), tuple(record["wrong"]), scores, record["failed"])
 
 
-def learnable(
+def filter_by_outcome(
     program: GroundingProgram,
     posts: Sequence[Post],
     *,
@@ -116,7 +116,7 @@ def learnable(
     metric: Metric = f1_metric,
     threads: int | None = None,
     progress: bool = True,
-) -> Learnable:
+) -> FilteredPosts:
     """Leave out the posts from which GRPO learns nothing.
 
     GRPO weighs an answer against the others to the same post; where all are right, or all wrong, there is nothing to
@@ -190,7 +190,7 @@ def _score(post: Post, answer: Prediction, metric: Metric) -> float:
     return score
 
 
-def _sorted_out(posts: Sequence[Post], scores: Mapping[str, tuple[float, ...]], failed: int) -> Learnable:
+def _sorted_out(posts: Sequence[Post], scores: Mapping[str, tuple[float, ...]], failed: int) -> FilteredPosts:
     right = tuple(post.id for post in posts if min(scores[post.id]) >= 1 - _NEAR)
     wrong = tuple(post.id for post in posts if max(scores[post.id]) <= _NEAR)
     kept = tuple(post for post in posts if post.id not in {*right, *wrong})
@@ -201,6 +201,6 @@ def _sorted_out(posts: Sequence[Post], scores: Mapping[str, tuple[float, ...]], 
             len(wrong),
             failed,
         )
-        return Learnable(tuple(posts), right, wrong, scores, failed)
+        return FilteredPosts(tuple(posts), right, wrong, scores, failed)
     LOG.info("%d of %d posts kept: %d always right, %d never", len(kept), len(posts), len(right), len(wrong))
-    return Learnable(kept, right, wrong, scores, failed)
+    return FilteredPosts(kept, right, wrong, scores, failed)

@@ -36,7 +36,7 @@ from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.process_group import Launch
+from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.program_calls import Program
 from gmner.optimizers.training.rows import fitting_posts
 from gmner.optimizers.training.validation import resolve_every
@@ -192,7 +192,7 @@ class MCR(Teleprompter):
             fitting = fitting_posts(train, student, self.longest_answer)
             check_given_chains(self.mrsi, fitting, student, None if run_dir is None else Path(run_dir))
         config = self._config(student, train, val, self._authors(student, lm))
-        launch = Launch()
+        launch = ProcessGroup()
         if dry_run:
             planned = plan(self, student, train)
             if launch.first:

@@ -30,7 +30,7 @@ from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.program_calls import Program
 from gmner.optimizers.training.sft import SharingSFTTrainer
 from gmner.optimizers.training.trainable import Lora, StageBar, Tuning, check_steps
-from gmner.optimizers.training.validation import UNWATCHED, Every, Watch, check_watching
+from gmner.optimizers.training.validation import NO_MONITORING, Every, ValidationMonitor, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
@@ -199,7 +199,14 @@ class MRSI:
         return self.max_steps or max(1, self.least_steps, round(self.epochs * rows / self.batch))
 
     def inject(
-        self, rows: Dataset, engine: VLMEngine, folder: Path, *, seed: int, progress: bool, watch: Watch = UNWATCHED
+        self,
+        rows: Dataset,
+        engine: VLMEngine,
+        folder: Path,
+        *,
+        seed: int,
+        progress: bool,
+        watch: ValidationMonitor = NO_MONITORING,
     ) -> list[dict[str, Any]]:
         """Train on the rows with TRL's SFTTrainer, completion-only loss; the weights go into `folder`.
 

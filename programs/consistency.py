@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gmner.signatures.boxes import Box
-from gmner.signatures.mentions import GroundedEntity, once_each
+from gmner.signatures.mentions import GroundedEntity, unique_mentions
 
 Drawn = tuple[str, Sequence[GroundedEntity]]
 """Reasoning and entities of one answer."""
@@ -32,7 +32,7 @@ def vote(answers: Sequence[Drawn]) -> Drawn:
     Returns:
         Reasoning and entities, in the order of the text.
     """
-    lists = [once_each(entities) for _, entities in answers]
+    lists = [unique_mentions(entities) for _, entities in answers]
     named: dict[tuple[int, int], list[GroundedEntity]] = {}
     for entities in lists:
         for entity in entities:

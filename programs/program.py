@@ -31,7 +31,7 @@ from gmner.programs.records import wanted_trace
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
-from gmner.signatures.mentions import GroundedEntity, once_each
+from gmner.signatures.mentions import GroundedEntity, unique_mentions
 from gmner.signatures.schema import Limits
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class GroundedPost(dspy.Prediction):
 def _grounded(text: str, picture: PostPicture | None, answer: Answer) -> GroundedPost:
     reasoning, entities = answer
     image, size = (None, None) if picture is None else (picture.opened, picture.size)
-    return GroundedPost(text=text, image=image, size=size, entities=once_each(entities), reasoning=reasoning)
+    return GroundedPost(text=text, image=image, size=size, entities=unique_mentions(entities), reasoning=reasoning)
 
 
 def _where(entity: GroundedEntity) -> str:

@@ -15,7 +15,7 @@ import dspy
 from gmner.programs.program import Answer, GroundingProgram, Picture
 from gmner.signatures.boxes import Box
 from gmner.signatures.forms import as_entity
-from gmner.signatures.mentions import GroundedEntity, Mention, once_each
+from gmner.signatures.mentions import GroundedEntity, Mention, unique_mentions
 from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibility
 
 
@@ -75,7 +75,7 @@ class StagedGMNER(GroundingProgram):
         """
         with self._opened(text, image) as picture, self._speaking():
             named = _named(self.extract(text=text, image=picture))
-            mentions = tuple(once_each([*named, *map(as_entity, also)]))
+            mentions = tuple(unique_mentions([*named, *map(as_entity, also)]))
             asked = _questions(text, picture, mentions)
             if not asked:
                 return Trace(len(named), mentions, (False,) * len(mentions), (None,) * len(mentions))
@@ -88,7 +88,7 @@ def _named(extracted: dspy.Prediction) -> list[GroundedEntity]:
     """What the first stage names, with its confidence where it was asked for; nothing is said to be shown yet."""
     mentions = [as_entity(mention) for mention in extracted.mentions]
     sure = extracted.get("confidences") or [None] * len(mentions)
-    return once_each(replace(m, confidence=c) for m, c in zip(mentions, sure, strict=True))
+    return unique_mentions(replace(m, confidence=c) for m, c in zip(mentions, sure, strict=True))
 
 
 def _questions(text: str, image: dspy.Image | None, mentions: Sequence[Mention]) -> list[dict[str, Any]]:

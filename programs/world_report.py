@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from gmner.data.files.atomic import draft, encoded, whole_folder
+from gmner.data.files.atomic import atomic_path, encoded, whole_folder
 from gmner.data.files.outputs import exists
 from gmner.data.jsonl import write_posts
 from gmner.data.oddities import Posts
@@ -175,6 +175,6 @@ def write_sheet(posts: Sequence[Post], path: Path) -> Path:
         InputError: No posts.
     """
     data, _ = encoded(contact_sheet(posts[:SHEET_POSTS]))
-    with draft(path) as name:
+    with atomic_path(path) as name:
         name.write_bytes(data)
     return path

@@ -83,7 +83,7 @@ class GroundedEntity(Mention):
 _M = TypeVar("_M", bound=Mention)
 
 
-def once_each(mentions: Iterable[_M]) -> list[_M]:
+def unique_mentions(mentions: Iterable[_M]) -> list[_M]:
     """The mentions without those that stand where one before them stands: words are one entity, not several.
 
     A grammar cannot forbid that a model names the same words again; it is a loop, or a second opinion.

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from PIL import Image
 
 from gmner.data.export.source import checked_posts, picture_size
-from gmner.data.files.atomic import draft, merged_folder, whole_text, write_picture
+from gmner.data.files.atomic import atomic_path, merged_folder, whole_text, write_picture
 from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.data.records import located
@@ -70,7 +70,9 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
             if post.image is not None:
                 with located(f"post {post.id!r}"):
                     write_picture(_findable(post.image), new / "images" / post.id)
-            with draft(new / "xml" / f"{post.id}.xml") as place:  # a file there is a link to that of the old folder
+            with atomic_path(
+                new / "xml" / f"{post.id}.xml"
+            ) as place:  # a file there is a link to that of the old folder
                 place.write_bytes(xml)
         with whole_text(new / "txt" / f"{split}.txt") as file:
             file.writelines(tweet for tweet, _ in drafts)

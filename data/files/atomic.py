@@ -26,7 +26,7 @@ _ORIENTATION = 0x0112
 
 
 @contextmanager
-def draft(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A name to write under, beside `path`.
 
     What was written there takes the place of `path` when the block ends, and is thrown away when the block raises. A
@@ -53,7 +53,7 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
             yield stream
         return
     clear_leftovers(Path(os.path.realpath(path)).parent)
-    with draft(path) as name:
+    with atomic_path(path) as name:
         with name.open("x", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
@@ -130,11 +130,11 @@ def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = N
     """
     if isinstance(picture, Image.Image):
         data, suffix = encoded(picture)
-        with draft(stem.with_name(stem.name + suffix)) as name:
+        with atomic_path(stem.with_name(stem.name + suffix)) as name:
             name.write_bytes(data)
     elif os.path.isfile(picture):
         suffix = picture.suffix.lower()
-        with draft(stem.with_name(stem.name + suffix)) as name:
+        with atomic_path(stem.with_name(stem.name + suffix)) as name:
             _copy(picture, name, root)
     else:
         raise ImageError("A picture is missing", received=str(picture))
@@ -169,7 +169,7 @@ def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = Non
         if os.path.lexists(path) and not _holds(path, digest):
             raise ImageError("A picture has no place: something else has its name", received=str(path))
     if not os.path.lexists(path):
-        with draft(path) as name:
+        with atomic_path(path) as name:
             _copy(source, name, root) if isinstance(source, Path) else name.write_bytes(source)
     return path
 

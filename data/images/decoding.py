@@ -79,7 +79,7 @@ def scaled_size(size: Size, used: int | None) -> Size:
     return width, height
 
 
-def draft(picture: Any, size: Size) -> None:
+def reduce_while_decoding(picture: Any, size: Size) -> None:
     """Have a JPEG decoded at a half, a quarter or an eighth of its width and height, at least `size`.
 
     Args:

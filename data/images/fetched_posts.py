@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from gmner.data.files.atomic import draft
+from gmner.data.files.atomic import atomic_path
 from gmner.data.files.leftovers import clear_leftovers
 from gmner.data.files.locks import FOLDER_LOCK, InUse, take_lock
 from gmner.data.images.fetching import fetch
@@ -52,8 +52,8 @@ def fetch_posts(
     `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
     `gmner.data.images.fetching.fetch` does it: public ones only, bounded in size and time. Pictures that are files are
     copied. One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error,
-    and never as one without a picture. In a folder where some have been fetched before, only the others are, and those that
-    cannot be decoded: what a transfer that broke off has left.
+    and never as one without a picture. In a folder where some have been fetched before, only the others are, and
+    those that cannot be decoded: what a transfer that broke off has left.
 
     Args:
         source: The JSONL file, see `read_posts`.
@@ -149,7 +149,7 @@ def _fetch_one(path: Path, address: str) -> str:
         open_image(data)
     except ImageError as error:
         return str(error)
-    with draft(path) as name:
+    with atomic_path(path) as name:
         name.write_bytes(data)
     return ""
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from PIL import Image, UnidentifiedImageError, features
 
 from gmner.data.images.budget import DECODING
-from gmner.data.images.decoding import check_decoding, decoding_bytes, draft, scaled_size
+from gmner.data.images.decoding import check_decoding, decoding_bytes, reduce_while_decoding, scaled_size
 from gmner.data.images.opened_file import open_inside
 from gmner.data.images.pixels import png_orientation, to_rgb
 from gmner.data.images.trimming import LARGE, trim
@@ -130,7 +130,7 @@ def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Ima
     own, needed = picture is not source, decoding_bytes(picture)
     with _broken_as_image_error(source), DECODING.holding(needed), _trimmed(needed):
         if own:
-            draft(picture, size)
+            reduce_while_decoding(picture, size)
         with nullcontext() if own else _LOADING:
             picture.load()
             orientation = _orientation(picture)

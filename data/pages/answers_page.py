@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.listing import counted
-from gmner.data.pages.cards import Card, card_of
+from gmner.data.pages.cards import Card, build_card
 from gmner.data.pages.markup import colour_of, colours
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
@@ -125,7 +125,7 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
     if not pairs and not scores:
         raise InputError("There is nothing to show", accepted="posts with predictions, or scores")
     stages = list(dict.fromkeys([name for _, answers in pairs for name in answers]))
-    cards = [card_of(post, answers, stages) for post, answers in pairs]
+    cards = [build_card(post, answers, stages) for post, answers in pairs]
     script = _source("report.js.j2")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return render_page(

@@ -9,14 +9,14 @@ from gmner.data.images.opening import ImageSource
 from gmner.data.pages.markup import Picture, Rect, Segment, link, picture_for_page, rects, segments
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scoring.entity_errors import Fault, judge
+from gmner.data.scoring.entity_errors import Fault, find_errors
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import ImageError
 from gmner.signatures.mentions import GroundedEntity, Mention
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CardRow:
     """One entity of a panel.
 
     Attributes:
@@ -45,7 +45,7 @@ class Panel:
     title: str
     segments: Sequence[Segment]
     rects: Sequence[Rect]
-    rows: Sequence[Row] | None
+    rows: Sequence[CardRow] | None
     gold: bool = False
     wrong: bool = False
     reasoning: str = ""
@@ -65,7 +65,7 @@ class Card:
     wrong: Sequence[int]
 
 
-def card_of(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) -> Card:
+def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) -> Card:
     """A post with its gold annotation, where it has one, and its answers.
 
     Args:
@@ -76,7 +76,7 @@ def card_of(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]
     picture, problem = _open(post.image)
     panels = []
     if post.entities is not None:
-        rows = [Row(e.span, e.type, _count(len(e.boxes)) if post.grounded else "", link=link(e)) for e in post.gold]
+        rows = [CardRow(e.span, e.type, _count(len(e.boxes)) if post.grounded else "", link=link(e)) for e in post.gold]
         boxes = [(entity, box) for entity in post.gold for box in entity.boxes]
         drawn = rects(boxes, picture) if picture else []
         panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
@@ -109,7 +109,7 @@ def _panel(
     title: str,
     text: str,
     entities: Sequence[GroundedEntity],
-    rows: Sequence[Row],
+    rows: Sequence[CardRow],
     picture: Picture | None,
     wrong: bool = False,
     reasoning: str = "",
@@ -120,23 +120,23 @@ def _panel(
     return Panel(title, segments(text, entities), drawn, rows, False, wrong, reasoning, error)
 
 
-def _judged_rows(post: Post, answer: Prediction) -> list[Row]:
+def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
     rows = []
-    for verdict in judge(post.gold, answer.entities):
+    for verdict in find_errors(post.gold, answer.entities):
         kept = [fault for fault in verdict.faults if post.grounded or not fault.about_regions]
         faults = tuple((fault, _in_words(fault, verdict.gold)) for fault in kept)
         if verdict.predicted is not None:
             rows.append(_row(verdict.predicted, faults))
         elif verdict.gold is not None:
             gold = verdict.gold
-            rows.append(Row(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
+            rows.append(CardRow(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
     return rows
 
 
-def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> Row:
+def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> CardRow:
     sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
     place = _count(len(_boxes(entity))) + sure
-    return Row(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
+    return CardRow(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
 
 
 def _boxes(entity: GroundedEntity) -> tuple[Box, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gmner.data.images.opening import ImageSource
 from gmner.data.pages.answers_page import pairs_of, render_page
-from gmner.data.pages.cards import Card, Row, answer_card, card_of
+from gmner.data.pages.cards import Card, CardRow, answer_card, build_card
 from gmner.data.pages.markup import Rect, Segment, colours
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
@@ -34,7 +34,7 @@ def posts_html(posts: Sequence[Post]) -> str:
     Args:
         posts: The posts; a picture that cannot be opened is said to be so.
     """
-    return _fragment([card_of(post, {}, ()) for post in posts[:SHOWN]], len(posts))
+    return _fragment([build_card(post, {}, ()) for post in posts[:SHOWN]], len(posts))
 
 
 def predictions_html(predictions: Sequence[Prediction], posts: Sequence[Post] = ()) -> str:
@@ -45,12 +45,12 @@ def predictions_html(predictions: Sequence[Prediction], posts: Sequence[Post] = 
         posts: The posts that were answered, told by their ids; of an answer without its post the text is shown.
     """
     pairs = pairs_of(Predictions(predictions[:SHOWN], posts))
-    return _fragment([card_of(post, answers, tuple(answers)) for post, answers in pairs], len(predictions))
+    return _fragment([build_card(post, answers, tuple(answers)) for post, answers in pairs], len(predictions))
 
 
 def _fragment(cards: Sequence[Card], of: int = 1) -> str:
     panels = [panel for card in cards for panel in card.panels]
-    shapes: list[Segment | Rect | Row] = []
+    shapes: list[Segment | Rect | CardRow] = []
     for panel in panels:
         shapes += [*panel.segments, *panel.rects, *(panel.rows or ())]
     more = f"the first {len(cards)} of {of:,} posts" if of > len(cards) else ""

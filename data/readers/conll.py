@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gmner.data.oddities import Findings
+from gmner.data.oddities import OddityLog
 from gmner.data.readers.sources import text_lines
 from gmner.signatures.errors import DataError
 
@@ -49,7 +49,7 @@ class TokenSpan:
     type: str
 
 
-def read_blocks(path: Path, columns: Sequence[int] = (1,), findings: Findings | None = None) -> Iterator[Block]:
+def read_blocks(path: Path, columns: Sequence[int] = (1,), findings: OddityLog | None = None) -> Iterator[Block]:
     r"""Read the tweets of a CoNLL file, in order.
 
     A tweet is a line `IMGID:<id>`, then one line a token, then a blank line, which may be missing at the end of the
@@ -66,7 +66,7 @@ def read_blocks(path: Path, columns: Sequence[int] = (1,), findings: Findings | 
 
     Source: Twitter-GMNER (Yu et al., ACL 2023) and Twitter-FMNERG (Wang et al., 2023) share this form.
     """
-    rows = _Rows(path, columns, findings or Findings())
+    rows = _Rows(path, columns, findings or OddityLog())
     header: tuple[str, int] | None = None
     found: list[tuple[str, ...]] = []
     empty = True
@@ -104,7 +104,7 @@ def spans(tags: Sequence[str]) -> list[TokenSpan]:
 
 
 def mentions(
-    tokens: Sequence[str], tags: Sequence[str], place: Callable[[int], str], findings: Findings
+    tokens: Sequence[str], tags: Sequence[str], place: Callable[[int], str], findings: OddityLog
 ) -> list[TokenSpan]:
     """The mentions of a post, in text order, without blank tokens at their ends.
 
@@ -147,7 +147,7 @@ def offsets(tokens: Sequence[str]) -> list[tuple[int, int]]:
 class _Rows:
     """Reads the lines of tokens; what stood behind a token once is checked once."""
 
-    def __init__(self, path: Path, columns: Sequence[int], findings: Findings) -> None:
+    def __init__(self, path: Path, columns: Sequence[int], findings: OddityLog) -> None:
         self.findings = findings
         self._path, self._columns = path, tuple(columns)
         self._known: dict[str, tuple[str, ...]] = {}

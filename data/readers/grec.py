@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gmner.data.oddities import Findings, MissingImages, Posts
+from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.box_checks import odd_box
 from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
@@ -70,7 +70,7 @@ def read_grec(
     Source: Liu et al., "GRES: Generalized Referring Expression Segmentation", CVPR 2023; He et al., "GREC: Generalized
     Referring Expression Comprehension", 2023.
     """
-    path, findings = Path(refs), Findings()
+    path, findings = Path(refs), OddityLog()
     found = list(_refs(path, split))
     pictures = find_pictures(path.parent, images, _IMAGE_FOLDERS, findings, missing_images)
     return findings.posts(_Reader(_Coco(Path(instances), findings), pictures, findings).posts(found))
@@ -111,7 +111,7 @@ class _Image:
 class _Coco:
     """Annotations and pictures of a COCO file, checked when they are asked for."""
 
-    def __init__(self, path: Path, findings: Findings) -> None:
+    def __init__(self, path: Path, findings: OddityLog) -> None:
         self._path, self._findings = path, findings
         data = record_of(load_json(path), str(path))
         self._images = self._by_id(data, "images")
@@ -164,7 +164,7 @@ class _Coco:
 class _Reader:
     """Makes posts of refs."""
 
-    def __init__(self, coco: _Coco, pictures: Pictures, findings: Findings) -> None:
+    def __init__(self, coco: _Coco, pictures: Pictures, findings: OddityLog) -> None:
         self._coco, self._pictures, self._findings = coco, pictures, findings
         self._ids = UniqueIds(findings)
 

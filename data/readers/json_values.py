@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gmner.data.oddities import Findings
+from gmner.data.oddities import OddityLog
 from gmner.signatures.errors import DataError, InputError
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -55,7 +55,7 @@ def list_of(value: object, name: str, where: str) -> list[Any]:
     return value
 
 
-def strings_of(value: object, name: str, where: str, findings: Findings) -> tuple[str, ...]:
+def strings_of(value: object, name: str, where: str, findings: OddityLog) -> tuple[str, ...]:
     """A JSON list of strings, see `text_of`.
 
     Raises:
@@ -64,7 +64,7 @@ def strings_of(value: object, name: str, where: str, findings: Findings) -> tupl
     return tuple(text_of(item, name, where, findings) for item in list_of(value, name, where))
 
 
-def text_of(value: object, name: str, where: str, findings: Findings) -> str:
+def text_of(value: object, name: str, where: str, findings: OddityLog) -> str:
     r"""A JSON string; half of a surrogate pair, which no file can hold, is read as U+FFFD and reported.
 
     Raises:
@@ -89,7 +89,7 @@ def whole_number(value: object, name: str, where: str) -> int:
     return value
 
 
-def id_of(value: object, where: str, findings: Findings) -> str | None:
+def id_of(value: object, where: str, findings: OddityLog) -> str | None:
     """An id that is a number or a string, as a string; None where there is none.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gmner.data.oddities import Findings, MissingImages, Posts
+from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import is_tag, mentions, offsets
 from gmner.data.readers.json_values import id_of, record_of, strings_of
@@ -66,7 +66,7 @@ def read_mner_mi(
     Source: Huang et al., "MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media",
     LREC-COLING 2024.
     """
-    path, findings = Path(root), Findings()
+    path, findings = Path(root), OddityLog()
     folder = path
     if path.is_file():
         folder = path.parent.parent if path.parent.name == "text" else path.parent
@@ -97,7 +97,7 @@ def _split_file(root: Path, split: str, corpus: str) -> Path:
 class _Reader:
     """Reads the lines of one file."""
 
-    def __init__(self, path: Path, pictures: Pictures, findings: Findings) -> None:
+    def __init__(self, path: Path, pictures: Pictures, findings: OddityLog) -> None:
         self._path, self._pictures, self._findings = path, pictures, findings
         self._ids = UniqueIds(findings)
 

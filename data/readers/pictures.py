@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gmner.data.oddities import Findings, MissingImages
+from gmner.data.oddities import MissingImages, OddityLog
 from gmner.data.readers.sources import list_folder, stays_inside
 from gmner.signatures.errors import DataError, InputError
 
@@ -49,7 +49,7 @@ class Pictures:
     """
 
     def __init__(
-        self, folders: Sequence[Path], roots: Sequence[Path], findings: Findings, missing: MissingImages
+        self, folders: Sequence[Path], roots: Sequence[Path], findings: OddityLog, missing: MissingImages
     ) -> None:
         if missing not in ("warn", "error"):
             raise InputError("No such way with missing pictures", received=missing, accepted="'warn' or 'error'")
@@ -100,7 +100,7 @@ class Pictures:
 
 
 def find_pictures(
-    root: Path, images: Folders | None, known: Sequence[str], findings: Findings, missing: MissingImages
+    root: Path, images: Folders | None, known: Sequence[str], findings: OddityLog, missing: MissingImages
 ) -> Pictures:
     """The pictures of a data set under `root`.
 
@@ -131,7 +131,7 @@ def _given(images: Folders) -> list[Path]:
     return folders
 
 
-def _known(root: Path, names: Sequence[str], findings: Findings) -> Iterator[Path]:
+def _known(root: Path, names: Sequence[str], findings: OddityLog) -> Iterator[Path]:
     for folder in (root / name for name in names):
         if not folder.is_dir():
             continue

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gmner.data.oddities import Findings
+from gmner.data.oddities import OddityLog
 from gmner.signatures.errors import DataError, InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class FolderListing:
     """The regular files of a folder.
 
     Attributes:
@@ -24,7 +24,7 @@ class Listing:
     outside: frozenset[str] = frozenset()
 
 
-def list_folder(folder: Path, roots: Sequence[Path]) -> Listing:
+def list_folder(folder: Path, roots: Sequence[Path]) -> FolderListing:
     """List a folder; pipes, devices and folders are left out.
 
     Args:
@@ -37,7 +37,7 @@ def list_folder(folder: Path, roots: Sequence[Path]) -> Listing:
     """
     files, outside = dict[str, str](), set[str]()
     if not folder.is_dir():
-        return Listing()
+        return FolderListing()
     if not stays_inside(folder, roots):
         raise DataError(f"{folder}: a link that leaves {', '.join(map(str, roots))}")
     try:
@@ -49,7 +49,7 @@ def list_folder(folder: Path, roots: Sequence[Path]) -> Listing:
                     files[entry.name] = entry.path
     except OSError as error:
         raise InputError("A folder cannot be read", received=str(folder), remedy=str(error)) from error
-    return Listing(files, frozenset(outside))
+    return FolderListing(files, frozenset(outside))
 
 
 def stays_inside(path: Path, roots: Sequence[Path]) -> bool:
@@ -104,7 +104,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 class UniqueIds:
     """Keeps posts of the same id apart: the second `7` becomes `7#2`, and that is reported."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: OddityLog) -> None:
         self._findings = findings
         self._counts: dict[str, int] = {}
         self._given: set[str] = set()

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from gmner.data.oddities import Findings, MissingImages, Posts
+from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
 from gmner.data.readers.pictures import Folders, Pictures, find_pictures
-from gmner.data.readers.sources import Listing, UniqueIds, list_folder, split_file
+from gmner.data.readers.sources import FolderListing, UniqueIds, list_folder, split_file
 from gmner.data.readers.voc import NamedBox, read_boxes
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
@@ -62,7 +62,7 @@ def read_twitter_gmner(
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
-    root, findings = Path(root), Findings()
+    root, findings = Path(root), OddityLog()
     path = split_file(root / "txt", split, root, "Pass the folder that holds txt/ and xml/")
     pictures = find_pictures(root, images, _IMAGE_FOLDERS, findings, missing_images)
     blocks = read_blocks(path, findings=findings)
@@ -99,7 +99,7 @@ def read_twitter_fmnerg(
     """
     if granularity not in _COLUMNS:
         raise InputError("No such granularity", received=granularity, accepted="'fine' or 'coarse'")
-    root, findings = Path(root), Findings()
+    root, findings = Path(root), OddityLog()
     folder = root / "txt_fine" if (root / "txt_fine").is_dir() else root / "txt"
     path = split_file(folder, split, root, "Pass the folder that holds txt_fine/ and xml/")
     pictures = find_pictures(root, images, _IMAGE_FOLDERS, findings, missing_images)
@@ -107,7 +107,7 @@ def read_twitter_fmnerg(
     return findings.posts(_Joined(root, pictures, findings).posts(blocks))
 
 
-def _agreeing(blocks: Iterable[Block], findings: Findings) -> Iterator[Block]:
+def _agreeing(blocks: Iterable[Block], findings: OddityLog) -> Iterator[Block]:
     """The blocks as they are; those whose two columns cut mentions differently are reported."""
     for block in blocks:
         asked, other = ({(span.first, span.last) for span in spans(tags)} for tags in block.tags)
@@ -120,7 +120,7 @@ def _agreeing(blocks: Iterable[Block], findings: Findings) -> Iterator[Block]:
 class _Joined:
     """Joins tweets with their boxes and pictures; every XML file is read once, and only where there is one."""
 
-    def __init__(self, root: Path, pictures: Pictures, findings: Findings) -> None:
+    def __init__(self, root: Path, pictures: Pictures, findings: OddityLog) -> None:
         self._root, self._pictures, self._findings = root, pictures, findings
         self._folder = root / "xml"
         self._xml = self._listing()
@@ -168,7 +168,7 @@ class _Joined:
             raise DataError(f"{self._folder / file}: a link that leaves {self._root}")
         return read_boxes(Path(self._xml.files[file]), self._findings) if file in self._xml.files else []
 
-    def _listing(self) -> Listing:
+    def _listing(self) -> FolderListing:
         listing = list_folder(self._folder, [self._root])
         if not listing.files and not listing.outside:
             self._findings.add("no_boxes", str(self._folder), "there is no XML file: no entity is shown")

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ElementTree, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
-from gmner.data.oddities import Findings
+from gmner.data.oddities import OddityLog
 from gmner.data.readers.box_checks import odd_box
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
@@ -19,7 +19,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 NamedBox = tuple[str, Box]
 
 
-def read_boxes(path: Path, findings: Findings | None = None) -> list[NamedBox]:
+def read_boxes(path: Path, findings: OddityLog | None = None) -> list[NamedBox]:
     """The named boxes of a Pascal VOC file, in its order; [] where there is no file.
 
     An object with several names or several `bndbox` is one box for each of them. Namespaces are ignored. Objects and

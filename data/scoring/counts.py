@@ -10,7 +10,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring.bias import Bias, BiasCounts, count_bias
 from gmner.data.scoring.counting import PostCounts
-from gmner.data.scoring.entity_errors import Fault, judge
+from gmner.data.scoring.entity_errors import Fault, find_errors
 from gmner.data.scoring.evaluation import Figures
 from gmner.data.scoring.pairing import TASKS, Scores, TaskCounts, pair_mentions
 from gmner.data.scoring.protocols import Protocol
@@ -20,7 +20,7 @@ _NOTHING: Mapping[str, TaskCounts] = dict.fromkeys(TASKS, TaskCounts())
 
 
 @dataclass(frozen=True)
-class Tally:
+class Counts:
     """Everything counted about one post, or about several.
 
     Attributes:
@@ -43,8 +43,8 @@ class Tally:
     absent_boxed: int = 0
     errors: Counter[Fault] = field(default_factory=Counter)
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
             self.posts + other.posts,
             {task: self.tasks[task] + other.tasks[task] for task in TASKS},
             self.bias + other.bias,
@@ -56,7 +56,7 @@ class Tally:
         )
 
 
-def tally(post: Post, answer: Prediction, rule: Protocol, types: frozenset[str]) -> Tally:
+def count_post(post: Post, answer: Prediction, rule: Protocol, types: frozenset[str]) -> Counts:
     """Count one post.
 
     Args:
@@ -69,7 +69,7 @@ def tally(post: Post, answer: Prediction, rule: Protocol, types: frozenset[str])
     pairs = pair_mentions(gold, predicted)
     found = [(gold[g], predicted[p]) for g, p in pairs]
     shown = sum(entity.visible for entity in gold)
-    return Tally(
+    return Counts(
         posts=1,
         tasks=rule(gold, predicted, types),
         bias=count_bias(post, predicted, pairs),
@@ -77,18 +77,18 @@ def tally(post: Post, answer: Prediction, rule: Protocol, types: frozenset[str])
         shown_right=sum(g.visible and rule.region.right(p.box, g.boxes) for g, p in found),
         absent=len(gold) - shown,
         absent_boxed=sum(not g.visible and p.box is not None for g, p in found),
-        errors=Counter(f for verdict in judge(gold, predicted, rule.region, pairs) for f in verdict.faults),
+        errors=Counter(f for verdict in find_errors(gold, predicted, rule.region, pairs) for f in verdict.faults),
     )
 
 
-def figures(tallies: Iterable[Tally], *, grounded: bool = True) -> Figures:
+def figures(tallies: Iterable[Counts], *, grounded: bool = True) -> Figures:
     """The figures of a set of posts.
 
     Args:
         tallies: One a post.
         grounded: Whether the posts say where entities are; if not, what depends on regions is unknown.
     """
-    total = sum(tallies, Tally())
+    total = sum(tallies, Counts())
     counted = TASKS if grounded else ("mner",)
     return Figures(
         posts=total.posts,
@@ -100,9 +100,9 @@ def figures(tallies: Iterable[Tally], *, grounded: bool = True) -> Figures:
     )
 
 
-def by_slice(posts: Sequence[Post], tallies: Sequence[Tally], *, grounded: bool) -> dict[str, Figures]:
+def by_slice(posts: Sequence[Post], tallies: Sequence[Counts], *, grounded: bool) -> dict[str, Figures]:
     """The figures of every slice; posts without one belong to none."""
-    groups: dict[str, list[Tally]] = defaultdict(list)
+    groups: dict[str, list[Counts]] = defaultdict(list)
     for post, counted in zip(posts, tallies, strict=True):
         if post.slice is not None:
             groups[post.slice].append(counted)
@@ -114,14 +114,16 @@ Select = Callable[[GoldEntity | GroundedEntity], str]
 
 
 def by_type(
-    posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Tally], rule: Protocol, *, grounded: bool
+    posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Counts], rule: Protocol, *, grounded: bool
 ) -> Groups:
     """By entity type, the scores among gold and predicted entities of that type."""
     tasks = ("gmner", "mner") if grounded else ("mner",)
     return _grouped(posts, answers, tallies, rule, lambda entity: entity.type, tasks)
 
 
-def by_region(posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Tally], rule: Protocol) -> Groups:
+def by_region(
+    posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Counts], rule: Protocol
+) -> Groups:
     """`shown`: gold entities with a box against predicted ones with a box; `not shown`: those without."""
     return _grouped(
         posts, answers, tallies, rule, lambda entity: "shown" if entity.visible else "not shown", ("gmner", "eeg")
@@ -131,7 +133,7 @@ def by_region(posts: Sequence[Post], answers: Sequence[Prediction], tallies: Seq
 def _grouped(
     posts: Sequence[Post],
     answers: Sequence[Prediction],
-    tallies: Sequence[Tally],
+    tallies: Sequence[Counts],
     rule: Protocol,
     group: Select,
     tasks: Sequence[str],

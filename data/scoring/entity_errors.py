@@ -52,7 +52,7 @@ _LABELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EntityError:
     """A gold mention, the prediction that answers it, and what is wrong.
 
     Attributes:
@@ -66,12 +66,12 @@ class Verdict:
     faults: tuple[Fault, ...]
 
 
-def judge(
+def find_errors(
     gold: Sequence[GoldEntity],
     predicted: Sequence[GroundedEntity],
     region: RegionRule = PAPER_REGION,
     pairs: Pairs | None = None,
-) -> list[Verdict]:
+) -> list[EntityError]:
     """Judge the answer to one post.
 
     Every gold mention and every prediction occurs in exactly one verdict. Mentions with the same bounds are paired
@@ -87,15 +87,17 @@ def judge(
         The verdicts in text order.
     """
     pairs = pair_mentions(gold, predicted) if pairs is None else pairs
-    verdicts = [Verdict(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
+    verdicts = [EntityError(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
     paired_gold, paired_predicted = {g for g, _ in pairs}, {p for _, p in pairs}
     free_gold = [g for i, g in enumerate(gold) if i not in paired_gold]
     free_predicted = [p for i, p in enumerate(predicted) if i not in paired_predicted]
     overlapping = _overlapping(free_gold, free_predicted)
-    verdicts += [Verdict(free_gold[i], free_predicted[j], (Fault.WRONG_SPAN,)) for i, j in overlapping]
+    verdicts += [EntityError(free_gold[i], free_predicted[j], (Fault.WRONG_SPAN,)) for i, j in overlapping]
     met_gold, met_predicted = {i for i, _ in overlapping}, {j for _, j in overlapping}
-    verdicts += [Verdict(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
-    verdicts += [Verdict(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted]
+    verdicts += [EntityError(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
+    verdicts += [
+        EntityError(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted
+    ]
     return sorted(verdicts, key=lambda verdict: (verdict.gold or verdict.predicted or _NOWHERE).key)
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scoring.counts import by_region, by_slice, by_type, figures, tally, types_of
+from gmner.data.scoring.counts import by_region, by_slice, by_type, count_post, figures, types_of
 from gmner.data.scoring.evaluation import Evaluation
 from gmner.data.scoring.pairing import TASKS
 from gmner.data.scoring.protocols import Protocol, find_protocol
@@ -63,7 +63,7 @@ def evaluate(
     known = {post.id for post in posts}
     answers = [_answer(post, given) for post in posts]
     types, grounded = types_of(posts), posts[0].grounded
-    tallies = [tally(post, answer, rule, types) for post, answer in zip(posts, answers, strict=True)]
+    tallies = [count_post(post, answer, rule, types) for post, answer in zip(posts, answers, strict=True)]
     whole = figures(tallies, grounded=grounded)
     counts = tuple(counted.tasks for counted in tallies)
     return Evaluation(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmner.data.post import Post
-from gmner.data.scoring.entity_errors import Fault, Verdict, judge
+from gmner.data.scoring.entity_errors import EntityError, Fault, find_errors
 from gmner.data.scoring.pairing import Scores
 from gmner.data.scoring.protocols import PAPER, Protocol
 from gmner.signatures.boxes import Box
@@ -66,36 +66,36 @@ def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *,
         predicted: The answer.
         grounded: Whether the post's regions are annotated; if not, nothing is said of regions.
     """
-    verdicts = [(v, [f for f in v.faults if grounded or not f.about_regions]) for v in judge(gold, predicted)]
+    verdicts = [(v, [f for f in v.faults if grounded or not f.about_regions]) for v in find_errors(gold, predicted)]
     lines = [_SENTENCES[fault](verdict) for verdict, faults in verdicts for fault in faults]
     right = sum(not faults for _, faults in verdicts)
     return "\n".join([f"{right} of {len(gold)} entities are fully right.", *lines])
 
 
-def _missed(verdict: Verdict) -> str:
+def _missed(verdict: EntityError) -> str:
     gold = _gold(verdict)
     return f"Missed: {gold.span!r} is a named entity of type {gold.type}, {_region(gold.boxes)}."
 
 
-def _invented(verdict: Verdict) -> str:
+def _invented(verdict: EntityError) -> str:
     return f"Invented: {_predicted(verdict).span!r} is no entity here, or was answered already."
 
 
-def _wrong_span(verdict: Verdict) -> str:
+def _wrong_span(verdict: EntityError) -> str:
     gold, predicted = _gold(verdict), _predicted(verdict)
     return f"Wrong span: {predicted.span!r} should be {gold.span!r} ({gold.type}), {_region(gold.boxes)}."
 
 
-def _wrong_type(verdict: Verdict) -> str:
+def _wrong_type(verdict: EntityError) -> str:
     gold, predicted = _gold(verdict), _predicted(verdict)
     return f"Wrong type: {gold.span!r} is {gold.type}, not {predicted.type}."
 
 
-def _boxed_absent(verdict: Verdict) -> str:
+def _boxed_absent(verdict: EntityError) -> str:
     return f"Boxed though not shown: the picture does not show {_gold(verdict).span!r}; its box must be null."
 
 
-def _wrong_region(verdict: Verdict) -> str:
+def _wrong_region(verdict: EntityError) -> str:
     gold, predicted = _gold(verdict), _predicted(verdict)
     answered = "null" if predicted.box is None else _corners(predicted.box)
     return f"Wrong box: {gold.span!r} is {_region(gold.boxes)}; the answer was {answered}."
@@ -112,13 +112,13 @@ _SENTENCES = {
 }
 
 
-def _gold(verdict: Verdict) -> GoldEntity:
+def _gold(verdict: EntityError) -> GoldEntity:
     if verdict.gold is None:
         raise ValueError("This verdict has no gold mention")
     return verdict.gold
 
 
-def _predicted(verdict: Verdict) -> GroundedEntity:
+def _predicted(verdict: EntityError) -> GroundedEntity:
     if verdict.predicted is None:
         raise ValueError("This verdict has no prediction")
     return verdict.predicted

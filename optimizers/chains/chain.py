@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gmner.data.post import Post
 from gmner.optimizers.chains.checker import check_chain
-from gmner.optimizers.chains.styles import TEMPLATES, Draft, Facts, Style, draft
+from gmner.optimizers.chains.styles import TEMPLATES, Draft, Facts, Style, draft_chain
 from gmner.programs.adapter import PromptAdapter
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import as_data, as_entity
@@ -219,10 +219,10 @@ def write_chains(
 
 def _chain(post: Post, name: str, style: Style, facts: Facts, draw: random.Random, limit: int) -> Chain:
     """A style's chain that holds, or what takes its place."""
-    written = draft(style, facts, draw)
+    written = draft_chain(style, facts, draw)
     problem = _fault(written.text, facts, limit)
     if problem:
-        terse = draft(TEMPLATES["table"], facts, draw)
+        terse = draft_chain(TEMPLATES["table"], facts, draw)
         text = "" if _fault(terse.text, facts, limit) else terse.text
         written = Draft(text, problem="; ".join(filter(None, (written.problem, problem))))
     entities = tuple(as_data(as_entity(entity)) for entity in post.gold)

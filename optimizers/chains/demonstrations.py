@@ -18,7 +18,7 @@ from typing import Any, Literal
 import dspy
 from PIL import Image
 
-from gmner.data.files.atomic import draft, encoded
+from gmner.data.files.atomic import atomic_path, encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain, stratum
 from gmner.programs.adapter import PromptAdapter
@@ -123,7 +123,7 @@ class DemoWriter:
             return dspy.Image(picture)
         data, suffix = encoded(picture)
         path = self.folder.resolve() / f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
-        with draft(path) as name:
+        with atomic_path(path) as name:
             name.write_bytes(data)
         return str(path)
 

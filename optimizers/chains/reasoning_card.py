@@ -86,7 +86,7 @@ posts. See the data set that the identifiers belong to before you pass this fold
 """
 
 
-def card_of(origin: Origin, counts: ChainCounts) -> str:
+def render_dataset_card(origin: Origin, counts: ChainCounts) -> str:
     """The card of a reasoning set as Markdown with a YAML head.
 
     Args:

@@ -26,7 +26,7 @@ from gmner.data.post import Post
 from gmner.data.records import located
 from gmner.optimizers.chains.chain import Chain, stratum
 from gmner.optimizers.chains.chain_log import chain_of, faults_of
-from gmner.optimizers.chains.reasoning_card import card_of
+from gmner.optimizers.chains.reasoning_card import render_dataset_card
 from gmner.programs.models.families import ResizeRule
 from gmner.programs.models.hub import folder_or_hub, upload
 from gmner.signatures.boxes import Box, BoxFormat
@@ -217,7 +217,10 @@ class ReasoningSet:
             InputError: A post with chains is not given, or a text that is not Unicode; the fact names the post.
         """
         folder, known = Path(folder), None if posts is None else self._given(posts)
-        table, card = self._table(known), card_of(self.origin, self.counts(None if known is None else known.values()))
+        table, card = (
+            self._table(known),
+            render_dataset_card(self.origin, self.counts(None if known is None else known.values())),
+        )
         chains = "".join(json.dumps(chain.to_record(), ensure_ascii=False) + "\n" for chain in self.chains)
         contents = {CARD_FILE: card, CHAINS_FILE: chains, SPLIT_FILE: _split_of(self)}
         files: dict[str, Callable[[Path], None]] = {TABLE_FILE: partial(_write_table, table)}

@@ -12,11 +12,11 @@ from gmner.data.post import Post
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.gpu_kit.meter import Meter
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.training.process_group import Launch
+from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.program_calls import answer_calls
 from gmner.optimizers.training.rows import tuning_rows
 from gmner.optimizers.training.trainable import tuned_lm
-from gmner.optimizers.training.validation import Deadline, Watch
+from gmner.optimizers.training.validation import Deadline, ValidationMonitor
 from gmner.programs.bundle import load, save_bundle
 from gmner.programs.gmner import GMNER
 
@@ -79,8 +79,8 @@ def bundle(program: GMNER, trained: Path, post: Post, folder: Path) -> dict[str,
     }  # fmt: skip
 
 
-def _until(minutes: float) -> Watch:
-    return Watch(Deadline(max(0.01, minutes), Launch()))
+def _until(minutes: float) -> ValidationMonitor:
+    return ValidationMonitor(Deadline(max(0.01, minutes), ProcessGroup()))
 
 
 def _stage(log: Sequence[dict[str, Any]], batch: int, held: int) -> dict[str, Any]:

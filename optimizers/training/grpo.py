@@ -24,9 +24,9 @@ from gmner.optimizers.training.merging import merged
 from gmner.optimizers.training.rollouts import FOLDER
 from gmner.optimizers.training.shared_prompts import SharedPrompts, shares_prompts
 from gmner.optimizers.training.trainable import is_small
-from gmner.programs.engine.constrained_sampler import Row, RowLogits, Sampling
+from gmner.programs.engine.constrained_sampler import ConstrainedSampler, SamplerRow, Sampling
 from gmner.programs.engine.decoding import Decoding
-from gmner.programs.engine.encoding import once_each
+from gmner.programs.engine.encoding import deduplicated
 from gmner.programs.engine.grammar import GrammarCompiler
 from gmner.programs.models.families import picture_ids
 from gmner.signatures.errors import ModelError
@@ -155,7 +155,7 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         self._copies = self._written = None
         if self._decodes():
-            prompts, self._copies = once_each(prompts)
+            prompts, self._copies = deduplicated(prompts)
         ids, images, fields = super()._tokenize_prompts(prompts)
         if self.use_vllm and self.vllm_mode == "colocate":
             self._written = self.processing_class.apply_chat_template(
@@ -215,13 +215,13 @@ class ConstrainedGRPOTrainer(GRPOTrainer):
                 with _instead(sampler.llm, "generate", _under(self._schemas, sampler.llm.generate)):
                     yield
 
-    def _grammar(self, model: Any, schemas: Sequence[str]) -> RowLogits:
+    def _grammar(self, model: Any, schemas: Sequence[str]) -> ConstrainedSampler:
         """One Outlines grammar a row, composed for this batch."""
         if self._compiler is None:
             self._compiler = GrammarCompiler(model, self._tokenizer, "llguidance")
         sampling, limit = Sampling(self.temperature), self.max_completion_length
-        rows = [Row(self._compiler.compile(json.loads(schema)), limit, sampling) for schema in schemas]
-        return RowLogits(rows, list(self.eos_token_ids), self._tokenizer.eos_token_id)
+        rows = [SamplerRow(self._compiler.compile(json.loads(schema)), limit, sampling) for schema in schemas]
+        return ConstrainedSampler(rows, list(self.eos_token_ids), self._tokenizer.eos_token_id)
 
 
 def _with_pictures(model: Callable[..., Any]) -> Callable[..., Any]:

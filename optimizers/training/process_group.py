@@ -1,4 +1,4 @@
-"""`Launch`: the processes that `accelerate launch` or `torchrun` started together, or this one alone."""
+"""`ProcessGroup`: the processes that `accelerate launch` or `torchrun` started together, or this one alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PATIENCE = timedelta(days=14)
 """How long the others wait while the first process asks a teacher; a process that fails ends all of them at once."""
 
 
-class Launch:
+class ProcessGroup:
     """The processes of one launch; they share a file system.
 
     Attributes:

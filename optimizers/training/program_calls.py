@@ -28,7 +28,7 @@ Program: TypeAlias = GMNER | StagedGMNER
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ProgramCall:
     """One question to the model.
 
     Attributes:
@@ -54,9 +54,9 @@ def post_inputs(post: Post) -> dict[str, Any]:
 
 def answer_calls(
     posts: Sequence[Post], signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]
-) -> list[Call]:
+) -> list[ProgramCall]:
     """The one call a post of a program that answers at once."""
-    return [Call(post, signature, demos, post_inputs(post)) for post in posts]
+    return [ProgramCall(post, signature, demos, post_inputs(post)) for post in posts]
 
 
 def program_calls(
@@ -64,7 +64,7 @@ def program_calls(
     posts: Sequence[Post],
     demos: Sequence[Mapping[str, Any]],
     trace: Callable[[StagedGMNER], Sequence[Mapping[str, Any] | None]],
-) -> list[Call]:
+) -> list[ProgramCall]:
     """Every call of a program about some posts.
 
     Args:
@@ -79,18 +79,18 @@ def program_calls(
     return answer_calls(posts, program.answer.signature, demos)
 
 
-def extract_call(program: StagedGMNER, post: Post) -> Call:
+def extract_call(program: StagedGMNER, post: Post) -> ProgramCall:
     """The first call about a post."""
-    return Call(post, program.extract.signature, program.extract.demos, post_inputs(post))
+    return ProgramCall(post, program.extract.signature, program.extract.demos, post_inputs(post))
 
 
-def mention_call(program: StagedGMNER, stage: Literal["verify", "ground"], post: Post, mention: Mention) -> Call:
+def mention_call(program: StagedGMNER, stage: Literal["verify", "ground"], post: Post, mention: Mention) -> ProgramCall:
     """A later call, about one mention of a post."""
     predictor = program.verify if stage == "verify" else program.ground
-    return Call(post, predictor.signature, predictor.demos, {**post_inputs(post), "mention": mention})
+    return ProgramCall(post, predictor.signature, predictor.demos, {**post_inputs(post), "mention": mention})
 
 
-def staged_calls(program: StagedGMNER, posts: Sequence[Post], traces: Mapping[str, Trace]) -> list[Call]:
+def staged_calls(program: StagedGMNER, posts: Sequence[Post], traces: Mapping[str, Trace]) -> list[ProgramCall]:
     """Every call of a staged program about some posts, each with what its other calls said.
 
     The mentions are extracted; each that is named is verified; each that is named and shown, as the program or the gold

@@ -15,7 +15,7 @@ from gmner.data.files.atomic import encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.training.lengths import RowLengths, within_context
-from gmner.optimizers.training.program_calls import Call, Program, extract_call, mention_call, post_inputs
+from gmner.optimizers.training.program_calls import Program, ProgramCall, extract_call, mention_call, post_inputs
 from gmner.optimizers.training.trainable import trainable_engine
 from gmner.programs.adapter import Message, PromptAdapter
 from gmner.programs.engine.encoding import ChatEncoder
@@ -134,7 +134,7 @@ def check_rows_fit(
         raise InputError(lengths.fact(), accepted=f"{lengths.context} tokens together", remedy=remedy)
 
 
-_Asked: TypeAlias = tuple[Call, Mapping[str, Any]]
+_Asked: TypeAlias = tuple[ProgramCall, Mapping[str, Any]]
 """A call, and what should be answered to it."""
 
 
@@ -160,7 +160,7 @@ def _asked(
 
 def _whole(chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> _Asked:
     """The one call of a program that answers at once."""
-    call = Call(post, signature, demos, post_inputs(post))
+    call = ProgramCall(post, signature, demos, post_inputs(post))
     return call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}
 
 
@@ -177,14 +177,14 @@ def _tuning_table(asked: Sequence[_Asked], adapter: PromptAdapter, engine: VLMEn
     return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
 
 
-def _written(call: Call, answer: Mapping[str, Any], adapter: PromptAdapter) -> tuple[list[Message], str]:
+def _written(call: ProgramCall, answer: Mapping[str, Any], adapter: PromptAdapter) -> tuple[list[Message], str]:
     """The prompt of a call, and its answer; a demonstration of the same post would have that answer in the prompt."""
     others = [demo for demo in call.demos if demo["text"] != call.inputs["text"]]
     dialogue = adapter.dialogue(call.signature, others, call.inputs)
     return dialogue, adapter.answer(call.signature, {**call.inputs, **answer})
 
 
-def rollout_rows(calls: Sequence[Call], adapter: PromptAdapter, columns: Sequence[Mapping[str, Any]]) -> Dataset:
+def rollout_rows(calls: Sequence[ProgramCall], adapter: PromptAdapter, columns: Sequence[Mapping[str, Any]]) -> Dataset:
     """One row a call for TRL's GRPOTrainer: `prompt`, `images` and the columns that the rewards read.
 
     Args:

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from gmner.data.images.trimming import trim
 from gmner.optimizers.training.checkpoints import MarkWhole, drop_after, last_checkpoint
-from gmner.optimizers.training.validation import Watch
+from gmner.optimizers.training.validation import ValidationMonitor
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.models.families import PROFILE_FILE
 from gmner.programs.models.loading import lm_of, load_vlm
@@ -221,7 +221,7 @@ def common_arguments(
         micro_batch: Most samples that a process holds at once; None: its whole share.
         rate: Peak learning rate.
         seed: Seed of order and sampling.
-        watching: When to save and to score, see `Watch.arguments`.
+        watching: When to save and to score, see `ValidationMonitor.arguments`.
 
     Raises:
         InputError: The batch is no whole number of micro-batches on every process.
@@ -301,7 +301,7 @@ def quiet_libraries() -> Iterator[None]:
                 datasets.enable_progress_bars()
 
 
-def run(trainer: Any, folder: Path, watch: Watch, engine: VLMEngine) -> None:
+def run(trainer: Any, folder: Path, watch: ValidationMonitor, engine: VLMEngine) -> None:
     """Train, resuming from the newest whole checkpoint of a stopped run.
 
     Args:

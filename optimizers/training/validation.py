@@ -1,4 +1,4 @@
-"""`Watch`: a stage scored on the valset as it trains, its best weights kept, and ended when it falls or time is up."""
+"""`ValidationMonitor`: scores a stage on the valset while it trains, keeps its best weights, and ends it in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
-from gmner.optimizers.training.process_group import Launch
+from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.signatures.errors import InputError
 
 METRIC = "gmner_f1"
@@ -34,7 +34,7 @@ class Deadline(TrainerCallback):
         stopped: Whether a stage was ended before its last step.
     """
 
-    def __init__(self, minutes: float | None, launch: Launch) -> None:
+    def __init__(self, minutes: float | None, launch: ProcessGroup) -> None:
         self._until = None if minutes is None else time.monotonic() + 60 * minutes
         self._launch, self.stopped = launch, False
 
@@ -48,7 +48,7 @@ class Deadline(TrainerCallback):
 
 
 @dataclass(frozen=True)
-class Watch:
+class ValidationMonitor:
     """What looks at a stage while it trains.
 
     Args:
@@ -104,7 +104,7 @@ class Watch:
         trainer.add_callback(EarlyStoppingCallback(self.patience))
 
 
-UNWATCHED = Watch()
+NO_MONITORING = ValidationMonitor()
 """Nobody looks: a stage runs to its last step."""
 
 

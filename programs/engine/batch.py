@@ -13,7 +13,7 @@ from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREF
 
 from gmner.data.images.trimming import trim
 
-CROWDED = 0.75
+COMPACT_BELOW = 0.75
 """A batch is closed up when this share of its rows goes on, or less: a row costs at each step, closing up only once."""
 
 _TRIMMED, _LARGE = 4, 64 * 2**20

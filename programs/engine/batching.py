@@ -55,7 +55,7 @@ def ended_within(seconds: float) -> bool:
     return False
 
 
-class Call(Generic[Question, Reply]):
+class PendingCall(Generic[Question, Reply]):
     """A question that was handed in.
 
     Attributes:
@@ -105,21 +105,21 @@ def _raisable(error: BaseException) -> Exception:
     return failure
 
 
-class Desk(Protocol[Question, Reply]):
+class Scheduler(Protocol[Question, Reply]):
     """Who answers; called by one thread. What it raises is raised to every caller that waits for it."""
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many calls it would take now; more than none where it has nothing in hand."""
 
     @property
-    def busy(self) -> bool:
+    def active(self) -> bool:
         """Whether it has calls in hand."""
 
-    def take(self, calls: Sequence[Call[Question, Reply]]) -> None:
+    def admit(self, calls: Sequence[PendingCall[Question, Reply]]) -> None:
         """Take calls in hand."""
 
-    def go_on(self) -> None:
+    def step(self) -> None:
         """Work on what is in hand for a while, and settle what is done."""
 
     def forget(self) -> None:
@@ -134,22 +134,22 @@ _workers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 class Batcher(Pausable, Generic[Question, Reply]):
-    """Hands questions from many threads to one desk, several at a time, also while it works on others.
+    """Hands questions from many threads to one scheduler, several at a time, also while it works on others.
 
     A worker that ends by an unforeseen error settles every call with an `EngineError`, and later calls raise one.
     In a forked process the worker is started anew. Calls that were under way are answered in the parent alone; in the
     child they raise an `EngineError`.
 
     Args:
-        desk: Who answers.
-        window: Seconds to wait for more questions after the first, where the desk has nothing in hand.
-        forkable: Whether the desk works in a forked process.
+        scheduler: Who answers.
+        window: Seconds to wait for more questions after the first, where the scheduler has nothing in hand.
+        forkable: Whether the scheduler works in a forked process.
     """
 
     def __init__(
-        self, desk: Desk[Question, Reply], window: float = 0.008, forkable: Callable[[], bool] = lambda: True
+        self, scheduler: Scheduler[Question, Reply], window: float = 0.008, forkable: Callable[[], bool] = lambda: True
     ) -> None:
-        self._desk, self._window, self._forkable = desk, window, forkable
+        self._scheduler, self._window, self._forkable = scheduler, window, forkable
         self._closed = False
         self._failure: EngineError | None = None
         self._start_over()
@@ -158,9 +158,9 @@ class Batcher(Pausable, Generic[Question, Reply]):
 
     def _start_over(self) -> None:
         self._state = threading.Lock()
-        self._waiting: queue.SimpleQueue[Call[Question, Reply] | None] = queue.SimpleQueue()
-        self._in_hand: list[Call[Question, Reply]] = []
-        self._open: weakref.WeakSet[Call[Question, Reply]] = weakref.WeakSet()
+        self._waiting: queue.SimpleQueue[PendingCall[Question, Reply] | None] = queue.SimpleQueue()
+        self._in_hand: list[PendingCall[Question, Reply]] = []
+        self._open: weakref.WeakSet[PendingCall[Question, Reply]] = weakref.WeakSet()
         self._worker: threading.Thread | None = None
 
     def submit(self, *questions: Question) -> list[Future[Reply]]:
@@ -168,9 +168,9 @@ class Batcher(Pausable, Generic[Question, Reply]):
 
         Raises:
             ModelError: The batcher is closed.
-            EngineError: The worker ended by an error, or the desk does not work in this forked process.
+            EngineError: The worker ended by an error, or the scheduler does not work in this forked process.
         """
-        calls: list[Call[Question, Reply]] = [Call(question) for question in questions]
+        calls: list[PendingCall[Question, Reply]] = [PendingCall(question) for question in questions]
         with self._state:
             if self._closed:
                 raise ModelError("The engine is closed", remedy="load the model again")
@@ -228,7 +228,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
         self._failure = self._failure or failed
         left = list(self._open)
         self._start_over()
-        self._desk.forget()
+        self._scheduler.forget()
         for call in left:
             call.forked()
 
@@ -257,27 +257,27 @@ class Batcher(Pausable, Generic[Question, Reply]):
 
     def _work(self) -> None:
         last = False
-        while not last or self._desk.busy:
-            taken: list[Call[Question, Reply]] = []
+        while not last or self._scheduler.active:
+            taken: list[PendingCall[Question, Reply]] = []
             if not last:
                 taken, last = self._collect()
             self._in_hand = [call for call in (*self._in_hand, *taken) if not call.future.done()]
             with self.pausable():
                 try:
                     if wanted := [call for call in taken if not call.abandoned()]:
-                        self._desk.take(wanted)
-                    self._desk.go_on()
+                        self._scheduler.admit(wanted)
+                    self._scheduler.step()
                 except BaseException as error:
                     for call in self._in_hand:
                         call.settle(error)
-                    if self._desk.busy:
-                        self._desk.forget()  # it would fail for ever
+                    if self._scheduler.active:
+                        self._scheduler.forget()  # it would fail for ever
 
-    def _collect(self) -> tuple[list[Call[Question, Reply]], bool]:
+    def _collect(self) -> tuple[list[PendingCall[Question, Reply]], bool]:
         """What waits and finds room; where nothing is in hand, wait for it. Also whether that was the last."""
-        calls: list[Call[Question, Reply]] = []
+        calls: list[PendingCall[Question, Reply]] = []
         try:
-            busy, room, end = self._desk.busy, self._desk.room, 0.0
+            busy, room, end = self._scheduler.active, self._scheduler.capacity, 0.0
             while len(calls) < room:
                 try:
                     if busy:

@@ -43,7 +43,7 @@ class Sampling:
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class SamplerRow:
     """The state of one row while it is generated.
 
     Attributes:
@@ -83,7 +83,7 @@ class Row:
         return self._generator
 
 
-class RowLogits(LogitsProcessor):
+class ConstrainedSampler(LogitsProcessor):
     """The logits processor of a batch whose rows have grammars of their own; rows leave and join.
 
     Args:
@@ -96,7 +96,9 @@ class RowLogits(LogitsProcessor):
         rows: The rows of the batch.
     """
 
-    def __init__(self, rows: Sequence[Row], end_ids: Sequence[int], end_id: int, never: Sequence[int] = ()) -> None:
+    def __init__(
+        self, rows: Sequence[SamplerRow], end_ids: Sequence[int], end_id: int, never: Sequence[int] = ()
+    ) -> None:
         self.rows, self.end_ids, self.end_id, self.never = list(rows), frozenset(end_ids), end_id, list(never)
         self._mask = RowMasks([row.grammar for row in rows])
 
@@ -125,12 +127,12 @@ class RowLogits(LogitsProcessor):
         self.rows = [self.rows[place] for place in places]
         self._mask.keep(places)
 
-    def join(self, rows: Sequence[Row]) -> None:
+    def join(self, rows: Sequence[SamplerRow]) -> None:
         """Further rows, after the others."""
         self.rows += rows
         self._mask.join([row.grammar for row in rows])
 
-    def _draw(self, place: int, row: Row, scores: torch.Tensor, tokens: torch.Tensor) -> None:
+    def _draw(self, place: int, row: SamplerRow, scores: torch.Tensor, tokens: torch.Tensor) -> None:
         """Put a row's token, scores (1, vocabulary), where it is not the most likely one; note what was asked for."""
         if row.ended:  # it has not left the batch yet
             tokens[place] = self.end_id

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
-from gmner.programs.engine.batch import CROWDED, Batch
+from gmner.programs.engine.batch import COMPACT_BELOW, Batch
 
 
 class Decoding:
     """A loop for `model.generate(custom_generate=...)`; greedy, or sampling as the generation config has it.
 
     Logits processors that keep something for each row have a method `keep(places)`, one that draws the tokens itself
-    has `draw(ids, scores)`; see `RowLogits`.
+    has `draw(ids, scores)`; see `ConstrainedSampler`.
 
     Args:
         copies: For each answer the row of the prompts that it continues, so that a prompt with several answers is read
@@ -55,7 +55,7 @@ class Decoding:
             going = [row for row, place in enumerate(places) if place not in finished]
             if not going:
                 return torch.nn.utils.rnn.pad_sequence([finished[p] for p in sorted(finished)], True, float(pad))
-            if len(going) <= CROWDED * len(places):
+            if len(going) <= COMPACT_BELOW * len(places):
                 batch.keep(going)
                 for processor in logits_processor:
                     if hasattr(processor, "keep"):

@@ -136,7 +136,7 @@ def _no_channel_warning(record: logging.LogRecord) -> bool:
     return "channel dimension is ambiguous" not in record.getMessage()
 
 
-def once_each(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[int]]:
+def deduplicated(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[int]]:
     """The different ones among conversations, and for each conversation its place among them."""
     found: list[Conversation] = []
     places: list[int] = []

@@ -8,11 +8,11 @@ from typing import Any
 
 from gmner.programs.engine.batching import Abandoned, awaited
 from gmner.programs.engine.confidence import Token
-from gmner.programs.engine.constrained_sampler import Row, Sampling
-from gmner.programs.engine.encoding import ChatEncoder, Conversation, once_each
+from gmner.programs.engine.constrained_sampler import SamplerRow, Sampling
+from gmner.programs.engine.encoding import ChatEncoder, Conversation, deduplicated
 from gmner.programs.engine.grammar import GrammarCompiler
-from gmner.programs.engine.running import Stream
-from gmner.programs.engine.vision_cache import Sights
+from gmner.programs.engine.running import RunningBatch
+from gmner.programs.engine.vision_cache import VisionFeatureCache
 from gmner.programs.models.families import picture_ids
 from gmner.programs.models.weights import Weights
 from gmner.signatures.errors import InputError
@@ -99,7 +99,7 @@ class Generator:
     def __init__(self, weights: Weights, backend: str = "llguidance", sights: int = 32) -> None:
         self._weights = weights
         self.encoder = ChatEncoder(weights.processor)
-        self._sights = Sights(weights.model, sights)
+        self._sights = VisionFeatureCache(weights.model, sights)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
         self._encoded: tuple[list[Prompt], Encoded] | None = None
 
@@ -117,13 +117,13 @@ class Generator:
         if prompt.schema is not None:
             self._grammars.compile(prompt.schema)
 
-    def stream(self) -> Stream:
+    def stream(self) -> RunningBatch:
         """No answers under way yet; see `add`."""
-        return Stream(self._weights.model, self._weights.end_ids, picture_ids(self._weights.model.config))
+        return RunningBatch(self._weights.model, self._weights.end_ids, picture_ids(self._weights.model.config))
 
     def encode(self, prompts: Sequence[Prompt]) -> Encoded:
         """Prompts as the model takes them, equal ones once; `add` takes over what was made of the same prompts."""
-        chats, copies = once_each([prompt.conversation for prompt in prompts])
+        chats, copies = deduplicated([prompt.conversation for prompt in prompts])
         inputs = self.encoder(chats)
         encoded = Encoded(inputs, copies, inputs["attention_mask"].sum(1)[copies].tolist())
         self._encoded = list(prompts), encoded
@@ -157,7 +157,7 @@ class Generator:
             )
         return context - width
 
-    def add(self, stream: Stream, prompts: Sequence[Prompt]) -> list[Row]:
+    def add(self, stream: RunningBatch, prompts: Sequence[Prompt]) -> list[SamplerRow]:
         """Begin to answer prompts with what is under way: a row a prompt. `stream.step()` says which have ended.
 
         Args:
@@ -180,15 +180,15 @@ class Generator:
             stream.step()
         return [self.completion(row) for row in rows]
 
-    def completion(self, row: Row) -> Completion:
+    def completion(self, row: SamplerRow) -> Completion:
         """What an answer that has ended says."""
         logprobs = None if row.logprobs is None else self._tokens(row.written, row.logprobs)
         return Completion(self._text(row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs)
 
-    def _row(self, prompt: Prompt, width: int = 0) -> Row:
+    def _row(self, prompt: Prompt, width: int = 0) -> SamplerRow:
         grammar = None if prompt.schema is None else self._grammars.compile(prompt.schema)
         logprobs: list[float] | None = [] if prompt.logprobs else None
-        return Row(grammar, self.budget(prompt, width), prompt.sampling, logprobs, prompt.abandoned, width)
+        return SamplerRow(grammar, self.budget(prompt, width), prompt.sampling, logprobs, prompt.abandoned, width)
 
     def _text(self, ids: Sequence[int]) -> str:
         # clean_up_tokenization_spaces would rewrite what the grammar enforced

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from gmner.programs.engine.batch import CROWDED, Batch
-from gmner.programs.engine.constrained_sampler import Row, RowLogits
+from gmner.programs.engine.batch import COMPACT_BELOW, Batch
+from gmner.programs.engine.constrained_sampler import ConstrainedSampler, SamplerRow
 from gmner.programs.engine.widths import alike
 
 
-class Stream:
+class RunningBatch:
     """Rows under way; for one thread at a time. After an error of `step` it is of no further use.
 
     Args:
@@ -53,7 +53,7 @@ class Stream:
         sizes = [row.prompt_tokens + len(row.written) for row in rows if not row.ended]
         return self.joinable and alike(min(narrowest, *sizes, widest), max(widest, *sizes, narrowest))
 
-    def add(self, inputs: Mapping[str, Any], copies: Sequence[int], rows: Sequence[Row]) -> None:
+    def add(self, inputs: Mapping[str, Any], copies: Sequence[int], rows: Sequence[SamplerRow]) -> None:
         """Read prompts, whose answers come with those that are under way.
 
         Args:
@@ -78,7 +78,7 @@ class Stream:
                 self._drawing.join(rows)
             self.broken = False
 
-    def step(self) -> list[Row]:
+    def step(self) -> list[SamplerRow]:
         """Write a token of each answer: the rows that have ended by it."""
         if self._batch is None:
             return []
@@ -90,7 +90,7 @@ class Stream:
             if not len(self):
                 self._batch = None
             else:
-                if len(self) <= CROWDED * len(self._drawing.rows):
+                if len(self) <= COMPACT_BELOW * len(self._drawing.rows):
                     self._close_up()
                 self._scores = self._batch.step()
         return [row for row in going if row.ended]
@@ -109,8 +109,8 @@ class Stream:
             return value
         return value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
 
-    def _drawn_by(self, rows: Sequence[Row]) -> RowLogits:
-        return RowLogits(rows, self._end_ids, self._end_ids[0], self._never)
+    def _drawn_by(self, rows: Sequence[SamplerRow]) -> ConstrainedSampler:
+        return ConstrainedSampler(rows, self._end_ids, self._end_ids[0], self._never)
 
 
 class _Reading:

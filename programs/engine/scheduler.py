@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from gmner.programs.engine.batching import Call
-from gmner.programs.engine.constrained_sampler import Row
+from gmner.programs.engine.batching import PendingCall
+from gmner.programs.engine.constrained_sampler import SamplerRow
 from gmner.programs.engine.generation import Completion, Generator, Prompt
-from gmner.programs.engine.running import Stream
+from gmner.programs.engine.running import RunningBatch
 from gmner.programs.engine.widths import grouped
 
 _LOG = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ _LONG = 1024
 
 Question = TypeVar("Question")
 Reply = TypeVar("Reply")
-_Asked = tuple[Call[Question, Reply], Prompt]
+_Asked = tuple[PendingCall[Question, Reply], Prompt]
 
 
-class AnsweringDesk(Generic[Question, Reply]):
-    """A `gmner.programs.engine.batching.Desk` that answers with a local model.
+class RequestScheduler(Generic[Question, Reply]):
+    """A `gmner.programs.engine.batching.Scheduler` that answers with a local model.
 
     Prompts of like length share a batch. A long one is read when the answers that were under way before it have ended,
     so that it holds up none of them.
@@ -54,25 +54,25 @@ class AnsweringDesk(Generic[Question, Reply]):
         self._later: list[_Later[Question, Reply]] = []
 
     @property
-    def room(self) -> int:
-        """See `Desk`."""
-        if not self.busy:
+    def capacity(self) -> int:
+        """See `Scheduler`."""
+        if not self.active:
             return self._most
         free = self._most - sum(len(lane.rows) for lane in self._lanes) - sum(len(late.asked) for late in self._later)
         closed = any(late.failed for late in self._later) or not all(lane.stream.joinable for lane in self._lanes)
         return 0 if closed or free < _REFILL * self._most else free
 
     @property
-    def busy(self) -> bool:
-        """See `Desk`."""
+    def active(self) -> bool:
+        """See `Scheduler`."""
         return bool(self._lanes or self._later)
 
     def forget(self) -> None:
-        """See `Desk`."""
+        """See `Scheduler`."""
         self._lanes, self._later = [], []
 
-    def take(self, calls: Sequence[Call[Question, Reply]]) -> None:
-        """See `Desk`."""
+    def admit(self, calls: Sequence[PendingCall[Question, Reply]]) -> None:
+        """See `Scheduler`."""
         asked: list[_Asked[Question, Reply]] = []
         for call in calls:
             try:
@@ -136,11 +136,11 @@ class AnsweringDesk(Generic[Question, Reply]):
         else:
             self._again([], error, asked)
 
-    def _under_way(self) -> set[Row]:
+    def _under_way(self) -> set[SamplerRow]:
         return {row for lane in self._lanes for row in lane.rows}
 
-    def go_on(self) -> None:
-        """See `Desk`; writes a token of each answer."""
+    def step(self) -> None:
+        """See `Scheduler`; writes a token of each answer."""
         under_way = self._under_way()
         ready = [late for late in self._later if not late.before & under_way]
         self._later = [late for late in self._later if late.before & under_way]
@@ -206,8 +206,8 @@ class AnsweringDesk(Generic[Question, Reply]):
 class _Lane(Generic[Question, Reply]):
     """Answers of like length under way in one batch."""
 
-    stream: Stream
-    rows: dict[Row, _Asked[Question, Reply]] = field(default_factory=dict)
+    stream: RunningBatch
+    rows: dict[SamplerRow, _Asked[Question, Reply]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,7 +221,7 @@ class _Later(Generic[Question, Reply]):
     """
 
     asked: Sequence[_Asked[Question, Reply]]
-    before: set[Row]
+    before: set[SamplerRow]
     failed: bool
 
 

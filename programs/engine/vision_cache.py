@@ -30,7 +30,7 @@ _Sight = tuple[torch.Tensor, ...]
 """The features of a part, (tokens, size); for models that look at several depths, those of each."""
 
 
-class Sights:
+class VisionFeatureCache:
     """The pictures that a model has looked at lately; for one thread at a time, and while its weights stay as they are.
 
     Args:

@@ -23,7 +23,7 @@ from gmner.programs.engine.batching import Batcher
 from gmner.programs.engine.constrained_sampler import Sampling
 from gmner.programs.engine.encoding import Conversation
 from gmner.programs.engine.generation import Completion, Generator, Prompt
-from gmner.programs.engine.scheduler import AnsweringDesk
+from gmner.programs.engine.scheduler import RequestScheduler
 from gmner.programs.models.families import ModelProfile, image_pixels
 from gmner.programs.models.weights import ModelSource, Weights, as_json, load_weights
 from gmner.programs.pictures import picture_named
@@ -69,8 +69,8 @@ class VLMEngine:
         self.weights, self.max_batch = weights, max_batch
         self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
         self._generator = Generator(weights, backend)
-        desk = AnsweringDesk(self._generator, max_batch, read_request, _reply)
-        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(desk, window, partial(_forked, weights.model))
+        scheduler = RequestScheduler(self._generator, max_batch, read_request, _reply)
+        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(scheduler, window, partial(_forked, weights.model))
         weakref.finalize(self, self._batcher.end).atexit = False
 
     def serving(self, model: PreTrainedModel) -> VLMEngine:

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArguments, set_seed
 
-from gmner.data.files.atomic import draft, whole_text
+from gmner.data.files.atomic import atomic_path, whole_text
 from gmner.optimizers.training.checkpoints import last_checkpoint
 from gmner.recipes.embedded.dialogues import Dialogues, PadDialogues
 from gmner.recipes.embedded.language import AnswerTeacher
@@ -180,7 +180,7 @@ def main() -> None:
     if args.out and folder:
         args.out.mkdir(parents=True, exist_ok=True)
         for file in (file for file in _weights_last(folder) if file.name != CURVE):
-            with draft(args.out / file.name) as place:
+            with atomic_path(args.out / file.name) as place:
                 shutil.copy2(file, place)
         with whole_text(args.out / CURVE) as curve:
             curve.write(json.dumps(_record(args), indent=1) + "\n")

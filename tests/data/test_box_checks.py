@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gmner.data.jsonl import read_posts
-from gmner.data.oddities import Findings
+from gmner.data.oddities import OddityLog
 from gmner.data.readers.box_checks import odd_box
 from gmner.data.readers.voc import read_boxes
 from gmner.data.table import from_dataset
@@ -52,7 +52,7 @@ BOX = "<bndbox><xmin>{0}</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbo
 
 def boxes_of(tmp_path: Path, xml: str) -> tuple[list[tuple[str, float]], list[str]]:
     (tmp_path / "a.xml").write_text(xml)
-    findings = Findings()
+    findings = OddityLog()
     return [(name, box.x1) for name, box in read_boxes(tmp_path / "a.xml", findings)], [
         o.kind for o in findings.oddities
     ]

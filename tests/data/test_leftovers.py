@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gmner.data.files import leftovers
-from gmner.data.files.atomic import draft, whole_folder, whole_text
+from gmner.data.files.atomic import atomic_path, whole_folder, whole_text
 from gmner.data.files.leftovers import clear_leftovers, draft_name, is_draft
 
 
@@ -43,7 +43,7 @@ def test_what_writes_removes_what_was_left(dead: int, tmp_path: Path):
     (tmp_path / left).touch()
     with whole_folder(tmp_path / "folder") as folder:
         (folder / "a").touch()
-    with draft(tmp_path / "b.txt") as name:
+    with atomic_path(tmp_path / "b.txt") as name:
         name.touch()
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt", "folder"]
 

@@ -14,8 +14,8 @@ from gmner.data.prediction import Prediction
 from gmner.data.scoring import bias, matching
 from gmner.data.scoring import pairing as scoring
 from gmner.data.scoring.counting import _offset_rows, _word_rows, place_key
-from gmner.data.scoring.counts import tally
-from gmner.data.scoring.entity_errors import _overlapping, judge
+from gmner.data.scoring.counts import count_post
+from gmner.data.scoring.entity_errors import _overlapping, find_errors
 from gmner.data.scoring.matching import GoldRegions, count_right
 from gmner.data.scoring.pairing import TASKS, RegionRule, TaskCounts, best_iou, pair_mentions
 from gmner.data.scoring.protocols import PROTOCOLS
@@ -192,7 +192,7 @@ def test_the_work_on_equal_words_grows_with_their_number(monkeypatch: pytest.Mon
     for size in (100, 800):
         post, predicted = _post(size, EQUAL)
         calls.update(iou=0, cells=0)
-        counted_post = tally(
+        counted_post = count_post(
             post, Prediction("a", "Ana", "", tuple(predicted)), PROTOCOLS[protocol], frozenset({"PER"})
         )
         if "sake" not in protocol and "mqspn" not in protocol and protocol != "h-index":
@@ -214,5 +214,5 @@ def test_distinct_boxes_of_equal_words_are_compared_as_arrays(monkeypatch: pytes
 
 def test_equal_mentions_are_judged_and_their_bias_is_counted():
     post, predicted = _post(500, EQUAL)
-    assert all(not verdict.faults for verdict in judge(post.gold, predicted))
+    assert all(not verdict.faults for verdict in find_errors(post.gold, predicted))
     assert bias.count_bias(post, predicted).predicted == 500

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import answered, entities, perfect, posts
 
-from gmner.data.scoring.entity_errors import Fault, judge
+from gmner.data.scoring.entity_errors import Fault, find_errors
 from gmner.data.scoring.pairing import TASKS, RegionRule, Scores, TaskCounts, pair_mentions
 from gmner.data.scoring.protocols import PAPER
 from gmner.signatures.boxes import Box
@@ -163,26 +163,26 @@ def test_two_gold_mentions_at_one_place_are_paired_one_to_one():
     ],
 )
 def test_faults_by_hand(answer, faults):
-    found = sorted(v.faults for v in judge([A, B], answer))
+    found = sorted(v.faults for v in find_errors([A, B], answer))
     assert found == sorted(tuple(Fault(name) for name in row) for row in faults)
 
 
 def test_the_larger_overlap_is_the_wrong_span():
-    (first, second, _) = judge([gold(8, 14)], [said(8, 10), said(7, 14), said(0, 3)])
+    (first, second, _) = find_errors([gold(8, 14)], [said(8, 10), said(7, 14), said(0, 3)])
     assert {v.predicted.key: v.faults for v in (first, second)}[(0, 3)] == (Fault.INVENTED,)
-    (paired,) = [v for v in judge([gold(8, 14)], [said(8, 10), said(7, 14)]) if v.gold]
+    (paired,) = [v for v in find_errors([gold(8, 14)], [said(8, 10), said(7, 14)]) if v.gold]
     assert paired.predicted.key == (7, 14)
 
 
 @given(answered())
 def test_every_mention_is_judged_once_and_right_means_right(pair):
     post, answer = pair
-    verdicts = judge(post.gold, answer)
+    verdicts = find_errors(post.gold, answer)
     assert sorted(v.gold.key for v in verdicts if v.gold) == sorted(g.key for g in post.gold)
     assert sorted(v.predicted.key for v in verdicts if v.predicted) == sorted(p.key for p in answer)
     right = sum(not v.faults for v in verdicts)
     assert right <= PAPER(post.gold, answer)["gmner"].correct
-    assert [v.faults for v in judge(post.gold, perfect(post).entities)] == [()] * len(post.gold)
+    assert [v.faults for v in find_errors(post.gold, perfect(post).entities)] == [()] * len(post.gold)
 
 
 def test_every_fault_has_words():

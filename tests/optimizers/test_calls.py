@@ -20,7 +20,7 @@ from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards import Reward
 from gmner.optimizers.rewards.staged_calls import call_column, call_title, whole_answer
-from gmner.optimizers.training.program_calls import Call, staged_calls, trace_of, traced
+from gmner.optimizers.training.program_calls import ProgramCall, staged_calls, trace_of, traced
 from gmner.optimizers.training.rows import program_rows
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box
@@ -205,7 +205,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
         calls = Compilation._calls
         patch.setattr(Compilation, "_calls", lambda *a: asked_before.extend(calls(*a)) or asked_before)
         student.compile(trainset=posts[:8], optimizer=optimizer, run_dir=tmp_path / "cut")
-    assert all(isinstance(call, Call) for call in asked_before)
+    assert all(isinstance(call, ProgramCall) for call in asked_before)
     assert [n for n, value in weights(tmp_path / "cut" / "cvo").items() if not torch.equal(value, after[n])] == []
 
 

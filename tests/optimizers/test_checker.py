@@ -10,7 +10,7 @@ from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.world.generate import World
 from gmner.optimizers.chains import checker
 from gmner.optimizers.chains.checker import Contradiction, check_chain
-from gmner.optimizers.chains.styles import TEMPLATES, Facts, draft
+from gmner.optimizers.chains.styles import TEMPLATES, Facts, draft_chain
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame
@@ -126,7 +126,7 @@ def test_a_chain_over_false_gold_is_refused(style):
         for entity in post.gold:
             others = tuple(e for e in post.gold if e is not entity)
             wrong = GoldEntity(entity.span, *entity.key, "LOC" if entity.type != "LOC" else "PER", entity.boxes)
-            text = draft(
+            text = draft_chain(
                 TEMPLATES[style], Facts.of(Post("1", post.text, None, (*others, wrong)), FRAME), random.Random(0)
             ).text
             assert Contradiction.WRONG_TYPE in kinds(text, facts) or any(e.span == entity.span for e in others)
@@ -139,7 +139,7 @@ def test_every_template_passes_on_real_tweets(twitter_root):
         side = int(max(corners)) + 1
         facts = Facts.of(post, Frame(BoxFormat(), (side, side)))
         for style in TEMPLATES.values():
-            text = draft(style, facts, random.Random(post.id)).text
+            text = draft_chain(style, facts, random.Random(post.id)).text
             assert text
             assert check_chain(text, facts) == []
 

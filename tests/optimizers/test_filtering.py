@@ -16,7 +16,7 @@ from scripted import entity, scripted_lm, words_of
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.optimizers.filtering import Learnable, f1_metric, learnable
+from gmner.optimizers.filtering import FilteredPosts, f1_metric, filter_by_outcome
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError, ModelError
@@ -59,7 +59,7 @@ def drawn() -> Drawn:
 
 
 def test_keeps_what_is_answered_now_right_now_wrong(drawn: Drawn):
-    found = learnable(GMNER(scripted_lm(drawn)), Drawn.posts, answers=4, temperature=0.7)
+    found = filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=4, temperature=0.7)
     assert [post.text for post in found.posts] == ["sometimes Cyd"]
     assert (found.right, found.wrong) == (("always Ada",), ("never Bob", "no name"))
     assert found.scores == {
@@ -71,7 +71,7 @@ def test_keeps_what_is_answered_now_right_now_wrong(drawn: Drawn):
 def test_a_failed_answer_scores_nothing_even_where_nothing_is_the_right_answer(drawn: Drawn):
     (empty,) = [post for post in Drawn.posts if post.text == "no name"]
     assert f1_metric(empty, Prediction(empty.id, empty.text)) == 1.0
-    found = learnable(GMNER(scripted_lm(drawn)), Drawn.posts, answers=3, temperature=0.7)
+    found = filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=3, temperature=0.7)
     assert found.scores["no name"] == (0, 0, 0)
     assert found.failed == 3
 
@@ -80,7 +80,7 @@ def test_every_answer_has_a_seed_of_its_own_and_a_run_can_be_repeated():
     runs = []
     for seed in (5, 5, 6):
         drawn = Drawn()
-        learnable(GMNER(scripted_lm(drawn)), Drawn.posts, answers=4, temperature=0.7, seed=seed)
+        filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=4, temperature=0.7, seed=seed)
         runs.append(drawn.seeds)
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
@@ -94,7 +94,7 @@ def test_the_program_stays_as_it_was(drawn: Drawn):
     program.answer.config = {"top_p": 0.9}
     lm = program.model
     before = (dict(lm.kwargs), lm.cache, lm.history, program.history)
-    learnable(program, Drawn.posts, answers=2, temperature=0.7)
+    filter_by_outcome(program, Drawn.posts, answers=2, temperature=0.7)
     assert program.model is lm
     assert (lm.kwargs, lm.cache, lm.history, program.history) == before
     assert program.answer.config == {"top_p": 0.9}
@@ -107,14 +107,14 @@ def test_neither_reads_nor_writes_the_cache(drawn: Drawn):
     lm = scripted_lm(drawn, name="cached").copy(cache=True, temperature=0.7)
     program = GMNER(lm)
     for _ in range(2):
-        learnable(program, Drawn.posts, answers=2, temperature=0.7)
+        filter_by_outcome(program, Drawn.posts, answers=2, temperature=0.7)
     assert len(lm.engine.requests) == 2 * 2 * len(Drawn.posts)
 
 
 def test_settings_of_a_predictor_do_not_stand_in_the_way(drawn: Drawn):
     program = GMNER(scripted_lm(drawn))
     program.answer.config = {"temperature": 0.0, "seed": 1, "top_p": 0.9}
-    learnable(program, Drawn.posts, answers=2, temperature=0.7)
+    filter_by_outcome(program, Drawn.posts, answers=2, temperature=0.7)
     requests = program.model.engine.requests
     assert {request.config.temperature for request in requests} == {0.7}
     assert {request.config.top_p for request in requests} == {0.9}
@@ -124,16 +124,16 @@ def test_settings_of_a_predictor_do_not_stand_in_the_way(drawn: Drawn):
 def test_an_lm_that_takes_no_seed_gets_none(drawn: Drawn):
     lm = scripted_lm(drawn)
     lm.engine.supported_params = lm.engine.supported_params - {"seed"}
-    learnable(GMNER(lm), Drawn.posts, answers=2, temperature=0.7)
+    filter_by_outcome(GMNER(lm), Drawn.posts, answers=2, temperature=0.7)
     assert {request.config.seed for request in lm.engine.requests} == {None}
 
 
 def test_an_lm_of_dspys_settings_will_do(drawn: Drawn):
     with dspy.context(lm=scripted_lm(drawn)):
-        found = learnable(GMNER(), Drawn.posts, answers=2, temperature=0.7)
+        found = filter_by_outcome(GMNER(), Drawn.posts, answers=2, temperature=0.7)
     assert [post.text for post in found.posts] == ["sometimes Cyd"]
     with pytest.raises(ModelError, match="no LM"):
-        learnable(GMNER(), Drawn.posts)
+        filter_by_outcome(GMNER(), Drawn.posts)
 
 
 def test_every_stage_of_a_staged_program_draws():
@@ -142,7 +142,7 @@ def test_every_stage_of_a_staged_program_draws():
     program = StagedGMNER(first)
     program.verify.lm = second
     posts = [replace(_post(text, "Ada"), image=Image.new("RGB", (8, 8))) for text in ("one Ada", "two Ada")]
-    assert learnable(program, posts, answers=2, temperature=0.7).failed == 0
+    assert filter_by_outcome(program, posts, answers=2, temperature=0.7).failed == 0
     for lm in (first, second):
         assert len(lm.engine.requests) == 4
         assert {request.config.temperature for request in lm.engine.requests} == {0.7}
@@ -152,7 +152,7 @@ def test_every_stage_of_a_staged_program_draws():
 def test_keeps_all_and_says_so_where_none_is_of_use(drawn: Drawn, caplog: pytest.LogCaptureFixture):
     posts = Drawn.posts[:2]
     with caplog.at_level(logging.WARNING):
-        found = learnable(GMNER(scripted_lm(drawn)), posts, answers=2)
+        found = filter_by_outcome(GMNER(scripted_lm(drawn)), posts, answers=2)
     assert found.posts == posts
     assert found.unfiltered
     assert (found.right, found.wrong) == (("always Ada",), ("never Bob",))
@@ -163,20 +163,20 @@ def test_any_metric(drawn: Drawn):
     def half(post: Post, answer: Prediction) -> float:
         return 0.5
 
-    found = learnable(GMNER(scripted_lm(drawn)), Drawn.posts[:3], answers=2, metric=half)
+    found = filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts[:3], answers=2, metric=half)
     assert found.posts == Drawn.posts[:3]
 
 
 @pytest.mark.parametrize("score", [1.5, -0.1, float("nan")])
 def test_refuses_a_score_out_of_range(drawn: Drawn, score: float):
     with pytest.raises(InputError, match="score of post 'always Ada'"):
-        learnable(GMNER(scripted_lm(drawn)), Drawn.posts, answers=2, metric=lambda post, answer: score)
+        filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=2, metric=lambda post, answer: score)
 
 
 @pytest.mark.parametrize("wrong", [{"answers": 1}, {"temperature": 0.0}, {"temperature": float("nan")}])
 def test_refuses_answers_without_spread(drawn: Drawn, wrong: dict):
     with pytest.raises(InputError):
-        learnable(GMNER(scripted_lm(drawn)), Drawn.posts, **wrong)
+        filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, **wrong)
     assert drawn.seeds == {}
 
 
@@ -184,7 +184,7 @@ def test_refuses_posts_that_cannot_be_trained_on(drawn: Drawn):
     program = GMNER(scripted_lm(drawn))
     for posts in ((), Drawn.posts[:1] * 2, (Post("x", "x"),)):
         with pytest.raises(InputError):
-            learnable(program, posts)
+            filter_by_outcome(program, posts)
 
 
 SCORES = st.lists(st.lists(st.sampled_from((0.0, 0.5, 1.0)), min_size=3, max_size=3), min_size=1, max_size=6)
@@ -195,29 +195,31 @@ def test_sorts_by_the_scores_and_goes_through_json(table: list[list[float]]):
     posts = tuple(_post(f"post {number}") for number in range(len(table)))
     left = {post.id: list(row) for post, row in zip(posts, table, strict=True)}
     program = GMNER(scripted_lm(_answer()))
-    found = learnable(program, posts, answers=3, metric=lambda post, _: left[post.id].pop(0), threads=1, progress=False)
+    found = filter_by_outcome(
+        program, posts, answers=3, metric=lambda post, _: left[post.id].pop(0), threads=1, progress=False
+    )
     kept = [post for post, row in zip(posts, table, strict=True) if set(row) not in ({0.0}, {1.0})]
     assert list(found.posts) == (kept or list(posts))
     assert [found.scores[post.id] for post in posts] == [tuple(row) for row in table]
     assert not {*found.right} & {*found.wrong}
     record = json.loads(json.dumps(found.to_record()))
-    assert Learnable.from_record(record, posts[::-1]) == found
+    assert FilteredPosts.from_record(record, posts[::-1]) == found
 
 
 @pytest.mark.parametrize(("kept", "prompts", "said"), [(2, 17, True), (2, 16, False), (4, 400, False)])
 def test_few_posts_for_many_prompts_are_said(kept, prompts, said, caplog: pytest.LogCaptureFixture):
     posts = tuple(_post(f"post {number}") for number in range(4))
     right = tuple(post.id for post in posts[kept:])
-    Learnable(posts[:kept], right, (), {post.id: (1.0, 0.5, 1.0) for post in posts}).warn_if_few(prompts)
+    FilteredPosts(posts[:kept], right, (), {post.id: (1.0, 0.5, 1.0) for post in posts}).warn_if_few(prompts)
     assert ("CVO goes 8 times over 2 of 4 posts, which 3 answers each" in caplog.text) == said
 
 
 def test_a_record_of_other_posts_is_refused(drawn: Drawn):
-    record = learnable(GMNER(scripted_lm(drawn)), Drawn.posts, answers=2).to_record()
+    record = filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=2).to_record()
     with pytest.raises(InputError, match="other posts"):
-        Learnable.from_record(record, Drawn.posts[:3])
+        FilteredPosts.from_record(record, Drawn.posts[:3])
     with pytest.raises(InputError, match="other posts"):
-        Learnable.from_record(record, (*Drawn.posts, _post("one more")))
+        FilteredPosts.from_record(record, (*Drawn.posts, _post("one more")))
 
 
 def test_on_a_checkpoint(program: Callable[[str], GMNER], posts: list[Post]):
@@ -231,7 +233,7 @@ def test_on_a_checkpoint(program: Callable[[str], GMNER], posts: list[Post]):
         return lambda post, answer: float(into.append(f"{post.id} {answer.to_record()}") or 0.0)
 
     for into in answers:
-        found = learnable(student, posts[:2], answers=3, metric=keep(into), progress=False)
+        found = filter_by_outcome(student, posts[:2], answers=3, metric=keep(into), progress=False)
         assert found.failed == 0
     assert answers[0] == answers[1]
     assert len(set(answers[0])) > 2  # a random model at temperature 1 does not repeat itself

@@ -164,10 +164,10 @@ def test_the_card(tmp_path: Path):
 
 
 def _card_of(made: ReasoningSet, *, chains: tuple[Chain, ...], **origin: Any) -> str:
-    from gmner.optimizers.chains.reasoning_card import card_of
+    from gmner.optimizers.chains.reasoning_card import render_dataset_card
 
     changed = replace(made, chains=chains, origin=replace(made.origin, **origin))
-    return card_of(changed.origin, changed.counts())
+    return render_dataset_card(changed.origin, changed.counts())
 
 
 def test_counts(made: ReasoningSet):

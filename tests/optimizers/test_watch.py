@@ -20,8 +20,8 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.training import validation as watch
-from gmner.optimizers.training.process_group import Launch
-from gmner.optimizers.training.validation import METRIC, Deadline, Watch, resolve_every
+from gmner.optimizers.training.process_group import ProcessGroup
+from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 
@@ -150,7 +150,7 @@ def test_minutes_that_are_over_end_the_compile_and_more_go_on(
 
 
 def test_a_deadline_behind_the_last_step_stops_nothing():
-    deadline, control = Deadline(1e-9, Launch()), TrainerControl()
+    deadline, control = Deadline(1e-9, ProcessGroup()), TrainerControl()
     deadline.on_step_end(None, TrainerState(global_step=5, max_steps=5), control)
     assert not deadline.stopped
     deadline.on_step_end(None, TrainerState(global_step=4, max_steps=5), control)
@@ -211,6 +211,6 @@ def test_a_score_that_is_no_number_is_never_the_best():
         add_callback=lambda _: None,
     )  # fmt: skip
     scores = iter([float("nan"), 12.0])
-    Watch(score=lambda _: {METRIC: next(scores)}, every=1).attach(trainer)
+    ValidationMonitor(score=lambda _: {METRIC: next(scores)}, every=1).attach(trainer)
     assert [trainer.evaluate()[f"eval_{METRIC}"] for _ in range(2)] == [float("-inf"), 12.0]
     assert told[1][f"eval_{METRIC}"] > told[0][f"eval_{METRIC}"]

@@ -6,7 +6,7 @@ from PIL import Image
 from tiny import FAMILIES
 from transformers import LogitsProcessorList
 
-from gmner.programs.engine.constrained_sampler import RowLogits, Sampling
+from gmner.programs.engine.constrained_sampler import ConstrainedSampler, Sampling
 from gmner.programs.engine.decoding import Decoding
 from gmner.programs.engine.generation import Completion, Generator, Prompt
 from gmner.programs.models.families import picture_ids
@@ -50,7 +50,7 @@ def _by_transformers(generator: Generator, prompts: list[Prompt], loop: Decoding
     inputs = generator.encoder([prompt.conversation for prompt in prompts])
     for row, size in zip(rows, inputs["attention_mask"].sum(1).tolist(), strict=True):
         row.prompt_tokens = size
-    drawing = RowLogits(rows, weights.end_ids, weights.end_ids[0], picture_ids(weights.model.config))
+    drawing = ConstrainedSampler(rows, weights.end_ids, weights.end_ids[0], picture_ids(weights.model.config))
     with torch.inference_mode():
         weights.model.generate(
             **inputs, do_sample=False, max_new_tokens=201, eos_token_id=weights.end_ids,

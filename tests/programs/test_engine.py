@@ -23,7 +23,7 @@ from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.programs import corpus
 from gmner.programs.engine.batch import Batch
-from gmner.programs.engine.batching import Call
+from gmner.programs.engine.batching import PendingCall
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
@@ -221,14 +221,14 @@ def test_out_of_memory_as_others_join_costs_nobody_an_answer(tiny, monkeypatch):
     asked = [request(f"Paris {index}", schema, temperature=1.0, seed=index) for index in range(6)]
     alone = [text_of(engine.complete(one)) for one in asked]
     sizes = _scarce(engine, monkeypatch, 4)
-    desk = engine._batcher._desk
-    early = [Call(one) for one in asked[:4]]
-    late = [Call(one) for one in asked[4:]]
-    desk.take(early)
-    desk.go_on()
-    desk.take(late)  # reads, and the next step is one of six
-    while desk.busy:
-        desk.go_on()
+    scheduler = engine._batcher._scheduler
+    early = [PendingCall(one) for one in asked[:4]]
+    late = [PendingCall(one) for one in asked[4:]]
+    scheduler.admit(early)
+    scheduler.step()
+    scheduler.admit(late)  # reads, and the next step is one of six
+    while scheduler.active:
+        scheduler.step()
     assert max(sizes) == 6
     assert [text_of(call.future.result(0)) for call in (*early, *late)] == alone
     engine.close()
@@ -241,7 +241,7 @@ def test_what_fails_with_others_is_answered_in_halves(tiny, monkeypatch, caplog)
     assert all(isinstance(reply, lm15.Response) for reply in replies)
     assert sizes[0] == 5
     assert "5 answers under way failed" in caplog.text
-    assert engine._batcher._desk.room == 16  # fewer at once only where memory is short
+    assert engine._batcher._scheduler.capacity == 16  # fewer at once only where memory is short
     engine.close()
 
 

@@ -15,8 +15,8 @@ from dspy import lm15
 from engine_requests import request, schema_for, text_of
 
 from gmner.data.post import Post
-from gmner.programs.engine.batching import Batcher, Call
-from gmner.programs.engine.running import Stream
+from gmner.programs.engine.batching import Batcher, PendingCall
+from gmner.programs.engine.running import RunningBatch
 from gmner.programs.engine.widths import READ_AT_ONCE, alike, grouped
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
@@ -40,7 +40,7 @@ def engine(tiny):
 
 def failing(engine, monkeypatch, stage, error):
     """Makes a stage fail for the call of `LIMIT` tokens, and for all that are worked on with it."""
-    desk, generator, step = engine._batcher._desk, engine._generator, Stream.step
+    scheduler, generator, step = engine._batcher._scheduler, engine._generator, RunningBatch.step
 
     def poisoned(original, bad):
         def call(*args):
@@ -59,15 +59,15 @@ def failing(engine, monkeypatch, stage, error):
         return any(prompt.max_tokens == LIMIT for prompt in prompts)
 
     where = {
-        "read": (desk, "_prompt", lambda question: question.config.max_tokens == LIMIT),
+        "read": (scheduler, "_prompt", lambda question: question.config.max_tokens == LIMIT),
         "check": (generator, "check", lambda prompt: has_limit([prompt])),
         "encode": (generator, "encode", has_limit),
         "add": (generator, "add", lambda stream, prompts: has_limit(prompts)),
         "completion": (generator, "completion", lambda row: row.limit == LIMIT),
-        "reply": (desk, "_reply", lambda question, prompt, completion: has_limit([prompt])),
+        "reply": (scheduler, "_reply", lambda question, prompt, completion: has_limit([prompt])),
     }
     if stage == "step":
-        monkeypatch.setattr(Stream, "step", stepped)
+        monkeypatch.setattr(RunningBatch, "step", stepped)
     else:
         owner, name, bad = where[stage]
         monkeypatch.setattr(owner, name, poisoned(getattr(owner, name), bad))
@@ -116,7 +116,7 @@ def test_an_event_loop_gets_every_failure(engine, monkeypatch, error):
 
 @pytest.mark.parametrize("state", ["cancelled", "notified", "running", "done"])
 def test_a_reply_is_set_whatever_became_of_its_future(state):
-    call = Call("question")
+    call = PendingCall("question")
     future: Future = call.future
     if state in ("cancelled", "notified"):
         future.cancel()
@@ -161,8 +161,8 @@ def test_a_worker_that_ends_is_named_to_every_caller(tiny, monkeypatch, name):
 
 
 def test_a_desk_that_fails_is_used_again(engine, monkeypatch):
-    desk = engine._batcher._desk
-    monkeypatch.setattr(desk, "go_on", lambda: (_ for _ in ()).throw(SystemError("defect")))
+    scheduler = engine._batcher._scheduler
+    monkeypatch.setattr(scheduler, "go_on", lambda: (_ for _ in ()).throw(SystemError("defect")))
     (future,) = engine._batcher.submit(request("Paris", size=None, max_tokens=2))
     assert isinstance(future.exception(20), SystemError)
     monkeypatch.undo()
@@ -205,9 +205,9 @@ def test_a_long_prompt_pads_no_short_one_and_holds_none_up(engine, forwards, mon
     alone = [text_of(engine.complete(one)) for one in asked]
     widths = [width for _, width in forwards]
     forwards.clear()
-    ended, settle = [], Call.settle
+    ended, settle = [], PendingCall.settle
     monkeypatch.setattr(
-        Call, "settle", lambda call, reply: ended.append(asked.index(call.question)) or settle(call, reply)
+        PendingCall, "settle", lambda call, reply: ended.append(asked.index(call.question)) or settle(call, reply)
     )
     assert [text_of(reply) for reply in engine.complete_many(asked)] == alone
     assert forwards == [(3, max(widths[1:])), (1, widths[0])]  # the short ones first, each with its like
@@ -217,31 +217,31 @@ def test_a_long_prompt_pads_no_short_one_and_holds_none_up(engine, forwards, mon
 
 def test_a_short_prompt_does_not_wait_for_a_long_one_that_is_under_way(engine, forwards):
     long, short, *_ = long_and_short()
-    desk, calls = engine._batcher._desk, [Call(long), Call(short)]
-    desk.take(calls[:1])
-    desk.go_on()
-    desk.take(calls[1:])
+    scheduler, calls = engine._batcher._scheduler, [PendingCall(long), PendingCall(short)]
+    scheduler.admit(calls[:1])
+    scheduler.step()
+    scheduler.admit(calls[1:])
     while not calls[1].future.done():
-        desk.go_on()
+        scheduler.step()
     assert len(forwards) == 2
-    while desk.busy:
-        desk.go_on()
+    while scheduler.active:
+        scheduler.step()
     assert calls[0].future.result(0)
 
 
 def test_a_long_prompt_waits_only_for_those_before_it(engine, forwards):
     long, *short = long_and_short()
     later = [request("London", {"type": "string", "minLength": 40, "maxLength": 40}, None)]
-    desk, calls = engine._batcher._desk, [Call(one) for one in (short[0], long, *later)]
-    desk.take(calls[:2])
-    desk.go_on()
-    desk.take(calls[2:])
+    scheduler, calls = engine._batcher._scheduler, [PendingCall(one) for one in (short[0], long, *later)]
+    scheduler.admit(calls[:2])
+    scheduler.step()
+    scheduler.admit(calls[2:])
     while len(forwards) < 3:
-        desk.go_on()
+        scheduler.step()
     assert calls[0].future.done()
     assert not calls[2].future.done()
-    while desk.busy:
-        desk.go_on()
+    while scheduler.active:
+        scheduler.step()
     assert all(call.future.result(0) for call in calls)
 
 
@@ -332,11 +332,11 @@ def test_a_forked_process_answers(tiny):
 class Elsewhere:
     room, busy = 4, False
 
-    def take(self, calls):
+    def admit(self, calls):
         for call in calls:
             call.settle(call.question)
 
-    def go_on(self):
+    def step(self):
         pass
 
     def forget(self):
@@ -365,13 +365,13 @@ class Never(Elsewhere):
         self.taken = []
 
     @property
-    def busy(self):
+    def active(self):
         return bool(self.taken)
 
-    def take(self, calls):
+    def admit(self, calls):
         self.taken += calls
 
-    def go_on(self):
+    def step(self):
         time.sleep(0.001)
         self.taken = [call for call in self.taken if not call.future.done()]
 

@@ -20,7 +20,7 @@ from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from gmner.programs.engine.batching import Batcher, ending_with
-from gmner.programs.engine.constrained_sampler import Row, RowLogits, Sampling
+from gmner.programs.engine.constrained_sampler import ConstrainedSampler, SamplerRow, Sampling
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.grammar import GrammarCompiler, forbid
 from gmner.programs.models.families import ModelProfile, ResizeRule, profile_for_name, profile_of
@@ -161,9 +161,9 @@ def compiler(tiny_lm):
 def _walk(compiler, engine, schema, seed):
     """An answer under the grammar, its tokens drawn evenly from what is allowed; also their number."""
     tokenizer, size = engine.processor.tokenizer, engine.model.config.get_text_config().vocab_size
-    row = Row(compiler.compile(schema), longest_answer(schema), Sampling(temperature=1.0, seed=seed))
+    row = SamplerRow(compiler.compile(schema), longest_answer(schema), Sampling(temperature=1.0, seed=seed))
     logits, ids = (
-        RowLogits([row], [tokenizer.eos_token_id], tokenizer.eos_token_id),
+        ConstrainedSampler([row], [tokenizer.eos_token_id], tokenizer.eos_token_id),
         torch.zeros(1, 1, dtype=torch.long),
     )
     while ids[0, -1] != tokenizer.eos_token_id or ids.shape[1] == 1:
@@ -228,8 +228,8 @@ def test_back_ends_of_outlines(tiny_lm):
 def test_ended_rows_are_left_alone(compiler):
     grammars, engine = compiler
     end = engine.processor.tokenizer.eos_token_id
-    rows = [Row(grammars.compile({"const": "a"}), 9, Sampling()), Row(None, 3, Sampling())]
-    logits, ids = RowLogits(rows, [end], end), torch.zeros(2, 1, dtype=torch.long)
+    rows = [SamplerRow(grammars.compile({"const": "a"}), 9, Sampling()), SamplerRow(None, 3, Sampling())]
+    logits, ids = ConstrainedSampler(rows, [end], end), torch.zeros(2, 1, dtype=torch.long)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(8):
@@ -247,32 +247,32 @@ def test_ended_rows_are_left_alone(compiler):
 def test_top_k_and_top_p_narrow_the_draw():
     scores = torch.tensor([[3.0, 2.0, 1.0, float("-inf")]])
     for sampling in (Sampling(1.0, top_k=1), Sampling(1.0, top_p=0.1)):
-        assert all(Row(None, 1, sampling).draw(scores).item() == 0 for _ in range(20))
-    drawn = {Row(None, 1, Sampling(5.0, seed=seed)).draw(scores).item() for seed in range(60)}
+        assert all(SamplerRow(None, 1, sampling).draw(scores).item() == 0 for _ in range(20))
+    drawn = {SamplerRow(None, 1, Sampling(5.0, seed=seed)).draw(scores).item() for seed in range(60)}
     assert drawn == {0, 1, 2}
 
 
 # Batches
 
 
-class Desk:
+class Scheduler:
     """Answers all that it has in hand at once."""
 
     def __init__(self, answer, most):
         self.answer, self.most, self.calls = answer, most, []
 
     @property
-    def room(self):
+    def capacity(self):
         return self.most - len(self.calls)
 
     @property
-    def busy(self):
+    def active(self):
         return bool(self.calls)
 
-    def take(self, calls):
+    def admit(self, calls):
         self.calls += calls
 
-    def go_on(self):
+    def step(self):
         calls, self.calls = self.calls, []
         replies = self.answer([call.question for call in calls], [call.abandoned for call in calls]) if calls else []
         for call, reply in zip(calls, replies, strict=True):
@@ -283,7 +283,7 @@ class Desk:
 
 
 def batcher_of(answer, most, window):
-    return Batcher(Desk(answer, most), window)
+    return Batcher(Scheduler(answer, most), window)
 
 
 def test_batches_keep_order_and_bounds():

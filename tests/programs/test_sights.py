@@ -9,7 +9,7 @@ from gmner.data.world.generate import World
 from gmner.programs.engine.constrained_sampler import Sampling
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.generation import Completion, Generator, Prompt
-from gmner.programs.engine.vision_cache import Sights
+from gmner.programs.engine.vision_cache import VisionFeatureCache
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
 
@@ -86,7 +86,7 @@ def test_a_staged_program_looks_once_at_a_post(looked):
 def test_pictures_of_another_family_are_left_to_the_model(tiny_lm, monkeypatch: pytest.MonkeyPatch):
     weights = tiny_lm("idefics3").engine.weights
     inputs = ChatEncoder(weights.processor)([prompt("words", RED).conversation])
-    known, unknown = Sights(weights.model), Sights(weights.model)
+    known, unknown = VisionFeatureCache(weights.model), VisionFeatureCache(weights.model)
     monkeypatch.setattr(unknown, "_family", "another")
     assert "mm_encoder_outputs" in known(inputs)
     assert unknown(inputs) == dict(inputs)

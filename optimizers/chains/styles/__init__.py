@@ -23,9 +23,9 @@ from gmner.optimizers.chains.styles import (
     table,
     text_first,
 )
-from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs, draft, write_chain
+from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs, draft_chain, write_chain
 
-__all__ = ["TEMPLATES", "Draft", "Facts", "Style", "allowed_signs", "draft", "plain", "write_chain"]
+__all__ = ["TEMPLATES", "Draft", "Facts", "Style", "allowed_signs", "draft_chain", "plain", "write_chain"]
 
 
 def plain(facts: Facts, rng: random.Random) -> str:

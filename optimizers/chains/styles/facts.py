@@ -146,11 +146,11 @@ def write_chain(style: Style, facts: Facts, rng: random.Random, limit: int = MAX
         rng: The source of varied wording.
         limit: Most characters, those of the program's answers.
     """
-    text = draft(style, facts, rng).text
+    text = draft_chain(style, facts, rng).text
     return text if len(text) <= limit else text[: text.rfind(". ", 0, limit) + 1]
 
 
-def draft(style: Style, facts: Facts, rng: random.Random) -> Draft:
+def draft_chain(style: Style, facts: Facts, rng: random.Random) -> Draft:
     """What a style writes, in allowed signs, of any length."""
     written = style(facts, rng)
     whole = written if isinstance(written, Draft) else Draft(written)

@@ -11,8 +11,7 @@ from dspy.utils.exceptions import AdapterParseError
 from gmner.data.images.opening import open_image
 from gmner.optimizers.chains.checker import check_chain
 from gmner.optimizers.chains.styles import stepwise
-from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs
-from gmner.optimizers.chains.styles.facts import draft as draft_of
+from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs, draft_chain
 from gmner.programs.corpus import own_error
 from gmner.programs.records import wanted_trace
 from gmner.programs.served import speaking
@@ -90,7 +89,7 @@ class LLMStyle:
 
     def __call__(self, facts: Facts, rng: random.Random) -> Draft:
         """Ask, check, ask again, or fall back on the template."""
-        template = draft_of(self.template, facts, rng).text
+        template = draft_chain(self.template, facts, rng).text
         complaint = ""
         for _ in range(self.attempts):
             try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gmner.data.oddities import Findings
+from gmner.data.oddities import OddityLog
 from gmner.data.readers.pictures import Pictures
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.signatures.errors import DataError, InputError
@@ -139,14 +139,14 @@ def test_a_known_folder_that_leads_out_is_not_followed_unless_given(root, tmp_pa
     ["../a.jpg", "/a.jpg", "a/../b.jpg", "a//b.jpg", "..", ".", "", "a\\b.jpg", "C:a.jpg", "http://x/a.jpg", "a\0"],
 )
 def test_a_name_that_could_leave_the_folder_is_refused(tmp_path, name):
-    found = Pictures([tmp_path], [tmp_path], Findings(), "warn")
+    found = Pictures([tmp_path], [tmp_path], OddityLog(), "warn")
     with pytest.raises(DataError, match=r"f:1: the name of a picture is no file name"):
         found.find([name], "7", "f:1")
 
 
 def test_a_name_below_the_folder_is_found(tmp_path):
     folder(tmp_path, "train2014", "a.jpg")
-    found = Pictures([tmp_path], [tmp_path], Findings(), "error")
+    found = Pictures([tmp_path], [tmp_path], OddityLog(), "error")
     assert found.find(["train2014/a.jpg"], "7", "f:1") == Path(tmp_path / "train2014" / "a.jpg")
     assert found.find(["b.jpg", "train2014/a.png"], "7", "f:1") == Path(tmp_path / "train2014" / "a.jpg")
     with pytest.raises(DataError, match="has no picture"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmner.data.oddities import Findings, Oddity, Posts
+from gmner.data.oddities import Oddity, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.labels import labels_of
 from gmner.signatures.errors import InputError
@@ -54,7 +54,7 @@ def test_a_report_counts_the_kinds_and_is_bounded():
 
 
 def test_findings_are_logged_each_or_as_a_count(caplog):
-    findings = Findings()
+    findings = OddityLog()
     findings.add("loud", "f:1", "x")
     findings.add("quiet", "f:2", "y", quiet=True)
     findings.add("quiet", "f:3", "z", quiet=True)

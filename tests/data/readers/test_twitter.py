@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from gmner.data.oddities import Findings, Oddity
+from gmner.data.oddities import Oddity, OddityLog
 from gmner.data.prediction import Prediction
 from gmner.data.readers.conll import read_blocks
 from gmner.data.readers.twitter import read_twitter_gmner
@@ -297,7 +297,7 @@ def test_an_empty_file_and_a_root_without_boxes_are_reported(root):
 
 def test_boxes_are_read_with_or_without_findings(tmp_path):
     (tmp_path / "a.xml").write_text(xml(("Al ", (1, 2, 1, 3))))
-    findings = Findings()
+    findings = OddityLog()
     assert read_boxes(tmp_path / "a.xml", findings) == read_boxes(tmp_path / "a.xml") == [("Al ", Box(1, 2, 1, 3))]
     assert [oddity.kind for oddity in findings.oddities] == ["zero_area_box", "white_space_in_name"]
 
