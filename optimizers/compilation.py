@@ -206,7 +206,7 @@ class Compilation:
                 rows, engine, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
             )
             self._finish("mrsi")
-        self._take("mrsi", engine, folder)
+        self._load_stage("mrsi", engine, folder)
 
     def _optimize(self, cvo: CVO) -> None:
         engine = training.trainable_engine(self._last.model)
@@ -224,7 +224,7 @@ class Compilation:
             if self.launch.first:
                 write_log_curves(self.log["cvo"], folder)
             self._finish("cvo")
-        self._take("cvo", engine, folder)
+        self._load_stage("cvo", engine, folder)
 
     def _calls(self, posts: Sequence[Post]) -> list[ProgramCall]:
         """The calls that CVO trains; of a staged program with what the program says now, kept in the run."""
@@ -285,7 +285,7 @@ class Compilation:
         found.warn_if_few(cvo.steps(len(found.posts)) * cvo.prompts)
         return found.posts
 
-    def _take(self, stage: str, engine: VLMEngine, folder: Path) -> None:
+    def _load_stage(self, stage: str, engine: VLMEngine, folder: Path) -> None:
         """A new program on the weights that a stage wrote, scored on the valset."""
         program = self.programs["before"].deepcopy()
         program.set_lm(training.tuned_lm(self.programs["before"].model, engine, folder))

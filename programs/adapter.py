@@ -16,7 +16,7 @@ from PIL import Image
 
 from gmner.programs.engine.confidence import Token, confidences
 from gmner.programs.models.families import InProcess, ModelProfile, Profiled
-from gmner.programs.pictures import inline, load_picture, named, original_size
+from gmner.programs.prompt_images import inline, load_picture, named, original_size
 from gmner.programs.records import forget_pictures
 from gmner.programs.served import Cut, noting_cuts, speaking
 from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError

@@ -26,7 +26,7 @@ from gmner.programs.corpus import answer_posts
 from gmner.programs.failures import own_error
 from gmner.programs.models.families import InProcess, ModelProfile, Profiled, profile_for_name
 from gmner.programs.optimizing import compiled
-from gmner.programs.pictures import PostPicture
+from gmner.programs.prompt_images import PostPicture
 from gmner.programs.records import wanted_trace
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError, ModelError

@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from PIL import Image
 
-from gmner.programs.pictures import load_picture
+from gmner.programs.prompt_images import load_picture
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import BundleError, InputError
 from gmner.signatures.forms import as_box, as_data, as_entity

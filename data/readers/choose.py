@@ -14,8 +14,8 @@ from gmner.data.oddities import Posts
 from gmner.data.post import Post
 from gmner.data.prediction import Predictions
 from gmner.data.readers.grec import read_grec
+from gmner.data.readers.image_folder import Folders
 from gmner.data.readers.mner_mi import read_mner_mi
-from gmner.data.readers.pictures import Folders
 from gmner.data.readers.triples import read_triples
 from gmner.data.readers.twitter import read_twitter_fmnerg, read_twitter_gmner
 from gmner.signatures.errors import InputError

@@ -12,8 +12,8 @@ from typing import Any
 from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.box_checks import odd_box
+from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
-from gmner.data.readers.pictures import Folders, Pictures, find_pictures
 from gmner.data.readers.sources import UniqueIds
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError

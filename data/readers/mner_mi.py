@@ -13,8 +13,8 @@ from typing import Any
 from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import is_tag, mentions, offsets
+from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import id_of, record_of, strings_of
-from gmner.data.readers.pictures import Folders, Pictures, find_pictures
 from gmner.data.readers.sources import UniqueIds, list_folder, text_lines
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity

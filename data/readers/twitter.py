@@ -10,7 +10,7 @@ from typing import Literal
 from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
-from gmner.data.readers.pictures import Folders, Pictures, find_pictures
+from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.sources import FolderListing, UniqueIds, list_folder, split_file
 from gmner.data.readers.voc import NamedBox, read_boxes
 from gmner.signatures.errors import DataError, InputError

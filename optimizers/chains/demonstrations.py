@@ -22,7 +22,7 @@ from gmner.data.files.atomic import atomic_path, encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain, stratum
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.pictures import load_picture, original_size
+from gmner.programs.prompt_images import load_picture, original_size
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import GmnerError, InputError
 from gmner.signatures.forms import as_data, as_entity

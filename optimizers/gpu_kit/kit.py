@@ -16,8 +16,8 @@ import torch
 
 from gmner.data.files.atomic import whole_text
 from gmner.optimizers.gpu_kit import speed, training_steps
+from gmner.optimizers.gpu_kit.markdown_table import as_markdown
 from gmner.optimizers.gpu_kit.meter import Meter
-from gmner.optimizers.gpu_kit.report import as_markdown
 from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
 from gmner.optimizers.presets import PROMISED_GB
 from gmner.programs.gmner import GMNER

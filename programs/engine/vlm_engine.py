@@ -26,7 +26,7 @@ from gmner.programs.engine.generation import Completion, Generator, Prompt
 from gmner.programs.engine.scheduler import RequestScheduler
 from gmner.programs.models.families import ModelProfile, image_pixels
 from gmner.programs.models.weights import ModelSource, Weights, as_json, load_weights
-from gmner.programs.pictures import picture_named
+from gmner.programs.prompt_images import picture_named
 from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
 
 _PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format", "logprobs"})
@@ -70,7 +70,9 @@ class VLMEngine:
         self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
         self._generator = Generator(weights, backend)
         scheduler = RequestScheduler(self._generator, max_batch, read_request, _reply)
-        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(scheduler, window, partial(_forked, weights.model))
+        self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(
+            scheduler, window, partial(_forked, weights.model)
+        )
         weakref.finalize(self, self._batcher.end).atexit = False
 
     def serving(self, model: PreTrainedModel) -> VLMEngine:

@@ -103,7 +103,7 @@ class Batching(Profiled, Protocol):
 
 @runtime_checkable
 class InProcess(Profiled, Protocol):
-    """An engine of this process: an image reaches it by its name, see `gmner.programs.pictures.named`.
+    """An engine of this process: an image reaches it by its name, see `gmner.programs.prompt_images.named`.
 
     Attributes:
         image_pixels: Most pixels that its processor makes of an image; None: not known.

@@ -21,7 +21,7 @@ from gmner.data.images import opened_file
 from gmner.data.images.budget import ByteBudget
 from gmner.data.images.opened_file import open_inside
 from gmner.data.images.opening import image_size, open_image, open_lazily
-from gmner.programs.pictures import load_picture
+from gmner.programs.prompt_images import load_picture
 from gmner.signatures.errors import GmnerError, ImageError
 
 ROOT = Path(__file__).parents[2]

@@ -175,7 +175,7 @@ class LocalEngine(ScriptedEngine):
 
 
 def images_of(part: object) -> tuple[int, int]:
-    from gmner.programs.pictures import picture_named
+    from gmner.programs.prompt_images import picture_named
 
     return picture_named(part.media_type, part.data).size
 

@@ -15,7 +15,7 @@ from scripted import ScriptedEngine, schema_of
 
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.models.families import ModelProfile, ResizeRule
-from gmner.programs.pictures import PostPicture, load_picture, named, picture_named
+from gmner.programs.prompt_images import PostPicture, load_picture, named, picture_named
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import AnswerError, ImageError, InputError
 from gmner.signatures.forms import as_data, form_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gmner.data.oddities import OddityLog
-from gmner.data.readers.pictures import Pictures
+from gmner.data.readers.image_folder import Pictures
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.signatures.errors import DataError, InputError
 
