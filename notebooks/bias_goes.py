@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Compile on the world and reduce the bias
 #
-# Models trained on captions tend to draw a box for every name in the text, whether the image shows it or not. The *world*
-# is a synthetic data set that tests this bias: in its `lookalike` posts, a named entity is not shown, but another thing of
-# its kind is. A few minutes of training on two cores remove most of the bias.
+# Models trained on captions tend to draw a box for every name in the text, whether the image shows it or not. The
+# *world* is a synthetic data set that tests this bias: in its `lookalike` posts, a named entity is not shown, but
+# another thing of its kind is. A few minutes of training on two cores remove most of the bias.
 
 # %%
 import base64
@@ -51,8 +51,8 @@ before = program.batch_posts(held_out, progress=False)
 gmner.evaluate(before, held_out, progress=False)
 
 # %% [markdown]
-# MCR runs in one call. MRSI generates reasoning chains from the gold annotations and trains the model on them. CVO then
-# samples answers and optimizes five verifiable rewards. `preset("tiny")` is made for this model and two cores.
+# MCR runs in one call. MRSI generates reasoning chains from the gold annotations and trains the model on them. CVO
+# then samples answers and optimizes five verifiable rewards. `preset("tiny")` is made for this model and two cores.
 
 # %%
 optimizer = gmner.preset("tiny")
@@ -81,19 +81,19 @@ scores = {stage: gmner.evaluate(answers, held_out, progress=False) for stage, an
 }
 
 # %% [markdown]
-# The curves show the rewards of CVO by step. `gmner run DIR` writes a page about the whole run. `rollouts.html`, in the
-# same folder as the curves, shows the sampled answers.
+# The curves show the rewards of CVO by step. `gmner run DIR` writes a page about the whole run. `rollouts.html`, in
+# the same folder as the curves, shows the sampled answers.
 
 # %%
 SVG(str(run / "cvo" / "curves.svg"))
 
 # %% [markdown]
-# This report shows the posts with the gold annotation and the answers of every stage. Point at a name, a box or a line to
-# highlight everything that belongs to it. Use the filters at the top, for example *mended*, *wrong in after CVO*, an error
-# class, a slice or a type.
+# This report shows the posts with the gold annotation and the answers of every stage. Point at a name, a box or a
+# line to highlight everything that belongs to it. Use the filters at the top, for example *mended*, *wrong in after
+# CVO*, an error class, a slice or a type.
 #
-# The threshold hides entities with a lower confidence and updates the scores. Before training, no threshold helps much,
-# because the model is as confident in its wrong boxes as in its correct ones.
+# The threshold hides entities with a lower confidence and updates the scores. Before training, no threshold helps
+# much, because the model is as confident in its wrong boxes as in its correct ones.
 #
 # Run the notebook to see the report; its output is too large to be saved in the file.
 

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # First steps
 #
-# Give the program a post (text and image). It returns every named entity with its type and its bounding box, or marks it
-# as not shown.
+# Give the program a post (text and image). It returns every named entity with its type and its bounding box, or marks
+# it as not shown.
 #
-# This notebook uses the small model of the package. It only knows the *world*, a synthetic data set of fictional people,
-# places, organisations and things. Its answers on photographs are wrong; load a real vision-language model for those.
+# This notebook uses the small model of the package. It only knows the *world*, a synthetic data set of fictional
+# people, places, organisations and things. Its answers on photographs are wrong; load a real vision-language model
+# for those.
 
 # %%
 import os
@@ -48,8 +49,8 @@ gmner.evaluate(answers, held_out)
 answers[6:9]
 
 # %% [markdown]
-# `compile` returns a new program and leaves the original unchanged. This compile is too small to be useful; it only shows
-# the call. `gmner quickstart` runs one of a useful size.
+# `compile` returns a new program and leaves the original unchanged. This compile is too small to be useful; it only
+# shows the call. `gmner quickstart` runs one of a useful size.
 
 # %%
 optimizer = gmner.MCR(

@@ -15,10 +15,10 @@
 #
 # Two environment variables choose the data and the model:
 #
-# - `GMNER_DATA` is a folder in the format of Twitter-GMNER (`txt/`, `xml/`, `images/`). Without it, the notebook writes
-#   posts of the synthetic world in that format.
-# - `GMNER_MODEL` is a folder or a Hub id, such as `Qwen/Qwen2.5-VL-7B-Instruct`. Without it, the notebook uses the small
-#   model of the package, which only knows that world.
+# - `GMNER_DATA` is a folder in the format of Twitter-GMNER (`txt/`, `xml/`, `images/`). Without it, the notebook
+#   writes posts of the synthetic world in that format.
+# - `GMNER_MODEL` is a folder or a Hub id, such as `Qwen/Qwen2.5-VL-7B-Instruct`. Without it, the notebook uses the
+#   small model of the package, which only knows that world.
 
 # %%
 import dataclasses
@@ -38,8 +38,8 @@ train, dev = (gmner.read_twitter_gmner(root, split) for split in ("train", "dev"
 len(train), len(dev)
 
 # %% [markdown]
-# A reader reports what is unusual in the files, and where. Twitter-FMNERG, MNER-MI, GREC, JSONL and `datasets` tables are
-# read in the same way.
+# A reader reports what is unusual in the files, and where. Twitter-FMNERG, MNER-MI, GREC, JSONL and `datasets` tables
+# are read in the same way.
 
 # %%
 print(dev.report())
@@ -62,9 +62,9 @@ answers[:2]
 {name: round(gmner.evaluate(answers, held_out, protocol=name, progress=False).gmner.f1, 1) for name in gmner.PROTOCOLS}
 
 # %% [markdown]
-# `preset("qwen2.5-vl-7b")` uses the values of the paper: two chains per post, two epochs of each stage, LoRA, and eight
-# answers to each of eight prompts. On a GPU, use it unchanged; a dry run estimates time and memory. Here it is reduced to
-# one step per stage, so that the notebook runs on any machine. One step does not improve the model.
+# `preset("qwen2.5-vl-7b")` uses the values of the paper: two chains per post, two epochs of each stage, LoRA, and
+# eight answers to each of eight prompts. On a GPU, use it unchanged; a dry run estimates time and memory. Here it is
+# reduced to one step per stage, so that the notebook runs on any machine. One step does not improve the model.
 
 # %%
 optimizer = gmner.preset("qwen2.5-vl-7b")
@@ -80,8 +80,8 @@ better = program.compile(trainset=train, valset=dev[:4], optimizer=optimizer, ru
 better.history.chosen, {stage: round(score.gmner.f1, 1) for stage, score in better.history.scores.items()}
 
 # %% [markdown]
-# The compiled program is saved as a bundle: program, adapter, and a manifest with the hash of each file. `gmner run DIR`
-# writes a page about the run.
+# The compiled program is saved as a bundle: program, adapter, and a manifest with the hash of each file. `gmner run
+# DIR` writes a page about the run.
 
 # %%
 bundle = os.path.join(run, "bundle")
