@@ -1,8 +1,7 @@
-"""What MkDocs needs of the checkout: the package's sources under its name, and the files that pages link to.
+"""MkDocs hooks: make the package importable for griffe, and add files from outside of `docs/` to the site.
 
-The root of the repository is the package, whatever its folder is called; griffe looks for a folder `gmner`. And pages
-may link to files outside of `docs/`, as they do where the repository is read: README, changelog and notebooks become
-pages of the site, any other file is copied beside them.
+The repository root is the package, whatever its folder is called, but griffe looks for a folder `gmner`. Pages may link
+to files outside of `docs/`: README, changelog and notebooks become pages of the site, and other files are copied.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ _sources = tempfile.TemporaryDirectory(prefix="gmner-docs-")
 
 @event_priority(100)  # before mkdocstrings reads its configuration
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the package's modules into a folder of its name, and show griffe the way there."""
+    """Copy the package's modules into a folder `gmner` and add it to griffe's search path."""
     package = Path(_sources.name, "gmner")
     for source in (*ROOT.glob("*.py"), *(file for room in rooms(ROOT) for file in room.rglob("*.py"))):
         target = package / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # griffe takes only the plural for a section of code.
+        # griffe recognises only the plural as a code section.
         target.write_text(_EXAMPLE.sub(r"\1Examples:", source.read_text(encoding="utf-8")), encoding="utf-8")
     handlers = config.plugins["mkdocstrings"].config["handlers"]
     handlers.setdefault("python", {})["paths"] = [_sources.name]
@@ -61,7 +60,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def from_notebook(text: str) -> str:
-    """A notebook, given as JSON, as Markdown: its words, its code, and what it showed."""
+    """Convert a notebook (JSON) to Markdown: text, code and outputs."""
     parts = []
     for cell in json.loads(text)["cells"]:
         source = "".join(cell["source"])
@@ -71,7 +70,7 @@ def from_notebook(text: str) -> str:
 
 
 def _shown(output: dict[str, Any]) -> str:
-    """An output of a cell: HTML or SVG as it is, else text."""
+    """Return a cell's output: HTML or SVG unchanged, otherwise text."""
     data = output.get("data", {"text/plain": output.get("text", "")})
     for kind in ("text/html", "image/svg+xml"):
         if kind in data:
@@ -80,7 +79,7 @@ def _shown(output: dict[str, Any]) -> str:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links that leave `docs/` at the site's own copies, which are added where they are missing."""
+    """Redirect links to files outside of `docs/` to copies on the site, which are added if missing."""
     here = {page: source for source, page in PAGES.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def copied(source: str) -> str:
@@ -92,16 +91,16 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def relinked(markdown: str, source: str, page: str, copied: Callable[[str], str]) -> str:
-    """Markdown whose links fit the site.
+    """Rewrite the links of a page for the site.
 
     Args:
-        markdown: A page's text.
-        source: Where it lies in the repository.
-        page: Where it lies in the site's sources.
-        copied: From a file of the repository outside of `docs/` to where the site has it.
+        markdown: The page's text.
+        source: The page's path in the repository.
+        page: The page's path in the site's sources.
+        copied: Maps a repository file outside of `docs/` to its path on the site.
 
     Returns:
-        The text; links to what does not exist are left as they are, for MkDocs to complain about.
+        The text. Links to missing files are unchanged, so that MkDocs reports them.
     """
 
     def link(found: re.Match[str]) -> str:
@@ -115,5 +114,5 @@ def relinked(markdown: str, source: str, page: str, copied: Callable[[str], str]
 
 
 def on_shutdown() -> None:
-    """Remove the folder of the sources."""
+    """Remove the copied sources."""
     _sources.cleanup()

@@ -1,9 +1,9 @@
-"""Write each notebook's `.ipynb` from its `.py`, executed, with what it shows.
+"""Execute each notebook's `.py` and save it with its outputs as `.ipynb`.
 
     python docs/notebooks.py                    # all of them; minutes
     python docs/notebooks.py first_steps
 
-Kept is what a reader looks at: no bars and no warnings, and no output of a cell that is tagged `not-kept`.
+Progress bars, warnings and the outputs of cells tagged `not-kept` are not saved.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 def executed(script: Path) -> NotebookNode:
-    """A notebook that ran from top to bottom; paths and times of this run are not in it."""
+    """Run a notebook from top to bottom; paths and times of the run are not saved."""
     notebook = jupytext.read(script)
     with tempfile.TemporaryDirectory() as work:
         NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": work}}).execute()
     for number, cell in enumerate(notebook.cells):
-        cell.id = f"{script.stem}-{number}"  # else it is drawn anew each time
+        cell.id = f"{script.stem}-{number}"  # otherwise the id changes on each run
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [] if "not-kept" in cell.metadata.get("tags", ()) else [o for o in cell.outputs if kept(o)]
@@ -35,13 +35,13 @@ def executed(script: Path) -> NotebookNode:
 
 
 def kept(output: NotebookNode) -> bool:
-    """Whether an output is for a reader: bars and warnings go to the error stream."""
+    """Whether an output is saved; progress bars and warnings go to the error stream."""
     return not (output.output_type == "stream" and output.name == "stderr")
 
 
 def main() -> None:
-    """Execute the notebooks that are named, or all."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # the embedded model is enough
+    """Execute the given notebooks, or all of them."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # only the embedded model is needed
     for name in tqdm(sys.argv[1:] or sorted(script.stem for script in FOLDER.glob("*.py")), unit="notebook"):
         jupytext.write(executed(FOLDER / f"{name}.py"), FOLDER / f"{name}.ipynb")
 

@@ -11,11 +11,11 @@
 # ---
 
 # %% [markdown]
-# # Compile on the world, and watch the bias go
+# # Compile on the world and reduce the bias
 #
-# A model that was trained on captions boxes what a text names, whether the picture shows it or not. The *world* plants
-# that temptation: in its `lookalike` posts something named is not shown, and another thing of its kind is. A few
-# minutes of compiling on two cores take most of it away.
+# Models trained on captions tend to draw a box for every name in the text, whether the image shows it or not. The
+# *world* is a synthetic data set that tests this bias: in its `lookalike` posts, a named entity is not shown, but
+# another thing of its kind is. A few minutes of training on two cores remove most of the bias.
 
 # %%
 import base64
@@ -38,21 +38,21 @@ lookalike = next(post for post in held_out if post.slice == "lookalike")
 program(text=lookalike.text, image=lookalike.image)
 
 # %% [markdown]
-# Gold says of the same post:
+# The gold annotation of the same post:
 
 # %%
 lookalike
 
 # %% [markdown]
-# `boxed of absent` is the share of what is not shown that is boxed all the same; N-F1 is how well "not shown" is told.
+# `boxed of absent` is the share of entities that are not shown but get a box. N-F1 is the F1 score of "not shown".
 
 # %%
 before = program.batch_posts(held_out, progress=False)
 gmner.evaluate(before, held_out, progress=False)
 
 # %% [markdown]
-# MCR in one call: chains of reasoning are written from the gold annotations (MRSI) and trained on, then sampled answers
-# are paid by five rewards that can be checked (CVO). `preset("tiny")` is made for this model and two cores.
+# MCR runs in one call. MRSI generates reasoning chains from the gold annotations and trains the model on them. CVO
+# then samples answers and optimizes five verifiable rewards. `preset("tiny")` is made for this model and two cores.
 
 # %%
 optimizer = gmner.preset("tiny")
@@ -72,7 +72,7 @@ scores = {stage: gmner.evaluate(answers, held_out, progress=False) for stage, an
 }
 
 # %% [markdown]
-# By slice: `shown` must not fall while `absent` and `lookalike` rise.
+# Scores by slice: `absent` and `lookalike` should rise, and `shown` should not fall.
 
 # %%
 {
@@ -81,18 +81,21 @@ scores = {stage: gmner.evaluate(answers, held_out, progress=False) for stage, an
 }
 
 # %% [markdown]
-# What CVO was paid, step by step; `gmner run DIR` writes the page of the whole run, `rollouts.html` beside the curves
-# shows the sampled answers.
+# The curves show the rewards of CVO by step. `gmner run DIR` writes a page about the whole run. `rollouts.html`, in
+# the same folder as the curves, shows the sampled answers.
 
 # %%
 SVG(str(run / "cvo" / "curves.svg"))
 
 # %% [markdown]
-# The posts with the answers of every stage beside the gold. Point at a name, a box or a line: what belongs to it is
-# lit in all of them. Choose what to see above: *mended*, *wrong in after CVO*, an error class, a slice, a type. Move
-# the threshold: what the model is less sure of is left out, and the scores of the rest are said. Before the compile no
-# threshold helps much: the model is as sure of its wrong boxes as of its right ones. (Run the notebook to see it: this
-# output alone, with all the pictures, is not kept in the file.)
+# This report shows the posts with the gold annotation and the answers of every stage. Point at a name, a box or a
+# line to highlight everything that belongs to it. Use the filters at the top, for example *mended*, *wrong in after
+# CVO*, an error class, a slice or a type.
+#
+# The threshold hides entities with a lower confidence and updates the scores. Before training, no threshold helps
+# much, because the model is as confident in its wrong boxes as in its correct ones.
+#
+# Run the notebook to see the report; its output is too large to be saved in the file.
 
 # %% tags=["not-kept"]
 pairs = [(post, {stage: after[stage][place] for stage in after}) for place, post in enumerate(held_out)]
@@ -101,7 +104,7 @@ report.write_text(gmner.render_html(pairs, title="Held-out posts", scores=scores
 IFrame(f"data:text/html;base64,{base64.b64encode(report.read_bytes()).decode()}", width="100%", height=760)
 
 # %% [markdown]
-# A box counts as right from an IoU of 0.5. What is left of GMNER F1 at a stricter one says how exact the boxes are.
+# A box counts as correct from an IoU of 0.5. The GMNER F1 at stricter thresholds shows how exact the boxes are.
 
 # %%
 stricter = {iou: replace(gmner.PROTOCOLS["paper"], region=RegionRule(iou)) for iou in (0.5, 0.6, 0.7, 0.8, 0.9)}

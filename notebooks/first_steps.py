@@ -13,9 +13,12 @@
 # %% [markdown]
 # # First steps
 #
-# A post goes in, text and picture; every named entity comes out with its type and its box, or with "not shown".
-# The model here is the small one that comes with the package. It knows only the *world*: fictional people, places,
-# organisations and things. On photographs its answers are wrong; load a real vision-language model for those.
+# Give the program a post (text and image). It returns every named entity with its type and its bounding box, or marks
+# it as not shown.
+#
+# This notebook uses the small model of the package. It only knows the *world*, a synthetic data set of fictional
+# people, places, organisations and things. Its answers on photographs are wrong; load a real vision-language model
+# for those.
 
 # %%
 import os
@@ -30,7 +33,8 @@ program = gmner.GMNER(lm=gmner.load_vlm())
 program(text=post.text, image=post.image)
 
 # %% [markdown]
-# A model that was trained on captions takes shortcuts: what the text names it boxes, shown or not. Here is how often.
+# Models trained on captions tend to draw a box for every name in the text, whether the image shows it or not. The
+# evaluation shows how often this model does so.
 
 # %%
 held_out = world.posts("test", 24)
@@ -38,15 +42,15 @@ answers = program.batch_posts(held_out, progress=False)
 gmner.evaluate(answers, held_out)
 
 # %% [markdown]
-# Posts and answers show themselves, one or a list of them: the gold annotation, and beside it the answer with what is
-# wrong about it. Point at a name, a box or a line: what belongs to it is lit.
+# Posts and answers are displayed as HTML, one or a list of them, with the gold annotation next to the answer and its
+# errors. Point at a name, a box or a line to highlight everything that belongs to it.
 
 # %%
 answers[6:9]
 
 # %% [markdown]
-# `compile` returns a new program; the old one stays as it was. This compile is a small one, to show the form:
-# `gmner quickstart` runs one of a useful size.
+# `compile` returns a new program and leaves the original unchanged. This compile is too small to be useful; it only
+# shows the call. `gmner quickstart` runs one of a useful size.
 
 # %%
 optimizer = gmner.MCR(

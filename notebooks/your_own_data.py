@@ -11,12 +11,14 @@
 # ---
 
 # %% [markdown]
-# # Your own data, and a model of your own
+# # Your own data and your own model
 #
-# Two settings choose what this notebook works on. `GMNER_DATA` is a folder in the form of Twitter-GMNER (`txt/`,
-# `xml/`, `images/`); without it, posts of the synthetic world are written in that form. `GMNER_MODEL` is a folder or
-# hub id, such as `Qwen/Qwen2.5-VL-7B-Instruct`; without it the small model of the package answers, which knows only
-# that world.
+# Two environment variables choose the data and the model:
+#
+# - `GMNER_DATA` is a folder in the format of Twitter-GMNER (`txt/`, `xml/`, `images/`). Without it, the notebook
+#   writes posts of the synthetic world in that format.
+# - `GMNER_MODEL` is a folder or a Hub id, such as `Qwen/Qwen2.5-VL-7B-Instruct`. Without it, the notebook uses the
+#   small model of the package, which only knows that world.
 
 # %%
 import dataclasses
@@ -36,16 +38,16 @@ train, dev = (gmner.read_twitter_gmner(root, split) for split in ("train", "dev"
 len(train), len(dev)
 
 # %% [markdown]
-# A reader says what is odd in the files, and where. Other forms are read in the same way: Twitter-FMNERG, MNER-MI,
-# GREC, JSONL, tables of `datasets`.
+# A reader reports what is unusual in the files, and where. Twitter-FMNERG, MNER-MI, GREC, JSONL and `datasets` tables
+# are read in the same way.
 
 # %%
 print(dev.report())
 dev[:3]
 
 # %% [markdown]
-# The labels are PER, LOC, ORG and OTHER unless you say otherwise: `GMNER(labels=gmner.LabelSet(...))`, see
-# `gmner.labels_of(posts)`.
+# The default labels are PER, LOC, ORG and OTHER. Use `GMNER(labels=gmner.LabelSet(...))` for other labels;
+# `gmner.labels_of(posts)` returns those of your data.
 
 # %%
 program = gmner.GMNER(lm=gmner.load_vlm(os.environ.get("GMNER_MODEL"), cache=False), confidence=True)
@@ -54,15 +56,15 @@ answers = program.batch_posts(held_out, progress=False)
 answers[:2]
 
 # %% [markdown]
-# One set of answers scores differently by protocol. A figure is worth something only beside the name of its own.
+# The same answers score differently under different protocols. Always report a score together with its protocol.
 
 # %%
 {name: round(gmner.evaluate(answers, held_out, protocol=name, progress=False).gmner.f1, 1) for name in gmner.PROTOCOLS}
 
 # %% [markdown]
-# `preset("qwen2.5-vl-7b")` has the paper's figures: two chains a post, two epochs of each stage, LoRA, eight answers
-# to each of eight prompts. On a GPU, compile with it as it is; a dry run says before what it would take. Here it is
-# cut down to one step of each stage, so that the notebook runs anywhere: what it learns in one step is nothing.
+# `preset("qwen2.5-vl-7b")` uses the values of the paper: two chains per post, two epochs of each stage, LoRA, and
+# eight answers to each of eight prompts. On a GPU, use it unchanged; a dry run estimates time and memory. Here it is
+# reduced to one step per stage, so that the notebook runs on any machine. One step does not improve the model.
 
 # %%
 optimizer = gmner.preset("qwen2.5-vl-7b")
@@ -78,8 +80,8 @@ better = program.compile(trainset=train, valset=dev[:4], optimizer=optimizer, ru
 better.history.chosen, {stage: round(score.gmner.f1, 1) for stage, score in better.history.scores.items()}
 
 # %% [markdown]
-# The compiled program is a bundle: program, adapter, manifest, each file with its hash. `gmner run DIR` writes the
-# page of the run.
+# The compiled program is saved as a bundle: program, adapter, and a manifest with the hash of each file. `gmner run
+# DIR` writes a page about the run.
 
 # %%
 bundle = os.path.join(run, "bundle")

@@ -26,7 +26,7 @@ from gmner.signatures.errors import InputError
 LOG = logging.getLogger(__name__)
 _NEAR = 1e-9
 _BY_HEART = 8
-# Times that a post may come up before it is said. On 16 of 100 posts, each 20 times, answers lost names (docs/mcr.md).
+# Uses of a post above which a warning is logged: with 16 posts, 20 times each, answers lost names (docs/results.md).
 _PER_CALL = ("temperature", "seed", "rollout_id", "n")
 
 Metric = Callable[[Post, Prediction], float]

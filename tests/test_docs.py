@@ -22,6 +22,7 @@ for library in ("material", "mkdocstrings"):
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,9 @@ def check_arguments(call: ast.Call, target: object) -> None:
 
 def test_there_is_code_to_check():
     assert sum(len(blocks(page)) for page in PAGES) > 20
+
+
+def test_the_first_example_of_the_readme_prints_what_the_page_shows(capsys: pytest.CaptureFixture[str]):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    exec(compile(CODE.findall(readme)[0], "README.md", "exec"), {})
+    assert capsys.readouterr().out == OUTPUT.findall(readme)[0]
