@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and pictures written without loss."""
+"""Files that appear whole or not at all, and images written without loss."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def _link(source: str, target: str) -> None:
 
 
 def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
-    """Write a picture without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
+    """Write an image without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
 
     Args:
-        picture: The picture.
+        picture: The image.
         stem: Where it goes, without a suffix.
         root: The folder that a file must lie in; None: any.
 
@@ -137,16 +137,16 @@ def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = N
         with atomic_path(stem.with_name(stem.name + suffix)) as name:
             _copy(picture, name, root)
     else:
-        raise ImageError("A picture is missing", received=str(picture))
+        raise ImageError("An image is missing", received=str(picture))
     return stem.with_name(stem.name + suffix)
 
 
 def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
-    """Write a picture beside those that are there, of which none is replaced.
+    """Write an image beside those that are there, of which none is replaced.
 
     Args:
         picture: See `write_picture`.
-        stem: Where it goes, without a suffix. Where another picture has this place, a part of the content's hash is
+        stem: Where it goes, without a suffix. Where another image has this place, a part of the content's hash is
             added to the name.
         root: See `write_picture`.
 
@@ -162,12 +162,12 @@ def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = Non
     elif os.path.isfile(picture):
         source, suffix = picture, picture.suffix.lower()
     else:
-        raise ImageError("A picture is missing", received=str(picture))
+        raise ImageError("An image is missing", received=str(picture))
     path, digest = stem.with_name(stem.name + suffix), _digest(source, root)
     if os.path.lexists(path) and not _holds(path, digest):
         path = stem.with_name(f"{stem.name}_{digest[:16]}{suffix}")
         if os.path.lexists(path) and not _holds(path, digest):
-            raise ImageError("A picture has no place: something else has its name", received=str(path))
+            raise ImageError("An image has no place: something else has its name", received=str(path))
     if not os.path.lexists(path):
         with atomic_path(path) as name:
             _copy(source, name, root) if isinstance(source, Path) else name.write_bytes(source)
@@ -199,13 +199,13 @@ def _opened(picture: Path, root: Path | None) -> BinaryIO:
         return open_inside(Path(os.path.realpath(picture)), root)[0]
     except OSError as error:
         remedy = error.strerror or type(error).__name__
-        raise ImageError("A picture cannot be opened", received=str(picture), remedy=remedy) from error
+        raise ImageError("An image cannot be opened", received=str(picture), remedy=remedy) from error
 
 
 def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
     """A PIL image as the bytes of a file and the suffix of its format: PNG, or TIFF for modes that PNG lacks.
 
-    The orientation of an EXIF header goes along: boxes are in the frame of the upright picture.
+    The orientation of an EXIF header goes along: boxes are in the frame of the upright image.
 
     Args:
         picture: The image.
@@ -224,12 +224,12 @@ def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
         )
         picture.save(stream, format=name, exif=_orientation(picture), **options)
     except (OSError, SyntaxError, ValueError, LookupError) as error:
-        raise ImageError("A picture cannot be written", received=picture.mode, remedy=str(error)) from error
+        raise ImageError("An image cannot be written", received=picture.mode, remedy=str(error)) from error
     return stream.getvalue(), ".png" if name == "PNG" else ".tif"
 
 
 def _orientation(picture: Image.Image) -> bytes:
-    """An EXIF header with nothing but the orientation of a picture's own; empty where it is upright."""
+    """An EXIF header with nothing but the orientation of an image's own; empty where it is upright."""
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError):

@@ -1,4 +1,4 @@
-"""What an output may replace: never an input, and nobody's file without being told to."""
+"""Checks of output paths: an output never replaces an input, and replaces other files only on request."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """A decoded picture as 8-bit RGB, a new object.
+    """A decoded image as 8-bit RGB, a new object.
 
     Transparency is laid on white. Grey values of more than eight bits are scaled to 0..255: floats in 0..1 by 255;
     values in 0..255 as they are; values in 0..65535 (and sixteen-bit modes) by 1/257; others from their least to their

@@ -186,7 +186,7 @@ class _Rows:
 def _checked_id(line: str, path: Path, number: int) -> str:
     name = line.removeprefix(_HEADER).strip()
     if _UNSAFE_ID.search(name):
-        raise DataError(f"{path}:{number}: an image id is no file name", received=name)
+        raise DataError(f"{path}:{number}: an image id is not a valid file name", received=name)
     return name
 
 

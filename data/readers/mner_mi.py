@@ -1,4 +1,4 @@
-"""Reader of MNER-MI and MNER-MI-Plus: posts with several pictures and no boxes."""
+"""Reader of MNER-MI and MNER-MI-Plus: posts with several images and no boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXT_FOLDERS = ("text", "")
 _SUFFIXES = (".txt", ".jsonl", ".json")
 # Data sets call the same split by either name.
 _SYNONYMS = {"dev": "val", "val": "dev"}
-# MNER-MI-Plus writes the picture `O_26.jpg` of Twitter-2017 as `twitter2017-O_26.jpg`.
+# MNER-MI-Plus writes the image `O_26.jpg` of Twitter-2017 as `twitter2017-O_26.jpg`.
 _PREFIX = "twitter2017-"
 _BROKEN = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
 
@@ -42,19 +42,19 @@ def read_mner_mi(
     A line is `{"id": 5302, "text": [tokens], "images": ["5302_0.jpg", ...], "label": ["O", ..., "B-PER"], "url": ""}`.
     Text is the tokens joined by one space; offsets are into that text. Nobody drew boxes: the posts have
     `grounded=False`, their entities no boxes, and only MNER can be scored. Types are those of the file (PER, LOC, ORG,
-    MIS; the Twitter-2017 part says MISC). The first picture that is there is `image`, the others are `more_images`.
+    MIS; the Twitter-2017 part says MISC). The first image that is there is `image`, the others are `more_images`.
 
     What is odd is logged and stands in `.oddities` with file and line: a line that is a Python literal instead of JSON
     (`python_literal`), a post without an id, which gets the number of its line (`no_id`), an id that occurs again
-    (`duplicate_id`), a stray `I-` (`stray_inside_tag`), a picture that is not there (`missing_image`), and the like.
+    (`duplicate_id`), a stray `I-` (`stray_inside_tag`), an image that is not there (`missing_image`), and the like.
 
     Args:
         root: The folder with `text/<corpus>_<split>.txt` and `images/`, or the file itself.
         split: `train`, `val` (also `dev`) or `test`; not used where `root` is a file.
-        images: The folder of the pictures, or several; None: `images/` and `twitter2017_images/` in the folder, or
+        images: The folder of the images, or several; None: `images/` and `twitter2017_images/` in the folder, or
             beside the file or its folder.
         corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; not used where `root` is a file.
-        missing_images: `warn`: a picture that is not there is left out; `error`: it is a DataError.
+        missing_images: `warn`: an image that is not there is left out; `error`: it is a DataError.
 
     Returns:
         The posts in the order of the file.
@@ -146,7 +146,7 @@ class _Reader:
             raise DataError(f"{where}: a post without words", received=record)
         for tag in tags:
             if not is_tag(tag):
-                raise DataError(f"{where}: no label", received=tag, accepted="O, B-X or I-X")
+                raise DataError(f"{where}: invalid BIO tag", received=tag, accepted="O, B-X or I-X")
         return tokens, tags
 
     def _entities(self, tokens: tuple[str, ...], tags: tuple[str, ...], where: str) -> tuple[GoldEntity, ...]:

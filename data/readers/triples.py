@@ -20,7 +20,7 @@ from gmner.signatures.mentions import GroundedEntity
 _LOG = logging.getLogger(__name__)
 
 UNREADABLE = Box(-1.0, -1.0, -1.0, -1.0)
-"""Stands for a box that could not be read: outside every picture and without area, so that it meets no gold box."""
+"""Stands for a box that could not be read: outside every image and without area, so that it meets no gold box."""
 
 _DUMP_KEY = "response_answer_orig"
 _OPENED = re.compile("<answer>", re.I)

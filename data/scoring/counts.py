@@ -27,7 +27,7 @@ class Counts:
         posts: Number of posts.
         tasks: Counts by task.
         bias: Counts of the bias figures.
-        shown: Gold mentions that the picture shows.
+        shown: Gold mentions that the image shows.
         shown_right: Of these, those found and boxed rightly.
         absent: Gold mentions that it does not show.
         absent_boxed: Of these, those found and boxed.

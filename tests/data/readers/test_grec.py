@@ -114,7 +114,7 @@ def test_missing_pictures(read, tmp_path_factory):
     posts = read(images=elsewhere)
     assert [post.image for post in posts] == [None, None]
     assert odd(posts) == [("missing_image", f"ref 5, sentence {number}") for number in (70, 71)]
-    with pytest.raises(DataError, match=rf"ref 5, sentence 70: post 5-70 has no picture {FILE} in"):
+    with pytest.raises(DataError, match=rf"ref 5, sentence 70: post 5-70 has no image {FILE} in"):
         read(images=[elsewhere], missing_images="error")
     (elsewhere / FILE).write_bytes(b"")
     assert read(images=[elsewhere, read.root / "train2014"])[0].image == elsewhere / FILE
@@ -197,7 +197,7 @@ def test_malformed_refs_are_named(read, refs, fact):
 
 
 def test_a_name_that_leaves_the_folder_is_refused(read):
-    with pytest.raises(DataError, match="ref 5, sentence 70: the name of a picture is no file name"):
+    with pytest.raises(DataError, match="ref 5, sentence 70: the name of an image is not a valid file name"):
         read(coco={**COCO, "images": [{**COCO["images"][0], "file_name": "../secret.jpg"}]})
 
 

@@ -199,7 +199,7 @@ def test_pictures_elsewhere(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("pictures")
     (elsewhere / "7.jpg").write_bytes(b"")
     assert read_twitter_gmner(root, "train", elsewhere)[0].image == elsewhere / "7.jpg"
-    with pytest.raises(InputError, match="pictures does not exist"):
+    with pytest.raises(InputError, match="image folder does not exist"):
         read_twitter_gmner(root, "train", root / "nowhere")
 
 
