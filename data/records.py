@@ -151,9 +151,7 @@ def _scene_object(record: object) -> SceneObject:
     if not isinstance(covered, int | float) or isinstance(covered, bool) or not 0 <= covered <= 1:
         raise DataError("`covered` must be in 0..1", received=covered, accepted="a number from 0 to 1")
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 0:
-        raise DataError(
-            "`depth` must be a whole number, at least 0", received=depth, accepted="0 (farthest), 1, 2"
-        )
+        raise DataError("`depth` must be a whole number, at least 0", received=depth, accepted="0 (farthest), 1, 2")
     return SceneObject(name, kind, checked_box(fields["box"]), attributes, float(covered), depth)
 
 

@@ -87,7 +87,7 @@ def fetch_posts(
 
     posts = [post for _, post in parse_posts(source, place)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
+    with _locked(folder):
         failed = _fetch_all(addresses, threads, progress)
         write_records(
             folder / "posts.jsonl",
@@ -97,13 +97,13 @@ def fetch_posts(
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder, and remove what a killed fetch left half written there."""
     try:
         lock = take_lock(folder / FOLDER_LOCK)
     except InUse as error:
         remedy = "Wait for it to end, or fetch into another folder"
-        raise InputError(f"{error.holder} fetches into this folder", received=str(folder), remedy=remedy) from error
+        raise InputError(f"The folder is in use by {error.holder}", received=str(folder), remedy=remedy) from error
     try:
         for place in (folder, folder / "images"):
             clear_leftovers(place)
@@ -123,14 +123,14 @@ def _name(address: str) -> str:
     return digest + (suffix if suffix in _SUFFIXES else "")
 
 
-def _fetch_all(wanted: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
+def _fetch_all(addresses: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
     """Fetch addresses to files: those that failed, and why."""
     failed = {}
     with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(_fetch_one, wanted, wanted.values())
+        results = pool.map(_fetch_one, addresses, addresses.values())
         try:
-            bar = tqdm(results, "images", len(wanted), unit="image", disable=not progress or len(wanted) < 4)
-            for address, reason in zip(wanted.values(), bar, strict=True):
+            bar = tqdm(results, "images", len(addresses), unit="image", disable=not progress or len(addresses) < 4)
+            for address, reason in zip(addresses.values(), bar, strict=True):
                 if reason:
                     failed[address] = reason
         finally:

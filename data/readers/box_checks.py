@@ -1,4 +1,4 @@
-"""What is odd about annotated boxes, whoever read them: outside of the image, without area, or in other units."""
+"""Checks of annotated boxes: outside the image, without area, or in relative coordinates."""
 
 from __future__ import annotations
 

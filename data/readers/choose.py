@@ -1,4 +1,4 @@
-"""`read_dataset`: a data set by its format, or by what lies at its path; and answers in whatever form they are."""
+"""`read_dataset`: reads posts in any format. `read_answers`: reads predictions in any format."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_dataset(
     path = Path(path)
     if not path.exists():
         raise InputError("File or folder not found", received=str(path), accepted="a JSONL file or a data set folder")
-    name = _recognised(path) if format == "auto" else format
+    name = _detected_format(path) if format == "auto" else format
     if name not in FORMATS:
         raise InputError("Unknown data format", received=format, accepted=", ".join(("auto", *FORMATS)))
     try:
@@ -80,7 +80,7 @@ def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     return Predictions(read_predictions(path), posts)
 
 
-def _recognised(path: Path) -> str:
+def _detected_format(path: Path) -> str:
     if path.is_file() or (path / "posts.jsonl").is_file():
         return "jsonl"
     if (path / "text").is_dir() and not (path / "txt").is_dir():

@@ -71,9 +71,9 @@ def read_grec(
     Referring Expression Comprehension", 2023.
     """
     path, findings = Path(refs), OddityLog()
-    found = list(_refs(path, split))
+    selected = list(_refs(path, split))
     pictures = find_pictures(path.parent, images, _IMAGE_FOLDERS, findings, missing_images)
-    return findings.posts(_Reader(_Coco(Path(instances), findings), pictures, findings).posts(found))
+    return findings.posts(_Reader(_Coco(Path(instances), findings), pictures, findings).posts(selected))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Checks of JSON records that a reader did not write: every refusal with its place, lone surrogates made good."""
+"""Checked access to values of foreign JSON files; errors name the location, lone surrogates are replaced."""
 
 from __future__ import annotations
 

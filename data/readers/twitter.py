@@ -98,7 +98,7 @@ def read_twitter_fmnerg(
     ACM MM 2023.
     """
     if granularity not in _COLUMNS:
-        raise InputError("No such granularity", received=granularity, accepted="'fine' or 'coarse'")
+        raise InputError("granularity is invalid", received=granularity, accepted="'fine' or 'coarse'")
     root, findings = Path(root), OddityLog()
     folder = root / "txt_fine" if (root / "txt_fine").is_dir() else root / "txt"
     path = split_file(folder, split, root, "Pass the folder that holds txt_fine/ and xml/")

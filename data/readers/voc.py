@@ -73,7 +73,7 @@ def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
             raise ValueError(f"there is no {', '.join(missing)}")
         box = Box(*(float(corner) for corner in corners if corner is not None))
         if not names or not all(name.strip() for name in names):
-            raise ValueError("the object has no name")
+            raise ValueError("an object has no name")
     except (TypeError, ValueError, InputError) as error:
         raise DataError(
             f"{path}: object {', '.join(map(repr, names)) or 'without name'} has no usable box",

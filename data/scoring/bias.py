@@ -1,4 +1,4 @@
-"""How far a program takes unimodal shortcuts: textual bias and visual bias.
+"""Textual and visual bias: how much a program relies on one modality alone.
 
 The paper (MCR, Ma et al., Findings of ACL 2026) shows both without publishing exact definitions; these are ours.
 """
@@ -95,11 +95,11 @@ def count_bias(post: Post, predicted: Sequence[GroundedEntity], pairs: Pairs | N
         pairs: Its pairs with the gold, see `pair_mentions`; None: they are made here.
     """
     pairs = pair_mentions(post.gold, predicted) if pairs is None else pairs
-    found = [(post.gold[g], predicted[p]) for g, p in pairs]
+    paired = [(post.gold[g], predicted[p]) for g, p in pairs]
     return BiasCounts(
-        none_correct=sum(not g.visible and p.box is None for g, p in found),
-        none_predicted=sum(p.box is None for _, p in found),
-        none_gold=sum(not g.visible for g, _ in found),
+        none_correct=sum(not g.visible and p.box is None for g, p in paired),
+        none_predicted=sum(p.box is None for _, p in paired),
+        none_gold=sum(not g.visible for g, _ in paired),
         visual=len(picture_driven(post, predicted)),
         predicted=len(predicted),
     )

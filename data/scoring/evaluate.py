@@ -94,7 +94,7 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
     """
     of = f" of {name}" if name else ""
     if not posts:
-        raise InputError("There are no posts to evaluate on")
+        raise InputError("posts must not be empty")
     twice = [id_ for id_, count in Counter(post.id for post in posts).items() if count > 1]
     if twice:
         raise InputError(f"A post id{of} occurs twice", received=twice[0], remedy="Give every post a unique id")

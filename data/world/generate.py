@@ -68,10 +68,10 @@ class World:
         for what, (given, accepted) in shares.items():
             if set(given) - set(accepted) or min(given.values(), default=-1) < 0 or sum(given.values()) <= 0:
                 known = ", ".join(map(str, accepted))
-                raise InputError(f"Unknown {what} of the world, or no share", received=dict(given), accepted=known)
+                raise InputError(f"{what} must map known names to shares", received=dict(given), accepted=known)
         for what, chance in (("also_shown", self.also_shown), ("named_twice", self.named_twice)):
             if not 0 <= chance <= 1:
-                raise InputError(f"`{what}` is no chance", received=chance, accepted="0 to 1")
+                raise InputError(f"`{what}` must be in 0..1", received=chance, accepted="0 to 1")
 
     def posts(self, split: str, count: int, *, start: int = 0) -> Posts:
         """`count` posts of a split, with images of `SIDE` x `SIDE` pixels in memory.

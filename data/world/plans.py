@@ -1,4 +1,4 @@
-"""Slices: which entities a post names, and which its image shows."""
+"""The slices of the world: which entities a post names, and which its image shows."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def contact_sheet(posts: Sequence[Post], columns: int = 4) -> Image.Image:
         ImageError: An image that cannot be read.
     """
     if not posts or columns < 1:
-        raise InputError("A sheet shows posts in columns", received=f"{len(posts)} posts, {columns} columns")
+        raise InputError(
+            "A contact sheet needs at least one post and one column", received=f"{len(posts)} posts, {columns} columns"
+        )
     palette = colours({gold.type for post in posts for gold in post.gold})
     cards = [_card(post, palette) for post in posts]
     return _grid([cards[start : start + columns] for start in range(0, len(cards), columns)])
@@ -68,7 +70,7 @@ def _grid(rows: Iterable[Sequence[Image.Image]]) -> Image.Image:
 
 def _card(post: Post, palette: Mapping[str, str]) -> Image.Image:
     """One post on white."""
-    picture = _picture(post, palette)
+    picture = _drawn_image(post, palette)
     lines = _wrapped(_text_words(post, palette), _font(_TEXT), _SIDE)
     absent = _absent_words(post, palette)
     notes = _wrapped(absent, _font(_SMALL), _SIDE) if absent else []
@@ -84,7 +86,7 @@ def _card(post: Post, palette: Mapping[str, str]) -> Image.Image:
     return card
 
 
-def _picture(post: Post, palette: Mapping[str, str]) -> Image.Image:
+def _drawn_image(post: Post, palette: Mapping[str, str]) -> Image.Image:
     """The image `_SIDE` pixels wide, at most 4/3 as high, with its gold boxes; a grey field where there is none."""
     if post.image is None:
         field = Image.new("RGB", (_SIDE, _SIDE // 2), _PAPER)
@@ -108,13 +110,13 @@ def _picture(post: Post, palette: Mapping[str, str]) -> Image.Image:
 
 def _named_boxes(post: Post) -> dict[Box, tuple[list[str], str]]:
     """Box -> (the different words of its mentions, type): an entity named twice has one box."""
-    found: dict[Box, tuple[list[str], str]] = {}
+    names_by_box: dict[Box, tuple[list[str], str]] = {}
     for gold in post.gold:
         for box in gold.boxes:
-            names, _ = found.setdefault(box, ([], gold.type))
+            names, _ = names_by_box.setdefault(box, ([], gold.type))
             if gold.span not in names:
                 names.append(gold.span)
-    return found
+    return names_by_box
 
 
 def _label(
@@ -182,7 +184,7 @@ def _write(
 def _font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise InputError("Pillow has no FreeType here", accepted="Pillow with FreeType, as its wheels have it")
+        raise InputError("Pillow was built without FreeType", accepted="Pillow with FreeType, as in its wheels")
     return font
 
 

@@ -1,4 +1,4 @@
-"""What a set of annotated posts is like, in figures that stand beside those of Twitter-GMNER."""
+"""`statistics`: figures that describe a set of annotated posts, and those of Twitter-GMNER for comparison."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def statistics(posts: Iterable[Post]) -> Statistics:
 
 def _check(posts: Sequence[Post]) -> None:
     if not posts:
-        raise InputError("There are no posts to count")
+        raise InputError("posts must not be empty")
     bare = next((post.id for post in posts if post.entities is None), None)
     if bare is not None:
         raise InputError("A post is not annotated", received=bare, accepted="posts with `entities`")

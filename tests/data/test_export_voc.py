@@ -122,8 +122,8 @@ TWICE = Post("1", "Al Al", None, (GoldEntity("Al", 0, 2, "PER", (BOX,)), GoldEnt
         (replace(POST, id=""), "id is not a valid file name"),
         (replace(POST, id="a\nb"), "id is not a valid file name"),
         (replace(POST, entities=None), "not annotated"),
-        (replace(POST, entities=(), grounded=False), "Nobody drew boxes"),
-        (replace(POST, more_images=(Image.new("RGB", (1, 1)),)), "several pictures"),
+        (replace(POST, entities=(), grounded=False), "no box annotations"),
+        (replace(POST, more_images=(Image.new("RGB", (1, 1)),)), "several images"),
         (replace(POST, tokens=("Ada", "met")), "not its tokens"),
         (replace(POST, tokens=(), text="", entities=()), "no tokens"),
         (replace(POST, tokens=None, text="Ada  met Al"), "not its tokens"),
@@ -157,7 +157,7 @@ def test_a_post_that_the_form_cannot_hold_is_named_and_nothing_is_written(tmp_pa
 def test_other_refusals(tmp_path):
     with pytest.raises(InputError, match="id occurs twice"):
         write_voc([POST, POST], tmp_path)
-    with pytest.raises(InputError, match="split's name"):
+    with pytest.raises(InputError, match="split is not a valid"):
         write_voc([POST], tmp_path, "../dev")
     with pytest.raises(ImageError, match="post '1': An image is missing"):
         write_voc([replace(POST, image=tmp_path / "none.jpg")], tmp_path)

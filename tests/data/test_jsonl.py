@@ -147,7 +147,7 @@ def test_line_ends_and_blank_lines_do_not_matter(tmp_path):
 
 def test_a_missing_file(tmp_path):
     for read in (read_predictions, read_posts):
-        with pytest.raises(InputError, match="no such file"):
+        with pytest.raises(InputError, match="File not found"):
             read(tmp_path / "none.jsonl")
 
 
@@ -205,7 +205,7 @@ def gold(**fields):
         ({**POST, "image": "../a.png"}, "outside its folder"),
         ({**POST, "image": "/etc/passwd"}, "outside its folder"),
         ({**POST, "image": "https://example.org/a.png"}, "URL"),
-        ({**POST, "image": "data:image/png;base64,AAAA"}, "stands in the line"),
+        ({**POST, "image": "data:image/png;base64,AAAA"}, "not a data URI"),
         (gold(start=2), "does not stand at its offsets"),
         (gold(boxes=[[1, 2, 3]]), "not four numbers"),
         (gold(boxes=None, more=1), "not an entity"),

@@ -145,7 +145,7 @@ def with_box(bbox):
     ("ref", "fact"),
     [
         ({"ann_id": [1, 77]}, "ref 5: the annotation 77 is unknown to .*instances"),
-        ({"ann_id": [3]}, "ref 5: the annotation 3 of .* belongs to another picture"),
+        ({"ann_id": [3]}, "ref 5: the annotation 3 of .* belongs to another image"),
         ({"ann_id": ["1"]}, "ref 5: `ann_id` is not a whole number"),
         ({"ann_id": [[1]]}, "ref 5: `ann_id` is not a whole number"),
         ({"ann_id": True}, "ref 5: `ann_id` is not a whole number"),
@@ -203,9 +203,9 @@ def test_a_name_that_leaves_the_folder_is_refused(read):
 
 def test_files_that_are_missing_or_not_text(read, tmp_path):
     read()
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="File not found"):
         read_grec(tmp_path / "none.json", tmp_path / "instances.json", "val")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="File not found"):
         read_grec(tmp_path / "grefs(unc).json", tmp_path, "val")
     (tmp_path / "grefs(unc).json").write_bytes(b"\x80\x04]")
     with pytest.raises(DataError, match=r"grefs\(unc\)\.json: not UTF-8"):

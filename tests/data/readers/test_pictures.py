@@ -83,7 +83,7 @@ def test_without_any_folder_there_is_one_oddity(root, caplog):
     caplog.set_level(logging.INFO, logger="gmner")
     posts = read_twitter_gmner(root, "dev")
     assert [(oddity.kind, oddity.where) for oddity in posts.oddities] == [("no_image_folder", str(root))]
-    assert "none of images, twitter10000" in caplog.text
+    assert "none of the image folders images, twitter10000" in caplog.text
 
 
 def test_an_empty_folder_is_a_folder(root):
