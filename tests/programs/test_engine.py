@@ -240,7 +240,7 @@ def test_what_fails_with_others_is_answered_in_halves(tiny, monkeypatch, caplog)
     replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(5)])
     assert all(isinstance(reply, lm15.Response) for reply in replies)
     assert sizes[0] == 5
-    assert "5 answers under way failed" in caplog.text
+    assert "A batch of 5 calls failed" in caplog.text
     assert engine._batcher._scheduler.capacity == 16  # fewer at once only where memory is short
     engine.close()
 
