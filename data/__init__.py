@@ -1,4 +1,4 @@
-"""What is asked about, and how an answer is judged: posts, readers, the synthetic world, scoring, bias, the HTML view.
+"""Posts and predictions: readers, exporters, scoring, HTML pages and the synthetic world.
 
-Nothing is imported here: take what you need from its module, or from `gmner`.
+This package imports nothing. Import from the modules, or from `gmner`.
 """

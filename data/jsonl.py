@@ -1,4 +1,4 @@
-"""Posts and predictions as JSONL: one object a line, every fault with file and line."""
+"""Reading and writing posts and predictions as JSONL; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -48,21 +48,22 @@ def read_posts(
 
     Args:
         path: The JSONL file, or a folder with `posts.jsonl`.
-        images: The folder of the pictures, which no path may leave; None: the file's folder.
-        missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
+        images: The image folder; image paths must stay inside it. None: the file's folder.
+        missing_images: `warn`: a missing image keeps its path and is reported as an oddity, `missing_image`; `error`:
+            it is a DataError.
 
     Returns:
         The posts, with what was odd, also about their boxes, see `gmner.data.readers.box_checks.odd_box`.
 
     Raises:
-        InputError: No such file or folder of pictures, or another value of `missing_images`.
-        DataError: A line that is not such an object, an id that occurs twice, or a missing picture where that is an
+        InputError: No such file or folder of images, or another value of `missing_images`.
+        DataError: A line that is not such an object, an id that occurs twice, or a missing image where that is an
             error; the fact names file and line.
     """
     path = Path(path) / "posts.jsonl" if Path(path).is_dir() else Path(path)
     folder = path.parent if images is None else Path(images)
     if images is not None and not folder.is_dir():
-        raise InputError("The folder of the pictures does not exist", received=str(folder))
+        raise InputError("The image folder does not exist", received=str(folder))
     posts: list[Post] = []
     oddities: list[Oddity] = []
     for number, post in parse_posts(path, lambda value: checked_path(value, folder)):
@@ -73,17 +74,17 @@ def read_posts(
 
 
 def write_posts(posts: Iterable[Post], folder: str | os.PathLike[str]) -> Path:
-    """Write posts as `posts.jsonl` and their pictures as `images/*`; `read_posts(folder)` reads them again.
+    """Write posts as `posts.jsonl` and their images as `images/*`; `read_posts(folder)` reads them again.
 
-    A picture on disk is copied byte for byte, a PIL image is written as PNG (TIFF where PNG has no such mode). No
-    picture that is there is replaced, so the posts may come from the same folder, and a `posts.jsonl` that was there
+    An image on disk is copied byte for byte, a PIL image is written as PNG (TIFF where PNG has no such mode). No
+    image that is there is replaced, so the posts may come from the same folder, and a `posts.jsonl` that was there
     holds until the new one appears, when all is written.
 
     Returns:
         The path of `posts.jsonl`.
 
     Raises:
-        ImageError: A picture that does not exist; the fact names the post.
+        ImageError: An image that does not exist; the fact names the post.
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def parse_posts(path: Path, picture: Callable[[object], Path]) -> Iterator[tuple
 
     Args:
         path: The file.
-        picture: The path of a picture, from what stands for it in the line.
+        picture: The path of an image, from what stands for it in the line.
 
     Raises:
         InputError, DataError: See `read_posts`.
@@ -140,7 +141,7 @@ def _json(line: str) -> object:
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     if not path.is_file():
-        raise InputError("There is no such file", received=str(path), accepted="a JSONL file")
+        raise InputError("File not found", received=str(path), accepted="a JSONL file")
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
@@ -176,17 +177,17 @@ def _post(record: object, picture: Callable[[object], Path]) -> Post:
 def written_post(
     post: Post, number: int, folder: Path, there: Container[Path] = (), root: Path | None = None
 ) -> dict[str, Any]:
-    """Write a post's pictures, and give its line; what is not known has no key.
+    """Write a post's images, and give its line; what is not known has no key.
 
     Args:
         post: The post.
         number: Keeps two ids with the same slug apart.
-        folder: The folder of `posts.jsonl`; the pictures go to `images/`.
-        there: Pictures that have their place in `images/` already.
-        root: The folder that the other pictures must lie in; None: any.
+        folder: The folder of `posts.jsonl`; the images go to `images/`.
+        there: Images that have their place in `images/` already.
+        root: The folder that the other images must lie in; None: any.
 
     Raises:
-        ImageError: A picture that does not exist.
+        ImageError: An image that does not exist.
     """
     slug = f"{number:05d}_" + re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60]
 

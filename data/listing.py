@@ -1,4 +1,4 @@
-"""Lists that know more than their items, and the words for them in a line of text."""
+"""`Listing`: a list with attributes of its own, and helpers for its text representation."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Listing(list[_T]):
     def named(self, note: str = "") -> str:
         """How many items there are, and the ids of the first: `Posts(3: 'a', 'b', 'c')`, with a note behind them."""
         ids = ", ".join(repr(item.id) for item in self[:3])
-        said = f"{len(self):,}{': ' if self else ''}{ids}{', …' if len(self) > 3 else ''}{'; ' if note else ''}{note}"
-        return f"{type(self).__name__}({said})"
+        body = f"{len(self):,}{': ' if self else ''}{ids}{', …' if len(self) > 3 else ''}{'; ' if note else ''}{note}"
+        return f"{type(self).__name__}({body})"
 
 
 def shortened(text: str, length: int = 48) -> str:

@@ -1,4 +1,4 @@
-"""A post as plain data and back: what a line of JSONL and a row of a table have in common."""
+"""Conversion of posts to and from plain data, shared by JSONL files and tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENTITY_KEYS = {"span", "start", "end", "type", "boxes"}
 
 
 def post_record(post: Post) -> dict[str, Any]:
-    """Everything about a post but its pictures, as JSON data; None where it is not known.
+    """Convert a post, without its images, to JSON data; unknown values are None.
 
     `{"id", "text", "entities": [{"span", "start", "end", "type", "boxes"}], "tokens", "scene": [{"name", "type",
     "box"}], "slice", "grounded"}`: character offsets, boxes `[x1, y1, x2, y2]` in pixels of the original image.
@@ -75,14 +75,14 @@ def each(value: object, name: str, parse: Callable[[object], Any]) -> tuple[Any,
 
 
 def checked_path(value: object, folder: Path | None) -> Path:
-    """The path of a picture, below `folder` where there is one; the file may be missing.
+    """The path of an image, below `folder` where there is one; the file may be missing.
 
     Raises:
-        DataError: Not a string, a URL, a path that leaves `folder`, or a picture in place of a path.
+        DataError: Not a string, a URL, a path that leaves `folder`, or an image in place of a path.
     """
     name = checked_string(value, "image")
     if name[:5].lower() == "data:":
-        raise DataError("A picture stands in the line", received=name[:20], accepted="a path of a file")
+        raise DataError("An image must be a file path, not a data URI", received=name[:20], accepted="a file path")
     with image_errors_as_data_errors():
         local_path(name, folder)
     return Path(name) if folder is None else folder / name
@@ -90,7 +90,7 @@ def checked_path(value: object, folder: Path | None) -> Path:
 
 @contextmanager
 def image_errors_as_data_errors() -> Iterator[None]:
-    """A picture that a record may not name is a fault of the record."""
+    """Convert an `ImageError` about a path in a record to a `DataError`."""
     try:
         yield
     except ImageError as error:
@@ -99,7 +99,7 @@ def image_errors_as_data_errors() -> Iterator[None]:
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Puts the place before the fact of every error of this library that the block raises; its class stays."""
+    """Prefix the message of every `GmnerError` raised in the block with a location; its class stays the same."""
     try:
         yield
     except GmnerError as error:
@@ -108,7 +108,7 @@ def located(where: str) -> Iterator[None]:
 
 
 def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> list[Oddity]:
-    """What is odd about a post's pictures: paths that are no files.
+    """What is odd about a post's images: paths that are no files.
 
     Args:
         post: The post, which keeps its paths.
@@ -117,18 +117,16 @@ def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> l
 
     Raises:
         InputError: Another value of `missing_images`.
-        DataError: A picture is missing, and that is an error.
+        DataError: An image is missing, and that is an error.
     """
     if missing_images not in ("warn", "error"):
-        raise InputError("No such way with missing pictures", received=missing_images, accepted="'warn' or 'error'")
+        raise InputError("missing_images is invalid", received=missing_images, accepted="'warn' or 'error'")
     pictures = (post.image, *post.more_images)
-    # Unlike Path.is_file, it says no to a name that is too long.
+    # Path.is_file raises for a name that is too long.
     missing = [picture for picture in pictures if isinstance(picture, Path) and not os.path.isfile(picture)]
     if missing and missing_images == "error":
-        raise DataError(f"{where}: a picture is missing", received=str(missing[0]))
-    return [
-        Oddity("missing_image", where, f"the picture {path} is missing; the post keeps its path") for path in missing
-    ]
+        raise DataError(f"{where}: an image is missing", received=str(missing[0]))
+    return [Oddity("missing_image", where, f"the image {path} is missing; the post keeps its path") for path in missing]
 
 
 def _grounded(value: object) -> bool:
@@ -151,9 +149,9 @@ def _scene_object(record: object) -> SceneObject:
     attributes = each(fields.get("attributes"), "attributes", partial(checked_string, name="an attribute")) or ()
     covered, depth = fields.get("covered") or 0.0, fields.get("depth") or 0
     if not isinstance(covered, int | float) or isinstance(covered, bool) or not 0 <= covered <= 1:
-        raise DataError("`covered` is no share", received=covered, accepted="a number from 0 to 1")
+        raise DataError("`covered` must be in 0..1", received=covered, accepted="a number from 0 to 1")
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 0:
-        raise DataError("`depth` is no place in an order", received=depth, accepted="0 (farthest), 1, 2...")
+        raise DataError("`depth` must be a whole number, at least 0", received=depth, accepted="0 (farthest), 1, 2")
     return SceneObject(name, kind, checked_box(fields["box"]), attributes, float(covered), depth)
 
 

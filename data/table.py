@@ -73,7 +73,9 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
         features, rows = _features(), [_row(item) for item in items]
     else:
         received = sorted({type(item).__name__ for item in items})
-        raise InputError("This is no table", received=received, accepted="posts, or predictions")
+        raise InputError(
+            "Items must be all posts or all predictions", received=received, accepted="posts, or predictions"
+        )
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 
@@ -91,16 +93,17 @@ def from_dataset(
 
     Args:
         dataset: The table.
-        images: The folder of the pictures, which no path may leave; None: paths are taken as they stand.
-        missing_images: `warn`: a picture that is missing keeps its path and is an oddity, `missing_image`; `error`.
+        images: The image folder; image paths must stay inside it. None: paths are used unchanged.
+        missing_images: `warn`: a missing image keeps its path and is reported as an oddity, `missing_image`; `error`:
+            it is a DataError.
 
     Returns:
-        The posts, with what was odd, also about their boxes, see `gmner.data.readers.box_checks.odd_box`; a picture
+        The posts, with what was odd, also about their boxes, see `gmner.data.readers.box_checks.odd_box`; an image
         that stands in the table as bytes is a PIL image not decoded yet.
 
     Raises:
         InputError: Not a `datasets.Dataset` (a `DatasetDict` holds several), or another value of `missing_images`.
-        DataError: No such column, a value of another form, an id that occurs twice, or a missing picture where that is
+        DataError: No such column, a value of another form, an id that occurs twice, or a missing image where that is
             an error; the fact names the row, counted from 0.
     """
     _check(dataset)
@@ -169,7 +172,7 @@ def _check(dataset: object) -> None:
 
     if not isinstance(dataset, datasets.Dataset):
         accepted = "a datasets.Dataset; of a DatasetDict, one of its splits"
-        raise InputError("This is no table of posts", received=type(dataset).__name__, accepted=accepted)
+        raise InputError("Not a dataset of posts", received=type(dataset).__name__, accepted=accepted)
     for name in _REQUIRED:
         if name not in dataset.column_names:
             raise DataError(f"The table has no column `{name}`", received=dataset.column_names)
@@ -182,7 +185,7 @@ def _has_boxes(dataset: datasets.Dataset) -> bool:
 
 
 def _rows(dataset: datasets.Dataset) -> Iterator[dict[str, Any]]:
-    """The rows of the known columns as plain data; pictures stay paths and bytes, whatever the table's own format."""
+    """The rows of the known columns as plain data; images stay paths and bytes, whatever the table's own format."""
     known = [name for name in _features() if name in dataset.column_names]
     for table in dataset.select_columns(known).with_format("arrow").iter(_BATCH):
         yield from table.to_pylist()
@@ -190,7 +193,7 @@ def _rows(dataset: datasets.Dataset) -> Iterator[dict[str, Any]]:
 
 def _post(row: Mapping[str, Any], folder: Path | None) -> Post:
     image = row.get("image")
-    # In a column that is no `Image` but {bytes, path}, a missing picture is two nulls.
+    # In a column that is no `Image` but {bytes, path}, a missing image is two nulls.
     image = None if image in (None, {"bytes": None, "path": None}) else _picture(image, folder)
     more = each(row.get("more_images"), "more_images", lambda cell: _picture(cell, folder)) or ()
     return record_post({**row, "entities": _with_boxes(row.get("entities"))}, image, more)

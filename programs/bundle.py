@@ -132,7 +132,7 @@ def load(
         >>> program = load("mcr-7b")  # doctest: +SKIP
     """
     recover_folder(Path(folder))
-    folder = folder_or_hub(folder, "A bundle", BundleError)
+    folder = folder_or_hub(folder, "Bundle", BundleError)
     manifest = read_manifest(folder)
     cls = _PROGRAMS.get(manifest.program)
     if cls is None:

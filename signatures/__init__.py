@@ -1,4 +1,4 @@
-"""What is asked, as types: values, spans, boxes, the DSPy signatures and the JSON schema of an answer.
+"""Value types, DSPy signatures and the JSON schema of an answer.
 
-Nothing is imported here, so that a value or a box costs no DSPy: take what you need from its module, or from `gmner`.
+This package imports nothing, so that using a `Box` does not import DSPy. Import from the modules, or from `gmner`.
 """

@@ -1,4 +1,4 @@
-"""Where an answer's span stands in the text: pieces, occurrences and alignment."""
+"""Aligns the spans of an answer with the text: pieces, occurrences and alignment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Set
 from enum import StrEnum
 from functools import lru_cache
 
-_SHORT, _FEW = 2000, 64  # characters of a text, and spans of an answer, whose places are kept
+_SHORT, _FEW = 2000, 64  # alignments are cached up to this many characters of text and spans of an answer
 _PIECE = re.compile(r"\w+|[^\w\s]")
 
 
@@ -36,24 +36,24 @@ def occurrences(span: str, text: str) -> list[tuple[int, int]]:
     """Offsets (start, end) at which `span` stands in `text` as whole pieces; case-sensitive, left to right."""
     if not span:
         return []
-    found, at = [], text.find(span)
+    offsets, at = [], text.find(span)
     while at >= 0:
-        if _whole(text, at, at + len(span)):
-            found.append((at, at + len(span)))
+        if _at_piece_boundaries(text, at, at + len(span)):
+            offsets.append((at, at + len(span)))
         at = text.find(span, at + 1)
-    return found
+    return offsets
 
 
-def _whole(text: str, start: int, end: int) -> bool:
+def _at_piece_boundaries(text: str, start: int, end: int) -> bool:
     """Whether text[start:end] begins and ends with a piece; looks at the four characters around the two edges only."""
     first, last = text[start], text[end - 1]
     if first.isspace() or last.isspace():
         return False
-    cut_before = start > 0 and _in_word(first) and _in_word(text[start - 1])
-    return not cut_before and not (end < len(text) and _in_word(last) and _in_word(text[end]))
+    cut_before = start > 0 and _is_word_character(first) and _is_word_character(text[start - 1])
+    return not cut_before and not (end < len(text) and _is_word_character(last) and _is_word_character(text[end]))
 
 
-def _in_word(sign: str) -> bool:
+def _is_word_character(sign: str) -> bool:
     return sign.isalnum() or sign == "_"
 
 
@@ -75,12 +75,12 @@ def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
     """
     known = tuple(spans)
     if len(text) <= _SHORT and len(known) <= _FEW:
-        return list(_kept_places(known, text))
+        return list(_cached_places(known, text))
     return _places(known, text)
 
 
 @lru_cache(maxsize=4096)  # sampled answers to a post name the same spans
-def _kept_places(spans: tuple[str, ...], text: str) -> list[tuple[int, int, Alignment]]:
+def _cached_places(spans: tuple[str, ...], text: str) -> list[tuple[int, int, Alignment]]:
     return _places(spans, text)
 
 

@@ -1,4 +1,4 @@
-"""`Box`, IoU, and `BoxFormat`: the frames in which model families write coordinates."""
+"""`Box`, IoU, and `BoxFormat`: the coordinate conventions of model families."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Box:
     y2: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no box."""
+        """Check the coordinates."""
         x1, y1, x2, y2 = values = (self.x1, self.y1, self.x2, self.y2)
-        # Rewards make a box per sampled one: four floats in order need no closer look.
+        # A fast path: rewards create a box for each sampled one.
         if (
             type(x1) is type(y1) is type(x2) is type(y2) is float
             and -_INF < x1 <= x2 < _INF
@@ -39,7 +39,7 @@ class Box:
         if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
             raise InputError("A box has a coordinate that is not a finite number", received=values)
         if x2 < x1 or y2 < y1:
-            # Whole data sets in COCO's form come this way, of which some boxes look like corners.
+            # Data sets in COCO's format usually fail here, as some of their boxes look like reversed corners.
             coco = min(values) >= 0 and x2 > 0 and y2 > 0
             remedy = "If it is x, y, width, height: write x, y, x + width, y + height, for all boxes" if coco else ""
             raise InputError(
@@ -60,7 +60,7 @@ class Box:
         return iou(self, other)
 
     def inside(self, size: Size) -> bool:
-        """Whether the box lies in a picture of `size` (width, height) pixels."""
+        """Whether the box lies in an image of `size` (width, height) pixels."""
         return self.x1 >= 0 and self.y1 >= 0 and self.x2 <= size[0] and self.y2 <= size[1]
 
 
@@ -101,13 +101,13 @@ class BoxFormat:
     scale: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuse a frame in which no box can be written."""
+        """Check frame and scale."""
         if self.frame not in ("normalized", "resized", "original"):
             accepted = "normalized, resized, original"
-            raise InputError("A box format has an unknown frame", received=self.frame, accepted=accepted)
+            raise InputError("frame of a BoxFormat is unknown", received=self.frame, accepted=accepted)
         if not isinstance(self.scale, int) or not 1 <= self.scale <= 1_000_000:
             accepted = "a whole number from 1 to 1,000,000"
-            raise InputError("A box format has a scale without coordinates", received=self.scale, accepted=accepted)
+            raise InputError("scale of a BoxFormat is invalid", received=self.scale, accepted=accepted)
 
     def describe(self) -> str:
         """One line for a prompt: what the four integers of a box mean."""
@@ -139,14 +139,14 @@ class BoxFormat:
         return resized
 
     def encode(self, box: Box, size: Size, resized: Size | None = None) -> tuple[int, int, int, int]:
-        """A box in pixels of the original image -> four integers of this frame, clipped to the picture."""
+        """Convert a box in pixels of the original image to four integers, clipped to the image."""
         ex, ey = self.extent(size, resized)
         xs = [min(max(round(x / size[0] * ex), 0), ex) for x in (box.x1, box.x2)]
         ys = [min(max(round(y / size[1] * ey), 0), ey) for y in (box.y1, box.y2)]
         return (xs[0], ys[0], xs[1], ys[1])
 
     def decode(self, wire: Sequence[float], size: Size, resized: Size | None = None) -> Box:
-        """Four numbers of this frame -> a box in float pixels of the original image.
+        """Convert four numbers in this convention to a box in float pixels of the original image.
 
         Raises:
             InputError: Not four finite numbers inside the frame, or reversed corners.
@@ -154,7 +154,5 @@ class BoxFormat:
         ex, ey = self.extent(size, resized)
         x1, y1, x2, y2 = wire if len(wire) == 4 else (-1,) * 4
         if not (0 <= x1 <= ex and 0 <= y1 <= ey and 0 <= x2 <= ex and 0 <= y2 <= ey):
-            raise InputError(
-                "A box on the wire lies outside its frame", received=list(wire), accepted=f"0..{ex} and 0..{ey}"
-            )
+            raise InputError("A box has coordinates out of range", received=list(wire), accepted=f"0..{ex} and 0..{ey}")
         return Box(x1 / ex * size[0], y1 / ey * size[1], x2 / ex * size[0], y2 / ey * size[1])

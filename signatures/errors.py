@@ -1,4 +1,4 @@
-"""The errors of `gmner`: every one says the fact, the value received, what is accepted and the remedy."""
+"""Exceptions. Each message states the fact, the value received, what is accepted and the remedy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 
 class GmnerError(Exception):
-    """Root of every error this library raises on purpose.
+    """Base class of all exceptions that this library raises on purpose.
 
     Args:
         fact: What is wrong, as one sentence without a full stop.
-        received: The offending value; long values are cut.
-        accepted: What would have been accepted.
+        received: The invalid value; long values are shortened.
+        accepted: The accepted values.
         remedy: What the caller can do about it.
 
     Attributes:
-        kind: The snake-case name under which a corpus run records the error.
+        kind: The snake-case name with which a corpus run records the error.
     """
 
     kind = "error"
@@ -38,13 +38,13 @@ def _short(value: object, limit: int = 160) -> str:
 
 
 class InputError(GmnerError):
-    """An argument or a post that cannot be worked on (empty text, unknown split, empty trainset)."""
+    """An invalid argument or post, for example an empty text, an unknown split or an empty training set."""
 
     kind = "bad_input"
 
 
 class ImageError(GmnerError):
-    """A picture that is missing, broken, too large or outside the allowed folder."""
+    """An image that is missing, broken, too large or outside the allowed folder."""
 
     kind = "bad_image"
 
@@ -56,37 +56,37 @@ class DataError(GmnerError):
 
 
 class AnswerError(GmnerError):
-    """A model answer that is not the JSON object asked for."""
+    """A model's answer that is not the required JSON object."""
 
     kind = "bad_answer"
 
 
 class TruncatedAnswerError(AnswerError):
-    """The token budget ended before the answer did: never half an answer."""
+    """An answer that reached its token limit before it was complete."""
 
     kind = "truncated_answer"
 
 
 class ModelError(GmnerError):
-    """A model that cannot be loaded or does not fit its use."""
+    """A model that cannot be loaded, or is not suited for its use."""
 
     kind = "bad_model"
 
 
 class EngineError(GmnerError):
-    """The local engine itself failed: its worker ended, or this process was forked from the one that loaded a model."""
+    """A failure of the local engine: its worker ended, or the process was forked after the model was loaded."""
 
     kind = "engine_failed"
 
 
 class ServerError(GmnerError):
-    """A server that answers a request with an error, or does not answer it, after every retry."""
+    """A server that returns an error or does not respond, after all retries."""
 
     kind = "server_error"
 
 
 class BundleError(GmnerError):
-    """A saved program that is incomplete or was changed after it was saved."""
+    """A saved program that is incomplete, or was modified after it was saved."""
 
     kind = "bad_bundle"
 
@@ -101,7 +101,7 @@ class RewardError(GmnerError):
     """A reward function that raises or returns something other than one number or None per completion.
 
     Args:
-        row: Which row of the batch the error is about; None: it is about the batch.
+        row: Index of the row in the batch; None: the error concerns the whole batch.
         **kwargs: See `GmnerError`.
     """
 

@@ -1,4 +1,4 @@
-"""The form of each task on the wire: its schema, how gold values are written, how an answer is read."""
+"""The JSON form of each task: its schema, and how answers are rendered and parsed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Request:
     Attributes:
         text: The text of the post.
         labels: The entity types.
-        frame: Box frame and size of the post's picture.
+        frame: Box frame and size of the post's image.
         mention: The string asked about, for verification and grounding.
         limits: Bounds of the answer.
     """
@@ -146,5 +146,5 @@ def form_of(output_names: Sequence[str]) -> Form:
     form = _FORMS.get(frozenset(output_names))
     if form is None:
         accepted = "; ".join(", ".join(sorted(names)) for names in _FORMS)
-        raise InputError("No task has these outputs", received=list(output_names), accepted=accepted)
+        raise InputError("No task has these output fields", received=list(output_names), accepted=accepted)
     return form

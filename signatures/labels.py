@@ -27,14 +27,14 @@ class LabelSet:
     types: tuple[tuple[str, str], ...]
 
     def __post_init__(self) -> None:
-        """Bring the types into pairs, and refuse an unusable set."""
+        """Convert the types to pairs, and check their names."""
         object.__setattr__(self, "types", _pairs(self.types))
         names = [name for name, _ in self.types]
         if not names or not all(name.strip() for name in names) or len(set(names)) != len(names):
             raise InputError("A label set needs distinct, non-empty names", received=names, accepted=_ACCEPTED)
         if not all(_is_unicode(part) for pair in self.types for part in pair):
-            raise InputError("A label set holds a lone surrogate, half of a character", received=self.types,
-                             accepted="names and descriptions that UTF-8 can hold")  # fmt: skip
+            raise InputError("A label set contains a lone surrogate", received=self.types,
+                             accepted="names and descriptions that can be encoded as UTF-8")  # fmt: skip
 
     @classmethod
     def of(cls, types: Mapping[str, str]) -> LabelSet:
@@ -81,11 +81,11 @@ def _pairs(types: object) -> tuple[tuple[str, str], ...]:
     """Pairs of (name, description) from any of the accepted forms."""
     given = list(types.items()) if isinstance(types, Mapping) else types
     if not isinstance(given, (list, tuple)):
-        raise InputError("These are not entity types", received=types, accepted=_ACCEPTED)
+        raise InputError("Invalid label set", received=types, accepted=_ACCEPTED)
     pairs = [(item, "") if isinstance(item, str) else item for item in given]
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise InputError("This is not an entity type", received=pair, accepted=_ACCEPTED)
+            raise InputError("Invalid entity type", received=pair, accepted=_ACCEPTED)
     return tuple((name, description) for name, description in pairs)
 
 

@@ -38,14 +38,14 @@ class GoldEntity(Mention):
     """An annotated mention.
 
     Attributes:
-        boxes: Every valid box, pixels of the original image; empty when the picture does not show the entity.
+        boxes: Every valid box, pixels of the original image; empty when the image does not show the entity.
     """
 
     boxes: tuple[Box, ...] = ()
 
     @property
     def visible(self) -> bool:
-        """Whether the picture shows the entity."""
+        """Whether the image shows the entity."""
         return bool(self.boxes)
 
 
@@ -54,7 +54,7 @@ class GroundedEntity(Mention):
     """A predicted entity: mention and region.
 
     Attributes:
-        box: Pixels of the original image, or None: the picture does not show the entity.
+        box: Pixels of the original image, or None: the image does not show the entity.
         alignment: How the span was found in the text; see `Alignment`.
         more_boxes: Further boxes of a system that answers several; only the protocol `e2e-gmner` counts them.
         confidence: How sure the program was of words, type and verdict, 0..1; None: it was not asked to say, or the
@@ -70,13 +70,13 @@ class GroundedEntity(Mention):
     confidence: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a confidence that is no probability."""
+        """Check the confidence."""
         if self.confidence is not None and not 0 <= self.confidence <= 1:
-            raise InputError("A confidence is no probability", received=self.confidence, accepted="0..1, or None")
+            raise InputError("confidence must be in 0..1 or None", received=self.confidence, accepted="0..1, or None")
 
     @property
     def visible(self) -> bool:
-        """Whether the program says that the picture shows the entity."""
+        """Whether the program says that the image shows the entity."""
         return self.box is not None
 
 
@@ -84,9 +84,9 @@ _M = TypeVar("_M", bound=Mention)
 
 
 def unique_mentions(mentions: Iterable[_M]) -> list[_M]:
-    """The mentions without those that stand where one before them stands: words are one entity, not several.
+    """Remove mentions with the same offsets as an earlier one; each occurrence of words is one entity.
 
-    A grammar cannot forbid that a model names the same words again; it is a loop, or a second opinion.
+    A grammar cannot prevent a model from repeating a mention, with the same type or with another one.
     """
     first: dict[tuple[int, int], _M] = {}
     for mention in mentions:

@@ -17,23 +17,26 @@ MAX_REASONING = 900
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of an answer; with them every answer has a largest possible length, see `longest_answer`.
+    """Limits of an answer. They bound its length in tokens, see `longest_answer`.
 
     Args:
-        reasoning: Most characters of free text.
-        entities: Most entities.
+        reasoning: Largest number of characters of free text; at least 0.
+        entities: Largest number of entities; at least 1.
 
     Raises:
-        InputError: A bound that leaves no answer.
+        InputError: A limit is too small.
     """
 
     reasoning: int = MAX_REASONING
     entities: int = 16
 
     def __post_init__(self) -> None:
-        """Refuse bounds that leave no answer."""
+        """Check that an answer is possible within the limits."""
         if self.reasoning < 0 or self.entities < 1:
-            raise InputError("An answer cannot keep these limits", received=(self.reasoning, self.entities))
+            raise InputError(
+                "Limits need reasoning of at least 0 and entities of at least 1",
+                received=(self.reasoning, self.entities),
+            )
 
 
 Schema = dict[str, Any]
@@ -62,7 +65,7 @@ def _object(properties: Schema) -> Schema:
 
 
 def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -> Schema:
-    """Four integers x1, y1, x2, y2 inside the frame (`BoxFormat`) of a picture of `size` (width, height) pixels."""
+    """Four integers x1, y1, x2, y2 inside the frame (`BoxFormat`) of an image of `size` (width, height) pixels."""
     ex, ey = box_format.extent(size, resized)
     axes = [{"type": "integer", "minimum": 0, "maximum": extent} for extent in (ex, ey, ex, ey)]
     return {"type": "array", "prefixItems": axes, "items": False, "minItems": 4, "maxItems": 4}
@@ -74,14 +77,14 @@ def free_text_schema(limit: int = MAX_REASONING) -> Schema:
 
 
 def served_schema(schema: Schema) -> Schema:
-    """A schema of this module as servers take it, whatever enforces it there: free text is bounded by its length alone.
+    """Adapt a schema of this module for servers: free text is limited by `maxLength` instead of a pattern.
 
-    xgrammar (vLLM, SGLang) fails on a character that may be repeated more than 128 times ("Check failed:
-    per_rule_fsm_hashes"). Text counted in blocks it takes, but llguidance is slow with that. What is lost: free text
-    may hold escaped quotes and line ends.
+    xgrammar (vLLM, SGLang) fails on a character class that is repeated more than 128 times ("Check failed:
+    per_rule_fsm_hashes"). Nested repetitions would work there, but are slow in llguidance. With `maxLength`, free text
+    can contain escaped quotes and line breaks.
 
     Args:
-        schema: One of this module, as the engine here enforces it; it stays as it is.
+        schema: A schema for the local engine; it is not modified.
     """
     return cast(Schema, _served(schema))
 
@@ -126,7 +129,7 @@ def verification_schema(limits: Limits = Limits()) -> Schema:
 
 
 def grounding_schema(box_format: BoxFormat, size: Size | None, resized: Size | None = None) -> Schema:
-    """Schema of a grounding answer: `{"box": [x1, y1, x2, y2]}` or `{"box": null}`; only null without a picture."""
+    """Schema of a grounding answer: `{"box": [x1, y1, x2, y2]}` or `{"box": null}`; only null without an image."""
     if size is None:
         return _root({"box": {"type": "null"}})
     return _root({"box": {"anyOf": [box_schema(box_format, size, resized), {"type": "null"}]}})
@@ -149,7 +152,7 @@ def answer_schema(
         text: The text of the post.
         labels: The entity types.
         box_format: The frame of the coordinates on the wire.
-        size: Width and height of the original image in pixels; None: no picture, so nothing can be visible.
+        size: Width and height of the original image in pixels; None: no image, so nothing can be visible.
         resized: Width and height after the processor's resize, for the `resized` frame.
         limits: Bounds of reasoning and list.
 
@@ -188,6 +191,6 @@ def longest_answer(schema: Schema) -> int:
     if kind == "array":
         return 2 + schema["maxItems"] * (1 + longest_answer(schema["items"]) if schema["maxItems"] else 0)
     if kind == "string":
-        # Served free text may be escaped, a character outside of the first plane as two times six bytes.
+        # Free text from a server may be escaped: a character beyond U+FFFF takes two escapes of six bytes.
         return 2 + (12 * schema["maxLength"] if "maxLength" in schema else 4 * _limit(schema))
     return len(str(schema.get("maximum", "false")))

@@ -1,4 +1,4 @@
-"""Answers on the wire: compact JSON out, strict parsing in. JSON is never repaired here."""
+"""Rendering answers as compact JSON, and parsing them strictly. Malformed JSON is never repaired."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ENTITY = frozenset({"span", "type", "visible", "box"})
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is needed to read and write boxes of one picture.
+    """The coordinate convention of a model, applied to one image.
 
     Args:
-        box_format: The model family's frame.
-        size: Width and height of the original image in pixels; None: no picture.
+        box_format: The model family's coordinate convention.
+        size: Width and height of the original image in pixels; None: no image.
         resized: Width and height after the processor's resize, for the `resized` frame.
     """
 
@@ -34,13 +34,13 @@ class Frame:
     def encode(self, box: Box) -> list[int]:
         """A box in pixels of the original image -> four integers on the wire."""
         if self.size is None:
-            raise InputError("A post without a picture cannot have a box", received=box.as_tuple())
+            raise InputError("A post without an image cannot have a box", received=box.as_tuple())
         return list(self.box_format.encode(box, self.size, self.resized))
 
     def decode(self, wire: Sequence[float]) -> Box:
         """Four numbers on the wire -> a box in pixels of the original image."""
         if self.size is None:
-            raise InputError("A post without a picture cannot have a box", received=list(wire))
+            raise InputError("A post without an image cannot have a box", received=list(wire))
         return self.box_format.decode(wire, self.size, self.resized)
 
 
@@ -68,7 +68,7 @@ def render_answer(reasoning: str, entities: Sequence[tuple[Mention, Box | None]]
     Args:
         reasoning: The chain; quotes, backslashes and control characters are not allowed by the schema.
         entities: Pairs of mention and box (pixels of the original image, None: not shown).
-        frame: The frame of the post's picture.
+        frame: The frame of the post's image.
     """
     records = [entity_record(m.span, m.type, None if box is None else frame.encode(box)) for m, box in entities]
     return dump({"reasoning": reasoning, "entities": records})
@@ -85,7 +85,7 @@ def load_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise AnswerError("The answer is not JSON", received=text, remedy=str(error)) from error
     if not isinstance(value, dict) or value.keys() != set(keys):
-        raise AnswerError("The answer is not the object asked for", received=text, accepted=f"keys {list(keys)}")
+        raise AnswerError("The answer is not an object with the required keys", received=text, accepted=f"{list(keys)}")
     return value
 
 
@@ -97,7 +97,7 @@ def load_verification(text: str) -> dict[str, Any]:
     """
     value = load_object(text, ("evidence", "visible"))
     if not isinstance(value["evidence"], str) or type(value["visible"]) is not bool:
-        raise AnswerError("A verification is not a string and a boolean", received=value)
+        raise AnswerError("`evidence` must be a string and `visible` a boolean", received=value)
     return value
 
 
@@ -116,11 +116,11 @@ def load_mentions(records: object, text: str, labels: LabelSet) -> list[Grounded
 def _placed(records: object, text: str, labels: LabelSet) -> list[tuple[dict[str, Any], tuple[int, int, Alignment]]]:
     """Checked records, each with where its span stands; see `load_mentions`."""
     if not isinstance(records, list):
-        raise AnswerError("The answer's list is not a list", received=records)
+        raise AnswerError("The entities of an answer must be a list", received=records)
     types = labels.names
     for record in records:
         if not isinstance(record, dict) or not isinstance(record.get("span"), str):
-            raise AnswerError("An entity of the answer has no span", received=record)
+            raise AnswerError("An entity has no span", received=record)
         if record.get("type") not in types:
             raise AnswerError("An entity has an unknown type", received=record, accepted=", ".join(labels))
     places = align([record["span"] for record in records], text)
@@ -135,7 +135,7 @@ def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | Non
 
     Args:
         value: The JSON value.
-        frame: The frame of the post's picture.
+        frame: The frame of the post's image.
         reorder: Read reversed corners as the rectangle they span. A grammar cannot forbid them; rewards never
             set this.
 
@@ -162,12 +162,12 @@ def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, r
         text: What the model wrote.
         post_text: The text of the post; spans are resolved in it.
         labels: The entity types.
-        frame: The frame of the post's picture.
+        frame: The frame of the post's image.
         reorder: See `load_box`.
 
     Raises:
-        AnswerError: Not JSON of the right form, a span not in the text, an unknown type, `visible` and `box` at odds,
-            or a box outside the frame or with reversed corners.
+        AnswerError: The JSON has another form, a span is not in the text, a type is unknown, `visible` contradicts
+            `box`, or a box has coordinates out of range or reversed corners.
     """
     value = load_object(text, ("reasoning", "entities"))
     if not isinstance(value["reasoning"], str):
@@ -175,9 +175,9 @@ def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, r
     entities = []
     for record, (start, end, alignment) in _placed(value["entities"], post_text, labels):
         if record.keys() != _ENTITY or type(record["visible"]) is not bool:
-            raise AnswerError("An entity has other keys than span, type, visible and box", received=record)
+            raise AnswerError("An entity must have exactly span, type, visible and box", received=record)
         box = load_box(record["box"], frame, reorder=reorder)
         if record["visible"] != (box is not None):
-            raise AnswerError("`visible` and `box` are at odds", received=record)
+            raise AnswerError("`visible` and `box` contradict each other", received=record)
         entities.append(GroundedEntity(record["span"], start, end, record["type"], box, alignment))
     return Answer(value["reasoning"], tuple(entities))

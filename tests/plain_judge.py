@@ -22,7 +22,7 @@ def plain_parse(text: str, post_text: str, labels: LabelSet, frame: Frame) -> tu
     except (ValueError, RecursionError) as error:
         raise AnswerError("The answer is not JSON", received=text, remedy=str(error)) from error
     if not isinstance(value, dict) or sorted(value) != ["entities", "reasoning"]:
-        raise AnswerError("The answer is not the object asked for", received=text)
+        raise AnswerError("The answer is not an object with the required keys", received=text)
     if not isinstance(value["reasoning"], str):
         raise AnswerError("The reasoning is not a string", received=value["reasoning"])
     return plain_entities(value["entities"], post_text, labels, frame)
@@ -31,10 +31,10 @@ def plain_parse(text: str, post_text: str, labels: LabelSet, frame: Frame) -> tu
 def plain_entities(records: Any, post_text: str, labels: LabelSet, frame: Frame) -> tuple[GroundedEntity, ...]:
     """The entities of the list of an answer; see `plain_parse`."""
     if not isinstance(records, list):
-        raise AnswerError("The answer's list is not a list", received=records)
+        raise AnswerError("The entities of an answer must be a list", received=records)
     for record in records:
         if not isinstance(record, dict) or not isinstance(record.get("span"), str):
-            raise AnswerError("An entity of the answer has no span", received=record)
+            raise AnswerError("An entity has no span", received=record)
         if not any(record.get("type") == name for name, _ in labels.types):
             raise AnswerError("An entity has an unknown type", received=record)
     places = plain_align([record["span"] for record in records], post_text)
@@ -44,10 +44,10 @@ def plain_entities(records: Any, post_text: str, labels: LabelSet, frame: Frame)
     entities = []
     for record, (start, end, alignment) in zip(records, places, strict=True):
         if sorted(record) != ["box", "span", "type", "visible"] or type(record["visible"]) is not bool:
-            raise AnswerError("An entity has other keys than span, type, visible and box", received=record)
+            raise AnswerError("An entity must have exactly span, type, visible and box", received=record)
         box = plain_box(record["box"], frame)
         if record["visible"] is (box is None):
-            raise AnswerError("`visible` and `box` are at odds", received=record)
+            raise AnswerError("`visible` and `box` contradict each other", received=record)
         entities.append(GroundedEntity(record["span"], start, end, record["type"], box, alignment))
     return tuple(entities)
 
@@ -79,7 +79,7 @@ def plain_box(value: Any, frame: Frame) -> Box | None:
         raise AnswerError("A post without a picture cannot have a box", received=value)
     width, height = frame.box_format.extent(frame.size, frame.resized)
     if len(value) != 4 or not all(0 <= v <= most for v, most in zip(value, [width, height] * 2, strict=True)):
-        raise AnswerError("A box on the wire lies outside its frame", received=value)
+        raise AnswerError("A box has coordinates out of range", received=value)
     scaled = [v / most * side for v, most, side in zip(value, [width, height] * 2, [*frame.size] * 2, strict=True)]
     if scaled[2] < scaled[0] or scaled[3] < scaled[1]:
         raise AnswerError("A box has reversed corners", received=value)

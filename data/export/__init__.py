@@ -1,1 +1,1 @@
-"""Gold posts and answers in the forms of other tools."""
+"""Exporters: posts and predictions in the formats of other tools."""

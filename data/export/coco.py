@@ -18,7 +18,7 @@ from gmner.signatures.mentions import Mention
 def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
     """Annotated posts as a COCO data set: `json.dump` of it is what pycocotools and its like read.
 
-    - `images`: `{"id", "file_name", "width", "height"}` of every post with a picture; pixels of the upright original
+    - `images`: `{"id", "file_name", "width", "height"}` of every post with an image; pixels of the upright original
       image, read from its header. `file_name` is the name without its folder, `<id>.png` for a PIL image.
     - `categories`: one a type.
     - `annotations`: one a box: `bbox` `[x, y, width, height]` in float pixels of the original image, the numbers of the
@@ -34,9 +34,9 @@ def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, 
         labels: The types in the order of their ids; None: the types of the posts in alphabetical order.
 
     Raises:
-        InputError: An id that occurs twice, two pictures with the same file name, a post with boxes and without a
-            picture, a post that is not grounded (its mentions would read as not shown), or a type outside `labels`.
-        ImageError: A picture that is missing or broken; the fact names the post.
+        InputError: An id that occurs twice, two images with the same file name, a post with boxes and without a
+            image, a post that is not grounded (its mentions would read as not shown), or a type outside `labels`.
+        ImageError: An image that is missing or broken; the fact names the post.
 
     Source: the data format of COCO (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014).
     """
@@ -95,10 +95,10 @@ def predictions_to_coco(
     for post in (post for post in posts if post.id in given):
         for entity in given[post.id].entities:
             score = 1.0 if entity.confidence is None else entity.confidence
-            said = {**_place(entity), "type": entity.type}
+            mention = {**_place(entity), "type": entity.type}
             for box in boxes_of(entity):
                 ids = {"image_id": _image_id(post, image_ids), "category_id": _category(entity, post, categories)}
-                results.append({**ids, "bbox": _region(box)["bbox"], "score": score, **said})
+                results.append({**ids, "bbox": _region(box)["bbox"], "score": score, **mention})
     return results
 
 
@@ -120,7 +120,7 @@ def _categories(posts: Sequence[Post], labels: LabelSet | None) -> dict[str, int
 def _category(entity: Mention, post: Post, categories: dict[str, int]) -> int:
     if entity.type not in categories:
         raise InputError(
-            f"post {post.id!r}: {entity.span!r} has a type that is no category",
+            f"post {post.id!r}: the type of {entity.span!r} is not among the labels",
             received=entity.type,
             accepted=", ".join(categories),
             remedy="Pass all types as `labels`",
@@ -134,7 +134,7 @@ def _image_ids(posts: Sequence[Post]) -> dict[str, int]:
 
 def _image_id(post: Post, ids: dict[str, int]) -> int:
     if post.id not in ids:
-        raise InputError(f"post {post.id!r}: There are boxes and no picture", accepted="a post with an image")
+        raise InputError(f"post {post.id!r}: The post has boxes but no image", accepted="a post with an image")
     return ids[post.id]
 
 
@@ -151,7 +151,10 @@ def _posts(posts: Sequence[Post]) -> list[dict[str, Any]]:
     ids, records = _image_ids(posts), []
     for post in posts:
         if not post.grounded:
-            raise InputError(f"post {post.id!r}: Nobody drew boxes, and COCO cannot say so", accepted="grounded posts")
+            raise InputError(
+                f"post {post.id!r}: The post has no box annotations, which COCO cannot represent",
+                accepted="grounded posts",
+            )
         more = [path.name if isinstance(path, Path) else None for path in post.more_images]
         shared = {"id": post.id, "text": post.text, "image_id": ids.get(post.id), "more_images": more}
         records.append({**shared, "annotated": post.entities is not None})

@@ -27,21 +27,21 @@ def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None 
     `confidence` is that of the entity; None where it has none.
 
     Args:
-        posts: Posts with a picture on the disk.
+        posts: Posts with an image on the disk.
         predictions: Answers to them; a post may have none.
         name: Name of the dataset; None: FiftyOne gives it one.
 
     Raises:
-        InputError: FiftyOne is not installed, an id that occurs twice, a post without a picture on the disk, or a
+        InputError: FiftyOne is not installed, an id that occurs twice, a post without an image on the disk, or a
             prediction that belongs to no post.
-        ImageError: A picture that is missing or broken; the fact names the post.
+        ImageError: An image that is missing or broken; the fact names the post.
 
     Source: FiftyOne's documentation, "Using FiftyOne datasets".
     """
     fiftyone = _library()
     posts = checked_posts(posts)
-    found = {} if predictions is None else answers(predictions, posts)
-    samples = [_sample(fiftyone, post, found.get(post.id)) for post in posts]
+    predictions_by_id = {} if predictions is None else answers(predictions, posts)
+    samples = [_sample(fiftyone, post, predictions_by_id.get(post.id)) for post in posts]
     dataset = fiftyone.Dataset(name)
     dataset.add_samples(samples)
     return dataset
@@ -58,8 +58,8 @@ def _library() -> Any:
 def _sample(fiftyone: Any, post: Post, answer: Prediction | None) -> Any:
     with located(f"post {post.id!r}"):
         if not isinstance(post.image, Path):
-            remedy = "Write the posts with write_posts, and leave those out that have no picture"
-            raise InputError("There is no picture on the disk", received=post.image, remedy=remedy)
+            remedy = "Write the posts with write_posts, and leave those out that have no image"
+            raise InputError("The post has no image file", received=post.image, remedy=remedy)
     size, fields = picture_size(post), dict[str, Any]()
     if post.entities is not None:
         unboxed = "not_shown" if post.grounded else "not_grounded"

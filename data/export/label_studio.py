@@ -1,4 +1,4 @@
-"""Posts and predictions as tasks of Label Studio: spans of the text, boxes of the picture, and what links them."""
+"""Posts and predictions as tasks of Label Studio: spans of the text, boxes of the image, and what links them."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ def to_label_studio(
         posts: The posts.
         predictions: The answers to pre-annotate with; the gold of annotated posts then becomes the `annotations` of
             their tasks. None: the gold is the pre-annotation.
-        image_url: What comes before the file name of a picture (`/data/local-files/?d=images/`, `https://.../`), or a
-            function that gives the URL of a post's picture. A post without a picture has the URL "".
+        image_url: What comes before the file name of an image (`/data/local-files/?d=images/`, `https://.../`), or a
+            function that gives the URL of a post's image. A post without an image has the URL "".
         model_version: Name of the pre-annotations.
 
     Raises:
-        InputError: An id that occurs twice, a post with boxes and without a picture, two pictures with the same file
+        InputError: An id that occurs twice, a post with boxes and without an image, two images with the same file
             name, or a prediction that belongs to no post.
-        ImageError: A picture with boxes that is missing or broken; the fact names the post.
+        ImageError: An image with boxes that is missing or broken; the fact names the post.
 
     Source: Label Studio's documentation, "Import pre-annotated data" and "Task format".
     """
     posts = checked_posts(posts)
-    found = None if predictions is None else answers(predictions, posts)
+    predictions_by_id = None if predictions is None else answers(predictions, posts)
     urls = [image_url(post) if post.image is not None else "" for post in posts] if callable(image_url) else None
     tasks = []
     for post, url in zip(posts, urls or _urls(posts, str(image_url)), strict=True):
         task: dict[str, Any] = {"data": {"id": post.id, "text": post.text, "image": url}}
         gold = None if post.entities is None else _result(post, post.entities)
-        if found is not None and gold is not None:
+        if predictions_by_id is not None and gold is not None:
             task["annotations"] = [{"result": gold, "ground_truth": True}]
-        if found is not None:
-            gold = _result(post, found[post.id].entities) if post.id in found else None
+        if predictions_by_id is not None:
+            gold = _result(post, predictions_by_id[post.id].entities) if post.id in predictions_by_id else None
         task["predictions"] = [] if gold is None else [{"model_version": model_version, **_score(gold), "result": gold}]
         tasks.append(task)
     return tasks
@@ -99,13 +99,13 @@ def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list
     results: list[dict[str, Any]] = []
     size = picture_size(post) if any(map(boxes_of, entities)) else (0, 0)
     for number, entity in enumerate(entities):
-        found = entity.start >= 0
-        if found:
+        in_text = entity.start >= 0
+        if in_text:
             results.append(_span(f"span{number}", entity) | _confidence(entity))
         for index, box in enumerate(boxes_of(entity)):
             id_ = f"box{number}_{index}"
             results.append(_rectangle(id_, entity, box, size) | _confidence(entity))
-            if found:
+            if in_text:
                 results.append(_relation(id_, f"span{number}"))
     return results
 

@@ -1,4 +1,4 @@
-"""What every exporter starts from: posts with ids of their own, answers to them, names and sizes of their pictures."""
+"""Input checks shared by the exporters: unique post ids, matching predictions, and image names and sizes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def checked_posts(posts: Iterable[Post]) -> list[Post]:
     Raises:
         InputError: An id that occurs twice.
     """
-    found, seen = list(posts), set[str]()
-    for post in found:
+    checked, seen = list(posts), set[str]()
+    for post in checked:
         if post.id in seen:
-            raise InputError("A post id occurs twice", received=post.id, remedy="Ids tell the posts of a split apart")
+            raise InputError("A post id occurs twice", received=post.id, remedy="Give every post a unique id")
         seen.add(post.id)
-    return found
+    return checked
 
 
 def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[str, Prediction]:
@@ -36,16 +36,16 @@ def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[st
     Raises:
         InputError: Two predictions of the same post, or one of a post that is not there or has another text.
     """
-    texts, found = {post.id: post.text for post in posts}, dict[str, Prediction]()
+    texts, by_id = {post.id: post.text for post in posts}, dict[str, Prediction]()
     for prediction in predictions:
-        if prediction.id in found:
+        if prediction.id in by_id:
             raise InputError("Two predictions have the same id", received=prediction.id)
         if prediction.id not in texts:
-            raise InputError("A prediction belongs to no post", received=prediction.id)
+            raise InputError("A prediction has an unknown post id", received=prediction.id)
         if prediction.text != texts[prediction.id]:
             raise InputError(f"The prediction of post {prediction.id!r} is for another text", received=prediction.text)
-        found[prediction.id] = prediction
-    return found
+        by_id[prediction.id] = prediction
+    return by_id
 
 
 def types_of_all(posts: Sequence[Post], predictions: Iterable[Prediction] | None) -> LabelSet:
@@ -68,33 +68,33 @@ def boxes_of(entity: GoldEntity | GroundedEntity) -> tuple[Box, ...]:
 
 
 def picture_names(posts: Sequence[Post]) -> list[str | None]:
-    """The file name of each post's picture, without a folder; `<id>.png` for a PIL image, None for a post without one.
+    """The file name of each post's image, without a folder; `<id>.png` for a PIL image, None for a post without one.
 
     Raises:
-        InputError: Two different pictures have the same file name.
+        InputError: Two different images have the same file name.
     """
     names = [_name(post) for post in posts]
     owners: dict[str, Post] = {}
     for post, name in zip(posts, names, strict=True):
         if name is not None and owners.setdefault(name, post).image != post.image:
             raise InputError(
-                f"The pictures of posts {owners[name].id!r} and {post.id!r} have the same file name",
+                f"The images of posts {owners[name].id!r} and {post.id!r} have the same file name",
                 received=name,
-                remedy="Write the posts with write_posts, which gives every picture a name of its own",
+                remedy="Write the posts with write_posts, which gives every image a name of its own",
             )
     return names
 
 
 def picture_size(post: Post) -> Size:
-    """Width and height of a post's picture in pixels, from its header: the frame of its boxes.
+    """Width and height of a post's image in pixels, from its header: the frame of its boxes.
 
     Raises:
-        InputError: The post has boxes and no picture.
-        ImageError: The picture is missing or broken. The facts name the post.
+        InputError: The post has boxes and no image.
+        ImageError: The image is missing or broken. The facts name the post.
     """
     with located(f"post {post.id!r}"):
         if post.image is None:
-            raise InputError("There are boxes and no picture", accepted="a post with an image")
+            raise InputError("The post has boxes but no image", accepted="a post with an image")
         return image_size(post.image)
 
 

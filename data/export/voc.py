@@ -34,7 +34,7 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     `read_twitter_gmner(folder, split)` reads the same posts: id, text, tokens, mentions, and all boxes with their
     numbers unchanged. Where a post has no tokens, its words are taken, and come back as tokens. The form has no place
     for scene and slice, and a box that stands twice at a mention is written once. Every post gets an XML file, so that
-    none of an earlier export is taken for its boxes; `size` is left out where there is no picture. Pictures are copied
+    none of an earlier export is taken for its boxes; `size` is left out where there is no image. Images are copied
     byte for byte, PIL images written without loss.
 
     The folder, with what else lies in it, is replaced by one rename when every file is whole, so that an error or
@@ -50,16 +50,16 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
 
     Raises:
         InputError: A post that the form cannot hold; the fact names it. That is: an id that is no file name or occurs
-            twice, not annotated, not grounded, several pictures, a text that is not its tokens joined by one space,
-            a picture in the folder that would be replaced although it is another post's, or be read as this post's,
+            twice, not annotated, not grounded, several images, a text that is not its tokens joined by one space,
+            an image in the folder that would be replaced although it is another post's, or be read as this post's,
             mentions that overlap or do not sit on whole tokens, two mentions with the same words and different boxes,
             or signs that CoNLL or XML cannot hold.
-        ImageError: A picture that is missing or broken; the fact names the post.
+        ImageError: An image that is missing or broken; the fact names the post.
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
     if _NO_FILE.search(split):
-        raise InputError("A split's name is no file name", received=split)
+        raise InputError("split is not a valid file name", received=split)
     posts, folder = checked_posts(posts), Path(folder)
     drafts = [_render(post) for post in posts]
     _check_pictures(posts, folder / "images")
@@ -90,7 +90,7 @@ def _render(post: Post) -> tuple[str, bytes]:
 
 
 def _check_pictures(posts: Sequence[Post], images: Path) -> None:
-    """Refuse an export after which a post would have another post's picture, or one of an earlier export."""
+    """Refuse an export after which a post would have another post's image, or one of an earlier export."""
     there = dict[str, list[Path]]()
     for path in images.iterdir() if images.is_dir() else ():
         if path.suffix.lower() in _SUFFIXES:
@@ -107,26 +107,28 @@ def _check_pictures(posts: Sequence[Post], images: Path) -> None:
             if os.path.realpath(path) != own and (owner is not None or not replaced):
                 whose = "none of the posts" if owner is None else f"post {owner!r}"
                 raise InputError(
-                    f"post {post.id!r}: The folder holds a picture under this id, which is that of {whose}",
+                    f"post {post.id!r}: The folder holds an image under this id, which is that of {whose}",
                     received=str(path),
                     remedy="Export into an empty folder",
                 )
 
 
 def _findable(picture: Path | Image.Image) -> Path | Image.Image:
-    """The picture; decoded where the suffix of its file does not tell the reader that it is one."""
+    """The image; decoded where the suffix of its file does not tell the reader that it is one."""
     return picture if isinstance(picture, Image.Image) or picture.suffix.lower() in _SUFFIXES else open_image(picture)
 
 
 def _check(post: Post) -> None:
     if _NO_FILE.search(post.id) or len(os.fsencode(post.id)) > _LONGEST:
-        raise InputError("The id is no file name", received=post.id)
+        raise InputError("The id is not a valid file name", received=post.id)
     if post.entities is None:
         raise InputError("The post is not annotated", accepted="posts with `entities`")
     if not post.grounded:
-        raise InputError("Nobody drew boxes, and Twitter-GMNER cannot say so", accepted="grounded posts")
+        raise InputError(
+            "The post has no box annotations, which Twitter-GMNER cannot represent", accepted="grounded posts"
+        )
     if post.more_images:
-        raise InputError("The post has several pictures, and Twitter-GMNER has one", received=len(post.more_images) + 1)
+        raise InputError("The post has several images, and Twitter-GMNER has one", received=len(post.more_images) + 1)
 
 
 def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
@@ -149,21 +151,21 @@ def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
         if not tokens[first].strip() or not tokens[last - 1].strip():
             raise InputError("A mention starts or ends with white space", received=entity.span)
         if not _TYPE.fullmatch(entity.type):
-            raise InputError("A type is no tag", received=entity.type, accepted="a name without spaces")
+            raise InputError("A type cannot be used as a tag", received=entity.type, accepted="a name without spaces")
         tags[first:last] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (last - first - 1)
     return tags
 
 
 def _boxes(post: Post) -> dict[str, tuple[Box, ...]]:
     """The boxes by the words of their mentions, which is all that the form has to tell them by."""
-    found: dict[str, tuple[Box, ...]] = {}
+    boxes_by_span: dict[str, tuple[Box, ...]] = {}
     for entity in post.gold:
         boxes = tuple(dict.fromkeys(entity.boxes))
-        if set(found.setdefault(entity.span, boxes)) != set(boxes):
+        if set(boxes_by_span.setdefault(entity.span, boxes)) != set(boxes):
             raise InputError("Two mentions with the same words have different boxes", received=entity.span)
         if boxes and NO_XML.search(entity.span):
-            raise InputError("A mention has a sign that XML cannot hold", received=entity.span)
-    return found
+            raise InputError("A mention has a character that XML cannot represent", received=entity.span)
+    return boxes_by_span
 
 
 def _xml(post: Post, boxes: dict[str, tuple[Box, ...]], size: Size | None) -> bytes:

@@ -36,7 +36,7 @@ def write_export(
     """
     if form == "voc":
         if predictions is not None:
-            raise InputError("Pascal VOC holds gold, not answers", remedy="Leave the predictions out")
+            raise InputError("Pascal VOC has no place for predictions", remedy="Leave the predictions out")
         write_voc(posts, out, split or "train")
     elif form == "coco":
         labels = None if predictions is None else categories_of(posts, predictions)
@@ -48,13 +48,13 @@ def write_export(
         tasks = to_label_studio(posts, predictions)
         labels = types_of_all(posts, predictions)
         if any(NO_XML.search(name) for name in labels):
-            raise InputError("A type has a character that XML cannot hold", received=list(labels))
+            raise InputError("A type has a character that XML cannot represent", received=list(labels))
         config = label_studio_config(labels)
         _write(out, tasks)
         with whole_text(out.with_suffix(".xml")) as file:
             file.write(config)
     else:
-        raise InputError("There is no such form", received=form, accepted="coco, label-studio, voc")
+        raise InputError("Unknown export format", received=form, accepted="coco, label-studio, voc")
 
 
 def _write(path: Path, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and pictures written without loss."""
+"""Atomic writes of files and folders, and lossless writes of images."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ORIENTATION = 0x0112
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A name to write under, beside `path`.
+    """Yield a temporary path beside `path`.
 
-    What was written there takes the place of `path` when the block ends, and is thrown away when the block raises. A
-    symbolic link is followed: its target is replaced, the link stays.
+    The file written there replaces `path` when the block ends, and is deleted when the block raises. A symbolic link is
+    followed: its target is replaced.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,9 +44,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_text(path: Path) -> Iterator[IO[str]]:
-    """A UTF-8 text file, lines ended by LF, that takes the place of `path` when all of it is on the disk.
+    """Open a UTF-8 text file with LF line ends that replaces `path` once it is completely on the disk.
 
-    A device or a pipe is written to, and not replaced.
+    Devices and pipes are written to directly.
     """
     if is_stream(path):
         with path.open("w", encoding="utf-8", newline="\n") as stream:
@@ -62,9 +62,9 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `path` when all is written, and is thrown away when the block raises.
+    """Yield a new folder that replaces `path` when the block ends, and is deleted when the block raises.
 
-    A kill leaves the old folder or the new one at `path`, see `replace_folder`. A link at `path` is followed.
+    After a kill, `path` is either the old or the new folder, see `replace_folder`. A link at `path` is followed.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,11 +82,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def merged_folder(path: Path) -> Iterator[Path]:
-    """A copy of a folder, or a new one, that takes its place by one rename when the block ends; see `whole_folder`.
+    """Yield a copy of a folder (or a new one) that replaces it by one rename when the block ends; see `whole_folder`.
 
-    Files are hard links to those that are there: replace them, do not write into them. A folder that this process works
-    in keeps its place, as its name would lead to the new one and the process would stay in the old one: its new files
-    are moved in one by one.
+    The files of the copy are hard links: replace them, do not write into them. If the folder contains the current
+    working directory, new files are moved into it one by one instead, because a rename would leave the process in the
+    old folder.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir() and Path.cwd().is_relative_to(path):
@@ -115,10 +115,10 @@ def _link(source: str, target: str) -> None:
 
 
 def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
-    """Write a picture without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
+    """Write an image without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
 
     Args:
-        picture: The picture.
+        picture: The image.
         stem: Where it goes, without a suffix.
         root: The folder that a file must lie in; None: any.
 
@@ -137,21 +137,20 @@ def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = N
         with atomic_path(stem.with_name(stem.name + suffix)) as name:
             _copy(picture, name, root)
     else:
-        raise ImageError("A picture is missing", received=str(picture))
+        raise ImageError("An image is missing", received=str(picture))
     return stem.with_name(stem.name + suffix)
 
 
 def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
-    """Write a picture beside those that are there, of which none is replaced.
+    """Write an image without replacing another file.
 
     Args:
         picture: See `write_picture`.
-        stem: Where it goes, without a suffix. Where another picture has this place, a part of the content's hash is
-            added to the name.
+        stem: The target path without a suffix. If another file has this name, a part of the content's hash is appended.
         root: See `write_picture`.
 
     Returns:
-        The path of the file; one that holds the same bytes already is taken as it is.
+        The path of the file. An existing file with the same content is reused.
 
     Raises:
         ImageError: See `write_picture`.
@@ -162,12 +161,12 @@ def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = Non
     elif os.path.isfile(picture):
         source, suffix = picture, picture.suffix.lower()
     else:
-        raise ImageError("A picture is missing", received=str(picture))
+        raise ImageError("An image is missing", received=str(picture))
     path, digest = stem.with_name(stem.name + suffix), _digest(source, root)
     if os.path.lexists(path) and not _holds(path, digest):
         path = stem.with_name(f"{stem.name}_{digest[:16]}{suffix}")
         if os.path.lexists(path) and not _holds(path, digest):
-            raise ImageError("A picture has no place: something else has its name", received=str(path))
+            raise ImageError("An image cannot be written: the name is taken by another file", received=str(path))
     if not os.path.lexists(path):
         with atomic_path(path) as name:
             _copy(source, name, root) if isinstance(source, Path) else name.write_bytes(source)
@@ -187,11 +186,11 @@ def _holds(path: Path, digest: str) -> bool:
 def _digest(source: Path | bytes, root: Path | None) -> str:
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with _opened(source, root) as stream:
         for part in iter(partial(stream.read, 1 << 20), b""):
-            found.update(part)
-    return found.hexdigest()
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _opened(picture: Path, root: Path | None) -> BinaryIO:
@@ -199,17 +198,17 @@ def _opened(picture: Path, root: Path | None) -> BinaryIO:
         return open_inside(Path(os.path.realpath(picture)), root)[0]
     except OSError as error:
         remedy = error.strerror or type(error).__name__
-        raise ImageError("A picture cannot be opened", received=str(picture), remedy=remedy) from error
+        raise ImageError("An image cannot be opened", received=str(picture), remedy=remedy) from error
 
 
 def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
     """A PIL image as the bytes of a file and the suffix of its format: PNG, or TIFF for modes that PNG lacks.
 
-    The orientation of an EXIF header goes along: boxes are in the frame of the upright picture.
+    The EXIF orientation is kept, because boxes refer to the upright image.
 
     Args:
         picture: The image.
-        quick: Compress a PNG as little as pays: several times as quick, a little larger, for what is not kept.
+        quick: Use the fastest PNG compression; for images that are not stored.
 
     Raises:
         ImageError: Broken, or of a mode that neither format can hold.
@@ -224,12 +223,12 @@ def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
         )
         picture.save(stream, format=name, exif=_orientation(picture), **options)
     except (OSError, SyntaxError, ValueError, LookupError) as error:
-        raise ImageError("A picture cannot be written", received=picture.mode, remedy=str(error)) from error
+        raise ImageError("An image cannot be written", received=picture.mode, remedy=str(error)) from error
     return stream.getvalue(), ".png" if name == "PNG" else ".tif"
 
 
 def _orientation(picture: Image.Image) -> bytes:
-    """An EXIF header with nothing but the orientation of a picture's own; empty where it is upright."""
+    """An EXIF header with nothing but the orientation of an image's own; empty where it is upright."""
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError):

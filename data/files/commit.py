@@ -1,4 +1,4 @@
-"""Several files of a folder that are replaced together: a kill leaves all of the old or all of the new ones."""
+"""Replaces several files of a folder together: after a kill, either all or none of them are replaced."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _MARK = ".complete"
 
 
 def replace_files(folder: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write files and put them in the places of the old ones.
+    """Write files, then replace the old ones.
 
-    Each is written under another name. A mark, which is one file, says that all of them are written; from then on a
-    reader that calls `finish_replacing` gets the new ones, before that the old ones.
+    Each file is written under a temporary name. Then a marker file is created, and the files are renamed. A reader that
+    calls `finish_replacing` sees the old files before the marker exists, and the new ones after.
 
     Args:
-        folder: The folder; made if it is not there. Other files in it stay.
-        files: Path in the folder -> what writes the file to the path that it is given.
+        folder: The folder; created if needed. Other files in it stay.
+        files: Path in the folder -> function that writes the file to a given path.
     """
     finish_replacing(folder, list(files))
     for name in files:

@@ -1,4 +1,4 @@
-"""A folder that is replaced by one rename, and brought back where the system could not do it by one."""
+"""Replaces a folder atomically where the system can exchange folders, and recoverably elsewhere."""
 
 from __future__ import annotations
 

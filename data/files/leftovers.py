@@ -1,4 +1,4 @@
-"""Names of files that are being written, and the removal of those that a killed process left behind."""
+"""Names of temporary files, and the removal of those that killed processes left behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRAFT = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
 
 
 def draft_name() -> str:
-    """A new hidden name for something that this process is writing; it says which process that is."""
+    """Create a unique hidden name that contains the machine and the process that writes the file."""
     return f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
 
 
@@ -26,9 +26,9 @@ def is_draft(name: str) -> bool:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove from a folder what processes of this machine were writing when they were killed.
+    """Remove the temporary files of killed processes of this machine from a folder.
 
-    What a living process, or one of another machine or container, is writing stays. Folders inside are not searched.
+    Files of running processes, and of other machines or containers, stay. Subfolders are not searched.
 
     Args:
         folder: The folder, which may be missing.
@@ -36,8 +36,10 @@ def clear_leftovers(folder: Path) -> None:
     if os.name != "posix":  # elsewhere a process cannot be looked for without harm
         return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        found = [entry.name for entry in entries if (match := _DRAFT.fullmatch(entry.name)) and _dead(*match.groups())]
-        for name in found:
+        leftovers = [
+            entry.name for entry in entries if (match := _DRAFT.fullmatch(entry.name)) and _dead(*match.groups())
+        ]
+        for name in leftovers:
             path = folder / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

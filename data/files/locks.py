@@ -56,7 +56,7 @@ def take_lock(path: Path) -> FileLock | None:
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
-        LOG.warning("The file system of %s has no locks: do not start a second process there", path.parent)
+        LOG.warning("The file system of %s does not support locks; run only one process in this folder", path.parent)
         return None
     if not holder or holder.startswith(_HOLDER):  # else it is the mark of a lock made without the system's help
         with contextlib.suppress(OSError):  # Windows lets only the lock itself write

@@ -1,4 +1,4 @@
-"""What an output may replace: never an input, and nobody's file without being told to."""
+"""Checks of output paths: an output never replaces an input, and replaces other files only on request."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from gmner.signatures.errors import InputError
 
 OVERWRITE = "Choose another path, or pass --overwrite to replace it"
-"""The remedy where something lies at an output."""
+"""Remedy for an output path that exists."""
 
 _DESCRIPTOR = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
 
 def check_inputs(output: Path, inputs: Iterable[Path], *, own: bool = False) -> None:
-    """Refuse an output that would change one of the inputs of a command, before any work is done.
+    """Refuse an output that would change an input of a command; called before any work begins.
 
     Args:
         output: The file or folder to write; a symbolic link stands for its target.
@@ -62,8 +62,8 @@ def check_checkpoint_place(folder: Path, *, overwrite: bool) -> None:
         return
     checkpoint = (folder / "config.json").is_file() and any(folder.glob("*.safetensors*"))
     if not checkpoint or not overwrite:
-        remedy = OVERWRITE if checkpoint else "Choose another path: this is no checkpoint, and is not replaced"
-        raise InputError("Something lies where the checkpoint would be written", received=str(folder), remedy=remedy)
+        remedy = OVERWRITE if checkpoint else "Choose another path: only a checkpoint can be replaced"
+        raise InputError("The output folder is not empty", received=str(folder), remedy=remedy)
 
 
 def exists(output: Path) -> bool:

@@ -1,1 +1,1 @@
-"""Opening the pictures of untrusted posts, from files and from addresses."""
+"""Opening and fetching the images of untrusted posts."""

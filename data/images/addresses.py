@@ -35,17 +35,17 @@ def is_public(address: str) -> bool:
         address: An IPv4 or IPv6 address; anything else is not public.
     """
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.scope_id is not None:
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.scope_id is not None:
             return False
-        if found.ipv4_mapped is not None:
-            return is_public(str(found.ipv4_mapped))
-        if found not in _PUBLIC_IPV6:
+        if parsed.ipv4_mapped is not None:
+            return is_public(str(parsed.ipv4_mapped))
+        if parsed not in _PUBLIC_IPV6:
             return False
-    return found.is_global and not any(found in network for network in _NOT_PUBLIC)
+    return parsed.is_global and not any(parsed in network for network in _NOT_PUBLIC)
 
 
 def is_local_name(host: str) -> bool:
@@ -65,7 +65,7 @@ def checked_url(url: str) -> httpx.URL:
             above, control characters, or another fault of its form.
     """
     if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
-        raise ImageError("This address is not fetched", received=url, accepted="http:// or https://")
+        raise ImageError("The URL of an image has an unsupported scheme", received=url, accepted="http:// or https://")
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:

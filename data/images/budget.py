@@ -1,4 +1,4 @@
-"""`ByteBudget`: how many bytes of images are decoded, or held by calls, at once, however many threads there are."""
+"""`ByteBudget`: limits the memory of images that are decoded, or used by calls, at the same time in all threads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _budgets: WeakSet[ByteBudget] = WeakSet()
 
 
 class ByteBudget:
-    """Lets callers in, in the order in which they come, as long as their bytes fit together.
+    """A semaphore counted in bytes; callers acquire in the order in which they call.
 
-    A caller that needs more than the limit waits until it is alone. A caller that holds bytes already does not wait for
-    more: others could wait for those that it holds.
+    A request above the limit waits until no bytes are held. A caller that already holds bytes gets more without
+    waiting, because waiting could deadlock.
 
     Args:
         limit: Most bytes at once.
@@ -40,37 +40,37 @@ class ByteBudget:
     @contextmanager
     def holding(self, amount: int) -> Iterator[None]:
         """Wait until `amount` more bytes fit, and hold them for the length of the block."""
-        turn = self._asked(amount)
+        turn = self._request(amount)
         try:
             turn.result()
         except BaseException:
             self._withdraw(amount, turn)
             raise
-        with self._held_for(amount):
+        with self._holding(amount):
             yield
 
     @asynccontextmanager
     async def aholding(self, amount: int) -> AsyncIterator[None]:
         """`holding` for asyncio: waits without a thread."""
-        turn = self._asked(amount)
+        turn = self._request(amount)
         try:
             await asyncio.wrap_future(turn)
         except BaseException:
             self._withdraw(amount, turn)
             raise
-        with self._held_for(amount):
+        with self._holding(amount):
             yield
 
     @contextmanager
-    def _held_for(self, amount: int) -> Iterator[None]:
+    def _holding(self, amount: int) -> Iterator[None]:
         token = self._inside.set(True)
         try:
             yield
         finally:
             self._inside.reset(token)
-            self._give_back(amount)
+            self._release(amount)
 
-    def _asked(self, amount: int) -> Future[None]:
+    def _request(self, amount: int) -> Future[None]:
         """A future that is done when the bytes are held."""
         turn: Future[None] = Future()
         with self._lock:
@@ -79,23 +79,23 @@ class ByteBudget:
                 turn.set_result(None)
             else:
                 self._waiting.append((amount, turn))
-        self._let_in()
+        self._admit()
         return turn
 
     def _withdraw(self, amount: int, turn: Future[None]) -> None:
-        """After an interrupt of the one who waits."""
+        """Cancel a request after its caller was interrupted."""
         if turn.cancel() or turn.cancelled():
-            self._let_in()
+            self._admit()
         else:
-            self._give_back(amount)
+            self._release(amount)
 
-    def _give_back(self, amount: int) -> None:
+    def _release(self, amount: int) -> None:
         with self._lock:
             self._held = max(0, self._held - amount)  # a forked process starts over inside of a block
-        self._let_in()
+        self._admit()
 
-    def _let_in(self) -> None:
-        """Let in those whose turn it is and who fit."""
+    def _admit(self) -> None:
+        """Grant the first requests in the queue as long as they fit."""
         with self._lock:
             while self._waiting:
                 amount, turn = self._waiting[0]
@@ -108,7 +108,7 @@ class ByteBudget:
 
 
 def _start_over() -> None:
-    """In a forked process the threads that held bytes are not there."""
+    """Reset all budgets in a forked process, where the threads that held bytes do not exist."""
     for budget in _budgets:
         budget._start_over()
 

@@ -1,4 +1,4 @@
-"""What decoding an image takes in memory, known from its header, and how far an image may be scaled down."""
+"""Estimates the memory for decoding an image from its header, and how far an image may be scaled down."""
 
 from __future__ import annotations
 

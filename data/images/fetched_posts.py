@@ -1,4 +1,4 @@
-"""`fetch_posts`: posts whose pictures are addresses, made into a folder that everything else reads."""
+"""`fetch_posts`: downloads the images of posts and writes posts and images as a local folder."""
 
 from __future__ import annotations
 
@@ -47,34 +47,34 @@ def fetch_posts(
     threads: int = 16,
     progress: bool = True,
 ) -> FetchedPosts:
-    """Fetch the pictures of posts, and write posts and pictures as a folder for `read_posts`.
+    """Fetch the images of posts, and write posts and images as a folder for `read_posts`.
 
     `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
-    `gmner.data.images.fetching.fetch` does it: public ones only, bounded in size and time. Pictures that are files are
+    `gmner.data.images.fetching.fetch` does it: public ones only, bounded in size and time. Images that are files are
     copied. One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error,
-    and never as one without a picture. In a folder where some have been fetched before, only the others are, and
+    and never as one without an image. In a folder where some have been fetched before, only the others are, and
     those that cannot be decoded: what a transfer that broke off has left.
 
     Args:
         source: The JSONL file, see `read_posts`.
         folder: Where `posts.jsonl` and `images/` go.
-        images: The folder of pictures that are files; None: that of `source`.
-        threads: Pictures under way at once.
+        images: The folder of images that are files; None: that of `source`.
+        threads: Images under way at once.
         progress: Show a progress bar.
 
     Returns:
-        The posts, their pictures in `folder`; an oddity of kind `not_fetched` an address that failed, with the reason.
+        The posts, their images in `folder`; an oddity of kind `not_fetched` an address that failed, with the reason.
 
     Raises:
         InputError: No such file, one that the new `posts.jsonl` would replace, or another process fetches into the
             folder.
         DataError: A line that is not a post; before anything is fetched.
-        ImageError: A picture that should be a file does not exist.
+        ImageError: An image that should be a file does not exist.
     """
     source, folder = Path(source), Path(folder)
     if (folder / "posts.jsonl").resolve() == source.resolve():
         raise InputError(
-            "The fetched posts would replace their addresses", received=str(source), remedy="Fetch into another folder"
+            "The fetched posts would replace the input file", received=str(source), remedy="Fetch into another folder"
         )
     root, addresses = source.parent if images is None else Path(images), dict[Path, str]()
 
@@ -87,7 +87,7 @@ def fetch_posts(
 
     posts = [post for _, post in parse_posts(source, place)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
+    with _locked(folder):
         failed = _fetch_all(addresses, threads, progress)
         write_records(
             folder / "posts.jsonl",
@@ -97,13 +97,13 @@ def fetch_posts(
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder, and remove what a killed fetch left half written there."""
     try:
         lock = take_lock(folder / FOLDER_LOCK)
     except InUse as error:
         remedy = "Wait for it to end, or fetch into another folder"
-        raise InputError(f"{error.holder} fetches into this folder", received=str(folder), remedy=remedy) from error
+        raise InputError(f"The folder is in use by {error.holder}", received=str(folder), remedy=remedy) from error
     try:
         for place in (folder, folder / "images"):
             clear_leftovers(place)
@@ -114,7 +114,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _name(address: str) -> str:
-    """A file name of an address's own; its suffix where that is one of a picture."""
+    """A file name of an address's own; its suffix where that is one of an image."""
     try:
         suffix = PurePosixPath(urlsplit(address).path).suffix.lower()
     except ValueError:  # malformed: to fetch it says why
@@ -123,14 +123,14 @@ def _name(address: str) -> str:
     return digest + (suffix if suffix in _SUFFIXES else "")
 
 
-def _fetch_all(wanted: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
+def _fetch_all(addresses: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
     """Fetch addresses to files: those that failed, and why."""
     failed = {}
     with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(_fetch_one, wanted, wanted.values())
+        results = pool.map(_fetch_one, addresses, addresses.values())
         try:
-            bar = tqdm(results, "pictures", len(wanted), unit="picture", disable=not progress or len(wanted) < 4)
-            for address, reason in zip(wanted.values(), bar, strict=True):
+            bar = tqdm(results, "images", len(addresses), unit="image", disable=not progress or len(addresses) < 4)
+            for address, reason in zip(addresses.values(), bar, strict=True):
                 if reason:
                     failed[address] = reason
         finally:
@@ -139,7 +139,7 @@ def _fetch_all(wanted: Mapping[Path, str], threads: int, progress: bool) -> dict
 
 
 def _fetch_one(path: Path, address: str) -> str:
-    """Why a picture could not be fetched; empty: it is there now."""
+    """Why an image could not be fetched; empty: it is there now."""
     if path.is_file() and _decodes(path):
         return ""
     path.unlink(missing_ok=True)

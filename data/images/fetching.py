@@ -1,4 +1,4 @@
-"""Fetching an image that somebody else named: public addresses only, bounded in size and time."""
+"""`fetch`: downloads an image from an untrusted URL, from public addresses only, limited in size and time."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> 
 
 
 class _Budget:
-    """What is left of the time and of the bytes of one call, over all its connections."""
+    """The remaining time and bytes of one call, over all its connections."""
 
     def __init__(self, url: str, max_bytes: int, seconds: float) -> None:
         self.url, self.max_bytes, self.end = url, max_bytes, time.monotonic() + seconds
@@ -89,9 +89,7 @@ class _Budget:
             raise self.too_large()
 
     def too_long(self) -> ImageError:
-        return ImageError(
-            "An image cannot be fetched: it takes too long", received=self.url, remedy="Try again, or fetch it first"
-        )
+        return ImageError("Fetching an image timed out", received=self.url, remedy="Try again, or fetch it first")
 
     def too_large(self) -> ImageError:
         return ImageError(
@@ -167,11 +165,11 @@ def _addresses(host: str, port: int) -> list[str]:
     """The IP addresses of a host, all of them public."""
     if is_local_name(host) and not _public("127.0.0.1"):
         raise ImageError(f"The address of an image is not public: {host}", received=host)
-    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    refused = [ip for ip in found if not _public(ip)]
+    addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    refused = [ip for ip in addresses if not _public(ip)]
     if refused:
         raise ImageError(f"The address of an image is not public: {host}", received=refused[0])
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(addresses))
 
 
 def _run(result: Future[bytes], url: httpx.URL, budget: _Budget) -> None:
@@ -202,9 +200,7 @@ def _response(pool: httpcore.ConnectionPool, url: httpx.URL, budget: _Budget) ->
         if response.status in (301, 302, 303, 307, 308) and b"location" in fields:
             return fields[b"location"]
         if response.status != 200:
-            raise ImageError(
-                "An image cannot be fetched", received=budget.url, remedy=f"the server says {response.status}"
-            )
+            raise ImageError("An image cannot be fetched", received=budget.url, remedy=f"HTTP status {response.status}")
         if fields.get(b"content-encoding", "identity").lower() not in ("", "identity"):
             raise ImageError(
                 "An image cannot be fetched: the server sends it compressed",

@@ -1,4 +1,4 @@
-"""Opening the pictures of untrusted posts: local only, bounded, upright, RGB."""
+"""`open_image`: opens the image of an untrusted post as upright RGB, from local sources and within size limits."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ImageSource = str | os.PathLike[str] | bytes | Image.Image
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 64 * 1024 * 1024
-"""Bounds of a picture: width times height, and the size of the file."""
+"""Bounds of an image: width times height, and the size of the file."""
 
 # Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed. Of an MPO the
-# JPEG decoder gives the first picture; Pillow registers none for it, and asking for one raises KeyError.
+# JPEG decoder gives the first image; Pillow registers none for it, and asking for one raises KeyError.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 _PROGRAMS = ("EPS", "WMF")
 _BROKEN = (
@@ -69,10 +69,10 @@ def open_image(
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
 ) -> Image.Image:
-    """Open a picture as upright 8-bit RGB.
+    """Open an image as upright 8-bit RGB.
 
     The orientation of the EXIF header is applied, because that is what an annotator and a reader see: every box of the
-    library is in pixels of this upright image. The pictures of Twitter-GMNER carry no EXIF, so their boxes, which were
+    library is in pixels of this upright image. The images of Twitter-GMNER carry no EXIF, so their boxes, which were
     drawn on the stored pixels, are in the same frame. Transparency is laid on white; of an animation the first frame
     counts.
 
@@ -80,10 +80,10 @@ def open_image(
         source: A local path, the bytes of a file, a `data:` URI, or a PIL image (which is copied, not changed).
         root: The folder that a path may not leave, symbolic links resolved; relative paths start there.
         max_pixels: Largest width times height, checked before anything is decoded.
-        max_bytes: Largest size of the encoded picture in bytes.
+        max_bytes: Largest size of the encoded image in bytes.
 
     Raises:
-        ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not a picture; or decoding takes
+        ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not an image; or decoding takes
             more than `gmner.data.images.decoding.MAX_DECODED` bytes.
 
     An image object of the caller is decoded once, under a lock, and neither closed nor changed. Grey values of more
@@ -98,7 +98,7 @@ class Scaled(NamedTuple):
     """An image on its way to a model.
 
     Attributes:
-        picture: Upright 8-bit RGB, perhaps scaled down.
+        image: Upright 8-bit RGB, perhaps scaled down.
         size: (width, height) of the upright original in pixels: the frame of its boxes.
     """
 
@@ -180,9 +180,9 @@ class _Kept(io.BytesIO):
 
 
 def open_lazily(data: bytes) -> Image.Image:
-    """A picture whose header was read and which is decoded when it is needed, as Pillow has it.
+    """An image whose header was read and which is decoded when it is needed, as Pillow has it.
 
-    `open_image` decodes a copy: such pictures of many posts take the memory of their bytes.
+    `open_image` decodes a copy: such images of many posts take the memory of their bytes.
 
     Args:
         data: The bytes of a file.
@@ -205,7 +205,7 @@ def load_object(picture: Image.Image) -> None:
 
 
 def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
-    """The path of a picture, resolved; refused where it is a URL or leaves `root`.
+    """The path of an image, resolved; refused where it is a URL or leaves `root`.
 
     Raises:
         ImageError: A URL, a path that cannot be one, or a path outside `root`.
@@ -213,7 +213,7 @@ def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | No
     text = os.fspath(source)
     if "://" in text:
         raise ImageError(
-            "A picture is given as a URL",
+            "An image is given as a URL",
             received=text,
             accepted="a local path",
             remedy="Fetch it first, gmner fetch, or GMNER(fetch=True)",
@@ -221,20 +221,20 @@ def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | No
     try:
         path = Path(text).resolve() if root is None else (Path(root) / text).resolve()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ImageError("A picture's path cannot be resolved", received=text, remedy=str(error)) from error
+        raise ImageError("An image's path cannot be resolved", received=text, remedy=str(error)) from error
     if root is not None and not path.is_relative_to(Path(root).resolve()):
-        raise ImageError("A picture lies outside its folder", received=text, accepted=f"a path inside {Path(root)}")
+        raise ImageError("An image lies outside its folder", received=text, accepted=f"a path inside {Path(root)}")
     return path
 
 
 @contextmanager
 def _opened(source: ImageSource, root: Any, max_pixels: int, max_bytes: int) -> Iterator[Image.Image]:
-    """A picture whose header was read and checked; closed afterwards unless the caller brought it open."""
+    """An image whose header was read and checked; closed afterwards unless the caller brought it open."""
     kept = getattr(source, "fp", None)
     source = kept.getvalue() if isinstance(kept, _Kept) and not kept.closed else source
     if isinstance(source, Image.Image):
         if source.format in _PROGRAMS:
-            raise ImageError("A picture is of a format that starts a program", received=source.format,
+            raise ImageError("The image format needs an external program", received=source.format,
                              accepted=", ".join(_FORMATS))  # fmt: skip
         _check_pixels(source.size, max_pixels)
         check_decoding(source)
@@ -252,14 +252,16 @@ def _header(stream: Any, source: ImageSource, max_pixels: int) -> Image.Image:
             return Image.open(stream, formats=_FORMATS)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError(
-                f"A picture is too large: {_name(source)}",
+                f"An image is too large: {_name(source)}",
                 received=_size_in(error),
                 accepted=f"at most {max_pixels:,} pixels",
                 remedy="Make it smaller",
             ) from error
         except UnidentifiedImageError as error:
             raise ImageError(
-                "A picture is broken or truncated, or is none", received=_name(source), accepted=", ".join(_FORMATS)
+                "The image is broken or truncated, or not an image",
+                received=_name(source),
+                accepted=", ".join(_FORMATS),
             ) from error
 
 
@@ -272,13 +274,13 @@ def _size_in(error: Exception) -> str:
 def _check_pixels(size: Size, max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise ImageError(
-            f"A picture of {size[0]} x {size[1]} pixels is too large",
+            f"An image of {size[0]} x {size[1]} pixels is too large",
             received=size[0] * size[1],
             accepted=f"at most {max_pixels:,} pixels",
             remedy="Make it smaller, or raise max_pixels",
         )
     if min(size) < 1:
-        raise ImageError("A picture has no pixels", received=size)
+        raise ImageError("An image has no pixels", received=size)
 
 
 def _stream(source: ImageSource, root: Any, max_bytes: int) -> Any:
@@ -288,7 +290,7 @@ def _stream(source: ImageSource, root: Any, max_bytes: int) -> Any:
         return io.BytesIO(_bounded(_data_uri(source, max_bytes), max_bytes))
     if isinstance(source, (str, os.PathLike)):
         return _open_file(source, root, max_bytes)
-    raise ImageError("This is no picture", received=source, accepted="a local path, bytes, a data: URI or a PIL image")
+    raise ImageError("Not an image", received=source, accepted="a local path, bytes, a data: URI or a PIL image")
 
 
 def _open_file(source: str | os.PathLike[str], root: Any, max_bytes: int) -> Any:
@@ -296,10 +298,10 @@ def _open_file(source: str | os.PathLike[str], root: Any, max_bytes: int) -> Any
     try:
         file, size = open_inside(path, None if root is None else Path(root))
     except FileNotFoundError as error:
-        raise ImageError("A picture is missing", received=str(path)) from error
+        raise ImageError("An image is missing", received=str(path)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise ImageError("A picture cannot be opened", received=str(path), remedy=reason) from error
+        raise ImageError("An image cannot be opened", received=str(path), remedy=reason) from error
     try:
         _check_bytes(size, max_bytes)
     except ImageError:
@@ -315,7 +317,7 @@ def _bounded(data: bytes, max_bytes: int) -> bytes:
 
 def _check_bytes(size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise ImageError("A picture's file is too large", received=size, accepted=f"at most {max_bytes:,} bytes")
+        raise ImageError("An image's file is too large", received=size, accepted=f"at most {max_bytes:,} bytes")
 
 
 def _data_uri(uri: str, max_bytes: int) -> bytes:
@@ -347,7 +349,7 @@ def _broken_as_image_error(source: ImageSource) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise ImageError("A picture is broken or truncated", received=_name(source), remedy=str(error)) from error
+        raise ImageError("An image is broken or truncated", received=_name(source), remedy=str(error)) from error
 
 
 def _name(source: ImageSource) -> str:

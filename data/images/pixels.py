@@ -1,4 +1,4 @@
-"""From the modes of Pillow to 8-bit RGB, and what a PNG says of its orientation."""
+"""`to_rgb`: converts the modes of Pillow to 8-bit RGB; and the EXIF orientation of a PNG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """A decoded picture as 8-bit RGB, a new object.
+    """A decoded image as 8-bit RGB, a new object.
 
     Transparency is laid on white. Grey values of more than eight bits are scaled to 0..255: floats in 0..1 by 255;
     values in 0..255 as they are; values in 0..65535 (and sixteen-bit modes) by 1/257; others from their least to their
@@ -39,30 +39,30 @@ def _pieces(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _laid_on_white(picture: Image.Image) -> Image.Image:
-    found = Image.new("RGB", picture.size, "white")
+    canvas = Image.new("RGB", picture.size, "white")
     for top, piece in _pieces(picture):
         if piece.mode == "LAB":
-            found.paste(_from_lab(piece), (0, top))
+            canvas.paste(_from_lab(piece), (0, top))
             continue
         # Pillow converts a premultiplied La to LA only.
         rgba = (piece.convert("LA") if piece.mode == "La" else piece).convert("RGBA")
-        found.paste(rgba, (0, top), rgba.getchannel("A"))
-    return found
+        canvas.paste(rgba, (0, top), rgba.getchannel("A"))
+    return canvas
 
 
 def _from_lab(picture: Image.Image) -> Image.Image:
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    found = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
-    if found is None:  # only where it converts in place
+    converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+    if converted is None:  # only where it converts in place
         raise ValueError("LAB cannot be converted")
-    return found
+    return converted
 
 
 def _grey(picture: Image.Image) -> Image.Image:
     """Grey values of more than eight bits as RGB."""
     low, high, finite = _range(picture)
     scale = _scale(picture.mode, low, high)
-    found = Image.new("RGB", picture.size)
+    canvas = Image.new("RGB", picture.size)
     for top, piece in _pieces(picture):
         values = _values(piece)
         if not finite:
@@ -72,8 +72,8 @@ def _grey(picture: Image.Image) -> Image.Image:
             bytes_ = np.round((values.astype(np.float64) - low) * stretch)
         else:
             bytes_ = np.round(values * np.float32(scale))
-        found.paste(Image.fromarray(np.clip(bytes_, 0, 255).astype(np.uint8)).convert("RGB"), (0, top))
-    return found
+        canvas.paste(Image.fromarray(np.clip(bytes_, 0, 255).astype(np.uint8)).convert("RGB"), (0, top))
+    return canvas
 
 
 def _values(picture: Image.Image) -> npt.NDArray[np.float32]:

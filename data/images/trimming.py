@@ -1,4 +1,4 @@
-"""`trim`: memory of freed images goes back to the system."""
+"""`trim`: returns the memory of freed images to the system."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LARGE = 16 * 2**20
 
 
 def trim() -> None:
-    """Have the C library return freed memory to the system; does nothing where it is not glibc.
+    """Make glibc return freed memory to the system; does nothing with other C libraries.
 
-    glibc gives threads arenas of their own and keeps what is freed in them: four images of 63 million pixels, opened
-    by four threads one after another, left 1.4 GB behind.
+    glibc keeps freed memory in an arena for each thread: four images of 63 million pixels, opened one after another in
+    four threads, left 1.4 GB allocated.
     """
     release = _release()
     if release is not None:

@@ -1,1 +1,1 @@
-"""Readers of the data sets of the field: every fault and every oddity with its file and line or object."""
+"""Readers of published data sets. Errors and oddities name the file and the line or object."""

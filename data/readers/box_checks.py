@@ -1,4 +1,4 @@
-"""What is odd about annotated boxes, whoever read them: outside of the image, without area, or in other units."""
+"""Checks of annotated boxes: outside the image, without area, or in relative coordinates."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def odd_box(box: Box, size: tuple[float, float] | None) -> Iterator[tuple[str, s
 def _misplaced(box: Box, size: tuple[float, float]) -> Iterator[tuple[str, str]]:
     width, height = size
     if max(-box.x1, -box.y1, box.x2 - width, box.y2 - height) > _ROUNDING:
-        yield "box_outside_image", f"the box {box.as_tuple()} leaves the picture of {width:g} x {height:g} pixels; kept"
+        yield "box_outside_image", f"the box {box.as_tuple()} leaves the image of {width:g} x {height:g} pixels; kept"
 
 
 def _looks_relative(box: Box, size: tuple[float, float] | None) -> bool:

@@ -1,4 +1,4 @@
-"""`read_dataset`: a data set by its format, or by what lies at its path; and answers in whatever form they are."""
+"""`read_dataset`: reads posts in any format. `read_answers`: reads predictions in any format."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_dataset(
     Args:
         path: The file or the folder.
         split: The split, where the format has splits.
-        images: The folder of the pictures, or several; None: the one that belongs to `path`.
+        images: One or several image folders; None: the folder that belongs to `path`.
         format: `auto` or one of `FORMATS`.
         instances: COCO's `instances.json`, for GREC.
 
@@ -49,10 +49,10 @@ def read_dataset(
     """
     path = Path(path)
     if not path.exists():
-        raise InputError("There are no posts", received=str(path), accepted="a JSONL file or the folder of a data set")
-    name = _recognised(path) if format == "auto" else format
+        raise InputError("File or folder not found", received=str(path), accepted="a JSONL file or a data set folder")
+    name = _detected_format(path) if format == "auto" else format
     if name not in FORMATS:
-        raise InputError("There is no such format", received=format, accepted=", ".join(("auto", *FORMATS)))
+        raise InputError("Unknown data format", received=format, accepted=", ".join(("auto", *FORMATS)))
     try:
         return FORMATS[name](path, split or "", images, None if instances is None else Path(instances))
     except InputError as error:
@@ -80,7 +80,7 @@ def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     return Predictions(read_predictions(path), posts)
 
 
-def _recognised(path: Path) -> str:
+def _detected_format(path: Path) -> str:
     if path.is_file() or (path / "posts.jsonl").is_file():
         return "jsonl"
     if (path / "text").is_dir() and not (path / "txt").is_dir():
@@ -103,14 +103,14 @@ def _jsonl(path: Path, split: str, images: Folders | None, instances: Path | Non
     if images is not None and not isinstance(images, (str, os.PathLike)):
         folders = list(images)
         if len(folders) > 1:
-            raise InputError("The pictures of a JSONL file lie in one folder", received=folders)
+            raise InputError("A JSONL file can have only one image folder", received=folders)
         images = folders[0] if folders else None
     return read_posts(path, images)
 
 
 def _grec(path: Path, split: str, images: Folders | None, instances: Path | None) -> Posts:
     if instances is None:
-        raise InputError("GREC needs COCO's boxes", received=None, accepted="instances.json", remedy="Name it")
+        raise InputError("GREC needs the boxes of COCO", accepted="instances.json", remedy="Pass instances=")
     return read_grec(path, instances, split, images)
 
 

@@ -68,21 +68,21 @@ def read_blocks(path: Path, columns: Sequence[int] = (1,), findings: OddityLog |
     """
     rows = _Rows(path, columns, findings or OddityLog())
     header: tuple[str, int] | None = None
-    found: list[tuple[str, ...]] = []
+    token_rows: list[tuple[str, ...]] = []
     empty = True
     for number, line in [*text_lines(path), (0, "")]:
         if line.startswith(_HEADER) or not line.strip():
             if header is not None:
-                yield _block(header, found, path)
+                yield _block(header, token_rows, path)
                 empty = False
             header = (_checked_id(line, path, number), number) if line.strip() else None
-            found = []
+            token_rows = []
         elif header is None:
-            raise DataError(f"{path}:{number}: a token stands under no `{_HEADER}` line", received=line)
+            raise DataError(f"{path}:{number}: a token has no `{_HEADER}` line above it", received=line)
         else:
-            found.append(rows.read(line, number))
+            token_rows.append(rows.read(line, number))
     if empty:
-        rows.findings.add("empty_file", str(path), "there is no tweet in it")
+        rows.findings.add("empty_file", str(path), "the file contains no tweet")
 
 
 def spans(tags: Sequence[str]) -> list[TokenSpan]:
@@ -90,17 +90,17 @@ def spans(tags: Sequence[str]) -> list[TokenSpan]:
 
     Directly adjacent mentions are kept apart. A stray `I-` (after `O`, or of another type) starts a mention of its own.
     """
-    found: list[TokenSpan] = []
+    token_spans: list[TokenSpan] = []
     for index, tag in enumerate(tags):
         if tag == "O":
             continue
         mark, name = tag[0], tag[2:]
-        follows = bool(found) and found[-1].last == index and found[-1].type == name
+        follows = bool(token_spans) and token_spans[-1].last == index and token_spans[-1].type == name
         if mark == "I" and follows:
-            found[-1] = TokenSpan(found[-1].first, index + 1, name)
+            token_spans[-1] = TokenSpan(token_spans[-1].first, index + 1, name)
         else:
-            found.append(TokenSpan(index, index + 1, name))
-    return found
+            token_spans.append(TokenSpan(index, index + 1, name))
+    return token_spans
 
 
 def mentions(
@@ -114,7 +114,7 @@ def mentions(
         place: Where a token stands, for the report.
         findings: Takes what is odd: `stray_inside_tag`, and `blank_mention`: one of blank tokens only, left out.
     """
-    found = []
+    kept = []
     for span in spans(tags):
         first, last = span.first, span.last
         if tags[first][0] == "I":
@@ -124,10 +124,12 @@ def mentions(
         while first < last and not tokens[last - 1].strip():
             last -= 1
         if first < last:
-            found.append(TokenSpan(first, last, span.type))
+            kept.append(TokenSpan(first, last, span.type))
         else:
-            findings.add("blank_mention", place(span.first), f"a {span.type} of white space only is left out")
-    return found
+            findings.add(
+                "blank_mention", place(span.first), f"a mention of type {span.type} is only white space and is ignored"
+            )
+    return kept
 
 
 def is_tag(text: str) -> bool:
@@ -179,20 +181,20 @@ class _Rows:
         if [token.strip(" "), *tidy] == [token, *cells]:
             self._known["\t".join(cells)] = tags
         else:
-            self.findings.add("white_space", f"{self._path}:{number}", "spaces or tabs too many are left out")
+            self.findings.add("white_space", f"{self._path}:{number}", "superfluous spaces or tabs are ignored")
         return token.strip(" "), tags
 
 
 def _checked_id(line: str, path: Path, number: int) -> str:
     name = line.removeprefix(_HEADER).strip()
     if _UNSAFE_ID.search(name):
-        raise DataError(f"{path}:{number}: an image id is no file name", received=name)
+        raise DataError(f"{path}:{number}: an image id is not a valid file name", received=name)
     return name
 
 
 def _block(header: tuple[str, int], rows: list[tuple[str, ...]], path: Path) -> Block:
     name, number = header
     if not rows:
-        raise DataError(f"{path}:{number}: a tweet without tokens", received=name)
+        raise DataError(f"{path}:{number}: a tweet has no tokens", received=name)
     tokens, *tags = zip(*rows, strict=True)
     return Block(name, tokens, tuple(tags), path, number + 1)

@@ -24,9 +24,9 @@ EXPRESSION = "EXPRESSION"
 
 _IMAGE_FOLDERS = ("train2014", "images", "images/train2014")
 _NO_TARGET = -1
-# The data set appends a number to the name of the picture: COCO_train2014_000000000123_5.jpg.
+# The data set appends a number to the name of the image: COCO_train2014_000000000123_5.jpg.
 _NUMBERED = re.compile(r"(_\d+)_\d+(\.\w+)$")
-# COCO rounds to hundredths: x + width may exceed the picture by that much.
+# COCO rounds to hundredths: x + width may exceed the image by that much.
 
 
 def read_grec(
@@ -46,8 +46,8 @@ def read_grec(
     made of COCO's x, y, width, height.
 
     What is odd is logged and stands in `.oddities` by ref and sentence: `no_target` at odds with `ann_id`, which counts
-    (`no_target_differs`), a box that leaves its picture or has no area (`box_outside_image`, `zero_area_box`), a
-    picture that is not there (`missing_image`), an id that occurs again (`duplicate_id`, `duplicate_annotation`).
+    (`no_target_differs`), a box that leaves its image or has no area (`box_outside_image`, `zero_area_box`), a
+    image that is not there (`missing_image`), an id that occurs again (`duplicate_id`, `duplicate_annotation`).
 
     Args:
         refs: `grefs(unc).json`: a list of `{"ref_id", "ann_id", "image_id", "split", "file_name", "no_target",
@@ -55,25 +55,25 @@ def read_grec(
         instances: `instances.json` of COCO: `annotations` with `id`, `image_id`, `bbox`; `images` with `id`,
             `file_name`, `width`, `height`.
         split: `train`, `val`, `testA` or `testB`.
-        images: The folder of the pictures, or several; None: `train2014/` or `images/` beside `refs`. The name of a
-            picture is that of `instances`, else `file_name` without the number at its end.
-        missing_images: `warn`: a post without its picture is read with `image=None`; `error`: it is a DataError.
+        images: The folder of the images, or several; None: `train2014/` or `images/` beside `refs`. The name of a
+            image is that of `instances`, else `file_name` without the number at its end.
+        missing_images: `warn`: a post without its image is read with `image=None`; `error`: it is a DataError.
 
     Returns:
         The posts in the order of the file.
 
     Raises:
         InputError: No such file, or no such split; the splits that exist are named.
-        DataError: A malformed file, ref or box, an unknown `ann_id`, or a target in another picture; the fact names
+        DataError: A malformed file, ref or box, an unknown `ann_id`, or a target in another image; the fact names
             file, ref and sentence or annotation.
 
     Source: Liu et al., "GRES: Generalized Referring Expression Segmentation", CVPR 2023; He et al., "GREC: Generalized
     Referring Expression Comprehension", 2023.
     """
     path, findings = Path(refs), OddityLog()
-    found = list(_refs(path, split))
+    selected = list(_refs(path, split))
     pictures = find_pictures(path.parent, images, _IMAGE_FOLDERS, findings, missing_images)
-    return findings.posts(_Reader(_Coco(Path(instances), findings), pictures, findings).posts(found))
+    return findings.posts(_Reader(_Coco(Path(instances), findings), pictures, findings).posts(selected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class _Image:
 
 
 class _Coco:
-    """Annotations and pictures of a COCO file, checked when they are asked for."""
+    """Annotations and images of a COCO file, checked when they are asked for."""
 
     def __init__(self, path: Path, findings: OddityLog) -> None:
         self._path, self._findings = path, findings
@@ -118,7 +118,7 @@ class _Coco:
         self._annotations = self._by_id(data, "annotations")
 
     def image(self, image_id: int) -> _Image | None:
-        """The picture of an id, or None: it is not listed.
+        """The image of an id, or None: it is not listed.
 
         Raises:
             DataError: A name that is no string, or a size that is no number.
@@ -136,14 +136,14 @@ class _Coco:
         """The box of an annotation, xyxy.
 
         Raises:
-            DataError: An unknown annotation, one of another picture, or one whose `bbox` is no box.
+            DataError: An unknown annotation, one of another image, or one whose `bbox` is no box.
         """
         item = self._annotations.get(ann_id)
         if item is None:
             raise DataError(f"{ref}: the annotation {ann_id} is unknown to {self._path}", received=ann_id)
         if item.get("image_id") != image_id:
             raise DataError(
-                f"{ref}: the annotation {ann_id} of {self._path} belongs to another picture",
+                f"{ref}: the annotation {ann_id} of {self._path} belongs to another image",
                 received=item.get("image_id"),
                 accepted=str(image_id),
             )

@@ -1,4 +1,4 @@
-"""`Pictures`: where the pictures of a data set are, each folder listed once, and what is said of those that are not."""
+"""`Pictures`: finds the images of a data set by name, and reports those that are missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f:]|(?:^|/)\.*(?:/|$)")
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """The pictures of one folder: file name -> path, name without suffix -> path, links that leave the roots."""
+    """The images of one folder: file name -> path, name without suffix -> path, links that leave the roots."""
 
     names: dict[str, str]
     stems: dict[str, str]
@@ -33,7 +33,7 @@ class _Shelf:
 
 
 class Pictures:
-    """Finds the pictures of a data set by file name, or by id with any suffix of a picture.
+    """Finds the images of a data set by file name, or by id with any suffix of an image.
 
     A name finds the file of exactly that name, else the file that differs in its suffix only (`.JPG`, `.jpeg`, `.png`).
     Names are looked up in listings and never opened, so that no name can lead out of the folders.
@@ -52,34 +52,34 @@ class Pictures:
         self, folders: Sequence[Path], roots: Sequence[Path], findings: OddityLog, missing: MissingImages
     ) -> None:
         if missing not in ("warn", "error"):
-            raise InputError("No such way with missing pictures", received=missing, accepted="'warn' or 'error'")
+            raise InputError("missing_images is invalid", received=missing, accepted="'warn' or 'error'")
         self._folders, self._roots = list(folders), list(roots)
         self._findings, self._strict = findings, missing == "error"
         self._shelves: dict[tuple[Path, str], _Shelf] = {}
 
     def find(self, names: Sequence[str], post: str, where: str) -> Path | None:
-        """The picture of a post, or None: it is not there, and that is reported.
+        """The image of a post, or None: it is not there, and that is reported.
 
         Args:
-            names: File name or id, and others it may have; `/` separates folders below the folders of the pictures.
+            names: File name or id, and others it may have; `/` separates folders below the folders of the images.
             post: The post's id, for the report.
             where: File and line of the post, for the report.
 
         Raises:
-            DataError: A name that is no file name, or a missing picture with `missing="error"`.
+            DataError: A name that is no file name, or a missing image with `missing="error"`.
         """
         for name in filter(_UNSAFE.search, names):
-            raise DataError(f"{where}: the name of a picture is no file name", received=name)
+            raise DataError(f"{where}: the name of an image is not a valid file name", received=name)
         for folder in self._folders:
             for name in names:
                 path, refused = self._look(folder, name)
                 if path is not None:
                     return Path(path)
                 if refused:
-                    self._report("link_outside", f"the picture {name} of post {post} is a link out of {folder}", where)
+                    self._report("link_outside", f"the image {name} of post {post} is a link out of {folder}", where)
                     return None
         if self._folders or self._strict:
-            self._report("missing_image", f"post {post} has no picture {names[0]} in {self._places()}", where)
+            self._report("missing_image", f"post {post} has no image {names[0]} in {self._places()}", where)
         return None
 
     def _look(self, folder: Path, name: str) -> tuple[str | None, bool]:
@@ -92,8 +92,8 @@ class Pictures:
 
     def _report(self, kind: str, fact: str, where: str) -> None:
         if self._strict:
-            raise DataError(f"{where}: {fact}", remedy="Pass the folders of the pictures, or missing_images='warn'")
-        self._findings.add(kind, where, f"{fact}; it is read without", quiet=kind == "missing_image")
+            raise DataError(f"{where}: {fact}", remedy="Pass the image folders, or missing_images='warn'")
+        self._findings.add(kind, where, f"{fact}; the post is read without it", quiet=kind == "missing_image")
 
     def _places(self) -> str:
         return ", ".join(map(str, self._folders)) or "any folder: there is none"
@@ -102,7 +102,7 @@ class Pictures:
 def find_pictures(
     root: Path, images: Folders | None, known: Sequence[str], findings: OddityLog, missing: MissingImages
 ) -> Pictures:
-    """The pictures of a data set under `root`.
+    """The images of a data set under `root`.
 
     Args:
         root: The folder of the data set.
@@ -116,7 +116,7 @@ def find_pictures(
     """
     folders = list(_known(root, known, findings)) if images is None else _given(images)
     if not folders:
-        message = f"there is none of {', '.join(known)}: every post is without picture"
+        message = f"none of the image folders {', '.join(known)} exists; all posts are read without an image"
         findings.add("no_image_folder", str(root), message, level=logging.INFO)
     return Pictures(folders, [root, *folders], findings, missing)
 
@@ -125,9 +125,9 @@ def _given(images: Folders) -> list[Path]:
     folders = [Path(images)] if isinstance(images, (str, os.PathLike)) else [Path(folder) for folder in images]
     for folder in folders:
         if not folder.is_dir():
-            raise InputError("The folder of the pictures does not exist", received=str(folder))
+            raise InputError("The image folder does not exist", received=str(folder))
     if not folders:
-        raise InputError("No folder of pictures", received=images, accepted="one folder, several, or None")
+        raise InputError("images must name at least one folder", received=images, accepted="a folder, a list, or None")
     return folders
 
 

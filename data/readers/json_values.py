@@ -1,4 +1,4 @@
-"""Checks of JSON records that a reader did not write: every refusal with its place, lone surrogates made good."""
+"""Checked access to values of foreign JSON files; errors name the location, lone surrogates are replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_json(path: Path) -> Any:
         DataError: Not UTF-8 or not JSON; the file is named.
     """
     if not path.is_file():
-        raise InputError("There is no such file", received=str(path), accepted="a JSON file")
+        raise InputError("File not found", received=str(path), accepted="a JSON file")
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Reader of MNER-MI and MNER-MI-Plus: posts with several pictures and no boxes."""
+"""Reader of MNER-MI and MNER-MI-Plus: posts with several images and no boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXT_FOLDERS = ("text", "")
 _SUFFIXES = (".txt", ".jsonl", ".json")
 # Data sets call the same split by either name.
 _SYNONYMS = {"dev": "val", "val": "dev"}
-# MNER-MI-Plus writes the picture `O_26.jpg` of Twitter-2017 as `twitter2017-O_26.jpg`.
+# MNER-MI-Plus writes the image `O_26.jpg` of Twitter-2017 as `twitter2017-O_26.jpg`.
 _PREFIX = "twitter2017-"
 _BROKEN = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
 
@@ -42,19 +42,19 @@ def read_mner_mi(
     A line is `{"id": 5302, "text": [tokens], "images": ["5302_0.jpg", ...], "label": ["O", ..., "B-PER"], "url": ""}`.
     Text is the tokens joined by one space; offsets are into that text. Nobody drew boxes: the posts have
     `grounded=False`, their entities no boxes, and only MNER can be scored. Types are those of the file (PER, LOC, ORG,
-    MIS; the Twitter-2017 part says MISC). The first picture that is there is `image`, the others are `more_images`.
+    MIS; the Twitter-2017 part says MISC). The first image that is there is `image`, the others are `more_images`.
 
     What is odd is logged and stands in `.oddities` with file and line: a line that is a Python literal instead of JSON
     (`python_literal`), a post without an id, which gets the number of its line (`no_id`), an id that occurs again
-    (`duplicate_id`), a stray `I-` (`stray_inside_tag`), a picture that is not there (`missing_image`), and the like.
+    (`duplicate_id`), a stray `I-` (`stray_inside_tag`), an image that is not there (`missing_image`), and the like.
 
     Args:
         root: The folder with `text/<corpus>_<split>.txt` and `images/`, or the file itself.
         split: `train`, `val` (also `dev`) or `test`; not used where `root` is a file.
-        images: The folder of the pictures, or several; None: `images/` and `twitter2017_images/` in the folder, or
+        images: The folder of the images, or several; None: `images/` and `twitter2017_images/` in the folder, or
             beside the file or its folder.
         corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; not used where `root` is a file.
-        missing_images: `warn`: a picture that is not there is left out; `error`: it is a DataError.
+        missing_images: `warn`: an image that is not there is left out; `error`: it is a DataError.
 
     Returns:
         The posts in the order of the file.
@@ -77,7 +77,7 @@ def read_mner_mi(
 
 
 def _split_file(root: Path, split: str, corpus: str) -> Path:
-    found: list[str] = []
+    available: list[str] = []
     for folder in (root / name for name in _TEXT_FOLDERS):
         files = list_folder(folder, [root]).files
         for name in (split, _SYNONYMS.get(split, split)):
@@ -85,11 +85,11 @@ def _split_file(root: Path, split: str, corpus: str) -> Path:
                 for suffix in _SUFFIXES:
                     if stem + suffix in files:
                         return folder / (stem + suffix)
-        found += sorted(name for name in files if name.endswith(_SUFFIXES))
+        available += sorted(name for name in files if name.endswith(_SUFFIXES))
     raise InputError(
         f"{root} has no such split",
         received=f"{corpus}_{split}",
-        accepted=", ".join(found) or "nothing: the folder is missing or empty",
+        accepted=", ".join(available) or "nothing: the folder is missing or empty",
         remedy="Pass the folder that holds text/, or the file",
     )
 
@@ -103,10 +103,10 @@ class _Reader:
 
     def posts(self) -> list[Post]:
         """The posts, in the order of the file."""
-        found = [self._post(line, number) for number, line in text_lines(self._path) if line.strip()]
-        if not found:
-            self._findings.add("empty_file", str(self._path), "there is no post in it")
-        return found
+        posts = [self._post(line, number) for number, line in text_lines(self._path) if line.strip()]
+        if not posts:
+            self._findings.add("empty_file", str(self._path), "the file contains no post")
+        return posts
 
     def _post(self, line: str, number: int) -> Post:
         where = f"{self._path}:{number}"
@@ -135,7 +135,7 @@ class _Reader:
             value = _literal(line)
             if not isinstance(value, dict):
                 raise DataError(f"{where}: not JSON", received=line, remedy=str(error)) from error
-        self._findings.add("python_literal", where, "the line is a Python literal, not JSON; it is read", quiet=True)
+        self._findings.add("python_literal", where, "the line is read as a Python literal, not as JSON", quiet=True)
         return value
 
     def _tokens(self, record: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -143,10 +143,10 @@ class _Reader:
         if len(tokens) != len(tags):
             raise DataError(f"{where}: {len(tokens)} tokens and {len(tags)} labels", received=record)
         if not any(token.strip() for token in tokens):
-            raise DataError(f"{where}: a post without words", received=record)
+            raise DataError(f"{where}: the post has no words", received=record)
         for tag in tags:
             if not is_tag(tag):
-                raise DataError(f"{where}: no label", received=tag, accepted="O, B-X or I-X")
+                raise DataError(f"{where}: invalid BIO tag", received=tag, accepted="O, B-X or I-X")
         return tokens, tags
 
     def _entities(self, tokens: tuple[str, ...], tags: tuple[str, ...], where: str) -> tuple[GoldEntity, ...]:
@@ -160,12 +160,12 @@ class _Reader:
     def _images(self, record: Mapping[str, Any], post: str, where: str) -> list[Path]:
         value = record.get("images")
         names = [value] if isinstance(value, str) else [] if value is None else value
-        found = []
+        paths = []
         for name in strings_of(names, "images", where, self._findings):
             path = self._pictures.find([name, name.removeprefix(_PREFIX)], post, where)
             if path is not None:
-                found.append(path)
-        return found
+                paths.append(path)
+        return paths
 
 
 def _literal(line: str) -> object:

@@ -1,4 +1,4 @@
-"""What every reader does with files: list a folder once, stay inside the root, read lines, keep ids apart."""
+"""File access shared by the readers: listing folders, staying inside the root, reading lines, unique ids."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def split_file(folder: Path, split: str, root: Path, remedy: str) -> Path:
     if name in listing.outside:
         raise DataError(f"{folder / name}: a link that leaves {root}")
     if name not in listing.files:
-        found = sorted(Path(file).stem for file in listing.files if file.endswith(".txt"))
+        splits = sorted(Path(file).stem for file in listing.files if file.endswith(".txt"))
         raise InputError(
             f"{folder} has no such split",
             received=split,
-            accepted=", ".join(found) or "nothing: the folder is missing or empty",
+            accepted=", ".join(splits) or "nothing: the folder is missing or empty",
             remedy=remedy,
         )
     return folder / name

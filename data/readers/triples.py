@@ -20,7 +20,7 @@ from gmner.signatures.mentions import GroundedEntity
 _LOG = logging.getLogger(__name__)
 
 UNREADABLE = Box(-1.0, -1.0, -1.0, -1.0)
-"""Stands for a box that could not be read: outside every picture and without area, so that it meets no gold box."""
+"""Stands for a box that could not be read: outside every image and without area, so that it meets no gold box."""
 
 _DUMP_KEY = "response_answer_orig"
 _OPENED = re.compile("<answer>", re.I)
@@ -108,7 +108,7 @@ def _tagged(text: str) -> str:
 def _answers(path: Path) -> list[tuple[int, str]]:
     """Numbered answers of a file: its lines, or the dump's key of each. A blank line is an empty answer."""
     if not path.is_file():
-        raise InputError("There is no such file", received=str(path), accepted="answers in triples, one line a post")
+        raise InputError("File not found", received=str(path), accepted="answers in triples, one line a post")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -133,7 +133,7 @@ def _dumped(line: str, path: Path, number: int) -> str:
 def _prediction(post: Post, line: str, path: Path, number: int) -> Prediction:
     triples, dropped = parse_triples(line)
     for part in dropped:
-        _LOG.warning("%s:%d: %r is no triple and is left out", path, number, part)
+        _LOG.warning("%s:%d: %r is not a triple and is ignored", path, number, part)
     places = _places([words for words, _, _ in triples], post.text)
     entities = []
     for (words, kind, boxes), (start, end, how) in zip(triples, places, strict=True):

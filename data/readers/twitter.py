@@ -39,17 +39,17 @@ def read_twitter_gmner(
 
     What is untidy is logged and stands in `.oddities` with file and line or object, and reading goes on: a stray `I-`
     starts a mention (`stray_inside_tag`), an object that names no entity is left out (`orphan_object`), a second tweet
-    of the same id gets the id `<id>#2` (`duplicate_id`), a picture that is not there is None (`missing_image`, logged
-    as one line with the count; `no_image_folder`: no folder at all), a picture that is a link out of the folders is
+    of the same id gets the id `<id>#2` (`duplicate_id`), an image that is not there is None (`missing_image`, logged
+    as one line with the count; `no_image_folder`: no folder at all), an image that is a link out of the folders is
     not followed (`link_outside`), and without any XML file nothing is shown (`no_boxes`). See `read_boxes`,
     `read_blocks` and `mentions` for the others.
 
     Args:
         root: The folder with `txt/<split>.txt` and `xml/<image id>.xml`.
         split: `train`, `dev` or `test`.
-        images: The folder with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`), or several, the first that has a picture
+        images: The folder with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`), or several, the first that has an image
             wins; None: `images/`, `twitter10000/` and the like under `root`.
-        missing_images: `warn`: a post without its picture is read with `image=None`; `error`: it is a DataError.
+        missing_images: `warn`: a post without its image is read with `image=None`; `error`: it is a DataError.
 
     Returns:
         The posts in the order of the file.
@@ -57,7 +57,7 @@ def read_twitter_gmner(
     Raises:
         InputError: No such folder or split; the splits that exist are named.
         DataError: A malformed line (file and line are named) or XML file (the file is named), either of them or its
-            folder being a link that leaves `root`, or a missing picture with `missing_images="error"` (post, line and
+            folder being a link that leaves `root`, or a missing image with `missing_images="error"` (post, line and
             folders are named).
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
@@ -98,7 +98,7 @@ def read_twitter_fmnerg(
     ACM MM 2023.
     """
     if granularity not in _COLUMNS:
-        raise InputError("No such granularity", received=granularity, accepted="'fine' or 'coarse'")
+        raise InputError("granularity is invalid", received=granularity, accepted="'fine' or 'coarse'")
     root, findings = Path(root), OddityLog()
     folder = root / "txt_fine" if (root / "txt_fine").is_dir() else root / "txt"
     path = split_file(folder, split, root, "Pass the folder that holds txt_fine/ and xml/")
@@ -118,7 +118,7 @@ def _agreeing(blocks: Iterable[Block], findings: OddityLog) -> Iterator[Block]:
 
 
 class _Joined:
-    """Joins tweets with their boxes and pictures; every XML file is read once, and only where there is one."""
+    """Joins tweets with their boxes and images; every XML file is read once, and only where there is one."""
 
     def __init__(self, root: Path, pictures: Pictures, findings: OddityLog) -> None:
         self._root, self._pictures, self._findings = root, pictures, findings

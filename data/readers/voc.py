@@ -1,4 +1,4 @@
-"""Pascal VOC files: the named boxes of a picture."""
+"""Pascal VOC files: the named boxes of an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_boxes(path: Path, findings: OddityLog | None = None) -> list[NamedBox]:
     """The named boxes of a Pascal VOC file, in its order; [] where there is no file.
 
     An object with several names or several `bndbox` is one box for each of them. Namespaces are ignored. Objects and
-    parts inside of an object are no objects of the picture.
+    parts inside of an object are no objects of the image.
 
     Args:
         path: The file.
@@ -73,7 +73,7 @@ def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
             raise ValueError(f"there is no {', '.join(missing)}")
         box = Box(*(float(corner) for corner in corners if corner is not None))
         if not names or not all(name.strip() for name in names):
-            raise ValueError("the object has no name")
+            raise ValueError("an object has no name")
     except (TypeError, ValueError, InputError) as error:
         raise DataError(
             f"{path}: object {', '.join(map(repr, names)) or 'without name'} has no usable box",

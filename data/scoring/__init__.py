@@ -1,1 +1,1 @@
-"""How answers are judged: protocols, counting, bias, error classes, intervals, and the metric for DSPy."""
+"""Scoring: protocols, counting, bias, error classes, confidence intervals, and the metric for DSPy."""

@@ -1,4 +1,4 @@
-"""How far a program takes unimodal shortcuts: textual bias and visual bias.
+"""Textual and visual bias: how much a program relies on one modality alone.
 
 The paper (MCR, Ma et al., Findings of ACL 2026) shows both without publishing exact definitions; these are ours.
 """
@@ -21,7 +21,7 @@ class BiasCounts:
         none_correct: Found mentions that are not shown and got no box.
         none_predicted: Found mentions that got no box.
         none_gold: Found mentions that are not shown.
-        visual: Predictions that the picture, not the text, gave rise to.
+        visual: Predictions that the image, not the text, gave rise to.
         predicted: All predictions.
     """
 
@@ -51,8 +51,8 @@ class Bias:
         n_f1: Its F1.
         grounded_absent: Number of found entities that are not shown and were given a box; None: the data does not say
             what is shown.
-        n_count: Visual bias: number of predictions whose span is not in the text, or is no gold span while the picture
-            shows a thing of that name (where the data knows what the picture shows, see `Post.scene`).
+        n_count: Visual bias: number of predictions whose span is not in the text, or is no gold span while the image
+            shows a thing of that name (where the data knows what the image shows, see `Post.scene`).
         n_rate: `n_count` as a share of all predictions.
     """
 
@@ -95,18 +95,18 @@ def count_bias(post: Post, predicted: Sequence[GroundedEntity], pairs: Pairs | N
         pairs: Its pairs with the gold, see `pair_mentions`; None: they are made here.
     """
     pairs = pair_mentions(post.gold, predicted) if pairs is None else pairs
-    found = [(post.gold[g], predicted[p]) for g, p in pairs]
+    paired = [(post.gold[g], predicted[p]) for g, p in pairs]
     return BiasCounts(
-        none_correct=sum(not g.visible and p.box is None for g, p in found),
-        none_predicted=sum(p.box is None for _, p in found),
-        none_gold=sum(not g.visible for g, _ in found),
+        none_correct=sum(not g.visible and p.box is None for g, p in paired),
+        none_predicted=sum(p.box is None for _, p in paired),
+        none_gold=sum(not g.visible for g, _ in paired),
         visual=len(picture_driven(post, predicted)),
         predicted=len(predicted),
     )
 
 
 def picture_driven(post: Post, predicted: Iterable[GroundedEntity]) -> list[GroundedEntity]:
-    """The predictions that the picture, not the text, gave rise to; see `Bias.n_count`."""
+    """The predictions that the image, not the text, gave rise to; see `Bias.n_count`."""
     gold = {entity.key for entity in post.gold}
     shown = {thing.name.casefold() for thing in post.scene or ()}
     return [

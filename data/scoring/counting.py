@@ -262,10 +262,10 @@ def _one_to_one(
     correct = dict.fromkeys(TASKS, 0)
     answers = _grouped(predicted, key)
     for name, entities in _grouped(gold, key).items():
-        found = answers.get(name, ())
-        if found:
-            correct["eeg"] += _pairs(entities, found, regions, rule)
-            typed = _grouped(found, _type)
+        same_key = answers.get(name, ())
+        if same_key:
+            correct["eeg"] += _pairs(entities, same_key, regions, rule)
+            typed = _grouped(same_key, _type)
             for kind, same in _grouped(entities, _type).items():
                 correct["mner"] += min(len(same), len(typed.get(kind, ())))
                 correct["gmner"] += _pairs(same, typed.get(kind, ()), regions, rule)

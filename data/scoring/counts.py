@@ -1,4 +1,4 @@
-"""What is counted about each post, and the figures that sums of it give."""
+"""Counts for each post, and the figures computed from their sums."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Counts:
         posts: Number of posts.
         tasks: Counts by task.
         bias: Counts of the bias figures.
-        shown: Gold mentions that the picture shows.
+        shown: Gold mentions that the image shows.
         shown_right: Of these, those found and boxed rightly.
         absent: Gold mentions that it does not show.
         absent_boxed: Of these, those found and boxed.
@@ -67,16 +67,16 @@ def count_post(post: Post, answer: Prediction, rule: Protocol, types: frozenset[
     """
     gold, predicted = post.gold, answer.entities
     pairs = pair_mentions(gold, predicted)
-    found = [(gold[g], predicted[p]) for g, p in pairs]
+    paired = [(gold[g], predicted[p]) for g, p in pairs]
     shown = sum(entity.visible for entity in gold)
     return Counts(
         posts=1,
         tasks=rule(gold, predicted, types),
         bias=count_bias(post, predicted, pairs),
         shown=shown,
-        shown_right=sum(g.visible and rule.region.right(p.box, g.boxes) for g, p in found),
+        shown_right=sum(g.visible and rule.region.right(p.box, g.boxes) for g, p in paired),
         absent=len(gold) - shown,
-        absent_boxed=sum(not g.visible and p.box is not None for g, p in found),
+        absent_boxed=sum(not g.visible and p.box is not None for g, p in paired),
         errors=Counter(f for verdict in find_errors(gold, predicted, rule.region, pairs) for f in verdict.faults),
     )
 

@@ -1,4 +1,4 @@
-"""What is wrong with an answer, entity by entity."""
+"""`find_errors`: classifies the errors of an answer, entity by entity."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class EntityError:
-    """A gold mention, the prediction that answers it, and what is wrong.
+    """A gold mention paired with a prediction, and the errors of the pair.
 
     Attributes:
-        gold: The gold mention, or None: the prediction is invented.
-        predicted: The prediction, or None: the mention was missed.
-        faults: What is wrong; empty: everything is right.
+        gold: The gold mention; None if the prediction is invented.
+        predicted: The prediction; None if the mention was missed.
+        faults: The error classes; empty if everything is right.
     """
 
     gold: GoldEntity | None
@@ -72,10 +72,10 @@ def find_errors(
     region: RegionRule = PAPER_REGION,
     pairs: Pairs | None = None,
 ) -> list[EntityError]:
-    """Judge the answer to one post.
+    """Classify the errors of the answer to one post.
 
-    Every gold mention and every prediction occurs in exactly one verdict. Mentions with the same bounds are paired
-    first; what is left is paired where it overlaps, largest overlap first.
+    Every gold mention and every prediction occurs in exactly one `EntityError`. Mentions with the same bounds are
+    paired first, then overlapping ones, largest overlap first.
 
     Args:
         gold: The gold mentions.
@@ -84,21 +84,19 @@ def find_errors(
         pairs: The pairs with the same bounds, see `pair_mentions`; None: they are made here.
 
     Returns:
-        The verdicts in text order.
+        The pairs in text order, also those without an error.
     """
     pairs = pair_mentions(gold, predicted) if pairs is None else pairs
-    verdicts = [EntityError(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
+    errors = [EntityError(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
     paired_gold, paired_predicted = {g for g, _ in pairs}, {p for _, p in pairs}
     free_gold = [g for i, g in enumerate(gold) if i not in paired_gold]
     free_predicted = [p for i, p in enumerate(predicted) if i not in paired_predicted]
     overlapping = _overlapping(free_gold, free_predicted)
-    verdicts += [EntityError(free_gold[i], free_predicted[j], (Fault.WRONG_SPAN,)) for i, j in overlapping]
+    errors += [EntityError(free_gold[i], free_predicted[j], (Fault.WRONG_SPAN,)) for i, j in overlapping]
     met_gold, met_predicted = {i for i, _ in overlapping}, {j for _, j in overlapping}
-    verdicts += [EntityError(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
-    verdicts += [
-        EntityError(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted
-    ]
-    return sorted(verdicts, key=lambda verdict: (verdict.gold or verdict.predicted or _NOWHERE).key)
+    errors += [EntityError(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
+    errors += [EntityError(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted]
+    return sorted(errors, key=lambda verdict: (verdict.gold or verdict.predicted or _NOWHERE).key)
 
 
 _NOWHERE = Mention("", -1, -1, "")
@@ -119,12 +117,12 @@ def _overlapping(gold: list[GoldEntity], predicted: list[GroundedEntity]) -> lis
     if not gold or not predicted:
         return []
     starts, ends = (np.array([getattr(p, name) for p in predicted]) for name in ("start", "end"))
-    found = []
+    candidates = []
     for i, g in enumerate(gold):
         shared = np.minimum(ends, g.end) - np.maximum(starts, g.start)
         (places,) = np.nonzero((shared > 0) & ((starts != g.start) | (ends != g.end)))
-        found.append(np.stack([-shared[places], np.full(len(places), i), places]))
-    common = np.concatenate(found, axis=1)
+        candidates.append(np.stack([-shared[places], np.full(len(places), i), places]))
+    common = np.concatenate(candidates, axis=1)
     chosen: dict[int, int] = {}
     used = set[int]()
     for i, j in common[1:, np.lexsort(common[::-1])].T.tolist():

@@ -1,4 +1,4 @@
-"""`evaluate`: run a program on annotated posts, or take its predictions, and score them."""
+"""`evaluate`: scores a program, or its predictions, on annotated posts."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
     """
     of = f" of {name}" if name else ""
     if not posts:
-        raise InputError("There are no posts to evaluate on")
+        raise InputError("posts must not be empty")
     twice = [id_ for id_, count in Counter(post.id for post in posts).items() if count > 1]
     if twice:
-        raise InputError(f"A post id{of} occurs twice", received=twice[0], remedy="Ids tell the posts of a split apart")
+        raise InputError(f"A post id{of} occurs twice", received=twice[0], remedy="Give every post a unique id")
     bare = [post.id for post in posts if post.entities is None]
     if bare:
         raise InputError(f"{len(bare)} posts{of} are not annotated", received=bare[0], accepted="posts with `entities`")
@@ -112,17 +112,17 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
 
 def _predictions(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:
     if isinstance(source, BatchProgram):
-        found: Iterable[Prediction] = source.batch_posts(posts, progress=progress)
+        predictions: Iterable[Prediction] = source.batch_posts(posts, progress=progress)
     elif isinstance(source, Mapping):
         return {id_: replace(_checked(prediction), id=id_) for id_, prediction in source.items()}
     elif isinstance(source, Iterable):
-        found = source
+        predictions = source
     elif callable(source):
-        found = [_ask(source, post) for post in tqdm(posts, desc="evaluate", unit="post", disable=not progress)]
+        predictions = [_call(source, post) for post in tqdm(posts, desc="evaluate", unit="post", disable=not progress)]
     else:
-        raise InputError("This is neither a program nor predictions", received=source)
+        raise InputError("Neither a program nor predictions", received=source)
     by_id: dict[str, Prediction] = {}
-    for prediction in map(_checked, found):
+    for prediction in map(_checked, predictions):
         if prediction.id in by_id:
             raise InputError("Two predictions have the same id", received=prediction.id)
         by_id[prediction.id] = prediction
@@ -131,11 +131,11 @@ def _predictions(source: Answers, posts: Sequence[Post], *, progress: bool) -> d
 
 def _checked(value: object) -> Prediction:
     if not isinstance(value, Prediction):
-        raise InputError("This is not a prediction", received=value, accepted="gmner.Prediction")
+        raise InputError("Not a prediction", received=value, accepted="gmner.Prediction")
     return value
 
 
-def _ask(program: Callable[..., typing.Any], post: Post) -> Prediction:
+def _call(program: Callable[..., typing.Any], post: Post) -> Prediction:
     try:
         answer = program(text=post.text, image=post.image)
     except GmnerError as error:

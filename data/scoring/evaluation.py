@@ -42,7 +42,7 @@ class Figures:
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON data: `gmner`, `mner`, `eeg` (each `precision`, `recall`, `f1`), `bias` and the rest."""
         names = [item.name for item in fields(Figures)]
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: _json_value(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,7 +84,7 @@ class Evaluation(Figures):
     def to_dict(self) -> dict[str, Any]:
         """Everything but the predictions and their counts as JSON data."""
         names = [item.name for item in fields(self) if item.name not in ("predictions", "counts")]
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: _json_value(getattr(self, name)) for name in names}
 
     def summary(self) -> str:
         """A text table for a terminal."""
@@ -143,12 +143,12 @@ def percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """A value as JSON data."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""Scores of referring expressions with any number of targets, none included: GREC / gRefCOCO."""
+"""Scores of referring expressions with zero, one or several targets: GREC / gRefCOCO."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def evaluate_expressions(
     the place of its greedy one.
     """
     if not posts:
-        raise InputError("There are no expressions to evaluate on")
+        raise InputError("posts must not be empty")
     answers: dict[str, list[Box]] = {}
     for prediction in predictions:
         if prediction.id in answers:

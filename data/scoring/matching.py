@@ -1,7 +1,7 @@
-"""How many predicted regions fit gold regions one to one, in time that equal mentions do not multiply.
+"""One-to-one matching of predicted and gold regions.
 
-Equal regions are counted, not compared again: n equal gold and m equal predicted regions cost one comparison.
-Different regions of one key are compared pairwise, a predicted one with all gold ones at once.
+Equal regions are counted and compared once: n equal gold and m equal predicted regions cost one comparison. Different
+regions are compared pairwise, each predicted region with all gold regions in one numpy operation.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class GoldRegions:
         """Which regions a prediction is right for: (regions,) bool."""
         shown = np.zeros(len(self._regions), dtype=bool)
         shown[self._shown] = True
-        found = np.zeros(len(self._regions), dtype=bool)
+        is_right = np.zeros(len(self._regions), dtype=bool)
         for box in predicted:
             if box is None:
-                found |= ~shown
+                is_right |= ~shown
             else:
                 best = self.best_ious(box)
-                found |= shown & (best >= rule.threshold if rule.inclusive else best > rule.threshold)
-        return found
+                is_right |= shown & (best >= rule.threshold if rule.inclusive else best > rule.threshold)
+        return is_right
 
 
 def count_right(gold: Sequence[Boxes], predicted: Sequence[Region], rule: RegionRule) -> int:
@@ -104,6 +104,6 @@ def _ious(box: Box, boxes: np.ndarray) -> np.ndarray:
     height = np.minimum(box.y2, y2) - np.maximum(box.y1, y1)
     common = width * height
     apart = (width <= 0) | (height <= 0)
-    whole = np.where(apart, 1.0, box.area + (x2 - x1) * (y2 - y1) - common)
-    found = np.where(apart, 0.0, common / whole)
-    return np.where((boxes == box.as_tuple()).all(1), 1.0, found)
+    union = np.where(apart, 1.0, box.area + (x2 - x1) * (y2 - y1) - common)
+    ratios = np.where(apart, 0.0, common / union)
+    return np.where((boxes == box.as_tuple()).all(1), 1.0, ratios)

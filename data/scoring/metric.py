@@ -1,4 +1,4 @@
-"""The metric for DSPy: one post's GMNER F1, with feedback in words where an optimizer asks for it."""
+"""`gmner_metric`: GMNER F1 of one post as a metric for DSPy, with textual feedback for GEPA."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *,
         predicted: The answer.
         grounded: Whether the post's regions are annotated; if not, nothing is said of regions.
     """
-    verdicts = [(v, [f for f in v.faults if grounded or not f.about_regions]) for v in find_errors(gold, predicted)]
-    lines = [_SENTENCES[fault](verdict) for verdict, faults in verdicts for fault in faults]
-    right = sum(not faults for _, faults in verdicts)
+    errors = [(v, [f for f in v.faults if grounded or not f.about_regions]) for v in find_errors(gold, predicted)]
+    lines = [_SENTENCES[fault](error) for error, faults in errors for fault in faults]
+    right = sum(not faults for _, faults in errors)
     return "\n".join([f"{right} of {len(gold)} entities are fully right.", *lines])
 
 
@@ -114,13 +114,13 @@ _SENTENCES = {
 
 def _gold(verdict: EntityError) -> GoldEntity:
     if verdict.gold is None:
-        raise ValueError("This verdict has no gold mention")
+        raise ValueError("The error has no gold mention")
     return verdict.gold
 
 
 def _predicted(verdict: EntityError) -> GroundedEntity:
     if verdict.predicted is None:
-        raise ValueError("This verdict has no prediction")
+        raise ValueError("The error has no prediction")
     return verdict.predicted
 
 

@@ -140,5 +140,5 @@ def find_protocol(protocol: str | Protocol) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
-        raise InputError("There is no such protocol", received=protocol, accepted=", ".join(PROTOCOLS))
+        raise InputError("Unknown protocol", received=protocol, accepted=", ".join(PROTOCOLS))
     return PROTOCOLS[protocol]

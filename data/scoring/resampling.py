@@ -128,9 +128,9 @@ def compare(
     """
     ids, others = ([prediction.id for prediction in e.predictions] for e in (first, second))
     if ids != others or [p.text for p in first.predictions] != [p.text for p in second.predictions]:
-        raise InputError("The two systems answered other posts", received=(len(ids), len(others)))
+        raise InputError("The two evaluations are of different posts", received=(len(ids), len(others)))
     if first.protocol != second.protocol:
-        raise InputError("The two systems were counted by two protocols", received=(first.protocol, second.protocol))
+        raise InputError("The two evaluations use different protocols", received=(first.protocol, second.protocol))
     pair = np.stack([_table(first.counts), _table(second.counts)])
     rng = np.random.default_rng(seed)
     both = _f1(pair.sum(axis=1))

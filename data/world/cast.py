@@ -17,7 +17,7 @@ class Character:
     """One entity of the world.
 
     Attributes:
-        name: Its full name, by which a picture's scene calls it. A person and an organisation may share it.
+        name: Its full name, by which an image's scene calls it. A person and an organisation may share it.
         type: PER, LOC, ORG or OTHER.
         aliases: Shorter names of it in texts.
         handle: Its account: `@` and one word.

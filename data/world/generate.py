@@ -1,4 +1,4 @@
-"""Posts of the world: text, picture, exact gold, the full scene, and planted modality bias."""
+"""Posts of the world: text, image, exact gold, the full scene, and planted modality bias."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class World:
         for what, (given, accepted) in shares.items():
             if set(given) - set(accepted) or min(given.values(), default=-1) < 0 or sum(given.values()) <= 0:
                 known = ", ".join(map(str, accepted))
-                raise InputError(f"Unknown {what} of the world, or no share", received=dict(given), accepted=known)
+                raise InputError(f"{what} must map known names to shares", received=dict(given), accepted=known)
         for what, chance in (("also_shown", self.also_shown), ("named_twice", self.named_twice)):
             if not 0 <= chance <= 1:
-                raise InputError(f"`{what}` is no chance", received=chance, accepted="0 to 1")
+                raise InputError(f"`{what}` must be in 0..1", received=chance, accepted="0 to 1")
 
     def posts(self, split: str, count: int, *, start: int = 0) -> Posts:
-        """`count` posts of a split, with pictures of `SIDE` x `SIDE` pixels in memory.
+        """`count` posts of a split, with images of `SIDE` x `SIDE` pixels in memory.
 
         Args:
             split: train, dev, test or pretrain. Splits never share a random stream; `pretrain` has no held-out entity,
@@ -134,7 +134,7 @@ class World:
 
 
 def annotate(written: Written, scene: Sequence[SceneObject]) -> tuple[GoldEntity, ...]:
-    """The gold mentions of a text over a picture, in text order."""
+    """The gold mentions of a text over an image, in text order."""
     return tuple(
         GoldEntity(written.text[said.start : said.end], said.start, said.end, said.who.type, boxes_of(said.who, scene))
         for said in written.said

@@ -1,4 +1,4 @@
-"""Slices: which entities a post names, and which its picture shows."""
+"""The slices of the world: which entities a post names, and which its image shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gmner.data.world.cast import Character, characters, companion, known, looka
 from gmner.data.world.drawing.picture import MOST
 
 Plan = tuple[list[Character], list[Character]]
-"""(the mentions to make, what the picture shows: twice in it, twice shown)."""
+"""(the mentions to make, what the image shows: twice in it, twice shown)."""
 
 SLICES: Mapping[str, float] = MappingProxyType(
     {

@@ -1,19 +1,16 @@
-"""Contact sheets: posts with their gold at a glance, and the whole cast."""
+"""`contact_sheet`: posts with their gold annotations as one image."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from itertools import groupby
 
 from PIL import Image, ImageDraw, ImageFont
 
 from gmner.data.images.opening import open_image
 from gmner.data.pages.markup import colour_of, colours
 from gmner.data.post import Post
-from gmner.data.world.cast import Character, characters
-from gmner.data.world.drawing.portraits import portrait
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 
@@ -21,15 +18,13 @@ _PAPER, _INK, _FAINT, _CARD, _EDGE = "#eef0f4", "#1c2130", "#737b8c", "#ffffff",
 _GAP, _PAD, _SIDE = 18, 12, 300
 _TEXT, _SMALL = 15, 12
 _LINE = 21
-_PORTRAIT, _COLUMNS = 104, 8
-_TYPES = {"PER": "people", "LOC": "places", "ORG": "organisations", "OTHER": "other things"}
 
 _Word = tuple[str, str]
 """(what is written, its colour)."""
 
 
 def contact_sheet(posts: Sequence[Post], columns: int = 4) -> Image.Image:
-    """Posts in a grid: slice and id, the picture with its gold boxes, the text, and what is named but not shown.
+    """Posts in a grid: slice and id, the image with its gold boxes, the text, and what is named but not shown.
 
     Boxes, and the words of mentions in the text, have the colour of their type; emoji, which the font lacks, stand as
     `:fire:`.
@@ -43,27 +38,15 @@ def contact_sheet(posts: Sequence[Post], columns: int = 4) -> Image.Image:
 
     Raises:
         InputError: No posts, or less than one column.
-        ImageError: A picture that cannot be read.
+        ImageError: An image that cannot be read.
     """
     if not posts or columns < 1:
-        raise InputError("A sheet shows posts in columns", received=f"{len(posts)} posts, {columns} columns")
+        raise InputError(
+            "A contact sheet needs at least one post and one column", received=f"{len(posts)} posts, {columns} columns"
+        )
     palette = colours({gold.type for post in posts for gold in post.gold})
     cards = [_card(post, palette) for post in posts]
     return _grid([cards[start : start + columns] for start in range(0, len(cards), columns)])
-
-
-def cast_sheet() -> Image.Image:
-    """Every character of the world once, with its name: by type, those of a kind side by side.
-
-    Returns:
-        An RGB image; a name in grey is of a character that is held out of pre-training.
-    """
-    palette = colours(_TYPES)
-    bands = [
-        _band(title, palette[type_], [who for who in characters() if who.type == type_])
-        for type_, title in _TYPES.items()
-    ]
-    return _grid([[band] for band in bands])
 
 
 def _grid(rows: Iterable[Sequence[Image.Image]]) -> Image.Image:
@@ -87,7 +70,7 @@ def _grid(rows: Iterable[Sequence[Image.Image]]) -> Image.Image:
 
 def _card(post: Post, palette: Mapping[str, str]) -> Image.Image:
     """One post on white."""
-    picture = _picture(post, palette)
+    picture = _drawn_image(post, palette)
     lines = _wrapped(_text_words(post, palette), _font(_TEXT), _SIDE)
     absent = _absent_words(post, palette)
     notes = _wrapped(absent, _font(_SMALL), _SIDE) if absent else []
@@ -96,15 +79,15 @@ def _card(post: Post, palette: Mapping[str, str]) -> Image.Image:
     card = Image.new("RGB", (_SIDE + 2 * _PAD, notes_at + (_LINE - 4) * len(notes) + _PAD - 2), _CARD)
     pen = ImageDraw.Draw(card)
     pen.text((_PAD, _PAD - 3), (post.slice or "").upper(), _INK, _font(_SMALL))
-    pen.text((card.width - _PAD, _PAD - 3), _plain(post.id), _FAINT, _font(_SMALL), anchor="ra")
+    pen.text((card.width - _PAD, _PAD - 3), _drawable_text(post.id), _FAINT, _font(_SMALL), anchor="ra")
     card.paste(picture, (_PAD, head))
     _write(pen, lines, below, _LINE, _font(_TEXT))
     _write(pen, notes, notes_at, _LINE - 4, _font(_SMALL))
     return card
 
 
-def _picture(post: Post, palette: Mapping[str, str]) -> Image.Image:
-    """The picture `_SIDE` pixels wide, at most 4/3 as high, with its gold boxes; a grey field where there is none."""
+def _drawn_image(post: Post, palette: Mapping[str, str]) -> Image.Image:
+    """The image `_SIDE` pixels wide, at most 4/3 as high, with its gold boxes; a grey field where there is none."""
     if post.image is None:
         field = Image.new("RGB", (_SIDE, _SIDE // 2), _PAPER)
         ImageDraw.Draw(field).text((_SIDE // 2, _SIDE // 4), "no picture", _FAINT, _font(_TEXT), anchor="mm")
@@ -117,7 +100,7 @@ def _picture(post: Post, palette: Mapping[str, str]) -> Image.Image:
     for box, (names, type_) in sorted(_named_boxes(post).items(), key=lambda item: -item[0].area):
         corners = [round(value * scale) for value in box.as_tuple()]
         pen.rectangle(corners, outline=palette[type_], width=2)
-        _label(pen, (corners[0], corners[1]), _plain(" / ".join(names)), palette[type_], size, taken)
+        _label(pen, (corners[0], corners[1]), _drawable_text(" / ".join(names)), palette[type_], size, taken)
     if picture.width == _SIDE:
         return picture
     field = Image.new("RGB", (_SIDE, picture.height), _PAPER)
@@ -127,19 +110,19 @@ def _picture(post: Post, palette: Mapping[str, str]) -> Image.Image:
 
 def _named_boxes(post: Post) -> dict[Box, tuple[list[str], str]]:
     """Box -> (the different words of its mentions, type): an entity named twice has one box."""
-    found: dict[Box, tuple[list[str], str]] = {}
+    names_by_box: dict[Box, tuple[list[str], str]] = {}
     for gold in post.gold:
         for box in gold.boxes:
-            names, _ = found.setdefault(box, ([], gold.type))
+            names, _ = names_by_box.setdefault(box, ([], gold.type))
             if gold.span not in names:
                 names.append(gold.span)
-    return found
+    return names_by_box
 
 
 def _label(
     pen: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, colour: str, size: tuple[int, int], taken: list[Box]
 ) -> None:
-    """A name on its colour over the corner of a box, in the picture and clear of the names before it."""
+    """A name on its colour over the corner of a box, in the image and clear of the names before it."""
     width, height = round(_font(_SMALL).getlength(name)) + 8, 17
     x = max(0, min(corner[0], size[0] - width))
     y = max(0, min(corner[1] - height + 1, size[1] - height))
@@ -156,7 +139,7 @@ def _text_words(post: Post, palette: Mapping[str, str]) -> list[_Word]:
     for word in post.text.split():
         start = post.text.index(word, start)
         over = [gold.type for gold in post.gold if gold.start < start + len(word) and start < gold.end]
-        written = _plain(word)
+        written = _drawable_text(word)
         words.append((written, colour_of(palette, over[0]) if over else _INK if written == word else _FAINT))
         start += len(word)
     return words
@@ -168,7 +151,7 @@ def _absent_words(post: Post, palette: Mapping[str, str]) -> list[_Word]:
     names = [
         (part, palette[type_])
         for place, (span, type_) in enumerate(absent, 1)
-        for part in (_plain(span) + ("," if place < len(absent) else "")).split()
+        for part in (_drawable_text(span) + ("," if place < len(absent) else "")).split()
     ]
     return [("not", _FAINT), ("shown:", _FAINT), *names] if names else []
 
@@ -197,43 +180,16 @@ def _write(
         y += step
 
 
-def _band(title: str, colour: str, cast: Sequence[Character]) -> Image.Image:
-    """The characters of a type under a title, whole kinds in a row."""
-    kinds = [list(members) for _, members in groupby(cast, lambda who: who.kind)]
-    step, tall = _PORTRAIT + 14, _PORTRAIT + 30
-    a_row = max(1, _COLUMNS // max(map(len, kinds)))
-    rows = [[who for kind in kinds[at : at + a_row] for who in kind] for at in range(0, len(kinds), a_row)]
-    band = Image.new("RGB", (_COLUMNS * step + _PAD, 48 + len(rows) * tall), _CARD)
-    pen = ImageDraw.Draw(band)
-    pen.text((_PAD, 14), f"{title.upper()}  {len(cast)}", colour, _font(18))
-    pen.text((band.width - _PAD, 18), "grey: held out of pre-training", _FAINT, _font(_SMALL), anchor="ra")
-    for number, row in enumerate(rows):
-        for place, who in enumerate(row):
-            x, y = _PAD + place * step, 46 + number * tall
-            look = _look(who)
-            band.paste(look, (x + (step - look.width) // 2, y + _PORTRAIT - look.height), look)
-            ink = _FAINT if who.held_out else _INK
-            pen.text((x + step // 2, y + _PORTRAIT + 6), who.name, ink, _font(_SMALL), anchor="ma")
-    return band
-
-
-def _look(who: Character) -> Image.Image:
-    """A character, RGBA, at most `_PORTRAIT` pixels in height and width."""
-    look = portrait(who).copy()
-    look.thumbnail((_PORTRAIT, _PORTRAIT - 8), Image.Resampling.LANCZOS)
-    return look
-
-
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise InputError("Pillow has no FreeType here", accepted="Pillow with FreeType, as its wheels have it")
+        raise InputError("Pillow was built without FreeType", accepted="Pillow with FreeType, as in its wheels")
     return font
 
 
 @cache
-def _plain(text: str) -> str:
+def _drawable_text(text: str) -> str:
     """The text in characters that the font has: accents taken off, emoji by name."""
     return "".join(c if _drawable(c) else _spelled(c) for c in text)
 

@@ -1,4 +1,4 @@
-"""What a set of annotated posts is like, in figures that stand beside those of Twitter-GMNER."""
+"""`statistics`: figures that describe a set of annotated posts, and those of Twitter-GMNER for comparison."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Statistics:
         mean_mentions: Mentions a post, over all posts.
         most_mentions: Most mentions of a post.
         types: Share of mentions by type.
-        not_shown: Share of mentions that the picture does not show.
+        not_shown: Share of mentions that the image does not show.
         several_boxes: Share of mentions with more than one box.
         adjacent_pairs: Number of mentions that directly follow another one, with nothing but space between.
         mean_tokens: Tokens a text; where the data has none of its own, words between spaces.
         distinct_texts: Number of different texts as a share of the posts.
         slices: Share of posts by slice; None: no post has one.
-        mean_things: Named entities that a picture shows, whether the text names them or not.
-        most_things: Most of them in a picture.
-        partly_covered: Share of pictures in which something nearer covers a part of a named entity.
+        mean_things: Named entities that an image shows, whether the text names them or not.
+        most_things: Most of them in an image.
+        partly_covered: Share of images in which something nearer covers a part of a named entity.
     """
 
     posts: int
@@ -118,7 +118,7 @@ def statistics(posts: Iterable[Post]) -> Statistics:
 
 def _check(posts: Sequence[Post]) -> None:
     if not posts:
-        raise InputError("There are no posts to count")
+        raise InputError("posts must not be empty")
     bare = next((post.id for post in posts if post.entities is None), None)
     if bare is not None:
         raise InputError("A post is not annotated", received=bare, accepted="posts with `entities`")
@@ -162,9 +162,9 @@ _ROWS: Mapping[str, Callable[[Statistics], float | int | None]] = {
     "mentions right behind another, %": lambda s: s.adjacent,
     "tokens a text": lambda s: s.mean_tokens,
     "different texts, %": lambda s: s.distinct_texts,
-    "entities a picture shows": lambda s: s.mean_things,
-    "most entities in a picture": lambda s: s.most_things,
-    "pictures with one partly covered, %": lambda s: s.partly_covered,
+    "entities an image shows": lambda s: s.mean_things,
+    "most entities in an image": lambda s: s.most_things,
+    "images with one partly covered, %": lambda s: s.partly_covered,
 }
 
 

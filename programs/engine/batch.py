@@ -1,4 +1,4 @@
-"""The rows that a model writes at once, and what it keeps of them: rows leave a batch, and others join it."""
+"""A batch under generation: prompt ids, KV cache and position state, with rows that can be removed and added."""
 
 from __future__ import annotations
 
@@ -14,135 +14,162 @@ from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREF
 from gmner.data.images.trimming import trim
 
 COMPACT_BELOW = 0.75
-"""A batch is closed up when this share of its rows goes on, or less: a row costs at each step, closing up only once."""
+"""Finished rows are removed once at most this share of the rows is active.
 
-_TRIMMED, _LARGE = 4, 64 * 2**20
-# Steps after which memory goes back, and bytes of keys and values from which on it does. A step's keys and values are
-# larger than the pieces that the step before gave back, so glibc takes new memory.
+A finished row costs compute at every step; removing rows copies the KV cache once.
+"""
 
-_BY_TOKEN = ("attention_mask", "token_type_ids", "mm_token_type_ids")
-# What `generate` keeps as (rows, length), a token ahead of the ids; zero where a row is padded.
+_TRIM_EVERY, _LARGE_CACHE = 4, 64 * 2**20
+# Steps between two calls of `trim`, and the bytes of the KV cache above which it is called. The cache grows at every
+# step, so glibc cannot reuse the blocks that the step before freed, and takes new memory each time.
 
-_PICTURES = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
-# Not asked for again once the prompts are read; they would stay as long as the batch does.
+_PER_TOKEN_INPUTS = ("attention_mask", "token_type_ids", "mm_token_type_ids")
+# Inputs of shape (rows, length), one token longer than the ids between two steps; zero at padding.
+
+_PREFILL_ONLY_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
+# Pixels and the like. Decoding does not need them, and keeping them would hold their memory until the batch ends.
 
 
 class Batch:
-    """Rows, padded on the left, and what the model keeps of them.
+    """Left-padded rows with their KV cache.
 
     Args:
         model: The model.
         ids: The prompts, (rows, length).
-        kept: The model's other inputs, as `generate` prepared them.
+        model_kwargs: The model's other inputs, as `generate` prepared them.
 
     Attributes:
-        ids: Prompts and what has been written, (rows, length).
+        ids: Prompts and the tokens generated so far, (rows, length).
     """
 
-    def __init__(self, model: PreTrainedModel, ids: torch.Tensor, kept: dict[str, Any]) -> None:
-        self.model, self.ids, self._kept = model, ids, kept
-        self._deltas: dict[torch.nn.Module, torch.Tensor] = {}  # what the Qwen families keep of each row
+    def __init__(self, model: PreTrainedModel, ids: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
+        self.model, self.ids, self._model_kwargs = model, ids, model_kwargs
+        # The Qwen families store the position offsets of the last batch on the module itself. With several batches
+        # on one model, each batch has to restore its own before a step.
+        self._rope_deltas: dict[torch.nn.Module, torch.Tensor] = {}
         self._steps = 0
 
     def read(self, config: GenerationConfig, copies: Sequence[int] | None) -> torch.Tensor:
-        """Read the prompts: the logits (answers, vocabulary) of what comes next.
+        """Prefill the prompts, and repeat those that have several answers.
 
         Args:
-            config: How `generate` was called.
-            copies: For each answer the row of its prompt; None: an answer a row.
+            config: The generation config that `generate` prepared.
+            copies: For each answer the row of its prompt; None: one answer a row.
+
+        Returns:
+            The logits of the first token, (answers, vocabulary).
         """
-        logits = self._next(self.model._prefill(self.ids, config, self._kept))
-        self._kept = {name: value for name, value in self._kept.items() if name not in _PICTURES}
-        found = ((module, getattr(module, "rope_deltas", None)) for module in self.model.modules())
-        self._deltas = {module: deltas for module, deltas in found if deltas is not None}
+        logits = self._next_logits(self.model._prefill(self.ids, config, self._model_kwargs))
+        self._model_kwargs = {
+            name: value for name, value in self._model_kwargs.items() if name not in _PREFILL_ONLY_INPUTS
+        }
+        modules = ((module, getattr(module, "rope_deltas", None)) for module in self.model.modules())
+        self._rope_deltas = {module: deltas for module, deltas in modules if deltas is not None}
         if copies is None or list(copies) == list(range(len(self.ids))):
             return logits
         self.keep(copies)
         return logits[list(copies)]
 
     def step(self) -> torch.Tensor:
-        """Read the last token of each row: the logits (rows, vocabulary) of what comes next."""
-        for module, deltas in self._deltas.items():
+        """Run the model on the last token of each row.
+
+        Returns:
+            The logits of the next token, (rows, vocabulary).
+        """
+        for module, deltas in self._rope_deltas.items():
             module.rope_deltas = deltas
         self._steps += 1
-        if self._steps % _TRIMMED == 0 and self._is_large():
+        if self._steps % _TRIM_EVERY == 0 and self._has_large_cache():
             trim()
-        inputs = self.model.prepare_inputs_for_generation(self.ids, next_sequence_length=1, **self._kept)
-        return self._next(self.model(**inputs, return_dict=True))
+        inputs = self.model.prepare_inputs_for_generation(self.ids, next_sequence_length=1, **self._model_kwargs)
+        return self._next_logits(self.model(**inputs, return_dict=True))
 
-    def _next(self, outputs: Any) -> torch.Tensor:
-        self._kept = self.model._update_model_kwargs_for_generation(outputs, self._kept)
+    def _next_logits(self, outputs: Any) -> torch.Tensor:
+        self._model_kwargs = self.model._update_model_kwargs_for_generation(outputs, self._model_kwargs)
         return outputs.logits[:, -1].to(self.ids.device)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows only, some of them perhaps several times."""
-        before, places = len(self.ids), torch.tensor(rows, device=self.ids.device)
-        self.ids = self.ids[places]
-        for name in self._by_token():
-            self._kept[name] = self._kept[name][places]
-        positions = self._kept.get("position_ids")
-        if positions is not None and positions.shape[-2] == before:  # (rows, length), or a plane each of the picture
-            self._kept["position_ids"] = positions[..., places, :]
-        self._kept["past_key_values"].batch_select_indices(places)
-        self._deltas = {m: deltas[places] if len(deltas) == before else deltas for m, deltas in self._deltas.items()}
+        """Select rows in place; a row may be selected several times."""
+        row_count, selected = len(self.ids), torch.tensor(rows, device=self.ids.device)
+        self.ids = self.ids[selected]
+        for name in self._per_token_inputs():
+            self._model_kwargs[name] = self._model_kwargs[name][selected]
+        positions = self._model_kwargs.get("position_ids")
+        # Positions are (rows, length), or (planes, rows, length) with M-RoPE. Some models share one row of positions
+        # among all rows; that row stays.
+        if positions is not None and positions.shape[-2] == row_count:
+            self._model_kwargs["position_ids"] = positions[..., selected, :]
+        self._model_kwargs["past_key_values"].batch_select_indices(selected)
+        self._rope_deltas = {
+            m: deltas[selected] if len(deltas) == row_count else deltas for m, deltas in self._rope_deltas.items()
+        }
 
     @property
     def joinable(self) -> bool:
-        """Whether other rows can join: not where the model keeps less than all of a row, or a part of fixed size."""
-        layers = self._kept["past_key_values"].layers
-        positions = self._kept.get("position_ids")
-        by_row = positions is None or positions.shape[-2] == len(self.ids)
-        return by_row and all(type(layer) is DynamicLayer for layer in layers)
+        """Whether rows of another batch can be added.
+
+        Needs the complete KV cache of every row: sliding-window and linear-attention layers drop the past, and their
+        states of different rows cannot be aligned by padding.
+        """
+        layers = self._model_kwargs["past_key_values"].layers
+        positions = self._model_kwargs.get("position_ids")
+        positions_per_row = positions is None or positions.shape[-2] == len(self.ids)
+        return positions_per_row and all(type(layer) is DynamicLayer for layer in layers)
 
     def join(self, other: Batch) -> None:
-        """Take in the rows of another batch of this model, after its own; both are between two steps."""
+        """Append the rows of another batch of the same model; both must be between two steps."""
         for batch in (self, other):
-            if batch._kept.get("attention_mask") is None:  # `generate` leaves out a mask that masks nothing
+            # `generate` leaves out a mask that masks nothing, but the padding added below has to be masked.
+            if batch._model_kwargs.get("attention_mask") is None:
                 rows, length = batch.ids.shape
-                batch._kept["attention_mask"] = batch.ids.new_ones(rows, length + 1)
-        self._trim()
+                batch._model_kwargs["attention_mask"] = batch.ids.new_ones(rows, length + 1)
+        self._drop_common_padding()
         width = max(self.ids.shape[1], other.ids.shape[1])
         for batch in (self, other):
-            batch._widen(width - batch.ids.shape[1])
+            batch._pad_left(width - batch.ids.shape[1])
         self.ids = torch.cat([self.ids, other.ids])
-        for name in self._by_token():
-            self._kept[name] = torch.cat([self._kept[name], other._kept[name]])
-        if self._kept.get("position_ids") is not None:
-            self._kept["position_ids"] = torch.cat([self._kept["position_ids"], other._kept["position_ids"]], -2)
+        for name in self._per_token_inputs():
+            self._model_kwargs[name] = torch.cat([self._model_kwargs[name], other._model_kwargs[name]])
+        if self._model_kwargs.get("position_ids") is not None:
+            self._model_kwargs["position_ids"] = torch.cat(
+                [self._model_kwargs["position_ids"], other._model_kwargs["position_ids"]], -2
+            )
         for mine, theirs in zip(self._layers(), other._layers(), strict=True):
             mine.keys, mine.values = torch.cat([mine.keys, theirs.keys]), torch.cat([mine.values, theirs.values])
-        self._deltas = {module: torch.cat([deltas, other._deltas[module]]) for module, deltas in self._deltas.items()}
+        self._rope_deltas = {
+            module: torch.cat([deltas, other._rope_deltas[module]]) for module, deltas in self._rope_deltas.items()
+        }
 
-    def _trim(self) -> None:
-        """Drop what is padding in every row."""
-        used = self._kept["attention_mask"].any(0)
+    def _drop_common_padding(self) -> None:
+        """Remove the columns on the left that are padding in every row, which rows that left may have needed."""
+        used = self._model_kwargs["attention_mask"].any(0)
         first = int(used.int().argmax())
         if first:
             self.ids = self.ids[:, first:]
-            for name in (*self._by_token(), "position_ids"):
-                if self._kept.get(name) is not None:
-                    self._kept[name] = self._kept[name][..., first:]
+            for name in (*self._per_token_inputs(), "position_ids"):
+                if self._model_kwargs.get(name) is not None:
+                    self._model_kwargs[name] = self._model_kwargs[name][..., first:]
             for layer in self._layers():
                 layer.keys, layer.values = layer.keys[..., first:, :], layer.values[..., first:, :]
 
-    def _widen(self, by: int) -> None:
-        """Pad every row on its left."""
+    def _pad_left(self, by: int) -> None:
+        """Add masked columns on the left, so that the last tokens of both batches share a column."""
         if by:
             self.ids = functional.pad(self.ids, (by, 0))
-            for name in (*self._by_token(), "position_ids"):
-                if self._kept.get(name) is not None:
-                    self._kept[name] = functional.pad(self._kept[name], (by, 0))
+            for name in (*self._per_token_inputs(), "position_ids"):
+                if self._model_kwargs.get(name) is not None:
+                    self._model_kwargs[name] = functional.pad(self._model_kwargs[name], (by, 0))
             for layer in self._layers():
                 layer.keys = functional.pad(layer.keys, (0, 0, by, 0))
                 layer.values = functional.pad(layer.values, (0, 0, by, 0))
 
-    def _is_large(self) -> bool:
-        """Whether keys and values are in the memory of the process, and many."""
+    def _has_large_cache(self) -> bool:
+        """Whether the KV cache is large and in the memory of this process."""
         keys = getattr(self._layers()[0], "keys", None)
-        return keys is not None and keys.device.type == "cpu" and 2 * len(self._layers()) * keys.nbytes > _LARGE
+        return keys is not None and keys.device.type == "cpu" and 2 * len(self._layers()) * keys.nbytes > _LARGE_CACHE
 
-    def _by_token(self) -> list[str]:
-        return [name for name in _BY_TOKEN if self._kept.get(name) is not None]
+    def _per_token_inputs(self) -> list[str]:
+        return [name for name in _PER_TOKEN_INPUTS if self._model_kwargs.get(name) is not None]
 
     def _layers(self) -> list[Any]:
-        return self._kept["past_key_values"].layers
+        return self._model_kwargs["past_key_values"].layers

@@ -1,4 +1,4 @@
-"""Calls from many threads become batches of one model."""
+"""`Batcher`: collects calls from many threads for one worker thread, which runs a scheduler."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ Question = TypeVar("Question")
 Reply = TypeVar("Reply")
 
 Abandoned = Callable[[], bool]
-"""Says whether nobody waits for a reply any more; may be asked at any time."""
+"""Returns whether the caller has given up waiting for its reply. May be called at any time."""
 
 _end: ContextVar[threading.Event | None] = ContextVar("_end", default=None)
 
 
 def awaited() -> bool:
-    """The `Abandoned` of a question that somebody always waits for."""
+    """The `Abandoned` of a question that cannot be cancelled: always False."""
     return False
 
 
 @contextmanager
 def ending_with(end: threading.Event) -> Iterator[None]:
-    """Questions that are handed in from this context, copied into other threads or not, are given up when `end` is set.
+    """Cancel the questions that are submitted within the block once `end` is set.
 
-    Whoever waits for one of them gets a `CancelledError`.
+    Also covers questions from threads that run in a copy of this context. Waiting for a cancelled question raises
+    `CancelledError`.
     """
     token = _end.set(end)
     try:
@@ -47,7 +48,7 @@ def ending_with(end: threading.Event) -> Iterator[None]:
 
 
 def ended_within(seconds: float) -> bool:
-    """Wait, and say whether the run of this context ended meanwhile; see `ending_with`."""
+    """Wait up to `seconds`; return early, and True, if the event of `ending_with` is set."""
     end = _end.get()
     if end is not None:
         return end.wait(seconds)
@@ -56,25 +57,26 @@ def ended_within(seconds: float) -> bool:
 
 
 class PendingCall(Generic[Question, Reply]):
-    """A question that was handed in.
+    """A submitted question and the future of its reply.
 
     Attributes:
         question: The question.
-        future: Its reply; it can be cancelled until that is there.
+        future: Its reply; can be cancelled until the reply is set.
     """
 
     def __init__(self, question: Question) -> None:
         self.question, self.future, self._end = question, Future[Reply](), _end.get()
 
     def abandoned(self) -> bool:
-        """See `Abandoned`; gives the future up when the end has come."""
+        """See `Abandoned`; cancels the future when the event of `ending_with` is set."""
         if self._end is not None and self._end.is_set():
-            with suppress(BaseException):  # of a callback of the caller's
+            # Cancelling runs the caller's callbacks; their errors must not end the worker.
+            with suppress(BaseException):
                 self.future.cancel()
         return self.future.cancelled()
 
     def settle(self, reply: Reply | BaseException) -> None:
-        """Set the reply, unless the future has one already or was cancelled; raises nothing."""
+        """Set the reply, unless the future is done or cancelled. Never raises."""
         if self.abandoned() or self.future.done():
             return
         try:
@@ -84,66 +86,74 @@ class PendingCall(Generic[Question, Reply]):
                 self.future.set_exception(_raisable(reply))
             else:
                 self.future.set_result(reply)
-        except BaseException:  # a callback of the caller's, or a future that was settled in between
+        except BaseException:  # a callback raised, or the future was settled by another thread in between
             _LOG.exception("A reply could not be delivered")
 
     def forked(self) -> None:
-        """Raise to whoever waits in a forked process, where no worker has this call."""
+        """Fail the call in a forked process, where no worker thread will settle it."""
         if self.future.done():
             return
-        self.future._condition = threading.Condition()  # the lock may be held by a thread that only the parent has
+        # The old lock may have been held by a thread that does not exist in the child, and would never be released.
+        self.future._condition = threading.Condition()
         remedy = "call the program again in this process"
         self.settle(EngineError("The process was forked before this call was answered", remedy=remedy))
 
 
 def _raisable(error: BaseException) -> Exception:
-    """An exception that a waiting caller may get: an interrupt of the worker must not look like one of the caller."""
+    """An exception that is safe to raise in the caller's thread.
+
+    A KeyboardInterrupt or SystemExit of the worker would end the caller instead. A future of asyncio refuses
+    StopIteration, and its caller would wait for ever.
+    """
     if isinstance(error, Exception) and not isinstance(error, (StopIteration, StopAsyncIteration)):
-        return error  # asyncio takes no StopIteration, and would wait for ever
-    failure = EngineError("The engine was interrupted while it answered", received=error)
+        return error
+    failure = EngineError("The engine was interrupted before the call was answered", received=error)
     failure.__cause__ = error
     return failure
 
 
 class Scheduler(Protocol[Question, Reply]):
-    """Who answers; called by one thread. What it raises is raised to every caller that waits for it."""
+    """Decides which calls run together, and settles them.
+
+    Called from one thread only. An exception that a method raises settles every active call.
+    """
 
     @property
     def capacity(self) -> int:
-        """How many calls it would take now; more than none where it has nothing in hand."""
+        """Number of calls that can be admitted now; at least 1 when no call is active."""
 
     @property
     def active(self) -> bool:
-        """Whether it has calls in hand."""
+        """Whether there are calls that are not settled yet."""
 
     def admit(self, calls: Sequence[PendingCall[Question, Reply]]) -> None:
-        """Take calls in hand."""
+        """Take over calls: from now on they are active until they are settled."""
 
     def step(self) -> None:
-        """Work on what is in hand for a while, and settle what is done."""
+        """Advance the active calls by one step, and settle those that are complete."""
 
     def forget(self) -> None:
-        """Drop every call without settling it."""
+        """Drop every active call without settling it."""
 
 
-_LAST = 5.0
-# Seconds that the end of the process waits for a worker: it stops at its next token.
+_EXIT_TIMEOUT = 5.0
+# Seconds that the interpreter waits for each worker at exit. A worker stops after its current token.
 
 _batchers: weakref.WeakSet[Batcher[Any, Any]] = weakref.WeakSet()
 _workers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 class Batcher(Pausable, Generic[Question, Reply]):
-    """Hands questions from many threads to one scheduler, several at a time, also while it works on others.
+    """Passes questions from many threads to one scheduler (continuous batching).
 
-    A worker that ends by an unforeseen error settles every call with an `EngineError`, and later calls raise one.
-    In a forked process the worker is started anew. Calls that were under way are answered in the parent alone; in the
-    child they raise an `EngineError`.
+    New questions are admitted while others are active. If the worker thread ends by an unexpected error, every call is
+    settled with an `EngineError`, and later calls raise one. A forked process starts a worker of its own; calls that
+    were active during the fork are answered in the parent, and raise an `EngineError` in the child.
 
     Args:
-        scheduler: Who answers.
-        window: Seconds to wait for more questions after the first, where the scheduler has nothing in hand.
-        forkable: Whether the scheduler works in a forked process.
+        scheduler: Runs the calls.
+        window: Seconds to wait for more questions after the first one, when no call is active.
+        forkable: Returns whether the scheduler can be used in a forked process.
     """
 
     def __init__(
@@ -158,17 +168,17 @@ class Batcher(Pausable, Generic[Question, Reply]):
 
     def _start_over(self) -> None:
         self._state = threading.Lock()
-        self._waiting: queue.SimpleQueue[PendingCall[Question, Reply] | None] = queue.SimpleQueue()
-        self._in_hand: list[PendingCall[Question, Reply]] = []
+        self._queue: queue.SimpleQueue[PendingCall[Question, Reply] | None] = queue.SimpleQueue()
+        self._active_calls: list[PendingCall[Question, Reply]] = []
         self._open: weakref.WeakSet[PendingCall[Question, Reply]] = weakref.WeakSet()
         self._worker: threading.Thread | None = None
 
     def submit(self, *questions: Question) -> list[Future[Reply]]:
-        """Hand in questions; they are answered with the others that wait.
+        """Queue questions, and return the futures of their replies, in order.
 
         Raises:
             ModelError: The batcher is closed.
-            EngineError: The worker ended by an error, or the scheduler does not work in this forked process.
+            EngineError: The worker ended by an error, or the scheduler cannot be used in this forked process.
         """
         calls: list[PendingCall[Question, Reply]] = [PendingCall(question) for question in questions]
         with self._state:
@@ -177,11 +187,11 @@ class Batcher(Pausable, Generic[Question, Reply]):
             self._start()
             for call in calls:
                 self._open.add(call)
-                self._waiting.put(call)
+                self._queue.put(call)
         return [call.future for call in calls]
 
     def _start(self) -> None:
-        """Start the worker where there is none."""
+        """Start the worker if there is none; raise if the last one failed."""
         if self._worker is not None and not self._worker.is_alive() and self._failure is None:
             self._failure = _stopped(None)
         if self._failure is not None:
@@ -196,22 +206,26 @@ class Batcher(Pausable, Generic[Question, Reply]):
             _workers.add(worker)
 
     def close(self) -> None:
-        """Answer what waits, then end the worker. A second call does nothing."""
+        """Settle all queued and active calls, then end the worker. A second call does nothing."""
         worker = self.end()
         if worker is not None and worker is not threading.current_thread():
             worker.join()
 
     def end(self) -> threading.Thread | None:
-        """`close` without waiting for the worker, which is returned."""
+        """Begin to close without waiting.
+
+        Returns:
+            The worker thread, which ends once all calls are settled; None if there is none.
+        """
         with self._state:
             self._closed = True
-            self._waiting.put(None)
+            self._queue.put(None)
             return self._worker
 
     def give_up(self) -> None:
-        """`end`, and cancel what is under way."""
+        """Close, and cancel the active calls."""
         self.end()
-        for call in list(self._in_hand):
+        for call in list(self._active_calls):
             with suppress(BaseException):
                 call.future.cancel()
 
@@ -242,79 +256,87 @@ class Batcher(Pausable, Generic[Question, Reply]):
             self._end_with(error)
 
     def _end_with(self, error: BaseException | None) -> None:
-        """Settle every call that is left, once the worker has ended."""
+        """Settle every remaining call after the worker has ended; without this their callers would wait for ever."""
         with self._state:
             if error is not None or not self._closed:
-                _LOG.critical("The engine's worker ended by an error", exc_info=error)
+                _LOG.critical("The engine's worker thread ended by an error", exc_info=error)
                 self._failure = _stopped(error)
-            left = list(self._in_hand)
-            while not self._waiting.empty():
-                if (call := self._waiting.get_nowait()) is not None:
+            left = list(self._active_calls)
+            while not self._queue.empty():
+                if (call := self._queue.get_nowait()) is not None:
                     left.append(call)
-            self._in_hand = []
+            self._active_calls = []
         for call in left:
-            call.settle(_stopped(error))  # one each, as raising adds a traceback
+            call.settle(_stopped(error))  # a new exception each: raising one adds a traceback to it
 
     def _work(self) -> None:
-        last = False
-        while not last or self._scheduler.active:
-            taken: list[PendingCall[Question, Reply]] = []
-            if not last:
-                taken, last = self._collect()
-            self._in_hand = [call for call in (*self._in_hand, *taken) if not call.future.done()]
+        closing = False
+        while not closing or self._scheduler.active:
+            collected: list[PendingCall[Question, Reply]] = []
+            if not closing:
+                collected, closing = self._collect()
+            self._active_calls = [call for call in (*self._active_calls, *collected) if not call.future.done()]
             with self.pausable():
                 try:
-                    if wanted := [call for call in taken if not call.abandoned()]:
-                        self._scheduler.admit(wanted)
+                    if awaited_calls := [call for call in collected if not call.abandoned()]:
+                        self._scheduler.admit(awaited_calls)
                     self._scheduler.step()
                 except BaseException as error:
-                    for call in self._in_hand:
+                    for call in self._active_calls:
                         call.settle(error)
+                    # The scheduler's state is unknown after an error, and the next step would fail the same way.
                     if self._scheduler.active:
-                        self._scheduler.forget()  # it would fail for ever
+                        self._scheduler.forget()
 
     def _collect(self) -> tuple[list[PendingCall[Question, Reply]], bool]:
-        """What waits and finds room; where nothing is in hand, wait for it. Also whether that was the last."""
+        """Take as many queued calls as the scheduler has capacity for.
+
+        Returns at once while calls are active, so that they are not delayed. Otherwise waits for the first call, and
+        then up to `window` seconds for more.
+
+        Returns:
+            The calls, and whether the batcher was closed: None in the queue is the end mark.
+        """
         calls: list[PendingCall[Question, Reply]] = []
         try:
-            busy, room, end = self._scheduler.active, self._scheduler.capacity, 0.0
-            while len(calls) < room:
+            busy, capacity, deadline = self._scheduler.active, self._scheduler.capacity, 0.0
+            while len(calls) < capacity:
                 try:
                     if busy:
-                        call = self._waiting.get_nowait()
+                        call = self._queue.get_nowait()
                     else:
-                        call = self._waiting.get(timeout=max(0.0, end - time.monotonic()) if calls else None)
+                        call = self._queue.get(timeout=max(0.0, deadline - time.monotonic()) if calls else None)
                 except queue.Empty:
                     break
                 if call is None:
                     return calls, True
                 if not calls:
-                    end = time.monotonic() + self._window
+                    deadline = time.monotonic() + self._window
                 calls.append(call)
         except BaseException:
-            self._in_hand += calls
+            self._active_calls += calls
             raise
         return calls, False
 
 
 def _stopped(cause: BaseException | None) -> EngineError:
-    failure = EngineError("The engine's worker ended by an error", received=cause, remedy="load the model again")
+    failure = EngineError("The engine's worker thread ended by an error", received=cause, remedy="load the model again")
     failure.__cause__ = cause
     return failure
 
 
 def _copied(failure: EngineError) -> EngineError:
-    """An exception of its own for each caller, as raising adds a traceback."""
+    """A new exception with the same content: raising one exception in several threads would mix their tracebacks."""
     fresh = EngineError(failure.fact, received=failure.received, remedy=failure.remedy)
     fresh.__cause__ = failure.__cause__
     return fresh
 
 
 def _end_all() -> None:
-    """End the workers before the interpreter does: a thread that it stops within torch takes the process down."""
+    """Stop the workers before the interpreter exits: a daemon thread killed inside torch crashes the process."""
     for batcher in list(_batchers):
         batcher.give_up()
-    end = time.monotonic() + _LAST
+    end = time.monotonic() + _EXIT_TIMEOUT
     for worker in list(_workers):
         worker.join(max(0.0, end - time.monotonic()))
 

@@ -1,8 +1,8 @@
-"""How sure a model was of each part of its answer: the probability of the tokens that say it.
+"""Confidence of entities: the joint probability of the tokens that state their span, type and visibility.
 
-Under a grammar the probabilities are those among the tokens that the grammar allows, so that what it forces is certain.
-Which tokens count is our own choice: those of an entity's words, type and verdict (`visible`), up to its box. The
-digits of a box are left out: a box that is one step off is as good, and no more likely.
+With a grammar, probabilities are normalised over the tokens that the grammar allows, so a forced token has
+probability 1. The choice of tokens is our own: everything of an entity up to its box. The box is left out because its
+digits are not a yes-or-no decision: a box that is one step off is as good, and shares the probability with it.
 """
 
 from __future__ import annotations
@@ -15,59 +15,63 @@ from gmner.signatures.errors import AnswerError
 
 _DECODER = json.JSONDecoder()
 _BLANK = " \t\r\n"
-_ROUNDING = 0.1  # half precision puts the log probability of a certain token this much above 0
+_ROUNDING = 0.1  # in half precision, the log probability of a certain token can exceed 0 by this much
 
 Token = tuple[str, float]
 """A token's text and the logarithm of its probability."""
 
 
 def confidences(answer: str, tokens: Sequence[Token]) -> list[float | None]:
-    """The probability, in 0..1, of each entity or mention of an answer, or of its one verdict.
+    """Compute the confidence, in 0..1, of each entity or mention of an answer, or of its single decision.
 
     Args:
         answer: The answer's text: a JSON object of one of our forms.
-        tokens: Its tokens in order; together they are the text, but for blanks between JSON's own signs, which a client
-            may write anew, and what follows the object: vLLM counts the token that ends an answer among its tokens.
+        tokens: The tokens of the answer, in order. Joined, they must be the same JSON as `answer`: white space may
+            differ (a client may reformat it), and text may follow the object (vLLM includes the end token).
 
     Returns:
-        One value an entity of `entities`, or a mention of `mentions`; one value for `visible`, and for a grounding
-        that finds no box; none for other answers. None stands for a part whose tokens have log probabilities that are
-        none: not a number, or above 0 by more than rounding explains.
+        One value for each item of `entities` or `mentions`; one value for `visible`, and for a null `box`; an empty
+        list for other answers. A value is None if a log probability is not a number, or exceeds 0 by more than
+        rounding explains.
 
     Raises:
-        AnswerError: The tokens are not those of the answer, or it is no JSON object.
+        AnswerError: The tokens do not match the answer, or the answer is not a JSON object.
     """
-    written = "".join(text for text, _ in tokens)
+    token_text = "".join(text for text, _ in tokens)
     try:
-        if written != answer and _DECODER.raw_decode(written, _skip(written, 0))[0] != json.loads(answer):
-            raise AnswerError("The tokens are not those of the answer", received=[text for text, _ in tokens])
-        members = _members(written, _skip(written, 0))
+        if token_text != answer and _DECODER.raw_decode(token_text, _skip_blanks(token_text, 0))[0] != json.loads(
+            answer
+        ):
+            raise AnswerError("The tokens do not match the answer", received=[text for text, _ in tokens])
+        members = _members(token_text, _skip_blanks(token_text, 0))
         if "visible" in members:
             return [_probability(tokens, *members["visible"][1:])]
-        if "box" in members and written[members["box"][1]] == "n":
+        if "box" in members and token_text[members["box"][1]] == "n":
             return [_probability(tokens, *members["box"][1:])]
-        found = members.get("entities") or members.get("mentions")
+        listed = members.get("entities") or members.get("mentions")
         return (
             []
-            if found is None
-            else [_probability(tokens, *_said(written, *item)) for item in _items(written, found[1])]
+            if listed is None
+            else [
+                _probability(tokens, *_without_box(token_text, *item)) for item in _item_bounds(token_text, listed[1])
+            ]
         )
     except (ValueError, IndexError) as error:
         raise AnswerError("The answer is not JSON", received=answer, remedy=str(error)) from error
 
 
-def _said(answer: str, begin: int, end: int) -> tuple[int, int]:
-    """Where an entity says everything but its box."""
+def _without_box(answer: str, begin: int, end: int) -> tuple[int, int]:
+    """Begin and end of an entity's text without its box."""
     box = _members(answer, begin).get("box")
     return begin, end if box is None else box[0]
 
 
 def _probability(tokens: Sequence[Token], begin: int, end: int) -> float | None:
-    """The probability of the tokens that stand, wholly or in part, between two places of the text."""
+    """Joint probability of the tokens that overlap text[begin:end]."""
     total, at = 0.0, 0
     for text, logprob in tokens:
         if at < end and at + len(text) > begin:
-            if not logprob <= _ROUNDING:  # NaN is not either
+            if not logprob <= _ROUNDING:  # also true for NaN, unlike `logprob > _ROUNDING`
                 return None
             total += min(logprob, 0.0)
         at += len(text)
@@ -75,37 +79,37 @@ def _probability(tokens: Sequence[Token], begin: int, end: int) -> float | None:
 
 
 def _members(text: str, at: int) -> dict[str, tuple[int, int, int]]:
-    """The members of the object that begins at `at`: name -> where its name begins, its value begins and ends."""
-    found: dict[str, tuple[int, int, int]] = {}
-    for begin in _parts(text, at, "{}"):
+    """Members of the object at `at`: name -> (begin of the name, begin of the value, end of the value)."""
+    members: dict[str, tuple[int, int, int]] = {}
+    for begin in _part_starts(text, at, "{}"):
         name, end = _DECODER.raw_decode(text, begin)
-        value = _skip(text, text.index(":", end) + 1)
-        found[name] = (begin, value, _DECODER.raw_decode(text, value)[1])
-    return found
+        value = _skip_blanks(text, text.index(":", end) + 1)
+        members[name] = (begin, value, _DECODER.raw_decode(text, value)[1])
+    return members
 
 
-def _items(text: str, at: int) -> list[tuple[int, int]]:
-    """Where the items of the array that begins at `at` begin and end."""
-    return [(begin, _DECODER.raw_decode(text, begin)[1]) for begin in _parts(text, at, "[]")]
+def _item_bounds(text: str, at: int) -> list[tuple[int, int]]:
+    """(begin, end) of each item of the array at `at`."""
+    return [(begin, _DECODER.raw_decode(text, begin)[1]) for begin in _part_starts(text, at, "[]")]
 
 
-def _parts(text: str, at: int, brackets: str) -> Iterator[int]:
-    """Where the members of an object, or the items of an array, begin."""
+def _part_starts(text: str, at: int, brackets: str) -> Iterator[int]:
+    """Begin of each member of an object, or of each item of an array."""
     if text[at] != brackets[0]:
         raise ValueError(f"no {brackets[0]} at {at}")
-    at = _skip(text, at + 1)
+    at = _skip_blanks(text, at + 1)
     while text[at] != brackets[1]:
         yield at
         _, end = _DECODER.raw_decode(text, at)
         if brackets == "{}":
-            _, end = _DECODER.raw_decode(text, _skip(text, text.index(":", end) + 1))
-        at = _skip(text, end)
+            _, end = _DECODER.raw_decode(text, _skip_blanks(text, text.index(":", end) + 1))
+        at = _skip_blanks(text, end)
         if text[at] == ",":
-            at = _skip(text, at + 1)
+            at = _skip_blanks(text, at + 1)
 
 
-def _skip(text: str, at: int) -> int:
-    """The next place that is not blank."""
+def _skip_blanks(text: str, at: int) -> int:
+    """The next offset that is not white space."""
     while text[at] in _BLANK:
         at += 1
     return at

@@ -1,7 +1,7 @@
-"""The logits processor of a batch whose rows have grammars, sampling and lengths of their own.
+"""`ConstrainedSampler`: a logits processor with a grammar, sampling settings and a length limit for each row.
 
-It draws each row's token itself, so that rows with different temperatures and seeds share a batch: after it only the
-drawn token is possible, and a greedy loop takes it.
+The processor samples each row's token itself, because `generate` has one temperature and one random generator for the
+whole batch. It leaves one finite score a row, which a greedy loop then picks.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from gmner.programs.engine.grammar import Grammar, Mask, RowMasks
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a row's tokens are drawn.
+    """Sampling settings of a row.
 
     Args:
-        temperature: 0: the most likely token.
-        top_p: Keep the smallest set of tokens with this probability.
+        temperature: Softmax temperature; 0: greedy.
+        top_p: Nucleus sampling: keep the smallest set of tokens whose probability reaches this value.
         top_k: Keep this many tokens; 0: all.
-        seed: Makes the row's draws repeatable, whatever else is in its batch.
+        seed: Seed of the row's own random generator, so that its answer does not depend on the other rows.
     """
 
     temperature: float = 0.0
@@ -34,12 +34,12 @@ class Sampling:
 
     def warpers(self) -> list[LogitsProcessor]:
         """Transformers' own warpers for these settings."""
-        found: list[LogitsProcessor] = []
+        warpers: list[LogitsProcessor] = []
         if self.top_k > 0:
-            found.append(TopKLogitsWarper(self.top_k))
+            warpers.append(TopKLogitsWarper(self.top_k))
         if self.top_p < 1.0:
-            found.append(TopPLogitsWarper(self.top_p))
-        return found
+            warpers.append(TopPLogitsWarper(self.top_p))
+        return warpers
 
 
 @dataclass(slots=True, eq=False)
@@ -50,13 +50,13 @@ class SamplerRow:
         grammar: The row's grammar; None: free text.
         limit: Most tokens of the answer, the end token not counted.
         sampling: How tokens are drawn.
-        logprobs: Gets the logarithm of each token's probability among those that the grammar allows, at temperature 1;
-            None: nobody asks.
-        abandoned: Says that nobody waits for the answer any more; it ends at once.
-        prompt_tokens: Tokens of the prompt, those of pictures counted.
-        written: The answer so far, without the token that ends it.
-        ended: Set when the answer has ended.
-        truncated: Set when the limit came before the end.
+        logprobs: Collects the log probability of each token at temperature 1, normalised over the tokens that the
+            grammar allows; None: not collected.
+        abandoned: Returns whether the caller has given up; the answer then ends at the next token.
+        prompt_tokens: Length of the prompt in tokens, image tokens included.
+        written: The token ids of the answer so far, without the end token.
+        ended: Whether the answer has ended.
+        truncated: Whether it ended at the limit before it was complete.
     """
 
     grammar: Grammar | Mask | None
@@ -71,7 +71,7 @@ class SamplerRow:
     _generator: torch.Generator | None = field(default=None, repr=False)
 
     def draw(self, scores: torch.Tensor) -> torch.Tensor:
-        """The next token of a row at its temperature, scores (1, vocabulary) -> (1, 1)."""
+        """Sample the next token: scores (1, vocabulary) -> (1, 1)."""
         scores = scores / self.sampling.temperature
         for warper in self.sampling.warpers():
             scores = warper(None, scores)
@@ -84,13 +84,13 @@ class SamplerRow:
 
 
 class ConstrainedSampler(LogitsProcessor):
-    """The logits processor of a batch whose rows have grammars of their own; rows leave and join.
+    """Masks and samples the next token of each row; rows can be removed and added between steps.
 
     Args:
-        rows: One a row of the batch, used for this batch only.
-        end_ids: Ids that end an answer.
-        end_id: The id written to end an answer.
-        never: Ids that no answer has.
+        rows: One state a row of the batch; not to be shared with another batch.
+        end_ids: Token ids that end an answer.
+        end_id: The end token that is written when an answer is cut off.
+        never: Token ids that are always masked.
 
     Attributes:
         rows: The rows of the batch.
@@ -108,7 +108,7 @@ class ConstrainedSampler(LogitsProcessor):
         return torch.full_like(scores, float("-inf")).scatter_(1, tokens[:, None], 0.0)
 
     def draw(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """The next token of each row: ids (rows, length), scores (rows, vocabulary), which are masked -> (rows,)."""
+        """Mask `scores` (rows, vocabulary) in place and choose the next tokens: ids (rows, length) -> (rows,)."""
         scores[:, self.never] = float("-inf")
         scores = self._mask(input_ids, scores)
         tokens = scores.argmax(-1)
@@ -119,24 +119,26 @@ class ConstrainedSampler(LogitsProcessor):
                 self.rows[place].written.append(token)
             elif not self.rows[place].ended:
                 self.rows[place].ended = True
+                # The row may stay in the batch for some steps, and its grammar would refuse the tokens after its end.
                 self._mask.end(place)
         return tokens
 
     def keep(self, places: Sequence[int]) -> None:
-        """Only these rows stay in the batch, in this order."""
+        """Keep these rows, in this order, and remove the others."""
         self.rows = [self.rows[place] for place in places]
         self._mask.keep(places)
 
     def join(self, rows: Sequence[SamplerRow]) -> None:
-        """Further rows, after the others."""
+        """Append rows."""
         self.rows += rows
         self._mask.join([row.grammar for row in rows])
 
     def _draw(self, place: int, row: SamplerRow, scores: torch.Tensor, tokens: torch.Tensor) -> None:
-        """Put a row's token, scores (1, vocabulary), where it is not the most likely one; note what was asked for."""
-        if row.ended:  # it has not left the batch yet
+        """Replace a row's greedy token where it is sampled or cut off; scores (1, vocabulary)."""
+        if row.ended:  # not removed from the batch yet
             tokens[place] = self.end_id
         elif len(row.written) >= row.limit or row.abandoned():
+            # An answer at its limit is still complete if its grammar allows the end here. Free text never tells.
             may_end = row.grammar is not None and bool(scores[0, self.end_id] > float("-inf"))
             row.truncated = not may_end
             tokens[place] = self.end_id
@@ -144,4 +146,5 @@ class ConstrainedSampler(LogitsProcessor):
             if row.sampling.temperature > 0:
                 tokens[place] = row.draw(scores)[0, 0]
             if row.logprobs is not None:
+                # From the masked scores before temperature and warpers, so that settings do not change a confidence.
                 row.logprobs.append(float(scores[0].float().log_softmax(-1)[tokens[place]]))

@@ -1,8 +1,8 @@
-"""The loop of `generate` for batches: equal prompts are read once, and rows that have ended leave the batch.
+"""`Decoding`: a generation loop that prefills equal prompts once and removes finished rows from the batch.
 
-transformers' own loop reads every row's prompt, and computes every row until the last one has ended. The answers to a
-batch of posts differ much in length, several answers to one post have the same prompt, and reading a picture costs more
-than writing an answer.
+The loop of transformers prefills the prompt of every row, and computes every row until the last one is finished. Here
+several answers share a prompt, answers differ much in length, and prefilling an image costs more than decoding an
+answer.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from gmner.programs.engine.batch import COMPACT_BELOW, Batch
 
 
 class Decoding:
-    """A loop for `model.generate(custom_generate=...)`; greedy, or sampling as the generation config has it.
+    """A loop for `model.generate(custom_generate=...)`; greedy or sampling, as the generation config says.
 
-    Logits processors that keep something for each row have a method `keep(places)`, one that draws the tokens itself
-    has `draw(ids, scores)`; see `ConstrainedSampler`.
+    A logits processor with state for each row needs a method `keep(places)`. One that chooses the tokens itself needs
+    `draw(ids, scores)`; see `ConstrainedSampler`.
 
     Args:
-        copies: For each answer the row of the prompts that it continues, so that a prompt with several answers is read
-            once; None: an answer a row.
+        copies: For each answer the row of its prompt, so that a prompt with several answers is prefilled once; None:
+            one answer a row.
     """
 
     def __init__(self, copies: Sequence[int] | None = None) -> None:
@@ -39,12 +39,13 @@ class Decoding:
         generation_config: GenerationConfig,
         **model_kwargs: Any,
     ) -> torch.Tensor:
-        """Prompts (rows, length) to prompts and answers (answers, longer), padded on the right."""
+        """Generate: prompts (rows, length) -> prompts with answers (answers, longer), padded on the right."""
         batch = Batch(model, input_ids, model_kwargs)
         logits = batch.read(generation_config, self._copies)
         pad, places = generation_config._pad_token_tensor, list(range(len(logits)))
         finished: dict[int, torch.Tensor] = {}
         while True:
+            # Processors write in place, and half-precision scores round close probabilities together.
             scores = logits.to(copy=True, dtype=torch.float32)
             drawn = _drawn(logits_processor, batch.ids, scores, sample=generation_config.do_sample)
             batch.ids = torch.cat([batch.ids, drawn[:, None]], -1)
@@ -52,20 +53,20 @@ class Decoding:
             for row, over in enumerate(stopping_criteria(batch.ids, None).tolist()):
                 if over and not ended[row]:
                     finished[places[row]] = batch.ids[row]
-            going = [row for row, place in enumerate(places) if place not in finished]
-            if not going:
+            active = [row for row, place in enumerate(places) if place not in finished]
+            if not active:
                 return torch.nn.utils.rnn.pad_sequence([finished[p] for p in sorted(finished)], True, float(pad))
-            if len(going) <= COMPACT_BELOW * len(places):
-                batch.keep(going)
+            if len(active) <= COMPACT_BELOW * len(places):
+                batch.keep(active)
                 for processor in logits_processor:
                     if hasattr(processor, "keep"):
-                        processor.keep(going)
-                places = [places[row] for row in going]
+                        processor.keep(active)
+                places = [places[row] for row in active]
             logits = batch.step()
 
 
 def _drawn(processors: LogitsProcessorList, ids: torch.Tensor, scores: torch.Tensor, *, sample: bool) -> torch.Tensor:
-    """The next token of each row, (rows,); a processor that draws has the last word."""
+    """The next token of each row, (rows,); processors after one with `draw` are not called."""
     for processor in processors:
         if hasattr(processor, "draw"):
             return processor.draw(ids, scores)

@@ -1,10 +1,10 @@
-"""Chats to token ids, so that model markers inside a post stay text.
+"""`ChatEncoder`: encodes chats as token ids, with model markers inside a post encoded as plain text.
 
-A post may hold `<image>` or `<|im_start|>`. A tokenizer would read them as control tokens: a forged turn, or a picture
-that is not there. transformers can encode such strings as text (`sanitize_control_tokens`), but only for processors
-without a `__call__` of their own, and Idefics3 has one. So here, for every processor alike: each marker in a text is
-swapped for one spare special token before the processor runs, and that token's id for the ids of the marker's letters
-after it. Texts without markers, that is all ordinary ones, are encoded as the processor alone does it, as in training.
+A post may contain `<image>` or `<|im_start|>`. A tokenizer would encode them as control tokens: a forged turn, or an
+image that does not exist. transformers can encode such strings as text (`sanitize_control_tokens`), but only for
+processors without their own `__call__`, and Idefics3 has one. The method here works for every processor: before the
+processor runs, each marker in a text is replaced by a spare special token; afterwards, the id of that token is replaced
+by the ids of the marker's characters. A text without markers is encoded by the processor alone, as in training.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _NEVER = re.compile(r"(?!)")
 
 
 class ChatEncoder:
-    """Encodes chats for one processor; not for use by two threads at once.
+    """Encodes chats for one processor. Not thread-safe.
 
     Args:
-        processor: The processor of a vision-language model with a chat template; padding on the left.
+        processor: The processor of a vision-language model, with a chat template and left padding.
 
     Raises:
         ModelError: The processor has no chat template.
@@ -43,34 +43,37 @@ class ChatEncoder:
         if not template:
             raise ModelError("The model has no chat template", remedy="use an instruction-tuned checkpoint")
         added = self.tokenizer.added_tokens_decoder.values()
-        # Longest first: a marker takes precedence over the markers it contains.
+        # Longest first: a regular expression takes the first alternative that matches, which must not be a marker
+        # that is part of a longer one.
         markers = [token.content for token in added if token.special or token.content in str(template)]
         markers = sorted((token for token in markers if not token.isspace()), key=len, reverse=True)
         self._markers = re.compile("|".join(map(re.escape, markers))) if markers else _NEVER
         used = {self.tokenizer.eos_token, *(getattr(processor, name, None) for name in ("image_token", "video_token"))}
+        # A token with lstrip or rstrip takes in the spaces beside it, and would change the text around a marker.
         plain = [token.content for token in added if token.special and not (token.lstrip or token.rstrip)]
         self._spares = [token for token in plain if token not in used and token not in str(template)]
 
     def markers(self, text: str) -> list[str]:
-        """The model markers that stand in a text, in order; an ordinary text has none."""
+        """List the model markers in a text, in order; ordinary texts have none."""
         return self._markers.findall(text)
 
     def __call__(self, conversations: Sequence[Conversation]) -> BatchFeature:
-        """Encode chats as one left-padded batch, each ending where the model's answer begins.
+        """Encode chats as one left-padded batch; each ends with the generation prompt.
 
         Raises:
-            InputError: A marker in a text cannot be told from the chat's own.
+            InputError: A marker in a text cannot be distinguished from those of the chat template.
         """
-        hidden = [self._hidden(conversation) for conversation in conversations]
-        if not any(hidden):
+        markers = [self._markers_of(conversation) for conversation in conversations]
+        if not any(markers):
             return self._encode(conversations)
+        # A spare fits if it occurs as often as there are markers: some tokenizers split or drop unknown specials.
         for spare in self._spares:
-            batch = self._encode([self._swapped(conversation, spare) for conversation in conversations])
+            batch = self._encode([self._with_spares(conversation, spare) for conversation in conversations])
             spare_id = self.tokenizer.convert_tokens_to_ids(spare)
-            live = batch["input_ids"] * batch["attention_mask"] - (1 - batch["attention_mask"])
-            if [(row == spare_id).sum().item() for row in live] == [len(row) for row in hidden]:
-                return self._restored(batch, spare_id, hidden)
-        raise InputError("Model markers in a text cannot be encoded as text", received=hidden)
+            spare_or_padding = batch["input_ids"] * batch["attention_mask"] - (1 - batch["attention_mask"])
+            if [(row == spare_id).sum().item() for row in spare_or_padding] == [len(row) for row in markers]:
+                return self._with_character_ids(batch, spare_id, markers)
+        raise InputError("Model markers in a text cannot be encoded as text", received=markers)
 
     def _encode(self, conversations: Sequence[Conversation]) -> BatchFeature:
         with _without_channel_warnings():
@@ -83,31 +86,31 @@ class ChatEncoder:
                 processor_kwargs={"padding": True, "padding_side": "left"},
             )
 
-    def _hidden(self, conversation: Conversation) -> list[str]:
+    def _markers_of(self, conversation: Conversation) -> list[str]:
         texts = [part["text"] for turn in conversation for part in turn["content"] if part["type"] == "text"]
         return [marker for text in texts for marker in self.markers(text)]
 
-    def _swapped(self, conversation: Conversation, spare: str) -> Conversation:
+    def _with_spares(self, conversation: Conversation, spare: str) -> Conversation:
         def swap(part: dict[str, Any]) -> dict[str, Any]:
             return {**part, "text": self._markers.sub(spare, part["text"])} if part["type"] == "text" else part
 
         return [{**turn, "content": [swap(part) for part in turn["content"]]} for turn in conversation]
 
-    def _letters(self, marker: str) -> list[int]:
+    def _character_ids(self, marker: str) -> list[int]:
         ids = self.tokenizer.encode(marker, add_special_tokens=False, split_special_tokens=True)
         if self.tokenizer.convert_tokens_to_ids(marker) in ids:
             raise InputError("The tokenizer cannot write a model marker as text", received=marker)
         return ids
 
-    def _restored(self, batch: BatchFeature, spare_id: int, hidden: Sequence[list[str]]) -> BatchFeature:
-        """Put the letters' ids where the spare token stands, in every tensor that has one value a token."""
+    def _with_character_ids(self, batch: BatchFeature, spare_id: int, hidden: Sequence[list[str]]) -> BatchFeature:
+        """Replace each spare token by the ids of its marker, in every tensor that has one value a token."""
         names = [name for name in batch if batch[name].shape == batch["input_ids"].shape]
         rows: dict[str, list[torch.Tensor]] = {name: [] for name in names}
         for row, markers in enumerate(hidden):
             live = batch["attention_mask"][row] == 1
             ids = batch["input_ids"][row][live].tolist()
             left = iter(markers)
-            spelled = [self._letters(next(left)) if token == spare_id else [token] for token in ids]
+            spelled = [self._character_ids(next(left)) if token == spare_id else [token] for token in ids]
             repeats = torch.tensor([len(letters) for letters in spelled])
             for name in names:
                 rows[name].append(batch[name][row][live].repeat_interleave(repeats))
@@ -120,9 +123,9 @@ class ChatEncoder:
 
 @contextmanager
 def _without_channel_warnings() -> Iterator[None]:
-    """InternVL's processor warns that it takes the first axis for the channels where an image is 1 or 3 pixels wide.
+    """Silence InternVL's warning about ambiguous channels, which images of 1 or 3 pixels in width cause.
 
-    It has put them there itself.
+    The warning is wrong: the processor has put the channels first itself.
     """
     logger = logging.getLogger("transformers.image_utils")
     logger.addFilter(_no_channel_warning)
@@ -137,18 +140,22 @@ def _no_channel_warning(record: logging.LogRecord) -> bool:
 
 
 def deduplicated(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[int]]:
-    """The different ones among conversations, and for each conversation its place among them."""
-    found: list[Conversation] = []
-    places: list[int] = []
-    alike: dict[str, list[int]] = {}  # by their words, as comparing pictures takes time
+    """Remove duplicates.
+
+    Returns:
+        The distinct conversations, and for each given conversation its index among them.
+    """
+    distinct: list[Conversation] = []
+    indices: list[int] = []
+    same_text: dict[str, list[int]] = {}  # by their text: comparing images pixel by pixel takes time
     for conversation in conversations:
-        known = alike.setdefault(_words(conversation), [])
-        place = next((place for place in known if found[place] == conversation), len(found))
-        if place == len(found):
-            found.append(conversation)
+        known = same_text.setdefault(_words(conversation), [])
+        place = next((place for place in known if distinct[place] == conversation), len(distinct))
+        if place == len(distinct):
+            distinct.append(conversation)
             known.append(place)
-        places.append(place)
-    return found, places
+        indices.append(place)
+    return distinct, indices
 
 
 def _words(conversation: Conversation) -> str:

@@ -1,4 +1,4 @@
-"""Workers that stand still while the process is forked, so that no lock of theirs is held in the child for ever."""
+"""`Pausable`: workers that pause during a fork, so that the child does not inherit a lock that is never released."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 60.0
-# Seconds that a fork waits for the step under way; the longest is the reading of a long prompt.
+# Seconds that a fork waits for the current step. The longest step is the prefill of a long prompt.
 
 _living: weakref.WeakSet[Pausable] = weakref.WeakSet()
 
 
 class Pausable:
-    """A worker that a fork waits for; a child process does not have its thread."""
+    """A worker whose current step a fork waits for. Its thread does not exist in the child process."""
 
     def __init__(self) -> None:
         self._renew()
@@ -29,32 +29,33 @@ class Pausable:
 
     @contextmanager
     def pausable(self) -> Iterator[None]:
-        """Around everything that takes locks of libraries, torch's for instance."""
-        self._gate.wait()  # a lock alone would be taken again before the thread that forks gets it
+        """Wrap everything that takes locks of libraries, for example of torch."""
+        # Without the gate, a busy worker would take the lock again before the forking thread gets it.
+        self._gate.wait()
         with self._pause:
             yield
 
     def forked(self, paused: bool) -> None:
-        """Start over in a child process.
+        """Reset the state in a child process.
 
         Args:
-            paused: Whether the worker stood still when the process was forked.
+            paused: Whether the worker was paused during the fork.
         """
         raise NotImplementedError
 
     def before_fork(self) -> None:
-        """Wait for the worker to stand still."""
+        """Pause the worker; gives up after `_PATIENCE` seconds."""
         self._gate.clear()
         self._paused = self._pause.acquire(timeout=_PATIENCE)
 
     def after_fork_in_parent(self) -> None:
-        """Let the worker go on."""
+        """Resume the worker."""
         if self._paused:
             self._pause.release()
         self._gate.set()
 
     def after_fork_in_child(self) -> None:
-        """Renew the locks and start over."""
+        """Replace the locks, which the parent's threads may hold, and reset the state."""
         paused = self._paused
         self._renew()
         self.forked(paused)
@@ -65,7 +66,8 @@ def _each(step: Callable[[Pausable], None]) -> None:
         try:
             step(worker)
         except Exception:
-            _LOG.exception("A worker could not follow a fork")
+            # Raised from here, an exception would only be printed, and the remaining workers would stay paused.
+            _LOG.exception("A worker could not be paused for a fork, or resumed after it")
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -1,4 +1,4 @@
-"""Prompts to answers on a local model: a grammar a row, prompts that join while others are answered."""
+"""`Generator`: from prompts to completions on a local model."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from gmner.signatures.errors import InputError
 from gmner.signatures.schema import Schema, longest_answer
 
 FREE_TEXT_TOKENS = 512
-"""Most tokens of an answer whose length is not bounded, when the caller names no number."""
+"""Default `max_tokens` of answers without a bound of their own: free text and foreign schemas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question to the model.
+    """A chat with the constraints and the sampling settings of its answer.
 
     Attributes:
-        conversation: The chat, pictures as PIL images.
+        conversation: The chat, with images as PIL images.
         schema: The JSON schema of the answer; None: free text.
-        max_tokens: Most tokens of the answer; None: as many as the longest answer to one of our own schemas
-            needs, which bound every part, and `FREE_TEXT_TOKENS` for other schemas and free text.
-        sampling: How tokens are drawn.
-        logprobs: Whether the answer says how likely each of its tokens was.
-        abandoned: Says that nobody waits for the answer any more: it is cut short.
+        max_tokens: Token limit of the answer; None: the length of the longest answer for our own schemas, which bound
+            every part, and `FREE_TEXT_TOKENS` for other schemas and free text.
+        sampling: Sampling settings.
+        logprobs: Whether to return the log probability of each token.
+        abandoned: Returns whether the caller has given up; the answer is then cut off.
     """
 
     conversation: Conversation
@@ -45,7 +45,7 @@ class Prompt:
 
     @property
     def limit(self) -> int:
-        """Most tokens of the answer."""
+        """Token limit of the answer."""
         if self.max_tokens is not None:
             return self.max_tokens
         if self.schema is None or "x-guidance" not in self.schema:
@@ -55,14 +55,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model wrote.
+    """An answer of the model.
 
     Attributes:
         text: The answer without special tokens.
-        prompt_tokens: Tokens of the prompt, those of pictures counted.
-        tokens: Tokens written.
-        truncated: Whether the limit came before the end.
-        logprobs: Each token's text and the logarithm of its probability, where the prompt asks for it.
+        prompt_tokens: Length of the prompt in tokens, image tokens included.
+        tokens: Length of the answer in tokens.
+        truncated: Whether the limit was reached before the answer was complete.
+        logprobs: Text and log probability of each token; None if `Prompt.logprobs` is False.
     """
 
     text: str
@@ -74,12 +74,12 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Prompts as a model takes them.
+    """Tokenised prompts; equal prompts share a row.
 
     Attributes:
-        inputs: Inputs of `generate`, (different prompts, length).
+        inputs: Inputs of `generate`, (distinct prompts, length).
         copies: For each prompt its row.
-        widths: Tokens of each prompt, those of pictures counted.
+        widths: Length of each prompt in tokens, image tokens included.
     """
 
     inputs: Mapping[str, Any]
@@ -88,23 +88,23 @@ class Encoded:
 
 
 class Generator:
-    """Answers prompts; for one thread at a time.
+    """Encodes prompts, adds them to a running batch, and decodes the answers. Not thread-safe.
 
     Args:
         weights: The loaded model.
         backend: The back end of Outlines.
-        sights: Most encoded pictures that are kept, see `gmner.programs.engine.vision_cache`.
+        sights: Capacity of the vision cache in images or tiles, see `gmner.programs.engine.vision_cache`.
     """
 
     def __init__(self, weights: Weights, backend: str = "llguidance", sights: int = 32) -> None:
         self._weights = weights
         self.encoder = ChatEncoder(weights.processor)
-        self._sights = VisionFeatureCache(weights.model, sights)
+        self._vision_cache = VisionFeatureCache(weights.model, sights)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
-        self._encoded: tuple[list[Prompt], Encoded] | None = None
+        self._last_encoded: tuple[list[Prompt], Encoded] | None = None
 
     def check(self, prompt: Prompt) -> None:
-        """Refuse a prompt that the model cannot be asked.
+        """Validate a prompt on its own, so that a bad one does not fail a whole batch.
 
         Raises:
             InputError: Its schema cannot be compiled.
@@ -118,62 +118,68 @@ class Generator:
             self._grammars.compile(prompt.schema)
 
     def stream(self) -> RunningBatch:
-        """No answers under way yet; see `add`."""
+        """Create an empty running batch for `add`."""
         return RunningBatch(self._weights.model, self._weights.end_ids, picture_ids(self._weights.model.config))
 
     def encode(self, prompts: Sequence[Prompt]) -> Encoded:
-        """Prompts as the model takes them, equal ones once; `add` takes over what was made of the same prompts."""
+        """Tokenise prompts, equal ones once. `add` reuses the result if it is called next with the same prompts."""
         chats, copies = deduplicated([prompt.conversation for prompt in prompts])
         inputs = self.encoder(chats)
         encoded = Encoded(inputs, copies, inputs["attention_mask"].sum(1)[copies].tolist())
-        self._encoded = list(prompts), encoded
+        self._last_encoded = list(prompts), encoded
         return encoded
 
-    def _taken(self, prompts: Sequence[Prompt]) -> Encoded:
-        """What was encoded last, if it is these prompts; it is not kept."""
-        (known, encoded), self._encoded = self._encoded or ([], None), None
+    def _take_encoded(self, prompts: Sequence[Prompt]) -> Encoded:
+        """Take the last result of `encode` if it belongs to these prompts, else encode them.
+
+        The result is dropped afterwards: it holds the pixels of all images.
+        """
+        (known, encoded), self._last_encoded = self._last_encoded or ([], None), None
         same = len(known) == len(prompts) and all(a is b for a, b in zip(known, prompts, strict=True))
         if encoded is None or not same:
-            encoded, self._encoded = self.encode(prompts), None
+            encoded, self._last_encoded = self.encode(prompts), None
         return encoded
 
     def budget(self, prompt: Prompt, width: int) -> int:
-        """Most tokens of the answer to a prompt of `width` tokens, within the model's context.
+        """Token limit of the answer to a prompt of `width` tokens, within the model's context.
 
         Raises:
-            InputError: The context has no room for the prompt and `max_tokens`; where the caller names no number, for
-                the prompt and `FREE_TEXT_TOKENS`, or the longest answer if that is shorter.
+            InputError: The prompt and `max_tokens` exceed the context; without `max_tokens`, the prompt and
+                `FREE_TEXT_TOKENS` (or the longest answer, if that is shorter) do.
         """
         context, limit = self._weights.context, prompt.limit
         if context is None or width + limit <= context:
             return limit
-        wanted = limit if prompt.max_tokens is not None else min(limit, FREE_TEXT_TOKENS)
-        if width + wanted > context:
+        required = limit if prompt.max_tokens is not None else min(limit, FREE_TEXT_TOKENS)
+        if width + required > context:
             raise InputError(
-                "A prompt with its answer is longer than the model's context",
-                received=f"{width} tokens of prompt and {wanted} for the answer",
+                "The prompt and its answer exceed the model's context",
+                received=f"{width} tokens of prompt and {required} for the answer",
                 accepted=f"{context} tokens together",
                 remedy="shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens",
             )
         return context - width
 
     def add(self, stream: RunningBatch, prompts: Sequence[Prompt]) -> list[SamplerRow]:
-        """Begin to answer prompts with what is under way: a row a prompt. `stream.step()` says which have ended.
+        """Prefill prompts and add them to a running batch.
 
         Args:
-            stream: What is under way.
+            stream: The running batch; its `step()` returns the rows that have ended.
             prompts: The prompts.
+
+        Returns:
+            The state of each answer, in the order of the prompts.
 
         Raises:
             InputError: See `budget`.
         """
-        encoded = self._taken(prompts)
+        encoded = self._take_encoded(prompts)
         rows = [self._row(*both) for both in zip(prompts, encoded.widths, strict=True)]
-        stream.add(self._sights(encoded.inputs), encoded.copies, rows)
+        stream.add(self._vision_cache(encoded.inputs), encoded.copies, rows)
         return rows
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Answer prompts as one batch: one completion a prompt, in order."""
+        """Answer prompts as one batch. Returns one completion a prompt, in order."""
         stream = self.stream()
         rows = self.add(stream, prompts)
         while stream:
@@ -181,7 +187,7 @@ class Generator:
         return [self.completion(row) for row in rows]
 
     def completion(self, row: SamplerRow) -> Completion:
-        """What an answer that has ended says."""
+        """Decode an answer that has ended."""
         logprobs = None if row.logprobs is None else self._tokens(row.written, row.logprobs)
         return Completion(self._text(row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs)
 
@@ -191,17 +197,20 @@ class Generator:
         return SamplerRow(grammar, self.budget(prompt, width), prompt.sampling, logprobs, prompt.abandoned, width)
 
     def _text(self, ids: Sequence[int]) -> str:
-        # clean_up_tokenization_spaces would rewrite what the grammar enforced
+        # clean_up_tokenization_spaces would remove spaces before punctuation, and a span would no longer be verbatim.
         return self._weights.processor.tokenizer.decode(
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
     def _tokens(self, ids: Sequence[int], logprobs: Sequence[float]) -> tuple[Token, ...]:
-        """Each token's text; of tokens that hold parts of one character, the last one has it."""
-        found, begin = [], 0
+        """Text and log probability of each token.
+
+        Where several tokens encode one character, the last one gets it, and the others an empty text.
+        """
+        tokens, begin = [], 0
         for end, logprob in enumerate(logprobs[: len(ids)], 1):
             part = self._text(ids[begin:end])
-            whole = not part.endswith("\ufffd")
-            found.append((part if whole else "", logprob))
-            begin = end if whole else begin
-        return tuple(found)
+            complete = not part.endswith("\ufffd")
+            tokens.append((part if complete else "", logprob))
+            begin = end if complete else begin
+        return tuple(tokens)

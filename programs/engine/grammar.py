@@ -1,7 +1,7 @@
-"""One grammar a row: Outlines' back ends for batches whose every row has a schema of its own.
+"""Grammars of a batch in which each row has its own JSON schema.
 
-Outlines compiles a grammar and enforces it on a whole batch. Here each row has its own: with the llguidance back end,
-the default, the batch has one mask of all of them; the processors of other back ends are called a row each.
+A logits processor of Outlines enforces one grammar on a whole batch. With the llguidance back end (the default), the
+rows here fill one mask tensor for the batch; with other back ends, one processor is called for each row.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _BACKENDS: dict[str, Callable[[Any], BaseBackend]] = {
 }
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-# Put on schemas that do not say: a model that may write blanks between tokens can do so for ever.
+# The default for schemas without `x-guidance`: white space between JSON tokens could be repeated for ever.
 
 _UNFORCED = '%llguidance {"no_forcing": true}\nstart: %json '
-# Where the grammar allows one text only, llguidance would also prescribe its tokens. A model has its own: the embedded
-# one writes `{"box":null}` as one token, which a prescribed `{` would rule out.
+# Where only one text is possible, llguidance would also force its tokenisation. The model may have learned another one:
+# the embedded model writes `{"box":null}` as a single token, which a forced `{` would rule out.
 
-_KEPT = 128 * 2**20
-# Bytes of parsed grammars that are kept: parsing takes milliseconds, copying one next to nothing. The grammar of a post
-# of 2,000 words takes half a second and 40 MB.
+_CACHE_BYTES = 128 * 2**20
+# Capacity in bytes of the cache of parsed grammars. Parsing takes milliseconds (half a second and 40 MB for a post of
+# 2,000 words); copying a parsed grammar costs next to nothing.
 
-_PARSED, _PARSED_LEAST = 14, 2**18
-# Bytes of a parsed grammar for each byte of its schema, and for any schema, once it has been followed; measured with 2
-# to 2,000 words.
+_BYTES_PER_SCHEMA_BYTE, _FIXED_BYTES = 14, 2**18
+# Estimated bytes of a parsed grammar after use: for each byte of its schema, and the fixed part. llguidance does not
+# report the size; measured with posts of 2 to 2,000 words.
 
 _LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000_000)
-# A thousand times llguidance's own, which ends at some thousands of different spans with odd signs.
+# A thousand times the default, which a few thousand distinct spans with unusual characters exceed.
 
 _BITS = 32
 # Tokens in a word of llguidance's masks.
 
-_SAID = 200
-# So much of llguidance's reason is passed on; the whole schema follows it.
+_MESSAGE_LENGTH = 200
+# Characters of llguidance's message that are kept: the whole schema follows.
 
 Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """An Outlines logits processor: ids (rows, length), scores (rows, vocabulary) -> scores, forbidden tokens at -inf."""
@@ -60,16 +60,16 @@ Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A grammar of llguidance at its beginning, and the tokenizer that it was parsed for."""
+    """A grammar of llguidance in its initial state, and the tokenizer that it was parsed for."""
 
     matcher: LLMatcher
     tokenizer: LLTokenizer
 
 
 class GrammarCompiler:
-    """Turns JSON schemas into grammars of one model.
+    """Compiles JSON schemas to grammars for one model.
 
-    The back end's tokenizer is built once, here; it is the expensive part.
+    The constructor builds the back end's tokenizer, which is the expensive part.
 
     Args:
         model: The model that will generate.
@@ -77,7 +77,7 @@ class GrammarCompiler:
         backend: A back end of Outlines. Only `llguidance` enforces every part of our schemas.
 
     Raises:
-        ModelError: An unknown back end, or one that is not installed.
+        ModelError: The back end is unknown or not installed.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, backend: str) -> None:
@@ -87,10 +87,10 @@ class GrammarCompiler:
             self._backend = _BACKENDS[backend](outlines.from_transformers(model, tokenizer))
         except ImportError as error:
             raise ModelError(f"The back end {backend} is not installed", remedy=f"pip install {error.name}") from error
-        self._parsed: Recent[LLMatcher] = Recent(_KEPT)
+        self._cache: Recent[LLMatcher] = Recent(_CACHE_BYTES)
 
     def compile(self, schema: Schema) -> Grammar | Mask:
-        """The grammar of one row of one generation; never share it.
+        """Compile a schema for one row. The result has state and must not be shared between rows.
 
         Raises:
             InputError: The back end cannot compile the schema.
@@ -107,43 +107,43 @@ class GrammarCompiler:
     def _matcher(self, schema: str, tokenizer: LLTokenizer) -> LLMatcher:
         written = schema.encode("utf-8", "surrogatepass")
         key = xxhash.xxh3_128_digest(written)
-        if (matcher := self._parsed.get(key)) is None:
+        if (matcher := self._cache.get(key)) is None:
             matcher = _parse(schema, tokenizer)
-            self._parsed.put(key, matcher, _PARSED_LEAST + _PARSED * len(written))
+            self._cache.put(key, matcher, _FIXED_BYTES + _BYTES_PER_SCHEMA_BYTE * len(written))
         return matcher
 
 
 def _parse(schema: str, tokenizer: LLTokenizer) -> LLMatcher:
     matcher = LLMatcher(tokenizer, _UNFORCED + schema, log_level=0, limits=_LIMITS)
     if matcher.is_error():
-        raise InputError("A JSON schema cannot be compiled", received=schema, remedy=matcher.get_error()[:_SAID])
+        raise InputError(
+            "A JSON schema cannot be compiled", received=schema, remedy=matcher.get_error()[:_MESSAGE_LENGTH]
+        )
     return matcher
 
 
 class RowMasks:
-    """Enforces the grammars of a batch, whose rows leave and join.
-
-    Rows under llguidance have one mask for the whole batch; the processors of other back ends are called a row each.
+    """Masks the scores of a batch by the grammars of its rows; rows can be removed and added between steps.
 
     Args:
-        grammars: One a row, at its beginning; None: free text.
+        grammars: One a row, in its initial state; None: free text.
     """
 
     def __init__(self, grammars: Sequence[Grammar | Mask | None]) -> None:
         self._rows: list[_RowMask] = []
-        self._bits: Any = None  # llguidance's mask of all rows, a tensor once there is a grammar
+        self._bits: Any = None  # llguidance's bit mask, (rows, words) int32; None until a row has a grammar
         self.join(grammars)
 
     def __call__(self, input_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Ids (rows, length), scores (rows, vocabulary) -> scores with forbidden tokens at -inf.
 
         Raises:
-            ModelError: A grammar cannot go on.
+            ModelError: A grammar rejects the last token of its row.
         """
-        last = input_ids[:, -1].tolist()
+        last_ids = input_ids[:, -1].tolist()
         for place, row in enumerate(self._rows):
             if isinstance(row.grammar, Grammar):
-                self._fill(self._bits[place], row.grammar.matcher, last[place] if row.begun else None)
+                self._fill(self._bits[place], row.grammar.matcher, last_ids[place] if row.begun else None)
                 row.begun = True
             elif row.grammar is not None:
                 one = slice(place, place + 1)
@@ -151,27 +151,30 @@ class RowMasks:
         return logits if self._bits is None else forbid(logits, self._bits.to(logits.device))
 
     def _fill(self, bits: torch.Tensor, matcher: LLMatcher, last: int | None) -> None:
-        """What llguidance's own `fill_next_token_bitmask` does; its module would compile a kernel, and load that."""
+        """Write a row's mask into `bits`, as `fill_next_token_bitmask` of llguidance does.
+
+        Importing that function's module would compile and load a kernel that is not needed here.
+        """
         if last is not None:
             matcher.consume_token(last)
         matcher.unsafe_compute_mask_ptr(bits.data_ptr(), bits.numel() * bits.element_size())
         if matcher.is_error():
-            raise ModelError("The grammar of an answer cannot go on", received=matcher.get_error())
+            raise ModelError("The grammar of an answer cannot continue", received=matcher.get_error())
 
     def end(self, place: int) -> None:
-        """A row is over: its grammar is not asked again."""
+        """Mark a row as ended: its grammar is not used any more, and all tokens are allowed."""
         self._rows[place] = _RowMask(None)
         if self._bits is not None:
             self._bits[place] = -1
 
     def keep(self, places: Sequence[int]) -> None:
-        """Only these rows stay in the batch, in this order."""
+        """Keep these rows, in this order, and remove the others."""
         self._rows = [self._rows[place] for place in places]
         if self._bits is not None:
             self._bits = self._bits[list(places)]
 
     def join(self, grammars: Sequence[Grammar | Mask | None]) -> None:
-        """Further rows, after the others."""
+        """Append rows."""
         self._rows += [_RowMask(grammar) for grammar in grammars]
         tokenizer = next((grammar.tokenizer for grammar in grammars if isinstance(grammar, Grammar)), None)
         if self._bits is None and tokenizer is not None:
@@ -182,7 +185,10 @@ class RowMasks:
 
 
 def forbid(logits: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
-    """Scores (rows, vocabulary), in place, -inf where a row's bit is 0 or there is none: bits (rows, words of 32)."""
+    """Set scores (rows, vocabulary) to -inf, in place, where their bit in `bits` (rows, words of 32) is 0 or missing.
+
+    Models pad the vocabulary beyond that of the tokenizer, so the last tokens have no bit.
+    """
     allowed = bits[:, :, None] >> torch.arange(_BITS, dtype=torch.int32, device=bits.device) & 1
     known = min(logits.shape[1], _BITS * bits.shape[1])
     logits[:, :known].masked_fill_(allowed.flatten(1)[:, :known] == 0, float("-inf"))

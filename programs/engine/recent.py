@@ -1,4 +1,4 @@
-"""Values that were used last, as many as a number of bytes allows."""
+"""`Recent`: a least-recently-used cache with a limit in bytes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """A cache bounded by the bytes and by the number of its values; the least recently used leave first.
+    """An LRU cache, limited by the total size and by the number of its values.
 
     Args:
-        most_bytes: Most bytes of all values; a larger value is not kept at all.
-        most: Most values; None: no bound.
+        most_bytes: Largest total size in bytes; a value larger than this is not kept.
+        most: Largest number of values; None: no limit.
 
     Attributes:
-        size: Bytes of all values.
+        size: Current total size in bytes.
     """
 
     def __init__(self, most_bytes: int, most: int | None = None) -> None:
@@ -28,14 +28,14 @@ class Recent(Generic[Value]):
         return len(self._known)
 
     def get(self, key: bytes) -> Value | None:
-        """The value of a key, which thereby is the one used last; None: it is not kept."""
+        """Look up a key and mark it as most recently used; None if it is not in the cache."""
         if key not in self._known:
             return None
         self._known.move_to_end(key)
         return self._known[key][0]
 
     def put(self, key: bytes, value: Value, size: int) -> None:
-        """Keep a value of `size` bytes, in the place of others where there is no room."""
+        """Store a value of `size` bytes, and evict others if the limits are exceeded."""
         self.size += size - self._known.pop(key, (None, 0))[1]
         self._known[key] = value, size
         while self.size > self._most_bytes or (self._most is not None and len(self._known) > self._most):

@@ -1,7 +1,7 @@
-"""Answers under way on one model: prompts join the batch while others are answered, and an answer leaves when it ends.
+"""`RunningBatch`: continuous batching on one model. Prompts are added, and finished answers removed, between steps.
 
-A batch that is answered as a whole takes as many steps as its longest answer, with ever fewer rows at work. On a GPU a
-step costs about the same for one row as for many, so what leaves is replaced.
+A fixed batch takes as many steps as its longest answer, with fewer and fewer active rows. On a GPU a step costs about
+the same for one row as for many, so finished rows are replaced by new prompts.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from gmner.programs.engine.widths import alike
 
 
 class RunningBatch:
-    """Rows under way; for one thread at a time. After an error of `step` it is of no further use.
+    """The active rows of a model. Not thread-safe, and unusable after `step` has raised.
 
     Args:
         model: The model.
-        end_ids: Ids that end an answer, the one that is written first.
-        never: Ids that no answer has.
+        end_ids: Token ids that end an answer; the first one is written when an answer is cut off.
+        never: Token ids that are always masked.
 
     Attributes:
-        broken: Whether an error of `add` came while prompts joined; until then it leaves the rows as they were.
+        broken: Whether `add` raised while it changed the batch. An earlier error of `add` leaves the rows unchanged.
     """
 
     def __init__(self, model: PreTrainedModel, end_ids: Sequence[int], never: Sequence[int] = ()) -> None:
         self._model, self._end_ids, self._never = model, list(end_ids), list(never)
         self._batch: Batch | None = None
-        self._scores = torch.empty(0)  # of what comes next, (rows, vocabulary)
-        self._drawing = self._drawn_by([])
+        self._scores = torch.empty(0)  # logits of the next token, (rows, vocabulary)
+        self._sampler = self._sampler_of([])
         self.broken = False
 
     def __len__(self) -> int:
-        """The answers under way."""
-        return sum(not row.ended for row in self._drawing.rows)
+        """Number of active answers."""
+        return sum(not row.ended for row in self._sampler.rows)
 
     @property
     def joinable(self) -> bool:
@@ -46,75 +46,80 @@ class RunningBatch:
         return self._batch is None or self._batch.joinable
 
     def takes(self, narrowest: int, widest: int) -> bool:
-        """Whether prompts of these widths, in tokens, are alike enough to those under way to join them."""
+        """Whether prompts with these smallest and largest widths (tokens) can join without too much padding."""
         if self._batch is None:
             return True
-        rows = self._drawing.rows
+        rows = self._sampler.rows
         sizes = [row.prompt_tokens + len(row.written) for row in rows if not row.ended]
         return self.joinable and alike(min(narrowest, *sizes, widest), max(widest, *sizes, narrowest))
 
     def add(self, inputs: Mapping[str, Any], copies: Sequence[int], rows: Sequence[SamplerRow]) -> None:
-        """Read prompts, whose answers come with those that are under way.
+        """Prefill prompts and add their rows to the batch.
 
         Args:
-            inputs: The prompts, as `generate` takes them.
+            inputs: The prompts, as inputs of `generate`.
             copies: For each answer the row of its prompt.
             rows: The state of each answer.
         """
-        reading = _Reading(copies)
+        prefill = _Prefill(copies)
         with torch.inference_mode():
             self._model.generate(
-                **{name: self._placed(value) for name, value in inputs.items()},
-                do_sample=False, max_new_tokens=1, cache_implementation="dynamic", custom_generate=reading,
+                **{name: self._on_device(value) for name, value in inputs.items()},
+                do_sample=False, max_new_tokens=1, cache_implementation="dynamic", custom_generate=prefill,
             )  # fmt: skip
-            drawing = self._drawn_by(rows)
+            sampler = self._sampler_of(rows)
+            # Batch, scores and sampler change one after another: an error in between leaves them inconsistent.
             self.broken = True
             if self._batch is None:
-                self._batch, self._scores, self._drawing = reading.batch, reading.scores, drawing
+                self._batch, self._scores, self._sampler = prefill.batch, prefill.scores, sampler
             else:
-                self._close_up()
-                self._batch.join(reading.batch)
-                self._scores = torch.cat([self._scores, reading.scores])
-                self._drawing.join(rows)
+                self._remove_ended()
+                self._batch.join(prefill.batch)
+                self._scores = torch.cat([self._scores, prefill.scores])
+                self._sampler.join(rows)
             self.broken = False
 
     def step(self) -> list[SamplerRow]:
-        """Write a token of each answer: the rows that have ended by it."""
+        """Generate one token of each answer. Returns the rows that have ended with it."""
         if self._batch is None:
             return []
-        going = [row for row in self._drawing.rows if not row.ended]
+        active = [row for row in self._sampler.rows if not row.ended]
         with torch.inference_mode():
+            # The sampler masks in place, and half-precision scores round close probabilities together.
             scores = self._scores.to(copy=True, dtype=torch.float32)
-            tokens = self._drawing.draw(self._batch.ids, scores)
+            tokens = self._sampler.draw(self._batch.ids, scores)
             self._batch.ids = torch.cat([self._batch.ids, tokens[:, None]], -1)
             if not len(self):
                 self._batch = None
             else:
-                if len(self) <= COMPACT_BELOW * len(self._drawing.rows):
-                    self._close_up()
+                if len(self) <= COMPACT_BELOW * len(self._sampler.rows):
+                    self._remove_ended()
                 self._scores = self._batch.step()
-        return [row for row in going if row.ended]
+        return [row for row in active if row.ended]
 
-    def _close_up(self) -> None:
-        """Rows that have ended leave the batch."""
-        rows = [place for place, row in enumerate(self._drawing.rows) if not row.ended]
-        if self._batch is not None and len(rows) < len(self._drawing.rows):
+    def _remove_ended(self) -> None:
+        """Remove the rows that have ended from batch, scores and sampler."""
+        rows = [place for place, row in enumerate(self._sampler.rows) if not row.ended]
+        if self._batch is not None and len(rows) < len(self._sampler.rows):
             self._batch.keep(rows)
-            self._drawing.keep(rows)
+            self._sampler.keep(rows)
             self._scores = self._scores[rows]
 
-    def _placed(self, value: Any) -> Any:
-        """A tensor on the model's device, numbers as it computes them."""
+    def _on_device(self, value: Any) -> Any:
+        """Move a tensor to the model's device; floats also to its dtype."""
         if not isinstance(value, torch.Tensor):
             return value
         return value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
 
-    def _drawn_by(self, rows: Sequence[SamplerRow]) -> ConstrainedSampler:
+    def _sampler_of(self, rows: Sequence[SamplerRow]) -> ConstrainedSampler:
         return ConstrainedSampler(rows, self._end_ids, self._end_ids[0], self._never)
 
 
-class _Reading:
-    """A `custom_generate` that reads the prompts, and writes nothing: `generate` prepares what the model needs."""
+class _Prefill:
+    """A `custom_generate` that only prefills.
+
+    Calling the model without `generate` would skip what it prepares for each family: cache, masks and positions.
+    """
 
     batch: Batch
     scores: torch.Tensor

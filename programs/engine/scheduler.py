@@ -1,4 +1,4 @@
-"""What the engine's thread does: it answers calls together, and takes further ones in as others end."""
+"""`RequestScheduler`: groups calls into running batches, admits new ones, and retries after errors."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from gmner.programs.engine.widths import grouped
 
 _LOG = logging.getLogger(__name__)
 _REFILL = 0.25
-# Prompts join when this share of the batch is free: reading one alone would hold up the others for little.
+# Share of the batch that must be free before prompts are admitted. A prefill pauses all active answers, so prefilling
+# prompts one by one would cost more than the idle rows.
 _LONG = 1024
-# Prompts of more tokens than this wait for shorter ones that are under way.
+# Total prompt length in tokens above which a prefill waits for the active, shorter answers.
 
 Question = TypeVar("Question")
 Reply = TypeVar("Reply")
-_Asked = tuple[PendingCall[Question, Reply], Prompt]
+_Request = tuple[PendingCall[Question, Reply], Prompt]
 
 
 class RequestScheduler(Generic[Question, Reply]):
-    """A `gmner.programs.engine.batching.Scheduler` that answers with a local model.
+    """A `gmner.programs.engine.batching.Scheduler` for a local model.
 
-    Prompts of like length share a batch. A long one is read when the answers that were under way before it have ended,
-    so that it holds up none of them.
+    Prompts of similar length share a running batch (a lane). The prefill of a long prompt is deferred until the answers
+    that were active before it have ended, so that it does not delay them.
 
-    A question that cannot be prepared fails alone. What fails while it is answered with others is answered again in
-    halves, so that out of memory or one bad row costs no other; after out of memory fewer are answered at once.
+    A question without a valid prompt fails alone. A batch that fails is split and run again, so that one bad row does
+    not fail the others. A batch that runs out of memory is split too, and later batches stay smaller.
 
     Args:
-        generator: Answers prompts.
-        most: Most calls under way at once.
-        prompt: The prompt of a question; raises where there is none.
-        reply: The reply to a question, or the exception that stands for it.
+        generator: Runs the model.
+        most: Largest number of active calls.
+        prompt: Returns the prompt of a question, or raises.
+        reply: Returns the reply to a question, or the exception to raise in its caller.
     """
 
     def __init__(
@@ -51,55 +52,64 @@ class RequestScheduler(Generic[Question, Reply]):
     ) -> None:
         self._generator, self._most, self._prompt, self._reply = generator, most, prompt, reply
         self._lanes: list[_Lane[Question, Reply]] = []
-        self._later: list[_Later[Question, Reply]] = []
+        self._deferred: list[_Deferred[Question, Reply]] = []
 
     @property
     def capacity(self) -> int:
         """See `Scheduler`."""
         if not self.active:
             return self._most
-        free = self._most - sum(len(lane.rows) for lane in self._lanes) - sum(len(late.asked) for late in self._later)
-        closed = any(late.failed for late in self._later) or not all(lane.stream.joinable for lane in self._lanes)
+        # Nothing is admitted while a prefill waits for memory, or while a batch cannot be extended: new calls would
+        # take the memory again, or form small batches of their own.
+        free = (
+            self._most - sum(len(lane.rows) for lane in self._lanes) - sum(len(late.asked) for late in self._deferred)
+        )
+        closed = any(late.failed for late in self._deferred) or not all(lane.stream.joinable for lane in self._lanes)
         return 0 if closed or free < _REFILL * self._most else free
 
     @property
     def active(self) -> bool:
         """See `Scheduler`."""
-        return bool(self._lanes or self._later)
+        return bool(self._lanes or self._deferred)
 
     def forget(self) -> None:
         """See `Scheduler`."""
-        self._lanes, self._later = [], []
+        self._lanes, self._deferred = [], []
 
     def admit(self, calls: Sequence[PendingCall[Question, Reply]]) -> None:
         """See `Scheduler`."""
-        asked: list[_Asked[Question, Reply]] = []
+        asked: list[_Request[Question, Reply]] = []
         for call in calls:
             try:
                 prompt = replace(self._prompt(call.question), abandoned=call.abandoned)
                 self._generator.check(prompt)
                 asked.append((call, prompt))
-            except BaseException as error:  # llguidance panics with one that is no Exception
+            except BaseException as error:  # a panic in llguidance's Rust code is not an Exception
                 call.settle(error)
-        self._sort(asked)
+        self._prefill_in_groups(asked)
 
-    def _sort(self, asked: Sequence[_Asked[Question, Reply]], *, waited: bool = False) -> None:
-        """Encode prompts, and begin to answer them in groups of like length."""
+    def _prefill_in_groups(self, asked: Sequence[_Request[Question, Reply]], *, waited: bool = False) -> None:
+        """Tokenise prompts and prefill them in groups of similar length.
+
+        Args:
+            asked: The calls with their prompts.
+            waited: Whether they were deferred before; they are not deferred again.
+        """
         if not asked:
             return
         try:
             encoded = self._generator.encode([prompt for _, prompt in asked])
         except BaseException as error:
             for half in _halves(asked, error):
-                self._sort(half, waited=waited)
+                self._prefill_in_groups(half, waited=waited)
             return
         fitting = [place for place in range(len(asked)) if self._fits(asked[place], encoded.widths[place])]
         widths = [encoded.widths[place] for place in fitting]
         for group in grouped(widths):
             some, sizes = [asked[fitting[place]] for place in sorted(group)], [widths[place] for place in group]
-            self._begin(some, min(sizes), max(sizes), waited)
+            self._prefill(some, min(sizes), max(sizes), waited)
 
-    def _fits(self, asked: _Asked[Question, Reply], width: int) -> bool:
+    def _fits(self, asked: _Request[Question, Reply], width: int) -> bool:
         call, prompt = asked
         try:
             self._generator.budget(prompt, width)
@@ -108,56 +118,56 @@ class RequestScheduler(Generic[Question, Reply]):
             return False
         return True
 
-    def _begin(self, asked: Sequence[_Asked[Question, Reply]], narrowest: int, widest: int, waited: bool) -> None:
-        """Read prompts of like length, now or when what is under way has ended."""
-        under_way = self._under_way()
+    def _prefill(self, asked: Sequence[_Request[Question, Reply]], narrowest: int, widest: int, waited: bool) -> None:
+        """Prefill prompts of similar length, or defer them until the active answers have ended."""
+        under_way = self._active_rows()
         lane = next((lane for lane in self._lanes if lane.stream.takes(narrowest, widest)), None)
-        wider = lane is None and all(row.prompt_tokens < narrowest for row in under_way)
-        if under_way and wider and not waited and len(asked) * widest > _LONG:
-            self._later.append(_Later(asked, under_way, failed=False))
+        longest = lane is None and all(row.prompt_tokens < narrowest for row in under_way)
+        if under_way and longest and not waited and len(asked) * widest > _LONG:
+            self._deferred.append(_Deferred(asked, under_way, failed=False))
             return
         lane = lane or _Lane(self._generator.stream())
         try:
             rows = self._generator.add(lane.stream, [prompt for _, prompt in asked])
         except BaseException as error:
-            self._not_begun(lane, asked, error)
+            self._handle_prefill_error(lane, asked, error)
             return
         lane.rows.update(zip(rows, asked, strict=True))
         if lane not in self._lanes:
             self._lanes.append(lane)
 
-    def _not_begun(
-        self, lane: _Lane[Question, Reply], asked: Sequence[_Asked[Question, Reply]], error: BaseException
+    def _handle_prefill_error(
+        self, lane: _Lane[Question, Reply], asked: Sequence[_Request[Question, Reply]], error: BaseException
     ) -> None:
         if lane.stream.broken:
-            self._again([lane], error, asked)
-        elif under_way := self._under_way():  # they may hold the memory that is missing
-            self._later.append(_Later(asked, under_way, failed=True))
+            self._retry([lane], error, asked)
+        elif under_way := self._active_rows():  # their memory may be what is missing: try again when they have ended
+            self._deferred.append(_Deferred(asked, under_way, failed=True))
         else:
-            self._again([], error, asked)
+            self._retry([], error, asked)
 
-    def _under_way(self) -> set[SamplerRow]:
+    def _active_rows(self) -> set[SamplerRow]:
         return {row for lane in self._lanes for row in lane.rows}
 
     def step(self) -> None:
-        """See `Scheduler`; writes a token of each answer."""
-        under_way = self._under_way()
-        ready = [late for late in self._later if not late.before & under_way]
-        self._later = [late for late in self._later if late.before & under_way]
+        """See `Scheduler`; generates one token of each active answer."""
+        under_way = self._active_rows()
+        ready = [late for late in self._deferred if not late.before & under_way]
+        self._deferred = [late for late in self._deferred if late.before & under_way]
         for late in ready:
-            self._sort(late.asked, waited=True)
+            self._prefill_in_groups(late.asked, waited=True)
         for lane in list(self._lanes):
-            if lane in self._lanes:
+            if lane in self._lanes:  # out of memory in one lane removes all of them
                 self._step(lane)
 
     def _step(self, lane: _Lane[Question, Reply]) -> None:
         try:
             ended = lane.stream.step()
         except torch.OutOfMemoryError as error:
-            self._again(list(self._lanes), error)
+            self._retry(list(self._lanes), error)  # all lanes share the memory
             return
         except BaseException as error:
-            self._again([lane], error)
+            self._retry([lane], error)
             return
         for row in ended:
             call, prompt = lane.rows.pop(row)
@@ -168,32 +178,32 @@ class RequestScheduler(Generic[Question, Reply]):
         if not lane.rows:
             self._lanes.remove(lane)
 
-    def _again(
+    def _retry(
         self,
         lanes: Sequence[_Lane[Question, Reply]],
         error: BaseException,
-        more: Sequence[_Asked[Question, Reply]] = (),
+        more: Sequence[_Request[Question, Reply]] = (),
     ) -> None:
-        """After an error: answer what is under way in these lanes, and `more`, in halves."""
+        """Run the calls of lanes that failed, and `more`, again from their prompts, in halves."""
         asked = [*(one for lane in lanes for one in lane.rows.values()), *more]
         self._lanes = [lane for lane in self._lanes if lane not in lanes]
         for lane in lanes:
-            lane.stream = self._generator.stream()  # what filled the memory
+            lane.stream = self._generator.stream()  # drops the KV cache, which may have filled the memory
         if isinstance(error, torch.OutOfMemoryError) and len(asked) > 1:
             self._most = len(asked) // 2
-            _LOG.warning("Out of memory with %d answers under way: from now on at most %d", len(asked), self._most)
+            _LOG.warning("Out of memory with %d active calls; later batches have at most %d", len(asked), self._most)
         elif len(asked) > 1:
-            _LOG.warning("%d answers under way failed, and are tried again in halves: %r", len(asked), error)
+            _LOG.warning("A batch of %d calls failed; it is split and run again: %r", len(asked), error)
         for half in _halves(asked, error):
-            self._answer(half)
+            self._run_to_end(half)
 
-    def _answer(self, asked: Sequence[_Asked[Question, Reply]]) -> None:
-        """Answer prompts to their end, in halves where that fails."""
+    def _run_to_end(self, asked: Sequence[_Request[Question, Reply]]) -> None:
+        """Run prompts as one batch until all have ended; split the batch if it fails."""
         try:
             completions = self._generator.generate([prompt for _, prompt in asked])
         except BaseException as error:
             for half in _halves(asked, error):
-                self._answer(half)
+                self._run_to_end(half)
             return
         for (call, prompt), completion in zip(asked, completions, strict=True):
             try:
@@ -204,34 +214,34 @@ class RequestScheduler(Generic[Question, Reply]):
 
 @dataclass(slots=True, eq=False)
 class _Lane(Generic[Question, Reply]):
-    """Answers of like length under way in one batch."""
+    """Active calls of similar length in one running batch."""
 
     stream: RunningBatch
-    rows: dict[SamplerRow, _Asked[Question, Reply]] = field(default_factory=dict)
+    rows: dict[SamplerRow, _Request[Question, Reply]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Later(Generic[Question, Reply]):
-    """Calls that are begun when the answers that were under way before them have ended.
+class _Deferred(Generic[Question, Reply]):
+    """Calls whose prefill waits until the answers that were active before them have ended.
 
     Attributes:
-        asked: The calls.
-        before: Those answers.
-        failed: Whether they could not be begun beside others; until they are, no further calls are taken.
+        asked: The calls with their prompts.
+        before: The answers they wait for.
+        failed: Whether their prefill failed beside other answers; no further calls are admitted until it is done.
     """
 
-    asked: Sequence[_Asked[Question, Reply]]
+    asked: Sequence[_Request[Question, Reply]]
     before: set[SamplerRow]
     failed: bool
 
 
-def _halves(asked: Sequence[_Asked[Question, Reply]], error: BaseException) -> Iterator[Sequence[Any]]:
-    """The calls in two halves, the memory of what failed freed; of one call none, as the error is its own."""
+def _halves(asked: Sequence[_Request[Question, Reply]], error: BaseException) -> Iterator[Sequence[Any]]:
+    """Split calls in two after an error, and free the memory; a single call is settled with the error instead."""
     if len(asked) < 2:
         for call, _ in asked:
             call.settle(error)
         return
-    error.__traceback__ = None  # its frames hold what filled the memory
+    error.__traceback__ = None  # its frames hold the tensors that filled the memory
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(asked) // 2

@@ -1,7 +1,7 @@
-"""What a model's vision part makes of pictures, kept for a while: calls about the same picture encode it once.
+"""`VisionFeatureCache`: keeps the vision encoder's output, so that several calls with one image encode it once.
 
-A staged program asks several times about a post, an optimizer about the same posts again. transformers takes pictures
-that are encoded already, as `mm_encoder_outputs`.
+A staged program makes several calls for a post, and an optimizer runs the same posts again. transformers accepts
+encoded images as `mm_encoder_outputs`.
 """
 
 from __future__ import annotations
@@ -20,47 +20,49 @@ _GRIDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _PADDED = ("idefics3", "smolvlm")
 _TILES = ("internvl",)
 
-_KEPT = 256 * 2**20
-# Bytes of encoded pictures that are kept; one of a large model can take 100 MB.
+_CAPACITY_BYTES = 256 * 2**20
+# Capacity in bytes. The features of one image can take 100 MB in a large model.
 
 _Part = dict[str, torch.Tensor]
-"""A picture, or a tile of one, as the processor made it."""
+"""The pixels of an image, or of a tile of one, with the processor's other inputs for it."""
 
-_Sight = tuple[torch.Tensor, ...]
-"""The features of a part, (tokens, size); for models that look at several depths, those of each."""
+_Features = tuple[torch.Tensor, ...]
+"""The features of a part, (tokens, hidden size): one tensor, or one for each layer that the model takes them from."""
 
 
 class VisionFeatureCache:
-    """The pictures that a model has looked at lately; for one thread at a time, and while its weights stay as they are.
+    """Replaces pixels by cached features. Not thread-safe, and only valid while the model's weights do not change.
 
     Args:
-        model: The model; of a family that is not known here, pictures are encoded each time.
-        kept: Most pictures, or tiles of pictures, that are kept.
+        model: The model. Images of a family that is not listed in this file are not cached.
+        kept: Capacity in images, or in tiles for families that split an image.
     """
 
     def __init__(self, model: PreTrainedModel, kept: int = 32) -> None:
         self._model, self._family = model, model.config.model_type
-        self._known: Recent[_Sight] = Recent(_KEPT, kept)
+        self._cache: Recent[_Features] = Recent(_CAPACITY_BYTES, kept)
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Inputs of `generate` as a processor makes them -> the same, with the pictures encoded."""
+        """Replace the pixels in the processor's output by `mm_encoder_outputs`."""
         parts = list(self._parts(inputs))
         if not parts:
             return dict(inputs)
         keys = [_key(part) for part in parts]
-        seen = {key: sight for key in keys if (sight := self._known.get(key)) is not None}
-        wanted = {key: part for key, part in zip(keys, parts, strict=True) if key not in seen}
-        if wanted:
+        seen = {key: sight for key in keys if (sight := self._cache.get(key)) is not None}
+        missing = {key: part for key, part in zip(keys, parts, strict=True) if key not in seen}
+        if missing:
             with torch.inference_mode():
-                found = dict(zip(wanted, self._look(list(wanted.values())), strict=True))
-            for key, sight in found.items():
-                self._known.put(key, sight, sum(features.nbytes for features in sight))
-            seen |= found
-        left = {name: value for name, value in inputs.items() if name not in ("pixel_values", "pixel_attention_mask")}
-        return {**left, "mm_encoder_outputs": {"image": self._output([seen[key] for key in keys])}}
+                encoded = dict(zip(missing, self._encode(list(missing.values())), strict=True))
+            for key, sight in encoded.items():
+                self._cache.put(key, sight, sum(features.nbytes for features in sight))
+            seen |= encoded
+        other_inputs = {
+            name: value for name, value in inputs.items() if name not in ("pixel_values", "pixel_attention_mask")
+        }
+        return {**other_inputs, "mm_encoder_outputs": {"image": self._output([seen[key] for key in keys])}}
 
     def _parts(self, inputs: Mapping[str, Any]) -> Iterator[_Part]:
-        """The pictures of a batch in the order in which its prompts name them, tile by tile."""
+        """The images or tiles of a batch, in the order in which they occur in the prompts."""
         pixels = inputs.get("pixel_values")
         if pixels is None:
             return
@@ -71,26 +73,26 @@ class VisionFeatureCache:
         elif self._family in _PADDED:
             masks = inputs["pixel_attention_mask"].flatten(0, 1)
             for tile, mask in zip(pixels.flatten(0, 1), masks, strict=True):
-                if tile.any():  # a row with fewer pictures than others is filled up with zeros
+                if tile.any():  # the processor pads rows with fewer images than others with zero tiles
                     yield {"pixel_values": tile[None, None], "pixel_attention_mask": mask[None, None]}
         elif self._family in _TILES:
             for tile in pixels:
                 yield {"pixel_values": tile[None]}
 
-    def _look(self, parts: Sequence[_Part]) -> list[_Sight]:
+    def _encode(self, parts: Sequence[_Part]) -> list[_Features]:
         device, dtype = self._model.device, self._model.dtype
         inputs = {name: torch.cat([part[name] for part in parts]).to(device) for name in parts[0]}
         inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
-        found = self._model.get_image_features(**inputs, **self._layer(), return_dict=True)
-        depths = [found.pooler_output, *(getattr(found, "deepstack_features", None) or ())]
-        # Copies, as a part of a tensor would keep the whole of it.
+        outputs = self._model.get_image_features(**inputs, **self._layer_options(), return_dict=True)
+        depths = [outputs.pooler_output, *(getattr(outputs, "deepstack_features", None) or ())]
+        # A slice would keep the memory of the whole batch alive in the cache.
         return [tuple(features.clone() for features in part) for part in zip(*depths, strict=True)]
 
-    def _layer(self) -> dict[str, Any]:
+    def _layer_options(self) -> dict[str, Any]:
         names = ("vision_feature_layer", "vision_feature_select_strategy") if self._family in _TILES else ()
         return {name: getattr(self._model.config, name) for name in names}
 
-    def _output(self, seen: Sequence[_Sight]) -> BaseModelOutputWithPooling:
+    def _output(self, seen: Sequence[_Features]) -> BaseModelOutputWithPooling:
         first, *depths = zip(*seen, strict=True)
         output = BaseModelOutputWithPooling(pooler_output=torch.stack(first) if self._family in _TILES else first)
         if depths:

@@ -32,28 +32,31 @@ from gmner.signatures.errors import ImageError, InputError, ModelError, Truncate
 _PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format", "logprobs"})
 _live: weakref.WeakValueDictionary[str, VLMEngine] = weakref.WeakValueDictionary()
 _live_lock = threading.Lock()
-# A saved program names its engine once a predictor, and twice with the async one: they must share one set of weights.
+# A saved program refers to its engine several times (one sync and one async engine for each predictor). Looking it up
+# here keeps the weights in memory once.
 
 
 class VLMEngine:
-    """Answers DSPy's requests on a local model; concurrent calls are answered together, each with its own schema.
+    """Runs DSPy's requests on a local model. Concurrent calls share a batch, each with its own schema.
 
-    A call joins those that are under way as soon as there is room, and its answer goes out when it ends.
+    Uses continuous batching: a call is admitted as soon as the batch has a free row, and returns when its own answer
+    has ended.
 
-    An engine is shared, not copied: `copy.deepcopy` gives the same engine, pickling saves what to load.
+    An engine is shared, not copied: `copy.deepcopy` returns the same engine, and pickling saves only what to load.
 
     Args:
         weights: The loaded model.
-        max_batch: Most requests under way at once. Where they do not fit in memory, half of them are.
+        max_batch: Largest number of active requests. A batch that runs out of memory is split, and later batches stay
+            smaller.
         backend: The back end of Outlines.
-        window: Seconds to wait for more calls after the first, where none is under way.
+        window: Seconds to wait for more calls after the first one, when no call is active.
 
     Attributes:
         weights: The loaded model.
-        max_batch: Most requests under way at once.
+        max_batch: Largest number of active requests, as passed.
 
     Raises:
-        ModelError: The model has no chat template, or the back end is not to be had.
+        ModelError: `max_batch` is below 1, the model has no chat template, or the back end is not available.
     """
 
     supports_response_schema = True
@@ -65,7 +68,7 @@ class VLMEngine:
         self, weights: Weights, *, max_batch: int = 16, backend: str = "llguidance", window: float = 0.008
     ) -> None:
         if max_batch < 1:
-            raise ModelError("max_batch is too small", received=max_batch, accepted="1 or more")
+            raise ModelError("max_batch must be at least 1", received=max_batch, accepted="1 or more")
         self.weights, self.max_batch = weights, max_batch
         self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
         self._generator = Generator(weights, backend)
@@ -76,22 +79,22 @@ class VLMEngine:
         weakref.finalize(self, self._batcher.end).atexit = False
 
     def serving(self, model: PreTrainedModel) -> VLMEngine:
-        """A new engine like this one on other weights of the same architecture, to be closed when it is done."""
+        """Create an engine with the same settings for another model of this architecture. The caller closes it."""
         return VLMEngine(replace(self.weights, model=model), **self._settings)
 
     @property
     def profile(self) -> ModelProfile:
-        """The model's box frame, wording and resize rule."""
+        """The model's coordinate convention, prompt wording and resize rule."""
         return self.weights.profile
 
     @property
     def image_pixels(self) -> int | None:
-        """Most pixels that the processor makes of an image; None: not known."""
+        """Largest number of pixels after the processor's resize; None: not known."""
         return image_pixels(self.model.config.model_type, self.processor.image_processor)
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model; not to be trained while the engine serves it."""
+        """The model. Must not be trained while the engine uses it: cached image features would be outdated."""
         return self.weights.model
 
     @property
@@ -111,29 +114,29 @@ class VLMEngine:
 
     @property
     def fingerprint(self) -> str:
-        """The content of base and adapter, see `gmner.programs.models.fingerprint`."""
+        """Hash of the base model and the adapter, see `gmner.programs.models.fingerprint`."""
         return self.weights.fingerprint
 
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request.
 
         Raises:
-            TruncatedAnswerError: The answer to a schema did not end within `max_tokens`.
-            ImageError: A picture that cannot be read, or is not inline.
-            InputError: A schema or a part of a message that cannot be worked on.
+            TruncatedAnswerError: An answer with a schema did not end within `max_tokens`.
+            ImageError: An image cannot be read, or is not inline.
+            InputError: A schema or a part of a message is not supported.
         """
         (future,) = self._batcher.submit(request)
         try:
             return future.result()
         finally:
-            future.cancel()  # after an interrupt nobody waits for it
+            future.cancel()  # after an interrupt, so that the answer does not keep its row in the batch
 
     def submit(self, request: lm15.Request) -> asyncio.Future[lm15.Response]:
-        """`complete` for a running event loop; cancelled, its row leaves the batch at the next token."""
+        """`complete` for a running event loop. Cancelling the future removes the row at the next token."""
         return asyncio.wrap_future(*self._batcher.submit(request))
 
     def complete_many(self, requests: Sequence[lm15.Request]) -> list[lm15.Response | Exception]:
-        """Answer many requests: one response, or the exception that stands for it, a request."""
+        """Answer many requests. Returns one response or exception a request, in order."""
         futures = self._batcher.submit(*requests)
         try:
             return [future.exception() or future.result() for future in futures]
@@ -142,18 +145,21 @@ class VLMEngine:
                 future.cancel()
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
-        """The answer as events; it is complete before the first one."""
+        """Yield the answer as events; the first one comes after the whole answer is generated."""
         yield from lm15.response_to_events(self.complete(request))
 
     def close(self) -> None:
-        """Answer what waits and end the worker; later calls raise `ModelError`."""
+        """Finish all submitted requests and end the worker; later calls raise `ModelError`."""
         with _live_lock:
             for key in [key for key, engine in _live.items() if engine is self]:
                 del _live[key]
         self._batcher.close()
 
     def dump_state(self) -> dict[str, Any]:
-        """What to load, as JSON data, and the fingerprint it must have; loaded in this process it is this engine."""
+        """Return the model source, the settings and the expected fingerprint as JSON data.
+
+        In this process, `load_state` returns this engine for it.
+        """
         state = {**as_json(self.weights.source), **self._settings, "fingerprint": self.fingerprint}
         with _live_lock:
             _live.setdefault(json.dumps(state, sort_keys=True), self)
@@ -161,10 +167,10 @@ class VLMEngine:
 
     @classmethod
     def load_state(cls, state: dict[str, Any]) -> VLMEngine:
-        """The engine of a saved program; a living one with this state is shared.
+        """Load the engine of a saved program, or return the existing engine with this state.
 
         Raises:
-            ModelError: The weights are not there, or are not those of the saved program.
+            ModelError: The weights do not exist, or differ from those of the saved program.
         """
         key = json.dumps(state, sort_keys=True)
         with _live_lock:
@@ -180,10 +186,10 @@ class VLMEngine:
         weights = load_weights(source)
         if weights.fingerprint != expected:
             raise ModelError(
-                "The weights are not those of the saved program",
+                "The weights differ from those of the saved program",
                 received=weights.fingerprint,
                 accepted=expected,
-                remedy="set the program's lm to load_vlm(...) if the change is meant",
+                remedy="if this is intended, set the program's lm to load_vlm(...)",
             )
         return cls(weights, **state)
 
@@ -195,20 +201,27 @@ class VLMEngine:
 
 
 def _forked(model: PreTrainedModel) -> bool:
-    """Make torch ready in a forked process; whether the model can be used there."""
+    """Prepare torch in a forked process, and return whether the model can be used there.
+
+    CUDA cannot be used in a forked process.
+    """
     if model.device.type != "cpu":
         return False
-    torch.set_num_threads(1)  # OpenMP has lost the threads of the parent, and would wait for them
+    torch.set_num_threads(1)  # OpenMP would wait for ever for the parent's threads, which a fork does not copy
     return True
 
 
 def _restored(state: dict[str, Any]) -> VLMEngine:
-    """A function of its own, as cloudpickle, of which DSPy and Ray make use, copies a class method by its code."""
+    """Load a pickled engine.
+
+    Not a class method: cloudpickle (used by DSPy and Ray) copies those by value, and the copy would have its own
+    registry of engines.
+    """
     return VLMEngine.load_state(state)
 
 
 class AsyncVLMEngine:
-    """The async twin of an engine, for `dspy.LM(async_engine=...)`; shares its batches."""
+    """Async interface to a `VLMEngine`, for `dspy.LM(async_engine=...)`. Shares its batches."""
 
     supports_response_schema = True
     supports_function_calling = False
@@ -228,12 +241,12 @@ class AsyncVLMEngine:
         return await self.engine.submit(request)
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        """The answer as events; it is complete before the first one."""
+        """Yield the answer as events; the first one comes after the whole answer is generated."""
         for event in lm15.response_to_events(await self.complete(request)):
             yield event
 
     async def aclose(self) -> None:
-        """Nothing to do: the engine is closed by its owner."""
+        """Do nothing: the engine is closed by its owner."""
 
     def dump_state(self) -> dict[str, Any]:
         """The engine's state."""
@@ -241,7 +254,7 @@ class AsyncVLMEngine:
 
     @classmethod
     def load_state(cls, state: dict[str, Any]) -> AsyncVLMEngine:
-        """The twin of the engine with this state; see `VLMEngine.load_state`."""
+        """Load the async interface to the engine with this state; see `VLMEngine.load_state`."""
         return cls(VLMEngine.load_state(state))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AsyncVLMEngine:
@@ -249,11 +262,11 @@ class AsyncVLMEngine:
 
 
 def read_request(request: lm15.Request) -> Prompt:
-    """A request of DSPy as a prompt for the model.
+    """Convert a request of DSPy to a prompt.
 
     Raises:
-        ImageError: A picture that cannot be read, is too large or is not inline.
-        InputError: A part of a message or a response format that is not supported.
+        ImageError: An image cannot be read, is too large or is not inline.
+        InputError: A part of a message or a response format is not supported.
     """
     config = request.config
     if request.tools or config.stop:
@@ -276,13 +289,13 @@ def _part(part: Any) -> dict[str, Any]:
     if isinstance(part, lm15.DataPart):
         return {"type": "text", "text": json.dumps(part.value, ensure_ascii=False)}
     if isinstance(part, lm15.ImagePart):
-        return {"type": "image", "image": _picture(part)}
+        return {"type": "image", "image": _image(part)}
     raise InputError("A part of a message is not supported", received=part.type, accepted="text and images")
 
 
-def _picture(part: lm15.ImagePart) -> Image.Image:
+def _image(part: lm15.ImagePart) -> Image.Image:
     if part.data is None:
-        raise ImageError("A picture is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
+        raise ImageError("An image is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
     if (known := picture_named(part.media_type, part.data)) is not None:
         return known
     return open_image(part.bytes)

@@ -1,26 +1,29 @@
-"""Which prompts share a batch: every row of a batch is as wide as its widest."""
+"""Groups prompts by length: every row of a batch is padded to the longest one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 READ_AT_ONCE = 4096
-"""Most tokens, padding included, of prompts that are read in one pass: bounds its memory, and the wait of others."""
+"""Largest number of tokens, padding included, in one prefill. Limits its memory, and the delay of active answers."""
 
 _FEW = 128
-# So much padding a row costs less than a pass of its own.
+# Up to this much padding a row is cheaper than a separate prefill.
 
 
 def alike(narrowest: int, widest: int) -> bool:
-    """Whether rows of these widths, in tokens, may share a batch: at most half of a row is padding."""
+    """Whether rows of these widths (tokens) may share a batch: at most half of a row, or `_FEW` tokens, is padding."""
     return widest <= max(2 * narrowest, narrowest + _FEW)
 
 
 def grouped(widths: Sequence[int]) -> list[list[int]]:
-    """The places of prompts, narrow ones first, in groups that are read in one pass each.
+    """Group prompts for prefill, the shortest first.
 
     Args:
-        widths: Tokens of each prompt.
+        widths: Length of each prompt in tokens.
+
+    Returns:
+        The indices of the prompts in each group.
     """
     groups: list[list[int]] = []
     for place in sorted(range(len(widths)), key=lambda place: widths[place]):

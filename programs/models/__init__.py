@@ -1,1 +1,1 @@
-"""From a name or a folder to a model that can run: weights, processors, families, the hub."""
+"""Loading models: weights, processors, model families and the Hub."""

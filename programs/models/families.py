@@ -1,4 +1,4 @@
-"""Model families: the frame of their boxes and how their processors resize a picture. Imports no torch."""
+"""Model families: their coordinate conventions and the resize rules of their processors. Does not import torch."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ResizeRule:
     max_pixels: int
 
     def __post_init__(self) -> None:
-        """Refuse a rule that resizes nothing."""
+        """Check that all values are whole numbers of at least 1."""
         values = (self.factor, self.min_pixels, self.max_pixels)
         if not all(isinstance(value, int) and 1 <= value <= _LARGEST for value in values):
             raise InputError(
-                "A resize rule needs factor, min_pixels and max_pixels",
+                "factor, min_pixels and max_pixels must be whole numbers of at least 1",
                 received=values,
                 accepted="whole numbers of at least 1",
             )
@@ -50,13 +50,13 @@ class ResizeRule:
         """(width, height) of the original image -> (width, height) after the resize.
 
         Raises:
-            ImageError: The processor refuses pictures with one side over 200 times the other.
+            ImageError: One side is more than 200 times as long as the other, which the processor refuses.
 
         Source: `smart_resize` of the Qwen2-VL image processor in transformers, which cannot be imported without torch.
         """
         width, height = size
         if max(size) > _MAX_ASPECT * min(size):
-            raise ImageError("A picture is too narrow for the model", received=size, accepted="aspect ratio up to 200")
+            raise ImageError("An image is too narrow for the model", received=size, accepted="aspect ratio up to 200")
         factor = self.factor
         wide, high = round(width / factor) * factor, round(height / factor) * factor
         if wide * high > self.max_pixels:
@@ -70,12 +70,12 @@ class ResizeRule:
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """What a prompt has to know of a model.
+    """The properties of a model that its prompts depend on.
 
     Attributes:
-        box_format: The frame in which the model writes boxes.
-        terse: Whether the model was trained on the short wording (the embedded model).
-        rule: How the processor resizes a picture; None: not known, and not needed by the `normalized` frame.
+        box_format: The coordinate convention of the model.
+        terse: Whether the model was trained on the short prompt wording (the embedded model was).
+        rule: How the processor resizes an image; None: not known. The `normalized` convention does not need it.
     """
 
     box_format: BoxFormat = BoxFormat()  # noqa: RUF009 - frozen
@@ -89,24 +89,24 @@ class ModelProfile:
 
 @runtime_checkable
 class Profiled(Protocol):
-    """An engine that knows its model."""
+    """An engine with the profile of its model."""
 
     profile: ModelProfile
 
 
 @runtime_checkable
 class Batching(Profiled, Protocol):
-    """An engine that makes batches of at most `max_batch` requests."""
+    """An engine that batches up to `max_batch` requests."""
 
     max_batch: int
 
 
 @runtime_checkable
 class InProcess(Profiled, Protocol):
-    """An engine of this process: an image reaches it by its name, see `gmner.programs.prompt_images.named`.
+    """An engine in this process: images are passed by reference, see `gmner.programs.prompt_images.named`.
 
     Attributes:
-        image_pixels: Most pixels that its processor makes of an image; None: not known.
+        image_pixels: Largest number of pixels after the processor's resize; None: not known.
     """
 
     image_pixels: int | None
@@ -115,7 +115,7 @@ class InProcess(Profiled, Protocol):
 _RESIZED = BoxFormat("resized")
 _NORMALIZED = BoxFormat("normalized", 1000)
 _FRAMES = {"qwen2_5_vl": _RESIZED}
-# The families' published defaults: a server that was started with other pixel limits needs a profile of its own.
+# The defaults of the published checkpoints. A server started with other pixel limits needs its own profile.
 _DEFAULT_RULES = {
     "qwen2_vl": ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     "qwen2_5_vl": ResizeRule(28, 56 * 56, 28 * 28 * 16384),
@@ -130,10 +130,10 @@ def profile_of(model_type: str, processor: Any, folder: Path | None = None) -> M
     Args:
         model_type: The configuration's `model_type`.
         processor: The checkpoint's processor; its pixel limits give the resize rule.
-        folder: The checkpoint's folder, where `gmner.json` may lie.
+        folder: The checkpoint's folder, which may contain `gmner.json`.
 
     Raises:
-        ModelError: `gmner.json` is not what it should be.
+        ModelError: `gmner.json` is not a valid profile.
     """
     family = model_type.removesuffix("_moe")
     rule = _rule_of(processor.image_processor) if family in _DEFAULT_RULES else None
@@ -143,7 +143,9 @@ def profile_of(model_type: str, processor: Any, folder: Path | None = None) -> M
 
 
 def image_pixels(model_type: str, image_processor: Any) -> int | None:
-    """Most pixels that a processor makes of an image, a thumbnail beside its tiles not counted; None: not known.
+    """Largest number of pixels after a processor's resize, without the thumbnail of tiling processors.
+
+    None if it is not known.
 
     Args:
         model_type: The configuration's `model_type`.
@@ -173,36 +175,38 @@ def _overridden(profile: ModelProfile, file: Path) -> ModelProfile:
         box = {"frame": profile.box_format.frame, "scale": profile.box_format.scale, **given.get("box_format", {})}
         box_format, terse = BoxFormat(**box), given.get("terse", profile.terse)
     except (ValueError, TypeError, AttributeError, RecursionError, OSError, GmnerError) as error:
-        raise ModelError(f"{file} is not a profile", received=str(error), accepted=accepted) from error
+        raise ModelError(f"{file} is not a valid profile", received=str(error), accepted=accepted) from error
     if type(terse) is not bool:
-        raise ModelError(f"{file} is not a profile", received=given, accepted=accepted)
+        raise ModelError(f"{file} is not a valid profile", received=given, accepted=accepted)
     return ModelProfile(box_format, terse, profile.rule)
 
 
 def profile_for_name(model_name: str) -> ModelProfile:
-    """The profile of a served model, from its name: `openai/Qwen/Qwen2.5-VL-7B-Instruct`.
+    """Infer the profile of a served model from its name, for example `openai/Qwen/Qwen2.5-VL-7B-Instruct`.
 
-    The resize rule is the family's default. An unknown family writes 0..1000.
+    The resize rule is the family's default. Unknown families get coordinates in 0..1000.
     """
-    found = _NAMES.search(model_name)
-    if found is None:
+    version = _NAMES.search(model_name)
+    if version is None:
         return ModelProfile(_NORMALIZED)
-    family = {"2": "qwen2_vl", "3": "qwen3_vl"}.get(found[1], "qwen2_5_vl")
+    family = {"2": "qwen2_vl", "3": "qwen3_vl"}.get(version[1], "qwen2_5_vl")
     return ModelProfile(_FRAMES.get(family, _NORMALIZED), rule=_DEFAULT_RULES[family])
 
 
 def profile_on_server(model_name: str, weights: ModelProfile) -> ModelProfile:
-    """The profile of weights that are known, served under a name: their own, unless the name says another box frame.
+    """The profile of known weights that are served under a name.
+
+    This is their own profile, unless the name implies another coordinate convention.
 
     Args:
-        model_name: `openai/my-model`.
-        weights: The profile of the weights when they ran here, with their pixel limits.
+        model_name: The name on the server, for example `openai/my-model`.
+        weights: The profile of the weights as loaded on this machine, with their pixel limits.
     """
     named = profile_for_name(model_name)
     return named if _NAMES.search(model_name) and named.box_format != weights.box_format else weights
 
 
 def picture_ids(config: Any) -> list[int]:
-    """Token ids that stand for pictures in a prompt, and would break the model when it writes them."""
-    found = (getattr(config, name, None) for name in ("image_token_id", "image_token_index", "video_token_id"))
-    return sorted({token for token in found if isinstance(token, int)})
+    """Token ids that stand for images and videos in a prompt. An answer with one of them would break the model."""
+    ids = (getattr(config, name, None) for name in ("image_token_id", "image_token_index", "video_token_id"))
+    return sorted({token for token in ids if isinstance(token, int)})

@@ -1,4 +1,4 @@
-"""A name for the content of a checkpoint, so that no cache answers with old weights."""
+"""Fingerprints of checkpoints, which keep cached answers of different weights apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from gmner.signatures.errors import ModelError
 
 WHOLE_BELOW = 64 * 2**20
-"""Files up to this many bytes are hashed whole; of larger ones the head, the size and `SAMPLES` pieces."""
+"""Files up to this many bytes are hashed completely; larger ones by their size and `SAMPLES` pieces."""
 SAMPLES, SAMPLE_BYTES = 256, 64 * 2**10
 
 _DESCRIBING = {
@@ -21,11 +21,14 @@ _LENGTH = 12
 
 
 def fingerprint(*folders: Path) -> str:
-    """Twelve hexadecimal digits of the sha256 over a checkpoint's folder and, if any, its adapter's.
+    """Hash the folders of a checkpoint and, if there is one, of its adapter.
 
-    Counted are the safetensors files and the files that say how they are used (configuration, tokenizer, template,
-    processor). Of a file above 64 MiB only the first and last piece, the size and evenly spread pieces are read, 16 MiB
-    together: training changes every tensor, so it is seen; a single changed byte in a file of gigabytes may not be.
+    Covers the safetensors files and the files that affect their use (configuration, tokenizer, chat template,
+    processor). Of a file above 64 MiB, only the size and evenly spaced pieces of 16 MiB in total are read. This detects
+    training, which changes every tensor, but not necessarily a single changed byte in a large file.
+
+    Returns:
+        The first twelve hexadecimal digits of the SHA-256.
 
     Raises:
         ModelError: The configuration of an adapter is not a JSON object.
@@ -57,10 +60,8 @@ def _without_base(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ModelError(
-            "The configuration of an adapter is not JSON", received=str(file), remedy=str(error)
-        ) from error
+        raise ModelError("adapter_config.json is not valid JSON", received=str(file), remedy=str(error)) from error
     if not isinstance(config, dict):
-        raise ModelError("The configuration of an adapter is not a JSON object", received=str(file))
+        raise ModelError("adapter_config.json is not a JSON object", received=str(file))
     config.pop("base_model_name_or_path", None)
     return config

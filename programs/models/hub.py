@@ -1,4 +1,4 @@
-"""The hub: what a name there stands for is downloaded, and a folder is uploaded only when somebody asks for it."""
+"""Downloads from and uploads to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -27,34 +27,39 @@ def folder_or_hub(
     revision: str | None = None,
     files: Sequence[str] | None = None,
 ) -> Path:
-    """The folder of that name, or a download of the repository `user/name`; what is neither stays a path to nothing.
+    """Return a local folder, or download the repository `user/name` from the Hub.
+
+    A name that is neither an existing path nor of this form is returned as a path, which does not exist.
 
     Args:
         name: A path or the name of a repository.
-        what: What it should be, for an error: `A bundle`.
-        error: Raised where the repository is not to be had.
+        what: The subject of the error message, for example `Bundle`.
+        error: The class of the error.
         kind: The kind of the repository.
         revision: Its branch, tag or commit; None: the newest.
-        files: Patterns of the files that are wanted; None: all.
+        files: Patterns of the files to download; None: all.
+
+    Raises:
+        GmnerError: Of the class `error`: the path is invalid, or the repository cannot be downloaded.
     """
     try:
         folder = Path(name).expanduser()
         if folder.exists() or not _NAME.fullmatch(str(name)):
             return folder
-    except (OSError, ValueError, RuntimeError) as found:  # too long, not a path, the home of an unknown user
-        raise error(f"{what} cannot lie at this path", received=str(name), remedy=str(found)) from found
+    except (OSError, ValueError, RuntimeError) as cause:  # too long, not a path, or the home of an unknown user
+        raise error(f"{what} path is invalid", received=str(name), remedy=str(cause)) from cause
     try:
-        wanted = None if files is None else list(files)
-        return Path(snapshot_download(str(name), repo_type=kind, revision=revision, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as found:
-        remedy = str(found).splitlines()[0]
+        patterns = None if files is None else list(files)
+        return Path(snapshot_download(str(name), repo_type=kind, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as cause:
+        remedy = str(cause).splitlines()[0]
         raise error(
-            f"{what} is neither a folder nor to be had from the hub", received=str(name), remedy=remedy
-        ) from found
+            f"{what} not found, neither as a local folder nor on the Hub", received=str(name), remedy=remedy
+        ) from cause
 
 
 def upload(folder: Path, repo_id: str, kind: Kind, *, private: bool, token: str | None) -> str:
-    """Upload a folder as a repository of the hub, made if it is not there; the address of the commit."""
+    """Upload a folder to a repository on the Hub, which is created if needed. Returns the URL of the commit."""
     api = HfApi(token=token)
     api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
     return str(api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type=kind).commit_url)

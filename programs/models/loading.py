@@ -25,30 +25,31 @@ def load_vlm(
     cache: bool = True,
     **model_kwargs: Any,
 ) -> dspy.LM:
-    """Load a vision-language model to run on this machine, its answers enforced by Outlines.
+    """Load a vision-language model on this machine, with constrained decoding by Outlines.
 
-    Safetensors only, and no code from a checkpoint is ever run. The model string of the LM is
-    `local/<name>@<fingerprint>`, so DSPy's cache never answers with the weights of yesterday.
+    Only safetensors are loaded, and code in a checkpoint is never executed. The model string of the LM is
+    `local/<name>@<fingerprint>`, so DSPy's cache never returns answers of other weights.
 
     Args:
-        model: A local folder, a hub id, or None: the small model that comes with this package.
-        adapter: A folder with a LoRA adapter to put on top, or its hub id; it is merged into the weights in memory.
-        revision: Branch, tag or commit on the hub.
-        dtype: A torch dtype by name; `auto` is the checkpoint's own, and float32 for small models on a processor.
-        device_map: Where the weights go; None: every GPU there is (in a process of a launch its own),
-            else the processor.
-        temperature: 0: greedy.
-        max_batch: Most calls of one batch.
+        model: A local folder or a Hub id; None: the small model embedded in this package.
+        adapter: The folder or the Hub id of a LoRA adapter, which is merged into the weights in memory.
+        revision: Branch, tag or commit on the Hub.
+        dtype: A torch dtype by name; `auto`: the checkpoint's own, or float32 for small models on the CPU.
+        device_map: Where to place the weights; None: on all GPUs (under `accelerate launch` or `torchrun`, on the
+            GPU of the process), or on the CPU if there is none.
+        temperature: Sampling temperature; 0: greedy.
+        max_batch: Largest number of calls in a batch.
         backend: The back end of Outlines; only `llguidance` enforces every part of the schemas.
-        name: What the model is called in the model string; None: the folder's name.
+        name: The model's name in the model string; None: the folder's name.
         cache: Whether DSPy may answer from its cache.
-        **model_kwargs: Passed to `from_pretrained`, for instance `attn_implementation="sdpa"`.
+        **model_kwargs: Passed to `from_pretrained`, for example `attn_implementation="sdpa"`.
 
     Returns:
         An LM whose `engine` is a `VLMEngine`.
 
     Raises:
-        ModelError: No such model, no weights, not a vision-language model, or an adapter that does not fit.
+        ModelError: The model does not exist, has no weights, is not a vision-language model, or does not match the
+            adapter.
 
     Example:
         >>> lm = load_vlm()  # doctest: +SKIP
@@ -68,12 +69,12 @@ def load_vlm(
 
 
 def lm_of(engine: VLMEngine, title: str, *, temperature: float = 0.0, cache: bool = True) -> dspy.LM:
-    """An engine as an LM.
+    """Wrap an engine in a `dspy.LM`.
 
     Args:
-        engine: The engine, which the LM does not own.
-        title: The model string is `local/<title>`; DSPy's cache knows the LM by it.
-        temperature: 0: greedy.
+        engine: The engine. The LM does not close it.
+        title: The model string is `local/<title>`, which is part of the key of DSPy's cache.
+        temperature: Sampling temperature; 0: greedy.
         cache: Whether DSPy may answer from its cache.
     """
     return dspy.LM(

@@ -1,9 +1,9 @@
-"""Image-only processors for families whose own processor needs a video stack that is not installed.
+"""Image-only processors for families whose own processor requires packages for videos.
 
-The processors of Qwen-VL, InternVL and SmolVLM want a video processor, which needs torchvision (and SmolVLM num2words).
-Posts have no videos. `ProcessorMixin` reads the parts of a processor from the signature of its `__init__`, so a
-subclass without `video_processor` there is image-only. Each keeps the name of its family's class, so that a checkpoint
-saved with it names the stock class, as servers expect.
+The processors of Qwen-VL, InternVL and SmolVLM require a video processor, and thereby torchvision (SmolVLM also
+num2words), but posts have no videos. `ProcessorMixin` infers the parts of a processor from the signature of its
+`__init__`, so a subclass without `video_processor` loads images only. Each class keeps the name of its parent: saved
+checkpoints contain the class name, and servers expect that of transformers.
 """
 
 from __future__ import annotations
@@ -87,11 +87,13 @@ IMAGE_ONLY: dict[str, type[ProcessorMixin]] = {
     "internvl": InternVLProcessor,
     "smolvlm": SmolVLMProcessor,
 }
-"""Model type -> processor class; every other family goes through `AutoProcessor`."""
+"""Model type -> processor class; other families use `AutoProcessor`."""
 
 
 def load_processor(folder: str | Path, model_type: str) -> ProcessorMixin:
-    """The processor of a checkpoint, image-only for the families of `IMAGE_ONLY`, on every machine alike.
+    """Load the processor of a checkpoint, image-only for the families of `IMAGE_ONLY`.
+
+    Does not depend on whether the packages for videos are installed.
 
     Args:
         folder: The checkpoint's folder.

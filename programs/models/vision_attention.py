@@ -1,7 +1,8 @@
-"""The vision attention of the Qwen families as one call a layer on a GPU.
+"""Packed vision attention for the Qwen families: one kernel call a layer on a GPU.
 
-With `sdpa`, transformers computes each attention window of each image with a call of its own: 70 a layer for an image
-of 1024 x 768 pixels in Qwen2.5-VL, so that a GPU waits for Python. PyTorch's `varlen_attn` takes all windows at once.
+With `sdpa`, transformers calls the kernel once for each attention window of each image: 70 times a layer for an image
+of 1024 x 768 pixels in Qwen2.5-VL, so that Python is the bottleneck. PyTorch's `varlen_attn` computes all windows in
+one call.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 PACKED = "packed_flash_varlen"
-"""Name of the attention; with `flash` in it, transformers hands over all windows at once."""
+"""Name of the attention function. Transformers passes all windows in one call only if the name contains `flash`."""
 
 _FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 _HALF = (torch.float16, torch.bfloat16)
 
 
 def pack_vision_attention(model: PreTrainedModel) -> None:
-    """Let a model's vision tower compute all windows at once, where it uses `sdpa` and belongs to a Qwen family."""
+    """Switch the vision tower of a Qwen model from `sdpa` to packed attention; leave other models unchanged."""
     if model.config.model_type not in _FAMILIES:
         return
     AttentionInterface.register(PACKED, packed_attention)
@@ -53,17 +54,17 @@ def packed_attention(
         cu_seq_lens_q: Where windows begin, and the length: (windows + 1,).
         max_length_q: Length of the longest window.
         scaling: Factor of the scores.
-        **kwargs: What else transformers passes; the vision towers have no dropout.
+        **kwargs: Other arguments of transformers, not used; the vision towers have no dropout.
 
     Returns:
-        (1, length, heads, size of a head), and no weights. Off a GPU and in full precision, which `varlen_attn` does
-        not take, window by window.
+        The output (1, length, heads, size of a head), and None for the weights. On the CPU and in full precision, which
+        `varlen_attn` does not support, it is computed window by window.
     """
     if query.is_cuda and query.dtype in _HALF:
         packed = [part[0].transpose(0, 1) for part in (query, key, value)]
         ends = cu_seq_lens_q.to(torch.int32)
-        found = varlen_attn(packed[0], packed[1], packed[2], ends, ends, max_length_q, max_length_q, scale=scaling)
-        return cast(torch.Tensor, found)[None], None
+        output = varlen_attn(packed[0], packed[1], packed[2], ends, ends, max_length_q, max_length_q, scale=scaling)
+        return cast(torch.Tensor, output)[None], None
     lengths = cu_seq_lens_q.diff().tolist()
     windows = zip(*(part.split(lengths, 2) for part in (query, key, value)), strict=True)
     parts = [sdpa_attention_forward(module, *window, None, scaling=scaling, is_causal=False)[0] for window in windows]

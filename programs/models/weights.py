@@ -1,4 +1,4 @@
-"""From a folder or hub id to a model that can run: checks, dtype, device, adapter. Safetensors only, no remote code."""
+"""Loads a checkpoint from a folder or the Hub, with its processor and adapter: safetensors only, no remote code."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _SMALL = 256 * 2**20
 _LONGEST = 1000
 _MOST_LAYERS = 10_000
 _LEAST = 2**24
-# Weights, 64 MiB of float32, that a model may have whatever its files hold.
+# Number of weights (64 MiB in float32) that a configuration may always describe, whatever the size of the files.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """What to load; see `load_vlm` for the arguments. Holds only JSON data, so it can be saved with a program."""
+    """The arguments of `load_vlm` that select the weights, as JSON data that can be saved with a program."""
 
     model: str | None = None
     adapter: str | None = None
@@ -54,13 +54,13 @@ class Weights:
     """A loaded vision-language model.
 
     Attributes:
-        model: Ready for generation, adapter merged in.
-        processor: Its processor, padding on the left.
-        profile: Its box frame, wording and resize rule.
+        model: The model in evaluation mode, with the adapter merged.
+        processor: Its processor, with left padding.
+        profile: Its coordinate convention, prompt wording and resize rule.
         path: The folder of the base checkpoint.
         adapter_path: The folder of the adapter, or None.
         fingerprint: See `fingerprint`.
-        source: What was asked for.
+        source: The arguments it was loaded with.
     """
 
     model: PreTrainedModel
@@ -73,19 +73,19 @@ class Weights:
 
     @property
     def end_ids(self) -> list[int]:
-        """Ids that end an answer; the tokenizer's own first."""
+        """Token ids that end an answer; the tokenizer's end token is the first."""
         configured = self.model.generation_config.eos_token_id
         listed = configured if isinstance(configured, list) else [configured]
         return list(dict.fromkeys([self.processor.tokenizer.eos_token_id, *(i for i in listed if i is not None)]))
 
     @property
     def context(self) -> int | None:
-        """Most tokens of prompt and answer together; None: the configuration does not say."""
+        """Context length in tokens, prompt and answer together; None: not in the configuration."""
         return context_of(self.model.config)
 
 
 def context_of(config: Any) -> int | None:
-    """The positions of a model's decoder, from its configuration; None: it does not say."""
+    """The context length of a model's decoder in tokens; None: not in its configuration."""
     positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     return positions if isinstance(positions, int) and positions > 0 else None
 
@@ -94,13 +94,13 @@ def load_weights(source: ModelSource) -> Weights:
     """Load a checkpoint with its processor and adapter.
 
     Raises:
-        ModelError: No such model, no weights, not a vision-language model, or files that do not fit each other.
+        ModelError: The model does not exist, has no weights, is not a vision-language model, or its files do not match.
     """
     _check_dtype(source.dtype)
     path = resolve_model(source.model, source.revision)
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
     config = _config(path)
-    with _loading("A model cannot be loaded", path), _quietly():
+    with _loading("The model cannot be loaded", path), _quietly():
         _check_size(config, path)
         processor = load_processor(path, config.model_type)
         model = _model(path, source)
@@ -115,7 +115,7 @@ def load_weights(source: ModelSource) -> Weights:
 
 @contextmanager
 def _loading(fact: str, path: Path) -> Iterator[None]:
-    """Raise a `ModelError` for whatever the libraries raise about the files of a checkpoint, a Rust panic included."""
+    """Convert the errors that libraries raise for a malformed checkpoint to `ModelError`, including Rust panics."""
     try:
         yield
     except (ModelError, MemoryError):
@@ -128,84 +128,89 @@ def _loading(fact: str, path: Path) -> Iterator[None]:
 
 
 def _check_dtype(dtype: Any) -> None:
-    """Refuse what is not the name of a dtype that weights have: PyTorch has functions under other names."""
+    """Check that `dtype` names a floating-point dtype; transformers would accept any attribute of torch."""
     if not (isinstance(dtype, str) and dtype in DTYPES) and not (
         isinstance(dtype, torch.dtype) and dtype.is_floating_point
     ):
-        raise ModelError("dtype is not one that weights are loaded in", received=dtype, accepted=", ".join(DTYPES))
+        raise ModelError("dtype must be a floating-point dtype", received=dtype, accepted=", ".join(DTYPES))
 
 
 def resolve_model(model: str | None, revision: str | None = None) -> Path:
-    """The folder of a model: the embedded one for None, a local folder, or a download from the hub.
+    """The folder of a model: the embedded one for None, a local folder, or a download from the Hub.
 
     Raises:
-        ModelError: There is none, or it holds no configuration or no safetensors.
+        ModelError: The folder does not exist, or has no configuration or no safetensors.
     """
-    folder = EMBEDDED if model is None else folder_or_hub(model, "A model", ModelError, revision=revision, files=_FILES)
-    accepted = "a folder with config.json and *.safetensors, or a hub id"
+    folder = EMBEDDED if model is None else folder_or_hub(model, "Model", ModelError, revision=revision, files=_FILES)
+    accepted = "a folder with config.json and *.safetensors, or a Hub id"
     if not folder.is_dir():
         remedy = "this installation lacks the embedded model: pass a model" if model is None else ""
-        raise ModelError("There is no model folder", received=str(folder), accepted=accepted, remedy=remedy)
+        raise ModelError("The model folder does not exist", received=str(folder), accepted=accepted, remedy=remedy)
     if not (folder / "config.json").is_file():
         lora = (folder / "adapter_config.json").is_file()
         remedy = "this is an adapter: load_vlm(base, adapter=...)" if lora else ""
-        raise ModelError("A model folder has no config.json", received=str(folder), accepted=accepted, remedy=remedy)
+        raise ModelError("The model folder has no config.json", received=str(folder), accepted=accepted, remedy=remedy)
     if not any(folder.glob("*.safetensors")):
         remedy = "pickled weights are never loaded: save the model with save_pretrained"
         raise ModelError(
-            "A model folder has no safetensors weights", received=str(folder), accepted=accepted, remedy=remedy
+            "The model folder has no safetensors weights", received=str(folder), accepted=accepted, remedy=remedy
         )
     return folder.resolve()
 
 
 def resolve_adapter(adapter: str) -> Path:
-    """The folder of a LoRA adapter, downloaded where it is a repository of the hub.
+    """The folder of a LoRA adapter, downloaded if it is on the Hub.
 
     Raises:
-        ModelError: It lacks `adapter_config.json` or `adapter_model.safetensors`, or is not to be had.
+        ModelError: It does not exist, or lacks `adapter_config.json` or `adapter_model.safetensors`.
     """
-    folder = folder_or_hub(adapter, "An adapter", ModelError, files=ADAPTER_FILES)
+    folder = folder_or_hub(adapter, "Adapter", ModelError, files=ADAPTER_FILES)
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
-            raise ModelError(f"An adapter folder has no {name}", received=str(folder), accepted="a saved PEFT adapter")
+            raise ModelError(f"The adapter folder has no {name}", received=str(folder), accepted="a saved PEFT adapter")
     return folder.resolve()
 
 
 def _config(path: Path) -> Any:
-    with _loading("A model's config.json cannot be read", path):
+    with _loading("The model's config.json cannot be read", path):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(
-            "A model is not a vision-language model", received=config.model_type, accepted="an image-text-to-text model"
+            "The model is not a vision-language model",
+            received=config.model_type,
+            accepted="an image-text-to-text model",
         )
     return config
 
 
 def _check_size(config: Any, path: Path) -> None:
-    """Refuse a configuration of a model that is far larger than the weights in its folder: it would fill the memory.
+    """Refuse a configuration that describes a far larger model than the files contain.
 
-    A configuration that lost a part describes the defaults of its family, which may be tens of billions of weights.
+    An incomplete configuration describes the defaults of its family, which can be tens of billions of weights.
+    Allocating them would exhaust the memory before the missing weights are noticed.
     """
     files = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     if files >= _SMALL:
         return
     layers = max(_layers(config.to_dict()), default=0)
     if layers > _MOST_LAYERS:
-        raise ModelError("A model's config.json has too many layers", received=layers, accepted=f"up to {_MOST_LAYERS}")
+        raise ModelError(
+            "The model's config.json has too many layers", received=layers, accepted=f"up to {_MOST_LAYERS}"
+        )
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     described = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     most = _LEAST + 8 * files  # one bit a weight
     if described > most:
         raise ModelError(
-            "A model's config.json describes more weights than its files can hold",
+            "The model's config.json describes more weights than its files can contain",
             received=described,
             accepted=f"up to {most} for files of {files} bytes",
         )
 
 
 def _layers(config: dict[str, Any]) -> Iterator[int]:
-    """The numbers of layers in a configuration and its parts."""
+    """The numbers of layers in a configuration and its nested configurations."""
     for name, value in config.items():
         if isinstance(value, dict):
             yield from _layers(value)
@@ -226,40 +231,40 @@ def _model(path: Path, source: ModelSource) -> PreTrainedModel:
     )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise ModelError("A checkpoint lacks weights of its model", received=missing, remedy=f"look into {path}")
+        raise ModelError("The checkpoint lacks weights of its model", received=missing, remedy=f"check {path}")
     pack_vision_attention(model)
     return model
 
 
 def default_device_map() -> Any:
-    """Every GPU there is, in a process of a launch (`accelerate launch`, `torchrun`) its own, or None without one."""
+    """All GPUs; the GPU of the process under `accelerate launch` or `torchrun`; None without GPUs."""
     if not torch.cuda.is_available():
         return None
     return {"": int(os.environ["LOCAL_RANK"])} if "LOCAL_RANK" in os.environ else "auto"
 
 
 def _dtype(path: Path, dtype: str, device_map: Any) -> str:
-    # Half precision saves nothing on a small model and is slow on most processors.
+    # Half precision saves little memory on a small model, and is slow on most CPUs.
     size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     return "float32" if dtype == "auto" and device_map is None and size < _SMALL else dtype
 
 
 def _with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Put a LoRA adapter on a model and merge it, or leave it unmerged on quantised weights, where merging loses."""
+    """Apply a LoRA adapter and merge it; on quantised weights it stays unmerged, because merging would round it."""
     adapted = PeftModel.from_pretrained(model, folder)
     with safe_open(folder / "adapter_model.safetensors", "pt") as file:
         stored = set(file.keys())
-    wanted = set(get_peft_model_state_dict(adapted))
-    if stored != wanted:
-        differing = sorted(stored ^ wanted)
+    expected = set(get_peft_model_state_dict(adapted))
+    if stored != expected:  # peft only warns, and would leave the layers without weights untrained
+        differing = sorted(stored ^ expected)
         raise ModelError(
-            "An adapter does not fit its model", received=differing, remedy="load the base it was trained on"
+            "The adapter does not match the model", received=differing, remedy="load the base it was trained on"
         )
     return adapted if getattr(model, "is_quantized", False) else adapted.merge_and_unload()
 
 
 def _plain_generation(model: PreTrainedModel, processor: ProcessorMixin) -> GenerationConfig:
-    """Only the end and padding ids: a checkpoint's own sampling settings would make greedy answers not greedy."""
+    """Keep only the end and padding ids: the checkpoint's own sampling settings would change greedy answers."""
     tokenizer, ends = processor.tokenizer, model.generation_config.eos_token_id
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -270,13 +275,13 @@ def _plain_generation(model: PreTrainedModel, processor: ProcessorMixin) -> Gene
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Hide the libraries' bars, load reports and notes to each other: what a model lacks is said by our own errors."""
+    """Hide the progress bars, load reports and warnings of the libraries; missing weights raise our own errors."""
     shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
-            # peft asks for this under the name that transformers has given up.
+            # peft uses an attribute that transformers has deprecated.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
             yield
@@ -290,10 +295,10 @@ def as_json(source: ModelSource) -> dict[str, Any]:
     """A source as JSON data.
 
     Raises:
-        ModelError: A keyword for the model is not JSON data, so it cannot be saved with a program.
+        ModelError: A keyword argument for the model is not JSON data, so it cannot be saved with a program.
     """
     state = {name: getattr(source, name) for name in ModelSource.__slots__}
     try:
         return json.loads(json.dumps(state))
     except TypeError as error:
-        raise ModelError("A model's arguments cannot be saved", received=state, remedy=str(error)) from error
+        raise ModelError("The model's arguments cannot be saved as JSON", received=state, remedy=str(error)) from error

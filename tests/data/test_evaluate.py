@@ -130,7 +130,7 @@ def test_an_error_of_a_program_is_recorded_and_another_is_not_hidden():
         ([Prediction("1", "another text")], [POST], "another text"),
         ([1], [POST], "not a prediction"),
         ({"1": 1}, [POST], "not a prediction"),
-        (7, [POST], "neither a program nor predictions"),
+        (7, [POST], "Neither a program nor predictions"),
     ],
 )
 def test_each_refusal(source, given_posts, fact):

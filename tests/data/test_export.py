@@ -133,10 +133,10 @@ def answer(text=TEXT, id_="1", kind="PER"):
     ("found", "given_posts", "fact"),
     [
         ([answer(), answer()], [POST], "Two predictions"),
-        ([answer(id_="2")], [POST], "belongs to no post"),
+        ([answer(id_="2")], [POST], "has an unknown post id"),
         ([answer("Ada met Bo")], [POST], "post '1' is for another text"),
-        ([answer(kind="ANIMAL")], [POST], "post '1': 'Ada' has a type that is no category.*ANIMAL"),
-        ([answer()], [replace(POST, image=None)], "post '1': There are boxes and no picture"),
+        ([answer(kind="ANIMAL")], [POST], "post '1': the type of 'Ada' is not among the labels.*ANIMAL"),
+        ([answer()], [replace(POST, image=None)], "post '1': The post has boxes but no image"),
     ],
 )
 def test_answers_that_coco_cannot_take(found, given_posts, fact):
@@ -153,7 +153,7 @@ def test_posts_that_cannot_be_exported(export, tmp_path):
     assert export([there, replace(there, id="same picture")])
     refused = [
         ([POST, POST], "id occurs twice"),
-        ([replace(POST, image=None)], "post '1': There are boxes and no picture"),
+        ([replace(POST, image=None)], "post '1': The post has boxes but no image"),
         ([there, again], "posts 'a' and 'b' have the same file name"),
     ]
     for given_posts, fact in refused:
@@ -166,9 +166,9 @@ def test_posts_that_cannot_be_exported(export, tmp_path):
 
 
 def test_coco_does_not_call_what_nobody_drew_not_shown():
-    with pytest.raises(InputError, match="post '1': Nobody drew boxes"):
+    with pytest.raises(InputError, match="no box annotations"):
         to_coco([Post("1", TEXT, PICTURE, (AL,), grounded=False)])
-    with pytest.raises(InputError, match="post '1': 'Ada' has a type that is no category"):
+    with pytest.raises(InputError, match="post '1': the type of 'Ada' is not among the labels"):
         to_coco([POST], LabelSet.of({"LOC": ""}))
 
 
@@ -239,7 +239,7 @@ def test_label_studio_gets_answers_to_correct_beside_the_gold():
     assert annotation["ground_truth"] is True
     assert annotation["result"] == to_label_studio([POST])[0]["predictions"][0]["result"]
     assert (second["predictions"], "annotations" in second) == ([], False)
-    with pytest.raises(InputError, match="belongs to no post"):
+    with pytest.raises(InputError, match="has an unknown post id"):
         to_label_studio([POST], [Prediction("9", TEXT)])
 
 
@@ -321,13 +321,13 @@ def test_fiftyone_does_not_call_what_nobody_drew_not_shown(fiftyone, tmp_path):
 
 def test_posts_that_fiftyone_cannot_take(fiftyone, tmp_path):
     for image in (None, PICTURE):
-        with pytest.raises(InputError, match=r"post '1': There is no picture on the disk.*write_posts"):
+        with pytest.raises(InputError, match=r"post '1': The post has no image file.*write_posts"):
             to_fiftyone([replace(POST, image=image)])
-    with pytest.raises(ImageError, match="post '1': A picture is missing"):
+    with pytest.raises(ImageError, match="post '1': An image is missing"):
         to_fiftyone([replace(POST, image=tmp_path / "none.png")])
     with pytest.raises(InputError, match="id occurs twice"):
         to_fiftyone([POST, POST])
-    with pytest.raises(InputError, match="belongs to no post"):
+    with pytest.raises(InputError, match="has an unknown post id"):
         to_fiftyone([POST], [Prediction("9", TEXT)])
 
 

@@ -117,13 +117,13 @@ TWICE = Post("1", "Al Al", None, (GoldEntity("Al", 0, 2, "PER", (BOX,)), GoldEnt
 @pytest.mark.parametrize(
     ("post", "fact"),
     [
-        (replace(POST, id="../x"), "id is no file name"),
-        (replace(POST, id=" x"), "id is no file name"),
-        (replace(POST, id=""), "id is no file name"),
-        (replace(POST, id="a\nb"), "id is no file name"),
+        (replace(POST, id="../x"), "id is not a valid file name"),
+        (replace(POST, id=" x"), "id is not a valid file name"),
+        (replace(POST, id=""), "id is not a valid file name"),
+        (replace(POST, id="a\nb"), "id is not a valid file name"),
         (replace(POST, entities=None), "not annotated"),
-        (replace(POST, entities=(), grounded=False), "Nobody drew boxes"),
-        (replace(POST, more_images=(Image.new("RGB", (1, 1)),)), "several pictures"),
+        (replace(POST, entities=(), grounded=False), "no box annotations"),
+        (replace(POST, more_images=(Image.new("RGB", (1, 1)),)), "several images"),
         (replace(POST, tokens=("Ada", "met")), "not its tokens"),
         (replace(POST, tokens=(), text="", entities=()), "no tokens"),
         (replace(POST, tokens=None, text="Ada  met Al"), "not its tokens"),
@@ -135,12 +135,12 @@ TWICE = Post("1", "Al Al", None, (GoldEntity("Al", 0, 2, "PER", (BOX,)), GoldEnt
         (words("IMGID:2", "a"), "start of a tweet"),
         (replace(POST, entities=(GoldEntity("Ad", 0, 2, "PER"),)), "cuts a token"),
         (replace(POST, entities=(ADA, GoldEntity("Ada met", 0, 7, "ORG"))), "overlaps another"),
-        (replace(POST, entities=(replace(ADA, type="a person"),)), "A type is no tag"),
-        (replace(POST, entities=(replace(ADA, type=""),)), "A type is no tag"),
+        (replace(POST, entities=(replace(ADA, type="a person"),)), "A type cannot be used as a tag"),
+        (replace(POST, entities=(replace(ADA, type=""),)), "A type cannot be used as a tag"),
         (TWICE, "same words have different boxes"),
         (
             Post("1", "A\x0bda", None, (GoldEntity("A\x0bda", 0, 4, "PER", (BOX,)),)),
-            "a sign that XML cannot hold",
+            "a character that XML cannot represent",
         ),
         (
             Post("1", "\u3000 Ada", None, (GoldEntity("\u3000 Ada", 0, 5, "PER", (BOX,)),)),
@@ -157,11 +157,11 @@ def test_a_post_that_the_form_cannot_hold_is_named_and_nothing_is_written(tmp_pa
 def test_other_refusals(tmp_path):
     with pytest.raises(InputError, match="id occurs twice"):
         write_voc([POST, POST], tmp_path)
-    with pytest.raises(InputError, match="split's name"):
+    with pytest.raises(InputError, match="split is not a valid"):
         write_voc([POST], tmp_path, "../dev")
-    with pytest.raises(ImageError, match="post '1': A picture is missing"):
+    with pytest.raises(ImageError, match="post '1': An image is missing"):
         write_voc([replace(POST, image=tmp_path / "none.jpg")], tmp_path)
-    with pytest.raises(ImageError, match="post '1': A picture cannot be written"):
+    with pytest.raises(ImageError, match="post '1': An image cannot be written"):
         write_voc([replace(POST, image=Image.new("HSV", (2, 2)))], tmp_path)
     assert os.listdir(tmp_path) == []
 

@@ -163,7 +163,7 @@ def test_redirects_are_followed_to_public_pictures_only(server: ThreadingHTTPSer
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("/none", "the server says 404"), ("/large", "too large"), ("/drips", "too long"), ("/slow", "cannot be fetched")],
+    [("/none", "HTTP status 404"), ("/large", "too large"), ("/drips", "timed out"), ("/slow", "cannot be fetched")],
 )
 def test_what_a_server_can_do_wrong(address: str, path: str, message: str):
     with pytest.raises(ImageError, match=message):
@@ -203,7 +203,7 @@ def test_posts_with_addresses_become_a_folder_that_everything_reads(
     assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
     said = capsys.readouterr().err
     assert "6 posts written" in said
-    assert "the server says 404" in said
+    assert "HTTP status 404" in said
     assert "2 pictures could not be fetched" in said
     assert Counter(path for path, _ in server.asked) == {"/a.png": 1, "/a.png?": 1, "/none": 1, "/large": 1}
     posts = read_posts(folder)
@@ -253,7 +253,7 @@ def test_two_processes_do_not_fetch_into_one_folder(
     lock = take_lock(folder / FOLDER_LOCK)
     assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 2
     assert f"process {os.getpid()} on" in (said := capsys.readouterr().err)
-    assert "fetches into this folder" in said
+    assert "The folder is in use by" in said
     assert server.asked == []
     lock.release()
     assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0

@@ -147,7 +147,7 @@ def test_line_ends_and_blank_lines_do_not_matter(tmp_path):
 
 def test_a_missing_file(tmp_path):
     for read in (read_predictions, read_posts):
-        with pytest.raises(InputError, match="no such file"):
+        with pytest.raises(InputError, match="File not found"):
             read(tmp_path / "none.jsonl")
 
 
@@ -174,7 +174,7 @@ def test_a_post_by_hand(tmp_path):
     assert (bare.image, bare.entities) == (None, None)
     (empty,) = read_posts(lines(tmp_path / "none.jsonl", {"id": "1", "text": TEXT, "entities": []}))
     assert empty.entities == ()
-    with pytest.raises(InputError, match="folder of the pictures does not exist"):
+    with pytest.raises(InputError, match="image folder does not exist"):
         read_posts(tmp_path / "posts.jsonl", tmp_path / "pictures")
     (tmp_path / "pictures").mkdir()
     (elsewhere,) = read_posts(tmp_path / "posts.jsonl", tmp_path / "pictures")
@@ -196,8 +196,8 @@ def gold(**fields):
         ({**POST, "slice": 1}, "`slice` is not a string"),
         ({**POST, "scene": [{"name": "x"}]}, "not an object of a scene"),
         ({**POST, "scene": [{**THING, "attributes": "red"}]}, "`attributes` is not a list"),
-        ({**POST, "scene": [{**THING, "covered": 1.5}]}, "`covered` is no share"),
-        ({**POST, "scene": [{**THING, "depth": -1}]}, "`depth` is no place in an order"),
+        ({**POST, "scene": [{**THING, "covered": 1.5}]}, "`covered` must be in 0..1"),
+        ({**POST, "scene": [{**THING, "depth": -1}]}, "`depth` must be a whole number"),
         ({**POST, "image": 1}, "`image` is not a string"),
         ({**POST, "more_images": "a.png"}, "`more_images` is not a list"),
         ({**POST, "more_images": ["../a.png"]}, "outside its folder"),
@@ -205,7 +205,7 @@ def gold(**fields):
         ({**POST, "image": "../a.png"}, "outside its folder"),
         ({**POST, "image": "/etc/passwd"}, "outside its folder"),
         ({**POST, "image": "https://example.org/a.png"}, "URL"),
-        ({**POST, "image": "data:image/png;base64,AAAA"}, "stands in the line"),
+        ({**POST, "image": "data:image/png;base64,AAAA"}, "not a data URI"),
         (gold(start=2), "does not stand at its offsets"),
         (gold(boxes=[[1, 2, 3]]), "not four numbers"),
         (gold(boxes=None, more=1), "not an entity"),
@@ -269,9 +269,9 @@ def test_a_missing_picture_is_an_oddity_or_an_error(tmp_path):
     assert (oddity.kind, oddity.where) == ("missing_image", f"{path}:2")
     assert {box.kind for box in boxes} == {"box_outside_image"}  # of a picture of 2 x 2 pixels
     assert "gone.png" in oddity.message
-    with pytest.raises(DataError, match=r"p\.jsonl:2: a picture is missing.*gone\.png"):
+    with pytest.raises(DataError, match=r"p\.jsonl:2: an image is missing.*gone\.png"):
         read_posts(path, missing_images="error")
-    with pytest.raises(InputError, match="No such way"):
+    with pytest.raises(InputError, match="missing_images is invalid"):
         read_posts(path, missing_images="ignore")
 
 
@@ -339,6 +339,6 @@ def test_pictures_come_back(tmp_path):
 
 
 def test_a_picture_that_is_missing_cannot_be_written(tmp_path):
-    with pytest.raises(ImageError, match="post '1': A picture is missing"):
+    with pytest.raises(ImageError, match="post '1': An image is missing"):
         write_posts([Post("1", "t", tmp_path / "none.png")], tmp_path / "out")
     assert not (tmp_path / "out" / "posts.jsonl").exists()

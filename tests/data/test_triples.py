@@ -98,7 +98,7 @@ def test_unescaped_words_are_placed_on_the_text_as_it_stands(tmp_path):
 
 def test_a_dropped_part_is_logged_with_its_line(tmp_path, caplog):
     read(tmp_path, "None\nAda|PER\n")
-    assert "answers.txt:2: 'Ada|PER' is no triple" in caplog.text
+    assert "answers.txt:2: 'Ada|PER' is not a triple" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_is_refused(tmp_path, text, fact):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="File not found"):
         read_triples(tmp_path / "none.txt", POSTS)
 
 

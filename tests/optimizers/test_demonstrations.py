@@ -266,7 +266,7 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "boxless": (lambda: broken(box=None), r"`visible` and `box` of 'Ana' are at odds"),
     "keys": (lambda: {**good_demo(), "entities": [{"span": "Ana"}]}, r"an entity cannot be read: Not an entity"),
     "no picture": (lambda: {**good_demo(), "image": None}, r"'Ana' has a box, but there is no picture"),
-    "gone": (lambda: {**good_demo(), "image": "/no/such.png"}, r"its picture cannot be used: A picture is missing"),
+    "gone": (lambda: {**good_demo(), "image": "/no/such.png"}, r"its picture cannot be used: An image is missing"),
     "address": (lambda: {**good_demo(), "image": dspy.Image("https://a.example/b.png")}, r"its picture cannot be used"),
     "not one": (lambda: {**good_demo(), "image": b"no picture"}, r"its picture cannot be used: .*broken"),
     "no text": (lambda: {**good_demo(), "text": " "}, r"it has no text"),

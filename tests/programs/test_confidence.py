@@ -92,9 +92,9 @@ def test_a_staged_answer_is_as_sure_as_the_ways_to_it(verdict: dict, grounded: d
 
 
 def test_tokens_of_another_answer_are_refused():
-    with pytest.raises(AnswerError, match="not those of the answer"):
+    with pytest.raises(AnswerError, match="do not match the answer"):
         confidences(ANSWER, tokens_of(ANSWER.replace("Ana", "Amy"), {}))
-    with pytest.raises(AnswerError, match="not those of the answer"):
+    with pytest.raises(AnswerError, match="do not match the answer"):
         confidences(ANSWER, tokens_of(ANSWER, {})[1:])
     with pytest.raises(AnswerError, match="not JSON"):
         confidences(ANSWER, tokens_of(ANSWER, {})[:-1])

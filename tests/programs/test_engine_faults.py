@@ -51,7 +51,7 @@ def failing(engine, monkeypatch, stage, error):
         return call
 
     def stepped(stream):
-        if any(row.limit == LIMIT and not row.ended for row in stream._drawing.rows):
+        if any(row.limit == LIMIT and not row.ended for row in stream._sampler.rows):
             raise error("scripted")
         return step(stream)
 
@@ -96,10 +96,10 @@ def test_a_failure_reaches_the_caller_of_a_program(engine, monkeypatch):
     lm = dspy.LM("local/a", engine=engine, cache=False, max_tokens=LIMIT)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(lm, "Paris")
-        with pytest.raises(Exception, match="interrupted while it answered"):
+        with pytest.raises(Exception, match="interrupted before the call was answered"):
             asked.result(20)
     # An engine that answers nothing is no fault of a post: the run ends.
-    with pytest.raises(Exception, match="interrupted while it answered"):
+    with pytest.raises(Exception, match="interrupted before the call was answered"):
         GMNER(lm).batch_posts([Post(str(number), "Paris") for number in range(3)], progress=False)
 
 
@@ -162,7 +162,7 @@ def test_a_worker_that_ends_is_named_to_every_caller(tiny, monkeypatch, name):
 
 def test_a_desk_that_fails_is_used_again(engine, monkeypatch):
     scheduler = engine._batcher._scheduler
-    monkeypatch.setattr(scheduler, "go_on", lambda: (_ for _ in ()).throw(SystemError("defect")))
+    monkeypatch.setattr(scheduler, "step", lambda: (_ for _ in ()).throw(SystemError("defect")))
     (future,) = engine._batcher.submit(request("Paris", size=None, max_tokens=2))
     assert isinstance(future.exception(20), SystemError)
     monkeypatch.undo()
@@ -264,7 +264,7 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(engine, narrow
         text_of(replies[1])
     narrow(width - 1)
     forwards.clear()
-    with pytest.raises(InputError, match="longer than the model's context"):
+    with pytest.raises(InputError, match="exceed the model's context"):
         engine.complete(request("Paris", size=None))
     assert not forwards
 
@@ -330,7 +330,7 @@ def test_a_forked_process_answers(tiny):
 
 
 class Elsewhere:
-    room, busy = 4, False
+    capacity, active = 4, False
 
     def admit(self, calls):
         for call in calls:
@@ -359,7 +359,7 @@ def test_a_fork_that_cannot_answer_says_so(forkable, paused):
 class Never(Elsewhere):
     """Takes calls, and keeps some of them waiting."""
 
-    room = 1
+    capacity = 1
 
     def __init__(self):
         self.taken = []

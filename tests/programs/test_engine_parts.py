@@ -91,7 +91,7 @@ def test_a_profile_file_overrides_the_family(tmp_path):
     assert profile_of("idefics3", None, tmp_path) == ModelProfile(BoxFormat("normalized", 100), terse=True)
     for bad in ("[]", "{", '{"box_format": {"frame": "cm"}}', '{"terse": 1}', '{"box_format": {"size": 1}}'):
         file.write_text(bad)
-        with pytest.raises(ModelError, match="not a profile"):
+        with pytest.raises(ModelError, match="not a valid profile"):
             profile_of("idefics3", None, tmp_path)
 
 

@@ -189,7 +189,7 @@ def test_the_adapter_of_a_bundle_is_checked_before_weights_are_loaded(folder: Pa
 
 @pytest.mark.parametrize("dtype", ["load", "nn", "float99", "int8", "", None, 3])
 def test_a_dtype_is_one_of_weights(tiny: Callable[[str], Path], dtype: Any):
-    with pytest.raises(ModelError, match="dtype is not one"):
+    with pytest.raises(ModelError, match="dtype must be a floating-point dtype"):
         load_vlm(tiny("idefics3"), dtype=dtype)
 
 

@@ -165,7 +165,7 @@ def test_recent_values_are_bounded_by_their_bytes():
 
 
 def test_grammars_are_bounded_by_their_bytes(tiny_lm, monkeypatch):
-    monkeypatch.setattr(grammar, "_KEPT", 2**21)
+    monkeypatch.setattr(grammar, "_CACHE_BYTES", 2**21)
     engine = tiny_lm("idefics3").engine
     compiler = grammar.GrammarCompiler(engine.model, engine.processor.tokenizer, "llguidance")
     parsed, parse = [], grammar._parse
@@ -174,18 +174,18 @@ def test_grammars_are_bounded_by_their_bytes(tiny_lm, monkeypatch):
     for schema in (*schemas, schemas[-1]):
         compiler.compile(schema)
     assert len(parsed) == 12
-    assert 0 < len(compiler._parsed) < 12
-    assert compiler._parsed.size <= 2**21
+    assert 0 < len(compiler._cache) < 12
+    assert compiler._cache.size <= 2**21
 
 
 def test_a_grammar_of_a_short_post_counts_with_what_it_takes(tiny_lm):
     engine = tiny_lm("idefics3").engine
     compiler = grammar.GrammarCompiler(engine.model, engine.processor.tokenizer, "llguidance")
     compiler.compile(schema_for("Rome", engine.profile))
-    before, resident = compiler._parsed.size, _resident()
+    before, resident = compiler._cache.size, _resident()
     for number in range(200):
         compiler.compile(schema_for(f"Paris {number}", engine.profile))
-    assert compiler._parsed.size - before > (_resident() - resident) / 2
+    assert compiler._cache.size - before > (_resident() - resident) / 2
 
 
 def _resident() -> int:

@@ -124,7 +124,7 @@ def test_a_program_goes_to_the_hub_and_comes_back(tuned: GMNER, tmp_path: Path, 
 
 
 def test_a_bundle_that_is_nowhere_is_named():
-    with pytest.raises(BundleError, match="neither a folder nor to be had from the hub"):
+    with pytest.raises(BundleError, match="not found, neither as a local folder nor on the Hub"):
         load("nobody/nothing")
     with pytest.raises(BundleError, match="no bundle here"):
         load("/no/such/folder")

@@ -22,7 +22,7 @@ def test_memory_goes_back_where_keys_and_values_are_many(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], monkeypatch: pytest.MonkeyPatch, large: int, trimmed: bool
 ):
     calls: list[int] = []
-    monkeypatch.setattr(batch, "_LARGE", large)
+    monkeypatch.setattr(batch, "_LARGE_CACHE", large)
     monkeypatch.setattr(batch, "trim", lambda: calls.append(1))
     program = GMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=2))
     assert all(answer.error is None for answer in program.batch_posts(posts, progress=False))

@@ -147,7 +147,7 @@ def test_the_extent_of_the_frame_is_the_extent_of_the_schema():
 
 @pytest.mark.parametrize("limits", [{"reasoning": -1}, {"entities": 0}])
 def test_limits_that_leave_no_answer_are_refused(limits):
-    with pytest.raises(InputError, match="limits"):
+    with pytest.raises(InputError, match="Limits need"):
         Limits(**limits)
 
 

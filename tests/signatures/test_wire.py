@@ -43,11 +43,11 @@ REFUSALS = [
     ("", "not JSON"),
     ('{"reasoning": "", "entities": [', "not JSON"),
     ("[" * 100_000, "not JSON"),
-    ("[]", "object asked for"),
-    ('{"entities": []}', "object asked for"),
-    ('{"reasoning": "", "entities": [], "more": 1}', "object asked for"),
+    ("[]", "object with the required keys"),
+    ('{"entities": []}', "object with the required keys"),
+    ('{"reasoning": "", "entities": [], "more": 1}', "object with the required keys"),
     ('{"reasoning": 1, "entities": []}', "reasoning is not a string"),
-    ('{"reasoning": "", "entities": {}}', "list is not a list"),
+    ('{"reasoning": "", "entities": {}}', "must be a list"),
     (answer("Ada"), "no span"),
     (answer({"type": "PER"}), "no span"),
     (answer(entity(span=1)), "no span"),
@@ -56,15 +56,15 @@ REFUSALS = [
     (answer(entity(span="Bob")), "not in the text"),
     (answer(entity(span="Ad")), "not in the text"),
     (answer(entity(span="")), "not in the text"),
-    (answer(entity(more=1)), "other keys"),
-    (answer(entity(visible=1)), "other keys"),
-    (answer(entity(visible=False)), "at odds"),
-    (answer(entity(box=None)), "at odds"),
+    (answer(entity(more=1)), "must have exactly"),
+    (answer(entity(visible=1)), "must have exactly"),
+    (answer(entity(visible=False)), "contradict each other"),
+    (answer(entity(box=None)), "contradict each other"),
     (answer(entity(box="0 0 5 5")), "neither null nor four integers"),
     (answer(entity(box=[0, 0, 5.0, 5])), "neither null nor four integers"),
     (answer(entity(box=[0, 0, True, 5])), "neither null nor four integers"),
-    (answer(entity(box=[0, 0, 5])), "outside its frame"),
-    (answer(entity(box=[0, 0, 65, 5])), "outside its frame"),
+    (answer(entity(box=[0, 0, 5])), "out of range"),
+    (answer(entity(box=[0, 0, 65, 5])), "out of range"),
     (answer(entity(box=[5, 0, 0, 5])), "reversed corners"),
 ]
 
@@ -83,9 +83,9 @@ def test_reversed_corners_are_read_only_on_request():
 
 def test_no_box_without_a_picture():
     blind = Frame(BoxFormat())
-    with pytest.raises(AnswerError, match="without a picture"):
+    with pytest.raises(AnswerError, match="without an image"):
         parse_answer(answer(entity()), TEXT, COARSE, blind)
-    with pytest.raises(InputError, match="without a picture"):
+    with pytest.raises(InputError, match="without an image"):
         blind.encode(Box(0, 0, 1, 1))
 
 

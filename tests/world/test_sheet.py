@@ -9,7 +9,6 @@ from PIL import Image
 from gmner.data.pages.markup import colours
 from gmner.data.post import Post
 from gmner.data.world import sheet
-from gmner.data.world.cast import characters
 from gmner.data.world.generate import World
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import ImageError, InputError
@@ -83,15 +82,7 @@ def test_names_at_one_place_are_written_clear_of_each_other():
     [("Ana", "Ana"), ("Zoë", "Zoe"), ("🔥", ":fire:"), ("❤️", ":heavy-black-heart:"), ("\ue000", ":symbol:")],
 )
 def test_what_the_font_lacks_is_spelled(text: str, written: str):
-    assert sheet._plain(text) == written
-
-
-def test_the_whole_cast_is_on_one_sheet():
-    found = sheet.cast_sheet()
-    assert found.mode == "RGB"
-    assert found.width < 1200
-    rows = -(-len(characters()) // sheet._COLUMNS)
-    assert found.height > rows * sheet._PORTRAIT
+    assert sheet._drawable_text(text) == written
 
 
 def test_refusals():

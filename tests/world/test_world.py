@@ -202,13 +202,13 @@ def test_the_cast():
 @pytest.mark.parametrize(
     ("given", "fact"),
     [
-        ({"slices": {"shown": 1.0, "blurred": 1.0}}, r"Unknown slices.*accepted: shown, absent"),
-        ({"slices": {"shown": 0.0}}, "Unknown slices"),
-        ({"slices": {}}, "Unknown slices"),
-        ({"mentions": {7: 1.0}}, "Unknown numbers of mentions.*accepted: 1, 2, 3, 4, 5, 6"),
-        ({"types": {"PER": -1.0}}, "Unknown types"),
-        ({"also_shown": 1.2}, "`also_shown` is no chance.*0 to 1"),
-        ({"named_twice": -0.1}, "`named_twice` is no chance"),
+        ({"slices": {"shown": 1.0, "blurred": 1.0}}, r"slices must map known names to shares.*accepted: shown, absent"),
+        ({"slices": {"shown": 0.0}}, "slices must map"),
+        ({"slices": {}}, "slices must map"),
+        ({"mentions": {7: 1.0}}, "numbers of mentions must map known names.*accepted: 1, 2, 3, 4, 5, 6"),
+        ({"types": {"PER": -1.0}}, "types must map"),
+        ({"also_shown": 1.2}, "`also_shown` must be in 0..1.*0 to 1"),
+        ({"named_twice": -0.1}, "`named_twice` must be in 0..1"),
     ],
 )
 def test_refusals(given, fact):

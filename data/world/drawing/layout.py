@@ -1,4 +1,4 @@
-"""Where things stand in a picture: sizes, places without overlap, and now and then one before another."""
+"""Where things stand in an image: sizes, places without overlap, and now and then one before another."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _HEIGHTS = {1: (0.32, 0.56), 2: (0.3, 0.56), 3: (0.28, 0.46), 4: (0.26, 0.4), 5:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One thing of a picture.
+    """One thing of an image.
 
     Attributes:
-        look: Its cut-out, RGBA, of the size that it has in the picture.
-        x: Its left, pixels of the picture.
-        y: Its top, pixels of the picture.
+        look: Its cut-out, RGBA, of the size that it has in the image.
+        x: Its left, pixels of the image.
+        y: Its top, pixels of the image.
         name: As in the scene, like `type` and `attributes`.
         type: Empty for what is no entity.
         attributes: Its look in words.
@@ -40,7 +40,7 @@ class Placed:
 
     @property
     def rect(self) -> Rect:
-        """Its box: left, top, right, bottom in pixels of the picture."""
+        """Its box: left, top, right, bottom in pixels of the image."""
         return self.x, self.y, self.x + self.look.width, self.y + self.look.height
 
 
@@ -65,9 +65,9 @@ def free_spot(
     Args:
         size: Width and height, in pixels.
         taken: Boxes that are to stay free.
-        side: Width and height of the picture.
+        side: Width and height of the image.
         rng: The source of randomness.
-        rows: The part of the picture's height that the thing stands in, in shares of it.
+        rows: The part of the image's height that the thing stands in, in shares of it.
 
     Returns:
         Its left and top, or None: nothing was found.

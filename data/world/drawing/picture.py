@@ -1,4 +1,4 @@
-"""A picture of some entities: a backdrop, things at random places, a word now and then, and a camera's flaws."""
+"""An image of some entities: a backdrop, things at random places, a word now and then, and a camera's flaws."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from gmner.data.world.drawing.scenery import backdrop
 from gmner.signatures.boxes import Box
 
 SIDE = 320
-"""Width and height of a picture in pixels."""
+"""Width and height of an image in pixels."""
 
 MOST = 6
-"""How many entities a picture shows at most."""
+"""How many entities an image shows at most."""
 
 _COVERED = 0.27
 _ROUNDS = 12
@@ -39,11 +39,11 @@ _FLAWED = 1 / 3
 
 
 def picture(shown: Sequence[Character], rng: random.Random) -> tuple[Image.Image, tuple[SceneObject, ...]]:
-    """A picture that shows some entities, and what else is in it.
+    """An image that shows some entities, and what else is in it.
 
     Args:
         shown: The entities, at most `MOST`; one that stands here twice is drawn twice.
-        rng: The source of all randomness: the same state gives the same picture.
+        rng: The source of all randomness: the same state gives the same image.
 
     Returns:
         An RGB image of `SIDE` x `SIDE` pixels, and its scene, sorted by left and top: one object for each of `shown`
@@ -55,7 +55,7 @@ def picture(shown: Sequence[Character], rng: random.Random) -> tuple[Image.Image
         ValueError: More than `MOST` are shown.
     """
     if len(shown) > MOST:
-        raise ValueError(f"A picture shows at most {MOST} entities, not {len(shown)}")
+        raise ValueError(f"An image shows at most {MOST} entities, not {len(shown)}")
     image = backdrop(SIDE, rng)
     things = _cover(_props(_entities(shown, rng), rng), rng)
     for thing in things:
@@ -113,7 +113,7 @@ def _prop_look(name: str, heights: tuple[float, float], rng: random.Random) -> I
 
 
 def _cover(things: list[Placed], rng: random.Random) -> list[Placed]:
-    """In every fourth picture of two things or more, one of them, or one more prop, before an entity."""
+    """In every fourth image of two things or more, one of them, or one more prop, before an entity."""
     entities = [thing for thing in things if thing.type]
     if len(things) < 2 or not entities or rng.random() >= _COVERED:
         return things

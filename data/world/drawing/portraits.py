@@ -1,4 +1,4 @@
-"""Every look, drawn once: a sharp cut-out that pictures shrink to the size they need."""
+"""Every look, drawn once: a sharp cut-out that images shrink to the size they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Things without a name that stand in a picture besides its entities, and banners with a word."""
+"""Things without a name that stand in an image besides its entities, and banners with a word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORDS = ("SALE", "OPEN", "NEWS", "HELLO", "TODAY", "LIVE", "FREE", "WELCOME", "P
 """What banners say; never the name of an entity."""
 
 HIGH = ("cloud", "bird", "kite")
-"""Props that hang in the upper half of a picture."""
+"""Props that hang in the upper half of an image."""
 
 VARIANTS = 3
 """How many tints every prop has."""

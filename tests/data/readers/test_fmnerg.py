@@ -85,7 +85,7 @@ def test_what_is_asked_for_is_checked(root):
     with pytest.raises(InputError, match="txt_fine has no such split"):
         read_twitter_fmnerg(root, "test")
     (root / "images" / "7.jpg").unlink()
-    with pytest.raises(DataError, match="post 7 has no picture"):
+    with pytest.raises(DataError, match="post 7 has no image"):
         read_twitter_fmnerg(root, "dev", missing_images="error")
 
 

@@ -114,7 +114,7 @@ def test_missing_pictures(read, tmp_path_factory):
     posts = read(images=elsewhere)
     assert [post.image for post in posts] == [None, None]
     assert odd(posts) == [("missing_image", f"ref 5, sentence {number}") for number in (70, 71)]
-    with pytest.raises(DataError, match=rf"ref 5, sentence 70: post 5-70 has no picture {FILE} in"):
+    with pytest.raises(DataError, match=rf"ref 5, sentence 70: post 5-70 has no image {FILE} in"):
         read(images=[elsewhere], missing_images="error")
     (elsewhere / FILE).write_bytes(b"")
     assert read(images=[elsewhere, read.root / "train2014"])[0].image == elsewhere / FILE
@@ -145,7 +145,7 @@ def with_box(bbox):
     ("ref", "fact"),
     [
         ({"ann_id": [1, 77]}, "ref 5: the annotation 77 is unknown to .*instances"),
-        ({"ann_id": [3]}, "ref 5: the annotation 3 of .* belongs to another picture"),
+        ({"ann_id": [3]}, "ref 5: the annotation 3 of .* belongs to another image"),
         ({"ann_id": ["1"]}, "ref 5: `ann_id` is not a whole number"),
         ({"ann_id": [[1]]}, "ref 5: `ann_id` is not a whole number"),
         ({"ann_id": True}, "ref 5: `ann_id` is not a whole number"),
@@ -197,15 +197,15 @@ def test_malformed_refs_are_named(read, refs, fact):
 
 
 def test_a_name_that_leaves_the_folder_is_refused(read):
-    with pytest.raises(DataError, match="ref 5, sentence 70: the name of a picture is no file name"):
+    with pytest.raises(DataError, match="ref 5, sentence 70: the name of an image is not a valid file name"):
         read(coco={**COCO, "images": [{**COCO["images"][0], "file_name": "../secret.jpg"}]})
 
 
 def test_files_that_are_missing_or_not_text(read, tmp_path):
     read()
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="File not found"):
         read_grec(tmp_path / "none.json", tmp_path / "instances.json", "val")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="File not found"):
         read_grec(tmp_path / "grefs(unc).json", tmp_path, "val")
     (tmp_path / "grefs(unc).json").write_bytes(b"\x80\x04]")
     with pytest.raises(DataError, match=r"grefs\(unc\)\.json: not UTF-8"):

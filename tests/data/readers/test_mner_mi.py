@@ -118,19 +118,19 @@ def test_ids(root):
     [
         ({"label": ["O"]}, "4 tokens and 1 labels"),
         ({"label": ["O"] * 5}, "4 tokens and 5 labels"),
-        ({"label": ["O", "O", "O", "PER"]}, "no label"),
-        ({"label": ["O", "O", "O", "B-"]}, "no label"),
+        ({"label": ["O", "O", "O", "PER"]}, "invalid BIO tag"),
+        ({"label": ["O", "O", "O", "B-"]}, "invalid BIO tag"),
         ({"label": ["O", "O", "O", 0]}, "`label` is not a string"),
         ({"label": "OOOO"}, "`label` is not a list"),
         ({"text": "Ada"}, "`text` is not a list"),
         ({"text": None}, "`text` is not a list"),
         ({"text": ["a", "b", "c", None]}, "`text` is not a string"),
-        ({"text": [], "label": []}, "without words"),
-        ({"text": ["", "", " ", "\u3000"]}, "without words"),
+        ({"text": [], "label": []}, "has no words"),
+        ({"text": ["", "", " ", "\u3000"]}, "has no words"),
         ({"images": {"a": 1}}, "`images` is not a list"),
         ({"images": [1]}, "`images` is not a string"),
-        ({"images": ["../12_0.jpg"]}, "no file name"),
-        ({"images": ["https://example.org/a.jpg"]}, "no file name"),
+        ({"images": ["../12_0.jpg"]}, "not a valid file name"),
+        ({"images": ["https://example.org/a.jpg"]}, "not a valid file name"),
         ({"id": 1.5}, "`id` is not a string"),
         ({"id": True}, "`id` is not a string"),
         ({"id": [1]}, "`id` is not a string"),
@@ -163,7 +163,7 @@ def test_missing_pictures(root):
     assert posts[0].more_images == (root / "images" / "12_2.jpg",)
     assert odd(posts) == [("missing_image", ":1")]
     assert "12_0.jpg" in posts.oddities[0].message
-    with pytest.raises(DataError, match=r"train\.txt:1: post 12 has no picture 12_0\.jpg in .*images"):
+    with pytest.raises(DataError, match=r"train\.txt:1: post 12 has no image 12_0\.jpg in .*images"):
         read_mner_mi(root, missing_images="error")
 
 

@@ -74,7 +74,7 @@ def test_missing_pictures_are_listed_each_and_logged_once(root, caplog):
         ("missing_image", f"{path}:2"),
         ("missing_image", f"{path}:8"),
     ]
-    assert posts.oddities[0].message == f"post 7 has no picture 7 in {images}; it is read without"
+    assert posts.oddities[0].message == f"post 7 has no image 7 in {images}; the post is read without it"
     (record,) = caplog.records
     assert record.getMessage().startswith("missing_image: 2 times")
 
@@ -83,7 +83,7 @@ def test_without_any_folder_there_is_one_oddity(root, caplog):
     caplog.set_level(logging.INFO, logger="gmner")
     posts = read_twitter_gmner(root, "dev")
     assert [(oddity.kind, oddity.where) for oddity in posts.oddities] == [("no_image_folder", str(root))]
-    assert "none of images, twitter10000" in caplog.text
+    assert "none of the image folders images, twitter10000" in caplog.text
 
 
 def test_an_empty_folder_is_a_folder(root):
@@ -95,8 +95,8 @@ def test_a_missing_picture_is_an_error_when_asked(root):
     first, second = folder(root, "a", "7.jpg"), folder(root, "b")
     with pytest.raises(DataError) as caught:
         read_twitter_gmner(root, "dev", [first, second], missing_images="error")
-    assert caught.value.fact == f"{root / 'txt' / 'dev.txt'}:5: post 8 has no picture 8 in {first}, {second}"
-    with pytest.raises(DataError, match=r"dev\.txt:2: post 7 has no picture 7 in any folder"):
+    assert caught.value.fact == f"{root / 'txt' / 'dev.txt'}:5: post 8 has no image 8 in {first}, {second}"
+    with pytest.raises(DataError, match=r"dev\.txt:2: post 7 has no image 7 in any folder"):
         read_twitter_gmner(root, "dev", missing_images="error")
     folder(root, "b", "8.jpg", "9.png")
     assert None not in pictures(read_twitter_gmner(root, "dev", [first, second], missing_images="error"))
@@ -105,7 +105,7 @@ def test_a_missing_picture_is_an_error_when_asked(root):
 def test_arguments_that_are_refused(root):
     with pytest.raises(InputError, match="'warn' or 'error'"):
         read_twitter_gmner(root, "dev", missing_images="ignore")
-    with pytest.raises(InputError, match="No folder of pictures"):
+    with pytest.raises(InputError, match="images must name at least one folder"):
         read_twitter_gmner(root, "dev", [])
     with pytest.raises(InputError, match="does not exist"):
         read_twitter_gmner(root, "dev", [root, root / "nowhere"])
@@ -120,7 +120,7 @@ def test_a_link_out_of_the_folders_is_refused(root, tmp_path_factory):
     assert pictures(posts) == ["images/7.jpg", None, "images/9.jpg"]
     (oddity,) = posts.oddities
     assert (oddity.kind, oddity.where) == ("link_outside", f"{root / 'txt' / 'dev.txt'}:5")
-    with pytest.raises(DataError, match=r"dev\.txt:5: the picture 8 of post 8 is a link out of"):
+    with pytest.raises(DataError, match=r"dev\.txt:5: the image 8 of post 8 is a link out of"):
         read_twitter_gmner(root, "dev", missing_images="error")
     assert pictures(read_twitter_gmner(root, "dev", [images, secret]))[1] == "images/8.jpg"
 
@@ -140,7 +140,7 @@ def test_a_known_folder_that_leads_out_is_not_followed_unless_given(root, tmp_pa
 )
 def test_a_name_that_could_leave_the_folder_is_refused(tmp_path, name):
     found = Pictures([tmp_path], [tmp_path], OddityLog(), "warn")
-    with pytest.raises(DataError, match=r"f:1: the name of a picture is no file name"):
+    with pytest.raises(DataError, match=r"f:1: the name of an image is not a valid file name"):
         found.find([name], "7", "f:1")
 
 
@@ -149,5 +149,5 @@ def test_a_name_below_the_folder_is_found(tmp_path):
     found = Pictures([tmp_path], [tmp_path], OddityLog(), "error")
     assert found.find(["train2014/a.jpg"], "7", "f:1") == Path(tmp_path / "train2014" / "a.jpg")
     assert found.find(["b.jpg", "train2014/a.png"], "7", "f:1") == Path(tmp_path / "train2014" / "a.jpg")
-    with pytest.raises(DataError, match="has no picture"):
+    with pytest.raises(DataError, match="has no image"):
         found.find(["val2014/a.jpg"], "7", "f:1")

@@ -123,16 +123,16 @@ def test_a_repeated_id_is_kept_apart_and_reported(root, caplog):
         ("IMGID:1\nAda\tO\nx\tPER\n", 3, "not a token and its tag"),
         ("IMGID:1\nAda\tB-\n", 2, "not a token and its tag"),
         ("IMGID:1\n\tO\n", 2, "not a token and its tag"),
-        ("Ada\tO\n", 1, "stands under no"),
-        ("IMGID:1\nAda\tO\n\nx\tO\n", 4, "stands under no"),
-        ("IMGID:1\n\n", 1, "without tokens"),
-        ("IMGID:1\nIMGID:2\na\tO\n", 1, "without tokens"),
-        ("IMGID:../../etc/x\na\tO\n", 1, "no file name"),
-        ("IMGID:a/b\na\tO\n", 1, "no file name"),
-        ("IMGID:a\\b\na\tO\n", 1, "no file name"),
-        ("IMGID:..\na\tO\n", 1, "no file name"),
-        ("IMGID:\na\tO\n", 1, "no file name"),
-        ("IMGID:C:x\na\tO\n", 1, "no file name"),
+        ("Ada\tO\n", 1, "has no .IMGID"),
+        ("IMGID:1\nAda\tO\n\nx\tO\n", 4, "has no .IMGID"),
+        ("IMGID:1\n\n", 1, "has no tokens"),
+        ("IMGID:1\nIMGID:2\na\tO\n", 1, "has no tokens"),
+        ("IMGID:../../etc/x\na\tO\n", 1, "not a valid file name"),
+        ("IMGID:a/b\na\tO\n", 1, "not a valid file name"),
+        ("IMGID:a\\b\na\tO\n", 1, "not a valid file name"),
+        ("IMGID:..\na\tO\n", 1, "not a valid file name"),
+        ("IMGID:\na\tO\n", 1, "not a valid file name"),
+        ("IMGID:C:x\na\tO\n", 1, "not a valid file name"),
     ],
 )
 def test_a_malformed_line_is_named(root, text, line, fact):
@@ -199,7 +199,7 @@ def test_pictures_elsewhere(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("pictures")
     (elsewhere / "7.jpg").write_bytes(b"")
     assert read_twitter_gmner(root, "train", elsewhere)[0].image == elsewhere / "7.jpg"
-    with pytest.raises(InputError, match="pictures does not exist"):
+    with pytest.raises(InputError, match="image folder does not exist"):
         read_twitter_gmner(root, "train", root / "nowhere")
 
 
