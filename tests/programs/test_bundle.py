@@ -131,7 +131,7 @@ def test_no_path_of_this_machine_is_told(saved: Path, tiny: Callable[[str], Path
 @pytest.mark.slow
 def test_a_new_process_answers_identically(tuned: GMNER, saved: Path, tiny: Callable[[str], Path]):
     script = [sys.executable, "-c", ANSWER, str(saved)]
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     run = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr

@@ -160,9 +160,9 @@ def test_a_worker_that_ends_is_named_to_every_caller(tiny, monkeypatch, name):
     engine.close()
 
 
-def test_a_desk_that_fails_is_used_again(engine, monkeypatch):
+def test_a_scheduler_that_fails_is_used_again(engine, monkeypatch):
     scheduler = engine._batcher._scheduler
-    monkeypatch.setattr(scheduler, "go_on", lambda: (_ for _ in ()).throw(SystemError("defect")))
+    monkeypatch.setattr(scheduler, "step", lambda: (_ for _ in ()).throw(SystemError("defect")))
     (future,) = engine._batcher.submit(request("Paris", size=None, max_tokens=2))
     assert isinstance(future.exception(20), SystemError)
     monkeypatch.undo()
@@ -330,7 +330,7 @@ def test_a_forked_process_answers(tiny):
 
 
 class Elsewhere:
-    room, busy = 4, False
+    capacity, active = 4, False
 
     def admit(self, calls):
         for call in calls:
@@ -359,7 +359,7 @@ def test_a_fork_that_cannot_answer_says_so(forkable, paused):
 class Never(Elsewhere):
     """Takes calls, and keeps some of them waiting."""
 
-    room = 1
+    capacity = 1
 
     def __init__(self):
         self.taken = []
