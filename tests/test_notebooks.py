@@ -8,6 +8,8 @@ from pathlib import Path
 import jupytext
 import pytest
 
+pytestmark = pytest.mark.e2e
+
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
 
 

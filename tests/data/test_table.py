@@ -42,6 +42,7 @@ def ids_of_their_own(posts):
     return [replace(post, id=str(index)) for index, post in enumerate(posts)]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(full_posts(), max_size=4).map(ids_of_their_own))
 def test_posts_come_back_from_a_table(posts):

@@ -132,6 +132,7 @@ def test_a_chain_over_false_gold_is_refused(style):
             assert Contradiction.WRONG_TYPE in kinds(text, facts) or any(e.span == entity.span for e in others)
 
 
+@pytest.mark.slow
 def test_every_template_passes_on_real_tweets(twitter_root):
     posts = read_twitter_gmner(twitter_root, "train")[:200]
     for post in posts:

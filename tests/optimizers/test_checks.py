@@ -137,6 +137,7 @@ def test_a_stage_below_the_one_before_it_is_named(posts: list[Post]):
     assert fallen({"before": low, "mrsi": low, "cvo": high}) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "held"), [(48, 16), (100, 16), (1000, 100), (3000, 200)])
 def test_a_valset_is_held_out_where_none_is_given(count: int, held: int):
     drawn = World().posts("train", 48)  # drawing thousands takes a minute

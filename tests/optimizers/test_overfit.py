@@ -13,7 +13,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_half_a_dozen_posts_are_learned_by_heart(tmp_path: Path):
     posts = World(seed=9).posts("train", 6)
     student = GMNER(lm=load_vlm(max_batch=6, cache=False))

@@ -22,6 +22,7 @@ Programs = Callable[[str], GMNER]
 ROLLOUTS = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained", "tuning": "full"}
 
 
+@pytest.mark.slow
 def test_the_plan_counts_what_the_compile_does(
     program: Programs, posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -214,6 +214,7 @@ def test_the_other_processes_of_a_launch_read_and_do_not_write(tmp_path: Path):
         assert not (tmp_path / "run" / "plan.json").exists()
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_each_file_old_or_new_and_the_run_can_be_resumed(tmp_path: Path):
     def work(folder: Path) -> None:
         with RunDirectory(folder / "run", {"seed": 1}) as run:

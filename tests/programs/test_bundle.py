@@ -128,7 +128,7 @@ def test_no_path_of_this_machine_is_told(saved: Path, tiny: Callable[[str], Path
     assert [path for path in saved.rglob("*.json") if home in path.read_text(encoding="utf-8")] == []
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_new_process_answers_identically(tuned: GMNER, saved: Path, tiny: Callable[[str], Path]):
     script = [sys.executable, "-c", ANSWER, str(saved)]
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]

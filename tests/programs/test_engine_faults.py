@@ -314,6 +314,7 @@ print("answered")
 """
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where the system has them")
 def test_a_forked_process_answers(tiny):
     here = os.path.dirname(os.path.dirname(__file__))

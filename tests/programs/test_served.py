@@ -41,6 +41,7 @@ def posts() -> list[Post]:
     return World().posts("dev", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
 def test_a_served_model_gives_the_answers_of_the_local_one(
     local: dspy.LM, posts: list[Post], kind: type[GMNER] | type[StagedGMNER]
@@ -201,6 +202,7 @@ def test_a_rate_limit_is_waited_for():
     assert len(bodies) == 2
 
 
+@pytest.mark.slow
 def test_failures_of_a_server_are_its_own_and_stop_a_run():
     with serving(lambda _: (500, {}, {"error": {"message": "boom"}})) as (base, bodies):
         program = GMNER(served(base, num_retries=1))

@@ -377,6 +377,7 @@ def test_coordinates_have_a_loss_of_their_own(tokenizer: PreTrainedTokenizerFast
     assert torch.isfinite(parts["loss"])
 
 
+@pytest.mark.slow
 def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
     posts = World(seed=1).posts("pretrain", 4)
     items = []

@@ -85,6 +85,7 @@ def test_two_looks_of_a_size_differ_at_a_glance():
     assert min(difference.values()) > 8, min(difference, key=difference.get)
 
 
+@pytest.mark.slow
 def test_both_colours_of_a_look_cover_much_of_it():
     for who in CAST[::3]:
         look = np.asarray(portrait(who)).astype(int)
@@ -110,6 +111,7 @@ def test_the_same_state_of_the_generator_gives_the_same_picture():
     assert first[0].tobytes() != other[0].tobytes()
 
 
+@pytest.mark.slow
 def test_a_picture_shows_each_entity_once_for_each_time_it_is_asked_for():
     for shown, image, scene in sample():
         assert (image.mode, image.size) == ("RGB", (SIDE, SIDE))

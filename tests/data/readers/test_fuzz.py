@@ -178,6 +178,7 @@ def test_boxes(root, content):
     survives(lambda: read_twitter_gmner(root, "dev"), "8.xml")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps(POST) + "\n" + repr(POST), POST) | replaced(POST).map(lambda b: repr(json.loads(b)).encode()))
 def test_posts_with_several_pictures(root, content):
