@@ -27,7 +27,8 @@ os.environ.update(
 )
 
 settings.register_profile("gmner", deadline=None, derandomize=True, database=None)
-settings.load_profile("gmner")
+settings.register_profile("fast", parent=settings.get_profile("gmner"), max_examples=25)
+settings.load_profile(os.environ.get("GMNER_EXAMPLES", "gmner"))
 
 
 TIERS = ("e2e", "slow")

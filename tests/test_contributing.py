@@ -85,6 +85,15 @@ def test_private_seams_stand_where_the_page_says(repo_root: Path):
             assert name in code, (library, name, file)
 
 
+def test_changelog_and_citation_have_the_version(repo_root: Path):
+    version = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    changelog = (repo_root / "CHANGELOG.md").read_text(encoding="utf-8")
+    number, date = re.search(r"^## \[(\d\S+)\] - (\S+)$", changelog, re.MULTILINE).groups()
+    citation = (repo_root / "CITATION.cff").read_text(encoding="utf-8")
+    assert number == version
+    assert f"\nversion: {version}\ndate-released: {date}\n" in citation
+
+
 # Editors
 
 

@@ -141,6 +141,13 @@ def test_a_new_process_answers_identically(tuned: GMNER, saved: Path, tiny: Call
     assert answers(demonstrated(plain, Image.new("RGB", (50, 40), "blue"))) != expected
 
 
+def test_a_bundle_of_an_earlier_version_loads(tuned: GMNER, saved: Path, tmp_path: Path):
+    shutil.copytree(saved, tmp_path / "old")
+    versions = json.loads((saved / MANIFEST_FILE).read_text())["versions"]
+    change(tmp_path / "old", versions=versions | {"gmner": "0.1.0"})
+    assert load(tmp_path / "old").scores == tuned.scores
+
+
 def test_everything_comes_back(tuned: GMNER, saved: Path):
     program = load(saved, max_batch=5)
     assert type(program) is GMNER

@@ -193,6 +193,7 @@ def test_a_key_that_is_refused_ends_a_run():
     assert len(bodies) == 1
 
 
+@pytest.mark.slow
 def test_a_rate_limit_is_waited_for():
     replies: Iterator[Reply] = iter(
         [(429, {"Retry-After": "1"}, {"error": {"message": "slow down"}}), (200, {}, completion(EMPTY, "m"))]
@@ -227,6 +228,7 @@ def _cut(text: str) -> Body:
     return body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", [True, False])
 def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
     text = '{"reasoning":"","entities":[{"span":"An'
@@ -243,6 +245,7 @@ def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
         assert GMNER(served(base))(text="Ana").entities == []
 
 
+@pytest.mark.slow
 def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
     whole = json.dumps(completion(EMPTY, "m"))

@@ -135,6 +135,7 @@ def test_six_wide_things_fit():
         assert all(thing.box.inside((SIDE, SIDE)) for thing in scene)
 
 
+@pytest.mark.slow
 def test_boxes_lie_inside_and_have_the_size_that_the_number_of_entities_allows():
     for shown, _, scene in sample():
         for thing in scene:

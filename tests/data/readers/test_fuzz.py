@@ -186,6 +186,7 @@ def test_posts_with_several_pictures(root, content):
     survives(lambda: read_mner_mi(root / "text" / "fuzz.txt"), "fuzz.txt")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps([REF]), [REF]))
 def test_references(root, content):
