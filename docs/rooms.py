@@ -22,7 +22,7 @@ ROOMS = {
 }
 """The rooms from top to bottom, and what lives there. Imports lead downwards only."""
 
-_WIDTH, _LEFT, _RIGHT, _GAP, _LINE = 720, 16, 560, 22, 30
+_WIDTH, _LEFT, _RIGHT, _GAP, _LINE = 470, 10, 360, 18, 30
 _CHARACTER = 9.2
 _STYLE = """
   svg { background: #fff; font: 15px system-ui, sans-serif }
@@ -72,16 +72,16 @@ def draw(graph: grimp.ImportGraph) -> str:
     top = 14.0
     for room, note in ROOMS.items():
         rows = chip_rows(subrooms(graph, room))
-        height = 44 + len(rows) * (_LINE + 6) + (6 if rows else 0)
+        height = 62 + len(rows) * (_LINE + 6) + (6 if rows else 0)
         middles[room] = (top, height)
         dashed = ' stroke-dasharray="6 4"' if room == "recipes" else ""
         parts.append(
             f'<rect class="room" x="{_LEFT}" y="{top:g}" width="{_RIGHT - _LEFT}" height="{height}" rx="8"{dashed}/>'
-            f'<text class="name" x="{_LEFT + 14}" y="{top + 28:g}">{room}/</text>'
-            f'<text class="note" x="{_LEFT + 145}" y="{top + 28:g}">{escape(note)}</text>'
+            f'<text class="name" x="{_LEFT + 14}" y="{top + 27:g}">{room}/</text>'
+            f'<text class="note" x="{_LEFT + 14}" y="{top + 49:g}">{escape(note)}</text>'
         )
         for number, row in enumerate(rows):
-            y = top + 42 + number * (_LINE + 6)
+            y = top + 62 + number * (_LINE + 6)
             for name, x, width in row:
                 parts.append(
                     f'<rect class="chip" x="{x:.1f}" y="{y:g}" width="{width:.1f}" height="{_LINE}" rx="15"/>'
@@ -105,7 +105,7 @@ def arrows(graph: grimp.ImportGraph, places: dict[str, tuple[float, float]]) -> 
         targets = imported_rooms(graph, room)
         if not targets:
             continue
-        x = _RIGHT + 22 * (len(places) - number) + 6
+        x = _RIGHT + 16 * (len(places) - number) + 4
         # Each importing room has a height of its own at which its arrows arrive.
         ends = [places[other][0] + 6 + 6 * number for other in targets]
         drawn.append(f'<path d="M{_RIGHT} {top + height - 8:g}H{x}V{max(ends):g}"><title>{room}</title></path>')
