@@ -3,6 +3,9 @@
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from mypy.options import Options
 
 import gmner
 from gmner.data.oddities import Posts
+from gmner.optimizers.rewards import own
 
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -38,7 +42,8 @@ def test_the_reader_reads(blocks: list[str], tmp_path: Path):
     assert [str(oddity) for oddity in posts.oddities] == [f"{file}:1: 'Rome' is not in the text and was left out"]
 
 
-def test_the_reward_has_a_name(blocks: list[str]):
+def test_the_reward_has_a_name(blocks: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(own, "_REGISTERED", {})
     names = run(blocks, "def all_found")
     assert names["all_found"].__name__ == "all_found"
     assert isinstance(names["optimizer"], gmner.MCR)
@@ -92,6 +97,19 @@ def test_changelog_and_citation_have_the_version(repo_root: Path):
     citation = (repo_root / "CITATION.cff").read_text(encoding="utf-8")
     assert number == version
     assert f"\nversion: {version}\ndate-released: {date}\n" in citation
+
+
+@pytest.mark.slow
+def test_a_test_of_the_fast_tier_that_is_slow_fails(repo_root: Path, tmp_path: Path):
+    shutil.copy(repo_root / "tests" / "conftest.py", tmp_path)
+    burn = "    end = time.process_time() + 0.3\n    while time.process_time() < end:\n        pass\n"
+    tests = f"import pytest, time\ndef test_unmarked():\n{burn}@pytest.mark.slow\ndef test_marked():\n{burn}"
+    (tmp_path / "test_tiers.py").write_text(tests, encoding="utf-8")
+    config = ["-c", repo_root / "pyproject.toml", "--rootdir", tmp_path, "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *config, "--fast-limit", "0.2", tmp_path]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "test_unmarked took 0.3 s of processor time" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
 
 
 # Editors

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 SMALLER = {
     "bias_goes": {
-        'world.posts("train", 300)': 'world.posts("train", 40)',
+        'world.posts("train", 300), world.posts("test", 48)': 'world.posts("train", 40), world.posts("test", 16)',
         "optimizer.progress = False": "optimizer.progress = False\n"
         "optimizer.mrsi = replace(optimizer.mrsi, max_steps=3)\n"
         "optimizer.cvo = replace(optimizer.cvo, max_steps=2)",
