@@ -39,6 +39,7 @@ def writable(draw):
     return found
 
 
+@pytest.mark.slow
 @given(writable())
 def test_posts_come_back(tmp_path_factory, given_posts):
     folder = tmp_path_factory.mktemp("voc")

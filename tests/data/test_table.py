@@ -243,6 +243,7 @@ def test_the_format_a_user_set_does_not_matter():
     assert [post.text for post in from_dataset(table)] == [post.text for post in posts]
 
 
+@pytest.mark.slow
 def test_importing_tables_and_exporters_loads_nothing_heavy():
     modules = "gmner.data.table, gmner.data.export.coco, gmner.data.export.voc, gmner.data.export.fiftyone"
     heavy = "{'torch', 'transformers', 'datasets', 'dspy', 'fiftyone'}"

@@ -119,6 +119,7 @@ def test_a_longer_name_is_not_its_part():
     assert kinds("Oslo (LOC) and Osloer are not shown.", Facts.of(Post("1", "Oslo", None, gold[:1]), FRAME)) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_a_chain_over_false_gold_is_refused(style):
     for post in World(seed=5).posts("train", 60):

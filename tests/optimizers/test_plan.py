@@ -53,6 +53,7 @@ def test_the_plan_counts_what_the_compile_does(
     assert planned.memory > 2**26
 
 
+@pytest.mark.slow
 def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs, posts: list[Post]):
     lm = scripted_lm("nobody asks")
     styles = {"stepwise": TEMPLATES["stepwise"], "llm": LLMStyle(lm)}

@@ -179,11 +179,13 @@ def test_scores_by_stage(tmp_path: Path):
         assert run.scores() == {"mrsi": {"gmner": 0.4}, "cvo": {"gmner": 0.6}}
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_share_a_run(tmp_path: Path, holder: subprocess.Popen):
     with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait for it to end"):
         RunDirectory(tmp_path / "run", {})
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen):
     holder.send_signal(signal.SIGKILL)
     holder.wait()

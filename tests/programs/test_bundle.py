@@ -360,6 +360,7 @@ def test_a_program_takes_over_the_state_of_a_bundle(served: Path):
     assert len(program.answer.demos) == 2
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_bundle_is_replaced_leaves_the_old_one_or_the_new_one(tmp_path: Path):
     def named(name: str) -> GMNER:
         program = GMNER(scripted_lm({}, name=name))

@@ -55,6 +55,8 @@ from gmner.signatures.forms import Request, form_of
 from gmner.signatures.labels import COARSE
 from gmner.signatures.wire import dump, parse_answer
 
+pytestmark = pytest.mark.slow
+
 POSTS = World(seed=1).posts("pretrain", 40)
 SCENES = [tuple(thing for thing in post.scene if thing.type) for post in POSTS]
 OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}
@@ -377,7 +379,6 @@ def test_coordinates_have_a_loss_of_their_own(tokenizer: PreTrainedTokenizerFast
     assert torch.isfinite(parts["loss"])
 
 
-@pytest.mark.slow
 def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
     posts = World(seed=1).posts("pretrain", 4)
     items = []

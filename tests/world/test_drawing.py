@@ -17,6 +17,8 @@ from gmner.data.world.drawing.picture import MOST
 from gmner.data.world.drawing.portraits import portrait
 from gmner.data.world.drawing.props import NAMES, VARIANTS, WORDS, banner, prop
 
+pytestmark = pytest.mark.slow
+
 CAST = characters()
 SMALL = 40
 BACKDROP = (205, 216, 222)
@@ -85,7 +87,6 @@ def test_two_looks_of_a_size_differ_at_a_glance():
     assert min(difference.values()) > 8, min(difference, key=difference.get)
 
 
-@pytest.mark.slow
 def test_both_colours_of_a_look_cover_much_of_it():
     for who in CAST[::3]:
         look = np.asarray(portrait(who)).astype(int)
@@ -111,7 +112,6 @@ def test_the_same_state_of_the_generator_gives_the_same_picture():
     assert first[0].tobytes() != other[0].tobytes()
 
 
-@pytest.mark.slow
 def test_a_picture_shows_each_entity_once_for_each_time_it_is_asked_for():
     for shown, image, scene in sample():
         assert (image.mode, image.size) == ("RGB", (SIDE, SIDE))
@@ -135,7 +135,6 @@ def test_six_wide_things_fit():
         assert all(thing.box.inside((SIDE, SIDE)) for thing in scene)
 
 
-@pytest.mark.slow
 def test_boxes_lie_inside_and_have_the_size_that_the_number_of_entities_allows():
     for shown, _, scene in sample():
         for thing in scene:
