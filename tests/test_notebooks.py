@@ -16,7 +16,7 @@ SMALLER = {
         'world.posts("train", 300), world.posts("test", 48)': 'world.posts("train", 40), world.posts("test", 16)',
         "optimizer.progress = False": "optimizer.progress = False\n"
         "optimizer.mrsi = replace(optimizer.mrsi, max_steps=3)\n"
-        "optimizer.cvo = replace(optimizer.cvo, max_steps=2)",
+        "optimizer.cvo = replace(optimizer.cvo, max_steps=2, prompts=2, generations=4)",
     },
 }
 """Replacements that shorten the training of a notebook: that it runs and renders does not depend on it.
