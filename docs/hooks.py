@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     "README.md": "readme.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     **{f"notebooks/{file.name}": f"notebooks/{file.stem}.md" for file in ROOT.glob("notebooks/*.ipynb")},
 }
 """Files outside of `docs/` that are pages of the site."""

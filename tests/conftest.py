@@ -1,11 +1,19 @@
-"""What every test stands on: one thread, no network, its own cache, the Twitter-GMNER sample where there is one."""
+"""Settings and fixtures of all tests: one thread, no network, tiers, tiny checkpoints shared by the workers."""
+
+from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    import dspy
 
 _dspy_cache = tempfile.TemporaryDirectory(prefix="gmner-dspy-", ignore_cleanup_errors=True)
 
@@ -19,14 +27,64 @@ os.environ.update(
 )
 
 settings.register_profile("gmner", deadline=None, derandomize=True, database=None)
-settings.load_profile("gmner")
+settings.register_profile("fast", parent=settings.get_profile("gmner"), max_examples=25)
+settings.load_profile(os.environ.get("GMNER_EXAMPLES", "gmner"))
+
+
+TIERS = ("e2e", "slow")
+"""Marks of the tests that `./tests/run fast` leaves out, the longest first."""
+_cpu_seconds = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast-limit",
+        type=float,
+        metavar="SECONDS",
+        help="fail a test without the mark slow or e2e that takes more processor time than this",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that reads the Twitter-GMNER sample, so that `-m "not twitter"` leaves it out."""
+    """Mark tests of the Twitter-GMNER sample; put files with long tests first, so that no worker ends with one."""
+    ranks: dict[Path, int] = {}
     for item in items:
         if "twitter_root" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.twitter)
+        rank = next((rank for rank, tier in enumerate(TIERS) if item.get_closest_marker(tier)), len(TIERS))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    start = processor_seconds()
+    try:
+        return (yield)
+    finally:
+        item.stash[_cpu_seconds] = processor_seconds() - start
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With `--fast-limit`, fail a test of the fast tier that is not fast.
+
+    Processor time is compared, which a busy machine does not change; fixtures are not counted.
+    """
+    report = yield
+    limit, took = item.config.getoption("fast_limit"), item.stash.get(_cpu_seconds, 0.0)
+    if limit and report.when == "call" and report.passed and took > limit:
+        if not any(item.get_closest_marker(tier) for tier in TIERS):
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{item.nodeid} took {took:.1f} s of processor time: make it faster or mark it slow or e2e"
+            )
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +100,40 @@ def twitter_root(repo_root: Path) -> Path:
     if not (root / "txt").is_dir():
         pytest.skip("no Twitter-GMNER sample: set GMNER_TWITTER to a folder that holds txt/, xml/ and images/")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
+    """`tiny(family)`: the folder of a tiny random checkpoint of a family, built once a run for all workers.
+
+    Tests must not write into it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "tiny"
+    root.mkdir(exist_ok=True)
+
+    def folder(family: str) -> Path:
+        from tiny import build_tiny
+
+        built = root / family
+        with FileLock(root / f"{family}.lock"):
+            if not built.is_dir():
+                build_tiny(family, root / f"{family}.unfinished").rename(built)
+        return built
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(tiny: Callable[[str], Path]) -> Callable[[str], dspy.LM]:
+    """`tiny_lm(family)`: an LM on the tiny checkpoint, without cache, the same one for the whole session."""
+    from gmner.programs.models.loading import load_vlm
+
+    loaded: dict[str, dspy.LM] = {}
+
+    def lm(family: str) -> dspy.LM:
+        if family not in loaded:
+            loaded[family] = load_vlm(tiny(family), cache=False)
+        return loaded[family]
+
+    return lm

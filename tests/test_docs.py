@@ -36,11 +36,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.e2e
 def test_every_public_name_stands_in_the_reference(site: Path):
     pages = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
     assert [name for name in gmner.__all__ if f'id="gmner.{name}"' not in pages] == []
 
 
+@pytest.mark.e2e
 def test_pages_fetch_nothing_from_other_hosts(site: Path):
     loaded = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?((?:https?:)?//[^"'\s>]+)""")
     pages = [*site.rglob("*.html")]
@@ -48,12 +50,14 @@ def test_pages_fetch_nothing_from_other_hosts(site: Path):
     assert [found for page in pages for found in loaded.findall(page.read_text(encoding="utf-8"))] == []
 
 
+@pytest.mark.e2e
 def test_links_to_files_of_the_repository_work(site: Path):
     linked = Path("benchmarks", "overhead.py")
     assert (site / "files" / linked).read_bytes() == (ROOT / linked).read_bytes()
     assert (site / "readme.html").is_file()
 
 
+@pytest.mark.e2e
 def test_notebooks_are_pages_with_what_they_showed(site: Path):
     scripts = sorted((ROOT / "notebooks").glob("*.py"))
     pages = [(site / "notebooks" / f"{script.stem}.html").read_text(encoding="utf-8") for script in scripts]

@@ -9,6 +9,8 @@ import pytest
 from hub_server import TOKEN, hub
 from tiny import build_tiny
 
+pytestmark = pytest.mark.e2e
+
 USER = """
 import sys
 

@@ -62,12 +62,14 @@ def wheel_names(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> se
     return {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("gmner/")}
 
 
+@pytest.mark.e2e
 def test_wheel_holds_the_rooms_and_nothing_else(wheel_names: set[str], repo_root: Path):
     sources = {*repo_root.glob("*.py"), *(path for room in ROOMS for path in (repo_root / room).rglob("*.py"))}
     expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in sources}
     assert {name for name in wheel_names if name.endswith(".py")} == expected
 
 
+@pytest.mark.e2e
 def test_wheel_holds_the_data_files(wheel_names: set[str], repo_root: Path):
     files = [
         path

@@ -143,6 +143,7 @@ def test_predictions_of_other_posts_do_not_count():
     assert (scores.unknown, scores.gmner.predicted) == (("9",), 1)
 
 
+@pytest.mark.slow
 @given(st.lists(answered(), min_size=1, max_size=4), st.randoms())
 def test_figures_add_up_over_posts_slices_and_types_in_any_order(pairs, random):
     many = [replace(post, id=str(i), slice="ab"[i % 2]) for i, (post, _) in enumerate(pairs)]

@@ -93,6 +93,7 @@ def test_the_categories_of_coco_are_the_labels_in_order():
     assert {a["category_id"] for a in coco["annotations"]} == {1}
 
 
+@pytest.mark.slow
 @given(st.lists(answered(), max_size=3))
 def test_predicted_boxes_in_coco_are_the_answers(pairs):
     given_posts = [replace(post, id=str(n), image=PICTURE) for n, (post, _) in enumerate(pairs)]

@@ -39,6 +39,7 @@ def writable(draw):
     return found
 
 
+@pytest.mark.slow
 @given(writable())
 def test_posts_come_back(tmp_path_factory, given_posts):
     folder = tmp_path_factory.mktemp("voc")
@@ -46,6 +47,7 @@ def test_posts_come_back(tmp_path_factory, given_posts):
     assert read_twitter_gmner(folder, "dev") == given_posts
 
 
+@pytest.mark.slow
 def test_the_world_comes_back_with_its_pictures(tmp_path):
     world = World().posts("dev", 30)
     path = write_voc(world, tmp_path, "dev")
@@ -59,6 +61,7 @@ def test_the_world_comes_back_with_its_pictures(tmp_path):
     assert [root.findtext(f"size/{side}") for side in ("width", "height", "depth")] == ["320", "320", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_the_sample_comes_back(twitter_root, tmp_path, split):
     given_posts = read_twitter_gmner(twitter_root, split)
@@ -182,6 +185,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path):
     new = [POST, replace(POST, id="new", entities=(replace(ADA, type="ORG"),))]
 

@@ -27,6 +27,7 @@ def replace(folder: Path) -> None:
         fill(new, NEW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_one", [True, False])
 def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_one: bool):
     if not by_one:

@@ -225,6 +225,7 @@ def test_a_post_comes_back(tmp_path_factory, post, scene, slice_):
     assert read_posts(folder) == [post, replace(post, id="2", entities=None, tokens=None)]
 
 
+@pytest.mark.slow
 @given(full_posts(files=False))
 def test_every_field_of_a_post_comes_back(tmp_path_factory, post):
     folder = tmp_path_factory.mktemp("posts")

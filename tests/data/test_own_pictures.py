@@ -68,6 +68,7 @@ def test_more_pictures_of_a_post_stay_its_own(tmp_path: Path):
         assert found == ([colour(0), colour(1)] if post.id == "a" else [colour(1), colour(0)])
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_each_post_with_its_own_picture(tmp_path: Path):
     ids = ("张三", "李四", "王五")
     write_posts(pictured(ids), tmp_path / "old")

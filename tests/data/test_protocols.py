@@ -189,6 +189,7 @@ def test_order_does_not_matter(name, pair, random):
     assert counts(name, post.gold, mixed) == counts(name, post.gold, answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @given(answered(), st.data())
 def test_a_wrong_entity_never_helps(name, pair, data):

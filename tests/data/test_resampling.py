@@ -75,6 +75,7 @@ def test_the_p_value_is_that_of_counting_all_swaps():
     assert compare(first, second).tasks["gmner"].p_value == pytest.approx(extreme.mean(), abs=0.01)
 
 
+@pytest.mark.slow
 @given(answered(), st.data())
 def test_sides_are_mirrored(pair, data):
     post, found = pair

@@ -42,6 +42,7 @@ def ids_of_their_own(posts):
     return [replace(post, id=str(index)) for index, post in enumerate(posts)]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(full_posts(), max_size=4).map(ids_of_their_own))
 def test_posts_come_back_from_a_table(posts):
@@ -242,6 +243,7 @@ def test_the_format_a_user_set_does_not_matter():
     assert [post.text for post in from_dataset(table)] == [post.text for post in posts]
 
 
+@pytest.mark.slow
 def test_importing_tables_and_exporters_loads_nothing_heavy():
     modules = "gmner.data.table, gmner.data.export.coco, gmner.data.export.voc, gmner.data.export.fiftyone"
     heavy = "{'torch', 'transformers', 'datasets', 'dspy', 'fiftyone'}"

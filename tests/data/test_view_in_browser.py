@@ -15,7 +15,7 @@ from gmner.data.scoring.evaluate import evaluate
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")]
 
 TEXT = "Ada met Bo in Rome"
 EVIL = "<script>window.evil=1</script><img src=x onerror=window.evil=1>\"'></style></title>"

@@ -1,4 +1,4 @@
-"""Tiny checkpoints to train, posts of the world to train on, and what weights a folder holds."""
+"""Programs on tiny checkpoints, posts of the world to train on, and the weights in a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,41 +7,15 @@ import dspy
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import build_tiny
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.programs.gmner import GMNER
-from gmner.programs.models.loading import load_vlm
 from gmner.signatures.schema import Limits
 
 LIMITS = Limits(reasoning=20, entities=4)
 """Short enough that a random model under the grammar always ends within `LONGEST` tokens."""
 LONGEST = 400
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`tiny(family)`: the folder of a tiny random checkpoint of a family."""
-    root = tmp_path_factory.mktemp("tiny")
-
-    def folder(family: str) -> Path:
-        return root / family if (root / family).is_dir() else build_tiny(family, root / family)
-
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_lm(tiny: Callable[[str], Path]) -> Callable[[str], dspy.LM]:
-    """`tiny_lm(family)`: an LM on the tiny checkpoint, without cache, the same one for the whole session."""
-    found: dict[str, dspy.LM] = {}
-
-    def lm(family: str) -> dspy.LM:
-        if family not in found:
-            found[family] = load_vlm(tiny(family), cache=False)
-        return found[family]
-
-    return lm
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,7 @@ def test_a_longer_name_is_not_its_part():
     assert kinds("Oslo (LOC) and Osloer are not shown.", Facts.of(Post("1", "Oslo", None, gold[:1]), FRAME)) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_a_chain_over_false_gold_is_refused(style):
     for post in World(seed=5).posts("train", 60):
@@ -132,6 +133,7 @@ def test_a_chain_over_false_gold_is_refused(style):
             assert Contradiction.WRONG_TYPE in kinds(text, facts) or any(e.span == entity.span for e in others)
 
 
+@pytest.mark.slow
 def test_every_template_passes_on_real_tweets(twitter_root):
     posts = read_twitter_gmner(twitter_root, "train")[:200]
     for post in posts:

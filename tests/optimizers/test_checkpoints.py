@@ -81,6 +81,7 @@ def test_a_checkpoint_that_lacks_a_file_does_not_count(stage: Path, name: str):
     assert last_checkpoint(stage) == stage / "checkpoint-9"
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_write_leaves_a_checkpoint_to_resume_from(made: Path, tmp_path: Path):
     def write(folder: Path) -> None:
         (folder / "checkpoint-2").mkdir()

@@ -22,6 +22,8 @@ from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError, RunDirectoryError
 from gmner.signatures.mentions import GoldEntity
 
+pytestmark = pytest.mark.e2e
+
 POSTS = [Post(f"p{n}", f"Ana met {n}", None, (GoldEntity("Ana", 0, 3, "PER"),)) for n in range(4)]
 
 

@@ -21,6 +21,8 @@ from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import AnswerError, InputError, RewardError
 from gmner.signatures.wire import Frame, parse_answer
 
+pytestmark = pytest.mark.slow
+
 Programs = Callable[[str], GMNER]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
 NAMES = ["count", "span", "type", "grounding", "entailment"]

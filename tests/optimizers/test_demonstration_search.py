@@ -268,6 +268,7 @@ def test_the_order_in_which_answers_come_makes_no_difference(tmp_path: Path, mon
     assert record_of(tmp_path / "two") == record_of(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

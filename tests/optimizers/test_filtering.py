@@ -222,6 +222,7 @@ def test_a_record_of_other_posts_is_refused(drawn: Drawn):
         FilteredPosts.from_record(record, (*Drawn.posts, _post("one more")))
 
 
+@pytest.mark.slow
 def test_on_a_checkpoint(program: Callable[[str], GMNER], posts: list[Post]):
     student = program("idefics3")
     greedy = [answer.to_record() for answer in student.batch_posts(posts[:2], progress=False)]

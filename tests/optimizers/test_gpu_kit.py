@@ -19,7 +19,7 @@ from gmner.programs.models.weights import ModelSource
 from gmner.signatures.errors import InputError
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_one_command_measures_and_keeps_the_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ["--random", "tiny", "--small", "-o", str(tmp_path)]
     assert gpu.main(words) == 0

@@ -23,6 +23,8 @@ from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.schema import served_schema
 
+pytestmark = pytest.mark.slow
+
 Programs = Callable[[str], GMNER]
 
 

@@ -33,6 +33,8 @@ from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import ImageError, InputError, RunDirectoryError
 from gmner.signatures.schema import Limits
 
+pytestmark = pytest.mark.e2e
+
 Programs = Callable[[str], GMNER]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
 

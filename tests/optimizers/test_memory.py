@@ -3,6 +3,7 @@
 import gc
 from pathlib import Path
 
+import pytest
 from transformers import Idefics3ForConditionalGeneration
 
 from gmner.optimizers.chains.styles import TEMPLATES
@@ -17,6 +18,7 @@ def living() -> tuple[int, int]:
     return kinds.count(Idefics3ForConditionalGeneration), kinds.count(VLMEngine)
 
 
+@pytest.mark.slow
 def test_compiles_whose_results_are_given_up_leave_no_model(program, posts, tmp_path: Path):
     student = program("idefics3")
     counts = []

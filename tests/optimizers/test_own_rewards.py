@@ -344,6 +344,7 @@ def test_what_a_run_keeps_of_a_reward():
 Programs = Callable[[str], GMNER]
 
 
+@pytest.mark.e2e
 def test_a_compile_with_rewards_of_ones_own(
     program: Programs, posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

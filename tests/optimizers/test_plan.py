@@ -22,6 +22,7 @@ Programs = Callable[[str], GMNER]
 ROLLOUTS = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained", "tuning": "full"}
 
 
+@pytest.mark.slow
 def test_the_plan_counts_what_the_compile_does(
     program: Programs, posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -32,8 +33,8 @@ def test_the_plan_counts_what_the_compile_does(
         cvo=CVO(epochs=1, least_steps=0, **ROLLOUTS),
         progress=False,
     )
-    planned = plan(mcr, student, posts[:16])
-    same = student.compile(trainset=posts[:16], optimizer=mcr, run_dir=tmp_path / "run", dry_run=True)
+    planned = plan(mcr, student, posts[:8])
+    same = student.compile(trainset=posts[:8], optimizer=mcr, run_dir=tmp_path / "run", dry_run=True)
     assert isinstance(same, GMNER)
     assert same is not student
     assert not (tmp_path / "run").exists()
@@ -41,17 +42,18 @@ def test_the_plan_counts_what_the_compile_does(
     printed = capsys.readouterr().out
     assert "mrsi" in printed
     assert "memory of the" in printed
-    done = student.compile(trainset=posts[:16], optimizer=mcr, run_dir=tmp_path / "run")
+    done = student.compile(trainset=posts[:8], optimizer=mcr, run_dir=tmp_path / "run")
     for stage in planned.stages:
         log = done.history.log[stage.name]
         assert max(entry["step"] for entry in log) == stage.steps
         tokens = max(entry["num_tokens"] for entry in log if "num_tokens" in entry)
         assert stage.tokens == pytest.approx(tokens, rel=0.5)
         assert stage.seconds > 0
-    assert [(stage.name, stage.posts, stage.samples) for stage in planned.stages] == [("mrsi", 16, 32), ("cvo", 16, 32)]
+    assert [(stage.name, stage.posts, stage.samples) for stage in planned.stages] == [("mrsi", 8, 16), ("cvo", 8, 16)]
     assert planned.memory > 2**26
 
 
+@pytest.mark.slow
 def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs, posts: list[Post]):
     lm = scripted_lm("nobody asks")
     styles = {"stepwise": TEMPLATES["stepwise"], "llm": LLMStyle(lm)}

@@ -12,6 +12,8 @@ import pandas
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 Weights = Callable[[Path], dict[str, torch.Tensor]]
 
 SCRIPT = """

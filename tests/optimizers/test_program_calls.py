@@ -209,6 +209,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
     assert [n for n, value in weights(tmp_path / "cut" / "cvo").items() if not torch.equal(value, after[n])] == []
 
 
+@pytest.mark.slow
 def test_a_staged_compile_is_planned_by_its_calls(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], capsys: pytest.CaptureFixture[str]
 ):

@@ -83,6 +83,7 @@ def test_chains_that_stand_in_are_counted_and_said(posts: list[Post], tmp_path: 
     assert f"{len(named)} of {2 * len(named)} chains stand in for another: missing_span {len(named)}" in caplog.text
 
 
+@pytest.mark.slow
 def test_both_stages_may_have_all_posts(program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path):
     cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
     mrsi = MRSI(max_steps=1, batch=2, tuning="full")
@@ -94,6 +95,7 @@ def test_both_stages_may_have_all_posts(program: Callable[[str], GMNER], posts: 
     assert record["scores"].keys() == {post.id for post in posts[:6]}
 
 
+@pytest.mark.slow
 def test_posts_that_teach_nothing_are_left_out_of_the_reinforcement(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

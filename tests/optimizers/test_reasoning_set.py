@@ -91,6 +91,7 @@ CHAINS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(CHAINS)
 def test_any_chain_is_read_back_without_loss(tmp_path_factory: pytest.TempPathFactory, chains: list[Chain]):
     folder = tmp_path_factory.mktemp("set")
@@ -300,6 +301,7 @@ def test_a_save_that_fails_leaves_nothing_or_what_was_there(
     assert datasets.is_progress_bar_enabled()
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_set_is_replaced_leaves_the_old_one_or_the_new_one(
     made: ReasoningSet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -424,6 +426,7 @@ with ChainLog(sys.argv[1]) as log:
 """
 
 
+@pytest.mark.slow
 def test_a_pass_that_is_killed_goes_on(tmp_path: Path):
     path, told = tmp_path / "chains.part", -1
     for _ in range(3):

@@ -39,6 +39,7 @@ def keep(folder: Path, step: int, post: Post, texts: list[str], rewards: list[fl
     pq.write_table(pa.table(rows), folder / "completions" / f"completions_{step:05d}.parquet")
 
 
+@pytest.mark.slow
 def test_a_compile_keeps_what_was_sampled_and_writes_a_page(program: Programs, posts: list[Post], tmp_path: Path):
     student = program("idefics3")
     student.compile(trainset=posts[:6], optimizer=MCR(mrsi=None, cvo=CVO(max_steps=3, **SMALL), progress=False),
@@ -73,6 +74,7 @@ def test_the_page_shows_the_first_and_last_steps_the_best_paid_answer_first(post
     assert page.index("grounding -") < page.index("not JSON")
 
 
+@pytest.mark.slow
 def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post], tmp_path: Path):
     with pytest.raises(InputError, match="No rollouts are kept"):
         read_rollouts(tmp_path)

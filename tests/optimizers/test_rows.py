@@ -128,6 +128,7 @@ def test_sft_sees_the_picture_that_inference_sends(program: Programs, posts: lis
     assert torch.equal(seen.flatten(), torch.cat(sent))
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
 def test_grpo_sees_what_inference_sends(

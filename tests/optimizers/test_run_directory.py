@@ -179,11 +179,13 @@ def test_scores_by_stage(tmp_path: Path):
         assert run.scores() == {"mrsi": {"gmner": 0.4}, "cvo": {"gmner": 0.6}}
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_share_a_run(tmp_path: Path, holder: subprocess.Popen):
     with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait for it to end"):
         RunDirectory(tmp_path / "run", {})
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -214,6 +216,7 @@ def test_the_other_processes_of_a_launch_read_and_do_not_write(tmp_path: Path):
         assert not (tmp_path / "run" / "plan.json").exists()
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_each_file_old_or_new_and_the_run_can_be_resumed(tmp_path: Path):
     def work(folder: Path) -> None:
         with RunDirectory(folder / "run", {"seed": 1}) as run:

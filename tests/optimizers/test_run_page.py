@@ -22,6 +22,8 @@ from gmner.optimizers.run_page import render_run, write_run_page
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 
+pytestmark = pytest.mark.slow  # the compile that they share takes seconds
+
 
 @pytest.fixture(scope="module")
 def run_dir(program: Callable[[str], GMNER], posts: list[Post], tmp_path_factory: pytest.TempPathFactory) -> Path:

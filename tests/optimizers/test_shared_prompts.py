@@ -78,6 +78,7 @@ def _gradients(model: Any, values: torch.Tensor) -> list[torch.Tensor]:
     return [torch.zeros_like(weight) if g is None else g for g, weight in zip(found, weights, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shared_prompts_change_no_figure(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
@@ -89,6 +90,7 @@ def test_shared_prompts_change_no_figure(
     assert max(apart for _, apart in differences) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attention", "options"), [("eager", {}), ("sdpa", {"gradient_checkpointing": True})])
 def test_other_attention_and_checkpointing_give_the_same(
     program: Programs,
@@ -103,6 +105,7 @@ def test_other_attention_and_checkpointing_give_the_same(
     assert max(max(apart) for apart in differences) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "internvl"])
 def test_answers_to_a_prompt_stay_together_when_they_are_learned_from_in_parts(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
@@ -117,6 +120,7 @@ def test_answers_to_a_prompt_stay_together_when_they_are_learned_from_in_parts(
     assert max(apart for apart, _ in differences) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_chains_and_answers_that_share_a_prompt_have_the_loss_of_their_rows(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str

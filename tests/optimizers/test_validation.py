@@ -58,6 +58,7 @@ def said(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(entry["step"], entry["eval_gmner_f1"]) for entry in log if "eval_gmner_f1" in entry]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "tuning"), [("idefics3", "full"), ("qwen2_5_vl", "lora-frozen-vision")])
 def test_a_stage_that_falls_ends_with_its_best_weights(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, scored: Any, family: str, tuning: str
@@ -75,6 +76,7 @@ def test_a_stage_that_falls_ends_with_its_best_weights(
     assert any(not torch.equal(value, last[name]) for name, value in kept.items())
 
 
+@pytest.mark.slow
 def test_the_weights_in_training_are_those_that_answer(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any
 ):
@@ -85,6 +87,7 @@ def test_the_weights_in_training_are_those_that_answer(
     assert answers[2] == answers[3] != answers[0]
 
 
+@pytest.mark.slow
 def test_scoring_changes_nothing_of_the_training(program: Programs, posts: list[Post], scored: Any):
     scored([1.0, 2.0, 3.0, 4.0, 5.0])
     losses = []
@@ -97,6 +100,7 @@ def test_scoring_changes_nothing_of_the_training(program: Programs, posts: list[
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
 ):
@@ -124,6 +128,7 @@ def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
     assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
 
 
+@pytest.mark.slow
 def test_minutes_that_are_over_end_the_compile_and_more_go_on(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture, weights: Weights
 ):
@@ -167,6 +172,7 @@ def test_how_often_a_stage_is_scored(every: Any, steps: int, posts: int, wanted:
     assert resolve_every(every, steps, posts) == wanted
 
 
+@pytest.mark.slow
 def test_cvo_is_scored_as_it_goes_where_posts_are_held_out(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
 ):

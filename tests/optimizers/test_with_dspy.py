@@ -22,6 +22,8 @@ from gmner.programs.gmner import GMNER
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity
 
+pytestmark = pytest.mark.e2e
+
 BOX = Box(2, 1, 10, 5)
 
 

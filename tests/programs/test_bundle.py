@@ -128,10 +128,10 @@ def test_no_path_of_this_machine_is_told(saved: Path, tiny: Callable[[str], Path
     assert [path for path in saved.rglob("*.json") if home in path.read_text(encoding="utf-8")] == []
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_new_process_answers_identically(tuned: GMNER, saved: Path, tiny: Callable[[str], Path]):
     script = [sys.executable, "-c", ANSWER, str(saved)]
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     run = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
@@ -139,6 +139,13 @@ def test_a_new_process_answers_identically(tuned: GMNER, saved: Path, tiny: Call
     assert json.loads(run.stdout.splitlines()[-1]) == json.loads(json.dumps(expected))
     plain = GMNER(load_vlm(tiny("qwen2_5_vl"), cache=False), labels=LABELS, limits=SHORT)
     assert answers(demonstrated(plain, Image.new("RGB", (50, 40), "blue"))) != expected
+
+
+def test_a_bundle_of_an_earlier_version_loads(tuned: GMNER, saved: Path, tmp_path: Path):
+    shutil.copytree(saved, tmp_path / "old")
+    versions = json.loads((saved / MANIFEST_FILE).read_text())["versions"]
+    change(tmp_path / "old", versions=versions | {"gmner": "0.1.0"})
+    assert load(tmp_path / "old").scores == tuned.scores
 
 
 def test_everything_comes_back(tuned: GMNER, saved: Path):
@@ -353,6 +360,7 @@ def test_a_program_takes_over_the_state_of_a_bundle(served: Path):
     assert len(program.answer.demos) == 2
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_bundle_is_replaced_leaves_the_old_one_or_the_new_one(tmp_path: Path):
     def named(name: str) -> GMNER:
         program = GMNER(scripted_lm({}, name=name))

@@ -97,6 +97,7 @@ def test_a_shell_is_told_what_could_come_next(line: str, words: set[str]):
     assert {word.strip() for word in told.stdout.split("\n") if word.strip()} == words
 
 
+@pytest.mark.e2e
 def test_it_runs_as_a_module():
     done = python("-m", "gmner", "evaluate", "none.jsonl", "--gold", "nowhere")
     assert (done.returncode, done.stdout) == (2, "")
@@ -104,6 +105,7 @@ def test_it_runs_as_a_module():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("staged", [[], ["--staged"]], ids=["one", "staged"])
 def test_extract_gives_one_valid_answer_a_post(
     posts: Path, tmp_path: Path, tiny: Callable[[str], Path], capsys: pytest.CaptureFixture[str], staged: list[str]

@@ -131,6 +131,7 @@ def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPa
     assert found == pytest.approx(wanted, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
 def test_programs_say_how_sure_they_are(kind: type[GMNER] | type[StagedGMNER]):
     lm, posts = load_vlm(cache=False), World().posts("dev", 4)

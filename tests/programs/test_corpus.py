@@ -148,7 +148,7 @@ run(GMNER(scripted_lm(slowly)), posts(300), Path(sys.argv[1]), threads=4)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_run_killed_at_random_moments_loses_and_doubles_no_post(tmp_path: Path):
     out, chosen = tmp_path / "out.jsonl", random.Random(0)
     command = [sys.executable, "-c", KILLED, str(out)]

@@ -163,6 +163,7 @@ def test_a_link_is_followed_and_a_device_is_written_to(tmp_path: Path):
         os.close(writer)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_write_loses_no_saved_answer(tmp_path: Path):
     given = posts(4)
 
@@ -200,6 +201,7 @@ def test_files_of_somebody_else_beside_a_run_are_refused(tmp_path: Path):
     assert asked(posts(), out, overwrite=True) == len(posts()) - 2
 
 
+@pytest.mark.slow
 def test_a_kill_while_failed_posts_are_answered_leaves_a_run_that_resumes(tmp_path: Path):
     given = posts(2)
 

@@ -11,6 +11,8 @@ from gmner.programs.engine.decoding import Decoding
 from gmner.programs.engine.generation import Completion, Generator, Prompt
 from gmner.programs.models.families import picture_ids
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (1, 40, 3, 12, 25, 2)
 SIZES = ((90, 60), None, (60, 60), (33, 120), (90, 60), None)
 

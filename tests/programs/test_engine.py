@@ -53,6 +53,7 @@ def _posts(count, seed=0):
     return [" ".join(chosen.choices(words, k=chosen.randint(1, 9))) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_answer_is_valid(tiny_lm, family):
     engine = tiny_lm(family).engine
@@ -85,6 +86,7 @@ def test_a_batch_answers_each_row_under_its_own_schema(tiny_lm):
         checked(text_of(reply), post, engine.profile)
 
 
+@pytest.mark.slow
 def test_threads_get_the_answers_of_one_call_at_a_time(tiny):
     engine = load_vlm(tiny("idefics3"), max_batch=1).engine
     requests = [request(post, schema_for(post, engine.profile)) for post in _posts(16)]
@@ -95,6 +97,7 @@ def test_threads_get_the_answers_of_one_call_at_a_time(tiny):
     engine.close()
 
 
+@pytest.mark.slow
 def test_threads_share_batches(tiny, monkeypatch):
     engine = load_vlm(tiny("idefics3"), max_batch=8).engine
     seen, taken, forward, add = [], [], engine.model.forward, engine._generator.add

@@ -160,7 +160,7 @@ def test_a_worker_that_ends_is_named_to_every_caller(tiny, monkeypatch, name):
     engine.close()
 
 
-def test_a_desk_that_fails_is_used_again(engine, monkeypatch):
+def test_a_scheduler_that_fails_is_used_again(engine, monkeypatch):
     scheduler = engine._batcher._scheduler
     monkeypatch.setattr(scheduler, "step", lambda: (_ for _ in ()).throw(SystemError("defect")))
     (future,) = engine._batcher.submit(request("Paris", size=None, max_tokens=2))
@@ -314,6 +314,7 @@ print("answered")
 """
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where the system has them")
 def test_a_forked_process_answers(tiny):
     here = os.path.dirname(os.path.dirname(__file__))

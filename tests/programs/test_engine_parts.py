@@ -177,6 +177,7 @@ def _walk(compiler, engine, schema, seed):
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
+@pytest.mark.slow
 @given(text=_TEXTS, seed=st.integers(0, 99), pictured=st.booleans())
 def test_whatever_the_model_writes_is_a_valid_answer(compiler, text, seed, pictured):
     grammars, engine = compiler
@@ -188,6 +189,7 @@ def test_whatever_the_model_writes_is_a_valid_answer(compiler, text, seed, pictu
     assert answer == json.dumps(json.loads(answer), ensure_ascii=False, separators=(",", ":")) or "\\u" in answer
 
 
+@pytest.mark.slow
 def test_a_span_can_only_be_words_of_the_text(compiler):
     grammars, engine = compiler
     text = 'O\'Neil "Shaq" \\o/ café 🏀'

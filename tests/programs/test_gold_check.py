@@ -76,6 +76,7 @@ def test_the_world_has_no_fault():
     assert check_posts([adjacent]).faults == ()
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     good = World().posts("train", 2)
     bad = dataclasses.replace(post(named("Mira ")), image=None)

@@ -63,6 +63,7 @@ def picture():
     return Image.new("RGB", (301, 203), "red")
 
 
+@pytest.mark.slow
 def test_single_calls_keep_no_picture(program, living):
     before = living()
     for _ in range(5):
@@ -71,6 +72,7 @@ def test_single_calls_keep_no_picture(program, living):
     assert living() == before
 
 
+@pytest.mark.slow
 def test_a_call_whose_answer_is_refused_keeps_none(living):
     program = GMNER(scripted_lm("no answer", name="kept"))
     program.model.engine.requests = _Nothing()
@@ -81,6 +83,7 @@ def test_a_call_whose_answer_is_refused_keeps_none(living):
     assert living() == before
 
 
+@pytest.mark.slow
 def test_a_corpus_run_keeps_none(program, living, tmp_path):
     files = [tmp_path / f"{number}.png" for number in range(6)]
     for file in files:
@@ -131,6 +134,7 @@ def test_bootstrapping_gets_its_trace(program):
     assert demo["image"].opened.size == (301, 203)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_model_that_is_given_up_is_freed(tiny, kind, closed):

@@ -19,6 +19,8 @@ from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import BundleError, InputError, ModelError
 from gmner.signatures.schema import Limits
 
+pytestmark = pytest.mark.slow
+
 POSTS = [Post("1", "Kevin Durant in Paris"), Post("2", "red team", Image.new("RGB", (60, 90), "red"))]
 SHORT = Limits(reasoning=20, entities=2)
 

@@ -19,7 +19,7 @@ from gmner.programs.ray_data import _Worker, answer_dataset
 from gmner.signatures.errors import InputError
 
 ray = pytest.importorskip("ray", reason="pip install ray[data]")
-pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
+pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ def posts() -> list[Post]:
     return World().posts("dev", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
 def test_a_served_model_gives_the_answers_of_the_local_one(
     local: dspy.LM, posts: list[Post], kind: type[GMNER] | type[StagedGMNER]
@@ -192,6 +193,7 @@ def test_a_key_that_is_refused_ends_a_run():
     assert len(bodies) == 1
 
 
+@pytest.mark.slow
 def test_a_rate_limit_is_waited_for():
     replies: Iterator[Reply] = iter(
         [(429, {"Retry-After": "1"}, {"error": {"message": "slow down"}}), (200, {}, completion(EMPTY, "m"))]
@@ -201,6 +203,7 @@ def test_a_rate_limit_is_waited_for():
     assert len(bodies) == 2
 
 
+@pytest.mark.slow
 def test_failures_of_a_server_are_its_own_and_stop_a_run():
     with serving(lambda _: (500, {}, {"error": {"message": "boom"}})) as (base, bodies):
         program = GMNER(served(base, num_retries=1))
@@ -225,6 +228,7 @@ def _cut(text: str) -> Body:
     return body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", [True, False])
 def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
     text = '{"reasoning":"","entities":[{"span":"An'
@@ -241,6 +245,7 @@ def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
         assert GMNER(served(base))(text="Ana").entities == []
 
 
+@pytest.mark.slow
 def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
     whole = json.dumps(completion(EMPTY, "m"))

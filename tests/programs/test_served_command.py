@@ -18,7 +18,7 @@ from gmner.programs.models.loading import load_vlm
 from gmner.programs.served import served_lm
 from gmner.signatures.errors import ModelError
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("socket_enabled")]
 SAID = '{"reasoning":"","entities":[{"span":"Ana","type":"PER","visible":false,"box":null}]}'
 
 

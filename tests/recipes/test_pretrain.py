@@ -55,6 +55,8 @@ from gmner.signatures.forms import Request, form_of
 from gmner.signatures.labels import COARSE
 from gmner.signatures.wire import dump, parse_answer
 
+pytestmark = pytest.mark.slow
+
 POSTS = World(seed=1).posts("pretrain", 40)
 SCENES = [tuple(thing for thing in post.scene if thing.type) for post in POSTS]
 OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}

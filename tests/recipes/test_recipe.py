@@ -20,6 +20,8 @@ from gmner.recipes.embedded.pool import SCENES, Pool, normalise
 from gmner.recipes.embedded.questions import REASONING
 from gmner.recipes.embedded.tokenizer import train_tokenizer
 
+pytestmark = pytest.mark.e2e
+
 SHIPPED = Path(gmner.programs.models.__file__).parent / "embedded"
 RECORD = json.loads((SHIPPED / command.CURVE).read_text(encoding="utf-8"))
 

@@ -17,6 +17,8 @@ from gmner.data.world.drawing.picture import MOST
 from gmner.data.world.drawing.portraits import portrait
 from gmner.data.world.drawing.props import NAMES, VARIANTS, WORDS, banner, prop
 
+pytestmark = pytest.mark.slow
+
 CAST = characters()
 SMALL = 40
 BACKDROP = (205, 216, 222)

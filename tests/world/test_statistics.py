@@ -85,5 +85,6 @@ def test_the_world_knows_all_figures():
     assert 1 <= found.mean_mentions <= found.most_mentions <= 6
 
 
+@pytest.mark.slow
 def test_the_figures_of_twitter_gmner_are_those_of_its_files(twitter_root: Path):
     assert statistics(read_twitter_gmner(twitter_root, "train")) == TWITTER_GMNER

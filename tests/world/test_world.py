@@ -47,6 +47,7 @@ def test_twelve_pictures_are_those_of_this_version():
     assert World().checksum("test", 12)[:16] == DRAWN
 
 
+@pytest.mark.slow
 def test_splits_share_no_post():
     splits = {split: World().posts(split, 25) for split in ("train", "dev", "test", "pretrain")}
     for split, found in splits.items():

@@ -95,6 +95,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", list(PUBLISHED))
 def test_the_published_counts(twitter_root, split):
     if not (twitter_root / "txt_fine").is_dir():

@@ -178,6 +178,7 @@ def test_boxes(root, content):
     survives(lambda: read_twitter_gmner(root, "dev"), "8.xml")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps(POST) + "\n" + repr(POST), POST) | replaced(POST).map(lambda b: repr(json.loads(b)).encode()))
 def test_posts_with_several_pictures(root, content):
@@ -185,6 +186,7 @@ def test_posts_with_several_pictures(root, content):
     survives(lambda: read_mner_mi(root / "text" / "fuzz.txt"), "fuzz.txt")
 
 
+@pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps([REF]), [REF]))
 def test_references(root, content):
