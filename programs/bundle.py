@@ -132,7 +132,7 @@ def load(
         >>> program = load("mcr-7b")  # doctest: +SKIP
     """
     recover_folder(Path(folder))
-    folder = folder_or_hub(folder, "A bundle", BundleError)
+    folder = folder_or_hub(folder, "Bundle", BundleError)
     manifest = read_manifest(folder)
     cls = _PROGRAMS.get(manifest.program)
     if cls is None:
@@ -184,9 +184,9 @@ def check_place(folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and (is_bundle(folder) or not any(folder.iterdir()))):
         raise BundleError(
-            "A bundle would overwrite something else",
+            "The bundle would overwrite something else",
             received=str(folder),
-            accepted="a folder that does not exist, is empty or holds a bundle",
+            accepted="a folder that does not exist, is empty or contains a bundle",
         )
 
 

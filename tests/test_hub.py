@@ -96,5 +96,5 @@ def test_models_bundles_and_chains_go_to_the_hub_and_come_back(tmp_path: Path) -
     manifest = bundle.files["manifest.json"].decode()
     assert '"ana/base"' in manifest
     assert there["models", "ana/base"].commits[-1] in manifest
-    assert "neither a folder nor to be had from the hub" in done.stdout
+    assert "neither as a local folder nor on the Hub" in done.stdout
     assert "An adapter folder has no adapter_config.json" in done.stdout

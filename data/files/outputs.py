@@ -11,7 +11,7 @@ from pathlib import Path
 from gmner.signatures.errors import InputError
 
 OVERWRITE = "Choose another path, or pass --overwrite to replace it"
-"""The remedy where something lies at an output."""
+"""The remedy if an output already exists."""
 
 _DESCRIPTOR = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
@@ -56,14 +56,14 @@ def check_checkpoint_place(folder: Path, *, overwrite: bool) -> None:
         overwrite: Whether a checkpoint there may be replaced.
 
     Raises:
-        InputError: Something lies there that may not be replaced.
+        InputError: Something exists there that must not be replaced.
     """
     if not exists(folder):
         return
     checkpoint = (folder / "config.json").is_file() and any(folder.glob("*.safetensors*"))
     if not checkpoint or not overwrite:
-        remedy = OVERWRITE if checkpoint else "Choose another path: this is no checkpoint, and is not replaced"
-        raise InputError("Something lies where the checkpoint would be written", received=str(folder), remedy=remedy)
+        remedy = OVERWRITE if checkpoint else "Choose another path; only a checkpoint can be replaced"
+        raise InputError("The checkpoint would be written over something else", received=str(folder), remedy=remedy)
 
 
 def exists(output: Path) -> bool:

@@ -260,7 +260,7 @@ class ReasoningSet:
             DataError: A line that is no chain, of a post in neither half, or of a post and style that occurred before;
                 a post in both halves, or another fault of the split. The fact names file and line.
         """
-        folder = folder_or_hub(folder, "A reasoning set", InputError, kind="dataset", files=(SPLIT_FILE, CHAINS_FILE))
+        folder = folder_or_hub(folder, "Reasoning set", InputError, kind="dataset", files=(SPLIT_FILE, CHAINS_FILE))
         finish_replacing(folder, _FILES)
         split, path = folder / SPLIT_FILE, folder / CHAINS_FILE
         for file in (split, path):

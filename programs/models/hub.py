@@ -31,8 +31,8 @@ def folder_or_hub(
 
     Args:
         name: A path or the name of a repository.
-        what: What it should be, for an error: `A bundle`.
-        error: Raised where the repository is not to be had.
+        what: What it should be, for an error: `Bundle`.
+        error: Raised if the repository cannot be downloaded.
         kind: The kind of the repository.
         revision: Its branch, tag or commit; None: the newest.
         files: Patterns of the files that are wanted; None: all.
@@ -42,14 +42,14 @@ def folder_or_hub(
         if folder.exists() or not _NAME.fullmatch(str(name)):
             return folder
     except (OSError, ValueError, RuntimeError) as found:  # too long, not a path, the home of an unknown user
-        raise error(f"{what} cannot lie at this path", received=str(name), remedy=str(found)) from found
+        raise error(f"{what} not found: the path is invalid", received=str(name), remedy=str(found)) from found
     try:
         wanted = None if files is None else list(files)
         return Path(snapshot_download(str(name), repo_type=kind, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as found:
         remedy = str(found).splitlines()[0]
         raise error(
-            f"{what} is neither a folder nor to be had from the hub", received=str(name), remedy=remedy
+            f"{what} not found, neither as a local folder nor on the Hub", received=str(name), remedy=remedy
         ) from found
 
 

@@ -141,7 +141,7 @@ def resolve_model(model: str | None, revision: str | None = None) -> Path:
     Raises:
         ModelError: There is none, or it holds no configuration or no safetensors.
     """
-    folder = EMBEDDED if model is None else folder_or_hub(model, "A model", ModelError, revision=revision, files=_FILES)
+    folder = EMBEDDED if model is None else folder_or_hub(model, "Model", ModelError, revision=revision, files=_FILES)
     accepted = "a folder with config.json and *.safetensors, or a hub id"
     if not folder.is_dir():
         remedy = "this installation lacks the embedded model: pass a model" if model is None else ""
@@ -164,7 +164,7 @@ def resolve_adapter(adapter: str) -> Path:
     Raises:
         ModelError: It lacks `adapter_config.json` or `adapter_model.safetensors`, or is not to be had.
     """
-    folder = folder_or_hub(adapter, "An adapter", ModelError, files=ADAPTER_FILES)
+    folder = folder_or_hub(adapter, "Adapter", ModelError, files=ADAPTER_FILES)
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise ModelError(f"An adapter folder has no {name}", received=str(folder), accepted="a saved PEFT adapter")
