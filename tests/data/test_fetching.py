@@ -204,7 +204,7 @@ def test_posts_with_addresses_become_a_folder_that_everything_reads(
     said = capsys.readouterr().err
     assert "Wrote 6 posts to" in said
     assert "the server says 404" in said
-    assert "2 of 3 images could not be downloaded" in said
+    assert "2 of 4 images could not be downloaded" in said
     assert Counter(path for path, _ in server.asked) == {"/a.png": 1, "/a.png?": 1, "/none": 1, "/large": 1}
     posts = read_posts(folder)
     assert [oddity.kind for oddity in posts.oddities] == ["missing_image"] * 2
