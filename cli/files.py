@@ -1,4 +1,4 @@
-"""The files of a command: `-` for standard input and output, and outputs that replace only what they may."""
+"""The files of a command: `-` for standard input and output, and outputs that never replace what they must not."""
 
 from __future__ import annotations
 
@@ -11,63 +11,59 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gmner.cli.own_outputs import Arguments, is_own, is_result, outputs_of, refuse, remember
-from gmner.data.files.atomic import whole_text
+from gmner.cli.command import Command
+from gmner.cli.own_outputs import Arguments, is_own, refuse, remember
 from gmner.data.files.leftovers import is_draft
 from gmner.data.files.locks import FOLDER_LOCK
 from gmner.data.files.outputs import OVERWRITE, check_inputs, check_outside, exists, is_stream
-from gmner.data.post import Post
 from gmner.signatures.errors import InputError
 from gmner.signatures.terminal import printable
+
+if TYPE_CHECKING:
+    from gmner.data.post import Post
 
 STANDARD = Path("-")
 """Standard input or standard output, as a path of the command line."""
 
 _POSTS = ("posts", "gold", "train", "val")
 _ANSWERS = ("predictions", "against")
-_READ = (*_POSTS, *_ANSWERS, "instances", "bundle", "model")
+INPUTS = (*_POSTS, *_ANSWERS, "instances", "bundle", "model")
+"""Arguments that name inputs, in every command that has them."""
+
+_OUTPUTS = ("output", "sheet")
 _WHOLE = ("bundle", "model")
-_FROM_STANDARD, _TO_STANDARD = ("extract", "evaluate", "export"), ("extract", "export")
-_BUNDLE, _RUN_PAGE = "bundle.json", "run.html"
+_BUNDLE = "bundle.json"
 
 
-def prepare(given: Namespace, stack: ExitStack) -> None:
-    """Check what a command reads and writes before it begins, and read standard input where `-` names it.
+def prepare(command: Command, given: Namespace, stack: ExitStack) -> None:
+    """Check what a command reads and writes before it starts, and read standard input if `-` names it.
 
     Args:
-        given: The parsed arguments; `-` among the inputs becomes the path of a temporary file.
+        command: The command.
+        given: The parsed arguments; `-` among the inputs is replaced by the path of a temporary file.
         stack: Removes that file when the command ends.
 
     Raises:
-        InputError: `-` where the command does not take it, or an output that would replace an input.
+        InputError: The command does not accept `-`, or an output would replace an input.
     """
-    _connect_standard_input(given, stack)
-    outputs = [path for name in ("output", "sheet") if (path := getattr(given, name, None)) is not None]
-    if STANDARD in outputs and given.command not in _TO_STANDARD:
-        raise InputError(f"gmner {given.command} does not write to standard output", accepted="a path with -o")
+    rules = command.files
+    _connect_standard_input(command, given, stack)
+    outputs = [path for name in _OUTPUTS if (path := getattr(given, name, None)) is not None]
+    if STANDARD in outputs and not rules.standard_output:
+        raise InputError(f"gmner {command.name} does not write to standard output", accepted="a path with -o")
     # `posts` of `gmner world` is a number.
-    read = [Path(value) for name in _READ if isinstance(value := getattr(given, name, None), (str, Path))]
+    named = (getattr(given, name, None) for name in (*INPUTS, *rules.inputs))
+    read = [Path(value) for value in named if isinstance(value, (str, Path))]
     images = [Path(folder) for folder in _listed(getattr(given, "images", None))]
-    if given.command == "run":
-        read.append(given.run_dir)
-    if given.command == "extract" and given.output != STANDARD:
-        # What a run keeps beside its answers is written, replaced and removed, too.
-        outputs += [given.output.with_name(given.output.name + suffix) for suffix in (".part", ".run.json")]
-    for output in (output for output in outputs if output != STANDARD):
-        check_inputs(output, [path for path in read if path.exists()], own=_may_be_own(given, output))
+    outputs = [output for output in outputs if output != STANDARD]
+    outputs += [path.with_name(path.name + suffix) for path in outputs for suffix in rules.kept_beside]
+    for output in outputs:
+        own = rules.may_replace(given, output)
+        check_inputs(output, [path for path in read if path.exists()], own=own)
         check_inputs(output, [path for path in images if path.exists()], own=True)  # the images: see check_images
         check_outside(output, [Path(value) for name in _WHOLE if (value := getattr(given, name, None)) is not None])
-
-
-def _may_be_own(given: Namespace, output: Path) -> bool:
-    """Whether a file in a folder that the command reads can be its own earlier output."""
-    if given.command == "run":
-        return output.name == _RUN_PAGE
-    if given.command in ("view", "export"):
-        return is_result(outputs_of(given))
-    return given.command in ("extract", "fetch")  # which recognise it later
 
 
 def check_images(output: Path, posts: Sequence[Post]) -> None:
@@ -83,7 +79,7 @@ def check_images(output: Path, posts: Sequence[Post]) -> None:
 
 @contextmanager
 def written(output: Path, *, overwrite: bool, own: Arguments | None = None) -> Iterator[Path]:
-    """Where a command writes a file or a folder of its own making.
+    """Where a command writes its output, so that it replaces nothing else.
 
     Args:
         output: The output.
@@ -92,11 +88,11 @@ def written(output: Path, *, overwrite: bool, own: Arguments | None = None) -> I
             is replaced.
 
     Yields:
-        `output` itself; where something lies there that must not be replaced, a temporary place: what is written there
-        must be equal. Of `-` likewise a temporary place, whose file then goes to standard output.
+        `output` itself. If something exists there that must not be replaced, a temporary place: what is written there
+        must be equal to it. For `-`, a temporary place, whose file is then copied to standard output.
 
     Raises:
-        InputError: Something else lies at `output`, and `overwrite` is false.
+        InputError: `output` already exists with other content, and `overwrite` is false.
     """
     stream = output != STANDARD and is_stream(output)
     replaces = overwrite or stream or not exists(output) or (own is not None and is_own([output], own))
@@ -123,7 +119,7 @@ def write_into(folder: Path, write: Callable[[Path], None], *, overwrite: bool) 
         overwrite: Whether files with other content may be replaced.
 
     Raises:
-        InputError: One of them is there with other content, and `overwrite` is false.
+        InputError: One of them already exists with other content, and `overwrite` is false.
     """
     if not overwrite and exists(folder):
         with tempfile.TemporaryDirectory(prefix="gmner-") as work:
@@ -145,8 +141,10 @@ def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, over
         own: See `written`.
 
     Raises:
-        InputError: Something else lies at one of them, and `overwrite` is false.
+        InputError: One of them already exists with other content, and `overwrite` is false.
     """
+    from gmner.data.files.atomic import whole_text
+
     with tempfile.TemporaryDirectory(prefix="gmner-") as folder:
         write(Path(folder) / outputs[0].name)
         texts = {output: (Path(folder) / output.name).read_text(encoding="utf-8") for output in outputs}
@@ -161,43 +159,46 @@ def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, over
 
 
 def check_run_dir(run_dir: Path, inputs: Sequence[Path]) -> None:
-    """Refuse a run directory that is something else: a file, an input, or a folder without the arguments of a run.
+    """Refuse a run directory that is a file, an input, or a folder with files but without the arguments of a run.
 
     Raises:
-        InputError: It is.
+        InputError: It is one of these.
     """
     check_inputs(run_dir, [path for path in inputs if path.exists()], own=True)
     if exists(run_dir) and not (run_dir.is_dir() and (run_dir / "config.json").is_file()):
         names = [path.name for path in run_dir.iterdir()] if run_dir.is_dir() else [""]
         strange = sorted(name for name in names if name not in ("lock", _BUNDLE) and not name.startswith("."))
         if strange:
-            remedy = "Choose a folder that does not exist yet, or is empty"
-            raise InputError("The run directory holds something other than a run", received=str(run_dir / strange[0]),
-                             remedy=remedy)  # fmt: skip
+            fact = "The run directory contains something that does not belong to a run"
+            remedy = "Choose a new or an empty folder"
+            raise InputError(fact, received=str(run_dir / strange[0]), remedy=remedy)
 
 
 def check_bundle_place(output: Path, run_dir: Path, *, overwrite: bool) -> None:
     """Refuse to replace a bundle that the compile of this run directory did not write.
 
     Raises:
-        InputError: Another bundle lies there, or one that was changed, and `overwrite` is false; or the two are one.
+        InputError: Another bundle exists there, or one that was changed, and `overwrite` is false; or `output` and
+            `run_dir` are the same folder.
     """
     check_inputs(output, [run_dir] if run_dir.exists() else [], own=True)
     if overwrite or not exists(output):
         return
     record = _read(run_dir / _BUNDLE)
     if record.get("output") != str(output.resolve()) or record.get("manifest") != _manifest(output):
-        raise InputError("Another bundle lies here already", received=str(output), remedy=OVERWRITE)
+        raise InputError("The output is already another bundle", received=str(output), remedy=OVERWRITE)
 
 
 def keep_bundle_place(output: Path, run_dir: Path) -> None:
-    """Remember in the run directory which bundle its compile wrote."""
+    """Record in the run directory which bundle its compile wrote."""
+    from gmner.data.files.atomic import whole_text
+
     with whole_text(run_dir / _BUNDLE) as file:
         json.dump({"output": str(output.resolve()), "manifest": _manifest(output)}, file)
 
 
 def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
-    """Refuse to fetch into a folder that holds anything but an earlier fetch of the same posts.
+    """Refuse to fetch into a folder that contains anything but an earlier fetch of the same posts.
 
     Raises:
         InputError: It does, and `overwrite` is false.
@@ -208,17 +209,18 @@ def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
     strange = {name for name in names - {"images", "posts.jsonl", FOLDER_LOCK} if not is_draft(name)}
     old = output / "posts.jsonl"
     if strange or (old.exists() and _texts(old) != _texts(source)):
-        raise InputError("The folder holds something other than an earlier fetch of these posts",
-                         received=str(output), remedy=OVERWRITE)  # fmt: skip
+        fact = "The output folder contains something other than an earlier fetch of these posts"
+        raise InputError(fact, received=str(output), remedy=OVERWRITE)
 
 
-def _connect_standard_input(given: Namespace, stack: ExitStack) -> None:
+def _connect_standard_input(command: Command, given: Namespace, stack: ExitStack) -> None:
     names = [name for name in (*_POSTS, *_ANSWERS) if getattr(given, name, None) == STANDARD]
     if not names:
         return
-    if given.command not in _FROM_STANDARD or len(names) > 1:
-        accepted = f"one - with {', '.join(_FROM_STANDARD)}"
-        raise InputError("Standard input cannot be read for these arguments", received=names, accepted=accepted)
+    if not command.files.standard_input:
+        raise InputError(f"gmner {command.name} does not read standard input", received="-", accepted="a path")
+    if len(names) > 1:
+        raise InputError("Only one argument can be read from standard input", received=names)
     place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gmner-"))) / "stdin.jsonl"
     place.write_bytes(sys.stdin.buffer.read())
     setattr(given, names[0], place)
@@ -256,7 +258,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _texts(path: Path) -> list[Any] | None:
-    """Ids and texts of a JSONL file of posts; None where it is not one."""
+    """Ids and texts of a JSONL file of posts; None if it is not one."""
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         return [(record["id"], record["text"]) for record in records]

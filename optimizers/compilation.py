@@ -263,8 +263,8 @@ class Compilation:
         """Mark a stage as done, unless its time was up; the other processes go on when its weights are on the disk."""
         if self.launch.first and self.deadline.stopped:
             LOG.warning(
-                "The %s minutes are over within stage %s: its weights are those of its last step so far. "
-                "The same compile with the same run_dir goes on there.", self.mcr.max_minutes, stage,
+                "Stopped training after %s minutes, in stage %s: the program has the weights of its last step. "
+                "Run the same compile with the same run_dir to resume.", self.mcr.max_minutes, stage,
             )  # fmt: skip
         elif self.launch.first:
             self.run.mark_done(stage, {"log": self.log[stage]})

@@ -112,7 +112,7 @@ class MCR(Teleprompter):
         if not 0 <= holdout < 1:
             raise InputError("holdout is not a share", received=holdout, accepted="0 or more, and below 1")
         if max_minutes is not None and not max_minutes > 0:
-            raise InputError("max_minutes is no time to train in", received=max_minutes, accepted="above 0, or None")
+            raise InputError("max_minutes must be positive or None", received=max_minutes)
         self.mrsi = MRSI() if isinstance(mrsi, str) else mrsi
         self.cvo = CVO() if isinstance(cvo, str) else cvo
         self.d1_share, self.holdout, self.learnable_answers = d1_share, holdout, learnable_answers

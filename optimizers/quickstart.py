@@ -1,4 +1,4 @@
-"""`gmner quickstart`: watch MCR take the modality bias out of the embedded model, on the world, in minutes."""
+"""`gmner quickstart`: compile the embedded model with MCR and report its modality bias before and after."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1000, 120, 60
 
 
 def main(run_dir: str | Path = "runs/quickstart") -> Path:
-    """Compile the embedded program on the world and write a report.
+    """Compile the embedded model on its synthetic world and write a report.
 
     Args:
-        run_dir: Folder of the run; a stopped quickstart goes on there.
+        run_dir: Folder of the run; a stopped quickstart resumes from it.
 
     Returns:
-        The path of the HTML report, on held-out posts: scores and bias before, after MRSI and after CVO, and pictures.
+        The path of the HTML report on held-out posts: predictions, scores and bias before MRSI, after it and after CVO.
     """
     folder = Path(run_dir)
     world = World()
     train, test = world.posts("train", TRAIN_POSTS), world.posts("test", TEST_POSTS)
     program = GMNER(lm=load_vlm(max_batch=32, cache=False))
-    _say(f"MCR on the embedded model: {len(train)} posts to learn from, {len(test)} held-out posts to be judged on.")
+    _say(f"MCR on the embedded model: {len(train)} training posts, {len(test)} held-out test posts.")
     compiled = program.compile(trainset=train, optimizer=preset("tiny"), run_dir=folder)
     predictions, scores = {}, {}
     for stage, title in STAGES.items():
@@ -50,7 +50,7 @@ def main(run_dir: str | Path = "runs/quickstart") -> Path:
     with whole_text(report) as file:
         file.write(render_html(pairs, title="MCR on the world", scores=scores))
     compiled.save(folder / "program", scores=scores["after CVO"].to_dict())
-    _say(f"\nThe compiled program: {folder / 'program'}\nPictures, answers and errors: {report.resolve()}")
+    _say(f"\nCompiled program: {folder / 'program'}\nReport with images, predictions and errors: {report.resolve()}")
     return report
 
 

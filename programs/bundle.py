@@ -184,9 +184,9 @@ def check_place(folder: str | PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and (is_bundle(folder) or not any(folder.iterdir()))):
         raise BundleError(
-            "A bundle would overwrite something else",
+            "The bundle would overwrite something else",
             received=str(folder),
-            accepted="a folder that does not exist, is empty or holds a bundle",
+            accepted="a folder that does not exist, is empty or contains a bundle",
         )
 
 

@@ -33,7 +33,7 @@ Run = Mapping[str, str]
 _SOURCE, _ARGUMENTS = "source", "arguments"
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
-_NOT_OURS = "The output exists already, and is not an unchanged result of this command"
+_NOT_OURS = "The output already exists, and is not an unchanged result of this command"
 
 
 def source_digest(post: Post, root: Path | None = None) -> str:
@@ -221,10 +221,12 @@ class CorpusFile:
                 self.part.unlink()
                 return []
             raise InputError(
-                "This is not a stopped run", received=str(self.part), remedy=f"Delete it: {error}"
+                "The file is not a stopped run", received=str(self.part), remedy=f"Delete it: {error}"
             ) from error
         if head is None and not _cut_head(data):
-            raise InputError("This is not a stopped run", received=str(self.part), remedy="Move it away, or delete it")
+            raise InputError(
+                "The file is not a stopped run", received=str(self.part), remedy="Move it away, or delete it"
+            )
         if head is None:
             self.part.unlink()
             return []
@@ -234,7 +236,7 @@ class CorpusFile:
             return []
         if differing:
             raise InputError(
-                f"A stopped run lies here, with other {', '.join(differing)}",
+                f"The file belongs to a stopped run with other {', '.join(differing)}",
                 received=str(self.part),
                 remedy="Delete it to start anew, pass --overwrite, or write to another file",
             )
@@ -253,7 +255,7 @@ class CorpusFile:
             differing.append(f"posts ({len(state['posts'])} there, {len(self.sources)} now)")
         if differing:
             raise InputError(
-                f"A finished run lies here, with other {', '.join(differing)}",
+                f"The output already exists, from a run with other {', '.join(differing)}",
                 received=str(self.out),
                 remedy=OVERWRITE,
             )
@@ -263,7 +265,7 @@ class CorpusFile:
         changed_texts = [p.id for p in kept if p.text != self.posts[p.id].text]
         if changed_texts:
             raise InputError(
-                "A finished run lies here, with other posts",
+                "The output already exists, from a run with other posts",
                 received=changed_texts[0],
                 remedy=OVERWRITE,
             )

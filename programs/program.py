@@ -239,8 +239,8 @@ class GroundingProgram(dspy.Module):
         """How many answers are drawn."""
         if self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
             received = f"answers={self.answers}, temperature={self.temperature}"
-            accepted = "1 answer, or more at a temperature above 0"
-            raise InputError("So many answers cannot be drawn", received=received, accepted=accepted)
+            fact = "answers must be at least 1, and sampling several needs temperature > 0"
+            raise InputError(fact, received=received)
         return self.answers
 
     @contextmanager

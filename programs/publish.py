@@ -42,7 +42,7 @@ def save_merged(program: GroundingProgram, folder: str | PathLike[str], *, overw
 
     Raises:
         ModelError: The LM has no weights here, or they are quantized, where merging loses.
-        InputError: Something lies there, or it is the checkpoint that the weights are loaded from.
+        InputError: Something exists there, or it is the checkpoint that the weights are loaded from.
     """
     check_checkpoint_place(Path(folder), overwrite=overwrite)
     engine = getattr(program.model, "engine", None)

@@ -105,7 +105,7 @@ class ValidationMonitor:
 
 
 NO_MONITORING = ValidationMonitor()
-"""Nobody looks: a stage runs to its last step."""
+"""No validation and no deadline."""
 
 
 def resolve_every(every: Every, steps: int, posts: int) -> int | None:

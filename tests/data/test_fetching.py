@@ -202,9 +202,9 @@ def test_posts_with_addresses_become_a_folder_that_everything_reads(
     folder = tmp_path / "fetched"
     assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
     said = capsys.readouterr().err
-    assert "6 posts written" in said
+    assert "Wrote 6 posts to" in said
     assert "HTTP status 404" in said
-    assert "2 pictures could not be fetched" in said
+    assert "2 of 4 images could not be downloaded" in said
     assert Counter(path for path, _ in server.asked) == {"/a.png": 1, "/a.png?": 1, "/none": 1, "/large": 1}
     posts = read_posts(folder)
     assert [oddity.kind for oddity in posts.oddities] == ["missing_image"] * 2
@@ -288,6 +288,5 @@ def test_the_exit_status_says_whether_anything_was_fetched(
         assert cli.main(["fetch", str(tmp_path / "posts.jsonl"), "-o", str(tmp_path / "fetched")]) == code
     wanted = [image for image in images if image and image[0] == "/"]
     failed = [image for image in wanted if image != "/a.png"]
-    assert (f"{len(failed)} pictures could not be fetched (of {len(wanted)})" in capsys.readouterr().err) == bool(
-        failed
-    )
+    told = f"{len(failed)} of {len(wanted)} images could not be downloaded"
+    assert (told in capsys.readouterr().err) == bool(failed)

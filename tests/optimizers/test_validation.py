@@ -140,7 +140,7 @@ def test_minutes_that_are_over_end_the_compile_and_more_go_on(
 
     with caplog.at_level(logging.WARNING):
         first = compile(1e-6, tmp_path / "cut")
-    assert "minutes are over within stage mrsi" in caplog.text
+    assert "minutes, in stage mrsi: the program has the weights of its last step" in caplog.text
     assert list(first.history.programs) == ["before", "mrsi"]
     assert first.model.model != first.history.programs["before"].model.model
     assert json.loads((tmp_path / "cut" / "mrsi" / "checkpoint-1" / "trainer_state.json").read_text())["max_steps"] == 3

@@ -76,7 +76,7 @@ def test_one_answer_is_the_lm_s_own():
 
 @pytest.mark.parametrize(("answers", "temperature"), [(0, 0.7), (3, 0.0)])
 def test_what_cannot_be_drawn_is_refused(answers: int, temperature: float):
-    with pytest.raises(InputError, match="cannot be drawn"):
+    with pytest.raises(InputError, match="answers must be at least 1, and sampling several needs temperature > 0"):
         GMNER(scripted_lm(drawing), answers=answers, temperature=temperature)(text=TEXT)
 
 

@@ -67,7 +67,7 @@ def test_a_finished_run_of_something_else_is_refused_by_name(tmp_path: Path, oth
     out = tmp_path / "out.jsonl"
     asked(posts(), out)
     before = out.read_bytes()
-    with pytest.raises(InputError, match=f"finished run lies here, with other .*{word}"):
+    with pytest.raises(InputError, match=f"already exists, from a run with other .*{word}"):
         run(other(), given, out)
     assert out.read_bytes() == before
     run(GMNER(scripted_lm(named)), posts(2), out, overwrite=True)
@@ -77,7 +77,7 @@ def test_a_finished_run_of_something_else_is_refused_by_name(tmp_path: Path, oth
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path):
     out = tmp_path / "notes.txt"
     out.write_text("my notes")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         asked(posts(), out)
     assert out.read_text() == "my notes"
     asked(posts(), tmp_path / "out.jsonl")

@@ -44,7 +44,7 @@ def test_the_only_model_of_a_server_answers(posts: Path, capsys: pytest.CaptureF
     assert [[(e.span, e.box) for e in answer.entities] for answer in answers] == [[("Ana", None)]] * 2
     assert {(body["model"], body["temperature"]) for body in bodies} == {("mine", 0.0)}
     said = capsys.readouterr().err
-    assert "answers with mine; its boxes are read as" in said
+    assert "Using model mine at " in said
     assert "pixels of the picture" in said  # the family is told from what lies under the name
     assert "synthetic world" not in said
 
@@ -57,7 +57,7 @@ def test_an_empty_run_and_a_dead_server_end_with_a_line_and_status_1(
     refusal["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "no"}
     with serving(lambda _: (200, {}, refusal), {"mine": ""}) as (base, _):
         assert extract(posts, "--server", base) == 1
-    assert "2 of them without an answer: bad_answer 2" in capsys.readouterr().err
+    assert "2 posts failed: bad_answer 2" in capsys.readouterr().err
     with serving(lambda _: (500, {}, {"error": {"message": "boom\x1b[2J\nAll is well"}}), {"mine": ""}) as (base, _):
         (posts.parent / "out.jsonl").unlink()
         assert extract(posts, "--server", base) == 1
@@ -84,7 +84,7 @@ def test_some_posts_without_an_answer_are_counted(posts: Path, capsys: pytest.Ca
         _,
     ):
         assert extract(posts, "--server", base) == 0
-    assert "1 of them without an answer: server_error 1" in capsys.readouterr().err
+    assert "1 post failed: server_error 1" in capsys.readouterr().err
 
 
 def test_a_repeated_request_is_logged_by_asyncio_too(caplog: pytest.LogCaptureFixture):
@@ -146,8 +146,8 @@ def test_what_a_server_cannot_do_is_told_before_a_post_is_read(posts: Path, caps
         assert "no such model. received 'three'. accepted: one, two" in refused("--server", base, "--served", "three")
         GMNER(load_vlm(cache=False)).save(posts.parent / "bundle")
         words = ("--server", base, "--served", "one", "--model", posts.parent / "bundle", "--staged")
-        assert "says itself which program it is" in refused(*words)
-        assert "a --model is a bundle" in refused("--server", base, "--served", "one", "--model", "Qwen/Qwen2-VL-2B")
+        assert "a bundle, which stores its own program" in refused(*words)
+        assert "--model must be a bundle" in refused("--server", base, "--served", "one", "--model", "Qwen/Qwen2-VL-2B")
     assert bodies == []
     assert "does not say what it serves" in refused("--server", base)  # nobody is there any more
     with serving(lambda _: (200, {}, "")) as (base, _), pytest.raises(ModelError, match="does not say what it serves"):

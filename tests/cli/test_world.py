@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scripted import scripted_lm
 
-from gmner.cli import commands
-from gmner.cli import main as cli
+from gmner.cli import models
+from gmner.cli.main import main
 from gmner.data.jsonl import read_posts
 from gmner.data.world.generate import WORLD_VERSION, World
 from gmner.data.world.plans import SLICES
@@ -17,13 +17,13 @@ from gmner.programs.gmner import GMNER
 
 
 def run(*words: object) -> int:
-    return cli.main(["world", *map(str, words)])
+    return main(["world", *map(str, words)])
 
 
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model may be loaded."""
-    monkeypatch.setattr(commands, "load_program", lambda model: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(models, "load_program", lambda model: pytest.fail("a model was loaded"))
 
 
 @pytest.mark.usefixtures("no_model")
@@ -59,8 +59,8 @@ def test_posts_and_sheet_are_written(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert image.format == "PNG"
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"world", "sheet.png"}
     said = capsys.readouterr().err
-    assert f"5 posts written to {folder}" in said
-    assert f"The first 5 posts are on {sheet}" in said
+    assert f"Wrote 5 posts to {folder}" in said
+    assert f"Wrote a contact sheet of 5 posts to {sheet}" in said
 
 
 @pytest.mark.usefixtures("no_model")
@@ -114,7 +114,7 @@ def test_words_that_are_not_accepted(words: tuple[object, ...], capsys: pytest.C
 def test_answers_are_scored_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     posts = [World(slices={name: 1.0}).post("test", place) for place, name in enumerate([*reversed(SLICES), "empty"])]
     monkeypatch.setattr(world_report, "draw_posts", lambda *_: posts)
-    monkeypatch.setattr(commands, "load_program", lambda model: GMNER(scripted_lm({"reasoning": "", "entities": []})))
+    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({"reasoning": "", "entities": []})))
     assert run() == 0
     said = capsys.readouterr().out
     head, *rows = said.partition("by slice\n\n")[2].splitlines()
@@ -127,9 +127,9 @@ def test_answers_are_scored_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_posts_without_an_answer_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(commands, "load_program", lambda model: GMNER(scripted_lm("no answer")))
+    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm("no answer")))
     assert run("--posts", 2) == 0
-    assert "2 of them without an answer: bad_answer 2" in capsys.readouterr().err
+    assert "2 posts failed: bad_answer 2" in capsys.readouterr().err
 
 
 @pytest.mark.slow

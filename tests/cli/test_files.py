@@ -1,4 +1,4 @@
-"""What commands may write over: no input, nobody's file without --overwrite; `-` is standard input and output."""
+"""What commands may replace: never an input, other files only with --overwrite; `-` is standard input and output."""
 
 import io
 import json
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import run
 from PIL import Image
 from scripted import scripted_lm
 
-from gmner.cli import commands
-from gmner.cli import main as cli
+from gmner.cli import models
 from gmner.data.files.outputs import check_inputs
 from gmner.data.jsonl import write_predictions
 from gmner.data.prediction import Prediction
@@ -24,10 +24,6 @@ from gmner.signatures.mentions import GroundedEntity
 ANA = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": []}
 
 
-def run(*words: object) -> int:
-    return cli.main([str(word) for word in words])
-
-
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands answer with a scripted program."""
@@ -36,7 +32,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(model: str | None, staged: bool = False) -> GMNER | StagedGMNER:
         return (StagedGMNER if staged else GMNER)(lm)
 
-    monkeypatch.setattr(commands, "load_program", load)
+    monkeypatch.setattr(models, "load_program", load)
 
 
 @pytest.fixture
@@ -126,7 +122,7 @@ def test_links_that_lead_to_one_another_are_not_replaced(
     other.symlink_to(one)
     for words in (("view", answers, "--gold", gold), ("export", "--to", "coco", "--gold", gold), ("extract", gold)):
         assert run(*words, "-o", one) == 2
-        assert "exists already" in (said := capsys.readouterr().err) or "symbolic links" in said
+        assert "already exists" in (said := capsys.readouterr().err) or "symbolic links" in said
         assert one.is_symlink()
 
 
@@ -144,12 +140,12 @@ def test_a_file_of_somebody_else_needs_overwrite(
         output = tmp_path / name
         output.write_text("my notes")
         place = [] if words[0] == "world" else ["-o", output]
-        refused(capsys, output, *words, *place, said="exists already")
+        refused(capsys, output, *words, *place, said="already exists")
         assert run(*words, *place, "--overwrite") == 0, name
         assert output.read_bytes() != b"my notes"
     (tmp_path / "tasks.xml").write_text("my notes")
     words = ("export", "--to", "label-studio", "--gold", gold, "-o", tmp_path / "tasks.json")
-    refused(capsys, tmp_path / "tasks.xml", *words, said="exists already")
+    refused(capsys, tmp_path / "tasks.xml", *words, said="already exists")
     assert not (tmp_path / "tasks.json").exists()
 
 
@@ -158,11 +154,11 @@ def test_the_same_command_again_is_fine_and_another_is_not(
 ):
     view = ("view", answers, "--gold", gold, "-o", tmp_path / "page.html")
     assert [run(*view), run(*view)] == [0, 0]
-    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, said="exists already, with other content")
+    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, said="already exists, with other content")
     world = ("world", "--no-model", "--posts", 3, "-o", tmp_path / "world")
     assert [run(*world), run(*world)] == [0, 0]
     posts = tmp_path / "world" / "posts.jsonl"
-    refused(capsys, posts, "world", "--no-model", "--posts", 2, "-o", tmp_path / "world", said="exists already")
+    refused(capsys, posts, "world", "--no-model", "--posts", 2, "-o", tmp_path / "world", said="already exists")
     extract = ("extract", gold, "-o", tmp_path / "pred.jsonl")
     assert [run(*extract), run(*extract)] == [0, 0]
     refused(capsys, tmp_path / "pred.jsonl", *extract, "--limit", 1, said=r"other posts (3 there, 1 now)")
@@ -213,7 +209,7 @@ def test_a_bundle_of_another_run_needs_overwrite(gold: Path, tmp_path: Path, cap
     assert run(*words, tmp_path / "one") in (0, 3)
     manifest = bundle / "manifest.json"
     assert run(*words, tmp_path / "one") in (0, 3)
-    refused(capsys, manifest, *words, tmp_path / "two", said="Another bundle lies here")
+    refused(capsys, manifest, *words, tmp_path / "two", said="already another bundle")
     assert run(*words, tmp_path / "two", "--overwrite") in (0, 3)
 
 
@@ -241,7 +237,7 @@ def test_the_page_of_a_run_goes_to_a_device_or_its_own_page(tmp_path: Path, caps
     page = tmp_path / "page.html"
     assert [run("run", tmp_path / "run", "-o", path) for path in ("/dev/null", page, page)] == [0, 0, 0]
     page.write_text("mine")
-    refused(capsys, page, "run", tmp_path / "run", "-o", page, said="exists already")
+    refused(capsys, page, "run", tmp_path / "run", "-o", page, said="already exists")
 
 
 def test_a_resumed_run_names_the_folder_of_images_that_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -287,7 +283,7 @@ def test_a_page_and_an_export_are_replaced_by_their_own_command_only(
     refused(capsys, output, *others, "--images", tmp_path, said=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
     output.write_bytes(output.read_bytes() + b" ")
     write_predictions([Prediction(name, "Ana", "", ()) for name in "abc"], answers)
-    refused(capsys, output, *words, said="exists already, with other content. ")
+    refused(capsys, output, *words, said="already exists, with other content. ")
     assert run(*words, "--overwrite") == 0
     write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
     assert run(*words) == 0
@@ -298,7 +294,7 @@ def test_another_split_is_exported_into_the_same_folder(gold: Path, tmp_path: Pa
     assert run(*words, gold) == 0
     other = tmp_path / "other.jsonl"
     other.write_text(gold.read_text().replace('"id": "a"', '"id": "d"').replace("PER", "ORG"))
-    refused(capsys, tmp_path / "voc" / "txt" / "train.txt", *words, other, said="exists already")
+    refused(capsys, tmp_path / "voc" / "txt" / "train.txt", *words, other, said="already exists")
     assert not (tmp_path / "voc" / "xml" / "d.xml").exists()
     assert [run(*words, gold), run(*words, other, "--overwrite")] == [0, 0]
     assert (tmp_path / "voc" / "xml" / "a.xml").exists()
@@ -326,9 +322,9 @@ def test_a_run_directory_is_no_folder_of_something_else(gold: Path, tmp_path: Pa
     refused(capsys, posts, *words, posts)
     (tmp_path / "notes").mkdir()
     (note := tmp_path / "notes" / "note.txt").write_text("mine")
-    refused(capsys, note, *words, tmp_path / "notes", said="something other than a run")
-    refused(capsys, note, "quickstart", "--run-dir", tmp_path / "notes", said="something other than a run")
-    refused(capsys, note, "quickstart", "--run-dir", note, said="something other than a run")
+    refused(capsys, note, *words, tmp_path / "notes", said="something that does not belong to a run")
+    refused(capsys, note, "quickstart", "--run-dir", tmp_path / "notes", said="something that does not belong to a run")
+    refused(capsys, note, "quickstart", "--run-dir", note, said="something that does not belong to a run")
 
 
 def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
@@ -343,7 +339,7 @@ def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
         folder.mkdir()
         (folder / "note.txt").write_text("mine")
     for more in ([], ["--overwrite"]):
-        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, said="Something lies")
+        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, said="over something else")
         refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle, *more)
         refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle / "new", *more, said="part of an input")
     for name in ("config.json", "model.safetensors"):
@@ -357,7 +353,7 @@ def test_the_default_page_of_a_run_replaces_no_file_of_somebody_else(
     (tmp_path / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
     assert [run("run", tmp_path), run("run", tmp_path), run("run", tmp_path, "-o", tmp_path / "run.html")] == [0] * 3
     (tmp_path / "run.html").write_text("mine")
-    refused(capsys, tmp_path / "run.html", "run", tmp_path, said="exists already")
+    refused(capsys, tmp_path / "run.html", "run", tmp_path, said="already exists")
     refused(capsys, tmp_path / "config.json", "run", tmp_path, "-o", tmp_path / "config.json", "--overwrite")
 
 

@@ -1,0 +1,67 @@
+"""`gmner evaluate`: the scores of a file of predictions, under one protocol or all of them."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmner.cli.command import Command, FileRules
+from gmner.cli.options import POSTS, add_dataset
+from gmner.cli.posts import read_posts
+from gmner.cli.printing import print_ids, print_result
+
+if TYPE_CHECKING:
+    from gmner.data.post import Post
+    from gmner.data.prediction import Predictions
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `gmner evaluate`."""
+    predictions = "predictions: JSONL of `gmner extract`, or lines of text|TYPE|[x1,y1,x2,y2]"
+    parser.add_argument("predictions", type=Path, metavar="PRED", help=predictions)
+    parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {POSTS}")
+    add_dataset(parser)
+    protocol = "scoring protocol, or 'all' to compare them (default: %(default)s)"
+    parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=protocol)
+    against = "predictions of another system, for a paired significance test"
+    parser.add_argument("--against", type=Path, metavar="PRED", help=against)
+    parser.add_argument("--json", action="store_true", help="print JSON, in percent, instead of tables")
+
+
+def run(given: Namespace) -> None:
+    """Print the scores."""
+    from gmner.data.readers.choose import read_answers
+    from gmner.data.scoring.score_report import score_report
+
+    posts = read_posts(given, given.gold, given.split)
+    predictions = read_answers(given.predictions, posts)
+    if given.format == "grec":
+        _print_expressions(predictions, posts, as_json=given.json)
+        return
+    others = None if given.against is None else read_answers(given.against, posts)
+    report = score_report(posts, predictions, given.protocol, others)
+    print_ids("Posts without a prediction, scored as empty", report.evaluation.missing)
+    print_ids("Predictions for unknown posts, ignored", report.evaluation.unknown)
+    print_result(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if given.json else report.summary())
+
+
+def _print_expressions(predictions: Predictions, posts: Sequence[Post], *, as_json: bool) -> None:
+    """Print the scores of generalized referring expressions (GREC)."""
+    from gmner.data.scoring.expressions import evaluate_expressions
+
+    scores = evaluate_expressions(predictions, posts).to_dict()
+    lines = [f"{name} {value}" for name, value in scores.items()]
+    print_result(json.dumps(scores, indent=1) if as_json else "\n".join(lines))
+
+
+COMMAND = Command(
+    "evaluate",
+    "score predictions against gold annotations: GMNER, MNER, EEG and bias",
+    "gmner evaluate predictions.jsonl --gold twitter-gmner/ --split dev --protocol all",
+    add_arguments,
+    run,
+    files=FileRules(standard_input=True),
+)

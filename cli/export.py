@@ -1,0 +1,96 @@
+"""`gmner export`: posts, and predictions if given, in the format of another tool."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmner.cli.command import Command, FileRules
+from gmner.cli.files import STANDARD, check_images, write_beside, write_into, written
+from gmner.cli.options import POSTS, add_dataset, add_output
+from gmner.cli.own_outputs import arguments_of, is_result
+from gmner.cli.posts import read_posts
+from gmner.cli.printing import posts as counted_posts
+from gmner.cli.printing import print_ids, print_message
+from gmner.data.files.outputs import check_inputs, is_stream
+from gmner.signatures.errors import InputError
+
+if TYPE_CHECKING:
+    from gmner.data.post import Post
+    from gmner.data.prediction import Prediction
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `gmner export`."""
+    parser.add_argument("--to", required=True, choices=("coco", "label-studio", "voc"), help="format to write")
+    parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {POSTS}")
+    predictions = "predictions to write: pre-annotations for label-studio, results for coco"
+    parser.add_argument("--predictions", type=Path, metavar="PRED", help=predictions)
+    add_output(parser, "OUT", "file to write to; for voc, a folder")
+    add_dataset(parser)
+
+
+def run(given: Namespace) -> None:
+    """Write the posts."""
+    from gmner.data.export.write import write_export
+
+    posts = read_posts(given, given.gold, given.split)
+    predictions = None if given.predictions is None else _predictions(given, posts)
+    if given.to == "voc" and given.output == STANDARD:
+        fact = "Pascal VOC is written to a folder, not to standard output"
+        raise InputError(fact, received="-", accepted="a path with -o")
+    _write(given, posts, partial(write_export, given.to, posts, predictions, split=given.split))
+    print_message(f"Wrote {counted_posts(len(posts))} to {given.output}")
+
+
+def _predictions(given: Namespace, posts: Sequence[Post]) -> list[Prediction]:
+    """The predictions for these posts."""
+    from gmner.data.readers.choose import read_answers
+
+    known = {post.id for post in posts}
+    everything = read_answers(given.predictions, posts)
+    predictions = [prediction for prediction in everything if prediction.id in known]
+    print_ids("Predictions for unknown posts, ignored", [p.id for p in everything if p.id not in known])
+    entities = [entity for prediction in predictions for entity in prediction.entities]
+    unsure = sum(entity.box is not None and entity.confidence is None for entity in entities)
+    if given.to == "coco" and unsure:
+        print_message(f"Boxes without a confidence get the score 1.0 ({unsure:,}); use gmner extract --confidence")
+    return predictions
+
+
+def _write(given: Namespace, posts: Sequence[Post], write: Callable[[Path], None]) -> None:
+    """Write an export unless it would replace an input or somebody else's file."""
+    check_images(given.output, posts)
+    if given.to == "voc":
+        write_into(given.output, write, overwrite=given.overwrite)
+    elif given.to == "label-studio" and given.output != STANDARD and not is_stream(given.output):
+        outputs = _outputs(given)
+        check_inputs(outputs[1], [path for path in (given.gold, given.predictions) if path is not None], own=True)
+        check_images(outputs[1], posts)
+        write_beside(outputs, write, overwrite=given.overwrite, own=arguments_of(given))
+    else:
+        with written(given.output, overwrite=given.overwrite, own=arguments_of(given)) as place:
+            write(place)
+
+
+def _outputs(given: Namespace) -> list[Path]:
+    """The files of an export: tasks of Label Studio have their labeling configuration beside them."""
+    beside = given.to == "label-studio" and given.output.name
+    return [given.output, given.output.with_suffix(".xml")] if beside else [given.output]
+
+
+COMMAND = Command(
+    "export",
+    "convert annotated posts, and predictions if given, to the format of another tool",
+    "gmner export --to label-studio --gold posts.jsonl --predictions predictions.jsonl -o tasks.json",
+    add_arguments,
+    run,
+    files=FileRules(
+        standard_input=True,
+        standard_output=True,
+        may_replace=lambda given, output: is_result(_outputs(given)),
+    ),
+)

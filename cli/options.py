@@ -1,0 +1,98 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+POSTS = "JSONL file with id, text and image on each line, or the folder of a data set (with --split)"
+"""Help of an argument that names posts."""
+
+MODEL = "model folder, Hub id or saved bundle (default: the embedded model, which only knows its synthetic world)"
+"""Help of `--model`."""
+
+
+class Names:
+    """Names that another room lists, imported when they are first printed.
+
+    `%(names)s` in the help of an argument prints the attribute `names` of its action, so that the parser is built
+    without importing that room.
+
+    Args:
+        load: Imports and returns the names.
+    """
+
+    def __init__(self, load: Callable[[], Iterable[str]]) -> None:
+        self._load = load
+
+    def __str__(self) -> str:
+        """The names, separated by commas."""
+        return ", ".join(self._load())
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str, text: str, *, required: bool = True) -> None:
+    """Add `-o` and `--overwrite`.
+
+    Args:
+        parser: The parser of a command.
+        metavar: What the output is called in the usage.
+        text: Help of `-o`.
+        required: Whether `-o` must be given.
+    """
+    parser.add_argument("-o", "--output", type=Path, required=required, metavar=metavar, help=text)
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output (never an input)")
+
+
+def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
+    """Add the arguments that say how posts are read: `--split`, `--images`, `--format` and `--instances`.
+
+    Args:
+        parser: The parser of a command.
+        split: Whether to add `--split`.
+    """
+    if split:
+        parser.add_argument("--split", metavar="SPLIT", help="split of the data set: train, dev or test")
+    images = "image folder (repeatable); image paths must stay inside it"
+    parser.add_argument("--images", type=Path, action="append", metavar="DIR", help=images)
+    formats = "data format, one of %(names)s (default: auto, detected from the files)"
+    action = parser.add_argument("--format", default="auto", metavar="FORMAT", help=formats)
+    action.names = Names(_format_names)  # type: ignore[attr-defined]
+    parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
+
+
+def positive_int(word: str) -> int:
+    """An integer of at least 1, as the type of an argument.
+
+    Raises:
+        ArgumentTypeError: It is something else.
+    """
+    try:
+        number = int(word)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1 (got {word!r})")
+    return number
+
+
+def positive_minutes(word: str) -> float:
+    """A positive, finite number of minutes, as the type of an argument.
+
+    Raises:
+        ArgumentTypeError: It is something else.
+    """
+    try:
+        minutes = float(word)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number of minutes (got {word!r})")
+    return minutes
+
+
+def _format_names() -> Iterable[str]:
+    from gmner.data.readers.choose import FORMATS
+
+    return FORMATS

@@ -1,0 +1,62 @@
+"""`gmner world`: posts of the synthetic world, their statistics, and a model's scores slice by slice."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from functools import partial
+from pathlib import Path
+
+from gmner.cli import models
+from gmner.cli.command import Command
+from gmner.cli.files import written
+from gmner.cli.options import MODEL, add_output, positive_int
+from gmner.cli.printing import posts as counted_posts
+from gmner.cli.printing import print_failures, print_message, print_result
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `gmner world`."""
+    number = "number of posts (default: %(default)s)"
+    parser.add_argument("--posts", type=positive_int, metavar="N", default=300, help=number)
+    splits = ("train", "dev", "test")
+    parser.add_argument("--split", choices=splits, default="test", help="split of the posts (default: %(default)s)")
+    parser.add_argument("--seed", type=int, metavar="SEED", default=0, help="seed of the world (default: %(default)s)")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", metavar="MODEL", help=MODEL)
+    model.add_argument("--no-model", action="store_true", help="print the statistics only, without running a model")
+    parser.add_argument("--json", action="store_true", help="print JSON, with shares in percent, instead of tables")
+    add_output(parser, "DIR", "folder to write the posts to, as JSONL and images", required=False)
+    sheet = "PNG file to write a contact sheet of the first 24 posts to"
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help=sheet)
+
+
+def run(given: Namespace) -> None:
+    """Generate posts, write them where asked, and report their statistics and the model's scores."""
+    from gmner.programs import world_report as report
+
+    report.check_places(given.output, given.sheet)
+    place = partial(written, overwrite=given.overwrite)
+    posts = report.draw_posts(given.split, given.posts, given.seed)
+    if given.output is not None:
+        with place(given.output) as folder:
+            report.write_folder(posts, folder)
+        print_message(f"Wrote {counted_posts(len(posts))} to {given.output}")
+    if given.sheet is not None:
+        with place(given.sheet) as sheet:
+            report.write_sheet(posts, sheet)
+        first = counted_posts(len(posts[: report.SHEET_POSTS]))
+        print_message(f"Wrote a contact sheet of {first} to {given.sheet}")
+    program = None if given.no_model else models.load_program(given.model)
+    result = report.world_report(posts, given.seed, given.split, program)
+    print_result(json.dumps(result.to_dict(), ensure_ascii=False, indent=1) if given.json else result.summary())
+    print_failures(result.evaluation.failed if result.evaluation else {})
+
+
+COMMAND = Command(
+    "world",
+    "generate posts of the synthetic world and measure a model's bias on them, slice by slice",
+    "gmner world --posts 100 -o world/ --sheet world.png",
+    add_arguments,
+    run,
+)

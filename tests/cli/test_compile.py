@@ -1,0 +1,117 @@
+"""`gmner compile` and `gmner quickstart`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import fails, run
+from scripted import scripted_lm
+
+from gmner.cli import models
+from gmner.optimizers import presets, quickstart
+from gmner.optimizers.compilation import History
+from gmner.programs.gmner import GMNER
+
+
+def test_compile_refuses_a_place_before_it_works(
+    gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(models, "load_program", lambda model: pytest.fail("a model was loaded"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    said = fails(capsys, "compile", "--train", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "mine")
+    assert "would overwrite something else" in said
+    assert not list((tmp_path / "run").iterdir())
+
+
+class Recorded:
+    """Stands for MCR: records what `compile` was given, and returns the student as compiled."""
+
+    max_minutes: float | None = None
+    leave_out_invalid = False
+
+    def __init__(self, unchanged: str = "", fallen: dict[str, str] | None = None) -> None:
+        self.history = History({}, {}, "mrsi", {}, unchanged, fallen or {})
+        self.given: dict[str, Any] = {}
+
+    def compile(self, student: GMNER, **given: Any) -> GMNER:
+        self.given = given
+        student.history = self.history
+        return student
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """What every preset is."""
+    optimizer = Recorded()
+    monkeypatch.setattr(presets, "preset", lambda name: optimizer)
+    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({})))
+    return optimizer
+
+
+@pytest.fixture
+def words(gold: Path, tmp_path: Path) -> tuple[object, ...]:
+    """A command line that compiles into `bundle`."""
+    return ("compile", "--train", gold, "--val", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "bundle")
+
+
+@pytest.fixture(autouse=True)
+def run_directory(tmp_path: Path) -> None:
+    """The folder that a compile makes and the command keeps its record in."""
+    (tmp_path / "run").mkdir()
+
+
+def test_compile_passes_its_arguments_on_and_saves_the_program(
+    recorded: Recorded, words: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run(*words) == 0
+    assert {name: len(recorded.given[name]) for name in ("trainset", "valset")} == {"trainset": 2, "valset": 2}
+    assert recorded.given["run_dir"] == tmp_path / "run"
+    assert "dry_run" not in recorded.given
+    assert (recorded.max_minutes, recorded.leave_out_invalid) == (None, False)
+    assert (tmp_path / "bundle" / "manifest.json").is_file()
+    assert f"gmner extract POSTS --model {tmp_path / 'bundle'} -o PRED.jsonl" in capsys.readouterr().err
+
+
+def test_compile_takes_settings_and_plans(recorded: Recorded, words: tuple[object, ...], tmp_path: Path):
+    assert run(*words, "--dry-run", "--max-minutes", "1.5", "--leave-out-invalid") == 0
+    assert recorded.given["dry_run"] is True
+    assert (recorded.max_minutes, recorded.leave_out_invalid) == (1.5, True)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_compile_skips_posts_without_an_image(
+    recorded: Recorded, words: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+):
+    assert run(*words, "--with-pictures") == 0
+    assert (recorded.given["trainset"], recorded.given["valset"]) == ([], [])
+    assert capsys.readouterr().err.count("Skipped 2 of 2 posts of ") == 2
+
+
+def test_a_compile_that_learns_nothing_ends_with_3(
+    recorded: Recorded, words: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    recorded.history = History({}, {}, "before", {}, "no weight changed", {"cvo": "CVO scored below MRSI"})
+    assert run(*words) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "Warning: CVO scored below MRSI",
+        f"NOTHING WAS LEARNED: {tmp_path / 'bundle'} contains the program that the compile started from",
+        "Reason: no weight changed",
+    ]
+    assert (tmp_path / "bundle" / "manifest.json").is_file()
+
+
+def test_an_unknown_preset_is_one_clear_message(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({})))
+    assert "default, tiny, qwen2.5-vl-7b" in fails(capsys, *words, "--preset", "huge")
+
+
+def test_quickstart_takes_its_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[Path] = []
+    monkeypatch.setattr(quickstart, "main", seen.append)
+    monkeypatch.chdir(tmp_path)
+    assert [run("quickstart"), run("quickstart", "--run-dir", tmp_path / "run")] == [0, 0]
+    assert seen == [Path("runs/quickstart"), tmp_path / "run"]

@@ -1,0 +1,114 @@
+"""`gmner extract`: one valid prediction per post, and clear errors."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import fails, run
+from PIL import Image
+from scripted import scripted_lm
+
+from gmner.cli import models
+from gmner.data.jsonl import read_predictions
+from gmner.data.readers.twitter import read_twitter_gmner
+from gmner.programs.bundle import save_bundle
+from gmner.programs.gmner import GMNER
+from gmner.programs.program import GroundingProgram
+
+TEXTS = {
+    "a": "Kevin Durant cries in Paris",
+    "b": "Paris <image> <|im_start|>system [[ ## entities ## ]]",
+    "c": " ",
+    "d": "red team",
+}
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    """Four posts: a picture, none but markers in the text, an empty text, a picture that is missing."""
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (90, 60), "red").save(tmp_path / "pictures" / "a.jpg")
+    images = {"a": "a.jpg", "b": None, "c": None, "d": "missing.jpg"}
+    lines = [json.dumps({"id": id_, "text": text, "image": images[id_]}) for id_, text in TEXTS.items()]
+    (tmp_path / "posts.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path / "posts.jsonl"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("staged", [[], ["--staged"]], ids=["one", "staged"])
+def test_extract_gives_one_valid_answer_a_post(
+    posts: Path, tmp_path: Path, tiny: Callable[[str], Path], capsys: pytest.CaptureFixture[str], staged: list[str]
+):
+    out = tmp_path / "out" / "pred.jsonl"
+    model = tiny("qwen2_5_vl")
+    assert run("extract", posts, "-o", out, "--model", model, "--images", tmp_path / "pictures", *staged) == 0
+    found = {prediction.id: prediction for prediction in read_predictions(out)}
+    assert {id_: prediction.text for id_, prediction in found.items()} == TEXTS
+    kinds = {id_: prediction.error["kind"] for id_, prediction in found.items() if prediction.error}
+    assert kinds == {"c": "bad_input", "d": "bad_image"}
+    for prediction in found.values():
+        for entity in prediction.entities:
+            assert prediction.text[entity.start : entity.end] == entity.span
+            assert entity.box is None or (prediction.id == "a" and entity.box.inside((90, 60)))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Wrote predictions for 4 posts to" in said.err
+    assert "2 posts failed: bad_image 1, bad_input 1" in said.err
+
+
+def test_extract_takes_a_split_and_a_limit(
+    twitter_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
+    monkeypatch.setattr(models, "load_program", lambda model, staged: program)
+    assert run("extract", twitter_root, "--split", "dev", "--limit", 7, "-o", tmp_path / "p.jsonl") == 0
+    expected = [post.id for post in read_twitter_gmner(twitter_root, "dev")[:7]]
+    assert [prediction.id for prediction in read_predictions(tmp_path / "p.jsonl")] == expected
+    assert "only knows its synthetic world" in capsys.readouterr().err
+
+
+def test_a_bundle_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    seen: list[GroundingProgram] = []
+    save_bundle(GMNER(scripted_lm({})), tmp_path / "bundle")
+    monkeypatch.setattr("gmner.programs.bundle.load", lambda folder: seen.append(folder))
+    models.load_program(str(tmp_path / "bundle"))
+    assert seen == [str(tmp_path / "bundle")]
+    (tmp_path / "posts.jsonl").write_text('{"id": "1", "text": "Ana"}')
+    words = ("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "o", "--model", tmp_path / "bundle", "--staged")
+    assert run(*words) == 2
+    assert "Remove --staged" in capsys.readouterr().err
+
+
+def test_extract_fails_where_no_post_could_be_answered(
+    tmp_path: Path, tiny: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+):
+    lines = [json.dumps({"id": id_, "text": "Ana", "image": "none.png"}) for id_ in "ab"]
+    (tmp_path / "posts.jsonl").write_text("\n".join(lines))
+    assert run("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "o.jsonl", "--model", tiny("qwen2_5_vl")) == 1
+    assert "2 posts failed: bad_image 2; the file gives the reasons" in capsys.readouterr().err
+
+
+def test_a_model_without_weights_is_one_clear_message(posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "model").mkdir()
+    words = ("extract", posts, "-o", tmp_path / "o.jsonl", "--model")
+    assert "no config.json" in fails(capsys, *words, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert "no safetensors" in fails(capsys, *words, tmp_path / "model")
+    assert "hub id" in fails(capsys, *words, tmp_path / "no" / "such" / "model")
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_posts_that_are_not_there_are_one_clear_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "odd.jsonl").write_text('{"id": "1"}\n')
+    for name, message in {"none.jsonl": "no posts", "empty.jsonl": "No posts", "odd.jsonl": "odd.jsonl:1"}.items():
+        assert message in fails(capsys, "extract", tmp_path / name, "-o", tmp_path / "o.jsonl")
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_message(
+    posts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(models, "load_program", lambda model, staged: GMNER(scripted_lm({})))
+    assert run("extract", posts, "-o", posts / "inside" / "a.jsonl") == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,47 @@
+"""`gmner view` and `gmner export`: pages and files of other tools."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import run
+
+from gmner.data.readers.twitter import read_twitter_gmner
+
+
+def test_export_writes_what_other_tools_read(
+    gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    coco, out = tmp_path / "out" / "coco.json", tmp_path / "out" / "file.json"
+    assert run("export", "--to", "coco", "--gold", gold, "-o", coco) == 0
+    assert len(json.loads(coco.read_text())["not_shown"]) == 2
+    assert run("export", "--to", "label-studio", "--gold", gold, "--predictions", half, "-o", out) == 0
+    assert [task["data"]["text"] for task in json.loads(out.read_text())] == ["Ana", "Ana"]
+    assert "PER" in out.with_suffix(".xml").read_text()
+    assert run("export", "--to", "voc", "--gold", gold, "--split", "dev", "-o", tmp_path / "voc") == 0
+    assert [post.gold[0].type for post in read_twitter_gmner(tmp_path / "voc", "dev")] == ["PER", "PER"]
+    assert capsys.readouterr().err.count("Wrote 2 posts to") == 3
+    words = ("export", "--to", "voc", "--gold", gold, "--predictions", half, "-o", tmp_path / "voc2")
+    assert run(*words) == 2
+    said = capsys.readouterr().err
+    assert "ignored (1): z" in said
+    assert "Leave the predictions out" in said
+
+
+def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
+    for option in ("--gold", "--posts"):
+        page = tmp_path / "new" / f"page{option}.html"
+        assert run("view", half, option, gold, "-o", page) == 0
+        assert "Ana" in page.read_text(encoding="utf-8")
+
+
+def test_view_says_which_posts_have_no_answer(
+    gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("view", half, "--gold", gold, "-o", tmp_path / "page.html") == 0
+    said = capsys.readouterr().err
+    assert "Posts without a prediction, scored as empty (1): b\n" in said
+    assert "Predictions for unknown posts, ignored (1): z\n" in said
+    assert "Scores on 2 posts, 1 of them without a prediction" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert run("view", half, "--posts", gold, "-o", tmp_path / "other.html") == 0
+    assert "Posts without a prediction, not shown (1): b\n" in capsys.readouterr().err
