@@ -13,9 +13,10 @@ import dspy
 
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import Evaluation, evaluate
-from gmner.optimizers.chains.chain import Chain, check_split
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.demonstrations import check_demonstrations
 from gmner.optimizers.chains.reasoning_pass import reasoning_pass
+from gmner.optimizers.chains.split import check_split
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.filtering import FilteredPosts, filter_by_outcome

@@ -18,7 +18,7 @@ import dspy
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring.metric import post_f1
-from gmner.optimizers.chains.chain import check_trainset
+from gmner.optimizers.chains.split import check_trainset
 from gmner.programs.corpus import answer_posts
 from gmner.programs.program import GroundingProgram
 from gmner.signatures.errors import InputError

@@ -24,10 +24,10 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import split_posts
 from gmner.optimizers.chains.demonstration_search import RECORD
 from gmner.optimizers.chains.reasoning_pass import check_given_chains, teacher_lm
 from gmner.optimizers.chains.reasoning_set import ReasoningSet
+from gmner.optimizers.chains.split import split_posts
 from gmner.optimizers.checked_rewards import accept_corrected, failed_key, own_rewards
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History

@@ -19,12 +19,13 @@ from transformers import set_seed
 from trl import SFTConfig
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import Chain, write_chains
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.demonstration_search import DemonstrationSearch
 from gmner.optimizers.chains.demonstrations import LEVELS, Demo, Level
 from gmner.optimizers.chains.styles import TEMPLATES, Style
 from gmner.optimizers.chains.styles.model_written import LLMStyle
+from gmner.optimizers.chains.writing import write_chains
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.program_calls import Program
@@ -159,7 +160,7 @@ class MRSI:
     ) -> list[Chain]:
         """Chains for `posts`, boxes written in the model's frame, no longer than the program's answers may be.
 
-        Arguments and what is checked: see `gmner.optimizers.chains.chain.write_chains`.
+        Arguments and what is checked: see `gmner.optimizers.chains.writing.write_chains`.
         """
         frames = {post.id: _frame(post, adapter) for post in posts}
         return write_chains(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import check_split, split_posts
+from gmner.optimizers.chains.split import check_split, split_posts
 from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI

@@ -12,9 +12,10 @@ from typing import Any
 import dspy
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import split_posts
 from gmner.optimizers.chains.chain_log import ChainLog
-from gmner.optimizers.chains.reasoning_set import Origin, ReasoningSet
+from gmner.optimizers.chains.reasoning_origin import Origin
+from gmner.optimizers.chains.reasoning_set import ReasoningSet
+from gmner.optimizers.chains.split import split_posts
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training.program_calls import Program

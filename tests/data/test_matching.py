@@ -17,8 +17,9 @@ from gmner.data.scoring.counting import _offset_rows, _word_rows, place_key
 from gmner.data.scoring.counts import count_post
 from gmner.data.scoring.entity_errors import _overlapping, find_errors
 from gmner.data.scoring.matching import GoldRegions, count_right
-from gmner.data.scoring.pairing import TASKS, RegionRule, TaskCounts, best_iou, pair_mentions
+from gmner.data.scoring.pairing import TASKS, TaskCounts, pair_mentions
 from gmner.data.scoring.protocols import PROTOCOLS
+from gmner.data.scoring.region_rule import RegionRule, best_iou
 from gmner.signatures.boxes import Box, iou
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
