@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
@@ -17,6 +17,7 @@ from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.demonstrations import check_demonstrations
 from gmner.optimizers.chains.reasoning_pass import reasoning_pass
 from gmner.optimizers.chains.split import check_split
+from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.filtering import FilteredPosts, filter_by_outcome
@@ -33,9 +34,6 @@ from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
-
-if TYPE_CHECKING:
-    from gmner.optimizers.mcr import MCR
 
 LOG = logging.getLogger(__name__)
 
@@ -74,7 +72,7 @@ class Compilation:
     """One compile: its stages in order, each of which is skipped where its result is there already.
 
     Args:
-        mcr: The settings.
+        settings: The settings.
         student: The program to be compiled.
         train: Annotated posts.
         val: Annotated posts on which stages are scored, or None.
@@ -85,7 +83,7 @@ class Compilation:
 
     def __init__(
         self,
-        mcr: MCR,
+        settings: CompileSettings,
         student: Program,
         train: list[Post],
         val: list[Post] | None,
@@ -93,33 +91,33 @@ class Compilation:
         launch: ProcessGroup,
         teacher: dspy.BaseLM | None,
     ) -> None:
-        self.mcr, self.val, self.run, self.launch = mcr, val, run, launch
-        self.engine, self.progress = training.trainable_engine(student.model), mcr.progress and launch.first
+        self.settings, self.val, self.run, self.launch = settings, val, run, launch
+        self.engine, self.progress = training.trainable_engine(student.model), settings.progress and launch.first
         self.adapter = student.adapter()
-        train = fitting_posts(train, student, mcr.longest_answer)
+        train = fitting_posts(train, student, settings.longest_answer)
         self.d2: list[Post] = train
         self.posts: dict[str, Post] = {}
         self.chains: list[Chain] = []
-        if mcr.mrsi is not None:
-            self._reason(mcr.mrsi, train, teacher)
+        if settings.mrsi is not None:
+            self._reason(settings.mrsi, train, teacher)
         self.scores: dict[str, Evaluation] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
         self.programs: dict[str, Program] = {"before": student}
-        self.deadline = Deadline(mcr.max_minutes, launch)
+        self.deadline = Deadline(settings.max_minutes, launch)
 
     def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
         """D_R and its split: chains over D1, and the posts of D2."""
-        mcr = self.mcr
-        share = 1.0 if mcr.cvo is None or self.engine is None or not mrsi.trains else mcr.d1_share
+        settings = self.settings
+        share = 1.0 if settings.cvo is None or self.engine is None or not mrsi.trains else settings.d1_share
         write = partial(
-            reasoning_pass, mrsi, train, share, self.adapter, self.run, seed=mcr.seed, teacher=teacher,
+            reasoning_pass, mrsi, train, share, self.adapter, self.run, seed=settings.seed, teacher=teacher,
             progress=self.progress,
         )  # fmt: skip
         made = self.launch.in_turn(write)
         by_id = {post.id: post for post in train}
         self.d2 = [by_id[name] for name in made.d2] or train  # none are left for D2 where D1 is all of them
         if self.engine is not None:
-            check_split(made.d1, self.d2, injected=True, optimized=mcr.cvo is not None)
+            check_split(made.d1, self.d2, injected=True, optimized=settings.cvo is not None)
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
 
@@ -130,12 +128,12 @@ class Compilation:
         self.demos = self.launch.in_turn(self._demos)
         LOG.info("%s", self.way)
         self._score("before")
-        if self.mcr.mrsi is not None and self.engine is not None and self.mcr.mrsi.trains:
-            self._inject(self.mcr.mrsi, self.engine)
-        elif self.mcr.mrsi is not None:
+        if self.settings.mrsi is not None and self.engine is not None and self.settings.mrsi.trains:
+            self._inject(self.settings.mrsi, self.engine)
+        elif self.settings.mrsi is not None:
             self._demonstrate()
-        if self.engine is not None and self.mcr.cvo is not None and not self.deadline.stopped:
-            self._optimize(self.mcr.cvo)
+        if self.engine is not None and self.settings.cvo is not None and not self.deadline.stopped:
+            self._optimize(self.settings.cvo)
         last = list(self.programs)[-1]
         chosen = best_stage(self.scores, last)
         unchanged = why_unchanged(self.programs, chosen, scored=bool(self.scores), stopped=self.deadline.stopped)
@@ -163,11 +161,11 @@ class Compilation:
     @property
     def way(self) -> str:
         """What this compile does with the chains and with the weights, in words."""
-        injects = self.mcr.mrsi is not None and self.mcr.mrsi.trains and self.engine is not None
+        injects = self.settings.mrsi is not None and self.settings.mrsi.trains and self.engine is not None
         parts = [f"MRSI trains the weights on the chains of {len(self.posts)} posts"] if injects else []
-        if self.mcr.mrsi is not None and not injects:
+        if self.settings.mrsi is not None and not injects:
             parts = [f"MRSI sets demonstrations ({len(self.demos)}) and trains no weights"]
-        if self.mcr.cvo is not None and self.engine is not None:
+        if self.settings.cvo is not None and self.engine is not None:
             parts.append(f"CVO trains them with rewards on {len(self.d2)} posts" if injects else
                          f"CVO trains the weights with rewards on {len(self.d2)} posts")  # fmt: skip
         return ", then ".join(parts)
@@ -182,7 +180,7 @@ class Compilation:
 
     def _demos(self) -> list[Any]:
         """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
-        mrsi, student = self.mcr.mrsi, self.programs["before"]
+        mrsi, student = self.settings.mrsi, self.programs["before"]
         if isinstance(student, StagedGMNER):
             return []
         if mrsi is None:
@@ -193,7 +191,7 @@ class Compilation:
             return list(student.answer.demos)
         return mrsi.demos(
             student, self.chains, self.posts, mrsi.served_demonstrations if count is None else count, self.run,
-            self.val, seed=self.mcr.seed, progress=self.progress,
+            self.val, seed=self.settings.seed, progress=self.progress,
         )  # fmt: skip
 
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
@@ -204,7 +202,7 @@ class Compilation:
             rows = program_rows(student, lessons, self.posts, self.adapter, self.demos)
             watch = self._watch(engine, mrsi, mrsi.steps(len(rows)))
             self.log["mrsi"] = mrsi.inject(
-                rows, engine, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
+                rows, engine, folder, seed=self.settings.seed, progress=self.progress, watch=watch
             )
             self._finish("mrsi")
         self._load_stage("mrsi", engine, folder)
@@ -218,7 +216,7 @@ class Compilation:
             rows = cvo.rows(self._calls(self.launch.in_turn(partial(self._learnable, cvo))), self.adapter)
             watch = self._watch(engine, cvo, cvo.steps(len(rows)))
             self.log["cvo"] = cvo.optimize(
-                rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
+                rows, engine, self.adapter, folder, seed=self.settings.seed, progress=self.progress, watch=watch
             )
             if self.launch.first and kept_rollouts(folder):  # none with grpo_options={"log_completions": False}
                 write_rollout_page(folder, {post.id: post for post in self.d2}, self.adapter)
@@ -265,7 +263,7 @@ class Compilation:
         if self.launch.first and self.deadline.stopped:
             LOG.warning(
                 "The %s minutes are over within stage %s: its weights are those of its last step so far. "
-                "The same compile with the same run_dir goes on there.", self.mcr.max_minutes, stage,
+                "The same compile with the same run_dir goes on there.", self.settings.max_minutes, stage,
             )  # fmt: skip
         elif self.launch.first:
             self.run.mark_done(stage, {"log": self.log[stage]})
@@ -273,12 +271,12 @@ class Compilation:
 
     def _learnable(self, cvo: CVO) -> Sequence[Post]:
         """The posts of D2 that CVO can learn from, sampled once."""
-        answers = self.mcr.learnable_answers
+        answers = self.settings.learnable_answers
         if answers is None:
             return self.d2
         if self.run.done("learnable"):
             return FilteredPosts.from_record(self.run.record("learnable"), self.d2).posts
-        program, seed, temperature = self._last, self.mcr.seed, cvo.temperature
+        program, seed, temperature = self._last, self.settings.seed, cvo.temperature
         found = filter_by_outcome(
             program, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress
         )

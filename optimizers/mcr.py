@@ -31,6 +31,7 @@ from gmner.optimizers.chains.split import split_posts
 from gmner.optimizers.checked_rewards import accept_corrected, failed_key, own_rewards
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
+from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
@@ -91,8 +92,8 @@ class MCR(Teleprompter):
     def __init__(
         self,
         *,
-        mrsi: MRSI | str | None = "default",
-        cvo: CVO | str | None = "default",
+        mrsi: MRSI | None = MRSI(),  # noqa: B008 - frozen
+        cvo: CVO | None = CVO(),  # noqa: B008 - frozen
         d1_share: float = 1.0,
         holdout: float = 0.1,
         learnable_answers: int | None = None,
@@ -102,9 +103,10 @@ class MCR(Teleprompter):
         leave_out_invalid: bool = False,
     ) -> None:
         super().__init__()
-        for name, settings in (("MRSI", mrsi), ("CVO", cvo)):
-            if isinstance(settings, str) and settings != "default":
-                raise InputError(f"{name} is given by its settings", received=settings, accepted=f"{name}(...) or None")
+        for kind, settings in ((MRSI, mrsi), (CVO, cvo)):
+            if settings is not None and not isinstance(settings, kind):
+                accepted = f"{kind.__name__}(...) or None"
+                raise InputError(f"{kind.__name__} is given by its settings", received=settings, accepted=accepted)
         if mrsi is None and cvo is None:
             raise InputError("Without MRSI and CVO there is nothing to compile", received=(mrsi, cvo))
         if not 0 < d1_share <= 1:
@@ -113,8 +115,7 @@ class MCR(Teleprompter):
             raise InputError("holdout is not a share", received=holdout, accepted="0 or more, and below 1")
         if max_minutes is not None and not max_minutes > 0:
             raise InputError("max_minutes is no time to train in", received=max_minutes, accepted="above 0, or None")
-        self.mrsi = MRSI() if isinstance(mrsi, str) else mrsi
-        self.cvo = CVO() if isinstance(cvo, str) else cvo
+        self.mrsi, self.cvo = mrsi, cvo
         self.d1_share, self.holdout, self.learnable_answers = d1_share, holdout, learnable_answers
         self.max_minutes, self.seed, self.progress = max_minutes, seed, progress
         self.leave_out_invalid = leave_out_invalid
@@ -189,12 +190,12 @@ class MCR(Teleprompter):
             self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
         lm = teacher_lm(teacher)
         if self.mrsi is not None and self.mrsi.chains_from is not None:
-            fitting = fitting_posts(train, student, self.longest_answer)
+            fitting = fitting_posts(train, student, self.settings.longest_answer)
             check_given_chains(self.mrsi, fitting, student, None if run_dir is None else Path(run_dir))
         config = self._config(student, train, val, self._authors(student, lm))
         launch = ProcessGroup()
         if dry_run:
-            planned = plan(self, student, train)
+            planned = plan(self.settings, student, train)
             if launch.first:
                 sys.stdout.write(printable(f"{planned}") + "\n")
             return student.deepcopy()
@@ -205,7 +206,7 @@ class MCR(Teleprompter):
                 self._renew_valset(run, len(val or []))
             accept_corrected(run)
             launch.wait()
-            return Compilation(self, student, train, val, run, launch, lm).result()
+            return Compilation(self.settings, student, train, val, run, launch, lm).result()
 
     def _sets(
         self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Program
@@ -228,9 +229,11 @@ class MCR(Teleprompter):
         return {post.id for post in train} == {*made.d1, *made.d2}
 
     @property
-    def longest_answer(self) -> int:
-        """Most tokens of an answer that CVO samples; 0: it does not."""
-        return 0 if self.cvo is None else self.cvo.max_completion_length
+    def settings(self) -> CompileSettings:
+        """The settings as they are now, as a value."""
+        return CompileSettings(
+            self.mrsi, self.cvo, self.d1_share, self.learnable_answers, self.max_minutes, self.seed, self.progress
+        )
 
     def _renew_valset(self, run: RunDirectory, posts: int) -> None:
         """Go on with another valset: what was chosen with the former one is chosen anew; trained weights stay."""

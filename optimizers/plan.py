@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from gmner.data.post import Post
 from gmner.optimizers.chains.split import check_split, split_posts
 from gmner.optimizers.chains.styles.model_written import LLMStyle
+from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reward_set import told_weights
@@ -25,9 +26,6 @@ from gmner.optimizers.training.program_calls import Program, program_calls, trac
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
-
-if TYPE_CHECKING:
-    from gmner.optimizers.mcr import MCR
 
 _MEASURED = 2
 
@@ -95,11 +93,11 @@ def _time(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
+def plan(settings: CompileSettings, student: Program, train: Sequence[Post]) -> Plan:
     """Measure two steps of each stage, on copies of the weights and in a folder that is deleted.
 
     Args:
-        mcr: The optimizer.
+        settings: The settings of the compile.
         student: The program to be compiled.
         train: Annotated posts.
 
@@ -112,25 +110,25 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     """
     engine = training.trainable_engine(student.model)
     if engine is None:
-        requests = _requests(mcr.mrsi, len(train)) if mcr.mrsi else 0
+        requests = _requests(settings.mrsi, len(train)) if settings.mrsi else 0
         return Plan((), requests, _memory())
-    train = fitting_posts(train, student, mcr.longest_answer)
+    train = fitting_posts(train, student, settings.longest_answer)
     first, second = list[Post](), list(train)
-    if mcr.mrsi is not None:
-        share = 1.0 if mcr.cvo is None or not mcr.mrsi.trains else mcr.d1_share
-        first, second = split_posts(train, share, random.Random(mcr.seed))
+    if settings.mrsi is not None:
+        share = 1.0 if settings.cvo is None or not settings.mrsi.trains else settings.d1_share
+        first, second = split_posts(train, share, random.Random(settings.seed))
         second = second or list(train)
-    injected = mcr.mrsi is not None and mcr.mrsi.trains
-    check_split(first, second, injected=injected, optimized=mcr.cvo is not None)
+    injected = settings.mrsi is not None and settings.mrsi.trains
+    check_split(first, second, injected=injected, optimized=settings.cvo is not None)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     stages = []
-    if mcr.mrsi is not None and mcr.mrsi.trains:
-        stages.append(_of_mrsi(mcr.mrsi, student, engine, first, mcr.seed))
-    if mcr.cvo is not None:
-        stages.append(_of_cvo(mcr.cvo, student, engine, second, mcr.seed))
-    requests = _requests(mcr.mrsi, len(first)) if mcr.mrsi else 0
-    return Plan(tuple(stages), requests, _memory(), {} if mcr.cvo is None else mcr.cvo.reward_set.weights)
+    if settings.mrsi is not None and settings.mrsi.trains:
+        stages.append(_of_mrsi(settings.mrsi, student, engine, first, settings.seed))
+    if settings.cvo is not None:
+        stages.append(_of_cvo(settings.cvo, student, engine, second, settings.seed))
+    requests = _requests(settings.mrsi, len(first)) if settings.mrsi else 0
+    return Plan(tuple(stages), requests, _memory(), {} if settings.cvo is None else settings.cvo.reward_set.weights)
 
 
 def _requests(mrsi: MRSI, posts: int) -> int:

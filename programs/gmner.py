@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import dspy
 
@@ -20,6 +21,8 @@ class GMNER(GroundingProgram):
 
     Source: the task of MCR (Ma et al., Findings of ACL 2026); the answer's form is ours.
     """
+
+    bundle_name: ClassVar[str] = "GMNER"
 
     def _build(self) -> None:
         self.answer = dspy.Predict(GroundEntities)

@@ -23,7 +23,7 @@ from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
-from gmner.programs.failures import own_error
+from gmner.programs.error_causes import own_error
 from gmner.programs.models.families import InProcess, ModelProfile, Profiled, profile_for_name
 from gmner.programs.optimizing import compiled
 from gmner.programs.prompt_images import PostPicture
@@ -363,8 +363,8 @@ class GroundingProgram(dspy.Module):
         return answer_posts(self, posts, threads=threads, progress=progress)
 
     def save(self, path: str | PathLike[str], *, scores: Mapping[str, Any] | None = None) -> None:
-        """Write the program as a bundle, to be read by `gmner.load`; see `gmner.programs.bundle.save_bundle`."""
-        from gmner.programs.bundle import save_bundle
+        """Write the program as a bundle, to be read by `gmner.load`; see `gmner.programs.bundle_files.save_bundle`."""
+        from gmner.programs.bundle_files import save_bundle
 
         save_bundle(self, Path(path), scores=scores)
 
@@ -382,7 +382,7 @@ class GroundingProgram(dspy.Module):
 
     def load(self, path: str | PathLike[str]) -> None:
         """Take over instructions and demonstrations of a bundle; the LM stays. A whole program: `gmner.load`."""
-        from gmner.programs.bundle import load_state
+        from gmner.programs.bundle_files import load_state
 
         load_state(self, Path(path))
 

@@ -15,7 +15,7 @@ import dspy
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
 from gmner.programs.engine.batching import ended_within
-from gmner.programs.failures import broken_off, said
+from gmner.programs.error_causes import broken_off, said
 from gmner.programs.models.families import ModelProfile, profile_for_name
 from gmner.signatures.errors import ModelError
 

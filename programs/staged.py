@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import dspy
 
@@ -43,6 +43,8 @@ class StagedGMNER(GroundingProgram):
     local engine the calls of a stage make one batch. A mention that is verified but for which no box is found is not
     shown.
     """
+
+    bundle_name: ClassVar[str] = "StagedGMNER"
 
     def _build(self) -> None:
         self.extract = dspy.Predict(ExtractMentions)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gmner.data.post import Post
 from gmner.optimizers.rewards.staged_calls import call_column
-from gmner.programs.corpus import own_error
+from gmner.programs.error_causes import own_error
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER, Trace
 from gmner.signatures.boxes import Box
