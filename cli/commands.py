@@ -85,7 +85,7 @@ def fetch(given: Namespace) -> int:
 def extract(given: Namespace) -> int:
     """`gmner extract`: posts to a file of predictions; 1 if none of them could be answered."""
     from gmner.programs.corpus import extract_corpus
-    from gmner.programs.error_causes import said
+    from gmner.programs.failures import said
 
     posts = _posts(given, given.posts)[: given.limit]
     if not posts:
