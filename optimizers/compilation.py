@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,11 @@ from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
-from gmner.optimizers.training.program_calls import Program, ProgramCall, program_calls, traced
 from gmner.optimizers.training.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
 from gmner.programs.engine.vlm_engine import VLMEngine
-from gmner.programs.gmner import GMNER
-from gmner.programs.staged import StagedGMNER
+from gmner.programs.trainable import ProgramCall, Trainable
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +54,7 @@ class History(list[Any]):
 
     def __init__(
         self,
-        programs: Mapping[str, Program],
+        programs: Mapping[str, Trainable],
         scores: Mapping[str, Evaluation],
         chosen: str,
         log: Mapping[str, list[dict[str, Any]]],
@@ -84,7 +82,7 @@ class Compilation:
     def __init__(
         self,
         settings: CompileSettings,
-        student: Program,
+        student: Trainable,
         train: list[Post],
         val: list[Post] | None,
         run: RunDirectory,
@@ -102,7 +100,7 @@ class Compilation:
             self._reason(settings.mrsi, train, teacher)
         self.scores: dict[str, Evaluation] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
-        self.programs: dict[str, Program] = {"before": student}
+        self.programs: dict[str, Trainable] = {"before": student}
         self.deadline = Deadline(settings.max_minutes, launch)
 
     def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
@@ -121,7 +119,7 @@ class Compilation:
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
 
-    def result(self) -> Program:
+    def result(self) -> Trainable:
         """Run the stages and return the chosen program."""
         if self.launch.first:  # of a run that its minutes stopped, and that is resumed now
             (self.run.path / "result.json").unlink(missing_ok=True)
@@ -154,7 +152,7 @@ class Compilation:
         return program
 
     @property
-    def _last(self) -> Program:
+    def _last(self) -> Trainable:
         """The program of the last stage so far."""
         return list(self.programs.values())[-1]
 
@@ -181,14 +179,14 @@ class Compilation:
     def _demos(self) -> list[Any]:
         """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
         mrsi, student = self.settings.mrsi, self.programs["before"]
-        if isinstance(student, StagedGMNER):
+        if not student.whole_answers:
             return []
         if mrsi is None:
-            return list(student.answer.demos)
-        check_demonstrations(student.answer.demos, student.labels, mrsi.check)
+            return list(student.demonstrations)
+        check_demonstrations(student.demonstrations, student.labels, mrsi.check)
         count = mrsi.demonstrations
         if count is None and self.engine is not None and mrsi.trains:
-            return list(student.answer.demos)
+            return list(student.demonstrations)
         return mrsi.demos(
             student, self.chains, self.posts, mrsi.served_demonstrations if count is None else count, self.run,
             self.val, seed=self.settings.seed, progress=self.progress,
@@ -228,21 +226,20 @@ class Compilation:
     def _calls(self, posts: Sequence[Post]) -> list[ProgramCall]:
         """The calls that CVO trains; of a staged program with what the program says now, kept in the run."""
 
-        def trace(program: StagedGMNER) -> list[Any]:
+        def keep(answer: Callable[..., list[Any]]) -> list[Any]:
             if not self.run.done("calls"):
-                found = self.launch.shared(list(posts), partial(traced, program, progress=self.progress))
+                found = self.launch.shared(list(posts), partial(answer, progress=self.progress))
                 if self.launch.first:
                     self.run.mark_done("calls", {post.id: said for post, said in zip(posts, found, strict=True)})
                 self.launch.wait()
             kept = self.run.record("calls")
             return [kept[post.id] for post in posts]
 
-        return program_calls(self._last, posts, self.demos, trace)
+        return self._last.rollout_calls(posts, self.demos, keep)
 
-    def _demonstrated(self, program: Program) -> Program:
+    def _demonstrated(self, program: Trainable) -> Trainable:
         """A program with the compile's demonstrations; a staged one keeps its own."""
-        if isinstance(program, GMNER):
-            program.answer.demos = list(self.demos)
+        program.set_demonstrations(self.demos)
         return program
 
     def _watch(self, engine: VLMEngine, stage: MRSI | CVO, steps: int) -> ValidationMonitor:
@@ -301,7 +298,7 @@ class Compilation:
             if self.launch.first and stage in (falls := fallen(self.scores)):
                 LOG.warning("%s", falls[stage])
 
-    def _evaluated(self, program: Program, *, progress: bool) -> Evaluation:
+    def _evaluated(self, program: Trainable, *, progress: bool) -> Evaluation:
         """A program's scores on the valset, of which every process answers its part."""
         answers = self.launch.shared(self.val or [], partial(program.batch_posts, progress=progress))
         return evaluate(answers, self.val or [], progress=progress)

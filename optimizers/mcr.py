@@ -38,11 +38,10 @@ from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
-from gmner.optimizers.training.program_calls import Program
 from gmner.optimizers.training.rows import fitting_posts
 from gmner.optimizers.training.validation import resolve_every
-from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
+from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError, RunDirectoryError
 from gmner.signatures.terminal import printable
 
@@ -130,7 +129,7 @@ class MCR(Teleprompter):
         run_dir: str | PathLike[str] | None = None,
         dry_run: bool = False,
         **kwargs: Any,
-    ) -> Program:
+    ) -> Trainable:
         """Compile `student` into a new program.
 
         Args:
@@ -158,13 +157,15 @@ class MCR(Teleprompter):
         """
         if kwargs:
             raise InputError("MCR does not know these arguments", received=sorted(kwargs), accepted="see MCR.compile")
-        if not isinstance(student, Program):
+        if not isinstance(student, Trainable):
             raise InputError(
-                "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
+                "MCR compiles GMNER programs",
+                received=type(student).__name__,
+                accepted="GMNER, StagedGMNER or another gmner.programs.trainable.Trainable",
             )
         return self._with_styles(student)._compiled(student, trainset, teacher, valset, run_dir, dry_run=dry_run)
 
-    def _with_styles(self, student: Program) -> MCR:
+    def _with_styles(self, student: Trainable) -> MCR:
         """This optimizer with MRSI's styles chosen for an LM whose weights are trained, or are not; see `MRSI`."""
         if self.mrsi is None or self.mrsi.styles is not None:
             return self
@@ -174,17 +175,17 @@ class MCR(Teleprompter):
 
     def _compiled(
         self,
-        student: Program,
+        student: Trainable,
         trainset: Sequence[Any],
         teacher: dspy.Module | dspy.BaseLM | None,
         valset: Sequence[Any] | None,
         run_dir: str | PathLike[str] | None,
         *,
         dry_run: bool,
-    ) -> Program:
+    ) -> Trainable:
         """Check what is given before anything is written, then run the stages."""
         train, val = self._sets(trainset, valset, student)
-        if isinstance(student, StagedGMNER):
+        if not student.whole_answers:
             self._check_staged(student)
         if self.cvo is not None:
             self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
@@ -209,7 +210,7 @@ class MCR(Teleprompter):
             return Compilation(self.settings, student, train, val, run, launch, lm).result()
 
     def _sets(
-        self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Program
+        self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Trainable
     ) -> tuple[list[Post], list[Post] | None]:
         """The posts to train on, and those on which stages are scored: given, held out, or None."""
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
@@ -254,7 +255,7 @@ class MCR(Teleprompter):
         )
         run.accept()
 
-    def _check_staged(self, student: StagedGMNER) -> None:
+    def _check_staged(self, student: Trainable) -> None:
         """MRSI's demonstrations are whole answers, which no call of a staged program gives."""
         if self.mrsi is None:
             return
@@ -266,7 +267,7 @@ class MCR(Teleprompter):
                 remedy="Compile GMNER, or demonstrate with dspy.BootstrapFewShot",
             )  # fmt: skip
 
-    def _authors(self, student: Program, teacher: dspy.BaseLM | None) -> str:
+    def _authors(self, student: Trainable, teacher: dspy.BaseLM | None) -> str:
         """Who writes chains, see `MRSI.authors`; refuses what cannot be compiled before anything is written."""
         if self.mrsi is None:
             if teacher is not None:
@@ -281,7 +282,7 @@ class MCR(Teleprompter):
         return "" if self.mrsi.chains_from is not None else self.mrsi.taught_by(teacher).authors
 
     def _config(
-        self, student: Program, train: Sequence[Post], val: Sequence[Post] | None, authors: str
+        self, student: Trainable, train: Sequence[Post], val: Sequence[Post] | None, authors: str
     ) -> dict[str, Any]:
         """What a resumed compile must have in common with the stopped one."""
         return {

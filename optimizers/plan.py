@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reward_set import told_weights
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.program_calls import Program, program_calls, traced
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
-from gmner.programs.gmner import GMNER
+from gmner.programs.trainable import Trainable
 
 _MEASURED = 2
 
@@ -93,7 +91,7 @@ def _time(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def plan(settings: CompileSettings, student: Program, train: Sequence[Post]) -> Plan:
+def plan(settings: CompileSettings, student: Trainable, train: Sequence[Post]) -> Plan:
     """Measure two steps of each stage, on copies of the weights and in a folder that is deleted.
 
     Args:
@@ -139,13 +137,13 @@ def _requests(mrsi: MRSI, posts: int) -> int:
     return round(posts * min(mrsi.per_post, len(mrsi.style_set)) * written / len(mrsi.style_set))
 
 
-def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     styles = {n: s.template if isinstance(s, LLMStyle) else s for n, s in mrsi.style_set.items()}
     some = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
     chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
     lessons = mrsi.lessons(chains, student)
-    rows = program_rows(student, lessons, {post.id: post for post in some}, adapter, _demos(student))
+    rows = program_rows(student, lessons, {post.id: post for post in some}, adapter, student.demonstrations)
     options = {**mrsi.sft_options, "logging_steps": 1}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
@@ -156,10 +154,10 @@ def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Po
     return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
 
 
-def _of_cvo(cvo: CVO, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+def _of_cvo(cvo: CVO, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
     some = posts[: _MEASURED * cvo.prompts]
-    calls = program_calls(student, some, _demos(student), partial(traced, posts=some, progress=False))
+    calls = student.rollout_calls(some, student.demonstrations, lambda answer: answer(some, progress=False))
     rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
@@ -167,10 +165,6 @@ def _of_cvo(cvo: CVO, student: Program, engine: VLMEngine, posts: Sequence[Post]
     steps = cvo.steps(asked)
     samples = steps * min(cvo.prompts, asked) * cvo.generations
     return _scaled("cvo", log, posts=len(posts), samples=samples, steps=steps)
-
-
-def _demos(student: Program) -> list[Any]:
-    return student.answer.demos if isinstance(student, GMNER) else []
 
 
 def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: int, steps: int) -> StagePlan:

@@ -17,6 +17,7 @@ from gmner.data.files.atomic import whole_folder
 from gmner.data.files.folders import recover_folder
 from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.local_engine import engine_of, profiled_engine
 from gmner.programs.manifest import (
     MANIFEST_FILE,
     SAMPLING,
@@ -27,7 +28,7 @@ from gmner.programs.manifest import (
     hash_files,
     read_manifest,
 )
-from gmner.programs.models.families import ModelProfile, Profiled
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.fingerprint import fingerprint
 from gmner.programs.models.weights import EMBEDDED
 from gmner.programs.recorded import named_in, recorded_json
@@ -96,8 +97,8 @@ def save_bundle(
 
 def profile_here(lm: dspy.BaseLM) -> ModelProfile | None:
     """The profile of weights that run in this process; None: they are served."""
-    engine = getattr(lm, "engine", None)
-    return engine.profile if isinstance(engine, Profiled) else None
+    engine = profiled_engine(lm)
+    return None if engine is None else engine.profile
 
 
 def load_state(program: AnsweringProgram, folder: str | PathLike[str]) -> None:
@@ -152,8 +153,8 @@ def _json(value: Any) -> Any:
 
 def _settings(lm: dspy.BaseLM) -> Settings:
     sampling: dict[Sampling, Any] = {name: lm.kwargs[name] for name in SAMPLING if name in lm.kwargs}
-    engine = getattr(lm, "engine", None)
-    if not isinstance(engine, VLMEngine):
+    engine = engine_of(lm, VLMEngine)
+    if engine is None:
         return Settings(sampling=sampling)
     state = engine.dump_state()
     kept = {name: state[name] for name in ("dtype", "max_batch", "backend", "model_kwargs")}
@@ -201,8 +202,8 @@ def restore_state(program: AnsweringProgram, folder: Path, manifest: Manifest) -
 
 def _write_weights(lm: dspy.BaseLM, folder: Path) -> tuple[Base, bool]:
     """Copy what must travel; where the base is, and whether there is an adapter."""
-    engine = getattr(lm, "engine", None)
-    if not isinstance(engine, VLMEngine):
+    engine = engine_of(lm, VLMEngine)
+    if engine is None:
         return Base(kind="served", model=lm.model), False
     if engine.adapter_path is not None:
         _write_adapter(engine.adapter_path, folder / "adapter")

@@ -23,7 +23,8 @@ from gmner.programs.answering import AnsweringProgram
 from gmner.programs.corpus_file import CorpusFile
 from gmner.programs.engine.batching import ending_with
 from gmner.programs.failures import failure_of_post
-from gmner.programs.models.families import Batching, ModelProfile
+from gmner.programs.local_engine import batching_engine
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import ImageError, InputError
 
@@ -72,21 +73,15 @@ def _answers(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _engine(program: AnsweringProgram) -> Batching | None:
-    """The local engine that answers, or None."""
-    engine = getattr(program.model, "engine", None)
-    return engine if isinstance(engine, Batching) else None
-
-
 def _enough(program: AnsweringProgram) -> int:
     """Posts under way: while the engine answers a batch, the next ones are made ready."""
-    engine = _engine(program)
+    engine = batching_engine(program.model)
     return _SERVED if engine is None else 3 * engine.max_batch
 
 
 def _order(program: AnsweringProgram, posts: Sequence[Post]) -> list[int]:
     """The places of the posts; long ones first where an engine answers several at once, in rows of one width."""
-    if _engine(program) is None:
+    if batching_engine(program.model) is None:
         return list(range(len(posts)))
     profile = program.adapter().profile
     lengths = [len(post.text) / _LETTERS + _picture_tokens(post, profile, program.image_root) for post in posts]

@@ -18,6 +18,7 @@ from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.batching import ended_within
 from gmner.programs.error_causes import broken_off, chain_of, own_error
 from gmner.programs.error_causes import said as said
+from gmner.programs.local_engine import is_served
 from gmner.signatures.errors import AnswerError, DataError, GmnerError, ImageError, InputError, ServerError
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def failure_of_post(program: AnsweringProgram, error: Exception) -> GmnerError |
 
 def _unreadable(program: AnsweringProgram, error: Exception) -> bool:
     """Whether a server replied with success, and the reply is not of the OpenAI form."""
-    if not isinstance(getattr(program.model, "engine", None), str):
+    if not is_served(program.model):
         return False
     if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
         return False

@@ -24,7 +24,8 @@ from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
 from gmner.programs.error_causes import own_error
-from gmner.programs.models.families import InProcess, ModelProfile, Profiled, profile_for_name
+from gmner.programs.local_engine import in_process_engine, profiled_engine
+from gmner.programs.models.families import InProcess, ModelProfile, profile_for_name
 from gmner.programs.optimizing import compiled
 from gmner.programs.prompt_images import PostPicture
 from gmner.programs.records import wanted_trace
@@ -282,8 +283,7 @@ class GroundingProgram(dspy.Module):
 
     def _engine(self) -> InProcess | None:
         """The engine of this process that answers, or None."""
-        engine = getattr(self.predictors()[0].lm or dspy.settings.lm, "engine", None)
-        return engine if isinstance(engine, InProcess) else None
+        return in_process_engine(self.predictors()[0].lm or dspy.settings.lm)
 
     @property
     def model(self) -> dspy.BaseLM:
@@ -389,5 +389,5 @@ class GroundingProgram(dspy.Module):
 
 def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
     """What a prompt has to know of the model behind an LM: from its engine, else from its name."""
-    engine = getattr(lm, "engine", None)
-    return engine.profile if isinstance(engine, Profiled) else profile_for_name(lm.model)
+    engine = profiled_engine(lm)
+    return profile_for_name(lm.model) if engine is None else engine.profile

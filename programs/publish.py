@@ -13,6 +13,7 @@ from gmner.data.files.atomic import whole_folder
 from gmner.data.files.outputs import check_checkpoint_place, check_inputs
 from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.local_engine import engine_of
 from gmner.programs.manifest import read_manifest
 from gmner.programs.models.hub import upload
 from gmner.signatures.errors import ModelError
@@ -45,8 +46,8 @@ def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overw
         InputError: Something lies there, or it is the checkpoint that the weights are loaded from.
     """
     check_checkpoint_place(Path(folder), overwrite=overwrite)
-    engine = getattr(program.model, "engine", None)
-    if not isinstance(engine, VLMEngine):
+    engine = engine_of(program.model, VLMEngine)
+    if engine is None:
         raise ModelError("The weights of a served model are not here", received=program.model.model)
     if getattr(engine.model, "is_quantized", False):
         raise ModelError("An adapter on quantized weights is not merged", remedy="load the base without quantization")

@@ -14,6 +14,7 @@ from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.checker import check_chain
 from gmner.optimizers.chains.styles import TEMPLATES, Draft, Facts, Style, draft_chain
+from gmner.optimizers.chains.styles.facts import ModelWritten
 from gmner.signatures.forms import as_data, as_entity
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.schema import MAX_REASONING
@@ -67,7 +68,7 @@ def write_chains(
                 log.append(found)
         return found
 
-    if not any(hasattr(style, "author") for style in styles.values()):
+    if not any(isinstance(style, ModelWritten) for style in styles.values()):
         return [write(*chain) for chain in tqdm(wanted, desc="chains", unit="chain", disable=not progress, delay=2)]
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(copy_context().run, write, post, name, draw) for post, name, draw in wanted]
