@@ -29,6 +29,7 @@ from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
+from gmner.programs.corpus import answer_posts
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.trainable import ProgramCall, Trainable
 from gmner.signatures.errors import InputError
@@ -135,7 +136,7 @@ class Compilation:
         last = list(self.programs)[-1]
         chosen = best_stage(self.scores, last)
         unchanged = why_unchanged(self.programs, chosen, scored=bool(self.scores), stopped=self.deadline.stopped)
-        program = self.programs[chosen].deepcopy()
+        program: Any = self.programs[chosen].deepcopy()
         falls = fallen(self.scores)
         program.history = History(self.programs, self.scores, chosen, self.log, unchanged, falls)
         program._compiled = True
@@ -300,5 +301,5 @@ class Compilation:
 
     def _evaluated(self, program: Trainable, *, progress: bool) -> Evaluation:
         """A program's scores on the valset, of which every process answers its part."""
-        answers = self.launch.shared(self.val or [], partial(program.batch_posts, progress=progress))
+        answers = self.launch.shared(self.val or [], partial(answer_posts, program, progress=progress))
         return evaluate(answers, self.val or [], progress=progress)
