@@ -203,7 +203,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
             student.compile(trainset=posts[:8], optimizer=optimizer, run_dir=tmp_path / "cut")
     asked_before = []
     with monkeypatch.context() as patch:
-        patch.setattr("gmner.optimizers.compilation.traced", lambda *_, **__: pytest.fail("they were asked before"))
+        patch.setattr("gmner.programs.staged.traced", lambda *_, **__: pytest.fail("they were asked before"))
         calls = Compilation._calls
         patch.setattr(Compilation, "_calls", lambda *a: asked_before.extend(calls(*a)) or asked_before)
         student.compile(trainset=posts[:8], optimizer=optimizer, run_dir=tmp_path / "cut")
