@@ -14,6 +14,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from gmner.data.html_formatters import FORMATTERS
+
 if TYPE_CHECKING:
     from gmner.data.export.coco import predictions_to_coco as predictions_to_coco
     from gmner.data.export.coco import to_coco as to_coco
@@ -160,6 +162,9 @@ _MODULES = {"rewards": "optimizers.rewards"}
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(["__version__", *_HOME, *_MODULES])
+
+# Pages need a template engine, which is loaded when a notebook displays the first value.
+FORMATTERS.load_with(lambda: import_module("gmner.data.pages.notebook"))
 
 
 def __getattr__(name: str) -> Any:

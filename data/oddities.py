@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from gmner.data.html_formatters import FORMATTERS
 from gmner.data.listing import Listing, counted
 from gmner.data.post import Post
 
@@ -51,10 +52,8 @@ class Posts(Listing[Post]):
         odd = counted(len(self.oddities), "oddity", "oddities")
         return self.named(f"{odd}, see report()" if self.oddities else "")
 
-    def _repr_html_(self) -> str:
-        from gmner.data.pages.notebook import posts_html  # a template engine, which only a notebook needs
-
-        return posts_html(self)
+    def _repr_html_(self) -> str | None:
+        return FORMATTERS.html(self)
 
     def report(self, each: int = 20) -> str:
         """What was odd as a text: a line with the count of every kind, then a line an oddity.

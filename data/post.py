@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from gmner.data.html_formatters import FORMATTERS
 from gmner.data.listing import counted, shortened
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
@@ -82,7 +83,5 @@ class Post:
         pictures = counted(int(self.image is not None) + len(self.more_images), "picture", "pictures")
         return f"Post({self.id!r}, {shortened(self.text)!r}, {gold}, {pictures})"
 
-    def _repr_html_(self) -> str:
-        from gmner.data.pages.notebook import posts_html  # a template engine, which only a notebook needs
-
-        return posts_html([self])
+    def _repr_html_(self) -> str | None:
+        return FORMATTERS.html(self)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from gmner.data.html_formatters import FORMATTERS
 from gmner.data.listing import Listing, counted, shortened
 from gmner.data.post import Post
 from gmner.signatures.alignment import Alignment
@@ -83,10 +84,8 @@ class Prediction:
         outcome = f"failed: {self.error['kind']}" if self.error else found
         return f"Prediction({self.id!r}, {shortened(self.text)!r}, {outcome})"
 
-    def _repr_html_(self) -> str:
-        from gmner.data.pages.notebook import predictions_html  # a template engine, which only a notebook needs
-
-        return predictions_html([self])
+    def _repr_html_(self) -> str | None:
+        return FORMATTERS.html(self)
 
 
 class Predictions(Listing[Prediction]):
@@ -105,10 +104,8 @@ class Predictions(Listing[Prediction]):
         failed = sum(prediction.error is not None for prediction in self)
         return self.named(f"{failed:,} failed" if failed else "")
 
-    def _repr_html_(self) -> str:
-        from gmner.data.pages.notebook import predictions_html
-
-        return predictions_html(self, self.posts)
+    def _repr_html_(self) -> str | None:
+        return FORMATTERS.html(self)
 
 
 def checked_object(value: object, keys: Set[str], what: str, optional: Set[str] = frozenset()) -> Mapping[str, Any]:

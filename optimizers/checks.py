@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import check_gold
-from gmner.optimizers.chains.chain import check_pictures, check_trainset
+from gmner.optimizers.chains.split import check_pictures, check_trainset
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.gold_check import FALSIFYING, GoldReport, check_posts, refusal
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import Evaluation, evaluate
-from gmner.optimizers.chains.chain import Chain, check_split
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.demonstrations import check_demonstrations
 from gmner.optimizers.chains.reasoning_pass import reasoning_pass
+from gmner.optimizers.chains.split import check_split
+from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.filtering import FilteredPosts, filter_by_outcome
@@ -24,17 +26,13 @@ from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
-from gmner.optimizers.training.program_calls import Program, ProgramCall, program_calls, traced
 from gmner.optimizers.training.rollouts import kept_rollouts, write_rollout_page
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
+from gmner.programs.corpus import answer_posts
 from gmner.programs.engine.vlm_engine import VLMEngine
-from gmner.programs.gmner import GMNER
-from gmner.programs.staged import StagedGMNER
+from gmner.programs.trainable import ProgramCall, Trainable
 from gmner.signatures.errors import InputError
-
-if TYPE_CHECKING:
-    from gmner.optimizers.mcr import MCR
 
 LOG = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ class History(list[Any]):
 
     def __init__(
         self,
-        programs: Mapping[str, Program],
+        programs: Mapping[str, Trainable],
         scores: Mapping[str, Evaluation],
         chosen: str,
         log: Mapping[str, list[dict[str, Any]]],
@@ -73,7 +71,7 @@ class Compilation:
     """One compile: its stages in order, each of which is skipped where its result is there already.
 
     Args:
-        mcr: The settings.
+        settings: The settings.
         student: The program to be compiled.
         train: Annotated posts.
         val: Annotated posts on which stages are scored, or None.
@@ -84,61 +82,61 @@ class Compilation:
 
     def __init__(
         self,
-        mcr: MCR,
-        student: Program,
+        settings: CompileSettings,
+        student: Trainable,
         train: list[Post],
         val: list[Post] | None,
         run: RunDirectory,
         launch: ProcessGroup,
         teacher: dspy.BaseLM | None,
     ) -> None:
-        self.mcr, self.val, self.run, self.launch = mcr, val, run, launch
-        self.engine, self.progress = training.trainable_engine(student.model), mcr.progress and launch.first
+        self.settings, self.val, self.run, self.launch = settings, val, run, launch
+        self.engine, self.progress = training.trainable_engine(student.model), settings.progress and launch.first
         self.adapter = student.adapter()
-        train = fitting_posts(train, student, mcr.longest_answer)
+        train = fitting_posts(train, student, settings.longest_answer)
         self.d2: list[Post] = train
         self.posts: dict[str, Post] = {}
         self.chains: list[Chain] = []
-        if mcr.mrsi is not None:
-            self._reason(mcr.mrsi, train, teacher)
+        if settings.mrsi is not None:
+            self._reason(settings.mrsi, train, teacher)
         self.scores: dict[str, Evaluation] = {}
         self.log: dict[str, list[dict[str, Any]]] = {}
-        self.programs: dict[str, Program] = {"before": student}
-        self.deadline = Deadline(mcr.max_minutes, launch)
+        self.programs: dict[str, Trainable] = {"before": student}
+        self.deadline = Deadline(settings.max_minutes, launch)
 
     def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
         """D_R and its split: chains over D1, and the posts of D2."""
-        mcr = self.mcr
-        share = 1.0 if mcr.cvo is None or self.engine is None or not mrsi.trains else mcr.d1_share
+        settings = self.settings
+        share = 1.0 if settings.cvo is None or self.engine is None or not mrsi.trains else settings.d1_share
         write = partial(
-            reasoning_pass, mrsi, train, share, self.adapter, self.run, seed=mcr.seed, teacher=teacher,
+            reasoning_pass, mrsi, train, share, self.adapter, self.run, seed=settings.seed, teacher=teacher,
             progress=self.progress,
         )  # fmt: skip
         made = self.launch.in_turn(write)
         by_id = {post.id: post for post in train}
         self.d2 = [by_id[name] for name in made.d2] or train  # none are left for D2 where D1 is all of them
         if self.engine is not None:
-            check_split(made.d1, self.d2, injected=True, optimized=mcr.cvo is not None)
+            check_split(made.d1, self.d2, injected=True, optimized=settings.cvo is not None)
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
 
-    def result(self) -> Program:
+    def result(self) -> Trainable:
         """Run the stages and return the chosen program."""
         if self.launch.first:  # of a run that its minutes stopped, and that is resumed now
             (self.run.path / "result.json").unlink(missing_ok=True)
         self.demos = self.launch.in_turn(self._demos)
         LOG.info("%s", self.way)
         self._score("before")
-        if self.mcr.mrsi is not None and self.engine is not None and self.mcr.mrsi.trains:
-            self._inject(self.mcr.mrsi, self.engine)
-        elif self.mcr.mrsi is not None:
+        if self.settings.mrsi is not None and self.engine is not None and self.settings.mrsi.trains:
+            self._inject(self.settings.mrsi, self.engine)
+        elif self.settings.mrsi is not None:
             self._demonstrate()
-        if self.engine is not None and self.mcr.cvo is not None and not self.deadline.stopped:
-            self._optimize(self.mcr.cvo)
+        if self.engine is not None and self.settings.cvo is not None and not self.deadline.stopped:
+            self._optimize(self.settings.cvo)
         last = list(self.programs)[-1]
         chosen = best_stage(self.scores, last)
         unchanged = why_unchanged(self.programs, chosen, scored=bool(self.scores), stopped=self.deadline.stopped)
-        program = self.programs[chosen].deepcopy()
+        program: Any = self.programs[chosen].deepcopy()
         falls = fallen(self.scores)
         program.history = History(self.programs, self.scores, chosen, self.log, unchanged, falls)
         program._compiled = True
@@ -155,18 +153,18 @@ class Compilation:
         return program
 
     @property
-    def _last(self) -> Program:
+    def _last(self) -> Trainable:
         """The program of the last stage so far."""
         return list(self.programs.values())[-1]
 
     @property
     def way(self) -> str:
         """What this compile does with the chains and with the weights, in words."""
-        injects = self.mcr.mrsi is not None and self.mcr.mrsi.trains and self.engine is not None
+        injects = self.settings.mrsi is not None and self.settings.mrsi.trains and self.engine is not None
         parts = [f"MRSI trains the weights on the chains of {len(self.posts)} posts"] if injects else []
-        if self.mcr.mrsi is not None and not injects:
+        if self.settings.mrsi is not None and not injects:
             parts = [f"MRSI sets demonstrations ({len(self.demos)}) and trains no weights"]
-        if self.mcr.cvo is not None and self.engine is not None:
+        if self.settings.cvo is not None and self.engine is not None:
             parts.append(f"CVO trains them with rewards on {len(self.d2)} posts" if injects else
                          f"CVO trains the weights with rewards on {len(self.d2)} posts")  # fmt: skip
         return ", then ".join(parts)
@@ -181,18 +179,18 @@ class Compilation:
 
     def _demos(self) -> list[Any]:
         """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
-        mrsi, student = self.mcr.mrsi, self.programs["before"]
-        if isinstance(student, StagedGMNER):
+        mrsi, student = self.settings.mrsi, self.programs["before"]
+        if not student.whole_answers:
             return []
         if mrsi is None:
-            return list(student.answer.demos)
-        check_demonstrations(student.answer.demos, student.labels, mrsi.check)
+            return list(student.demonstrations)
+        check_demonstrations(student.demonstrations, student.labels, mrsi.check)
         count = mrsi.demonstrations
         if count is None and self.engine is not None and mrsi.trains:
-            return list(student.answer.demos)
+            return list(student.demonstrations)
         return mrsi.demos(
             student, self.chains, self.posts, mrsi.served_demonstrations if count is None else count, self.run,
-            self.val, seed=self.mcr.seed, progress=self.progress,
+            self.val, seed=self.settings.seed, progress=self.progress,
         )  # fmt: skip
 
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
@@ -203,7 +201,7 @@ class Compilation:
             rows = program_rows(student, lessons, self.posts, self.adapter, self.demos)
             watch = self._watch(engine, mrsi, mrsi.steps(len(rows)))
             self.log["mrsi"] = mrsi.inject(
-                rows, engine, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
+                rows, engine, folder, seed=self.settings.seed, progress=self.progress, watch=watch
             )
             self._finish("mrsi")
         self._load_stage("mrsi", engine, folder)
@@ -217,7 +215,7 @@ class Compilation:
             rows = cvo.rows(self._calls(self.launch.in_turn(partial(self._learnable, cvo))), self.adapter)
             watch = self._watch(engine, cvo, cvo.steps(len(rows)))
             self.log["cvo"] = cvo.optimize(
-                rows, engine, self.adapter, folder, seed=self.mcr.seed, progress=self.progress, watch=watch
+                rows, engine, self.adapter, folder, seed=self.settings.seed, progress=self.progress, watch=watch
             )
             if self.launch.first and kept_rollouts(folder):  # none with grpo_options={"log_completions": False}
                 write_rollout_page(folder, {post.id: post for post in self.d2}, self.adapter)
@@ -229,21 +227,20 @@ class Compilation:
     def _calls(self, posts: Sequence[Post]) -> list[ProgramCall]:
         """The calls that CVO trains; of a staged program with what the program says now, kept in the run."""
 
-        def trace(program: StagedGMNER) -> list[Any]:
+        def keep(answer: Callable[..., list[Any]]) -> list[Any]:
             if not self.run.done("calls"):
-                found = self.launch.shared(list(posts), partial(traced, program, progress=self.progress))
+                found = self.launch.shared(list(posts), partial(answer, progress=self.progress))
                 if self.launch.first:
                     self.run.mark_done("calls", {post.id: said for post, said in zip(posts, found, strict=True)})
                 self.launch.wait()
             kept = self.run.record("calls")
             return [kept[post.id] for post in posts]
 
-        return program_calls(self._last, posts, self.demos, trace)
+        return self._last.rollout_calls(posts, self.demos, keep)
 
-    def _demonstrated(self, program: Program) -> Program:
+    def _demonstrated(self, program: Trainable) -> Trainable:
         """A program with the compile's demonstrations; a staged one keeps its own."""
-        if isinstance(program, GMNER):
-            program.answer.demos = list(self.demos)
+        program.set_demonstrations(self.demos)
         return program
 
     def _watch(self, engine: VLMEngine, stage: MRSI | CVO, steps: int) -> ValidationMonitor:
@@ -264,7 +261,7 @@ class Compilation:
         if self.launch.first and self.deadline.stopped:
             LOG.warning(
                 "Stopped training after %s minutes, in stage %s: the program has the weights of its last step. "
-                "Run the same compile with the same run_dir to resume.", self.mcr.max_minutes, stage,
+                "Run the same compile with the same run_dir to resume.", self.settings.max_minutes, stage,
             )  # fmt: skip
         elif self.launch.first:
             self.run.mark_done(stage, {"log": self.log[stage]})
@@ -272,12 +269,12 @@ class Compilation:
 
     def _learnable(self, cvo: CVO) -> Sequence[Post]:
         """The posts of D2 that CVO can learn from, sampled once."""
-        answers = self.mcr.learnable_answers
+        answers = self.settings.learnable_answers
         if answers is None:
             return self.d2
         if self.run.done("learnable"):
             return FilteredPosts.from_record(self.run.record("learnable"), self.d2).posts
-        program, seed, temperature = self._last, self.mcr.seed, cvo.temperature
+        program, seed, temperature = self._last, self.settings.seed, cvo.temperature
         found = filter_by_outcome(
             program, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress
         )
@@ -302,7 +299,7 @@ class Compilation:
             if self.launch.first and stage in (falls := fallen(self.scores)):
                 LOG.warning("%s", falls[stage])
 
-    def _evaluated(self, program: Program, *, progress: bool) -> Evaluation:
+    def _evaluated(self, program: Trainable, *, progress: bool) -> Evaluation:
         """A program's scores on the valset, of which every process answers its part."""
-        answers = self.launch.shared(self.val or [], partial(program.batch_posts, progress=progress))
+        answers = self.launch.shared(self.val or [], partial(answer_posts, program, progress=progress))
         return evaluate(answers, self.val or [], progress=progress)

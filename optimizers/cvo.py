@@ -21,12 +21,12 @@ from gmner.optimizers.reward_set import Rewards, RewardSet, chosen_rewards
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
-from gmner.optimizers.training.program_calls import ProgramCall
 from gmner.optimizers.training.rows import rollout_rows
 from gmner.optimizers.training.trainable import Lora, StageBar, Tuning, check_steps
 from gmner.optimizers.training.validation import NO_MONITORING, Every, ValidationMonitor, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.trainable import ProgramCall
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import form_of
 
@@ -228,5 +228,5 @@ class CVO:
     @staticmethod
     def _usual_rate(model: Any) -> float:
         if training.is_small(model):
-            return 5e-4 if hasattr(model, "peft_config") else 1e-4
+            return 5e-4 if training.has_adapter(model) else 1e-4
         return 1e-5

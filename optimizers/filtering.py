@@ -18,9 +18,9 @@ import dspy
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring.metric import post_f1
-from gmner.optimizers.chains.chain import check_trainset
+from gmner.optimizers.chains.split import check_trainset
+from gmner.programs.answering import AnsweringProgram
 from gmner.programs.corpus import answer_posts
-from gmner.programs.program import GroundingProgram
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class FilteredPosts:
 
 
 def filter_by_outcome(
-    program: GroundingProgram,
+    program: AnsweringProgram,
     posts: Sequence[Post],
     *,
     answers: int = 4,
@@ -166,7 +166,7 @@ def _check(posts: Sequence[Post], answers: int, temperature: float) -> None:
         raise InputError("Without a temperature all answers are the same", received=temperature, accepted="above 0")
 
 
-def _sampling_copy(program: GroundingProgram, temperature: float, seed: int) -> GroundingProgram:
+def _sampling_copy(program: AnsweringProgram, temperature: float, seed: int) -> AnsweringProgram:
     """A copy of a program that draws its answers; it shares the weights, and nothing of it reaches the program."""
     copied = program.deepcopy()
     default = program.model

@@ -24,24 +24,24 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import split_posts
 from gmner.optimizers.chains.demonstration_search import RECORD
 from gmner.optimizers.chains.reasoning_pass import check_given_chains, teacher_lm
 from gmner.optimizers.chains.reasoning_set import ReasoningSet
+from gmner.optimizers.chains.split import split_posts
 from gmner.optimizers.checked_rewards import accept_corrected, failed_key, own_rewards
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
+from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
-from gmner.optimizers.training.program_calls import Program
 from gmner.optimizers.training.rows import fitting_posts
 from gmner.optimizers.training.validation import resolve_every
-from gmner.programs.staged import StagedGMNER
 from gmner.programs.state import state_digest
+from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError, RunDirectoryError
 from gmner.signatures.terminal import printable
 
@@ -91,8 +91,8 @@ class MCR(Teleprompter):
     def __init__(
         self,
         *,
-        mrsi: MRSI | str | None = "default",
-        cvo: CVO | str | None = "default",
+        mrsi: MRSI | None = MRSI(),  # noqa: B008 - frozen
+        cvo: CVO | None = CVO(),  # noqa: B008 - frozen
         d1_share: float = 1.0,
         holdout: float = 0.1,
         learnable_answers: int | None = None,
@@ -102,9 +102,10 @@ class MCR(Teleprompter):
         leave_out_invalid: bool = False,
     ) -> None:
         super().__init__()
-        for name, settings in (("MRSI", mrsi), ("CVO", cvo)):
-            if isinstance(settings, str) and settings != "default":
-                raise InputError(f"{name} is given by its settings", received=settings, accepted=f"{name}(...) or None")
+        for kind, settings in ((MRSI, mrsi), (CVO, cvo)):
+            if settings is not None and not isinstance(settings, kind):
+                accepted = f"{kind.__name__}(...) or None"
+                raise InputError(f"{kind.__name__} is given by its settings", received=settings, accepted=accepted)
         if mrsi is None and cvo is None:
             raise InputError("Without MRSI and CVO there is nothing to compile", received=(mrsi, cvo))
         if not 0 < d1_share <= 1:
@@ -113,8 +114,7 @@ class MCR(Teleprompter):
             raise InputError("holdout is not a share", received=holdout, accepted="0 or more, and below 1")
         if max_minutes is not None and not max_minutes > 0:
             raise InputError("max_minutes must be positive or None", received=max_minutes)
-        self.mrsi = MRSI() if isinstance(mrsi, str) else mrsi
-        self.cvo = CVO() if isinstance(cvo, str) else cvo
+        self.mrsi, self.cvo = mrsi, cvo
         self.d1_share, self.holdout, self.learnable_answers = d1_share, holdout, learnable_answers
         self.max_minutes, self.seed, self.progress = max_minutes, seed, progress
         self.leave_out_invalid = leave_out_invalid
@@ -129,7 +129,7 @@ class MCR(Teleprompter):
         run_dir: str | PathLike[str] | None = None,
         dry_run: bool = False,
         **kwargs: Any,
-    ) -> Program:
+    ) -> Trainable:
         """Compile `student` into a new program.
 
         Args:
@@ -157,13 +157,15 @@ class MCR(Teleprompter):
         """
         if kwargs:
             raise InputError("MCR does not know these arguments", received=sorted(kwargs), accepted="see MCR.compile")
-        if not isinstance(student, Program):
+        if not isinstance(student, Trainable):
             raise InputError(
-                "MCR compiles GMNER programs", received=type(student).__name__, accepted="GMNER or StagedGMNER"
+                "MCR compiles GMNER programs",
+                received=type(student).__name__,
+                accepted="GMNER, StagedGMNER or another gmner.programs.trainable.Trainable",
             )
         return self._with_styles(student)._compiled(student, trainset, teacher, valset, run_dir, dry_run=dry_run)
 
-    def _with_styles(self, student: Program) -> MCR:
+    def _with_styles(self, student: Trainable) -> MCR:
         """This optimizer with MRSI's styles chosen for an LM whose weights are trained, or are not; see `MRSI`."""
         if self.mrsi is None or self.mrsi.styles is not None:
             return self
@@ -173,28 +175,28 @@ class MCR(Teleprompter):
 
     def _compiled(
         self,
-        student: Program,
+        student: Trainable,
         trainset: Sequence[Any],
         teacher: dspy.Module | dspy.BaseLM | None,
         valset: Sequence[Any] | None,
         run_dir: str | PathLike[str] | None,
         *,
         dry_run: bool,
-    ) -> Program:
+    ) -> Trainable:
         """Check what is given before anything is written, then run the stages."""
         train, val = self._sets(trainset, valset, student)
-        if isinstance(student, StagedGMNER):
+        if not student.whole_answers:
             self._check_staged(student)
         if self.cvo is not None:
             self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
         lm = teacher_lm(teacher)
         if self.mrsi is not None and self.mrsi.chains_from is not None:
-            fitting = fitting_posts(train, student, self.longest_answer)
+            fitting = fitting_posts(train, student, self.settings.longest_answer)
             check_given_chains(self.mrsi, fitting, student, None if run_dir is None else Path(run_dir))
         config = self._config(student, train, val, self._authors(student, lm))
         launch = ProcessGroup()
         if dry_run:
-            planned = plan(self, student, train)
+            planned = plan(self.settings, student, train)
             if launch.first:
                 sys.stdout.write(printable(f"{planned}") + "\n")
             return student.deepcopy()
@@ -205,10 +207,10 @@ class MCR(Teleprompter):
                 self._renew_valset(run, len(val or []))
             accept_corrected(run)
             launch.wait()
-            return Compilation(self, student, train, val, run, launch, lm).result()
+            return Compilation(self.settings, student, train, val, run, launch, lm).result()
 
     def _sets(
-        self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Program
+        self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Trainable
     ) -> tuple[list[Post], list[Post] | None]:
         """The posts to train on, and those on which stages are scored: given, held out, or None."""
         train, val = as_posts(trainset), as_posts(valset) if valset else None  # BetterTogether gives [] for none
@@ -228,9 +230,11 @@ class MCR(Teleprompter):
         return {post.id for post in train} == {*made.d1, *made.d2}
 
     @property
-    def longest_answer(self) -> int:
-        """Most tokens of an answer that CVO samples; 0: it does not."""
-        return 0 if self.cvo is None else self.cvo.max_completion_length
+    def settings(self) -> CompileSettings:
+        """The settings as they are now, as a value."""
+        return CompileSettings(
+            self.mrsi, self.cvo, self.d1_share, self.learnable_answers, self.max_minutes, self.seed, self.progress
+        )
 
     def _renew_valset(self, run: RunDirectory, posts: int) -> None:
         """Go on with another valset: what was chosen with the former one is chosen anew; trained weights stay."""
@@ -251,7 +255,7 @@ class MCR(Teleprompter):
         )
         run.accept()
 
-    def _check_staged(self, student: StagedGMNER) -> None:
+    def _check_staged(self, student: Trainable) -> None:
         """MRSI's demonstrations are whole answers, which no call of a staged program gives."""
         if self.mrsi is None:
             return
@@ -263,7 +267,7 @@ class MCR(Teleprompter):
                 remedy="Compile GMNER, or demonstrate with dspy.BootstrapFewShot",
             )  # fmt: skip
 
-    def _authors(self, student: Program, teacher: dspy.BaseLM | None) -> str:
+    def _authors(self, student: Trainable, teacher: dspy.BaseLM | None) -> str:
         """Who writes chains, see `MRSI.authors`; refuses what cannot be compiled before anything is written."""
         if self.mrsi is None:
             if teacher is not None:
@@ -278,7 +282,7 @@ class MCR(Teleprompter):
         return "" if self.mrsi.chains_from is not None else self.mrsi.taught_by(teacher).authors
 
     def _config(
-        self, student: Program, train: Sequence[Post], val: Sequence[Post] | None, authors: str
+        self, student: Trainable, train: Sequence[Post], val: Sequence[Post] | None, authors: str
     ) -> dict[str, Any]:
         """What a resumed compile must have in common with the stopped one."""
         return {

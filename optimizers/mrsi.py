@@ -19,21 +19,21 @@ from transformers import set_seed
 from trl import SFTConfig
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import Chain, write_chains
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.demonstration_search import DemonstrationSearch
 from gmner.optimizers.chains.demonstrations import LEVELS, Demo, Level
 from gmner.optimizers.chains.styles import TEMPLATES, Style
 from gmner.optimizers.chains.styles.model_written import LLMStyle
+from gmner.optimizers.chains.writing import write_chains
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.program_calls import Program
 from gmner.optimizers.training.sft import SharingSFTTrainer
 from gmner.optimizers.training.trainable import Lora, StageBar, Tuning, check_steps
 from gmner.optimizers.training.validation import NO_MONITORING, Every, ValidationMonitor, check_watching
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine.vlm_engine import VLMEngine
-from gmner.programs.gmner import GMNER
+from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError
 from gmner.signatures.wire import Frame
 
@@ -159,7 +159,7 @@ class MRSI:
     ) -> list[Chain]:
         """Chains for `posts`, boxes written in the model's frame, no longer than the program's answers may be.
 
-        Arguments and what is checked: see `gmner.optimizers.chains.chain.write_chains`.
+        Arguments and what is checked: see `gmner.optimizers.chains.writing.write_chains`.
         """
         frames = {post.id: _frame(post, adapter) for post in posts}
         return write_chains(
@@ -169,7 +169,7 @@ class MRSI:
 
     def demos(
         self,
-        program: GMNER,
+        program: Trainable,
         chains: Sequence[Chain],
         posts: Mapping[str, Post],
         count: int,
@@ -188,9 +188,9 @@ class MRSI:
         )
         return search.find(program, chains, posts, valset, run, seed=seed, progress=progress)
 
-    def lessons(self, chains: Sequence[Chain], program: Program) -> list[Chain]:
+    def lessons(self, chains: Sequence[Chain], program: Trainable) -> list[Chain]:
         """What is trained on: the chains, and for each of them its answer alone where `answers` asks for it."""
-        if not self.answers or not isinstance(program, GMNER):
+        if not self.answers or not program.whole_answers:
             return list(chains)
         return [lesson for chain in chains for lesson in (chain, replace(chain, style=ALONE, reasoning=""))]
 
@@ -254,7 +254,7 @@ class MRSI:
     def _rate(self, model: Any) -> float:
         if self.rate is not None:
             return self.rate
-        return 1e-4 if hasattr(model, "peft_config") else 2e-4
+        return 1e-4 if training.has_adapter(model) else 2e-4
 
 
 def _frame(post: Post, adapter: PromptAdapter) -> Frame:

@@ -10,8 +10,7 @@ import torch
 
 from gmner.data.scoring.evaluation import Evaluation
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.program_calls import Program
-from gmner.programs.gmner import GMNER
+from gmner.programs.trainable import Trainable
 
 
 class UnchangedProgramWarning(UserWarning):
@@ -51,7 +50,7 @@ def fallen(scores: Mapping[str, Evaluation]) -> dict[str, str]:
     return found
 
 
-def why_unchanged(programs: Mapping[str, Program], chosen: str, *, scored: bool, stopped: bool) -> str:
+def why_unchanged(programs: Mapping[str, Trainable], chosen: str, *, scored: bool, stopped: bool) -> str:
     """Why the chosen program is the one that a compile began with; empty: it is another.
 
     Args:
@@ -67,9 +66,9 @@ def why_unchanged(programs: Mapping[str, Program], chosen: str, *, scored: bool,
     return "" if _differ(programs["before"], programs[chosen]) else f"no weight and no demonstration changed{late}"
 
 
-def _differ(before: Program, after: Program) -> bool:
+def _differ(before: Trainable, after: Trainable) -> bool:
     """Whether two programs have other demonstrations or other weights."""
-    if isinstance(before, GMNER) and isinstance(after, GMNER) and before.answer.demos != after.answer.demos:
+    if before.demonstrations != after.demonstrations:
         return True
     old, new = training.trainable_engine(before.model), training.trainable_engine(after.model)
     if old is None or new is None or old is new:

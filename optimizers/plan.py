@@ -8,26 +8,22 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import check_split, split_posts
+from gmner.optimizers.chains.split import check_split, split_posts
 from gmner.optimizers.chains.styles.model_written import LLMStyle
+from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.reward_set import told_weights
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.program_calls import Program, program_calls, traced
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
-from gmner.programs.gmner import GMNER
-
-if TYPE_CHECKING:
-    from gmner.optimizers.mcr import MCR
+from gmner.programs.trainable import Trainable
 
 _MEASURED = 2
 
@@ -95,11 +91,11 @@ def _time(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
+def plan(settings: CompileSettings, student: Trainable, train: Sequence[Post]) -> Plan:
     """Measure two steps of each stage, on copies of the weights and in a folder that is deleted.
 
     Args:
-        mcr: The optimizer.
+        settings: The settings of the compile.
         student: The program to be compiled.
         train: Annotated posts.
 
@@ -112,25 +108,25 @@ def plan(mcr: MCR, student: Program, train: Sequence[Post]) -> Plan:
     """
     engine = training.trainable_engine(student.model)
     if engine is None:
-        requests = _requests(mcr.mrsi, len(train)) if mcr.mrsi else 0
+        requests = _requests(settings.mrsi, len(train)) if settings.mrsi else 0
         return Plan((), requests, _memory())
-    train = fitting_posts(train, student, mcr.longest_answer)
+    train = fitting_posts(train, student, settings.longest_answer)
     first, second = list[Post](), list(train)
-    if mcr.mrsi is not None:
-        share = 1.0 if mcr.cvo is None or not mcr.mrsi.trains else mcr.d1_share
-        first, second = split_posts(train, share, random.Random(mcr.seed))
+    if settings.mrsi is not None:
+        share = 1.0 if settings.cvo is None or not settings.mrsi.trains else settings.d1_share
+        first, second = split_posts(train, share, random.Random(settings.seed))
         second = second or list(train)
-    injected = mcr.mrsi is not None and mcr.mrsi.trains
-    check_split(first, second, injected=injected, optimized=mcr.cvo is not None)
+    injected = settings.mrsi is not None and settings.mrsi.trains
+    check_split(first, second, injected=injected, optimized=settings.cvo is not None)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     stages = []
-    if mcr.mrsi is not None and mcr.mrsi.trains:
-        stages.append(_of_mrsi(mcr.mrsi, student, engine, first, mcr.seed))
-    if mcr.cvo is not None:
-        stages.append(_of_cvo(mcr.cvo, student, engine, second, mcr.seed))
-    requests = _requests(mcr.mrsi, len(first)) if mcr.mrsi else 0
-    return Plan(tuple(stages), requests, _memory(), {} if mcr.cvo is None else mcr.cvo.reward_set.weights)
+    if settings.mrsi is not None and settings.mrsi.trains:
+        stages.append(_of_mrsi(settings.mrsi, student, engine, first, settings.seed))
+    if settings.cvo is not None:
+        stages.append(_of_cvo(settings.cvo, student, engine, second, settings.seed))
+    requests = _requests(settings.mrsi, len(first)) if settings.mrsi else 0
+    return Plan(tuple(stages), requests, _memory(), {} if settings.cvo is None else settings.cvo.reward_set.weights)
 
 
 def _requests(mrsi: MRSI, posts: int) -> int:
@@ -141,13 +137,13 @@ def _requests(mrsi: MRSI, posts: int) -> int:
     return round(posts * min(mrsi.per_post, len(mrsi.style_set)) * written / len(mrsi.style_set))
 
 
-def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     styles = {n: s.template if isinstance(s, LLMStyle) else s for n, s in mrsi.style_set.items()}
     some = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
     chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
     lessons = mrsi.lessons(chains, student)
-    rows = program_rows(student, lessons, {post.id: post for post in some}, adapter, _demos(student))
+    rows = program_rows(student, lessons, {post.id: post for post in some}, adapter, student.demonstrations)
     options = {**mrsi.sft_options, "logging_steps": 1}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
@@ -158,10 +154,10 @@ def _of_mrsi(mrsi: MRSI, student: Program, engine: VLMEngine, posts: Sequence[Po
     return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
 
 
-def _of_cvo(cvo: CVO, student: Program, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
+def _of_cvo(cvo: CVO, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
     some = posts[: _MEASURED * cvo.prompts]
-    calls = program_calls(student, some, _demos(student), partial(traced, posts=some, progress=False))
+    calls = student.rollout_calls(some, student.demonstrations, lambda answer: answer(some, progress=False))
     rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
@@ -169,10 +165,6 @@ def _of_cvo(cvo: CVO, student: Program, engine: VLMEngine, posts: Sequence[Post]
     steps = cvo.steps(asked)
     samples = steps * min(cvo.prompts, asked) * cvo.generations
     return _scaled("cvo", log, posts=len(posts), samples=samples, steps=steps)
-
-
-def _demos(student: Program) -> list[Any]:
-    return student.answer.demos if isinstance(student, GMNER) else []
 
 
 def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: int, steps: int) -> StagePlan:

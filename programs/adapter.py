@@ -15,7 +15,8 @@ import dspy
 from PIL import Image
 
 from gmner.programs.engine.confidence import Token, confidences
-from gmner.programs.models.families import InProcess, ModelProfile, Profiled
+from gmner.programs.local_engine import in_process_engine, profiled_engine
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.prompt_images import inline, load_picture, named, original_size
 from gmner.programs.records import forget_pictures
 from gmner.programs.served import Cut, noting_cuts, speaking
@@ -116,9 +117,8 @@ class PromptAdapter(dspy.Adapter):
         `parse` is not told the inputs, and one adapter serves many threads.
         """
         bound = copy.copy(self)
-        engine = getattr(lm, "engine", None)
-        bound._request, bound._local = self.request(inputs), isinstance(engine, Profiled)
-        bound._named = [] if isinstance(engine, InProcess) else None
+        bound._request, bound._local = self.request(inputs), profiled_engine(lm) is not None
+        bound._named = None if in_process_engine(lm) is None else []
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         if not bound._local:
             schema = served_schema(schema)

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dspy
 from tqdm import tqdm
@@ -20,16 +19,14 @@ from gmner.data.images.opening import image_size
 from gmner.data.jsonl import write_predictions
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
+from gmner.programs.answering import AnsweringProgram
 from gmner.programs.corpus_file import CorpusFile
 from gmner.programs.engine.batching import ending_with
 from gmner.programs.failures import failure_of_post
-from gmner.programs.failures import own_error as own_error
-from gmner.programs.models.families import Batching, ModelProfile
+from gmner.programs.local_engine import batching_engine
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.state import state_digest
 from gmner.signatures.errors import ImageError, InputError
-
-if TYPE_CHECKING:
-    from gmner.programs.program import GroundingProgram
 
 LOG = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ _SERVED = 16
 _LETTERS = 4  # about so many to a token
 
 
-def answer_post(program: GroundingProgram, post: Post) -> Prediction:
+def answer_post(program: AnsweringProgram, post: Post) -> Prediction:
     """Answer one post; an error that belongs to the post becomes part of the prediction.
 
     Raises:
@@ -57,7 +54,7 @@ def answer_post(program: GroundingProgram, post: Post) -> Prediction:
 
 
 def _answers(
-    program: GroundingProgram, posts: Sequence[Post], threads: int | None, progress: bool
+    program: AnsweringProgram, posts: Sequence[Post], threads: int | None, progress: bool
 ) -> Iterator[Prediction]:
     """Predictions in the order of `posts`, `threads` posts at a time.
 
@@ -76,21 +73,15 @@ def _answers(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _engine(program: GroundingProgram) -> Batching | None:
-    """The local engine that answers, or None."""
-    engine = getattr(program.model, "engine", None)
-    return engine if isinstance(engine, Batching) else None
-
-
-def _enough(program: GroundingProgram) -> int:
+def _enough(program: AnsweringProgram) -> int:
     """Posts under way: while the engine answers a batch, the next ones are made ready."""
-    engine = _engine(program)
+    engine = batching_engine(program.model)
     return _SERVED if engine is None else 3 * engine.max_batch
 
 
-def _order(program: GroundingProgram, posts: Sequence[Post]) -> list[int]:
+def _order(program: AnsweringProgram, posts: Sequence[Post]) -> list[int]:
     """The places of the posts; long ones first where an engine answers several at once, in rows of one width."""
-    if _engine(program) is None:
+    if batching_engine(program.model) is None:
         return list(range(len(posts)))
     profile = program.adapter().profile
     lengths = [len(post.text) / _LETTERS + _picture_tokens(post, profile, program.image_root) for post in posts]
@@ -109,7 +100,7 @@ def _picture_tokens(post: Post, profile: ModelProfile, root: Path | None) -> flo
 
 
 def answer_posts(
-    program: GroundingProgram, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True
+    program: AnsweringProgram, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True
 ) -> Predictions:
     """Answer many posts at once; the local engine makes batches of them, long posts first, so that like meets like.
 
@@ -128,7 +119,7 @@ def answer_posts(
 
 
 def extract_corpus(
-    program: GroundingProgram,
+    program: AnsweringProgram,
     posts: Sequence[Post],
     out: Path,
     *,
@@ -185,7 +176,7 @@ def extract_corpus(
     return found
 
 
-def _run_of(program: GroundingProgram) -> dict[str, str]:
+def _run_of(program: AnsweringProgram) -> dict[str, str]:
     """What the answers of a run depend on beside the posts."""
     labels, limits = program.labels.describe(), str(program.limits)
     return {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import dspy
 from dspy.utils.exceptions import (
@@ -17,35 +14,21 @@ from dspy.utils.exceptions import (
     LMUnexpectedError,
 )
 
+from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.batching import ended_within
+from gmner.programs.error_causes import broken_off, chain_of, own_error
+from gmner.programs.error_causes import said as said
+from gmner.programs.local_engine import is_served
 from gmner.signatures.errors import AnswerError, DataError, GmnerError, ImageError, InputError, ServerError
-
-if TYPE_CHECKING:
-    from gmner.programs.program import GroundingProgram
 
 _LOG = logging.getLogger(__name__)
 _OF_A_POST = (InputError, ImageError, DataError, AnswerError)
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _OF_EVERYTHING = (LMAuthError, LMBillingError)
 _PROBE = "Ana met Ben in Paris."
-_LONGEST = 400
 
 
-def own_error(error: BaseException | None) -> GmnerError | None:
-    """The `GmnerError` in an exception's chain of causes, or None."""
-    return next((link for link in chain_of(error) if isinstance(link, GmnerError)), None)
-
-
-def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it came from; one that several threads raised may be its own cause."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def failure_of_post(program: GroundingProgram, error: Exception) -> GmnerError | None:
+def failure_of_post(program: AnsweringProgram, error: Exception) -> GmnerError | None:
     """The error to record for the post that raised `error`, or None if the run cannot continue.
 
     A `GmnerError` about the text, the image or the answer belongs to the post, and so do a reply that cannot be read
@@ -77,34 +60,16 @@ def failure_of_post(program: GroundingProgram, error: Exception) -> GmnerError |
     return GmnerError("An unexpected error stopped this post", received=said(error))
 
 
-def broken_off(error: BaseException) -> int | None:
-    """After how many characters the reply of a server breaks off; None: it is whole, or the error is another one."""
-    if not isinstance(error, LMProviderError) or error.status not in (None, 200):
-        return None
-    found = next((link for link in chain_of(error) if isinstance(link, json.JSONDecodeError)), None)
-    if found is None or not found.doc.lstrip().startswith("{"):
-        return None if found is None or found.doc.strip() else 0
-    ends = found.pos >= len(found.doc.rstrip()) or found.msg.startswith("Unterminated string")
-    return len(found.doc) if ends else None
-
-
-def said(error: BaseException) -> str:
-    """An exception as one line: its type and its message, shortened."""
-    line = " ".join(str(error).split())
-    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
-
-
-def _unreadable(program: GroundingProgram, error: Exception) -> bool:
+def _unreadable(program: AnsweringProgram, error: Exception) -> bool:
     """Whether a server replied with success, and the reply is not of the OpenAI form."""
-    if not isinstance(getattr(program.model, "engine", None), str):
+    if not is_served(program.model):
         return False
     if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
         return False
     return error.status in (None, 200) and any(isinstance(link, _MALFORMED) for link in chain_of(error.__cause__))
 
 
-def _works(program: GroundingProgram) -> bool:
+def _works(program: AnsweringProgram) -> bool:
     """Whether the program answers a harmless post."""
     if ended_within(0):  # another post has ended the run
         return False

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import dspy
 
+from gmner.data.post import Post
 from gmner.programs.program import Answer, GroundingProgram
+from gmner.programs.trainable import Keep, ProgramCall, TuningCall, post_inputs
+from gmner.signatures.mentions import GroundedEntity
 from gmner.signatures.tasks import GroundEntities
 
 
@@ -20,6 +25,32 @@ class GMNER(GroundingProgram):
 
     Source: the task of MCR (Ma et al., Findings of ACL 2026); the answer's form is ours.
     """
+
+    bundle_name: ClassVar[str] = "GMNER"
+
+    whole_answers = True
+
+    @property
+    def demonstrations(self) -> list[Any]:
+        """The demonstrations in the prompt: inputs and outputs, boxes in pixels of their own image."""
+        return self.answer.demos
+
+    def set_demonstrations(self, demos: Sequence[Any]) -> None:
+        """Replace the demonstrations in the prompt."""
+        self.answer.demos = list(demos)
+
+    def tuning_calls(
+        self, post: Post, reasoning: str, entities: Sequence[GroundedEntity], demos: Sequence[Mapping[str, Any]]
+    ) -> list[TuningCall]:
+        """See `gmner.programs.trainable.Trainable`: one call."""
+        return [(self._call(post, demos), {"reasoning": reasoning, "entities": list(entities)})]
+
+    def rollout_calls(self, posts: Sequence[Post], demos: Sequence[Mapping[str, Any]], keep: Keep) -> list[ProgramCall]:
+        """See `gmner.programs.trainable.Trainable`: one call a post."""
+        return [self._call(post, demos) for post in posts]
+
+    def _call(self, post: Post, demos: Sequence[Mapping[str, Any]]) -> ProgramCall:
+        return ProgramCall(post, self.answer.signature, demos, post_inputs(post))
 
     def _build(self) -> None:
         self.answer = dspy.Predict(GroundEntities)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
 from gmner.data.post import Post
 from gmner.data.scoring.metric import to_example
+from gmner.programs.answering import AnsweringProgram
 from gmner.programs.example_check import check_examples
 from gmner.signatures.errors import InputError
-
-if TYPE_CHECKING:
-    from gmner.programs.program import GroundingProgram
 
 LOG = logging.getLogger(__name__)
 _SCORING = ("COPRO", "InferRules")  # which accept metric=None and fail after their first calls
@@ -24,7 +22,7 @@ _NO_VALUES = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 def compiled(
-    program: GroundingProgram, optimizer: Any, given: Mapping[str, Any], *, leave_out_invalid: bool = False
+    program: AnsweringProgram, optimizer: Any, given: Mapping[str, Any], *, leave_out_invalid: bool = False
 ) -> Any:
     """`optimizer.compile(program, ...)` with the arguments that it takes.
 
@@ -49,7 +47,7 @@ def compiled(
     _check_optimizer(program, optimizer)
     arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
     arguments = {name: _as_examples(value) for name, value in arguments.items()}
-    student = copy_with_lms(program)
+    student: Any = copy_with_lms(program)
     student._compiled = False  # else DSPy refuses a program that was compiled before
     first = () if "student" not in _parameters(optimizer) else (student,)
     if not first:
@@ -61,7 +59,7 @@ def compiled(
     return result
 
 
-def copy_with_lms(program: GroundingProgram) -> GroundingProgram:
+def copy_with_lms(program: AnsweringProgram) -> AnsweringProgram:
     """A deep copy of a program whose predictors share the LMs of the original, and not their signatures.
 
     A signature is a class, which a deep copy shares, and some optimizers (`dspy.InferRules`) write into it.
@@ -103,7 +101,7 @@ def _accepted(optimizer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in arguments.items() if key != "trainset" or value is not None}
 
 
-def _check_optimizer(program: GroundingProgram, optimizer: Any) -> None:
+def _check_optimizer(program: AnsweringProgram, optimizer: Any) -> None:
     """Refuse what would fail after many calls."""
     name = type(optimizer).__name__
     if name in _SCORING and getattr(optimizer, "metric", None) is None:
@@ -124,7 +122,7 @@ def _as_examples(value: Any) -> Any:
     return value
 
 
-def _give_lms(result: Any, program: GroundingProgram) -> None:
+def _give_lms(result: Any, program: AnsweringProgram) -> None:
     """The LMs of the program for the predictors of the result that have none, or the same under other settings."""
     if not isinstance(result, dspy.Module):
         return

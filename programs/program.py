@@ -23,8 +23,9 @@ from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
-from gmner.programs.failures import own_error
-from gmner.programs.models.families import InProcess, ModelProfile, Profiled, profile_for_name
+from gmner.programs.error_causes import own_error
+from gmner.programs.local_engine import in_process_engine, profiled_engine
+from gmner.programs.models.families import InProcess, ModelProfile, profile_for_name
 from gmner.programs.optimizing import compiled
 from gmner.programs.prompt_images import PostPicture
 from gmner.programs.records import wanted_trace
@@ -282,8 +283,7 @@ class GroundingProgram(dspy.Module):
 
     def _engine(self) -> InProcess | None:
         """The engine of this process that answers, or None."""
-        engine = getattr(self.predictors()[0].lm or dspy.settings.lm, "engine", None)
-        return engine if isinstance(engine, InProcess) else None
+        return in_process_engine(self.predictors()[0].lm or dspy.settings.lm)
 
     @property
     def model(self) -> dspy.BaseLM:
@@ -363,8 +363,8 @@ class GroundingProgram(dspy.Module):
         return answer_posts(self, posts, threads=threads, progress=progress)
 
     def save(self, path: str | PathLike[str], *, scores: Mapping[str, Any] | None = None) -> None:
-        """Write the program as a bundle, to be read by `gmner.load`; see `gmner.programs.bundle.save_bundle`."""
-        from gmner.programs.bundle import save_bundle
+        """Write the program as a bundle, to be read by `gmner.load`; see `gmner.programs.bundle_files.save_bundle`."""
+        from gmner.programs.bundle_files import save_bundle
 
         save_bundle(self, Path(path), scores=scores)
 
@@ -382,12 +382,12 @@ class GroundingProgram(dspy.Module):
 
     def load(self, path: str | PathLike[str]) -> None:
         """Take over instructions and demonstrations of a bundle; the LM stays. A whole program: `gmner.load`."""
-        from gmner.programs.bundle import load_state
+        from gmner.programs.bundle_files import load_state
 
         load_state(self, Path(path))
 
 
 def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
     """What a prompt has to know of the model behind an LM: from its engine, else from its name."""
-    engine = getattr(lm, "engine", None)
-    return engine.profile if isinstance(engine, Profiled) else profile_for_name(lm.model)
+    engine = profiled_engine(lm)
+    return profile_for_name(lm.model) if engine is None else engine.profile

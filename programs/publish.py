@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from gmner.data.files.atomic import whole_folder
 from gmner.data.files.outputs import check_checkpoint_place, check_inputs
+from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.local_engine import engine_of
 from gmner.programs.manifest import read_manifest
 from gmner.programs.models.hub import upload
 from gmner.signatures.errors import ModelError
 
 if TYPE_CHECKING:
     from gmner.programs.manifest import Base, Manifest
-    from gmner.programs.program import GroundingProgram
 
 CARD_FILE = "README.md"
 _BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 _TASKS = ("gmner", "mner", "eeg")
 
 
-def save_merged(program: GroundingProgram, folder: str | PathLike[str], *, overwrite: bool = False) -> Path:
+def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overwrite: bool = False) -> Path:
     """Write the weights of a program, adapter merged, as a checkpoint that vLLM and transformers load.
 
     Weights and configuration are those of the loaded model, in its precision; tokenizer, processor and chat template
@@ -45,8 +46,8 @@ def save_merged(program: GroundingProgram, folder: str | PathLike[str], *, overw
         InputError: Something exists there, or it is the checkpoint that the weights are loaded from.
     """
     check_checkpoint_place(Path(folder), overwrite=overwrite)
-    engine = getattr(program.model, "engine", None)
-    if not isinstance(engine, VLMEngine):
+    engine = engine_of(program.model, VLMEngine)
+    if engine is None:
         raise ModelError("The weights of a served model are not here", received=program.model.model)
     if getattr(engine.model, "is_quantized", False):
         raise ModelError("An adapter on quantized weights is not merged", remedy="load the base without quantization")
@@ -59,7 +60,7 @@ def save_merged(program: GroundingProgram, folder: str | PathLike[str], *, overw
     return Path(folder)
 
 
-def push_program(program: GroundingProgram, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+def push_program(program: AnsweringProgram, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
     """Upload a program's bundle with a model card; `gmner.load(repo_id)` reads it.
 
     Look before you make it public: demonstrations hold posts of the trainset, text and picture, and weights may repeat

@@ -15,7 +15,8 @@ import dspy
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
 from gmner.programs.engine.batching import ended_within
-from gmner.programs.failures import broken_off, said
+from gmner.programs.error_causes import broken_off, said
+from gmner.programs.local_engine import is_served
 from gmner.programs.models.families import ModelProfile, profile_for_name
 from gmner.signatures.errors import ModelError
 
@@ -124,7 +125,7 @@ class ServedLM(dspy.LM):
 
 def speaking(lm: dspy.BaseLM) -> dspy.BaseLM:
     """An LM that says what it repeats: a `dspy.LM` of a server as a `ServedLM`, with the same history; others as is."""
-    if type(lm) is not dspy.LM or not isinstance(getattr(lm, "engine", None), str):
+    if type(lm) is not dspy.LM or not is_served(lm):
         return lm
     speaker = ServedLM.__new__(ServedLM)
     speaker.__dict__.update(lm.__dict__)

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import dspy
 
+from gmner.data.post import Post
 from gmner.programs.program import Answer, GroundingProgram, Picture
-from gmner.signatures.boxes import Box
+from gmner.programs.staged_calls import Trace, staged_calls, staged_tuning_calls, trace_of, traced
+from gmner.programs.trainable import Keep, ProgramCall, TuningCall
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GroundedEntity, Mention, unique_mentions
 from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibility
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What each stage says about a post, and would say if it were asked.
-
-    Attributes:
-        named: How many of `mentions` the first stage named.
-        mentions: Those, in the order of the answer, and behind them the further ones that were asked about.
-        visible: The verdict on each mention.
-        boxes: The box of each mention, pixels of the original image, whatever its verdict; None: none was given.
-    """
-
-    named: int
-    mentions: tuple[Mention, ...]
-    visible: tuple[bool, ...]
-    boxes: tuple[Box | None, ...]
 
 
 class StagedGMNER(GroundingProgram):
@@ -43,6 +28,29 @@ class StagedGMNER(GroundingProgram):
     local engine the calls of a stage make one batch. A mention that is verified but for which no box is found is not
     shown.
     """
+
+    bundle_name: ClassVar[str] = "StagedGMNER"
+
+    whole_answers = False
+
+    @property
+    def demonstrations(self) -> list[Any]:
+        """No demonstrations: no call gives a whole answer."""
+        return []
+
+    def set_demonstrations(self, demos: Sequence[Any]) -> None:
+        """Keep the demonstrations of the three predictors: these are of whole answers."""
+
+    def tuning_calls(
+        self, post: Post, reasoning: str, entities: Sequence[GroundedEntity], demos: Sequence[Mapping[str, Any]]
+    ) -> list[TuningCall]:
+        """See `Trainable`; `demos` are not sent: every call has its own."""
+        return staged_tuning_calls(self, post, reasoning, entities)
+
+    def rollout_calls(self, posts: Sequence[Post], demos: Sequence[Mapping[str, Any]], keep: Keep) -> list[ProgramCall]:
+        """See `Trainable`; a post that the program cannot answer is left out."""
+        found = zip(posts, keep(partial(traced, self)), strict=True)
+        return staged_calls(self, posts, {post.id: trace_of(said) for post, said in found if said is not None})
 
     def _build(self) -> None:
         self.extract = dspy.Predict(ExtractMentions)

@@ -9,7 +9,10 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import grimp
 import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 import gmner
 
@@ -78,3 +81,15 @@ def test_wheel_holds_the_data_files(wheel_names: set[str], repo_root: Path):
     ]
     expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in files} | {"gmner/py.typed"}
     assert {name for name in wheel_names if not name.endswith(".py")} == expected
+
+
+def test_no_circles_between_files():
+    graph = grimp.build_graph("gmner", exclude_type_checking_imports=False, cache_dir=None)
+    names = sorted(graph.modules - {"gmner"})  # the root re-exports names of every room, lazily
+    place = {name: number for number, name in enumerate(names)}
+    edges = [(place[a], place[b]) for a in names for b in graph.find_modules_directly_imported_by(a) - {"gmner"}]
+    starts, ends = zip(*edges, strict=True)
+    links = csr_array(([1] * len(edges), (starts, ends)), shape=(len(names), len(names)))
+    count, component = connected_components(links, directed=True, connection="strong")
+    groups = [[name for name in names if component[place[name]] == number] for number in range(count)]
+    assert [group for group in groups if len(group) > 1] == []

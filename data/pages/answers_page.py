@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -38,6 +38,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 Pair = tuple[Post, Mapping[str, Prediction]]
 
 
+@runtime_checkable
 class Answered(Protocol):
     """A post with its answer, such as a program returns it."""
 
@@ -97,7 +98,7 @@ def _pair(item: Any, known: Mapping[str, Post]) -> Pair:
         return known.get(item.id) or Post(item.id, item.text), {"answer": item}
     if _is_pair(item):
         return item
-    if hasattr(item, "as_pair"):
+    if isinstance(item, Answered):
         post, answer = item.as_pair()
         return post, {"answer": answer}
     raise InputError("This cannot be shown", received=item, accepted="posts, predictions, answers of a program")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gmner.data.html_formatters import FORMATTERS
 from gmner.data.images.opening import ImageSource
+from gmner.data.oddities import Posts
 from gmner.data.pages.answers_page import pairs_of, render_page
 from gmner.data.pages.cards import Card, CardRow, answer_card, build_card
 from gmner.data.pages.markup import Rect, Segment, colours
@@ -62,3 +64,9 @@ def _fragment(cards: Sequence[Card], of: int = 1) -> str:
         palette=colours({shape.type for shape in shapes if shape.type}),
         more=more or ("" if cards else "no posts"),
     )
+
+
+FORMATTERS.register(Post, lambda post: posts_html([post]))
+FORMATTERS.register(Posts, posts_html)
+FORMATTERS.register(Prediction, lambda prediction: predictions_html([prediction]))
+FORMATTERS.register(Predictions, lambda predictions: predictions_html(predictions, predictions.posts))

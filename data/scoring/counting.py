@@ -7,7 +7,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from gmner.data.scoring.matching import GoldRegions, Region, count_right
-from gmner.data.scoring.pairing import TASKS, RegionRule, TaskCounts
+from gmner.data.scoring.pairing import TASKS, TaskCounts
+from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 

@@ -8,7 +8,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from gmner.data.scoring.pairing import PAPER_REGION, Pairs, RegionRule, pair_mentions
+from gmner.data.scoring.pairing import Pairs, pair_mentions
+from gmner.data.scoring.region_rule import PAPER_REGION, RegionRule
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring.matching import count_right
-from gmner.data.scoring.pairing import RegionRule
+from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 

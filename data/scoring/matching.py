@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
+from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box, iou
-
-if TYPE_CHECKING:
-    from gmner.data.scoring.pairing import RegionRule
 
 Boxes = tuple[Box, ...]
 """The boxes of a gold mention, each valid; empty: not shown."""

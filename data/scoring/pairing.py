@@ -10,37 +10,12 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gmner.data.scoring.matching import GoldRegions
-from gmner.signatures.boxes import Box, iou
+from gmner.data.scoring.region_rule import RegionRule as RegionRule  # where callers imported it before
+from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 TASKS = ("gmner", "mner", "eeg")
 """GMNER: span, type and region. MNER: span and type. EEG: span and region."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegionRule:
-    """When a predicted region is right.
-
-    Not shown: right only if None. Shown: right if the IoU with any one gold box reaches the threshold.
-
-    Attributes:
-        threshold: The IoU to reach, 0..1.
-        inclusive: Whether exactly the threshold is enough (`>=`), or not (`>`).
-    """
-
-    threshold: float = 0.5
-    inclusive: bool = False
-
-    def right(self, box: Box | None, gold_boxes: Sequence[Box]) -> bool:
-        """Whether `box` (None: not shown) is right for an entity with `gold_boxes` (none: not shown)."""
-        if box is None or not gold_boxes:
-            return box is None and not gold_boxes
-        best = best_iou(box, gold_boxes)
-        return best >= self.threshold if self.inclusive else best > self.threshold
-
-
-PAPER_REGION = RegionRule(0.5, inclusive=False)
-"""The rule of the ACL 2023 paper: above 0.5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +62,6 @@ class Scores:
     def to_dict(self) -> dict[str, float | None]:
         """The scores as JSON data."""
         return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
-
-
-def best_iou(box: Box | None, gold_boxes: Sequence[Box]) -> float:
-    """The highest IoU of a box with any gold box, 0..1; 0 where there is no box on either side."""
-    return 0.0 if box is None else max((iou(box, gold) for gold in gold_boxes), default=0.0)
 
 
 Pairs = Sequence[tuple[int, int]]

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from gmner.data.scoring import counting
 from gmner.data.scoring.counting import Counter, PostCounts
-from gmner.data.scoring.pairing import PAPER_REGION, RegionRule
+from gmner.data.scoring.region_rule import PAPER_REGION, RegionRule
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 

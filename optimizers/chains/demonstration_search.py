@@ -27,7 +27,7 @@ from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.demonstrations import Demo, DemoWriter, Level, check_demonstrations, covering_chains
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.programs.corpus import answer_post
-from gmner.programs.gmner import GMNER
+from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError, RunDirectoryError
 
 LOG = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def _halvings(sets: int) -> int:
 
 
 def search(
-    program: GMNER,
+    program: Trainable,
     tried: Sequence[Candidate],
     write: Callable[[Chain], Demo],
     valset: Sequence[Post],
@@ -186,16 +186,16 @@ def _rank(score: float | None) -> float:
     return math.inf if score is None else -score
 
 
-def _demonstrated(program: GMNER, demos: list[Demo]) -> GMNER:
+def _demonstrated(program: Trainable, demos: list[Demo]) -> Trainable:
     copy = program.deepcopy()
-    copy.answer.demos = demos
+    copy.set_demonstrations(demos)
     return copy
 
 
 class _Race:
     """Programs that differ in their demonstrations, and what each scored so far."""
 
-    def __init__(self, programs: Sequence[GMNER]) -> None:
+    def __init__(self, programs: Sequence[Trainable]) -> None:
         self.programs = programs
         self.values: list[list[float]] = [[] for _ in programs]
         self.errors = [0] * len(programs)
@@ -232,7 +232,7 @@ class _Race:
         return replace(item, score=self.score(place), calls=len(self.values[place]), errors=self.errors[place])
 
 
-def _value(program: GMNER, post: Post) -> float | None:
+def _value(program: Trainable, post: Post) -> float | None:
     """F1 of one post; None where it cannot be answered."""
     try:
         answer = answer_post(program, post)
@@ -264,7 +264,7 @@ class DemonstrationSearch:
 
     def find(
         self,
-        program: GMNER,
+        program: Trainable,
         chains: Sequence[Chain],
         posts: Mapping[str, Post],
         valset: Sequence[Post] | None,

@@ -20,7 +20,8 @@ from PIL import Image
 
 from gmner.data.files.atomic import atomic_path, encoded
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import Chain, stratum
+from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.chains.split import stratum
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.prompt_images import load_picture, original_size
 from gmner.signatures.boxes import Box, Size

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from gmner.optimizers.chains.reasoning_set import ChainCounts, Origin
+from gmner.optimizers.chains.reasoning_origin import ChainCounts, Origin
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 _MOST = 20

@@ -12,15 +12,15 @@ from typing import Any
 import dspy
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import split_posts
 from gmner.optimizers.chains.chain_log import ChainLog
-from gmner.optimizers.chains.reasoning_set import Origin, ReasoningSet
+from gmner.optimizers.chains.reasoning_origin import Origin
+from gmner.optimizers.chains.reasoning_set import ReasoningSet
+from gmner.optimizers.chains.split import split_posts
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.run_directory import RunDirectory
-from gmner.optimizers.training.program_calls import Program
 from gmner.optimizers.training.rows import check_rows_fit
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.gmner import GMNER
+from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def reasoning_pass(
     return made
 
 
-def check_given_chains(mrsi: MRSI, posts: Sequence[Post], program: Program, run_dir: Path | None = None) -> None:
+def check_given_chains(mrsi: MRSI, posts: Sequence[Post], program: Trainable, run_dir: Path | None = None) -> None:
     """Refuse a reasoning set of `chains_from` that the program cannot be trained on, before anything is written.
 
     Args:
@@ -88,7 +88,7 @@ def check_given_chains(mrsi: MRSI, posts: Sequence[Post], program: Program, run_
     if mrsi.chains_from is None or (run_dir is not None and (run_dir / STAGE / "done.json").is_file()):
         return
     made = _given(mrsi.chains_from, posts, program.adapter())
-    own = program.answer.demos if isinstance(program, GMNER) else ()
+    own = program.demonstrations
     check_rows_fit(program, made.chains, {post.id: post for post in posts}, own)
 
 

@@ -6,7 +6,6 @@ Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: D_R holds chains
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,9 +23,11 @@ from gmner.data.files.commit import finish_replacing, replace_files
 from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.data.records import located
-from gmner.optimizers.chains.chain import Chain, stratum
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import chain_of, faults_of
 from gmner.optimizers.chains.reasoning_card import render_dataset_card
+from gmner.optimizers.chains.reasoning_origin import ChainCounts, Origin
+from gmner.optimizers.chains.split import stratum
 from gmner.programs.models.families import ResizeRule
 from gmner.programs.models.hub import folder_or_hub, upload
 from gmner.signatures.boxes import Box, BoxFormat
@@ -39,59 +40,6 @@ CHAINS_FILE, SPLIT_FILE, TABLE_FILE, CARD_FILE = "chains.jsonl", "split.json", "
 _FILES = (TABLE_FILE, CARD_FILE, CHAINS_FILE, SPLIT_FILE)
 _COLUMNS = ("post_id", "split", "style", "author", "problem", "reasoning", "answer")
 _ANEW = "Have the chains written anew for this model and these posts, or give what the set was made for"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What a reasoning set was made for, and how.
-
-    Attributes:
-        box_format: The frame in which its chains write boxes.
-        labels: Names of the entity types.
-        seed: Seed of split, styles and wording.
-        styles: Names of the styles.
-        per_post: Chains a post, each in another style.
-        teacher: The model string of the LM that wrote chains; None: templates alone.
-        resize: The processor's resize, on which boxes of the frame `resized` depend; None: not known.
-    """
-
-    box_format: BoxFormat
-    labels: tuple[str, ...]
-    seed: int
-    styles: tuple[str, ...]
-    per_post: int
-    teacher: str | None = None
-    resize: ResizeRule | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChainCounts:
-    """How many chains there are of each kind.
-
-    Attributes:
-        chains: All of them.
-        posts: Posts of D1 and of D2.
-        styles: Chains by style.
-        authors: Chains by author.
-        problems: Chains that stand in for another, by the kind of what was wrong with that.
-        strata: Chains by how the picture relates to what the post names, see `stratum`; None: no posts were given.
-    """
-
-    chains: int
-    posts: tuple[int, int]
-    styles: Mapping[str, int]
-    authors: Mapping[str, int]
-    problems: Mapping[str, int]
-    strata: Mapping[str, int] | None = None
-
-    @property
-    def fallbacks(self) -> int:
-        """Chains that stand in for another."""
-        return sum(self.problems.values())
-
-    def to_record(self) -> dict[str, Any]:
-        """The counts as JSON data."""
-        return {**dataclasses.asdict(self), "posts": list(self.posts), "fallbacks": self.fallbacks}
 
 
 @dataclass(frozen=True, slots=True)

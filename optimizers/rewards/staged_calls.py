@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.errors import AnswerError
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.wire import dump, entity_record, load_mentions, load_object, load_verification
-
-STAGES = ("extract", "verify", "ground")
-
-
-def call_column(stage: str, place: int, mentions: Sequence[Mapping[str, Any]], named: int) -> str:
-    """The column `call` of a row: which call it is, and what the program's other calls said.
-
-    Args:
-        stage: `extract`, `verify` or `ground`.
-        place: Which of `mentions` is verified or grounded; 0 for `extract`.
-        mentions: Every mention of the post that is known: `span`, `type`, `start`, `end`, the verdict `visible`, and
-            the `box` in the model's frame (four integers or None) that the last stage gives it, whatever the verdict.
-        named: How many of them, from the first on, the program names.
-
-    Raises:
-        InputError: An unknown stage, or a place that is none of `mentions`.
-    """
-    if stage not in STAGES:
-        raise InputError("A staged program has no such call", received=stage, accepted=", ".join(STAGES))
-    if stage != "extract" and not 0 <= place < named:
-        raise InputError("A call is about a mention that is not named", received=place, accepted=f"below {named}")
-    return dump({"stage": stage, "place": place, "named": named, "mentions": list(mentions)})
 
 
 def call_title(call: str) -> str:
@@ -55,7 +33,7 @@ def whole_answer(completion: str, call: str, post_text: str, labels: LabelSet = 
 
     Args:
         completion: What the model wrote in answer to the call.
-        call: See `call_column`.
+        call: See `gmner.programs.call_column.call_column`.
         post_text: The text of the post.
         labels: The entity types.
 

@@ -11,10 +11,11 @@ from PIL import Image
 from gmner.data.images.opening import image_size
 from gmner.data.listing import counted
 from gmner.data.post import Post
-from gmner.optimizers.training.program_calls import Program, post_inputs
+from gmner.optimizers.training.program_calls import post_inputs
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.generation import FREE_TEXT_TOKENS
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.trainable import Trainable
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
 
@@ -26,7 +27,7 @@ _NAMED = 5
 
 
 def within_context(
-    posts: Sequence[Post], program: Program, engine: VLMEngine, *, answer: int = FREE_TEXT_TOKENS
+    posts: Sequence[Post], program: Trainable, engine: VLMEngine, *, answer: int = FREE_TEXT_TOKENS
 ) -> list[Post]:
     """Posts whose prompt leaves the model room for the answer; the others are left out, and named.
 
@@ -112,7 +113,7 @@ class RowLengths:
 class _Lengths:
     """Measures prompts of a program in tokens."""
 
-    def __init__(self, program: Program, encoder: ChatEncoder) -> None:
+    def __init__(self, program: Trainable, encoder: ChatEncoder) -> None:
         self._adapter, self._widths, self._root = program.adapter(), _Widths(encoder), program.image_root
         predictor = program.predictors()[0]
         self._signature, self._demos = predictor.signature, list(predictor.demos)

@@ -1,55 +1,15 @@
-"""The calls of a program that are trained: one a post, or each call of a staged program about it."""
+"""The calls of a program that answers each post at once, for training without a program."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dspy
-from tqdm import tqdm
 
 from gmner.data.post import Post
-from gmner.optimizers.rewards.staged_calls import call_column
-from gmner.programs.corpus import own_error
-from gmner.programs.gmner import GMNER
-from gmner.programs.staged import StagedGMNER, Trace
-from gmner.signatures.boxes import Box
-from gmner.signatures.mentions import Mention
-from gmner.signatures.wire import Frame
-
-LOG = logging.getLogger(__name__)
-
-Program: TypeAlias = GMNER | StagedGMNER
-"""What MCR compiles."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramCall:
-    """One question to the model.
-
-    Attributes:
-        post: The post that it is about.
-        signature: Its signature with the current instructions.
-        demos: The demonstrations that are sent with it.
-        inputs: The inputs of the signature.
-        rest: How its answer becomes the program's, see `gmner.optimizers.rewards.staged_calls`; None: it is the
-            program's.
-    """
-
-    post: Post
-    signature: type[dspy.Signature]
-    demos: Sequence[Mapping[str, Any]]
-    inputs: Mapping[str, Any]
-    rest: str | None = None
-
-
-def post_inputs(post: Post) -> dict[str, Any]:
-    """The inputs of the end-to-end signature for a post."""
-    return {"text": post.text, "image": post.image}
+from gmner.programs.trainable import ProgramCall
+from gmner.programs.trainable import post_inputs as post_inputs
 
 
 def answer_calls(
@@ -57,124 +17,3 @@ def answer_calls(
 ) -> list[ProgramCall]:
     """The one call a post of a program that answers at once."""
     return [ProgramCall(post, signature, demos, post_inputs(post)) for post in posts]
-
-
-def program_calls(
-    program: Program,
-    posts: Sequence[Post],
-    demos: Sequence[Mapping[str, Any]],
-    trace: Callable[[StagedGMNER], Sequence[Mapping[str, Any] | None]],
-) -> list[ProgramCall]:
-    """Every call of a program about some posts.
-
-    Args:
-        program: The program.
-        posts: Annotated posts.
-        demos: The demonstrations of a program that answers at once; a staged one has its own.
-        trace: What a staged program says of each post, see `traced`; not asked for another program.
-    """
-    if isinstance(program, StagedGMNER):
-        found = zip(posts, trace(program), strict=True)
-        return staged_calls(program, posts, {post.id: trace_of(said) for post, said in found if said is not None})
-    return answer_calls(posts, program.answer.signature, demos)
-
-
-def extract_call(program: StagedGMNER, post: Post) -> ProgramCall:
-    """The first call about a post."""
-    return ProgramCall(post, program.extract.signature, program.extract.demos, post_inputs(post))
-
-
-def mention_call(program: StagedGMNER, stage: Literal["verify", "ground"], post: Post, mention: Mention) -> ProgramCall:
-    """A later call, about one mention of a post."""
-    predictor = program.verify if stage == "verify" else program.ground
-    return ProgramCall(post, predictor.signature, predictor.demos, {**post_inputs(post), "mention": mention})
-
-
-def staged_calls(program: StagedGMNER, posts: Sequence[Post], traces: Mapping[str, Trace]) -> list[ProgramCall]:
-    """Every call of a staged program about some posts, each with what its other calls said.
-
-    The mentions are extracted; each that is named is verified; each that is named and shown, as the program or the gold
-    says, is grounded.
-
-    Args:
-        program: The program.
-        posts: Annotated posts; one without a trace is left out.
-        traces: Post id -> what the program says of each mention, of gold mentions too; see `traced`.
-    """
-    adapter, calls = program.adapter(), []
-    for post in posts:
-        if post.id not in traces:
-            continue
-        trace = traces[post.id]
-        known, shown = _known(trace, adapter.request(post_inputs(post)).frame), _shown(post)
-        rest = [call_column("extract", 0, known, trace.named)]
-        calls.append(replace(extract_call(program, post), rest=rest[0]))
-        for place, mention in enumerate(trace.mentions[: trace.named] if post.image is not None else ()):
-            verify = call_column("verify", place, known, trace.named)
-            calls.append(replace(mention_call(program, "verify", post, mention), rest=verify))
-            if trace.visible[place] or mention.key in shown:
-                ground = call_column("ground", place, known, trace.named)
-                calls.append(replace(mention_call(program, "ground", post, mention), rest=ground))
-    return calls
-
-
-def _shown(post: Post) -> set[tuple[int, int]]:
-    return {entity.key for entity in post.gold if entity.visible}
-
-
-def _known(trace: Trace, frame: Frame) -> list[dict[str, Any]]:
-    return [
-        {
-            "span": mention.span, "type": mention.type, "start": mention.start, "end": mention.end,
-            "visible": visible and box is not None, "box": None if box is None else frame.encode(box),
-        }
-        for mention, visible, box in zip(trace.mentions, trace.visible, trace.boxes, strict=True)
-    ]  # fmt: skip
-
-
-def traced(
-    program: StagedGMNER, posts: Sequence[Post], *, threads: int = 16, progress: bool = True
-) -> list[dict[str, Any] | None]:
-    """What a staged program says of every mention of some posts, gold mentions that it does not name too.
-
-    Args:
-        program: The program.
-        posts: Annotated posts.
-        threads: Posts under way at once.
-        progress: Show a progress bar.
-
-    Returns:
-        A trace a post as JSON data, see `trace_of`; None where an answer failed.
-    """
-
-    def one(post: Post) -> dict[str, Any] | None:
-        try:
-            return _record(program.trace(post.text, post.image, post.gold))
-        except Exception as error:
-            if own_error(error) is None:
-                raise
-            return None
-
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(copy_context().run, one, post) for post in posts]
-        try:
-            found = [f.result() for f in tqdm(futures, desc="calls", unit="post", disable=not progress)]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-    failed = found.count(None)
-    if failed:
-        LOG.warning("%d of %d posts are not trained on: the program's own answer to them failed", failed, len(posts))
-    return found
-
-
-def _record(trace: Trace) -> dict[str, Any]:
-    mentions = [asdict(Mention(m.span, m.start, m.end, m.type)) for m in trace.mentions]
-    boxes = [None if box is None else list(box.as_tuple()) for box in trace.boxes]
-    return {"named": trace.named, "mentions": mentions, "visible": list(trace.visible), "boxes": boxes}
-
-
-def trace_of(record: Mapping[str, Any]) -> Trace:
-    """A trace from the data that `traced` returns."""
-    mentions = tuple(Mention(**mention) for mention in record["mentions"])
-    boxes = tuple(None if box is None else Box(*box) for box in record["boxes"])
-    return Trace(record["named"], mentions, tuple(record["visible"]), boxes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import dspy
 from datasets import Dataset, Features, Image, List, Value
@@ -15,12 +15,12 @@ from gmner.data.files.atomic import encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.training.lengths import RowLengths, within_context
-from gmner.optimizers.training.program_calls import Program, ProgramCall, extract_call, mention_call, post_inputs
+from gmner.optimizers.training.program_calls import post_inputs
 from gmner.optimizers.training.trainable import trainable_engine
 from gmner.programs.adapter import Message, PromptAdapter
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.vlm_engine import VLMEngine
-from gmner.programs.staged import StagedGMNER
+from gmner.programs.trainable import ProgramCall, Trainable, TuningCall
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import as_entity
 
@@ -41,7 +41,7 @@ def usable_posts(posts: Sequence[Post], encoder: ChatEncoder) -> list[Post]:
     return kept
 
 
-def fitting_posts(posts: Sequence[Post], program: Program, answer: int) -> list[Post]:
+def fitting_posts(posts: Sequence[Post], program: Trainable, answer: int) -> list[Post]:
     """The posts that a program's weights can be trained on: see `usable_posts` and `within_context`; else all.
 
     Args:
@@ -92,7 +92,7 @@ def tuning_rows(
 
 
 def program_rows(
-    program: Program,
+    program: Trainable,
     chains: Sequence[Chain],
     posts: Mapping[str, Post],
     adapter: PromptAdapter,
@@ -117,7 +117,7 @@ def program_rows(
 
 
 def check_rows_fit(
-    program: Program, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]] = ()
+    program: Trainable, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]] = ()
 ) -> None:
     """Refuse chains whose rows are longer than the context of the program's local model; see `program_rows`.
 
@@ -134,37 +134,24 @@ def check_rows_fit(
         raise InputError(lengths.fact(), accepted=f"{lengths.context} tokens together", remedy=remedy)
 
 
-_Asked: TypeAlias = tuple[ProgramCall, Mapping[str, Any]]
-"""A call, and what should be answered to it."""
-
-
 def _asked(
-    program: Program, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]]
-) -> list[_Asked]:
+    program: Trainable, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]]
+) -> list[TuningCall]:
     """The calls of a program that chains answer."""
-    asked: list[_Asked] = []
+    asked: list[TuningCall] = []
     for chain in chains:
-        post = posts[chain.post_id]
-        if not isinstance(program, StagedGMNER):
-            asked.append(_whole(chain, post, program.answer.signature, demos))
-            continue
         gold = [as_entity(entity) for entity in chain.entities]
-        asked.append((extract_call(program, post), {"mentions": gold}))
-        for mention in gold if post.image is not None else ():
-            verdict = {"evidence": chain.reasoning, "visible": mention.visible}
-            asked.append((mention_call(program, "verify", post, mention), verdict))
-            if mention.visible:
-                asked.append((mention_call(program, "ground", post, mention), {"box": mention.box}))
+        asked += program.tuning_calls(posts[chain.post_id], chain.reasoning, gold, demos)
     return asked
 
 
-def _whole(chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> _Asked:
+def _whole(chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> TuningCall:
     """The one call of a program that answers at once."""
     call = ProgramCall(post, signature, demos, post_inputs(post))
     return call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}
 
 
-def _tuning_table(asked: Sequence[_Asked], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
+def _tuning_table(asked: Sequence[TuningCall], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
     """A row for every call that fits the context."""
     rows, lengths = [], RowLengths(engine)
     for call, answer in asked:

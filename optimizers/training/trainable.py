@@ -24,6 +24,7 @@ from gmner.data.images.trimming import trim
 from gmner.optimizers.training.checkpoints import MarkWhole, drop_after, last_checkpoint
 from gmner.optimizers.training.validation import ValidationMonitor
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.local_engine import engine_of
 from gmner.programs.models.families import PROFILE_FILE
 from gmner.programs.models.loading import lm_of, load_vlm
 from gmner.programs.models.processors import load_processor
@@ -53,8 +54,7 @@ class Lora:
 
 def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
     """The engine whose weights can be trained, or None for a served model."""
-    engine = getattr(lm, "engine", None)
-    return engine if isinstance(engine, VLMEngine) else None
+    return engine_of(lm, VLMEngine)
 
 
 def training_copy(
@@ -136,6 +136,11 @@ def resolve_tuning(tuning: Tuning, parameters: int, small: Tuning = "full") -> T
     if tuning != "auto":
         return tuning
     return small if parameters < _SMALL else "lora-frozen-vision"
+
+
+def has_adapter(model: Any) -> bool:
+    """Whether a model is trained by an adapter."""
+    return isinstance(model, PeftModel)
 
 
 def without_adapter(model: Any) -> Any:

@@ -11,14 +11,15 @@ from scipy.optimize import linear_sum_assignment
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scoring import bias, matching
+from gmner.data.scoring import bias, matching, region_rule
 from gmner.data.scoring import pairing as scoring
 from gmner.data.scoring.counting import _offset_rows, _word_rows, place_key
 from gmner.data.scoring.counts import count_post
 from gmner.data.scoring.entity_errors import _overlapping, find_errors
 from gmner.data.scoring.matching import GoldRegions, count_right
-from gmner.data.scoring.pairing import TASKS, RegionRule, TaskCounts, best_iou, pair_mentions
+from gmner.data.scoring.pairing import TASKS, TaskCounts, pair_mentions
 from gmner.data.scoring.protocols import PROTOCOLS
+from gmner.data.scoring.region_rule import RegionRule, best_iou
 from gmner.signatures.boxes import Box, iou
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
@@ -185,7 +186,7 @@ def test_the_work_on_equal_words_grows_with_their_number(monkeypatch: pytest.Mon
         calls["cells"] += weights.size
         return linear_sum_assignment(weights, maximize=maximize)
 
-    for module in (matching, scoring):
+    for module in (matching, region_rule):
         monkeypatch.setattr(module, "iou", counted)
     monkeypatch.setattr(scoring, "linear_sum_assignment", searched)
     work = []

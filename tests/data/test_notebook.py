@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from pages import Page, answer_of, drawn, post_of
 from strategies import answered
 
+from gmner.data.html_formatters import HtmlFormatters
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.oddities import Oddity, Posts
 from gmner.data.pages.markup import segments
@@ -159,3 +162,28 @@ def test_lists_that_the_library_makes_show_themselves(tmp_path):
     assert read_answers(tmp_path / "answers.jsonl", posts).posts == tuple(posts)
     (tmp_path / "triples.txt").write_text("None\nNone\n")
     assert read_answers(tmp_path / "triples.txt", posts).posts == tuple(posts)
+
+
+LIGHT = """
+import sys
+import gmner.data.post
+pages = {"jinja2", "gmner.data.pages.notebook"}
+assert not pages & set(sys.modules), "pages are loaded too early"
+assert "Ada" in gmner.data.post.Post("1", "Ada met Al")._repr_html_()
+assert pages <= set(sys.modules)
+"""
+
+
+def test_pages_are_loaded_when_the_first_value_is_displayed(tmp_path):
+    run = subprocess.run([sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+
+
+def test_formatters_are_found_by_class():
+    class Base: ...
+
+    class Derived(Base): ...
+
+    formatters = HtmlFormatters()
+    formatters.register(Base, lambda value: "base")
+    assert (formatters.html(Base()), formatters.html(Derived()), formatters.html(1)) == ("base", "base", None)

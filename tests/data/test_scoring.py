@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from strategies import answered, entities, perfect, posts
 
 from gmner.data.scoring.entity_errors import Fault, find_errors
-from gmner.data.scoring.pairing import TASKS, RegionRule, Scores, TaskCounts, pair_mentions
+from gmner.data.scoring.pairing import TASKS, Scores, TaskCounts, pair_mentions
 from gmner.data.scoring.protocols import PAPER
+from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 

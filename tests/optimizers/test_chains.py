@@ -13,8 +13,10 @@ from PIL import Image
 
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.optimizers.chains.chain import Chain, check_pictures, check_trainset, split_posts, stratum, write_chains
+from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.chains.split import check_pictures, check_trainset, split_posts, stratum
 from gmner.optimizers.chains.styles import TEMPLATES, plain
+from gmner.optimizers.chains.writing import write_chains
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.models.families import profile_for_name
 from gmner.signatures.boxes import Box, BoxFormat

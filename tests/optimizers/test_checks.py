@@ -16,7 +16,7 @@ from scripted import scripted_lm
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.world.generate import World
-from gmner.optimizers.chains.chain import stratum
+from gmner.optimizers.chains.split import stratum
 from gmner.optimizers.mcr import MCR, held_out
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen

@@ -23,9 +23,10 @@ from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.data.scoring.metric import to_example
 from gmner.data.world.generate import World
-from gmner.optimizers.chains.chain import Chain, stratum
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.demonstration_search import candidates
 from gmner.optimizers.chains.demonstrations import DemoWriter, check_demonstrations, covering_chains
+from gmner.optimizers.chains.split import stratum
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.adapter import PromptAdapter

@@ -8,8 +8,9 @@ from PIL import Image
 
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.chains.reasoning_origin import Origin
 from gmner.optimizers.chains.reasoning_pass import check_given_chains
-from gmner.optimizers.chains.reasoning_set import Origin, ReasoningSet
+from gmner.optimizers.chains.reasoning_set import ReasoningSet
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.training import lengths
 from gmner.optimizers.training.lengths import within_context

@@ -10,10 +10,10 @@ from PIL import Image
 from scripted import ScriptedEngine, scripted_lm, words_of
 
 from gmner.data.post import Post
-from gmner.optimizers.chains.chain import write_chains
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.styles import TEMPLATES, Facts
 from gmner.optimizers.chains.styles.model_written import LLMStyle, MLLMStyle
+from gmner.optimizers.chains.writing import write_chains
 from gmner.optimizers.mrsi import MRSI
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import InputError, TruncatedAnswerError

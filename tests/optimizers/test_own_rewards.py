@@ -22,9 +22,9 @@ from gmner.optimizers.mcr import MCR
 from gmner.optimizers.presets import preset
 from gmner.optimizers.reward_set import RewardSet, reward_record
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, Reward, cvo, grounding, judged, judgements, whole_answers
-from gmner.optimizers.rewards.staged_calls import call_column
 from gmner.optimizers.run_page import render_run
 from gmner.optimizers.training.rollouts import read_rollouts
+from gmner.programs.call_column import call_column
 from gmner.programs.gmner import GMNER
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError, RewardError, RunDirectoryError

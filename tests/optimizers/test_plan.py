@@ -33,7 +33,7 @@ def test_the_plan_counts_what_the_compile_does(
         cvo=CVO(epochs=1, least_steps=0, **ROLLOUTS),
         progress=False,
     )
-    planned = plan(mcr, student, posts[:8])
+    planned = plan(mcr.settings, student, posts[:8])
     same = student.compile(trainset=posts[:8], optimizer=mcr, run_dir=tmp_path / "run", dry_run=True)
     assert isinstance(same, GMNER)
     assert same is not student
@@ -59,16 +59,16 @@ def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs,
     styles = {"stepwise": TEMPLATES["stepwise"], "llm": LLMStyle(lm)}
     mrsi = MRSI(styles=styles, per_post=2, batch=2, max_steps=2, tuning="full")
     mcr = MCR(mrsi=mrsi, cvo=None, progress=False)
-    planned = plan(mcr, program("idefics3"), posts[:6])
+    planned = plan(mcr.settings, program("idefics3"), posts[:6])
     assert planned.teacher_requests == 6
     assert lm.engine.requests == []
-    served = plan(mcr, GMNER(lm), posts[:6])
+    served = plan(mcr.settings, GMNER(lm), posts[:6])
     assert (served.stages, served.teacher_requests) == ((), 6)
 
 
 def test_a_stage_without_posts_is_refused(program: Programs, posts: list[Post]):
     with pytest.raises(InputError, match="D1 or D2 has no post"):
-        plan(MCR(d1_share=0.5, progress=False), program("idefics3"), posts[:1])
+        plan(MCR(d1_share=0.5, progress=False).settings, program("idefics3"), posts[:1])
 
 
 def test_a_plan_reads_as_a_table():

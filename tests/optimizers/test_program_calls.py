@@ -19,10 +19,12 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards import Reward
-from gmner.optimizers.rewards.staged_calls import call_column, call_title, whole_answer
-from gmner.optimizers.training.program_calls import ProgramCall, staged_calls, trace_of, traced
+from gmner.optimizers.rewards.staged_calls import call_title, whole_answer
 from gmner.optimizers.training.rows import program_rows
+from gmner.programs.call_column import call_column
 from gmner.programs.staged import StagedGMNER
+from gmner.programs.staged_calls import staged_calls, trace_of, traced
+from gmner.programs.trainable import ProgramCall
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
@@ -201,7 +203,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
             student.compile(trainset=posts[:8], optimizer=optimizer, run_dir=tmp_path / "cut")
     asked_before = []
     with monkeypatch.context() as patch:
-        patch.setattr("gmner.optimizers.compilation.traced", lambda *_, **__: pytest.fail("they were asked before"))
+        patch.setattr("gmner.programs.staged.traced", lambda *_, **__: pytest.fail("they were asked before"))
         calls = Compilation._calls
         patch.setattr(Compilation, "_calls", lambda *a: asked_before.extend(calls(*a)) or asked_before)
         student.compile(trainset=posts[:8], optimizer=optimizer, run_dir=tmp_path / "cut")

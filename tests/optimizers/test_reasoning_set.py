@@ -25,10 +25,13 @@ from gmner.data.jsonl import read_posts, write_posts
 from gmner.data.post import Post, SceneObject
 from gmner.data.world.generate import World
 from gmner.optimizers.chains import reasoning_set
-from gmner.optimizers.chains.chain import Chain, split_posts, stratum, write_chains
+from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import ChainLog
-from gmner.optimizers.chains.reasoning_set import Origin, ReasoningSet, post_digest
+from gmner.optimizers.chains.reasoning_origin import Origin
+from gmner.optimizers.chains.reasoning_set import ReasoningSet, post_digest
+from gmner.optimizers.chains.split import split_posts, stratum
 from gmner.optimizers.chains.styles import TEMPLATES
+from gmner.optimizers.chains.writing import write_chains
 from gmner.programs.models.families import profile_for_name
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, ImageError, InputError

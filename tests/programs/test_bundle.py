@@ -19,7 +19,7 @@ from scripted import scripted_lm
 from transformers import AutoModelForImageTextToText
 
 from gmner.data.post import Post
-from gmner.programs import bundle
+from gmner.programs import bundle_files
 from gmner.programs.bundle import load, load_state, save_bundle
 from gmner.programs.gmner import GMNER
 from gmner.programs.manifest import MANIFEST_FILE
@@ -219,7 +219,7 @@ def test_a_picture_that_the_manifest_does_not_name_is_refused(served: Path):
     state = json.loads((served / "program.json").read_text())
     state["answer"]["demos"][0]["image"] = "/etc/hostname"
     (served / "program.json").write_text(json.dumps(state))
-    change(served, files=bundle.hash_files(served))
+    change(served, files=bundle_files.hash_files(served))
     with pytest.raises(BundleError, match=r"picture is not in the bundle.*/etc/hostname"):
         load(served, lm=scripted_lm({}))
 
@@ -274,7 +274,7 @@ def test_an_argument_of_the_model_is_set_by_the_caller_only(copied: Path):
 def named(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A base model that counts as too large to be copied, and a bundle that names it."""
     base = Path(shutil.copytree(tiny("qwen2_5_vl"), tmp_path / "base"))
-    monkeypatch.setattr(bundle, "COPIED_BELOW", 0)
+    monkeypatch.setattr(bundle_files, "COPIED_BELOW", 0)
     return base, save_bundle(GMNER(load_vlm(base)), tmp_path / "bundle")
 
 

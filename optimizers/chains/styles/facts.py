@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -97,6 +98,13 @@ class Draft:
     text: str
     author: str = "template"
     problem: str = ""
+
+
+@runtime_checkable
+class ModelWritten(Protocol):
+    """A style whose chains a model writes, several at once."""
+
+    author: str
 
 
 Style = Callable[[Facts, random.Random], "str | Draft"]

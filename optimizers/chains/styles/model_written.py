@@ -12,7 +12,7 @@ from gmner.data.images.opening import open_image
 from gmner.optimizers.chains.checker import check_chain
 from gmner.optimizers.chains.styles import stepwise
 from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs, draft_chain
-from gmner.programs.corpus import own_error
+from gmner.programs.error_causes import own_error
 from gmner.programs.records import wanted_trace
 from gmner.programs.served import speaking
 from gmner.signatures.errors import AnswerError, InputError
