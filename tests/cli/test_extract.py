@@ -95,14 +95,14 @@ def test_a_model_without_weights_is_one_clear_message(posts: Path, tmp_path: Pat
     assert "no config.json" in fails(capsys, *words, tmp_path / "model")
     (tmp_path / "model" / "config.json").write_text("{}")
     assert "no safetensors" in fails(capsys, *words, tmp_path / "model")
-    assert "hub id" in fails(capsys, *words, tmp_path / "no" / "such" / "model")
+    assert "Hub id" in fails(capsys, *words, tmp_path / "no" / "such" / "model")
     assert not (tmp_path / "o.jsonl").exists()
 
 
 def test_posts_that_are_not_there_are_one_clear_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "odd.jsonl").write_text('{"id": "1"}\n')
-    for name, message in {"none.jsonl": "no posts", "empty.jsonl": "No posts", "odd.jsonl": "odd.jsonl:1"}.items():
+    for name, message in {"none.jsonl": "not found", "empty.jsonl": "No posts", "odd.jsonl": "odd.jsonl:1"}.items():
         assert message in fails(capsys, "extract", tmp_path / name, "-o", tmp_path / "o.jsonl")
 
 

@@ -339,7 +339,7 @@ def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
         folder.mkdir()
         (folder / "note.txt").write_text("mine")
     for more in ([], ["--overwrite"]):
-        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, said="over something else")
+        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, said="output folder is not empty")
         refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle, *more)
         refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle / "new", *more, said="part of an input")
     for name in ("config.json", "model.safetensors"):

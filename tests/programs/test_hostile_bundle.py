@@ -272,7 +272,7 @@ def test_an_adapter_beside_the_model_that_is_no_object_is_refused(with_model: Pa
     (folder / "model" / "adapter_config.json").write_text("[")
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     write(folder, MANIFEST_FILE, manifest | {"files": hash_files(folder)})
-    with pytest.raises(BundleError, match="is not JSON"):
+    with pytest.raises(BundleError, match="is not valid JSON"):
         load(folder)
 
 

@@ -73,7 +73,7 @@ def test_what_cannot_be_merged_is_refused(tuned: GMNER, tmp_path: Path):
         GMNER(scripted_lm({})).save_merged(tmp_path / "merged")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
-    with pytest.raises(InputError, match="would be written over something else"):
+    with pytest.raises(InputError, match="output folder is not empty"):
         tuned.save_merged(tmp_path / "full")
     assert [file.name for file in tmp_path.iterdir()] == ["full"]
 
