@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import resource
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,7 @@ from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.peak_memory import process_peak
 from gmner.optimizers.reward_set import told_weights
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.rows import fitting_posts, program_rows
@@ -178,5 +177,4 @@ def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: in
 def _memory() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return process_peak()

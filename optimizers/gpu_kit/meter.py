@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
 
 import torch
+
+from gmner.optimizers.peak_memory import process_peak
 
 GIB = 2**30
 
@@ -48,8 +48,7 @@ class Meter:
             self.peak = torch.cuda.max_memory_allocated() / GIB
             self.reserved = torch.cuda.max_memory_reserved() / GIB
         else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            self.peak = peak / GIB if sys.platform == "darwin" else peak / 2**20
+            self.peak = process_peak() / GIB
         self.seconds = perf_counter() - self._begin
 
     def memory(self) -> dict[str, float]:
