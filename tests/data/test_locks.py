@@ -30,7 +30,7 @@ def test_a_file_system_without_locks_is_named(
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     with caplog.at_level(logging.WARNING):
         assert take_lock(tmp_path / "lock") is None
-    assert "has no locks" in caplog.text
+    assert "does not support locks" in caplog.text
 
 
 def test_no_module_locks_with_what_one_system_has():
