@@ -76,7 +76,7 @@ def plain_box(value: Any, frame: Frame) -> Box | None:
     if not isinstance(value, list) or not all(type(v) is int for v in value):
         raise AnswerError("A box is neither null nor four integers", received=value)
     if frame.size is None:
-        raise AnswerError("A post without a picture cannot have a box", received=value)
+        raise AnswerError("A post without an image cannot have a box", received=value)
     width, height = frame.box_format.extent(frame.size, frame.resized)
     if len(value) != 4 or not all(0 <= v <= most for v, most in zip(value, [width, height] * 2, strict=True)):
         raise AnswerError("A box has coordinates out of range", received=value)

@@ -134,7 +134,7 @@ def test_a_shell_is_told_what_could_come_next(line: str, words: set[str]):
 def test_it_runs_as_a_module():
     done = python("-m", "gmner", "evaluate", "none.jsonl", "--gold", "nowhere")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("gmner: There are no posts. received 'nowhere'")
+    assert done.stderr.startswith("gmner: File or folder not found. received 'nowhere'")
     assert "Traceback" not in done.stderr
 
 

@@ -123,13 +123,13 @@ def test_an_error_of_a_program_is_recorded_and_another_is_not_hidden():
 @pytest.mark.parametrize(
     ("source", "given_posts", "fact"),
     [
-        ([], [], "no posts"),
+        ([], [], "must not be empty"),
         ([], [POST, POST], "occurs twice"),
         ([], [replace(POST, entities=None)], "not annotated"),
         ([answer(), answer()], [POST], "same id"),
         ([Prediction("1", "another text")], [POST], "another text"),
-        ([1], [POST], "not a prediction"),
-        ({"1": 1}, [POST], "not a prediction"),
+        ([1], [POST], "Not a prediction"),
+        ({"1": 1}, [POST], "Not a prediction"),
         (7, [POST], "Neither a program nor predictions"),
     ],
 )

@@ -128,6 +128,6 @@ def test_voc_leaves_no_picture_of_an_earlier_export_to_be_read(tmp_path: Path, p
 
 
 def test_voc_refuses_an_id_that_is_too_long_for_a_file(tmp_path: Path):
-    with pytest.raises(InputError, match="no file name"):
+    with pytest.raises(InputError, match="not a valid file name"):
         write_voc([Post("x" * 300, "Ana", None, ())], tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -88,9 +88,9 @@ def test_sides_are_mirrored(pair, data):
 
 
 def test_two_systems_on_other_posts_are_refused():
-    with pytest.raises(InputError, match="other posts"):
+    with pytest.raises(InputError, match="different posts"):
         compare(system(5), evaluate([answer(POSTS[0], ADA)], POSTS[:1]))
-    with pytest.raises(InputError, match="two protocols"):
+    with pytest.raises(InputError, match="different protocols"):
         compare(system(5), evaluate([answer(p, ADA) for p in POSTS], POSTS, "riveg"))
 
 

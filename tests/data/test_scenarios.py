@@ -88,7 +88,7 @@ def test_shares_and_what_is_refused():
     posts_ = [expression("1"), expression("2"), expression("3", ONE), expression("4", ONE)]
     scores = evaluate_expressions([boxes("2", ONE), boxes("3", ONE)], posts_)
     assert scores.to_dict() == {"precision": 50.0, "n_acc": 50.0, "t_acc": 50.0, "expressions": 4, "no_target": 2}
-    with pytest.raises(InputError, match="no expressions"):
+    with pytest.raises(InputError, match="must not be empty"):
         evaluate_expressions([], [])
     with pytest.raises(InputError, match="same id"):
         evaluate_expressions([boxes("1"), boxes("1")], posts_)

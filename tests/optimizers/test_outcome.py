@@ -58,7 +58,7 @@ def test_weights_are_compared_by_value(case: str, monkeypatch: pytest.MonkeyPatc
     before, after, differ = CASES[case]
     monkeypatch.setattr(training, "trainable_engine", lambda lm: lm)
     programs: Any = {
-        name: SimpleNamespace(model=SimpleNamespace(model=model))
+        name: SimpleNamespace(model=SimpleNamespace(model=model), demonstrations=())
         for name, model in (("before", before), ("cvo", after))
     }
     why = why_unchanged(programs, "cvo", scored=False, stopped=False)

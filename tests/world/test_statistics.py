@@ -56,7 +56,7 @@ def test_what_the_data_does_not_say_is_not_known():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="no posts"):
+    with pytest.raises(InputError, match="must not be empty"):
         statistics([])
     with pytest.raises(InputError, match=r"not annotated.*'9'"):
         statistics([*POSTS, Post("9", "Ana")])
