@@ -24,6 +24,9 @@ def register(command: Command) -> Command:
     Example:
         A file `count.py` that adds `gmner count POSTS`:
 
+            import sys
+
+            import gmner
             from gmner.cli.command import Command
             from gmner.cli.main import main
             from gmner.cli.registry import register
