@@ -1,17 +1,24 @@
-"""MCR and its ablations on the world, beside what people try first: the form of the paper's main and ablation tables.
+"""Compares MCR, its ablations and simple baselines on the world, as in the main and ablation tables of the paper.
 
-Every trained arm sees the same posts for the same number of optimizer steps; where both stages run they share the
-steps. Runs are kept in the work folder: a stopped benchmark goes on where it was.
+Every trained arm uses the same posts and the same number of optimizer steps; if both stages run, they share the steps.
+Runs are kept in the work folder; run the same command again to resume a stopped benchmark.
 
     python benchmarks/ablation.py --work runs/ablation                      # all arms, three seeds
     python benchmarks/ablation.py --work runs/ablation --arms SFT MRSI MCR --seeds 1
     python benchmarks/ablation.py --work runs/ablation --markdown --plot runs/ablation/ablation.svg
 
-Arms: `direct`, the embedded model as it is; `reasoning prompt`, asked to reason in words of its own; `few-shot`, four
-answered posts in the prompt; `SFT`, trained on answers alone; `MRSI`, on chains in all styles and answers; `MRSI one
-style`; `MRSI mixed`, a chain that looks at the picture first and the answer alone, for each post; `CVO`, the rewards
-alone; `MCR`, MRSI and then CVO, `MCR one style`, `MCR mixed`; `MCR before CVO`, `MCR mixed before CVO`, the same runs
-when MRSI ends.
+Arms:
+
+    direct             the embedded model without changes
+    reasoning prompt   instructions to reason step by step
+    few-shot           four annotated posts in the prompt
+    SFT                trained on answers only
+    MRSI               trained on chains in all styles and answers
+    MRSI one style     trained on chains in the style `picture_first`
+    MRSI mixed         trained on a chain in the style `picture_first` and on the answer only, for each post
+    CVO                trained with the rewards only
+    MCR                MRSI, then CVO; also `MCR one style` and `MCR mixed`
+    MCR before CVO     the run `MCR` after MRSI; also `MCR mixed before CVO`
 """
 
 from __future__ import annotations
@@ -55,38 +62,38 @@ PROMPT = "Think step by step: name what is in the post, say what the picture sho
 
 
 def left_empty(evaluation: Evaluation) -> float:
-    """Of the posts without an entity the share that is answered with none; their F1 says only whether it is all."""
+    """Share of the posts without entities that have no predicted entities, in percent."""
     empty = [counts["gmner"] for counts in evaluation.counts if not counts["gmner"].gold]
     return 100 * sum(not count.predicted for count in empty) / len(empty) if empty else float("nan")
 
 
 FIGURES: Mapping[str, Callable[[Evaluation], float]] = {
     "MNER F1": lambda e: e.mner.f1,
-    "found of shown, %": lambda e: e.found_of_shown or 0.0,
-    "boxed of absent, %": lambda e: e.boxed_of_absent or 0.0,
+    "boxed correctly if shown, %": lambda e: e.found_of_shown or 0.0,
+    "boxed if not shown, %": lambda e: e.boxed_of_absent or 0.0,
     "N-F1": lambda e: e.bias.n_f1 or 0.0,
     "grounded absent": lambda e: float(e.bias.grounded_absent or 0),
     "  on lookalike posts": lambda e: float(e.by_slice["lookalike"].bias.grounded_absent or 0),
     "N-Rate, %": lambda e: e.bias.n_rate or 0.0,
-    "nothing named where nothing is, %": left_empty,
+    "empty posts answered correctly, %": left_empty,
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one arm with one seed is given.
+    """The inputs of an arm with one seed.
 
     Attributes:
-        program: The embedded program, untrained.
-        train: Posts to learn from.
+        program: The untrained program with the embedded model.
+        train: The training posts.
         steps: Optimizer steps of all stages together.
         seed: Seed of split, chains, order and sampling.
-        folder: Where the compile keeps what it makes.
-        share: Of MCR's steps those of MRSI, the others are CVO's.
-        sft_rate: Learning rate of training on answers alone.
-        cvo: Settings of CVO that are not the usual ones here.
-        learnable: Answers a post by which CVO leaves out what it cannot learn from, see `MCR`; None: it takes all.
-        d1_share: The posts of MCR's MRSI, see `MCR`.
+        folder: The run directory.
+        share: Share of MCR's steps for MRSI; CVO gets the others.
+        sft_rate: Learning rate for training on answers only.
+        cvo: Settings of CVO that override the defaults of this benchmark.
+        learnable: `learnable_answers` of `MCR`; None: CVO uses all posts.
+        d1_share: `d1_share` of `MCR`.
     """
 
     program: GMNER
@@ -102,34 +109,34 @@ class Run:
 
 
 def as_it_is(run: Run) -> GMNER:
-    """The embedded model without any change."""
+    """The embedded model without changes."""
     return run.program
 
 
 def prompted(run: Run) -> GMNER:
-    """Asked to reason first, in words that the model was not trained on."""
+    """Instructions to reason first, with which the model was not trained."""
     run.program.answer.signature = run.program.answer.signature.with_instructions(PROMPT)
     return run.program
 
 
 def shown(run: Run) -> GMNER:
-    """Four answered posts in the prompt, by DSPy's own optimizer."""
+    """Four annotated posts in the prompt, chosen by an optimizer of DSPy."""
     examples = [to_example(post) for post in run.train[4 * run.seed : 4 * run.seed + 4]]
     program = dspy.LabeledFewShot(k=4).compile(run.program, trainset=examples)
-    program.set_lm(run.program.model)  # DSPy's copy has none
+    program.set_lm(run.program.model)  # DSPy's copy has no model
     return program
 
 
 def trained(run: Run, *, styles: Mapping[str, Style] | None, injected: float | None = None) -> GMNER:
-    """Compiled: `injected` of the steps (None: the run's share) for MRSI in these styles, the others for CVO."""
-    first = round(run.steps * (run.share if injected is None else injected))
+    """Compile with MRSI in these styles for a share `injected` of the steps (default: `run.share`), then with CVO."""
+    mrsi_steps = round(run.steps * (run.share if injected is None else injected))
     mrsi = cvo = None
-    if first and styles:
+    if mrsi_steps and styles:
         per_post = min(2, len(styles))
         rate = run.sft_rate if set(styles) == {"plain"} else 4e-4 if "plain" in styles else 1e-3
-        mrsi = MRSI(styles=dict(styles), per_post=per_post, answers=False, max_steps=first, batch=16, rate=rate)
-    if first < run.steps:
-        cvo = CVO(max_steps=run.steps - first, **{**CVO_SETTINGS, **run.cvo})
+        mrsi = MRSI(styles=dict(styles), per_post=per_post, answers=False, max_steps=mrsi_steps, batch=16, rate=rate)
+    if mrsi_steps < run.steps:
+        cvo = CVO(max_steps=run.steps - mrsi_steps, **{**CVO_SETTINGS, **run.cvo})
     learnable = run.learnable if cvo else None
     optimizer = MCR(
         mrsi=mrsi, cvo=cvo, d1_share=run.d1_share, holdout=0, learnable_answers=learnable, seed=run.seed
@@ -155,7 +162,7 @@ SEEDLESS = ("direct", "reasoning prompt")
 
 
 def measured(arm: str, seed: int, args: argparse.Namespace) -> Evaluation:
-    """Make and answer one arm with one seed, or read what it answered before."""
+    """Run one arm with one seed and score its predictions, or score the predictions of an earlier run."""
     name, file = BEFORE.get(arm, arm), "before.jsonl" if arm in BEFORE else "answers.jsonl"
     folder, test = args.work / f"{name.replace(' ', '-')}-{seed}", World().posts("test", args.test)
     if not (folder / file).is_file():
@@ -176,11 +183,11 @@ def _untrained() -> GMNER:
 
 
 def f1_with_interval(runs: Sequence[Evaluation], kept: Sequence[int]) -> tuple[float, float, float]:
-    """Mean GMNER F1 over seeds, and its 95 % interval: posts and seeds drawn with replacement.
+    """Mean GMNER F1 over seeds, and its 95 % bootstrap interval over posts and seeds.
 
     Args:
-        runs: One evaluation a seed, on the same posts.
-        kept: Places of the posts that count.
+        runs: One evaluation per seed, on the same posts.
+        kept: Indices of the posts to score.
     """
     counts = _counts(runs)[:, kept]
     draws = [_mean_f1(counts[seeds][:, posts]) for seeds, posts in _draws(len(runs), len(kept))]
@@ -189,9 +196,9 @@ def f1_with_interval(runs: Sequence[Evaluation], kept: Sequence[int]) -> tuple[f
 
 
 def gain_with_interval(runs: Sequence[Evaluation], base: Sequence[Evaluation]) -> tuple[float, float, float]:
-    """Mean gain in GMNER F1 over another arm, and its 95 % interval over the same posts and seeds."""
+    """Mean gain in GMNER F1 over another arm, and its paired 95 % bootstrap interval over posts and seeds."""
     new, old = _counts(runs), _counts(base)
-    seeds = max(len(new), len(old))  # an arm without seeds answers every time the same
+    seeds = max(len(new), len(old))  # an arm without seeds has the same predictions for each seed
     new, old = (np.repeat(c, seeds, axis=0) if len(c) == 1 else c for c in (new, old))
     draws = [
         _mean_f1(new[drawn][:, posts]) - _mean_f1(old[drawn][:, posts]) for drawn, posts in _draws(seeds, new.shape[1])
@@ -201,7 +208,7 @@ def gain_with_interval(runs: Sequence[Evaluation], base: Sequence[Evaluation]) -
 
 
 def _counts(runs: Sequence[Evaluation]) -> np.ndarray:
-    """(seeds, posts, 2): what is right, and what is predicted or gold."""
+    """Counts as an array (seeds, posts, 2): correct, and predicted plus gold."""
     return np.array([[(c["gmner"].correct, c["gmner"].predicted + c["gmner"].gold) for c in e.counts] for e in runs])
 
 
@@ -216,11 +223,11 @@ def _mean_f1(counts: np.ndarray) -> float:
 
 
 def table(results: Mapping[str, Sequence[Evaluation]], posts: Sequence[Post], *, markdown: bool) -> str:
-    """GMNER F1 over all posts and by slice with intervals, the gain over SFT, the other figures with their range."""
+    """Format GMNER F1 over all posts and by slice, the gain over other arms, and the other figures with their range."""
     slices = sorted({post.slice for post in posts if post.slice and post.gold})
     groups = {"GMNER F1": list(range(len(posts)))}
     for name in slices:
-        groups[f"  {name}"] = [place for place, post in enumerate(posts) if post.slice == name]
+        groups[f"  {name}"] = [index for index, post in enumerate(posts) if post.slice == name]
     rows = [["", *results]]
     for name, kept in groups.items():
         cells = (_interval(f1_with_interval(runs, kept)) for runs in results.values())
@@ -228,10 +235,10 @@ def table(results: Mapping[str, Sequence[Evaluation]], posts: Sequence[Post], *,
     for base in ("SFT", "MRSI", "MRSI mixed", *BEFORE):
         if base in results:
             gains = (_interval(gain_with_interval(runs, results[base])) for runs in results.values())
-            rows.append([f"GMNER F1 less that of {base}", *gains])
+            rows.append([f"gain in GMNER F1 over {base}", *gains])
     for name, figure in FIGURES.items():
         values = [[figure(e) for e in runs] for runs in results.values()]
-        rows.append([name, *(f"{np.mean(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in values)])
+        rows.append([name, *(f"{np.mean(row):.1f} ({min(row):.1f} to {max(row):.1f})" for row in values)])
     if markdown:
         rows.insert(1, ["---"] * len(rows[0]))
         return "\n".join(f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows)
@@ -243,13 +250,13 @@ def _interval(values: tuple[float, float, float]) -> str:
 
 
 def plot(results: Mapping[str, Sequence[Evaluation]]) -> str:
-    """SVG: a bar an arm, GMNER F1 with its interval, and the share of absent things that are boxed as a dot."""
+    """Draw an SVG with one bar per arm: GMNER F1 with its interval, and a dot for entities boxed if not shown."""
     left, width, height, step = 150, 420, 22, 34
     lines = []
-    for place, (arm, runs) in enumerate(results.items()):
+    for row, (arm, runs) in enumerate(results.items()):
         mean, low, high = f1_with_interval(runs, range(runs[0].posts))
         boxed = float(np.mean([e.boxed_of_absent or 0.0 for e in runs]))
-        top, scale = 36 + place * step, width / 100
+        top, scale = 36 + row * step, width / 100
         middle = top + height / 2
         lines += [
             f'<text x="{left - 8}" y="{middle + 4:.0f}" text-anchor="end">{arm}</text>',
@@ -265,7 +272,7 @@ def plot(results: Mapping[str, Sequence[Evaluation]]) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 60} {bottom + 8}" {style}>',
             f'<rect width="{left + width + 60}" height="{bottom + 8}" fill="white"/>',
-            f'<text x="{left}" y="18">bar: GMNER F1 with its 95 % interval; dot: boxed of what is not shown, %</text>',
+            f'<text x="{left}" y="18">bar: GMNER F1 with its 95 % interval; dot: boxed if not shown, %</text>',
             *lines,
             "</svg>\n",
         ]
@@ -273,25 +280,27 @@ def plot(results: Mapping[str, Sequence[Evaluation]]) -> str:
 
 
 def main() -> None:
-    """Run what is missing, and write table and picture."""
+    """Run the missing arms, and write table and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=240, help="optimizer steps of every trained arm")
-    parser.add_argument("--share", type=float, default=2 / 3, help="of MCR's steps those of MRSI")
-    parser.add_argument("--sft-rate", type=float, default=3e-4, help="learning rate of training on answers alone")
-    parser.add_argument("--cvo", type=json.loads, default={}, metavar="JSON", help="other settings of CVO")
+    parser.add_argument("--share", type=float, default=2 / 3, help="share of MCR's steps for MRSI")
+    parser.add_argument("--sft-rate", type=float, default=3e-4, help="learning rate of SFT")
+    parser.add_argument("--cvo", type=json.loads, default={}, metavar="JSON", help="settings of CVO")
     parser.add_argument(
         "--learnable",
         type=int,
         default=2,
         metavar="N",
-        help="CVO leaves out what N answers find always the same; 0: none",
+        help="skip posts in CVO if N sampled answers are all equally good; 0: use all posts",
     )
-    parser.add_argument("--d1-share", type=float, default=1.0, help="posts of MCR's MRSI; 1: all, for both stages")
+    parser.add_argument(
+        "--d1-share", type=float, default=1.0, help="share of the posts for MRSI in MCR; 1: both stages use all posts"
+    )
     parser.add_argument("--posts", type=int, default=1000, help="training posts")
     parser.add_argument("--test", type=int, default=600, help="held-out posts")
-    parser.add_argument("--arms", nargs="+", choices=[*ARMS, *BEFORE], default=[*ARMS, *BEFORE], help="only these")
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, *BEFORE], default=[*ARMS, *BEFORE], help="arms to run")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--plot", type=Path, metavar="SVG")
     args = parser.parse_args()

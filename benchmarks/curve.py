@@ -1,8 +1,8 @@
-"""The training curve of the embedded model as a picture, from the record beside its weights.
+"""Plots the training curve of the embedded model from the record that is stored with its weights.
 
     python benchmarks/curve.py -o docs/pictures/curve.svg
 
-One panel a stage: the loss (logarithmic) over the optimizer steps.
+Each stage has a panel with the loss (logarithmic) by optimizer step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gmner.optimizers.curves import draw_curves
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SVG")
     args = parser.parse_args()

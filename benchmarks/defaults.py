@@ -1,14 +1,14 @@
-"""`gmner.MCR()` without an argument against training on answers alone: equal posts, equal optimizer steps.
+"""Compares `gmner.MCR()` with training on answers only, for equal posts and optimizer steps.
 
-Answers alone get the steps that MCR makes where CVO does not end early, and the learning rate that scores best on dev
-posts of the world with seed 0, for each number of posts. Both are judged on held-out posts of the world that they were
-trained on. Worlds of other seeds than 0 were never tuned on.
+Training on answers uses the number of steps that MCR takes if CVO does not stop early, and, for each number of posts,
+the learning rate with the best score on dev posts of the world with seed 0. Both are scored on held-out posts of the
+same world. No setting was tuned on worlds with other seeds.
 
     python benchmarks/defaults.py --work runs/defaults                         # 100, 200 and 1,000 posts, three seeds
     python benchmarks/defaults.py --work runs/defaults --posts 100 --worlds 0 7 --seeds 3
-    python benchmarks/defaults.py --work runs/defaults --posts 100 --ablation  # the paper's ablations beside them
+    python benchmarks/defaults.py --work runs/defaults --posts 100 --ablation  # also the ablations of the paper
 
-Runs are kept in the work folder: a stopped benchmark resumes, and a finished run is only read.
+Runs are kept in the work folder: a stopped benchmark resumes, and finished runs are reused.
 """
 
 from __future__ import annotations
@@ -40,51 +40,51 @@ from gmner.programs.models.loading import load_vlm
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 TEST_POSTS, DEV_POSTS = 1200, 300
 WANTED = {100: 12.0, 200: 8.0, 1000: 3.0}
-"""Number of posts -> GMNER F1 by which MCR is to be ahead."""
+"""Number of posts -> required gain of MCR in GMNER F1."""
 
 
 def answers_alone(steps: int, rate: float, seed: int) -> MCR:
-    """The baseline: no chain, no reward."""
+    """The baseline: training on answers only."""
     mrsi = MRSI(styles={"plain": plain}, answers=False, max_steps=steps, rate=rate)
     return MCR(mrsi=mrsi, cvo=None, holdout=0, seed=seed)
 
 
 def most_steps(train: Sequence[Post]) -> int:
-    """The steps of MCR's two stages on these posts; of those that are left MRSI trains two rows each."""
+    """The steps of both stages of MCR on these posts; MRSI trains on two rows per post that is not held out."""
     mcr = MCR()
     assert mcr.mrsi is not None
     assert mcr.cvo is not None
-    left = len(held_out(train, mcr.holdout, mcr.seed)[0])
-    return mcr.mrsi.steps(2 * left) + mcr.cvo.steps(left)
+    posts = len(held_out(train, mcr.holdout, mcr.seed)[0])
+    return mcr.mrsi.steps(2 * posts) + mcr.cvo.steps(posts)
 
 
 def default(seed: int) -> MCR:
-    """What a user types; the seed apart."""
+    """The default settings with a seed."""
     return MCR(seed=seed)
 
 
 def without_mrsi(seed: int) -> MCR:
-    """The rewards alone, for the steps of both stages."""
-    usual = MCR(seed=seed)
-    return MCR(mrsi=None, cvo=dataclasses.replace(usual.cvo, least_steps=200), seed=seed)
+    """Only CVO, for the steps of both stages."""
+    defaults = MCR(seed=seed)
+    return MCR(mrsi=None, cvo=dataclasses.replace(defaults.cvo, least_steps=200), seed=seed)
 
 
 def without_cvo(seed: int) -> MCR:
-    """Chains and answers, for the steps of both stages."""
-    usual = MCR(seed=seed)
-    return MCR(mrsi=dataclasses.replace(usual.mrsi, least_steps=200), cvo=None, seed=seed)
+    """Only MRSI, for the steps of both stages."""
+    defaults = MCR(seed=seed)
+    return MCR(mrsi=dataclasses.replace(defaults.mrsi, least_steps=200), cvo=None, seed=seed)
 
 
 def with_styles(names: Sequence[str], seed: int) -> MCR:
-    """Chains in these styles."""
-    usual = MCR(seed=seed)
-    return MCR(mrsi=dataclasses.replace(usual.mrsi, styles={name: TEMPLATES[name] for name in names}), seed=seed)
+    """MRSI with chains in these styles."""
+    defaults = MCR(seed=seed)
+    return MCR(mrsi=dataclasses.replace(defaults.mrsi, styles={name: TEMPLATES[name] for name in names}), seed=seed)
 
 
 def demonstrated(seed: int) -> MCR:
-    """The mission's literal way: chains as demonstrations, then CVO, nothing tuned on chains."""
-    usual = MCR(seed=seed)
-    return MCR(mrsi=dataclasses.replace(usual.mrsi, tuning="none"), seed=seed)
+    """Chains as demonstrations in the prompt instead of training on them, then CVO."""
+    defaults = MCR(seed=seed)
+    return MCR(mrsi=dataclasses.replace(defaults.mrsi, tuning="none"), seed=seed)
 
 
 ABLATION: Mapping[str, Callable[[int], MCR]] = {
@@ -98,7 +98,7 @@ ABLATION: Mapping[str, Callable[[int], MCR]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """A work folder with runs.
+    """A work folder with runs of one world.
 
     Args:
         work: The folder.
@@ -110,14 +110,14 @@ class Bench:
     world: int
     posts: int
 
-    def run(self, name: str, optimizer: Callable[[], MCR], *, split: str, asked: int) -> tuple[Evaluation, int, float]:
-        """Compile and answer, or read what was answered before.
+    def run(self, name: str, optimizer: Callable[[], MCR], *, split: str, count: int) -> tuple[Evaluation, int, float]:
+        """Compile and answer `count` posts of a split, or read the results of an earlier run.
 
         Returns:
-            The scores, the optimizer steps that were made, and the minutes that they took in the run that made them.
+            The scores, the number of optimizer steps, and the duration of the compile in minutes.
         """
         folder = self.work / f"world-{self.world}" / f"{self.posts}-posts" / name
-        judged, record = World(self.world).posts(split, asked), folder / f"{split}-{asked}.json"
+        posts, record = World(self.world).posts(split, count), folder / f"{split}-{count}.json"
         if not record.is_file():
             program = GMNER(lm=load_vlm(max_batch=32, cache=False))
             start = time.monotonic()
@@ -125,22 +125,22 @@ class Bench:
             better = program.compile(trainset=train, optimizer=optimizer(), run_dir=folder / "run")
             minutes = (time.monotonic() - start) / 60
             steps = sum(max(entry["step"] for entry in log) for log in better.history.log.values())
-            write_predictions(better.batch_posts(judged), folder / f"{split}-{asked}.jsonl")
+            write_predictions(better.batch_posts(posts), folder / f"{split}-{count}.jsonl")
             with whole_text(record) as file:
                 json.dump({"steps": steps, "minutes": minutes, "chosen": better.history.chosen}, file)
-        kept = json.loads(record.read_text(encoding="utf-8"))
-        answers = read_predictions(folder / f"{split}-{asked}.jsonl")
-        return evaluate(answers, judged, progress=False), kept["steps"], kept["minutes"]
+        result = json.loads(record.read_text(encoding="utf-8"))
+        answers = read_predictions(folder / f"{split}-{count}.jsonl")
+        return evaluate(answers, posts, progress=False), result["steps"], result["minutes"]
 
 
 def best_rate(work: Path, posts: int, steps: int, rates: Sequence[float]) -> float:
-    """The learning rate with which answers alone score best on dev posts of world 0, one seed a rate."""
+    """The learning rate with which training on answers scores best on dev posts of world 0, with one seed per rate."""
     if len(rates) == 1:
         return rates[0]
     bench = Bench(work, 0, posts)
     scores = {
         rate: bench.run(
-            f"answers-{rate:g}-0", partial(answers_alone, steps, rate, 0), split="dev", asked=DEV_POSTS
+            f"answers-{rate:g}-0", partial(answers_alone, steps, rate, 0), split="dev", count=DEV_POSTS
         )[0].gmner.f1
         for rate in rates
     }  # fmt: skip
@@ -148,32 +148,32 @@ def best_rate(work: Path, posts: int, steps: int, rates: Sequence[float]) -> flo
 
 
 def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list[Evaluation]]:
-    """All arms on one world with one number of posts, each with every seed."""
+    """Score all arms on one world with one number of posts and all seeds."""
     bench, results = Bench(args.work, world, posts), dict[str, list[Evaluation]]()
     most = most_steps(World(world).posts("train", posts))
     rate = best_rate(args.work, posts, most, args.rates)
     for seed in range(args.seeds):
-        scores, steps, minutes = bench.run(f"MCR-{seed}", partial(default, seed), split="test", asked=args.test)
+        scores, steps, minutes = bench.run(f"MCR-{seed}", partial(default, seed), split="test", count=args.test)
         results.setdefault("MCR()", []).append(scores)
         sys.stderr.write(f"world {world}, {posts} posts, seed {seed}: {steps} steps, {minutes:.1f} minutes\n")
-        alone = bench.run(
-            f"answers-{rate:g}-{seed}", partial(answers_alone, most, rate, seed), split="test", asked=args.test
+        baseline = bench.run(
+            f"answers-{rate:g}-{seed}", partial(answers_alone, most, rate, seed), split="test", count=args.test
         )[0]
-        results.setdefault(f"answers alone, {rate:g}", []).append(alone)
+        results.setdefault(f"answers only, {rate:g}", []).append(baseline)
         for arm, optimizer in ABLATION.items() if args.ablation else ():
             name = f"{arm.replace(' ', '-')}-{seed}"
-            scores = bench.run(name, partial(optimizer, seed), split="test", asked=args.test)[0]
+            scores = bench.run(name, partial(optimizer, seed), split="test", count=args.test)[0]
             results.setdefault(arm, []).append(scores)
     return results
 
 
-def table(results: Mapping[str, Sequence[Evaluation]], title: str, judged: Sequence[Post]) -> str:
-    """A Markdown table of one world and one number of posts."""
-    everything = range(len(judged))
-    base = next(runs for arm, runs in results.items() if arm.startswith("answers alone"))
+def table(results: Mapping[str, Sequence[Evaluation]], title: str, posts: Sequence[Post]) -> str:
+    """Format a Markdown table of one world and one number of posts."""
+    everything = range(len(posts))
+    base = next(runs for arm, runs in results.items() if arm.startswith("answers only"))
     rows = [[title, *results], ["---"] * (1 + len(results))]
     rows.append(["GMNER F1", *(_interval(f1_with_interval(runs, everything)) for runs in results.values())])
-    rows.append(["less answers alone", *(_interval(gain_with_interval(runs, base)) for runs in results.values())])
+    rows.append(["gain over answers only", *(_interval(gain_with_interval(runs, base)) for runs in results.values())])
     rows.append(["each seed", *(", ".join(f"{e.gmner.f1:.1f}" for e in runs) for runs in results.values())])
     spread = (
         np.std([e.gmner.f1 for e in runs], ddof=1) if len(runs) > 1 else float("nan") for runs in results.values()
@@ -181,29 +181,31 @@ def table(results: Mapping[str, Sequence[Evaluation]], title: str, judged: Seque
     rows.append(["standard deviation over seeds", *(f"{value:.1f}" for value in spread)])
     for name, figure in FIGURES.items():
         values = [[figure(e) for e in runs] for runs in results.values()]
-        rows.append([name, *(f"{np.mean(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in values)])
+        rows.append([name, *(f"{np.mean(row):.1f} ({min(row):.1f} to {max(row):.1f})" for row in values)])
     return "\n".join(f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows)
 
 
 def verdicts(results: Mapping[str, Sequence[Evaluation]], posts: int) -> list[str]:
-    """What was to be shown, and whether it is."""
+    """The requirements, and whether they are met."""
     ours = results["MCR()"]
-    base = next(runs for arm, runs in results.items() if arm.startswith("answers alone"))
-    kept = range(ours[0].posts)
+    base = next(runs for arm, runs in results.items() if arm.startswith("answers only"))
+    everything = range(ours[0].posts)
     gain = gain_with_interval(ours, base)[0]
-    low, high = f1_with_interval(ours, kept)[1], f1_with_interval(base, kept)[2]
+    low, high = f1_with_interval(ours, everything)[1], f1_with_interval(base, everything)[2]
     means = {name: (np.mean([f(e) for e in ours]), np.mean([f(e) for e in base])) for name, f in FIGURES.items()}
     lookalike = means["  on lookalike posts"]
-    said = {
-        f"at least {WANTED.get(posts, 0.0):g} GMNER F1 above answers alone: {gain:.1f}": gain >= WANTED.get(posts, 0.0),
-        f"intervals apart: ours from {low:.1f}, answers alone up to {high:.1f}": low > high,
-        "no seed below the mean of answers alone": min(e.gmner.f1 for e in ours) >= f1_with_interval(base, kept)[0],
+    wanted, base_mean = WANTED.get(posts, 0.0), f1_with_interval(base, everything)[0]
+    requirements = {
+        f"gain in GMNER F1 over answers only at least {wanted:g}: {gain:.1f}": gain >= wanted,
+        f"intervals disjoint: MCR from {low:.1f}, answers only up to {high:.1f}": low > high,
+        "no seed below the mean of answers only": min(e.gmner.f1 for e in ours) >= base_mean,
         "standard deviation over seeds at most 2": len(ours) > 1 and np.std([e.gmner.f1 for e in ours], ddof=1) <= 2,
-        f"lookalikes boxed at most half: {lookalike[0]:.1f} of {lookalike[1]:.1f}": lookalike[0] <= lookalike[1] / 2,
+        f"at most half as many boxed lookalikes: {lookalike[0]:.1f}, {lookalike[1]:.1f}": lookalike[0]
+        <= lookalike[1] / 2,
         "N-Rate 0": means["N-Rate, %"][0] == 0,
-        "MNER F1 no more than 1 below": means["MNER F1"][0] >= means["MNER F1"][1] - 1,
+        "MNER F1 at most 1 point lower": means["MNER F1"][0] >= means["MNER F1"][1] - 1,
     }
-    return [f"- [{'x' if held else ' '}] {what}" for what, held in said.items()]
+    return [f"- [{'x' if met else ' '}] {requirement}" for requirement, met in requirements.items()]
 
 
 def _interval(values: tuple[float, float, float]) -> str:
@@ -211,7 +213,7 @@ def _interval(values: tuple[float, float, float]) -> str:
 
 
 def main() -> None:
-    """Run what is missing, and write the tables."""
+    """Run the missing arms, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/defaults"), help="folder of the runs")
     parser.add_argument("--posts", type=int, nargs="+", default=[100, 200, 1000], help="numbers of training posts")
@@ -219,9 +221,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test", type=int, default=TEST_POSTS, help="held-out posts")
     parser.add_argument(
-        "--rates", type=float, nargs="+", default=list(RATES), help="rates of answers alone to try on dev"
+        "--rates",
+        type=float,
+        nargs="+",
+        default=list(RATES),
+        help="learning rates of training on answers to try on dev",
     )
-    parser.add_argument("--ablation", action="store_true", help="the paper's ablations, too")
+    parser.add_argument("--ablation", action="store_true", help="also run the ablations of the paper")
     args = parser.parse_args()
     for world in args.worlds:
         for posts in args.posts:

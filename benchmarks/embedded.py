@@ -1,16 +1,19 @@
-"""What the embedded model can do and how biased it is, on held-out posts of the world.
+"""Measures the skills and the bias of the embedded model on held-out posts of the world.
 
     python benchmarks/embedded.py [--posts 300] [--model FOLDER]
 
-Prints JSON. `names`: MNER F1 (percent) of the extraction question. `where`: asked where a mention is, the share of
-shown ones boxed with IoU > 0.5 and the share of absent ones answered "not shown"; `where_lookalike`: the latter where
-another thing of the same kind is in the picture. `whether`: asked whether a mention is shown, the shares of shown and
-of absent ones answered rightly. `listed`: asked what is shown, the share of the things of the scene named with
-IoU > 0.5, and of what is listed that is right; `named`: asked what is in a thing's box, the share named rightly.
-`end_to_end`: the scores and bias of the one-answer program. `confidence`: how often (percent) an entity of it that is
-right has a higher confidence than one that is wrong; `names`: right in words and type, `regions`: of those, right in
-its box or in having none. 50: confidence says nothing.
-`load_s` and `answer_s`: seconds to load the model, libraries not counted; median seconds an answer, one at a time.
+Prints JSON; shares are in percent:
+
+- `names_mner_f1`: MNER F1 of extraction.
+- `where`: grounding. Share of shown mentions that are boxed with IoU > 0.5, and of absent mentions that are answered
+  with "not shown", also separately for images that show a lookalike.
+- `whether`: verification. Shares of shown and of absent mentions that are answered correctly.
+- `listed`: listing what an image shows. Share of the objects of the scene that are named with IoU > 0.5, share of the
+  listed objects that are correct, and share of boxes that are named correctly.
+- `end_to_end`: scores and bias of `GMNER`.
+- `confidence`: how often a correct entity has a higher confidence than a wrong one (50: confidence is useless).
+  `names`: correct in span and type; `regions`: of those, also correct in region.
+- `load_s`: seconds to load the model, without imports. `answer_s`: median seconds per answer, one at a time.
 """
 
 from __future__ import annotations
@@ -43,28 +46,28 @@ _ITEM = re.compile(r"(?:^|; )([^;\[]+) (\[\d+,\d+,\d+,\d+\])")
 
 
 def ask(program: StagedGMNER, predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:
-    """Answers to many questions, in order."""
+    """Answer many questions, in order."""
     with dspy.context(adapter=program.adapter()):
         run = dspy.Parallel(num_threads=64, disable_progress_bar=True, provide_traceback=True)
         return run([(predict, values) for values in inputs])
 
 
 def names(program: StagedGMNER, posts: Sequence[Post]) -> float:
-    """MNER F1 of the extraction question, percent."""
+    """MNER F1 of extraction in percent."""
     answers = ask(program, program.extract, [{"text": p.text, "image": dspy.Image(p.image)} for p in posts])
-    found = [
+    predictions = [
         Prediction(p.id, p.text, "", tuple(as_entity(m) for m in a.mentions))
         for p, a in zip(posts, answers, strict=True)
     ]
-    return evaluate(found, posts, progress=False).mner.f1
+    return evaluate(predictions, posts, progress=False).mner.f1
 
 
 def where(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
-    """Shares of shown mentions found and of absent mentions answered "not shown"."""
-    asked = [(post, gold) for post in posts for gold in post.gold]
-    inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in asked]
+    """Shares of shown mentions with a correct box, and of absent mentions answered with "not shown"."""
+    mentions = [(post, gold) for post in posts for gold in post.gold]
+    inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in mentions]
     boxes = [answer.box for answer in ask(program, program.ground, inputs)]
-    hits = [(p, g, right_region(g, box)) for (p, g), box in zip(asked, boxes, strict=True)]
+    hits = [(p, g, right_region(g, box)) for (p, g), box in zip(mentions, boxes, strict=True)]
     return {
         "found_of_shown": share([hit for _, g, hit in hits if g.visible]),
         "not_shown_of_absent": share([hit for _, g, hit in hits if not g.visible]),
@@ -74,11 +77,11 @@ def where(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
 
 
 def whether(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
-    """Shares of shown and of absent mentions that are judged rightly."""
-    asked = [(post, gold) for post in posts for gold in post.gold]
-    inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in asked]
-    said = [answer.visible for answer in ask(program, program.verify, inputs)]
-    right = [(gold.visible, gold.visible == visible) for (_, gold), visible in zip(asked, said, strict=True)]
+    """Shares of shown and of absent mentions that are answered correctly."""
+    mentions = [(post, gold) for post in posts for gold in post.gold]
+    inputs = [{"text": p.text, "image": dspy.Image(p.image), "mention": g} for p, g in mentions]
+    answers = [answer.visible for answer in ask(program, program.verify, inputs)]
+    right = [(gold.visible, gold.visible == visible) for (_, gold), visible in zip(mentions, answers, strict=True)]
     return {
         "right_of_shown": share([hit for shown, hit in right if shown]),
         "right_of_absent": share([hit for shown, hit in right if not shown]),
@@ -86,46 +89,52 @@ def whether(program: StagedGMNER, posts: Sequence[Post]) -> dict[str, float]:
 
 
 def confidence(answers: Sequence[Prediction], posts: Sequence[Post]) -> dict[str, float]:
-    """How well an entity's confidence tells right from wrong: the area under the ROC curve, percent."""
-    verdicts = [
-        verdict
+    """How well confidence separates correct from wrong entities: the area under the ROC curve in percent."""
+    errors = [
+        error
         for post, answer in zip(posts, answers, strict=True)
-        for verdict in find_errors(post.gold, answer.entities)
-        if verdict.predicted is not None
+        for error in find_errors(post.gold, answer.entities)
+        if error.predicted is not None
     ]
-    name = [(v, all(fault.about_regions for fault in v.faults)) for v in verdicts]
-    region = [(v, not v.faults) for v, right in name if right]
-    return {"names": _area(name), "regions": _area(region)}
+    by_name = [(error, all(fault.about_regions for fault in error.faults)) for error in errors]
+    by_region = [(error, not error.faults) for error, right in by_name if right]
+    return {"names": _area(by_name), "regions": _area(by_region)}
 
 
 def _area(judged: Sequence[tuple[EntityError, bool]]) -> float:
-    sure = [[v.predicted.confidence for v, right in judged if v.predicted and right == side] for side in (True, False)]
-    pairs = len(sure[0]) * len(sure[1])
-    return round(100 * float(mannwhitneyu(*sure).statistic) / pairs, 1) if pairs else 0.0
+    groups = [
+        [e.predicted.confidence for e, right in judged if e.predicted and right == wanted] for wanted in (True, False)
+    ]
+    pairs = len(groups[0]) * len(groups[1])
+    return round(100 * float(mannwhitneyu(*groups).statistic) / pairs, 1) if pairs else 0.0
 
 
 def listed(lm: dspy.LM, posts: Sequence[Post]) -> dict[str, float]:
-    """Shares of the scenes' things that are listed, of listed ones that are right, and of boxes named rightly."""
-    found: list[bool] = []
-    right: list[bool] = []
+    """Shares of scene objects that are listed, of listed objects that are correct, and of boxes named correctly."""
+    listed_objects: list[bool] = []
+    right_items: list[bool] = []
     for post, text in zip(posts, said(lm, LIST_INSTRUCTION, [(p, "") for p in posts]), strict=True):
         items = [(name, FRAME.decode(json.loads(box))) for name, box in _ITEM.findall(text)]
         things = [thing for thing in post.scene or () if thing.type]
-        fits = [[n == t.name and t.box.iou(b) > 0.5 for t in things] for n, b in items]
-        right += [any(row) for row in fits]
-        found += [any(row[place] for row in fits) for place in range(len(things))]
+        matches = [[n == t.name and t.box.iou(b) > 0.5 for t in things] for n, b in items]
+        right_items += [any(row) for row in matches]
+        listed_objects += [any(row[column] for row in matches) for column in range(len(things))]
     boxed = [(p, thing) for p in posts for thing in p.scene or () if thing.type]
-    names_said = said(lm, NAME_INSTRUCTION, [(p, dump(FRAME.encode(thing.box))) for p, thing in boxed])
-    named = [thing.name == name for (_, thing), name in zip(boxed, names_said, strict=True)]
-    return {"found_of_scene": share(found), "right_of_listed": share(right), "named_of_boxed": share(named)}
+    answers = said(lm, NAME_INSTRUCTION, [(p, dump(FRAME.encode(thing.box))) for p, thing in boxed])
+    named = [thing.name == name for (_, thing), name in zip(boxed, answers, strict=True)]
+    return {
+        "found_of_scene": share(listed_objects),
+        "right_of_listed": share(right_items),
+        "named_of_boxed": share(named),
+    }
 
 
 def said(lm: dspy.LM, system: str, asked: Sequence[tuple[Post, str]]) -> list[str]:
-    """What the model says, in free text, to a question about each post's picture."""
+    """Free-text answers of the model to a question about the image of each post."""
     requests = []
     for post, user in asked:
-        picture = lm15.ImagePart(data=base64.b64encode(encoded(post.image, quick=True)[0]).decode())
-        message = lm15.Message.user([picture, lm15.TextPart(user)])
+        image = lm15.ImagePart(data=base64.b64encode(encoded(post.image, quick=True)[0]).decode())
+        message = lm15.Message.user([image, lm15.TextPart(user)])
         requests.append(
             lm15.Request(model=lm.model, system=system, messages=(message,), config=lm15.Config(max_tokens=120))
         )
@@ -133,25 +142,25 @@ def said(lm: dspy.LM, system: str, asked: Sequence[tuple[Post, str]]) -> list[st
 
 
 def right_region(gold: GoldEntity, box: Box | None) -> bool:
-    """The paper's rule: None where nothing is shown, else IoU > 0.5 with any gold box."""
+    """The rule of the paper: None if the entity is not shown, otherwise IoU > 0.5 with any gold box."""
     if box is None:
         return not gold.visible
     return any(box.iou(valid) > 0.5 for valid in gold.boxes)
 
 
 def has_lookalike(post: Post, gold: GoldEntity) -> bool:
-    """Whether the picture shows another thing of the same kind."""
+    """Whether the image shows another entity of the same kind."""
     others = {who.key for who in lookalikes(called(gold.span, gold.type))}
     return any((thing.name, thing.type) in others for thing in post.scene or ())
 
 
 def share(hits: Sequence[bool]) -> float:
-    """Percent of hits."""
+    """Share of hits in percent."""
     return round(100 * sum(hits) / max(len(hits), 1), 1)
 
 
 def answer_seconds(program: GMNER, posts: Sequence[Post]) -> float:
-    """Median seconds an answer, asked for one at a time, the first left out."""
+    """Median seconds per answer, one at a time, without the first."""
     seconds = []
     for post in posts:
         start = time.perf_counter()

@@ -1,8 +1,8 @@
-"""The engine beside plain transformers and Outlines' own path: what the schemas, the batches and the loading cost.
+"""Compares the engine with plain transformers and with Outlines: the cost of schemas, batches and loading.
 
-Every figure is a ratio of two sides measured in turns in one run, median of the rounds.
+Every figure is the ratio of two variants that are measured alternately in one run; the median of the rounds is used.
 
-    python benchmarks/engine.py                # the embedded model, and random weights with a vocabulary of 150,000
+    python benchmarks/engine.py                # embedded model, and random weights with 150,000 tokens
     OMP_NUM_THREADS=1 python benchmarks/engine.py --rounds 5 --posts 300
 """
 
@@ -52,7 +52,7 @@ _TEMPLATE = (
 
 
 def large_vocabulary(folder: Path) -> Path:
-    """Random weights of the Idefics3 family with as many tokens as Qwen has: what a mask costs grows with them."""
+    """Save random weights of the Idefics3 family with as many tokens as Qwen; the cost of masks grows with them."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     letters = ascii_lowercase + ascii_uppercase
     pairs = [a + b for a, b in product(letters, repeat=2)]
@@ -85,18 +85,18 @@ def large_vocabulary(folder: Path) -> Path:
 
 
 def asked(program: GMNER, post: Post, tokens: int | None) -> Prompt:
-    """The prompt that the engine makes of a post."""
+    """The prompt of the engine for a post."""
     adapter, signature = program.adapter(), program.answer.signature
     messages = adapter.dialogue(signature, [], post_inputs(post))
     schema = form_of(list(signature.output_fields)).schema(adapter.request(post_inputs(post)))
     return Prompt(messages, schema, tokens)
 
 
-def in_turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each side; the first round warms up."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
+def in_turns(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each variant, measured alternately; the first round is a warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
-        for name, work in sides.items():
+        for name, work in variants.items():
             begin = perf_counter()
             work()
             if turn:
@@ -105,10 +105,10 @@ def in_turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, f
 
 
 def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int | None) -> None:
-    """One batch under its schemas against plain `generate` on the same prompts, as many steps for both."""
+    """Compare one constrained batch with plain `generate` on the same prompts, for the same number of steps."""
     engine = program.model.engine
     prompts = [asked(program, post, tokens) for post in posts[:BATCH]]
-    generator = Generator(engine.weights, sights=0)  # every round encodes its pictures
+    generator = Generator(engine.weights, sights=0)  # without a cache, so that every round encodes its images
     steps = max(completion.tokens for completion in generator.generate(prompts)) + (tokens is None)
 
     def plain() -> None:
@@ -118,112 +118,114 @@ def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int 
 
     times = in_turns({"plain": plain, "schemas": lambda: generator.generate(prompts)}, rounds)
     _say(
-        f"{BATCH} prompts, {steps} steps: under their schemas {steps / times['schemas']:.0f} steps/s, plain "
-        f"transformers {steps / times['plain']:.0f}",
+        f"{BATCH} prompts, {steps} steps: constrained {steps / times['schemas']:.0f} steps/s, plain transformers "
+        f"{steps / times['plain']:.0f}",
         times["plain"] / times["schemas"],
     )
 
 
 def beside_outlines(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
-    """One post at a time, each with its own schema: Outlines' default path, and its own with our back end."""
+    """Compare with Outlines one post at a time, each with its own schema: default backend, and llguidance."""
     engine = program.model.engine
     prompts = [asked(program, post, None) for post in posts[:3]]
     model, tokenizer = outlines.from_transformers(engine.model, engine.processor), engine.processor.tokenizer
     generator = Generator(engine.weights, sights=0)
     written: dict[str, int] = {}
-    cut: dict[str, int] = {}
+    truncated: dict[str, int] = {}
 
     def ours() -> None:
         written["ours"] = sum(generator.generate([prompt])[0].tokens for prompt in prompts)
 
     def theirs(name: str, backend: str | None) -> None:
-        written[name] = cut[name] = 0
+        written[name] = truncated[name] = 0
         for prompt in prompts:
             turns = [{"role": t["role"], "content": [_part(p) for p in t["content"]]} for t in prompt.conversation]
             schema = outlines.types.JsonSchema(json.dumps(prompt.schema))
-            found = outlines.Generator(model, schema, backend=backend)(Chat(turns), max_new_tokens=300, do_sample=False)
-            written[name] += len(tokenizer(found)["input_ids"])
-            cut[name] += not found.rstrip().endswith("}")
+            answer = outlines.Generator(model, schema, backend=backend)(
+                Chat(turns), max_new_tokens=300, do_sample=False
+            )
+            written[name] += len(tokenizer(answer)["input_ids"])
+            truncated[name] += not answer.rstrip().endswith("}")
 
-    names = {"Outlines with llguidance": "llguidance", "Outlines by default": None}
-    sides = {name: partial(theirs, name, backend) for name, backend in names.items()}
-    times = in_turns({"ours": ours, **sides}, rounds)
+    names = {"Outlines with llguidance": "llguidance", "Outlines with its default backend": None}
+    variants = {name: partial(theirs, name, backend) for name, backend in names.items()}
+    times = in_turns({"ours": ours, **variants}, rounds)
     speed = {name: written[name] / seconds for name, seconds in times.items()}
     for name in names:
         _say(
-            f"one post at a time: ours {speed['ours']:.0f} tokens/s, {name} {speed[name]:.0f} "
-            f"({cut[name]} of {len(prompts)} answers cut at 300 tokens)", speed["ours"] / speed[name],
+            f"one post at a time: gmner {speed['ours']:.0f} tokens/s, {name} {speed[name]:.0f} "
+            f"({truncated[name]} of {len(prompts)} answers truncated at 300 tokens)", speed["ours"] / speed[name],
         )  # fmt: skip
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
     if part["type"] == "text":
         return part
-    picture = part["image"].copy()
-    picture.format = "PNG"
-    return {"type": "image", "image": outlines.inputs.Image(picture)}
+    image = part["image"].copy()
+    image.format = "PNG"
+    return {"type": "image", "image": outlines.inputs.Image(image)}
 
 
 def corpus(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
-    """A corpus in batches against one post after another, and against a plain transformers script without schemas."""
+    """Compare a corpus in batches with one post at a time, and with a transformers script without schemas."""
     engine = program.model.engine
 
     def batches() -> object:
         return program.batch_posts(posts, progress=False)
 
-    # Before anything else has run on the main thread: its idle OpenMP threads would take time from the engine's.
-    sides = {"batches": batches, "singly": lambda: [program(text=post.text, image=post.image) for post in posts]}
-    times = in_turns(sides, rounds)
+    # Must run before other work on the main thread, whose idle OpenMP threads would slow down the engine.
+    variants = {"batches": batches, "singly": lambda: [program(text=post.text, image=post.image) for post in posts]}
+    times = in_turns(variants, rounds)
     rate = {name: len(posts) / seconds for name, seconds in times.items()}
     _say(
-        f"{len(posts)} posts: {rate['batches']:.1f} a second in batches of {CORPUS_BATCH}, {rate['singly']:.1f} one "
-        "by one", times["singly"] / times["batches"],
+        f"{len(posts)} posts: {rate['batches']:.1f} per second in batches of {CORPUS_BATCH}, {rate['singly']:.1f} one at "
+        "a time", times["singly"] / times["batches"],
     )  # fmt: skip
 
     generator = Generator(engine.weights, sights=0)
     lengths = [completion.tokens + 1 for completion in generator.generate([asked(program, p, None) for p in posts])]
 
     def script() -> None:
-        ordered = sorted(range(len(posts)), key=lambda place: -len(posts[place].text))  # as our run does
+        ordered = sorted(range(len(posts)), key=lambda index: -len(posts[index].text))  # as in a corpus run
         for begin in range(0, len(posts), CORPUS_BATCH):
-            places = ordered[begin : begin + CORPUS_BATCH]
-            chats = [asked(program, posts[place], None).conversation for place in places]
-            steps = max(lengths[place] for place in places)
+            indices = ordered[begin : begin + CORPUS_BATCH]
+            chats = [asked(program, posts[index], None).conversation for index in indices]
+            steps = max(lengths[index] for index in indices)
             with torch.inference_mode():
                 batch = generator.encoder(chats).to(dtype=engine.model.dtype)
                 engine.model.generate(**batch, do_sample=False, min_new_tokens=steps, max_new_tokens=steps)
 
     times = in_turns({"batches": batches, "script": script}, rounds)
     _say(
-        f"{len(posts)} posts: {len(posts) / times['batches']:.1f} a second, a plain script without schemas on the same "
-        f"batches {len(posts) / times['script']:.1f}", times["script"] / times["batches"],
+        f"{len(posts)} posts: {len(posts) / times['batches']:.1f} per second, a plain script without schemas on the "
+        f"same batches {len(posts) / times['script']:.1f}", times["script"] / times["batches"],
     )  # fmt: skip
 
 
 def one_long_post(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
-    """A post of 1,000 words among 15 short ones, against the same posts apart."""
+    """Compare a batch of one post of 1,000 words and 15 short posts with separate batches of both."""
     words = " ".join(post.text for post in posts).split()
     short, long = list(posts[:15]), Post("long", " ".join((words * 1000)[:1000]))
-    sides = {
+    variants = {
         "together": lambda: program.batch_posts([long, *short], progress=False),
-        "apart": lambda: [program.batch_posts(some, progress=False) for some in ([long], short)],
+        "separate": lambda: [program.batch_posts(group, progress=False) for group in ([long], short)],
     }
-    times = in_turns(sides, rounds)
+    times = in_turns(variants, rounds)
     _say(
-        f"15 short posts and one of 1,000 words: {times['together']:.1f} s together, {times['apart']:.1f} s apart",
-        times["together"] / times["apart"],
+        f"15 short posts and one of 1,000 words: {times['together']:.1f} s together, {times['separate']:.1f} s separately",
+        times["together"] / times["separate"],
     )
 
 
 def imports(rounds: int) -> None:
-    """`import gmner` in a new process, against a process that imports nothing."""
-    sides = {
+    """Compare a process that imports gmner with an empty process."""
+    variants = {
         name: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)
         for name, code in {"nothing": "pass", "gmner": "import gmner"}.items()
     }
-    times = in_turns(sides, rounds)
+    times = in_turns(variants, rounds)
     _say(
-        f"import gmner: {times['gmner'] - times['nothing']:.3f} s beside an empty process",
+        f"import gmner: {times['gmner'] - times['nothing']:.3f} s more than an empty process",
         times["gmner"] / times["nothing"],
     )
 
@@ -255,7 +257,7 @@ _PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if lin
 
 
 def memory() -> None:
-    """Peak of a process that answers a post: ours, against one with transformers and the same weights alone."""
+    """Compare the peak memory of a process that answers a post with one that uses only transformers."""
     peaks = [
         int(subprocess.run([sys.executable, "-c", _POST + code + _PEAK], check=True, capture_output=True).stdout) / 1024
         for code in (_OURS, _BARE)
@@ -264,7 +266,7 @@ def memory() -> None:
 
 
 def loading(rounds: int) -> None:
-    """From the call of `load_vlm()` to the first answer, against the answers after it; libraries are loaded already."""
+    """Compare the time from `load_vlm()` to the first answer with that of a later one, without imports."""
     post, first, later = World().posts("dev", 1)[0], [], []
     for _ in range(rounds):
         begin = perf_counter()
@@ -275,21 +277,21 @@ def loading(rounds: int) -> None:
         program(text=post.text, image=post.image)
         later.append(perf_counter() - begin)
     _say(
-        f"load_vlm() to its first answer {median(first):.2f} s, a later answer {median(later):.2f} s",
+        f"load_vlm() to first answer {median(first):.2f} s, a later answer {median(later):.2f} s",
         median(first) / median(later),
     )
 
 
-def _say(what: str, ratio: float) -> None:
-    sys.stdout.write(f"{ratio:6.2f}  {what}\n")
+def _say(text: str, ratio: float) -> None:
+    sys.stdout.write(f"{ratio:6.2f}  {text}\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Measure and print everything."""
+    """Measure and print all figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--posts", type=int, default=128, help="posts of the corpus")
+    parser.add_argument("--posts", type=int, default=128, help="number of posts in the corpus")
     args = parser.parse_args()
     posts = World().posts("dev", args.posts)
     sys.stdout.write("ratio\n")
@@ -301,7 +303,7 @@ def main() -> None:
     constrained(program, posts, args.rounds, None)
     beside_outlines(program, posts, args.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        sys.stdout.write("random weights, a vocabulary of 150,000\n")
+        sys.stdout.write("random weights with a vocabulary of 150,000 tokens\n")
         large = load_vlm(large_vocabulary(Path(folder)), cache=False)
         constrained(GMNER(large, limits=Limits(reasoning=400)), posts, args.rounds, 64)
     loading(args.rounds)

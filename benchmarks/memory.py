@@ -1,6 +1,6 @@
-"""Resident memory while photographs are answered: after the first ones it stays where it is.
+"""Prints the resident memory while photographs are answered; it must not grow after the first batches.
 
-python benchmarks/memory.py                 # 500 photographs of 2000 x 1500 by `batch_posts`, then 200 single calls
+python benchmarks/memory.py                 # 500 photographs of 2000 x 1500, then 200 single calls
 python benchmarks/memory.py --posts 60 --calls 20
 """
 
@@ -26,7 +26,7 @@ BATCH = 50
 
 
 def photograph(file: Path, seed: int) -> Path:
-    """A picture in many colours, as a JPEG."""
+    """Write a colourful JPEG."""
     chosen = random.Random(seed)
     small = Image.frombytes("RGB", (40, 30), chosen.randbytes(3 * 40 * 30))
     small.resize(SIZE, Image.Resampling.BICUBIC).save(file, quality=85)
@@ -34,21 +34,21 @@ def photograph(file: Path, seed: int) -> Path:
 
 
 def resident() -> int:
-    """Megabytes of this process that are in memory."""
+    """Resident memory of this process in MB."""
     gc.collect()
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) // 1024
 
 
 def main() -> None:
-    """Answer, and print what is resident."""
+    """Answer posts, and print the resident memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--posts", type=int, default=500)
     parser.add_argument("--calls", type=int, default=200)
     args = parser.parse_args()
     program = GMNER(load_vlm(cache=False), limits=Limits(reasoning=20, entities=2))
     with tempfile.TemporaryDirectory() as folder:
-        # A few files under many names of posts: what they take on disk is not what is measured.
+        # The posts share a few files to save disk space.
         files = [photograph(Path(folder) / f"{number}.jpg", number) for number in range(min(args.posts, BATCH))]
         posts = [Post(str(number), f"Paris {number}", files[number % len(files)]) for number in range(args.posts)]
         for begin in range(0, len(posts), BATCH):

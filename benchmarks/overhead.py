@@ -1,9 +1,9 @@
-"""What CVO adds to a bare TRL script that does the same work with the same model: seconds a step, as a ratio.
+"""Compares CVO with a plain TRL script that does the same work with the same model: seconds per step.
 
     python benchmarks/overhead.py
 
-Both sample answers to the same prompts of the world with the embedded model, pay them by the same rewards and train all
-weights at the same batch, in turns within one process. TRL measures the training time itself; loading is not in it.
+Both sample answers to the same prompts of the world with the embedded model, use the same rewards and batch size, train
+all weights, and are measured alternately in one process. The training time is that reported by TRL, without loading.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROMPTS, GENERATIONS, LENGTH, RATE = 4, 4, 64, 1e-5
 
 
 def bare(rows: Dataset, program: GMNER, folder: Path, steps: int) -> list[dict[str, float]]:
-    """The log of TRL's trainer as its documentation shows it."""
+    """Train with TRL as in its documentation, and return the log."""
     path, box_format = program.model.engine.path, program.adapter().profile.box_format
     set_seed(0)
     model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
@@ -54,7 +54,7 @@ def bare(rows: Dataset, program: GMNER, folder: Path, steps: int) -> list[dict[s
 
 
 def ours(rows: Dataset, program: GMNER, folder: Path, steps: int) -> list[dict[str, float]]:
-    """The log of CVO."""
+    """Train with CVO, and return the log."""
     cvo = CVO(
         max_steps=steps, prompts=PROMPTS, generations=GENERATIONS, max_completion_length=LENGTH, rate=RATE,
         tuning="full", rollouts="free", temperature=1.0, scale_rewards="group", redraws=0,
@@ -63,10 +63,10 @@ def ours(rows: Dataset, program: GMNER, folder: Path, steps: int) -> list[dict[s
 
 
 def main() -> None:
-    """Print both and their ratio."""
+    """Print both times and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3, help="each side is measured so often, in turns")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements per variant")
     args = parser.parse_args()
     program = GMNER(lm=load_vlm(cache=False))
     posts = World().posts("train", PROMPTS * args.steps)
@@ -79,12 +79,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, quiet_libraries():
             log = side(rows, program, Path(folder), args.steps)
         lengths[name] += [entry["completions/mean_length"] for entry in log if "completions/mean_length" in entry]
-        if turn:  # the first warms up
+        if turn:  # the first run is a warm-up
             times[name].append(next(entry["train_runtime"] for entry in log if "train_runtime" in entry) / args.steps)
     for name, seconds in times.items():
-        shown = ", ".join(f"{s:.2f}" for s in seconds)
-        told = f"{median(seconds):.2f} s a step (median of {shown}), {mean(lengths[name]):.1f} tokens an answer"
-        sys.stdout.write(f"{name:10} {told}\n")
+        measured = ", ".join(f"{value:.2f}" for value in seconds)
+        figures = (
+            f"{median(seconds):.2f} s per step (median of {measured}), {mean(lengths[name]):.1f} tokens per answer"
+        )
+        sys.stdout.write(f"{name:10} {figures}\n")
     sys.stdout.write(f"CVO / bare TRL: {median(times['CVO']) / median(times['bare TRL']):.3f}\n")
 
 

@@ -1,7 +1,7 @@
-"""The same answers under every protocol, and how far apart the figures lie.
+"""Scores the same predictions with every protocol.
 
-The answers are the gold of a data set, damaged at random in the ways in which systems err and protocols differ. They
-are no system's: what the table shows is how much of a difference between two published figures can be the protocol.
+The predictions are not from a model: they are the gold of a data set with random errors of the kinds that systems make
+and that protocols treat differently. The table shows how far the scores of different protocols can be apart.
 
     python benchmarks/protocols.py                                          # on posts of the world
     python benchmarks/protocols.py --gold twitter-gmner/ --split dev        # on Twitter-GMNER
@@ -31,7 +31,7 @@ ANYWHERE = Box(3.0, 5.0, 60.0, 70.0)
 
 
 def damaged(posts: Sequence[Post], seed: int = 0) -> list[Prediction]:
-    """Gold answers with errors of every kind: missed, twice, other type, unknown type, other or exactly half a box."""
+    """Gold with random errors: missed or repeated entities, other or unknown types, wrong boxes or half of a box."""
     rng = random.Random(seed)
     types = sorted(types_of(posts))
     return [Prediction(post.id, post.text, "", tuple(_answers(post.gold, types, rng))) for post in posts]
@@ -42,17 +42,17 @@ def _answers(gold: Sequence[GoldEntity], types: Sequence[str], rng: random.Rando
         if rng.random() < 0.1:
             continue
         kind = rng.choice(types) if rng.random() < 0.1 else entity.type
-        found = GroundedEntity(entity.span, entity.start, entity.end, kind, _region(entity, rng))
-        yield found
-        chance = rng.random()
-        if chance < 0.02:
-            yield found
-        elif chance < 0.04:
-            yield replace(found, type="UNKNOWN")
+        answer = GroundedEntity(entity.span, entity.start, entity.end, kind, _region(entity, rng))
+        yield answer
+        draw = rng.random()
+        if draw < 0.02:
+            yield answer
+        elif draw < 0.04:
+            yield replace(answer, type="UNKNOWN")
 
 
 def _region(entity: GoldEntity, rng: random.Random) -> Box | None:
-    """Three times in four the right region; else none, another, or one that covers exactly half."""
+    """With probability 0.75 a correct region; otherwise None, another box, or exactly half of a gold box."""
     right = rng.choice(entity.boxes) if entity.boxes else None
     if rng.random() < 0.75:
         return right
@@ -62,8 +62,8 @@ def _region(entity: GoldEntity, rng: random.Random) -> Box | None:
 
 
 def markdown(posts: Sequence[Post], answers: Sequence[Prediction]) -> str:
-    """The table for the documentation: F1 by protocol, and what is odd about each."""
-    rows = ["| protocol | GMNER | MNER | EEG | what is odd |", "|---|---|---|---|---|"]
+    """Format the table of the documentation: F1 by protocol, and the differences between the protocols."""
+    rows = ["| protocol | GMNER | MNER | EEG | differences |", "|---|---|---|---|---|"]
     for name, tasks in protocol_scores(posts, answers).items():
         cells = " | ".join(f"{tasks[task].f1:.2f}" for task in ("gmner", "mner", "eeg"))
         rows.append(f"| `{name}` | {cells} | {PROTOCOLS[name].oddity} |")
@@ -71,11 +71,11 @@ def markdown(posts: Sequence[Post], answers: Sequence[Prediction]) -> str:
 
 
 def main() -> None:
-    """Write the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gold", type=Path, help="annotated posts; without it 1,500 posts of the world")
+    parser.add_argument("--gold", type=Path, help="annotated posts (default: 1,500 posts of the world)")
     parser.add_argument("--split", default="dev")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the damage")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random errors")
     parser.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
     posts = list(World().posts("test", 1500) if args.gold is None else read_dataset(args.gold, args.split))

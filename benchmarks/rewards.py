@@ -1,11 +1,11 @@
-"""How many completions a second the five rewards of CVO score on one core.
+"""Measures how many completions per second the five rewards of CVO score on one core.
 
-The figure that travels between machines is the ratio: the rewards against `json.loads` of the same completions,
-measured in turn in one run. Both are CPU time of this process, so a busy machine disturbs them little, and the best of
-several rounds is taken. Answers are of the typical kind: a sentence of reasoning and two entities, one with a box.
+The ratio to `json.loads` of the same completions is comparable between machines. Both are measured alternately as CPU
+time of this process, and the best of several rounds is used. The answers are typical: one sentence of reasoning and two
+entities, one of them with a box.
 
     python benchmarks/rewards.py
-    python benchmarks/rewards.py --at-least 20000        # exit status 1 when fewer
+    python benchmarks/rewards.py --at-least 20000        # exit status 1 if fewer
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ GENERATIONS = 8
 
 
 def entities(box: Box) -> list[GoldEntity]:
-    """Two mentions, the first of them shown."""
+    """Two mentions, of which the first is shown."""
     spans = (("Kevin Durant", "PER", (box,)), ("MVP", "OTHER", ()))
     return [GoldEntity(s, TEXT.index(s), TEXT.index(s) + len(s), t, boxes) for s, t, boxes in spans]
 
 
 def batches(count: int, size: int) -> Iterator[tuple[list[Any], dict[str, list[Any]]]]:
-    """Batches as TRL hands them over: different completions, eight a post, and the columns repeated for each."""
+    """Batches as passed by TRL: eight different completions per post, with the columns repeated for each."""
     draw = random.Random(0)
     for batch in range(count):
         completions, rows = [], []
@@ -59,12 +59,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main() -> int:
-    """Measure, write the figures, and compare them with what was asked for."""
+    """Measure, print the figures, and compare them with `--at-least`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=512, help="completions a batch (posts times generations)")
+    parser.add_argument("--batch-size", type=int, default=512, help="completions per batch (posts times generations)")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--at-least", type=float, default=0.0, help="completions a second")
+    parser.add_argument("--at-least", type=float, default=0.0, help="required completions per second")
     args = parser.parse_args()
     data, functions = list(batches(args.batches, args.batch_size)), cvo()
     total = args.batches * args.batch_size
@@ -86,8 +86,8 @@ def main() -> int:
         loading.append(seconds(load))
     speed, bare = total / min(scoring), total / min(loading)
     sys.stdout.write(
-        f"five rewards        {speed:>10,.0f} completions a second on one core ({total} different completions)\n"
-        f"json.loads alone    {bare:>10,.0f} completions a second\n"
+        f"five rewards        {speed:>10,.0f} completions per second on one core ({total} different completions)\n"
+        f"json.loads alone    {bare:>10,.0f} completions per second\n"
         f"ratio               {bare / speed:>10.1f} times the time of json.loads\n"
     )
     return int(speed < args.at_least)

@@ -1,9 +1,9 @@
-"""How fast CVO samples beside the engine itself: completions a second of the same prompts, schemas and temperature.
+"""Compares the sampling speed of CVO with that of `batch_posts`, for the same prompts, schemas and temperature.
 
     python benchmarks/rollouts.py
 
-Both sample eight answers to each of eight posts of the world at once, with the embedded model, in turns within one run.
-The figure is the median of the rounds; the ratio is CVO's rate by that of `batch_posts`.
+Both sample eight answers to each of eight posts of the world with the embedded model, alternately in one run. Prints
+the medians of the rounds in completions per second, and the ratio of CVO to `batch_posts`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ PROMPTS, GENERATIONS = 8, 8
 
 
 def sampled(program: GMNER, posts: list[Post]) -> float:
-    """Completions a second of one step's rollouts; what is learned from them is not in the time."""
+    """Completions per second of the rollouts of one step, without training."""
     seconds: list[float] = []
     generate = ConstrainedGRPOTrainer._generate
 
     def timed(trainer: Any, prompts: list[Any]) -> Any:
         start = perf_counter()
-        found = generate(trainer, prompts)
+        rollouts = generate(trainer, prompts)
         seconds.append(perf_counter() - start)
-        return found
+        return rollouts
 
     settings = CVO(max_steps=1, prompts=PROMPTS, generations=GENERATIONS, redraws=0)
     rows = settings.rows(answer_calls(posts, program.answer.signature, []), program.adapter())
@@ -50,7 +50,7 @@ def sampled(program: GMNER, posts: list[Post]) -> float:
 
 
 def answered(program: GMNER, posts: list[Post]) -> float:
-    """Completions a second of the program on the same posts, each as often as CVO asks it."""
+    """Completions per second of `batch_posts` on the same posts, with the same number of answers per post."""
     asked = [post for post in posts for _ in range(GENERATIONS)]
     start = perf_counter()
     program.batch_posts(asked, progress=False)
@@ -58,18 +58,18 @@ def answered(program: GMNER, posts: list[Post]) -> float:
 
 
 def main() -> int:
-    """Print both rates and their ratio; exit status 1 where the ratio is lower than asked for."""
+    """Print both rates and their ratio; exit status 1 if the ratio is below `--at-least`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-least", type=float, default=0.0, metavar="RATIO")
     args = parser.parse_args()
     program = GMNER(lm=load_vlm(max_batch=PROMPTS * GENERATIONS, temperature=CVO().temperature, cache=False))
     posts = World().posts("train", PROMPTS)
-    answered(program, posts)  # grammars are compiled once
+    answered(program, posts)  # compiles the grammars
     pairs = [(sampled(program, posts), answered(program, posts)) for _ in range(args.rounds)]
     ratio = median(ours / engine for ours, engine in pairs)
     for name, rates in zip(("rollouts of CVO", "batch_posts"), zip(*pairs, strict=True), strict=True):
-        sys.stdout.write(f"{name:<18}{median(rates):>8.1f} completions a second\n")
+        sys.stdout.write(f"{name:<18}{median(rates):>8.1f} completions per second\n")
     sys.stdout.write(f"ratio             {ratio:>8.2f}\n")
     return int(ratio < args.at_least)
 

@@ -1,8 +1,8 @@
-"""Time and peak memory of reading a Twitter-GMNER split and of scoring its posts under every protocol.
+"""Measures time and peak memory of reading a Twitter-GMNER split, and of scoring its posts with every protocol.
 
-The figure that travels between machines is the ratio to a plain loop written the obvious way, which does less (no
-check, no report, no interval, one task), measured in turn in the same run: CPU time of this process, the best of
-several rounds. Peak memory is what Python allocated during one more call.
+The ratio to a plain loop is comparable between machines. The loop does less: no checks, no report, no intervals, and
+only one task. Times are CPU times of this process, the best of several rounds. Peak memory is what Python allocates
+during a further call.
 
     python benchmarks/scoring.py --gold twitter-gmner/ --split train
 """
@@ -31,8 +31,8 @@ _ROW = "{:<34} {:>8.3f} s {:>8.1f} MB {:>8.2f} x plain\n"
 
 
 def plain_read(root: Path, split: str) -> list[tuple[list[str], list[str], list[tuple[str, list[float]]]]]:
-    """Tokens, tags and named boxes of every tweet, nothing checked."""
-    found = []
+    """Read tokens, tags and named boxes of every tweet without checks."""
+    tweets = []
     for block in (root / "txt" / f"{split}.txt").read_text(encoding="utf-8").strip().split("\n\n"):
         head, *lines = block.split("\n")
         rows = [line.split("\t") for line in lines]
@@ -41,23 +41,23 @@ def plain_read(root: Path, split: str) -> list[tuple[list[str], list[str], list[
             for item in parse(path).iter("object"):
                 corners = [float(item.findtext(f"bndbox/{name}")) for name in ("xmin", "ymin", "xmax", "ymax")]
                 boxes.append((item.findtext("name"), corners))
-        found.append(([row[0] for row in rows], [row[1] for row in rows], boxes))
-    return found
+        tweets.append(([row[0] for row in rows], [row[1] for row in rows], boxes))
+    return tweets
 
 
 def plain_score(posts: Sequence[Post], answers: Sequence[Prediction]) -> float:
-    """GMNER F1 by the rule of the paper, the first fitting gold mention used up."""
+    """GMNER F1 with the rule of the paper, matching each prediction with the first free gold mention."""
     correct = predicted = gold_count = 0
     for post, answer in zip(posts, answers, strict=True):
-        left = list(post.gold)
-        for found in answer.entities:
-            for gold in left:
-                if (gold.start, gold.end, gold.type) != (found.start, found.end, found.type):
+        free = list(post.gold)
+        for entity in answer.entities:
+            for gold in free:
+                if (gold.start, gold.end, gold.type) != (entity.start, entity.end, entity.type):
                     continue
-                boxed = [found.box] if found.box else []
-                if not (boxed or gold.boxes) or any(_iou(box, b) > 0.5 for box in boxed for b in gold.boxes):
+                boxes = [entity.box] if entity.box else []
+                if not (boxes or gold.boxes) or any(_iou(box, b) > 0.5 for box in boxes for b in gold.boxes):
                     correct += 1
-                    left.remove(gold)
+                    free.remove(gold)
                     break
         predicted, gold_count = predicted + len(answer.entities), gold_count + len(post.gold)
     return 200 * correct / (predicted + gold_count)
@@ -68,12 +68,12 @@ def _iou(a: object, b: object) -> float:
     height = min(a.y2, b.y2) - max(a.y1, b.y1)
     if width <= 0 or height <= 0:
         return 0.0
-    both = width * height
-    return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both)
+    intersection = width * height
+    return intersection / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - intersection)
 
 
 def measure(work: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """CPU seconds of the best of some calls, and peak memory in MB of one more."""
+    """CPU seconds of the fastest of several calls, and peak memory in MB of a further call."""
     times = []
     for _ in range(rounds):
         start = process_time()
@@ -87,7 +87,7 @@ def measure(work: Callable[[], object], rounds: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure, and write the figures."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gold", type=Path, required=True, help="a Twitter-GMNER folder")
     parser.add_argument("--split", default="train")
@@ -102,21 +102,21 @@ def main() -> None:
             PROTOCOLS[name](post.gold, answer.entities, types)
 
     base = measure(lambda: plain_read(args.gold, args.split), args.rounds)
-    _say("a plain loop that reads", base, base)
+    _say("plain loop that reads", base, base)
     _say(
         f"read_twitter_gmner, {len(posts):,} posts",
         measure(lambda: read_twitter_gmner(args.gold, args.split), args.rounds),
         base,
     )
     base = measure(lambda: plain_score(posts, answers), args.rounds)
-    _say("a plain loop that scores", base, base)
+    _say("plain loop that scores", base, base)
     for name in PROTOCOLS:
-        _say(f"counts of {name}", measure(lambda name=name: count(name), args.rounds), base)
-    _say("evaluate: every figure of paper", measure(lambda: evaluate(answers, posts), args.rounds), base)
+        _say(f"protocol {name}", measure(lambda name=name: count(name), args.rounds), base)
+    _say("evaluate with protocol paper", measure(lambda: evaluate(answers, posts), args.rounds), base)
 
 
-def _say(what: str, figures: tuple[float, float], base: tuple[float, float]) -> None:
-    sys.stdout.write(_ROW.format(what, *figures, figures[0] / base[0]))
+def _say(label: str, figures: tuple[float, float], base: tuple[float, float]) -> None:
+    sys.stdout.write(_ROW.format(label, *figures, figures[0] / base[0]))
     sys.stdout.flush()
 
 

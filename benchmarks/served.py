@@ -1,14 +1,14 @@
-"""A served model beside the same weights here: are the answers the same, and how fast do they come?
+"""Compares a served model with the same weights in the local engine: answers and speed.
 
-Serve a checkpoint with any server of the OpenAI form, then name it and its weights:
+Serve a checkpoint with any OpenAI-compatible server, then pass its name and the weights:
 
     vllm serve programs/models/embedded --served-model-name embedded --dtype float32
     python benchmarks/served.py --served embedded
 
-    vllm serve ./mcr-merged --served-model-name mcr          # what `gmner merge` wrote
+    vllm serve ./mcr-merged --served-model-name mcr          # the output of `gmner merge`
     python benchmarks/served.py --served mcr --model ./mcr-merged
 
-Small merged checkpoints of random weights, to try a server with (`tests/tiny.py`: qwen2_5_vl, smolvlm and others):
+Build a small merged checkpoint with random weights to test a server (qwen2_5_vl, smolvlm and others, `tests/tiny.py`):
 
     python benchmarks/served.py --build qwen2_5_vl runs/tiny-qwen2_5_vl
 """
@@ -38,7 +38,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.schema import Limits
 
-# vLLM asks for a video processor where a family has one. Checkpoints of the hub bring it; these sizes are never used.
+# vLLM requires a video processor if a family has one, as checkpoints on the Hub do. The sizes are never used.
 _QWEN_VIDEO = {"temporal_patch_size": 2, "merge_size": 2, "size": {"shortest_edge": 4096, "longest_edge": 24576}}
 VIDEO = {
     "qwen2_vl": {"video_processor_type": "Qwen2VLVideoProcessor", "patch_size": 14, **_QWEN_VIDEO},
@@ -55,7 +55,7 @@ VIDEO = {
 
 
 def build(family: str, folder: Path) -> None:
-    """Write random weights of a family with a random adapter merged, as `gmner merge` does."""
+    """Save random weights of a family with a merged random adapter, as `gmner merge` does."""
     with tempfile.TemporaryDirectory() as work:
         base, adapter = build_tiny(family, Path(work, "base")), Path(work, "adapter")
         torch.manual_seed(1)
@@ -67,57 +67,59 @@ def build(family: str, folder: Path) -> None:
 
 
 def answers(program: GMNER, posts: Sequence[Post]) -> tuple[list[Prediction], float]:
-    """What a program says of posts, and how many a second."""
-    program.batch_posts(posts[:4], progress=False)  # what the first answers cost once is left out
+    """Answer posts, and measure the number of posts per second."""
+    program.batch_posts(posts[:4], progress=False)  # warm-up
     began = time.perf_counter()
-    found = program.batch_posts(posts, progress=False)
-    return found, len(posts) / (time.perf_counter() - began)
+    predictions = program.batch_posts(posts, progress=False)
+    return predictions, len(posts) / (time.perf_counter() - began)
 
 
 def compared(served: Sequence[Prediction], here: Sequence[Prediction]) -> str:
-    """How many answers are the same, and how far the confidences of these are apart."""
+    """Describe how many answers are equal, and how far their confidences differ."""
     failed = [answer for answer in served if answer.error]
-    kept = [
+    equal = [
         (ours, theirs)
         for theirs, ours in zip(served, here, strict=True)
         if not theirs.error and said(ours) == said(theirs)
     ]
-    apart = [
-        abs(one.confidence - other.confidence)
-        for ours, theirs in kept
-        for one, other in zip(ours.entities, theirs.entities, strict=True)
-        if one.confidence is not None and other.confidence is not None
+    differences = [
+        abs(our_entity.confidence - their_entity.confidence)
+        for ours, theirs in equal
+        for our_entity, their_entity in zip(ours.entities, theirs.entities, strict=True)
+        if our_entity.confidence is not None and their_entity.confidence is not None
     ]
-    lines = [f"{len(kept)} of {len(here)} answers are the same, {len(failed)} failed"]
+    lines = [f"{len(equal)} of {len(here)} answers are equal, {len(failed)} failed"]
     lines += [f"  {answer.id}: {answer.error['message']}" for answer in failed[:3] if answer.error]
-    if apart:
-        lines.append(f"confidences of {len(apart)} entities are up to {max(apart):.2g} apart")
+    if differences:
+        lines.append(f"confidences of {len(differences)} entities differ by up to {max(differences):.2g}")
     return "\n".join(lines)
 
 
 def said(answer: Prediction) -> list[object]:
-    """What counts of an answer: reasoning, spans, types, boxes."""
+    """The compared parts of an answer: reasoning, spans, types and boxes."""
     return [answer.reasoning, *((e.key, e.type, e.box) for e in answer.entities)]
 
 
 def main() -> None:
-    """Ask both, and compare."""
+    """Answer the posts with both, and compare the answers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", nargs=2, metavar=("FAMILY", "FOLDER"), help=f"{', '.join(FAMILIES)}; then stop")
-    parser.add_argument("--api-base", default="http://localhost:8000/v1", help="address of the server, up to /v1")
+    parser.add_argument(
+        "--build", nargs=2, metavar=("FAMILY", "FOLDER"), help=f"only build a checkpoint: {', '.join(FAMILIES)}"
+    )
+    parser.add_argument("--api-base", default="http://localhost:8000/v1", help="URL of the server, including /v1")
     parser.add_argument("--api-key", default="none")
     parser.add_argument("--served", help="name of the model on the server")
-    parser.add_argument("--model", help="the weights here: a folder or hub id; default: the embedded model")
-    parser.add_argument("--posts", type=int, default=64, help="posts of the world's dev split")
-    parser.add_argument("--reasoning", type=int, default=200, help="most characters of reasoning")
+    parser.add_argument("--model", help="local weights: folder or Hub id (default: the embedded model)")
+    parser.add_argument("--posts", type=int, default=64, help="number of posts of the world, split dev")
+    parser.add_argument("--reasoning", type=int, default=200, help="maximum number of characters of reasoning")
     args = parser.parse_args()
     if args.build:
         if args.build[0] not in FAMILIES:
-            parser.error(f"{args.build[0]} is none of {', '.join(FAMILIES)}")
+            parser.error(f"unknown family {args.build[0]}; choose from {', '.join(FAMILIES)}")
         build(args.build[0], Path(args.build[1]))
         return
     if not args.served:
-        parser.error("--served is missing: the name of the model on the server")
+        parser.error("--served is required: the name of the model on the server")
     posts, limits = World().posts("dev", args.posts), Limits(reasoning=args.reasoning)
     lm = load_vlm(args.model, cache=False)
     name = f"openai/{args.served}"
@@ -127,7 +129,7 @@ def main() -> None:
     ours, our_speed = answers(here, posts)
     theirs, their_speed = answers(served, posts)
     sys.stdout.write(f"{compared(theirs, ours)}\n")
-    sys.stdout.write(f"{their_speed:.1f} posts a second served, {our_speed:.1f} here\n")
+    sys.stdout.write(f"{their_speed:.1f} posts per second served, {our_speed:.1f} local\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How fast CVO learns from a step's answers when their prompt is shared, beside TRL's way, a row for each answer.
+"""Compares the training speed of CVO with shared prompts to that of TRL, which repeats the prompt for each answer.
 
     python benchmarks/shared_prompts.py
 
-Both learn from the same rollouts of the embedded model with LoRA: the answers to four posts of the world, eight each.
-Sampling is not in the time. Both take turns within one run; the ratio is the median of TRL's times by the shared.
+Both train on the same rollouts of the embedded model with LoRA: eight answers to each of four posts of the world. They
+are measured alternately in one run, without sampling. The ratio is the time of TRL divided by that of shared prompts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gmner.programs.models.loading import load_vlm
 
 
 def learned(trainer: Any, inputs: Any) -> float:
-    """Seconds of the loss of a batch and its gradients."""
+    """Seconds for the loss and the gradients of a batch."""
     start = perf_counter()
     trainer.accelerator.backward(trainer.compute_loss(trainer.model, inputs))
     seconds = perf_counter() - start
@@ -34,7 +34,7 @@ def learned(trainer: Any, inputs: Any) -> float:
 
 
 def main() -> int:
-    """Print both times and their ratio; exit status 1 where the ratio is lower than asked for."""
+    """Print both times and their ratio; exit status 1 if the ratio is below `--at-least`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-least", type=float, default=0.0, metavar="RATIO")
@@ -55,9 +55,9 @@ def main() -> int:
     ConstrainedGRPOTrainer.training_step = step  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         settings.optimize(rows, program.model.engine, program.adapter(), Path(folder), seed=0, progress=False)
-    ours, theirs = (seconds[shared][1:] for shared in (True, False))  # the first ones are to warm up
+    ours, theirs = (seconds[shared][1:] for shared in (True, False))  # the first one is a warm-up
     ratio = median(alone / together for alone, together in zip(theirs, ours, strict=True))
-    for name, values in {"a row an answer": theirs, "shared prompts": ours}.items():
+    for name, values in {"repeated prompts": theirs, "shared prompts": ours}.items():
         sys.stdout.write(f"{name:<18}{median(values):>8.2f} s\n")
     sys.stdout.write(f"ratio             {ratio:>8.2f}\n")
     return int(ratio < args.at_least)

@@ -1,12 +1,12 @@
-"""What was tried to make CVO gain over MRSI on the world: one seed each, scored on dev posts, which prove nothing.
+"""Runs the experiments that were used to tune CVO on the world, with one seed each, scored on dev posts.
 
-    python benchmarks/tuning.py --work runs/tuning                       # everything, hours on two cores
-    python benchmarks/tuning.py --work runs/tuning MRSI-120 CVO-40-none  # some; MRSI-120 is where the CVO runs begin
-    python benchmarks/tuning.py --work runs/tuning --split test MRSI-240 MRSI-120 CVO-140-none  # what dev chose
+    python benchmarks/tuning.py --work runs/tuning                       # all runs; takes hours on two cores
+    python benchmarks/tuning.py --work runs/tuning MRSI-120 CVO-40-none  # some runs; CVO runs start from MRSI-120
+    python benchmarks/tuning.py --work runs/tuning --split test MRSI-240 MRSI-120 CVO-140-none  # runs chosen on dev
 
-The last column is GMNER F1 less that of the first run named, with its paired 95 % interval over the posts.
+The last column is the gain in GMNER F1 over the first run, with its paired 95 % interval over the posts.
 
-Runs are kept in the work folder: a stopped one goes on where it was, a finished one is only read.
+Runs are kept in the work folder: a stopped run resumes, and finished runs are reused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gmner.programs.models.loading import load_vlm
 BASE = "MRSI-120"
 TRAIN_POSTS = 1000
 COLUMNS = (
-    "run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "chains, %", "GMNER less that of the first"
+    "run", "GMNER", "MNER", "found", "boxed", "N-F1", "grounded absent", "chains, %", "gain in GMNER F1 over the first"
 )  # fmt: skip
 _NONE = {"scale_rewards": "none"}
 _WEIGHTS = {**DEFAULT_WEIGHTS, "entailment": 1.0}
@@ -44,7 +44,7 @@ _SELECTING = {"rate": 5e-4, "tuning": "lora", "temperature": 0.8, "grpo_options"
 
 
 def any_style(facts: Facts, rng: random.Random) -> str:
-    """A chain in one of the seven styles."""
+    """A chain in a random style of the seven."""
     return rng.choice(list(TEMPLATES.values()))(facts, rng)
 
 
@@ -55,7 +55,7 @@ PICTURE_FIRST = {"picture_first": TEMPLATES["picture_first"], "plain": plain}
 
 @dataclass(frozen=True)
 class Injected:
-    """SFT on answers alone, or MRSI: chains, two a post, or a chain and the answer alone for each post."""
+    """SFT on answers only; MRSI with two chains per post; or MRSI with a chain and the answer only for each post."""
 
     steps: int
     rate: float = 1e-3
@@ -63,7 +63,7 @@ class Injected:
     seed: int = 0
 
     def optimizer(self) -> MCR:
-        """One stage, on all posts."""
+        """An optimizer with this stage only, on all posts."""
         per_post = min(2, len(self.styles))
         styles = dict(self.styles)
         mrsi = MRSI(styles=styles, per_post=per_post, answers=False, max_steps=self.steps, batch=16, rate=self.rate)
@@ -72,7 +72,7 @@ class Injected:
 
 @dataclass(frozen=True)
 class Optimized:
-    """CVO from the weights of another run."""
+    """CVO, starting from the weights of another run."""
 
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -80,14 +80,14 @@ class Optimized:
     learnable: int | None = None
 
     def optimizer(self) -> MCR:
-        """One stage, on all posts."""
-        usual: dict[str, Any] = {
+        """An optimizer with this stage only, on all posts."""
+        defaults: dict[str, Any] = {
             "prompts": 4, "generations": 8, "redraws": 0, "max_completion_length": 256, "rate": 1e-4, "tuning": "full",
             "temperature": 1.0, "rollouts": "constrained", "rewards": _WEIGHTS,
         }  # fmt: skip
         options = dict(self.options)
-        usual["scale_rewards"] = options.get("grpo_options", {}).get("scale_rewards", "group")
-        cvo = CVO(max_steps=self.steps, **{**usual, **options})
+        defaults["scale_rewards"] = options.get("grpo_options", {}).get("scale_rewards", "group")
+        cvo = CVO(max_steps=self.steps, **{**defaults, **options})
         return MCR(mrsi=None, cvo=cvo, holdout=0, learnable_answers=self.learnable)
 
 
@@ -131,35 +131,36 @@ RUNS: Mapping[str, Injected | Optimized] = {
 
 
 def measured(name: str, work: Path, split: str, posts: int) -> Evaluation:
-    """Make and answer one run, or read what it answered before."""
-    run, asked = RUNS[name], World().posts(split, posts)
+    """Compile and score one run, or score the predictions of an earlier run."""
+    run, scored_posts = RUNS[name], World().posts(split, posts)
     answers = work / name / f"{split}-{posts}.jsonl"
     if not answers.is_file():
         weights = work / run.base / "mrsi" if isinstance(run, Optimized) else None
         program = GMNER(lm=load_vlm(weights, max_batch=32, cache=False))
         train = World().posts("train", TRAIN_POSTS)
         better = program.compile(trainset=train, optimizer=run.optimizer(), run_dir=work / name)
-        write_predictions(better.batch_posts(asked), answers)
-    return evaluate(read_predictions(answers), asked, progress=False)
+        write_predictions(better.batch_posts(scored_posts), answers)
+    return evaluate(read_predictions(answers), scored_posts, progress=False)
 
 
 def main() -> None:
-    """Run what is missing, and print a table."""
+    """Run the missing experiments, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", choices=[*RUNS, []], help="only these")
+    parser.add_argument("runs", nargs="*", choices=[*RUNS, []], help="runs to include")
     parser.add_argument("--work", type=Path, default=Path("runs/tuning"), help="folder of the runs")
     parser.add_argument("--split", default="dev", choices=("dev", "test"))
-    parser.add_argument("--posts", type=int, default=300, help="posts to be judged on")
+    parser.add_argument("--posts", type=int, default=300, help="number of posts to score")
     args = parser.parse_args()
     sys.stdout.write("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS) + "\n")
     first: Evaluation | None = None
     for name in args.runs or RUNS:
-        e = measured(name, args.work, args.split, args.posts)
-        first = first or e
-        gain = compare(first, e).tasks["gmner"]
-        figures = [e.gmner.f1, e.mner.f1, e.found_of_shown, e.boxed_of_absent, e.bias.n_f1]
-        chains = 100 * sum(bool(answer.reasoning) for answer in e.predictions) / e.posts
-        cells = [name, *(f"{figure or 0.0:.1f}" for figure in figures), str(e.bias.grounded_absent), f"{chains:.0f}"]
+        scores = measured(name, args.work, args.split, args.posts)
+        first = first or scores
+        gain = compare(first, scores).tasks["gmner"]
+        bias = scores.bias
+        figures = [scores.gmner.f1, scores.mner.f1, scores.found_of_shown, scores.boxed_of_absent, bias.n_f1]
+        chains = 100 * sum(bool(answer.reasoning) for answer in scores.predictions) / scores.posts
+        cells = [name, *(f"{figure or 0.0:.1f}" for figure in figures), str(bias.grounded_absent), f"{chains:.0f}"]
         sys.stdout.write(f"| {' | '.join(cells)} | {gain.difference:+.1f} ({gain.low:.1f} to {gain.high:.1f}) |\n")
         sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""How long Chromium takes to open the report of many posts, beside an empty page. Needs Chromium.
+"""Measures how long Chromium takes to open a report of many posts, compared with an empty page. Needs Chromium.
 
 python benchmarks/view.py
 python benchmarks/view.py --posts 500 --keep report.html
@@ -25,7 +25,7 @@ from gmner.signatures.mentions import GroundedEntity
 
 
 def answered(post: Post, *, boxed: bool) -> Prediction:
-    """The gold as an answer, with the boxes or without any."""
+    """The gold as a prediction, with or without boxes."""
     entities = [
         GroundedEntity(e.span, e.start, e.end, e.type, e.boxes[0] if boxed and e.boxes else None) for e in post.gold
     ]
@@ -35,7 +35,7 @@ def answered(post: Post, *, boxed: bool) -> Prediction:
 
 
 def opened(tab: Tab, page: Path, rounds: int) -> tuple[float, float]:
-    """Median seconds until a page is loaded, and until something of it is to be seen."""
+    """Median seconds until a page is loaded, and until its first contentful paint."""
     loaded, painted = [], []
     for _ in range(rounds):
         begin = perf_counter()
@@ -52,25 +52,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--posts", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep", type=Path, metavar="HTML", help="keep the page here")
+    parser.add_argument("--keep", type=Path, metavar="HTML", help="path to save the page to")
     args = parser.parse_args()
     posts = World().posts("test", args.posts)
     stages = {"without boxes": False, "with boxes": True}
     answers = {name: [answered(post, boxed=boxed) for post in posts] for name, boxed in stages.items()}
-    scores = {name: evaluate(found, posts, progress=False) for name, found in answers.items()}
-    pairs = [(post, {name: answers[name][place] for name in stages}) for place, post in enumerate(posts)]
+    scores = {name: evaluate(predictions, posts, progress=False) for name, predictions in answers.items()}
+    pairs = [(post, {name: answers[name][index] for name in stages}) for index, post in enumerate(posts)]
     begin = perf_counter()
     html = render_html(pairs, title=f"{args.posts} posts", scores=scores)
-    written = perf_counter() - begin
+    rendered = perf_counter() - begin
     with tempfile.TemporaryDirectory() as folder, chromium() as tab:
         page, empty = args.keep or Path(folder) / "report.html", Path(folder) / "empty.html"
         page.write_text(html, encoding="utf-8")
         empty.write_text("<!doctype html><title>empty</title><p>nothing", encoding="utf-8")
         tab.resize(1280, 900)
-        nothing, (loaded, painted) = opened(tab, empty, args.rounds)[0], opened(tab, page.resolve(), args.rounds)
-    sys.stdout.write(f"{args.posts} posts, {len(html) / 1e6:.0f} MB, written in {written:.1f} s\n")
-    sys.stdout.write(f"to be seen after {painted:.2f} s, open after {loaded:.2f} s (an empty page: {nothing:.2f} s)\n")
-    sys.stdout.write(f"open / empty page: {loaded / nothing:.0f}\n")
+        baseline, (loaded, painted) = opened(tab, empty, args.rounds)[0], opened(tab, page.resolve(), args.rounds)
+    sys.stdout.write(f"{args.posts} posts, {len(html) / 1e6:.0f} MB, rendered in {rendered:.1f} s\n")
+    sys.stdout.write(f"painted after {painted:.2f} s, loaded after {loaded:.2f} s (empty page: {baseline:.2f} s)\n")
+    sys.stdout.write(f"ratio to an empty page: {loaded / baseline:.0f}\n")
 
 
 if __name__ == "__main__":

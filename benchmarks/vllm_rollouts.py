@@ -1,14 +1,13 @@
-"""CVO with rollouts of a real vLLM: are the sampled tokens as likely there as in the model that is trained?
+"""Runs CVO with rollouts of vLLM, and checks that vLLM and the trained model assign the same probabilities.
 
-For an environment that has vLLM beside this project. Three steps on posts of the world, every fourth without a picture,
-and a line a step: the importance ratio of an answer, training's probability over vLLM's, least, mean and greatest. It
-is 1 where both read the same prompt with the same weights, and below by what vLLM may not write (placeholders of
-pictures), which random weights would.
+Needs vLLM. Trains three steps on posts of the world, every fourth without an image, and prints for each step the
+minimum, mean and maximum importance ratio of the answers: the probability in training divided by that in vLLM. It is 1
+if both use the same prompt and weights. With random weights it is lower, because vLLM never samples image placeholders.
 
-    python benchmarks/vllm_rollouts.py                              # the embedded model, LoRA
-    python benchmarks/vllm_rollouts.py --as-trl                     # with TRL's own hand-over, without ours
-    python benchmarks/vllm_rollouts.py --rollouts constrained       # under the posts' schemas: no ratio, but valid
-    python benchmarks/vllm_rollouts.py --model ./tiny --cpu         # another model; vLLM's CPU build
+    python benchmarks/vllm_rollouts.py                              # embedded model, LoRA
+    python benchmarks/vllm_rollouts.py --as-trl                     # pass prompts to vLLM as TRL does
+    python benchmarks/vllm_rollouts.py --rollouts constrained       # constrained by the schemas of the posts; no ratio
+    python benchmarks/vllm_rollouts.py --model ./tiny --cpu         # another model, CPU build of vLLM
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _RATIO = "sampling/importance_sampling_ratio/"
 
 
 def on_cpu() -> None:
-    """Let vLLM's CPU build start eagerly and keep weights that can be replaced, which it packs away else."""
+    """Make the CPU build of vLLM run eagerly, and keep its weights unpacked so that they can be replaced."""
     import vllm
     from vllm.model_executor.layers import utils
 
@@ -52,13 +51,13 @@ def on_cpu() -> None:
 
 
 def main() -> None:
-    """Train three steps and say what the samples were like."""
+    """Train three steps, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="folder or hub id; none: the embedded model")
+    parser.add_argument("--model", help="folder or Hub id (default: the embedded model)")
     parser.add_argument("--rollouts", choices=["free", "constrained"], default="free")
     parser.add_argument("--tuning", choices=["lora", "full"], default="lora")
-    parser.add_argument("--as-trl", action="store_true", help="hand prompts to vLLM as TRL does; all with pictures")
-    parser.add_argument("--cpu", action="store_true", help="the CPU build of vLLM")
+    parser.add_argument("--as-trl", action="store_true", help="pass prompts to vLLM as TRL does; all posts have images")
+    parser.add_argument("--cpu", action="store_true", help="use the CPU build of vLLM")
     args = parser.parse_args()
     logging.getLogger("vllm").setLevel(logging.ERROR)
     if args.cpu:
@@ -68,7 +67,7 @@ def main() -> None:
     program = GMNER(load_vlm(args.model, cache=False))
     posts = World().posts("train", 12)
     if not args.as_trl:
-        posts = [post if place % 4 else replace(post, image=None) for place, post in enumerate(posts)]
+        posts = [post if index % 4 else replace(post, image=None) for index, post in enumerate(posts)]
     options = {"use_vllm": True, "vllm_gpu_memory_utilization": 0.3, "vllm_max_model_length": 1500}
     settings = CVO(
         max_steps=3, prompts=2, generations=4, max_completion_length=120, rate=1e-3, tuning=args.tuning,
@@ -79,7 +78,7 @@ def main() -> None:
         log = settings.optimize(rows, program.model.engine, program.adapter(), Path(folder), seed=0, progress=False)
     for entry in (entry for entry in log if "reward" in entry):
         ratio = " ".join(f"{entry[_RATIO + which]:.4f}" for which in ("min", "mean", "max") if _RATIO + which in entry)
-        sys.stdout.write(f"step {entry['step']}: reward {entry['reward']:.2f}, ratio {ratio or 'not kept'}\n")
+        sys.stdout.write(f"step {entry['step']}: reward {entry['reward']:.2f}, ratio {ratio or 'not available'}\n")
 
 
 if __name__ == "__main__":

@@ -16,20 +16,20 @@ class HtmlFormatters:
         self._formatters: dict[type, Callable[[Any], str]] = {}
 
     def load_with(self, load: Callable[[], object]) -> None:
-        """Set what imports the built-in formatters when the first value is displayed."""
+        """Set a function that imports the built-in formatters; it is called before the first value is displayed."""
         self._load = load
 
     def register(self, kind: type[_T], formatter: Callable[[_T], str]) -> None:
-        """Render values of a type, and of its subclasses without a formatter of their own, with `formatter`."""
+        """Render values of a type, and of its subclasses that have no formatter of their own, with `formatter`."""
         self._formatters[kind] = formatter
 
     def html(self, value: object) -> str | None:
-        """A value as an HTML fragment; None where no formatter is registered for its type."""
+        """Render a value as an HTML fragment; None if no formatter is registered for its type."""
         if self._load is not None:
             self._load()
             self._load = None
-        found = next((self._formatters[kind] for kind in type(value).__mro__ if kind in self._formatters), None)
-        return None if found is None else found(value)
+        formatter = next((self._formatters[kind] for kind in type(value).__mro__ if kind in self._formatters), None)
+        return None if formatter is None else formatter(value)
 
 
 FORMATTERS = HtmlFormatters()

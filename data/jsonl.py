@@ -40,25 +40,28 @@ def read_posts(
 ) -> Posts:
     """Read posts from JSONL, or from a folder that `write_posts` made.
 
-    A line is `{"id", "text"}` with, where known, `"image"` (a path relative to `images`, or null), `"more_images"` (a
-    list of paths), `"entities"` (`[{"span", "start", "end", "type", "boxes": [[x1, y1, x2, y2]]}]`: character offsets,
-    pixels of the original image; without it the post is not annotated), `"tokens"`, `"scene"` (`[{"name", "type",
-    "box"}]`, and `"attributes"`, `"covered"`, `"depth"`, see `SceneObject`), `"slice"` and
-    `"grounded"` (false: nobody drew boxes).
+    Each line is an object with `"id"` and `"text"`. The other keys are optional:
+
+    - `"image"`: a path relative to `images`, or null; `"more_images"`: a list of paths.
+    - `"entities"`: `[{"span", "start", "end", "type", "boxes": [[x1, y1, x2, y2]]}]` with character offsets and boxes
+      in pixels of the original image. A post without this key is not annotated.
+    - `"scene"`: `[{"name", "type", "box"}]`, optionally with `"attributes"`, `"covered"` and `"depth"`, see
+      `SceneObject`.
+    - `"tokens"`, `"slice"`, and `"grounded"` (false if the data set has no boxes).
 
     Args:
         path: The JSONL file, or a folder with `posts.jsonl`.
         images: The image folder; image paths must stay inside it. None: the file's folder.
-        missing_images: `warn`: a missing image keeps its path and is reported as an oddity, `missing_image`; `error`:
-            it is a DataError.
+        missing_images: `warn` keeps the path of a missing image and reports an oddity, `missing_image`; `error` raises
+            a DataError.
 
     Returns:
-        The posts, with what was odd, also about their boxes, see `gmner.data.readers.box_checks.odd_box`.
+        The posts and their oddities, including those of boxes, see `gmner.data.readers.box_checks.odd_box`.
 
     Raises:
-        InputError: No such file or folder of images, or another value of `missing_images`.
-        DataError: A line that is not such an object, an id that occurs twice, or a missing image where that is an
-            error; the fact names file and line.
+        InputError: The file or the image folder does not exist, or `missing_images` is invalid.
+        DataError: A line is not such an object, an id occurs twice, or an image is missing and `missing_images` is
+            `error`. The message names file and line.
     """
     path = Path(path) / "posts.jsonl" if Path(path).is_dir() else Path(path)
     folder = path.parent if images is None else Path(images)
@@ -76,15 +79,15 @@ def read_posts(
 def write_posts(posts: Iterable[Post], folder: str | os.PathLike[str]) -> Path:
     """Write posts as `posts.jsonl` and their images as `images/*`; `read_posts(folder)` reads them again.
 
-    An image on disk is copied byte for byte, a PIL image is written as PNG (TIFF where PNG has no such mode). No
-    image that is there is replaced, so the posts may come from the same folder, and a `posts.jsonl` that was there
-    holds until the new one appears, when all is written.
+    Image files are copied byte for byte. PIL images are written as PNG, or as TIFF if PNG does not support their mode.
+    Existing images are never replaced, so the posts may come from the same folder. An existing `posts.jsonl` is
+    replaced last, when everything else is written.
 
     Returns:
         The path of `posts.jsonl`.
 
     Raises:
-        ImageError: An image that does not exist; the fact names the post.
+        ImageError: An image does not exist; the message names the post.
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -96,38 +99,38 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     """Read predictions from JSONL, see `Prediction.to_record`.
 
     Raises:
-        InputError: No such file.
-        DataError: A line that is not a prediction, or an id that occurs twice; the fact names file and line.
+        InputError: The file does not exist.
+        DataError: A line is not a prediction, or an id occurs twice. The message names file and line.
     """
     return Predictions(prediction for _, prediction in _read(Path(path), Prediction.from_record))
 
 
 def write_predictions(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write predictions as JSONL, one line a post, atomically: the file appears whole or not at all."""
+    """Write predictions atomically as JSONL, one line per post."""
     write_records(Path(path), (prediction.to_record() for prediction in predictions))
 
 
-def parse_posts(path: Path, picture: Callable[[object], Path]) -> Iterator[tuple[int, Post]]:
-    """The posts of a JSONL file with the numbers of their lines, from 1.
+def parse_posts(path: Path, image_path: Callable[[object], Path]) -> Iterator[tuple[int, Post]]:
+    """Iterate over the posts of a JSONL file with their line numbers, from 1.
 
     Args:
         path: The file.
-        picture: The path of an image, from what stands for it in the line.
+        image_path: Converts the JSON value of an image to its path.
 
     Raises:
         InputError, DataError: See `read_posts`.
     """
-    return _read(path, lambda record: _post(record, picture))
+    return _read(path, lambda record: _post(record, image_path))
 
 
 def _read(path: Path, parse: Callable[[object], _T]) -> Iterator[tuple[int, _T]]:
-    """The items of a file with the numbers of their lines, from 1."""
+    """Iterate over the items of a file with their line numbers, from 1."""
     lines: dict[str, int] = {}
     for number, line in _numbered_lines(path):
         with located(f"{path}:{number}"):
             item = parse(_json(line))
             if item.id in lines:
-                raise DataError(f"the id of line {lines[item.id]} again", received=item.id)
+                raise DataError(f"the id already occurs in line {lines[item.id]}", received=item.id)
         lines[item.id] = number
         yield number, item
 
@@ -150,56 +153,56 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON objects one a line, atomically."""
+    """Write JSON objects atomically, one per line."""
     with whole_text(path) as file:
         for record in records:
             file.write(record_line(record) + "\n")
 
 
 def record_line(record: Mapping[str, Any] | Sequence[Any]) -> str:
-    """JSON data as one line without its line end, which UTF-8 can encode."""
+    """Serialize JSON data as one line, without a line end, that can be encoded as UTF-8."""
     line = json.dumps(record, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()
     except UnicodeEncodeError:
-        # Half of a surrogate pair, as a cut emoji leaves it, can only stand in JSON as an escape.
+        # JSON can only represent a lone surrogate, for example of a truncated emoji, as an escape.
         return json.dumps(record, allow_nan=False)
     return line
 
 
-def _post(record: object, picture: Callable[[object], Path]) -> Post:
+def _post(record: object, image_path: Callable[[object], Path]) -> Post:
     fields = checked_object(record, {"id", "text"}, "a post", _OPTIONAL)
-    image = None if fields.get("image") is None else picture(fields["image"])
-    more = each(fields.get("more_images"), "more_images", picture) or ()
-    return record_post(fields, image, more)
+    image = None if fields.get("image") is None else image_path(fields["image"])
+    more_images = each(fields.get("more_images"), "more_images", image_path) or ()
+    return record_post(fields, image, more_images)
 
 
 def written_post(
-    post: Post, number: int, folder: Path, there: Container[Path] = (), root: Path | None = None
+    post: Post, number: int, folder: Path, existing: Container[Path] = (), root: Path | None = None
 ) -> dict[str, Any]:
-    """Write a post's images, and give its line; what is not known has no key.
+    """Write the images of a post, and return its JSON record; unknown values have no key.
 
     Args:
         post: The post.
-        number: Keeps two ids with the same slug apart.
-        folder: The folder of `posts.jsonl`; the images go to `images/`.
-        there: Images that have their place in `images/` already.
-        root: The folder that the other images must lie in; None: any.
+        number: Number of the post, which keeps file names distinct when two ids have the same slug.
+        folder: The folder of `posts.jsonl`; images are written to `images/`.
+        existing: Images that are already in `images/`.
+        root: The folder that all other images must be in; None: any folder.
 
     Raises:
-        ImageError: An image that does not exist.
+        ImageError: An image does not exist.
     """
     slug = f"{number:05d}_" + re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60]
 
-    def name(picture: Path | Image.Image, stem: str) -> str:
-        if not isinstance(picture, Path) or picture not in there:
-            picture = add_picture(picture, folder / "images" / stem, root)
-        return f"images/{picture.name}"
+    def name(image: Path | Image.Image, stem: str) -> str:
+        if not isinstance(image, Path) or image not in existing:
+            image = add_picture(image, folder / "images" / stem, root)
+        return f"images/{image.name}"
 
     with located(f"post {post.id!r}"):
         image = None if post.image is None else name(post.image, slug)
-        more = [name(picture, f"{slug}_{index}") for index, picture in enumerate(post.more_images, 1)]
+        more_images = [name(item, f"{slug}_{index}") for index, item in enumerate(post.more_images, 1)]
     record: dict[str, Any] = {"id": post.id, "text": post.text, "image": image}
-    record |= {"more_images": more} if more else {}
+    record |= {"more_images": more_images} if more_images else {}
     record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
     return record if post.grounded else {**record, "grounded": False}

@@ -1,4 +1,4 @@
-"""What a reader found odd: `Oddity`, `OddityLog` that gathers them, and `Posts`, the list that carries them with it."""
+"""`Oddity`, a tolerated flaw of a data file; `OddityLog`; and `Posts`, a list of posts with their oddities."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from gmner.data.post import Post
 _LOG = logging.getLogger(__name__)
 
 MissingImages = Literal["warn", "error"]
-"""What to do about a picture that is missing: list it as an oddity, or refuse the data."""
+"""How a reader treats a missing image: `warn` reports an oddity, `error` raises a DataError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """Something a data file should not have and a reader can live with.
+    """A flaw in a data file that a reader tolerates.
 
     Attributes:
-        kind: What it is, in snake case, such as `stray_inside_tag` or `missing_image`.
-        where: The file, with `:line` or the name of the object where there is one.
-        message: The fact, and what was done about it.
+        kind: Its kind in snake case, such as `stray_inside_tag` or `missing_image`.
+        where: The file, followed by `:line` or the name of the object if there is one.
+        message: What is wrong, and what the reader did about it.
     """
 
     kind: str
@@ -37,10 +37,10 @@ class Oddity:
 
 
 class Posts(Listing[Post]):
-    """The posts that a reader read, as a list; in a notebook the first of them show themselves.
+    """A list of posts with the oddities of their files. Notebooks display the first posts with their images.
 
     Attributes:
-        oddities: What was odd in the files, in the order of reading; empty: nothing was.
+        oddities: The oddities in the order in which they were read.
     """
 
     def __init__(self, posts: Iterable[Post] = (), oddities: Iterable[Oddity] = ()) -> None:
@@ -48,36 +48,36 @@ class Posts(Listing[Post]):
         self.oddities = tuple(oddities)
 
     def __repr__(self) -> str:
-        """How many there are, the ids of the first, and how much was odd."""
-        odd = counted(len(self.oddities), "oddity", "oddities")
-        return self.named(f"{odd}, see report()" if self.oddities else "")
+        """Number of posts, first ids and number of oddities."""
+        oddities = counted(len(self.oddities), "oddity", "oddities")
+        return self.named(f"{oddities}, see report()" if self.oddities else "")
 
     def _repr_html_(self) -> str | None:
         return FORMATTERS.html(self)
 
     def report(self, each: int = 20) -> str:
-        """What was odd as a text: a line with the count of every kind, then a line an oddity.
+        """Describe the oddities: one line with the count of each kind, then one line per oddity.
 
         Args:
-            each: How many oddities of a kind are written out; how many more there are is said.
+            each: Maximum number of lines per kind; the number of further oddities is added.
         """
         if not self.oddities:
-            return f"{len(self)} posts, nothing odd"
+            return f"{len(self)} posts, no oddities"
         counts = Counter(oddity.kind for oddity in self.oddities)
-        lines = [f"{len(self)} posts, odd: {', '.join(f'{kind} {count}' for kind, count in sorted(counts.items()))}"]
+        summary = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+        lines = [f"{len(self)} posts, oddities: {summary}"]
         for kind, count in counts.items():
-            found = [str(oddity) for oddity in self.oddities if oddity.kind == kind]
-            lines += found[:each]
+            lines += [str(oddity) for oddity in self.oddities if oddity.kind == kind][:each]
             if count > each:
                 lines.append(f"... and {count - each} more of {kind}")
         return "\n".join(lines)
 
 
 class OddityLog:
-    """Gathers what is odd while a reader reads, and logs it.
+    """Collects and logs the oddities of a reader.
 
     Attributes:
-        oddities: What was found so far.
+        oddities: The oddities so far.
     """
 
     def __init__(self) -> None:
@@ -85,13 +85,13 @@ class OddityLog:
         self._quiet: set[str] = set()
 
     def add(self, kind: str, where: str, message: str, *, quiet: bool = False, level: int = logging.WARNING) -> None:
-        """Note an oddity and log it.
+        """Add an oddity and log it.
 
         Args:
             kind: See `Oddity`.
             where: See `Oddity`.
             message: See `Oddity`.
-            quiet: Log all oddities of this kind as one line with their count, when the reader is done.
+            quiet: Log all oddities of this kind as one line with their count, when `posts` is called.
             level: The level of the log line.
         """
         self.oddities.append(Oddity(kind, where, message))
@@ -101,8 +101,8 @@ class OddityLog:
             _LOG.log(level, "%s", self.oddities[-1])
 
     def posts(self, posts: Iterable[Post]) -> Posts:
-        """The posts of the reader, which is done, with all that was found."""
+        """Return the posts of the reader with all oddities, and log the counts of the quiet kinds."""
         for kind in sorted(self._quiet):
-            found = [oddity for oddity in self.oddities if oddity.kind == kind]
-            _LOG.warning("%s: %d times; the first: %s", kind, len(found), found[0])
+            oddities = [oddity for oddity in self.oddities if oddity.kind == kind]
+            _LOG.warning("%s: %d times; first: %s", kind, len(oddities), oddities[0])
         return Posts(posts, self.oddities)

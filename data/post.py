@@ -1,4 +1,4 @@
-"""`Post`: a text, its picture, and what is known about them."""
+"""`Post`: a text with its image and annotations."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gmner.signatures.mentions import GoldEntity
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """A thing that the picture shows, whether the text names it or not.
+    """An object in an image, whether the text mentions it or not.
 
     Attributes:
-        name: What it is called; of something that is no named entity, what it is: `tree`.
-        type: Its entity type; empty: it is no named entity.
-        box: Pixels of the original image; the whole of it, where other things cover a part of it, too.
-        attributes: Its look in words: `long hair`, `yellow dress`.
-        covered: Share of it, 0 to 1, that lies behind nearer things.
-        depth: Place in the order from far (0) to near.
+        name: Name of the entity; for an object that is not a named entity, a common noun such as `tree`.
+        type: Entity type; empty if the object is not a named entity.
+        box: Pixels of the original image; includes the parts that other objects cover.
+        attributes: Its appearance in words, such as `long hair`, `yellow dress`.
+        covered: Share of the object, 0 to 1, that nearer objects cover.
+        depth: Position in the drawing order, from far (0) to near.
     """
 
     name: str
@@ -37,22 +37,22 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Post:
-    """One post of a data set; in a notebook it shows itself with its picture and its gold annotation.
+    """One post of a data set. Notebooks display it with its image and gold annotation.
 
     Attributes:
         id: Identifier, unique in its split.
-        text: The text; every offset is a character offset into it.
-        image: Path of the picture, the picture itself, or None: the post has none or it was not found.
-        entities: The gold mentions in text order; empty when the post names nothing. None: not annotated.
-        more_images: Further pictures of the same post, in its order; boxes are in the frame of `image`, the first.
-        grounded: Whether the data set says where entities are. False: `boxes` are empty because nobody drew any, not
-            because nothing is shown, and only MNER can be scored.
-        tokens: The data set's own tokens, or None where it has none.
-        scene: Everything the picture shows, or None: not known (every real data set).
-        slice: The name of the benchmark slice the post belongs to, or None.
+        text: The text; all offsets are character offsets into it.
+        image: Path of the image, or a PIL image; None if the post has no image or it is missing.
+        entities: The gold mentions in text order; empty if the post mentions no entity, None if it is not annotated.
+        more_images: Further images of the post, in order; boxes refer to `image`, the first one.
+        grounded: Whether the data set annotates regions. If False, `boxes` are empty because none were drawn, and only
+            MNER can be scored.
+        tokens: The tokens of the data set; None if it has none.
+        scene: All objects in the image; None if unknown, as in every real data set.
+        slice: Name of the benchmark slice of the post, or None.
 
     Raises:
-        InputError: The id or the text is no string.
+        InputError: The id or the text is not a string.
     """
 
     id: str
@@ -66,22 +66,22 @@ class Post:
     grounded: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse an id or a text that is no string."""
+        """Check the types of id and text."""
         if not isinstance(self.id, str):
-            raise InputError("The id of a post is no string", received=self.id, accepted="a string")
+            raise InputError("id of a post must be a string", received=self.id, accepted="a string")
         if not isinstance(self.text, str):
-            raise InputError(f"The text of post {self.id!r} is no string", received=self.text, accepted="a string")
+            raise InputError(f"text of post {self.id!r} must be a string", received=self.text, accepted="a string")
 
     @property
     def gold(self) -> tuple[GoldEntity, ...]:
-        """The gold mentions; empty where the post is not annotated."""
+        """The gold mentions; empty if the post is not annotated."""
         return self.entities or ()
 
     def __repr__(self) -> str:
-        """Id, the first words, and what there is: short enough for a list of them."""
+        """Id, first words, and the numbers of entities and images; short enough for a list of posts."""
         gold = "not annotated" if self.entities is None else counted(len(self.entities), "entity", "entities")
-        pictures = counted(int(self.image is not None) + len(self.more_images), "picture", "pictures")
-        return f"Post({self.id!r}, {shortened(self.text)!r}, {gold}, {pictures})"
+        images = counted(int(self.image is not None) + len(self.more_images), "image", "images")
+        return f"Post({self.id!r}, {shortened(self.text)!r}, {gold}, {images})"
 
     def _repr_html_(self) -> str | None:
         return FORMATTERS.html(self)

@@ -1,4 +1,4 @@
-"""`Prediction`: what a program answered to one post, as a value and as one JSON record."""
+"""`Prediction`: the answer of a program to one post, as a value and as a JSON record."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _KEYS = {"id", "text", "reasoning", "entities", "error"}
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Prediction:
-    """The answer to one post; in a notebook it shows itself, without the picture, which it does not hold.
+    """The answer to one post. Notebooks display it without the image, which it does not contain.
 
     Attributes:
         id: The post's id.
-        text: The post's text; offsets of the entities are into it.
-        reasoning: The chain of reasoning; empty where there is none.
+        text: The post's text; offsets of the entities refer to it.
+        reasoning: The chain of reasoning; empty if there is none.
         entities: The predicted entities, boxes in float pixels of the original image.
-        error: None, or why there is no answer: `{"kind", "message"}`, see `GmnerError.kind`.
+        error: Why there is no answer: `{"kind", "message"}`, see `GmnerError.kind`; None if there is one.
     """
 
     id: str
@@ -38,16 +38,15 @@ class Prediction:
 
     @classmethod
     def failed(cls, id: str, text: str, error: GmnerError) -> Prediction:
-        """The record of a post that could not be answered."""
+        """Create the prediction of a post that could not be answered."""
         return cls(id, text, error={"kind": error.kind, "message": str(error)})
 
     def to_record(self) -> dict[str, Any]:
-        """The prediction as JSON data.
+        """Convert the prediction to JSON data.
 
         `{"id", "text", "reasoning", "entities": [{"span", "start", "end", "type", "visible", "box"}], "error"}`, with
-        character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null. An entity with further
-        boxes has them as `"more_boxes": [[x1, y1, x2, y2]]`, one with a confidence as `"confidence": 0.97`; otherwise
-        these keys are missing.
+        character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null. An entity that has
+        further boxes or a confidence also has the keys `"more_boxes": [[x1, y1, x2, y2]]` or `"confidence": 0.97`.
         """
         return {
             "id": self.id,
@@ -59,13 +58,14 @@ class Prediction:
 
     @classmethod
     def from_record(cls, record: object) -> Prediction:
-        """The prediction of a record made by `to_record`.
+        """Create a prediction from a record of `to_record`.
 
-        An entity whose span is not in the text stands at -1, -1; a place named twice is `Alignment.REUSED`.
+        An entity whose span is not in the text has the offsets -1, -1. An entity with the offsets of an earlier one has
+        `Alignment.REUSED`.
 
         Raises:
-            DataError: Other keys, offsets that do not hold the span, `visible` and `box` at odds, no box, or further
-                boxes without a first.
+            DataError: Missing or unknown keys, offsets that do not match the span, `visible` and `box` that contradict
+                each other, an invalid box, or `more_boxes` without `box`.
         """
         fields = checked_object(record, _KEYS, "a prediction")
         for key in ("id", "text", "reasoning"):
@@ -79,9 +79,9 @@ class Prediction:
         return cls(fields["id"], fields["text"], fields["reasoning"], tuple(entities), _error(fields["error"]))
 
     def __repr__(self) -> str:
-        """Id, the first words, and what was found: short enough for a list of them."""
-        found = counted(len(self.entities), "entity", "entities")
-        outcome = f"failed: {self.error['kind']}" if self.error else found
+        """Id, first words, and the number of entities or the error; short enough for a list of predictions."""
+        entities = counted(len(self.entities), "entity", "entities")
+        outcome = f"failed: {self.error['kind']}" if self.error else entities
         return f"Prediction({self.id!r}, {shortened(self.text)!r}, {outcome})"
 
     def _repr_html_(self) -> str | None:
@@ -89,10 +89,10 @@ class Prediction:
 
 
 class Predictions(Listing[Prediction]):
-    """The answers to a list of posts, as a list; in a notebook the first of them show themselves with their posts.
+    """A list of predictions. Notebooks display the first of them with their posts.
 
     Attributes:
-        posts: The posts that were answered, where they are known: with pictures and gold annotations.
+        posts: The posts that were answered, with images and gold annotations; empty if unknown.
     """
 
     def __init__(self, predictions: Iterable[Prediction] = (), posts: Iterable[Post] = ()) -> None:
@@ -100,7 +100,7 @@ class Predictions(Listing[Prediction]):
         self.posts = tuple(posts)
 
     def __repr__(self) -> str:
-        """How many there are, the ids of the first, and how many failed."""
+        """Number of predictions, first ids, and number of failures."""
         failed = sum(prediction.error is not None for prediction in self)
         return self.named(f"{failed:,} failed" if failed else "")
 
@@ -108,30 +108,30 @@ class Predictions(Listing[Prediction]):
         return FORMATTERS.html(self)
 
 
-def checked_object(value: object, keys: Set[str], what: str, optional: Set[str] = frozenset()) -> Mapping[str, Any]:
-    """A JSON object with all of `keys` and at most `optional` beside them.
+def checked_object(value: object, keys: Set[str], kind: str, optional: Set[str] = frozenset()) -> Mapping[str, Any]:
+    """Check that a value is a JSON object with all of `keys` and no others except `optional`.
 
     Raises:
-        DataError: Not an object, or other keys.
+        DataError: It is not an object, or keys are missing or unknown.
     """
     accepted = f"an object with {', '.join(sorted(keys))}"
     if optional:
-        accepted += f", and at most {', '.join(sorted(optional))}"
+        accepted += f", and optionally {', '.join(sorted(optional))}"
     if not isinstance(value, dict):
-        raise DataError(f"This is not {what}", received=value, accepted=accepted)
+        raise DataError(f"Not {kind}", received=value, accepted=accepted)
     missing, unknown = sorted(keys - set(value)), sorted(set(value) - keys - optional)
     if missing or unknown:
-        faults = [f"no {', '.join(missing)}"] if missing else []
-        faults += [f"an unknown key {', '.join(map(repr, unknown))}"] if unknown else []
-        raise DataError(f"This is not {what}: {' and '.join(faults)}", received=value, accepted=accepted)
+        faults = [f"missing {', '.join(missing)}"] if missing else []
+        faults += [f"unknown {', '.join(map(repr, unknown))}"] if unknown else []
+        raise DataError(f"Not {kind}: {'; '.join(faults)}", received=value, accepted=accepted)
     return value
 
 
 def checked_string(value: object, name: str) -> str:
-    """A JSON string.
+    """Check that a JSON value is a string.
 
     Raises:
-        DataError: Something else.
+        DataError: It is not.
     """
     if not isinstance(value, str):
         raise DataError(f"`{name}` is not a string", received=value)
@@ -139,30 +139,30 @@ def checked_string(value: object, name: str) -> str:
 
 
 def checked_place(record: Mapping[str, Any], text: str) -> tuple[str, int, int]:
-    """Span, start and end of a record, which hold that span of the text.
+    """Check and return span, start and end of a record.
 
     Raises:
-        DataError: They do not.
+        DataError: The span is not `text[start:end]`.
     """
     span, start, end = record["span"], record["start"], record["end"]
-    whole = type(start) is int and type(end) is int
-    if not isinstance(span, str) or not span or not whole or not 0 <= start < end or text[start:end] != span:
-        raise DataError("A span does not stand at its offsets", received=(span, start, end), accepted="text[start:end]")
+    integers = type(start) is int and type(end) is int
+    if not isinstance(span, str) or not span or not integers or not 0 <= start < end or text[start:end] != span:
+        raise DataError("A span does not match its offsets", received=(span, start, end), accepted="text[start:end]")
     return span, start, end
 
 
 def checked_box(value: object) -> Box:
-    """A box from `[x1, y1, x2, y2]`, pixels of the original image.
+    """Create a box from `[x1, y1, x2, y2]`, pixels of the original image.
 
     Raises:
-        DataError: Not four finite numbers in order.
+        DataError: The value is not four finite numbers with x1 <= x2 and y1 <= y2.
     """
-    if not isinstance(value, list) or len(value) != 4 or not all(type(v) in (int, float) for v in value):
-        raise DataError("A box is not four numbers", received=value, accepted="[x1, y1, x2, y2]")
+    if not isinstance(value, list) or len(value) != 4 or not all(type(number) in (int, float) for number in value):
+        raise DataError("A box must be four numbers", received=value, accepted="[x1, y1, x2, y2]")
     try:
-        return Box(*(float(v) for v in value))
+        return Box(*map(float, value))
     except (InputError, OverflowError) as error:
-        raise DataError("A box is unusable", received=value, remedy=str(error)) from error
+        raise DataError("A box is invalid", received=value, remedy=str(error)) from error
 
 
 def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
@@ -186,21 +186,22 @@ def _entity(record: object, text: str, taken: set[tuple[int, int]]) -> GroundedE
     kind = checked_string(fields["type"], "type")
     box = None if fields["box"] is None else checked_box(fields["box"])
     if fields["visible"] is not (box is not None):
-        raise DataError("`visible` and `box` are at odds", received=dict(fields))
-    more = _more_boxes(fields.get("more_boxes", []), box)
-    sure = _confidence(fields.get("confidence"))
+        raise DataError("`visible` and `box` contradict each other", received=dict(fields))
+    more_boxes = _more_boxes(fields.get("more_boxes", []), box)
+    confidence = _confidence(fields.get("confidence"))
     if fields["start"] == fields["end"] == -1:
-        return GroundedEntity(checked_string(fields["span"], "span"), -1, -1, kind, box, Alignment.MISSING, more, sure)
+        span = checked_string(fields["span"], "span")
+        return GroundedEntity(span, -1, -1, kind, box, Alignment.MISSING, more_boxes, confidence)
     span, start, end = checked_place(fields, text)
     alignment = Alignment.REUSED if (start, end) in taken else Alignment.EXACT
-    return GroundedEntity(span, start, end, kind, box, alignment, more, sure)
+    return GroundedEntity(span, start, end, kind, box, alignment, more_boxes, confidence)
 
 
 def _confidence(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise DataError("A confidence is no probability", received=value, accepted="a number in 0..1, or no such key")
+        raise DataError("`confidence` must be in 0..1", received=value, accepted="0..1, or no such key")
     return float(value)
 
 
@@ -208,7 +209,7 @@ def _more_boxes(value: object, first: Box | None) -> tuple[Box, ...]:
     if not isinstance(value, list):
         raise DataError("`more_boxes` is not a list", received=value)
     if value and first is None:
-        raise DataError("`more_boxes` and `box` are at odds", received=value, accepted="a first box beside them")
+        raise DataError("`more_boxes` needs `box`", received=value, accepted="`box`, and further ones in `more_boxes`")
     return tuple(checked_box(box) for box in value)
 
 

@@ -23,10 +23,10 @@ _ENTITY_KEYS = {"span", "start", "end", "type", "boxes"}
 
 
 def post_record(post: Post) -> dict[str, Any]:
-    """Convert a post, without its images, to JSON data; unknown values are None.
+    """Convert a post without its images to JSON data; unknown values are None.
 
     `{"id", "text", "entities": [{"span", "start", "end", "type", "boxes"}], "tokens", "scene": [{"name", "type",
-    "box"}], "slice", "grounded"}`: character offsets, boxes `[x1, y1, x2, y2]` in pixels of the original image.
+    "box"}], "slice", "grounded"}`. Offsets are in characters, boxes `[x1, y1, x2, y2]` in pixels of the original image.
     """
     return {
         "id": post.id,
@@ -42,10 +42,10 @@ def post_record(post: Post) -> dict[str, Any]:
 def record_post(
     record: Mapping[str, Any], image: Path | Image.Image | None, more_images: tuple[Path | Image.Image, ...]
 ) -> Post:
-    """The post of a record, see `post_record`; a key may be missing or None, `id` and `text` excepted.
+    """Create a post from a record, see `post_record`; all keys except `id` and `text` may be missing or None.
 
     Raises:
-        DataError: A value of another form, or offsets that do not hold the span.
+        DataError: A value is invalid, or offsets do not match their span.
     """
     text, slice_ = checked_string(record.get("text"), "text"), record.get("slice")
     return Post(
@@ -62,10 +62,10 @@ def record_post(
 
 
 def each(value: object, name: str, parse: Callable[[object], Any]) -> tuple[Any, ...] | None:
-    """A list, item by item; None stays None.
+    """Parse each item of a list; None stays None.
 
     Raises:
-        DataError: Not a list.
+        DataError: The value is not a list.
     """
     if value is None:
         return None
@@ -75,10 +75,10 @@ def each(value: object, name: str, parse: Callable[[object], Any]) -> tuple[Any,
 
 
 def checked_path(value: object, folder: Path | None) -> Path:
-    """The path of an image, below `folder` where there is one; the file may be missing.
+    """Check and return the path of an image, relative to `folder` unless that is None. The file may be missing.
 
     Raises:
-        DataError: Not a string, a URL, a path that leaves `folder`, or an image in place of a path.
+        DataError: The value is not a string, is a URL or a data URI, or leads out of `folder`.
     """
     name = checked_string(value, "image")
     if name[:5].lower() == "data:":
@@ -108,22 +108,22 @@ def located(where: str) -> Iterator[None]:
 
 
 def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> list[Oddity]:
-    """What is odd about a post's images: paths that are no files.
+    """Report the missing images of a post as oddities. The post keeps their paths.
 
     Args:
-        post: The post, which keeps its paths.
-        where: Its place, for the oddity.
-        missing_images: `warn`, or `error`.
+        post: The post.
+        where: Location of the post, for the oddities.
+        missing_images: `warn` or `error`.
 
     Raises:
-        InputError: Another value of `missing_images`.
-        DataError: An image is missing, and that is an error.
+        InputError: `missing_images` is neither of the two.
+        DataError: An image is missing, and `missing_images` is `error`.
     """
     if missing_images not in ("warn", "error"):
         raise InputError("missing_images is invalid", received=missing_images, accepted="'warn' or 'error'")
-    pictures = (post.image, *post.more_images)
-    # Path.is_file raises for a name that is too long.
-    missing = [picture for picture in pictures if isinstance(picture, Path) and not os.path.isfile(picture)]
+    images = (post.image, *post.more_images)
+    # Path.is_file raises an error if a name is too long.
+    missing = [image for image in images if isinstance(image, Path) and not os.path.isfile(image)]
     if missing and missing_images == "error":
         raise DataError(f"{where}: an image is missing", received=str(missing[0]))
     return [Oddity("missing_image", where, f"the image {path} is missing; the post keeps its path") for path in missing]
@@ -133,7 +133,7 @@ def _grounded(value: object) -> bool:
     if value is None:
         return True
     if not isinstance(value, bool):
-        raise DataError("`grounded` is not true or false", received=value)
+        raise DataError("`grounded` must be true or false", received=value)
     return value
 
 
@@ -151,7 +151,7 @@ def _scene_object(record: object) -> SceneObject:
     if not isinstance(covered, int | float) or isinstance(covered, bool) or not 0 <= covered <= 1:
         raise DataError("`covered` must be in 0..1", received=covered, accepted="a number from 0 to 1")
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 0:
-        raise DataError("`depth` must be a whole number, at least 0", received=depth, accepted="0 (farthest), 1, 2")
+        raise DataError("`depth` must be an integer of at least 0", received=depth, accepted="0 (farthest), 1, 2")
     return SceneObject(name, kind, checked_box(fields["box"]), attributes, float(covered), depth)
 
 
@@ -166,6 +166,6 @@ def _entity_record(entity: GoldEntity) -> dict[str, Any]:
 
 
 def _object_record(thing: SceneObject) -> dict[str, Any]:
-    known: dict[str, Any] = {"name": thing.name, "type": thing.type, "box": list(thing.box.as_tuple())}
-    more = {"attributes": list(thing.attributes), "covered": thing.covered, "depth": thing.depth}
-    return known | {key: value for key, value in more.items() if value}
+    required: dict[str, Any] = {"name": thing.name, "type": thing.type, "box": list(thing.box.as_tuple())}
+    optional = {"attributes": list(thing.attributes), "covered": thing.covered, "depth": thing.depth}
+    return required | {key: value for key, value in optional.items() if value}

@@ -1,4 +1,4 @@
-"""Posts as a table of Hugging Face `datasets`, one row a post, and as examples of DSPy."""
+"""Conversion of posts to and from Hugging Face `datasets`, and to DSPy examples."""
 
 from __future__ import annotations
 
@@ -37,32 +37,31 @@ _BATCH = 100
 
 
 def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset:
-    """Posts or predictions as a `datasets.Dataset`, which can be mapped, saved and pushed.
+    """Convert posts or predictions to a `datasets.Dataset`, one row each.
 
-    `from_dataset` reads posts again, `Prediction.from_record` each row of predictions, whose columns are the keys of
-    `Prediction.to_record`, `more_boxes` and `confidence` in every entity.
+    `from_dataset` converts posts back. The columns of predictions are the keys of `Prediction.to_record`, with
+    `more_boxes` and `confidence` in every entity; `Prediction.from_record` reads a row.
 
     The columns of posts:
 
     | column | type | None |
     |---|---|---|
     | `id`, `text` | string | never |
-    | `tokens` | list of string | the data set has none |
-    | `image` | `Image`, decoded when a row is asked for | the post has none |
-    | `more_images` | list of `Image` | never, but it may be empty |
+    | `tokens` | list of string | the data set has no tokens |
+    | `image` | `Image`, decoded when a row is accessed | the post has no image |
+    | `more_images` | list of `Image` | never, but the list may be empty |
     | `entities` | list of {`span`, `start`, `end`, `type`, `boxes`} | not annotated |
-    | `scene` | list of {`name`, `type`, `box`, `attributes`, `covered`, `depth`}, see `SceneObject` | not known |
-    | `slice` | string | of no slice |
+    | `scene` | list of {`name`, `type`, `box`, `attributes`, `covered`, `depth`}, see `SceneObject` | unknown |
+    | `slice` | string | the post has no slice |
     | `grounded` | bool | never |
 
-    `start` and `end` are character offsets, a box is `[x1, y1, x2, y2]` in pixels of the original image. A path stays a
-    path until `save_to_disk` or `push_to_hub`, which put the file itself into the table; a PIL image becomes the bytes
-    of a PNG without loss.
+    `start` and `end` are character offsets, a box is `[x1, y1, x2, y2]` in pixels of the original image. Image paths
+    are stored as paths; `save_to_disk` and `push_to_hub` embed the files. PIL images are encoded losslessly, as PNG.
 
     Raises:
-        ImageError: A PIL image that cannot be encoded; the fact names the post.
-        InputError: A text that is not Unicode (half of a surrogate pair), the fact names the post; or items that are
-            neither all posts nor all predictions.
+        ImageError: A PIL image cannot be encoded; the message names the post.
+        InputError: A text contains a lone surrogate (the message names the post), or the items are neither all posts
+            nor all predictions.
     """
     import datasets
 
@@ -74,7 +73,7 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
     else:
         received = sorted({type(item).__name__ for item in items})
         raise InputError(
-            "Items must be all posts or all predictions", received=received, accepted="posts, or predictions"
+            "Items must be all posts or all predictions", received=received, accepted="posts or predictions"
         )
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
@@ -85,26 +84,27 @@ def from_dataset(
     *,
     missing_images: MissingImages = "warn",
 ) -> Posts:
-    """Posts of a table: one that `to_dataset` made, or one of your own.
+    """Convert a table to posts: one that `to_dataset` made, or your own.
 
-    Your own needs the columns `id` (distinct) and `text`; any other column of `to_dataset` may be missing, and further
-    columns are not read. `image` may hold paths, bytes, or an `Image` feature. An entity may lack `boxes`; where no
-    entity of the table has them and there is no column `grounded`, the posts are not grounded: nobody drew boxes.
+    A table needs the columns `id` (unique) and `text`. All other columns of `to_dataset` are optional, and further
+    columns are ignored. `image` may contain paths, bytes, or an `Image` feature. `boxes` of an entity are optional; if
+    no entity of the table has them and there is no column `grounded`, the posts are not grounded.
 
     Args:
         dataset: The table.
         images: The image folder; image paths must stay inside it. None: paths are used unchanged.
-        missing_images: `warn`: a missing image keeps its path and is reported as an oddity, `missing_image`; `error`:
-            it is a DataError.
+        missing_images: `warn` keeps the path of a missing image and reports an oddity, `missing_image`; `error` raises
+            a DataError.
 
     Returns:
-        The posts, with what was odd, also about their boxes, see `gmner.data.readers.box_checks.odd_box`; an image
-        that stands in the table as bytes is a PIL image not decoded yet.
+        The posts and their oddities, including those of boxes, see `gmner.data.readers.box_checks.odd_box`. Images
+        that the table contains as bytes are PIL images that are decoded on first use.
 
     Raises:
-        InputError: Not a `datasets.Dataset` (a `DatasetDict` holds several), or another value of `missing_images`.
-        DataError: No such column, a value of another form, an id that occurs twice, or a missing image where that is
-            an error; the fact names the row, counted from 0.
+        InputError: `dataset` is not a `datasets.Dataset` (a `DatasetDict` contains several), or `missing_images` is
+            invalid.
+        DataError: A required column is missing, a value is invalid, an id occurs twice, or an image is missing and
+            `missing_images` is `error`. The message names the row, counted from 0.
     """
     _check(dataset)
     folder = None if images is None else Path(images)
@@ -114,7 +114,7 @@ def from_dataset(
         with located(f"row {number}"):
             post = _post(defaults | row, folder)
             if post.id in rows:
-                raise DataError(f"the id of row {rows[post.id]} again", received=post.id)
+                raise DataError(f"the id already occurs in row {rows[post.id]}", received=post.id)
         rows[post.id] = number
         posts.append(post)
         oddities += missing_pictures(post, f"row {number}", missing_images)
@@ -123,7 +123,7 @@ def from_dataset(
 
 
 def to_examples(posts: Iterable[Post]) -> list[dspy.Example]:
-    """Posts as examples of DSPy, see `to_example`."""
+    """Convert posts to DSPy examples, see `to_example`."""
     return [to_example(post) for post in posts]
 
 
@@ -131,8 +131,8 @@ def _features() -> Any:
     from datasets import Features, Image, List, Value
 
     string, box = Value("string"), List(Value("float64"))
-    look = {"attributes": List(string), "covered": Value("float64"), "depth": Value("int64")}
-    place = {"span": string, "start": Value("int64"), "end": Value("int64"), "type": string}
+    appearance = {"attributes": List(string), "covered": Value("float64"), "depth": Value("int64")}
+    mention = {"span": string, "start": Value("int64"), "end": Value("int64"), "type": string}
     return Features(
         {
             "id": string,
@@ -140,8 +140,8 @@ def _features() -> Any:
             "tokens": List(string),
             "image": Image(),
             "more_images": List(Image()),
-            "entities": List({**place, "boxes": List(box)}),
-            "scene": List({"name": string, "type": string, "box": box, **look}),
+            "entities": List({**mention, "boxes": List(box)}),
+            "scene": List({"name": string, "type": string, "box": box, **appearance}),
             "slice": string,
             "grounded": Value("bool"),
         }
@@ -153,25 +153,25 @@ def _row(post: Post) -> dict[str, Any]:
         try:
             post.text.encode()
         except UnicodeEncodeError as error:
-            raise InputError("The text is not Unicode", received=post.text, remedy=str(error)) from error
-        pictures = {"image": _cell(post.image), "more_images": [_cell(picture) for picture in post.more_images]}
-    return post_record(post) | pictures
+            raise InputError("The text cannot be encoded as UTF-8", received=post.text, remedy=str(error)) from error
+        images = {"image": _cell(post.image), "more_images": [_cell(image) for image in post.more_images]}
+    return post_record(post) | images
 
 
-def _cell(picture: Path | Image.Image | None) -> dict[str, Any] | None:
-    if picture is None:
+def _cell(image: Path | Image.Image | None) -> dict[str, Any] | None:
+    if image is None:
         return None
-    if isinstance(picture, Image.Image):
-        # The library itself would write a JPEG that PIL opened as a JPEG again.
-        return {"bytes": encoded(picture)[0], "path": None}
-    return {"bytes": None, "path": str(picture)}
+    if isinstance(image, Image.Image):
+        # `datasets` would encode an image that was opened from a JPEG as JPEG, with loss.
+        return {"bytes": encoded(image)[0], "path": None}
+    return {"bytes": None, "path": str(image)}
 
 
 def _check(dataset: object) -> None:
     import datasets
 
     if not isinstance(dataset, datasets.Dataset):
-        accepted = "a datasets.Dataset; of a DatasetDict, one of its splits"
+        accepted = "a datasets.Dataset, for example one split of a DatasetDict"
         raise InputError("Not a dataset of posts", received=type(dataset).__name__, accepted=accepted)
     for name in _REQUIRED:
         if name not in dataset.column_names:
@@ -179,34 +179,34 @@ def _check(dataset: object) -> None:
 
 
 def _has_boxes(dataset: datasets.Dataset) -> bool:
-    """Whether the entities of a table have a field `boxes`; True where the table has no entities."""
+    """Whether the entities of a table have a field `boxes`; True if the table has no entities."""
     entity = getattr(dataset.features.get("entities"), "feature", None)
     return not isinstance(entity, dict) or "boxes" in entity
 
 
 def _rows(dataset: datasets.Dataset) -> Iterator[dict[str, Any]]:
-    """The rows of the known columns as plain data; images stay paths and bytes, whatever the table's own format."""
-    known = [name for name in _features() if name in dataset.column_names]
-    for table in dataset.select_columns(known).with_format("arrow").iter(_BATCH):
+    """Iterate over the rows of the known columns; images are paths or bytes, independent of the format of the table."""
+    columns = [name for name in _features() if name in dataset.column_names]
+    for table in dataset.select_columns(columns).with_format("arrow").iter(_BATCH):
         yield from table.to_pylist()
 
 
 def _post(row: Mapping[str, Any], folder: Path | None) -> Post:
     image = row.get("image")
-    # In a column that is no `Image` but {bytes, path}, a missing image is two nulls.
-    image = None if image in (None, {"bytes": None, "path": None}) else _picture(image, folder)
-    more = each(row.get("more_images"), "more_images", lambda cell: _picture(cell, folder)) or ()
-    return record_post({**row, "entities": _with_boxes(row.get("entities"))}, image, more)
+    # A column of {bytes, path} that is not an `Image` feature represents a missing image as two nulls.
+    image = None if image in (None, {"bytes": None, "path": None}) else _image(image, folder)
+    more_images = each(row.get("more_images"), "more_images", lambda cell: _image(cell, folder)) or ()
+    return record_post({**row, "entities": _with_boxes(row.get("entities"))}, image, more_images)
 
 
 def _with_boxes(entities: object) -> object:
-    """The entities of a row, with `boxes` where they lack them."""
+    """Add empty `boxes` to the entities of a row that have none."""
     if not isinstance(entities, list):
         return entities
     return [{**item, "boxes": item.get("boxes") or []} if isinstance(item, dict) else item for item in entities]
 
 
-def _picture(cell: object, folder: Path | None) -> Path | Image.Image:
+def _image(cell: object, folder: Path | None) -> Path | Image.Image:
     data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, cell)
     if isinstance(path, bytes):
         data = path

@@ -18,7 +18,7 @@ class Box:
     """An axis-aligned box: xyxy, float pixels of the original image, origin at the top left.
 
     Raises:
-        InputError: A coordinate is not finite, or a corner pair is reversed. Corners are never swapped silently.
+        InputError: A coordinate is not finite, or corners are reversed. Corners are never swapped silently.
     """
 
     x1: float
@@ -29,19 +29,21 @@ class Box:
     def __post_init__(self) -> None:
         """Check the coordinates."""
         x1, y1, x2, y2 = values = (self.x1, self.y1, self.x2, self.y2)
-        # A fast path: rewards create a box for each sampled one.
+        # A fast path, because rewards create a box for each sampled box.
         if (
             type(x1) is type(y1) is type(x2) is type(y2) is float
             and -_INF < x1 <= x2 < _INF
             and -_INF < y1 <= y2 < _INF
         ):
             return
-        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
             raise InputError("A box has a coordinate that is not a finite number", received=values)
         if x2 < x1 or y2 < y1:
-            # Data sets in COCO's format usually fail here, as some of their boxes look like reversed corners.
+            # Data in COCO format usually fails here, because x, y, width, height often looks like reversed corners.
             coco = min(values) >= 0 and x2 > 0 and y2 > 0
-            remedy = "If it is x, y, width, height: write x, y, x + width, y + height, for all boxes" if coco else ""
+            remedy = (
+                "If boxes are x, y, width, height, convert all of them to x, y, x + width, y + height" if coco else ""
+            )
             raise InputError(
                 "A box has reversed corners", received=values, accepted="x1 <= x2 and y1 <= y2", remedy=remedy
             )
@@ -56,19 +58,19 @@ class Box:
         return (self.x1, self.y1, self.x2, self.y2)
 
     def iou(self, other: Box) -> float:
-        """Intersection over union with another box of the same frame; see `iou`."""
+        """Intersection over union with another box in the same coordinates; see `iou`."""
         return iou(self, other)
 
     def inside(self, size: Size) -> bool:
-        """Whether the box lies in an image of `size` (width, height) pixels."""
+        """Whether the box is inside an image of `size` (width, height) pixels."""
         return self.x1 >= 0 and self.y1 >= 0 and self.x2 <= size[0] and self.y2 <= size[1]
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes in the same frame.
+    """Intersection over union of two boxes in the same coordinates.
 
     Returns:
-        A float in 0..1: 1 for identical boxes (also for two identical boxes of zero area), 0 for boxes that are apart.
+        A float in 0..1: 1 for identical boxes (even if their area is zero), 0 for disjoint boxes.
     """
     if a.x1 == b.x1 and a == b:
         return 1.0
@@ -83,18 +85,18 @@ def iou(a: Box, b: Box) -> float:
 
 @dataclass(frozen=True, slots=True)
 class BoxFormat:
-    """How a model family writes a box on the wire: four integers x1, y1, x2, y2.
+    """The coordinate convention of a model family, which writes a box as four integers x1, y1, x2, y2.
 
     Args:
-        frame: `normalized` (0..scale of the image's width and height; Qwen2-VL and Qwen3-VL: scale 1000),
-            `resized` (pixels of the image as the processor resized it; Qwen2.5-VL), or
+        frame: `normalized` (0..scale of the width and height of the image; scale 1000 for Qwen2-VL and Qwen3-VL),
+            `resized` (pixels of the image after the processor's resize; Qwen2.5-VL), or
             `original` (pixels of the original image).
-        scale: Largest coordinate of the `normalized` frame; not used by the others.
+        scale: Largest coordinate of `normalized`; ignored otherwise.
 
     Raises:
-        InputError: An unknown frame, or a scale that is not a whole number from 1 to a million.
+        InputError: The frame is unknown, or the scale is not an integer from 1 to 1,000,000.
 
-    Source: the model families' own conventions. Inside the library a box is always in pixels of the original image.
+    Source: the conventions of the model families. Inside the library, a box is always in pixels of the original image.
     """
 
     frame: Literal["normalized", "resized", "original"] = "normalized"
@@ -106,11 +108,11 @@ class BoxFormat:
             accepted = "normalized, resized, original"
             raise InputError("frame of a BoxFormat is unknown", received=self.frame, accepted=accepted)
         if not isinstance(self.scale, int) or not 1 <= self.scale <= 1_000_000:
-            accepted = "a whole number from 1 to 1,000,000"
+            accepted = "an integer from 1 to 1,000,000"
             raise InputError("scale of a BoxFormat is invalid", received=self.scale, accepted=accepted)
 
     def describe(self) -> str:
-        """One line for a prompt: what the four integers of a box mean."""
+        """Describe the four integers of a box in one line for a prompt."""
         unit = {
             "normalized": f"0 to {self.scale} of the picture's width and height",
             "resized": "pixels of the picture",
@@ -123,10 +125,10 @@ class BoxFormat:
 
         Args:
             size: Width and height of the original image in pixels.
-            resized: Width and height after the processor's resize; needed by the `resized` frame.
+            resized: Width and height after the processor's resize; required if the frame is `resized`.
 
         Raises:
-            InputError: The frame is `resized` and `resized` is missing.
+            InputError: The frame is `resized`, and `resized` is missing.
         """
         if self.frame == "normalized":
             return (self.scale, self.scale)
@@ -149,7 +151,7 @@ class BoxFormat:
         """Convert four numbers in this convention to a box in float pixels of the original image.
 
         Raises:
-            InputError: Not four finite numbers inside the frame, or reversed corners.
+            InputError: The numbers are not four finite coordinates in range, or corners are reversed.
         """
         ex, ey = self.extent(size, resized)
         x1, y1, x2, y2 = wire if len(wire) == 4 else (-1,) * 4

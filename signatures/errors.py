@@ -50,7 +50,7 @@ class ImageError(GmnerError):
 
 
 class DataError(GmnerError):
-    """A data file that does not follow its format; the fact names file and line or object."""
+    """A data file that does not follow its format; the message names file and line, or the object."""
 
     kind = "bad_data"
 
@@ -68,7 +68,7 @@ class TruncatedAnswerError(AnswerError):
 
 
 class ModelError(GmnerError):
-    """A model that cannot be loaded, or is not suited for its use."""
+    """A model that cannot be loaded, or does not support what it is used for."""
 
     kind = "bad_model"
 
@@ -98,10 +98,10 @@ class RunDirectoryError(GmnerError):
 
 
 class RewardError(GmnerError):
-    """A reward function that raises or returns something other than one number or None per completion.
+    """A reward function that raises an exception, or does not return one number or None per completion.
 
     Args:
-        row: Index of the row in the batch; None: the error concerns the whole batch.
+        row: Index of the row in the batch; None if the error concerns the whole batch.
         **kwargs: See `GmnerError`.
     """
 

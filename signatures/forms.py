@@ -18,14 +18,14 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Everything about one question that its answer depends on.
+    """The inputs that determine the schema and the parsing of an answer.
 
     Attributes:
         text: The text of the post.
         labels: The entity types.
-        frame: Box frame and size of the post's image.
-        mention: The string asked about, for verification and grounding.
-        limits: Bounds of the answer.
+        frame: Coordinate convention and size of the image of the post.
+        mention: The mention in question, for verification and grounding.
+        limits: Limits of the answer.
     """
 
     text: str
@@ -37,13 +37,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How one task is written.
+    """The JSON form of a task.
 
     Attributes:
         schema: Request -> JSON schema of the answer.
-        render: Output values (boxes in pixels of the original image) and request -> the answer's text.
-        parse: Answer's text, request and whether reversed corners are read as the rectangle they span -> values.
-            Raises AnswerError.
+        render: Output values (boxes in pixels of the original image), request -> text of the answer.
+        parse: Text of the answer, request, whether to reorder reversed corners -> output values. Raises AnswerError.
     """
 
     schema: Callable[[Request], schema.Schema]
@@ -52,7 +51,11 @@ class Form:
 
 
 def as_box(value: object) -> Box | None:
-    """A box from a `Box`, four numbers in pixels of the original image, or None."""
+    """Convert a `Box`, four numbers in pixels of the original image, or None to a box.
+
+    Raises:
+        InputError: The value is none of these.
+    """
     if value is None or isinstance(value, Box):
         return value
     if isinstance(value, (list, tuple)) and len(value) == 4:
@@ -61,7 +64,11 @@ def as_box(value: object) -> Box | None:
 
 
 def as_entity(value: object) -> GroundedEntity:
-    """An entity from any mention, or from plain JSON data with span, start, end, type and box (pixels)."""
+    """Convert a mention, or JSON data with span, start, end, type and box (pixels), to an entity.
+
+    Raises:
+        InputError: The value is neither.
+    """
     if isinstance(value, GroundedEntity):
         return value
     if isinstance(value, GoldEntity):
@@ -75,7 +82,7 @@ def as_entity(value: object) -> GroundedEntity:
 
 
 def as_data(entity: GroundedEntity) -> dict[str, Any]:
-    """An entity as plain JSON data; the box in pixels of the original image. Inverse of `as_entity`."""
+    """Convert an entity to JSON data, with the box in pixels of the original image. Inverse of `as_entity`."""
     box = None if entity.box is None else list(entity.box.as_tuple())
     return {"span": entity.span, "start": entity.start, "end": entity.end, "type": entity.type, "box": box}
 
@@ -138,10 +145,10 @@ _FORMS: dict[frozenset[str], Form] = {
 
 
 def form_of(output_names: Sequence[str]) -> Form:
-    """The form of the task with these output fields.
+    """Find the form of the task with these output fields.
 
     Raises:
-        InputError: No task of GMNER has these outputs.
+        InputError: No task has these output fields.
     """
     form = _FORMS.get(frozenset(output_names))
     if form is None:

@@ -16,12 +16,12 @@ class LabelSet:
     """Entity types with their descriptions, in order.
 
     Args:
-        types: Pairs of (name, description), a mapping name -> description, or a list or tuple of names, which then
-            have no description. Kept as pairs.
+        types: Pairs of (name, description), a mapping name -> description, or a list or tuple of names without
+            descriptions. Stored as pairs.
 
     Raises:
-        InputError: Another form (a string is no list of names), no type, a blank name, a name given twice,
-            or half of a character.
+        InputError: The types have another form (for example a string), there are none, a name is blank or occurs
+            twice, or a name or description contains a lone surrogate.
     """
 
     types: tuple[tuple[str, str], ...]
@@ -38,7 +38,7 @@ class LabelSet:
 
     @classmethod
     def of(cls, types: Mapping[str, str]) -> LabelSet:
-        """A label set from a mapping name -> description."""
+        """Create a label set from a mapping name -> description."""
         return cls(tuple(types.items()))
 
     @property
@@ -55,15 +55,15 @@ class LabelSet:
         return iter(self.names)
 
     def describe(self) -> str:
-        """One line for a prompt: `PER (person), LOC (place), ...`."""
+        """Describe the types in one line for a prompt: `PER (person), LOC (place), ...`."""
         return ", ".join(f"{name} ({text})" if text else name for name, text in self.types)
 
 
 def as_labels(labels: object) -> LabelSet:
-    """A label set from a `LabelSet`, a list or tuple of names, or a mapping name -> description.
+    """Convert a `LabelSet`, a list or tuple of names, or a mapping name -> description to a label set.
 
     Raises:
-        InputError: Another form, or names that make no label set.
+        InputError: See `LabelSet`.
     """
     return labels if isinstance(labels, LabelSet) else LabelSet(labels)  # type: ignore[arg-type]
 
@@ -72,13 +72,13 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-@lru_cache(maxsize=64)  # every entity of every answer is compared with them
+@lru_cache(maxsize=64)  # called for every entity of every answer
 def _names(types: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     return tuple(name for name, _ in types)
 
 
 def _pairs(types: object) -> tuple[tuple[str, str], ...]:
-    """Pairs of (name, description) from any of the accepted forms."""
+    """Convert any of the accepted forms to pairs of (name, description)."""
     given = list(types.items()) if isinstance(types, Mapping) else types
     if not isinstance(given, (list, tuple)):
         raise InputError("Invalid label set", received=types, accepted=_ACCEPTED)
@@ -97,4 +97,4 @@ COARSE = LabelSet.of(
         "OTHER": "named product, work, event, award, nationality or other name",
     }
 )
-"""The four types of Twitter-GMNER: a default, not a rule."""
+"""The four types of Twitter-GMNER; the default label set."""

@@ -1,4 +1,4 @@
-"""Mentions: a named entity's place in the text, alone, with its gold boxes, or with a predicted box."""
+"""Mentions of named entities in a text: without region, with gold boxes, or with a predicted box."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mention:
 
     @property
     def key(self) -> tuple[int, int]:
-        """(start, end): which occurrence of the span this is."""
+        """(start, end), which identifies the occurrence of the span."""
         return (self.start, self.end)
 
 
@@ -38,7 +38,7 @@ class GoldEntity(Mention):
     """An annotated mention.
 
     Attributes:
-        boxes: Every valid box, pixels of the original image; empty when the image does not show the entity.
+        boxes: All correct boxes, pixels of the original image; empty if the image does not show the entity.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -54,14 +54,14 @@ class GroundedEntity(Mention):
     """A predicted entity: mention and region.
 
     Attributes:
-        box: Pixels of the original image, or None: the image does not show the entity.
-        alignment: How the span was found in the text; see `Alignment`.
-        more_boxes: Further boxes of a system that answers several; only the protocol `e2e-gmner` counts them.
-        confidence: How sure the program was of words, type and verdict, 0..1; None: it was not asked to say, or the
-            log probabilities of the model are unusable.
+        box: Box in pixels of the original image; None if the image does not show the entity.
+        alignment: How the span is aligned with the text, see `Alignment`.
+        more_boxes: Further predicted boxes; only the protocol `e2e-gmner` uses them.
+        confidence: Confidence in span, type and visibility, 0..1; None if not requested, or if the model has no usable
+            log probabilities.
 
     Raises:
-        InputError: A confidence outside of 0..1.
+        InputError: The confidence is not in 0..1.
     """
 
     box: Box | None = None
@@ -76,7 +76,7 @@ class GroundedEntity(Mention):
 
     @property
     def visible(self) -> bool:
-        """Whether the program says that the image shows the entity."""
+        """Whether the entity is predicted to be shown."""
         return self.box is not None
 
 
@@ -84,9 +84,9 @@ _M = TypeVar("_M", bound=Mention)
 
 
 def unique_mentions(mentions: Iterable[_M]) -> list[_M]:
-    """Remove mentions with the same offsets as an earlier one; each occurrence of words is one entity.
+    """Remove mentions with the same offsets as an earlier one.
 
-    A grammar cannot prevent a model from repeating a mention, with the same type or with another one.
+    A grammar cannot prevent a model from repeating a mention, with the same type or another one.
     """
     first: dict[tuple[int, int], _M] = {}
     for mention in mentions:

@@ -1,4 +1,4 @@
-"""The JSON schema of an answer, built per request: text-anchored decoding."""
+"""The JSON schema of an answer, built for each request; constrained decoding with it makes every span verbatim."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
 
 
 def candidate_spans(text: str, max_pieces: int = MAX_SPAN_PIECES) -> list[str]:
-    """Every string that can be a span of this text: up to `max_pieces` neighbouring pieces, in order, no repeats."""
+    """All strings that can be spans of a text: up to `max_pieces` adjacent pieces, in order, without duplicates."""
     bounds = pieces(text)
     spans: dict[str, None] = {}
     for first, (start, _) in enumerate(bounds):
@@ -65,14 +65,14 @@ def _object(properties: Schema) -> Schema:
 
 
 def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -> Schema:
-    """Four integers x1, y1, x2, y2 inside the frame (`BoxFormat`) of an image of `size` (width, height) pixels."""
+    """Schema of four integers x1, y1, x2, y2 in the range of a `BoxFormat`, for an image of `size` (width, height)."""
     ex, ey = box_format.extent(size, resized)
     axes = [{"type": "integer", "minimum": 0, "maximum": extent} for extent in (ex, ey, ex, ey)]
     return {"type": "array", "prefixItems": axes, "items": False, "minItems": 4, "maxItems": 4}
 
 
 def free_text_schema(limit: int = MAX_REASONING) -> Schema:
-    """A string of at most `limit` characters without quotes, backslashes and control characters."""
+    """Schema of a string with at most `limit` characters and without quotes, backslashes and control characters."""
     return {"type": "string", "pattern": f"^{_FREE_TEXT}{{0,{limit}}}$"}
 
 
@@ -108,7 +108,7 @@ def _mention_properties(text: str, labels: LabelSet) -> Schema:
 
 
 def _list(items: Schema, text: str, limit: int) -> Schema:
-    """A bounded list; of nothing where the text has no word that could be named."""
+    """Schema of a bounded list; the list is empty if the text has no words."""
     if not pieces(text):
         return {"type": "array", "maxItems": 0}
     return {"type": "array", "items": items, "maxItems": min(limit, len(pieces(text)))}
@@ -124,12 +124,12 @@ def mentions_schema(text: str, labels: LabelSet, limits: Limits = Limits()) -> S
 
 
 def verification_schema(limits: Limits = Limits()) -> Schema:
-    """Schema of a verification answer: `{"evidence": str, "visible": bool}`; evidence first, so that it can help."""
+    """Schema of a verification answer: `{"evidence": str, "visible": bool}`; the evidence precedes the decision."""
     return _root({"evidence": free_text_schema(limits.reasoning), "visible": {"type": "boolean"}})
 
 
 def grounding_schema(box_format: BoxFormat, size: Size | None, resized: Size | None = None) -> Schema:
-    """Schema of a grounding answer: `{"box": [x1, y1, x2, y2]}` or `{"box": null}`; only null without an image."""
+    """Schema of a grounding answer: `{"box": [x1, y1, x2, y2]}` or `{"box": null}`; always null without an image."""
     if size is None:
         return _root({"box": {"type": "null"}})
     return _root({"box": {"anyOf": [box_schema(box_format, size, resized), {"type": "null"}]}})
@@ -145,18 +145,18 @@ def answer_schema(
 ) -> Schema:
     """Schema of the end-to-end answer to one post.
 
-    `{"reasoning": str, "entities": [{"span", "type", "visible", "box"}]}`: a span is one of the text's own strings of
-    pieces, a type is a label, `box` is null exactly when `visible` is false, coordinates are inside the frame.
+    `{"reasoning": str, "entities": [{"span", "type", "visible", "box"}]}`: a span consists of adjacent pieces of the
+    text, a type is a label, `box` is null exactly if `visible` is false, and coordinates are in range.
 
     Args:
         text: The text of the post.
         labels: The entity types.
-        box_format: The frame of the coordinates on the wire.
-        size: Width and height of the original image in pixels; None: no image, so nothing can be visible.
-        resized: Width and height after the processor's resize, for the `resized` frame.
-        limits: Bounds of reasoning and list.
+        box_format: The coordinate convention.
+        size: Width and height of the original image in pixels; None if there is no image, so nothing can be visible.
+        resized: Width and height after the processor's resize, for the frame `resized`.
+        limits: Limits of reasoning and list.
 
-    Source: our own form (design: Answer, Text-anchored decoding).
+    Source: our own format.
     """
     mention = _mention_properties(text, labels)
     hidden = _object({**mention, "visible": {"const": False}, "box": {"type": "null"}})
@@ -169,13 +169,13 @@ def answer_schema(
 
 
 def longest_answer(schema: Schema) -> int:
-    """Upper bound of an answer's length in UTF-8 bytes, and so in tokens of any byte-level tokenizer.
+    """Upper bound of the length of an answer in UTF-8 bytes, and so in tokens of any byte-level tokenizer.
 
     Args:
-        schema: A schema made by this module.
+        schema: A schema of this module.
 
     Returns:
-        A bound: an answer under the grammar always ends within this many tokens.
+        The maximum number of tokens of an answer that follows the schema.
     """
     if "enum" in schema:
         return max(len(json.dumps(value, ensure_ascii=True)) for value in schema["enum"])
@@ -191,6 +191,6 @@ def longest_answer(schema: Schema) -> int:
     if kind == "array":
         return 2 + schema["maxItems"] * (1 + longest_answer(schema["items"]) if schema["maxItems"] else 0)
     if kind == "string":
-        # Free text from a server may be escaped: a character beyond U+FFFF takes two escapes of six bytes.
+        # A server may escape free text: a character above U+FFFF becomes two escapes of six bytes.
         return 2 + (12 * schema["maxLength"] if "maxLength" in schema else 4 * _limit(schema))
     return len(str(schema.get("maximum", "false")))

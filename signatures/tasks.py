@@ -1,6 +1,6 @@
-"""The four typed DSPy signatures of GMNER: extraction, visual verification, grounding, and all three in one answer.
+"""The DSPy signatures of GMNER: extraction, visual verification, grounding, and all three in one answer.
 
-Source: MCR (Ma et al., Findings of ACL 2026) states the task and the four constraints C_s, C_t, C_e, C_u; the wording
+Source: MCR (Ma et al., Findings of ACL 2026) defines the task and the four constraints C_s, C_t, C_e, C_u; the wording
 is ours.
 """
 
@@ -69,33 +69,33 @@ SHORT_INSTRUCTIONS: dict[str, str] = {
     "VerifyVisibility": "Is it shown?",
     "GroundMention": "Where is it?",
 }
-"""The terse wording on which the embedded model was trained: a small model pays for every token."""
+"""The terse instructions with which the embedded model was trained, because short prompts suit a small model."""
 
 
 TASKS: tuple[type[dspy.Signature], ...] = (GroundEntities, ExtractMentions, VerifyVisibility, GroundMention)
-"""All four, the end-to-end one first."""
+"""All signatures, the end-to-end signature first."""
 
 
 def wording(instructions: str, *, terse: bool) -> str:
-    """The instructions as a model was trained to read them.
+    """Replace the instructions of a task by the wording with which a model was trained.
 
     Args:
-        instructions: A signature's instructions.
-        terse: Whether the model knows the short wording. Instructions of one's own are never replaced.
+        instructions: The instructions of a signature. Custom instructions are never replaced.
+        terse: Whether the model was trained with the short wording.
     """
     short = {task.instructions: SHORT_INSTRUCTIONS[task.__name__] for task in TASKS}
     return short.get(instructions, instructions) if terse else instructions
 
 
 def system_message(instructions: str, output_names: Any, label_line: str, box_line: str, *, terse: bool) -> str:
-    """The system message of a task: its instructions, the types where types are asked for, the frame of the boxes.
+    """Build the system message of a task: its instructions, and the types and coordinate convention if it needs them.
 
     Args:
-        instructions: The signature's instructions.
-        output_names: Names of the signature's output fields.
-        label_line: The label set, see `LabelSet.describe`, or only its names when terse.
-        box_line: The description of the box frame, see `BoxFormat.describe`.
-        terse: One line without the description of frame and answer.
+        instructions: The instructions of the signature.
+        output_names: Names of the output fields of the signature.
+        label_line: Description of the label set, see `LabelSet.describe`, or only its names if terse.
+        box_line: Description of the coordinate convention, see `BoxFormat.describe`.
+        terse: Whether to write a single line without the coordinate convention.
     """
     asks_types = not {"entities", "mentions"}.isdisjoint(output_names)
     asks_boxes = not {"entities", "box"}.isdisjoint(output_names)
@@ -110,5 +110,5 @@ def system_message(instructions: str, output_names: Any, label_line: str, box_li
 
 
 def user_message(text: str, mention: str | None = None) -> str:
-    """The user's words beside the picture: the post, and the entity asked about."""
+    """Build the text of the user message: the post, and the entity in question."""
     return f"Post: {text}" if mention is None else f"Post: {text}\nEntity: {mention}"

@@ -1,4 +1,4 @@
-"""Text of posts and servers, made safe to print on a terminal."""
+"""Makes text of posts and servers safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _UNSAFE = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""The text with its control characters as JSON escapes: `\u001b` for ESC.
+    r"""Replace control characters by JSON escapes, such as `\u001b` for ESC.
 
-    A terminal obeys escape sequences, and bidirectional overrides reorder what is shown. Tabs and line ends stay. JSON
-    stays the same JSON: such characters stand inside of its strings only.
+    Terminals execute escape sequences, and bidirectional overrides reorder the visible text. Tabs and line ends are
+    kept. The value of JSON text does not change, because such characters occur only inside of its strings.
     """
-    return _UNSAFE.sub(lambda found: _escape(found.group()), text)
+    return _UNSAFE.sub(lambda match: _escape(match.group()), text)
 
 
 def printable_line(text: str) -> str:
-    """`printable`, with line ends as escapes too, so that nothing in the text can look like a further message."""
+    """`printable` that also escapes line ends, so that text cannot imitate another message."""
     return printable(text).replace("\n", "\\n")
 
 
-def _escape(sign: str) -> str:
-    code = ord(sign)
+def _escape(character: str) -> str:
+    code = ord(character)
     if code < 0x10000:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)
@@ -35,8 +35,8 @@ def _escape(sign: str) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formats log records so that they are safe on a terminal."""
+    """Formats log records so that they are safe to print on a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as text."""
+        """Format a record."""
         return printable(super().format(record))

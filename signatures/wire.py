@@ -1,4 +1,4 @@
-"""Rendering answers as compact JSON, and parsing them strictly. Malformed JSON is never repaired."""
+"""Renders answers as compact JSON, and parses them strictly. Malformed JSON is never repaired."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Frame:
     Args:
         box_format: The model family's coordinate convention.
         size: Width and height of the original image in pixels; None: no image.
-        resized: Width and height after the processor's resize, for the `resized` frame.
+        resized: Width and height after the processor's resize, if the convention is `resized`.
     """
 
     box_format: BoxFormat
@@ -32,13 +32,13 @@ class Frame:
     resized: Size | None = None
 
     def encode(self, box: Box) -> list[int]:
-        """A box in pixels of the original image -> four integers on the wire."""
+        """Convert a box in pixels of the original image to four integers in the convention of the model."""
         if self.size is None:
             raise InputError("A post without an image cannot have a box", received=box.as_tuple())
         return list(self.box_format.encode(box, self.size, self.resized))
 
     def decode(self, wire: Sequence[float]) -> Box:
-        """Four numbers on the wire -> a box in pixels of the original image."""
+        """Convert four numbers in the convention of the model to a box in pixels of the original image."""
         if self.size is None:
             raise InputError("A post without an image cannot have a box", received=list(wire))
         return self.box_format.decode(wire, self.size, self.resized)
@@ -46,29 +46,29 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A parsed end-to-end answer: the reasoning and the entities in their order."""
+    """A parsed end-to-end answer: the reasoning, and the entities in order."""
 
     reasoning: str
     entities: tuple[GroundedEntity, ...]
 
 
 def dump(value: object) -> str:
-    """Compact JSON as the grammar writes it: no free whitespace, non-ASCII kept."""
+    """Serialize as compact JSON, as the grammar requires: no optional white space, non-ASCII characters unescaped."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def entity_record(span: str, type_: str, box: list[int] | None) -> dict[str, Any]:
-    """One entity of an end-to-end answer, as JSON data."""
+    """The JSON data of an entity in an end-to-end answer."""
     return {"span": span, "type": type_, "visible": box is not None, "box": box}
 
 
 def render_answer(reasoning: str, entities: Sequence[tuple[Mention, Box | None]], frame: Frame) -> str:
-    """The end-to-end answer as the text that a model writes.
+    """Render an end-to-end answer as the text that a model should write.
 
     Args:
-        reasoning: The chain; quotes, backslashes and control characters are not allowed by the schema.
-        entities: Pairs of mention and box (pixels of the original image, None: not shown).
-        frame: The frame of the post's image.
+        reasoning: The chain of reasoning; the schema allows no quotes, backslashes and control characters.
+        entities: Pairs of mention and box (pixels of the original image; None if not shown).
+        frame: The coordinate convention for the image of the post.
     """
     records = [entity_record(m.span, m.type, None if box is None else frame.encode(box)) for m, box in entities]
     return dump({"reasoning": reasoning, "entities": records})
@@ -78,7 +78,7 @@ def load_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
     """Parse one JSON object that has exactly `keys`.
 
     Raises:
-        AnswerError: Not JSON, not an object, or other keys.
+        AnswerError: The text is not JSON or not an object, or it has other keys.
     """
     try:
         value = json.loads(text)
@@ -90,10 +90,10 @@ def load_object(text: str, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def load_verification(text: str) -> dict[str, Any]:
-    """Parse a verification: `evidence`, a string, and `visible`, a boolean.
+    """Parse a verification answer with `evidence`, a string, and `visible`, a boolean.
 
     Raises:
-        AnswerError: Not JSON of this form.
+        AnswerError: The text is not JSON of this form.
     """
     value = load_object(text, ("evidence", "visible"))
     if not isinstance(value["evidence"], str) or type(value["visible"]) is not bool:
@@ -102,10 +102,10 @@ def load_verification(text: str) -> dict[str, Any]:
 
 
 def load_mentions(records: object, text: str, labels: LabelSet) -> list[GroundedEntity]:
-    """Entities without box from JSON records with `span` and `type`; spans must be in the text, types be labels.
+    """Create entities without boxes from JSON records with `span` and `type`.
 
     Raises:
-        AnswerError: A record of another form, a span that is not in the text, an unknown type.
+        AnswerError: A record has another form, a span is not in the text, or a type is not a label.
     """
     return [
         GroundedEntity(record["span"], start, end, record["type"], None, alignment)
@@ -114,7 +114,7 @@ def load_mentions(records: object, text: str, labels: LabelSet) -> list[Grounded
 
 
 def _placed(records: object, text: str, labels: LabelSet) -> list[tuple[dict[str, Any], tuple[int, int, Alignment]]]:
-    """Checked records, each with where its span stands; see `load_mentions`."""
+    """Check records, and return each with the place of its span; see `load_mentions`."""
     if not isinstance(records, list):
         raise AnswerError("The entities of an answer must be a list", received=records)
     types = labels.names
@@ -131,21 +131,20 @@ def _placed(records: object, text: str, labels: LabelSet) -> list[tuple[dict[str
 
 
 def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | None:
-    """A box from JSON: null, or four integers inside the frame -> pixels of the original image.
+    """Convert a JSON value, null or four integers in range, to a box in pixels of the original image.
 
     Args:
         value: The JSON value.
-        frame: The frame of the post's image.
-        reorder: Read reversed corners as the rectangle they span. A grammar cannot forbid them; rewards never
-            set this.
+        frame: The coordinate convention for the image of the post.
+        reorder: Whether to swap reversed corners, which a grammar cannot forbid. Rewards never set this.
 
     Raises:
-        AnswerError: Neither of the two, or reversed corners.
+        AnswerError: The value is neither of the two, or corners are reversed.
     """
     if value is None:
         return None
     if not isinstance(value, list) or not _INTEGER.issuperset(map(type, value)):
-        raise AnswerError("A box is neither null nor four integers", received=value)
+        raise AnswerError("A box must be null or four integers", received=value)
     if reorder and len(value) == 4:
         x1, y1, x2, y2 = value
         value = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
@@ -159,19 +158,19 @@ def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, r
     """Parse an end-to-end answer strictly.
 
     Args:
-        text: What the model wrote.
-        post_text: The text of the post; spans are resolved in it.
+        text: The output of the model.
+        post_text: The text of the post, with which spans are aligned.
         labels: The entity types.
-        frame: The frame of the post's image.
+        frame: The coordinate convention for the image of the post.
         reorder: See `load_box`.
 
     Raises:
-        AnswerError: The JSON has another form, a span is not in the text, a type is unknown, `visible` contradicts
-            `box`, or a box has coordinates out of range or reversed corners.
+        AnswerError: The JSON has another form, a span is not in the text, a type is unknown, `visible` and `box`
+            contradict each other, or a box has coordinates out of range or reversed corners.
     """
     value = load_object(text, ("reasoning", "entities"))
     if not isinstance(value["reasoning"], str):
-        raise AnswerError("The reasoning is not a string", received=value["reasoning"])
+        raise AnswerError("The reasoning must be a string", received=value["reasoning"])
     entities = []
     for record, (start, end, alignment) in _placed(value["entities"], post_text, labels):
         if record.keys() != _ENTITY or type(record["visible"]) is not bool:

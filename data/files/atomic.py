@@ -44,7 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_text(path: Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file with LF line ends that replaces `path` once it is completely on the disk.
+    """Open a UTF-8 text file with LF line ends that replaces `path` after it was written to disk completely.
 
     Devices and pipes are written to directly.
     """
@@ -110,23 +110,23 @@ def merged_folder(path: Path) -> Iterator[Path]:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
-    except OSError:  # a file system without links
+    except OSError:  # the file system does not support links
         shutil.copy2(source, target, follow_symlinks=False)
 
 
 def write_picture(picture: Path | Image.Image, stem: Path, root: Path | None = None) -> Path:
-    """Write an image without loss: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
+    """Write an image losslessly: a file is copied byte for byte, a PIL image is encoded, see `encoded`.
 
     Args:
         picture: The image.
-        stem: Where it goes, without a suffix.
-        root: The folder that a file must lie in; None: any.
+        stem: The target path without a suffix.
+        root: The folder that a file must be in; None: any folder.
 
     Returns:
         `stem` with the suffix of the file, in lower case.
 
     Raises:
-        ImageError: A file that does not exist, or a PIL image that no lossless format can hold.
+        ImageError: The file does not exist, or no lossless format supports the mode of the PIL image.
     """
     if isinstance(picture, Image.Image):
         data, suffix = encoded(picture)
@@ -146,7 +146,7 @@ def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = Non
 
     Args:
         picture: See `write_picture`.
-        stem: The target path without a suffix. If another file has this name, a part of the content's hash is appended.
+        stem: The target path without a suffix. If another file has this name, part of the image hash is appended.
         root: See `write_picture`.
 
     Returns:
@@ -166,7 +166,7 @@ def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = Non
     if os.path.lexists(path) and not _holds(path, digest):
         path = stem.with_name(f"{stem.name}_{digest[:16]}{suffix}")
         if os.path.lexists(path) and not _holds(path, digest):
-            raise ImageError("An image cannot be written: the name is taken by another file", received=str(path))
+            raise ImageError("An image cannot be written because another file has its name", received=str(path))
     if not os.path.lexists(path):
         with atomic_path(path) as name:
             _copy(source, name, root) if isinstance(source, Path) else name.write_bytes(source)
@@ -174,7 +174,7 @@ def add_picture(picture: Path | Image.Image, stem: Path, root: Path | None = Non
 
 
 def _copy(picture: Path, name: Path, root: Path | None) -> None:
-    """Copy a regular file, read through one descriptor."""
+    """Copy a regular file, which is opened once so that it cannot be exchanged in between."""
     with _opened(picture, root) as file, name.open("wb") as copy:
         shutil.copyfileobj(file, copy)
 
@@ -188,8 +188,8 @@ def _digest(source: Path | bytes, root: Path | None) -> str:
         return hashlib.sha256(source).hexdigest()
     digest = hashlib.sha256()
     with _opened(source, root) as stream:
-        for part in iter(partial(stream.read, 1 << 20), b""):
-            digest.update(part)
+        for chunk in iter(partial(stream.read, 1 << 20), b""):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -202,7 +202,7 @@ def _opened(picture: Path, root: Path | None) -> BinaryIO:
 
 
 def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
-    """A PIL image as the bytes of a file and the suffix of its format: PNG, or TIFF for modes that PNG lacks.
+    """Encode a PIL image as PNG, or as TIFF if PNG does not support its mode. Returns the bytes and the suffix.
 
     The EXIF orientation is kept, because boxes refer to the upright image.
 
@@ -211,13 +211,13 @@ def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
         quick: Use the fastest PNG compression; for images that are not stored.
 
     Raises:
-        ImageError: Broken, or of a mode that neither format can hold.
+        ImageError: The image is broken, or neither format supports its mode.
     """
     load_object(picture)
     name = "PNG" if picture.mode in _PNG_MODES else "TIFF"
     stream = io.BytesIO()
     try:
-        # PIL would compress a TIFF as it was compressed where it came from, with JPEG for one.
+        # By default, PIL reuses the compression of the source file, which can be JPEG.
         options: dict[str, Any] = (
             {"compression": "tiff_adobe_deflate"} if name == "TIFF" else {"compress_level": 1 if quick else 6}
         )
@@ -228,7 +228,7 @@ def encoded(picture: Image.Image, *, quick: bool = False) -> tuple[bytes, str]:
 
 
 def _orientation(picture: Image.Image) -> bytes:
-    """An EXIF header with nothing but the orientation of an image's own; empty where it is upright."""
+    """An EXIF header that contains only the orientation of an image; empty if the image is upright."""
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError):

@@ -1,4 +1,4 @@
-"""Replaces several files of a folder together: after a kill, either all or none of them are replaced."""
+"""Replaces several files of a folder together: if the process is killed, either all or none are replaced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def replace_files(folder: Path, files: Mapping[str, Callable[[Path], object]]) -
     finish_replacing(folder, list(files))
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        _new(folder / name).unlink(missing_ok=True)  # of a process that was killed
+        _new(folder / name).unlink(missing_ok=True)  # left by a killed process
     try:
         for name, write in files.items():
             write(_new(folder / name))
@@ -36,16 +36,16 @@ def replace_files(folder: Path, files: Mapping[str, Callable[[Path], object]]) -
 
 
 def finish_replacing(folder: Path, names: Sequence[str]) -> None:
-    """Finish what a killed `replace_files` began, if all of its files were written.
+    """Complete a `replace_files` that was killed after all of its files were written.
 
     Args:
-        folder: The folder, which may be missing.
+        folder: The folder; it may be missing.
         names: The files that are replaced together.
     """
     if not (folder / _MARK).is_file():
         return
     for name in names:
-        with contextlib.suppress(FileNotFoundError):  # it is in its place already
+        with contextlib.suppress(FileNotFoundError):  # already renamed
             os.replace(_new(folder / name), folder / name)
     (folder / _MARK).unlink(missing_ok=True)
 

@@ -16,24 +16,24 @@ _DRAFT = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
 
 
 def draft_name() -> str:
-    """Create a unique hidden name that contains the machine and the process that writes the file."""
+    """Create a unique hidden file name that identifies the machine and the process."""
     return f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
 
 
 def is_draft(name: str) -> bool:
-    """Whether a file has a name of `draft_name`, of whichever process."""
+    """Whether a file name was made by `draft_name`, in any process."""
     return _DRAFT.fullmatch(name) is not None
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove the temporary files of killed processes of this machine from a folder.
+    """Remove temporary files from a folder that killed processes of this machine left there.
 
-    Files of running processes, and of other machines or containers, stay. Subfolders are not searched.
+    Files of running processes and of other machines or containers are kept. Subfolders are not searched.
 
     Args:
-        folder: The folder, which may be missing.
+        folder: The folder; it may be missing.
     """
-    if os.name != "posix":  # elsewhere a process cannot be looked for without harm
+    if os.name != "posix":  # on Windows, os.kill(pid, 0) interrupts the process
         return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         leftovers = [
@@ -54,14 +54,14 @@ def _dead(machine: str, process: str) -> bool:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it is of somebody else
+    except (OSError, OverflowError):  # the process belongs to another user
         return False
     return False
 
 
 @functools.cache
 def _machine() -> str:
-    """Eight digits of where process numbers mean the same: the host, and the container in it."""
+    """Eight digits that identify the host and the container, within which process ids are unique."""
     try:
         container = os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -1,4 +1,4 @@
-"""`take_lock`: one process at a time writes a file or a folder, on every system."""
+"""`take_lock`: locks a file or a folder, so that only one process writes to it; works on every system."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 FOLDER_LOCK = ".lock"
-"""The lock file in a folder that one process at a time may fill."""
+"""Name of the lock file in a folder that only one process may write to."""
 
 LOG = logging.getLogger(__name__)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _HOLDER = "process "
 
 
-class InUse(Exception):  # noqa: N818 - it is a state, which each caller words as an error of its own
-    """Another process, or another place of this one, holds a lock.
+class InUse(Exception):  # noqa: N818 - callers convert this state to an error of their own
+    """A lock is held by another process, or elsewhere in this process.
 
     Attributes:
-        holder: Which one: `process 12 on host`, or `another process` where the file does not say.
+        holder: The holder, such as `process 12 on host`, or `another process` if the file does not name it.
     """
 
     def __init__(self, holder: str) -> None:
@@ -34,18 +34,18 @@ class InUse(Exception):  # noqa: N818 - it is a state, which each caller words a
 def take_lock(path: Path) -> FileLock | None:
     """Lock a file without waiting, until `release()` is called or this process ends.
 
-    The lock is the system's, not the file: a file that a killed process left behind stops no one. The file stays after
-    the release, because a process that has opened it would otherwise lock a file that others no longer see.
+    The operating system holds the lock, so a file that a killed process left behind does not block anyone. The file is
+    kept after the release; otherwise, a process that has already opened it could lock a deleted file.
 
     Args:
-        path: The lock file, in a folder that exists; made where it is missing. It names its last holder.
+        path: The lock file; created if missing, in a folder that exists. It contains the name of its last holder.
 
     Returns:
-        The lock; None, with a warning, where the file system has no locks.
+        The lock. If the file system does not support locks, a warning is logged and None is returned.
 
     Raises:
-        InUse: It is locked already.
-        OSError: It cannot be written.
+        InUse: The file is already locked.
+        OSError: The file cannot be written.
     """
     holder = _read(path)
     lock = FileLock(path, thread_local=False)
@@ -58,8 +58,8 @@ def take_lock(path: Path) -> FileLock | None:
             raise
         LOG.warning("The file system of %s does not support locks; run only one process in this folder", path.parent)
         return None
-    if not holder or holder.startswith(_HOLDER):  # else it is the mark of a lock made without the system's help
-        with contextlib.suppress(OSError):  # Windows lets only the lock itself write
+    if not holder or holder.startswith(_HOLDER):  # otherwise it is the marker of a SoftFileLock
+        with contextlib.suppress(OSError):  # Windows lets only the lock handle write
             path.write_text(f"{_HOLDER}{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
     return lock
 

@@ -1,4 +1,4 @@
-"""Checks of output paths: an output never replaces an input, and replaces other files only on request."""
+"""Checks of output paths: an output never replaces an input, and replaces other files only if requested."""
 
 from __future__ import annotations
 
@@ -17,67 +17,70 @@ _DESCRIPTOR = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+
 
 
 def check_inputs(output: Path, inputs: Iterable[Path], *, own: bool = False) -> None:
-    """Refuse an output that would change an input of a command; called before any work begins.
+    """Raise an error if an output would change an input of a command. Call this before any work begins.
 
     Args:
-        output: The file or folder to write; a symbolic link stands for its target.
+        output: The file or folder to write; symbolic links are resolved.
         inputs: Files and folders that the command reads.
-        own: Whether a file that exists in an input folder may be the command's own earlier output. False: everything
-            in such a folder counts as an input.
+        own: Whether an existing file in an input folder may be an earlier output of the command. If False, every file
+            in an input folder counts as an input.
 
     Raises:
-        InputError: The output is an input, also by another link; holds one; or exists in an input folder.
+        InputError: The output is an input (directly or through a link), contains one, or is an existing file in an
+            input folder.
     """
     if is_stream(output):
         return
-    given = next((path for path in inputs if _replaces(output, path, own=own)), None)
-    if given is not None:
-        received = f"{output}, where {given} is read"
+    replaced = next((path for path in inputs if _replaces(output, path, own=own)), None)
+    if replaced is not None:
+        received = f"output {output}, input {replaced}"
         raise InputError("The output would replace an input", received=received, remedy="Write to another path")
 
 
 def check_outside(output: Path, folders: Iterable[Path]) -> None:
-    """Refuse an output inside a folder whose files are one whole, such as a bundle or a checkpoint.
+    """Raise an error if an output is inside a folder whose files belong together, such as a bundle or a checkpoint.
 
     Raises:
-        InputError: It would add a file to one of them.
+        InputError: The output is inside one of the folders.
     """
     for folder in folders:
         if folder.is_dir() and not is_stream(output) and _holds(_real(folder), _real(output)):
             received = f"{output}, inside {folder}"
-            raise InputError("The output would become part of an input", received=received, remedy="Write elsewhere")
+            raise InputError(
+                "The output would become part of an input", received=received, remedy="Write to another folder"
+            )
 
 
 def check_checkpoint_place(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to write a checkpoint over something else, before any model is loaded.
+    """Check, before a model is loaded, that a checkpoint can be written to a folder.
 
     Args:
-        folder: Where it goes: nothing, an empty folder, or with `overwrite` another checkpoint.
-        overwrite: Whether a checkpoint there may be replaced.
+        folder: The output folder; it must not exist, be empty, or, with `overwrite`, contain a checkpoint.
+        overwrite: Whether an existing checkpoint may be replaced.
 
     Raises:
-        InputError: Something lies there that may not be replaced.
+        InputError: The folder contains files that must not be replaced.
     """
     if not exists(folder):
         return
     checkpoint = (folder / "config.json").is_file() and any(folder.glob("*.safetensors*"))
     if not checkpoint or not overwrite:
-        remedy = OVERWRITE if checkpoint else "Choose another path: only a checkpoint can be replaced"
+        remedy = OVERWRITE if checkpoint else "Choose another path; only a checkpoint can be replaced"
         raise InputError("The output folder is not empty", received=str(folder), remedy=remedy)
 
 
 def exists(output: Path) -> bool:
-    """Whether something lies where the output goes; an empty folder does not count."""
+    """Whether an output path exists; an empty folder does not count."""
     target = _real(output)
     if target.is_symlink():
-        return True  # links that lead to one another: there is no target to write to
+        return True  # a loop of links, which has no target to write to
     return target.exists() and not (target.is_dir() and not any(target.iterdir()))
 
 
 def is_stream(path: Path) -> bool:
     """Whether a path leads to a device, a pipe, a socket or an open descriptor such as `/dev/stdout`."""
     if _DESCRIPTOR.fullmatch(os.path.abspath(path)):
-        return True  # also where it was redirected to a file: the shell has that file open
+        return True  # even if redirected to a file, which the shell has opened
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -85,9 +88,9 @@ def is_stream(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _replaces(output: Path, given: Path, *, own: bool) -> bool:
-    """Whether writing `output` would change `given`."""
-    target, source = _real(output), _real(given)
+def _replaces(output: Path, source: Path, *, own: bool) -> bool:
+    """Whether writing `output` would change `source`."""
+    target, source = _real(output), _real(source)
     if target == source or _same_file(target, source):
         return True
     if target.is_dir() and _holds(target, source):
@@ -100,7 +103,7 @@ def _real(path: Path) -> Path:
 
 
 def _holds(folder: Path, path: Path) -> bool:
-    """Whether a path lies in a folder, by what the folders are: their names may differ in case where that is one."""
+    """Whether a path is in a folder. Compares the folders themselves, because file systems may ignore case."""
     if path.is_relative_to(folder):
         return True
     try:
@@ -109,9 +112,9 @@ def _holds(folder: Path, path: Path) -> bool:
         return False
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file or folder, as hard links do, and names that differ in case on some systems."""
+def _same_file(first: Path, second: Path) -> bool:
+    """Whether two paths are the same file or folder; hard links and, on some systems, names in another case are."""
     try:
-        return one.exists() and os.path.samefile(one, other)
+        return first.exists() and os.path.samefile(first, second)
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""Addresses of images: which URLs are accepted, and which IP addresses are public."""
+"""URLs of images: which URLs are accepted, and which IP addresses are public."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ import httpx
 
 from gmner.signatures.errors import ImageError
 
-# The registries of IANA, written out: `is_global` of Python 3.11 calls some of them public.
+# From the IANA registries, because `is_global` of Python 3.11 considers some of these public.
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
     for network in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
         "224.0.0.0/3",
-        # Protocol assignments with Teredo, documentation, 6to4: inside of the public part of IPv6.
+        # Protocol assignments (including Teredo), documentation and 6to4, all within the public range of IPv6.
         "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
     )
 )  # fmt: skip
 _PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 _PORTS = (80, 443)
-_REDIRECTED = "A redirect of an image cannot be fetched"
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public network and does not embed another address.
+    """Whether an IP address is public and does not embed another address.
 
-    Of IPv6 only global unicast is public (`2000::/3`): not site-local, unique local and link-local addresses, not those
-    that embed an IPv4 address (`::/96`, `::ffff:0:0:0/96`, NAT64, 6to4, Teredo). An IPv4-mapped one counts as its IPv4
-    address. Addresses with a zone and multicast addresses are not public.
+    In IPv6, only global unicast addresses (`2000::/3`) are public. Site-local, unique local, link-local and multicast
+    addresses are not, nor are addresses with a zone, or those that embed an IPv4 address (`::/96`, `::ffff:0:0:0/96`,
+    NAT64, 6to4, Teredo). An IPv4-mapped address is public if its IPv4 address is.
 
     Args:
-        address: An IPv4 or IPv6 address; anything else is not public.
+        address: An IPv4 or IPv6 address; False for any other string.
     """
     try:
         parsed = ipaddress.ip_address(address)
@@ -49,20 +48,20 @@ def is_public(address: str) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a host name always means the machine itself, whatever a name server says (RFC 6761)."""
+    """Whether a host name always refers to the local machine, independent of name servers (RFC 6761)."""
     name = host.lower().rstrip(".")
     return name == "localhost" or name.endswith(".localhost")
 
 
 def checked_url(url: str) -> httpx.URL:
-    """Parse the address of an image.
+    """Parse and check the URL of an image.
 
     Args:
-        url: The address; a host of other letters is encoded as IDNA, other characters of the path are escaped.
+        url: The URL. An internationalized host name is encoded as IDNA, non-ASCII characters of the path are escaped.
 
     Raises:
-        ImageError: Not `http` or `https`, no host, a user name or password, a port that is neither 80, 443 nor 1024 or
-            above, control characters, or another fault of its form.
+        ImageError: The scheme is not `http` or `https`, there is no host, there is a user name or password, the port is
+            not 80, 443 or at least 1024, or the URL is malformed, for example by control characters.
     """
     if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
         raise ImageError("The URL of an image has an unsupported scheme", received=url, accepted="http:// or https://")
@@ -75,38 +74,40 @@ def checked_url(url: str) -> httpx.URL:
 
 
 def redirected_url(base: httpx.URL, location: str) -> httpx.URL:
-    """The address that a redirect leads to, checked as `checked_url` checks one.
+    """Resolve and check the target of a redirect.
 
     Raises:
-        ImageError: As `checked_url`.
+        ImageError: See `checked_url`.
     """
     try:
         parsed = base.join(location)
     except (httpx.InvalidURL, ValueError) as error:
         raise _malformed(location, str(error)) from error
     if parsed.scheme not in ("http", "https"):
-        raise ImageError(_REDIRECTED, received=location, accepted="http:// or https://")
+        raise ImageError(
+            "An image redirects to an unsupported scheme", received=location, accepted="http:// or https://"
+        )
     _check(parsed, location)
     return parsed
 
 
 def _check(parsed: httpx.URL, url: str) -> None:
     if parsed.userinfo:
-        # The password is not repeated in an error that may be logged.
+        # The error may be logged, so it does not contain the password.
         raise ImageError(
-            "An address of an image has a user name or password, and is not fetched", received=parsed.host,
-            remedy="Fetch the image first",
+            "The URL of an image must not contain a user name or password", received=parsed.host,
+            remedy="Download the image first",
         )  # fmt: skip
     if not parsed.host:
         raise _malformed(url, "it has no host")
-    if any(sign in "%\\ \t" or not sign.isprintable() for sign in parsed.raw_host.decode("ascii", "replace")):
-        raise _malformed(url, "its host has characters that no host name has")
+    if any(char in "%\\ \t" or not char.isprintable() for char in parsed.raw_host.decode("ascii", "replace")):
+        raise _malformed(url, "its host contains invalid characters")
     port = parsed.port
     if port is not None and port not in _PORTS and not 1024 <= port < 1 << 16:
         raise ImageError(
-            "An image cannot be fetched from this port", received=port, accepted="80, 443, or 1024 to 65535"
+            "The URL of an image has an unsupported port", received=port, accepted="80, 443, or 1024 to 65535"
         )
 
 
 def _malformed(url: str, reason: str) -> ImageError:
-    return ImageError("The address of an image is malformed, and cannot be fetched", received=url, remedy=reason)
+    return ImageError("The URL of an image is malformed", received=url, remedy=reason)

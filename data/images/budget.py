@@ -1,4 +1,4 @@
-"""`ByteBudget`: limits the memory of images that are decoded, or used by calls, at the same time in all threads."""
+"""`ByteBudget`: limits the total memory of images in all threads, while they are decoded or used by calls."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _budgets: WeakSet[ByteBudget] = WeakSet()
 
 
 class ByteBudget:
-    """A semaphore counted in bytes; callers acquire in the order in which they call.
+    """A first-in, first-out semaphore that counts bytes.
 
     A request above the limit waits until no bytes are held. A caller that already holds bytes gets more without
     waiting, because waiting could deadlock.
 
     Args:
-        limit: Most bytes at once.
+        limit: Maximum number of bytes held at the same time.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,7 +39,7 @@ class ByteBudget:
 
     @contextmanager
     def holding(self, amount: int) -> Iterator[None]:
-        """Wait until `amount` more bytes fit, and hold them for the length of the block."""
+        """Wait until `amount` more bytes are available, and hold them for the duration of the block."""
         turn = self._request(amount)
         try:
             turn.result()
@@ -51,7 +51,7 @@ class ByteBudget:
 
     @asynccontextmanager
     async def aholding(self, amount: int) -> AsyncIterator[None]:
-        """`holding` for asyncio: waits without a thread."""
+        """`holding` for asyncio; does not block a thread."""
         turn = self._request(amount)
         try:
             await asyncio.wrap_future(turn)
@@ -91,11 +91,11 @@ class ByteBudget:
 
     def _release(self, amount: int) -> None:
         with self._lock:
-            self._held = max(0, self._held - amount)  # a forked process starts over inside of a block
+            self._held = max(0, self._held - amount)  # a fork inside of a block resets the budget
         self._admit()
 
     def _admit(self) -> None:
-        """Grant the first requests in the queue as long as they fit."""
+        """Grant requests from the front of the queue while they fit."""
         with self._lock:
             while self._waiting:
                 amount, turn = self._waiting[0]
@@ -117,7 +117,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_over)
 
 DECODING = ByteBudget(MAX_DECODED)
-"""Bytes that decoding and converting take, of all images that are being opened in this process."""
+"""Memory for decoding and converting images in this process."""
 
 HELD = ByteBudget(512 * 2**20)
-"""Bytes of the opened images of all calls under way in this process, their copies in prompts included."""
+"""Memory for the opened images of all active calls in this process, including their copies in prompts."""

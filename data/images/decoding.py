@@ -1,4 +1,4 @@
-"""Estimates the memory for decoding an image from its header, and how far an image may be scaled down."""
+"""Estimates the memory for decoding an image from its header, and computes the size to scale it down to."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
 
 MAX_DECODED = 512 * 2**20
-"""Most bytes that decoding and converting an image may take."""
+"""Maximum number of bytes for decoding and converting an image."""
 
 MOST_PIXELS = 4096 * 4096
-"""Most pixels of an image that is sent to a model; no processor of a supported family uses more."""
+"""Maximum number of pixels of an image that is sent to a model; no supported model family uses more."""
 
 FEWEST_PIXELS = 1280 * 1280
-"""Number of pixels up to which an image is never scaled down."""
+"""Images of at most this many pixels are never scaled down."""
 
-_RGB = 4  # Pillow keeps three bytes as four
+_RGB = 4  # Pillow stores RGB in four bytes per pixel
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
-# A pixel in Pillow's other modes takes four.
+# All other modes of Pillow take four bytes per pixel.
 
 _DECODER = {"WEBP": 14, "AVIF": 9, "TIFF": 4}
-# Bytes a pixel that decoders take beside the image, measured: canvases, planes, a strip as large as the image.
+# Bytes per pixel that the decoders allocate in addition to the image, measured.
 
 _COEFFICIENTS = 2
-# Bytes per coefficient of a progressive JPEG, all of which are kept until the last scan is read.
+# Bytes per coefficient of a progressive JPEG; the decoder keeps all of them until it has read the last scan.
 
 
 def decoding_bytes(picture: Image.Image) -> int:
-    """The most bytes that decoding an image and converting it to upright RGB take at once.
+    """Estimate the peak memory for decoding an image and converting it to upright RGB, in bytes.
 
     Args:
-        picture: An image whose header was read.
+        picture: An image that is opened but not decoded.
     """
     width, height = picture.size
     stored = _BYTES.get(picture.mode, 4)
@@ -44,10 +44,10 @@ def decoding_bytes(picture: Image.Image) -> int:
 
 
 def check_decoding(picture: Image.Image) -> None:
-    """Refuse an image that takes more than `MAX_DECODED` bytes to decode.
+    """Check that an image takes at most `MAX_DECODED` bytes to decode.
 
     Raises:
-        ImageError: It does, with its figures.
+        ImageError: It takes more.
     """
     needed = decoding_bytes(picture)
     if needed > MAX_DECODED:
@@ -57,34 +57,38 @@ def check_decoding(picture: Image.Image) -> None:
             f"An image of {width} x {height} pixels ({kind}) takes too much memory to decode",
             received=f"{needed:,} bytes",
             accepted=f"at most {MAX_DECODED:,} bytes",
-            remedy="Make it smaller",
+            remedy="Scale it down",
         )
 
 
 def scaled_size(size: Size, used: int | None) -> Size:
-    """(width, height) that an image is scaled down to on its way to a model.
+    """Compute the size to which an image is scaled down before it is sent to a model.
 
-    Twice the width and height that the processor uses are kept, so that its own resize has enough to choose from.
+    The result has at least twice the width and height that the processor uses, so that the processor's own resize
+    keeps its quality.
 
     Args:
-        size: (width, height) of the image, pixels.
-        used: Most pixels that the model's processor makes of an image; None: not known.
+        size: (width, height) of the image in pixels.
+        used: Maximum number of pixels to which the model's processor resizes an image; None: unknown.
+
+    Returns:
+        (width, height) in pixels.
     """
-    most = MOST_PIXELS if used is None else min(MOST_PIXELS, max(4 * used, FEWEST_PIXELS))
+    limit = MOST_PIXELS if used is None else min(MOST_PIXELS, max(4 * used, FEWEST_PIXELS))
     pixels = size[0] * size[1]
-    if pixels <= most:
+    if pixels <= limit:
         return size
-    scale = (most / pixels) ** 0.5
+    scale = (limit / pixels) ** 0.5
     width, height = (max(1, round(side * scale)) for side in size)
     return width, height
 
 
 def reduce_while_decoding(picture: Any, size: Size) -> None:
-    """Have a JPEG decoded at a half, a quarter or an eighth of its width and height, at least `size`.
+    """Make Pillow decode a JPEG at 1/2, 1/4 or 1/8 of its width and height, but at least at `size`.
 
     Args:
-        picture: An image that was not decoded yet.
-        size: (width, height) as the image is stored, before it is turned upright.
+        picture: An image that is not decoded yet.
+        size: (width, height) of the stored image, before it is turned upright.
     """
     if picture.format in ("JPEG", "MPO") and size != picture.size:
         picture.draft(None, size)

@@ -30,8 +30,8 @@ class FetchedPosts(Posts):
     """Posts whose images were fetched.
 
     Attributes:
-        addresses: Number of different addresses that the posts name.
-        failed: Number of those whose image could not be fetched; each is an oddity.
+        addresses: Number of distinct URLs in the posts.
+        failed: Number of URLs that could not be fetched; each is reported as an oddity.
     """
 
     def __init__(self, posts: Iterable[Post], failed: Mapping[str, str], addresses: int) -> None:
@@ -47,29 +47,28 @@ def fetch_posts(
     threads: int = 16,
     progress: bool = True,
 ) -> FetchedPosts:
-    """Fetch the images of posts, and write posts and images as a folder for `read_posts`.
+    """Fetch the images of posts, and write posts and images to a folder that `read_posts` reads.
 
-    `image` and `more_images` may be `http` and `https` addresses here. Each is fetched once, as
-    `gmner.data.images.fetching.fetch` does it: public ones only, bounded in size and time. Images that are files are
-    copied. One that cannot be fetched keeps its place as a path to nothing, so that its post is answered with an error,
-    and never as one without an image. In a folder where some have been fetched before, only the others are, and
-    those that cannot be decoded: what a transfer that broke off has left.
+    `image` and `more_images` may be `http` and `https` URLs. Each URL is fetched once with
+    `gmner.data.images.fetching.fetch`, from public addresses only and limited in size and time. Image files are copied.
+    If a URL cannot be fetched, the post keeps a path to a missing file, so a program reports an error instead of
+    answering without the image. If the folder already contains images, only the missing and broken ones are fetched.
 
     Args:
         source: The JSONL file, see `read_posts`.
-        folder: Where `posts.jsonl` and `images/` go.
-        images: The folder of images that are files; None: that of `source`.
-        threads: Images under way at once.
+        folder: The folder for `posts.jsonl` and `images/`.
+        images: The folder of image files; None: the folder of `source`.
+        threads: Number of images to fetch in parallel.
         progress: Show a progress bar.
 
     Returns:
-        The posts, their images in `folder`; an oddity of kind `not_fetched` an address that failed, with the reason.
+        The posts with their images in `folder`, and an oddity of kind `not_fetched` for each URL that failed.
 
     Raises:
-        InputError: No such file, one that the new `posts.jsonl` would replace, or another process fetches into the
-            folder.
-        DataError: A line that is not a post; before anything is fetched.
-        ImageError: An image that should be a file does not exist.
+        InputError: The file does not exist, the new `posts.jsonl` would replace it, or another process is fetching into
+            the folder.
+        DataError: A line is not a post; raised before anything is fetched.
+        ImageError: An image file does not exist.
     """
     source, folder = Path(source), Path(folder)
     if (folder / "posts.jsonl").resolve() == source.resolve():
@@ -78,14 +77,14 @@ def fetch_posts(
         )
     root, addresses = source.parent if images is None else Path(images), dict[Path, str]()
 
-    def place(value: object) -> Path:
+    def image_path(value: object) -> Path:
         if not isinstance(value, str) or not value.lower().startswith(("http://", "https://")):
             return checked_path(value, root)
         path = folder / "images" / _name(value)
         addresses[path] = value
         return path
 
-    posts = [post for _, post in parse_posts(source, place)]
+    posts = [post for _, post in parse_posts(source, image_path)]
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         failed = _fetch_all(addresses, threads, progress)
@@ -98,15 +97,15 @@ def fetch_posts(
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder, and remove what a killed fetch left half written there."""
+    """Lock a folder, and remove the temporary files of killed processes."""
     try:
         lock = take_lock(folder / FOLDER_LOCK)
     except InUse as error:
         remedy = "Wait for it to end, or fetch into another folder"
         raise InputError(f"The folder is in use by {error.holder}", received=str(folder), remedy=remedy) from error
     try:
-        for place in (folder, folder / "images"):
-            clear_leftovers(place)
+        for path in (folder, folder / "images"):
+            clear_leftovers(path)
         yield
     finally:
         if lock is not None:
@@ -114,17 +113,17 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _name(address: str) -> str:
-    """A file name of an address's own; its suffix where that is one of an image."""
+    """A unique file name for a URL, with the suffix of the URL if it is an image suffix."""
     try:
         suffix = PurePosixPath(urlsplit(address).path).suffix.lower()
-    except ValueError:  # malformed: to fetch it says why
+    except ValueError:  # malformed; fetching it reports the error
         suffix = ""
     digest = hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()[:24]
     return digest + (suffix if suffix in _SUFFIXES else "")
 
 
 def _fetch_all(addresses: Mapping[Path, str], threads: int, progress: bool) -> dict[str, str]:
-    """Fetch addresses to files: those that failed, and why."""
+    """Fetch URLs to files, and return the reason for each URL that failed."""
     failed = {}
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(_fetch_one, addresses, addresses.values())
@@ -139,13 +138,13 @@ def _fetch_all(addresses: Mapping[Path, str], threads: int, progress: bool) -> d
 
 
 def _fetch_one(path: Path, address: str) -> str:
-    """Why an image could not be fetched; empty: it is there now."""
+    """Fetch an image, and return why it failed, or an empty string."""
     if path.is_file() and _decodes(path):
         return ""
     path.unlink(missing_ok=True)
     try:
         data = fetch(address)
-        # A server that closes the connection without having named a length may have sent half an image.
+        # Without a Content-Length, a broken transfer looks complete, so the image is decoded as a check.
         open_image(data)
     except ImageError as error:
         return str(error)
@@ -155,7 +154,7 @@ def _fetch_one(path: Path, address: str) -> str:
 
 
 def _decodes(path: Path) -> bool:
-    """Whether a file is a whole image."""
+    """Whether a file is a complete image."""
     try:
         open_image(path)
     except ImageError:

@@ -1,4 +1,4 @@
-"""`fetch`: downloads an image from an untrusted URL, from public addresses only, limited in size and time."""
+"""`fetch`: downloads an image from an untrusted URL: public addresses only, limited in size and time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gmner.data.images.opening import MAX_BYTES
 from gmner.signatures.errors import ImageError
 
 SECONDS = 30.0
-"""Most seconds that an image may take."""
+"""Time limit for an image, in seconds."""
 
 _REDIRECTS = 10
-_OVERHEAD = 1 << 18  # bytes for the headers of all responses, and the framing of the body
-_PIECE = 1 << 14
+_OVERHEAD = 1 << 18  # bytes for all headers and for the framing of the body
+_CHUNK = 1 << 14
 _BROKEN = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -36,27 +36,27 @@ _BROKEN = (
 
 
 def fetch(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
-    """The bytes behind an `http` or `https` address.
+    """Download the bytes of an `http` or `https` URL.
 
-    A name is looked up once, and the connection goes to the address that was checked: loopback, private, link-local and
-    other addresses that are not public are refused, also behind a redirect. Proxies of the environment are not used, as
-    they would look names up themselves. Nothing is sent but the request: no cookies, no passwords. Bodies of redirects
-    are not read. A response that ends early or is compressed is an error.
+    The host name is resolved once, and the connection uses the address that was checked. Loopback, private, link-local
+    and other non-public addresses are refused, also after a redirect. Proxy settings are ignored, because a proxy would
+    resolve the name itself. The request contains no cookies and no credentials. Bodies of redirects are not read. A
+    response that ends early or is compressed is an error.
 
     Args:
-        url: The address.
-        max_bytes: Most bytes of the image. All responses together, with headers, redirects, framing and trailers, may
-            have 256 KiB more.
-        seconds: Most seconds for everything: looking up names, all connections, redirects, headers, body and trailers.
-            The call returns by then whatever the name server or the server does.
+        url: The URL.
+        max_bytes: Maximum size of the image. All responses together, including headers, redirects, framing and
+            trailers, may be 256 KiB larger.
+        seconds: Time limit in seconds for everything: name resolution, connections, redirects, headers, body and
+            trailers. The call returns within this time even if a server does not respond.
 
     Raises:
-        ImageError: Another kind of address, one that is malformed or not public, an error of the server, a response
-            that breaks off, is too large, or takes too long.
+        ImageError: The URL is malformed, unsupported or not public, the server returns an error, or the response is
+            incomplete, too large or too slow.
     """
     first, budget = checked_url(url), _Budget(url, max_bytes, seconds)
     result: Future[bytes] = Future()
-    # A look-up cannot be interrupted, so nothing waits for this thread beyond the deadline.
+    # Name resolution cannot be interrupted, so it runs in a thread that is abandoned at the deadline.
     threading.Thread(target=_run, args=(result, first, budget), name="gmner-fetch", daemon=True).start()
     try:
         return result.result(timeout=max(budget.end - time.monotonic(), 0))
@@ -69,36 +69,44 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS) -> 
 
 
 class _Budget:
-    """The remaining time and bytes of one call, over all its connections."""
+    """The remaining time and bytes of one call, shared by all its connections."""
 
     def __init__(self, url: str, max_bytes: int, seconds: float) -> None:
         self.url, self.max_bytes, self.end = url, max_bytes, time.monotonic() + seconds
         self._left = max_bytes + _OVERHEAD
 
     def seconds(self) -> float:
-        """Seconds left; raises where there are none."""
+        """Seconds left.
+
+        Raises:
+            ImageError: The time is up.
+        """
         left = self.end - time.monotonic()
         if left <= 0:
             raise self.too_long()
         return left
 
     def spend(self, size: int) -> None:
-        """Count bytes that came in."""
+        """Count received bytes.
+
+        Raises:
+            ImageError: The limit is exceeded.
+        """
         self._left -= size
         if self._left < 0:
             raise self.too_large()
 
     def too_long(self) -> ImageError:
-        return ImageError("Fetching an image timed out", received=self.url, remedy="Try again, or fetch it first")
+        return ImageError("Fetching an image timed out", received=self.url, remedy="Try again, or download it first")
 
     def too_large(self) -> ImageError:
         return ImageError(
-            "An image's file is too large", received=self.url, accepted=f"at most {self.max_bytes:,} bytes"
+            "The image file is too large", received=self.url, accepted=f"at most {self.max_bytes:,} bytes"
         )
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection on which every step ends with the call's deadline, and every byte counts."""
+    """A connection that enforces the deadline of the call and counts received bytes."""
 
     def __init__(self, stream: httpcore.NetworkStream, budget: _Budget) -> None:
         self._stream, self._budget = stream, budget
@@ -109,8 +117,8 @@ class _Stream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for at in range(0, len(buffer), _PIECE):
-            self._stream.write(buffer[at : at + _PIECE], self._budget.seconds())
+        for start in range(0, len(buffer), _CHUNK):
+            self._stream.write(buffer[start : start + _CHUNK], self._budget.seconds())
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -125,7 +133,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Network(httpcore.NetworkBackend):
-    """Looks a name up once, and connects to an address that was checked."""
+    """Resolves each host name once, and connects only to addresses that were checked."""
 
     def __init__(self, budget: _Budget) -> None:
         self._budget, self._backend = budget, httpcore.SyncBackend()
@@ -140,19 +148,19 @@ class _Network(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         addresses = _addresses(host, port)
         failure: Exception | None = None
-        for tried, ip in enumerate(addresses):
-            # Each address has its share, so that one that does not answer leaves time for the others.
-            share = self._budget.seconds() / (len(addresses) - tried)
+        for index, ip in enumerate(addresses):
+            # The remaining time is divided, so that an address that does not respond leaves time for the others.
+            share = self._budget.seconds() / (len(addresses) - index)
             try:
                 stream = self._backend.connect_tcp(ip, port, share)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
                 continue
-            return self._kept(stream)
+            return self._checked(stream)
         raise failure or httpcore.ConnectError(f"{host} has no address")
 
-    def _kept(self, stream: httpcore.NetworkStream) -> httpcore.NetworkStream:
-        """The connection, unless the time ended while it was made."""
+    def _checked(self, stream: httpcore.NetworkStream) -> httpcore.NetworkStream:
+        """Return the connection, or close it if the time is up."""
         try:
             self._budget.seconds()
         except ImageError:
@@ -162,18 +170,18 @@ class _Network(httpcore.NetworkBackend):
 
 
 def _addresses(host: str, port: int) -> list[str]:
-    """The IP addresses of a host, all of them public."""
+    """Resolve the IP addresses of a host, all of which must be public."""
     if is_local_name(host) and not _public("127.0.0.1"):
-        raise ImageError(f"The address of an image is not public: {host}", received=host)
+        raise ImageError(f"The host of an image is not public: {host}", received=host)
     addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     refused = [ip for ip in addresses if not _public(ip)]
     if refused:
-        raise ImageError(f"The address of an image is not public: {host}", received=refused[0])
+        raise ImageError(f"The host of an image is not public: {host}", received=refused[0])
     return list(dict.fromkeys(addresses))
 
 
 def _run(result: Future[bytes], url: httpx.URL, budget: _Budget) -> None:
-    """Set the outcome of a transfer, whatever it is."""
+    """Run a transfer, and set its result or error."""
     try:
         result.set_result(_transfer(url, budget))
     except BaseException as error:  # the caller raises it
@@ -181,7 +189,7 @@ def _run(result: Future[bytes], url: httpx.URL, budget: _Budget) -> None:
 
 
 def _transfer(url: httpx.URL, budget: _Budget) -> bytes:
-    """Follow redirects to the image, each on a connection of its own."""
+    """Follow redirects to the image, with a new connection each."""
     for _ in range(_REDIRECTS + 1):
         with httpcore.ConnectionPool(ssl_context=_trust(), network_backend=_Network(budget)) as pool:
             outcome = _response(pool, url, budget)
@@ -192,7 +200,7 @@ def _transfer(url: httpx.URL, budget: _Budget) -> bytes:
 
 
 def _response(pool: httpcore.ConnectionPool, url: httpx.URL, budget: _Budget) -> bytes | str:
-    """The image, or the place that a redirect names."""
+    """The image, or the location of a redirect."""
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     headers = [("User-Agent", "gmner"), ("Accept", "image/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
     with pool.stream("GET", target, headers=headers) as response:
@@ -203,7 +211,7 @@ def _response(pool: httpcore.ConnectionPool, url: httpx.URL, budget: _Budget) ->
             raise ImageError("An image cannot be fetched", received=budget.url, remedy=f"HTTP status {response.status}")
         if fields.get(b"content-encoding", "identity").lower() not in ("", "identity"):
             raise ImageError(
-                "An image cannot be fetched: the server sends it compressed",
+                "An image cannot be fetched because the response is compressed",
                 received=fields[b"content-encoding"],
                 accepted="no Content-Encoding",
             )
@@ -223,7 +231,7 @@ def _body(response: httpcore.Response, budget: _Budget) -> bytes:
 
 @functools.cache
 def _trust() -> ssl.SSLContext:
-    """The certificates that servers are checked against: those of the system and of certifi, read once."""
+    """The certificates of the system and of certifi; read once."""
     return httpcore.default_ssl_context()
 
 

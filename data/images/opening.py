@@ -1,4 +1,4 @@
-"""`open_image`: opens the image of an untrusted post as upright RGB, from local sources and within size limits."""
+"""`open_image`: opens the image of an untrusted post as upright RGB, from a local source and within size limits."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ImageSource = str | os.PathLike[str] | bytes | Image.Image
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 64 * 1024 * 1024
-"""Bounds of an image: width times height, and the size of the file."""
+"""Limits of an image: number of pixels, and size of the file in bytes."""
 
-# Decoders that start other programs (EPS: Ghostscript) or that no post needs stay closed. Of an MPO the
-# JPEG decoder gives the first image; Pillow registers none for it, and asking for one raises KeyError.
+# Decoders that start external programs (EPS: Ghostscript) or that no post needs are disabled. The JPEG decoder reads
+# the first image of an MPO file; Pillow has no decoder named MPO, and requesting it raises KeyError.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 _PROGRAMS = ("EPS", "WMF")
 _BROKEN = (
@@ -49,7 +49,7 @@ _BROKEN = (
     zlib.error,
 )
 _LOADING = threading.RLock()
-"""Held while an image object of the caller is read from its file: Pillow seeks and reads without a lock of its own."""
+"""Held while an image object of the caller is read from its file, because Pillow itself does not lock."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,35 +71,34 @@ def open_image(
 ) -> Image.Image:
     """Open an image as upright 8-bit RGB.
 
-    The orientation of the EXIF header is applied, because that is what an annotator and a reader see: every box of the
-    library is in pixels of this upright image. The images of Twitter-GMNER carry no EXIF, so their boxes, which were
-    drawn on the stored pixels, are in the same frame. Transparency is laid on white; of an animation the first frame
-    counts.
+    The EXIF orientation is applied, because annotators and readers see the upright image. All boxes of the library are
+    in pixels of this upright image. The images of Twitter-GMNER have no EXIF data, so their boxes use the same
+    coordinates. Transparent pixels are blended with white, and only the first frame of an animation is used. Grey
+    values of more than eight bits are scaled, see `gmner.data.images.pixels.to_rgb`.
+
+    A PIL image of the caller is decoded once, under a lock, and neither closed nor modified. Threads wait if decoding
+    their images at the same time would take more than 512 MiB.
 
     Args:
-        source: A local path, the bytes of a file, a `data:` URI, or a PIL image (which is copied, not changed).
-        root: The folder that a path may not leave, symbolic links resolved; relative paths start there.
-        max_pixels: Largest width times height, checked before anything is decoded.
-        max_bytes: Largest size of the encoded image in bytes.
+        source: A local path, the bytes of a file, a `data:` URI, or a PIL image.
+        root: The folder that paths are relative to and must stay inside, with symbolic links resolved.
+        max_pixels: Maximum number of pixels, checked before the image is decoded.
+        max_bytes: Maximum size of the encoded image in bytes.
 
     Raises:
-        ImageError: Missing, broken, truncated, too large, outside `root`, a URL, or not an image; or decoding takes
-            more than `gmner.data.images.decoding.MAX_DECODED` bytes.
-
-    An image object of the caller is decoded once, under a lock, and neither closed nor changed. Grey values of more
-    than eight bits are scaled, see `gmner.data.images.pixels.to_rgb`. Threads that open images wait for each other
-    where decoding them at once would take more than 512 MiB.
+        ImageError: The image is missing, broken, truncated, too large, outside `root`, a URL, or not an image; or
+            decoding takes more than `gmner.data.images.decoding.MAX_DECODED` bytes.
     """
     with _opened(source, root, max_pixels, max_bytes) as picture:
         return _decoded(picture, source, picture.size)
 
 
 class Scaled(NamedTuple):
-    """An image on its way to a model.
+    """An image that is prepared for a model.
 
     Attributes:
-        image: Upright 8-bit RGB, perhaps scaled down.
-        size: (width, height) of the upright original in pixels: the frame of its boxes.
+        picture: Upright 8-bit RGB, possibly scaled down.
+        size: (width, height) of the upright original in pixels, to which its boxes refer.
     """
 
     picture: Image.Image
@@ -107,18 +106,18 @@ class Scaled(NamedTuple):
 
 
 def open_scaled(source: ImageSource, used: int | None = None, *, root: str | os.PathLike[str] | None = None) -> Scaled:
-    """`open_image` for a model: an image that is much larger than what the model uses is scaled down.
+    """Open an image for a model, and scale it down if it is much larger than the model needs.
 
-    A JPEG is decoded at a fraction of its size where that suffices.
+    A JPEG is decoded at a fraction of its size if that suffices.
 
     Args:
-        source: As for `open_image`.
-        used: Most pixels that the model's processor makes of an image, see `gmner.data.images.decoding.scaled_size`;
-            None: not known.
-        root: As for `open_image`.
+        source: See `open_image`.
+        used: Maximum number of pixels to which the model's processor resizes an image, see
+            `gmner.data.images.decoding.scaled_size`; None: unknown.
+        root: See `open_image`.
 
     Raises:
-        ImageError: As for `open_image`.
+        ImageError: See `open_image`.
     """
     with _opened(source, root, MAX_PIXELS, MAX_BYTES) as picture:
         size = _upright_size(picture, source)
@@ -126,7 +125,7 @@ def open_scaled(source: ImageSource, used: int | None = None, *, root: str | os.
 
 
 def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Image:
-    """An image whose header was read as upright RGB, scaled down where `size`, as it is stored, is smaller."""
+    """Decode an opened image as upright RGB, scaled down to `size` (before it is turned upright) if that is smaller."""
     own, needed = picture is not source, decoding_bytes(picture)
     with _broken_as_image_error(source), DECODING.holding(needed), _trimmed(needed):
         if own:
@@ -136,7 +135,7 @@ def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Ima
             orientation = _orientation(picture)
         rgb = to_rgb(picture)
         if own:
-            picture.close()  # frees its memory before more is taken
+            picture.close()  # frees its memory before more is allocated
         if rgb.width > size[0] or rgb.height > size[1]:
             rgb.thumbnail(size, Image.Resampling.BICUBIC)
         return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
@@ -144,7 +143,7 @@ def _decoded(picture: Image.Image, source: ImageSource, size: Size) -> Image.Ima
 
 @contextmanager
 def _trimmed(needed: int) -> Iterator[None]:
-    """Give back what a large image took, before others are let in."""
+    """Return the memory of a large image to the system before other threads continue."""
     try:
         yield
     finally:
@@ -155,15 +154,15 @@ def _trimmed(needed: int) -> Iterator[None]:
 def image_size(
     source: ImageSource, *, root: str | os.PathLike[str] | None = None, max_pixels: int = MAX_PIXELS
 ) -> Size:
-    """Width and height in pixels of the upright image, from the header alone.
+    """Width and height in pixels of the upright image, read from the header only.
 
     Args:
-        source: As for `open_image`.
-        root: As for `open_image`.
-        max_pixels: As for `open_image`.
+        source: See `open_image`.
+        root: See `open_image`.
+        max_pixels: See `open_image`.
 
     Raises:
-        ImageError: As for `open_image`, except for what only decoding can find.
+        ImageError: See `open_image`; errors that only decoding reveals are not detected.
     """
     with _opened(source, root, max_pixels, MAX_BYTES) as picture:
         return _upright_size(picture, source)
@@ -175,63 +174,63 @@ def _upright_size(picture: Image.Image, source: ImageSource) -> Size:
         return (height, width) if _orientation(picture) >= 5 else (width, height)
 
 
-class _Kept(io.BytesIO):
-    """The bytes of an image of ours: it is decoded anew each time, so that no decoded image stays with a post."""
+class _LazyBytes(io.BytesIO):
+    """The encoded image of `open_lazily`; it is decoded on each use, so that a post does not keep decoded pixels."""
 
 
 def open_lazily(data: bytes) -> Image.Image:
-    """An image whose header was read and which is decoded when it is needed, as Pillow has it.
+    """Open an image without decoding it.
 
-    `open_image` decodes a copy: such images of many posts take the memory of their bytes.
+    `open_image` decodes a copy, so the images of many posts only take the memory of their encoded bytes.
 
     Args:
         data: The bytes of a file.
 
     Raises:
-        ImageError: As for `image_size`.
+        ImageError: See `image_size`.
     """
     image_size(data)
-    return _header(_Kept(data), data, MAX_PIXELS)
+    return _header(_LazyBytes(data), data, MAX_PIXELS)
 
 
 def load_object(picture: Image.Image) -> None:
-    """Decode an image object of the caller, if it is not decoded yet; any number of threads may ask for it.
+    """Decode a PIL image of the caller if it is not decoded yet. Thread-safe.
 
     Raises:
-        ImageError: Its file is closed, broken or truncated, or of a format that starts a program.
+        ImageError: Its file is closed, broken or truncated, or its format needs an external program.
     """
     with _opened(picture, None, MAX_PIXELS, MAX_BYTES), _broken_as_image_error(picture), _LOADING:
         picture.load()
 
 
 def local_path(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
-    """The path of an image, resolved; refused where it is a URL or leaves `root`.
+    """Resolve the path of an image.
 
     Raises:
-        ImageError: A URL, a path that cannot be one, or a path outside `root`.
+        ImageError: The source is a URL, cannot be resolved, or is outside `root`.
     """
     text = os.fspath(source)
     if "://" in text:
         raise ImageError(
-            "An image is given as a URL",
+            "An image must not be a URL",
             received=text,
             accepted="a local path",
-            remedy="Fetch it first, gmner fetch, or GMNER(fetch=True)",
+            remedy="Download it with `gmner fetch`, or use GMNER(fetch=True)",
         )
     try:
         path = Path(text).resolve() if root is None else (Path(root) / text).resolve()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ImageError("An image's path cannot be resolved", received=text, remedy=str(error)) from error
+        raise ImageError("The path of an image cannot be resolved", received=text, remedy=str(error)) from error
     if root is not None and not path.is_relative_to(Path(root).resolve()):
-        raise ImageError("An image lies outside its folder", received=text, accepted=f"a path inside {Path(root)}")
+        raise ImageError("An image is outside the image folder", received=text, accepted=f"a path inside {Path(root)}")
     return path
 
 
 @contextmanager
 def _opened(source: ImageSource, root: Any, max_pixels: int, max_bytes: int) -> Iterator[Image.Image]:
-    """An image whose header was read and checked; closed afterwards unless the caller brought it open."""
-    kept = getattr(source, "fp", None)
-    source = kept.getvalue() if isinstance(kept, _Kept) and not kept.closed else source
+    """Open an image and check its header; close it afterwards unless it is a PIL image of the caller."""
+    file = getattr(source, "fp", None)
+    source = file.getvalue() if isinstance(file, _LazyBytes) and not file.closed else source
     if isinstance(source, Image.Image):
         if source.format in _PROGRAMS:
             raise ImageError("The image format needs an external program", received=source.format,
@@ -255,18 +254,18 @@ def _header(stream: Any, source: ImageSource, max_pixels: int) -> Image.Image:
                 f"An image is too large: {_name(source)}",
                 received=_size_in(error),
                 accepted=f"at most {max_pixels:,} pixels",
-                remedy="Make it smaller",
+                remedy="Scale it down",
             ) from error
         except UnidentifiedImageError as error:
             raise ImageError(
-                "The image is broken or truncated, or not an image",
+                "The file is not an image, or it is broken or truncated",
                 received=_name(source),
                 accepted=", ".join(_FORMATS),
             ) from error
 
 
 def _size_in(error: Exception) -> str:
-    """The number of pixels that Pillow's refusal names."""
+    """The number of pixels in an error message of Pillow."""
     number = re.search(r"\d+ pixels", str(error))
     return number[0] if number else str(error)
 
@@ -277,7 +276,7 @@ def _check_pixels(size: Size, max_pixels: int) -> None:
             f"An image of {size[0]} x {size[1]} pixels is too large",
             received=size[0] * size[1],
             accepted=f"at most {max_pixels:,} pixels",
-            remedy="Make it smaller, or raise max_pixels",
+            remedy="Scale it down, or increase max_pixels",
         )
     if min(size) < 1:
         raise ImageError("An image has no pixels", received=size)
@@ -317,26 +316,26 @@ def _bounded(data: bytes, max_bytes: int) -> bytes:
 
 def _check_bytes(size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise ImageError("An image's file is too large", received=size, accepted=f"at most {max_bytes:,} bytes")
+        raise ImageError("The image file is too large", received=size, accepted=f"at most {max_bytes:,} bytes")
 
 
 def _data_uri(uri: str, max_bytes: int) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma or not head.lower().endswith(";base64"):
-        raise ImageError("A data URI is not base64", received=head, accepted="data:image/...;base64,...")
+        raise ImageError("A data URI must be base64", received=head, accepted="data:image/...;base64,...")
     _check_bytes(len(body) * 3 // 4 - 2, max_bytes)
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ImageError("A data URI holds no valid base64", received=head, remedy=str(error)) from error
+        raise ImageError("A data URI contains invalid base64", received=head, remedy=str(error)) from error
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1..8, as far as the file tells it without being decoded."""
-    if picture.format == "TIFF":  # Pillow turns it itself
+    """The EXIF orientation, 1..8, read without decoding; 1 if unknown."""
+    if picture.format == "TIFF":  # Pillow applies the orientation itself
         return 1
     try:
-        # Pillow would decode a whole PNG in search of an EXIF chunk behind the data.
+        # Pillow would decode the whole PNG to find an EXIF chunk after the pixel data.
         file = getattr(picture, "fp", None) if picture.format == "PNG" and "exif" not in picture.info else None
         value = picture.getexif().get(_ORIENTATION, 1) if file is None else png_orientation(file)
     except _BROKEN:
@@ -360,5 +359,5 @@ def _name(source: ImageSource) -> str:
     name = os.fspath(source)
     if len(name) <= 150:
         return name
-    # Of a path the file counts, of a data address what it begins with.
+    # Keep the beginning of a data URI, but the end of a path, which names the file.
     return f"{name[:80]}…" if name.startswith("data:") else f"…{name[-149:]}"

@@ -1,1 +1,1 @@
-"""Posts and answers as HTML: cards, the report, notebook fragments."""
+"""HTML pages of posts and predictions: cards, the report, and notebook fragments."""

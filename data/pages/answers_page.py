@@ -1,7 +1,7 @@
-"""Answers to look at: a self-contained HTML report.
+"""A self-contained HTML report of predictions.
 
-Everything of a post is untrusted: the templates escape all of it, and the page's policy lets nothing load from outside
-and no script run but its own.
+Posts are untrusted: the templates escape their content, and the content security policy of the page allows no external
+resources and no script except its own.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,9 +29,7 @@ from gmner.data.scoring.entity_errors import Fault
 from gmner.data.scoring.evaluation import Evaluation, Figures, percent
 from gmner.data.scoring.pairing import TASKS
 from gmner.signatures.errors import InputError
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from gmner.signatures.mentions import GroundedEntity
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -40,10 +38,10 @@ Pair = tuple[Post, Mapping[str, Prediction]]
 
 @runtime_checkable
 class Answered(Protocol):
-    """A post with its answer, such as a program returns it."""
+    """A post with its answer, as returned by a program."""
 
     def as_pair(self) -> tuple[Post, Prediction]:
-        """The post that was answered, and the answer."""
+        """Return the post and the answer."""
 
 
 Item: TypeAlias = Post | Prediction | Answered | Pair
@@ -52,19 +50,20 @@ Item: TypeAlias = Post | Prediction | Answered | Pair
 def save_html(
     shown: Item | Evaluation | Sequence[Item], path: str | os.PathLike[str], *, title: str | None = None
 ) -> Path:
-    """Write a page of what is shown, see `render_html`; the file appears whole or not at all.
+    """Write an HTML page atomically, see `render_html`.
 
     Args:
-        shown: An answer of a program, a post, a list of posts, the answers of `batch_posts` (beside their posts), one
-            `Prediction` (text alone), pairs as `render_html` takes them, or an evaluation (its scores alone).
-        path: The file, replaced if it is there.
+        shown: What to show: an answer of a program, a post, a list of posts, the predictions of `batch_posts` (with
+            their posts), one `Prediction` (without the image), pairs as for `render_html`, or an evaluation (only its
+            scores).
+        path: The output file; replaced if it exists.
         title: Heading of the page; None: the name of the file.
 
     Returns:
         The path.
 
     Raises:
-        InputError: There is nothing to show, or it is nothing that can be shown.
+        InputError: There is nothing to show, or an object of this type cannot be shown.
     """
     path = Path(path)
     scores = {"answers": shown} if isinstance(shown, Evaluation) else None
@@ -76,55 +75,55 @@ def save_html(
 
 
 def pairs_of(shown: Item | Sequence[Item]) -> list[Pair]:
-    """Posts with their answers under the name `answer`; an answer whose post is not known stands with its text alone.
+    """Convert items to pairs of a post and `{"answer": prediction}`; an unknown post is replaced by its text.
 
     Raises:
-        InputError: Something else is among them.
+        InputError: An item has another type.
     """
-    known = {post.id: post for post in shown.posts} if isinstance(shown, Predictions) else {}
+    posts = {post.id: post for post in shown.posts} if isinstance(shown, Predictions) else {}
     several = isinstance(shown, Sequence) and not isinstance(shown, str) and not _is_pair(shown)
     items: Sequence[Any] = shown if several else [shown]  # type: ignore[assignment]
-    return [_pair(item, known) for item in items]
+    return [_pair(item, posts) for item in items]
 
 
 def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Mapping)
 
 
-def _pair(item: Any, known: Mapping[str, Post]) -> Pair:
+def _pair(item: Any, posts: Mapping[str, Post]) -> Pair:
     if isinstance(item, Post):
         return item, {}
     if isinstance(item, Prediction):
-        return known.get(item.id) or Post(item.id, item.text), {"answer": item}
+        return posts.get(item.id) or Post(item.id, item.text), {"answer": item}
     if _is_pair(item):
         return item
     if isinstance(item, Answered):
         post, answer = item.as_pair()
         return post, {"answer": answer}
-    raise InputError("This cannot be shown", received=item, accepted="posts, predictions, answers of a program")
+    raise InputError("Cannot show this object", received=item, accepted="posts, predictions, answers of a program")
 
 
 def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evaluation] | None = None) -> str:
-    """A self-contained HTML page of posts with their answers.
+    """Render a self-contained HTML page of posts with their predictions.
 
-    Every post is a card with a panel for the gold annotation (where there is one) and one for each stage: the picture
-    with its boxes, the text with its spans, the entities with what is wrong about each, the reasoning folded. Above
-    them the scores of the stages side by side, and filters; where answers have confidences, also a threshold: what is
-    below it is left out, and what is left is scored.
+    Each post is a card with one panel for the gold annotation, if there is one, and one panel per stage. A panel shows
+    the image with boxes, the text with spans, the entities with their errors, and the collapsed reasoning. The top of
+    the page shows the scores of the stages, and filters. If predictions have confidences, there is also a threshold:
+    entities below it are hidden, and the others are scored.
 
     Args:
         pairs: Posts with their predictions by stage name, such as `{"before": ..., "after CVO": ...}`.
         title: Heading of the page.
-        scores: Evaluations by stage name, in the order in which they are shown.
+        scores: Evaluations by stage name, in display order.
 
     Returns:
-        The page; pictures are inlined, at most 480 pixels a side, and nothing is loaded from anywhere.
+        The page. Images are inlined with at most 480 pixels per side; no external resources are loaded.
 
     Raises:
-        InputError: There is neither a post nor a score to show.
+        InputError: There are neither posts nor scores to show.
     """
     if not pairs and not scores:
-        raise InputError("There is nothing to show", accepted="posts with predictions, or scores")
+        raise InputError("Nothing to show", accepted="posts with predictions, or scores")
     stages = list(dict.fromkeys([name for _, answers in pairs for name in answers]))
     cards = [build_card(post, answers, stages) for post, answers in pairs]
     script = _source("report.js.j2")
@@ -137,33 +136,38 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
         judged=any(post.entities is not None for post, _ in pairs),
         slices=sorted({card.slice for card in cards if card.slice}),
         faults=_faults(cards),
-        unsure=any(e.confidence is not None for _, found in pairs for a in found.values() for e in a.entities),
+        has_confidence=any(entity.confidence is not None for entity in _answered(pairs)),
         tables=_tables(scores or {}),
         columns=list(scores or {}),
         types=_types(pairs),
         palette=colours(_types(pairs)),
-        # The script is a file of the package, so it needs no escaping; the policy names its hash.
+        # The script is part of the package, so it needs no escaping; the policy contains its hash.
         script=Markup(script),
         digest=digest,
     )
 
 
 def _faults(cards: Sequence[Card]) -> list[Fault]:
-    """The error classes that there are."""
+    """The error classes that occur."""
     rows = [row for card in cards for panel in card.panels for row in panel.rows or ()]
-    found = {fault for row in rows for fault, _ in row.faults or ()}
-    return [fault for fault in Fault if fault in found]
+    occurring = {fault for row in rows for fault, _ in row.faults or ()}
+    return [fault for fault in Fault if fault in occurring]
+
+
+def _answered(pairs: Sequence[Pair]) -> Iterator[GroundedEntity]:
+    for _, answers in pairs:
+        for answer in answers.values():
+            yield from answer.entities
 
 
 def _types(pairs: Sequence[Pair]) -> list[str]:
-    found = {e.type for post, answers in pairs for e in post.gold}
-    found |= {e.type for _, answers in pairs for answer in answers.values() for e in answer.entities}
-    return [name for name in colours(found) if name in found]
+    types = {entity.type for post, _ in pairs for entity in post.gold} | {entity.type for entity in _answered(pairs)}
+    return [name for name in colours(types) if name in types]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures of the stages: rows of (name, [(value, note)])."""
+    """Figures of the stages as rows of (name, [(value, note)])."""
 
     caption: str
     rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
@@ -172,44 +176,46 @@ class Table:
 def _tables(scores: Mapping[str, Evaluation]) -> list[Table]:
     if not scores:
         return []
-    every = list(scores.values())
+    stages = list(scores.values())
     faults = [
-        (fault.label, [(str(e.errors.get(fault, 0)), "") for e in every]) for fault in Fault if fault in every[0].errors
+        (fault.label, [(str(e.errors.get(fault, 0)), "") for e in stages])
+        for fault in Fault
+        if fault in stages[0].errors
     ]
-    names = sorted({name for e in every for name in e.by_slice})
-    slices = [(_slice_name(name, every), [(_slice_f1(e.by_slice.get(name)), "") for e in every]) for name in names]
+    names = sorted({name for e in stages for name in e.by_slice})
+    slices = [(_slice_name(name, stages), [(_slice_f1(e.by_slice.get(name)), "") for e in stages]) for name in names]
     tables = [
-        Table(_scored(every), _score_rows(every)),
+        Table(_scores_caption(stages), _score_rows(stages)),
         Table("Error classes", faults),
         Table("GMNER F1 by slice (posts)", slices),
     ]
     return [table for table in tables if table.rows]
 
 
-def _scored(every: Sequence[Evaluation]) -> str:
-    """The caption of the scores: on how many posts, and how many of them have no prediction."""
-    posts, missing = max(e.posts for e in every), max(len(e.missing) for e in every)
+def _scores_caption(stages: Sequence[Evaluation]) -> str:
+    """The caption of the scores: the numbers of posts and of posts without a prediction."""
+    posts, missing = max(e.posts for e in stages), max(len(e.missing) for e in stages)
     unanswered = f", {missing:,} of them without a prediction" if missing else ""
     return f"Scores on {counted(posts, 'post', 'posts')}{unanswered}"
 
 
-def _score_rows(every: Sequence[Evaluation]) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+def _score_rows(stages: Sequence[Evaluation]) -> list[tuple[str, Sequence[tuple[str, str]]]]:
     rows: list[tuple[str, Sequence[tuple[str, str]]]] = []
-    for task in [task for task in TASKS if all(task in e.tasks for e in every)]:
-        cells = [(percent(getattr(e, task).f1), "{:.1f} to {:.1f}".format(*e.intervals[task])) for e in every]
+    for task in [task for task in TASKS if all(task in e.tasks for e in stages)]:
+        cells = [(percent(getattr(e, task).f1), "{:.1f} to {:.1f}".format(*e.intervals[task])) for e in stages]
         rows.append((f"{task.upper()} F1", cells))
-    if all(e.grounded for e in every):
+    if all(e.grounded for e in stages):
         rows += [
-            ("found of shown, %", [(percent(e.found_of_shown), "") for e in every]),
-            ("boxed of absent, %", [(percent(e.boxed_of_absent), "") for e in every]),
-            ("textual bias: N-F1", [(percent(e.bias.n_f1), f"{e.bias.grounded_absent} boxed") for e in every]),
+            ("boxed correctly if shown, %", [(percent(e.found_of_shown), "") for e in stages]),
+            ("boxed if not shown, %", [(percent(e.boxed_of_absent), "") for e in stages]),
+            ("textual bias: N-F1", [(percent(e.bias.n_f1), f"{e.bias.grounded_absent} boxed") for e in stages]),
         ]
-    rows.append(("visual bias: N-Rate, %", [(percent(e.bias.n_rate), f"{e.bias.n_count} entities") for e in every]))
+    rows.append(("visual bias: N-Rate, %", [(percent(e.bias.n_rate), f"{e.bias.n_count} entities") for e in stages]))
     return rows
 
 
-def _slice_name(name: str, every: Sequence[Evaluation]) -> str:
-    return f"{name} ({max(e.by_slice[name].posts for e in every if name in e.by_slice)})"
+def _slice_name(name: str, stages: Sequence[Evaluation]) -> str:
+    return f"{name} ({max(e.by_slice[name].posts for e in stages if name in e.by_slice)})"
 
 
 def _slice_f1(figures: Figures | None) -> str:
@@ -224,18 +230,13 @@ def _environment() -> Environment:
     return environment
 
 
-def page_template(name: str) -> Template:
-    """A page of this package by its file name; whatever is put into it is escaped."""
-    return _environment().get_template(name)
-
-
 def render_page(template: str, **values: Any) -> str:
-    """A page of this package with its values; a lone surrogate, which UTF-8 cannot hold, becomes U+FFFD."""
-    return _SURROGATE.sub("\ufffd", page_template(template).render(**values))
+    """Render a template of this package with escaped values; lone surrogates are replaced by U+FFFD."""
+    return _SURROGATE.sub("\ufffd", _environment().get_template(template).render(**values))
 
 
 def _source(name: str) -> str:
-    """A template's text as it stands, with the line ends under which browsers hash a script."""
+    """The source of a template, with LF line ends, as browsers use to hash a script."""
     loader = _environment().loader
     if loader is None:
         raise LookupError(name)

@@ -1,4 +1,4 @@
-"""A post as a card to look at: its picture, a panel for the gold annotation and one for each answer."""
+"""A post as a card: its image, a panel for the gold annotation, and one for each answer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class CardRow:
     """One entity of a panel.
 
     Attributes:
-        span: The words that were predicted, or the gold words where they were missed.
-        type: The type.
-        place: What the answer says about the picture, in words.
-        faults: What is wrong: error classes and their words; None: there is nothing to judge by.
+        span: The predicted words; the gold words if the mention was missed.
+        type: The entity type.
+        place: Number of boxes and confidence as text.
+        faults: Error classes with their descriptions; None if there is no gold annotation.
         missed: Whether this is a gold mention without a prediction.
-        link: What it is linked by, see `gmner.data.pages.markup.link`.
-        confidence: How sure the model is, 0 to 1; None: it was not asked, or this is gold.
+        link: Key that links the parts of a mention, see `gmner.data.pages.markup.link`.
+        confidence: Confidence of the model, 0 to 1; None if not requested, or in the gold annotation.
     """
 
     span: str
@@ -40,7 +40,7 @@ class CardRow:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The gold annotation of a post or one stage's answer to it; `rows` is None where it has neither."""
+    """The gold annotation of a post, or the answer of one stage; `rows` is None if there is neither."""
 
     title: str
     segments: Sequence[Segment]
@@ -66,14 +66,14 @@ class Card:
 
 
 def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) -> Card:
-    """A post with its gold annotation, where it has one, and its answers.
+    """Build the card of a post with its gold annotation, if it has one, and its answers.
 
     Args:
         post: The post.
-        answers: Its answers by the name of their stage.
-        stages: All stages, in the order of their panels; a post need not have an answer of each.
+        answers: Stage name -> answer.
+        stages: All stages in the order of their panels; stages without an answer are skipped.
     """
-    picture, problem = _open(post.image)
+    picture, image_error = _open(post.image)
     panels = []
     if post.entities is not None:
         rows = [CardRow(e.span, e.type, _count(len(e.boxes)) if post.grounded else "", link=link(e)) for e in post.gold]
@@ -88,14 +88,14 @@ def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[s
     if not panels:
         panels.append(Panel("not annotated", segments(post.text, ()), (), None, gold=True))
     wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
-    return Card(post.id, post.slice or "", panels, picture, problem, wrong)
+    return Card(post.id, post.slice or "", panels, picture, image_error, wrong)
 
 
 def answer_card(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity], reasoning: str = "") -> Card:
-    """An answer alone, with nothing to judge it by; its panel has no title."""
-    picture, problem = _open(image)
+    """Build the card of an answer without gold annotation; its panel has no title."""
+    picture, image_error = _open(image)
     panel = _panel("", text, entities, [_row(entity) for entity in entities], picture, reasoning=reasoning)
-    return Card("", "", [panel], picture, problem, ())
+    return Card("", "", [panel], picture, image_error, ())
 
 
 def _stage(name: str, post: Post, answer: Prediction, picture: Picture | None) -> Panel:
@@ -122,20 +122,20 @@ def _panel(
 
 def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
     rows = []
-    for verdict in find_errors(post.gold, answer.entities):
-        kept = [fault for fault in verdict.faults if post.grounded or not fault.about_regions]
-        faults = tuple((fault, _in_words(fault, verdict.gold)) for fault in kept)
-        if verdict.predicted is not None:
-            rows.append(_row(verdict.predicted, faults))
-        elif verdict.gold is not None:
-            gold = verdict.gold
+    for error in find_errors(post.gold, answer.entities):
+        known_faults = [fault for fault in error.faults if post.grounded or not fault.about_regions]
+        faults = tuple((fault, _in_words(fault, error.gold)) for fault in known_faults)
+        if error.predicted is not None:
+            rows.append(_row(error.predicted, faults))
+        elif error.gold is not None:
+            gold = error.gold
             rows.append(CardRow(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
     return rows
 
 
 def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> CardRow:
-    sure = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    place = _count(len(_boxes(entity))) + sure
+    confidence = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
+    place = _count(len(_boxes(entity))) + confidence
     return CardRow(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
 
 

@@ -1,4 +1,4 @@
-"""Parts of a view: a text cut at its entities, boxes scaled to a drawing, a picture as a data URI."""
+"""Parts of a page: the text split at its entities, boxes scaled to a drawing, images as data URIs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import Mention
 
 LONG_SIDE = 480
-"""Longest side of an inlined picture in pixels, and of every drawing in its own units."""
+"""Longest side of an inlined image in pixels, and of a drawing in its own units."""
 
 _NAME_WIDTH, _NAME_HEIGHT = 140, 24
 _COLOURS = ("#2f6fde", "#1f9254", "#c2571a", "#8a4fc9", "#b8336a", "#0f8a96", "#8a6d0b", "#6b7280")
@@ -25,13 +25,13 @@ _COLOURS = ("#2f6fde", "#1f9254", "#c2571a", "#8a4fc9", "#b8336a", "#0f8a96", "#
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a text.
+    """A part of a text.
 
     Attributes:
         text: The characters.
-        type: The type of the entity that it belongs to (the first one where several overlap), or None.
+        type: The type of its entity (of the first one if several overlap), or None.
         label: The types of the entities that end here, as a label.
-        link: What it is linked by, see `link`; of several entities, all of theirs.
+        link: The keys of its entities, see `link`.
     """
 
     text: str
@@ -51,9 +51,9 @@ class Rect:
         height: Height.
         type: Type of the entity.
         title: Words of the entity.
-        name_y: Base line of the name that is written into the box.
-        name_at_right: Whether the name ends at the right side of the box: there is no room at its left.
-        link: What it is linked by, see `link`.
+        name_y: Baseline of the name in the box.
+        name_at_right: Whether the name is right-aligned in the box, because there is not enough space to the right.
+        link: The key of its mention, see `link`.
     """
 
     x: float
@@ -68,17 +68,17 @@ class Rect:
 
     @property
     def name_x(self) -> float:
-        """Where the name starts, or ends at the right side."""
+        """Left end of the name; right end if `name_at_right`."""
         return round(self.x + self.width - 7 if self.name_at_right else self.x + 7, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture for a page.
+    """An image for a page.
 
     Attributes:
         uri: A `data:` URI.
-        size: Width and height of the original image in pixels: the frame of its boxes.
+        size: Width and height of the original image in pixels, to which its boxes refer.
         drawing: Width and height of its drawing, see `drawing_size`.
     """
 
@@ -88,25 +88,25 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """A name that no other picture of a notebook has, for one drawing to use the picture of another."""
+        """An id that is unique in a notebook, so that several drawings can share the image."""
         return f"gm-{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}"
 
 
 def colours(types: Iterable[str]) -> dict[str, str]:
-    """A CSS colour for each type; the four of Twitter-GMNER always have the same."""
+    """A CSS colour for each type; the colours of the four types of Twitter-GMNER are fixed."""
     names = list(dict.fromkeys([*COARSE.names, *sorted(types)]))
     return {name: _COLOURS[min(index, len(_COLOURS) - 1)] for index, name in enumerate(names)}
 
 
 def link(mention: Mention) -> str:
-    """What the words, the boxes and the line of a mention have in common on a page; empty: it stands nowhere."""
+    """A key that links the words, boxes and row of a mention on a page; empty if the mention is not in the text."""
     return f"{mention.start}-{mention.end}" if mention.start >= 0 else ""
 
 
 def segments(text: str, mentions: Sequence[Mention]) -> list[Segment]:
-    """Cut a text at the ends of its mentions; the segments joined are the text.
+    """Split a text at the ends of its mentions; the joined segments are the text.
 
-    Mentions that do not stand in the text (-1, -1) are left out; they may overlap.
+    Mentions may overlap. Mentions that are not in the text (-1, -1) are left out.
     """
     placed = [mention for mention in mentions if 0 <= mention.start < mention.end <= len(text)]
     cuts = sorted({0, len(text), *(cut for mention in placed for cut in mention.key)})
@@ -123,16 +123,16 @@ def segments(text: str, mentions: Sequence[Mention]) -> list[Segment]:
 
 
 def drawing_size(size: Size) -> Size:
-    """Width and height of the drawing of a picture of `size` pixels: its longest side is `LONG_SIDE` units.
+    """Width and height of the drawing of an image of `size` pixels; its longest side has `LONG_SIDE` units.
 
-    Lines and letters are drawn in these units, so that they look alike on small and large pictures.
+    Lines and letters use these units, so that they look alike on small and large images.
     """
     scale = LONG_SIDE / max(size)
     return (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
 
 
 def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
-    """Boxes (pixels of the original image) in units of a picture's drawing, clipped to it; small ones last, on top."""
+    """Convert boxes (pixels of the original image) to units of the drawing, clipped; small boxes come last, on top."""
     fx, fy = picture.drawing[0] / picture.size[0], picture.drawing[1] / picture.size[1]
     result = []
     for mention, box in boxes:
@@ -145,18 +145,18 @@ def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
 
 
 def _without_collisions(boxes: Sequence[Rect]) -> list[Rect]:
-    """Move a name down while it would be written over another one."""
+    """Move names down so that they do not overlap."""
     placed: list[Rect] = []
     for rect in boxes:
-        near = [other for other in placed if abs(other.name_x - rect.name_x) < _NAME_WIDTH]
-        while any(abs(other.name_y - rect.name_y) < _NAME_HEIGHT for other in near):
+        same_column = [other for other in placed if abs(other.name_x - rect.name_x) < _NAME_WIDTH]
+        while any(abs(other.name_y - rect.name_y) < _NAME_HEIGHT for other in same_column):
             rect = replace(rect, name_y=round(rect.name_y + _NAME_HEIGHT, 1))
         placed.append(rect)
     return placed
 
 
 def picture_for_page(image: ImageSource | None) -> Picture | None:
-    """A picture made small enough to be inlined; None stays None.
+    """Scale an image down and encode it as a data URI; None stays None.
 
     Raises:
         ImageError: See `open_image`.
@@ -167,7 +167,7 @@ def picture_for_page(image: ImageSource | None) -> Picture | None:
     size = rgb.size
     rgb.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    # Small pictures are drawings more often than photos, and cost little as they are.
+    # Small images are usually drawings, and PNG is small enough for them.
     kind = "png" if max(rgb.size) <= LONG_SIDE // 2 else "jpeg"
     rgb.save(buffer, format=kind, optimize=True, **({} if kind == "png" else {"quality": 82}))
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -175,5 +175,5 @@ def picture_for_page(image: ImageSource | None) -> Picture | None:
 
 
 def colour_of(palette: Mapping[str, str], name: str | None) -> str:
-    """The colour of a type, or grey."""
+    """The colour of a type; grey if unknown."""
     return palette.get(name or "", _COLOURS[-1])

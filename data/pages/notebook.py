@@ -1,4 +1,4 @@
-"""Posts and answers as HTML fragments for a notebook: no script, nothing loaded, whatever stands in a post escaped."""
+"""HTML fragments of posts and predictions for notebooks, without scripts and external resources."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from gmner.data.prediction import Prediction, Predictions
 from gmner.signatures.mentions import GroundedEntity
 
 SHOWN = 10
-"""Most posts of a list that are shown: each takes the room of its picture in the notebook's file."""
+"""Maximum number of posts shown, because the notebook file contains the image of each."""
 
 
 def entity_html(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity], reasoning: str = "") -> str:
-    """One answer: the picture with its boxes, the text with its spans, the entities, the reasoning folded.
+    """Render one answer: the image with boxes, the text with spans, the entities, and the collapsed reasoning.
 
     Args:
         text: The text of the post.
-        image: Its picture, see `open_image`; None: it has none. A picture that cannot be opened is said to be so.
-        entities: The answer; boxes in pixels of the original image.
-        reasoning: The chain of reasoning; empty: there is none.
+        image: The image, see `open_image`, or None. If it cannot be opened, the error is shown instead.
+        entities: The predicted entities, boxes in pixels of the original image.
+        reasoning: The chain of reasoning; may be empty.
     """
     return _fragment([answer_card(text, image, entities, reasoning)])
 
 
 def posts_html(posts: Sequence[Post]) -> str:
-    """Posts with their gold annotations, the first `SHOWN` of them.
+    """Render the first `SHOWN` posts with their gold annotations.
 
     Args:
-        posts: The posts; a picture that cannot be opened is said to be so.
+        posts: The posts. If an image cannot be opened, the error is shown instead.
     """
     return _fragment([build_card(post, {}, ()) for post in posts[:SHOWN]], len(posts))
 
 
 def predictions_html(predictions: Sequence[Prediction], posts: Sequence[Post] = ()) -> str:
-    """Answers, the first `SHOWN` of them, beside the gold annotations and with what is wrong where these are known.
+    """Render the first `SHOWN` predictions, with gold annotations and errors if the posts are known.
 
     Args:
-        predictions: The answers.
-        posts: The posts that were answered, told by their ids; of an answer without its post the text is shown.
+        predictions: The predictions.
+        posts: The posts, matched by id. A prediction without a post is shown with its text only.
     """
     pairs = pairs_of(Predictions(predictions[:SHOWN], posts))
     return _fragment([build_card(post, answers, tuple(answers)) for post, answers in pairs], len(predictions))
 
 
-def _fragment(cards: Sequence[Card], of: int = 1) -> str:
+def _fragment(cards: Sequence[Card], total: int = 1) -> str:
     panels = [panel for card in cards for panel in card.panels]
     shapes: list[Segment | Rect | CardRow] = []
     for panel in panels:
         shapes += [*panel.segments, *panel.rects, *(panel.rows or ())]
-    more = f"the first {len(cards)} of {of:,} posts" if of > len(cards) else ""
+    more = f"first {len(cards)} of {total:,} posts" if total > len(cards) else ""
     return render_page(
         "fragment.html.j2",
         cards=cards,

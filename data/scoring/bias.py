@@ -1,6 +1,6 @@
 """Textual and visual bias: how much a program relies on one modality alone.
 
-The paper (MCR, Ma et al., Findings of ACL 2026) shows both without publishing exact definitions; these are ours.
+The paper (MCR, Ma et al., Findings of ACL 2026) reports both without exact definitions; the definitions here are ours.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from gmner.signatures.mentions import GroundedEntity
 
 @dataclass(frozen=True, slots=True)
 class BiasCounts:
-    """What the bias metrics are made of, over one or more posts.
+    """Counts for the bias metrics over one or more posts. A mention is found if its span is predicted.
 
     Attributes:
-        none_correct: Found mentions that are not shown and got no box.
-        none_predicted: Found mentions that got no box.
+        none_correct: Found mentions that are not shown and have no predicted box.
+        none_predicted: Found mentions without a predicted box.
         none_gold: Found mentions that are not shown.
-        visual: Predictions that the image, not the text, gave rise to.
+        visual: Predictions caused by the image instead of the text, see `Bias.n_count`.
         predicted: All predictions.
     """
 
@@ -43,16 +43,16 @@ class BiasCounts:
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """Bias figures; the shares in percent, None where there is nothing to take a share of.
+    """Bias figures. Shares are in percent, and None if the denominator is 0.
 
     Attributes:
-        n_pre: Textual bias, over correctly found entities with "not shown" as the positive class: precision.
-        n_rec: Its recall.
-        n_f1: Its F1.
-        grounded_absent: Number of found entities that are not shown and were given a box; None: the data does not say
-            what is shown.
-        n_count: Visual bias: number of predictions whose span is not in the text, or is no gold span while the image
-            shows a thing of that name (where the data knows what the image shows, see `Post.scene`).
+        n_pre: Textual bias: precision of "not shown" over the found mentions; None also if the data has no regions.
+        n_rec: Recall of "not shown".
+        n_f1: F1 of "not shown".
+        grounded_absent: Number of found mentions that are not shown but have a predicted box; None if the data has no
+            regions.
+        n_count: Visual bias: number of predictions whose span is not in the text, or is not a gold span while the image
+            shows an object of that name (only if the scene is known, see `Post.scene`).
         n_rate: `n_count` as a share of all predictions.
     """
 
@@ -65,11 +65,11 @@ class Bias:
 
     @classmethod
     def of(cls, counts: BiasCounts, *, grounded: bool = True) -> Bias:
-        """Bias figures from counts.
+        """Compute the bias figures.
 
         Args:
             counts: The counts.
-            grounded: Whether the data says where entities are; if not, there is no figure of textual bias.
+            grounded: Whether the data annotates regions; if not, textual bias is None.
         """
         scores = Scores.of(TaskCounts(counts.none_correct, counts.none_predicted, counts.none_gold))
         return cls(
@@ -82,7 +82,7 @@ class Bias:
         )
 
     def to_dict(self) -> dict[str, float | None]:
-        """The figures as JSON data."""
+        """Convert the figures to JSON data."""
         return asdict(self)
 
 
@@ -91,8 +91,8 @@ def count_bias(post: Post, predicted: Sequence[GroundedEntity], pairs: Pairs | N
 
     Args:
         post: An annotated post.
-        predicted: The answer.
-        pairs: Its pairs with the gold, see `pair_mentions`; None: they are made here.
+        predicted: The predictions.
+        pairs: The pairs of gold and predicted mentions, see `pair_mentions`; computed if None.
     """
     pairs = pair_mentions(post.gold, predicted) if pairs is None else pairs
     paired = [(post.gold[g], predicted[p]) for g, p in pairs]
@@ -106,7 +106,7 @@ def count_bias(post: Post, predicted: Sequence[GroundedEntity], pairs: Pairs | N
 
 
 def picture_driven(post: Post, predicted: Iterable[GroundedEntity]) -> list[GroundedEntity]:
-    """The predictions that the image, not the text, gave rise to; see `Bias.n_count`."""
+    """The predictions caused by the image instead of the text, see `Bias.n_count`."""
     gold = {entity.key for entity in post.gold}
     shown = {thing.name.casefold() for thing in post.scene or ()}
     return [
@@ -117,5 +117,5 @@ def picture_driven(post: Post, predicted: Iterable[GroundedEntity]) -> list[Grou
 
 
 def in_text(entity: GroundedEntity, text: str) -> bool:
-    """Whether the entity's span stands at its offsets."""
+    """Whether the span of an entity is the text at its offsets."""
     return 0 <= entity.start < entity.end and text[entity.start : entity.end] == entity.span

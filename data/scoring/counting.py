@@ -1,4 +1,4 @@
-"""How a post is counted: one small function a protocol, see `gmner.data.scoring.protocols`."""
+"""The counting functions of the protocols in `gmner.data.scoring.protocols`; each counts one post."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Counter = Callable[[Sequence[GoldEntity], Sequence[GroundedEntity], RegionRule],
 
 
 def without_adjacent(gold: Sequence[GoldEntity]) -> list[GoldEntity]:
-    """The gold mentions that a reader keeps which goes on one token too late after each mention.
+    """Remove gold mentions that directly follow a kept one, as a reader does that skips one token after each mention.
 
-    Tokens are joined by one space, so a mention that starts one character behind the end of a kept one is lost.
+    Tokens are joined by one space, so such a mention starts one character after the end of the kept one.
 
-    Source: `_parse_rawtxt` of MQSPN's input reader, whose files SAKE's gold was also made with.
+    Source: `_parse_rawtxt` of MQSPN's input reader, which also produced the gold of SAKE.
     """
     kept: list[GoldEntity] = []
     for entity in sorted(gold, key=lambda entity: entity.key):
@@ -33,23 +33,24 @@ def without_adjacent(gold: Sequence[GoldEntity]) -> list[GoldEntity]:
 def count_offsets(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule) -> PostCounts:
     """Count one post with (start, end) offsets as the span key; `paper`.
 
-    For every task predictions are matched one to one with gold mentions, as many as can be, so a prediction written
-    twice is right once and wrong once. Order does not matter.
+    For each task, predictions are matched one to one with gold mentions, with the largest number of matches. A repeated
+    prediction is therefore correct once and wrong once. The order does not matter.
 
-    Source: Yu et al., ACL 2023, section 5: a prediction is right if span, type and region are; a region is right if it
-    is None for an entity that is not shown, else if its IoU with one of the gold boxes is above 0.5.
+    Source: Yu et al., ACL 2023, section 5: a prediction is correct if span, type and region are. The region of an
+    entity that is not shown is correct if it is None; any other is correct if its IoU with a gold box is above 0.5.
     """
     return _one_to_one(gold, predicted, _place, _one_region, region)
 
 
 def count_strings(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule) -> PostCounts:
-    """Count one post with the span's words as the key; `riveg`.
+    """Count one post with the words of the span as the key; `riveg`.
 
-    A gold row is used up by the prediction that meets it. The largest one-to-one matching takes the place of the first
-    row that fits: in Twitter-GMNER mentions with the same words share their boxes, so the counts are the same.
+    Each gold row is matched by at most one prediction. This function uses the largest one-to-one matching, RiVEG the
+    first row that matches. In Twitter-GMNER, the counts are the same, because mentions with the same words have the
+    same boxes.
 
     Source: RiVEG (Li et al., Findings of ACL 2024), `statistic/statistic.py`: words and type as one string, "not
-    shown" a flag of its own, IoU >= 0.5 with any gold box.
+    shown" as a separate flag, IoU >= 0.5 with any gold box.
     """
     return _one_to_one(gold, predicted, _words, _one_region, region)
 
@@ -59,8 +60,8 @@ def count_strings_any_box(
 ) -> PostCounts:
     """Count one post by words, with several predicted boxes allowed; `e2e-gmner`.
 
-    The largest one-to-one matching; a region is right if any predicted box reaches 0.5 with any gold box. A box that
-    could not be read is wrong for every mention, see `gmner.data.readers.triples.UNREADABLE`.
+    Uses the largest one-to-one matching. A region is correct if any predicted box has an IoU of at least 0.5 with any
+    gold box. An unreadable box is wrong for every mention, see `gmner.data.readers.triples.UNREADABLE`.
 
     Source: E2E-GMNER, `evaluation/metrics.py` and `region_correct` of `evaluation/geometry.py`.
     """
@@ -70,11 +71,11 @@ def count_strings_any_box(
 def count_last_by_offsets(
     gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule
 ) -> PostCounts:
-    """Count one post as dictionaries keyed by offsets: of two mentions at one place the later one counts; `h-index`.
+    """Count one post as dictionaries keyed by offsets, where a later mention replaces an earlier one; `h-index`.
 
     Source: H-Index (Yu et al., ACL 2023), `model/metrics.py`: `all_pairs` and `all_ts` are dictionaries keyed by the
-    span's indices. Its region proposals are not ours; only its counting is replayed. EEG is not counted there, and
-    counts here as span and region. For words that are not in the text see `place_key`.
+    indices of the span. Only the counting is reproduced, not the region proposals. H-Index does not count EEG; here it
+    is span and region. For words that are not in the text, see `place_key`.
     """
     last_gold, last_predicted = {place_key(e): e for e in gold}, {place_key(e): e for e in predicted}
     return count_offsets(list(last_gold.values()), list(last_predicted.values()), region)
@@ -83,10 +84,10 @@ def count_last_by_offsets(
 def count_offset_sets(
     gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule
 ) -> PostCounts:
-    """Count one post as sets of (start, end, type, region) rows, each gold box a row of its own; `mqspn`.
+    """Count one post as sets of (start, end, type, region) rows, with one row per gold box; `mqspn`.
 
-    Source: MQSPN (Tang et al., AAAI 2025), `src/evaluator.py`: `_convert_gt` and `_score`; a region counts from an IoU
-    of 0.5 (`_parse_regions`). For words that are not in the text see `place_key`.
+    Source: MQSPN (Tang et al., AAAI 2025), `src/evaluator.py`: `_convert_gt` and `_score`; a region is correct if its
+    IoU is at least 0.5 (`_parse_regions`). For words that are not in the text, see `place_key`.
     """
     return {task: _set_counts(*_offset_rows(gold, predicted, region, task)) for task in TASKS}
 
@@ -94,18 +95,18 @@ def count_offset_sets(
 def count_offset_sets_script(
     gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule
 ) -> PostCounts:
-    """`count_offset_sets` with the free "not shown" of the released script; see `with_free_none`; `mqspn-script`."""
+    """`count_offset_sets` with the additional "not shown" rows of the script, see `with_free_none`; `mqspn-script`."""
     rows = {task: _offset_rows(gold, predicted, region, task) for task in TASKS}
     return {task: _set_counts(g, p if task == "mner" else with_free_none(g, p)) for task, (g, p) in rows.items()}
 
 
 def count_word_sets(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule) -> PostCounts:
-    """Count one post as sets of (words, type, region) rows, each gold box a row of its own; `sake`.
+    """Count one post as sets of (words, type, region) rows, with one row per gold box; `sake`.
 
-    A predicted box stands for the first gold row of the same words that it reaches, so of two shown mentions with the
-    same words only one can be met.
+    A predicted box is mapped to the first gold row with the same words whose box it matches. Of two shown mentions with
+    the same words, only one can therefore be matched.
 
-    Source: SAKE (Tang et al.), the `EntityEvaluator` of its released evaluation: `convert_for_bbox` and `_score`.
+    Source: SAKE (Tang et al.), `convert_for_bbox` and `_score` of the `EntityEvaluator` in its released evaluation.
     """
     return {task: _set_counts(*_word_rows(gold, predicted, region, task)) for task in TASKS}
 
@@ -113,10 +114,10 @@ def count_word_sets(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEnti
 def count_word_sets_script(
     gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule
 ) -> PostCounts:
-    """`count_word_sets` as the released script counts; `sake-script`.
+    """`count_word_sets` with the additional rules of the released script; `sake-script`.
 
-    Two things more: where a region counts, a post without gold or without a prediction is left out; and a "not shown"
-    is added to wrong regions, see `with_free_none`.
+    For GMNER and EEG, posts without gold or without predictions are ignored, and a "not shown" row is added for each
+    wrong region, see `with_free_none`.
     """
     counts = {}
     for task in TASKS:
@@ -130,13 +131,13 @@ def count_word_sets_script(
 def count_strings_script(
     gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], region: RegionRule
 ) -> PostCounts:
-    """`count_strings` as the released script counts: no gold row is used up; `riveg-script`.
+    """`count_strings` as in the released script, where gold rows can be matched repeatedly; `riveg-script`.
 
-    Every prediction that meets some gold row is right, so a right prediction written twice is right twice, and recall
-    can exceed 100 %.
+    Every prediction that matches any gold row is correct. A correct prediction that is repeated is correct twice, and
+    recall can exceed 100 %.
 
-    Source: RiVEG, `statistic/statistic.py`: `rightflag` is set by any row. MNER is not counted there, and counts here
-    likewise.
+    Source: RiVEG, `statistic/statistic.py`: any row sets `rightflag`. The script does not count MNER; here it follows
+    the same rule.
     """
     keys: dict[str, Callable[[Mention], Hashable]] = {
         "gmner": lambda entity: (entity.span, entity.type),
@@ -149,50 +150,50 @@ def count_strings_script(
         if task == "mner":
             correct[task] = sum(key(p) in groups for p in predicted)
         else:
-            correct[task] = _answers_met(groups, predicted, key, region)
+            correct[task] = _count_matched(groups, predicted, key, region)
     return {task: TaskCounts(correct[task], len(predicted), len(gold)) for task in TASKS}
 
 
-def _answers_met(
+def _count_matched(
     groups: Mapping[Hashable, Sequence[GoldEntity]],
     predicted: Sequence[GroundedEntity],
     key: Callable[[Mention], Hashable],
     region: RegionRule,
 ) -> int:
-    """How many predictions have a region that is right for some gold mention of their key."""
-    regions = {name: GoldRegions(list(dict.fromkeys(g.boxes for g in found))) for name, found in groups.items()}
-    wanted = Counts((key(p), p.box) for p in predicted if key(p) in regions)
-    return sum(count for (name, box), count in wanted.items() if regions[name].right((box,), region).any())
+    """Number of predictions whose region is correct for any gold mention with the same key."""
+    regions = {name: GoldRegions(list(dict.fromkeys(g.boxes for g in mentions))) for name, mentions in groups.items()}
+    boxes = Counts((key(p), p.box) for p in predicted if key(p) in regions)
+    return sum(count for (name, box), count in boxes.items() if regions[name].right((box,), region).any())
 
 
 def place_key(mention: Mention) -> Hashable:
-    """What names a mention in the protocols that count by place: its offsets, or its words where it has none.
+    """The key of a mention in protocols that compare offsets: its offsets, together with its words if it has none.
 
-    Words that are not in the text all have the offsets (-1, -1). Different ones are different predictions, each wrong
-    by itself; the same ones named again are one prediction, as a place named again is.
+    All words that are not in the text have the offsets (-1, -1). Different words are different predictions, each of
+    which is wrong. The same words are one prediction, as are repeated offsets.
 
-    Source: the rule of MQSPN and H-Index, not their scripts' letter. Both systems predict token indices, so that no
-    prediction there lies outside of the text (`_convert_pred_entities` of MQSPN's `src/evaluator.py`; `all_pairs` of
-    H-Index's `model/metrics.py`); different predictions have different indices, and count as different ones.
+    Source: our extension of MQSPN and H-Index. Both predict token indices, so no prediction is outside of the text
+    (`_convert_pred_entities` in MQSPN's `src/evaluator.py`; `all_pairs` in H-Index's `model/metrics.py`), and different
+    predictions have different indices.
     """
     return mention.key if mention.start >= 0 else (*mention.key, mention.span)
 
 
-# A row of the set protocols: (span key, type or "", region), with region None where it does not count,
-# 0 for "not shown", a positive number for a gold box and -1 for a box that meets none.
+# A row of the set protocols: (span key, type or "", region). The region is None if the task ignores it, 0 for "not
+# shown", a positive number for a gold box, and -1 for a box that matches no gold box.
 Row = tuple[Hashable, str, int | None]
 
 
 def with_free_none(gold: Sequence[Row], predicted: Sequence[Row]) -> list[Row]:
-    """The predicted rows, and a "not shown" beside each one that differs from a gold row in its region alone.
+    """Add a "not shown" row for each predicted row that differs from a gold row only in its region.
 
-    Where the gold row is "not shown", a prediction that boxed it thus becomes right as well as wrong.
+    If the gold row is "not shown", a prediction with a box is therefore counted as both correct and wrong.
 
-    Source: `collect` of MQSPN's `src/util.py`, which SAKE's evaluation also calls.
+    Source: `collect` in MQSPN's `src/util.py`, which SAKE's evaluation also calls.
     """
-    rows, known = set(gold), {(key, kind) for key, kind, _ in gold}
-    free: list[Row] = [(r[0], r[1], 0) for r in predicted if r not in rows and (r[0], r[1]) in known]
-    return [*predicted, *free]
+    rows, mentions = set(gold), {row[:2] for row in gold}
+    added: list[Row] = [(*row[:2], 0) for row in predicted if row not in rows and row[:2] in mentions]
+    return [*predicted, *added]
 
 
 def _offset_rows(
@@ -204,15 +205,15 @@ def _offset_rows(
         boxes.setdefault(place_key(entity), entity)
         numbers = range(1, len(entity.boxes) + 1) if entity.boxes else (0,)
         rows += [_row(task, place_key(entity), entity.type, number) for number in numbers]
-    numbered = {key: GoldRegions([(box,) for box in entity.boxes]) for key, entity in boxes.items()}
-    met = {
-        (key, box): _nearest(box, numbered.get(key), region) for key, box in {(place_key(p), p.box) for p in predicted}
+    regions = {key: GoldRegions([(box,) for box in entity.boxes]) for key, entity in boxes.items()}
+    matched = {
+        (key, box): _nearest(box, regions.get(key), region) for key, box in {(place_key(p), p.box) for p in predicted}
     }
-    return rows, [_row(task, place_key(p), p.type, met[place_key(p), p.box]) for p in predicted]
+    return rows, [_row(task, place_key(p), p.type, matched[place_key(p), p.box]) for p in predicted]
 
 
 def _nearest(box: Box | None, gold: GoldRegions | None, region: RegionRule) -> int:
-    """The number of the gold box that a prediction lies on: 0 without a box, -1 where it lies on none."""
+    """The number of the gold box that a predicted box matches: 0 if the box is None, -1 if it matches none."""
     if box is None:
         return 0
     if gold is None or not gold.right((box,), region).any():
@@ -233,14 +234,14 @@ def _word_rows(
             if box is not None:
                 boxes.setdefault(entity.span, []).append(box)
                 numbers.setdefault(entity.span, []).append(number)
-    regions = {words: GoldRegions([(box,) for box in found]) for words, found in boxes.items()}
-    met: dict[tuple[str, Box | None], int] = {}
+    regions = {words: GoldRegions([(box,) for box in word_boxes]) for words, word_boxes in boxes.items()}
+    matched: dict[tuple[str, Box | None], int] = {}
     for words, box in {(p.span, p.box) for p in predicted}:
         right = regions[words].right((box,), region) if words in regions and box is not None else None
-        met[words, box] = 0 if box is None else -1
+        matched[words, box] = 0 if box is None else -1
         if right is not None and right.any():
-            met[words, box] = numbers[words][int(right.argmax())]
-    return rows, [_row(task, p.span, p.type, met[p.span, p.box]) for p in predicted]
+            matched[words, box] = numbers[words][int(right.argmax())]
+    return rows, [_row(task, p.span, p.type, matched[p.span, p.box]) for p in predicted]
 
 
 def _row(task: str, key: Hashable, kind: str, region: int) -> Row:
@@ -259,7 +260,7 @@ def _one_to_one(
     regions: Callable[[GroundedEntity], Region],
     rule: RegionRule,
 ) -> PostCounts:
-    """Counts of the largest one-to-one matching of each task, among mentions with the same key."""
+    """Count the largest one-to-one matching of each task, among mentions with the same key."""
     correct = dict.fromkeys(TASKS, 0)
     answers = _grouped(predicted, key)
     for name, entities in _grouped(gold, key).items():
@@ -267,9 +268,9 @@ def _one_to_one(
         if same_key:
             correct["eeg"] += _pairs(entities, same_key, regions, rule)
             typed = _grouped(same_key, _type)
-            for kind, same in _grouped(entities, _type).items():
-                correct["mner"] += min(len(same), len(typed.get(kind, ())))
-                correct["gmner"] += _pairs(same, typed.get(kind, ()), regions, rule)
+            for kind, same_type in _grouped(entities, _type).items():
+                correct["mner"] += min(len(same_type), len(typed.get(kind, ())))
+                correct["gmner"] += _pairs(same_type, typed.get(kind, ()), regions, rule)
     return {task: TaskCounts(correct[task], len(predicted), len(gold)) for task in TASKS}
 
 

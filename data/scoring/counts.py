@@ -1,4 +1,4 @@
-"""Counts for each post, and the figures computed from their sums."""
+"""Counts per post, and the figures computed from their sums."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _NOTHING: Mapping[str, TaskCounts] = dict.fromkeys(TASKS, TaskCounts())
 
 @dataclass(frozen=True)
 class Counts:
-    """Everything counted about one post, or about several.
+    """All counts of one or more posts.
 
     Attributes:
         posts: Number of posts.
         tasks: Counts by task.
-        bias: Counts of the bias figures.
+        bias: Counts for the bias figures.
         shown: Gold mentions that the image shows.
-        shown_right: Of these, those found and boxed rightly.
-        absent: Gold mentions that it does not show.
-        absent_boxed: Of these, those found and boxed.
-        errors: Entities by error class.
+        shown_right: Shown mentions that were found and have a correct box.
+        absent: Gold mentions that the image does not show.
+        absent_boxed: Absent mentions that were found and have a box.
+        errors: Number of errors by class.
     """
 
     posts: int = 0
@@ -77,22 +77,22 @@ def count_post(post: Post, answer: Prediction, rule: Protocol, types: frozenset[
         shown_right=sum(g.visible and rule.region.right(p.box, g.boxes) for g, p in paired),
         absent=len(gold) - shown,
         absent_boxed=sum(not g.visible and p.box is not None for g, p in paired),
-        errors=Counter(f for verdict in find_errors(gold, predicted, rule.region, pairs) for f in verdict.faults),
+        errors=Counter(f for error in find_errors(gold, predicted, rule.region, pairs) for f in error.faults),
     )
 
 
-def figures(tallies: Iterable[Counts], *, grounded: bool = True) -> Figures:
-    """The figures of a set of posts.
+def figures(counts: Iterable[Counts], *, grounded: bool = True) -> Figures:
+    """Compute the figures of a set of posts.
 
     Args:
-        tallies: One a post.
-        grounded: Whether the posts say where entities are; if not, what depends on regions is unknown.
+        counts: The counts of each post.
+        grounded: Whether the posts have annotated regions; if not, figures that depend on regions are NaN or None.
     """
-    total = sum(tallies, Counts())
-    counted = TASKS if grounded else ("mner",)
+    total = sum(counts, Counts())
+    known_tasks = TASKS if grounded else ("mner",)
     return Figures(
         posts=total.posts,
-        **{task: Scores.of(total.tasks[task]) if task in counted else Scores.unknown() for task in TASKS},
+        **{task: Scores.of(total.tasks[task]) if task in known_tasks else Scores.unknown() for task in TASKS},
         bias=Bias.of(total.bias, grounded=grounded),
         found_of_shown=_share(total.shown_right, total.shown) if grounded else None,
         boxed_of_absent=_share(total.absent_boxed, total.absent) if grounded else None,
@@ -100,12 +100,12 @@ def figures(tallies: Iterable[Counts], *, grounded: bool = True) -> Figures:
     )
 
 
-def by_slice(posts: Sequence[Post], tallies: Sequence[Counts], *, grounded: bool) -> dict[str, Figures]:
-    """The figures of every slice; posts without one belong to none."""
+def by_slice(posts: Sequence[Post], counts: Sequence[Counts], *, grounded: bool) -> dict[str, Figures]:
+    """Compute the figures of each slice; posts without a slice are ignored."""
     groups: dict[str, list[Counts]] = defaultdict(list)
-    for post, counted in zip(posts, tallies, strict=True):
+    for post, post_counts in zip(posts, counts, strict=True):
         if post.slice is not None:
-            groups[post.slice].append(counted)
+            groups[post.slice].append(post_counts)
     return {name: figures(groups[name], grounded=grounded) for name in sorted(groups)}
 
 
@@ -114,46 +114,44 @@ Select = Callable[[GoldEntity | GroundedEntity], str]
 
 
 def by_type(
-    posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Counts], rule: Protocol, *, grounded: bool
+    posts: Sequence[Post], answers: Sequence[Prediction], counts: Sequence[Counts], rule: Protocol, *, grounded: bool
 ) -> Groups:
-    """By entity type, the scores among gold and predicted entities of that type."""
+    """Compute the scores of each entity type, among gold and predicted entities of that type."""
     tasks = ("gmner", "mner") if grounded else ("mner",)
-    return _grouped(posts, answers, tallies, rule, lambda entity: entity.type, tasks)
+    return _grouped(posts, answers, counts, rule, lambda entity: entity.type, tasks)
 
 
-def by_region(
-    posts: Sequence[Post], answers: Sequence[Prediction], tallies: Sequence[Counts], rule: Protocol
-) -> Groups:
-    """`shown`: gold entities with a box against predicted ones with a box; `not shown`: those without."""
+def by_region(posts: Sequence[Post], answers: Sequence[Prediction], counts: Sequence[Counts], rule: Protocol) -> Groups:
+    """Compute the scores of `shown`, gold and predicted entities with a box, and `not shown`, those without."""
     return _grouped(
-        posts, answers, tallies, rule, lambda entity: "shown" if entity.visible else "not shown", ("gmner", "eeg")
+        posts, answers, counts, rule, lambda entity: "shown" if entity.visible else "not shown", ("gmner", "eeg")
     )
 
 
 def _grouped(
     posts: Sequence[Post],
     answers: Sequence[Prediction],
-    tallies: Sequence[Counts],
+    counts: Sequence[Counts],
     rule: Protocol,
     group: Select,
     tasks: Sequence[str],
 ) -> Groups:
     types = types_of(posts)
     totals: dict[str, dict[str, TaskCounts]] = defaultdict(lambda: dict.fromkeys(tasks, TaskCounts()))
-    for post, answer, counted in zip(posts, answers, tallies, strict=True):
+    for post, answer, post_counts in zip(posts, answers, counts, strict=True):
         names = {group(entity) for entity in post.gold} | {group(entity) for entity in answer.entities}
         for name in names:
-            # A post whose entities are all of one group was counted as a whole already.
-            counts = counted.tasks if len(names) == 1 else rule(*_only(post, answer, rule, group, name), types)
+            # The counts of a post whose entities are all in one group are known already.
+            selected = post_counts.tasks if len(names) == 1 else rule(*_only(post, answer, rule, group, name), types)
             for task in tasks:
-                totals[name][task] += counts[task]
-    return {name: {task: Scores.of(n) for task, n in totals[name].items()} for name in sorted(totals)}
+                totals[name][task] += selected[task]
+    return {name: {task: Scores.of(total) for task, total in totals[name].items()} for name in sorted(totals)}
 
 
 def _only(
     post: Post, answer: Prediction, rule: Protocol, group: Select, name: str
 ) -> tuple[list[GoldEntity], list[GroundedEntity]]:
-    """Gold and predicted entities of one group; what the protocol loses is lost before."""
+    """Gold and predicted entities of one group, without the gold mentions that the protocol ignores."""
     gold = rule.kept(post.gold)
     return [e for e in gold if group(e) == name], [e for e in answer.entities if group(e) == name]
 

@@ -1,4 +1,4 @@
-"""`find_errors`: classifies the errors of an answer, entity by entity."""
+"""`find_errors`: classifies the errors of a prediction, entity by entity."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
 class Fault(StrEnum):
     """An error class.
 
-    `MISSED`: a gold mention without a prediction. `INVENTED`: a prediction that touches no free gold mention.
-    `WRONG_SPAN`: a prediction that overlaps a gold mention with other bounds. Of a pair with the same bounds:
-    `WRONG_TYPE`, `WRONG_BOX` (shown, and the box is elsewhere), `BOXED_ABSENT` (boxed though not shown),
-    `UNBOXED_SHOWN` (None though shown). A pair can have a wrong type and a wrong region.
+    `MISSED`: a gold mention without a prediction. `INVENTED`: a prediction that overlaps no unpaired gold mention.
+    `WRONG_SPAN`: a prediction that overlaps a gold mention but has other offsets. The other classes concern pairs with
+    the same offsets: `WRONG_TYPE`, `WRONG_BOX` (shown, with a wrong box), `BOXED_ABSENT` (not shown, but with a box),
+    and `UNBOXED_SHOWN` (shown, but without a box). A pair can have both a wrong type and a wrong region.
     """
 
     MISSED = "missed"
@@ -32,12 +32,12 @@ class Fault(StrEnum):
 
     @property
     def label(self) -> str:
-        """The class in words."""
+        """Name of the class for reports."""
         return _LABELS[self]
 
     @property
     def about_regions(self) -> bool:
-        """Whether this is an error of a region, which data without boxes cannot show."""
+        """Whether the error concerns regions, and so cannot be detected in data without regions."""
         return self in (Fault.WRONG_BOX, Fault.BOXED_ABSENT, Fault.UNBOXED_SHOWN)
 
 
@@ -59,7 +59,7 @@ class EntityError:
     Attributes:
         gold: The gold mention; None if the prediction is invented.
         predicted: The prediction; None if the mention was missed.
-        faults: The error classes; empty if everything is right.
+        faults: The error classes; empty if the prediction is correct.
     """
 
     gold: GoldEntity | None
@@ -73,19 +73,19 @@ def find_errors(
     region: RegionRule = PAPER_REGION,
     pairs: Pairs | None = None,
 ) -> list[EntityError]:
-    """Classify the errors of the answer to one post.
+    """Classify the errors of the predictions for one post.
 
-    Every gold mention and every prediction occurs in exactly one `EntityError`. Mentions with the same bounds are
+    Every gold mention and every prediction occurs in exactly one `EntityError`. Mentions with the same offsets are
     paired first, then overlapping ones, largest overlap first.
 
     Args:
         gold: The gold mentions.
-        predicted: The answer.
-        region: When a region is right.
-        pairs: The pairs with the same bounds, see `pair_mentions`; None: they are made here.
+        predicted: The predictions.
+        region: Rule that decides whether a region is correct.
+        pairs: The pairs with the same offsets, see `pair_mentions`; computed if None.
 
     Returns:
-        The pairs in text order, also those without an error.
+        All pairs in text order, including those without an error.
     """
     pairs = pair_mentions(gold, predicted) if pairs is None else pairs
     errors = [EntityError(gold[g], predicted[p], _pair_faults(gold[g], predicted[p], region)) for g, p in pairs]
@@ -97,7 +97,7 @@ def find_errors(
     met_gold, met_predicted = {i for i, _ in overlapping}, {j for _, j in overlapping}
     errors += [EntityError(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
     errors += [EntityError(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted]
-    return sorted(errors, key=lambda verdict: (verdict.gold or verdict.predicted or _NOWHERE).key)
+    return sorted(errors, key=lambda error: (error.gold or error.predicted or _NOWHERE).key)
 
 
 _NOWHERE = Mention("", -1, -1, "")

@@ -21,10 +21,10 @@ from gmner.signatures.errors import GmnerError, InputError
 
 @typing.runtime_checkable
 class BatchProgram(typing.Protocol):
-    """A program that answers many posts in one run and records an error instead of raising it."""
+    """A program that answers many posts in one call, and records errors instead of raising them."""
 
     def batch_posts(self, posts: Sequence[Post], *, progress: bool = True) -> list[Prediction]:
-        """One prediction a post, in order; `progress`: whether a bar is shown."""
+        """Return one prediction per post, in order; `progress` shows a progress bar."""
         ...
 
 
@@ -42,52 +42,52 @@ def evaluate(
     """Score a program's answers to annotated posts.
 
     Args:
-        program_or_predictions: A program with `batch_posts(posts, progress=)`; a program called as
-            `program(text=, image=)` whose answer has `.entities` and `.reasoning`; predictions; or a mapping from post
-            id to prediction. A post without a prediction counts as answered with nothing and is reported in
-            `Evaluation.missing`; a `GmnerError` of a program is recorded and the run goes on.
-        posts: Posts with gold entities and ids of their own. Of posts whose regions are not annotated (`grounded` is
-            False) only MNER is scored; the other scores are NaN.
-        protocol: The way of counting, see `gmner.data.scoring.protocols`.
-        progress: Whether to show a bar while a program runs.
+        program_or_predictions: A program with `batch_posts(posts, progress=)`; a program that is called as
+            `program(text=, image=)` and returns an object with `.entities` and `.reasoning`; predictions; or a mapping
+            from post id to prediction. A post without a prediction is scored as an empty answer and listed in
+            `Evaluation.missing`. A `GmnerError` of a program is recorded, and the evaluation continues.
+        posts: Annotated posts with unique ids. If their regions are not annotated (`grounded` is False), only MNER is
+            scored, and the other scores are NaN.
+        protocol: The scoring protocol, see `gmner.data.scoring.protocols`.
+        progress: Show a progress bar while a program runs.
         seed: Seed of the bootstrap.
 
     Raises:
-        InputError: No posts, a post without annotation, an id that occurs twice, a prediction for another text, or an
-            unknown protocol, or posts with and without annotated regions in one set.
+        InputError: There are no posts, a post is not annotated, an id occurs twice, a prediction has another text than
+            its post, the protocol is unknown, or only some of the posts have annotated regions.
     """
     rule = find_protocol(protocol)
     posts = list(posts)
     check_gold(posts)
-    given = _predictions(program_or_predictions, posts, progress=progress)
-    known = {post.id for post in posts}
-    answers = [_answer(post, given) for post in posts]
+    predictions = _predictions(program_or_predictions, posts, progress=progress)
+    post_ids = {post.id for post in posts}
+    answers = [_answer(post, predictions) for post in posts]
     types, grounded = types_of(posts), posts[0].grounded
-    tallies = [count_post(post, answer, rule, types) for post, answer in zip(posts, answers, strict=True)]
-    whole = figures(tallies, grounded=grounded)
-    counts = tuple(counted.tasks for counted in tallies)
+    counts = [count_post(post, answer, rule, types) for post, answer in zip(posts, answers, strict=True)]
+    totals = figures(counts, grounded=grounded)
+    task_counts = tuple(post_counts.tasks for post_counts in counts)
     return Evaluation(
-        **{name: getattr(whole, name) for name in whole.__dataclass_fields__},
+        **{name: getattr(totals, name) for name in totals.__dataclass_fields__},
         protocol=rule.name,
         grounded=grounded,
-        intervals=f1_intervals(counts, TASKS if grounded else ("mner",), seed),
-        by_slice=by_slice(posts, tallies, grounded=grounded),
-        by_type=by_type(posts, answers, tallies, rule, grounded=grounded),
-        by_region=by_region(posts, answers, tallies, rule) if grounded else {},
-        missing=tuple(post.id for post in posts if post.id not in given),
-        unknown=tuple(id_ for id_ in given if id_ not in known),
+        intervals=f1_intervals(task_counts, TASKS if grounded else ("mner",), seed),
+        by_slice=by_slice(posts, counts, grounded=grounded),
+        by_type=by_type(posts, answers, counts, rule, grounded=grounded),
+        by_region=by_region(posts, answers, counts, rule) if grounded else {},
+        missing=tuple(post.id for post in posts if post.id not in predictions),
+        unknown=tuple(id_ for id_ in predictions if id_ not in post_ids),
         failed=Counter(answer.error["kind"] for answer in answers if answer.error),
         predictions=tuple(answers),
-        counts=counts,
+        counts=task_counts,
     )
 
 
 def check_gold(posts: Sequence[Post], name: str = "") -> None:
-    """Refuse posts that cannot be scored.
+    """Check that posts can be scored.
 
     Args:
         posts: The posts.
-        name: What they are called in an error, such as `the valset`; empty: nothing.
+        name: Name of the posts in error messages, such as `the valset`; may be empty.
 
     Raises:
         InputError: See `evaluate`.
@@ -95,18 +95,19 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
     of = f" of {name}" if name else ""
     if not posts:
         raise InputError("posts must not be empty")
-    twice = [id_ for id_, count in Counter(post.id for post in posts).items() if count > 1]
-    if twice:
-        raise InputError(f"A post id{of} occurs twice", received=twice[0], remedy="Give every post a unique id")
-    bare = [post.id for post in posts if post.entities is None]
-    if bare:
-        raise InputError(f"{len(bare)} posts{of} are not annotated", received=bare[0], accepted="posts with `entities`")
-    other = next((post.id for post in posts if post.grounded != posts[0].grounded), None)
-    if other is not None:
+    repeated = [id_ for id_, count in Counter(post.id for post in posts).items() if count > 1]
+    if repeated:
+        raise InputError(f"A post id{of} occurs twice", received=repeated[0], remedy="Give every post a unique id")
+    unannotated = [post.id for post in posts if post.entities is None]
+    if unannotated:
+        fact = f"{len(unannotated):,} of {len(posts):,} posts{of} are not annotated"
+        raise InputError(fact, received=unannotated[0], accepted="posts with `entities`")
+    mixed = next((post.id for post in posts if post.grounded != posts[0].grounded), None)
+    if mixed is not None:
         raise InputError(
-            f"Posts{of} with and without annotated regions are mixed",
-            received=other,
-            remedy="Evaluate them apart: without regions only MNER can be scored",
+            f"Only some of the posts{of} have annotated regions",
+            received=mixed,
+            remedy="Evaluate posts with and without regions separately; only MNER can be scored without regions",
         )
 
 
@@ -120,7 +121,7 @@ def _predictions(source: Answers, posts: Sequence[Post], *, progress: bool) -> d
     elif callable(source):
         predictions = [_call(source, post) for post in tqdm(posts, desc="evaluate", unit="post", disable=not progress)]
     else:
-        raise InputError("Neither a program nor predictions", received=source)
+        raise InputError("Not a program or predictions", received=source)
     by_id: dict[str, Prediction] = {}
     for prediction in map(_checked, predictions):
         if prediction.id in by_id:
@@ -143,11 +144,11 @@ def _call(program: Callable[..., typing.Any], post: Post) -> Prediction:
     return Prediction(post.id, post.text, answer.reasoning or "", tuple(answer.entities))
 
 
-def _answer(post: Post, given: Mapping[str, Prediction]) -> Prediction:
-    prediction = given.get(post.id, Prediction(post.id, post.text))
+def _answer(post: Post, predictions: Mapping[str, Prediction]) -> Prediction:
+    prediction = predictions.get(post.id, Prediction(post.id, post.text))
     if prediction.text != post.text:
         raise InputError(
-            f"The prediction of post {post.id!r} is for another text",
+            f"The prediction for post {post.id!r} has another text than the post",
             received=prediction.text,
             accepted=post.text[:160],
         )

@@ -1,4 +1,4 @@
-"""`Evaluation`: every figure about a program's answers, as a value."""
+"""`Evaluation`: the scores of a program on a set of posts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Figures:
         mner: Span and type.
         eeg: Span and region.
         bias: Textual and visual bias.
-        found_of_shown: Share of the shown gold entities that were found and boxed rightly; None: none is shown.
-        boxed_of_absent: Share of the gold entities that are not shown and were found and boxed; None: all are shown.
+        found_of_shown: Share of the shown gold entities that were found and have a correct box; None if none is shown.
+        boxed_of_absent: Share of the gold entities that are not shown but were found and have a box; None if all are
+            shown.
         errors: Number of entities by error class, see `Fault`.
     """
 
@@ -40,27 +41,27 @@ class Figures:
     errors: Mapping[Fault, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON data: `gmner`, `mner`, `eeg` (each `precision`, `recall`, `f1`), `bias` and the rest."""
+        """Convert the figures to JSON data; the keys are the names of the attributes."""
         names = [item.name for item in fields(Figures)]
         return {name: _json_value(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation(Figures):
-    """How well a program answered a set of posts.
+    """The scores of a program on a set of posts.
 
     Attributes:
-        protocol: Name of the way of counting.
-        intervals: By task, the 95 % bootstrap interval (low, high) of its F1 over posts.
-        by_slice: The same figures for every slice of the benchmark; empty where posts have none.
-        by_type: By entity type, the scores of `gmner` and `mner` among gold and predicted entities of that type.
-        by_region: `shown` and `not shown`, the scores of `gmner` and `eeg` among gold and predicted entities with a
-            box, and without one.
-        grounded: Whether the posts say where entities are; if not, only MNER is known.
-        missing: Ids of posts without a prediction; they count as answered with nothing.
-        unknown: Ids of predictions that belong to no post; they do not count.
-        failed: Number of posts whose prediction records an error, by its kind.
-        predictions: The predictions, in the order of the posts, for a view or a file.
+        protocol: Name of the scoring protocol.
+        intervals: Task -> 95 % bootstrap interval (low, high) of F1 over posts.
+        by_slice: Benchmark slice -> figures; empty if the posts have no slices.
+        by_type: Entity type -> scores of `gmner` and `mner` among gold and predicted entities of that type.
+        by_region: `shown` and `not shown` -> scores of `gmner` and `eeg` among gold and predicted entities with a box
+            and without a box.
+        grounded: Whether the posts have annotated regions; if not, only MNER is scored.
+        missing: Ids of posts without a prediction; they are scored as empty answers.
+        unknown: Ids of predictions that belong to no post; they are ignored.
+        failed: Error kind -> number of posts whose prediction records such an error.
+        predictions: The predictions, in the order of the posts.
         counts: The counts of each post by task, in the same order; see `gmner.data.scoring.resampling.compare`.
     """
 
@@ -78,19 +79,19 @@ class Evaluation(Figures):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that the posts can judge."""
+        """The tasks that can be scored on the posts."""
         return TASKS if self.grounded else ("mner",)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the predictions and their counts as JSON data."""
+        """Convert everything except predictions and counts to JSON data."""
         names = [item.name for item in fields(self) if item.name not in ("predictions", "counts")]
         return {name: _json_value(getattr(self, name)) for name in names}
 
     def summary(self) -> str:
-        """A text table for a terminal."""
+        """Format the scores as a text table."""
         lines = [f"{self.posts:,} posts, protocol `{self.protocol}`, F1 with its 95 % interval", _ROW.format(*_HEAD)]
         lines += [_ROW.format(*row) for row in self.score_rows()]
-        lines += ["  ".join(f"{name} {value}" for name, value in part.items()) for part in self._notes() if part]
+        lines += ["  ".join(f"{name} {value}" for name, value in line.items()) for line in self._notes() if line]
         return "\n".join(lines)
 
     def score_rows(self) -> list[tuple[str, ...]]:
@@ -105,7 +106,10 @@ class Evaluation(Figures):
     def _notes(self) -> list[dict[str, object]]:
         bias = self.bias
         regions: list[dict[str, object]] = [
-            {"found of shown": percent(self.found_of_shown), "boxed of absent": percent(self.boxed_of_absent)},
+            {
+                "boxed correctly if shown": percent(self.found_of_shown),
+                "boxed if not shown": percent(self.boxed_of_absent),
+            },
             {"N-Pre": percent(bias.n_pre), "N-Rec": percent(bias.n_rec), "N-F1": percent(bias.n_f1)},
             {"grounded absent": bias.grounded_absent},
             {f"GMNER F1 of {name}": percent(row["gmner"].f1) for name, row in self.by_region.items()},
@@ -115,10 +119,10 @@ class Evaluation(Figures):
             {"N-Count": bias.n_count, "N-Rate": percent(bias.n_rate)},
             {f"MNER F1 of {name}": percent(row["mner"].f1) for name, row in self.by_type.items()},
             {fault.label: count for fault, count in self.errors.items() if count},
-            {f"slice {name}": percent(part.gmner.f1) for name, part in self.by_slice.items()},
+            {f"slice {name}": percent(figures.gmner.f1) for name, figures in self.by_slice.items()},
             {f"failed ({kind})": count for kind, count in self.failed.items()},
             {"posts without a prediction": len(self.missing)} if self.missing else {},
-            {"predictions of no post": len(self.unknown)} if self.unknown else {},
+            {"predictions without a post": len(self.unknown)} if self.unknown else {},
         ]
 
     def __repr__(self) -> str:
@@ -126,9 +130,9 @@ class Evaluation(Figures):
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in _HEAD)
-        rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.score_rows())
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.score_rows())
         notes = "<br>".join(
-            escape(" · ".join(f"{name} {value}" for name, value in part.items())) for part in self._notes() if part
+            escape(" · ".join(f"{name} {value}" for name, value in line.items())) for line in self._notes() if line
         )
         caption = f"{self.posts:,} posts, protocol {escape(self.protocol)}"
         return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table><p><small>{notes}</small></p>"
@@ -139,12 +143,12 @@ _HEAD = ("", "precision", "recall", "F1", "interval")
 
 
 def percent(value: float | None) -> str:
-    """A figure in percent as text; a dash where there is none."""
+    """Format a figure in percent; a dash if it is None or NaN."""
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def _json_value(value: Any) -> Any:
-    """A value as JSON data."""
+    """Convert a value to JSON data."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if isinstance(value, Mapping):

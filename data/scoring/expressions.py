@@ -1,4 +1,4 @@
-"""Scores of referring expressions with zero, one or several targets: GREC / gRefCOCO."""
+"""Scores for referring expressions with zero, one or several targets, as in GREC / gRefCOCO."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gmner.signatures.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class ExpressionScores:
-    """How well expressions were grounded.
+    """Scores for the grounding of referring expressions.
 
     Attributes:
-        precision: Share of expressions whose boxes are the targets one to one, in percent; an expression without a
-            target counts when it got no box. Elsewhere called Pr@(F1=1, IoU>=0.5).
-        n_acc: Of the expressions without a target, the share that got no box, in percent; None: there are none.
-        t_acc: Of the expressions with a target, the share that got a box, in percent; None: there are none.
+        precision: Share of expressions whose boxes match the targets one to one, in percent; an expression without a
+            target is correct if it has no box. Also known as Pr@(F1=1, IoU>=0.5).
+        n_acc: Share of expressions without a target that have no box, in percent; None if there are none.
+        t_acc: Share of expressions with a target that have a box, in percent; None if there are none.
         expressions: Number of expressions.
-        no_target: Number of those without a target.
+        no_target: Number of expressions without a target.
     """
 
     precision: float
@@ -33,28 +33,28 @@ class ExpressionScores:
     no_target: int
 
     def to_dict(self) -> dict[str, float | None]:
-        """The scores as JSON data."""
+        """Convert the scores to JSON data."""
         return asdict(self)
 
 
 def evaluate_expressions(
     predictions: Iterable[Prediction], posts: Sequence[Post], threshold: float = 0.5
 ) -> ExpressionScores:
-    """Score the boxes that were predicted for referring expressions.
+    """Score the predicted boxes of referring expressions.
 
-    All boxes of an answer's entities (`box` and `more_boxes`) together are the predicted set, all `boxes` of the post's
-    entities the targets; words and types do not count. A post without a prediction got no box.
+    The predicted set consists of all boxes of the entities of a prediction (`box` and `more_boxes`), the targets of all
+    `boxes` of the entities of the post. Words and types are ignored. A post without a prediction has no box.
 
     Args:
-        predictions: The answers.
-        posts: Expressions, see `read_grec`.
-        threshold: The IoU from which a box meets a target (`>=`).
+        predictions: The predictions.
+        posts: The expressions, see `read_grec`.
+        threshold: Minimum IoU with which a box matches a target.
 
     Raises:
-        InputError: No posts, or two predictions of one id.
+        InputError: There are no posts, or two predictions have the same id.
 
-    Source: GREC (He et al., 2023), and the evaluation of its MDETR baseline, with the largest one-to-one matching in
-    the place of its greedy one.
+    Source: GREC (He et al., 2023) and the evaluation of its MDETR baseline, with the largest one-to-one matching
+    instead of a greedy one.
     """
     if not posts:
         raise InputError("posts must not be empty")

@@ -1,7 +1,7 @@
 """One-to-one matching of predicted and gold regions.
 
-Equal regions are counted and compared once: n equal gold and m equal predicted regions cost one comparison. Different
-regions are compared pairwise, each predicted region with all gold regions in one numpy operation.
+Equal regions are grouped, so that n equal gold and m equal predicted regions take one comparison. Different regions are
+compared pairwise; each predicted region is compared with all gold regions in one numpy operation.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box, iou
 
 Boxes = tuple[Box, ...]
-"""The boxes of a gold mention, each valid; empty: not shown."""
+"""The boxes of a gold mention, each of which is correct; empty if not shown."""
 
 Region = tuple[Box | None, ...]
-"""What a prediction says, right if one of it is; None: not shown."""
+"""The boxes of a prediction, which is correct if any of them is; None means not shown."""
 
 _FEW = 64
 
 
 class GoldRegions:
-    """The regions of gold mentions, ready to be compared with many predicted boxes.
+    """The regions of gold mentions as arrays, for comparison with many predicted boxes.
 
     Args:
         regions: The boxes of each mention, pixels of the original image.
@@ -34,14 +34,14 @@ class GoldRegions:
 
     def __init__(self, regions: Sequence[Boxes]) -> None:
         self._regions = regions
-        self._shown = [place for place, boxes in enumerate(regions) if boxes]
+        self._shown = [index for index, boxes in enumerate(regions) if boxes]
         rows = [box.as_tuple() for boxes in regions for box in boxes]
         self._boxes = np.array(rows, dtype=float).reshape(-1, 4)
-        sizes = [len(regions[place]) for place in self._shown]
+        sizes = [len(regions[index]) for index in self._shown]
         self._starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
 
     def best_ious(self, box: Box) -> np.ndarray:
-        """The highest IoU of a box with any box of each region: (regions,) float, 0..1; 0 where it is not shown."""
+        """The highest IoU of a box with the boxes of each region: (regions,) float, 0..1; 0 for regions not shown."""
         if len(self._boxes) < _FEW:
             return np.array([max((iou(box, gold) for gold in boxes), default=0.0) for boxes in self._regions])
         best = np.zeros(len(self._regions))
@@ -49,7 +49,7 @@ class GoldRegions:
         return best
 
     def right(self, predicted: Region, rule: RegionRule) -> np.ndarray:
-        """Which regions a prediction is right for: (regions,) bool."""
+        """For which regions a prediction is correct: (regions,) bool."""
         shown = np.zeros(len(self._regions), dtype=bool)
         shown[self._shown] = True
         is_right = np.zeros(len(self._regions), dtype=bool)
@@ -63,12 +63,12 @@ class GoldRegions:
 
 
 def count_right(gold: Sequence[Boxes], predicted: Sequence[Region], rule: RegionRule) -> int:
-    """The largest number of one-to-one pairs of a gold and a predicted region that is right for it.
+    """The size of the largest one-to-one matching of predicted regions with gold regions for which they are correct.
 
     Args:
-        gold: The regions of gold mentions that may be paired with any of the predictions.
-        predicted: Their regions.
-        rule: When a region is right.
+        gold: The regions of the gold mentions.
+        predicted: The regions of the predictions, each of which may be matched with any gold region.
+        rule: Rule that decides whether a region is correct.
     """
     rows, columns = Counter(gold), Counter(predicted)
     regions = GoldRegions(list(rows))
@@ -83,19 +83,19 @@ def count_right(gold: Sequence[Boxes], predicted: Sequence[Region], rule: Region
 
 
 def _largest_flow(right: np.ndarray, rows: Mapping[Boxes, int], columns: Mapping[Region, int]) -> int:
-    """The largest one-to-one choice among regions that occur several times, as a flow through their counts."""
-    numbers, places = list(rows.values()), list(columns.values())
-    source, sink = 0, 1 + len(numbers) + len(places)
+    """The largest one-to-one matching of regions that occur several times, computed as a maximum flow."""
+    gold, answers = list(rows.values()), list(columns.values())
+    source, sink = 0, 1 + len(gold) + len(answers)
     first, second = np.nonzero(right)
-    starts = np.concatenate([np.full(len(numbers), source), 1 + first, 1 + len(numbers) + np.arange(len(places))])
-    ends = np.concatenate([1 + np.arange(len(numbers)), 1 + len(numbers) + second, np.full(len(places), sink)])
-    capacity = np.concatenate([numbers, np.minimum(np.take(numbers, first), np.take(places, second)), places])
+    starts = np.concatenate([np.full(len(gold), source), 1 + first, 1 + len(gold) + np.arange(len(answers))])
+    ends = np.concatenate([1 + np.arange(len(gold)), 1 + len(gold) + second, np.full(len(answers), sink)])
+    capacity = np.concatenate([gold, np.minimum(np.take(gold, first), np.take(answers, second)), answers])
     graph = csr_array((capacity.astype(np.int32), (starts, ends)), shape=(sink + 1, sink + 1))
     return int(maximum_flow(graph, source, sink).flow_value)
 
 
 def _ious(box: Box, boxes: np.ndarray) -> np.ndarray:
-    """`iou` of a box with each row of (n, 4), computed in the same order."""
+    """`iou` of a box with each row of (n, 4), with the same order of operations."""
     x1, y1, x2, y2 = boxes.T
     width = np.minimum(box.x2, x2) - np.maximum(box.x1, x1)
     height = np.minimum(box.y2, y2) - np.maximum(box.y1, y1)

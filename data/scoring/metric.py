@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def to_example(post: Post) -> dspy.Example:
-    """A post as an example for DSPy: inputs `text` and `image`; `entities` is the gold and `post` the post itself."""
+    """Convert a post to a DSPy example with inputs `text` and `image`, gold `entities`, and the `post` itself."""
     import dspy
 
     return dspy.Example(text=post.text, image=post.image, entities=post.gold, post=post).with_inputs("text", "image")
@@ -30,14 +30,14 @@ def gmner_metric(
 
     Args:
         example: An example with `text` and gold `entities`, see `to_example`.
-        prediction: An answer with `entities`.
-        trace: Given by an optimizer while it collects demonstrations; the score is the same.
-        pred_name: Given by GEPA: the predictor that it is about to improve.
-        pred_trace: Given by GEPA.
+        prediction: A prediction with `entities`.
+        trace: Passed by optimizers that collect demonstrations; ignored.
+        pred_name: Passed by GEPA: name of the predictor to improve.
+        pred_trace: Passed by GEPA.
 
     Returns:
-        The F1, 0..1: 1.0 when nothing is named and nothing was predicted; MNER F1 where the post's regions are not
-        annotated. When GEPA asks (`pred_name` or `pred_trace` is given), a `dspy.Prediction` with `score` and
+        The F1, 0..1; 1.0 if there are neither gold nor predicted entities. If the regions of the post are not
+        annotated, MNER F1. If `pred_name` or `pred_trace` is given, as by GEPA, a `dspy.Prediction` with `score` and
         `feedback`.
     """
     gold, predicted = tuple(example.entities), tuple(prediction.entities or ())
@@ -54,49 +54,49 @@ def gmner_metric(
 def post_f1(
     gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], protocol: Protocol = PAPER, task: str = "gmner"
 ) -> float:
-    """F1 of one post in a task, 0..1; 1.0 when both sides are empty."""
+    """F1 of one post in a task, 0..1; 1.0 if there are neither gold nor predicted entities."""
     return Scores.of(protocol(gold, predicted)[task]).f1 / 100
 
 
 def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *, grounded: bool = True) -> str:
-    """What is wrong with an answer in words, one line a fault; boxes in whole pixels of the original image.
+    """Describe the errors of an answer in words, one line per error, with boxes in whole pixels of the original image.
 
     Args:
         gold: The gold mentions.
-        predicted: The answer.
-        grounded: Whether the post's regions are annotated; if not, nothing is said of regions.
+        predicted: The predictions.
+        grounded: Whether the regions of the post are annotated; if not, errors of regions are left out.
     """
-    errors = [(v, [f for f in v.faults if grounded or not f.about_regions]) for v in find_errors(gold, predicted)]
+    errors = [(e, [f for f in e.faults if grounded or not f.about_regions]) for e in find_errors(gold, predicted)]
     lines = [_SENTENCES[fault](error) for error, faults in errors for fault in faults]
     right = sum(not faults for _, faults in errors)
     return "\n".join([f"{right} of {len(gold)} entities are fully right.", *lines])
 
 
-def _missed(verdict: EntityError) -> str:
-    gold = _gold(verdict)
+def _missed(error: EntityError) -> str:
+    gold = _gold(error)
     return f"Missed: {gold.span!r} is a named entity of type {gold.type}, {_region(gold.boxes)}."
 
 
-def _invented(verdict: EntityError) -> str:
-    return f"Invented: {_predicted(verdict).span!r} is no entity here, or was answered already."
+def _invented(error: EntityError) -> str:
+    return f"Invented: {_predicted(error).span!r} is no entity here, or was answered already."
 
 
-def _wrong_span(verdict: EntityError) -> str:
-    gold, predicted = _gold(verdict), _predicted(verdict)
+def _wrong_span(error: EntityError) -> str:
+    gold, predicted = _gold(error), _predicted(error)
     return f"Wrong span: {predicted.span!r} should be {gold.span!r} ({gold.type}), {_region(gold.boxes)}."
 
 
-def _wrong_type(verdict: EntityError) -> str:
-    gold, predicted = _gold(verdict), _predicted(verdict)
+def _wrong_type(error: EntityError) -> str:
+    gold, predicted = _gold(error), _predicted(error)
     return f"Wrong type: {gold.span!r} is {gold.type}, not {predicted.type}."
 
 
-def _boxed_absent(verdict: EntityError) -> str:
-    return f"Boxed though not shown: the picture does not show {_gold(verdict).span!r}; its box must be null."
+def _boxed_absent(error: EntityError) -> str:
+    return f"Boxed though not shown: the picture does not show {_gold(error).span!r}; its box must be null."
 
 
-def _wrong_region(verdict: EntityError) -> str:
-    gold, predicted = _gold(verdict), _predicted(verdict)
+def _wrong_region(error: EntityError) -> str:
+    gold, predicted = _gold(error), _predicted(error)
     answered = "null" if predicted.box is None else _corners(predicted.box)
     return f"Wrong box: {gold.span!r} is {_region(gold.boxes)}; the answer was {answered}."
 
@@ -112,16 +112,16 @@ _SENTENCES = {
 }
 
 
-def _gold(verdict: EntityError) -> GoldEntity:
-    if verdict.gold is None:
+def _gold(error: EntityError) -> GoldEntity:
+    if error.gold is None:
         raise ValueError("The error has no gold mention")
-    return verdict.gold
+    return error.gold
 
 
-def _predicted(verdict: EntityError) -> GroundedEntity:
-    if verdict.predicted is None:
+def _predicted(error: EntityError) -> GroundedEntity:
+    if error.predicted is None:
         raise ValueError("The error has no prediction")
-    return verdict.predicted
+    return error.predicted
 
 
 def _region(boxes: Iterable[Box]) -> str:

@@ -1,4 +1,4 @@
-"""When a region is right, how mentions are paired, and counts as precision, recall and F1."""
+"""Pairing of gold and predicted mentions, and precision, recall and F1 from counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gmner.data.scoring.matching import GoldRegions
-from gmner.data.scoring.region_rule import RegionRule as RegionRule  # where callers imported it before
+from gmner.data.scoring.region_rule import RegionRule as RegionRule  # kept for existing imports
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
@@ -32,10 +32,10 @@ class TaskCounts:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Micro precision, recall and F1 in percent, with the counts they come from.
+    """Micro precision, recall and F1 in percent, with their counts.
 
-    With nothing to find and nothing predicted all three are 100; otherwise a ratio without a denominator is 0. Where
-    the data does not say what is right, all three are NaN, and null in JSON.
+    If there are neither gold nor predicted mentions, all three are 100; otherwise, a ratio with denominator 0 is 0. If
+    the data cannot be scored in a task, all three are NaN, and null in JSON.
     """
 
     precision: float
@@ -47,7 +47,7 @@ class Scores:
 
     @classmethod
     def of(cls, counts: TaskCounts) -> Scores:
-        """Scores from counts."""
+        """Compute scores from counts."""
         correct, predicted, gold = counts.correct, counts.predicted, counts.gold
         if not predicted and not gold:
             return cls(100.0, 100.0, 100.0, 0, 0, 0)
@@ -56,11 +56,11 @@ class Scores:
 
     @classmethod
     def unknown(cls) -> Scores:
-        """The scores of a task that the data cannot judge."""
+        """The scores of a task in which the data cannot be scored."""
         return cls(math.nan, math.nan, math.nan, 0, 0, 0)
 
     def to_dict(self) -> dict[str, float | None]:
-        """The scores as JSON data."""
+        """Convert the scores to JSON data."""
         return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
@@ -69,10 +69,10 @@ Pairs = Sequence[tuple[int, int]]
 
 
 def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> list[tuple[int, int]]:
-    """Pair gold and predicted mentions one to one on (start, end).
+    """Pair gold and predicted mentions with the same (start, end) one to one.
 
-    As many pairs as can be; among equals the highest IoU first (an entity that is rightly not shown counts as 1), then
-    the right type.
+    The number of pairs is maximal. If there are several such pairings, the one with the highest total IoU is chosen (a
+    correct "not shown" counts as 1), then the one with the most correct types.
 
     Returns:
         Pairs (index in `gold`, index in `predicted`), by gold index.
@@ -81,8 +81,8 @@ def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
     """
     groups: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
     for side, mentions in enumerate((gold, predicted)):
-        for place, mention in enumerate(mentions):
-            groups.setdefault(mention.key, ([], []))[side].append(place)
+        for index, mention in enumerate(mentions):
+            groups.setdefault(mention.key, ([], []))[side].append(index)
     pairs: list[tuple[int, int]] = []
     for rows, columns in groups.values():
         if len(rows) == len(columns) == 1:
@@ -94,22 +94,22 @@ def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
 
 
 def _assign(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The one-to-one choice of greatest weight, as rows and columns."""
-    if (weights == weights[:1]).all():  # the same in every row: no search is needed
+    """The one-to-one assignment with the largest total weight, as rows and columns."""
+    if (weights == weights[:1]).all():  # all rows are equal, so no search is needed
         count = min(weights.shape)
         return np.arange(count), np.sort(np.argsort(-weights[0], kind="stable")[:count])
     return linear_sum_assignment(weights, maximize=True)
 
 
 def _agreement(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity]) -> np.ndarray:
-    """How well a prediction of the right place agrees: the region's IoU, then the type; (gold, predicted) float."""
+    """Agreement of mentions with the same offsets: IoU of the regions, then the type; (gold, predicted) float."""
     regions = GoldRegions([entity.boxes for entity in gold])
     shown = np.array([entity.visible for entity in gold])
-    known: dict[Box | None, np.ndarray] = {}
+    overlaps: dict[Box | None, np.ndarray] = {}
     for entity in predicted:
-        if entity.box not in known:
-            known[entity.box] = np.where(shown, 0.0 if entity.box is None else regions.best_ious(entity.box), 0.0)
-            known[entity.box] += ~shown if entity.box is None else 0.0
-    best = np.stack([known[entity.box] for entity in predicted], axis=1)
+        if entity.box not in overlaps:
+            overlaps[entity.box] = np.where(shown, 0.0 if entity.box is None else regions.best_ious(entity.box), 0.0)
+            overlaps[entity.box] += ~shown if entity.box is None else 0.0
+    best = np.stack([overlaps[entity.box] for entity in predicted], axis=1)
     types = np.array([entity.type for entity in gold], dtype=object)[:, None]
     return best + 1e-6 * (types == np.array([entity.type for entity in predicted], dtype=object)).astype(float)

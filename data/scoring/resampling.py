@@ -1,4 +1,4 @@
-"""Bootstrap intervals of an F1 over posts, and the paired test of two systems on the same posts."""
+"""Bootstrap intervals of F1, and a paired test of two systems on the same posts."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How two systems differ in a task on the same posts.
+    """The difference in F1 between two systems in one task.
 
     Attributes:
-        first: F1 of the first system, percent.
-        second: F1 of the second.
-        difference: `second - first`, points.
-        low: Lower end of its 95 % paired bootstrap interval.
-        high: Upper end.
-        p_value: Probability of a difference at least this large if the two were interchangeable post by post.
+        first: F1 of the first system in percent.
+        second: F1 of the second system in percent.
+        difference: `second - first` in percentage points.
+        low: Lower end of the 95 % paired bootstrap interval of the difference.
+        high: Upper end of the interval.
+        p_value: Two-sided p-value of approximate randomization.
     """
 
     first: float
@@ -44,7 +44,7 @@ class Difference:
     p_value: float
 
     def to_dict(self) -> dict[str, float]:
-        """The figures as JSON data."""
+        """Convert the figures to JSON data."""
         return asdict(self)
 
 
@@ -54,9 +54,9 @@ class Comparison:
 
     Attributes:
         posts: Number of posts.
-        protocol: Name of the way of counting.
+        protocol: Name of the scoring protocol.
         tasks: Task -> `Difference`.
-        names: What the two systems are called, in the order of the arguments of `compare`.
+        names: Names of the two systems for the printed table.
     """
 
     posts: int
@@ -65,39 +65,39 @@ class Comparison:
     names: tuple[str, str] = ("first", "second")
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON data."""
+        """Convert the comparison to JSON data."""
         tasks = {task: difference.to_dict() for task, difference in self.tasks.items()}
         return {"posts": self.posts, "protocol": self.protocol, "tasks": tasks}
 
     def __repr__(self) -> str:
         first, second = self.names
-        one, two = max(7, len(first)), max(7, len(second))
+        width1, width2 = max(7, len(first)), max(7, len(second))
         lines = [
-            f"{self.posts:,} posts, protocol `{self.protocol}`: F1 of two systems, paired",
-            f"{'':<6} {first:>{one}} {second:>{two}}  {second} - {first} (95 % interval)",
+            f"{self.posts:,} posts, protocol `{self.protocol}`: paired comparison of F1",
+            f"{'':<6} {first:>{width1}} {second:>{width2}}  {second} - {first} (95 % interval)",
         ]
         for task, d in self.tasks.items():
             gain = f"{d.difference:>+6.2f} ({d.low:+.1f} to {d.high:+.1f})  p = {d.p_value:.4f}"
-            lines.append(f"{task.upper():<6} {d.first:>{one}.2f} {d.second:>{two}.2f}  {gain}")
+            lines.append(f"{task.upper():<6} {d.first:>{width1}.2f} {d.second:>{width2}.2f}  {gain}")
         return "\n".join(lines)
 
 
 def f1_intervals(counts: Sequence[PostCounts], tasks: Sequence[str], seed: int) -> dict[str, tuple[float, float]]:
-    """Percentile intervals (2.5 to 97.5 %) of each F1, posts drawn with replacement.
+    """Bootstrap percentile intervals (2.5 to 97.5 %) of the F1 of each task, with posts drawn with replacement.
 
     Args:
-        counts: One a post.
-        tasks: The tasks that the posts can judge.
-        seed: Seed of the draws.
+        counts: The counts of each post.
+        tasks: The tasks to compute intervals for.
+        seed: Seed of the bootstrap.
 
     Returns:
         Task -> (low, high) in percent.
     """
     table = _table(counts)
-    # Posts with the same counts are one kind: how often each kind is drawn is all that a resample can differ in.
-    kinds, sizes = np.unique(table.reshape(len(table), -1), axis=0, return_counts=True)
+    # Posts with the same counts are interchangeable, so it suffices to draw how often each distinct row occurs.
+    rows, sizes = np.unique(table.reshape(len(table), -1), axis=0, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(len(table), sizes / len(table), size=RESAMPLES)
-    sums = (draws @ kinds).reshape(RESAMPLES, len(TASKS), 2)
+    sums = (draws @ rows).reshape(RESAMPLES, len(TASKS), 2)
     low, high = np.percentile(_f1(sums), [2.5, 97.5], axis=0)
     return {task: (float(low[i]), float(high[i])) for i, task in enumerate(TASKS) if task in tasks}
 
@@ -107,28 +107,29 @@ def compare(
 ) -> Comparison:
     """Test whether the second system is better than the first on the same posts.
 
-    The difference is `second - first`: `compare(before, after)` shows a gain as a positive number.
+    The difference is `second - first`, so `compare(before, after)` is positive if the score has improved.
 
-    The interval is the paired bootstrap's (posts drawn with replacement, the same for both). The p-value is that of
-    approximate randomization, two-sided: the answers to each post change sides with probability one half, 10,000 times.
+    The interval is a paired bootstrap interval: the same posts are drawn with replacement for both systems. The p-value
+    is the two-sided p-value of approximate randomization with 10,000 trials, each of which swaps the two answers to a
+    post with probability 0.5.
 
     Args:
-        first: The evaluation of a system: the baseline, or the program before it was compiled.
-        second: That of another, on the same posts, by the same protocol.
-        seed: Seed of both.
-        names: What to call the two where the comparison is printed.
+        first: The evaluation of the baseline, or of the program before it was compiled.
+        second: The evaluation of the other system on the same posts with the same protocol.
+        seed: Seed of both procedures.
+        names: Names of the two systems for the printed table.
 
     Example:
         >>> compare(before, after, names=("before", "after"))  # doctest: +SKIP
 
     Raises:
-        InputError: Other posts, or another protocol.
+        InputError: The posts or the protocols differ.
 
     Source: Yeh, "More accurate tests for the statistical significance of result differences", COLING 2000.
     """
     ids, others = ([prediction.id for prediction in e.predictions] for e in (first, second))
     if ids != others or [p.text for p in first.predictions] != [p.text for p in second.predictions]:
-        raise InputError("The two evaluations are of different posts", received=(len(ids), len(others)))
+        raise InputError("The two evaluations use different posts", received=(len(ids), len(others)))
     if first.protocol != second.protocol:
         raise InputError("The two evaluations use different protocols", received=(first.protocol, second.protocol))
     pair = np.stack([_table(first.counts), _table(second.counts)])
@@ -152,7 +153,7 @@ def compare(
 
 
 def _table(counts: Sequence[PostCounts]) -> NDArray[np.int64]:
-    """(posts, tasks, 2): correct, and predicted plus gold."""
+    """Counts as an array (posts, tasks, 2): correct, and predicted plus gold."""
     rows = [[(c[task].correct, c[task].predicted + c[task].gold) for task in TASKS] for c in counts]
     return np.array(rows, dtype=np.int64).reshape(len(counts), len(TASKS), 2)
 
@@ -164,12 +165,12 @@ def _f1(sums: NDArray[np.int64]) -> Floats:
 
 
 def _paired_interval(pair: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Interval ends of the difference, by task; `pair` is (2, posts, tasks, 2)."""
+    """Lower and upper ends of the interval of the difference by task; `pair` is (2, posts, tasks, 2)."""
     size = pair.shape[1]
     flat = np.concatenate([pair[0].reshape(size, -1), pair[1].reshape(size, -1)], axis=1)
-    kinds, sizes = np.unique(flat, axis=0, return_counts=True)
+    rows, sizes = np.unique(flat, axis=0, return_counts=True)
     draws = rng.multinomial(size, sizes / size, size=RESAMPLES)
-    sums = (draws @ kinds).reshape(RESAMPLES, 2, len(TASKS), 2)
+    sums = (draws @ rows).reshape(RESAMPLES, 2, len(TASKS), 2)
     f1 = _f1(sums)
     low, high = np.percentile(f1[:, 1] - f1[:, 0], [2.5, 97.5], axis=0)
     return low, high
@@ -180,7 +181,7 @@ def _swapped(pair: NDArray[np.int64], rng: np.random.Generator) -> Floats:
     size = pair.shape[1]
     total = pair.sum(axis=1)
     observed = np.abs(np.diff(_f1(total), axis=0))[0]
-    # Only posts that the two answered differently can change sides with an effect.
+    # Swapping has an effect only on posts with different counts.
     gap = (pair[1] - pair[0]).reshape(size, -1)
     gap = gap[gap.any(axis=1)].astype(np.float64)
     extreme = np.zeros(len(TASKS))

@@ -1,4 +1,4 @@
-"""The text side of an answer in nervaluate's scenarios, which give credit for half a name or a wrong type."""
+"""Scores of spans and types in the scenarios of nervaluate, which give credit for partly correct entities."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class ScenarioScores:
         precision: In percent.
         recall: In percent.
         f1: In percent.
-        correct: Number of predictions that are right in this scenario.
-        incorrect: That overlap a gold mention and are wrong.
-        partial: That overlap a gold mention with other bounds, where that earns half (`partial` only).
-        missed: Gold mentions that no prediction overlaps.
-        spurious: Predictions that overlap no gold mention.
+        correct: Number of predictions that are correct in this scenario.
+        incorrect: Number of predictions that overlap a gold mention but are wrong.
+        partial: Number of predictions that overlap a gold mention and get half credit (only in `partial`).
+        missed: Number of gold mentions that no prediction overlaps.
+        spurious: Number of predictions that overlap no gold mention.
     """
 
     precision: float
@@ -40,22 +40,24 @@ class ScenarioScores:
     spurious: int
 
     def to_dict(self) -> dict[str, float]:
-        """The scores as JSON data."""
+        """Convert the scores to JSON data."""
         return asdict(self)
 
 
 def text_scenarios(
     predictions: Iterable[Prediction], posts: Sequence[Post], types: Iterable[str] | None = None
 ) -> dict[str, ScenarioScores]:
-    """Score spans and types alone, as nervaluate does.
+    """Score spans and types with nervaluate, without regions.
 
-    `strict`: bounds and type right. `exact`: bounds right, whatever the type. `partial`: an overlap earns half.
-    `ent_type`: type right with some overlap. Bounds are characters.
+    - `strict`: offsets and type must be correct.
+    - `exact`: offsets must be correct; the type is ignored.
+    - `partial`: correct offsets get full credit, an overlap half; the type is ignored.
+    - `ent_type`: the type must be correct, and the spans must overlap.
 
     Args:
-        predictions: The answers; a post without one counts as answered with nothing.
+        predictions: The predictions; a post without a prediction is scored as an empty answer.
         posts: Annotated posts.
-        types: The types that count; None: all of gold and predictions. nervaluate leaves others out.
+        types: The types to score; None: all types of gold and predictions. Other types are ignored.
 
     Returns:
         Scenario -> its scores.
@@ -66,12 +68,12 @@ def text_scenarios(
     gold = [_spans(post.gold) for post in posts]
     answers = [_spans(by_id[post.id].entities) if post.id in by_id else [] for post in posts]
     names = {str(span["label"]) for spans in (*gold, *answers) for span in spans} if types is None else set(types)
-    found = Evaluator(gold, answers, tags=sorted(names), loader="dict").evaluate()["overall"]
-    return {name: _scores(found[name]) for name in SCENARIOS if name in found}
+    results = Evaluator(gold, answers, tags=sorted(names), loader="dict").evaluate()["overall"]
+    return {name: _scores(results[name]) for name in SCENARIOS if name in results}
 
 
 def _spans(mentions: Iterable[Mention]) -> list[dict[str, object]]:
-    """Mentions as nervaluate takes them, the last character included; those that are not in the text have no place."""
+    """Convert mentions to the format of nervaluate, whose end offset is inclusive."""
     return [{"label": m.type, "start": m.start, "end": m.end - 1} for m in mentions]
 
 

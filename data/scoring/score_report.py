@@ -1,4 +1,4 @@
-"""`score_report`: everything that is said about one file of answers, by one protocol or under all of them."""
+"""`score_report`: all scores of a prediction file, with one protocol or with all of them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from gmner.data.scoring.resampling import Comparison, compare
 from gmner.data.scoring.scenarios import ScenarioScores, text_scenarios
 
 ALL = "all"
-"""The name under which every protocol is asked for."""
+"""Name that selects all protocols."""
 
 _ROW = "{:<13} {:>7} {:>7} {:>7}  {}"
 
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What a file of answers is worth.
+    """The scores of a prediction file.
 
     Attributes:
-        evaluation: By the protocol that was asked for; by `paper` where all were.
-        protocols: Protocol -> task -> scores; empty where one was asked for.
-        scenarios: nervaluate's scenarios of the text side.
+        evaluation: The evaluation with the selected protocol, or with `paper` if all are selected.
+        protocols: Protocol -> task -> scores; empty if a single protocol is selected.
+        scenarios: Scores of spans and types in the scenarios of nervaluate.
         comparison: The paired test against another system, or None.
     """
 
@@ -39,7 +39,7 @@ class ScoreReport:
     comparison: Comparison | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON data: that of the evaluation, with `scenarios`, and `protocols`, `comparison` if any."""
+        """Convert the report to JSON data: the evaluation, `scenarios`, and `protocols` and `comparison` if present."""
         record = {
             **self.evaluation.to_dict(),
             "scenarios": {name: scores.to_dict() for name, scores in self.scenarios.items()},
@@ -54,9 +54,9 @@ class ScoreReport:
         return record
 
     def summary(self) -> str:
-        """The report as text for a terminal."""
+        """Format the report as text for a terminal."""
         text = "  ".join(f"{name} {percent(scores.f1)}" for name, scores in self.scenarios.items())
-        parts = [self.evaluation.summary(), f"text alone, F1  {text}"]
+        parts = [self.evaluation.summary(), f"text-only F1  {text}"]
         if self.protocols:
             parts.append(protocol_table(self.protocols))
         if self.comparison is not None:
@@ -70,13 +70,13 @@ def score_report(
     protocol: str = PAPER.name,
     against: Iterable[Prediction] | None = None,
 ) -> ScoreReport:
-    """Score answers to annotated posts.
+    """Score the predictions for annotated posts.
 
     Args:
         posts: Annotated posts.
         answers: The predictions.
-        protocol: A protocol's name, or `all`.
-        against: The predictions of another system for a paired test, by the same protocol (`paper` with `all`).
+        protocol: Name of a protocol, or `all`.
+        against: The predictions of another system for a paired test with the same protocol (with `paper` for `all`).
 
     Raises:
         InputError: See `evaluate`.
@@ -93,30 +93,30 @@ def score_report(
 
 
 def protocol_scores(posts: Sequence[Post], answers: Sequence[Prediction]) -> dict[str, dict[str, Scores]]:
-    """The same answers under every protocol.
+    """Score the same predictions with every protocol.
 
     Args:
         posts: Annotated posts.
-        answers: One prediction a post, in their order.
+        answers: One prediction per post, in the same order.
 
     Returns:
-        Protocol -> task -> scores; only `mner` where a post's regions are not annotated.
+        Protocol -> task -> scores; only `mner` if the regions of any post are not annotated.
     """
     types = types_of(posts)
     tasks = ("gmner", "mner", "eeg") if all(post.grounded for post in posts) else ("mner",)
-    found = {}
+    scores = {}
     for name, protocol in PROTOCOLS.items():
         totals = dict.fromkeys(tasks, TaskCounts())
         for post, answer in zip(posts, answers, strict=True):
             counts = protocol(post.gold, answer.entities, types)
             totals = {task: total + counts[task] for task, total in totals.items()}
-        found[name] = {task: Scores.of(total) for task, total in totals.items()}
-    return found
+        scores[name] = {task: Scores.of(total) for task, total in totals.items()}
+    return scores
 
 
 def protocol_table(protocols: Mapping[str, Mapping[str, Scores]]) -> str:
-    """F1 under every protocol as a text table, with what sets each apart."""
-    lines = [_ROW.format("F1 by protocol", "GMNER", "MNER", "EEG", "what is odd")]
+    """Format the F1 scores of all protocols as a text table, with the differences from `paper`."""
+    lines = [_ROW.format("F1 by protocol", "GMNER", "MNER", "EEG", "differences")]
     for name, tasks in protocols.items():
         cells = (percent(tasks[task].f1 if task in tasks else None) for task in ("gmner", "mner", "eeg"))
         lines.append(_ROW.format(name, *cells, PROTOCOLS[name].oddity))

@@ -1,1 +1,1 @@
-"""The synthetic world of posts."""
+"""The world: a generator of synthetic posts."""

@@ -1,6 +1,7 @@
-"""Clauses of posts by the types they name, one a line: {a}, {b}, {c} are mentions, other braces slots of `phrases`.
+"""Clause templates by the types of their mentions, one per line.
 
-A mention may ask for a group of its type: an ORG is a `club` or a `firm`, an OTHER a `prize`, a `ware` or a `craft`.
+{a}, {b} and {c} are mentions, all other braces are slots, see `phrases`. A mention may require a group of its type: an
+ORG is a `club` or a `firm`; an OTHER is a `prize`, a `ware` or a `craft`.
 """
 
 from __future__ import annotations

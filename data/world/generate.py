@@ -1,4 +1,4 @@
-"""Posts of the world: text, image, exact gold, the full scene, and planted modality bias."""
+"""`World`: generates posts with text, image, exact gold annotation, full scene, and deliberate modality bias."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from gmner.signatures.mentions import GoldEntity
 WORLD_VERSION = 2
 
 MENTIONS: Mapping[int, float] = MappingProxyType({1: 0.55, 2: 0.26, 3: 0.11, 4: 0.05, 5: 0.02, 6: 0.01})
-"""Shares of posts by number of mentions, of posts that name anything: 1.7 a post, as in Twitter-GMNER."""
+"""Number of mentions -> share of the posts with mentions; 1.7 per post on average, as in Twitter-GMNER."""
 
 TYPES: Mapping[str, float] = MappingProxyType({"PER": 0.43, "LOC": 0.16, "ORG": 0.26, "OTHER": 0.15})
-"""Shares of mentions by type."""
+"""Type -> share of the mentions."""
 
 _SPLITS = ("train", "dev", "test", "pretrain")
 
@@ -37,17 +37,17 @@ class World:
     """A deterministic generator of posts.
 
     Args:
-        seed: Seed of the world; a post depends only on seed, parameters, version, split and index.
-        slices: Share of posts a slice; see `SLICES` for names and meaning.
-        mentions: Share of posts by number of mentions, 1 to 6, of posts that name anything; a slice that needs two
-            mentions takes two at least.
-        types: Share of mentions by type: PER, LOC, ORG, OTHER.
-        also_shown: Chance that a mention is shown of which its post's slice says nothing.
-        named_twice: Chance that a post names one of its entities twice.
+        seed: Seed of the world. A post depends only on seed, parameters, version, split and index.
+        slices: Slice -> share of the posts; see `SLICES` for the slices.
+        mentions: Number of mentions (1 to 6) -> share of the posts with mentions. Posts of a slice that needs two
+            mentions have at least two.
+        types: Type (PER, LOC, ORG, OTHER) -> share of the mentions.
+        also_shown: Probability that an entity is shown if its slice does not determine it.
+        named_twice: Probability that a post mentions one of its entities twice.
 
     Raises:
-        InputError: An unknown slice, number or type, shares that do not sum to something positive, or a chance that is
-            not in 0..1.
+        InputError: A slice, number or type is unknown, shares are negative or sum to 0, or a probability is not in
+            0..1.
     """
 
     seed: int = 0
@@ -58,40 +58,40 @@ class World:
     named_twice: float = 0.04
 
     def __post_init__(self) -> None:
-        """Refuse what is not known."""
+        """Check the parameters."""
         shares: dict[str, tuple[Mapping[str, float] | Mapping[int, float], Mapping[str, float] | Mapping[int, float]]]
         shares = {
             "slices": (self.slices, SLICES),
             "numbers of mentions": (self.mentions, MENTIONS),
             "types": (self.types, TYPES),
         }
-        for what, (given, accepted) in shares.items():
+        for name, (given, accepted) in shares.items():
             if set(given) - set(accepted) or min(given.values(), default=-1) < 0 or sum(given.values()) <= 0:
-                known = ", ".join(map(str, accepted))
-                raise InputError(f"{what} must map known names to shares", received=dict(given), accepted=known)
-        for what, chance in (("also_shown", self.also_shown), ("named_twice", self.named_twice)):
-            if not 0 <= chance <= 1:
-                raise InputError(f"`{what}` must be in 0..1", received=chance, accepted="0 to 1")
+                keys = ", ".join(map(str, accepted))
+                raise InputError(f"{name} must map known names to shares", received=dict(given), accepted=keys)
+        for name, probability in (("also_shown", self.also_shown), ("named_twice", self.named_twice)):
+            if not 0 <= probability <= 1:
+                raise InputError(f"`{name}` must be in 0..1", received=probability, accepted="0 to 1")
 
     def posts(self, split: str, count: int, *, start: int = 0) -> Posts:
-        """`count` posts of a split, with images of `SIDE` x `SIDE` pixels in memory.
+        """Generate posts with images of `SIDE` x `SIDE` pixels in memory.
 
         Args:
-            split: train, dev, test or pretrain. Splits never share a random stream; `pretrain` has no held-out entity,
-                and none of the slice `unseen-look`.
+            split: train, dev, test or pretrain. Splits never share a random stream. `pretrain` contains no held-out
+                entities and no posts of the slice `unseen-look`.
             count: Number of posts.
             start: Index of the first post.
 
         Raises:
-            InputError: Unknown split.
+            InputError: The split is unknown.
         """
         return Posts(self.post(split, index) for index in range(start, start + count))
 
     def post(self, split: str, index: int) -> Post:
-        """The post with this index.
+        """Generate the post with this index.
 
         Raises:
-            InputError: Unknown split, or `pretrain` of a world of nothing but the slice `unseen-look`.
+            InputError: The split is unknown, or it is `pretrain` and the world has no slice except `unseen-look`.
         """
         if split not in _SPLITS:
             raise InputError("Unknown split of the world", received=split, accepted=", ".join(_SPLITS))
@@ -99,9 +99,9 @@ class World:
         shares = {name: share for name, share in self.slices.items() if split != "pretrain" or name != "unseen-look"}
         if sum(shares.values()) <= 0:
             raise InputError(
-                "The split `pretrain` never names or shows what is held out",
+                "The split `pretrain` cannot contain posts of the slice `unseen-look`",
                 received=dict(self.slices),
-                accepted="another split, or other slices beside `unseen-look`",
+                accepted="another split, or a world with other slices",
             )
         name = rng.choices(list(shares), list(shares.values()))[0]
         casting = Casting(self.mentions, self.types, self.also_shown, rng)
@@ -114,13 +114,13 @@ class World:
         return Post(f"{split}-{index}", written.text, image, annotate(written, scene), tokens, scene, name)
 
     def checksum(self, split: str, count: int, *, pictures: bool = True) -> str:
-        """SHA-256, in hexadecimal digits, of the first `count` posts of a split.
+        """SHA-256 of the first `count` posts of a split, as hexadecimal digits.
 
         Args:
             split: See `posts`.
             count: Number of posts.
-            pictures: Whether the pixels count, which another version of Pillow may draw otherwise; texts, gold and
-                scenes always do.
+            pictures: Whether to include the pixels, which depend on the version of Pillow. Texts, gold and scenes are
+                always included.
         """
         digest = hashlib.sha256()
         for index in range(count):
@@ -134,7 +134,7 @@ class World:
 
 
 def annotate(written: Written, scene: Sequence[SceneObject]) -> tuple[GoldEntity, ...]:
-    """The gold mentions of a text over an image, in text order."""
+    """Create the gold mentions of a text, in text order, with the boxes of a scene."""
     return tuple(
         GoldEntity(written.text[said.start : said.end], said.start, said.end, said.who.type, boxes_of(said.who, scene))
         for said in written.said
@@ -142,5 +142,5 @@ def annotate(written: Written, scene: Sequence[SceneObject]) -> tuple[GoldEntity
 
 
 def boxes_of(who: Character, scene: Sequence[SceneObject]) -> tuple[Box, ...]:
-    """The boxes of every instance of an entity in a scene."""
+    """The boxes of all instances of an entity in a scene."""
     return tuple(thing.box for thing in scene if (thing.name, thing.type) == who.key)

@@ -1,4 +1,4 @@
-"""Names and looks of the world's entities, and the colours they are drawn in."""
+"""Names and appearance of the entities of the world, and the colours they are drawn in."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ PEOPLE: dict[str, list[tuple[str, str, str, str, str, str, str]]] = {
         ("Ayla Stone", "Ayla", "black", "orange", "brown", "tee", "scarf"),
     ],
 }
-"""Hair style: (name, aliases, colour of hair, of garment, skin, garment, accessory); two and two share hair colour."""
+"""Hair style: (name, aliases, hair colour, garment colour, skin, garment, accessory); hair colours occur twice."""
 
 LANDMARKS: dict[str, list[tuple[str, str, str, str]]] = {
     "tower": [
@@ -120,7 +120,7 @@ LANDMARKS: dict[str, list[tuple[str, str, str, str]]] = {
         ("Pellworm", "", "brown", "yellow"), ("Grist", "", "brown", "teal"),
     ],
 }  # fmt: skip
-"""Landmark: (name, aliases, main colour, second colour); two and two share the main colour."""
+"""Landmark: (name, aliases, main colour, second colour); each main colour occurs twice."""
 
 LOGOS: dict[str, list[tuple[str, str, str, str]]] = {
     "star": [
@@ -152,7 +152,7 @@ LOGOS: dict[str, list[tuple[str, str, str, str]]] = {
         ("Hartway", "", "silver", "red"), ("Vector United", "Vector", "silver", "blue"),
     ],
 }  # fmt: skip
-"""Glyph: (name, aliases, colour of the badge, of the glyph); two and two share the badge's colour."""
+"""Glyph: (name, aliases, badge colour, glyph colour); each badge colour occurs twice."""
 
 THINGS: dict[str, list[tuple[str, str, str, str]]] = {
     "trophy": [
@@ -188,4 +188,4 @@ THINGS: dict[str, list[tuple[str, str, str, str]]] = {
         ("Moonshot", "", "orange", "black"), ("Firefly", "", "orange", "teal"),
     ],
 }  # fmt: skip
-"""Thing: (name, aliases, main colour, second colour); two and two share the main colour."""
+"""Thing: (name, aliases, main colour, second colour); each main colour occurs twice."""

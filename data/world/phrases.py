@@ -1,4 +1,4 @@
-"""Everything of a post that is no clause by types: longer enumerations, frames, fillers, plain words, slots."""
+"""All templates of posts except `clauses`: triples, lists, fillers, ordinary words, openers, closers and slots."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ NEXT: dict[tuple[str, ...], str] = {
         combo deal : {a} {b}
         """,
 }
-"""Clauses in which two mentions stand side by side."""
+"""Clauses with two adjacent mentions."""
 
 LISTS: dict[str, str] = {
     "PER": """
@@ -176,7 +176,7 @@ LISTS: dict[str, str] = {
         topics : *
         """,
 }
-"""Frames of an enumeration, the star, by the type of all its mentions, or for mixed types."""
+"""Clauses for an enumeration, which replaces the star, by the type of its mentions; empty key: mixed types."""
 
 FILLERS = """
     what a day
@@ -322,7 +322,7 @@ PLAIN: dict[str, str] = {
     "silver": "silver spoon or fork ?|silver medal for our school",
     "tarn": "a cold swim in a mountain tarn|tarn water is freezing",
 }
-"""Words that are also (part of) a name, in clauses that use them plainly."""
+"""Words that are also (part of) a name, with clauses that use them as ordinary words."""
 
 OPENERS = """
     RT {acc} :
@@ -420,4 +420,4 @@ SHORT = {
     "people": "ppl", "your": "ur", "tomorrow": "tmrw", "love": "luv", "so": "sooo", "great": "gr8", "for": "4",
     "weekend": "wknd", "birthday": "bday", "about": "abt", "just": "jus", "the": "da", "really": "rly", "thanks": "thx",
 }  # fmt: skip
-"""Abbreviations as typed in a hurry."""
+"""Informal abbreviations."""

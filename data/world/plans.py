@@ -1,4 +1,4 @@
-"""The slices of the world: which entities a post names, and which its image shows."""
+"""The slices of the world: which entities a post mentions, and which its image shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gmner.data.world.cast import Character, characters, companion, known, looka
 from gmner.data.world.drawing.picture import MOST
 
 Plan = tuple[list[Character], list[Character]]
-"""(the mentions to make, what the image shows: twice in it, twice shown)."""
+"""(entities to mention, entities to show); an entity that occurs twice is mentioned or shown twice."""
 
 SLICES: Mapping[str, float] = MappingProxyType(
     {
@@ -25,12 +25,16 @@ SLICES: Mapping[str, float] = MappingProxyType(
         "unseen-look": 0.07,
     }
 )
-"""Share of posts a slice.
+"""Slice -> share of the posts.
 
-`shown`: all that is named is shown. `absent`: nothing that is named, nor its kind, is shown. `lookalike`: something
-named is not shown, but another of its kind, mostly of its first colour, is. `companion`: something that usually goes
-along with a named entity is shown and not named. `mixed`: shown and absent ones. `several`: one entity is shown twice.
-`empty`: no named entity. `unseen-look`: an entity held out of pre-training is named or shown.
+- `shown`: all mentioned entities are shown.
+- `absent`: no mentioned entity is shown, and no entity of the same kind.
+- `lookalike`: a mentioned entity is not shown, but another one of its kind is, usually with the same first colour.
+- `companion`: an entity that often occurs with a mentioned one is shown but not mentioned.
+- `mixed`: some of the mentioned entities are shown.
+- `several`: one entity is shown twice.
+- `empty`: no entity is mentioned.
+- `unseen-look`: an entity that is held out of pre-training is mentioned or shown.
 """
 
 
@@ -39,10 +43,10 @@ class Casting:
     """Draws entities for one post.
 
     Attributes:
-        mentions: Share of posts by number of mentions.
-        types: Share of mentions by type.
-        also_shown: Chance that a mention is shown of which the slice says nothing.
-        rng: The source of randomness.
+        mentions: Number of mentions -> share of the posts.
+        types: Type -> share of the mentions.
+        also_shown: Probability that an entity is shown if the slice does not determine it.
+        rng: Random number generator.
     """
 
     mentions: Mapping[int, float]
@@ -51,12 +55,12 @@ class Casting:
     rng: random.Random
 
     def count(self, least: int = 1, most: int = 6) -> int:
-        """A number of mentions, between two bounds."""
+        """Draw a number of mentions between `least` and `most`."""
         drawn = self.rng.choices(list(self.mentions), list(self.mentions.values()))[0]
         return max(least, min(most, drawn))
 
     def name(self, count: int, first: Character | None = None) -> list[Character]:
-        """`count` known entities of different kinds and names, types by their share; `first`, if given, leads them."""
+        """Draw `count` known entities of different kinds and names, starting with `first` if given."""
         picked = [] if first is None else [first]
         while len(picked) < count:
             type_ = self.rng.choices(list(self.types), list(self.types.values()))[0]
@@ -66,16 +70,16 @@ class Casting:
         return picked
 
     def others(self, least: int, most: int, avoid: Collection[Character]) -> list[Character]:
-        """Between `least` and `most` known entities that share neither kind nor name with one of `avoid`."""
+        """Draw `least` to `most` known entities that share neither kind nor name with any of `avoid`."""
         free = [c for c in known() if not _alike(c, avoid)]
         return self.rng.sample(free, self.rng.randint(least, most))
 
     def free(self, named: Collection[Character]) -> list[Character]:
-        """Those of `named` that are shown by chance."""
+        """Draw the entities of `named` to show, each with probability `also_shown`."""
         return [who for who in named if self.rng.random() < self.also_shown]
 
     def lookalike(self, who: Character) -> Character:
-        """Another known one of its kind, four times in five one that shares its first colour."""
+        """Draw a known entity of the same kind; with probability 0.8 or more, one with the same first colour."""
         alike = [c for c in lookalikes(who) if not c.held_out]
         return alike[0] if self.rng.random() < 0.8 else self.rng.choice(alike)
 
@@ -123,12 +127,12 @@ def _empty(cast: Casting) -> Plan:
 
 
 def _unseen_look(cast: Casting) -> Plan:
-    """A held-out entity: named and shown, named while a known lookalike is shown, or shown while that is named."""
-    new = cast.rng.choice([c for c in characters() if c.held_out])
-    old = cast.lookalike(new)
-    first, there = cast.rng.choice([(new, new), (new, new), (new, old), (old, new)])
+    """A held-out entity is mentioned and shown, or one of the two while a known lookalike is the other."""
+    unseen = cast.rng.choice([c for c in characters() if c.held_out])
+    seen = cast.lookalike(unseen)
+    first, shown = cast.rng.choice([(unseen, unseen), (unseen, unseen), (unseen, seen), (seen, unseen)])
     named = cast.name(cast.count(), first)
-    return named, [there, *cast.free(named[1:]), *cast.others(0, 1, named)]
+    return named, [shown, *cast.free(named[1:]), *cast.others(0, 1, named)]
 
 
 _PLANS: Mapping[str, Callable[[Casting], Plan]] = {
@@ -144,6 +148,6 @@ _PLANS: Mapping[str, Callable[[Casting], Plan]] = {
 
 
 def plan(name: str, cast: Casting) -> Plan:
-    """What a post of the slice `name` names and shows: at most `MOST` entities, those that make the slice first."""
+    """Draw the entities that a post of slice `name` mentions and shows; at most `MOST` entities are shown."""
     named, shown = _PLANS[name](cast)
     return named, shown[:MOST]

@@ -20,25 +20,25 @@ _TEXT, _SMALL = 15, 12
 _LINE = 21
 
 _Word = tuple[str, str]
-"""(what is written, its colour)."""
+"""(text, colour)."""
 
 
 def contact_sheet(posts: Sequence[Post], columns: int = 4) -> Image.Image:
-    """Posts in a grid: slice and id, the image with its gold boxes, the text, and what is named but not shown.
+    """Draw posts in a grid: slice and id, the image with gold boxes, the text, and the entities that are not shown.
 
-    Boxes, and the words of mentions in the text, have the colour of their type; emoji, which the font lacks, stand as
-    `:fire:`.
+    Boxes and mentions in the text have the colour of their type. Emoji, which the font does not support, are replaced
+    by their name, such as `:fire:`.
 
     Args:
-        posts: The posts, by rows.
+        posts: The posts, row by row.
         columns: Number of columns.
 
     Returns:
         An RGB image, about `columns` x 340 pixels wide.
 
     Raises:
-        InputError: No posts, or less than one column.
-        ImageError: An image that cannot be read.
+        InputError: There are no posts, or `columns` is less than 1.
+        ImageError: An image cannot be read.
     """
     if not posts or columns < 1:
         raise InputError(
@@ -50,7 +50,7 @@ def contact_sheet(posts: Sequence[Post], columns: int = 4) -> Image.Image:
 
 
 def _grid(rows: Iterable[Sequence[Image.Image]]) -> Image.Image:
-    """Images on paper, with gaps; a row is as high as its highest."""
+    """Arrange images in rows with gaps; the height of a row is that of its highest image."""
     rows = list(rows)
     widths = [sum(image.width + _GAP for image in row) for row in rows]
     heights = [max(image.height for image in row) + _GAP for row in rows]
@@ -69,11 +69,11 @@ def _grid(rows: Iterable[Sequence[Image.Image]]) -> Image.Image:
 
 
 def _card(post: Post, palette: Mapping[str, str]) -> Image.Image:
-    """One post on white."""
+    """Draw one post."""
     picture = _drawn_image(post, palette)
     lines = _wrapped(_text_words(post, palette), _font(_TEXT), _SIDE)
-    absent = _absent_words(post, palette)
-    notes = _wrapped(absent, _font(_SMALL), _SIDE) if absent else []
+    absent_words = _absent_words(post, palette)
+    notes = _wrapped(absent_words, _font(_SMALL), _SIDE) if absent_words else []
     head, below = _PAD + _LINE, _PAD + _LINE + picture.height + 8
     notes_at = below + _LINE * len(lines) + 4
     card = Image.new("RGB", (_SIDE + 2 * _PAD, notes_at + (_LINE - 4) * len(notes) + _PAD - 2), _CARD)
@@ -87,10 +87,10 @@ def _card(post: Post, palette: Mapping[str, str]) -> Image.Image:
 
 
 def _drawn_image(post: Post, palette: Mapping[str, str]) -> Image.Image:
-    """The image `_SIDE` pixels wide, at most 4/3 as high, with its gold boxes; a grey field where there is none."""
+    """Draw the image with its gold boxes, `_SIDE` pixels wide and at most 4/3 as high; a grey field if none."""
     if post.image is None:
         field = Image.new("RGB", (_SIDE, _SIDE // 2), _PAPER)
-        ImageDraw.Draw(field).text((_SIDE // 2, _SIDE // 4), "no picture", _FAINT, _font(_TEXT), anchor="mm")
+        ImageDraw.Draw(field).text((_SIDE // 2, _SIDE // 4), "no image", _FAINT, _font(_TEXT), anchor="mm")
         return field
     original = open_image(post.image)
     scale = min(_SIDE / original.width, _SIDE * 4 / 3 / original.height)
@@ -109,7 +109,7 @@ def _drawn_image(post: Post, palette: Mapping[str, str]) -> Image.Image:
 
 
 def _named_boxes(post: Post) -> dict[Box, tuple[list[str], str]]:
-    """Box -> (the different words of its mentions, type): an entity named twice has one box."""
+    """Box -> (distinct words of its mentions, type); several mentions of an entity share a box."""
     names_by_box: dict[Box, tuple[list[str], str]] = {}
     for gold in post.gold:
         for box in gold.boxes:
@@ -122,42 +122,43 @@ def _named_boxes(post: Post) -> dict[Box, tuple[list[str], str]]:
 def _label(
     pen: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, colour: str, size: tuple[int, int], taken: list[Box]
 ) -> None:
-    """A name on its colour over the corner of a box, in the image and clear of the names before it."""
+    """Draw a name at the corner of a box, inside of the image and without overlapping earlier names."""
     width, height = round(_font(_SMALL).getlength(name)) + 8, 17
     x = max(0, min(corner[0], size[0] - width))
     y = max(0, min(corner[1] - height + 1, size[1] - height))
-    free = (Box(x, at, x + width, at + height) for at in (*range(y, size[1] - height, 4), *range(y, 0, -4)))
-    place = next((box for box in free if not any(box.iou(other) for other in taken)), Box(x, y, x + width, y + height))
-    taken.append(place)
-    pen.rectangle(place.as_tuple(), fill=colour)
-    pen.text((place.x1 + 4, place.y1 + 8), name, "#ffffff", _font(_SMALL), anchor="lm")
+    candidates = (Box(x, top, x + width, top + height) for top in (*range(y, size[1] - height, 4), *range(y, 0, -4)))
+    default = Box(x, y, x + width, y + height)
+    label = next((box for box in candidates if not any(box.iou(other) for other in taken)), default)
+    taken.append(label)
+    pen.rectangle(label.as_tuple(), fill=colour)
+    pen.text((label.x1 + 4, label.y1 + 8), name, "#ffffff", _font(_SMALL), anchor="lm")
 
 
 def _text_words(post: Post, palette: Mapping[str, str]) -> list[_Word]:
-    """The words of the text, those of mentions in the colour of their type."""
+    """The words of the text; words of mentions have the colour of their type."""
     words, start = list[_Word](), 0
     for word in post.text.split():
         start = post.text.index(word, start)
-        over = [gold.type for gold in post.gold if gold.start < start + len(word) and start < gold.end]
-        written = _drawable_text(word)
-        words.append((written, colour_of(palette, over[0]) if over else _INK if written == word else _FAINT))
+        types = [gold.type for gold in post.gold if gold.start < start + len(word) and start < gold.end]
+        drawable = _drawable_text(word)
+        words.append((drawable, colour_of(palette, types[0]) if types else _INK if drawable == word else _FAINT))
         start += len(word)
     return words
 
 
 def _absent_words(post: Post, palette: Mapping[str, str]) -> list[_Word]:
-    """`not shown:` and what is named but not shown; nothing where all is."""
+    """`not shown:` and the mentions that are not shown; empty if all are shown."""
     absent = dict.fromkeys((gold.span, gold.type) for gold in post.gold if not gold.visible and post.grounded)
     names = [
         (part, palette[type_])
-        for place, (span, type_) in enumerate(absent, 1)
-        for part in (_drawable_text(span) + ("," if place < len(absent) else "")).split()
+        for number, (span, type_) in enumerate(absent, 1)
+        for part in (_drawable_text(span) + ("," if number < len(absent) else "")).split()
     ]
     return [("not", _FAINT), ("shown:", _FAINT), *names] if names else []
 
 
 def _wrapped(words: Sequence[_Word], font: ImageFont.FreeTypeFont, width: float) -> list[list[_Word]]:
-    """Words in lines of at most `width` pixels; a longer word has a line of its own."""
+    """Break words into lines of at most `width` pixels; a longer word has its own line."""
     lines, used = list[list[_Word]](), 0.0
     for word in words:
         length = font.getlength(word[0] + " ")
@@ -190,7 +191,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _drawable_text(text: str) -> str:
-    """The text in characters that the font has: accents taken off, emoji by name."""
+    """Replace characters that the font does not support: accents are removed, emoji replaced by their name."""
     return "".join(c if _drawable(c) else _spelled(c) for c in text)
 
 

@@ -1,4 +1,4 @@
-"""`statistics`: figures that describe a set of annotated posts, and those of Twitter-GMNER for comparison."""
+"""`statistics`: figures that describe annotated posts, and the figures of Twitter-GMNER for comparison."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from gmner.signatures.labels import COARSE
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Figures of a set of posts: shares in percent; None where the data does not say.
+    """Figures of a set of posts. Shares are in percent; None means that the data does not contain the information.
 
     Attributes:
         posts: Number of posts.
-        without_entity: Share of posts that name nothing.
+        without_entity: Share of posts without mentions.
         mentions: Number of mentions.
-        mean_mentions: Mentions a post, over all posts.
-        most_mentions: Most mentions of a post.
-        types: Share of mentions by type.
+        mean_mentions: Mean number of mentions per post.
+        most_mentions: Maximum number of mentions per post.
+        types: Type -> share of the mentions.
         not_shown: Share of mentions that the image does not show.
         several_boxes: Share of mentions with more than one box.
-        adjacent_pairs: Number of mentions that directly follow another one, with nothing but space between.
-        mean_tokens: Tokens a text; where the data has none of its own, words between spaces.
-        distinct_texts: Number of different texts as a share of the posts.
-        slices: Share of posts by slice; None: no post has one.
-        mean_things: Named entities that an image shows, whether the text names them or not.
-        most_things: Most of them in an image.
-        partly_covered: Share of images in which something nearer covers a part of a named entity.
+        adjacent_pairs: Number of mentions that follow another one with only white space in between.
+        mean_tokens: Mean number of tokens per text; words between spaces if the data has no tokens.
+        distinct_texts: Number of distinct texts as a share of the posts.
+        slices: Slice -> share of the posts; None if no post has a slice.
+        mean_things: Mean number of named entities per image, mentioned or not.
+        most_things: Maximum number of named entities per image.
+        partly_covered: Share of images in which a nearer object covers a part of a named entity.
     """
 
     posts: int
@@ -55,13 +55,13 @@ class Statistics:
     partly_covered: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON data."""
+        """Convert the figures to JSON data."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
     @property
     def adjacent(self) -> float | None:
-        """Mentions that directly follow another one, as a share of all; None: no mentions."""
+        """`adjacent_pairs` as a share of the mentions; None if there are no mentions."""
         return _percent(self.adjacent_pairs, self.mentions) if self.mentions else None
 
 
@@ -84,14 +84,14 @@ TWITTER_GMNER = Statistics(
 
 
 def statistics(posts: Iterable[Post]) -> Statistics:
-    """The figures of annotated posts.
+    """Compute the figures of annotated posts.
 
     Args:
-        posts: The posts; what depends on boxes is None unless all are `grounded`, and what depends on scenes is of
-            those posts that have one.
+        posts: The posts. Figures that depend on boxes are None unless all posts are `grounded`; figures that depend on
+            scenes use only the posts with a scene.
 
     Raises:
-        InputError: No posts, or one that is not annotated.
+        InputError: There are no posts, or a post is not annotated.
     """
     posts = list(posts)
     _check(posts)
@@ -119,9 +119,9 @@ def statistics(posts: Iterable[Post]) -> Statistics:
 def _check(posts: Sequence[Post]) -> None:
     if not posts:
         raise InputError("posts must not be empty")
-    bare = next((post.id for post in posts if post.entities is None), None)
-    if bare is not None:
-        raise InputError("A post is not annotated", received=bare, accepted="posts with `entities`")
+    unannotated = next((post.id for post in posts if post.entities is None), None)
+    if unannotated is not None:
+        raise InputError("A post is not annotated", received=unannotated, accepted="posts with `entities`")
 
 
 def _of_scenes(posts: Sequence[Post]) -> dict[str, Any]:
@@ -138,11 +138,12 @@ def _of_scenes(posts: Sequence[Post]) -> dict[str, Any]:
 
 def _adjacent_pairs(post: Post) -> int:
     ordered = sorted(post.gold, key=lambda gold: gold.key)
-    return sum(one.end <= two.start and not post.text[one.end : two.start].strip() for one, two in pairwise(ordered))
+    gaps = ((first.end, second.start) for first, second in pairwise(ordered))
+    return sum(end <= start and not post.text[end:start].strip() for end, start in gaps)
 
 
 def _shares(counts: Counter[str], whole: int, order: Collection[str]) -> dict[str, float]:
-    """Shares by name, the names of `order` first."""
+    """Name -> share, with the names of `order` first."""
     names = [*(name for name in order if name in counts), *sorted(set(counts) - set(order))]
     return {name: _percent(counts[name], whole) for name in names}
 
@@ -153,34 +154,34 @@ def _percent(part: int, whole: int) -> float:
 
 _ROWS: Mapping[str, Callable[[Statistics], float | int | None]] = {
     "posts": lambda s: s.posts,
-    "without an entity, %": lambda s: s.without_entity,
+    "posts without an entity, %": lambda s: s.without_entity,
     "mentions": lambda s: s.mentions,
-    "mentions a post": lambda s: s.mean_mentions,
-    "most mentions of a post": lambda s: s.most_mentions,
+    "mentions per post": lambda s: s.mean_mentions,
+    "maximum mentions per post": lambda s: s.most_mentions,
     "mentions not shown, %": lambda s: s.not_shown,
     "mentions with several boxes, %": lambda s: s.several_boxes,
-    "mentions right behind another, %": lambda s: s.adjacent,
-    "tokens a text": lambda s: s.mean_tokens,
-    "different texts, %": lambda s: s.distinct_texts,
-    "entities an image shows": lambda s: s.mean_things,
-    "most entities in an image": lambda s: s.most_things,
-    "images with one partly covered, %": lambda s: s.partly_covered,
+    "adjacent mentions, %": lambda s: s.adjacent,
+    "tokens per text": lambda s: s.mean_tokens,
+    "distinct texts, %": lambda s: s.distinct_texts,
+    "entities per image": lambda s: s.mean_things,
+    "maximum entities per image": lambda s: s.most_things,
+    "images with a covered entity, %": lambda s: s.partly_covered,
 }
 
 
 def side_by_side(columns: Mapping[str, Statistics]) -> list[tuple[str, ...]]:
-    """Statistics as rows of text: the titles of the columns, then (figure, value, value, ...); a dash: not known.
+    """Format statistics as rows of text: column titles, then (figure, value, value, ...); a dash means unknown.
 
     Args:
         columns: Title -> statistics.
     """
-    rows = [(name, *(_cell(value(one)) for one in columns.values())) for name, value in _ROWS.items()]
-    for what, mappings in (
-        ("mentions", [one.types for one in columns.values()]),
-        ("posts", [one.slices or {} for one in columns.values()]),
+    rows = [(name, *(_cell(value(column)) for column in columns.values())) for name, value in _ROWS.items()]
+    for label, shares in (
+        ("mentions of type {}, %", [column.types for column in columns.values()]),
+        ("posts of slice {}, %", [column.slices or {} for column in columns.values()]),
     ):
-        names = dict.fromkeys(name for mapping in mappings for name in mapping)
-        rows += [(f"{what} {name}, %", *(_cell(mapping.get(name)) for mapping in mappings)) for name in names]
+        names = dict.fromkeys(name for by_name in shares for name in by_name)
+        rows += [(label.format(name), *(_cell(by_name.get(name)) for by_name in shares)) for name in names]
     return [("", *columns), *rows]
 
 

@@ -1,4 +1,4 @@
-"""Words of the world: posts in the manner of social media, tokens joined by one space."""
+"""Texts of the world: posts in the style of social media, with tokens joined by one space."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gmner.data.world.cast import Character
 from gmner.data.world.clauses import CLAUSES
 
 LONGEST = 28
-"""Most tokens of a post."""
+"""Maximum number of tokens of a post."""
 
 SHORTEST = 4
-"""Fewest tokens of a post."""
+"""Minimum number of tokens of a post."""
 
 _ADJACENT = 0.065
-_PLAIN = 0.08
+_ORDINARY = 0.08
 _TYPES = ("PER", "LOC", "ORG", "OTHER")
 _CLUBS = frozenset({"Polaris FC", "Vector United", "Northgate", "Hartway", "Flashpoint", "Rainmaker"})
 _WARES = frozenset({"phone", "car", "guitar", "cup"})
@@ -32,7 +32,7 @@ _WORDS: Mapping[str, Sequence[str]] = {"{emo}": phrases.EMOJI, "{kin}": phrases.
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One mention: who, and the character offsets of the words that name it."""
+    """A mention: the entity, and the character offsets of its words."""
 
     who: Character
     start: int
@@ -54,18 +54,18 @@ class _Mention(NamedTuple):
 
 _Token = str | _Mention
 _Clause = tuple[str | int, ...]
-"""Words, slots such as `{day}`, and numbers: places of mentions."""
+"""Words, slots such as `{day}`, and the indices of mentions."""
 
 
 def write_text(named: Sequence[Character], rng: random.Random) -> Written:
-    """A post that makes exactly the mentions of `named`: one for each place of it.
+    """Write a post that mentions each entity of `named` once, and no others.
 
-    It has `SHORTEST` to `LONGEST` tokens. A mention is the name, an alias or the handle, always whole tokens. Besides
-    the mentions, words of names appear only used plainly, as in "a comet over the hills".
+    The post has `SHORTEST` to `LONGEST` tokens. A mention is the name, an alias or the handle, and consists of whole
+    tokens. Outside of mentions, words of names occur only as ordinary words, as in "a comet over the hills".
 
     Args:
-        named: Up to six entities, in any order; their order in the text may differ. One may be in it twice.
-        rng: The source of randomness.
+        named: Up to six entities; their order in the text is random. An entity that occurs twice is mentioned twice.
+        rng: Random number generator.
     """
     mentions = _called(named, rng)
     for _ in range(4):
@@ -74,11 +74,11 @@ def write_text(named: Sequence[Character], rng: random.Random) -> Written:
             break
     else:
         tokens = _enumerated(mentions, "&", rng)
-    return _spelled(_framed(_styled(tokens, rng), rng))
+    return _written(_framed(_styled(tokens, rng), rng))
 
 
 def _called(named: Sequence[Character], rng: random.Random) -> list[_Mention]:
-    """What each is called, in random order; one that is named again mostly keeps its words."""
+    """Choose the words of each mention, in random order; repeated mentions usually have the same words."""
     first: dict[Character, str] = {}
     mentions = []
     for who in rng.sample(named, len(named)):
@@ -98,7 +98,7 @@ def _surface(who: Character, rng: random.Random) -> str:
 
 
 def _body(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
-    """The clauses of a post, joined."""
+    """Write and join the clauses of a post."""
     rest, clauses = list(mentions), list[list[_Token]]()
     if len(rest) > 1 and rest[0].who != rest[1].who and rng.random() < _ADJACENT:
         clauses.append(_clause(rest[:2], phrases.NEXT, rng))
@@ -112,13 +112,13 @@ def _body(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
         clauses.append(_filled(rng.choice(_lines(phrases.EMPTY)), (), rng))
     if rng.random() < (0.45, 0.3, 0.2, 0.1)[min(len(clauses) - 1 + (not mentions), 3)]:
         clauses.insert(rng.randint(0, len(clauses)), _filled(rng.choice(_lines(phrases.FILLERS)), (), rng))
-    if rng.random() < _PLAIN:
-        clauses.insert(rng.randint(0, len(clauses)), _plain(mentions, rng))
+    if rng.random() < _ORDINARY:
+        clauses.insert(rng.randint(0, len(clauses)), _ordinary(mentions, rng))
     return _joined(clauses, rng)
 
 
 def _size(rest: Sequence[_Mention], rng: random.Random) -> int:
-    """How many of `rest`, from the first on, the next clause names: never one entity twice."""
+    """Draw how many of the first mentions of `rest` the next clause contains; it never contains an entity twice."""
     distinct = 1
     while distinct < len(rest) and rest[distinct].who not in [m.who for m in rest[:distinct]]:
         distinct += 1
@@ -141,21 +141,21 @@ def _list(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
 
 
 def _enumerated(mentions: Sequence[_Mention], frame: str, rng: random.Random) -> list[_Token]:
-    """The mentions in a row, with commas or bars between them, in place of the star of `frame`, or after it."""
+    """Join mentions with commas or other signs, in place of the star of `frame`, or after it."""
     comma, last = rng.choice([(",", "and"), (",", ","), (",", "&"), ("/", "/"), ("+", "+"), ("|", "|")])
     row: list[_Token] = []
-    for place, mention in enumerate(mentions):
-        row += [last if place == len(mentions) - 1 else comma] * (place > 0) + [mention]
+    for index, mention in enumerate(mentions):
+        row += [last if index == len(mentions) - 1 else comma] * (index > 0) + [mention]
     before, _, after = frame.partition("*")
     return [*before.split(), *row, *after.split()]
 
 
-def _plain(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
-    """A clause with a word that no entity of the post is called by."""
+def _ordinary(mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
+    """A clause with a word of a name as an ordinary word; the word is in no name of the mentioned entities."""
     taken = {word.lower() for m in mentions for surface in m.who.surfaces for word in surface.split()}
     free = [clauses for word, clauses in phrases.PLAIN.items() if word not in taken]
     clauses = [clause for clause in rng.choice(free).split("|") if not taken.intersection(clause.split())]
-    return _filled(_parsed(rng.choice(clauses)), (), rng) if clauses else _plain(mentions, rng)
+    return _filled(_parsed(rng.choice(clauses)), (), rng) if clauses else _ordinary(mentions, rng)
 
 
 def _joined(clauses: Sequence[list[_Token]], rng: random.Random) -> list[_Token]:
@@ -170,7 +170,7 @@ def _joined(clauses: Sequence[list[_Token]], rng: random.Random) -> list[_Token]
 
 
 def _filled(clause: _Clause, mentions: Sequence[_Mention], rng: random.Random) -> list[_Token]:
-    """The clause with mentions and slots filled in."""
+    """Fill in the mentions and slots of a clause."""
     tokens: list[_Token] = []
     for token in clause:
         if isinstance(token, int):
@@ -184,7 +184,7 @@ def _filled(clause: _Clause, mentions: Sequence[_Mention], rng: random.Random) -
 
 
 def _slot(name: str, rng: random.Random) -> str:
-    """Words for a slot."""
+    """Draw the words of a slot."""
     match name:
         case "{hour}":
             return f"{rng.randint(1, 12)} {rng.choice(['am', 'pm', 'pm', ': 30'])}"
@@ -202,7 +202,7 @@ def _slot(name: str, rng: random.Random) -> str:
 
 
 def _styled(tokens: list[_Token], rng: random.Random) -> list[_Token]:
-    """The body as typed by somebody: capitals, abbreviations, a slip of the finger; mentions stay as they are."""
+    """Vary the style of the body: capitals, abbreviations, typos. Mentions are not changed."""
     if rng.random() < 0.12:
         tokens = [phrases.SHORT.get(t, t) if isinstance(t, str) and rng.random() < 0.7 else t for t in tokens]
     if rng.random() < 0.05:
@@ -220,18 +220,18 @@ def _capital(token: _Token) -> _Token:
 
 
 def _mistyped(tokens: list[_Token], rng: random.Random) -> list[_Token]:
-    """The tokens with two letters of one longer word swapped."""
-    places = [i for i, t in enumerate(tokens) if isinstance(t, str) and t.isalpha() and len(t) > 4]
-    if not places:
+    """Swap two letters in one longer word."""
+    indices = [i for i, t in enumerate(tokens) if isinstance(t, str) and t.isalpha() and len(t) > 4]
+    if not indices:
         return tokens
-    place = rng.choice(places)
-    word = str(tokens[place])
+    index = rng.choice(indices)
+    word = str(tokens[index])
     cut = rng.randint(1, len(word) - 3)
-    return [*tokens[:place], word[:cut] + word[cut + 1] + word[cut] + word[cut + 2 :], *tokens[place + 1 :]]
+    return [*tokens[:index], word[:cut] + word[cut + 1] + word[cut] + word[cut + 2 :], *tokens[index + 1 :]]
 
 
 def _framed(body: list[_Token], rng: random.Random) -> list[_Token]:
-    """The body with an opener, quotation marks and a closer, as far as there is room."""
+    """Add quotation marks, an opener and a closer to the body if they fit."""
     tokens = ["“", *body, "”"] if rng.random() < 0.04 and _length(body) + 2 <= LONGEST else body
     if rng.random() < 0.42:
         opener = _filled(rng.choice(_lines(phrases.OPENERS)), (), rng)
@@ -252,23 +252,23 @@ def _length(tokens: Sequence[_Token]) -> int:
     return sum(1 if isinstance(t, str) else 1 + t.surface.count(" ") for t in tokens)
 
 
-def _spelled(tokens: Sequence[_Token]) -> Written:
-    """The text, with offsets."""
-    said, words, place = [], [], 0
+def _written(tokens: Sequence[_Token]) -> Written:
+    """Join the tokens, and compute the offsets of the mentions."""
+    mentions, words, offset = [], [], 0
     for token in tokens:
         word = token if isinstance(token, str) else token.surface
         if isinstance(token, _Mention):
-            said.append(Said(token.who, place, place + len(word)))
+            mentions.append(Said(token.who, offset, offset + len(word)))
         words.append(word)
-        place += len(word) + 1
-    return Written(" ".join(words), tuple(said))
+        offset += len(word) + 1
+    return Written(" ".join(words), tuple(mentions))
 
 
 _TABLES: Mapping[int, Mapping[tuple[str, ...], str]] = {1: CLAUSES, 2: CLAUSES, 3: phrases.TRIPLES}
 
 
 def _group(who: Character) -> str:
-    """The group of its type that clauses may ask for; empty: the type has none."""
+    """The group of an entity that clauses can require; empty if its type has no groups."""
     if who.type == "ORG":
         return "club" if who.name in _CLUBS else "firm"
     if who.type == "OTHER":
@@ -278,11 +278,11 @@ def _group(who: Character) -> str:
 
 @cache
 def _fitting(block: str, groups: tuple[str, ...]) -> tuple[_Clause, ...]:
-    """The clauses of a block whose mentions ask for nothing but these groups, by place."""
+    """The clauses of a block that these groups of mentions satisfy."""
 
     def fits(line: str) -> bool:
-        asked = [("abc".index(letter), group) for letter, group in _MENTION.findall(line)]
-        return all(not group or groups[place] == group for place, group in asked)
+        required = [("abc".index(letter), group) for letter, group in _MENTION.findall(line)]
+        return all(not group or groups[index] == group for index, group in required)
 
     return tuple(_parsed(line) for line in block.strip().splitlines() if fits(line))
 
@@ -299,5 +299,5 @@ def _frames(type_: str) -> tuple[str, ...]:
 
 @cache
 def _parsed(line: str) -> _Clause:
-    found = [(word, _MENTION.fullmatch(word)) for word in line.split()]
-    return tuple("abc".index(match[1]) if match else word for word, match in found)
+    matches = [(word, _MENTION.fullmatch(word)) for word in line.split()]
+    return tuple("abc".index(match[1]) if match else word for word, match in matches)

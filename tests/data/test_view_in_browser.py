@@ -23,7 +23,7 @@ ON = "[...document.querySelectorAll('.on')].map(e => e.tagName.toLowerCase() + '
 
 
 def report() -> str:
-    """Three posts before and after: mended, broken, and right both times but for a type."""
+    """Three posts before and after: fixed, broken, and right both times except for a type."""
     ada, bo = GoldEntity("Ada", 0, 3, "PER", (Box(10, 10, 90, 90),)), GoldEntity("Bo", 8, 10, "PER", ())
     rome = GoldEntity("Rome", 14, 18, "LOC", ())
     picture = Image.new("RGB", (200, 150), "teal")
@@ -104,7 +104,7 @@ def test_everything_is_reached_by_keyboard(page: Tab):
     [
         ({}, "012"),
         ({"show": "wrong 0"}, "02"),
-        ({"show": "mended"}, "0"),
+        ({"show": "fixed"}, "0"),
         ({"show": "broken"}, "1"),
         ({"slice": "mixed"}, "01"),
         ({"fault": "boxed_absent"}, "0"),

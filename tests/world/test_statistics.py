@@ -71,8 +71,8 @@ def test_json_and_rows():
     cells = {row[0]: row[1:] for row in rows}
     assert cells[""] == ("mine", "Twitter-GMNER")
     assert cells["mentions"] == ("5", "11,779")
-    assert cells["mentions LOC, %"] == ("-", "16.28")
-    assert cells["posts empty, %"] == ("50.00", "-")
+    assert cells["mentions of type LOC, %"] == ("-", "16.28")
+    assert cells["posts of slice empty, %"] == ("50.00", "-")
     assert cells["mentions not shown, %"] == ("60.00", "59.82")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the world: every entity's look, backdrops, props, and how they are put together."""
+"""Drawing of images: entities, backdrops, props, and their arrangement."""
 
 from gmner.data.world.drawing.picture import SIDE, picture
 

@@ -1,4 +1,4 @@
-"""Landmarks: the main colour for the body, the second for decks, roofs, bands and sails."""
+"""Drawing of landmarks: the main colour is used for the body, the second for decks, roofs, bands and sails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gmner.data.world.drawing.pen import INK, WHITE, Pen, oval, shade
 from gmner.data.world.looks import COLOURS, RGB
 
 SIZE = (180.0, 150.0)
-"""Width and height, in units, of the canvas that landmarks are drawn on."""
+"""Width and height of the canvas of a landmark, in units."""
 
 _STONE: RGB = (222, 212, 192)
 _GLOW: RGB = (255, 238, 150)
@@ -17,7 +17,7 @@ _X = 90.0
 
 
 def draw_landmark(pen: Pen, who: Character) -> None:
-    """Draw one on a canvas of `SIZE`."""
+    """Draw a landmark on a canvas of `SIZE`."""
     _KINDS[who.kind](pen, COLOURS[who.colours[0]], COLOURS[who.colours[1]])
 
 
@@ -123,7 +123,7 @@ def _windmill(pen: Pen, first: RGB, second: RGB) -> None:
 
 
 def _turned(points: list[tuple[float, float]], quarters: int) -> list[tuple[float, float]]:
-    """The points about the hub of the sails, turned by 45 degrees and some quarters."""
+    """Rotate points around the hub of the sails by 45 degrees plus a number of quarter turns."""
     cos, sin = ((0.707, 0.707), (-0.707, 0.707), (-0.707, -0.707), (0.707, -0.707))[quarters]
     return [(_X + x * cos - y * sin, 62 + x * sin + y * cos) for x, y in points]
 

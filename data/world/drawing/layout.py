@@ -1,4 +1,4 @@
-"""Where things stand in an image: sizes, places without overlap, and now and then one before another."""
+"""Layout of an image: sizes, positions without overlap, and sometimes one object in front of another."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _GAP = 3
 _TRIES = 40
 _WIDEST = 0.64
 _HEIGHTS = {1: (0.32, 0.56), 2: (0.3, 0.56), 3: (0.28, 0.46), 4: (0.26, 0.4), 5: (0.24, 0.36), 6: (0.24, 0.32)}
-"""Heights of an entity, as shares of the side, by how many are shown."""
+"""Number of entities shown -> range of their heights as a share of the side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One thing of an image.
+    """An object of an image with its position.
 
     Attributes:
-        look: Its cut-out, RGBA, of the size that it has in the image.
-        x: Its left, pixels of the image.
-        y: Its top, pixels of the image.
-        name: As in the scene, like `type` and `attributes`.
-        type: Empty for what is no entity.
-        attributes: Its look in words.
+        look: RGBA cut-out, in the size that it has in the image.
+        x: Left, pixels of the image.
+        y: Top, pixels of the image.
+        name: Name in the scene.
+        type: Entity type; empty if the object is not an entity.
+        attributes: Appearance in words.
     """
 
     look: Image.Image
@@ -40,19 +40,19 @@ class Placed:
 
     @property
     def rect(self) -> Rect:
-        """Its box: left, top, right, bottom in pixels of the image."""
+        """Box of the object: left, top, right, bottom in pixels of the image."""
         return self.x, self.y, self.x + self.look.width, self.y + self.look.height
 
 
 def height_of(count: int, look: Image.Image, side: int, rng: random.Random) -> int:
-    """A random height in pixels for one of `count` entities; wide looks get less, never less than the lower bound."""
+    """Draw the height in pixels of one of `count` entities; wide looks get a smaller height within the range."""
     low, high = _HEIGHTS[min(max(count, 1), 6)]
     share = min(rng.uniform(low, high), max(low, _WIDEST * look.height / look.width))
     return round(share * side)
 
 
 def shrunk(look: Image.Image, height: int) -> Image.Image:
-    """The look, `height` pixels high."""
+    """Scale a look to a height in pixels."""
     width = max(1, round(look.width * height / look.height))
     return look.resize((width, height), Image.Resampling.HAMMING)
 
@@ -60,17 +60,17 @@ def shrunk(look: Image.Image, height: int) -> Image.Image:
 def free_spot(
     size: tuple[int, int], taken: Sequence[Rect], side: int, rng: random.Random, rows: tuple[float, float] = (0, 1)
 ) -> tuple[int, int] | None:
-    """A random place for a thing of `size` that overlaps none of `taken`.
+    """Draw a position for an object of `size` that overlaps none of `taken`.
 
     Args:
-        size: Width and height, in pixels.
-        taken: Boxes that are to stay free.
+        size: Width and height in pixels.
+        taken: Boxes that must not be overlapped.
         side: Width and height of the image.
-        rng: The source of randomness.
-        rows: The part of the image's height that the thing stands in, in shares of it.
+        rng: Random number generator.
+        rows: Vertical range for the object, as shares of the height of the image.
 
     Returns:
-        Its left and top, or None: nothing was found.
+        Left and top, or None if no position was found.
     """
     right, top = side - size[0] - 1, round(rows[0] * side) + 1
     bottom = round(rows[1] * side) - size[1] - 1
@@ -88,26 +88,26 @@ def _meet(a: Rect, b: Rect) -> bool:
 
 
 def spots(sizes: Sequence[tuple[int, int]], side: int, rng: random.Random) -> list[tuple[int, int]] | None:
-    """Random places for all things at once, without overlap, or None: not found in a few tries."""
+    """Draw positions for all objects without overlap; None if none were found after a few tries."""
     order = sorted(range(len(sizes)), key=lambda i: -sizes[i][0] * sizes[i][1])
     for _ in range(6):
-        found: dict[int, tuple[int, int]] = {}
+        placed: dict[int, tuple[int, int]] = {}
         taken: list[Rect] = []
         for i in order:
             spot = free_spot(sizes[i], taken, side, rng)
             if spot is None:
                 break
-            found[i] = spot
+            placed[i] = spot
             taken.append((*spot, spot[0] + sizes[i][0], spot[1] + sizes[i][1]))
-        if len(found) == len(sizes):
-            return [found[i] for i in range(len(sizes))]
+        if len(placed) == len(sizes):
+            return [placed[i] for i in range(len(sizes))]
     return None
 
 
 def cell_height(count: int, look: Image.Image, side: int) -> int:
-    """The height in pixels up to which a look fits a cell of `grid_spots` for `count` things."""
-    fits = (side / _columns(count) - _GAP - 1) * look.height / look.width
-    return int(min(fits, _HEIGHTS[min(count, 6)][1] * side))
+    """The maximum height in pixels with which a look fits a cell of `grid_spots` for `count` objects."""
+    height = (side / _columns(count) - _GAP - 1) * look.height / look.width
+    return int(min(height, _HEIGHTS[min(count, 6)][1] * side))
 
 
 def _columns(count: int) -> int:
@@ -115,7 +115,7 @@ def _columns(count: int) -> int:
 
 
 def grid_spots(sizes: Sequence[tuple[int, int]], side: int, rng: random.Random) -> list[tuple[int, int]]:
-    """Places in cells of a grid of three columns (two for up to four things), in random order."""
+    """Draw positions in the cells of a grid with three columns (two for up to four objects), in random order."""
     columns = _columns(len(sizes))
     rows = -(-len(sizes) // columns)
     cells = rng.sample(range(columns * rows), len(sizes))
@@ -130,7 +130,7 @@ def grid_spots(sizes: Sequence[tuple[int, int]], side: int, rng: random.Random) 
 
 
 def hidden(placed: Sequence[Placed], side: int) -> list[float]:
-    """For each thing, in drawing order, the share of its own drawn pixels that lie behind later ones."""
+    """For each object, in drawing order, the share of its drawn pixels that later objects cover."""
     shares = []
     for i, thing in enumerate(placed):
         nearer = [other for other in placed[i + 1 :] if _cross(thing.rect, other.rect)]
@@ -157,7 +157,7 @@ def _mask(thing: Placed, side: int) -> np.ndarray:
 
 
 def before(victim: Placed, coverer: Placed, others: Sequence[Placed], side: int, rng: random.Random) -> Placed | None:
-    """The coverer moved so that it hides 6 to 30 % of the victim and nothing of the others, or None: not found."""
+    """Move the coverer so that it covers 6 to 30 % of the victim and no other object; None if no position was found."""
     vx1, vy1, vx2, vy2 = victim.rect
     w, h = coverer.look.size
     for _ in range(_TRIES):

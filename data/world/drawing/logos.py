@@ -1,4 +1,4 @@
-"""Logos: a badge in the first colour with a white rim, on it a glyph in the second."""
+"""Drawing of logos: a badge in the first colour with a white rim, and a glyph in the second colour."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from gmner.data.world.drawing.pen import INK, WHITE, Pen, Point, oval, shade, sm
 from gmner.data.world.looks import COLOURS, RGB
 
 SIZE = (120.0, 120.0)
-"""Width and height, in units, of the canvas that logos are drawn on."""
+"""Width and height of the canvas of a logo, in units."""
 
 _X = 60.0
 
 
 def draw_logo(pen: Pen, who: Character) -> None:
-    """Draw one on a canvas of `SIZE`."""
+    """Draw a logo on a canvas of `SIZE`."""
     badge, glyph = COLOURS[who.colours[0]], COLOURS[who.colours[1]]
-    rim = WHITE if who.colours[0] not in ("silver",) else (72, 78, 92)
+    rim = (72, 78, 92) if who.colours[0] == "silver" else WHITE
     outline = _BADGES[who.kind]
     pen.polygon(outline(56), rim)
     pen.polygon(outline(49.5), badge, edge=False)
@@ -46,7 +46,7 @@ def _shield(size: float) -> list[Point]:
 
 
 def _rounded(corners: list[Point], share: float) -> list[Point]:
-    """The polygon with its corners cut back by a share of each side."""
+    """Round the corners of a polygon by a share of each side."""
     points = []
     for before, (x, y), after in zip([corners[-1], *corners[:-1]], corners, [*corners[1:], corners[0]], strict=True):
         start = (x + (before[0] - x) * share, y + (before[1] - y) * share)

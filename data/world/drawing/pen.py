@@ -1,4 +1,4 @@
-"""A pen that draws shaded, outlined shapes on a transparent canvas, in units of its own."""
+"""`Pen`: draws shaded shapes with outlines on a transparent canvas, in its own units."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _STEPS = 8
 
 
 def shade(colour: RGB, factor: float) -> RGB:
-    """The colour made darker (below 1) or mixed with white (above 1: 1.2 is one fifth white)."""
+    """Darken a colour (factor below 1) or mix it with white (above 1; 1.2 adds one fifth white)."""
     return mix(colour, WHITE, factor - 1) if factor > 1 else mix(colour, INK, 1 - factor)
 
 
 def mix(colour: RGB, other: RGB, share: float) -> RGB:
-    """The colour with `share` (0 to 1) of the other one."""
+    """Mix a colour with a share (0 to 1) of another one."""
     r, g, b = (round(a + (o - a) * share) for a, o in zip(colour, other, strict=True))
     return (r, g, b)
 
 
 def is_light(colour: RGB) -> bool:
-    """Whether white on it would not be seen well."""
+    """Whether white would have too little contrast on the colour."""
     return 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2] > 168
 
 
 def smooth(points: Sequence[Point], *, closed: bool = True) -> list[Point]:
-    """A Catmull-Rom curve through the points."""
+    """A Catmull-Rom spline through the points."""
     count = len(points)
 
     def at(i: int) -> Point:
@@ -56,14 +56,14 @@ def _between(a: Point, b: Point, c: Point, d: Point, t: float) -> Point:
 
 
 def oval(x: float, y: float, rx: float, ry: float, start: float = 0, end: float = 360) -> list[Point]:
-    """Points of an ellipse about (x, y), or of its part between two angles in degrees, clockwise from the right."""
+    """Points of an ellipse around (x, y), or of an arc between two angles in degrees, clockwise from the right."""
     angles = [math.radians(start + (end - start) * i / 40) for i in range(41)]
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
 
 
 @cache
 def _light() -> Image.Image:
-    """A 64 x 64 mask that falls from 255 at the top left to 0 at the bottom right."""
+    """A 64 x 64 mask that decreases from 255 at the top left to 0 at the bottom right."""
     ramp = Image.linear_gradient("L").resize((64, 64))
     return ImageChops.invert(Image.blend(ramp, ramp.rotate(90), 0.35))
 
@@ -91,14 +91,14 @@ class Pen:
         """Fill a polygon.
 
         Args:
-            points: Its corners, in units.
-            fill: Its colour, lighter at the top left.
-            within: Draw only where this mask is set.
-            edge: Whether an ink outline goes around it.
-            flat: Whether it has no shading.
+            points: Corners in units.
+            fill: Colour; shading makes it lighter at the top left.
+            within: Mask that restricts the area to draw.
+            edge: Whether to draw an outline.
+            flat: Whether to omit the shading.
 
         Returns:
-            The mask of the filled area, of the canvas' size: for `within`.
+            The mask of the filled area in the size of the canvas, which can be passed as `within`.
         """
         scaled = [(x * self._scale, y * self._scale) for x, y in points]
         if edge:
@@ -107,9 +107,9 @@ class Pen:
             self._paste(lambda d: d.line(rim, fill=255, width=width, joint="curve"), INK, within, flat=True)
         return self._paste(lambda d: d.polygon(scaled, fill=255), fill, within, flat=flat)
 
-    def blob(self, points: Sequence[Point], fill: RGB, **how: bool) -> Image.Image:
-        """Fill a smooth shape through the points; `how` and the result as of `polygon`."""
-        return self.polygon(smooth(points), fill, within=None, **how)
+    def blob(self, points: Sequence[Point], fill: RGB, **options: bool) -> Image.Image:
+        """Fill a smooth shape through the points; see `polygon` for options and result."""
+        return self.polygon(smooth(points), fill, within=None, **options)
 
     def ellipse(
         self,
@@ -123,7 +123,7 @@ class Pen:
         edge: bool = True,
         flat: bool = False,
     ) -> Image.Image:
-        """Fill an ellipse about (x, y) with half axes `rx` and `ry` (a circle without); the rest as of `polygon`."""
+        """Fill an ellipse around (x, y) with semi-axes `rx` and `ry` (default: a circle); see `polygon`."""
         return self.polygon(oval(x, y, rx, rx if ry is None else ry), fill, within=within, edge=edge, flat=flat)
 
     def box(
@@ -139,7 +139,7 @@ class Pen:
         edge: bool = True,
         flat: bool = False,
     ) -> Image.Image:
-        """Fill a box with round corners; the rest as of `polygon`."""
+        """Fill a box with rounded corners; see `polygon`."""
         r = min(radius, (x2 - x1) / 2, (y2 - y1) / 2)
         corners = ((x2 - r, y2 - r, 0), (x1 + r, y2 - r, 90), (x1 + r, y1 + r, 180), (x2 - r, y1 + r, 270))
         if r:
@@ -157,7 +157,7 @@ class Pen:
         within: Image.Image | None = None,
         edge: bool = False,
     ) -> None:
-        """Draw a line with round ends and joints, `width` units wide."""
+        """Draw a line with round ends and joints; `width` is in units."""
         if edge:
             self.line(points, INK, width + 2 * self._line, within=within)
         scaled = [(x * self._scale, y * self._scale) for x, y in points]
@@ -171,9 +171,9 @@ class Pen:
 
         self._paste(stroke, fill, within, flat=True)
 
-    def curve(self, points: Sequence[Point], fill: RGB, width: float = 1.7, **how: bool) -> None:
-        """Draw a smooth line through the points; the rest as of `line`."""
-        self.line(smooth(points, closed=False), fill, width, within=None, **how)
+    def curve(self, points: Sequence[Point], fill: RGB, width: float = 1.7, **options: bool) -> None:
+        """Draw a smooth line through the points; see `line`."""
+        self.line(smooth(points, closed=False), fill, width, within=None, **options)
 
     def _paste(
         self, stroke: Callable[[ImageDraw.ImageDraw], None], fill: RGB, within: Image.Image | None, *, flat: bool

@@ -1,4 +1,4 @@
-"""People: head and shoulders, told apart by hair, garment, skin and what they wear besides."""
+"""Drawing of people: head and shoulders, which differ in hair, garment, skin and accessories."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gmner.data.world.drawing.pen import INK, WHITE, Pen, Point, is_light, mix, 
 from gmner.data.world.looks import COLOURS, RGB, SKINS
 
 SIZE = (132.0, 146.0)
-"""Width and height, in units, of the canvas that people are drawn on."""
+"""Width and height of the canvas of a person, in units."""
 
 _X = 66.0
 _FACE = (_X, 62.0, 26.0, 28.0)
@@ -21,7 +21,7 @@ _LASHES = ("long", "bun", "bob", "hijab", "pigtails")
 
 
 def draw_person(pen: Pen, who: Character) -> None:
-    """Draw one on a canvas of `SIZE`."""
+    """Draw a person on a canvas of `SIZE`."""
     hair, worn, skin = COLOURS[who.colours[0]], COLOURS[who.colours[1]], SKINS[who.skin]
     _BEHIND.get(who.kind, _nothing)(pen, hair)
     _GARMENTS[who.garment](pen, worn, skin)
@@ -36,25 +36,25 @@ def draw_person(pen: Pen, who: Character) -> None:
     if who.accessory == "beard":
         _beard(pen, _STUBBLE if who.kind == "cap" else hair)
     _face(pen, skin, lashes=who.kind in _LASHES or who.garment == "dress")
-    wear = _WORN.get(who.accessory, _nothing_worn)
-    # A crest stands through the band of the headphones, other hair lies under it.
+    draw_accessory = _WORN.get(who.accessory, _nothing_worn)
+    # A mohawk is above the band of the headphones, other hair is below it.
     if who.kind == "mohawk":
-        wear(pen)
+        draw_accessory(pen)
     _HAIR[who.kind](pen, hair)
     if who.kind != "mohawk":
-        wear(pen)
+        draw_accessory(pen)
 
 
 def _nothing(pen: Pen, hair: RGB) -> None:
-    """Most hair has no part behind the head."""
+    """Most hair styles have no part behind the head."""
 
 
 def _nothing_worn(pen: Pen) -> None:
-    """Scarf and beard are drawn before the hair."""
+    """Scarf and beard are drawn earlier, below the hair."""
 
 
 def _mirrored(points: Sequence[Point]) -> list[Point]:
-    """The points, and their mirror images in reverse order."""
+    """The points, followed by their mirror images in reverse order."""
     return [*points, *((2 * _X - x, y) for x, y in reversed(points))]
 
 

@@ -1,4 +1,4 @@
-"""An image of some entities: a backdrop, things at random places, a word now and then, and a camera's flaws."""
+"""`picture`: draws an image of entities with a backdrop, props, sometimes a banner, and camera noise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIDE = 320
 """Width and height of an image in pixels."""
 
 MOST = 6
-"""How many entities an image shows at most."""
+"""Maximum number of entities in an image."""
 
 _COVERED = 0.27
 _ROUNDS = 12
@@ -39,20 +39,21 @@ _FLAWED = 1 / 3
 
 
 def picture(shown: Sequence[Character], rng: random.Random) -> tuple[Image.Image, tuple[SceneObject, ...]]:
-    """An image that shows some entities, and what else is in it.
+    """Draw an image of entities.
 
     Args:
-        shown: The entities, at most `MOST`; one that stands here twice is drawn twice.
-        rng: The source of all randomness: the same state gives the same image.
+        shown: The entities, at most `MOST`; an entity that occurs twice is drawn twice.
+        rng: Random number generator; the same state produces the same image.
 
     Returns:
-        An RGB image of `SIDE` x `SIDE` pixels, and its scene, sorted by left and top: one object for each of `shown`
-        and for each prop or banner (`type` empty; a banner is called `text`, its word is its attribute). Boxes are
-        pixels of the image and tight around the whole thing, also where something hides it; `covered` is the share of
-        the thing's own drawn pixels (not of its box) behind nearer things; `depth` is its place in the drawing order.
+        An RGB image of `SIDE` x `SIDE` pixels, and its scene, sorted by left and top. The scene contains one object for
+        each entity, prop and banner. Props and banners have an empty `type`; a banner has the name `text` and its word
+        as attribute. Boxes are in pixels of the image and tight around the whole object, including covered parts.
+        `covered` is the share of the drawn pixels of the object (not of its box) that nearer objects cover, and `depth`
+        its position in the drawing order.
 
     Raises:
-        ValueError: More than `MOST` are shown.
+        ValueError: There are more than `MOST` entities.
     """
     if len(shown) > MOST:
         raise ValueError(f"An image shows at most {MOST} entities, not {len(shown)}")
@@ -64,7 +65,7 @@ def picture(shown: Sequence[Character], rng: random.Random) -> tuple[Image.Image
 
 
 def _entities(shown: Sequence[Character], rng: random.Random) -> list[Placed]:
-    """The entities at places of their own: at random, or in a grid where they are too many for that."""
+    """Place the entities at random positions, or in a grid if they are too many for that."""
     looks = [_mirrored(who, rng) for who in shown]
     heights = [height_of(len(shown), look, SIDE, rng) for look in looks]
     places = spots(_sizes(looks, heights), SIDE, rng)
@@ -91,7 +92,7 @@ def _sizes(looks: Sequence[Image.Image], heights: Sequence[int]) -> list[tuple[i
 
 
 def _props(entities: list[Placed], rng: random.Random) -> list[Placed]:
-    """The entities behind which up to three props and perhaps a banner stand where there is room."""
+    """Add up to three props and sometimes a banner behind the entities, if there is space."""
     things = list(entities)
     for name in rng.sample(NAMES, rng.choice((0, 1, 1, 2, 2, 3))):
         look = _prop_look(name, (0.12, 0.22), rng)
@@ -113,7 +114,7 @@ def _prop_look(name: str, heights: tuple[float, float], rng: random.Random) -> I
 
 
 def _cover(things: list[Placed], rng: random.Random) -> list[Placed]:
-    """In every fourth image of two things or more, one of them, or one more prop, before an entity."""
+    """In a quarter of the images with two or more objects, move one of them or a new prop in front of an entity."""
     entities = [thing for thing in things if thing.type]
     if len(things) < 2 or not entities or rng.random() >= _COVERED:
         return things
@@ -142,7 +143,7 @@ def _scene(things: Sequence[Placed]) -> tuple[SceneObject, ...]:
 
 
 def _photographed(image: Image.Image, rng: random.Random) -> Image.Image:
-    """The image with noise, and in a third of cases with other light, contrast and focus."""
+    """Add noise, and in a third of the images also change brightness, contrast and focus."""
     if rng.random() < _FLAWED:
         image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.84, 1.12))
         image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.82, 1.15))

@@ -1,4 +1,4 @@
-"""Every look, drawn once: a sharp cut-out that images shrink to the size they need."""
+"""Looks of the entities as sharp cut-outs; each is drawn once, and images scale it down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DRAWERS = {
 
 @cache
 def portrait(who: Character) -> Image.Image:
-    """The look of an entity, RGBA, 300 to 410 pixels high, cut to what is drawn: it touches all four sides."""
+    """The look of an entity as RGBA, 300 to 410 pixels high, without empty margins."""
     size, draw = _DRAWERS[who.type]
     pen = Pen(*size, scale=_SCALE)
     draw(pen, who)
@@ -29,5 +29,5 @@ def portrait(who: Character) -> Image.Image:
 
 
 def cut(image: Image.Image) -> Image.Image:
-    """The image without its empty margins."""
+    """Crop the empty margins of an image."""
     return image.crop(image.getchannel("A").getbbox())

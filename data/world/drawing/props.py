@@ -1,4 +1,4 @@
-"""Things without a name that stand in an image besides its entities, and banners with a word."""
+"""Props, which are objects that are not named entities, and banners with a word."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gmner.data.world.drawing.portraits import cut
 from gmner.data.world.looks import RGB
 
 WORDS = ("SALE", "OPEN", "NEWS", "HELLO", "TODAY", "LIVE", "FREE", "WELCOME", "PARTY", "EXIT")
-"""What banners say; never the name of an entity."""
+"""Words on banners; none is the name of an entity."""
 
 HIGH = ("cloud", "bird", "kite")
-"""Props that hang in the upper half of an image."""
+"""Props in the upper half of an image."""
 
 VARIANTS = 3
-"""How many tints every prop has."""
+"""Number of tints of each prop."""
 
 _SCALE = 2.0
 _GREENS: tuple[RGB, ...] = ((112, 148, 104), (134, 156, 96), (96, 136, 120))
@@ -123,7 +123,7 @@ _PROPS: dict[str, Callable[[Pen, int], None]] = {
 }  # fmt: skip
 
 NAMES = tuple(_PROPS)
-"""The plain words for all props."""
+"""Names of all props."""
 
 FRONT = ("plant", "sign", "ball", "cat", "rock", "crate", "bench")
 """Props that may stand in front of an entity."""
@@ -131,7 +131,7 @@ FRONT = ("plant", "sign", "ball", "cat", "rock", "crate", "bench")
 
 @cache
 def prop(name: str, tint: int) -> Image.Image:
-    """The look of a prop in one of `VARIANTS` tints, RGBA, cut to what is drawn."""
+    """The look of a prop in one of `VARIANTS` tints, as RGBA without empty margins."""
     pen = Pen(100, 100, _SCALE, line=2.2)
     _PROPS[name](pen, tint)
     return cut(pen.image)
@@ -139,7 +139,7 @@ def prop(name: str, tint: int) -> Image.Image:
 
 @cache
 def banner(word: str, tint: int) -> Image.Image:
-    """A plain banner with one of `WORDS`, in one of `VARIANTS` tints, RGBA, cut to what is drawn."""
+    """A banner with one of `WORDS` in one of `VARIANTS` tints, as RGBA without empty margins."""
     font = ImageFont.load_default(size=72)
     left, top, right, bottom = font.getbbox(word)
     width, height = right - left + 64, bottom - top + 48

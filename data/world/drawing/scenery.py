@@ -1,4 +1,4 @@
-"""Backdrops: quiet, pale and slightly out of focus, so that nothing of them looks like an entity."""
+"""Backdrops: pale and slightly blurred, so that they do not look like entities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WALLS: tuple[RGB, ...] = ((226, 218, 206), (208, 216, 220), (222, 210, 214), (2
 
 
 def backdrop(side: int, rng: random.Random) -> Image.Image:
-    """A random backdrop, RGB, of `side` x `side` pixels."""
+    """Draw a random backdrop as RGB, `side` x `side` pixels."""
     image = rng.choice(_KINDS)(side, rng)
     return image.filter(ImageFilter.BoxBlur(rng.choice((1, 1.5, 2))))
 
@@ -41,7 +41,7 @@ def _jitter(colour: RGB, rng: random.Random) -> RGB:
 
 
 def _sky(side: int, rng: random.Random) -> tuple[Image.Image, ImageDraw.ImageDraw, RGB]:
-    """A sky, a pen for it, and the colour of the air at the horizon."""
+    """Draw a sky; returns the image, its drawing object, and the colour at the horizon."""
     top, bottom = (_jitter(colour, rng) for colour in rng.choice(_SKIES))
     image = _gradient(side, top, bottom)
     return image, ImageDraw.Draw(image), bottom

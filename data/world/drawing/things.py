@@ -1,4 +1,4 @@
-"""Things with names: the main colour for the body, the second for stripes, screens, sails and trim."""
+"""Drawing of things: the main colour is used for the body, the second for stripes, screens, sails and trim."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gmner.data.world.drawing.pen import INK, WHITE, Pen, Point, is_light, oval,
 from gmner.data.world.looks import COLOURS, RGB
 
 SIZE = (180.0, 150.0)
-"""Width and height, in units, of the canvas that things are drawn on."""
+"""Width and height of the canvas of a thing, in units."""
 
 _X = 90.0
 _GLASS: RGB = (196, 226, 242)
@@ -18,7 +18,7 @@ _WOOD: RGB = (150, 104, 62)
 
 
 def draw_thing(pen: Pen, who: Character) -> None:
-    """Draw one on a canvas of `SIZE`."""
+    """Draw a thing on a canvas of `SIZE`."""
     _KINDS[who.kind](pen, COLOURS[who.colours[0]], COLOURS[who.colours[1]])
 
 
@@ -69,7 +69,7 @@ def _car(pen: Pen, first: RGB, second: RGB) -> None:
 
 
 def _stout(points: Sequence[Point]) -> list[Point]:
-    """The points on a shorter and higher car."""
+    """Make the points of a car shorter and higher."""
     return [(_X + (x - _X) * 0.88, 130 - (130 - y) * 1.14) for x, y in points]
 
 
@@ -126,7 +126,7 @@ def _balloon(pen: Pen, first: RGB, second: RGB) -> None:
     bag = pen.blob([*skirt, *dome], first)
     for side in (-1, 1):
         panel = [(12, 2), (26, 20), (32, 50), (24, 84), (10, 112), (4, 112), (10, 84), (13, 50), (10, 20), (4, 2)]
-        pen.polygon([(_X + (x if x else 0) * side, y) for x, y in panel], second, within=bag, edge=False)
+        pen.polygon([(_X + x * side, y) for x, y in panel], second, within=bag, edge=False)
     pen.box(0, 44, 180, 58, second, within=bag, edge=False)
     for y in (44.0, 58.0):
         pen.box(0, y - 0.7, 180, y + 0.7, INK, within=bag, edge=False, flat=True)
