@@ -142,7 +142,7 @@ def moved(facts: Facts, rng: random.Random) -> Facts | None:
 
 
 BREAKS: Mapping[str, Break] = {
-    "mention dropped": dropped, "mention truncated": cut, "mention invented": invented, "other type": other_type,
+    "mention dropped": dropped, "mention cut": cut, "mention invented": invented, "other type": other_type,
     "shown made absent": made_absent, "absent made shown": made_shown, "box moved": moved,
 }  # fmt: skip
 STYLES: Mapping[str, Style] = {**TEMPLATES, "prose": prose(KNOWN), "other prose": prose(HELD_OUT)}

@@ -1,4 +1,4 @@
-"""Compares `gmner.MCR()` with training on answers only, for equal posts and optimizer steps.
+"""Compares `gmner.MCR()` with training on answers alone, for equal posts and optimizer steps.
 
 Training on answers uses the number of steps that MCR takes if CVO does not stop early, and, for each number of posts,
 the learning rate with the best score on dev posts of the world with seed 0. Both are scored on held-out posts of the
@@ -44,7 +44,7 @@ WANTED = {100: 12.0, 200: 8.0, 1000: 3.0}
 
 
 def answers_alone(steps: int, rate: float, seed: int) -> MCR:
-    """The baseline: training on answers only."""
+    """The baseline: training on answers alone."""
     mrsi = MRSI(styles={"plain": plain}, answers=False, max_steps=steps, rate=rate)
     return MCR(mrsi=mrsi, cvo=None, holdout=0, seed=seed)
 
@@ -159,7 +159,7 @@ def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list
         baseline = bench.run(
             f"answers-{rate:g}-{seed}", partial(answers_alone, most, rate, seed), split="test", count=args.test
         )[0]
-        results.setdefault(f"answers only, {rate:g}", []).append(baseline)
+        results.setdefault(f"answers alone, {rate:g}", []).append(baseline)
         for arm, optimizer in ABLATION.items() if args.ablation else ():
             name = f"{arm.replace(' ', '-')}-{seed}"
             scores = bench.run(name, partial(optimizer, seed), split="test", count=args.test)[0]
@@ -170,10 +170,10 @@ def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list
 def table(results: Mapping[str, Sequence[Evaluation]], title: str, posts: Sequence[Post]) -> str:
     """Format a Markdown table of one world and one number of posts."""
     everything = range(len(posts))
-    base = next(runs for arm, runs in results.items() if arm.startswith("answers only"))
+    base = next(runs for arm, runs in results.items() if arm.startswith("answers alone"))
     rows = [[title, *results], ["---"] * (1 + len(results))]
     rows.append(["GMNER F1", *(_interval(f1_with_interval(runs, everything)) for runs in results.values())])
-    rows.append(["gain over answers only", *(_interval(gain_with_interval(runs, base)) for runs in results.values())])
+    rows.append(["gain over answers alone", *(_interval(gain_with_interval(runs, base)) for runs in results.values())])
     rows.append(["each seed", *(", ".join(f"{e.gmner.f1:.1f}" for e in runs) for runs in results.values())])
     spread = (
         np.std([e.gmner.f1 for e in runs], ddof=1) if len(runs) > 1 else float("nan") for runs in results.values()
@@ -188,7 +188,7 @@ def table(results: Mapping[str, Sequence[Evaluation]], title: str, posts: Sequen
 def verdicts(results: Mapping[str, Sequence[Evaluation]], posts: int) -> list[str]:
     """The requirements, and whether they are met."""
     ours = results["MCR()"]
-    base = next(runs for arm, runs in results.items() if arm.startswith("answers only"))
+    base = next(runs for arm, runs in results.items() if arm.startswith("answers alone"))
     everything = range(ours[0].posts)
     gain = gain_with_interval(ours, base)[0]
     low, high = f1_with_interval(ours, everything)[1], f1_with_interval(base, everything)[2]
@@ -196,9 +196,9 @@ def verdicts(results: Mapping[str, Sequence[Evaluation]], posts: int) -> list[st
     lookalike = means["  on lookalike posts"]
     wanted, base_mean = WANTED.get(posts, 0.0), f1_with_interval(base, everything)[0]
     requirements = {
-        f"gain in GMNER F1 over answers only at least {wanted:g}: {gain:.1f}": gain >= wanted,
-        f"intervals disjoint: MCR from {low:.1f}, answers only up to {high:.1f}": low > high,
-        "no seed below the mean of answers only": min(e.gmner.f1 for e in ours) >= base_mean,
+        f"gain in GMNER F1 over answers alone at least {wanted:g}: {gain:.1f}": gain >= wanted,
+        f"intervals disjoint: MCR from {low:.1f}, answers alone up to {high:.1f}": low > high,
+        "no seed below the mean of answers alone": min(e.gmner.f1 for e in ours) >= base_mean,
         "standard deviation over seeds at most 2": len(ours) > 1 and np.std([e.gmner.f1 for e in ours], ddof=1) <= 2,
         f"at most half as many boxed lookalikes: {lookalike[0]:.1f}, {lookalike[1]:.1f}": lookalike[0]
         <= lookalike[1] / 2,

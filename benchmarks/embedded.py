@@ -113,14 +113,14 @@ def listed(lm: dspy.LM, posts: Sequence[Post]) -> dict[str, float]:
     """Shares of scene objects that are listed, of listed objects that are correct, and of boxes named correctly."""
     listed_objects: list[bool] = []
     right_items: list[bool] = []
-    for post, text in zip(posts, said(lm, LIST_INSTRUCTION, [(p, "") for p in posts]), strict=True):
+    for post, text in zip(posts, free_text_answers(lm, LIST_INSTRUCTION, [(p, "") for p in posts]), strict=True):
         items = [(name, FRAME.decode(json.loads(box))) for name, box in _ITEM.findall(text)]
         things = [thing for thing in post.scene or () if thing.type]
         matches = [[n == t.name and t.box.iou(b) > 0.5 for t in things] for n, b in items]
         right_items += [any(row) for row in matches]
         listed_objects += [any(row[column] for row in matches) for column in range(len(things))]
     boxed = [(p, thing) for p in posts for thing in p.scene or () if thing.type]
-    answers = said(lm, NAME_INSTRUCTION, [(p, dump(FRAME.encode(thing.box))) for p, thing in boxed])
+    answers = free_text_answers(lm, NAME_INSTRUCTION, [(p, dump(FRAME.encode(thing.box))) for p, thing in boxed])
     named = [thing.name == name for (_, thing), name in zip(boxed, answers, strict=True)]
     return {
         "found_of_scene": share(listed_objects),
@@ -129,10 +129,10 @@ def listed(lm: dspy.LM, posts: Sequence[Post]) -> dict[str, float]:
     }
 
 
-def said(lm: dspy.LM, system: str, asked: Sequence[tuple[Post, str]]) -> list[str]:
+def free_text_answers(lm: dspy.LM, system: str, questions: Sequence[tuple[Post, str]]) -> list[str]:
     """Free-text answers of the model to a question about the image of each post."""
     requests = []
-    for post, user in asked:
+    for post, user in questions:
         image = lm15.ImagePart(data=base64.b64encode(encoded(post.image, quick=True)[0]).decode())
         message = lm15.Message.user([image, lm15.TextPart(user)])
         requests.append(

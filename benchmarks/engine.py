@@ -84,7 +84,7 @@ def large_vocabulary(folder: Path) -> Path:
     return folder
 
 
-def asked(program: GMNER, post: Post, tokens: int | None) -> Prompt:
+def post_prompt(program: GMNER, post: Post, tokens: int | None) -> Prompt:
     """The prompt of the engine for a post."""
     adapter, signature = program.adapter(), program.answer.signature
     messages = adapter.dialogue(signature, [], post_inputs(post))
@@ -107,7 +107,7 @@ def in_turns(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str
 def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int | None) -> None:
     """Compare one constrained batch with plain `generate` on the same prompts, for the same number of steps."""
     engine = program.model.engine
-    prompts = [asked(program, post, tokens) for post in posts[:BATCH]]
+    prompts = [post_prompt(program, post, tokens) for post in posts[:BATCH]]
     generator = Generator(engine.weights, sights=0)  # without a cache, so that every round encodes its images
     steps = max(completion.tokens for completion in generator.generate(prompts)) + (tokens is None)
 
@@ -127,7 +127,7 @@ def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int 
 def beside_outlines(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
     """Compare with Outlines one post at a time, each with its own schema: default backend, and llguidance."""
     engine = program.model.engine
-    prompts = [asked(program, post, None) for post in posts[:3]]
+    prompts = [post_prompt(program, post, None) for post in posts[:3]]
     model, tokenizer = outlines.from_transformers(engine.model, engine.processor), engine.processor.tokenizer
     generator = Generator(engine.weights, sights=0)
     written: dict[str, int] = {}
@@ -178,18 +178,20 @@ def corpus(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
     times = in_turns(variants, rounds)
     rate = {name: len(posts) / seconds for name, seconds in times.items()}
     _say(
-        f"{len(posts)} posts: {rate['batches']:.1f} per second in batches of {CORPUS_BATCH}, {rate['singly']:.1f} one at "
-        "a time", times["singly"] / times["batches"],
+        f"{len(posts)} posts: {rate['batches']:.1f} per second in batches of {CORPUS_BATCH}, {rate['singly']:.1f} one "
+        "at a time", times["singly"] / times["batches"],
     )  # fmt: skip
 
     generator = Generator(engine.weights, sights=0)
-    lengths = [completion.tokens + 1 for completion in generator.generate([asked(program, p, None) for p in posts])]
+    lengths = [
+        completion.tokens + 1 for completion in generator.generate([post_prompt(program, p, None) for p in posts])
+    ]
 
     def script() -> None:
         ordered = sorted(range(len(posts)), key=lambda index: -len(posts[index].text))  # as in a corpus run
         for begin in range(0, len(posts), CORPUS_BATCH):
             indices = ordered[begin : begin + CORPUS_BATCH]
-            chats = [asked(program, posts[index], None).conversation for index in indices]
+            chats = [post_prompt(program, posts[index], None).conversation for index in indices]
             steps = max(lengths[index] for index in indices)
             with torch.inference_mode():
                 batch = generator.encoder(chats).to(dtype=engine.model.dtype)
@@ -212,7 +214,7 @@ def one_long_post(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
     }
     times = in_turns(variants, rounds)
     _say(
-        f"15 short posts and one of 1,000 words: {times['together']:.1f} s together, {times['separate']:.1f} s separately",
+        f"15 short posts and one of 1,000 words: {times['together']:.1f} s together, {times['separate']:.1f} s apart",
         times["together"] / times["separate"],
     )
 

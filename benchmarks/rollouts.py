@@ -51,10 +51,10 @@ def sampled(program: GMNER, posts: list[Post]) -> float:
 
 def answered(program: GMNER, posts: list[Post]) -> float:
     """Completions per second of `batch_posts` on the same posts, with the same number of answers per post."""
-    asked = [post for post in posts for _ in range(GENERATIONS)]
+    repeated_posts = [post for post in posts for _ in range(GENERATIONS)]
     start = perf_counter()
-    program.batch_posts(asked, progress=False)
-    return len(asked) / (perf_counter() - start)
+    program.batch_posts(repeated_posts, progress=False)
+    return len(repeated_posts) / (perf_counter() - start)
 
 
 def main() -> int:

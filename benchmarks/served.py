@@ -80,7 +80,7 @@ def compared(served: Sequence[Prediction], here: Sequence[Prediction]) -> str:
     equal = [
         (ours, theirs)
         for theirs, ours in zip(served, here, strict=True)
-        if not theirs.error and said(ours) == said(theirs)
+        if not theirs.error and compared_parts(ours) == compared_parts(theirs)
     ]
     differences = [
         abs(our_entity.confidence - their_entity.confidence)
@@ -95,7 +95,7 @@ def compared(served: Sequence[Prediction], here: Sequence[Prediction]) -> str:
     return "\n".join(lines)
 
 
-def said(answer: Prediction) -> list[object]:
+def compared_parts(answer: Prediction) -> list[object]:
     """The compared parts of an answer: reasoning, spans, types and boxes."""
     return [answer.reasoning, *((e.key, e.type, e.box) for e in answer.entities)]
 

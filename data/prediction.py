@@ -118,12 +118,12 @@ def checked_object(value: object, keys: Set[str], kind: str, optional: Set[str] 
     if optional:
         accepted += f", and optionally {', '.join(sorted(optional))}"
     if not isinstance(value, dict):
-        raise DataError(f"Not {kind}", received=value, accepted=accepted)
+        raise DataError(f"This is not {kind}", received=value, accepted=accepted)
     missing, unknown = sorted(keys - set(value)), sorted(set(value) - keys - optional)
     if missing or unknown:
-        faults = [f"missing {', '.join(missing)}"] if missing else []
-        faults += [f"unknown {', '.join(map(repr, unknown))}"] if unknown else []
-        raise DataError(f"Not {kind}: {'; '.join(faults)}", received=value, accepted=accepted)
+        faults = [f"missing key {', '.join(map(repr, missing))}"] if missing else []
+        faults += [f"unknown key {', '.join(map(repr, unknown))}"] if unknown else []
+        raise DataError(f"This is not {kind}: {'; '.join(faults)}", received=value, accepted=accepted)
     return value
 
 

@@ -24,7 +24,7 @@ def plain_parse(text: str, post_text: str, labels: LabelSet, frame: Frame) -> tu
     if not isinstance(value, dict) or sorted(value) != ["entities", "reasoning"]:
         raise AnswerError("The answer is not an object with the required keys", received=text)
     if not isinstance(value["reasoning"], str):
-        raise AnswerError("The reasoning is not a string", received=value["reasoning"])
+        raise AnswerError("The reasoning must be a string", received=value["reasoning"])
     return plain_entities(value["entities"], post_text, labels, frame)
 
 
@@ -74,7 +74,7 @@ def plain_box(value: Any, frame: Frame) -> Box | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(type(v) is int for v in value):
-        raise AnswerError("A box is neither null nor four integers", received=value)
+        raise AnswerError("A box must be null or four integers", received=value)
     if frame.size is None:
         raise AnswerError("A post without an image cannot have a box", received=value)
     width, height = frame.box_format.extent(frame.size, frame.resized)

@@ -130,7 +130,7 @@ def test_an_error_of_a_program_is_recorded_and_another_is_not_hidden():
         ([Prediction("1", "another text")], [POST], "another text"),
         ([1], [POST], "Not a prediction"),
         ({"1": 1}, [POST], "Not a prediction"),
-        (7, [POST], "Neither a program nor predictions"),
+        (7, [POST], "Not a program or predictions"),
     ],
 )
 def test_each_refusal(source, given_posts, fact):

@@ -178,7 +178,7 @@ def test_a_pipe_is_refused_and_does_not_block(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError):
         open_image(tmp_path / "pipe.png")
-    with pytest.raises(OSError, match="not a file"):
+    with pytest.raises(OSError, match="not a regular file"):
         opened_file.open_inside(tmp_path / "pipe.png", None)
 
 

@@ -122,10 +122,10 @@ def test_an_answer_that_failed_says_why():
 
 def test_what_is_printed_is_short():
     long = post_of(text="Ada " + "la " * 500, image=drawn())
-    assert repr(post_of()) == "Post('1', 'Ada met Al', 1 entity, no pictures)"
-    assert repr(Post("1", "x", entities=())) == "Post('1', 'x', no entities, no pictures)"
-    assert repr(Post("1", "x")) == "Post('1', 'x', not annotated, no pictures)"
-    assert repr(replace(long, more_images=(drawn(),))).endswith("…', 1 entity, 2 pictures)")
+    assert repr(post_of()) == "Post('1', 'Ada met Al', 1 entity, no images)"
+    assert repr(Post("1", "x", entities=())) == "Post('1', 'x', no entities, no images)"
+    assert repr(Post("1", "x")) == "Post('1', 'x', not annotated, no images)"
+    assert repr(replace(long, more_images=(drawn(),))).endswith("…', 1 entity, 2 images)")
     assert len(repr(long)) < 100
     assert repr(answer_of(post_of(), ADA, AL)) == "Prediction('1', 'Ada met Al', 2 entities)"
 

@@ -178,22 +178,22 @@ def test_a_missing_picture_is_an_oddity_or_an_error():
     ("fields", "fact"),
     [
         ({"id": 7}, "`id` is not a string"),
-        ({"id": "0"}, "the id of row 0 again"),
+        ({"id": "0"}, "the id already occurs in row 0"),
         ({"text": None}, "`text` is not a string"),
-        ({"entities": [{**ADA, "start": 1}]}, "does not stand at its offsets"),
-        ({"entities": [{**ADA, "start": None}]}, "does not stand at its offsets"),
-        ({"entities": [{**ADA, "boxes": [[1, 2, 3]]}]}, "not four numbers"),
-        ({"entities": [{**ADA, "boxes": [[3, 2, 1, 4]]}]}, "unusable"),
+        ({"entities": [{**ADA, "start": 1}]}, "does not match its offsets"),
+        ({"entities": [{**ADA, "start": None}]}, "does not match its offsets"),
+        ({"entities": [{**ADA, "boxes": [[1, 2, 3]]}]}, "must be four numbers"),
+        ({"entities": [{**ADA, "boxes": [[3, 2, 1, 4]]}]}, "A box is invalid"),
         ({"entities": [{**ADA, "box": [1, 2, 3, 4]}]}, "not an entity"),
         ({"entities": "Ada"}, "`entities` is not a list"),
         ({"tokens": "Ada"}, "`tokens` is not a list"),
-        ({"image": "../a.png"}, "outside its folder"),
+        ({"image": "../a.png"}, "outside the image folder"),
         ({"image": "https://example.org/a.png"}, "URL"),
         ({"image": 3}, "`image` is not a string"),
         ({"image": b"no picture"}, "broken"),
         ({"image": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, "broken"),
         ({"more_images": ["a.png", None]}, "`image` is not a string"),
-        ({"grounded": 1}, "`grounded` is not true or false"),
+        ({"grounded": 1}, "`grounded` must be true or false"),
     ],
 )
 def test_a_bad_row_is_named_by_its_number(tmp_path, fields, fact):
@@ -277,5 +277,5 @@ def test_predictions_come_back_from_a_table(tmp_path):
 def test_a_table_has_items_of_one_kind():
     with pytest.raises(InputError, match="posts or"):
         to_dataset([Post("a", TEXT), Prediction("b", TEXT)])
-    with pytest.raises(InputError, match=r"prediction 'b'.*not Unicode"):
+    with pytest.raises(InputError, match=r"prediction 'b'.*cannot be encoded as UTF-8"):
         to_dataset([Prediction("b", TEXT, "\ud83d")])

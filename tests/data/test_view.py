@@ -117,7 +117,7 @@ def test_posts_without_annotation_or_answers_are_shown():
     assert "not shown" in page.text
     assert "missed" not in page.text
     assert "invented" not in page.text
-    assert "no picture" in page.text
+    assert "no image" in page.text
     assert "Ada met Al" in Page(render_html([(bare, {})], title="t")).text
     assert Page(render_html([(post_of(), {})], title="t")).count("section", **{"class": "panel gold"}) == 1
 

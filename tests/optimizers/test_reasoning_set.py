@@ -237,7 +237,7 @@ BROKEN: list[tuple[Callable[[dict], Any], str]] = [
     (lambda line: {**line, "entities": [{**ADA, "end": 2}]}, "offsets"),
     (lambda line: {**line, "entities": [{**ADA, "start": True}]}, "offsets"),
     (lambda line: {**line, "entities": [{**ADA, "box": [1, 2, 3]}]}, "four numbers"),
-    (lambda line: {**line, "entities": [{**ADA, "box": [3, 2, 1, 4]}]}, "box is unusable"),
+    (lambda line: {**line, "entities": [{**ADA, "box": [3, 2, 1, 4]}]}, "box is invalid"),
 ]
 ADA = {"span": "Ada", "start": 0, "end": 3, "type": "PER", "box": None}
 

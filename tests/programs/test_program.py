@@ -144,9 +144,9 @@ def test_an_empty_text_is_refused(text: object):
         ("broken", "broken or truncated"),
         ("cut", "broken or truncated"),
         ("huge", "too large"),
-        ("folder", "not a file"),
-        ("url", "given as a URL"),
-        ("dspy-url", "given as a URL"),
+        ("folder", "not a regular file"),
+        ("url", "must not be a URL"),
+        ("dspy-url", "must not be a URL"),
     ],
 )
 def test_a_bad_picture_is_refused_before_the_model_is_asked(kind: str, message: str, photo: Path, tmp_path: Path):

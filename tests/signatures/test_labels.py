@@ -32,9 +32,9 @@ def test_other_forms_are_refused_with_the_accepted_one(given: Any, take: Any):
 
 @pytest.mark.parametrize("text", [5, b"Mira", None, ["Mira"]])
 def test_a_text_that_is_no_string_is_refused_where_it_is_given(text: Any):
-    with pytest.raises(InputError, match="no string"):
+    with pytest.raises(InputError, match="must be a string"):
         Post("p", text)
-    with pytest.raises(InputError, match="no string"):
+    with pytest.raises(InputError, match="a string"):
         GMNER()(text=text)
 
 
@@ -46,5 +46,5 @@ def test_half_of_a_character_is_no_part_of_a_label_set(given: Any):
 
 @pytest.mark.parametrize("given", [5, None, b"p"])
 def test_an_id_that_is_no_string_is_refused_where_it_is_given(given: Any):
-    with pytest.raises(InputError, match="id of a post is no string"):
+    with pytest.raises(InputError, match="id of a post must be a string"):
         Post(given, "Mira")

@@ -220,5 +220,5 @@ def test_refusals(given, fact):
 def test_refusals_of_splits():
     with pytest.raises(InputError, match=r"Unknown split.*validation.*train, dev, test, pretrain"):
         World().posts("validation", 1)
-    with pytest.raises(InputError, match=r"`pretrain` never names or shows what is held out"):
+    with pytest.raises(InputError, match=r"`pretrain` cannot contain posts of the slice `unseen-look`"):
         World(slices={"unseen-look": 1.0}).post("pretrain", 0)

@@ -44,13 +44,13 @@ def test_posts_are_a_list_with_their_oddities():
     assert (posts.oddities, str(oddity)) == ((oddity,), "f:1: none")
     for again in (copy.copy(posts), copy.deepcopy(posts), pickle.loads(pickle.dumps(posts))):
         assert (again, again.oddities) == (posts, posts.oddities)
-    assert Posts().report() == "0 posts, nothing odd"
+    assert Posts().report() == "0 posts, no oddities"
 
 
 def test_a_report_counts_the_kinds_and_is_bounded():
     oddities = [Oddity("b", f"f:{line}", "x") for line in range(5)] + [Oddity("a", "g:1", "y")]
     report = Posts([], oddities).report(each=2)
-    assert report.splitlines() == ["0 posts, odd: a 1, b 5", "f:0: x", "f:1: x", "... and 3 more of b", "g:1: y"]
+    assert report.splitlines() == ["0 posts, oddities: a 1, b 5", "f:0: x", "f:1: x", "... and 3 more of b", "g:1: y"]
 
 
 def test_findings_are_logged_each_or_as_a_count(caplog):
@@ -60,5 +60,5 @@ def test_findings_are_logged_each_or_as_a_count(caplog):
     findings.add("quiet", "f:3", "z", quiet=True)
     findings.add("low", "f:4", "w", level=logging.DEBUG)
     posts = findings.posts([named("a")])
-    assert [record.getMessage() for record in caplog.records] == ["f:1: x", "quiet: 2 times; the first: f:2: y"]
+    assert [record.getMessage() for record in caplog.records] == ["f:1: x", "quiet: 2 times; first: f:2: y"]
     assert [oddity.kind for oddity in posts.oddities] == ["loud", "quiet", "quiet", "low"]
