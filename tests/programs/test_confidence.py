@@ -161,5 +161,5 @@ def test_records_and_pages_keep_it():
     assert read.to_record() == data
     assert "not shown · 97%" in render_html([(Post("a", TEXT), {"answers": read})], title="t")
     for bad in (1.2, "high", True, -0.1):
-        with pytest.raises(DataError, match="must be in 0..1"):
+        with pytest.raises(DataError, match=r"must be in 0\.\.1"):
             Prediction.from_record({**data, "entities": [{**record, "confidence": bad}]})
