@@ -275,7 +275,7 @@ def test_without_regions_only_names_are_scored():
 
 
 def test_posts_with_and_without_regions_do_not_mix():
-    with pytest.raises(InputError, match=r"mixed.*received '2'"):
+    with pytest.raises(InputError, match=r"Only some.*received '2'"):
         evaluate([], [POST, replace(POST, id="2", grounded=False)])
 
 

@@ -61,8 +61,8 @@ def test_a_post_that_is_not_annotated_does_not_look_empty_of_entities():
     page = Page(Post("1", "Ada met Al")._repr_html_())
     assert "Ada met Al" in page.text
     assert "not annotated" in page.text
-    assert "no entity" not in page.text
-    assert "no entity" in Page(Post("1", "Ada met Al", entities=())._repr_html_()).text
+    assert "no entities" not in page.text
+    assert "no entities" in Page(Post("1", "Ada met Al", entities=())._repr_html_()).text
 
 
 def test_a_picture_that_cannot_be_opened_is_said_to_be_so(tmp_path):
@@ -75,8 +75,8 @@ def test_a_picture_that_cannot_be_opened_is_said_to_be_so(tmp_path):
 def test_a_list_shows_its_first_posts_and_says_how_many_there_are():
     page = Page(many(SHOWN + 1)._repr_html_())
     assert page.count("article") == page.count("image") == SHOWN
-    assert f"the first {SHOWN} of {SHOWN + 1} posts" in page.text
-    assert "the first" not in Page(many(SHOWN)._repr_html_()).text
+    assert f"first {SHOWN} of {SHOWN + 1} posts" in page.text
+    assert "first" not in Page(many(SHOWN)._repr_html_()).text
     assert "no posts" in Page(Posts()._repr_html_()).text
 
 

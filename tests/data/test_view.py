@@ -142,7 +142,7 @@ def test_scores_alone_make_a_page_and_nothing_does_not():
     post = post_of()
     scores = {"x": evaluate([], [post])}
     assert "GMNER F1" in Page(render_html([], title="t", scores=scores)).text
-    with pytest.raises(InputError, match="nothing to show"):
+    with pytest.raises(InputError, match="Nothing to show"):
         render_html([], title="t")
 
 
@@ -175,7 +175,7 @@ def test_whatever_shows_itself_is_written_as_a_page(tmp_path):
     assert "GMNER F1" in Page(save_html(evaluate(answers, posts[:1]), tmp_path / "scores.html").read_text()).text
 
 
-@pytest.mark.parametrize(("shown", "fact"), [("Ada", "cannot be shown"), ([1], "cannot be shown"), ([], "nothing to")])
+@pytest.mark.parametrize(("shown", "fact"), [("Ada", "Cannot show"), ([1], "Cannot show"), ([], "Nothing to")])
 def test_what_cannot_be_shown_writes_no_page(shown, fact, tmp_path):
     with pytest.raises(InputError, match=fact):
         save_html(shown, tmp_path / "page.html")
