@@ -129,7 +129,7 @@ def test_converting_in_pieces_gives_what_converting_at_once_does(monkeypatch: py
     indexed.info["transparency"] = 3
     pictures = [rgba, floats, indexed, rgba.convert("LA"), rgba.convert("RGBa")]
     whole = [to_rgb(picture).tobytes() for picture in pictures]
-    monkeypatch.setattr("gmner.data.images.pixels._PIECE", 100)
+    monkeypatch.setattr("gmner.data.images.pixels._STRIP", 100)
     assert [to_rgb(picture).tobytes() for picture in pictures] == whole
 
 

@@ -119,7 +119,7 @@ def test_a_picture_that_no_format_holds_is_named():
 
 
 def test_half_a_character_is_named():
-    with pytest.raises(InputError, match="post 'x': The text is not Unicode"):
+    with pytest.raises(InputError, match="post 'x': The text cannot be encoded as UTF-8"):
         to_dataset([Post("x", "\ud83d")])
 
 
