@@ -64,8 +64,8 @@ def check_decoding(picture: Image.Image) -> None:
 def scaled_size(size: Size, used: int | None) -> Size:
     """Compute the size to which an image is scaled down before it is sent to a model.
 
-    The result has at least twice the width and height that the processor uses, so that the processor's own resize
-    keeps its quality.
+    The result keeps twice the width and height that the processor uses, but at most `MOST_PIXELS`, so that the
+    processor's own resize keeps its quality.
 
     Args:
         size: (width, height) of the image in pixels.
