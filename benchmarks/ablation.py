@@ -182,15 +182,15 @@ def _untrained() -> GMNER:
     return GMNER(lm=load_vlm(max_batch=32, cache=False))
 
 
-def f1_with_interval(runs: Sequence[Evaluation], kept: Sequence[int]) -> tuple[float, float, float]:
+def f1_with_interval(runs: Sequence[Evaluation], indices: Sequence[int]) -> tuple[float, float, float]:
     """Mean GMNER F1 over seeds, and its 95 % bootstrap interval over posts and seeds.
 
     Args:
         runs: One evaluation per seed, on the same posts.
-        kept: Indices of the posts to score.
+        indices: Indices of the posts to score.
     """
-    counts = _counts(runs)[:, kept]
-    draws = [_mean_f1(counts[seeds][:, posts]) for seeds, posts in _draws(len(runs), len(kept))]
+    counts = _counts(runs)[:, indices]
+    draws = [_mean_f1(counts[seeds][:, posts]) for seeds, posts in _draws(len(runs), len(indices))]
     low, high = np.percentile(draws, [2.5, 97.5])
     return _mean_f1(counts), float(low), float(high)
 
@@ -229,9 +229,9 @@ def table(results: Mapping[str, Sequence[Evaluation]], posts: Sequence[Post], *,
     for name in slices:
         groups[f"  {name}"] = [index for index, post in enumerate(posts) if post.slice == name]
     rows = [["", *results]]
-    for name, kept in groups.items():
-        cells = (_interval(f1_with_interval(runs, kept)) for runs in results.values())
-        rows.append([f"{name} ({len(kept)} posts)", *cells])
+    for name, indices in groups.items():
+        cells = (_interval(f1_with_interval(runs, indices)) for runs in results.values())
+        rows.append([f"{name} ({len(indices)} posts)", *cells])
     for base in ("SFT", "MRSI", "MRSI mixed", *BEFORE):
         if base in results:
             gains = (_interval(gain_with_interval(runs, results[base])) for runs in results.values())

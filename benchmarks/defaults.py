@@ -150,14 +150,14 @@ def best_rate(work: Path, posts: int, steps: int, rates: Sequence[float]) -> flo
 def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list[Evaluation]]:
     """Score all arms on one world with one number of posts and all seeds."""
     bench, results = Bench(args.work, world, posts), dict[str, list[Evaluation]]()
-    most = most_steps(World(world).posts("train", posts))
-    rate = best_rate(args.work, posts, most, args.rates)
+    max_steps = most_steps(World(world).posts("train", posts))
+    rate = best_rate(args.work, posts, max_steps, args.rates)
     for seed in range(args.seeds):
         scores, steps, minutes = bench.run(f"MCR-{seed}", partial(default, seed), split="test", count=args.test)
         results.setdefault("MCR()", []).append(scores)
         sys.stderr.write(f"world {world}, {posts} posts, seed {seed}: {steps} steps, {minutes:.1f} minutes\n")
         baseline = bench.run(
-            f"answers-{rate:g}-{seed}", partial(answers_alone, most, rate, seed), split="test", count=args.test
+            f"answers-{rate:g}-{seed}", partial(answers_alone, max_steps, rate, seed), split="test", count=args.test
         )[0]
         results.setdefault(f"answers alone, {rate:g}", []).append(baseline)
         for arm, optimizer in ABLATION.items() if args.ablation else ():

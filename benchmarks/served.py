@@ -123,9 +123,9 @@ def main() -> None:
     posts, limits = World().posts("dev", args.posts), Limits(reasoning=args.reasoning)
     lm = load_vlm(args.model, cache=False)
     name = f"openai/{args.served}"
-    there = dspy.LM(name, api_base=args.api_base, api_key=args.api_key, max_tokens=None, cache=False, num_retries=0)
+    served_lm = dspy.LM(name, api_base=args.api_base, api_key=args.api_key, max_tokens=None, cache=False, num_retries=0)
     here = GMNER(lm, limits=limits, confidence=True)
-    served = GMNER(there, profile=lm.engine.profile, limits=limits, confidence=True)
+    served = GMNER(served_lm, profile=lm.engine.profile, limits=limits, confidence=True)
     ours, our_speed = answers(here, posts)
     theirs, their_speed = answers(served, posts)
     sys.stdout.write(f"{compared(theirs, ours)}\n")

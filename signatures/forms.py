@@ -87,59 +87,72 @@ def as_data(entity: GroundedEntity) -> dict[str, Any]:
     return {"span": entity.span, "start": entity.start, "end": entity.end, "type": entity.type, "box": box}
 
 
-def _answer_schema(r: Request) -> schema.Schema:
-    return schema.answer_schema(r.text, r.labels, r.frame.box_format, r.frame.size, r.frame.resized, r.limits)
+def _answer_schema(request: Request) -> schema.Schema:
+    return schema.answer_schema(
+        request.text,
+        request.labels,
+        request.frame.box_format,
+        request.frame.size,
+        request.frame.resized,
+        request.limits,
+    )
 
 
-def _render_answer(values: Mapping[str, Any], r: Request) -> str:
+def _render_answer(values: Mapping[str, Any], request: Request) -> str:
     entities = [as_entity(value) for value in values["entities"]]
-    return wire.render_answer(values.get("reasoning") or "", [(e, e.box) for e in entities], r.frame)
+    return wire.render_answer(values.get("reasoning") or "", [(e, e.box) for e in entities], request.frame)
 
 
-def _parse_answer(text: str, r: Request, reorder: bool) -> Values:
-    answer = wire.parse_answer(text, r.text, r.labels, r.frame, reorder=reorder)
+def _parse_answer(text: str, request: Request, reorder: bool) -> Values:
+    answer = wire.parse_answer(text, request.text, request.labels, request.frame, reorder=reorder)
     return {"reasoning": answer.reasoning, "entities": list(answer.entities)}
 
 
-def _render_mentions(values: Mapping[str, Any], r: Request) -> str:
+def _render_mentions(values: Mapping[str, Any], request: Request) -> str:
     mentions = [as_entity(value) for value in values["mentions"]]
     return wire.dump({"mentions": [{"span": m.span, "type": m.type} for m in mentions]})
 
 
-def _parse_mentions(text: str, r: Request, reorder: bool) -> Values:
+def _parse_mentions(text: str, request: Request, reorder: bool) -> Values:
     records = wire.load_object(text, ("mentions",))["mentions"]
     return {
-        "mentions": [Mention(m.span, m.start, m.end, m.type) for m in wire.load_mentions(records, r.text, r.labels)]
+        "mentions": [
+            Mention(m.span, m.start, m.end, m.type) for m in wire.load_mentions(records, request.text, request.labels)
+        ]
     }
 
 
-def _render_verification(values: Mapping[str, Any], r: Request) -> str:
+def _render_verification(values: Mapping[str, Any], request: Request) -> str:
     return wire.dump({"evidence": values.get("evidence") or "", "visible": bool(values["visible"])})
 
 
-def _parse_verification(text: str, r: Request, reorder: bool) -> Values:
+def _parse_verification(text: str, request: Request, reorder: bool) -> Values:
     return wire.load_verification(text)
 
 
-def _render_box(values: Mapping[str, Any], r: Request) -> str:
+def _render_box(values: Mapping[str, Any], request: Request) -> str:
     box = as_box(values["box"])
-    return wire.dump({"box": None if box is None else r.frame.encode(box)})
+    return wire.dump({"box": None if box is None else request.frame.encode(box)})
 
 
-def _parse_box(text: str, r: Request, reorder: bool) -> Values:
-    return {"box": wire.load_box(wire.load_object(text, ("box",))["box"], r.frame, reorder=reorder)}
+def _parse_box(text: str, request: Request, reorder: bool) -> Values:
+    return {"box": wire.load_box(wire.load_object(text, ("box",))["box"], request.frame, reorder=reorder)}
 
 
 _FORMS: dict[frozenset[str], Form] = {
     frozenset({"reasoning", "entities"}): Form(_answer_schema, _render_answer, _parse_answer),
     frozenset({"mentions"}): Form(
-        lambda r: schema.mentions_schema(r.text, r.labels, r.limits), _render_mentions, _parse_mentions
+        lambda request: schema.mentions_schema(request.text, request.labels, request.limits),
+        _render_mentions,
+        _parse_mentions,
     ),
     frozenset({"evidence", "visible"}): Form(
-        lambda r: schema.verification_schema(r.limits), _render_verification, _parse_verification
+        lambda request: schema.verification_schema(request.limits), _render_verification, _parse_verification
     ),
     frozenset({"box"}): Form(
-        lambda r: schema.grounding_schema(r.frame.box_format, r.frame.size, r.frame.resized), _render_box, _parse_box
+        lambda request: schema.grounding_schema(request.frame.box_format, request.frame.size, request.frame.resized),
+        _render_box,
+        _parse_box,
     ),
 }
 

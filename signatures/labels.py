@@ -79,10 +79,10 @@ def _names(types: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
 
 def _pairs(types: object) -> tuple[tuple[str, str], ...]:
     """Convert any of the accepted forms to pairs of (name, description)."""
-    given = list(types.items()) if isinstance(types, Mapping) else types
-    if not isinstance(given, (list, tuple)):
+    items = list(types.items()) if isinstance(types, Mapping) else types
+    if not isinstance(items, (list, tuple)):
         raise InputError("Invalid label set", received=types, accepted=_ACCEPTED)
-    pairs = [(item, "") if isinstance(item, str) else item for item in given]
+    pairs = [(item, "") if isinstance(item, str) else item for item in items]
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise InputError("Invalid entity type", received=pair, accepted=_ACCEPTED)

@@ -81,10 +81,10 @@ class _Budget:
         Raises:
             ImageError: The time is up.
         """
-        left = self.end - time.monotonic()
-        if left <= 0:
+        remaining = self.end - time.monotonic()
+        if remaining <= 0:
             raise self.too_long()
-        return left
+        return remaining
 
     def spend(self, size: int) -> None:
         """Count received bytes.

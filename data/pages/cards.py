@@ -22,7 +22,7 @@ class CardRow:
     Attributes:
         span: The predicted words; the gold words if the mention was missed.
         type: The entity type.
-        place: Number of boxes and confidence as text.
+        region: Number of boxes and confidence as text.
         faults: Error classes with their descriptions; None if there is no gold annotation.
         missed: Whether this is a gold mention without a prediction.
         link: Key that links the parts of a mention, see `gmner.data.pages.markup.link`.
@@ -31,7 +31,7 @@ class CardRow:
 
     span: str
     type: str
-    place: str
+    region: str
     faults: tuple[tuple[Fault, str], ...] | None = None
     missed: bool = False
     link: str = ""
@@ -135,8 +135,8 @@ def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
 
 def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> CardRow:
     confidence = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    place = _count(len(_boxes(entity))) + confidence
-    return CardRow(entity.span, entity.type, place, faults, link=link(entity), confidence=entity.confidence)
+    region = _count(len(_boxes(entity))) + confidence
+    return CardRow(entity.span, entity.type, region, faults, link=link(entity), confidence=entity.confidence)
 
 
 def _boxes(entity: GroundedEntity) -> tuple[Box, ...]:

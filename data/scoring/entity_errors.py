@@ -119,10 +119,10 @@ def _overlapping(gold: list[GoldEntity], predicted: list[GroundedEntity]) -> lis
         return []
     starts, ends = (np.array([getattr(p, name) for p in predicted]) for name in ("start", "end"))
     candidates = []
-    for i, g in enumerate(gold):
-        shared = np.minimum(ends, g.end) - np.maximum(starts, g.start)
-        (places,) = np.nonzero((shared > 0) & ((starts != g.start) | (ends != g.end)))
-        candidates.append(np.stack([-shared[places], np.full(len(places), i), places]))
+    for index, mention in enumerate(gold):
+        shared = np.minimum(ends, mention.end) - np.maximum(starts, mention.start)
+        (overlapping,) = np.nonzero((shared > 0) & ((starts != mention.start) | (ends != mention.end)))
+        candidates.append(np.stack([-shared[overlapping], np.full(len(overlapping), index), overlapping]))
     common = np.concatenate(candidates, axis=1)
     chosen: dict[int, int] = {}
     used = set[int]()

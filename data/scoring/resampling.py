@@ -76,9 +76,9 @@ class Comparison:
             f"{self.posts:,} posts, protocol `{self.protocol}`: paired comparison of F1",
             f"{'':<6} {first:>{width1}} {second:>{width2}}  {second} - {first} (95 % interval)",
         ]
-        for task, d in self.tasks.items():
-            gain = f"{d.difference:>+6.2f} ({d.low:+.1f} to {d.high:+.1f})  p = {d.p_value:.4f}"
-            lines.append(f"{task.upper():<6} {d.first:>{width1}.2f} {d.second:>{width2}.2f}  {gain}")
+        for task, row in self.tasks.items():
+            gain = f"{row.difference:>+6.2f} ({row.low:+.1f} to {row.high:+.1f})  p = {row.p_value:.4f}"
+            lines.append(f"{task.upper():<6} {row.first:>{width1}.2f} {row.second:>{width2}.2f}  {gain}")
         return "\n".join(lines)
 
 

@@ -83,12 +83,12 @@ def score_report(
     """
     name = PAPER.name if protocol == ALL else protocol
     evaluation = evaluate(answers, posts, name)
-    other = None if against is None else evaluate(against, posts, name)
+    baseline = None if against is None else evaluate(against, posts, name)
     return ScoreReport(
         evaluation,
         protocol_scores(posts, evaluation.predictions) if protocol == ALL else {},
         text_scenarios(evaluation.predictions, posts),
-        None if other is None else compare(other, evaluation, names=("against", "scored")),
+        None if baseline is None else compare(baseline, evaluation, names=("against", "scored")),
     )
 
 

@@ -65,10 +65,10 @@ class World:
             "numbers of mentions": (self.mentions, MENTIONS),
             "types": (self.types, TYPES),
         }
-        for name, (given, accepted) in shares.items():
-            if set(given) - set(accepted) or min(given.values(), default=-1) < 0 or sum(given.values()) <= 0:
+        for name, (values, accepted) in shares.items():
+            if set(values) - set(accepted) or min(values.values(), default=-1) < 0 or sum(values.values()) <= 0:
                 keys = ", ".join(map(str, accepted))
-                raise InputError(f"{name} must map known names to shares", received=dict(given), accepted=keys)
+                raise InputError(f"{name} must map known names to shares", received=dict(values), accepted=keys)
         for name, probability in (("also_shown", self.also_shown), ("named_twice", self.named_twice)):
             if not 0 <= probability <= 1:
                 raise InputError(f"`{name}` must be in 0..1", received=probability, accepted="0 to 1")

@@ -128,9 +128,11 @@ def _empty(cast: Casting) -> Plan:
 
 def _unseen_look(cast: Casting) -> Plan:
     """A held-out entity is mentioned and shown, or one of the two while a known lookalike is the other."""
-    unseen = cast.rng.choice([c for c in characters() if c.held_out])
-    seen = cast.lookalike(unseen)
-    first, shown = cast.rng.choice([(unseen, unseen), (unseen, unseen), (unseen, seen), (seen, unseen)])
+    held_out = cast.rng.choice([c for c in characters() if c.held_out])
+    lookalike = cast.lookalike(held_out)
+    first, shown = cast.rng.choice(
+        [(held_out, held_out), (held_out, held_out), (held_out, lookalike), (lookalike, held_out)]
+    )
     named = cast.name(cast.count(), first)
     return named, [shown, *cast.free(named[1:]), *cast.others(0, 1, named)]
 
