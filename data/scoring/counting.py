@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter as Counts
+import collections
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -162,7 +162,7 @@ def _count_matched(
 ) -> int:
     """Number of predictions whose region is correct for any gold mention with the same key."""
     regions = {name: GoldRegions(list(dict.fromkeys(g.boxes for g in mentions))) for name, mentions in groups.items()}
-    boxes = Counts((key(p), p.box) for p in predicted if key(p) in regions)
+    boxes = collections.Counter((key(p), p.box) for p in predicted if key(p) in regions)
     return sum(count for (name, box), count in boxes.items() if regions[name].right((box,), region).any())
 
 
