@@ -229,7 +229,7 @@ BROKEN: list[tuple[Callable[[dict], Any], str]] = [
     (lambda line: "{half", "not JSON"),
     (lambda line: [line], "not a chain"),
     (lambda line: {**line, "styles": 1}, "unknown key 'styles'"),
-    (lambda line: {key: line[key] for key in line if key != "reasoning"}, "no reasoning"),
+    (lambda line: {key: line[key] for key in line if key != "reasoning"}, "missing key 'reasoning'"),
     (lambda line: {**line, "reasoning": None}, "`reasoning` is not a string"),
     (lambda line: {**line, "problem": 1}, "`problem` is not a string"),
     (lambda line: {**line, "entities": {}}, "not a list"),
