@@ -60,7 +60,7 @@ def test_gold_is_refused_before_anything_is_asked(
 def test_a_valset_that_cannot_be_scored_is_refused(posts: list[Post], student: GMNER):
     mixed = [posts[8], dataclasses.replace(posts[9], grounded=False)]
     bare = [dataclasses.replace(posts[8], entities=None)]
-    for val, fact in ((mixed, "mixed"), (bare, "not annotated"), ([posts[8]] * 2, "twice")):
+    for val, fact in ((mixed, "annotated regions"), (bare, "not annotated"), ([posts[8]] * 2, "twice")):
         with pytest.raises(InputError, match=f"valset.*{fact}"):
             student.compile(trainset=posts[:8], valset=val, optimizer=optimizer())
 
