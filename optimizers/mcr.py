@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import copy
 import dataclasses
-import hashlib
 import logging
 import random
 import shutil
@@ -33,6 +32,7 @@ from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.gold_digest import gold_digest
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
@@ -301,9 +301,9 @@ class MCR(Teleprompter):
             "instructions": "\n".join(predictor.signature.instructions for predictor in student.predictors()),
             "demonstrations": state_digest(student),
             "train": [post.id for post in train],
-            "train_content": _content(train),
+            "train_content": gold_digest(train),
             "val": None if val is None else [post.id for post in val],
-            "val_content": None if val is None else _content(val),
+            "val_content": None if val is None else gold_digest(val),
         }
 
 
@@ -312,11 +312,6 @@ def _temporary() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="gmner-mcr-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def _content(posts: Sequence[Post]) -> str:
-    """Twelve digits that tell posts from others with the same ids; pictures are not looked at."""
-    return hashlib.sha256(repr([(post.text, post.gold) for post in posts]).encode()).hexdigest()[:12]
 
 
 def held_out(train: Sequence[Post], share: float, seed: int) -> tuple[list[Post], list[Post] | None]:

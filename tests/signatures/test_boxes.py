@@ -110,3 +110,9 @@ def test_the_resized_frame_needs_the_resized_size():
 @pytest.mark.parametrize(("box_format", "unit"), [(NORMALIZED, "0 to 1000"), (RESIZED, "pixels"), (ORIGINAL, "pixels")])
 def test_a_frame_describes_itself(box_format, unit):
     assert unit in box_format.describe()
+
+
+def test_repr_rounds_coordinates_and_values_do_not():
+    box = Box(217.60000000000002, 41.6, 1000 / 3, 400)
+    assert repr(box) == "Box(x1=217.6, y1=41.6, x2=333.33, y2=400)"
+    assert box.as_tuple() == (217.60000000000002, 41.6, 1000 / 3, 400)
