@@ -23,6 +23,7 @@ from gmner.data.files.outputs import OVERWRITE, exists
 from gmner.data.images.opened_file import open_inside
 from gmner.data.images.opening import local_path, open_image
 from gmner.data.jsonl import record_line
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import DataError, ImageError, InputError
@@ -170,10 +171,10 @@ class CorpusFile:
         failed = sum(prediction.error is not None for prediction, _ in saved)
         changed = [p.id for p, source in saved if p.error is None and source not in (None, self.sources[p.id])]
         if failed:
-            self.notes.append(f"{failed} posts failed before and are processed again")
+            self.notes.append(f"Processing {_posts(failed)} again that failed before")
         if changed:
             ids = ", ".join(changed[:_NAMED])
-            self.notes.append(f"{len(changed)} posts have a changed image and are processed again: {ids}")
+            self.notes.append(f"Processing {_posts(len(changed))} again whose image has changed: {ids}")
         for prediction, source in saved:
             if prediction.error is None and source in (None, self.sources[prediction.id]):
                 self.done[prediction.id] = prediction
@@ -198,7 +199,7 @@ class CorpusFile:
                 missing.append(prediction.id)
         if missing:
             ids = ", ".join(missing[:_NAMED])
-            self.notes.append(f"{len(missing)} posts have a missing image and keep their prediction: {ids}")
+            self.notes.append(f"Keeping the predictions for {_posts(len(missing))} whose image is missing now: {ids}")
 
     def _check_foreign_files(self) -> None:
         """Refuse to replace files that were not written by a corpus run."""
@@ -303,6 +304,10 @@ def argument_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     """The arguments that differ, each as `--images was a, now b`."""
     names = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
     return [f"{name} was {_value_text(before.get(name))}, now {_value_text(now.get(name))}" for name in names]
+
+
+def _posts(number: int) -> str:
+    return counted(number, "post", "posts")
 
 
 def _value_text(value: Any) -> str:

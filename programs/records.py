@@ -1,7 +1,7 @@
 """Keeps images and models out of DSPy's history and trace, where they would fill the memory.
 
-DSPy's history holds the messages of the last ten thousand calls. Its process-wide trace holds the inputs, the answer and
-the predictor (and so the LM) of as many calls.
+DSPy's history holds the messages of the last ten thousand calls. Its process-wide trace holds the inputs, the answer
+and the predictor (and so the LM) of as many calls.
 """
 
 from __future__ import annotations

@@ -118,7 +118,12 @@ class ServedLM(dspy.LM):
         fact = "did not respond" if error.status is None else f"returned status {error.status}"
         fact = fact if size is None else f"closed the connection after {size} characters of its reply"
         _LOG.warning(
-            "The server %s (attempt %d of %d); retrying in %g s: %s", fact, attempt, self.attempts, wait, error_line(error)
+            "The server %s (attempt %d of %d); retrying in %g s: %s",
+            fact,
+            attempt,
+            self.attempts,
+            wait,
+            error_line(error),
         )
         return wait
 

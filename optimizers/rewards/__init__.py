@@ -6,9 +6,9 @@ functions can use the rewards without the rest of this library:
     args = GRPOConfig(reward_weights=list(DEFAULT_WEIGHTS.values()))
     trainer = GRPOTrainer(model, reward_funcs=cvo(), args=args, train_dataset=dataset)
 
-Completions are parsed strictly and never repaired. An invalid answer (other JSON than required, an unknown type, a span
-that is not in the text, a box outside the coordinate range or with reversed corners) gets 0 from every reward. Any other
-error, such as gold annotations that do not match the text, is raised and stops the training.
+Completions are parsed strictly and never repaired. An invalid answer (JSON of another form, an unknown type, a span
+that is not in the text, a box outside the coordinate range or with reversed corners) gets 0 from every reward. Other
+errors, such as gold annotations that do not match the text, are raised and stop the training.
 
 Source: the five constraints and R = l1 R_c + l2 R_s + l3 R_t + l4 R_u + l5 R_e are from the paper (MCR, arXiv
 2602.04486, CVO). It does not publish the formulas, the weights, sigma or the matching; those are ours.

@@ -154,7 +154,7 @@ def test_the_same_command_again_is_fine_and_another_is_not(
 ):
     view = ("view", answers, "--gold", gold, "-o", tmp_path / "page.html")
     assert [run(*view), run(*view)] == [0, 0]
-    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, said="already exists, with other content")
+    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, said="already exists with other content")
     world = ("world", "--no-model", "--posts", 3, "-o", tmp_path / "world")
     assert [run(*world), run(*world)] == [0, 0]
     posts = tmp_path / "world" / "posts.jsonl"
@@ -209,7 +209,7 @@ def test_a_bundle_of_another_run_needs_overwrite(gold: Path, tmp_path: Path, cap
     assert run(*words, tmp_path / "one") in (0, 3)
     manifest = bundle / "manifest.json"
     assert run(*words, tmp_path / "one") in (0, 3)
-    refused(capsys, manifest, *words, tmp_path / "two", said="already another bundle")
+    refused(capsys, manifest, *words, tmp_path / "two", said="not written by the compile")
     assert run(*words, tmp_path / "two", "--overwrite") in (0, 3)
 
 
@@ -256,7 +256,7 @@ def test_a_resumed_run_names_the_folder_of_images_that_changed(tmp_path: Path, c
         said.append(capsys.readouterr().err)
     change = f"--images was {tmp_path / 'wrong'}, now {tmp_path / 'right'}"
     assert [change in line for line in said] == [False, True, False]
-    assert "1 posts failed before and are tried again" in said[1]
+    assert "Processing 1 post again that failed before" in said[1]
     assert run(*words) == 0
     assert f"--images was {tmp_path / 'right'}, now not given" in capsys.readouterr().err
 
@@ -283,7 +283,7 @@ def test_a_page_and_an_export_are_replaced_by_their_own_command_only(
     refused(capsys, output, *others, "--images", tmp_path, said=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
     output.write_bytes(output.read_bytes() + b" ")
     write_predictions([Prediction(name, "Ana", "", ()) for name in "abc"], answers)
-    refused(capsys, output, *words, said="already exists, with other content. ")
+    refused(capsys, output, *words, said="already exists with other content. ")
     assert run(*words, "--overwrite") == 0
     write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
     assert run(*words) == 0

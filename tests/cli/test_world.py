@@ -78,8 +78,8 @@ def test_places_are_refused_before_anything_is_drawn(
     for words, message in (
         (("-o", tmp_path), "over something else"),
         (("-o", tmp_path / "notes.txt"), "over something else"),
-        (("--sheet", tmp_path), "ending in .png"),
-        (("--sheet", tmp_path / "sheet.jpg"), "ending in .png"),
+        (("--sheet", tmp_path), "ends in .png"),
+        (("--sheet", tmp_path / "sheet.jpg"), "ends in .png"),
     ):
         assert run(*words) == 2
         said = capsys.readouterr()

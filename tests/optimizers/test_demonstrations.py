@@ -306,7 +306,7 @@ def test_mcr_checks_before_it_asks(caplog: pytest.LogCaptureFixture):
     gold = dataclasses.replace(post_of(1, "shown").gold[0], boxes=(Box(1, 1, 30, 5),))
     wrong = dataclasses.replace(post_of(1, "shown"), entities=(gold,))
     lm = scripted_lm(NOTHING)
-    with pytest.raises(InputError, match=r"'p1': the box \(1, 1, 30, 5\) of 'Ana' leaves the picture"):
+    with pytest.raises(InputError, match=r"'p1': the box \(1, 1, 30, 5\) of 'Ana' extends beyond the image"):
         GMNER(lm).compile(trainset=[wrong, *WORLD], optimizer=MCR(mrsi=MRSI(demonstrations=2), progress=False))
 
     def compile(check: str) -> None:

@@ -206,7 +206,7 @@ def test_forms_of_a_completion():
     for content in (text, parts):
         assert score([{"role": "assistant", "content": content}], gold(ADA, LEFT)) == expected
     for broken in ([], [{"role": "assistant"}], 3, None, [{"role": "assistant", "content": None}]):
-        with pytest.raises(InputError, match="A completion is of an unknown form"):
+        with pytest.raises(InputError, match="A completion has an unknown format"):
             score(broken, gold(ADA, LEFT))
 
 
@@ -214,7 +214,7 @@ def test_forms_of_a_completion():
 def test_an_error_that_is_not_the_answers_is_raised(reward: Reward, monkeypatch: pytest.MonkeyPatch):
     completion, fits = answer(entity("Ada Okoro", "PER", LEFT)), {"size": [[1000, 500]], "resized": [None]}
     misplaced = json.dumps([{"span": "Ada", "start": 1, "end": 4, "type": "PER", "boxes": []}])
-    with pytest.raises(DataError, match="does not stand where it says"):
+    with pytest.raises(DataError, match="is not in the text at its offsets"):
         reward([completion], [TEXT], [misplaced], **fits)
     with pytest.raises(ValueError, match="Expecting value"):
         reward([completion], [TEXT], ["no JSON"], **fits)
@@ -255,7 +255,7 @@ def test_reward_columns_refuses_what_cannot_be_judged():
         reward_columns(Post("p", TEXT), FRAME)
     with pytest.raises(InputError, match="resized"):
         reward_columns(Post("p", TEXT, entities=()), Frame(BoxFormat("resized"), SIZE))
-    with pytest.raises(DataError, match="does not stand where it says"):
+    with pytest.raises(DataError, match="is not in the text at its offsets"):
         reward_columns(Post("p", TEXT, entities=(GoldEntity("Ada", 1, 4, "PER"),)), FRAME)
     with pytest.raises(DataError, match="at one place"):
         reward_columns(Post("p", TEXT, entities=(gold(ADA), gold(ADA, LEFT))), FRAME)

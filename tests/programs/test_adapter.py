@@ -164,7 +164,7 @@ def test_pictures_come_as_path_bytes_pil_and_dspy(tmp_path):
 def test_an_address_is_not_fetched_and_a_number_is_no_picture():
     with pytest.raises(ImageError, match="URL"):
         load_picture(dspy.Image("https://example.org/a.png"))
-    with pytest.raises(InputError, match="Not a picture"):
+    with pytest.raises(InputError, match="cannot be opened"):
         load_picture(3)
 
 

@@ -211,7 +211,7 @@ def test_a_file_beside_the_weights_is_refused_and_a_note_on_top_is_not(copied: P
 @pytest.mark.parametrize("path", ["../outside", "/etc/hostname", "demos/../../outside", "C:/outside", "a\\..\\b"])
 def test_a_path_that_leaves_the_bundle_is_refused(served: Path, path: str):
     change(served, files={path: "0" * 64})
-    with pytest.raises(BundleError, match="leaves the bundle"):
+    with pytest.raises(BundleError, match="leads out of the bundle"):
         load(served, lm=scripted_lm({}))
 
 
@@ -220,7 +220,7 @@ def test_a_picture_that_the_manifest_does_not_name_is_refused(served: Path):
     state["answer"]["demos"][0]["image"] = "/etc/hostname"
     (served / "program.json").write_text(json.dumps(state))
     change(served, files=bundle_files.hash_files(served))
-    with pytest.raises(BundleError, match=r"picture is not in the bundle.*/etc/hostname"):
+    with pytest.raises(BundleError, match=r"image of a demonstration is not in the bundle.*/etc/hostname"):
         load(served, lm=scripted_lm({}))
 
 
@@ -249,7 +249,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(tmp_path: Path, text: str)
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path, name: str):
-    with pytest.raises(BundleError, match="no bundle here"):
+    with pytest.raises(BundleError, match="folder is not a bundle"):
         load(tmp_path / name)
 
 
@@ -289,10 +289,10 @@ def test_a_base_that_is_gone_or_another_is_an_error_unless_one_is_given(
 ):
     base, folder = named
     (base / "gmner.json").write_text('{"terse": true}')
-    with pytest.raises(BundleError, match=r"not the one that the bundle was made on.*base="):
+    with pytest.raises(BundleError, match=r"not the one that the bundle was saved with.*base="):
         load(folder)
     shutil.rmtree(base)
-    with pytest.raises(BundleError, match=r"base model of a bundle is not there.*base="):
+    with pytest.raises(BundleError, match=r"base model of the bundle was not found.*base="):
         load(folder)
     assert load(folder, base=tiny("qwen2_5_vl")).model.engine.path == tiny("qwen2_5_vl").resolve()
 
@@ -325,13 +325,13 @@ def test_what_cannot_be_saved_is_said(tmp_path: Path):
     staged.ground.lm = scripted_lm({}, name="b")
     with pytest.raises(BundleError, match="several LMs"):
         save_bundle(staged, tmp_path / "a")
-    with pytest.raises(BundleError, match="Scores are not JSON"):
+    with pytest.raises(BundleError, match="scores must be JSON"):
         save_bundle(GMNER(scripted_lm({})), tmp_path / "a", scores={"f1": object()})
 
     class Mine(GMNER):
         pass
 
-    with pytest.raises(BundleError, match="Only these programs"):
+    with pytest.raises(BundleError, match="Programs of this class"):
         save_bundle(Mine(scripted_lm({})), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 

@@ -149,7 +149,7 @@ def test_programs_say_how_sure_they_are(kind: type[GMNER] | type[StagedGMNER]):
 
 def test_a_server_that_says_nothing_is_named():
     program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana", None)]}), confidence=True)
-    with pytest.raises(AnswerError, match="does not say how likely"):
+    with pytest.raises(AnswerError, match="has no log probabilities"):
         program(text=TEXT, image=Image.new("RGB", (20, 20)))
 
 

@@ -206,7 +206,7 @@ def test_a_part_of_another_making_is_left_alone(tmp_path: Path):
 
 def test_a_folder_is_no_place_for_answers(tmp_path: Path):
     lm = scripted_lm(named)
-    with pytest.raises(InputError, match=r"over a folder.*file"):
+    with pytest.raises(InputError, match=r"is a folder.*file"):
         run(GMNER(lm), posts(), tmp_path)
     assert lm.engine.requests == []
     assert not tmp_path.with_name(tmp_path.name + ".part").exists()

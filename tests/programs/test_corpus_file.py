@@ -59,7 +59,7 @@ def test_a_finished_run_asks_nothing_again(tmp_path: Path):
         (lambda: GMNER(scripted_lm(named, name="b")), posts(), "model"),
         (lambda: StagedGMNER(scripted_lm(named)), posts(), "program"),
         (lambda: GMNER(scripted_lm(named), confidence=True), posts(), "confidence"),
-        (lambda: GMNER(scripted_lm(named)), posts(2), r"posts \(\d+ there, 2 now\)"),
+        (lambda: GMNER(scripted_lm(named)), posts(2), r"posts \(\d+ before, 2 now\)"),
     ],
     ids=["model", "staged", "confidence", "limit"],
 )
@@ -67,7 +67,7 @@ def test_a_finished_run_of_something_else_is_refused_by_name(tmp_path: Path, oth
     out = tmp_path / "out.jsonl"
     asked(posts(), out)
     before = out.read_bytes()
-    with pytest.raises(InputError, match=f"already exists, from a run with other .*{word}"):
+    with pytest.raises(InputError, match=f"already exists and is the result of a run with other .*{word}"):
         run(other(), given, out)
     assert out.read_bytes() == before
     run(GMNER(scripted_lm(named)), posts(2), out, overwrite=True)
@@ -102,7 +102,7 @@ def test_posts_whose_image_changed_are_answered_again(tmp_path: Path, caplog: py
     assert asked([Post(p.id, p.text, tmp_path / "copy" / p.image.name) for p in first], out) == 0
     Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "a" / "1.png")
     assert asked(first, out) == 1
-    assert "1 posts have another image now and are answered again: 1" in caplog.text
+    assert "Processing 1 post again whose image has changed: 1" in caplog.text
 
 
 def test_a_stopped_run_answers_changed_images_again(tmp_path: Path):
@@ -144,7 +144,7 @@ def test_a_part_of_the_version_before_is_resumed(tmp_path: Path):
 def test_a_second_run_is_refused_at_once(tmp_path: Path):
     out = tmp_path / "out.jsonl"
     with CorpusFile(out, {"program": "GMNER"}, posts()).opened():
-        with pytest.raises(InputError, match="Another run writes these answers"):
+        with pytest.raises(InputError, match="Another process is writing this file"):
             asked(posts(), out)
 
 
@@ -188,7 +188,7 @@ def test_odd_line_ends_in_a_finished_file(tmp_path: Path):
 def test_files_of_somebody_else_beside_a_run_are_refused(tmp_path: Path):
     out, record = tmp_path / "out.jsonl", tmp_path / "out.jsonl.run.json"
     record.write_text("my notes")
-    with pytest.raises(InputError, match="name of the run's record"):
+    with pytest.raises(InputError, match="would record the run"):
         asked(posts(), out)
     assert record.read_text() == "my notes"
     record.unlink()

@@ -144,7 +144,7 @@ def test_a_folder_that_is_a_link_is_refused(folder: Path, tmp_path: Path, name: 
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "generation_config.json").write_text("{}")
     (folder / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BundleError, match=f"is a link.*{name}"):
+    with pytest.raises(BundleError, match=f"is a symbolic link.*{name}"):
         load(folder, lm=LM)
 
 
@@ -183,7 +183,7 @@ def test_the_adapter_of_a_bundle_is_checked_before_weights_are_loaded(folder: Pa
         load(folder, lm=LM)
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"")
     write(folder, MANIFEST_FILE, manifest | {"files": hash_files(folder)})
-    with pytest.raises(BundleError, match=r"adapter_config\.json: rank_pattern holds a pattern"):
+    with pytest.raises(BundleError, match=r"adapter_config\.json: rank_pattern has a pattern"):
         load(folder, lm=LM)
 
 
@@ -263,7 +263,7 @@ def test_a_model_of_a_bundle_that_cannot_be_loaded_is_refused(
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     manifest["base"]["fingerprint"] = fingerprint(folder / "model")
     write(folder, MANIFEST_FILE, manifest | {"files": hash_files(folder)})
-    with pytest.raises(BundleError, match=r"The model of a bundle cannot be loaded"):
+    with pytest.raises(BundleError, match=r"The model of the bundle cannot be loaded"):
         load(folder)
 
 

@@ -69,7 +69,7 @@ def test_asyncio_gives_the_same_answers_and_the_same_errors(photo: Path):
     answer, error = asyncio.run(both())
     assert answer.toDict() == program(text=TEXT, image=photo).toDict()
     assert isinstance(error, ImageError)
-    with pytest.raises(InputError, match="text of a post is empty"):
+    with pytest.raises(InputError, match="text of a post must be"):
         asyncio.run(program.acall(text=" "))
     with pytest.raises(AnswerError, match="not JSON"):
         asyncio.run(GMNER(scripted_lm("no JSON")).acall(text=TEXT))
@@ -133,7 +133,7 @@ def test_markers_in_a_post_reach_the_model_as_words(text: str):
 
 @pytest.mark.parametrize("text", ["", "  \n", None, 3])
 def test_an_empty_text_is_refused(text: object):
-    with pytest.raises(InputError, match="text of a post is empty"):
+    with pytest.raises(InputError, match="text of a post must be"):
         GMNER(scripted_lm(ANSWER))(text=text)
 
 

@@ -253,7 +253,7 @@ def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPa
     with serving(lambda _: (200, {}, next(replies))) as (base, bodies), caplog.at_level("WARNING"):
         assert GMNER(served(base, num_retries=2))(text="Ana").entities == []
     assert len(bodies) == 3
-    assert "broke its reply off after 60 characters (attempt 1 of 3)" in caplog.text
+    assert "closed the connection after 60 characters of its reply (attempt 1 of 3)" in caplog.text
     with serving(lambda _: (200, {}, whole[:60])) as (base, bodies):
         answers = GMNER(served(base, num_retries=1)).batch_posts([Post("a", "Ana")], progress=False)
     assert answers[0].error["kind"] == "bad_answer"
@@ -272,5 +272,5 @@ def test_every_request_of_a_program_that_is_repeated_is_said(
     with serving(lambda _: next(replies)) as (base, _), caplog.at_level("WARNING"):
         lm = served(base, num_retries=3)
         assert GMNER(lm)(text="Ana").entities == []
-    assert "answered with status 500 (attempt 1 of 4); retrying in 1 s" in caplog.text
+    assert "returned status 500 (attempt 1 of 4); retrying in 1 s" in caplog.text
     assert (lm.num_retries, len(lm.history)) == (3, 1)

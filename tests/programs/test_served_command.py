@@ -62,7 +62,7 @@ def test_an_empty_run_and_a_dead_server_end_with_a_line_and_status_1(
         (posts.parent / "out.jsonl").unlink()
         assert extract(posts, "--server", base) == 1
     *_, retried, last = capsys.readouterr().err.strip().splitlines()
-    assert "The server answered with status 500 (attempt " in retried
+    assert "The server returned status 500 (attempt " in retried
     assert "of 4); retrying in" in retried
     assert last.startswith("gmner: The run stopped")
     assert last.endswith("run the same command again to resume.")
@@ -93,7 +93,7 @@ def test_a_repeated_request_is_logged_by_asyncio_too(caplog: pytest.LogCaptureFi
         lm, profile = served_lm(base, num_retries=1)
         answer = asyncio.run(GMNER(lm, profile=profile).acall(text="Ana"))
     assert ([e.span for e in answer.entities], len(bodies)) == (["Ana"], 2)
-    assert "The server answered with status 429 (attempt 1 of 2); retrying in 0 s" in caplog.text
+    assert "The server returned status 429 (attempt 1 of 2); retrying in 0 s" in caplog.text
 
 
 def test_a_bundle_says_how_a_server_is_asked(posts: Path):
@@ -149,7 +149,7 @@ def test_what_a_server_cannot_do_is_told_before_a_post_is_read(posts: Path, caps
         assert "a bundle, which stores its own program" in refused(*words)
         assert "--model must be a bundle" in refused("--server", base, "--served", "one", "--model", "Qwen/Qwen2-VL-2B")
     assert bodies == []
-    assert "does not say what it serves" in refused("--server", base)  # nobody is there any more
-    with serving(lambda _: (200, {}, "")) as (base, _), pytest.raises(ModelError, match="does not say what it serves"):
+    assert "did not return its models" in refused("--server", base)  # nobody is there any more
+    with serving(lambda _: (200, {}, "")) as (base, _), pytest.raises(ModelError, match="did not return its models"):
         served_lm(base)
     assert "Add --server" in refused("--served", "one")

@@ -1,4 +1,4 @@
-"""Questions and answers: each constraint is asked, and answered."""
+"""Question style: each constraint as a question with its answer."""
 
 from __future__ import annotations
 
