@@ -23,7 +23,7 @@ def posts() -> gmner.Posts:
     return gmner.read_posts(EARLIER / "posts")
 
 
-def test_a_bundle_loads_with_its_demonstrations_and_weights(posts: gmner.Posts):
+def test_bundle_of_0_1_loads_with_demonstrations_and_weights(posts: gmner.Posts):
     program = gmner.load(EARLIER / "bundle")
     assert program.model.engine.model is not None
     assert [demo["text"] for demo in program.answer.demos] == ["red team speech"]
@@ -32,7 +32,7 @@ def test_a_bundle_loads_with_its_demonstrations_and_weights(posts: gmner.Posts):
     assert all(posts[0].text[e.start : e.end] == e.span for e in answer.entities)
 
 
-def test_answers_score_as_they_did_under_every_protocol(posts: gmner.Posts):
+def test_predictions_of_0_1_have_the_same_scores_in_every_protocol(posts: gmner.Posts):
     answers = gmner.read_predictions(EARLIER / "answers.jsonl")
     recorded = json.loads((EARLIER / "scores.json").read_text(encoding="utf-8"))
     assert recorded.keys() == gmner.PROTOCOLS.keys()
@@ -50,7 +50,7 @@ def optimizer(**changed: object) -> gmner.MCR:
     return gmner.MCR(mrsi=injection, cvo=reinforcement, progress=False)
 
 
-def test_a_finished_run_is_read_and_not_trained_again(
+def test_finished_run_of_0_1_is_not_trained_again(
     posts: gmner.Posts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for trainer in (SFTTrainer, GRPOTrainer):

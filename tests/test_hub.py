@@ -79,7 +79,7 @@ assert ReasoningSet.load("ana/chains").chains == chains.chains
 
 
 @pytest.mark.enable_socket
-def test_models_bundles_and_chains_go_to_the_hub_and_come_back(tmp_path: Path) -> None:
+def test_models_bundles_and_chains_round_trip_through_the_hub(tmp_path: Path) -> None:
     build_tiny("qwen2_5_vl", tmp_path / "base")
     with hub() as there:
         offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "0")

@@ -57,7 +57,7 @@ def refused(capsys: pytest.CaptureFixture[str], kept: Path, *words: object, said
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"]], ids=["plain", "overwrite"])
-def test_no_command_writes_over_an_input(
+def test_no_command_overwrites_an_input(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ):
     link, hard = tmp_path / "link.jsonl", tmp_path / "hard.jsonl"
@@ -93,7 +93,7 @@ def test_no_command_writes_over_an_input(
 
 
 @pytest.mark.parametrize("form", ["coco", "label-studio"])
-def test_an_export_over_its_own_folder_is_refused(
+def test_export_into_its_input_folder_is_refused(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
 ):
     monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def test_standard_output_has_no_control_characters_of_posts(
     assert [json.loads(line)["id"] for line in answered.splitlines()] == [record["id"] for record in given]
 
 
-def test_links_that_lead_to_one_another_are_not_replaced(
+def test_circular_links_are_not_replaced(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     one, other = tmp_path / "one.html", tmp_path / "other.html"
@@ -126,7 +126,7 @@ def test_links_that_lead_to_one_another_are_not_replaced(
         assert one.is_symlink()
 
 
-def test_a_file_of_somebody_else_needs_overwrite(
+def test_replacing_another_file_needs_overwrite(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     commands_of = {
@@ -149,7 +149,7 @@ def test_a_file_of_somebody_else_needs_overwrite(
     assert not (tmp_path / "tasks.json").exists()
 
 
-def test_the_same_command_again_is_fine_and_another_is_not(
+def test_same_command_may_be_repeated_and_others_may_not_replace(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     view = ("view", answers, "--gold", gold, "-o", tmp_path / "page.html")
@@ -188,7 +188,7 @@ def test_standard_input_and_output(
     assert run("export", "--to", "voc", "--gold", gold, "-o", "-") == 2
 
 
-def test_a_link_stays_and_a_pipe_is_written_to(gold: Path, answers: Path, tmp_path: Path):
+def test_output_to_links_and_pipes(gold: Path, answers: Path, tmp_path: Path):
     link = tmp_path / "link.html"
     link.symlink_to(tmp_path / "target.html")
     assert run("view", answers, "--gold", gold, "-o", link) == 0
@@ -203,7 +203,7 @@ def test_a_link_stays_and_a_pipe_is_written_to(gold: Path, answers: Path, tmp_pa
         os.close(writer)
 
 
-def test_a_bundle_of_another_run_needs_overwrite(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_replacing_a_bundle_of_another_run_needs_overwrite(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     bundle = tmp_path / "bundle"
     words = ("compile", "--train", gold, "-o", bundle, "--preset", "tiny", "--run-dir")
     assert run(*words, tmp_path / "one") in (0, 3)
@@ -213,7 +213,7 @@ def test_a_bundle_of_another_run_needs_overwrite(gold: Path, tmp_path: Path, cap
     assert run(*words, tmp_path / "two", "--overwrite") in (0, 3)
 
 
-def test_fetching_into_a_folder_of_somebody_else_is_refused(
+def test_fetching_into_a_folder_with_other_files_is_refused(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "folder"
@@ -224,14 +224,14 @@ def test_fetching_into_a_folder_of_somebody_else_is_refused(
 
 
 @pytest.mark.parametrize("suffix", [".part", ".run.json"])
-def test_what_a_run_keeps_beside_its_answers_is_no_input(
+def test_files_kept_beside_the_output_are_not_replaced_as_inputs(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
 ):
     posts = gold.rename(tmp_path / f"a.jsonl{suffix}")
     refused(capsys, posts, "extract", posts, "-o", tmp_path / "a.jsonl", "--overwrite")
 
 
-def test_the_page_of_a_run_goes_to_a_device_or_its_own_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_run_page_may_be_written_to_a_device_or_replace_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
     page = tmp_path / "page.html"
@@ -240,7 +240,7 @@ def test_the_page_of_a_run_goes_to_a_device_or_its_own_page(tmp_path: Path, caps
     refused(capsys, page, "run", tmp_path / "run", "-o", page, said="already exists")
 
 
-def test_a_resumed_run_names_the_folder_of_images_that_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_resumed_run_reports_a_changed_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "posts.jsonl").write_text('{"id": "a", "text": "Ana", "image": "a.png"}\n{"id": "b", "text": "Bo"}')
     for name in ("wrong", "right"):
         (tmp_path / name).mkdir()
@@ -262,7 +262,7 @@ def test_a_resumed_run_names_the_folder_of_images_that_changed(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("form", ["view", "coco", "label-studio"])
-def test_a_page_and_an_export_are_replaced_by_their_own_command_only(
+def test_only_the_same_command_replaces_a_page_or_an_export(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
 ):
     output = tmp_path / "out.json"
@@ -289,7 +289,7 @@ def test_a_page_and_an_export_are_replaced_by_their_own_command_only(
     assert run(*words) == 0
 
 
-def test_another_split_is_exported_into_the_same_folder(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_exporting_another_split_into_the_same_folder(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ("export", "--to", "voc", "-o", tmp_path / "voc", "--gold")
     assert run(*words, gold) == 0
     other = tmp_path / "other.jsonl"
@@ -300,7 +300,7 @@ def test_another_split_is_exported_into_the_same_folder(gold: Path, tmp_path: Pa
     assert (tmp_path / "voc" / "xml" / "a.xml").exists()
 
 
-def test_an_image_of_a_post_is_no_output_of_any_command(
+def test_no_command_overwrites_an_image_of_a_post(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "images").mkdir()
@@ -313,7 +313,7 @@ def test_an_image_of_a_post_is_no_output_of_any_command(
         refused(capsys, image, "extract", gold, "-o", output, "--overwrite")
 
 
-def test_a_run_directory_is_no_folder_of_something_else(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_run_directory_with_other_files_is_refused(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "data"
     folder.mkdir()
     posts = gold.rename(folder / "posts.jsonl")
@@ -327,7 +327,7 @@ def test_a_run_directory_is_no_folder_of_something_else(gold: Path, tmp_path: Pa
     refused(capsys, note, "quickstart", "--run-dir", note, said="something that does not belong to a run")
 
 
-def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
+def test_checkpoint_output_is_checked_before_loading(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     def load(path: object) -> None:
@@ -347,7 +347,7 @@ def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
     refused(capsys, full / "note.txt", "merge", bundle, "-o", full, said="--overwrite to replace it")
 
 
-def test_the_default_page_of_a_run_replaces_no_file_of_somebody_else(
+def test_default_run_page_replaces_no_other_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
@@ -357,7 +357,7 @@ def test_the_default_page_of_a_run_replaces_no_file_of_somebody_else(
     refused(capsys, tmp_path / "config.json", "run", tmp_path, "-o", tmp_path / "config.json", "--overwrite")
 
 
-def test_an_input_is_found_where_names_differ_in_case_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_input_is_recognized_if_case_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "data").mkdir()
     (posts := tmp_path / "data" / "posts.jsonl").write_text("{}")
     (tmp_path / "Data").symlink_to(tmp_path / "data")  # as a system that ignores case opens it

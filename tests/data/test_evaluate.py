@@ -46,20 +46,20 @@ def answer(*entities, id_="1"):
     return Prediction(id_, TEXT, "", entities)
 
 
-def test_textual_bias_by_hand():
+def test_textual_bias_examples():
     bias = Bias.of(count_bias(POST, [said(ADA), said(AL), said(OSLO, AWAY), MET]))
     assert (bias.n_pre, bias.n_rec, bias.n_f1, bias.grounded_absent) == (50.0, 50.0, 50.0, 1)
     always = Bias.of(count_bias(POST, [said(ADA), said(AL), said(OSLO)]))
     assert (always.n_pre, always.n_rec, always.grounded_absent) == (pytest.approx(200 / 3), 100.0, 0)
 
 
-def test_bias_without_anything_to_take_a_share_of():
+def test_bias_without_relevant_mentions():
     bias = Bias.of(count_bias(POST, []))
     assert (bias.n_pre, bias.n_rec, bias.n_f1, bias.n_rate) == (None, None, None, None)
     assert (bias.grounded_absent, bias.n_count) == (0, 0)
 
 
-def test_visual_bias_by_hand():
+def test_visual_bias_examples():
     entities = [said(ADA, WHOLE), MET, BOB]
     assert picture_driven(POST, entities) == [MET, BOB]
     assert picture_driven(replace(POST, scene=None), entities) == [BOB]
@@ -68,7 +68,7 @@ def test_visual_bias_by_hand():
     assert Bias.of(count_bias(POST, entities)).n_rate == pytest.approx(200 / 3)
 
 
-def test_every_figure_by_hand():
+def test_every_figure_of_a_small_example():
     empty = Post("2", TEXT, None, (), slice="empty")
     scores = evaluate([answer(said(ADA, WHOLE), said(AL, AWAY), said(OSLO, type_="ORG"), MET)], [POST, empty])
     assert (scores.posts, scores.gmner.correct, scores.mner.correct, scores.eeg.correct) == (2, 1, 2, 2)
@@ -85,7 +85,7 @@ def test_every_figure_by_hand():
     assert scores.missing == ("2",)
 
 
-def test_what_programs_and_predictions_can_be():
+def test_evaluate_accepts_programs_and_predictions():
     expected = evaluate([answer(said(ADA, WHOLE))], [POST]).to_dict()
 
     class Batched:
@@ -106,7 +106,7 @@ def test_what_programs_and_predictions_can_be():
     assert evaluate(single, [POST], progress=False).predictions[0].reasoning == "why"
 
 
-def test_an_error_of_a_program_is_recorded_and_another_is_not_hidden():
+def test_library_errors_are_recorded_and_others_raised():
     def fails(text, image):
         raise AnswerError("The answer is not JSON")
 
@@ -138,14 +138,14 @@ def test_each_refusal(source, given_posts, fact):
         evaluate(source, given_posts)
 
 
-def test_predictions_of_other_posts_do_not_count():
+def test_predictions_of_other_posts_are_ignored():
     scores = evaluate([answer(said(ADA, WHOLE)), answer(MET, id_="9")], [POST])
     assert (scores.unknown, scores.gmner.predicted) == (("9",), 1)
 
 
 @pytest.mark.slow
 @given(st.lists(answered(), min_size=1, max_size=4), st.randoms())
-def test_figures_add_up_over_posts_slices_and_types_in_any_order(pairs, random):
+def test_counts_are_additive_over_posts_slices_and_types(pairs, random):
     many = [replace(post, id=str(i), slice="ab"[i % 2]) for i, (post, _) in enumerate(pairs)]
     answers = [Prediction(p.id, p.text, "", tuple(found)) for p, (_, found) in zip(many, pairs, strict=True)]
     scores = evaluate(answers, many)
@@ -174,7 +174,7 @@ def test_perfect_answers_score_100(many):
     assert scores.boxed_of_absent in (None, 0.0)
 
 
-def test_the_interval_is_seeded_and_is_that_of_drawing_posts():
+def test_interval_is_a_seeded_bootstrap_over_posts():
     many = [replace(POST, id=str(i)) for i in range(60)]
     answers = [answer(*([said(ADA, WHOLE), said(AL), said(OSLO)] if i % 3 else []), id_=str(i)) for i in range(60)]
     first, again, other = (evaluate(answers, many, seed=seed).intervals["gmner"] for seed in (1, 1, 2))
@@ -186,7 +186,7 @@ def test_the_interval_is_seeded_and_is_that_of_drawing_posts():
     assert first[0] < evaluate(answers, many).gmner.f1 < first[1]
 
 
-def test_an_evaluation_shows_itself():
+def test_evaluation_representations():
     other = replace(POST, id="2", slice="<script>")
     scores = evaluate([answer(said(ADA, WHOLE))], [POST, other])
     assert json.loads(json.dumps(scores.to_dict()))["gmner"]["f1"] == scores.gmner.f1
@@ -200,7 +200,7 @@ def test_an_evaluation_shows_itself():
 
 
 @given(answered())
-def test_the_metric_is_the_f1_of_one_post(pair):
+def test_metric_is_the_f1_of_one_post(pair):
     post, found = pair
     example, prediction = to_example(post), dspy.Prediction(entities=found, reasoning="")
     score = gmner_metric(example, prediction)
@@ -213,7 +213,7 @@ def test_the_metric_is_the_f1_of_one_post(pair):
     assert bool(faults) or score == 1.0
 
 
-def test_feedback_says_what_is_wrong():
+def test_feedback_names_the_errors():
     wrong = [said(ADA, AWAY), said(AL, AWAY), GroundedEntity("in Oslo", 11, 18, "LOC"), MET]
     told = gmner_metric(to_example(POST), dspy.Prediction(entities=wrong), pred_name="predict")
     assert told.feedback.splitlines() == [
@@ -229,7 +229,7 @@ def test_feedback_says_what_is_wrong():
     assert "Missed: 'Oslo' is a named entity of type LOC, not shown." in told.feedback
 
 
-def test_the_metric_works_inside_dspy():
+def test_metric_works_in_dspy():
     class Fixed(dspy.Module):
         def forward(self, text, image):
             return dspy.Prediction(entities=[said(ADA, WHOLE)], reasoning="")
@@ -241,7 +241,7 @@ def test_the_metric_works_inside_dspy():
     assert result.score == 50.0
 
 
-def test_shown_and_not_shown_apart():
+def test_scores_of_shown_and_not_shown():
     scores = evaluate([answer(said(ADA, WHOLE), said(AL, AWAY), said(OSLO))], [POST])
     shown, absent = scores.by_region["shown"]["gmner"], scores.by_region["not shown"]["gmner"]
     assert (shown.correct, shown.predicted, shown.gold) == (1, 2, 1)
@@ -249,14 +249,14 @@ def test_shown_and_not_shown_apart():
 
 
 @given(answered())
-def test_what_is_right_is_right_on_one_side_or_the_other(pair):
+def test_correct_entities_are_either_shown_or_not(pair):
     post, found = pair
     scores = evaluate([Prediction(post.id, post.text, "", tuple(found))], [post])
     assert sum(row["gmner"].correct for row in scores.by_region.values()) == scores.gmner.correct
     assert sum(row["mner"].correct for row in scores.by_type.values()) == scores.mner.correct
 
 
-def test_without_regions_only_names_are_scored():
+def test_without_regions_only_mner_is_scored():
     post = replace(POST, grounded=False, scene=None)
     scores = evaluate([answer(said(ADA, WHOLE), said(AL, type_="ORG"))], [post])
     assert scores.mner.correct == 1
@@ -274,12 +274,12 @@ def test_without_regions_only_names_are_scored():
     assert "GMNER" not in scores.summary()
 
 
-def test_posts_with_and_without_regions_do_not_mix():
+def test_posts_with_and_without_regions_cannot_be_mixed():
     with pytest.raises(InputError, match=r"mixed.*received '2'"):
         evaluate([], [POST, replace(POST, id="2", grounded=False)])
 
 
-def test_the_metric_of_a_post_without_regions_is_about_names():
+def test_metric_of_a_post_without_regions_is_mner():
     post = replace(POST, grounded=False)
     found = dspy.Prediction(entities=[said(ADA, WHOLE), said(AL), said(OSLO)])
     assert gmner_metric(to_example(post), found) == 1.0

@@ -29,7 +29,7 @@ def replace(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by_one", [True, False])
-def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_one: bool):
+def test_kill_leaves_the_old_or_the_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_one: bool):
     if not by_one:
         monkeypatch.setattr(folders, "_exchange", lambda one, other: False)
     seen = []
@@ -46,7 +46,7 @@ def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("place", ["nothing", "empty", "link"])
-def test_a_folder_takes_an_empty_place_and_follows_a_link(tmp_path: Path, place: str):
+def test_folder_replaces_an_empty_one_and_follows_a_link(tmp_path: Path, place: str):
     real = tmp_path / ("real" if place == "link" else "out")
     if place == "link":
         fill(real, OLD)
@@ -58,7 +58,7 @@ def test_a_folder_takes_an_empty_place_and_follows_a_link(tmp_path: Path, place:
     assert (tmp_path / "out").is_symlink() == (place == "link")
 
 
-def test_a_block_that_raises_leaves_the_old_folder_and_nothing_else(tmp_path: Path):
+def test_error_in_the_block_leaves_the_old_folder(tmp_path: Path):
     fill(tmp_path / "out", OLD)
     with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "out"):
         raise ZeroDivisionError
@@ -66,7 +66,7 @@ def test_a_block_that_raises_leaves_the_old_folder_and_nothing_else(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path):
+def test_folder_does_not_replace_a_file(tmp_path: Path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(NotADirectoryError), whole_folder(tmp_path / "out") as new:
         fill(new, NEW)

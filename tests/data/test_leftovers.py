@@ -20,7 +20,7 @@ def dead() -> int:
     return process.pid
 
 
-def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(dead: int, tmp_path: Path):
+def test_only_leftovers_of_dead_local_processes_are_removed(dead: int, tmp_path: Path):
     mine = draft_name()
     machine = mine[1:9]
     left = mine.replace(f"-{os.getpid()}-", f"-{dead}-")
@@ -35,7 +35,7 @@ def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(dead: int, tm
     clear_leftovers(tmp_path / "missing")
 
 
-def test_what_writes_removes_what_was_left(dead: int, tmp_path: Path):
+def test_writers_remove_leftovers(dead: int, tmp_path: Path):
     left = draft_name().replace(f"-{os.getpid()}-", f"-{dead}-")
     (tmp_path / left).touch()
     with whole_text(tmp_path / "a.txt") as file:
@@ -48,7 +48,7 @@ def test_what_writes_removes_what_was_left(dead: int, tmp_path: Path):
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt", "folder"]
 
 
-def test_where_processes_cannot_be_looked_for_everything_stays(
+def test_leftovers_stay_if_processes_cannot_be_checked(
     dead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     left = draft_name().replace(f"-{os.getpid()}-", f"-{dead}-")

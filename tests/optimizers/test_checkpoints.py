@@ -43,7 +43,7 @@ def stage(made: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_newest_is_taken_by_its_number(stage: Path):
+def test_newest_checkpoint_by_number(stage: Path):
     (stage / "checkpoint-best").mkdir()
     (stage / "checkpoint-11").write_text("a file")
     assert last_checkpoint(stage) == stage / "checkpoint-10"
@@ -53,7 +53,7 @@ def test_the_newest_is_taken_by_its_number(stage: Path):
     assert trainer_state(stage / "checkpoint-10")["max_steps"] == 4
 
 
-def test_a_checkpoint_carries_the_profile_of_its_model(stage: Path):
+def test_checkpoint_has_the_profile_of_its_model(stage: Path):
     (stage / "model").mkdir()
     (stage / "model" / "gmner.json").write_text('{"frame": "pixels"}')
     mark(stage / "checkpoint-9")
@@ -66,7 +66,7 @@ def test_a_checkpoint_carries_the_profile_of_its_model(stage: Path):
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("left", [0, 0.5, 0.95])
-def test_a_checkpoint_with_a_file_cut_off_does_not_count(stage: Path, name: str, left: float, marked: bool):
+def test_truncated_checkpoint_is_ignored(stage: Path, name: str, left: float, marked: bool):
     file = stage / "checkpoint-10" / name
     if not marked:
         (stage / "checkpoint-10" / MARK).unlink()
@@ -76,13 +76,13 @@ def test_a_checkpoint_with_a_file_cut_off_does_not_count(stage: Path, name: str,
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_checkpoint_that_lacks_a_file_does_not_count(stage: Path, name: str):
+def test_incomplete_checkpoint_is_ignored(stage: Path, name: str):
     (stage / "checkpoint-10" / name).unlink()
     assert last_checkpoint(stage) == stage / "checkpoint-9"
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_write_leaves_a_checkpoint_to_resume_from(made: Path, tmp_path: Path):
+def test_kill_at_any_write_leaves_a_usable_checkpoint(made: Path, tmp_path: Path):
     def write(folder: Path) -> None:
         (folder / "checkpoint-2").mkdir()
         for name in FILES:
@@ -102,7 +102,7 @@ def test_a_kill_at_any_write_leaves_a_checkpoint_to_resume_from(made: Path, tmp_
     assert set(taken) == {"checkpoint-1", "checkpoint-2"}
 
 
-def test_what_stands_behind_the_resumed_checkpoint_is_removed(stage: Path):
+def test_files_after_the_resumed_checkpoint_are_removed(stage: Path):
     (stage / "checkpoint-11").mkdir()
     drop_after(stage, stage / "checkpoint-10")
     assert not (stage / "checkpoint-11").exists()

@@ -24,7 +24,7 @@ POSTS = [Post(f"p{n}", f"Ana met {n}", None, (GoldEntity("Ana", 0, 3, "PER"),)) 
 
 
 @pytest.mark.filterwarnings("ignore::gmner.optimizers.outcome.UnchangedProgramWarning")
-def test_a_compile_that_learns_nothing_says_so(program: Callable[[str], GMNER], tmp_path: Path):
+def test_compile_that_learns_nothing_warns(program: Callable[[str], GMNER], tmp_path: Path):
     """One step at a rate of 0: the weights are those of the student, whatever the valset says."""
     mrsi = MRSI(max_steps=1, batch=2, rate=0.0, tuning="full")
     optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
@@ -87,7 +87,7 @@ def resume(folder: Path) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::gmner.optimizers.outcome.UnchangedProgramWarning")
-def test_a_run_of_the_version_before_is_resumed_or_refused(tmp_path: Path):
+def test_run_of_an_earlier_version_is_resumed_or_refused(tmp_path: Path):
     folder = earlier_run(tmp_path / "run")
     before = (folder / "config.json").read_bytes()
     try:
@@ -107,6 +107,6 @@ def test_a_run_of_the_version_before_is_resumed_or_refused(tmp_path: Path):
     ("change", "fact"),
     [({"teacher": "gone"}, "teacher: not set there"), ({"former": 1}, "former: 1 there, not set now")],
 )
-def test_a_run_that_kept_other_arguments_is_refused(tmp_path: Path, change: dict[str, Any], fact: str):
+def test_run_with_other_arguments_is_refused(tmp_path: Path, change: dict[str, Any], fact: str):
     with pytest.raises(RunDirectoryError, match=f"{fact}.*another version of gmner.*"):
         resume(earlier_run(tmp_path / "run", **change))

@@ -83,7 +83,7 @@ def record_of(run_dir: Path) -> dict[str, Any]:
 
 
 @given(st.integers(2, 20), st.integers(1, 60), st.integers(0, 500))
-def test_rounds_keep_to_the_budget_and_halve(sets: int, posts: int, budget: int):
+def test_rounds_halve_within_the_budget(sets: int, posts: int, budget: int):
     plan = plan_rounds(sets, posts, budget)
     assert sum(n * more for n, more in plan) <= budget
     assert sum(more for _, more in plan) <= posts
@@ -100,7 +100,7 @@ def test_rounds_keep_to_the_budget_and_halve(sets: int, posts: int, budget: int)
 
 
 @pytest.mark.parametrize("budget", [0, 1, 2, 3, 17, 40, 95, 200])
-def test_never_more_metric_calls_than_allowed(budget: int, tmp_path: Path, counted: Counted):
+def test_number_of_metric_calls_is_limited(budget: int, tmp_path: Path, counted: Counted):
     _, engine = compile_with(lambda request: RIGHT if "s1" in shots(request) else WRONG, tmp_path, budget)
     record = record_of(tmp_path)
     assert counted.calls == record["calls"] == sum(item["calls"] for item in record["sets"]) <= budget
@@ -109,7 +109,7 @@ def test_never_more_metric_calls_than_allowed(budget: int, tmp_path: Path, count
         assert counted.calls >= min(budget // 2, len(VAL) * len(record["sets"]))
 
 
-def test_the_set_that_helps_is_found_and_recorded(tmp_path: Path):
+def test_helpful_set_is_chosen_and_recorded(tmp_path: Path):
     first: dict[str, Any] = {}
 
     def answer(request: lm15.Request) -> Any:
@@ -132,20 +132,20 @@ def test_the_set_that_helps_is_found_and_recorded(tmp_path: Path):
 
 
 @pytest.mark.parametrize("answer", [RIGHT, WRONG])
-def test_equal_scores_go_to_fewer_demonstrations(answer: Any, tmp_path: Path):
+def test_ties_go_to_fewer_demonstrations(answer: Any, tmp_path: Path):
     program, _ = compile_with(lambda _: answer, tmp_path)
     assert program.answer.demos == []
     assert record_of(tmp_path)["chosen"] == 0
 
 
-def test_among_equal_sets_the_greedy_one_is_taken(tmp_path: Path):
+def test_ties_go_to_the_greedy_set(tmp_path: Path):
     program, _ = compile_with(lambda request: RIGHT if shots(request) else WRONG, tmp_path)
     assert record_of(tmp_path)["chosen"] == 1
     assert len(program.answer.demos) == 2
 
 
 @pytest.mark.parametrize("change", [{"budget": None}, {"valset": None}, {"budget": 0}, {"budget": 1}])
-def test_without_valset_or_budget_the_greedy_set_is_taken(change: dict[str, Any], tmp_path: Path, counted: Counted):
+def test_greedy_set_without_valset_or_budget(change: dict[str, Any], tmp_path: Path, counted: Counted):
     program, engine = compile_with(lambda _: WRONG, tmp_path, **change)
     record = record_of(tmp_path)
     assert (record["sets"][record["chosen"]]["kind"], record["calls"], counted.calls) == ("greedy", 0, 0)
@@ -154,14 +154,14 @@ def test_without_valset_or_budget_the_greedy_set_is_taken(change: dict[str, Any]
     assert len(engine.requests) == (0 if "valset" in change else 2 * len(VAL))
 
 
-def test_nothing_is_asked_where_there_is_nothing_to_choose(tmp_path: Path, counted: Counted):
+def test_no_calls_without_a_choice(tmp_path: Path, counted: Counted):
     lm = scripted_lm(WRONG)
     optimizer = MCR(mrsi=MRSI(demonstrations=0, max_metric_calls=100), progress=False)
     better = GMNER(lm).compile(trainset=TRAIN, valset=VAL, optimizer=optimizer, run_dir=tmp_path)
     assert (counted.calls, better.history.programs["mrsi"].answer.demos) == (0, [])
 
 
-def test_a_resumed_compile_does_not_search_again(tmp_path: Path, counted: Counted):
+def test_resumed_compile_does_not_search_again(tmp_path: Path, counted: Counted):
     def answer(request: lm15.Request) -> Any:
         return RIGHT if "saw" in shots(request) else WRONG
 
@@ -175,7 +175,7 @@ def test_a_resumed_compile_does_not_search_again(tmp_path: Path, counted: Counte
     assert again.answer.demos == program.answer.demos != []
 
 
-def test_a_search_that_was_stopped_chooses_what_an_unbroken_one_does(tmp_path: Path):
+def test_resumed_search_gives_the_same_choice(tmp_path: Path):
     def answer(request: lm15.Request) -> Any:
         return RIGHT if "s3" in shots(request) or "a2" in shots(request) else WRONG
 
@@ -192,7 +192,7 @@ def test_a_search_that_was_stopped_chooses_what_an_unbroken_one_does(tmp_path: P
     assert record_of(tmp_path / "cut") == record_of(tmp_path / "whole")
 
 
-def test_a_record_of_other_chains_is_refused(tmp_path: Path):
+def test_record_of_other_chains_is_refused(tmp_path: Path):
     compile_with(lambda request: RIGHT if shots(request) else WRONG, tmp_path)
     record = record_of(tmp_path)
     record["sets"][record["chosen"]]["ids"][0] = "nobody"
@@ -201,7 +201,7 @@ def test_a_record_of_other_chains_is_refused(tmp_path: Path):
         compile_with(lambda _: WRONG, tmp_path)
 
 
-def test_posts_that_cannot_be_answered_count_nothing_and_stop_nothing(tmp_path: Path):
+def test_failing_posts_score_zero_and_do_not_stop_the_search(tmp_path: Path):
     """A prompt that is too long, an answer that is none, and a picture that is gone."""
 
     def answer(request: lm15.Request) -> Any:
@@ -223,7 +223,7 @@ def test_posts_that_cannot_be_answered_count_nothing_and_stop_nothing(tmp_path: 
 
 
 @pytest.mark.parametrize("error", [lm15.BillingError("unpaid"), lm15.AuthError("who are you?"), ValueError("a defect")])
-def test_a_server_that_answers_nobody_stops_the_search(error: Exception, tmp_path: Path):
+def test_unavailable_server_stops_the_search(error: Exception, tmp_path: Path):
     def answer(_: lm15.Request) -> Any:
         raise error
 
@@ -232,7 +232,7 @@ def test_a_server_that_answers_nobody_stops_the_search(error: Exception, tmp_pat
     assert not (tmp_path / "demonstrations.json").exists()
 
 
-def test_a_valset_without_annotation_is_refused_before_anything_is_asked(tmp_path: Path):
+def test_unannotated_valset_is_refused_before_any_call(tmp_path: Path):
     bare = Post("bare", "Ana met Bo")
     lm = scripted_lm(WRONG)
     optimizer = MCR(mrsi=MRSI(max_metric_calls=50), progress=False)
@@ -241,7 +241,7 @@ def test_a_valset_without_annotation_is_refused_before_anything_is_asked(tmp_pat
     assert lm.engine.requests == []
 
 
-def test_posts_without_regions_are_judged_by_their_names(tmp_path: Path):
+def test_posts_without_regions_are_scored_by_mner(tmp_path: Path):
     def answer(request: lm15.Request) -> Any:
         return {"reasoning": "", "entities": [entity("Ana", [0, 0, 9, 9])]} if "saw" in shots(request) else WRONG
 
@@ -252,7 +252,7 @@ def test_posts_without_regions_are_judged_by_their_names(tmp_path: Path):
     assert record["sets"][record["chosen"]]["score"] == 1.0
 
 
-def test_the_order_in_which_answers_come_makes_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_result_does_not_depend_on_the_order_of_replies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rng, plain = random.Random(0), demonstration_search.answer_post
 
     def slowly(program: GMNER, post: Post) -> Prediction:
@@ -269,7 +269,7 @@ def test_the_order_in_which_answers_come_makes_no_difference(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
+def test_trained_program_has_the_demonstrations_of_its_rows(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The search takes the weights as they are before training; what it chose goes into every row and the result."""
@@ -315,11 +315,11 @@ NAN = float("nan")
         ([[0.5], [NAN, 1.0], [NAN, 0.5]], [0.5, None, None]),  # the first set was dropped before the second post
     ],
 )
-def test_no_number_is_no_score(values: list[list[float]], scores: list[float | None]):
+def test_invalid_scores(values: list[list[float]], scores: list[float | None]):
     assert race(values) == scores
 
 
-def test_a_metric_without_numbers_chooses_nothing(
+def test_metric_without_numbers_chooses_no_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(demonstration_search, "gmner_metric", lambda *_: NAN)
@@ -330,7 +330,7 @@ def test_a_metric_without_numbers_chooses_nothing(
     assert "no number" in caplog.text
 
 
-def test_a_set_without_a_number_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_set_without_a_score_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The metric has no number for the first set, the empty one, whose answers are the only ones without reasoning."""
     monkeypatch.setattr(demonstration_search, "gmner_metric", lambda _, answer: 0.2 if answer.reasoning else NAN)
     compile_with(lambda request: {**WRONG, "reasoning": shots(request)[:9]}, tmp_path)

@@ -95,7 +95,7 @@ def optimize(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> 
 
 
 @pytest.mark.parametrize("family", ["idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl"])
-def test_vllm_is_given_a_placeholder_a_picture_and_reads_what_is_trained_on(
+def test_vllm_prompts_equal_the_training_prompts(
     program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn], family: str
 ):
     student = program(family)
@@ -112,7 +112,7 @@ def test_vllm_is_given_a_placeholder_a_picture_and_reads_what_is_trained_on(
     assert all(params.logit_bias[placeholder] == -100 for _, _, params in sampler.asked)
 
 
-def test_a_prompt_that_vllm_reads_otherwise_stops_the_training(
+def test_different_prompt_of_vllm_stops_the_training(
     program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(vllm, "spoiled", True)
@@ -121,7 +121,7 @@ def test_a_prompt_that_vllm_reads_otherwise_stops_the_training(
     assert not (tmp_path / "adapter_model.safetensors").exists()
 
 
-def test_constrained_answers_of_vllm_have_the_schema_of_their_post(
+def test_constrained_vllm_rollouts_use_the_schema_of_their_post(
     program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn]
 ):
     student, settings = program("idefics3"), cvo(rollouts="constrained")
@@ -136,14 +136,14 @@ def test_constrained_answers_of_vllm_have_the_schema_of_their_post(
         assert params.structured_outputs.json == served_schema(schema)
 
 
-def test_free_answers_of_vllm_are_corrected(program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn]):
+def test_free_vllm_rollouts_are_corrected(program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn]):
     log = optimize(cvo(max_steps=1), program("idefics3"), posts[:2], tmp_path)
     assert "sampling/importance_sampling_ratio/mean" in log[0]
     assert not any(hasattr(params, "structured_outputs") for _, _, params in vllm.made[0].asked)
 
 
 @pytest.mark.parametrize("options", [{"vllm_mode": "server"}, {"vllm_tensor_parallel_size": 2}])
-def test_constrained_answers_of_a_vllm_elsewhere_are_refused(options: dict[str, Any]):
+def test_constrained_rollouts_of_a_vllm_server_are_refused(options: dict[str, Any]):
     with pytest.raises(InputError, match=r"each post's schema.*colocate"):
         cvo(rollouts="constrained", grpo_options={"use_vllm": True, **options})
     assert cvo(grpo_options={"use_vllm": True, **options}).rollouts == "free"

@@ -72,7 +72,7 @@ def outcome(call: Any) -> Any:
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=["normalized", "resized", "original", "no image"])
-def test_judging_agrees_with_a_plain_implementation(frame: Frame):
+def test_judge_equals_the_reference_implementation(frame: Frame):
     draw = random.Random(0)
     boxes = () if frame.size is None else (Box(0, 0, 20, 30), Box(5, 5, 15, 25))
     gold = (
@@ -102,7 +102,7 @@ def test_judging_agrees_with_a_plain_implementation(frame: Frame):
     assert one == expected[:100]
 
 
-def test_a_batch_is_judged_once_for_all_rewards(monkeypatch: pytest.MonkeyPatch):
+def test_batch_is_judged_once_for_all_rewards(monkeypatch: pytest.MonkeyPatch):
     draw, frame, judged = random.Random(1), FRAMES[0], []
     rows = judgement.judge_rows
     monkeypatch.setattr("gmner.optimizers.rewards.batch.judge_rows", lambda *a: judged.append(1) or rows(*a))
@@ -121,7 +121,7 @@ def test_a_batch_is_judged_once_for_all_rewards(monkeypatch: pytest.MonkeyPatch)
     assert len(judged) == 3
 
 
-def test_equal_answers_to_a_post_are_parsed_once(monkeypatch: pytest.MonkeyPatch):
+def test_equal_answers_are_parsed_once(monkeypatch: pytest.MonkeyPatch):
     parsed: list[str] = []
     parse = judgement.parse_answer
     monkeypatch.setattr(judgement, "parse_answer", lambda text, *a: parsed.append(text) or parse(text, *a))

@@ -94,7 +94,7 @@ def test_history_holds_every_stage(compiled: dict[str, Any]):
     assert [log["step"] for log in history.log["cvo"] if "reward" in log] == [1, 2]
 
 
-def test_every_stage_has_weights_of_its_own(compiled: dict[str, Any], weights: Weights):
+def test_every_stage_has_its_own_weights(compiled: dict[str, Any], weights: Weights):
     folders = {stage: compiled["run_dir"] / stage for stage in ("mrsi", "cvo")}
     stored = {stage: weights(folder) for stage, folder in folders.items()}
     assert differ(stored["mrsi"], stored["cvo"])
@@ -109,7 +109,7 @@ def test_cvo_begins_with_the_weights_of_mrsi(compiled: dict[str, Any]):
     assert compiled["copied"] == [compiled["student"].model.engine.path, (compiled["run_dir"] / "mrsi").resolve()]
 
 
-def test_the_student_stays_as_it_was(compiled: dict[str, Any]):
+def test_student_is_not_changed(compiled: dict[str, Any]):
     student, before = compiled["student"], compiled["before"]
     assert compiled["better"] is not student
     assert not hasattr(student.history, "programs")
@@ -119,13 +119,13 @@ def test_the_student_stays_as_it_was(compiled: dict[str, Any]):
     assert not any(value.requires_grad and value.grad is not None for value in student.model.engine.model.parameters())
 
 
-def test_the_compiled_program_keeps_its_settings(compiled: dict[str, Any]):
+def test_compiled_program_keeps_its_settings(compiled: dict[str, Any]):
     student, better = compiled["student"], compiled["better"]
     assert (better.limits, better.labels) == (student.limits, student.labels)
     assert better._compiled
 
 
-def test_the_compiled_program_answers_and_keeps_its_history(compiled: dict[str, Any], posts: list[Post]):
+def test_compiled_program_predicts_and_has_a_history(compiled: dict[str, Any], posts: list[Post]):
     better, history = compiled["better"], compiled["better"].history
     calls = len(history)
     answer = better(text=posts[0].text, image=posts[0].image)
@@ -133,7 +133,7 @@ def test_the_compiled_program_answers_and_keeps_its_history(compiled: dict[str, 
     assert better.deepcopy()(text=posts[0].text, image=posts[0].image).entities == answer.entities
 
 
-def test_run_directory_holds_what_was_made(compiled: dict[str, Any], posts: list[Post]):
+def test_run_directory_content(compiled: dict[str, Any], posts: list[Post]):
     folder: Path = compiled["run_dir"]
     split = json.loads((folder / "chains" / "split.json").read_text())
     assert sorted(split["d1"] + split["d2"]) == sorted(post.id for post in posts)
@@ -154,7 +154,7 @@ def test_run_directory_holds_what_was_made(compiled: dict[str, Any], posts: list
 
 
 @pytest.mark.usefixtures("no_training")
-def test_the_same_compile_again_trains_nothing(compiled: dict[str, Any], posts: list[Post]):
+def test_repeated_compile_trains_nothing(compiled: dict[str, Any], posts: list[Post]):
     valset = World().posts("dev", 3)
     again = compiled["student"].compile(
         trainset=[to_example(post) for post in posts], valset=valset, optimizer=small(), run_dir=compiled["run_dir"]
@@ -174,7 +174,7 @@ def test_the_same_compile_again_trains_nothing(compiled: dict[str, Any], posts: 
         ({"cvo": {"weights": dict.fromkeys(CVO().weights, 1.0)}}, "cvo.weights.count: 0.2 there, 1.0 now"),
     ],
 )
-def test_other_arguments_are_refused_by_name(
+def test_changed_arguments_are_refused_by_name(
     compiled: dict[str, Any], posts: list[Post], change: dict[str, Any], named: str
 ):
     options = {"trainset": posts, "valset": World().posts("dev", 3), "run_dir": compiled["run_dir"]}
@@ -210,7 +210,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(StageBar, "on_step_end", killed)
 
 
-def test_a_killed_compile_goes_on(
+def test_killed_compile_resumes(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
     optimizer = small(cvo={"max_steps": 3, "grpo_options": {"save_steps": 1}})
@@ -233,7 +233,7 @@ def test_a_killed_compile_goes_on(
     assert differ(weights(tmp_path / "whole" / "cvo"), weights(tmp_path / "cut" / "cvo")) == []
 
 
-def test_a_compile_killed_behind_its_last_step_makes_no_step_more(
+def test_compile_killed_after_its_last_step_trains_no_more(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
     optimizer = small(mrsi={"sft_options": {"save_steps": 1}}, cvo=None)
@@ -248,7 +248,7 @@ def test_a_compile_killed_behind_its_last_step_makes_no_step_more(
     assert differ(whole, weights(tmp_path / "mrsi")) == []
 
 
-def test_mrsi_alone_takes_all_posts(program: Programs, posts: list[Post], tmp_path: Path):
+def test_mrsi_alone_uses_all_posts(program: Programs, posts: list[Post], tmp_path: Path):
     optimizer = MCR(mrsi=MRSI(**INJECT, demonstrations=2), cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert list(better.history.programs) == ["before", "mrsi"]
@@ -259,7 +259,7 @@ def test_mrsi_alone_takes_all_posts(program: Programs, posts: list[Post], tmp_pa
     assert (len(split["d1"]), split["d2"]) == (24, [])
 
 
-def test_a_served_lm_gets_demonstrations_only(posts: list[Post], caplog: pytest.LogCaptureFixture):
+def test_served_lm_gets_only_demonstrations(posts: list[Post], caplog: pytest.LogCaptureFixture):
     lm = scripted_lm({"reasoning": "", "entities": []}, name="served")
     student = GMNER(lm=lm)
     with caplog.at_level(logging.WARNING, logger="gmner"):
@@ -274,7 +274,7 @@ def test_a_served_lm_gets_demonstrations_only(posts: list[Post], caplog: pytest.
     assert [message.role for message in request.messages] == ["user", "assistant"] * 4 + ["user"]
 
 
-def test_a_served_lm_with_as_many_demonstrations_as_asked(posts: list[Post]):
+def test_served_lm_gets_the_requested_demonstrations(posts: list[Post]):
     student = GMNER(lm=scripted_lm({"reasoning": "", "entities": []}))
     better = student.compile(trainset=posts, optimizer=MCR(mrsi=MRSI(demonstrations=6), progress=False))
     assert len(better.answer.demos) == len({demo["text"] for demo in better.answer.demos}) == 6
@@ -325,7 +325,7 @@ def test_refusals(posts: list[Post], tmp_path: Path):
         MCR(d1_share=0.0)
 
 
-def test_chains_become_demonstrations_and_cvo_trains_with_them(
+def test_cvo_trains_with_demonstrations_from_chains(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     student = program("idefics3")
@@ -340,7 +340,7 @@ def test_chains_become_demonstrations_and_cvo_trains_with_them(
     assert not (tmp_path / "mrsi").exists()
 
 
-def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_the_end(
+def test_cvo_alone_uses_all_posts_and_temporary_runs_are_removed(
     program: Programs, posts: list[Post], weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
     at_exit: list[tuple[Any, ...]] = []
@@ -359,7 +359,7 @@ def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_th
     assert not (run / "chains").exists()
 
 
-def test_presets_are_settings_of_mcr_and_may_be_changed():
+def test_presets_can_be_changed():
     big = preset("qwen2.5-vl-7b")
     assert (big.mrsi.epochs, big.cvo.epochs) == (2, 2)
     assert dataclasses.replace(big.mrsi, micro_batch=None, rate=None, tuning="auto") == MCR().mrsi

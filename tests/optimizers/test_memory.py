@@ -19,7 +19,7 @@ def living() -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_compiles_whose_results_are_given_up_leave_no_model(program, posts, tmp_path: Path):
+def test_unused_results_of_compiles_are_freed(program, posts, tmp_path: Path):
     student = program("idefics3")
     counts = []
     for number in range(2):

@@ -71,7 +71,7 @@ def log_of(run: Path, stage: str) -> list[dict[str, Any]]:
     return json.loads((run / stage / "done.json").read_text())["log"]
 
 
-def test_two_processes_train_as_one_does(runs: dict[int, tuple[Path, str]], weights: Weights):
+def test_two_processes_train_like_one(runs: dict[int, tuple[Path, str]], weights: Weights):
     (one, _), (two, _) = runs[1], runs[2]
     losses = [[entry["loss"] for entry in log_of(run, "mrsi") if "loss" in entry] for run in (one, two)]
     assert len(losses[0]) == 3
@@ -82,13 +82,13 @@ def test_two_processes_train_as_one_does(runs: dict[int, tuple[Path, str]], weig
     assert steps == [[1, 2], [1, 2]]
 
 
-def test_posts_with_and_without_pictures_meet_in_a_step_of_two_processes(runs: dict[int, tuple[Path, str]]):
+def test_posts_with_and_without_images_in_a_step_of_two_processes(runs: dict[int, tuple[Path, str]]):
     steps = [pandas.read_parquet(path) for path in (runs[2][0] / "cvo" / "completions").glob("*.parquet")]
     bare = [sorted(int(name.split("-")[1]) < 6 for name in step["post"]) for step in steps]
     assert [False, False, True, True] in bare  # a prompt a process; they would wait for each other's pictures
 
 
-def test_both_processes_have_the_same_program_and_the_first_one_writes(runs: dict[int, tuple[Path, str]]):
+def test_processes_have_the_same_program_and_only_the_first_writes(runs: dict[int, tuple[Path, str]]):
     run, said = runs[2]
     seen = [json.loads((run / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
     assert [one.pop("bars") for one in seen] == [[True, True], [False, False]]

@@ -73,13 +73,13 @@ def mentions(*spans: str) -> dict[str, Any]:
         ("ground", 0, {}, None),
     ],
 )
-def test_a_call_answered_anew_makes_the_answer(
+def test_whole_answer_with_a_new_completion(
     stage: str, place: int, completion: object, expected: dict[str, Any] | None
 ):
     assert boxes(stage, place, completion) == expected
 
 
-def test_a_call_is_paid_for_the_whole_answer():
+def test_call_is_rewarded_for_the_whole_answer():
     gold = [
         {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": [[20, 10, 60, 30]]},
         {"span": "Ben", "start": 8, "end": 11, "type": "PER", "boxes": []},
@@ -127,7 +127,7 @@ class Script:
         return {"box": None if name == "Ben" else BOX}
 
 
-def test_calls_are_those_of_the_program_and_of_the_gold():
+def test_calls_of_extracted_and_gold_mentions():
     gold = (GoldEntity("Ana", 0, 3, "PER", (Box(20, 10, 60, 30),)), GoldEntity("Rome", 15, 19, "LOC"))
     post = Post("a", TEXT, Image.new("RGB", (200, 100)), gold)
     program = StagedGMNER(scripted_lm(Script()))
@@ -152,13 +152,13 @@ def test_calls_are_those_of_the_program_and_of_the_gold():
     assert [call_title(call.rest or "") for call in wordy] == ["extract"]
 
 
-def test_a_post_whose_answer_fails_is_left_out(caplog: pytest.LogCaptureFixture):
+def test_post_with_a_failing_call_is_skipped(caplog: pytest.LogCaptureFixture):
     program = StagedGMNER(scripted_lm({"mentions": [{"span": "nobody", "type": "PER"}]}))
     assert traced(program, [Post("a", TEXT, None, ())], progress=False) == [None]
     assert "1 of 1 posts are not trained on" in caplog.text
 
 
-def test_every_call_of_a_chain_is_a_row():
+def test_each_call_of_a_chain_is_a_row():
     posts = World().posts("train", 6)
     program = StagedGMNER(scripted_lm({}))
     adapter = program.adapter()
@@ -174,7 +174,7 @@ def test_every_call_of_a_chain_is_a_row():
 
 
 @pytest.mark.slow
-def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
+def test_staged_compile_resumes(
     tiny_lm: Callable[[str], dspy.LM],
     posts: list[Post],
     tmp_path: Path,
@@ -212,7 +212,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
 
 
 @pytest.mark.slow
-def test_a_staged_compile_is_planned_by_its_calls(
+def test_plan_of_a_staged_compile(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], capsys: pytest.CaptureFixture[str]
 ):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
@@ -228,7 +228,7 @@ def test_a_staged_compile_is_planned_by_its_calls(
     assert int(rows["cvo"][3]) >= 8 / 2
 
 
-def test_chains_are_no_demonstrations_of_a_staged_program(tiny_lm: Callable[[str], dspy.LM], posts: list[Post]):
+def test_staged_program_gets_no_demonstrations_from_chains(tiny_lm: Callable[[str], dspy.LM], posts: list[Post]):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
     with pytest.raises(InputError, match="no demonstrations for a staged program"):
         student.compile(trainset=posts[:4], optimizer=MCR(mrsi=MRSI(tuning="none"), progress=False))

@@ -127,7 +127,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
-def test_each_reward(row: tuple):
+def test_reward_values(row: tuple):
     _, entities, annotated, *expected = row
     assert list(score(answer(*entities), *annotated).values()) == pytest.approx(expected)
 
@@ -167,11 +167,11 @@ INVALID = {
 
 @pytest.mark.parametrize("annotated", [[gold(ADA, LEFT)], [gold(ADA)], []], ids=["shown", "absent", "none"])
 @pytest.mark.parametrize("completion", INVALID.values(), ids=INVALID)
-def test_an_invalid_answer_earns_nothing_anywhere(completion: str, annotated: list[GoldEntity]):
+def test_invalid_answer_gets_zero_from_every_reward(completion: str, annotated: list[GoldEntity]):
     assert score(completion, *annotated) == dict.fromkeys(NAMES, 0.0)
 
 
-def test_a_box_without_a_picture_is_invalid():
+def test_box_without_an_image_is_invalid():
     columns = {k: [v] for k, v in reward_columns(Post("p", TEXT, entities=(gold(ADA),)), Frame(BoxFormat())).items()}
     for reward in cvo():
         assert reward([answer(entity("Ada Okoro", "PER", LEFT))], **columns) == [0.0]
@@ -187,7 +187,7 @@ def test_sigma_and_hard_rewards():
     assert score(completion, annotated, sigma=0.76)["grounding"] == 0.0
 
 
-def test_other_labels_and_frames():
+def test_other_labels_and_coordinate_conventions():
     labels, absolute = LabelSet.of({"singer": "who sings"}), BoxFormat("original")
     resized = BoxFormat("resized")
     annotated = GoldEntity("Ada Okoro", 0, 9, "singer", (Box(0, 0, 400, 500),))
@@ -199,7 +199,7 @@ def test_other_labels_and_frames():
         assert [f([completion], **columns) for f in cvo(COARSE, box_format)] == [[0.0]] * 5
 
 
-def test_forms_of_a_completion():
+def test_formats_of_completions():
     text = answer(entity("Ada Okoro", "PER", LEFT))
     expected = score(text, gold(ADA, LEFT))
     parts = [{"type": "text", "text": text[:9]}, {"type": "image"}, {"type": "text", "text": text[9:]}]
@@ -211,7 +211,7 @@ def test_forms_of_a_completion():
 
 
 @pytest.mark.parametrize("reward", cvo(), ids=NAMES)
-def test_an_error_that_is_not_the_answers_is_raised(reward: Reward, monkeypatch: pytest.MonkeyPatch):
+def test_errors_not_caused_by_the_answer_are_raised(reward: Reward, monkeypatch: pytest.MonkeyPatch):
     completion, fits = answer(entity("Ada Okoro", "PER", LEFT)), {"size": [[1000, 500]], "resized": [None]}
     misplaced = json.dumps([{"span": "Ada", "start": 1, "end": 4, "type": "PER", "boxes": []}])
     with pytest.raises(DataError, match="is not in the text at its offsets"):
@@ -250,7 +250,7 @@ def test_reward_columns():
     }  # fmt: skip
 
 
-def test_reward_columns_refuses_what_cannot_be_judged():
+def test_reward_columns_refuses_invalid_posts():
     with pytest.raises(InputError, match="not annotated"):
         reward_columns(Post("p", TEXT), FRAME)
     with pytest.raises(InputError, match="resized"):
@@ -270,7 +270,7 @@ def test_names_weights_and_pickling():
     assert len(pickle.dumps(functions)) < 2000
 
 
-def test_refuses_what_is_no_reward():
+def test_invalid_reward_settings_are_refused():
     with pytest.raises(InputError, match=r"No reward has this name.*spans.*count, span, type"):
         Reward("spans")
     for sigma in (0.0, -1.0, 1.5, math.nan):
@@ -291,7 +291,7 @@ def test_each_completion_is_parsed_once(monkeypatch: pytest.MonkeyPatch):
     assert judge.cache_info().maxsize is not None
 
 
-def test_same_completion_of_other_posts_and_set_ups():
+def test_equal_completions_with_other_posts_and_settings():
     completion = answer(entity("Ada Okoro", "PER", LEFT))
     texts, annotated = [TEXT, TEXT, "Ada Okoro"], [gold(ADA, LEFT), gold(ADA), gold(ADA, RIGHT)]
     rows = [reward_columns(Post("p", t, entities=(e,)), FRAME) for t, e in zip(texts, annotated, strict=True)]
@@ -302,7 +302,7 @@ def test_same_completion_of_other_posts_and_set_ups():
     assert cvo(box_format=BoxFormat(scale=100))[0]([completion] * 3, **batch) == [0.0] * 3
 
 
-def test_threads_agree():
+def test_rewards_are_thread_safe():
     completions = [answer(entity("Ada Okoro", "PER", [0, 0, 400, y])) for y in range(200)]
     columns = {k: [v] * 200 for k, v in reward_columns(Post("p", TEXT, entities=(gold(ADA, LEFT),)), FRAME).items()}
     judge.cache_clear()
@@ -359,17 +359,17 @@ def average(respond: Any) -> float:
     return sum(scores) / len(scores)
 
 
-def test_the_small_gold_set_is_like_the_data():
+def test_small_gold_set_resembles_the_data():
     mentions = [e for post in POSTS for e in post]
     assert sum(not e.visible for e in mentions) / len(mentions) == pytest.approx(0.6, abs=0.05)
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS.values(), ids=SHORTCUTS)
-def test_no_shortcut_wins_against_the_right_answer(shortcut: Any):
+def test_correct_answers_score_higher_than_shortcuts(shortcut: Any):
     assert average(shortcut) < average(lambda e: [gold_record(e)]) - 0.3
 
 
-def test_neither_shortcut_wins_against_a_model_that_looks():
+def test_imperfect_grounding_scores_higher_than_shortcuts():
     """It errs in every fifth decision on what is shown, and its boxes only just reach sigma."""
     count = iter(range(999))
 
@@ -406,7 +406,7 @@ predictions = st.lists(
 
 
 @given(golds, predictions, st.floats(0.01, 1.0), st.booleans())
-def test_every_reward_lies_in_its_range(annotated: list[GoldEntity], entities: list[dict], sigma: float, soft: bool):
+def test_rewards_are_in_range(annotated: list[GoldEntity], entities: list[dict], sigma: float, soft: bool):
     scores = score(answer(*entities), *annotated, text=PLAIN, sigma=sigma, soft=soft)
     assert all(value is None or 0.0 <= value <= 1.0 for value in scores.values())
     assert (scores["grounding"] is None) == (not any(e.visible for e in annotated))
@@ -414,25 +414,25 @@ def test_every_reward_lies_in_its_range(annotated: list[GoldEntity], entities: l
 
 
 @given(golds, st.text() | st.text(alphabet='{}[]":,0123456789 entiyspabox').map(lambda t: '{"reasoning":"' + t))
-def test_any_text_is_judged(annotated: list[GoldEntity], completion: str):
+def test_any_completion_is_judged(annotated: list[GoldEntity], completion: str):
     assert all(value is None or 0.0 <= value <= 1.0 for value in score(completion, *annotated, text=PLAIN).values())
 
 
 @given(golds)
-def test_the_gold_answer_scores_one(annotated: list[GoldEntity]):
+def test_gold_answer_gets_one(annotated: list[GoldEntity]):
     scores = score(answer(*map(gold_record, annotated)), *annotated, text=PLAIN)
     assert {value for value in scores.values() if value is not None} == {1.0}
 
 
 @given(golds, predictions, st.randoms(use_true_random=False))
-def test_the_order_of_entities_does_not_matter(annotated: list[GoldEntity], entities: list[dict], random: Any):
+def test_rewards_do_not_depend_on_the_order_of_entities(annotated: list[GoldEntity], entities: list[dict], random: Any):
     distinct = list({e["span"]: e for e in entities}.values())
     shuffled = random.sample(distinct, len(distinct))
     assert score(answer(*distinct), *annotated, text=PLAIN) == score(answer(*shuffled), *annotated, text=PLAIN)
 
 
 @given(golds, predictions, st.sampled_from(TYPES), st.none() | wire_boxes)
-def test_a_wrong_entity_more_never_raises_a_reward_but_the_count(
+def test_additional_wrong_entity_raises_only_the_count_reward(
     annotated: list[GoldEntity], entities: list[dict], type_: str, box: list[int] | None
 ):
     text = f"{PLAIN} tonight"
@@ -445,7 +445,7 @@ def test_a_wrong_entity_more_never_raises_a_reward_but_the_count(
 
 
 @given(golds.filter(len), st.data())
-def test_filling_up_the_count_never_pays_where_all_that_is_named_is_right(annotated: list[GoldEntity], data: Any):
+def test_filling_up_the_count_never_raises_the_total(annotated: list[GoldEntity], data: Any):
     named = data.draw(st.integers(1, len(annotated)))
     right = [gold_record(e) for e in annotated[:named]]
     text = f"{PLAIN} tonight"
@@ -454,13 +454,13 @@ def test_filling_up_the_count_never_pays_where_all_that_is_named_is_right(annota
 
 
 @given(golds, st.floats(0.01, 0.99))
-def test_a_higher_sigma_never_pays_more(annotated: list[GoldEntity], sigma: float):
+def test_higher_sigma_never_raises_the_reward(annotated: list[GoldEntity], sigma: float):
     completion = answer(*(entity(e.span, e.type, WHOLE) for e in annotated))
     low, high = (score(completion, *annotated, text=PLAIN, sigma=s)["grounding"] for s in (sigma, 1.0))
     assert (low is None and high is None) or high <= low
 
 
-def test_judgement_is_what_the_rewards_look_at():
+def test_rewards_are_functions_of_the_judgement():
     columns = reward_columns(Post("p", TEXT, entities=(gold(ADA, LEFT), gold(CITY))), FRAME)
     judged = judge(answer(entity("Ada Okoro", "LOC", LEFT)), TEXT, columns["gold"], SIZE, None)
     assert judged == Judgement(1, (Finding(True, True, False, True, 1.0), Finding(False)))

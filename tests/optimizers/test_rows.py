@@ -89,7 +89,7 @@ def sft_batch(program: GMNER, rows: Dataset, folder: Path) -> dict[str, torch.Te
 @families
 @pytest.mark.parametrize("demos", [0, 1])
 @pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
-def test_sft_sees_what_inference_sends(
+def test_sft_prompts_equal_inference(
     program: Programs, posts: list[Post], tmp_path: Path, family: str, demos: int, kind: str
 ):
     student, trained = program(family), kinds(posts)[kind]
@@ -110,7 +110,7 @@ def test_sft_sees_what_inference_sends(
 
 
 @families
-def test_sft_sees_the_picture_that_inference_sends(program: Programs, posts: list[Post], tmp_path: Path, family: str):
+def test_sft_images_equal_inference(program: Programs, posts: list[Post], tmp_path: Path, family: str):
     student = program(family)
     trained = kinds(posts)["mixed"]
     _, _, rows = written(student, trained, 0)
@@ -131,7 +131,7 @@ def test_sft_sees_the_picture_that_inference_sends(program: Programs, posts: lis
 @pytest.mark.slow
 @families
 @pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
-def test_grpo_sees_what_inference_sends(
+def test_grpo_prompts_equal_inference(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, kind: str
 ):
     student, trained, found = program(family), kinds(posts)[kind], {}
@@ -153,7 +153,7 @@ def test_grpo_sees_what_inference_sends(
         assert found[last["content"][-1]["text"]] == inference_ids(student, post, shown)
 
 
-def test_a_mixed_batch_computes_what_its_rows_alone_do(program: Programs, posts: list[Post], tmp_path: Path):
+def test_mixed_batch_equals_single_rows(program: Programs, posts: list[Post], tmp_path: Path):
     student = program("idefics3")
     trained = kinds(posts)["mixed"]
     _, _, rows = written(student, trained, 0)
@@ -172,7 +172,7 @@ def test_a_mixed_batch_computes_what_its_rows_alone_do(program: Programs, posts:
 
 
 @families
-def test_posts_with_chat_markers_are_left_out_and_said(
+def test_posts_with_chat_markers_are_skipped_with_a_warning(
     program: Programs, posts: list[Post], caplog: pytest.LogCaptureFixture, family: str
 ):
     encoder = ChatEncoder(program(family).model.engine.processor)
@@ -191,7 +191,7 @@ def encoder_markers(encoder: ChatEncoder) -> list[str]:
     return ["<|im_start|>", *picture]
 
 
-def test_pictures_leave_the_messages_in_order(program: Programs, posts: list[Post]):
+def test_images_are_extracted_in_order(program: Programs, posts: list[Post]):
     student = program("idefics3")
     demos = [{**post_inputs(post), "reasoning": "", "entities": []} for post in posts[1:3]]
     dialogue = student.adapter().dialogue(student.answer.signature, demos, post_inputs(posts[0]))
@@ -203,7 +203,7 @@ def test_pictures_leave_the_messages_in_order(program: Programs, posts: list[Pos
     assert texts == [part["text"] for message in dialogue for part in message["content"] if part["type"] == "text"]
 
 
-def test_a_picture_of_several_rows_is_encoded_once_and_without_loss(
+def test_shared_image_is_encoded_once_losslessly(
     program: Programs, posts: list[Post], monkeypatch: pytest.MonkeyPatch
 ):
     counted: list[Any] = []
@@ -220,7 +220,7 @@ def test_a_picture_of_several_rows_is_encoded_once_and_without_loss(
         assert np.array_equal(np.asarray(seen), np.asarray(by_id[chain.post_id].image.convert("RGB")))
 
 
-def test_nothing_to_train_on_is_refused(program: Programs):
+def test_empty_training_data_is_refused(program: Programs):
     student = program("idefics3")
     with pytest.raises(InputError, match="nothing to train on"):
         tuning_rows([], {}, student.adapter(), student.answer.signature, [])
@@ -228,7 +228,7 @@ def test_nothing_to_train_on_is_refused(program: Programs):
         CVO().rows([], student.adapter())
 
 
-def test_rows_are_written_by_the_programs_own_adapter(program: Programs, posts: list[Post]):
+def test_rows_use_the_adapter_of_the_program(program: Programs, posts: list[Post]):
     labels = LabelSet.of({"PER": "somebody", "LOC": "", "ORG": "", "OTHER": ""})
     student = GMNER(lm=program("idefics3").model, labels=labels, limits=Limits(reasoning=0))
     student.answer.signature = student.answer.signature.with_instructions("Find what is named here.")

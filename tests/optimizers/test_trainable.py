@@ -49,7 +49,7 @@ class NamesOnly(GroundingProgram):
         return ProgramCall(post, self.extract.signature, self.extract.demos, post_inputs(post))
 
 
-def test_rows_of_a_program_from_outside_of_the_package():
+def test_rows_of_an_external_program():
     program = NamesOnly(scripted_lm({}))
     lessons = MRSI().lessons([CHAIN], program)
     rows = program_rows(program, lessons, {"1": POST}, program.adapter(), [])
@@ -60,7 +60,7 @@ def test_rows_of_a_program_from_outside_of_the_package():
 
 
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER, NamesOnly])
-def test_mcr_takes_every_trainable_program(kind: type[GroundingProgram]):
+def test_mcr_accepts_every_trainable_program(kind: type[GroundingProgram]):
     program = kind(scripted_lm({}))
     assert isinstance(program, Trainable)
     with pytest.raises(InputError, match="trainset is empty"):  # which is checked after the program

@@ -60,7 +60,7 @@ def said(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "tuning"), [("idefics3", "full"), ("qwen2_5_vl", "lora-frozen-vision")])
-def test_a_stage_that_falls_ends_with_its_best_weights(
+def test_falling_score_ends_the_stage_with_its_best_weights(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, scored: Any, family: str, tuning: str
 ):
     seen = scored([1.0, 10.0, 30.0, 20.0, 25.0, 30.0])  # before, four steps, after
@@ -77,7 +77,7 @@ def test_a_stage_that_falls_ends_with_its_best_weights(
 
 
 @pytest.mark.slow
-def test_the_weights_in_training_are_those_that_answer(
+def test_validation_uses_the_current_weights(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any
 ):
     seen = scored([0.0, 1.0, 2.0, 2.0])  # before, steps 2 and 4, after: the best is the last
@@ -88,7 +88,7 @@ def test_the_weights_in_training_are_those_that_answer(
 
 
 @pytest.mark.slow
-def test_scoring_changes_nothing_of_the_training(program: Programs, posts: list[Post], scored: Any):
+def test_validation_does_not_change_training(program: Programs, posts: list[Post], scored: Any):
     scored([1.0, 2.0, 3.0, 4.0, 5.0])
     losses = []
     for every in (None, 2):
@@ -101,7 +101,7 @@ def test_scoring_changes_nothing_of_the_training(program: Programs, posts: list[
 
 
 @pytest.mark.slow
-def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
+def test_validation_resumes_after_an_interruption(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
 ):
     figures = [1.0, 10.0, 30.0, 20.0, 25.0, 30.0]
@@ -129,7 +129,7 @@ def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
 
 
 @pytest.mark.slow
-def test_minutes_that_are_over_end_the_compile_and_more_go_on(
+def test_time_limit_stops_the_compile_and_it_resumes(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture, weights: Weights
 ):
     stages = {"mrsi": MRSI(max_steps=3, batch=2), "cvo": CVO(**{**OPTIMIZE, "validate_every": None, "max_steps": 1})}
@@ -154,7 +154,7 @@ def test_minutes_that_are_over_end_the_compile_and_more_go_on(
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_a_deadline_behind_the_last_step_stops_nothing():
+def test_deadline_after_the_last_step():
     deadline, control = Deadline(1e-9, ProcessGroup()), TrainerControl()
     deadline.on_step_end(None, TrainerState(global_step=5, max_steps=5), control)
     assert not deadline.stopped
@@ -168,12 +168,12 @@ def test_a_deadline_behind_the_last_step_stops_nothing():
     ("every", "steps", "posts", "wanted"),
     [("auto", 225, 100, 29), ("auto", 40, 100, 10), ("auto", 40, 49, None), (7, 40, 16, 7), (None, 225, 100, None)],
 )
-def test_how_often_a_stage_is_scored(every: Any, steps: int, posts: int, wanted: int | None):
+def test_validation_interval(every: Any, steps: int, posts: int, wanted: int | None):
     assert resolve_every(every, steps, posts) == wanted
 
 
 @pytest.mark.slow
-def test_cvo_is_scored_as_it_goes_where_posts_are_held_out(
+def test_validation_of_cvo(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
 ):
     for name, value in {"_AUTO_LEAST_POSTS": 2, "_AUTO_LEAST_STEPS": 1, "_AUTO_SCORINGS": 2}.items():
@@ -189,18 +189,18 @@ def test_cvo_is_scored_as_it_goes_where_posts_are_held_out(
 
 @pytest.mark.parametrize("settings", [{"validate_every": 0}, {"validate_every": "often"}, {"patience": 0}])
 @pytest.mark.parametrize("stage", [MRSI, CVO])
-def test_settings_that_mean_nothing_are_refused(stage: Any, settings: dict[str, int]):
+def test_invalid_validation_settings_are_refused(stage: Any, settings: dict[str, int]):
     with pytest.raises(InputError, match=next(iter(settings))):
         stage(**settings)
 
 
 @pytest.mark.parametrize("minutes", [0, -1.0, math.nan])
-def test_minutes_that_are_none_are_refused(minutes: float):
+def test_invalid_minutes_are_refused(minutes: float):
     with pytest.raises(InputError, match="max_minutes"):
         MCR(max_minutes=minutes)
 
 
-def test_scoring_without_a_valset_is_refused_before_anything_is_made(
+def test_validation_without_a_valset_is_refused_first(
     program: Programs, posts: list[Post], tmp_path: Path
 ):
     optimizer = MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False)
@@ -209,7 +209,7 @@ def test_scoring_without_a_valset_is_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_score_that_is_no_number_is_never_the_best():
+def test_nan_score_is_never_the_best():
     told: list[dict[str, float]] = []
     handler = SimpleNamespace(on_evaluate=lambda args, state, control, figures: told.append(figures))
     trainer: Any = SimpleNamespace(

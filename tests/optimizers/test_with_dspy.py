@@ -65,7 +65,7 @@ def together(student: GMNER, strategy: str, **optimizers: Any) -> GMNER:
     return better
 
 
-def test_bootstrap_few_shot_alone_makes_demonstrations_that_the_adapter_sends(lm: dspy.LM, tmp_path: Path):
+def test_bootstrap_few_shot_demonstrations_are_sent(lm: dspy.LM, tmp_path: Path):
     absent = [post for post in TRAIN if not post.gold[0].visible]
     student = GMNER(lm)
     with dspy.context(lm=lm):
@@ -101,7 +101,7 @@ def test_better_together_runs_both_orders(strategy: str, lm: dspy.LM):
     assert gmner_metric(to_examples(VAL)[0], better(text=VAL[0].text, image=VAL[0].image)) == 1.0
 
 
-def test_the_program_that_bootstrap_gets_asks_with_what_mcr_made(lm: dspy.LM):
+def test_bootstrap_teacher_uses_the_demonstrations_of_mcr(lm: dspy.LM):
     """After `w`, the teacher of `p` is the compiled program, with MCR's demonstrations."""
     student = injecting().compile(GMNER(lm), trainset=TRAIN)
     student._compiled = False  # as BetterTogether does between its steps
@@ -128,7 +128,7 @@ def test_better_together_with_a_search_on_its_valset(lm: dspy.LM, tmp_path: Path
     assert [demo["post_id"] for demo in better.answer.demos] == record["sets"][record["chosen"]]["ids"]
 
 
-def test_better_together_without_a_valset_of_its_own(lm: dspy.LM):
+def test_better_together_without_a_valset(lm: dspy.LM):
     """A tenth of eight posts is none: MCR gets an empty valset."""
     both = dspy.BetterTogether(metric=gmner_metric, w=injecting(max_metric_calls=30))
     better = both.compile(GMNER(lm), trainset=to_examples(TRAIN), strategy="w")

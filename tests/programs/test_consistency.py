@@ -29,7 +29,7 @@ def said(span: str, kind: str = "PER", box: Box | None = None) -> GroundedEntity
 LEFT, NEAR, FAR = Box(0, 0, 10, 10), Box(0, 0, 10, 9), Box(50, 50, 60, 60)
 
 
-def test_each_part_is_put_to_the_vote():
+def test_vote_on_each_part_of_an_entity():
     answers = [
         ("one", [said("Ana", box=FAR), said("Ben")]),
         ("two", [said("Ben", "LOC"), said("Ana", box=LEFT)]),
@@ -43,7 +43,7 @@ def test_each_part_is_put_to_the_vote():
     assert reasoning == "one"  # the first that says both
 
 
-def test_half_is_no_majority_and_nothing_is_an_answer():
+def test_vote_needs_a_majority():
     assert vote([("a", [said("Ana")]), ("b", [])]) == ("b", [])
     assert vote([("a", [])]) == ("a", [])
     _, entities = vote([("", [said("Ana", box=LEFT)]), ("", [said("Ana")])])
@@ -57,7 +57,7 @@ def drawing(request: lm15.Request) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_program_draws_answers_with_seeds_of_their_own(together: bool):
+def test_sampled_answers_have_different_seeds(together: bool):
     lm = scripted_lm(drawing)
     program = GMNER(lm, answers=3, temperature=0.5)
     picture = Image.new("RGB", (20, 20))
@@ -68,19 +68,19 @@ def test_a_program_draws_answers_with_seeds_of_their_own(together: bool):
     assert sorted((r.config.seed, r.config.temperature) for r in lm.engine.requests) == [(0, 0.5), (1, 0.5), (2, 0.5)]
 
 
-def test_one_answer_is_the_lm_s_own():
+def test_single_answer_uses_the_settings_of_the_lm():
     lm = scripted_lm(drawing)
     assert GMNER(lm)(text=TEXT).entities[0].confidence is None
     assert [(r.config.seed, r.config.temperature) for r in lm.engine.requests] == [(None, 0.0)]
 
 
 @pytest.mark.parametrize(("answers", "temperature"), [(0, 0.7), (3, 0.0)])
-def test_what_cannot_be_drawn_is_refused(answers: int, temperature: float):
+def test_invalid_numbers_of_answers_are_refused(answers: int, temperature: float):
     with pytest.raises(InputError, match="answers must be at least 1, and sampling several needs temperature > 0"):
         GMNER(scripted_lm(drawing), answers=answers, temperature=temperature)(text=TEXT)
 
 
-def test_answers_are_one_batch_and_the_same_again(monkeypatch: pytest.MonkeyPatch):
+def test_sampled_answers_share_a_batch_and_are_reproducible(monkeypatch: pytest.MonkeyPatch):
     sizes: list[int] = []
     add = Generator.add
     monkeypatch.setattr(

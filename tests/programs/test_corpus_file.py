@@ -45,7 +45,7 @@ def pictured(folder: Path, shade: int, count: int = 3) -> list[Post]:
     return [Post(str(number), f"Ana met {number}", folder / f"{number}.png") for number in range(count)]
 
 
-def test_a_finished_run_asks_nothing_again(tmp_path: Path):
+def test_finished_run_sends_no_requests(tmp_path: Path):
     out = tmp_path / "out.jsonl"
     assert asked(posts(), out) == len(posts())
     before = out.read_bytes()
@@ -63,7 +63,7 @@ def test_a_finished_run_asks_nothing_again(tmp_path: Path):
     ],
     ids=["model", "staged", "confidence", "limit"],
 )
-def test_a_finished_run_of_something_else_is_refused_by_name(tmp_path: Path, other: Any, given: list[Post], word: str):
+def test_finished_run_with_other_settings_is_refused(tmp_path: Path, other: Any, given: list[Post], word: str):
     out = tmp_path / "out.jsonl"
     asked(posts(), out)
     before = out.read_bytes()
@@ -74,7 +74,7 @@ def test_a_finished_run_of_something_else_is_refused_by_name(tmp_path: Path, oth
     assert len(read_predictions(out)) == 2
 
 
-def test_a_file_of_somebody_else_is_refused(tmp_path: Path):
+def test_other_output_file_is_refused(tmp_path: Path):
     out = tmp_path / "notes.txt"
     out.write_text("my notes")
     with pytest.raises(InputError, match="already exists"):
@@ -86,7 +86,7 @@ def test_a_file_of_somebody_else_is_refused(tmp_path: Path):
         asked(posts(), tmp_path / "out.jsonl")
 
 
-def test_posts_that_failed_are_tried_again(tmp_path: Path):
+def test_failed_posts_are_retried(tmp_path: Path):
     given, out = pictured(tmp_path / "right", 1), tmp_path / "out.jsonl"
     wrong = [Post(post.id, post.text, tmp_path / "none.png") for post in given]
     assert asked(wrong, out) == 0
@@ -95,7 +95,7 @@ def test_posts_that_failed_are_tried_again(tmp_path: Path):
     assert not any(prediction.error for prediction in read_predictions(out))
 
 
-def test_posts_whose_image_changed_are_answered_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_posts_with_a_changed_image_are_processed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     out, first = tmp_path / "out.jsonl", pictured(tmp_path / "a", 1)
     assert asked(first, out) == 3
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
@@ -105,7 +105,7 @@ def test_posts_whose_image_changed_are_answered_again(tmp_path: Path, caplog: py
     assert "Processing 1 post again whose image has changed: 1" in caplog.text
 
 
-def test_a_stopped_run_answers_changed_images_again(tmp_path: Path):
+def test_stopped_run_processes_changed_images_again(tmp_path: Path):
     given, out = pictured(tmp_path / "a", 1, 6), tmp_path / "out.jsonl"
     with pytest.raises(Exception, match="the power went"):
         run(GMNER(scripted_lm(stopping_after(4))), given, out)
@@ -114,7 +114,7 @@ def test_a_stopped_run_answers_changed_images_again(tmp_path: Path):
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_answers_to_images_that_are_missing_now_are_kept(tmp_path: Path, stopped: bool):
+def test_predictions_for_missing_images_are_kept(tmp_path: Path, stopped: bool):
     given, out = pictured(tmp_path / "right", 1, 6), tmp_path / "out.jsonl"
     if stopped:
         with pytest.raises(Exception, match="the power went"):
@@ -128,7 +128,7 @@ def test_answers_to_images_that_are_missing_now_are_kept(tmp_path: Path, stopped
     assert asked(given, out) == len(failed)
 
 
-def test_a_part_of_the_version_before_is_resumed(tmp_path: Path):
+def test_part_file_of_an_earlier_version_is_resumed(tmp_path: Path):
     out, program = tmp_path / "out.jsonl", GMNER(scripted_lm(named))
     with pytest.raises(Exception, match="the power went"):
         run(GMNER(scripted_lm(stopping_after(3))), posts(), out)
@@ -141,14 +141,14 @@ def test_a_part_of_the_version_before_is_resumed(tmp_path: Path):
     assert len(program.model.engine.requests) == len(posts()) - len(lines) + 1
 
 
-def test_a_second_run_is_refused_at_once(tmp_path: Path):
+def test_concurrent_run_is_refused(tmp_path: Path):
     out = tmp_path / "out.jsonl"
     with CorpusFile(out, {"program": "GMNER"}, posts()).opened():
         with pytest.raises(InputError, match="Another process is writing this file"):
             asked(posts(), out)
 
 
-def test_a_link_is_followed_and_a_device_is_written_to(tmp_path: Path):
+def test_output_to_a_link_and_a_device(tmp_path: Path):
     link = tmp_path / "link.jsonl"
     link.symlink_to(tmp_path / "target.jsonl")
     asked(posts(), link)
@@ -164,7 +164,7 @@ def test_a_link_is_followed_and_a_device_is_written_to(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_write_loses_no_saved_answer(tmp_path: Path):
+def test_kill_at_any_write_loses_no_saved_prediction(tmp_path: Path):
     given = posts(4)
 
     def work(folder: Path) -> None:
@@ -179,13 +179,13 @@ def test_a_kill_at_any_write_loses_no_saved_answer(tmp_path: Path):
             assert set(file.done) >= {post.id for post in given[:2]}, kill
 
 
-def test_odd_line_ends_in_a_finished_file(tmp_path: Path):
+def test_unusual_line_ends_in_a_finished_file(tmp_path: Path):
     given = [Post("1", "Ana\u2028met\x85Bo")]
     assert asked(given, tmp_path / "out.jsonl") == 1
     assert asked(given, tmp_path / "out.jsonl") == 0
 
 
-def test_files_of_somebody_else_beside_a_run_are_refused(tmp_path: Path):
+def test_other_files_with_the_names_of_a_run_are_refused(tmp_path: Path):
     out, record = tmp_path / "out.jsonl", tmp_path / "out.jsonl.run.json"
     record.write_text("my notes")
     with pytest.raises(InputError, match="would record the run"):
@@ -202,7 +202,7 @@ def test_files_of_somebody_else_beside_a_run_are_refused(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_kill_while_failed_posts_are_answered_leaves_a_run_that_resumes(tmp_path: Path):
+def test_kill_while_failed_posts_are_retried_can_be_resumed(tmp_path: Path):
     given = posts(2)
 
     def begin_failed(folder: Path) -> None:
@@ -223,13 +223,13 @@ def test_a_kill_while_failed_posts_are_answered_leaves_a_run_that_resumes(tmp_pa
         assert [p.reasoning for p in read_predictions(kill.folder / "out.jsonl")] == ["new", "old"], kill
 
 
-def test_a_damaged_part_file_is_refused(tmp_path: Path):
+def test_damaged_part_file_is_refused(tmp_path: Path):
     (tmp_path / "out.jsonl.part").write_text('{"program": "GMNER"}\n["no", "answer"]\n')
     with pytest.raises(InputError, match="not a stopped run"):
         asked(posts(), tmp_path / "out.jsonl")
 
 
-def test_arguments_that_may_differ_are_noted_and_kept_anew(tmp_path: Path):
+def test_changed_arguments_are_reported_and_stored(tmp_path: Path):
     given, notes = posts(3), []
     for images in ("a", "b", "b", None):
         with CorpusFile(tmp_path / "out.jsonl", RUN, given, arguments={"--images": images}).opened() as file:

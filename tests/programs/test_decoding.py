@@ -68,7 +68,7 @@ def _same(ours: list[Completion], theirs: list[Completion]) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes):
+def test_answers_equal_those_of_transformers(tiny_lm, family, sizes):
     engine = tiny_lm(family).engine
     generator, seen = Generator(engine.weights), sizes(engine.model)
     prompts = [_prompt(number, heat=number % 2, seed=number) for number in range(len(LENGTHS))]
@@ -86,7 +86,7 @@ def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes):
 
 @pytest.mark.parametrize("chat", [None, 0])  # prompts of all lengths, and of one: then `generate` makes no mask
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_do_not_depend_on_who_joins_and_leaves(tiny_lm, family, chat, sizes):
+def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_lm, family, chat, sizes):
     engine = tiny_lm(family).engine
     generator = Generator(engine.weights)
     prompts = [_prompt(number, heat=number % 2, seed=number, chat=chat) for number in range(len(LENGTHS))]
@@ -109,7 +109,7 @@ def test_answers_do_not_depend_on_who_joins_and_leaves(tiny_lm, family, chat, si
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_with_several_answers_is_read_once(tiny_lm, family, sizes):
+def test_prompt_with_several_answers_is_prefilled_once(tiny_lm, family, sizes):
     engine = tiny_lm(family).engine
     generator = Generator(engine.weights)
     said = [0, 1, 0, 3, 3, 0]
@@ -123,7 +123,7 @@ def test_a_prompt_with_several_answers_is_read_once(tiny_lm, family, sizes):
     assert len({answer.text for answer in together}) == len(said)
 
 
-def test_pictures_tell_prompts_apart(tiny_lm, sizes):
+def test_prompts_with_different_images_are_not_shared(tiny_lm, sizes):
     engine = tiny_lm("idefics3").engine
     red, blue, again = _prompt(0), _prompt(0), _prompt(0)
     blue.conversation[0]["content"][0]["image"] = Image.new("RGB", SIZES[0], "blue")

@@ -18,7 +18,7 @@ def posts() -> list[Post]:
 
 
 @pytest.mark.parametrize(("large", "trimmed"), [(0, True), (2**40, False)])
-def test_memory_goes_back_where_keys_and_values_are_many(
+def test_memory_of_large_caches_is_released(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], monkeypatch: pytest.MonkeyPatch, large: int, trimmed: bool
 ):
     calls: list[int] = []

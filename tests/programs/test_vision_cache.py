@@ -45,7 +45,7 @@ def looked(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_picture_is_encoded_once_and_the_answers_stay(tiny_lm, family, looked):
+def test_image_is_encoded_once_with_equal_answers(tiny_lm, family, looked):
     weights = tiny_lm(family).engine.weights
     asked = [
         [prompt("one", RED), prompt("two", RED), prompt("three", BLUE)],
@@ -67,7 +67,7 @@ def test_a_picture_is_encoded_once_and_the_answers_stay(tiny_lm, family, looked)
     assert len(counts) == 2  # then the wide one, and nothing more
 
 
-def test_the_oldest_are_forgotten(tiny_lm, looked):
+def test_oldest_entries_are_evicted(tiny_lm, looked):
     weights = tiny_lm("qwen2_5_vl").engine.weights
     counts, generator = looked(weights.model), Generator(weights, sights=2)
     for picture in (RED, BLUE, RED, WIDE, RED, BLUE):
@@ -75,7 +75,7 @@ def test_the_oldest_are_forgotten(tiny_lm, looked):
     assert counts == [1, 1, 1, 1]  # red and blue, the wide one in blue's place, blue again
 
 
-def test_a_staged_program_looks_once_at_a_post(looked):
+def test_staged_program_encodes_an_image_once(looked):
     lm, post = load_vlm(cache=False), next(post for post in World().posts("dev", 9) if len(post.gold) > 1)
     counts = looked(lm.engine.model)
     StagedGMNER(lm)(text=post.text, image=post.image)
@@ -83,7 +83,7 @@ def test_a_staged_program_looks_once_at_a_post(looked):
     lm.engine.close()
 
 
-def test_pictures_of_another_family_are_left_to_the_model(tiny_lm, monkeypatch: pytest.MonkeyPatch):
+def test_other_families_are_not_cached(tiny_lm, monkeypatch: pytest.MonkeyPatch):
     weights = tiny_lm("idefics3").engine.weights
     inputs = ChatEncoder(weights.processor)([prompt("words", RED).conversation])
     known, unknown = VisionFeatureCache(weights.model), VisionFeatureCache(weights.model)

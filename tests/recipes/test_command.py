@@ -25,7 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     command.main()
 
 
-def test_the_command_makes_a_model_and_goes_on_where_it_was_stopped(
+def test_command_trains_a_model_and_resumes(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(command, "train_tokenizer", lambda: copy.deepcopy(tokenizer))

@@ -139,7 +139,7 @@ def survives(read, *names):
             assert post.text[entity.start : entity.end] == entity.span != ""
 
 
-def test_what_is_broken_below_is_right_as_it_is(root):
+def test_unmodified_files_are_valid(root):
     for granularity in ("fine", "coarse"):
         (root / "txt_fine" / "dev.txt").write_text(TWEETS, encoding="utf-8")
         assert len(read_twitter_fmnerg(root, "dev", granularity=granularity)) == 3
@@ -154,14 +154,14 @@ def test_what_is_broken_below_is_right_as_it_is(root):
 
 @FUZZ
 @given(broken(TWEETS))
-def test_tweets(root, content):
+def test_fuzzed_tweets(root, content):
     (root / "txt" / "fuzz.txt").write_bytes(content)
     survives(lambda: read_twitter_gmner(root, "fuzz"), "fuzz.txt")
 
 
 @FUZZ
 @given(broken(TWEETS), st.sampled_from(["fine", "coarse"]))
-def test_tweets_of_fine_types(root, content, granularity):
+def test_fuzzed_tweets_with_fine_types(root, content, granularity):
     (root / "txt_fine" / "fuzz.txt").write_bytes(content)
     survives(lambda: read_twitter_fmnerg(root, "fuzz", granularity=granularity), "fuzz.txt")
 
@@ -173,7 +173,7 @@ def test_tweets_of_fine_types(root, content, granularity):
 @example(XML.encode("utf-16"))
 @example(XML.replace(">3<", ">1e999<").encode())
 @example(XML.replace("<width>9<", "<width>1e999<").encode())
-def test_boxes(root, content):
+def test_fuzzed_boxes(root, content):
     (root / "xml" / "8.xml").write_bytes(content)
     survives(lambda: read_twitter_gmner(root, "dev"), "8.xml")
 
@@ -181,7 +181,7 @@ def test_boxes(root, content):
 @pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps(POST) + "\n" + repr(POST), POST) | replaced(POST).map(lambda b: repr(json.loads(b)).encode()))
-def test_posts_with_several_pictures(root, content):
+def test_fuzzed_posts_with_several_images(root, content):
     (root / "text" / "fuzz.txt").write_bytes(content)
     survives(lambda: read_mner_mi(root / "text" / "fuzz.txt"), "fuzz.txt")
 
@@ -189,27 +189,27 @@ def test_posts_with_several_pictures(root, content):
 @pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps([REF]), [REF]))
-def test_references(root, content):
+def test_fuzzed_references(root, content):
     (root / "fuzz.json").write_bytes(content)
     survives(lambda: read_grec(root / "fuzz.json", root / "instances.json", "val"), "fuzz.json")
 
 
 @FUZZ
 @given(broken(json.dumps(COCO), COCO))
-def test_instances(root, content):
+def test_fuzzed_instances(root, content):
     (root / "fuzz_coco.json").write_bytes(content)
     survives(lambda: read_grec(root / "refs.json", root / "fuzz_coco.json", "val"), "fuzz_coco.json", "refs.json")
 
 
 @FUZZ
 @given(broken(json.dumps(JSONL_POST), JSONL_POST))
-def test_jsonl_posts(root, content):
+def test_fuzzed_jsonl_posts(root, content):
     (root / "fuzz.jsonl").write_bytes(content)
     survives(lambda: read_posts(root / "fuzz.jsonl"), "fuzz.jsonl")
 
 
 @FUZZ
 @given(broken(json.dumps(PREDICTION), PREDICTION))
-def test_jsonl_predictions(root, content):
+def test_fuzzed_jsonl_predictions(root, content):
     (root / "fuzz.jsonl").write_bytes(content)
     survives(lambda: read_predictions(root / "fuzz.jsonl"), "fuzz.jsonl")
