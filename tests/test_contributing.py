@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and docs/architecture.md are true: code runs, the picture is current, editors find the package."""
+"""CONTRIBUTING.md and docs/architecture.md are correct: code runs, the picture is current, editors find the package."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ def blocks(repo_root: Path) -> list[str]:
 
 
 def run(blocks: list[str], word: str) -> dict[str, object]:
-    """The names that the block with this word defines."""
+    """Run the code block with this word and return the names that it defines."""
     (code,) = (block for block in blocks if word in block)
     names: dict[str, object] = {"__name__": "contributed"}
     exec(compile(code, "CONTRIBUTING.md", "exec"), names)
@@ -117,7 +117,7 @@ def test_slow_test_in_the_fast_tier_fails(repo_root: Path, tmp_path: Path):
 
 @pytest.fixture
 def linked(repo_root: Path) -> Path:
-    """The folder that shows the root under the package's name, or a skip where links are not supported."""
+    """The folder that links to the root under the package's name; skips if links are not supported."""
     if not (repo_root / ".editor" / "gmner").is_symlink():
         pytest.skip("this checkout has no symbolic links")
     return repo_root / ".editor"
@@ -135,9 +135,7 @@ def test_editor_settings_use_the_link(linked: Path, settings: dict[str, dict[str
     assert json.loads((repo_root / ".vscode" / "settings.json").read_text())["search.followSymlinks"] is False
 
 
-def test_mypy_checks_only_the_packages(
-    linked: Path, settings: dict[str, dict[str, object]], repo_root: Path
-):
+def test_mypy_checks_only_the_packages(linked: Path, settings: dict[str, dict[str, object]], repo_root: Path):
     options = Options()
     options.exclude = settings["mypy"]["exclude"]
     assert settings["mypy"]["mypy_path"] == "$MYPY_CONFIG_FILE_DIR/.editor"

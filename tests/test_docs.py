@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, names every public name, and its code is not made up."""
+"""The documentation site builds without warnings, lists every public name, and its code uses existing names."""
 
 import argparse
 import ast
@@ -27,7 +27,7 @@ OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; a warning, such as a broken link or a page that no menu shows, stops the build."""
+    """The built site; a warning, such as a broken link or a page without a menu entry, stops the build."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -87,7 +87,7 @@ def commands(top: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Argum
 
 
 def blocks(page: Path) -> list[ast.Module]:
-    """The Python of a page, a tree a block."""
+    """The Python code of a page, one syntax tree per block."""
     return [ast.parse(code, str(page)) for code in CODE.findall(page.read_text(encoding="utf-8"))]
 
 
@@ -106,7 +106,7 @@ def test_code_on_pages_uses_existing_names(page: Path):
 
 
 def resolved(node: ast.expr, imported: dict[str, object]) -> object:
-    """What stands behind `gmner.a.b` or an imported name; None: it is not ours to know."""
+    """The object behind `gmner.a.b` or an imported name; None if it does not belong to this package."""
     if isinstance(node, ast.Name):
         return imported.get(node.id)
     if isinstance(node, ast.Attribute):

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and their results render."""
+"""The notebooks run from top to bottom and their results render."""
 
 import json
 import os

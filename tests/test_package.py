@@ -1,4 +1,4 @@
-"""The package as a user meets it: light to import, whole when installed."""
+"""The installed package: light imports, public names, and the content of the wheel."""
 
 import importlib.metadata
 import json
@@ -53,7 +53,7 @@ def test_version_is_defined_once(repo_root: Path):
 
 @pytest.fixture(scope="module")
 def wheel_names(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The files of a wheel of this checkout, built without the network and without a trace in the checkout."""
+    """The files of a wheel of this checkout, built offline and outside the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     config = folder / "build.cfg"
     config.write_text(f"[build]\nbuild_base = {folder}\n[egg_info]\negg_base = {folder}\n", encoding="utf-8")

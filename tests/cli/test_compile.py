@@ -25,7 +25,7 @@ def test_compile_checks_the_output_first(
 
 
 class Recorded:
-    """Stands for MCR: records what `compile` was given, and returns the student as compiled."""
+    """Replaces MCR: records the arguments of `compile` and returns the student."""
 
     max_minutes: float | None = None
     leave_out_invalid = False
@@ -42,7 +42,7 @@ class Recorded:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    """What every preset is."""
+    """The optimizer that replaces every preset."""
     optimizer = Recorded()
     monkeypatch.setattr(presets, "preset", lambda name: optimizer)
     monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({})))
@@ -51,13 +51,13 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
 @pytest.fixture
 def words(gold: Path, tmp_path: Path) -> tuple[object, ...]:
-    """A command line that compiles into `bundle`."""
+    """The arguments of a command that compiles into `bundle`."""
     return ("compile", "--train", gold, "--val", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "bundle")
 
 
 @pytest.fixture(autouse=True)
 def run_directory(tmp_path: Path) -> None:
-    """The folder that a compile makes and the command keeps its record in."""
+    """The run directory of a compile, in which the command keeps its record."""
     (tmp_path / "run").mkdir()
 
 

@@ -1,4 +1,4 @@
-"""`gmner evaluate`: scores of predictions in every format and under every protocol."""
+"""`gmner evaluate`: scores of predictions in every format and with every protocol."""
 
 import json
 from pathlib import Path

@@ -26,7 +26,7 @@ TEXTS = {
 
 @pytest.fixture
 def posts(tmp_path: Path) -> Path:
-    """Four posts: a picture, none but markers in the text, an empty text, a picture that is missing."""
+    """Four posts: with an image, with markers in the text and no image, with an empty text, with a missing image."""
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (90, 60), "red").save(tmp_path / "pictures" / "a.jpg")
     images = {"a": "a.jpg", "b": None, "c": None, "d": "missing.jpg"}

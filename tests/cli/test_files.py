@@ -1,4 +1,4 @@
-"""What commands may replace: never an input, other files only with --overwrite; `-` is standard input and output."""
+"""Files of commands: inputs are never replaced, other files only with --overwrite; `-` is standard input and output."""
 
 import io
 import json
@@ -26,7 +26,7 @@ ANA = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": []}
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands answer with a scripted program."""
+    """Makes commands use a scripted program."""
     lm = scripted_lm({"reasoning": "", "entities": []})
 
     def load(model: str | None, staged: bool = False) -> GMNER | StagedGMNER:
@@ -49,10 +49,10 @@ def answers(tmp_path: Path) -> Path:
     return tmp_path / "answers.jsonl"
 
 
-def refused(capsys: pytest.CaptureFixture[str], kept: Path, *words: object, said: str = "replace an input") -> None:
+def refused(capsys: pytest.CaptureFixture[str], kept: Path, *words: object, message: str = "replace an input") -> None:
     before = kept.read_bytes()
     assert run(*words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert kept.read_bytes() == before
 
 
@@ -114,15 +114,13 @@ def test_standard_output_has_no_control_characters_of_posts(
     assert [json.loads(line)["id"] for line in answered.splitlines()] == [record["id"] for record in given]
 
 
-def test_circular_links_are_not_replaced(
-    gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_circular_links_are_not_replaced(gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     one, other = tmp_path / "one.html", tmp_path / "other.html"
     one.symlink_to(other)
     other.symlink_to(one)
     for words in (("view", answers, "--gold", gold), ("export", "--to", "coco", "--gold", gold), ("extract", gold)):
         assert run(*words, "-o", one) == 2
-        assert "already exists" in (said := capsys.readouterr().err) or "symbolic links" in said
+        assert "already exists" in (message := capsys.readouterr().err) or "symbolic links" in message
         assert one.is_symlink()
 
 
@@ -140,12 +138,12 @@ def test_replacing_another_file_needs_overwrite(
         output = tmp_path / name
         output.write_text("my notes")
         place = [] if words[0] == "world" else ["-o", output]
-        refused(capsys, output, *words, *place, said="already exists")
+        refused(capsys, output, *words, *place, message="already exists")
         assert run(*words, *place, "--overwrite") == 0, name
         assert output.read_bytes() != b"my notes"
     (tmp_path / "tasks.xml").write_text("my notes")
     words = ("export", "--to", "label-studio", "--gold", gold, "-o", tmp_path / "tasks.json")
-    refused(capsys, tmp_path / "tasks.xml", *words, said="already exists")
+    refused(capsys, tmp_path / "tasks.xml", *words, message="already exists")
     assert not (tmp_path / "tasks.json").exists()
 
 
@@ -154,15 +152,15 @@ def test_same_command_may_be_repeated_and_others_may_not_replace(
 ):
     view = ("view", answers, "--gold", gold, "-o", tmp_path / "page.html")
     assert [run(*view), run(*view)] == [0, 0]
-    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, said="already exists with other content")
+    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, message="already exists with other content")
     world = ("world", "--no-model", "--posts", 3, "-o", tmp_path / "world")
     assert [run(*world), run(*world)] == [0, 0]
     posts = tmp_path / "world" / "posts.jsonl"
-    refused(capsys, posts, "world", "--no-model", "--posts", 2, "-o", tmp_path / "world", said="already exists")
+    refused(capsys, posts, "world", "--no-model", "--posts", 2, "-o", tmp_path / "world", message="already exists")
     extract = ("extract", gold, "-o", tmp_path / "pred.jsonl")
     assert [run(*extract), run(*extract)] == [0, 0]
-    refused(capsys, tmp_path / "pred.jsonl", *extract, "--limit", 1, said=r"other posts (3 there, 1 now)")
-    refused(capsys, tmp_path / "pred.jsonl", *extract, "--staged", said="other program")
+    refused(capsys, tmp_path / "pred.jsonl", *extract, "--limit", 1, message=r"other posts (3 there, 1 now)")
+    refused(capsys, tmp_path / "pred.jsonl", *extract, "--staged", message="other program")
 
 
 def test_standard_input_and_output(
@@ -203,13 +201,15 @@ def test_output_to_links_and_pipes(gold: Path, answers: Path, tmp_path: Path):
         os.close(writer)
 
 
-def test_replacing_a_bundle_of_another_run_needs_overwrite(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_replacing_a_bundle_of_another_run_needs_overwrite(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     bundle = tmp_path / "bundle"
     words = ("compile", "--train", gold, "-o", bundle, "--preset", "tiny", "--run-dir")
     assert run(*words, tmp_path / "one") in (0, 3)
     manifest = bundle / "manifest.json"
     assert run(*words, tmp_path / "one") in (0, 3)
-    refused(capsys, manifest, *words, tmp_path / "two", said="not written by the compile")
+    refused(capsys, manifest, *words, tmp_path / "two", message="not written by the compile")
     assert run(*words, tmp_path / "two", "--overwrite") in (0, 3)
 
 
@@ -219,7 +219,7 @@ def test_fetching_into_a_folder_with_other_files_is_refused(
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "thesis.tex").write_text("mine")
-    refused(capsys, folder / "thesis.tex", "fetch", gold, "-o", folder, said="something other than an earlier fetch")
+    refused(capsys, folder / "thesis.tex", "fetch", gold, "-o", folder, message="something other than an earlier fetch")
     assert [run("fetch", gold, "-o", tmp_path / "new") for _ in range(2)] == [0, 0]
 
 
@@ -237,7 +237,7 @@ def test_run_page_may_be_written_to_a_device_or_replace_itself(tmp_path: Path, c
     page = tmp_path / "page.html"
     assert [run("run", tmp_path / "run", "-o", path) for path in ("/dev/null", page, page)] == [0, 0, 0]
     page.write_text("mine")
-    refused(capsys, page, "run", tmp_path / "run", "-o", page, said="already exists")
+    refused(capsys, page, "run", tmp_path / "run", "-o", page, message="already exists")
 
 
 def test_resumed_run_reports_a_changed_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -246,17 +246,17 @@ def test_resumed_run_reports_a_changed_image_folder(tmp_path: Path, capsys: pyte
         (tmp_path / name).mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "right" / "a.png")
     words = ("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "out.jsonl")
-    said = []
+    message = []
     for images in (
         ["--images", tmp_path / "wrong"],
         ["--images", tmp_path / "right"],
         ["--images", tmp_path / "right"],
     ):
         assert run(*words, *images) == 0
-        said.append(capsys.readouterr().err)
+        message.append(capsys.readouterr().err)
     change = f"--images was {tmp_path / 'wrong'}, now {tmp_path / 'right'}"
-    assert [change in line for line in said] == [False, True, False]
-    assert "Processing 1 post again that failed before" in said[1]
+    assert [change in line for line in message] == [False, True, False]
+    assert "Processing 1 post again that failed before" in message[1]
     assert run(*words) == 0
     assert f"--images was {tmp_path / 'right'}, now not given" in capsys.readouterr().err
 
@@ -276,14 +276,14 @@ def test_only_the_same_command_replaces_a_page_or_an_export(
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
     gold.write_text("".join(json.dumps(line) + "\n" for line in pictured))
     write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
-    assert run(*words) == 0  # the answers have changed, the command has not
+    assert run(*words) == 0  # the predictions have changed, but not the command
     assert output.read_bytes() != first
     gold.with_name("more.jsonl").write_text("".join(gold.read_text().splitlines(True)[:2]))
     others = [gold.with_name("more.jsonl") if word == gold else word for word in words]
-    refused(capsys, output, *others, "--images", tmp_path, said=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
+    refused(capsys, output, *others, "--images", tmp_path, message=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
     output.write_bytes(output.read_bytes() + b" ")
     write_predictions([Prediction(name, "Ana", "", ()) for name in "abc"], answers)
-    refused(capsys, output, *words, said="already exists with other content. ")
+    refused(capsys, output, *words, message="already exists with other content. ")
     assert run(*words, "--overwrite") == 0
     write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
     assert run(*words) == 0
@@ -294,7 +294,7 @@ def test_exporting_another_split_into_the_same_folder(gold: Path, tmp_path: Path
     assert run(*words, gold) == 0
     other = tmp_path / "other.jsonl"
     other.write_text(gold.read_text().replace('"id": "a"', '"id": "d"').replace("PER", "ORG"))
-    refused(capsys, tmp_path / "voc" / "txt" / "train.txt", *words, other, said="already exists")
+    refused(capsys, tmp_path / "voc" / "txt" / "train.txt", *words, other, message="already exists")
     assert not (tmp_path / "voc" / "xml" / "d.xml").exists()
     assert [run(*words, gold), run(*words, other, "--overwrite")] == [0, 0]
     assert (tmp_path / "voc" / "xml" / "a.xml").exists()
@@ -322,9 +322,11 @@ def test_run_directory_with_other_files_is_refused(gold: Path, tmp_path: Path, c
     refused(capsys, posts, *words, posts)
     (tmp_path / "notes").mkdir()
     (note := tmp_path / "notes" / "note.txt").write_text("mine")
-    refused(capsys, note, *words, tmp_path / "notes", said="something that does not belong to a run")
-    refused(capsys, note, "quickstart", "--run-dir", tmp_path / "notes", said="something that does not belong to a run")
-    refused(capsys, note, "quickstart", "--run-dir", note, said="something that does not belong to a run")
+    refused(capsys, note, *words, tmp_path / "notes", message="something that does not belong to a run")
+    refused(
+        capsys, note, "quickstart", "--run-dir", tmp_path / "notes", message="something that does not belong to a run"
+    )
+    refused(capsys, note, "quickstart", "--run-dir", note, message="something that does not belong to a run")
 
 
 def test_checkpoint_output_is_checked_before_loading(
@@ -339,28 +341,26 @@ def test_checkpoint_output_is_checked_before_loading(
         folder.mkdir()
         (folder / "note.txt").write_text("mine")
     for more in ([], ["--overwrite"]):
-        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, said="output folder is not empty")
+        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, message="output folder is not empty")
         refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle, *more)
-        refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle / "new", *more, said="part of an input")
+        refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle / "new", *more, message="part of an input")
     for name in ("config.json", "model.safetensors"):
         (full / name).write_text("{}")
-    refused(capsys, full / "note.txt", "merge", bundle, "-o", full, said="--overwrite to replace it")
+    refused(capsys, full / "note.txt", "merge", bundle, "-o", full, message="--overwrite to replace it")
 
 
-def test_default_run_page_replaces_no_other_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_default_run_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
     assert [run("run", tmp_path), run("run", tmp_path), run("run", tmp_path, "-o", tmp_path / "run.html")] == [0] * 3
     (tmp_path / "run.html").write_text("mine")
-    refused(capsys, tmp_path / "run.html", "run", tmp_path, said="already exists")
+    refused(capsys, tmp_path / "run.html", "run", tmp_path, message="already exists")
     refused(capsys, tmp_path / "config.json", "run", tmp_path, "-o", tmp_path / "config.json", "--overwrite")
 
 
 def test_input_is_recognized_if_case_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "data").mkdir()
     (posts := tmp_path / "data" / "posts.jsonl").write_text("{}")
-    (tmp_path / "Data").symlink_to(tmp_path / "data")  # as a system that ignores case opens it
+    (tmp_path / "Data").symlink_to(tmp_path / "data")  # simulates a file system that ignores case
     monkeypatch.setattr(os.path, "realpath", os.path.abspath)
     for output in (tmp_path / "Data" / "posts.jsonl", tmp_path / "Data"):
         with pytest.raises(InputError, match="replace an input"):

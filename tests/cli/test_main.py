@@ -1,4 +1,4 @@
-"""The command line as a whole: help, completion, errors, Ctrl-C, and a command from outside the package."""
+"""The command line: help, completion, errors, Ctrl-C, and a command from outside the package."""
 
 import argparse
 import dataclasses
@@ -45,7 +45,7 @@ EXTERNAL = Command(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that a test registers are gone after it."""
+    """Removes the commands that a test registers."""
     monkeypatch.setattr(registry, "_COMMANDS", dict(registry._COMMANDS))
 
 
@@ -187,9 +187,7 @@ def test_counts_must_be_positive_integers(limit: str, capsys: pytest.CaptureFixt
     assert f"--limit: must be an integer of at least 1 (got '{limit}')" in capsys.readouterr().err
 
 
-def test_help_lists_the_readable_formats(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_help_lists_the_readable_formats(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit):
         run("extract", "--help")

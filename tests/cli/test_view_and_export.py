@@ -1,4 +1,4 @@
-"""`gmner view` and `gmner export`: pages and files of other tools."""
+"""`gmner view` and `gmner export`: HTML pages and files for other tools."""
 
 import json
 from pathlib import Path

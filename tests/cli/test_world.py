@@ -1,4 +1,4 @@
-"""`gmner world`: statistics, answers by slice, the posts and a contact sheet, and what it refuses."""
+"""`gmner world`: statistics, scores by slice, posts, contact sheet, and invalid arguments."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def run(*words: object) -> int:
 
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model may be loaded."""
+    """Makes loading a model fail the test."""
     monkeypatch.setattr(models, "load_program", lambda model: pytest.fail("a model was loaded"))
 
 

@@ -1,4 +1,4 @@
-"""Odd boxes are named with their place, whichever reader read them."""
+"""Unusual boxes are reported with their location by every reader."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""COCO, Label Studio and FiftyOne: the boxes are the gold's, the form is the tool's, refusals name the post."""
+"""COCO, Label Studio and FiftyOne: gold boxes, the format of the tool, and errors that name the post."""
 
 import json
 import sys
@@ -35,8 +35,8 @@ POST = Post("1", TEXT, PICTURE, (ADA, AL))
 
 
 @st.composite
-def pictured(draw):
-    """Posts with ids of their own and a picture of SIZE."""
+def posts_with_images(draw):
+    """Posts with unique ids and an image of SIZE."""
     found = draw(st.lists(posts(), max_size=3))
     return [replace(post, id=str(number), image=PICTURE) for number, post in enumerate(found)]
 
@@ -46,7 +46,7 @@ def corners(bbox):
     return Box(x, y, x + width, y + height)
 
 
-@given(pictured())
+@given(posts_with_images())
 def test_coco_boxes_equal_the_gold(given_posts):
     coco = json.loads(json.dumps(to_coco(given_posts)))
     types = {category["id"]: category["name"] for category in coco["categories"]}
@@ -179,7 +179,7 @@ def pixels(result):
     return (x, y, x + value["width"] * width / 100, y + value["height"] * height / 100)
 
 
-@given(pictured())
+@given(posts_with_images())
 def test_label_studio_tasks_have_every_mention_with_its_boxes(given_posts):
     for post, task in zip(given_posts, json.loads(json.dumps(to_label_studio(given_posts))), strict=True):
         (annotation,) = task["predictions"]
@@ -270,12 +270,12 @@ def test_labeling_config_matches_the_tasks():
             assert result["to_name"] in objects
 
 
-class Stand(SimpleNamespace):
-    """Stands in for a class of FiftyOne: keeps what it was made of."""
+class StandIn(SimpleNamespace):
+    """Replaces a class of FiftyOne and keeps its arguments."""
 
 
 class Dataset:
-    """Stands in for `fiftyone.Dataset`."""
+    """Replaces `fiftyone.Dataset`."""
 
     def __init__(self, name=None):
         self.name, self.samples = name, []
@@ -288,7 +288,7 @@ class Dataset:
 def fiftyone(monkeypatch):
     module = ModuleType("fiftyone")
     for name in ("Sample", "Detection", "Detections", "Classification", "Classifications"):
-        setattr(module, name, type(name, (Stand,), {}))
+        setattr(module, name, type(name, (StandIn,), {}))
     module.Dataset = Dataset
     monkeypatch.setitem(sys.modules, "fiftyone", module)
     return module

@@ -1,4 +1,4 @@
-"""Posts in the form of Twitter-GMNER: the reader reads the same posts, and refuses nothing that was written."""
+"""Posts in the format of Twitter-GMNER: the reader reads back the same posts."""
 
 import os
 from dataclasses import replace
@@ -28,7 +28,7 @@ POST = Post("1", TEXT, None, (ADA,), ("Ada", "met", "Al"))
 
 @st.composite
 def writable(draw):
-    """Posts whose mentions of the same words share their boxes, none of which stands twice."""
+    """Posts whose mentions with equal spans share their boxes, without duplicates."""
     found = []
     for number, post in enumerate(draw(st.lists(posts(), max_size=3))):
         boxes = {}

@@ -1,4 +1,4 @@
-"""Fetching pictures by address: what is refused, and that what was checked is what is connected to."""
+"""Downloads of images: refused addresses, and connections only to the checked address."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def _png() -> bytes:
 
 
 class _Pictures(BaseHTTPRequestHandler):
-    """`/a.png` is a picture; other paths are what can go wrong."""
+    """Serves an image at `/a.png` and faults at other paths."""
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, self.headers["Host"]))
@@ -58,7 +58,7 @@ class _Pictures(BaseHTTPRequestHandler):
                     time.sleep(0.1)
             self.wfile.write(body)
         except OSError:
-            pass  # the other side has had enough
+            pass  # the client closed the connection
 
     def log_message(self, *_: object) -> None:
         pass
@@ -75,7 +75,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.fixture
 def address(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The server's address, which counts as public as long as the test runs."""
+    """The URL of the server, whose address counts as public during the test."""
     public = fetching._public
     monkeypatch.setattr(fetching, "_public", lambda ip: ip == "127.0.0.1" or public(ip))
     return f"http://127.0.0.1:{server.server_port}"
@@ -116,9 +116,7 @@ def test_private_server_is_never_contacted(server: ThreadingHTTPServer):
     assert server.asked == []
 
 
-def test_download_uses_the_checked_address(
-    server: ThreadingHTTPServer, address: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_download_uses_the_checked_address(server: ThreadingHTTPServer, address: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be used
     looked_up = []
 
@@ -183,8 +181,8 @@ def test_program_downloads_images_only_with_fetch(server: ThreadingHTTPServer, a
 
 
 @pytest.fixture
-def addressed(address: str, tmp_path: Path) -> Path:
-    """Posts: an address twice, one that the server does not know, one that is no picture, a file, and none."""
+def posts_with_urls(address: str, tmp_path: Path) -> Path:
+    """Posts: the same URL twice, an unknown URL, a URL of something else, a file, and no image."""
     Image.new("RGB", (9, 9)).save(tmp_path / "local.png")
     pictures = {
         "a": f"{address}/a.png", "again": f"{address}/a.png?", "none": f"{address}/none", "file": "local.png",
@@ -197,10 +195,10 @@ def addressed(address: str, tmp_path: Path) -> Path:
 
 
 def test_fetched_posts_are_a_readable_folder(
-    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "fetched"
-    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(folder)]) == 0
     said = capsys.readouterr().err
     assert "Wrote 6 posts to" in said
     assert "HTTP status 404" in said
@@ -219,48 +217,48 @@ def test_fetched_posts_are_a_readable_folder(
     assert none.image.parent == folder / "images"
 
 
-def test_images_are_fetched_once(server: ThreadingHTTPServer, addressed: Path, tmp_path: Path):
-    fetch_posts(addressed, tmp_path / "fetched", progress=False)
+def test_images_are_fetched_once(server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path):
+    fetch_posts(posts_with_urls, tmp_path / "fetched", progress=False)
     server.asked.clear()
-    left = fetch_posts(addressed, tmp_path / "fetched", progress=False)
+    left = fetch_posts(posts_with_urls, tmp_path / "fetched", progress=False)
     assert {path for path, _ in server.asked} == {"/none", "/large"}
     assert {oddity.where.rpartition("/")[2] for oddity in left.oddities} == {"none", "large"}
 
 
-def test_invalid_line_is_reported_before_downloads(server: ThreadingHTTPServer, addressed: Path, tmp_path: Path):
+def test_invalid_line_is_reported_before_downloads(server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path):
     for line, message in (('{"id": "x"}', "text"), ('{"id": "x", "text": "x", "image": "../x.png"}', "outside")):
-        broken = addressed.with_name("broken.jsonl")
-        broken.write_text(addressed.read_text() + "\n" + line)
+        broken = posts_with_urls.with_name("broken.jsonl")
+        broken.write_text(posts_with_urls.read_text() + "\n" + line)
         with pytest.raises(DataError, match=rf"broken\.jsonl:7.*{message}"):
             fetch_posts(broken, tmp_path / "fetched", progress=False)
     assert server.asked == []
     assert not (tmp_path / "fetched").exists()
 
 
-def test_url_file_is_not_overwritten(server: ThreadingHTTPServer, addressed: Path):
-    before = addressed.read_text()
+def test_url_file_is_not_overwritten(server: ThreadingHTTPServer, posts_with_urls: Path):
+    before = posts_with_urls.read_text()
     with pytest.raises(InputError, match="another folder"):
-        fetch_posts(addressed, addressed.parent, progress=False)
-    assert addressed.read_text() == before
+        fetch_posts(posts_with_urls, posts_with_urls.parent, progress=False)
+    assert posts_with_urls.read_text() == before
     assert server.asked == []
 
 
 def test_concurrent_fetch_into_one_folder_is_refused(
-    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "fetched"
     folder.mkdir()
     lock = take_lock(folder / FOLDER_LOCK)
-    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 2
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(folder)]) == 2
     assert f"process {os.getpid()} on" in (said := capsys.readouterr().err)
     assert "The folder is in use by" in said
     assert server.asked == []
     lock.release()
-    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(folder)]) == 0
 
 
 def test_next_fetch_removes_leftovers_of_a_killed_one(
-    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path
+    server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path
 ):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
@@ -268,7 +266,7 @@ def test_next_fetch_removes_leftovers_of_a_killed_one(
     (tmp_path / "fetched" / "images").mkdir(parents=True)
     for place in ("fetched", "fetched/images"):
         (tmp_path / place / left).write_bytes(b"half")
-    assert cli.main(["fetch", str(addressed), "-o", str(tmp_path / "fetched")]) == 0
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(tmp_path / "fetched")]) == 0
     assert list((tmp_path / "fetched").rglob("*.tmp")) == []
 
 
@@ -284,7 +282,7 @@ def test_exit_code_of_fetch(
     named = [f"{address}{image}" if image and image[0] == "/" else image for image in images]
     lines = [json.dumps({"id": str(n), "text": "Ana", "image": image}) for n, image in enumerate(named)]
     (tmp_path / "posts.jsonl").write_text("\n".join(lines))
-    for _ in range(2):  # a second run counts as the first one does
+    for _ in range(2):  # a second run counts like the first
         assert cli.main(["fetch", str(tmp_path / "posts.jsonl"), "-o", str(tmp_path / "fetched")]) == code
     wanted = [image for image in images if image and image[0] == "/"]
     failed = [image for image in wanted if image != "/a.png"]

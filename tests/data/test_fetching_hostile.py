@@ -1,4 +1,4 @@
-"""Fetching from servers that break the protocol on purpose: every promise of `fetch` holds."""
+"""Downloads from servers that violate the protocol: the guarantees of `fetch` hold."""
 
 import io
 import itertools
@@ -25,7 +25,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Hostile:
-    """Sends each connection the same parts, whatever it asks for, and counts connections and bytes."""
+    """Sends the same parts to each connection and counts connections and bytes."""
 
     def __init__(self, parts: Callable[[], Iterator[bytes]], pause: float = 0.0) -> None:
         self._parts, self._pause, self.connections, self.sent, self.ended = parts, pause, 0, 0, threading.Event()
@@ -81,7 +81,7 @@ def test_endless_responses_end_by_size_or_time(serve, head: bytes, forever: byte
     with pytest.raises(ImageError):
         fetch(server.url, max_bytes=10_000, seconds=0.4)
     assert server.ended.wait(5)
-    assert server.sent < 16 << 20  # what the sockets between the two may hold
+    assert server.sent < 16 << 20  # allows for data in socket buffers
 
 
 def test_body_of_a_redirect_is_not_read(serve):
@@ -158,7 +158,7 @@ def test_slow_name_server_does_not_block_the_caller(monkeypatch: pytest.MonkeyPa
     for thread in threading.enumerate():
         if thread.name == "gmner-fetch":
             thread.join(5)
-    assert connected == []  # the clock had run out
+    assert connected == []  # the deadline had passed
 
 
 def test_unresponsive_addresses_share_the_deadline(monkeypatch: pytest.MonkeyPatch):
@@ -225,7 +225,7 @@ def test_truncated_images_are_downloaded_again(serve, tmp_path, monkeypatch: pyt
     posts = fetch_posts(source, folder, progress=False)
     assert {oddity.where.rpartition("/")[2] for oddity in posts.oddities} == {"half", "[::1"}
     assert len(list((folder / "images").iterdir())) == 1
-    # An earlier version kept half an image.
+    # An earlier version kept truncated images.
     posts[1].image.write_bytes(png[:-30])
     asked.clear()
     answers["/half"] = png

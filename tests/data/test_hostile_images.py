@@ -1,4 +1,4 @@
-"""Images that try to start programs, to lead out of their folder, or to be read wrongly."""
+"""Images that try to start programs, to lead out of their folder, or to be decoded incorrectly."""
 
 import base64
 import io
@@ -43,7 +43,7 @@ def test_decoders_that_start_programs_are_disabled(data: bytes, tmp_path: Path, 
     uri = dspy.Image(url="data:image/jpeg;base64," + base64.b64encode(data).decode())
     sources = [data, tmp_path / "a.jpg"]
     if data is EPS:
-        sources.append(Image.open(io.BytesIO(data)))  # an object that is decoded when it is needed
+        sources.append(Image.open(io.BytesIO(data)))  # an image object that is decoded lazily
     for source in sources:
         with pytest.raises(ImageError):
             open_image(source)
@@ -153,15 +153,13 @@ def test_tiny_images_are_rgb(size: tuple[int, int]):
     assert open_image(Image.new("L", size)).mode == "RGB"
 
 
-def test_file_swapped_after_the_check_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_file_swapped_after_the_check_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root, secret = tmp_path / "root", tmp_path / "secret"
     for folder in (root / "a", secret):
         folder.mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(folder / "x.png")
     (root / "link.png").symlink_to(root / "a" / "x.png")
-    assert open_image("link.png", root=root).size == (4, 4)  # a link inside of the root is followed
+    assert open_image("link.png", root=root).size == (4, 4)  # a link inside the root is followed
     assert open_image("a/x.png", root=root).size == (4, 4)
 
     def swapped(path: Path, folder: Path | None):
@@ -199,9 +197,7 @@ def test_memory_budget_admits_a_large_image_alone():
     assert held[0] == 0
 
 
-def test_folder_swapped_for_a_link_is_not_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_folder_swapped_for_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root, outside = tmp_path / "root", tmp_path / "outside"
     for folder in (root / "a" / "b", outside / "b"):
         folder.mkdir(parents=True)
@@ -213,7 +209,7 @@ def test_folder_swapped_for_a_link_is_not_followed(
 
     def swapping(name: object, flags: int, **options: object) -> int:
         descriptor = really(name, flags, **options)
-        if str(name) == str(root):  # the walk has begun
+        if str(name) == str(root):  # the path is being opened
             (root / "a").rename(root / "old")
             (root / "a").symlink_to(outside)
         return descriptor

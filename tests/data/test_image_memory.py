@@ -1,4 +1,4 @@
-"""What images take in memory: the bytes that are decoded and held at once, and how far images are scaled down."""
+"""Memory of images: the bytes decoded and held at once, and scaling."""
 
 import asyncio
 import io
@@ -38,7 +38,7 @@ def test_callers_are_admitted_in_order():
     with ThreadPoolExecutor(3) as pool, budget.holding(60):
         pool.submit(holding, budget, 90, order)
         until(lambda: len(budget._waiting) == 1)
-        pool.submit(holding, budget, 30, order)  # it would fit beside 60, and 90 would never have its turn
+        pool.submit(holding, budget, 30, order)  # it would fit next to 60, but then 90 would never be admitted
         until(lambda: len(budget._waiting) == 2)
         assert order == []
     assert order == [90, 30]
@@ -91,7 +91,7 @@ def test_asyncio_calls_wait_without_a_thread():
 def test_forked_process_holds_no_bytes():
     budget = ByteBudget(100)
     with budget.holding(90):
-        budgets._start_over()  # what a fork does in the child
+        budgets._start_over()  # the hook that runs in a forked child
         assert budget._held == 0
     assert budget._held == 0
 
@@ -102,7 +102,7 @@ def test_decoding_takes_at_most_twelve_bytes_per_pixel(mode: str):
     assert decoding_bytes(picture) <= 8_000_000
     for kind, most in {"WEBP": 18, "AVIF": 13, "TIFF": 8}.items():
         assert decoding_bytes(SimpleNamespace(**{**vars(picture), "format": kind})) <= most * 1_000_000
-    assert images.MAX_PIXELS * 8 <= MAX_DECODED  # what is decoded row by row is refused by its pixels alone
+    assert images.MAX_PIXELS * 8 <= MAX_DECODED  # formats that are decoded row by row are refused only by their pixels
 
 
 def test_too_large_image_is_an_error_of_its_post(monkeypatch: pytest.MonkeyPatch):
@@ -145,9 +145,7 @@ def test_image_is_scaled_to_twice_the_used_pixels(size: tuple[int, int], used: i
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_jpeg_is_decoded_at_reduced_size(
-    orientation: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_jpeg_is_decoded_at_reduced_size(orientation: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gmner.data.images.decoding.FEWEST_PIXELS", 60 * 40)
     small = Image.new("RGB", (6, 4), "white")
     small.putpixel((0, 0), (200, 0, 0))
@@ -165,7 +163,7 @@ def test_jpeg_is_decoded_at_reduced_size(
 
 
 class LocalEngine(ScriptedEngine):
-    """A scripted engine that looks images up by their names, and uses few pixels of them."""
+    """A scripted engine that looks up images by name and uses few of their pixels."""
 
     image_pixels = 10
 
@@ -231,5 +229,5 @@ def test_images_of_tables_are_not_kept():
     picture = open_lazily(file_of(Image.effect_noise((40, 30), 60), "PNG"))
     assert open_image(picture).tobytes() == open_image(picture).tobytes()
     assert picture._im is None
-    picture.thumbnail((20, 20))  # from here on it is the caller's
+    picture.thumbnail((20, 20))  # it now belongs to the caller
     assert open_image(picture).size == image_size(picture) == (20, 15)

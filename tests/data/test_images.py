@@ -1,4 +1,4 @@
-"""Opening pictures of untrusted posts."""
+"""Opening the images of untrusted posts."""
 
 import base64
 import io
@@ -24,14 +24,14 @@ def encoded(image, kind="PNG", **options):
 
 
 def header_only_png(width, height):
-    """A PNG that claims a size and holds no pixels."""
+    """A PNG with a size in its header and no pixels."""
     parts = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b"")]
     chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def marked(size=(40, 20)):
-    """A white picture with a red top left quarter."""
+    """A white image with a red top left quarter."""
     image = Image.new("RGB", size, "white")
     image.paste(RED, (0, 0, size[0] // 2, size[1] // 2))
     return image

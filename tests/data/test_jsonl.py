@@ -1,4 +1,4 @@
-"""Posts and predictions as JSONL: round trips and refusals."""
+"""Posts and predictions as JSONL: round trips and errors."""
 
 import json
 import os
@@ -268,7 +268,7 @@ def test_missing_image_is_an_oddity_or_an_error(tmp_path):
     assert posts[1].more_images == (tmp_path / "there.png", tmp_path / "gone.png")
     oddity, *boxes = posts.oddities
     assert (oddity.kind, oddity.where) == ("missing_image", f"{path}:2")
-    assert {box.kind for box in boxes} == {"box_outside_image"}  # of a picture of 2 x 2 pixels
+    assert {box.kind for box in boxes} == {"box_outside_image"}  # of an image of 2 x 2 pixels
     assert "gone.png" in oddity.message
     with pytest.raises(DataError, match=r"p\.jsonl:2: an image is missing.*gone\.png"):
         read_posts(path, missing_images="error")
@@ -287,14 +287,13 @@ def test_impossible_file_name_is_a_missing_image(tmp_path, name):
 
 
 def posts_or_fact(read, path):
-    """What was read, or the fact of the refusal."""
+    """The posts, or the fact of the error."""
     try:
         return read(path)
     except DataError as error:
         return error.fact
 
 
-KEYS = ["id", "text", "image", "more_images", "entities", "tokens", "scene", "slice", "grounded"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=4), values, max_size=3),

@@ -1,4 +1,4 @@
-"""One lock for all that writes: held once, left by nobody, and made with a library that knows every system."""
+"""Locks: exclusive, released by killed processes, and portable."""
 
 import errno
 import logging

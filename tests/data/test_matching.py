@@ -1,4 +1,4 @@
-"""Counting is the same as comparing every gold mention with every prediction, and does not compare them all."""
+"""Counting gives the same result as comparing every gold mention with every prediction, with less work."""
 
 from collections.abc import Callable
 from itertools import product
@@ -57,7 +57,7 @@ def _largest(edges: list[tuple[int, int]]) -> int:
 
 
 def _one_to_one(gold, predicted, same: Callable, right: Callable) -> dict[str, TaskCounts]:
-    """Every gold mention compared with every prediction, as the counting was before."""
+    """Matching by comparing every gold mention with every prediction."""
     pairs = [(i, j) for i, j in product(range(len(gold)), range(len(predicted))) if same(gold[i], predicted[j])]
     rules = {
         "gmner": lambda g, p: g.type == p.type and right(g, p),

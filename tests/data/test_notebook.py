@@ -1,4 +1,4 @@
-"""What posts, answers and lists of them show in a notebook, and in a line of text."""
+"""Representations of posts, predictions and lists in a notebook and as text."""
 
 import copy
 import pickle
@@ -88,7 +88,7 @@ def test_predictions_are_compared_with_the_gold():
     assert page.count("section", **{"class": "gm-gold"}) == 2
     names = [attrs["id"] for tag, attrs in page.tags if tag == "image"]
     used = [attrs["href"] for tag, attrs in page.tags if tag == "use"]
-    assert used == [f"#{name}" for name in names]  # each picture once, drawn again beside it
+    assert used == [f"#{name}" for name in names]  # each image is embedded once and reused
     for words in ("right", "invented", "missed", "because"):
         assert words in page.text
 

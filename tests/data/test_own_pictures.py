@@ -1,4 +1,4 @@
-"""A post keeps its own picture, whatever its id is, wherever it is written, and whenever the process is killed."""
+"""A post keeps its own image, whatever its id, wherever it is written, and whenever the process is killed."""
 
 import shutil
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def colour(number: int) -> tuple[int, int, int]:
     return (number * 11 % 256, number * 7 % 256, 99)
 
 
-def pictured(ids: Sequence[str]) -> list[Post]:
+def post_with_image(ids: Sequence[str]) -> list[Post]:
     return [Post(name, "Ana", Image.new("RGB", (4, 3), colour(number))) for number, name in enumerate(ids)]
 
 
@@ -41,7 +41,7 @@ def colours(folder: Path) -> dict[str, tuple[int, int, int]]:
 @pytest.mark.parametrize("turned", [lambda posts: posts[::-1], lambda posts: posts[3:] + posts[:3], sorted])
 def test_rewriting_posts_in_another_order(tmp_path: Path, turned):
     wanted = {name: colour(number) for number, name in enumerate(HOSTILE)}
-    write_posts(pictured(HOSTILE), tmp_path)
+    write_posts(post_with_image(HOSTILE), tmp_path)
     assert colours(tmp_path) == wanted
     by_id = {post.id: post for post in read_posts(tmp_path)}
     for _ in range(3):
@@ -51,15 +51,15 @@ def test_rewriting_posts_in_another_order(tmp_path: Path, turned):
 
 
 def test_rewriting_the_same_posts_adds_no_files(tmp_path: Path):
-    write_posts(pictured(HOSTILE), tmp_path)
+    write_posts(post_with_image(HOSTILE), tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    write_posts(pictured(HOSTILE), tmp_path)
+    write_posts(post_with_image(HOSTILE), tmp_path)
     write_posts(read_posts(tmp_path), tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_several_images_stay_with_their_post(tmp_path: Path):
-    first, second = pictured(["a", "a_1"])
+    first, second = post_with_image(["a", "a_1"])
     posts = [replace(first, more_images=(second.image,)), replace(second, more_images=(first.image,))]
     write_posts(posts, tmp_path)
     write_posts(read_posts(tmp_path)[::-1], tmp_path)
@@ -71,7 +71,7 @@ def test_several_images_stay_with_their_post(tmp_path: Path):
 @pytest.mark.slow
 def test_kill_leaves_each_post_with_its_own_image(tmp_path: Path):
     ids = ("张三", "李四", "王五")
-    write_posts(pictured(ids), tmp_path / "old")
+    write_posts(post_with_image(ids), tmp_path / "old")
     wanted = {name: colour(number) for number, name in enumerate(ids)}
 
     def rewrite(folder: Path) -> None:
@@ -87,14 +87,14 @@ def test_kill_leaves_each_post_with_its_own_image(tmp_path: Path):
 
 
 def test_missing_image_changes_nothing(tmp_path: Path):
-    write_posts(pictured(["a", "b"]), tmp_path)
+    write_posts(post_with_image(["a", "b"]), tmp_path)
     with pytest.raises(ImageError, match="'c'"):
         write_posts([*read_posts(tmp_path)[::-1], Post("c", "t", tmp_path / "none.png")], tmp_path)
     assert colours(tmp_path) == {"a": colour(0), "b": colour(1)}
 
 
 def test_local_images_are_fetched_beside_existing_ones(tmp_path: Path):
-    write_posts(pictured(["张三", "李四"]), tmp_path)
+    write_posts(post_with_image(["张三", "李四"]), tmp_path)
     lines = (tmp_path / "posts.jsonl").read_text(encoding="utf-8").splitlines()
     (tmp_path / "turned.jsonl").write_text("\n".join(lines[::-1]), encoding="utf-8")
     fetch_posts(tmp_path / "turned.jsonl", tmp_path / "new", progress=False)
@@ -108,7 +108,7 @@ def annotated(posts: Sequence[Post]) -> list[Post]:
 
 
 def test_voc_images_stay_with_their_post(tmp_path: Path):
-    write_voc(annotated(pictured(["1", "2"])), tmp_path)
+    write_voc(annotated(post_with_image(["1", "2"])), tmp_path)
     one, two = read_twitter_gmner(tmp_path, "train")
     write_voc([two, one], tmp_path)
     assert Image.open(tmp_path / "images" / "2.png").getpixel((0, 0)) == colour(1)

@@ -1,4 +1,4 @@
-"""Protocols: what each counts by hand, and what must hold of all of them."""
+"""Protocols: examples for each, and properties of all of them."""
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ def gold(start, end, type_="PER", *boxes):
     return GoldEntity(TEXT[start:end], start, end, type_, boxes)
 
 
-def said(start, end, type_="PER", box=None, *more):
+def predicted_entity(start, end, type_="PER", box=None, *more):
     return GroundedEntity(TEXT[start:end], start, end, type_, box, more_boxes=more)
 
 
@@ -45,27 +45,27 @@ def test_registered_protocols():
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_iou_of_exactly_half(name):
     enough = name not in ("paper", "h-index")
-    assert gmner(name, [gold(0, 3, "PER", WHOLE)], [said(0, 3, "PER", HALF)])[0] == int(enough)
-    assert gmner(name, [gold(0, 3, "PER", WHOLE)], [said(0, 3, "PER", Box(0, 0, 10, 4.99))])[0] == 0
+    assert gmner(name, [gold(0, 3, "PER", WHOLE)], [predicted_entity(0, 3, "PER", HALF)])[0] == int(enough)
+    assert gmner(name, [gold(0, 3, "PER", WHOLE)], [predicted_entity(0, 3, "PER", Box(0, 0, 10, 4.99))])[0] == 0
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_not_shown_is_correct_only_without_a_box(name):
-    assert counts(name, [gold(0, 3)], [said(0, 3)]) == dict.fromkeys(TASKS, (1, 1, 1))
-    missed = counts(name, [gold(0, 3, "PER", WHOLE)], [said(0, 3)])
+    assert counts(name, [gold(0, 3)], [predicted_entity(0, 3)]) == dict.fromkeys(TASKS, (1, 1, 1))
+    missed = counts(name, [gold(0, 3, "PER", WHOLE)], [predicted_entity(0, 3)])
     assert (missed["gmner"][0], missed["mner"][0], missed["eeg"][0]) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_unreadable_box_is_wrong(name):
     for entity in (gold(0, 3), gold(0, 3, "PER", WHOLE)):
-        right = gmner(name, [entity], [said(0, 3, "PER", UNREADABLE)])[0]
+        right = gmner(name, [entity], [predicted_entity(0, 3, "PER", UNREADABLE)])[0]
         assert right == int(name in ("sake-script", "mqspn-script") and not entity.visible)
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    # "Ada" twice, not shown; the answer means the other occurrence.
+    # "Ada" twice, not shown; the prediction is the other occurrence.
     [("paper", (0, 1, 2)), ("riveg", (1, 1, 2)), ("e2e-gmner", (1, 1, 2)), ("sake", (1, 1, 1)), ("mqspn", (0, 1, 2)),
      ("h-index", (0, 1, 2)), ("riveg-script", (1, 1, 2)), ("sake-script", (1, 1, 1)), ("mqspn-script", (0, 1, 2))],
 )  # fmt: skip
@@ -80,7 +80,7 @@ def test_matching_by_offsets_or_by_words(name, expected):
      ("h-index", (1, 1, 1)), ("riveg-script", (3, 3, 1)), ("sake-script", (1, 1, 1)), ("mqspn-script", (1, 1, 1))],
 )  # fmt: skip
 def test_repeated_prediction(name, expected):
-    assert gmner(name, [gold(0, 3)], [said(0, 3)] * 3) == expected
+    assert gmner(name, [gold(0, 3)], [predicted_entity(0, 3)] * 3) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_repeated_prediction(name, expected):
      ("h-index", (1, 1, 1)), ("riveg-script", (1, 1, 1)), ("sake-script", (1, 1, 2)), ("mqspn-script", (1, 1, 2))],
 )  # fmt: skip
 def test_several_gold_boxes(name, expected):
-    found = counts(name, [gold(0, 3, "PER", WHOLE, AWAY)], [said(0, 3, "PER", AWAY)])
+    found = counts(name, [gold(0, 3, "PER", WHOLE, AWAY)], [predicted_entity(0, 3, "PER", AWAY)])
     assert found["gmner"] == found["eeg"] == expected
     assert found["mner"] == (1, 1, 1)
 
@@ -97,7 +97,7 @@ def test_several_gold_boxes(name, expected):
 def test_sake_matches_one_of_two_equal_mentions():
     both, answer = (
         [gold(0, 3, "PER", WHOLE), gold(8, 11, "PER", WHOLE)],
-        [said(0, 3, "PER", WHOLE), said(8, 11, "PER", WHOLE)],
+        [predicted_entity(0, 3, "PER", WHOLE), predicted_entity(8, 11, "PER", WHOLE)],
     )
     assert gmner("sake", both, answer) == (1, 1, 2)
     assert gmner("mqspn", both, answer) == gmner("riveg", both, answer) == gmner("paper", both, answer) == (2, 2, 2)
@@ -106,7 +106,7 @@ def test_sake_matches_one_of_two_equal_mentions():
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_adjacent_mentions_are_merged_as_by_the_original_reader(name):
     neighbours = [gold(0, 3), gold(14, 16), gold(17, 21, "LOC")]
-    answer = [said(0, 3), said(14, 16), said(17, 21, "LOC")]
+    answer = [predicted_entity(0, 3), predicted_entity(14, 16), predicted_entity(17, 21, "LOC")]
     lost = name.startswith(("sake", "mqspn"))
     assert gmner(name, neighbours, answer) == ((2, 3, 2) if lost else (3, 3, 3))
 
@@ -123,44 +123,44 @@ def test_chain_of_adjacent_mentions():
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_unknown_type_is_dropped_or_wrong(name):
-    answer = [said(0, 3), said(8, 11, "ROBOT")]
+    answer = [predicted_entity(0, 3), predicted_entity(8, 11, "ROBOT")]
     dropped = name.startswith("sake")
     assert gmner(name, [gold(0, 3)], answer, {"PER"}) == (1, 1 if dropped else 2, 1)
     assert gmner(name, [gold(0, 3)], answer)[1] == 2
 
 
 def test_more_boxes_count_in_one_protocol():
-    answer = [said(0, 3, "PER", AWAY, WHOLE)]
+    answer = [predicted_entity(0, 3, "PER", AWAY, WHOLE)]
     right = [name for name in PROTOCOLS if gmner(name, [gold(0, 3, "PER", WHOLE)], answer)[0]]
     assert right == ["e2e-gmner"]
 
 
 def test_h_index_counts_the_last_of_two_predictions():
-    right, wrong = said(0, 3), said(0, 3, "ORG")
+    right, wrong = predicted_entity(0, 3), predicted_entity(0, 3, "ORG")
     assert gmner("h-index", [gold(0, 3)], [wrong, right]) == (1, 1, 1)
     assert gmner("h-index", [gold(0, 3)], [right, wrong]) == (0, 1, 1)
 
 
 def test_matching_is_optimal():
-    # The first answer fits both gold mentions, the second only the first one.
+    # The first prediction matches both gold mentions, the second only the first one.
     twins = [gold(0, 3, "PER", WHOLE, AWAY), gold(8, 11, "PER", WHOLE)]
-    answer = [said(0, 3, "PER", WHOLE), said(8, 11, "PER", AWAY)]
+    answer = [predicted_entity(0, 3, "PER", WHOLE), predicted_entity(8, 11, "PER", AWAY)]
     assert gmner("riveg", twins, answer) == gmner("e2e-gmner", twins, answer) == (2, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["sake", "mqspn"])
 def test_wrong_region_in_the_original_scripts(name):
-    absent, boxed = [gold(0, 3)], [said(0, 3, "PER", WHOLE)]
+    absent, boxed = [gold(0, 3)], [predicted_entity(0, 3, "PER", WHOLE)]
     assert gmner(name, absent, boxed) == (0, 1, 1)
     assert gmner(f"{name}-script", absent, boxed) == (1, 2, 1)
-    shown, elsewhere = [gold(0, 3, "PER", WHOLE)], [said(0, 3, "PER", AWAY)]
+    shown, elsewhere = [gold(0, 3, "PER", WHOLE)], [predicted_entity(0, 3, "PER", AWAY)]
     assert gmner(f"{name}-script", shown, elsewhere) == (0, 2, 1)
     assert counts(f"{name}-script", absent, boxed)["mner"] == (1, 1, 1)
     assert with_free_none([("a", "PER", 0)], [("b", "PER", 1)]) == [("b", "PER", 1)]
 
 
 def test_sake_skips_posts_with_an_empty_side():
-    for gold_, answer in (([gold(0, 3)], []), ([], [said(0, 3)])):
+    for gold_, answer in (([gold(0, 3)], []), ([], [predicted_entity(0, 3)])):
         found = counts("sake-script", gold_, answer)
         assert found["gmner"] == found["eeg"] == (0, 0, 0)
         assert found["mner"] == (0, len(answer), len(gold_))
@@ -223,14 +223,23 @@ def invented(span, box=None):
 @pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("names", [["Eve"], ["Eve", "Bob"], ["Eve", "Bob", "Zoe"]])
 def test_each_invented_name_counts_as_a_prediction(name, names):
-    found = counts(name, [gold(0, 3)], [said(0, 3), *map(invented, names)])
+    found = counts(name, [gold(0, 3)], [predicted_entity(0, 3), *map(invented, names)])
     assert found == dict.fromkeys(TASKS, (1, 1 + len(names), 1))
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_repeated_invented_name_counts_like_a_repeated_span(name):
-    places = gmner(name, [gold(0, 3)], [said(0, 3), said(8, 11, "LOC"), said(8, 11, "LOC"), said(14, 16)])
-    names = gmner(name, [gold(0, 3)], [said(0, 3), invented("Eve"), invented("Eve"), invented("Bob")])
+    places = gmner(
+        name,
+        [gold(0, 3)],
+        [
+            predicted_entity(0, 3),
+            predicted_entity(8, 11, "LOC"),
+            predicted_entity(8, 11, "LOC"),
+            predicted_entity(14, 16),
+        ],
+    )
+    names = gmner(name, [gold(0, 3)], [predicted_entity(0, 3), invented("Eve"), invented("Eve"), invented("Bob")])
     assert names[1] == (3 if name in ("sake", "mqspn", "h-index", "sake-script", "mqspn-script") else 4)
     if not name.startswith(("sake", "riveg", "e2e")):  # by words, the second Ada of the text is the first
         assert names == places

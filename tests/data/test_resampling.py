@@ -1,4 +1,4 @@
-"""Intervals and the paired test: against the obvious way, and what must hold of any two systems."""
+"""Intervals and the paired test: comparison with direct implementations, and properties."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def answer(post, *entities):
 
 
 def system(right_of_ten):
-    """A system that finds both mentions in `right_of_ten` of ten posts, else one."""
+    """A system that finds both mentions in `right_of_ten` of ten posts and one in the others."""
     return evaluate([answer(p, ADA, *[AL] * (n % 10 < right_of_ten)) for n, p in enumerate(POSTS)], POSTS)
 
 
@@ -55,7 +55,7 @@ def test_significance_of_clear_and_small_differences():
     one = evaluate([answer(p, ADA, *[AL] * (n != 0)) for n, p in enumerate(POSTS)], POSTS)
     small = compare(one, evaluate([answer(p, ADA, AL) for p in POSTS], POSTS)).tasks["gmner"]
     assert small.low <= 0 <= small.difference < 1
-    assert small.p_value == pytest.approx(1)  # of one post that differs every swap is as extreme
+    assert small.p_value == pytest.approx(1)  # with one differing post, every swap is as extreme
 
 
 def test_p_value_equals_exact_permutation_test():

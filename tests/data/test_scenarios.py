@@ -1,4 +1,4 @@
-"""nervaluate's scenarios and the scores of referring expressions, by hand."""
+"""nervaluate's scenarios and the scores of referring expressions."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Scores: tables by hand, and what must hold of every post and every answer."""
+"""Scores: tables of examples, and properties for all posts and predictions."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def gold(start, end, type_="PER", *boxes):
     return GoldEntity(TEXT[start:end], start, end, type_, boxes)
 
 
-def said(start, end, type_="PER", box=None):
+def predicted_entity(start, end, type_="PER", box=None):
     return GroundedEntity(TEXT[start:end], start, end, type_, box)
 
 
@@ -55,14 +55,14 @@ A, B = gold(0, 3, "PER", WHOLE), gold(8, 10, "PER")
 @pytest.mark.parametrize(
     ("answer", "correct"),
     [
-        ([said(0, 3, "PER", WHOLE), said(8, 10)], (2, 2, 2)),
-        ([said(0, 3, "ORG", WHOLE), said(8, 10)], (1, 1, 2)),
-        ([said(0, 3), said(8, 10)], (1, 2, 1)),
-        ([said(0, 3, "PER", AWAY), said(8, 10, "PER", AWAY)], (0, 2, 0)),
-        ([said(0, 3, "PER", HALF), said(8, 10, "PER")], (1, 2, 1)),
-        ([said(0, 2, "PER", WHOLE), said(8, 14)], (0, 0, 0)),
-        ([said(8, 10)] * 3, (1, 1, 1)),  # written three times, right once
-        ([said(0, 3, "PER", AWAY), said(0, 3, "ORG", WHOLE)], (0, 1, 1)),
+        ([predicted_entity(0, 3, "PER", WHOLE), predicted_entity(8, 10)], (2, 2, 2)),
+        ([predicted_entity(0, 3, "ORG", WHOLE), predicted_entity(8, 10)], (1, 1, 2)),
+        ([predicted_entity(0, 3), predicted_entity(8, 10)], (1, 2, 1)),
+        ([predicted_entity(0, 3, "PER", AWAY), predicted_entity(8, 10, "PER", AWAY)], (0, 2, 0)),
+        ([predicted_entity(0, 3, "PER", HALF), predicted_entity(8, 10, "PER")], (1, 2, 1)),
+        ([predicted_entity(0, 2, "PER", WHOLE), predicted_entity(8, 14)], (0, 0, 0)),
+        ([predicted_entity(8, 10)] * 3, (1, 1, 1)),  # predicted three times, correct once
+        ([predicted_entity(0, 3, "PER", AWAY), predicted_entity(0, 3, "ORG", WHOLE)], (0, 1, 1)),
         ([], (0, 0, 0)),
     ],
 )
@@ -139,28 +139,34 @@ def test_pairs_are_a_maximum_matching(pair):
 def test_ties_are_paired_by_box_then_by_type():
     boxes = (AWAY, HALF, WHOLE, None)
     for order in itertools.permutations(boxes):
-        ((_, chosen),) = pair_mentions([A], [said(0, 3, "PER", box) for box in order])
+        ((_, chosen),) = pair_mentions([A], [predicted_entity(0, 3, "PER", box) for box in order])
         assert order[chosen] == WHOLE
-        ((_, chosen),) = pair_mentions([B], [said(8, 10, "PER", box) for box in order])
+        ((_, chosen),) = pair_mentions([B], [predicted_entity(8, 10, "PER", box) for box in order])
         assert order[chosen] is None
-    assert pair_mentions([B], [said(8, 10, "ORG"), said(8, 10, "PER")]) == [(0, 1)]
+    assert pair_mentions([B], [predicted_entity(8, 10, "ORG"), predicted_entity(8, 10, "PER")]) == [(0, 1)]
 
 
 def test_gold_mentions_with_equal_offsets_are_paired_one_to_one():
     twins = [gold(0, 3, "PER", WHOLE), gold(0, 3, "ORG", AWAY)]
-    assert pair_mentions(twins, [said(0, 3, "ORG", AWAY), said(0, 3, "PER", WHOLE)]) == [(0, 1), (1, 0)]
-    assert PAPER(twins, [said(0, 3, "ORG", AWAY)] * 2)["gmner"].correct == 1
+    assert pair_mentions(twins, [predicted_entity(0, 3, "ORG", AWAY), predicted_entity(0, 3, "PER", WHOLE)]) == [
+        (0, 1),
+        (1, 0),
+    ]
+    assert PAPER(twins, [predicted_entity(0, 3, "ORG", AWAY)] * 2)["gmner"].correct == 1
 
 
 @pytest.mark.parametrize(
     ("answer", "faults"),
     [
-        ([said(0, 3, "PER", WHOLE), said(8, 10)], [(), ()]),
-        ([said(0, 3, "ORG", AWAY), said(8, 10, "PER", AWAY)], [("wrong_type", "wrong_box"), ("boxed_absent",)]),
-        ([said(0, 3), said(8, 14)], [("unboxed_shown",), ("wrong_span",)]),
-        ([said(4, 7)], [("missed",), ("invented",), ("missed",)]),
-        ([said(8, 10), said(8, 10)], [("missed",), (), ("invented",)]),
-        ([said(0, 2), said(0, 7)], [("wrong_span",), ("invented",), ("missed",)]),
+        ([predicted_entity(0, 3, "PER", WHOLE), predicted_entity(8, 10)], [(), ()]),
+        (
+            [predicted_entity(0, 3, "ORG", AWAY), predicted_entity(8, 10, "PER", AWAY)],
+            [("wrong_type", "wrong_box"), ("boxed_absent",)],
+        ),
+        ([predicted_entity(0, 3), predicted_entity(8, 14)], [("unboxed_shown",), ("wrong_span",)]),
+        ([predicted_entity(4, 7)], [("missed",), ("invented",), ("missed",)]),
+        ([predicted_entity(8, 10), predicted_entity(8, 10)], [("missed",), (), ("invented",)]),
+        ([predicted_entity(0, 2), predicted_entity(0, 7)], [("wrong_span",), ("invented",), ("missed",)]),
     ],
 )
 def test_error_classes_examples(answer, faults):
@@ -169,9 +175,11 @@ def test_error_classes_examples(answer, faults):
 
 
 def test_wrong_span_is_the_one_with_the_larger_overlap():
-    (first, second, _) = find_errors([gold(8, 14)], [said(8, 10), said(7, 14), said(0, 3)])
+    (first, second, _) = find_errors(
+        [gold(8, 14)], [predicted_entity(8, 10), predicted_entity(7, 14), predicted_entity(0, 3)]
+    )
     assert {v.predicted.key: v.faults for v in (first, second)}[(0, 3)] == (Fault.INVENTED,)
-    (paired,) = [v for v in find_errors([gold(8, 14)], [said(8, 10), said(7, 14)]) if v.gold]
+    (paired,) = [v for v in find_errors([gold(8, 14)], [predicted_entity(8, 10), predicted_entity(7, 14)]) if v.gold]
     assert paired.predicted.key == (7, 14)
 
 

@@ -1,4 +1,4 @@
-"""Posts as tables: there and back without loss, tables of one's own, and refusals by row."""
+"""Posts as tables: lossless round trips, user-defined tables, and errors by row."""
 
 import io
 import os
@@ -197,7 +197,7 @@ def test_missing_image_is_an_oddity_or_an_error():
     ],
 )
 def test_invalid_row_error_names_its_number(tmp_path, fields, fact):
-    # A table of one bad row, so that Arrow does not bend the good row's types to fit.
+    # A table with only the invalid row, so that Arrow does not infer its types from a valid one.
     good = datasets.Dataset.from_list([{"id": "0", "text": TEXT}])
     bad = datasets.Dataset.from_list([{"id": "1", "text": TEXT} | fields])
     number = 0

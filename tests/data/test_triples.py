@@ -1,4 +1,4 @@
-"""Answers in triples: what is read, what is dropped, and what is refused."""
+"""Predictions as triples: accepted, dropped and refused lines."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""The HTML views: what they show, and that nothing of a post gets out of its place."""
+"""The HTML views: their content, and the escaping of posts."""
 
 import base64
 import hashlib
@@ -32,8 +32,8 @@ def test_page_shows_stages_side_by_side():
     assert page.count("section", **{"class": "panel gold"}) == 1
     assert page.count("section", **{"class": "panel wrong"}) == 1
     assert page.count("section", **{"class": "panel"}) == 1
-    assert page.count("rect", **{"class": "box"}) == 3  # two gold boxes and one that was answered
-    assert page.count("image") == 1  # inlined once, used by every panel
+    assert page.count("rect", **{"class": "box"}) == 3  # two gold boxes and a predicted one
+    assert page.count("image") == 1  # embedded once and used by every panel
     assert page.count("use") == 2
     assert page.count("mark") == 3
     for words in ("missed", "invented", "right", "because", "before", "after CVO", "2 boxes", "0.00", "100.00"):
@@ -71,7 +71,7 @@ def test_untrusted_text_is_escaped(tmp_path):
     notebook = alone + predictions_html([pair[1][EVIL] for pair in pairs], [broken, whole])
     for html in (render_html(pairs, title=EVIL, scores=scores), notebook, posts_html([broken, whole])):
         page = Page(html)
-        assert page.count("script") == html.count("default-src 'none'")  # its own in the report, none in a notebook
+        assert page.count("script") == html.count("default-src 'none'")  # that of the report; none in a notebook
         assert page.count("img") == 0
         assert not any(attribute.startswith("on") for _, attrs in page.tags for attribute in attrs)
         assert EVIL in page.text

@@ -1,4 +1,4 @@
-"""The HTML views in Chromium, as a reader uses them: mouse, keyboard, filters, a phone."""
+"""The HTML views in Chromium: mouse, keyboard, filters, and a phone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ ON = "[...document.querySelectorAll('.on')].map(e => e.tagName.toLowerCase() + '
 
 
 def report() -> str:
-    """Three posts before and after: mended, broken, and right both times but for a type."""
+    """Three posts before and after: improved, worsened, and correct both times except for a type."""
     ada, bo = GoldEntity("Ada", 0, 3, "PER", (Box(10, 10, 90, 90),)), GoldEntity("Bo", 8, 10, "PER", ())
     rome = GoldEntity("Rome", 14, 18, "LOC", ())
     picture = Image.new("RGB", (200, 150), "teal")
@@ -68,7 +68,7 @@ def row(card: int, stage: int, line: int) -> str:
 def test_hover_highlights_spans_boxes_and_rows(page: Tab):
     linked = "g 0-3, mark 0-3, li 0-3"
     page.hover(row(1, 0, 1))
-    assert page.ask(ON) == ", ".join([linked] * 3)  # in the gold and in both answers
+    assert page.ask(ON) == ", ".join([linked] * 3)  # in the gold annotation and both predictions
     page.hover(".card:nth-of-type(1) [data-stage='0'] mark[data-e='8-10']")
     assert page.ask(ON) == "mark 8-10, li 8-10, g 8-10, mark 8-10, li 8-10, mark 8-10, li 8-10"
     page.hover(".card:nth-of-type(1) .gold g[data-e='0-3'] .box")
@@ -95,7 +95,7 @@ def test_keyboard_navigation(page: Tab):
     for key, post in (("j", "1"), ("j", "2"), ("j", "2"), ("k", "1")):
         page.press(key)
         assert page.ask("document.activeElement.closest('.card').getAttribute('aria-label')").startswith(f"post {post}")
-    page.hover(row(1, 0, 2))  # the mouse takes over again
+    page.hover(row(1, 0, 2))  # the mouse has priority again
     assert page.ask(ON).startswith("mark 8-10, li 8-10, g 8-10")
 
 

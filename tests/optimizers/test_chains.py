@@ -1,4 +1,4 @@
-"""D_R: which posts are trained on, how they are split, and the chains written for them."""
+"""Reasoning chains: the posts used for training, their split, and the chains written for them."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The checker of chains: what it refuses, what it lets pass, and whom it blames."""
+"""The checker of chains: refused chains, accepted chains, and the entity named in a problem."""
 
 import random
 import re
@@ -108,7 +108,7 @@ def test_rounded_boxes_match_any_gold_box():
     twice = Facts.of(Post("1", "Ada", None, (GoldEntity("Ada", 0, 3, "PER", (HALF, CORNER)),)), FRAME)
     for box in ("[0,0,500,1000]", "[501, 0, 999, 500]"):
         assert kinds(f"Ada (PER) is shown at {box}.", twice) == set()
-    assert kinds("Ada (PER) is shown at [0,0,1000,1000].", twice) == {"wrong_box"}  # the hull of both is neither
+    assert kinds("Ada (PER) is shown at [0,0,1000,1000].", twice) == {"wrong_box"}  # the hull of both is not a gold box
 
 
 def test_longer_name_is_not_its_part():

@@ -1,4 +1,4 @@
-"""The checkpoints of a stage: only whole ones are resumed from, at whatever write the process was killed."""
+"""The checkpoints of a stage: only complete ones are resumed, at whatever write the process was killed."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ FILES = ("model.safetensors", "config.json", "optimizer.pt", "rng_state.pth", "t
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint in the files and formats of transformers."""
+    """A checkpoint with the files and formats of transformers."""
     folder = tmp_path_factory.mktemp("made")
     save_file({"a": torch.ones(40)}, folder / "model.safetensors")
     for name in ("optimizer.pt", "rng_state.pth", "training_args.bin"):
@@ -36,7 +36,7 @@ def mark(checkpoint: Path) -> None:
 
 @pytest.fixture
 def stage(made: Path, tmp_path: Path) -> Path:
-    """A stage with two whole checkpoints, the newer one marked."""
+    """A stage with two complete checkpoints, the newer one marked as complete."""
     for step in (9, 10):
         shutil.copytree(made, tmp_path / f"checkpoint-{step}")
     mark(tmp_path / "checkpoint-10")
@@ -59,7 +59,7 @@ def test_checkpoint_has_the_profile_of_its_model(stage: Path):
     mark(stage / "checkpoint-9")
     assert (stage / "checkpoint-9" / "gmner.json").read_text() == '{"frame": "pixels"}'
     assert is_whole(stage / "checkpoint-9")
-    (stage / "checkpoint-9" / "gmner.json").unlink()  # it belongs to what is whole
+    (stage / "checkpoint-9" / "gmner.json").unlink()  # it is part of a complete checkpoint
     assert not is_whole(stage / "checkpoint-9")
 
 
@@ -88,7 +88,7 @@ def test_kill_at_any_write_leaves_a_usable_checkpoint(made: Path, tmp_path: Path
         for name in FILES:
             (folder / "checkpoint-2" / name).write_bytes(contents[name])
         mark(folder / "checkpoint-2")
-        shutil.rmtree(folder / "checkpoint-1")  # as save_total_limit does
+        shutil.rmtree(folder / "checkpoint-1")  # like save_total_limit
 
     contents = {name: (made / name).read_bytes() for name in FILES}
     taken = []

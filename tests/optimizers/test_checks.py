@@ -1,4 +1,4 @@
-"""What a compile refuses before anything is asked, and what it says of its result."""
+"""Checks before a compile starts, and warnings about its result."""
 
 import dataclasses
 import json
@@ -140,7 +140,7 @@ def test_stage_with_a_lower_score_is_reported(posts: list[Post]):
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "held"), [(48, 16), (100, 16), (1000, 100), (3000, 200)])
 def test_valset_is_held_out_by_default(count: int, held: int):
-    drawn = World().posts("train", 48)  # drawing thousands takes a minute
+    drawn = World().posts("train", 48)  # generating thousands takes a minute
     posts = [dataclasses.replace(drawn[i % len(drawn)], id=f"post-{i}") for i in range(count)]
     train, val = held_out(posts, 0.1, seed=0)
     assert len(val) == held
@@ -151,9 +151,7 @@ def test_valset_is_held_out_by_default(count: int, held: int):
     assert [post.id for post in val] != [post.id for post in held_out(posts, 0.1, seed=1)[1]]
 
 
-def test_no_post_is_held_out_without_training_or_with_given_chains(
-    student: GMNER, monkeypatch: pytest.MonkeyPatch
-):
+def test_no_post_is_held_out_without_training_or_with_given_chains(student: GMNER, monkeypatch: pytest.MonkeyPatch):
     posts = World().posts("train", 60)
     served = optimizer(holdout=0.2)
     assert served._sets(posts, None, student) == (posts, None)

@@ -1,4 +1,4 @@
-"""A compile that learns nothing, gold that is refused before it starts, and runs of an earlier version."""
+"""A compile that learns nothing, invalid gold annotations, and runs of an earlier version."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ POSTS = [Post(f"p{n}", f"Ana met {n}", None, (GoldEntity("Ana", 0, 3, "PER"),)) 
 
 @pytest.mark.filterwarnings("ignore::gmner.optimizers.outcome.UnchangedProgramWarning")
 def test_compile_that_learns_nothing_warns(program: Callable[[str], GMNER], tmp_path: Path):
-    """One step at a rate of 0: the weights are those of the student, whatever the valset says."""
+    """One step with a learning rate of 0: the weights stay those of the student, whatever the scores are."""
     mrsi = MRSI(max_steps=1, batch=2, rate=0.0, tuning="full")
     optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
     compiled = program("idefics3").compile(trainset=POSTS, optimizer=optimizer, run_dir=tmp_path / "run")
@@ -57,7 +57,7 @@ def test_gold_of_a_staged_program_is_checked_first(
         raise BegunError
 
     monkeypatch.setattr("gmner.optimizers.mcr.Compilation", begin)
-    if where == "valset" and "type" in change:  # costs a point, and falsifies nothing
+    if where == "valset" and "type" in change:  # lowers the score but does not make it wrong
         with pytest.raises(BegunError), caplog.at_level(logging.WARNING):
             student.compile(**sets, optimizer=optimizer, run_dir=tmp_path / "run")
         assert "'bad'" in caplog.text
@@ -72,7 +72,7 @@ CONFIG = Path(__file__).with_name("earlier_run.json").read_text(encoding="utf-8"
 
 
 def earlier_run(folder: Path, **change: Any) -> Path:
-    """What a compile of the version before had written when it was stopped before it wrote a chain."""
+    """The files of a compile of an earlier version that was stopped before it wrote a chain."""
     folder.mkdir()
     config = {**json.loads(CONFIG), **change}
     (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v != "gone"}, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Curves of a training: one panel a figure, a point a step."""
+"""Training curves: one panel per figure, one point per step."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from gmner.optimizers.curves import draw_curves, write_log_curves
 
 
 def points(svg: str) -> list[list[tuple[float, float]]]:
-    """The points of every curve in pixels, y downwards."""
+    """The points of every curve in pixels, with y pointing down."""
     ElementTree.fromstring(svg)
     lines = re.findall(r'polyline points="([^"]*)"', svg)
     return [[tuple(map(float, pair.split(","))) for pair in line.split()] for line in lines]

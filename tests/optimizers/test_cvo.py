@@ -1,4 +1,4 @@
-"""CVO: rollouts under each post's grammar, five rewards under their names, and what a broken reward does."""
+"""CVO: rollouts under each post's grammar, five named rewards, and failing rewards."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def optimize(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> 
 
 
 def keep_answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """(post, answer) of every rollout that a reward sees from now on."""
+    """Collects (post, answer) of every rollout that the rewards get from now on."""
     seen: list[tuple[str, str]] = []
     score = Reward.__call__
 
@@ -74,16 +74,16 @@ def test_constrained_rollouts_are_valid_and_change_the_adapter(
     sizes = {post.text: post.image.size for post in posts}
     for text, answer in seen:
         frame = Frame(student.adapter().profile.box_format, sizes[text], student.adapter().profile.resized(sizes[text]))
-        parsed = parse_answer(answer, text, student.labels, frame, reorder=True)  # reversed corners pass a grammar
+        parsed = parse_answer(answer, text, student.labels, frame, reorder=True)  # the grammar allows reversed corners
         assert len(parsed.entities) <= 4
         assert len(parsed.reasoning) <= 20
-    assert any(entry["reward_std"] > 0 for entry in steps)  # or there is nothing to learn from
+    assert any(entry["reward_std"] > 0 for entry in steps)  # otherwise there is nothing to learn
     assert any(value.abs().max() > 0 for name, value in weights(tmp_path).items() if "lora_B" in name)
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(prompts, answers) of every batch that is decoded by our own loop from now on."""
+    """Collects (prompts, answers) of every batch that our decoding loop generates from now on."""
     seen: list[tuple[int, int]] = []
 
     class Seen(Decoding):

@@ -1,4 +1,4 @@
-"""The search for demonstrations: its budget, its choice, what it records, and what does not stop it."""
+"""The search for demonstrations: its budget, its choice, its record, and failures."""
 
 import itertools
 import json
@@ -53,7 +53,7 @@ def shots(request: lm15.Request) -> str:
 
 
 class Counted:
-    """The metric, counted."""
+    """A metric that counts its calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls, self._metric = 0, demonstration_search.gmner_metric
@@ -70,7 +70,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 
 def compile_with(answer: Answer, run_dir: Path, budget: int | None = 200, **change: Any) -> tuple[GMNER, Any]:
-    """A compile of a served LM: the program after MRSI, and the LM's engine."""
+    """Compile with a served LM; returns the program after MRSI and the LM's engine."""
     options: dict[str, Any] = {"trainset": TRAIN, "valset": VAL, **change}
     lm = scripted_lm(answer, name="served")
     mrsi = MRSI(demonstrations=2, max_metric_calls=budget, demonstration_sets=4)
@@ -93,7 +93,7 @@ def test_rounds_halve_within_the_budget(sets: int, posts: int, budget: int):
         assert more >= 1
     if plan:
         assert 2 <= plan[0][0] <= sets
-        assert plan[-1][0] == 2 or sum(more for _, more in plan) == posts  # one is left, or all is known
+        assert plan[-1][0] == 2 or sum(more for _, more in plan) == posts  # one set is left, or all posts are scored
         assert plan[0] == (2, min(posts, budget // 2)) or plan[0][1] >= min(8, posts)
     if budget >= sets * posts:
         assert plan == [(sets, posts)]
@@ -104,7 +104,7 @@ def test_number_of_metric_calls_is_limited(budget: int, tmp_path: Path, counted:
     _, engine = compile_with(lambda request: RIGHT if "s1" in shots(request) else WRONG, tmp_path, budget)
     record = record_of(tmp_path)
     assert counted.calls == record["calls"] == sum(item["calls"] for item in record["sets"]) <= budget
-    assert len(engine.requests) == counted.calls + 2 * len(VAL)  # and the scores before and after
+    assert len(engine.requests) == counted.calls + 2 * len(VAL)  # plus the scores before and after
     if budget >= 2:
         assert counted.calls >= min(budget // 2, len(VAL) * len(record["sets"]))
 
@@ -115,7 +115,7 @@ def test_helpful_set_is_chosen_and_recorded(tmp_path: Path):
     def answer(request: lm15.Request) -> Any:
         return RIGHT if first and first["key"] in shots(request) else WRONG
 
-    compile_with(answer, tmp_path / "one")  # nothing helps yet; the same seed draws the same sets
+    compile_with(answer, tmp_path / "one")  # no set helps yet; the same seed gives the same sets
     drawn = record_of(tmp_path / "one")["sets"]
     assert [item["kind"] for item in drawn] == ["none", "greedy", *["random"] * 4]
     greedy = {f"{id_}" for id_ in drawn[1]["ids"]}
@@ -202,7 +202,7 @@ def test_record_of_other_chains_is_refused(tmp_path: Path):
 
 
 def test_failing_posts_score_zero_and_do_not_stop_the_search(tmp_path: Path):
-    """A prompt that is too long, an answer that is none, and a picture that is gone."""
+    """A prompt that is too long, an invalid answer, and a missing image."""
 
     def answer(request: lm15.Request) -> Any:
         if "saw" in shots(request):
@@ -210,7 +210,7 @@ def test_failing_posts_score_zero_and_do_not_stop_the_search(tmp_path: Path):
         return "no JSON" if "v3" in words_of(request) else RIGHT
 
     train = [post for post in TRAIN if "saw" in post.text]
-    empty = Post("gone", "nothing here", tmp_path / "gone.png", ())  # an unanswered post must not be right for it
+    empty = Post("gone", "nothing here", tmp_path / "gone.png", ())  # a failed post must not count as correct
     compiled: dict[str, Any] = {"trainset": train, "valset": [*VAL, empty]}
     program, _ = compile_with(answer, tmp_path / "two", **compiled)
     record = record_of(tmp_path / "two")
@@ -272,7 +272,7 @@ def test_result_does_not_depend_on_the_order_of_replies(tmp_path: Path, monkeypa
 def test_trained_program_has_the_demonstrations_of_its_rows(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The search takes the weights as they are before training; what it chose goes into every row and the result."""
+    """The search uses the weights before training; its choice is part of every row and of the result."""
     told: list[int] = []
 
     def rows_of(self: MRSI, rows: Any, *args: Any, **options: Any) -> list[dict[str, Any]]:
@@ -290,7 +290,7 @@ def test_trained_program_has_the_demonstrations_of_its_rows(
     better = program("idefics3").compile(trainset=posts[:6], valset=posts[6:8], optimizer=optimizer, run_dir=tmp_path)
     after = better.history.programs["mrsi"]
     assert [demo["post_id"] for demo in after.answer.demos] == record_of(tmp_path)["sets"][1]["ids"]
-    # System, two turns a demonstration, the post; a demonstration's own post is asked with the other one alone.
+    # System, two turns per demonstration, and the post. The post of a demonstration gets only the other one.
     assert set(told) == {2 + 2 * 2, 2 + 2 * 1}
     assert sum(length == 2 + 2 * 1 for length in told) == 2 * mrsi.per_post
 
@@ -308,7 +308,7 @@ NAN = float("nan")
     ("values", "scores"),
     [
         ([[0.5, 1.0], [0.0, 0.5]], [0.75, 0.25]),
-        ([[NAN, 1.0], [NAN, 0.5]], [1.0, 0.5]),  # no set has a number for the first post
+        ([[NAN, 1.0], [NAN, 0.5]], [1.0, 0.5]),  # no set has a score for the first post
         ([[NAN, 1.0], [0.0, 0.5]], [None, 0.25]),
         ([[NAN, NAN], [NAN, NAN]], [None, None]),
         ([[float("inf")], [0.0]], [None, 0.0]),
@@ -331,7 +331,7 @@ def test_metric_without_numbers_chooses_no_set(
 
 
 def test_set_without_a_score_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The metric has no number for the first set, the empty one, whose answers are the only ones without reasoning."""
+    """The metric returns no number for the first, empty set, whose answers are the only ones without reasoning."""
     monkeypatch.setattr(demonstration_search, "gmner_metric", lambda _, answer: 0.2 if answer.reasoning else NAN)
     compile_with(lambda request: {**WRONG, "reasoning": shots(request)[:9]}, tmp_path)
     record = json.loads((tmp_path / "demonstrations.json").read_text())

@@ -1,4 +1,4 @@
-"""Demonstrations: which posts are shown, with what pictures, and what is refused before anything is asked."""
+"""Demonstrations: the chosen posts, their images, and the checks before any call."""
 
 import dataclasses
 import logging
@@ -85,9 +85,7 @@ def test_chosen_posts_cover_strata_and_styles(seed: int | None):
     st.integers(0, 14),
     st.none() | st.integers(0, 3),
 )
-def test_order_of_chosen_posts(
-    kinds: list[tuple[str, bool]], count: int, seed: int | None
-):
+def test_order_of_chosen_posts(kinds: list[tuple[str, bool]], count: int, seed: int | None):
     made = [post_of(number, kind, pictured=pictured) for number, (kind, pictured) in enumerate(kinds)]
     posts = {post.id: post for post in made}
     chains = [chain_of(post, style) for post in made for style in ("one", "two")]
@@ -100,7 +98,7 @@ def test_order_of_chosen_posts(
             assert taken[one] >= min(there[one], taken[other] - 1)
     for kind in there:
         order = [posts[id_].image is None for id_ in ids if stratum(posts[id_]) == kind]
-        assert order == sorted(order)  # those without a picture come last
+        assert order == sorted(order)  # posts without an image come last
         if any(order):
             left = [post for post in made if stratum(post) == kind and post.id not in ids]
             assert all(post.image is None for post in left)
@@ -182,7 +180,7 @@ def test_post_without_image(tmp_path: Path):
 
 def test_stored_image_is_upright_without_metadata(tmp_path: Path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x0112] = 6  # to be rotated by 90 degrees
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     noise((60, 40)).save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, comment=b"secret")
     post = Post("p", "A b", tmp_path / "a.jpg", ())
@@ -208,12 +206,12 @@ def test_image_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def messages_of(request: lm15.Request) -> list[tuple[Any, ...]]:
-    """Everything that is sent, pictures as their data."""
+    """The messages of a request, with images as bytes."""
     return [(request.system,), *((m.role, *(str(part) for part in m.parts)) for m in request.messages)]
 
 
 def sent(program: GMNER) -> list[tuple[Any, ...]]:
-    """What the program sends for a new post."""
+    """The messages that the program sends for a new post."""
     program.model.engine.requests.clear()
     program(text="Mira Voss is late", image=noise((30, 30)))
     (request,) = program.model.engine.requests

@@ -1,4 +1,4 @@
-"""The filter: posts that are always or never answered right teach GRPO nothing."""
+"""The filter: posts that are always or never answered correctly are useless for GRPO."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def _answer(*names: str) -> Mapping[str, object]:
 
 
 class Drawn:
-    """Answers one post always right, one never, one now and then, each call by its own seed and temperature."""
+    """Answers one post always correctly, one never and one sometimes, depending on the seed and temperature."""
 
     posts = (_post("always Ada", "Ada"), _post("never Bob", "Bob"), _post("sometimes Cyd", "Cyd"), _post("no name"))
 

@@ -1,4 +1,4 @@
-"""The GPU kit in small on a CPU, attention over packed windows, and a frozen vision tower without gradients."""
+"""The GPU kit on a CPU, attention over packed windows, and a frozen vision tower without gradients."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def test_command_measures_and_keeps_earlier_checks(tmp_path: Path, capsys: pytes
     assert checks["bundle"]["same_answer"] is True
     assert [side["side"] for side in checks["answers-2"]["sides"]] == ["engine", "transformers"]
     assert capsys.readouterr().out == (tmp_path / "gpu.md").read_text()
-    assert gpu.main([*words, "--checks", "load", "--minutes", "0"]) == 0  # what was recorded stays
+    assert gpu.main([*words, "--checks", "load", "--minutes", "0"]) == 0  # earlier results are kept
     assert json.loads((tmp_path / "gpu.json").read_text())["checks"]["scoring"] == checks["scoring"]
 
 
@@ -89,7 +89,7 @@ def test_packed_attention_replaces_sdpa(tiny: Callable[[str], Path]):
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "internvl"])
 def test_only_trained_vision_towers_have_gradients(tiny: Callable[[str], Path], family: str, tuning: str):
     model, _ = training_copy(ModelSource(), tiny(family), tuning, Lora())
-    model.enable_input_require_grads()  # as TRL does with gradient checkpointing
+    model.enable_input_require_grads()  # like TRL with gradient checkpointing
     (tower,) = (
         module
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""Dynamic sampling: groups that teach nothing are replaced, in one process and in two, and only by other prompts."""
+"""Dynamic sampling: groups with equal rewards are replaced, in one process and in two."""
 
 import threading
 from collections.abc import Callable
@@ -18,13 +18,13 @@ def rows_of(names: str) -> Dataset:
 
 
 def answered(rows: list[dict[str, Any]]) -> Rollouts:
-    """Rollouts that say whose they are."""
+    """Rollouts whose text identifies their prompt."""
     names = [row["post"] for row in rows]
     return Rollouts(names, names, None, names, None, {}, None, [], names, names)
 
 
-def earnings(rows: list[dict[str, Any]]) -> torch.Tensor:
-    """A row of a post in capitals earns something else than its neighbours; any other earns 1."""
+def rewards_of(rows: list[dict[str, Any]]) -> torch.Tensor:
+    """Rewards that differ within the group of a post in capitals and are 1 for all others."""
     return torch.tensor([float(row["post"].isupper() and place % 2 == 0) for place, row in enumerate(rows)])
 
 
@@ -37,7 +37,7 @@ def posts(rows: list[dict[str, Any]]) -> str:
 
 
 def sample(rows: list[dict[str, Any]]) -> tuple[Rollouts, torch.Tensor]:
-    return answered(rows), earnings(rows)
+    return answered(rows), rewards_of(rows)
 
 
 def test_only_groups_with_equal_rewards_are_replaced():
@@ -89,7 +89,7 @@ def test_calls_of_one_post_are_separate_prompts():
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("generations", [4, 8])
 def test_two_processes_draw_the_same_prompts_as_one(names: str, generations: int, whole: bool):
-    """With eight answers a group of this batch stretches over both processes."""
+    """With eight answers, a group of this batch spans both processes."""
     data, full = (
         rows_of("abcdefABCDEF"),
         [{"post": n, "images": []} for n in names[: 16 // generations] for _ in range(generations)],
@@ -122,7 +122,7 @@ def test_two_processes_draw_the_same_prompts_as_one(names: str, generations: int
 
 
 def _gatherer(processes: int) -> Callable[[int, list[Any]], list[Any]]:
-    """Joins the lists of threads that stand for processes."""
+    """Gathers lists from threads that simulate processes."""
     barrier, parts = threading.Barrier(processes, timeout=10), dict[int, list[Any]]()
 
     def gather(process: int, mine: list[Any]) -> list[Any]:

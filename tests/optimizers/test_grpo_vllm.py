@@ -1,7 +1,7 @@
-"""CVO through vLLM: what it is asked, and that it reads the prompts that are trained on.
+"""CVO with vLLM: its requests, and their equality with the prompts that are trained.
 
-vLLM is not installed here: a stand-in takes its place behind TRL, and makes of a prompt with pictures what vLLM makes.
-The rollouts of a real one, on the families of these tests, are described in docs/howto/many-gpus.md.
+vLLM is not installed for the tests: a stand-in replaces it behind TRL and expands image placeholders like vLLM.
+docs/howto/many-gpus.md describes rollouts of the real vLLM with the families of these tests.
 """
 
 import copy
@@ -29,14 +29,14 @@ Programs = Callable[[str], GMNER]
 
 
 class Params(SimpleNamespace):
-    """What stands for `vllm.SamplingParams`."""
+    """Replaces `vllm.SamplingParams`."""
 
     def clone(self) -> "Params":
         return copy.copy(self)
 
 
 class StandIn:
-    """What stands for TRL's VLLMGeneration: vLLM in this process, which answers every prompt with its end."""
+    """Replaces TRL's VLLMGeneration with vLLM in this process; answers every prompt with the end of the prompt."""
 
     made: "list[StandIn]"
     spoiled = False
@@ -63,7 +63,7 @@ class StandIn:
         return [self._read(*row) for row in rows]
 
     def _read(self, ids: list[int], images: Any) -> list[int]:
-        """As many placeholders as each picture takes, where there was one."""
+        """Expand the placeholder of each image to the number of its tokens."""
         text = self.processor.tokenizer.decode(ids)
         read = self.processor(text=[text], images=images, add_special_tokens=False)["input_ids"][0]
         return [*read, 0] if self.spoiled else list(read)
@@ -71,7 +71,7 @@ class StandIn:
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
-    """The stand-in, in place of vLLM."""
+    """Replaces vLLM with the stand-in."""
     module = ModuleType("vllm.sampling_params")
     monkeypatch.setattr(module, "StructuredOutputsParams", SimpleNamespace, raising=False)
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
@@ -126,7 +126,7 @@ def test_constrained_vllm_rollouts_use_the_schema_of_their_post(
 ):
     student, settings = program("idefics3"), cvo(rollouts="constrained")
     log = optimize(settings, student, posts[:2], tmp_path)
-    assert not any(name.startswith("sampling/") for entry in log for name in entry)  # nothing is corrected
+    assert not any(name.startswith("sampling/") for entry in log for name in entry)  # no correction
     rows = settings.rows(answer_calls(posts[:2], student.answer.signature, []), student.adapter())
     (sampler,) = vllm.made
     assert len(sampler.asked) == 8

@@ -1,4 +1,4 @@
-"""Judging is quick and says what a plain implementation says, of right answers and of broken ones."""
+"""Judging is fast and equal to the reference implementation, for valid and invalid answers."""
 
 import json
 import random
@@ -52,7 +52,7 @@ def mutated(value: Any, draw: random.Random) -> Any:
 
 
 def answer(draw: random.Random, extent: int) -> str:
-    """An answer that is right, changed in its values, or changed in its signs."""
+    """A valid answer, or one with changed values or changed characters."""
     value: Any = {"reasoning": "a « b »", "entities": [record(draw, extent) for _ in range(draw.randrange(6))]}
     for _ in range(draw.choice((0, 0, 1, 1, 2))):
         value = mutated(value, draw)
@@ -64,7 +64,7 @@ def answer(draw: random.Random, extent: int) -> str:
 
 
 def outcome(call: Any) -> Any:
-    """What a call returns, or the error that it raises."""
+    """The result of a call, or the error that it raises."""
     try:
         return call()
     except AnswerError as error:

@@ -1,4 +1,4 @@
-"""Which posts fit the context of the model that is trained."""
+"""Which posts fit into the context of the model."""
 
 import logging
 import re
@@ -56,7 +56,7 @@ def test_short_posts_are_not_tokenized(student, monkeypatch):
     calls, encode = [], ChatEncoder._encode
     monkeypatch.setattr(ChatEncoder, "_encode", lambda *given: calls.append(1) or encode(*given))
     assert within_context(posts, student, student.model.engine) == posts
-    assert len(calls) == 1  # for the size of the pictures
+    assert len(calls) == 1  # for the size of the images
 
 
 @pytest.mark.parametrize(("answer", "kept"), [(0, 2), (lengths.FREE_TEXT_TOKENS + 1, 1), (10_000, 0)])
@@ -80,7 +80,7 @@ def chains() -> tuple[dict[str, Post], list[Chain]]:
 
 @pytest.fixture
 def narrow(student, monkeypatch) -> int:
-    """A context with room for the prompt, and not for the longer chain."""
+    """A context with room for the prompt, but not for the longer chain."""
     posts, _ = chains()
     context = width(student, posts["long"]) + 300
     monkeypatch.setattr(student.model.engine.model.config.get_text_config(), "max_position_embeddings", context)
@@ -113,5 +113,5 @@ def test_too_long_given_chains_are_refused_first(student, narrow, tmp_path):
     assert not run.exists()
     (run / "chains").mkdir(parents=True)
     (run / "chains" / "done.json").write_text("{}")
-    check_given_chains(mrsi, list(posts.values()), student, run)  # that run has its own copy
+    check_given_chains(mrsi, list(posts.values()), student, run)  # this run has its own copy
     check_given_chains(MRSI(), list(posts.values()), student)

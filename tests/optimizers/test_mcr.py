@@ -51,14 +51,14 @@ def small(mrsi: dict[str, Any] | None = None, cvo: dict[str, Any] | None = None,
 
 
 def differ(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
-    """The names of the tensors that are not the same."""
+    """The names of the tensors that differ."""
     assert one.keys() == other.keys()
     return [name for name in one if not torch.equal(one[name], other[name])]
 
 
 @pytest.fixture(scope="module")
 def compiled(program: Programs, posts: list[Post], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One compile with a valset, and what the student was before it."""
+    """One compile with a valset, and the weights of the student before it."""
     student, run_dir = program("idefics3"), tmp_path_factory.mktemp("run")
     before = {name: value.clone() for name, value in student.model.engine.model.state_dict().items()}
     copied: list[Path] = []
@@ -71,7 +71,7 @@ def compiled(program: Programs, posts: list[Post], tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any call of a trainer is a failure."""
+    """Makes every call of a trainer fail the test."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished stage is trained again")
@@ -87,7 +87,7 @@ def test_history_holds_every_stage(compiled: dict[str, Any]):
     assert history.chosen == max(stages, key=lambda stage: history.scores[stage].gmner.f1)
     assert all(score.posts == 3 and not score.failed for score in history.scores.values())
     models = [history.programs[stage].model.model for stage in stages]
-    assert len(set(models)) == 3  # so DSPy's cache never answers with another stage's weights
+    assert len(set(models)) == 3  # so DSPy's cache never returns answers of another stage
     assert all(model.startswith("local/idefics3@") for model in models)
     assert compiled["better"].model.model == history.programs[history.chosen].model.model
     assert compiled["better"].scores.keys() == set(stages)
@@ -129,7 +129,7 @@ def test_compiled_program_predicts_and_has_a_history(compiled: dict[str, Any], p
     better, history = compiled["better"], compiled["better"].history
     calls = len(history)
     answer = better(text=posts[0].text, image=posts[0].image)
-    assert len(better.history) == calls + 1  # DSPy writes its calls there
+    assert len(better.history) == calls + 1  # DSPy records calls there
     assert better.deepcopy()(text=posts[0].text, image=posts[0].image).entities == answer.entities
 
 
@@ -196,16 +196,16 @@ def test_other_posts_are_refused(compiled: dict[str, Any], posts: list[Post]):
     refuse("limits.reasoning: 20 there, 30 now", posts, longer)
 
 
-class Stop(Exception):  # noqa: N818 - the end of a process, not an error
-    """A process is killed."""
+class Killed(Exception):  # noqa: N818 - the end of a process, not an error
+    """Simulates a killed process."""
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Kill the compile when CVO has done `step` steps."""
+    """Stop the compile after `step` steps of CVO."""
 
     def killed(self: StageBar, args: Any, state: Any, control: Any, **_: Any) -> None:
         if isinstance(args, GRPOConfig) and state.global_step == step:
-            raise Stop
+            raise Killed
 
     monkeypatch.setattr(StageBar, "on_step_end", killed)
 
@@ -217,11 +217,11 @@ def test_killed_compile_resumes(
     program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_at(patch, 2)
-        with pytest.raises(Stop):
+        with pytest.raises(Killed):
             program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "cut")
     assert (tmp_path / "cut" / "cvo" / "checkpoint-1").is_dir()
     assert not (tmp_path / "cut" / "cvo" / "done.json").exists()
-    # What a kill leaves while a checkpoint is written: the trainer's state, which is written last, is cut off.
+    # Simulates a kill while a checkpoint is written: the trainer's state, which is written last, is truncated.
     half = Path(shutil.copytree(tmp_path / "cut" / "cvo" / "checkpoint-1", tmp_path / "cut" / "cvo" / "checkpoint-2"))
     (half / "whole.json").unlink()
     (half / "trainer_state.json").write_text('{"global_step": 2,')
@@ -239,8 +239,8 @@ def test_compile_killed_after_its_last_step_trains_no_more(
     optimizer = small(mrsi={"sft_options": {"save_steps": 1}}, cvo=None)
     optimizer.cvo = None
     with monkeypatch.context() as patch:
-        patch.setattr(Compilation, "_finish", lambda *_: (_ for _ in ()).throw(Stop))
-        with pytest.raises(Stop):
+        patch.setattr(Compilation, "_finish", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
             program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     whole = weights(tmp_path / "mrsi")
     better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
@@ -415,4 +415,4 @@ def test_real_tweets_with_qwen_and_lora(twitter_root: Path, tmp_path: Path, prog
     run = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path, env=os.environ)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == here["answers_of"](better, asked)
-    assert run.stdout.splitlines()[-1] != here["answers_of"](program("qwen2_5_vl"), asked)  # the adapter is seen
+    assert run.stdout.splitlines()[-1] != here["answers_of"](program("qwen2_5_vl"), asked)  # the adapter has an effect

@@ -1,4 +1,4 @@
-"""Model-written styles: asked, checked, asked again with the reason, and replaced where that does not help."""
+"""Model-written styles: requests, checks, retries with the reason, and replacement by the template."""
 
 import random
 import threading
@@ -37,7 +37,7 @@ def chat(chain):
 
 
 def lm_saying(*chains):
-    """An LM that says these chains in turn, the last one for ever."""
+    """An LM that returns these chains in turn and then repeats the last one."""
     said, lock = list(chains), threading.Lock()
 
     def answer(request):

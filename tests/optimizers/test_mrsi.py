@@ -1,4 +1,4 @@
-"""MRSI: what is trained, and from where it goes on."""
+"""MRSI: the trained weights, and resuming."""
 
 import random
 from collections.abc import Callable

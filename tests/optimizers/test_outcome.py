@@ -1,4 +1,4 @@
-"""Whether a compile's result is the program that it began with."""
+"""Detection of a compile whose result equals the student."""
 
 import copy
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The honest proof that the injection trains: half a dozen posts are learned by heart."""
+"""Proof that MRSI trains: six posts are memorized."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rewards that a user writes: the forms that CVO takes, what it passes them, and what happens when one fails."""
+"""User-defined rewards: accepted forms, their arguments, and failures."""
 
 import asyncio
 import functools
@@ -411,9 +411,7 @@ def test_changed_reward_is_refused_unless_it_stopped_the_run(
         compiled(limited(3))
 
 
-def test_rewards_with_other_labels_are_refused_first(
-    program: Programs, posts: list[Post], tmp_path: Path
-):
+def test_rewards_with_other_labels_are_refused_first(program: Programs, posts: list[Post], tmp_path: Path):
     settings = CVO(rewards=cvo(labels=LabelSet(("singer",))))
     with pytest.raises(InputError, match="another labels than the program"):
         program("idefics3").compile(

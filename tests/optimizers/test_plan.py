@@ -1,4 +1,4 @@
-"""What a compile would do and cost, before it does anything."""
+"""The plan of a compile: its steps and costs."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Several processes of one launch: the same training, written once."""
+"""Several processes of one launch: equal training, written once."""
 
 import json
 import os
@@ -46,7 +46,7 @@ Path(run_dir, f"seen-{os.environ.get('RANK', '0')}.json").write_text(json.dumps(
 
 
 def launched(processes: int, model: Path, folder: Path) -> str:
-    """Run the script on so many processes, and return what they said."""
+    """Run the script in a number of processes and return their output."""
     (folder / "script.py").write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
@@ -59,7 +59,7 @@ def launched(processes: int, model: Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def runs(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, str]]:
-    """The same compile on one process and on two."""
+    """The same compile in one process and in two."""
     found = {}
     for processes in (1, 2):
         folder = tmp_path_factory.mktemp(f"launch-{processes}")
@@ -85,7 +85,12 @@ def test_two_processes_train_like_one(runs: dict[int, tuple[Path, str]], weights
 def test_posts_with_and_without_images_in_a_step_of_two_processes(runs: dict[int, tuple[Path, str]]):
     steps = [pandas.read_parquet(path) for path in (runs[2][0] / "cvo" / "completions").glob("*.parquet")]
     bare = [sorted(int(name.split("-")[1]) < 6 for name in step["post"]) for step in steps]
-    assert [False, False, True, True] in bare  # a prompt a process; they would wait for each other's pictures
+    assert [
+        False,
+        False,
+        True,
+        True,
+    ] in bare  # one prompt per process; otherwise they would wait for each other's images
 
 
 def test_processes_have_the_same_program_and_only_the_first_writes(runs: dict[int, tuple[Path, str]]):

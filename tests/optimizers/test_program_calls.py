@@ -1,4 +1,4 @@
-"""Staged programs: what a call makes of the whole answer, what it is paid, and a compile that trains all three."""
+"""Staged programs: whole answers from single calls, their rewards, and a compile of all three stages."""
 
 import json
 import random
@@ -35,7 +35,14 @@ BOX = [100, 100, 300, 300]
 KNOWN: list[dict[str, Any]] = [
     {"span": "Ana", "type": "PER", "start": 0, "end": 3, "visible": True, "box": BOX},
     {"span": "Ben", "type": "PER", "start": 8, "end": 11, "visible": False, "box": [0, 0, 50, 50]},
-    {"span": "Rome", "type": "LOC", "start": 15, "end": 19, "visible": True, "box": None},  # gold that was not named
+    {
+        "span": "Rome",
+        "type": "LOC",
+        "start": 15,
+        "end": 19,
+        "visible": True,
+        "box": None,
+    },  # a gold mention that was not extracted
 ]
 
 
@@ -59,7 +66,7 @@ def mentions(*spans: str) -> dict[str, Any]:
         ("extract", 0, mentions("Ana", "Ben"), {"Ana": BOX, "Ben": None}),
         ("extract", 0, mentions("Ben"), {"Ben": None}),
         ("extract", 0, mentions("Ana", "Rome"), {"Ana": BOX, "Rome": None}),
-        ("extract", 0, mentions("met"), {"met": None}),  # nobody verified it
+        ("extract", 0, mentions("met"), {"met": None}),  # it was not verified
         ("extract", 0, mentions(), {}),
         ("verify", 1, {"evidence": "", "visible": True}, {"Ana": BOX, "Ben": [0, 0, 50, 50]}),
         ("verify", 0, {"evidence": "", "visible": False}, {"Ana": None, "Ben": None}),
@@ -96,7 +103,7 @@ def test_call_is_rewarded_for_the_whole_answer():
     assert paid("entailment", "verify", 0, *verdicts) == [1.0, 0.5]
     assert paid("entailment", "verify", 1, *verdicts) == [0.5, 1.0]
     assert paid("grounding", "ground", 0, {"box": BOX}, {"box": [300, 300, 100, 100]}, {"box": None}) == [1.0, 0.0, 0.0]
-    # A box with reversed corners makes the whole answer invalid, as in a program that answers at once.
+    # A box with reversed corners makes the whole answer invalid, as in a program with one call.
     assert paid("span", "ground", 0, {"box": BOX}, {"box": [300, 300, 100, 100]}) == [1.0, 0.0]
     assert paid("span", "extract", 0, mentions("Ana", "Ben"), mentions("Ana"), mentions("Cy")) == [
         1.0,
@@ -115,7 +122,7 @@ def test_refusals_and_titles():
 
 
 class Script:
-    """Ana and Ben are named; all three are said to be shown; only Ana and Rome have a box."""
+    """Ana and Ben are extracted; all three are verified; only Ana and Rome get a box."""
 
     def __call__(self, request: Any) -> dict[str, Any]:
         said = words_of(request)
@@ -137,7 +144,7 @@ def test_calls_of_extracted_and_gold_mentions():
     assert (trace.named, trace.visible) == (2, (False, True, True))
     assert trace.boxes == (Box(20, 10, 60, 30), None, Box(20, 10, 60, 30))
     calls = staged_calls(program, [post], {"a": trace})
-    # Ana is grounded, as the gold shows her; Ben, as the program says so; Rome was not named, so nothing is asked.
+    # Ana is grounded because of the gold, Ben because of the verdict; Rome was not extracted, so it has no calls.
     assert [call_title(call.rest or "") for call in calls] == [
         "extract",
         "verify Ana",
@@ -222,7 +229,7 @@ def test_plan_of_a_staged_compile(
     )
     student.compile(trainset=posts[:8], optimizer=optimizer, dry_run=True)
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
-    # Eight posts a stage: a chain each, and a row or a prompt for every call.
+    # Eight posts per stage: one chain each, and a row or a prompt for every call.
     assert rows["mrsi"][1] == rows["cvo"][1] == "8"
     assert int(rows["mrsi"][3]) > 8 / 2
     assert int(rows["cvo"][3]) >= 8 / 2

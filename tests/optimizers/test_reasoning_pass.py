@@ -1,4 +1,4 @@
-"""The pass that makes D_R within a compile: a teacher is asked once, and its work is used again."""
+"""The pass that creates the reasoning set in a compile: the teacher is called once, and its chains are reused."""
 
 import json
 from collections.abc import Callable
@@ -23,15 +23,15 @@ from gmner.signatures.errors import InputError
 EMPTY = {"reasoning": "", "entities": []}
 
 
-def repeats(request):
-    """A teacher that hands the draft back, so that every chain of it is right."""
+def echo_draft(request):
+    """A teacher that returns the draft, so that all its chains are correct."""
     draft = words_of(request).split("[[ ## draft ## ]]")[1].split("[[ ##")[0].strip()
     return f"[[ ## chain ## ]]\n{draft}\n\n[[ ## completed ## ]]"
 
 
 @pytest.fixture
 def teacher() -> dspy.LM:
-    return scripted_lm(repeats, name="teacher")
+    return scripted_lm(echo_draft, name="teacher")
 
 
 def optimizer(**mrsi: object) -> MCR:
@@ -52,7 +52,7 @@ def test_teacher_writes_once_and_its_set_is_reused(posts: list[Post], teacher: d
 
     again = student.compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
     other = optimizer(chains_from=tmp_path / "one" / "chains")
-    elsewhere = student.compile(trainset=posts, optimizer=other, run_dir=tmp_path / "two")  # nobody to ask
+    elsewhere = student.compile(trainset=posts, optimizer=other, run_dir=tmp_path / "two")  # without a teacher
     assert len(teacher.engine.requests) == asked
     assert ReasoningSet.load(tmp_path / "two" / "chains") == made
     reasoning = [demo["reasoning"] for demo in first.answer.demos]
@@ -76,7 +76,9 @@ def test_set_for_another_model_or_other_posts_is_refused(posts: list[Post], teac
         GMNER(scripted_lm(EMPTY)).compile(trainset=posts[1:], optimizer=used, teacher=teacher)
 
 
-def test_substituted_chains_are_counted_and_reported(posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_substituted_chains_are_counted_and_reported(
+    posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     liar = scripted_lm("[[ ## chain ## ]]\nNice post!\n\n[[ ## completed ## ]]", name="liar")
     named = [post for post in posts if post.gold]
     GMNER(scripted_lm(EMPTY)).compile(trainset=named, optimizer=optimizer(), teacher=liar, run_dir=tmp_path / "run")

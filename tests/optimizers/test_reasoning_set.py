@@ -1,4 +1,4 @@
-"""D_R on the disk: nothing lost, nothing half written, and never used for another model or other posts."""
+"""The reasoning set on disk: lossless, atomic, and never used for another model or other posts."""
 
 import json
 import os
@@ -308,7 +308,7 @@ def test_failed_save_leaves_the_old_set(
 def test_killed_save_leaves_the_old_or_the_new_set(
     made: ReasoningSet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    # The table's own writer has threads, which a forked process lacks.
+    # The writer of the table needs threads, which a forked process lacks.
     monkeypatch.setattr(reasoning_set, "_write_table", lambda table, path: path.write_bytes(b"table"))
     smaller, found = replace(made, chains=made.chains[:3]), []
     for kill in kills(smaller.save, tmp_path / "kills", lambda place: shutil.copytree(
@@ -358,7 +358,7 @@ def test_refused_for_another_resize_rule():
     made = _made(origin=replace(ORIGIN, box_format=frame, resize=rule))
     made.usable_for(POSTS, frame, COARSE, resize=rule)
     made.usable_for(POSTS, frame, COARSE)
-    made.usable_for(POSTS, BoxFormat("resized", 7), COARSE)  # the scale means nothing in this frame
+    made.usable_for(POSTS, BoxFormat("resized", 7), COARSE)  # the scale is not used in this convention
     with pytest.raises(InputError, match="another frame"):
         made.usable_for(POSTS, frame, COARSE, resize=replace(rule, max_pixels=1000))
 
@@ -444,7 +444,7 @@ def test_killed_pass_resumes(tmp_path: Path):
             told = int(rest[-1]) if rest else told
         with ChainLog(path) as log:
             chains = log.chains
-        # What the process said it had appended is there; the one it was at may be as well.
+        # The chains that the process reported are there; the one in progress may be there, too.
         assert len(chains) in (told + 1, told + 2)
         assert list(chains) == [(str(number), "stepwise") for number in range(len(chains))]
         assert {chain.reasoning for chain in chains.values()} == {"Ada " * 4}

@@ -1,3 +1,5 @@
+"""The five rewards: tables of examples, errors, and properties."""
+
 import json
 import math
 import pickle
@@ -18,7 +20,7 @@ from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame
 
-SIZE = (1000, 500)  # x on the wire is pixels, y is twice the pixels
+SIZE = (1000, 500)  # in the wire format, x is in pixels and y is twice the pixels
 FRAME = Frame(BoxFormat(), SIZE)
 TEXT = "Ada Okoro sings for Lagos in Lagos tonight"
 ADA, BAND, CITY = (0, 9, "PER"), (20, 25, "ORG"), (29, 34, "LOC")
@@ -27,7 +29,7 @@ NAMES = list(DEFAULT_WEIGHTS)
 
 
 def gold(place: tuple[int, int, str], *boxes: list[int], text: str = TEXT) -> GoldEntity:
-    """A gold mention; its boxes as on the wire."""
+    """A gold mention with boxes in the wire format."""
     start, end, type_ = place
     return GoldEntity(text[start:end], start, end, type_, tuple(FRAME.decode(box) for box in boxes))
 
@@ -48,7 +50,7 @@ def score(completion: Any, *entities: GoldEntity, text: str = TEXT, **options: A
 
 
 def total(scores: dict[str, float | None]) -> float:
-    """The weighted sum as TRL forms it: what does not apply adds nothing."""
+    """The weighted sum as in TRL: a reward that does not apply adds nothing."""
     return sum(DEFAULT_WEIGHTS[name] * (value or 0.0) for name, value in scores.items())
 
 
@@ -70,7 +72,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
     ("second gold box", [entity("Ada Okoro", "PER", RIGHT)], [gold(ADA, LEFT, RIGHT)], 1, 1, 1, 1, 1),
     ("best gold box", [entity("Ada Okoro", "PER", LEFT)], [gold(ADA, WHOLE, [0, 0, 400, 500])], 1, 1, 1, 0.5, 1),
     ("one cell", [entity("Ada Okoro", "PER", [5, 5, 5, 5])], [gold(ADA, [5, 5, 5, 5])], 1, 1, 1, 1, 1),
-    # The n-th time that a string is named it means its n-th occurrence.
+    # The n-th prediction of a span refers to its n-th occurrence.
     (
         "two occurrences",
         [entity("Lagos", "ORG", LEFT), entity("Lagos", "LOC")],
@@ -85,7 +87,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
         1 / 3, 0.5, 1 / 3, 1, 0.5,
     ),
     ("one too many", [entity("Ada Okoro", "PER"), entity("tonight", "OTHER")], [gold(ADA)], 0.5, 2 / 3, 0.5, None, 1),
-    # A mention named twice: the box with the highest IoU is paired, any box before none; the other is one too many.
+    # A repeated mention: the box with the highest IoU is matched, any box before none; the other one is surplus.
     (
         "duplicate, one box better",
         [entity("Ada Okoro", "PER", RIGHT), entity("Ada Okoro", "LOC", LEFT)],
@@ -110,7 +112,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
         [gold(ADA)],
         0.5, 2 / 3, 0, None, 1,
     ),
-    # Balanced: one of one shown wrong, two of two absent right.
+    # Balanced: one of one shown wrong, two of two absent correct.
     (
         "always None",
         [entity("Ada Okoro", "PER"), entity("Lagos", "ORG"), entity("Lagos", "LOC")],
@@ -222,7 +224,7 @@ def test_errors_not_caused_by_the_answer_are_raised(reward: Reward, monkeypatch:
         reward([completion, completion], [TEXT], ["[]"], **fits)
     with pytest.raises(TypeError, match="gold"):
         reward(completions=[completion], post_text=[TEXT], **fits)  # type: ignore[call-arg]
-    # Inside the parser a missing size looks like a bad box: it would train the model on a broken verifier.
+    # In the parser a missing size would look like an invalid box, and the model would learn from a wrong reward.
     with pytest.raises(InputError, match="needs the size of the resized image"):
         Reward(reward.name, box_format=BoxFormat("resized"))([completion], [TEXT], ["[]"], **fits)
 
@@ -311,7 +313,7 @@ def test_rewards_are_thread_safe():
     assert all(result == results[0] for result in results)
 
 
-# 2 of 5 mentions shown, as in Twitter-GMNER; boxes from a twentieth of the picture to nearly all of it.
+# 2 of 5 mentions are shown, as in Twitter-GMNER; boxes cover from a twentieth of the image to nearly all of it.
 FACE, CLOSE, BANNER = [400, 200, 600, 450], [50, 20, 950, 1000], [0, 0, 1000, 300]
 POSTS: list[list[GoldEntity]] = [
     [gold(ADA, CLOSE)],
@@ -339,7 +341,7 @@ def gold_record(e: GoldEntity) -> dict[str, Any]:
 
 
 def with_all_strings(post: list[GoldEntity]) -> tuple[str, list[GoldEntity]]:
-    """The post in a text that has its strings in its order, so that an answer can name each."""
+    """The post with a text that contains its spans in order, so that an answer can predict each."""
     text, placed = "", []
     for e in post:
         start = len(text) + 1
@@ -350,7 +352,7 @@ def with_all_strings(post: list[GoldEntity]) -> tuple[str, list[GoldEntity]]:
 
 
 def average(respond: Any) -> float:
-    """The mean total of an answer made mention by mention over the posts."""
+    """The mean total reward over the posts of an answer that is built mention by mention."""
     scores = []
     for post in POSTS:
         text, entities = with_all_strings(post)
@@ -370,7 +372,7 @@ def test_correct_answers_score_higher_than_shortcuts(shortcut: Any):
 
 
 def test_imperfect_grounding_scores_higher_than_shortcuts():
-    """It errs in every fifth decision on what is shown, and its boxes only just reach sigma."""
+    """Every fifth shown / not shown decision is wrong, and its boxes barely reach sigma."""
     count = iter(range(999))
 
     def looks(e: GoldEntity) -> list[dict[str, Any]]:
@@ -386,7 +388,7 @@ def test_imperfect_grounding_scores_higher_than_shortcuts():
     assert value > average(SHORTCUTS["always the whole picture"])
 
 
-# Properties. Words are distinct, so that a span has one occurrence.
+# Properties. Words are distinct, so each span has one occurrence.
 WORDS = ["Ada", "Lagos", "Bandu", "Kiri", "Moto", "Zeno", "Wela", "Quor"]
 PLAIN = " ".join(WORDS)
 TYPES = list(COARSE)

@@ -1,4 +1,4 @@
-"""What CVO sampled: kept by step, read back, and on a page."""
+"""The rollouts of CVO: stored by step, read back, and shown on a page."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_unfinished_table_is_skipped(posts: list[Post], tmp_path: Path, caplog: 
 
 
 def test_tables_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """TRL writes the table below the folder that it is told; what it wrote there is moved when it is whole."""
+    """TRL writes the table below a temporary folder, and the complete table is moved."""
     seen = []
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:

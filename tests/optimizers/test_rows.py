@@ -1,4 +1,4 @@
-"""Rows: what TRL trains on is token for token what the engine sends, followed by the answer."""
+"""Training rows equal the prompts of inference token by token, followed by the answer."""
 
 import copy
 import dataclasses
@@ -37,7 +37,7 @@ IGNORED = -100
 
 
 def bare(post: Post) -> Post:
-    """The post without its picture."""
+    """The post without its image."""
     gold = tuple(dataclasses.replace(entity, boxes=()) for entity in post.gold)
     return dataclasses.replace(post, image=None, scene=None, entities=gold)
 
@@ -47,7 +47,7 @@ def kinds(posts: list[Post]) -> dict[str, list[Post]]:
 
 
 def written(program: GMNER, posts: list[Post], demos: int) -> tuple[list[Chain], list[dict[str, Any]], Dataset]:
-    """Chains over the posts, demonstrations from the last of them, and the rows."""
+    """Chains for the posts, demonstrations from the last ones, and the rows."""
     mrsi, adapter = MRSI(per_post=1), program.adapter()
     chains, by_id = mrsi.chains(posts, adapter, random.Random(0)), {post.id: post for post in posts}
     shown = [DemoWriter(by_id, adapter, None, 512)(chain) for chain in chains[-1:] * min(demos, 1)]
@@ -55,20 +55,20 @@ def written(program: GMNER, posts: list[Post], demos: int) -> tuple[list[Chain],
 
 
 def inference_ids(program: GMNER, post: Post, demos: list[dict[str, Any]]) -> list[int]:
-    """What the engine sends for a post."""
+    """The token ids that the engine sends for a post."""
     dialogue = program.adapter().dialogue(program.answer.signature, demos, post_inputs(post))
     return ChatEncoder(program.model.engine.processor)([dialogue])["input_ids"][0].tolist()
 
 
 def expected(program: GMNER, posts: list[Post], chains: list[Chain], demos: list[dict[str, Any]]) -> list[Any]:
-    """(prompt ids, answer ids) of every post, by the engine's encoder and the engine's tokenizer."""
+    """(prompt ids, answer ids) of every post, with the engine's encoder and tokenizer."""
     tokenizer = program.model.engine.processor.tokenizer
     found = []
     for post, chain in zip(posts, chains, strict=True):
         values = {**post_inputs(post), "reasoning": chain.reasoning, "entities": list(chain.entities)}
         answer = program.adapter().answer(program.answer.signature, values)
         ids = tokenizer(f"{answer}<|im_end|>", add_special_tokens=False)["input_ids"]
-        others = [demo for demo in demos if demo["text"] != post.text]  # its own answer is not in its prompt
+        others = [demo for demo in demos if demo["text"] != post.text]  # its prompt does not contain its own answer
         found.append((inference_ids(program, post, others), ids))
     return found
 
@@ -103,7 +103,7 @@ def test_sft_prompts_equal_inference(
         live, learned = ids[mask == 1].tolist(), labels[labels != IGNORED].tolist()
         assert live[: len(prompt) + len(answer)] == prompt + answer
         assert learned[: len(answer)] == answer
-        # A template may end a turn with a line feed behind the end marker; nothing else comes after it.
+        # A template may end a turn with a line feed after the end marker, and nothing else.
         tail = student.model.engine.processor.tokenizer.decode(live[len(prompt) + len(answer) :])
         assert tail in ("", "\n")
         assert learned == live[len(prompt) :]
@@ -123,7 +123,7 @@ def test_sft_images_equal_inference(program: Programs, posts: list[Post], tmp_pa
         if post.image is not None
     ]
     seen = batch["pixel_values"]
-    if family == "idefics3":  # padded with pictures of zeros
+    if family == "idefics3":  # padded with images of zeros
         seen = torch.stack([picture for row in seen for picture in row if picture.any()])
     assert torch.equal(seen.flatten(), torch.cat(sent))
 
@@ -186,7 +186,7 @@ def test_posts_with_chat_markers_are_skipped_with_a_warning(
 
 
 def encoder_markers(encoder: ChatEncoder) -> list[str]:
-    """A turn marker and a picture marker of the model."""
+    """A turn marker and an image marker of the model."""
     picture = {"<image>", "<|image_pad|>"} & set(encoder.tokenizer.get_vocab())
     return ["<|im_start|>", *picture]
 
@@ -203,9 +203,7 @@ def test_images_are_extracted_in_order(program: Programs, posts: list[Post]):
     assert texts == [part["text"] for message in dialogue for part in message["content"] if part["type"] == "text"]
 
 
-def test_shared_image_is_encoded_once_losslessly(
-    program: Programs, posts: list[Post], monkeypatch: pytest.MonkeyPatch
-):
+def test_shared_image_is_encoded_once_losslessly(program: Programs, posts: list[Post], monkeypatch: pytest.MonkeyPatch):
     counted: list[Any] = []
     encode = rows_module.encoded
     monkeypatch.setattr(rows_module, "encoded", lambda *given, **how: counted.append(given) or encode(*given, **how))

@@ -1,3 +1,5 @@
+"""Run directories: arguments, stages, locks, and kills."""
+
 import json
 import os
 import signal
@@ -27,7 +29,7 @@ time.sleep(60)
 
 @pytest.fixture
 def holder(tmp_path: Path):
-    """Another process that works in `tmp_path / "run"`."""
+    """Another process that uses `tmp_path / "run"`."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -82,7 +84,7 @@ def test_other_arguments_are_refused_by_name(tmp_path: Path, before: dict, now: 
     assert "another run_dir" in text
     assert len(text) < 700 + len(str(tmp_path))
     assert (tmp_path / "config.json").read_bytes() == kept
-    RunDirectory(tmp_path, before).close()  # a refusal holds no lock
+    RunDirectory(tmp_path, before).close()  # the lock is released after an error
 
 
 def test_argument_that_is_not_json_is_refused(tmp_path: Path):

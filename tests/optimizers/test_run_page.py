@@ -1,4 +1,4 @@
-"""The page of a compile: while it runs, when it is done, and what it says of a folder that is none."""
+"""The page of a compile: while it runs, when it is finished, and for folders that are not a run."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ from gmner.optimizers.run_page import render_run, write_run_page
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 
-pytestmark = pytest.mark.slow  # the compile that they share takes seconds
+pytestmark = pytest.mark.slow  # the shared compile takes seconds
 
 
 @pytest.fixture(scope="module")
 def run_dir(program: Callable[[str], GMNER], posts: list[Post], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A compile with a valset; its posts' names would be markup if they were not escaped."""
+    """A compile with a valset; the ids of its posts would be markup if they were not escaped."""
     folder = tmp_path_factory.mktemp("run") / "a <b>run"
     train = [dataclasses.replace(post, id=f"<i>{post.id}") for post in posts[:12]]
     options: dict[str, Any] = {"max_completion_length": 400, "rollouts": "constrained", "prompts": 2, "generations": 2}

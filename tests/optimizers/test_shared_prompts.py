@@ -1,4 +1,4 @@
-"""Answers that share their prompt have the log probabilities and gradients that TRL computes row by row."""
+"""Answers with a shared prompt have the log probabilities and gradients that TRL computes row by row."""
 
 import random
 from collections.abc import Callable
@@ -29,7 +29,7 @@ METHOD = "_get_per_token_logps_and_entropies"
 
 @pytest.fixture
 def mixed(posts: list[Post]) -> list[Post]:
-    """Posts of one text with two pictures, and one without a picture."""
+    """Posts with one text and two images, and one without an image."""
     first, second, third, *_ = [post for post in posts if post.image is not None]
     return [first, replace(first, id="again", image=second.image), replace(third, image=None, entities=(), scene=())]
 
@@ -46,7 +46,7 @@ def cvo(**options: Any) -> CVO:
 
 
 def compared(monkeypatch: pytest.MonkeyPatch, attention: str = "sdpa") -> list[tuple[float, float]]:
-    """Have a trainer compute everything both ways: the largest differences of log probabilities, and of gradients."""
+    """Make a trainer compute everything both ways; returns the largest log probability and gradient differences."""
     differences: list[tuple[float, float]] = []
     compute = getattr(ConstrainedGRPOTrainer, METHOD)
 

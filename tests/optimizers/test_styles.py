@@ -1,4 +1,4 @@
-"""Styles: a chain says nothing that the gold contradicts, in signs that the answer's schema allows."""
+"""Styles: chains agree with the gold annotations and use only the characters that the schema allows."""
 
 import json
 import random

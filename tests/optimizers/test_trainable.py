@@ -1,4 +1,4 @@
-"""A third kind of program, defined outside of the package, is trained by what it says of its own calls."""
+"""A third kind of program, defined outside the package, is trained through the `Trainable` interface."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ CHAIN = Chain("1", "stepwise", "Names: Ana, Ben.", ({"span": "Ana", "start": 0, 
 
 
 class NamesOnly(GroundingProgram):
-    """Names the mentions and grounds none of them."""
+    """Extracts mentions and grounds none of them."""
 
     whole_answers = False
     demonstrations: tuple[Any, ...] = ()
@@ -63,7 +63,7 @@ def test_rows_of_an_external_program():
 def test_mcr_accepts_every_trainable_program(kind: type[GroundingProgram]):
     program = kind(scripted_lm({}))
     assert isinstance(program, Trainable)
-    with pytest.raises(InputError, match="trainset is empty"):  # which is checked after the program
+    with pytest.raises(InputError, match="trainset is empty"):  # this is checked after the program
         MCR(progress=False).compile(program, trainset=[])
 
 

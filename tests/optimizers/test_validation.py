@@ -1,4 +1,4 @@
-"""A stage that is scored as it trains: the best weights are kept, a falling one ends; and minutes that are over."""
+"""Validation during training: the best weights are kept, falling scores end a stage, and the time limit."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ OPTIMIZE: dict[str, Any] = {
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[Any]]:
-    """Lets every evaluation say these figures in turn, the last one from then on; gives the answers that it saw."""
+    """Makes evaluations return these scores in turn, repeating the last one; collects the evaluated answers."""
 
     def script(figures: list[float]) -> list[Any]:
         real, seen = compilation.evaluate, list[Any]()
@@ -45,8 +45,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[Any]
         def evaluate(answers: Any, *args: Any, **kwargs: Any) -> Any:
             seen.append(answers)
             found = real(answers, *args, **kwargs)
-            said = figures[min(len(seen), len(figures)) - 1]
-            return dataclasses.replace(found, gmner=dataclasses.replace(found.gmner, correct=0, f1=said))
+            scores_by_step = figures[min(len(seen), len(figures)) - 1]
+            return dataclasses.replace(found, gmner=dataclasses.replace(found.gmner, correct=0, f1=scores_by_step))
 
         monkeypatch.setattr(compilation, "evaluate", evaluate)
         return seen
@@ -54,7 +54,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[Any]
     return script
 
 
-def said(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
+def scores_by_step(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(entry["step"], entry["eval_gmner_f1"]) for entry in log if "eval_gmner_f1" in entry]
 
 
@@ -67,7 +67,7 @@ def test_falling_score_ends_the_stage_with_its_best_weights(
     student = program(family)
     optimizer = MCR(mrsi=MRSI(**INJECT, tuning=tuning), cvo=None, progress=False)
     better = student.compile(trainset=posts[:6], valset=World().posts("dev", 2), optimizer=optimizer, run_dir=tmp_path)
-    assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
+    assert scores_by_step(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
     assert len(seen) == 6
     assert all(answer.error is None for answers in seen for answer in answers)
     kept, best = weights(tmp_path / "mrsi"), weights(tmp_path / "mrsi" / "checkpoint-2")
@@ -77,9 +77,7 @@ def test_falling_score_ends_the_stage_with_its_best_weights(
 
 
 @pytest.mark.slow
-def test_validation_uses_the_current_weights(
-    program: Programs, posts: list[Post], tmp_path: Path, scored: Any
-):
+def test_validation_uses_the_current_weights(program: Programs, posts: list[Post], tmp_path: Path, scored: Any):
     seen = scored([0.0, 1.0, 2.0, 2.0])  # before, steps 2 and 4, after: the best is the last
     optimizer = MCR(mrsi=None, cvo=CVO(**OPTIMIZE, tuning="full", rate=1e-2), progress=False)
     program("idefics3").compile(trainset=posts[:4], valset=World().posts("dev", 2), optimizer=optimizer)
@@ -109,7 +107,7 @@ def test_validation_resumes_after_an_interruption(
     score = compilation.evaluate
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
-        if len(seen) == 4:  # the fifth scoring: step 4, the second in a row without a better one
+        if len(seen) == 4:  # the fifth evaluation: step 4, the second in a row without an improvement
             raise KeyboardInterrupt
         return score(*args, **kwargs)
 
@@ -123,9 +121,9 @@ def test_validation_resumes_after_an_interruption(
     with pytest.raises(KeyboardInterrupt):
         compile()
     monkeypatch.setattr(compilation, "evaluate", score)
-    figures[:] = [0.0] * 4 + [1.0, 25.0, 30.0]  # four were said: before again, then step 4, after
+    figures[:] = [0.0] * 4 + [1.0, 25.0, 30.0]  # four were recorded: before again, then step 4, after
     better = compile()
-    assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
+    assert scores_by_step(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
 
 
 @pytest.mark.slow
@@ -183,7 +181,7 @@ def test_validation_of_cvo(
     better = program("idefics3").compile(
         trainset=posts[:6], valset=posts[6:8], optimizer=MCR(mrsi=None, cvo=cvo, progress=False), run_dir=tmp_path / "r"
     )
-    assert said(better.history.log["cvo"]) == [(2, 40.0), (4, 30.0)]
+    assert scores_by_step(better.history.log["cvo"]) == [(2, 40.0), (4, 30.0)]
     assert json.loads((tmp_path / "r/config.json").read_text())["cvo"]["validate_every"] == "auto"
 
 
@@ -200,9 +198,7 @@ def test_invalid_minutes_are_refused(minutes: float):
         MCR(max_minutes=minutes)
 
 
-def test_validation_without_a_valset_is_refused_first(
-    program: Programs, posts: list[Post], tmp_path: Path
-):
+def test_validation_without_a_valset_is_refused_first(program: Programs, posts: list[Post], tmp_path: Path):
     optimizer = MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False)
     with pytest.raises(InputError, match="valset"):
         program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The prompt adapter: chats, frames, and that what is written for an example is read back."""
+"""The prompt adapter: chat messages, coordinate conventions, and round trips of answers."""
 
 import asyncio
 import base64
@@ -174,7 +174,7 @@ def test_post_picture_is_a_dspy_image_that_is_opened_once():
     assert load_picture(wrapped) is picture
     for copied in (pickle.loads(pickle.dumps(wrapped)), copy.deepcopy(wrapped), dspy.Image(wrapped.url)):
         assert load_picture(copied).tobytes() == picture.tobytes()
-    (part,) = wrapped.format()  # DSPy's own prompts may go to a server, which knows no BMP
+    (part,) = wrapped.format()  # DSPy's own prompts may be sent to a server, which may not read BMP
     assert part["image_url"]["url"].startswith("data:image/png;base64,")
     assert load_picture(dspy.Image(part["image_url"]["url"])).tobytes() == picture.tobytes()
 
@@ -190,7 +190,7 @@ def test_scaled_image_is_saved_in_its_original_size():
 
 
 class Twin:
-    """The async twin of a scripted engine."""
+    """The async version of a scripted engine."""
 
     supports_response_schema = True
     supports_function_calling = False
@@ -222,7 +222,7 @@ def test_images_of_this_process_are_looked_up_by_name():
     address, kept = named(picture)
     again, same = named(picture.copy())
     assert (again, same) == (address, picture)
-    assert same is kept is picture  # one for both calls: the name is known until neither keeps it
+    assert same is kept is picture  # shared by both calls: the name is valid until neither keeps the image
     assert named(picture.transpose(Image.Transpose.ROTATE_180))[0] != address
     assert named(picture.resize((20, 30)))[0] != address
     media_type, data = address.removeprefix("data:").split(";base64,")

@@ -1,4 +1,4 @@
-"""The bundle: what is written, what comes back, and every change that is noticed."""
+"""Bundles: their content, round trips, and the detection of every modification."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def adapted(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def tuned(tiny: Callable[[str], Path], adapted: Path) -> GMNER:
-    """A program on an adapted tiny model, with demonstrations, labels and limits of its own."""
+    """A program on a tiny model with an adapter, demonstrations, labels and limits."""
     lm = load_vlm(tiny("qwen2_5_vl"), adapter=adapted, cache=False, max_batch=3, name="tuned")
     program = GMNER(lm, labels=LABELS, limits=SHORT)
     program.scores = {"cvo": {"gmner": {"f1": 12.5}}}
@@ -272,7 +272,7 @@ def test_recorded_model_arguments_need_consent(copied: Path):
 
 @pytest.fixture
 def named(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A base model that counts as too large to be copied, and a bundle that names it."""
+    """A base model that counts as too large to be copied, and a bundle that refers to it."""
     base = Path(shutil.copytree(tiny("qwen2_5_vl"), tmp_path / "base"))
     monkeypatch.setattr(bundle_files, "COPIED_BELOW", 0)
     return base, save_bundle(GMNER(load_vlm(base)), tmp_path / "bundle")
@@ -284,9 +284,7 @@ def test_large_base_model_is_stored_by_path(named: tuple[Path, Path]):
     assert load(folder).model.engine.path == base.resolve()
 
 
-def test_missing_or_changed_base_model_is_an_error(
-    named: tuple[Path, Path], tiny: Callable[[str], Path]
-):
+def test_missing_or_changed_base_model_is_an_error(named: tuple[Path, Path], tiny: Callable[[str], Path]):
     base, folder = named
     (base / "gmner.json").write_text('{"terse": true}')
     with pytest.raises(BundleError, match=r"not the one that the bundle was saved with.*base="):

@@ -1,4 +1,4 @@
-"""How sure a model says it is: which tokens count, what they are worth, and where the figure goes."""
+"""Confidences: which tokens count, their probabilities, and where the figure is stored."""
 
 import json
 import math
@@ -32,7 +32,7 @@ ANSWER = (
 
 
 def tokens_of(answer: str, parts: dict[str, float]) -> list[tuple[str, float]]:
-    """One token a character, certain ones, but for these parts of the answer, one token each."""
+    """One token per character with probability 1, except for these parts of the answer, which are one token each."""
     found: list[tuple[str, float]] = []
     at = 0
     while at < len(answer):
@@ -49,9 +49,9 @@ def tokens_of(answer: str, parts: dict[str, float]) -> list[tuple[str, float]]:
         ({"Ana": 0.5}, [0.5, 1]),
         ({"Ana": 0.5, "true": 0.5}, [0.25, 1]),
         ({"true,": 0.5}, [0.5, 1]),
-        ({"[1,2,3,4]": 0.1, "a, {b}": 0.1, "null": 0.1}, [1, 1]),  # boxes and reasoning do not count
-        ({'},{"': 0.5}, [1, 0.5]),  # that there is another one
-        ({'e,"box': 0.5}, [0.5, 0.5]),  # a token that holds the verdict's end counts
+        ({"[1,2,3,4]": 0.1, "a, {b}": 0.1, "null": 0.1}, [1, 1]),  # boxes and reasoning are ignored
+        ({'},{"': 0.5}, [1, 0.5]),  # the decision to continue the list
+        ({'e,"box': 0.5}, [0.5, 0.5]),  # a token that contains the end of the verdict counts
         ({"PER": 0.9}, [0.9, 0.9]),
     ],
 )

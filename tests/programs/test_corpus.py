@@ -1,4 +1,4 @@
-"""Many posts: order, ids, errors recorded by post, and a run that was stopped."""
+"""Many posts: order, ids, errors recorded per post, and interrupted runs."""
 
 import json
 import os
@@ -153,7 +153,7 @@ def test_killed_run_neither_loses_nor_repeats_posts(tmp_path: Path):
     out, chosen = tmp_path / "out.jsonl", random.Random(0)
     command = [sys.executable, "-c", KILLED, str(out)]
     lengths = []
-    for _ in range(3):  # however late a kill comes, three runs of at most ninety posts do not end
+    for _ in range(3):  # however late the kills are, three runs of at most ninety posts do not finish
         process = subprocess.Popen([*command, "90"], cwd=Path(__file__).parent, env=ENV, stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()

@@ -1,4 +1,4 @@
-"""The loop of the engine against transformers' own: the same answers from fewer rows."""
+"""The decoding loop of the engine gives the same answers as that of transformers."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ SIZES = ((90, 60), None, (60, 60), (33, 120), (90, 60), None)
 
 
 def _prompt(number: int, *, heat: float = 0.0, seed: int | None = None, chat: int | None = None) -> Prompt:
-    """A prompt whose answer has its own length; `chat`: the words and the picture of another number."""
+    """A prompt whose answer has its own length; `chat` selects the text and the image of another number."""
     said = number if chat is None else chat
     size = SIZES[said]
     picture = [] if size is None else [{"type": "image", "image": Image.new("RGB", size, (40 * said, 90, 10))}]
@@ -29,7 +29,7 @@ def _prompt(number: int, *, heat: float = 0.0, seed: int | None = None, chat: in
 
 @pytest.fixture
 def sizes(tiny_lm):
-    """`sizes(model)`: the rows of each of its forward passes from now on."""
+    """`sizes(model)`: records the rows of each of its forward passes from now on."""
     handles = []
 
     def watch(model: torch.nn.Module) -> list[int]:
@@ -47,7 +47,7 @@ def sizes(tiny_lm):
 
 
 def _by_transformers(generator: Generator, prompts: list[Prompt], loop: Decoding | None = None) -> list[Completion]:
-    """The answers of `generate` with its own loop, or with another."""
+    """The answers of `generate` with its own loop, or with a custom one."""
     rows, weights = [generator._row(prompt) for prompt in prompts], generator._weights
     inputs = generator.encoder([prompt.conversation for prompt in prompts])
     for row, size in zip(rows, inputs["attention_mask"].sum(1).tolist(), strict=True):
@@ -84,7 +84,8 @@ def test_answers_equal_those_of_transformers(tiny_lm, family, sizes):
     _same(_by_transformers(generator, prompts, Decoding()), theirs)
 
 
-@pytest.mark.parametrize("chat", [None, 0])  # prompts of all lengths, and of one: then `generate` makes no mask
+# Prompts of all lengths, and of equal length, for which `generate` makes no mask.
+@pytest.mark.parametrize("chat", [None, 0])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_lm, family, chat, sizes):
     engine = tiny_lm(family).engine

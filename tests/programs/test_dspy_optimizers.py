@@ -1,4 +1,4 @@
-"""DSPy's own optimizers take the metric as it is."""
+"""DSPy's optimizers work with the metric and the programs of this library."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ BETTER = "Name only persons."
 
 
 def answers(request):
-    """Finds the name, with the right type only once the instructions say so."""
+    """Finds the name, and its correct type only if the instructions mention it."""
     kind = "PER" if BETTER in str(request.system) else "ORG"
     return {"reasoning": "", "entities": [{"span": "Ana", "type": kind, "visible": False, "box": None}]}
 
@@ -75,8 +75,8 @@ FIELDS = (
 )  # fmt: skip
 
 
-def speaks(request):
-    """Answers posts as the program asks, and anything that an optimizer asks in DSPy's own form."""
+def answer_any_request(request):
+    """Answers the program's requests, and those of optimizers in DSPy's own format."""
     if request.config.response_format is not None and "entities" in str(request.config.response_format):
         return RIGHT
     values = [f"[[ ## {name} ## ]]\n{json.dumps({'answer': BETTER}) if name == 'module_advice' else BETTER}"
@@ -89,9 +89,9 @@ def vectors(texts):
 
 
 def optimizers():
-    """Every optimizer of DSPy that needs no server, with the arguments of its compile that have no default."""
+    """Every optimizer of DSPy that needs no server, with the required arguments of its compile."""
     metric, few = gmner_metric, {"max_bootstrapped_demos": 1, "max_labeled_demos": 2}
-    lm = scripted_lm(speaks, name="prompts")
+    lm = scripted_lm(answer_any_request, name="prompts")
     return {
         "LabeledFewShot": (lambda: dspy.LabeledFewShot(k=2), {}),
         "BootstrapFewShot": (lambda: dspy.BootstrapFewShot(metric=metric, **few), {}),
@@ -135,7 +135,7 @@ def test_optimizers_get_their_arguments_and_return_a_working_program(name, with_
     make, options = optimizers()[name]
     if name in ("MIPROv2", "BootstrapFewShotWithOptuna"):
         pytest.importorskip("optuna")
-    program = GMNER(scripted_lm(speaks))
+    program = GMNER(scripted_lm(answer_any_request))
     lm, instructions = program.model, program.answer.signature.instructions
     valset = POSTS[4:] if with_valset else None
     better = program.compile(trainset=POSTS[:4], valset=valset, optimizer=make(), **options)
@@ -150,7 +150,7 @@ def test_optimizers_get_their_arguments_and_return_a_working_program(name, with_
 
 
 def test_compiled_program_can_be_compiled_again():
-    program = GMNER(scripted_lm(speaks))
+    program = GMNER(scripted_lm(answer_any_request))
     for trainset in (to_examples(POSTS), POSTS, tuple(POSTS)):
         program = program.compile(trainset=trainset, optimizer=dspy.BootstrapFewShot(max_labeled_demos=2))
         assert program.answer.demos
@@ -190,7 +190,7 @@ def test_invalid_optimizer_arguments_are_refused_before_the_first_call(optimizer
 
 
 def test_unused_valset_and_run_dir_are_reported(caplog, tmp_path):
-    program = GMNER(scripted_lm(speaks))
+    program = GMNER(scripted_lm(answer_any_request))
     program.compile(trainset=POSTS, valset=POSTS, run_dir=tmp_path, optimizer=dspy.LabeledFewShot(k=1))
     assert "LabeledFewShot takes no valset" in caplog.text
     assert "LabeledFewShot takes no run_dir" in caplog.text
@@ -206,17 +206,17 @@ UNFIT = {
 }
 
 
-def refusing():
-    """Optimizers of DSPy that use gold in other ways: as a demonstration, as a score, and by a retriever."""
+def optimizers_using_gold():
+    """Optimizers of DSPy that use gold differently: as demonstrations, for scoring, and with a retriever."""
     everything = {**optimizers()}
     return {name: everything[name] for name in ("LabeledFewShot", "BootstrapFewShot", "BootstrapRS", "COPRO", "GEPA")}
 
 
-@pytest.mark.parametrize("name", refusing())
+@pytest.mark.parametrize("name", optimizers_using_gold())
 @pytest.mark.parametrize("as_given", [list, to_examples])
 def test_invalid_gold_is_refused_before_the_first_call(name, as_given):
-    make, arguments = refusing()[name]
-    program = GMNER(scripted_lm(speaks))
+    make, arguments = optimizers_using_gold()[name]
+    program = GMNER(scripted_lm(answer_any_request))
     for bad in UNFIT.values():
         with pytest.raises(InputError, match=r"1 of 7 posts of the trainset.*'bad'.*leave_out_invalid=True"):
             program.compile(trainset=as_given([*POSTS, bad]), optimizer=make(), **arguments)
@@ -224,7 +224,7 @@ def test_invalid_gold_is_refused_before_the_first_call(name, as_given):
 
 
 def test_valset_that_cannot_be_scored_is_refused(caplog):
-    program, make = GMNER(scripted_lm(speaks)), optimizers()["BootstrapRS"][0]
+    program, make = GMNER(scripted_lm(answer_any_request)), optimizers()["BootstrapRS"][0]
     with pytest.raises(InputError, match=r"posts of the valset.*'bad'.*not annotated"):
         program.compile(trainset=POSTS, valset=[UNFIT["bare"]], optimizer=make())
     assert program.model.engine.requests == []
@@ -235,11 +235,11 @@ def test_valset_that_cannot_be_scored_is_refused(caplog):
 def test_examples_of_a_retriever_are_checked():
     optimizer = dspy.KNNFewShot(2, to_examples([*POSTS, UNFIT["type"]]), dspy.Embedder(vectors), metric=gmner_metric)
     with pytest.raises(InputError, match=r"trainset of KNNFewShot.*'bad'"):
-        GMNER(scripted_lm(speaks)).compile(optimizer=optimizer)
+        GMNER(scripted_lm(answer_any_request)).compile(optimizer=optimizer)
 
 
 def test_invalid_posts_are_skipped_on_request(caplog):
-    program = GMNER(scripted_lm(speaks))
+    program = GMNER(scripted_lm(answer_any_request))
     options = {"optimizer": dspy.LabeledFewShot(k=9), "leave_out_invalid": True}
     better = program.compile(trainset=[UNFIT["type"], *POSTS, UNFIT["bare"]], **options)
     assert {demo["text"] for demo in better.answer.demos} == {post.text for post in POSTS}
@@ -251,7 +251,7 @@ def test_invalid_posts_are_skipped_on_request(caplog):
 
 
 def test_examples_without_a_post_are_checked_if_possible():
-    program = GMNER(scripted_lm(speaks))
+    program = GMNER(scripted_lm(answer_any_request))
     known = dspy.Example(text="Ana met x", image=None, entities=[GoldEntity("Ana", 1, 4, "PER")]).with_inputs("text")
     other = dspy.Example(text="Ana met x", image=None, entities=[]).with_inputs("text", "image")
     with pytest.raises(InputError, match=r"'trainset\[1\]'"):
@@ -261,5 +261,5 @@ def test_examples_without_a_post_are_checked_if_possible():
 
 def test_posts_without_regions_cause_a_warning(caplog):
     bare = [dataclasses.replace(post, grounded=False) for post in POSTS]
-    GMNER(scripted_lm(speaks)).compile(trainset=bare, optimizer=dspy.LabeledFewShot(k=2))
+    GMNER(scripted_lm(answer_any_request)).compile(trainset=bare, optimizer=dspy.LabeledFewShot(k=2))
     assert "No annotated regions for 6 posts of the trainset" in caplog.text

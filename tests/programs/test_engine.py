@@ -1,4 +1,4 @@
-"""The engine end to end on tiny random checkpoints of every family."""
+"""The engine from end to end on tiny random checkpoints of every family."""
 
 import asyncio
 import copy
@@ -120,7 +120,7 @@ def test_threads_share_batches(tiny, monkeypatch):
             checked(text_of(reply), post, engine.profile)
     assert sum(number for _, number in taken) == 40
     assert max(seen) == 8
-    assert any(before for before, _ in taken)  # some joined while others were answered
+    assert any(before for before, _ in taken)  # some joined while others were running
     engine.close()
 
 
@@ -189,8 +189,8 @@ def test_oversized_image_is_refused(tiny_lm, monkeypatch):
         tiny_lm("idefics3").engine.complete(request("Paris"))
 
 
-def _scarce(engine, monkeypatch, most, error=torch.OutOfMemoryError):
-    """Rows for which memory suffices; the sizes that were tried."""
+def _limited_memory(engine, monkeypatch, most, error=torch.OutOfMemoryError):
+    """Simulates memory for a number of rows; returns the batch sizes that were tried."""
     sizes, forward = [], engine.model.forward
 
     @functools.wraps(forward)
@@ -206,7 +206,7 @@ def _scarce(engine, monkeypatch, most, error=torch.OutOfMemoryError):
 
 def test_out_of_memory_splits_the_batch(tiny, monkeypatch, caplog):
     engine = load_vlm(tiny("idefics3")).engine
-    sizes = _scarce(engine, monkeypatch, 2)
+    sizes = _limited_memory(engine, monkeypatch, 2)
     asked = [request(f"Paris {index}", max_tokens=3) for index in range(5)]
     replies = engine.complete_many(asked)
     assert [text_of(reply) for reply in replies] == [text_of(engine.complete(one)) for one in asked]
@@ -223,13 +223,13 @@ def test_out_of_memory_while_rows_join_loses_no_answer(tiny, monkeypatch):
     schema = {"type": "string", "minLength": 9, "maxLength": 9}
     asked = [request(f"Paris {index}", schema, temperature=1.0, seed=index) for index in range(6)]
     alone = [text_of(engine.complete(one)) for one in asked]
-    sizes = _scarce(engine, monkeypatch, 4)
+    sizes = _limited_memory(engine, monkeypatch, 4)
     scheduler = engine._batcher._scheduler
     early = [PendingCall(one) for one in asked[:4]]
     late = [PendingCall(one) for one in asked[4:]]
     scheduler.admit(early)
     scheduler.step()
-    scheduler.admit(late)  # reads, and the next step is one of six
+    scheduler.admit(late)  # prefill, and the next step has six rows
     while scheduler.active:
         scheduler.step()
     assert max(sizes) == 6
@@ -239,12 +239,12 @@ def test_out_of_memory_while_rows_join_loses_no_answer(tiny, monkeypatch):
 
 def test_failing_batch_is_split(tiny, monkeypatch, caplog):
     engine = load_vlm(tiny("idefics3")).engine
-    sizes = _scarce(engine, monkeypatch, 2, RuntimeError)
+    sizes = _limited_memory(engine, monkeypatch, 2, RuntimeError)
     replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(5)])
     assert all(isinstance(reply, lm15.Response) for reply in replies)
     assert sizes[0] == 5
     assert "A batch of 5 calls failed" in caplog.text
-    assert engine._batcher._scheduler.capacity == 16  # fewer at once only where memory is short
+    assert engine._batcher._scheduler.capacity == 16  # batches shrink only if memory is short
     engine.close()
 
 
@@ -279,8 +279,8 @@ def test_calls_wait_if_rows_cannot_join_the_batch(tiny, monkeypatch):
     engine.close()
 
 
-def _counting(engine, monkeypatch, at, then):
-    """Counts the tokens that a model is asked for, and calls `then` at one of them."""
+def _counting_tokens(engine, monkeypatch, at, then):
+    """Counts the generated tokens and calls `then` at one of them."""
     forward, count = engine.model.forward, itertools.count(1)
 
     @functools.wraps(forward)
@@ -302,7 +302,7 @@ def test_cancelled_answer_stops_at_the_next_token(tiny, monkeypatch):
     async def both():
         kept, cancelled = engine.submit(short), engine.submit(long)
         loop = asyncio.get_running_loop()
-        counted = _counting(engine, monkeypatch, 5, lambda: loop.call_soon_threadsafe(cancelled.cancel))
+        counted = _counting_tokens(engine, monkeypatch, 5, lambda: loop.call_soon_threadsafe(cancelled.cancel))
         reply = await kept
         with pytest.raises(asyncio.CancelledError):
             await cancelled
@@ -322,7 +322,7 @@ def test_stopped_corpus_run_cancels_its_requests(tiny, monkeypatch):
     def stopped(futures, **_):
         yield next(iter(futures))
         reached = threading.Event()
-        counts.append(_counting(lm.engine, monkeypatch, 3, reached.set))
+        counts.append(_counting_tokens(lm.engine, monkeypatch, 3, reached.set))
         assert reached.wait(60)
         raise KeyboardInterrupt
 

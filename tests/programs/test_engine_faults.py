@@ -1,4 +1,4 @@
-"""What one call does to the others and to the engine: nothing, whatever fails in it, and wherever."""
+"""Failures in the engine: a failing call never affects other calls."""
 
 import asyncio
 import os
@@ -22,13 +22,13 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import EngineError, InputError, TruncatedAnswerError
 
-LIMIT = 7  # the tokens of the call that fails; the others have fewer
+LIMIT = 7  # token limit of the failing call; the others have a lower one
 ERRORS = (RuntimeError, MemoryError, StopIteration, KeyboardInterrupt, SystemExit, GeneratorExit)
 STAGES = ("read", "check", "encode", "add", "step", "completion", "reply")
 
 
 class Panic(BaseException):
-    """As llguidance raises it: no Exception."""
+    """Like the panic of llguidance, which is not an `Exception`."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def engine(tiny):
 
 
 def failing(engine, monkeypatch, stage, error):
-    """Makes a stage fail for the call of `LIMIT` tokens, and for all that are worked on with it."""
+    """Makes a stage fail for the call with `LIMIT` tokens and for all calls processed together with it."""
     scheduler, generator, step = engine._batcher._scheduler, engine._generator, RunningBatch.step
 
     def poisoned(original, bad):
@@ -98,7 +98,7 @@ def test_failure_is_raised_by_the_program(engine, monkeypatch):
         asked = pool.submit(lm, "Paris")
         with pytest.raises(Exception, match="interrupted before the call was answered"):
             asked.result(20)
-    # An engine that answers nothing is no fault of a post: the run ends.
+    # An engine that answers nothing is not the fault of a post, so the run ends.
     with pytest.raises(Exception, match="interrupted before the call was answered"):
         GMNER(lm).batch_posts([Post(str(number), "Paris") for number in range(3)], progress=False)
 
@@ -183,7 +183,7 @@ def test_prompts_of_similar_length_share_a_batch():
 
 @pytest.fixture
 def forwards(engine, monkeypatch):
-    """(rows, width) of all that the model reads."""
+    """(rows, width) of every prefill."""
     seen, prefill = [], type(engine.model)._prefill
 
     def read(model, ids, *args, **more):
@@ -195,7 +195,7 @@ def forwards(engine, monkeypatch):
 
 
 def long_and_short(short=3):
-    """Requests, the first of them many times as long as the others."""
+    """Requests, the first of which is much longer than the others."""
     texts = ["Paris " * 1200, *(f"Paris {number}" for number in range(short))]
     return [request(text, size=None, max_tokens=3 + place) for place, text in enumerate(texts)]
 
@@ -210,7 +210,7 @@ def test_long_prompt_neither_pads_nor_delays_short_ones(engine, forwards, monkey
         PendingCall, "settle", lambda call, reply: ended.append(asked.index(call.question)) or settle(call, reply)
     )
     assert [text_of(reply) for reply in engine.complete_many(asked)] == alone
-    assert forwards == [(3, max(widths[1:])), (1, widths[0])]  # the short ones first, each with its like
+    assert forwards == [(3, max(widths[1:])), (1, widths[0])]  # short ones first, grouped by length
     assert sum(rows * width for rows, width in forwards) <= 1.1 * sum(widths)
     assert ended == [1, 2, 3, 0]
 
@@ -330,7 +330,7 @@ def test_forked_process_can_predict(tiny):
             raise
 
 
-class Elsewhere:
+class ImmediateScheduler:
     capacity, active = 4, False
 
     def admit(self, calls):
@@ -346,7 +346,7 @@ class Elsewhere:
 
 @pytest.mark.parametrize(("forkable", "paused"), [(False, True), (True, False)])
 def test_fork_without_an_engine_raises_a_clear_error(forkable, paused):
-    batcher = Batcher(Elsewhere(), 0.0, lambda: forkable)
+    batcher = Batcher(ImmediateScheduler(), 0.0, lambda: forkable)
     assert batcher.submit(1)[0].result(5) == 1
     worker = batcher._worker
     batcher.before_fork()
@@ -357,8 +357,8 @@ def test_fork_without_an_engine_raises_a_clear_error(forkable, paused):
     assert worker is not None
 
 
-class Never(Elsewhere):
-    """Takes calls, and keeps some of them waiting."""
+class UnfinishedScheduler(ImmediateScheduler):
+    """Admits calls and never finishes some of them."""
 
     capacity = 1
 
@@ -380,7 +380,7 @@ class Never(Elsewhere):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where the system has them")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_calls_from_before_a_fork_raise_in_the_child():
-    batcher = Batcher(Never(), 0.0)
+    batcher = Batcher(UnfinishedScheduler(), 0.0)
     futures = [*batcher.submit(1), *batcher.submit(2, 3)]
     child = os.fork()
     if not child:

@@ -1,4 +1,4 @@
-"""What `load_vlm` loads and what it refuses, and the fingerprint in the model string."""
+"""Models that `load_vlm` loads or refuses, and the fingerprint in the model string."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from gmner.signatures.errors import ModelError
 
 @pytest.fixture
 def copied(tiny, tmp_path):
-    """A copy of the tiny Idefics3 checkpoint that a test may damage."""
+    """A copy of the tiny Idefics3 checkpoint that a test may modify."""
     return shutil.copytree(tiny("idefics3"), tmp_path / "model")
 
 

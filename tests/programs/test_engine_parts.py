@@ -1,4 +1,4 @@
-"""What the engine is made of: profiles, chat encoding, grammars, batches."""
+"""Parts of the engine: profiles, chat encoding, grammars, batches."""
 
 import json
 import pickle
@@ -159,7 +159,7 @@ def compiler(tiny_lm):
 
 
 def _walk(compiler, engine, schema, seed):
-    """An answer under the grammar, its tokens drawn evenly from what is allowed; also their number."""
+    """An answer under the grammar, with tokens sampled uniformly from the allowed ones, and their number."""
     tokenizer, size = engine.processor.tokenizer, engine.model.config.get_text_config().vocab_size
     row = SamplerRow(compiler.compile(schema), longest_answer(schema), Sampling(temperature=1.0, seed=seed))
     logits, ids = (
@@ -258,7 +258,7 @@ def test_top_k_and_top_p_limit_sampling():
 
 
 class Scheduler:
-    """Answers all that it has in hand at once."""
+    """Answers all admitted requests at once."""
 
     def __init__(self, answer, most):
         self.answer, self.most, self.calls = answer, most, []

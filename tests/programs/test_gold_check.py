@@ -1,4 +1,4 @@
-"""Gold that no answer may say: every kind of fault, and posts that have none."""
+"""Gold annotations that no answer can express: every kind of fault, and valid posts."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Bundles that were damaged or written by someone else: every fault is an error of the library that names the file."""
+"""Damaged and malicious bundles: every fault raises an error of the library that names the file."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def folder(pristine: Path, tmp_path: Path) -> Path:
 
 
 def write(folder: Path, name: str, data: Any) -> None:
-    """Replace a JSON file of a bundle, hashes included."""
+    """Replace a JSON file of a bundle and update its hash."""
     (folder / name).write_text(json.dumps(data), encoding="utf-8")
     if name != MANIFEST_FILE:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def write(folder: Path, name: str, data: Any) -> None:
 
 
 def places(data: Any, at: tuple = ()) -> list[tuple]:
-    """The place of every value in JSON data."""
+    """The path of every value in JSON data."""
     pairs = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     return [at, *(place for key, value in pairs for place in places(value, (*at, key)))]
 
@@ -150,7 +150,7 @@ def test_linked_folder_is_refused(folder: Path, tmp_path: Path, name: str):
 
 def test_linked_file_is_checked(folder: Path, tmp_path: Path):
     (folder / "program.json").rename(tmp_path / "blob")
-    (folder / "program.json").symlink_to(tmp_path / "blob")  # as in the cache of the hub
+    (folder / "program.json").symlink_to(tmp_path / "blob")  # as in the cache of the Hub
     assert load(folder, lm=LM)(text="Ana").entities == []
 
 
@@ -217,7 +217,7 @@ def in_json(*place: str, value: Any) -> Callable[[bytes], bytes]:
 
 
 def in_header(tensor: str, key: str, value: Any) -> Callable[[bytes], bytes]:
-    """A value of the header of a safetensors file."""
+    """Change a value in the header of a safetensors file."""
 
     def change(content: bytes) -> bytes:
         end = 8 + int.from_bytes(content[:8], "little")

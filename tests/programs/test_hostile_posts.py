@@ -1,4 +1,4 @@
-"""Texts and pictures that were made to break something: nothing stops the run, and each failure has its post's id."""
+"""Malicious texts and images: the run continues, and each failure is recorded for its post."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def fails(post: Post) -> bool:
 
 
 def answers(request: Any) -> Any:
-    """What each call of either program accepts, for a post without a name."""
+    """Answers that every call of either program accepts, for a post without entities."""
     if "entities" in (wanted := json.dumps(request.config.response_format)):
         return {"reasoning": "", "entities": []}
     return {"mentions": []} if "mentions" in wanted else {}

@@ -1,4 +1,4 @@
-"""What is kept after a call: its words, and neither pictures nor models nor more than a bound of bytes."""
+"""Memory after a call: texts are kept, but neither images nor models, and caches are limited."""
 
 import asyncio
 import gc
@@ -29,20 +29,20 @@ ANSWER = {"reasoning": "", "entities": [entity("Ana")]}
 @pytest.fixture
 def program():
     found = GMNER(scripted_lm(ANSWER, name="kept"))
-    found.model.engine.requests = _Nothing()
+    found.model.engine.requests = _DiscardingList()
     return found
 
 
-class _Nothing(list):
-    """The requests of the scripted engine, which it would keep."""
+class _DiscardingList(list):
+    """Replaces the request list of the scripted engine, which would keep the images."""
 
     def append(self, _):
         pass
 
 
 @pytest.fixture
-def living(monkeypatch):
-    """Counts pictures of the size that the test makes, wherever they are held, as images or as text."""
+def images_in_memory(monkeypatch):
+    """Counts the objects in memory that hold an image of the test's size, as an image or as text."""
 
     def count():
         gc.collect()
@@ -64,33 +64,33 @@ def picture():
 
 
 @pytest.mark.slow
-def test_single_calls_keep_no_image(program, living):
-    before = living()
+def test_single_calls_keep_no_image(program, images_in_memory):
+    before = images_in_memory()
     for _ in range(5):
         program(text="Ana met Bo", image=picture())
         asyncio.run(program.acall(text="Ana met Bo", image=picture()))
-    assert living() == before
+    assert images_in_memory() == before
 
 
 @pytest.mark.slow
-def test_call_with_an_invalid_answer_keeps_no_image(living):
+def test_call_with_an_invalid_answer_keeps_no_image(images_in_memory):
     program = GMNER(scripted_lm("no answer", name="kept"))
-    program.model.engine.requests = _Nothing()
-    before = living()
+    program.model.engine.requests = _DiscardingList()
+    before = images_in_memory()
     for _ in range(3):
         with pytest.raises(Exception, match="answer"):
             program(text="Ana met Bo", image=picture())
-    assert living() == before
+    assert images_in_memory() == before
 
 
 @pytest.mark.slow
-def test_corpus_run_keeps_no_image(program, living, tmp_path):
+def test_corpus_run_keeps_no_image(program, images_in_memory, tmp_path):
     files = [tmp_path / f"{number}.png" for number in range(6)]
     for file in files:
         picture().save(file)
-    before, posts = living(), [Post(file.stem, "Ana met Bo", file) for file in files]
+    before, posts = images_in_memory(), [Post(file.stem, "Ana met Bo", file) for file in files]
     answers = program.batch_posts(posts, progress=False)
-    assert living() == before
+    assert images_in_memory() == before
     assert all(answer.error is None for answer in answers)
 
 
@@ -193,6 +193,6 @@ def test_grammar_size_estimate_of_a_short_post(tiny_lm):
 
 
 def _resident() -> int:
-    """Bytes of this process that are in memory."""
+    """Resident memory of this process in bytes."""
     trim()
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE

@@ -1,4 +1,4 @@
-"""Images of one pixel, and narrow ones, through the processors of the families."""
+"""Images of one pixel and narrow images in the processors of the families."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""`GMNER` end to end on a scripted engine: values, errors, and what goes out."""
+"""`GMNER` on a scripted engine: results, errors, and requests."""
 
 import asyncio
 import copy

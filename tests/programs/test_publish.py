@@ -1,4 +1,4 @@
-"""Programs for others: the merged checkpoint, and what is uploaded to the hub."""
+"""Publishing programs: the merged checkpoint, and uploads to the Hub."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_merged_checkpoint_gives_the_same_answers(tuned: GMNER, tmp_path: Path):
     files = {file.name for file in (tmp_path / "merged").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"} <= files
     assert not any(name.startswith("adapter") for name in files)
-    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")  # as any server loads it
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")  # as a server loads it
     theirs, ours = plain.state_dict(), tuned.model.engine.model.state_dict()
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name].float(), ours[name].float()) for name in ours)
@@ -86,7 +86,7 @@ def test_merge_command(tuned: GMNER, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 class Hub:
-    """What the library of the hub is asked for."""
+    """Records the calls of the Hub's library."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[dict] = []

@@ -1,4 +1,4 @@
-"""The Ray Data step on a local Ray with two workers."""
+"""The Ray Data step on a local cluster with two workers."""
 
 import io
 import logging

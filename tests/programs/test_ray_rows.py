@@ -1,4 +1,4 @@
-"""The rows that a worker of Ray Data is given, without Ray."""
+"""The rows of a Ray Data worker, tested without Ray."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Models behind a server of the OpenAI form: a real HTTP server in the test, which checks what it is asked."""
+"""Models on an OpenAI-compatible server: a local HTTP server that checks the requests."""
 
 import json
 import math
@@ -43,9 +43,7 @@ def posts() -> list[Post]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
-def test_served_model_gives_the_same_answers(
-    local: dspy.LM, posts: list[Post], kind: type[GMNER] | type[StagedGMNER]
-):
+def test_served_model_gives_the_same_answers(local: dspy.LM, posts: list[Post], kind: type[GMNER] | type[StagedGMNER]):
     with serving(answered_by(local.engine)) as (base, bodies):
         here = kind(local, confidence=True)
         there = kind(served(base), profile=local.engine.profile, confidence=True)
@@ -59,7 +57,7 @@ def test_served_model_gives_the_same_answers(
         first = bodies[0]["response_format"]["json_schema"]
         assert first["strict"] is True
         assert "enum" in str(first["schema"])
-        assert "pattern" not in str(first["schema"])  # what xgrammar cannot count
+        assert "pattern" not in str(first["schema"])  # xgrammar cannot count these
         assert all(body["logprobs"] is True for body in bodies)
 
 
@@ -76,9 +74,9 @@ def test_sampled_answers_have_their_own_rollout_ids(local: dspy.LM, posts: list[
 @pytest.mark.parametrize(
     ("model", "options", "sent"),
     [
-        ("openai/embedded", {}, 0.0),  # a server would sample, a local model does not
+        ("openai/embedded", {}, 0.0),  # servers sample by default, local models do not
         ("openai/embedded", {"temperature": 0.4}, 0.4),
-        ("openai/gpt-5", {}, None),  # takes none
+        ("openai/gpt-5", {}, None),  # accepts no temperature
     ],
 )
 def test_served_model_decodes_greedily_by_default(model: str, options: Any, sent: float | None):
@@ -97,7 +95,7 @@ def test_escaped_text_of_a_server():
 def test_character_of_several_tokens():
     answer = '{"reasoning":"","entities":[{"span":"Žižek","type":"PER","visible":false,"box":null}]}'
     before, after = (part.encode() for part in answer.split("Ž"))
-    parts = [before, b"\xc5", b"\xbd", after]  # OpenAI writes halves as escapes, and gives their bytes
+    parts = [before, b"\xc5", b"\xbd", after]  # OpenAI returns partial characters as escapes, with their bytes
     tokens = [{**as_token(repr(part), math.log(0.9)), "bytes": list(part)} for part in parts]
     with serving(lambda _: (200, {}, completion(answer, "m", tokens))) as (base, _):
         found = GMNER(served(base), confidence=True)(text="Žižek spoke")
@@ -209,7 +207,7 @@ def test_server_failures_stop_a_run():
         program = GMNER(served(base, num_retries=1))
         with pytest.raises(LMServerError, match="boom"):
             program.batch_posts([Post("a", "Ana met Ben")], progress=False)
-    assert len(bodies) == 4  # the post and, as a post may cause an error of the server, a harmless one; each twice
+    assert len(bodies) == 4  # the post and then the short test text, each twice
 
     def slow(_: Body) -> Reply:
         time.sleep(2)
@@ -264,9 +262,7 @@ def test_incomplete_reply_is_retried(monkeypatch: pytest.MonkeyPatch, caplog: py
     assert (answers[0].error["kind"], len(bodies)) == ("bad_answer", 1)
 
 
-def test_every_retry_is_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_every_retry_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
     replies: Iterator[Reply] = iter([(500, {}, {"error": {"message": "boom"}}), (200, {}, completion(EMPTY, "m"))])
     with serving(lambda _: next(replies)) as (base, _), caplog.at_level("WARNING"):

@@ -1,4 +1,4 @@
-"""`gmner extract --server`: a model behind an address."""
+"""`gmner extract --server`: a model on a server."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def test_only_model_of_a_server_is_used(posts: Path, capsys: pytest.CaptureFixtu
     assert {(body["model"], body["temperature"]) for body in bodies} == {("mine", 0.0)}
     said = capsys.readouterr().err
     assert "Using model mine at " in said
-    assert "pixels of the picture" in said  # the family is told from what lies under the name
+    assert "pixels of the picture" in said  # the family is inferred from the underlying model
     assert "synthetic world" not in said
 
 
@@ -77,7 +77,7 @@ def test_failed_posts_are_counted(posts: Path, capsys: pytest.CaptureFixture[str
         bad = "Ben" in str(body["messages"][-1])
         return (400, {}, {"error": {"message": "policy"}}) if bad else (200, {}, completion(SAID, "m"))
 
-    # The harmless post that shows whether the server works has other words.
+    # The short test text has other words.
     posts.write_text('{"id":"a","text":"Ana met Ben Odd"}\n{"id":"b","text":"Ana"}\n')
     with serving(lambda body: answer(body) if "Odd" in str(body) else (200, {}, completion(SAID, "m")), {"m": ""}) as (
         base,
@@ -132,7 +132,7 @@ def test_bundle_keeps_its_convention_unless_the_served_name_differs(tmp_path: Pa
     }
     assert profiles["mine"] == lm.engine.profile
     assert profiles["Qwen2.5-VL-7B-Instruct"] == profile_for_name("Qwen2.5-VL")
-    assert load(tmp_path / "bundle").profile is None  # told from the weights that it is loaded on
+    assert load(tmp_path / "bundle").profile is None  # inferred from the weights
 
 
 def test_unsuitable_server_is_reported_before_posts_are_read(posts: Path, capsys: pytest.CaptureFixture[str]):
@@ -149,7 +149,7 @@ def test_unsuitable_server_is_reported_before_posts_are_read(posts: Path, capsys
         assert "a bundle, which stores its own program" in refused(*words)
         assert "--model must be a bundle" in refused("--server", base, "--served", "one", "--model", "Qwen/Qwen2-VL-2B")
     assert bodies == []
-    assert "did not return its models" in refused("--server", base)  # nobody is there any more
+    assert "did not return its models" in refused("--server", base)  # the server is no longer running
     with serving(lambda _: (200, {}, "")) as (base, _), pytest.raises(ModelError, match="did not return its models"):
         served_lm(base)
     assert "Add --server" in refused("--served", "one")

@@ -1,4 +1,4 @@
-"""`StagedGMNER`: the questions of each stage, and what becomes of their answers."""
+"""`StagedGMNER`: the calls of each stage, and the answer that results from them."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ PICTURE = Image.new("RGB", (200, 100), "red")
 
 
 class Script:
-    """Ana is shown, Ben is not, Cy is said to be shown but has no box."""
+    """Ana is shown, Ben is not, and Cy is verified but gets no box."""
 
     def __init__(self) -> None:
         self.together = threading.Barrier(len(NAMES), timeout=20)

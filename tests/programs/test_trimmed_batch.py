@@ -1,4 +1,4 @@
-"""Memory of the keys and values of a batch goes back to the system where they are many, and answers stay the same."""
+"""Memory of large key-value caches is returned to the system, with unchanged answers."""
 
 from collections.abc import Callable
 

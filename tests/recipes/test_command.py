@@ -1,4 +1,4 @@
-"""The command that makes the embedded model: every stage on a few scenes, stopped and gone on with."""
+"""The command that trains the embedded model: every stage on a few scenes, interrupted and resumed."""
 
 import copy
 import json
@@ -58,7 +58,7 @@ def test_command_trains_a_model_and_resumes(
             raise KeyboardInterrupt
         return compute(self, *given, **named)
 
-    for stage in ("text", "vision"):  # made above; the command takes stages that are finished as they are
+    for stage in ("text", "vision"):  # made above; the command skips finished stages
         shutil.copytree(tmp_path / "whole" / stage, tmp_path / "cut" / stage)
     with monkeypatch.context() as patch:
         patch.setattr(command._LossTrainer, "compute_loss", killed)

@@ -1,4 +1,4 @@
-"""The optimizer of pre-training: orthogonal steps for matrices, AdamW for the rest."""
+"""The optimizer of pre-training: orthogonal steps for matrices, AdamW for the other weights."""
 
 import copy
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from gmner.recipes.embedded.muon import Muon, orthogonal
 
 
 class Tied(nn.Module):
-    """A table, a square and a wide matrix, a norm; the table is the head, too."""
+    """An embedding, a square and a wide matrix, and a norm; the embedding is also the head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,8 @@ def test_step_size_of_a_matrix_depends_only_on_the_rate():
     for name in ("square.weight", "wide.weight", "back.weight"):
         change = model.get_parameter(name) - before[name]
         assert change.square().mean().sqrt().item() == pytest.approx(1e-2, rel=0.35), name
-    for name in ("table.weight", "wide.bias", "norm.weight"):  # the first step of AdamW is its rate for each entry
+    # The first step of AdamW has the size of the learning rate in each entry.
+    for name in ("table.weight", "wide.bias", "norm.weight"):
         change = model.get_parameter(name) - before[name]
         assert change.abs().max().item() == pytest.approx(1e-2, rel=1e-3), name
 

@@ -1,4 +1,4 @@
-"""How the embedded model is made: tokens, questions and losses."""
+"""The training data and losses of the embedded model."""
 
 import json
 import random
@@ -154,7 +154,7 @@ def post_text(user: str) -> tuple[str, str | None]:
 
 
 def shown(words: str, scene: tuple[SceneObject, ...]) -> list[Box]:
-    """Where a scene shows something that may be called so."""
+    """The boxes of objects in a scene that this name may refer to."""
     return [thing.box for thing in scene if (thing.name, thing.type) in surfaces().get(words, ())]
 
 
@@ -163,7 +163,7 @@ def test_every_answer_parses():
     tasks |= {"extract": "ExtractMentions", "extract_text_only": "ExtractMentions"}
     seen, met = dict[str, int](), list[bool]()
     for name, scene, dialogue in dialogues():
-        if name not in tasks or dialogue.system == questions.LIST_INSTRUCTION:  # nothing is there to be found
+        if name not in tasks or dialogue.system == questions.LIST_INSTRUCTION:  # the object is absent
             continue
         for user, assistant in dialogue.turns:
             text, mention = post_text(user)
@@ -188,11 +188,11 @@ def test_every_answer_parses():
                     assert entity.box is not None or not shown(entity.span, scene)
     assert seen.keys() == tasks.keys()
     assert min(seen.values()) >= len(SCENES)
-    assert 0.75 < sum(met) / len(met) < 0.95  # the others are strangers
+    assert 0.75 < sum(met) / len(met) < 0.95  # the others are invented entities
 
 
 def test_held_out_entities_never_occur():
-    """But for single words, which a text may use as plain words: "rover tracks"."""
+    """Except for single words, which a text may use as common words: "rover tracks"."""
     held_out = {words for who in characters() if who.held_out for words in (who.name, who.handle)} - set(surfaces())
     held_out -= {words for words in held_out if words.isalpha()}
     assert len(held_out) > 12
@@ -314,7 +314,7 @@ def test_cells_of_a_small_scene():
     one, two, nothing = NAMES.index(first.name), NAMES.index(second.name), len(NAMES)
     wanted = np.full((GRID, GRID), nothing)
     wanted[0:2, 0:4] = one
-    wanted[1:8, 3:8] = two  # nearer, so it wins the cell that both cover
+    wanted[1:8, 3:8] = two  # closer, so it gets the cell that both cover
     assert (names == wanted).all()
     colours = list(COLOURS)
     assert looks[0, 0].tolist() == [KINDS.index(("PER", "long")), colours.index("black"), colours.index("yellow")]
@@ -334,7 +334,7 @@ def test_pictures_are_normalised_as_the_processor_does(checkpoint: Path):
 
 
 def batch_of(tokenizer: PreTrainedTokenizerFast, model: Any, kind: Any, count: int = 3) -> dict[str, torch.Tensor]:
-    """A padded batch, its pixels beside the features of the vision tower."""
+    """A padded batch, with pixels and the features of the vision tower."""
     pictures = np.stack([np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE))) for post in POSTS[:count]])
     pixels = torch.from_numpy(normalise(pictures))
     with torch.no_grad():
@@ -432,7 +432,7 @@ def test_gaze_targets_of_names_and_coordinates(tokenizer: PreTrainedTokenizerFas
 
 
 def copies(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
-    """What is copied from the post, token by token, and what stands at the places looked at, of each the first."""
+    """The tokens copied from the post and, for each, the first token at the gaze target."""
     encoded = encode_dialogue(dialogue, tokenizer)
     assert all(encoded.labels[at + 1] != IGNORED and max(places) < at for at, places in encoded.copied)
     words = [tokenizer.decode([token]).strip() for token in encoded.ids]
@@ -447,7 +447,7 @@ def test_gaze_target_of_copied_tokens(tokenizer: PreTrainedTokenizerFast):
             assert "".join(copied) == "".join(re.findall(r'"span":"([^"]*)"', said)).replace(" ", "")
         elif name not in ("compare", "discuss"):
             assert not copied
-        # A name may be split in another way behind a quotation mark.
+        # A name may be tokenized differently after a quotation mark.
         assert all(new[:1] in source for new, source in zip(copied, there, strict=True))
 
 
@@ -473,7 +473,7 @@ def test_gaze_loss_is_smallest_for_the_target_attention():
     to[0, 1], to[1, 0] = True, True
     right, wrong = torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4), torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4)
     right[0, 0, :GAZE_HEADS, 2, 1] = right[1, 0, :GAZE_HEADS, 3, 0] = 1.0
-    wrong[0, 0, GAZE_HEADS, 2, 1] = wrong[1, 0, GAZE_HEADS, 3, 0] = 1.0  # a head that is not watched
+    wrong[0, 0, GAZE_HEADS, 2, 1] = wrong[1, 0, GAZE_HEADS, 3, 0] = 1.0  # a head without a gaze loss
     wrong[1, 0, :GAZE_HEADS, 2, 1] = wrong[0, 0, :GAZE_HEADS, 3, 0] = 1.0  # the other layer
     assert gaze_loss(list(right), at, to).item() == pytest.approx(0.0, abs=1e-3)
     assert gaze_loss(list(wrong), at, to).item() > 10

@@ -1,4 +1,4 @@
-"""Recipe and shipped weights agree: the first steps follow the record, and the weights are where it ends."""
+"""Recipe and shipped weights agree: the first steps reproduce the record, and the weights have its final loss."""
 
 import json
 from argparse import Namespace
@@ -69,5 +69,5 @@ def test_shipped_weights_have_the_final_recorded_loss():
     ends = RECORD["stages"]["reasoning"]["ends"]
     for name in ("word_loss", "gaze_loss", "coordinate_loss"):
         found = np.mean([float(part[name]) for part in parts if name in part])
-        # Few gazes miss, and make most of a loss that began at 13: 32 scenes do not settle its third digit.
+        # Few gaze targets are missed but dominate this loss, so 32 scenes do not determine its third digit.
         assert found == pytest.approx(ends[name], rel=0.3, abs=0.03), name

@@ -1,4 +1,4 @@
-"""Pieces, occurrences and the alignment of an answer's spans."""
+"""Pieces, occurrences, and the alignment of the spans of an answer."""
 
 import re
 

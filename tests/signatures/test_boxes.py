@@ -1,4 +1,4 @@
-"""Boxes, IoU and the frames of the model families."""
+"""Boxes, IoU, and the coordinate conventions of the model families."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Label sets: the forms that are accepted, and what is refused where it is given."""
+"""Label sets: accepted forms and errors."""
 
 from typing import Any
 

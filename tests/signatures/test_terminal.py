@@ -1,4 +1,4 @@
-"""What is printed on a terminal."""
+"""Text that is safe to print on a terminal."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Answers on the wire: written and read back; each refusal."""
+"""The wire format of answers: round trips and errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The pictures: boxes that are what is drawn, looks that can be told apart, scenes that say what covers what."""
+"""The images of the world: boxes match the drawn pixels, looks are distinguishable, scenes record occlusion."""
 
 import random
 from dataclasses import replace
@@ -25,14 +25,14 @@ BACKDROP = (205, 216, 222)
 
 
 def on_backdrop(look: Image.Image, at: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> np.ndarray:
-    """The look on a plain backdrop, (height, width, 3)."""
+    """The look on a plain background, (height, width, 3)."""
     image = Image.new("RGB", size or look.size, BACKDROP)
     image.paste(look, at, look)
     return np.asarray(image, dtype=int)
 
 
 def drawn(look: Image.Image) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of what differs from the backdrop that the look stands on."""
+    """Left, top, right and bottom of the pixels that differ from the background."""
     different = np.abs(on_backdrop(look) - BACKDROP).max(axis=-1) > 24
     rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
@@ -40,21 +40,21 @@ def drawn(look: Image.Image) -> tuple[int, int, int, int]:
 
 @cache
 def thumbnail(who: Character) -> tuple[np.ndarray, np.ndarray]:
-    """A look as a small model sees it, 40 px high, amid a square of 56 px: colours, and where it is drawn."""
+    """A look at the resolution of a small model, 40 px high in a square of 56 px: colours and mask."""
     look, side = shrunk(portrait(who), SMALL), SMALL + 16
     colours = on_backdrop(look, ((side - look.width) // 2, (side - look.height) // 2), (side, side))
     return colours, np.abs(colours - BACKDROP).max(axis=-1) > 24
 
 
-def apart(one: Character, other: Character) -> float:
-    """Mean difference of two thumbnails, 0 to 255, where either is drawn."""
+def mean_difference(one: Character, other: Character) -> float:
+    """Mean difference of two thumbnails, 0 to 255, over the pixels of either look."""
     (a, drawn_a), (b, drawn_b) = thumbnail(one), thumbnail(other)
     return np.abs(a - b).mean(axis=-1)[drawn_a | drawn_b].mean()
 
 
 @cache
 def sample() -> tuple[tuple[tuple[Character, ...], Image.Image, tuple[SceneObject, ...]], ...]:
-    """150 pictures of one to six entities, chosen with repetition."""
+    """150 images of one to six entities, chosen with repetition."""
     rng = random.Random(11)
     found = []
     for number in range(150):
@@ -83,7 +83,7 @@ def test_props_and_banners_fill_their_boxes():
 
 
 def test_looks_of_one_size_differ_clearly():
-    difference = {(a.name, b.name, a.type, b.type): apart(a, b) for a, b in combinations(CAST, 2)}
+    difference = {(a.name, b.name, a.type, b.type): mean_difference(a, b) for a, b in combinations(CAST, 2)}
     assert min(difference.values()) > 8, min(difference, key=difference.get)
 
 
@@ -99,7 +99,7 @@ def test_both_colours_of_a_look_cover_much_of_it():
 
 
 def recoloured(who: Character, place: int) -> Character:
-    """The same look with another first or second colour."""
+    """The same look with a different first or second colour."""
     colours = list(who.colours)
     colours[place] = "pink" if colours[place] != "pink" else "green"
     return replace(who, colours=(colours[0], colours[1]))

@@ -1,4 +1,4 @@
-"""Contact sheets: all posts and all the cast are on them, with boxes and words in the colour of their type."""
+"""Contact sheets: posts and the cast, with boxes and words in the colour of their type."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ PLAIN = Image.new("RGB", (100, 100), "#fffff0")
 
 
 def pixels(image: Image.Image, type_: str) -> int:
-    """How many pixels have the colour of a type."""
+    """The number of pixels in the colour of a type."""
     wanted = tuple(bytes.fromhex(colours([])[type_][1:]))
     return sum(count for count, colour in image.getcolors(1 << 24) if colour == wanted)
 

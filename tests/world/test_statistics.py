@@ -1,4 +1,4 @@
-"""Statistics of posts: counted by hand, on the world, and on Twitter-GMNER, whose figures are kept in the code."""
+"""Statistics of posts: small examples, the world, and the stored figures of Twitter-GMNER."""
 
 import json
 from dataclasses import replace

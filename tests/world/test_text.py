@@ -1,4 +1,4 @@
-"""Texts of the world: every mention is where it is said to be, and nothing else is a name."""
+"""Texts of the world: mentions are at their offsets, and there are no other names."""
 
 import random
 import re
@@ -34,7 +34,7 @@ TEMPLATES = [
 
 
 def drawn(count: int, seed: int) -> list[tuple[list[Character], Written]]:
-    """Casts and their posts, some entities named twice."""
+    """Casts and their texts, with some entities mentioned twice."""
     rng = random.Random(seed)
     posts = []
     for _ in range(count):
@@ -53,7 +53,7 @@ def words(said: Said, text: str) -> str:
 
 
 def outside(written: Written) -> list[list[str]]:
-    """The tokens between mentions."""
+    """The tokens outside of mentions."""
     ends = [0, *(said.end for said in written.said)]
     starts = [*(said.start for said in written.said), len(written.text)]
     return [written.text[end:start].split() for end, start in zip(ends, starts, strict=True)]

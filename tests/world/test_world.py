@@ -1,4 +1,4 @@
-"""The world: the same for everybody, in slices that are what they say, with gold that is what is drawn."""
+"""The world: reproducible posts, in slices that match their definition, with gold that matches the drawing."""
 
 import random
 from collections import Counter
@@ -25,7 +25,7 @@ def posts() -> list[Post]:
 
 
 def plans(name: str, count: int = 400) -> list[tuple[list[Character], list[Character]]]:
-    """What posts of one slice name and show, without drawing them."""
+    """The plans of posts of one slice: mentioned and shown entities, without drawing."""
     return [plan(name, Casting(MENTIONS, TYPES, 0.3, random.Random(seed))) for seed in range(count)]
 
 
@@ -38,12 +38,12 @@ def test_post_depends_only_on_seed_split_and_index(posts):
 
 
 def test_checksum_of_twelve_posts():
-    """Whoever changes what the world writes must raise WORLD_VERSION: scores on another world do not compare."""
+    """If you change the posts of the world, increase WORLD_VERSION: scores on different worlds are not comparable."""
     assert (generate.WORLD_VERSION, World().checksum("test", 12, pictures=False)[:16]) == (2, CHECKSUM)
 
 
 def test_checksum_of_twelve_images():
-    """Pixels are promised for the versions of Pillow and numpy in `constraints.txt`."""
+    """Pixels are reproducible with the versions of Pillow and numpy in `constraints.txt`."""
     assert World().checksum("test", 12)[:16] == DRAWN
 
 

@@ -1,4 +1,4 @@
-"""The reader of Twitter-FMNERG: two columns of types over the tweets of Twitter-GMNER."""
+"""The reader of Twitter-FMNERG: two columns of types for the tweets of Twitter-GMNER."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The reader of gRefCOCO: sets of targets, expressions without one, and faults by ref and sentence."""
+"""The reader of gRefCOCO: sets of targets, expressions without a target, and faults by ref and sentence."""
 
 import json
 

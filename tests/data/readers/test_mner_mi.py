@@ -1,4 +1,4 @@
-"""The reader of MNER-MI: several pictures a post, JSON and Python literals, and what lines can do wrong."""
+"""The reader of MNER-MI: several images per post, JSON and Python literals, and malformed lines."""
 
 import json
 

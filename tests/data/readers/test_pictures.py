@@ -1,4 +1,4 @@
-"""Where readers look for pictures, and what they say of those that are not there."""
+"""Where readers look for images, and how they report missing ones."""
 
 import logging
 from pathlib import Path

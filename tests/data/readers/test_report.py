@@ -1,4 +1,4 @@
-"""What readers found odd: the list that carries it, its report, and what is logged."""
+"""Oddities found by readers: the list, its report, and the log."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""The reader of Twitter-GMNER: the published counts, and what files can do wrong."""
+"""The reader of Twitter-GMNER: the published counts, and malformed files."""
 
 import os
 from collections import Counter
@@ -39,7 +39,7 @@ def root(tmp_path):
 
 
 def odd(posts, *but):
-    """(kind, where without folders) of every oddity except those of the kinds `but`."""
+    """(kind, location without folders) of every oddity except those of the kinds `but`."""
     return [(o.kind, o.where.rpartition(os.sep)[2]) for o in posts.oddities if o.kind not in (*but, "no_image_folder")]
 
 
@@ -315,7 +315,7 @@ def test_extreme_nesting(root):
 
 @pytest.fixture
 def outside(tmp_path_factory):
-    """A folder beside the root with files that a link could lead to."""
+    """A folder next to the root with files that a link could point to."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "train.txt").write_text(TWEET)
     (folder / "7.xml").write_text(xml(("Al", (1, 2, 3, 4))))
