@@ -159,7 +159,7 @@ def test_same_command_may_be_repeated_and_others_may_not_replace(
     refused(capsys, posts, "world", "--no-model", "--posts", 2, "-o", tmp_path / "world", message="already exists")
     extract = ("extract", gold, "-o", tmp_path / "pred.jsonl")
     assert [run(*extract), run(*extract)] == [0, 0]
-    refused(capsys, tmp_path / "pred.jsonl", *extract, "--limit", 1, message=r"other posts (3 there, 1 now)")
+    refused(capsys, tmp_path / "pred.jsonl", *extract, "--limit", 1, message=r"other posts (3 before, 1 now)")
     refused(capsys, tmp_path / "pred.jsonl", *extract, "--staged", message="other program")
 
 

@@ -76,8 +76,8 @@ def test_outputs_are_checked_before_posts_are_generated(
     monkeypatch.setattr(world_report, "draw_posts", lambda *_: pytest.fail("posts were drawn"))
     (tmp_path / "notes.txt").write_text("mine")
     for words, message in (
-        (("-o", tmp_path), "over something else"),
-        (("-o", tmp_path / "notes.txt"), "over something else"),
+        (("-o", tmp_path), "overwrite something else"),
+        (("-o", tmp_path / "notes.txt"), "overwrite something else"),
         (("--sheet", tmp_path), "ends in .png"),
         (("--sheet", tmp_path / "sheet.jpg"), "ends in .png"),
     ):

@@ -115,7 +115,7 @@ def test_call_is_rewarded_for_the_whole_answer():
 def test_refusals_and_titles():
     assert [call_title(asked("extract")), call_title(asked("ground", 1))] == ["extract", "ground Ben"]
     assert call_title(call_column("extract", 0, [], 0)) == "extract"
-    with pytest.raises(InputError, match=r"no such call.*look"):
+    with pytest.raises(InputError, match=r"Unknown stage.*look"):
         asked("look")
     with pytest.raises(InputError, match=r"not named.*2"):
         asked("verify", 2)
@@ -162,7 +162,7 @@ def test_calls_of_extracted_and_gold_mentions():
 def test_post_with_a_failing_call_is_skipped(caplog: pytest.LogCaptureFixture):
     program = StagedGMNER(scripted_lm({"mentions": [{"span": "nobody", "type": "PER"}]}))
     assert traced(program, [Post("a", TEXT, None, ())], progress=False) == [None]
-    assert "1 of 1 posts are not trained on" in caplog.text
+    assert "1 of 1 posts are not used for training" in caplog.text
 
 
 def test_each_call_of_a_chain_is_a_row():
