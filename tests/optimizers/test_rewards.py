@@ -412,7 +412,7 @@ def test_rewards_are_in_range(annotated: list[GoldEntity], entities: list[dict],
     scores = score(answer(*entities), *annotated, text=PLAIN, sigma=sigma, soft=soft)
     assert all(value is None or 0.0 <= value <= 1.0 for value in scores.values())
     assert (scores["grounding"] is None) == (not any(e.visible for e in annotated))
-    assert (scores["entailment"] is None) == (annotated posts)
+    assert (scores["entailment"] is None) == (not annotated)
 
 
 @given(golds, st.text() | st.text(alphabet='{}[]":,0123456789 entiyspabox').map(lambda t: '{"reasoning":"' + t))
