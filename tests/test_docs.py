@@ -68,7 +68,7 @@ def test_notebook_pages_show_the_outputs(site: Path):
         assert "data:image/" in page
 
 
-def test_the_command_line_page_has_every_option():
+def test_command_line_page_has_every_option():
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     shared = page[: page.index("\n## ")]
     for name, command in commands(parser()):

@@ -224,7 +224,7 @@ def test_fetching_into_a_folder_with_other_files_is_refused(
 
 
 @pytest.mark.parametrize("suffix", [".part", ".run.json"])
-def test_files_kept_beside_the_output_are_not_replaced_as_inputs(
+def test_input_with_the_name_of_a_kept_file_is_refused(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
 ):
     posts = gold.rename(tmp_path / f"a.jsonl{suffix}")

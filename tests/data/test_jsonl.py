@@ -64,7 +64,7 @@ def test_more_boxes_are_written_only_if_present(tmp_path):
     assert read_predictions(tmp_path / "p.jsonl")[0].entities == (two,)
 
 
-def test_a_failure_is_recorded_with_its_kind(tmp_path):
+def test_failure_is_recorded_with_its_kind(tmp_path):
     failed = Prediction.failed("1", TEXT, TruncatedAnswerError("The budget ended"))
     assert failed.error == {"kind": "truncated_answer", "message": "The budget ended."}
     write_predictions([failed], tmp_path / "out.jsonl")

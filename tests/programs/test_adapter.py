@@ -117,7 +117,7 @@ def test_openai_messages_have_the_same_image():
     assert adapter().format(GroundEntities, [], {"text": TEXT, "image": None})[1]["content"] == f"Post: {TEXT}"
 
 
-def test_a_stage_names_the_mention():
+def test_stage_prompt_names_the_mention():
     chat = adapter().dialogue(GroundMention, [], INPUTS | {"mention": PARIS})
     assert texts(chat[-1]) == [f"Post: {TEXT}\nEntity: Paris"]
 

@@ -323,7 +323,7 @@ def test_cells_of_a_small_scene():
     assert boxes[7, 0].tolist() == [0, 0, 0, 0]
 
 
-def test_pictures_are_normalised_as_the_processor_does(checkpoint: Path):
+def test_images_are_normalized_like_in_the_processor(checkpoint: Path):
     processor = AutoProcessor.from_pretrained(checkpoint)
     post = World(seed=1).post("pretrain", 3)
     small = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS))

@@ -121,7 +121,7 @@ def test_schema_refuses_invalid_answers(answer):
         jsonschema.validate(answer, schema)
 
 
-def test_without_a_picture_nothing_can_be_visible():
+def test_without_an_image_nothing_is_visible():
     schema = answer_schema("Ada met Al", COARSE, BoxFormat(), None)
     jsonschema.validate(changed(visible=False, box=None), schema)
     with pytest.raises(jsonschema.ValidationError):

@@ -81,7 +81,7 @@ def test_reversed_corners_are_read_only_on_request():
     assert parse_answer(text, TEXT, COARSE, FRAME, reorder=True).entities[0].box == Box(0, 1, 5, 9)
 
 
-def test_no_box_without_a_picture():
+def test_no_box_without_an_image():
     blind = Frame(BoxFormat())
     with pytest.raises(AnswerError, match="without an image"):
         parse_answer(answer(entity()), TEXT, COARSE, blind)

@@ -105,7 +105,7 @@ def recoloured(who: Character, place: int) -> Character:
     return replace(who, colours=(colours[0], colours[1]))
 
 
-def test_the_same_state_of_the_generator_gives_the_same_picture():
+def test_same_generator_state_gives_the_same_image():
     first, again, other = (picture(CAST[:3], random.Random(seed)) for seed in (4, 4, 5))
     assert first[0].tobytes() == again[0].tobytes()
     assert first[1] == again[1]
