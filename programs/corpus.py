@@ -132,10 +132,10 @@ def extract_corpus(
 ) -> Predictions:
     """Predict the entities of many posts and write a JSONL file, which appears once it is complete.
 
-    Predictions are saved to `<out>.part` as they are made; the same call resumes a stopped run after the last saved
-    one. Posts that failed and posts whose image has changed are processed again; a prediction is kept if its image is
-    missing now. `<out>.run.json` records the arguments of a finished run. If `out` is a device or a pipe, predictions
-    are written at the end, and the run cannot be resumed.
+    Predictions are saved to `<out>.part` as they are made; calling the function again resumes a stopped run. Posts that
+    failed and posts whose image has changed are processed again; a prediction is kept if its image is missing now.
+    `<out>.run.json` records the arguments of a finished run. If `out` is a device or a pipe, predictions are written at
+    the end, and the run cannot be resumed.
 
     Args:
         program: The program.

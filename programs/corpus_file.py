@@ -171,10 +171,10 @@ class CorpusFile:
         failed = sum(prediction.error is not None for prediction, _ in saved)
         changed = [p.id for p, source in saved if p.error is None and source not in (None, self.sources[p.id])]
         if failed:
-            self.notes.append(f"Processing {_posts(failed)} again that failed before")
+            self.notes.append(f"Retrying {_posts(failed)} that failed before")
         if changed:
             ids = ", ".join(changed[:_NAMED])
-            self.notes.append(f"Processing {_posts(len(changed))} again whose image has changed: {ids}")
+            self.notes.append(f"Reprocessing {_posts(len(changed))} whose image has changed: {ids}")
         for prediction, source in saved:
             if prediction.error is None and source in (None, self.sources[prediction.id]):
                 self.done[prediction.id] = prediction

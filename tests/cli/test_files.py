@@ -256,7 +256,7 @@ def test_resumed_run_reports_a_changed_image_folder(tmp_path: Path, capsys: pyte
         message.append(capsys.readouterr().err)
     change = f"--images was {tmp_path / 'wrong'}, now {tmp_path / 'right'}"
     assert [change in line for line in message] == [False, True, False]
-    assert "Processing 1 post again that failed before" in message[1]
+    assert "Retrying 1 post that failed before" in message[1]
     assert run(*words) == 0
     assert f"--images was {tmp_path / 'right'}, now not given" in capsys.readouterr().err
 

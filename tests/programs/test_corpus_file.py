@@ -102,7 +102,7 @@ def test_posts_with_a_changed_image_are_processed_again(tmp_path: Path, caplog: 
     assert requests_of_run([Post(p.id, p.text, tmp_path / "copy" / p.image.name) for p in first], out) == 0
     Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "a" / "1.png")
     assert requests_of_run(first, out) == 1
-    assert "Processing 1 post again whose image has changed: 1" in caplog.text
+    assert "Reprocessing 1 post whose image has changed: 1" in caplog.text
 
 
 def test_stopped_run_processes_changed_images_again(tmp_path: Path):
