@@ -25,7 +25,7 @@ class AnsweringProgram(Protocol):
         confidence: Whether each entity has a confidence.
         answers: Number of answers sampled for each post.
         temperature: Sampling temperature if `answers` is larger than 1.
-        scores: Scores that an optimizer measured; None: none.
+        scores: Scores that an optimizer measured, or None.
     """
 
     labels: LabelSet

@@ -142,7 +142,7 @@ class GroundingProgram(dspy.Module):
     `fetch`, `confidence`, `answers` and `temperature` may also be set later; they are not saved with the program.
 
     Attributes:
-        scores: Scores that an optimizer measured, as JSON data by stage; saved with the program. None: none.
+        scores: Scores that an optimizer measured, as JSON data by stage; saved with the program. None if there are none.
     """
 
     def __init__(
@@ -258,7 +258,7 @@ class GroundingProgram(dspy.Module):
         """Check the text; returns the source of the image and the number of bytes that a call with it needs."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(
-                "The text of a post must be a string that is not empty", received=text, accepted="a string with words"
+                "The text of a post must be a non-empty string", received=text, accepted="a string with words"
             )
         try:
             text.encode()
