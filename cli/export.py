@@ -62,7 +62,7 @@ def _predictions(given: Namespace, posts: Sequence[Post]) -> list[Prediction]:
 
 
 def _write(given: Namespace, posts: Sequence[Post], write: Callable[[Path], None]) -> None:
-    """Write an export unless it would replace an input or another file."""
+    """Write an export unless it would replace an input or somebody else's file."""
     check_images(given.output, posts)
     if given.to == "voc":
         write_into(given.output, write, overwrite=given.overwrite)
@@ -77,7 +77,7 @@ def _write(given: Namespace, posts: Sequence[Post], write: Callable[[Path], None
 
 
 def _outputs(given: Namespace) -> list[Path]:
-    """The files of an export: Label Studio's tasks have their labeling configuration next to them."""
+    """The files of an export: tasks of Label Studio have their labeling configuration beside them."""
     beside = given.to == "label-studio" and given.output.name
     return [given.output, given.output.with_suffix(".xml")] if beside else [given.output]
 

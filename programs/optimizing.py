@@ -49,7 +49,7 @@ def compiled(
     arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
     arguments = {name: _as_examples(value) for name, value in arguments.items()}
     student: Any = copy_with_lms(program)
-    student._compiled = False  # otherwise DSPy refuses a program that is already compiled
+    student._compiled = False  # else DSPy refuses a program that was compiled before
     first = () if "student" not in _parameters(optimizer) else (student,)
     if not first:
         arguments.setdefault("programs", [student])  # dspy.Ensemble

@@ -142,7 +142,7 @@ class GroundingProgram(dspy.Module):
     `fetch`, `confidence`, `answers` and `temperature` may also be set later; they are not saved with the program.
 
     Attributes:
-        scores: Scores that an optimizer measured, as JSON data by stage; saved with the program. None if there are none.
+        scores: Scores that an optimizer measured, as JSON data by stage; saved with the program, or None.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from dspy.dsp.utils.settings import main_thread_config
 
 
 def wanted_trace() -> list[Any] | None:
-    """The trace that was requested with `dspy.context(trace=[])`, as optimizers do; None: none was requested."""
+    """The trace that somebody asked for with `dspy.context(trace=[])`, as optimizers do; None: nobody did."""
     trace = dspy.settings.trace
     return None if trace is main_thread_config.trace else trace
 

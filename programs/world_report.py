@@ -105,10 +105,10 @@ _FIGURES: Mapping[str, Callable[[Figures], str]] = {
     "posts": lambda f: f"{f.posts:,}",
     "GMNER F1": lambda f: _f1(f.gmner),
     "MNER F1": lambda f: _f1(f.mner),
-    "shown boxed correctly, %": lambda f: percent(f.found_of_shown),
-    "absent boxed, %": lambda f: percent(f.boxed_of_absent),
+    "boxed correctly if shown, %": lambda f: percent(f.found_of_shown),
+    "boxed if not shown, %": lambda f: percent(f.boxed_of_absent),
     "N-Rec, %": lambda f: percent(f.bias.n_rec),
-    "absent boxed": lambda f: "-" if f.bias.grounded_absent is None else f"{f.bias.grounded_absent:,}",
+    "grounded absent": lambda f: "-" if f.bias.grounded_absent is None else f"{f.bias.grounded_absent:,}",
     "N-Rate, %": lambda f: percent(f.bias.n_rate),
 }
 

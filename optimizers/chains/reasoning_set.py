@@ -178,19 +178,20 @@ class ReasoningSet:
     def push_to_hub(
         self, repo_id: str, posts: Iterable[Post] | None = None, *, private: bool = True, token: str | None = None
     ) -> str:
-        """Upload the folder that `save` writes as a data set on the Hub. Check the licence of the posts first.
+        """Upload the folder that `save` writes as a data set of the hub. Its licence is that of the posts: look first.
 
         Args:
-            repo_id: The repository, `user/name`.
-            posts: See `save`; if given, the texts of the posts are uploaded, too.
-            private: See `gmner.programs.models.hub.upload`.
-            token: See `gmner.programs.models.hub.upload`.
+            repo_id: `user/name`; made if it is not there.
+            posts: As for `save`: with them, the posts' texts are uploaded, too.
+            private: Whether a new repository is private.
+            token: Of the hub; None: the one that is logged in.
 
         Returns:
-            The URL of the commit.
+            The address of the commit.
 
         Raises:
             InputError: See `save`.
+            huggingface_hub.errors.HfHubHTTPError: The hub refuses.
         """
         with tempfile.TemporaryDirectory(prefix="gmner-reasoning-") as work:
             return upload(self.save(Path(work) / "set", posts), repo_id, "dataset", private=private, token=token)

@@ -93,18 +93,18 @@ def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[st
         [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
     ))  # fmt: skip
     limit = max(prompt.limit for prompt in prompts)
-    requests, params = [], []
+    asked, params = [], []
     for prompt in prompts:
         text = engine.processor.apply_chat_template(prompt.conversation, add_generation_prompt=True)
         images = [part["image"] for turn in prompt.conversation for part in turn["content"] if part["type"] == "image"]
-        requests.append({"prompt": text, "multi_modal_data": {"image": images}})
+        asked.append({"prompt": text, "multi_modal_data": {"image": images}})
         schema = StructuredOutputsParams(json=served_schema(prompt.schema or {}))
         params.append(vllm.SamplingParams(temperature=0.0, max_tokens=prompt.limit, structured_outputs=schema))
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
     llm = vllm.LLM(str(engine.path), max_model_len=length + limit + 64, gpu_memory_utilization=0.9 * free / total)
-    llm.generate(requests[:1], params[:1])
+    llm.generate(asked[:1], params[:1])
     with Meter() as whole:
-        answers = llm.generate(requests, params)
+        answers = llm.generate(asked, params)
     tokens = sum(len(answer.outputs[0].token_ids) for answer in answers)
     return {
         "side": "vllm", "rows": len(prompts), "prompt_tokens": length, "tokens": tokens,

@@ -1,11 +1,11 @@
-"""Reasoning styles: each applies the four constraints of MRSI to the gold annotations of a post.
+"""Styles of reasoning: each walks the four constraints of MRSI over the gold of a post.
 
-The constraints are C_s (which words are names), C_t (their types), C_e (whether the image shows the entity) and C_u
-(where). A style is a function `(Facts, random.Random) -> str`; users can write their own. No two styles here share
-their first words or their headings, so that a small model does not switch from one style to another within a chain. A
-box follows its name directly, or after `in the picture at`, because a small model looks there for the entity of a box.
+C_s: which words are names; C_t: of what type; C_e: does the picture show the very thing; C_u: where. A style is one
+function `(Facts, random.Random) -> str`; a user adds a style by writing one. No two styles here begin alike or share
+their headings, so that a small model that has begun one does not go on in another; a box stands right behind its name,
+or behind `in the picture at`, where a small model looks for whose it is.
 
-Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI, for the constraints; the wording of the styles is ours.
+Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI, for the constraints; the styles' wording is ours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["TEMPLATES", "Draft", "Facts", "Style", "allowed_signs", "draft_chain
 
 
 def plain(facts: Facts, rng: random.Random) -> str:
-    """An empty chain: the answer alone, the baseline of the ablation."""
+    """No reasoning: the answer alone, the baseline of the ablation."""
     return ""
 
 
@@ -44,4 +44,4 @@ TEMPLATES: Mapping[str, Style] = MappingProxyType(
         "table": table.render,
     }
 )
-"""Name -> template style."""
+"""The template styles by name."""

@@ -1,4 +1,4 @@
-"""Elimination style: entities in both text and image, then only in the text, then only in the image."""
+"""Elimination: what is in both, what only the post names, what only the picture shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entity-by-entity style: applies all four constraints to one entity after the other."""
+"""Entity by entity: one after the other through all four constraints."""
 
 from __future__ import annotations
 

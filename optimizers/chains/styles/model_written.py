@@ -1,4 +1,4 @@
-"""Styles whose chains are written by a model: it rewrites a template's chain, which is checked before it is used."""
+"""Styles that a model writes: a chain of a template in its own words, checked against the gold before it is used."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ class DescribeChain(dspy.Signature):
 
 
 class LLMStyle:
-    """A style in which a language model rewrites a template's chain.
+    """A language model rewrites a template's chain.
 
-    The result is checked against the gold annotations. If the check fails, the model is called again with the reason;
-    after the last attempt the template's chain is used, and the `Draft` records the problem.
+    What it writes is checked against the gold. A chain that fails is asked for once more with the reason, then the
+    template's own chain takes its place; the draft says so.
 
     Args:
         lm: Any `dspy.LM`; None: the teacher of the compile.
         template: The style whose chain is rewritten.
-        attempts: Largest number of model calls per chain.
+        attempts: How often the model is asked.
 
     Raises:
-        InputError: `attempts` is less than 1.
+        InputError: Fewer than one attempt.
 
-    Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: chains are written by a template, an LLM or an MLLM.
-        The prompt and the check are ours.
+    Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: chains are made by a template, an LLM or an MLLM.
+        Prompt and check are ours.
     """
 
     author = "llm"
@@ -71,25 +71,24 @@ class LLMStyle:
 
     def __init__(self, lm: dspy.BaseLM | None = None, *, template: Style = stepwise.render, attempts: int = 2) -> None:
         if attempts < 1:
-            raise InputError("attempts must be at least 1", received=attempts)
+            raise InputError("A model-written style is asked at least once", received=attempts)
         self.lm, self.template, self.attempts = lm, template, attempts
 
     def taught_by(self, teacher: dspy.BaseLM | None) -> LLMStyle:
-        """A copy of this style with an LM: its own, or that of the teacher.
+        """This style with an LM: its own, else the teacher's.
 
         Raises:
-            InputError: There is neither.
+            InputError: It has none, and there is no teacher.
         """
         lm = self.lm or teacher
         if lm is None:
-            remedy = f"Pass one: {type(self).__name__}(lm), or set a teacher for the compile"
-            raise InputError(f"{type(self).__name__} has no LM", remedy=remedy)
+            raise InputError(f"{type(self).__name__} has no LM", remedy="Give it one, or give the compile a teacher")
         taught = copy.copy(self)
         taught.lm = lm
         return taught
 
     def __call__(self, facts: Facts, rng: random.Random) -> Draft:
-        """Write and check a chain; after the last failed attempt, return the template's chain."""
+        """Ask, check, ask again, or fall back on the template."""
         template = draft_chain(self.template, facts, rng).text
         complaint = ""
         for _ in range(self.attempts):
@@ -103,31 +102,31 @@ class LLMStyle:
             problems = check_chain(text, facts) if text else []
             if text and not problems:
                 return Draft(text, self.author)
-            complaint = "; ".join(f"{problem.kind}: {problem.message}" for problem in problems)
-            complaint = complaint or "empty: there is no chain"
+            found = [f"{problem.kind}: {problem.message}" for problem in problems]
+            complaint = "; ".join(found) or "empty: there is no chain"
         return Draft(template, problem=complaint)
 
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
-        recording = {"trace": wanted_trace(), "disable_history": True}  # DSPy's history would keep the images
-        with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **recording):
-            result = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
-        return str(result.chain or "")
+        kept = {"trace": wanted_trace(), "disable_history": True}  # the entries would hold the pictures
+        with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
+            found = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
+        return str(found.chain or "")
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
         return {"text": facts.text}
 
 
 def _is_bad_answer(error: Exception) -> bool:
-    """Whether the error is an unusable answer of the model, as opposed to, for example, a server that is down."""
+    """Whether the model answered and the answer is of no use; a server that is down is something else."""
     return isinstance(error, AdapterParseError) or isinstance(own_error(error), AnswerError)
 
 
 class MLLMStyle(LLMStyle):
-    """A style in which a vision-language model rewrites a chain and adds what it sees in the image; see `LLMStyle`."""
+    """A vision-language model rewrites a template's chain and adds what it sees; see `LLMStyle`."""
 
     author = "mllm"
     task = DescribeChain
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
-        image = None if facts.image is None else dspy.Image(open_image(facts.image))
-        return {"text": facts.text, "image": image}
+        picture = None if facts.image is None else dspy.Image(open_image(facts.image))
+        return {"text": facts.text, "image": picture}

@@ -1,4 +1,4 @@
-"""Picture-first style: what the image shows and where, then the names in the text, then which of them are shown."""
+"""Picture first: what the picture shows and where, then the names, then whether each is among it."""
 
 from __future__ import annotations
 

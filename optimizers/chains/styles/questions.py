@@ -1,4 +1,4 @@
-"""Question style: each constraint as a question with its answer."""
+"""Questions and answers: each constraint is asked, and answered."""
 
 from __future__ import annotations
 

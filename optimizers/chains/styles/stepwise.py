@@ -1,4 +1,4 @@
-"""Stepwise style: applies one constraint after the other to all entities."""
+"""Stepwise: the four constraints one after the other, each over all entities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table style: a row per mention with its name, its type, whether it is shown, and where."""
+"""A terse table: a row a mention, name, type, whether it is shown, and where."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gmner.signatures.mentions import GoldEntity
 
 
 def render(facts: Facts, rng: random.Random) -> str:
-    """Like `A | PER | shown | [...]; B | ORG | not shown | none`; `none` if there are no entities."""
+    """`A | PER | shown | [...]; B | ORG | not shown | none`, the empty table `none`."""
     rows = [_row(entity, facts) for entity in dict.fromkeys(facts.entities)]
     return f"{rng.choice(('; ', ' ; ')).join(rows) or 'none'}. {conclusion(facts)}"
 
