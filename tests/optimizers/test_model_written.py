@@ -155,7 +155,7 @@ def test_styles_without_an_lm_use_the_teacher():
         mrsi.taught_by(None)
     with pytest.raises(InputError, match="nothing to write"):
         MRSI().taught_by(teacher)
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="at least once"):
         LLMStyle(own, attempts=0)
 
 
