@@ -43,7 +43,7 @@ def moved(post: Post) -> Post:
     return dataclasses.replace(post, entities=(dataclasses.replace(first, start=first.start + 1),))
 
 
-@pytest.mark.parametrize(("mar", "fact"), [(twice_named, "stand at"), (moved, "does not stand")])
+@pytest.mark.parametrize(("mar", "fact"), [(twice_named, "have the offsets"), (moved, "is not at")])
 @pytest.mark.parametrize("where", ["trainset", "valset"])
 def test_invalid_gold_is_refused_before_any_call(
     posts: list[Post], student: GMNER, tmp_path: Path, mar: Any, fact: str, where: str

@@ -38,7 +38,7 @@ def unfit(post: Post, **change: Any) -> Post:
 
 
 @pytest.mark.parametrize(
-    ("change", "fact"), [({"type": "XYZ"}, "none of PER"), ({"start": 1, "end": 4}, "does not stand at")]
+    ("change", "fact"), [({"type": "XYZ"}, "unknown type"), ({"start": 1, "end": 4}, "is not at")]
 )
 @pytest.mark.parametrize("where", ["trainset", "valset"])
 def test_gold_of_a_staged_program_is_checked_first(

@@ -117,7 +117,7 @@ def test_refusals_and_titles():
     assert call_title(call_column("extract", 0, [], 0)) == "extract"
     with pytest.raises(InputError, match=r"Unknown stage.*look"):
         asked("look")
-    with pytest.raises(InputError, match=r"not named.*2"):
+    with pytest.raises(InputError, match=r"index of an extracted mention.*2"):
         asked("verify", 2)
 
 

@@ -34,7 +34,7 @@ def test_other_forms_are_refused(given: Any, take: Any):
 def test_text_must_be_a_string(text: Any):
     with pytest.raises(InputError, match="no string"):
         Post("p", text)
-    with pytest.raises(InputError, match="no string"):
+    with pytest.raises(InputError, match="must be a non-empty string"):
         GMNER()(text=text)
 
 
