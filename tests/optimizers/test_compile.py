@@ -37,9 +37,7 @@ def unfit(post: Post, **change: Any) -> Post:
     return dataclasses.replace(post, id="bad", entities=(dataclasses.replace(post.gold[0], **change),))
 
 
-@pytest.mark.parametrize(
-    ("change", "fact"), [({"type": "XYZ"}, "unknown type"), ({"start": 1, "end": 4}, "is not at")]
-)
+@pytest.mark.parametrize(("change", "fact"), [({"type": "XYZ"}, "unknown type"), ({"start": 1, "end": 4}, "is not at")])
 @pytest.mark.parametrize("where", ["trainset", "valset"])
 def test_gold_of_a_staged_program_is_checked_first(
     program: Callable[[str], GMNER], tmp_path: Path, where: str, change: dict[str, Any], fact: str,

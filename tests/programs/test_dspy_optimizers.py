@@ -175,7 +175,11 @@ def test_staged_program_skips_demonstrations_without_its_outputs():
 @pytest.mark.parametrize(
     ("optimizer", "options", "message"),
     [
-        (lambda: dspy.LabeledFewShot(), {"max_demos": 3}, r"LabeledFewShot does not accept.*max_demos.*trainset, sample"),
+        (
+            lambda: dspy.LabeledFewShot(),
+            {"max_demos": 3},
+            r"LabeledFewShot does not accept.*max_demos.*trainset, sample",
+        ),
         (lambda: dspy.LabeledFewShot(), {"trainset": None}, "LabeledFewShot requires arguments.*trainset"),
         (lambda: dspy.teleprompt.BootstrapFewShotWithOptuna(None), {}, "requires arguments.*max_demos"),
         (lambda: dspy.COPRO(), {}, "COPRO requires a metric"),
