@@ -1,6 +1,6 @@
 """Grounded multimodal named entity recognition as a DSPy program.
 
-Every public name is loaded when it is first asked for, so that `import gmner` costs neither torch nor DSPy.
+Public names are loaded on first use, so that `import gmner` imports neither torch nor DSPy.
 
 Example:
     >>> import gmner
@@ -163,7 +163,7 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(["__version__", *_HOME, *_MODULES])
 
-# Pages need a template engine, which is loaded when a notebook displays the first value.
+# Pages need a template engine. It is imported when a notebook displays the first value.
 FORMATTERS.load_with(lambda: import_module("gmner.data.pages.notebook"))
 
 

@@ -1,12 +1,13 @@
-"""`python -m gmner.gpu`: measure on this machine what the package promises of a GPU, in at most ten minutes.
+"""`python -m gmner.gpu`: measures the package on this machine's GPU in at most ten minutes.
 
     python -m gmner.gpu --model Qwen/Qwen2.5-VL-7B-Instruct
-    python -m gmner.gpu --random qwen2.5-vl-7b        # the real configuration with random weights, without a hub
-    python -m gmner.gpu --random tiny --small         # a trial run, on a CPU too
+    python -m gmner.gpu --random qwen2.5-vl-7b        # the real configuration with random weights, no download
+    python -m gmner.gpu --random tiny --small         # a quick trial, also on a CPU
 
-Loads the model, answers posts in batches beside plain transformers (and vLLM, where it is installed), scores posts,
-trains a few steps of each stage of a preset, resumes from a checkpoint, and saves and loads a bundle. Writes `gpu.json`
-and a table for an issue report, `gpu.md`. The posts are those of the world, their images enlarged.
+Loads the model, compares batched generation with plain transformers (and with vLLM if it is installed), measures the
+speed of scoring posts, trains a few steps of each stage of a preset, resumes from a checkpoint, and saves and loads a
+bundle. Writes `gpu.json` and `gpu.md`, a table for an issue report. The posts are those of the synthetic world with
+enlarged images.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gmner.signatures.errors import GmnerError
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the kit; the exit code is 0 where every check was made, 1 where one failed, 2 for bad arguments."""
+    """Run the measurements. The exit code is 0 on success, 1 if a check failed, and 2 for invalid arguments."""
     given = _parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = KitSettings.in_small() if given.small else KitSettings()
@@ -52,12 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gmner.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--model", metavar="M", help="folder or hub id (default: the embedded model)")
-    which.add_argument("--random", choices=SHAPES, help="a model of this shape with random weights")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", metavar="M", help="model folder or Hub id (default: the embedded model)")
+    model.add_argument("--random", choices=SHAPES, help="use a model of this shape with random weights")
     parser.add_argument("--preset", default=KitSettings.preset, metavar="P", help="preset whose stages are trained")
-    parser.add_argument("--minutes", type=float, default=KitSettings.minutes, help="no check begins after this time")
-    parser.add_argument("--checks", nargs="+", choices=CHECKS, metavar="C", help=f"only these: {', '.join(CHECKS)}")
+    parser.add_argument(
+        "--minutes", type=float, default=KitSettings.minutes, metavar="N", help="start no check after N minutes"
+    )
+    parser.add_argument("--checks", nargs="+", choices=CHECKS, metavar="C", help=f"run only these: {', '.join(CHECKS)}")
     parser.add_argument("--small", action="store_true", help="small batches and images, to try the kit on a CPU")
     parser.add_argument("-o", "--output", type=Path, default=Path("gpu"), metavar="DIR", help="folder for the results")
     return parser

@@ -72,11 +72,11 @@ def run(given: Namespace) -> int:
 
 
 def _report(compiled: GroundingProgram, output: Path) -> int:
-    """Print what a compile led to; the exit code."""
+    """Print the result of a compile; returns the exit code."""
     for warning in compiled.history.fallen.values():
         print_message(f"Warning: {warning}")
     if compiled.history.unchanged:
-        print_message(f"NOTHING WAS LEARNED: {output} contains the program that the compile started from")
+        print_message(f"Nothing was learned: {output} contains the program that the compile started from")
         print_message(f"Reason: {compiled.history.unchanged}")
         return UNCHANGED
     usage = f"gmner extract POSTS --model {output} -o PRED.jsonl"

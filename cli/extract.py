@@ -59,11 +59,11 @@ def run(given: Namespace) -> int:
     except (GmnerError, OSError):
         raise
     except Exception as error:
-        from gmner.programs.failures import said
+        from gmner.programs.error_causes import error_line
 
-        fact = "The run stopped because a short test text without an image failed, too"
-        remedy = "The predictions so far are kept: run the same command again to resume"
-        raise ServerError(fact, received=said(error), remedy=remedy) from error
+        fact = "The run stopped because the model also failed on a short test text without an image"
+        remedy = "The predictions so far are kept; run the same command again to resume"
+        raise ServerError(fact, received=error_line(error), remedy=remedy) from error
     failures = Counter(prediction.error["kind"] for prediction in predictions if prediction.error)
     print_message(f"Wrote predictions for {counted_posts(len(predictions))} to {given.output}")
     print_failures(failures, "; the file gives the reasons")

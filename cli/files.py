@@ -1,4 +1,4 @@
-"""The files of a command: `-` for standard input and output, and outputs that never replace what they must not."""
+"""The files of a command: `-` for standard input and output, and checks that an output replaces no other file."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def check_images(output: Path, posts: Sequence[Post]) -> None:
 
 @contextmanager
 def written(output: Path, *, overwrite: bool, own: Arguments | None = None) -> Iterator[Path]:
-    """Where a command writes its output, so that it replaces nothing else.
+    """The path to which a command writes its output without replacing another file.
 
     Args:
         output: The output.
@@ -88,8 +88,8 @@ def written(output: Path, *, overwrite: bool, own: Arguments | None = None) -> I
             is replaced.
 
     Yields:
-        `output` itself. If something exists there that must not be replaced, a temporary place: what is written there
-        must be equal to it. For `-`, a temporary place, whose file is then copied to standard output.
+        `output` itself. If a file exists there that must not be replaced, a temporary path; the written file must then
+        be equal to the existing one. For `-`, a temporary path, whose file is then copied to standard output.
 
     Raises:
         InputError: `output` already exists with other content, and `overwrite` is false.
@@ -135,7 +135,7 @@ def write_beside(outputs: Sequence[Path], write: Callable[[Path], None], *, over
     """Write several text files that belong together, or none of them.
 
     Args:
-        outputs: The files; `write` is called with the place of the first, and writes the others beside it.
+        outputs: The files; `write` is called with the path of the first one and writes the others next to it.
         write: Writes them.
         overwrite: Whether files with other content may be replaced.
         own: See `written`.
@@ -167,11 +167,11 @@ def check_run_dir(run_dir: Path, inputs: Sequence[Path]) -> None:
     check_inputs(run_dir, [path for path in inputs if path.exists()], own=True)
     if exists(run_dir) and not (run_dir.is_dir() and (run_dir / "config.json").is_file()):
         names = [path.name for path in run_dir.iterdir()] if run_dir.is_dir() else [""]
-        strange = sorted(name for name in names if name not in ("lock", _BUNDLE) and not name.startswith("."))
-        if strange:
+        foreign = sorted(name for name in names if name not in ("lock", _BUNDLE) and not name.startswith("."))
+        if foreign:
             fact = "The run directory contains something that does not belong to a run"
             remedy = "Choose a new or an empty folder"
-            raise InputError(fact, received=str(run_dir / strange[0]), remedy=remedy)
+            raise InputError(fact, received=str(run_dir / foreign[0]), remedy=remedy)
 
 
 def check_bundle_place(output: Path, run_dir: Path, *, overwrite: bool) -> None:
@@ -186,7 +186,8 @@ def check_bundle_place(output: Path, run_dir: Path, *, overwrite: bool) -> None:
         return
     record = _read(run_dir / _BUNDLE)
     if record.get("output") != str(output.resolve()) or record.get("manifest") != _manifest(output):
-        raise InputError("The output is already another bundle", received=str(output), remedy=OVERWRITE)
+        fact = "The output already exists and was not written by the compile of this run directory"
+        raise InputError(fact, received=str(output), remedy=OVERWRITE)
 
 
 def keep_bundle_place(output: Path, run_dir: Path) -> None:
@@ -206,9 +207,9 @@ def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
     if overwrite or not exists(output):
         return
     names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
-    strange = {name for name in names - {"images", "posts.jsonl", FOLDER_LOCK} if not is_draft(name)}
+    foreign = {name for name in names - {"images", "posts.jsonl", FOLDER_LOCK} if not is_draft(name)}
     old = output / "posts.jsonl"
-    if strange or (old.exists() and _texts(old) != _texts(source)):
+    if foreign or (old.exists() and _texts(old) != _texts(source)):
         fact = "The output folder contains something other than an earlier fetch of these posts"
         raise InputError(fact, received=str(output), remedy=OVERWRITE)
 
@@ -251,10 +252,10 @@ def _manifest(bundle: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _texts(path: Path) -> list[Any] | None:

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 POSTS = "JSONL file with id, text and image on each line, or the folder of a data set (with --split)"
 """Help of an argument that names posts."""
@@ -62,34 +63,31 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
 
 
-def positive_int(word: str) -> int:
-    """An integer of at least 1, as the type of an argument.
+_N = TypeVar("_N", int, float)
 
-    Raises:
-        ArgumentTypeError: It is something else.
+
+def _positive(convert: Callable[[str], _N], description: str) -> Callable[[str], _N]:
+    """The type of an argument that must be a positive, finite number.
+
+    Args:
+        convert: Converts the word of the command line; raises `ValueError` for an invalid one.
+        description: What the argument must be, for the error message.
     """
-    try:
-        number = int(word)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1 (got {word!r})")
-    return number
+
+    def parse(word: str) -> _N:
+        try:
+            number = convert(word)
+        except ValueError:
+            number = convert("0")
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f"must be {description} (got {word!r})")
+        return number
+
+    return parse
 
 
-def positive_minutes(word: str) -> float:
-    """A positive, finite number of minutes, as the type of an argument.
-
-    Raises:
-        ArgumentTypeError: It is something else.
-    """
-    try:
-        minutes = float(word)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive number of minutes (got {word!r})")
-    return minutes
+positive_int = _positive(int, "an integer of at least 1")
+positive_minutes = _positive(float, "a positive number of minutes")
 
 
 def _format_names() -> Iterable[str]:

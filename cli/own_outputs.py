@@ -1,7 +1,7 @@
-"""Outputs that only the command that wrote them may replace: pages and exports.
+"""Pages and exports, which only the command that wrote them may replace.
 
-Beside an output `page.html`, the file `.page.html.run.json` records the arguments of the command and a digest of what
-was written. The same command may replace the output as long as nothing else has changed it.
+Next to an output `page.html`, the file `.page.html.run.json` records the arguments of the command and a digest of the
+output. The same command may replace the output as long as it was not modified.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def is_own(outputs: Sequence[Path], arguments: Arguments) -> bool:
 
 
 def refuse(outputs: Sequence[Path], other: Path, arguments: Arguments) -> None:
-    """Refuse to replace an output, naming the arguments that differ from those it was written with.
+    """Refuse to replace an output, and name the arguments that differ from those with which it was written.
 
     Args:
         outputs: See `is_own`.
-        other: The one of them that exists.
+        other: The existing output.
         arguments: See `arguments_of`.
 
     Raises:
@@ -59,7 +59,7 @@ def refuse(outputs: Sequence[Path], other: Path, arguments: Arguments) -> None:
     why = ""
     if is_result(outputs) and isinstance(before := _record(outputs[0]).get("arguments"), dict):
         why = f" ({'; '.join(argument_changes(before, arguments))})"
-    raise InputError(f"The output already exists, with other content{why}", received=str(other), remedy=OVERWRITE)
+    raise InputError(f"The output already exists with other content{why}", received=str(other), remedy=OVERWRITE)
 
 
 def remember(outputs: Sequence[Path], arguments: Arguments) -> None:
@@ -83,10 +83,10 @@ def _place(output: Path) -> Path:
 
 def _record(output: Path) -> dict[str, object]:
     try:
-        found = json.loads(_place(output).read_bytes())
+        record = json.loads(_place(output).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _digest(outputs: Sequence[Path]) -> str:

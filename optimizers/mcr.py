@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import copy
 import dataclasses
-import hashlib
 import logging
 import random
 import shutil
@@ -33,6 +32,7 @@ from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.gold_digest import gold_digest
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
@@ -316,7 +316,7 @@ def _temporary() -> Path:
 
 def _content(posts: Sequence[Post]) -> str:
     """Twelve digits that tell posts from others with the same ids; pictures are not looked at."""
-    return hashlib.sha256(repr([(post.text, post.gold) for post in posts]).encode()).hexdigest()[:12]
+    return gold_digest(posts)
 
 
 def held_out(train: Sequence[Post], share: float, seed: int) -> tuple[list[Post], list[Post] | None]:

@@ -58,13 +58,14 @@ _FIGURES: dict[str, Callable[[Evaluation], float | int | None]] = {
     "GMNER F1": lambda e: e.gmner.f1,
     "MNER F1": lambda e: e.mner.f1,
     "EEG F1": lambda e: e.eeg.f1,
-    "found of what is shown, %": lambda e: e.found_of_shown,
-    "boxed of what is not shown, %": lambda e: e.boxed_of_absent,
+    "boxed correctly if shown, %": lambda e: e.found_of_shown,
+    "boxed if not shown, %": lambda e: e.boxed_of_absent,
     "textual bias: N-F1": lambda e: e.bias.n_f1,
     "textual bias: grounded absent": lambda e: e.bias.grounded_absent,
     "  of these on lookalike posts": lambda e: e.by_slice["lookalike"].bias.grounded_absent,
     "visual bias: N-Rate, %": lambda e: e.bias.n_rate,
 }
+_LABEL_WIDTH = 32
 
 
 def table(scores: dict[str, Evaluation]) -> str:
@@ -73,11 +74,11 @@ def table(scores: dict[str, Evaluation]) -> str:
     Args:
         scores: Stage title -> its evaluation on posts of the world.
     """
-    lines = ["".join(["\n" + " " * 32, *(title.rjust(12) for title in scores)])]
+    lines = ["".join(["\n" + " " * _LABEL_WIDTH, *(title.rjust(12) for title in scores)])]
     for name, figure in _FIGURES.items():
         values = [figure(evaluation) for evaluation in scores.values()]
         cells = [str(v) if isinstance(v, int) else percent(v) for v in values]
-        lines.append("".join([name.ljust(32), *(cell.rjust(12) for cell in cells)]))
+        lines.append("".join([name.ljust(_LABEL_WIDTH), *(cell.rjust(12) for cell in cells)]))
     return "\n".join(lines)
 
 

@@ -1,5 +1,5 @@
-"""What answers: programs, the prompt adapter, the local engine, the saved bundle, the corpus run, the command line.
+"""Programs, the prompt adapter, the local engine, bundles, and runs over many posts.
 
-Nothing is imported here, so that the command line starts without torch: take what you need from its module, or from
+This module imports nothing, so that the command line starts without torch. Import names from their own modules, or from
 `gmner`.
 """

@@ -1,7 +1,7 @@
-"""The prompt adapter: instruction, demonstrations as chat turns with their pictures, the post, the JSON answer.
+"""The prompt adapter: turns instructions, demonstrations and a post into chat messages, and parses the JSON answer.
 
-It writes inference requests and training rows by the same functions, so that training sees byte for byte what
-inference sends. No field markers.
+The same functions write inference requests and training rows, so that training sees byte for byte what inference sends.
+Demonstrations are chat turns with their images; there are no field markers.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from gmner.signatures.wire import Frame
 Message = dict[str, Any]
 
 _ENFORCE = (
-    "use a server that honours response_format with a JSON schema, as vLLM does; against endless blanks start it with "
-    '--structured-outputs-config \'{"backend": "guidance"}\'; if the answer was cut, raise the LM\'s max_tokens'
+    "Use a server that supports response_format with a JSON schema, such as vLLM; if its answers end in endless "
+    'blanks, start it with --structured-outputs-config \'{"backend": "guidance"}\'; if the answer was cut off, raise '
+    "the LM's max_tokens"
 )
 
 
 _OPTIONAL = {"reasoning", "evidence"}
-"""Outputs without which a demonstration can still be written."""
+"""Outputs that a demonstration may lack."""
 
 
 class PromptAdapter(dspy.Adapter):
@@ -44,11 +45,11 @@ class PromptAdapter(dspy.Adapter):
 
     Args:
         labels: The entity types.
-        profile: Box frame, resize rule and wording of the model that answers.
-        limits: Bounds of an answer's reasoning and list.
-        confidence: Ask how likely the tokens of an answer are, and add `confidences` to its values; see
+        profile: Coordinate convention, resize rule and wording of the model.
+        limits: Limits of an answer's reasoning and of its list of entities.
+        confidence: Request log probabilities and add `confidences` to the outputs; see
             `gmner.programs.engine.confidence`.
-        draw: How every answer is drawn, over the LM's own settings: `temperature`, `seed` and the like.
+        draw: Sampling settings that override those of the LM, such as `temperature` and `seed`.
     """
 
     def __init__(
@@ -65,35 +66,35 @@ class PromptAdapter(dspy.Adapter):
         self.draw = dict(draw or {})
         self._request: Request | None = None
         self._cuts: list[Cut] = []
-        self._local: bool | None = None  # whether a model in this process answers; None outside of a call
-        self._named: list[Image.Image] | None = None  # the images of a call that an engine of this process looks up
+        self._local: bool | None = None  # whether the model runs in this process; None outside of a call
+        self._named: list[Image.Image] | None = None  # keeps the images alive that a local engine looks up by name
         self._sent: list[Message] = []
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
-        """What an answer to these inputs depends on.
+        """Build the request that determines the schema and the coordinates of an answer.
 
         Args:
             inputs: `text`, `image` (dspy.Image, PIL image, path or None) and, for verification and grounding,
                 `mention`.
 
         Raises:
-            InputError: The text is no string.
-            ImageError: The picture cannot be read.
+            InputError: The text is not a string.
+            ImageError: The image cannot be read.
         """
         if not isinstance(inputs["text"], str):
-            raise InputError("The text of a post is no string", received=inputs["text"], accepted="a string")
-        picture = load_picture(inputs.get("image"))
-        size = original_size(inputs.get("image"), picture)
+            raise InputError("The text of a post must be a string", received=inputs["text"], accepted="a string")
+        image = load_picture(inputs.get("image"))
+        size = original_size(inputs.get("image"), image)
         resized = None if size is None else self.profile.resized(size)
-        if picture is not None and picture.size != size:  # the processor resizes what it is given
-            resized = self.profile.resized(picture.size)
+        if image is not None and image.size != size:  # the processor resizes the scaled-down image
+            resized = self.profile.resized(image.size)
         mention = inputs.get("mention")
         span = None if mention is None else as_entity(mention).span
         frame = Frame(self.profile.box_format, size, resized)
         return Request(inputs["text"], self.labels, frame, span, self.limits)
 
     def __call__(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """Ask with the schema of this very request, and read the answer with it; arguments as for `dspy.Adapter`."""
+        """Call the LM with the schema of this request and parse its answer; arguments as for `dspy.Adapter`."""
         bound, call = self._bind(lm, *args, **kwargs)
         with noting_cuts() as bound._cuts:
             return dspy.Adapter.__call__(bound, speaking(lm), **call)
@@ -112,9 +113,9 @@ class PromptAdapter(dspy.Adapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> tuple[PromptAdapter, dict[str, Any]]:
-        """A copy that knows the request, and the arguments of a call with its schema.
+        """Return a copy that holds the request, and the arguments of the call with the request's schema.
 
-        `parse` is not told the inputs, and one adapter serves many threads.
+        The copy is needed because `parse` does not receive the inputs, and many threads share one adapter.
         """
         bound = copy.copy(self)
         bound._request, bound._local = self.request(inputs), profiled_engine(lm) is not None
@@ -152,13 +153,13 @@ class PromptAdapter(dspy.Adapter):
     def format(
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
     ) -> list[Message]:
-        """Chat messages in the OpenAI form, pictures inline as data URIs."""
+        """Write chat messages in OpenAI's format, with images inline as data URIs."""
         messages = [_as_openai(message, self._address) for message in self.dialogue(signature, demos, inputs)]
         self._sent = messages if self._request is not None else []
         return messages
 
     def _address(self, picture: Image.Image) -> str:
-        """What stands for an image in a message of DSPy."""
+        """The URL of an image in a message."""
         if self._named is None:
             return inline(picture, raw=bool(self._local))
         address, kept = named(picture)
@@ -168,16 +169,16 @@ class PromptAdapter(dspy.Adapter):
     def dialogue(
         self, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
     ) -> list[Message]:
-        """Chat messages with picture parts `{"type": "image", "image": PIL image}`, the last one the user's.
+        """Write chat messages with image parts `{"type": "image", "image": PIL image}`; the last one is the user's.
 
         Args:
-            signature: One of the four signatures, its instructions possibly rewritten.
-            demos: Worked examples: inputs and outputs, boxes in pixels of their own picture. One that lacks an output
-                of this task is left out.
+            signature: One of the four signatures, possibly with rewritten instructions.
+            demos: Demonstrations: inputs and outputs, boxes in pixels of their own image. Those that lack an output of
+                this signature are skipped.
             inputs: See `request`.
         """
         messages: list[Message] = [_message("system", self._system(signature))]
-        # Optimizers give every predictor the examples of the whole program, which DSPy's own adapters leave out, too.
+        # Optimizers give every predictor the demonstrations of the whole program; DSPy's adapters skip these as well.
         needed = ({*signature.output_fields} | {*signature.input_fields} & {"mention"}) - _OPTIONAL
         for demo in (demo for demo in demos if needed <= {*demo.keys()}):
             messages.append(self._user(demo))
@@ -185,7 +186,7 @@ class PromptAdapter(dspy.Adapter):
         return [*messages, self._user(inputs)]
 
     def answer(self, signature: type[dspy.Signature], example: Mapping[str, Any]) -> str:
-        """The text a model should write for an example that has inputs and outputs.
+        """Write the expected answer of an example as text.
 
         Args:
             signature: The task.
@@ -194,14 +195,14 @@ class PromptAdapter(dspy.Adapter):
         return form_of(list(signature.output_fields)).render(example, self.request(example))
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
-        """Read an answer within a call: values with boxes in pixels of the original image.
+        """Parse an answer during a call into values with boxes in pixels of the original image.
 
         Raises:
-            AnswerError: The answer is not what the schema asks for; of a server, that it did not enforce it.
-            InputError: Called outside of a call: spans and boxes mean nothing without their post.
+            AnswerError: The answer does not follow the schema; a server may not have enforced it.
+            InputError: Called outside of a call, where the post of the answer is unknown.
         """
         if self._request is None:
-            raise InputError("An answer cannot be read without its post", remedy="Call `read` with the inputs")
+            raise InputError("An answer cannot be parsed without its post", remedy="Call `read` with the inputs")
         try:
             return form_of(list(signature.output_fields)).parse(completion, self._request, True)
         except AnswerError as error:
@@ -215,7 +216,7 @@ class PromptAdapter(dspy.Adapter):
             ) from error  # fmt: skip
 
     def read(self, signature: type[dspy.Signature], inputs: Mapping[str, Any], completion: str) -> dict[str, Any]:
-        """Read an answer to `inputs`; see `parse`."""
+        """Parse an answer to `inputs`; see `parse`."""
         return form_of(list(signature.output_fields)).parse(completion, self.request(inputs), True)
 
     def _system(self, signature: type[dspy.Signature]) -> str:
@@ -231,42 +232,43 @@ class PromptAdapter(dspy.Adapter):
 
     def _user(self, inputs: Mapping[str, Any]) -> Message:
         mention = inputs.get("mention")
-        words = user_message(inputs["text"], None if mention is None else as_entity(mention).span)
-        picture = load_picture(inputs.get("image"))
-        return _message("user", words) if picture is None else _message("user", words, picture)
+        text = user_message(inputs["text"], None if mention is None else as_entity(mention).span)
+        return _message("user", text, load_picture(inputs.get("image")))
 
 
 def _cut_answer(cut: Cut, text: str) -> TruncatedAnswerError:
     size = f"{len(text)} characters" if cut.tokens is None else f"{cut.tokens} tokens"
     fact = f"The server cut the answer off after {size} (finish_reason: length)"
-    return TruncatedAnswerError(fact, received=text, remedy="raise the LM's max_tokens, or the server's context length")
+    return TruncatedAnswerError(fact, received=text, remedy="Raise the LM's max_tokens, or the server's context length")
 
 
 def _confidences(output: Any) -> list[float | None]:
-    """How sure a model was, from an output of DSPy."""
-    said = output.get("logprobs") if isinstance(output, dict) else None
-    tokens = _tokens((said or {}).get("content") or ())
+    """The confidence of each entity, from the log probabilities in an output of DSPy."""
+    logprobs = output.get("logprobs") if isinstance(output, dict) else None
+    tokens = _tokens((logprobs or {}).get("content") or ())
     if not tokens:
         raise AnswerError(
-            "The answer does not say how likely its tokens are", received=said, remedy="Leave confidence=True out"
+            "The answer has no log probabilities, which confidence=True needs",
+            received=logprobs,
+            remedy="Set confidence=False, or use a model that returns log probabilities",
         )
     return confidences(output["text"], tokens)
 
 
-def _tokens(said: Sequence[Mapping[str, Any]]) -> list[Token]:
-    """Text and log probability of tokens in the OpenAI form; a character of several tokens is the last one's."""
+def _tokens(records: Sequence[Mapping[str, Any]]) -> list[Token]:
+    """Text and log probability of tokens in OpenAI's format; the last of several tokens has their character."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    texts = [decoder.decode(bytes(token["bytes"])) if token.get("bytes") else token["token"] for token in said]
-    return [(text, float(token["logprob"])) for text, token in zip(texts, said, strict=True)]
+    texts = [decoder.decode(bytes(token["bytes"])) if token.get("bytes") else token["token"] for token in records]
+    return [(text, float(token["logprob"])) for text, token in zip(texts, records, strict=True)]
 
 
 def _greedy(lm: dspy.BaseLM) -> dict[str, Any]:
-    """A server's own default is to sample; where the LM does not say, it answers as a local model does.
+    """Temperature 0 unless the LM sets one, because servers sample by default and local models do not.
 
-    OpenAI's reasoning models, which DSPy gives another limit of tokens, take no temperature.
+    OpenAI's reasoning models accept no temperature; DSPy sets `max_completion_tokens` for them.
     """
-    says = lm.kwargs.get("temperature") is not None or "max_completion_tokens" in lm.kwargs
-    return {} if says else {"temperature": 0.0}
+    temperature_set = lm.kwargs.get("temperature") is not None or "max_completion_tokens" in lm.kwargs
+    return {} if temperature_set else {"temperature": 0.0}
 
 
 def _message(role: str, text: str, picture: Image.Image | None = None) -> Message:

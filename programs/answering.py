@@ -1,4 +1,4 @@
-"""`AnsweringProgram`: a program as corpus runs, bundles, the hub and DSPy's optimizers use it."""
+"""`AnsweringProgram`: the interface of a program for corpus runs, bundles, the Hub and DSPy's optimizers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from gmner.signatures.schema import Limits
 
 
 class AnsweringProgram(Protocol):
-    """A program that answers posts; `GroundingProgram` documents the attributes and methods.
+    """A program that predicts the entities of posts; `GroundingProgram` documents the attributes and methods.
 
     Attributes:
         labels: The entity types.
-        limits: Bounds of an answer.
+        limits: Limits of an answer.
         profile: Coordinate convention and resize rule of the model; None: inferred from the model.
         image_root: Folder that image paths must stay in; None: any local path.
         confidence: Whether each entity has a confidence.
-        answers: Answers sampled for each post.
-        temperature: Temperature of several answers.
-        scores: What an optimizer measured; None: nothing.
+        answers: Number of answers sampled for each post.
+        temperature: Sampling temperature if `answers` is larger than 1.
+        scores: Scores that an optimizer measured, or None.
     """
 
     labels: LabelSet
@@ -39,13 +39,13 @@ class AnsweringProgram(Protocol):
 
     @property
     def model(self) -> dspy.BaseLM:
-        """The LM that answers."""
+        """The LM of the program."""
 
     def adapter(self) -> PromptAdapter:
         """The prompt adapter for the program's labels and model."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer one post: `text`, `image`."""
+        """Predict the entities of one post: `text`, `image`."""
 
     def predictors(self) -> list[Any]:
         """The predictors, in order."""

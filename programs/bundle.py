@@ -1,10 +1,10 @@
-"""The bundle: a program as a folder that another machine loads and that answers there as it did here.
+"""The bundle: a folder with a saved program, which gives the same answers when it is loaded on another machine.
 
-program.json     instructions and demonstrations (DSPy's state), no LM, never pickle
-demos/*.png      the pictures of demonstrations
-adapter/         the LoRA adapter, safetensors
-model/           the whole model, safetensors, where it was trained in full
-manifest.json    what the program is, its base model, and the sha256 of every file
+program.json     instructions and demonstrations (DSPy's state, without the LM); never pickle
+demos/*.png      images of the demonstrations
+adapter/         LoRA adapter (safetensors)
+model/           the whole model (safetensors), if it was fully fine-tuned
+manifest.json    settings of the program, its base model, and the sha256 of every file
 """
 
 from __future__ import annotations
@@ -49,21 +49,22 @@ def load(
     base: str | PathLike[str] | None = None,
     **load_vlm_kwargs: Any,
 ) -> GroundingProgram:
-    """Read a bundle: the program with its demonstrations, on its weights.
+    """Load a program from a bundle, with its demonstrations and weights.
 
-    Every file is checked against its hash before anything of it is used; no code of the bundle is ever run.
+    Every file is checked against its hash before it is used. No code from the bundle is executed.
 
     Args:
-        folder: The bundle: a folder, or a repository of the hub (`user/name`).
-        lm: The LM to run on, instead of the bundle's weights; needed where the program was saved with a served LM. A
-            served one is taken for these weights, with their box frame, unless its name says a family of another frame.
-        base: Another base model (folder or hub id), instead of the recorded one; the adapter is put on top.
-        **load_vlm_kwargs: See `load_vlm`; they take the place of the recorded settings, for instance `device_map`.
+        folder: The bundle: a folder, or a repository on the Hub (`user/name`).
+        lm: The LM to use in place of the bundle's weights; required if the program was saved with a served LM. A served
+            LM is assumed to have the bundle's weights and coordinate convention, unless its name belongs to a model
+            family with another convention.
+        base: Base model (folder or Hub id) to use in place of the recorded one; the adapter is applied to it.
+        **load_vlm_kwargs: Passed to `load_vlm`, for instance `device_map`; they override the recorded settings.
 
     Raises:
-        BundleError: No bundle, a file that is missing, was changed or cannot be read, a base model that is not there or
-            is not the recorded one, weights that cannot be loaded, or a served LM that was not given.
-        ModelError: Weights that cannot be loaded on another `base`; see `load_vlm`.
+        BundleError: The folder is not a bundle; a file is missing, was modified or cannot be read; the base model is
+            missing or is not the recorded one; the weights cannot be loaded; or `lm` is required.
+        ModelError: The weights cannot be loaded on `base`; see `load_vlm`.
 
     Example:
         >>> program = load("mcr-7b")  # doctest: +SKIP
@@ -73,7 +74,7 @@ def load(
     manifest = read_manifest(folder)
     cls = _PROGRAMS.get(manifest.program)
     if cls is None:
-        raise BundleError("A bundle holds an unknown program", received=manifest.program, accepted=", ".join(_PROGRAMS))
+        raise BundleError("The bundle has an unknown program", received=manifest.program, accepted=", ".join(_PROGRAMS))
     if lm is None:
         lm = _load_lm(folder, manifest, base, load_vlm_kwargs)
     profile = manifest.profile
@@ -88,14 +89,14 @@ def load(
 def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None, options: dict[str, Any]) -> dspy.LM:
     recorded, settings = manifest.base, manifest.lm
     if recorded.kind == "served" and base is None:
-        remedy = f'Pass one: load("{folder}", lm=dspy.LM("{recorded.model}", ...))'
+        remedy = f'Pass an LM: load("{folder}", lm=dspy.LM("{recorded.model}", ...))'
         raise BundleError("The program was saved with a served LM", received=recorded.model, remedy=remedy)
     if base is not None:
-        where: dict[str, Any] = {"model": base}
+        model: dict[str, Any] = {"model": base}
     else:
-        where = _recorded_model(folder, recorded)
+        model = _recorded_model(folder, recorded)
     _check_arguments(settings.model_kwargs, options)
-    kept: dict[str, Any] = {
+    saved: dict[str, Any] = {
         "name": settings.name,
         "cache": settings.cache,
         "dtype": settings.dtype,
@@ -105,40 +106,41 @@ def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None,
     }
     adapter = {"adapter": folder / "adapter"} if manifest.adapter else {}
     try:
-        lm = load_vlm(**{**where, **adapter, **kept, **options})
+        lm = load_vlm(**{**model, **adapter, **saved, **options})
     except ModelError as error:
         if base is not None:
             raise
-        raise BundleError("The model of a bundle cannot be loaded", received=str(folder), remedy=str(error)) from error
+        fact = "The model of the bundle cannot be loaded"
+        raise BundleError(fact, received=str(folder), remedy=str(error)) from error
     lm.kwargs.update({name: value for name, value in settings.sampling.items() if name not in options})
     return lm
 
 
 def _recorded_model(folder: Path, base: Base) -> dict[str, Any]:
-    """Arguments of `load_vlm` for the recorded base, which is there and unchanged."""
+    """Arguments of `load_vlm` for the recorded base model, after checking that it is unchanged."""
     model = str(folder / "model") if base.kind == "bundled" else base.model
     try:
-        found = fingerprint(resolve_model(model, base.revision))
+        actual = fingerprint(resolve_model(model, base.revision))
     except ModelError as error:
         raise BundleError(
-            "The base model of a bundle is not there", received=model, remedy=f"{error} Or pass base="
+            "The base model of the bundle was not found", received=model, remedy=f"{error} Or pass base="
         ) from error
-    if found != base.fingerprint:
+    if actual != base.fingerprint:
         raise BundleError(
-            "The base model is not the one that the bundle was made on",
-            received=found,
+            "The base model is not the one that the bundle was saved with",
+            received=actual,
             accepted=str(base.fingerprint),
-            remedy="Pass base= if the change is meant",
+            remedy="Pass base= if the change is intended",
         )
     return {"model": model, "revision": base.revision}
 
 
 def _check_arguments(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse model arguments that a bundle must not set on its own: some make transformers fetch code."""
+    """Refuse recorded model arguments that the caller must pass: some make transformers download code."""
     for name, value in recorded.items():
         if name not in given and not (name == "attn_implementation" and value in _ATTENTION):
             raise BundleError(
-                "A bundle's model was loaded with an argument that a bundle does not set",
+                "The bundle records a model argument that is not applied without your consent",
                 received={name: value},
-                remedy=f"Pass it yourself if you trust the bundle: load(..., {name}=...)",
+                remedy=f"Pass it if you trust the bundle: load(..., {name}=...)",
             )

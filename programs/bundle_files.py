@@ -1,4 +1,4 @@
-"""The files of a bundle: a program written into a folder, and instructions and demonstrations read back from it."""
+"""The files of a bundle: saves a program to a folder, and restores its instructions and demonstrations from it."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from gmner.programs.state import dump_program, restore_program
 from gmner.signatures.errors import BundleError
 
 COPIED_BELOW = 200 * 2**20
-"""A model in a local folder is copied into the bundle when it has fewer bytes; of a larger one the path is kept."""
+"""A model in a local folder is copied into the bundle if it has fewer bytes; for a larger one, its path is stored."""
 
 STATE_FILE = "program.json"
 PROGRAMS = ("GMNER", "StagedGMNER")
-"""The classes of programs that a bundle can hold, by their `bundle_name`; a subclass is another program."""
+"""The program classes that can be saved, by `bundle_name`; their subclasses cannot."""
 
 _LIBRARIES = ("gmner", "dspy", "transformers", "torch", "outlines", "peft", "llguidance")
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -49,30 +49,34 @@ _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 def save_bundle(
     program: AnsweringProgram, folder: str | PathLike[str], *, scores: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write a program as a bundle; the folder appears whole or not at all.
+    """Save a program as a bundle; the folder is written atomically.
 
-    The embedded model and a model of the hub are only named, by revision and fingerprint. A model in another local
-    folder (one that was trained in full, or a checkpoint of one's own) is copied below `COPIED_BELOW` bytes; above, its
-    path is named. An adapter is always copied. `image_root` is of this machine and not saved.
+    The embedded model and models from the Hub are stored by name, revision and fingerprint. A model in another local
+    folder (a fully fine-tuned model or your own checkpoint) is copied if it is smaller than `COPIED_BELOW` bytes;
+    otherwise its path is stored. An adapter is always copied. `image_root` is not saved.
 
     Args:
         program: A `GMNER` or `StagedGMNER` with one LM.
-        folder: A folder that does not exist yet, is empty, or holds a bundle, which is replaced.
-        scores: JSON data to keep with the program; None: the program's own `scores`.
+        folder: A folder that does not exist, is empty, or contains a bundle, which is replaced.
+        scores: JSON data to save with the program; None: the program's own `scores`.
 
     Returns:
         The folder.
 
     Raises:
-        BundleError: Another class of program, several LMs, data that cannot be saved, or a folder with other things.
+        BundleError: The class of the program cannot be saved, the program has several LMs or data that is not JSON, or
+            the folder contains something else.
         ModelError: The program has no LM.
     """
     folder = Path(folder)
     if vars(type(program)).get("bundle_name") not in PROGRAMS:
-        raise BundleError("Only these programs can be saved", received=type(program), accepted=", ".join(PROGRAMS))
+        raise BundleError(
+            "Programs of this class cannot be saved", received=type(program), accepted=", ".join(PROGRAMS)
+        )
     if "forward" in vars(program):
-        remedy = "Save the program that it was made from, and compile it again after loading"
-        raise BundleError("The calls of a program were replaced, as by dspy.KNNFewShot", remedy=remedy)
+        remedy = "Save the original program, and compile it again after loading"
+        fact = "A program whose forward method was replaced, as by dspy.KNNFewShot, cannot be saved"
+        raise BundleError(fact, remedy=remedy)
     lm = _only_lm(program)
     check_place(folder)
     with whole_folder(folder) as new:
@@ -96,20 +100,21 @@ def save_bundle(
 
 
 def profile_here(lm: dspy.BaseLM) -> ModelProfile | None:
-    """The profile of weights that run in this process; None: they are served."""
+    """The profile of a model that runs in this process; None for a served model."""
     engine = profiled_engine(lm)
     return None if engine is None else engine.profile
 
 
 def load_state(program: AnsweringProgram, folder: str | PathLike[str]) -> None:
-    """Take instructions and demonstrations of a bundle over into a program of the same class, whose LM stays.
+    """Load the instructions and demonstrations of a bundle into a program of the same class, which keeps its LM.
 
     Raises:
-        BundleError: See `load`, or a bundle of another class of programs.
+        BundleError: See `load`, or the bundle has a program of another class.
     """
     manifest = read_manifest(Path(folder))
     if manifest.program != type(program).__name__:
-        raise BundleError("A bundle holds another program", received=manifest.program, accepted=type(program).__name__)
+        fact = "The bundle has a program of another class"
+        raise BundleError(fact, received=manifest.program, accepted=type(program).__name__)
     restore_state(program, Path(folder), manifest)
 
 
@@ -123,10 +128,10 @@ def is_bundle(folder: str | PathLike[str]) -> bool:
 
 
 def check_place(folder: str | PathLike[str]) -> None:
-    """Whether a bundle may be written here, to be asked before the work that makes it.
+    """Check that a bundle may be written here; call it before the work that produces the bundle.
 
     Raises:
-        BundleError: Something else lies here.
+        BundleError: The folder contains something else.
     """
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and (is_bundle(folder) or not any(folder.iterdir()))):
@@ -140,7 +145,8 @@ def check_place(folder: str | PathLike[str]) -> None:
 def _only_lm(program: AnsweringProgram) -> dspy.BaseLM:
     models = {predict.lm.model for predict in program.predictors() if predict.lm is not None}
     if len(models) > 1:
-        raise BundleError("A program with several LMs cannot be saved", received=sorted(models), remedy="Use set_lm")
+        remedy = "Give all predictors the same LM with set_lm"
+        raise BundleError("A program with several LMs cannot be saved", received=sorted(models), remedy=remedy)
     return program.model
 
 
@@ -148,7 +154,7 @@ def _json(value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise BundleError("Scores are not JSON data", received=value, remedy="Pass evaluation.to_dict()") from error
+        raise BundleError("scores must be JSON data", received=value, remedy="Pass evaluation.to_dict()") from error
 
 
 def _settings(lm: dspy.BaseLM) -> Settings:
@@ -157,8 +163,8 @@ def _settings(lm: dspy.BaseLM) -> Settings:
     if engine is None:
         return Settings(sampling=sampling)
     state = engine.dump_state()
-    kept = {name: state[name] for name in ("dtype", "max_batch", "backend", "model_kwargs")}
-    return Settings(name=lm.model.removeprefix("local/").split("@")[0], cache=lm.cache, sampling=sampling, **kept)
+    loading = {name: state[name] for name in ("dtype", "max_batch", "backend", "model_kwargs")}
+    return Settings(name=lm.model.removeprefix("local/").split("@")[0], cache=lm.cache, sampling=sampling, **loading)
 
 
 def _write_state(program: AnsweringProgram, folder: Path) -> None:
@@ -173,35 +179,35 @@ def _write_state(program: AnsweringProgram, folder: Path) -> None:
     try:
         (folder / STATE_FILE).write_text(text, encoding="utf-8")
     except UnicodeEncodeError as error:
-        remedy = f"Leave it out: {error}"
-        raise BundleError("A demonstration or an instruction is not Unicode", remedy=remedy) from error
+        fact = "A demonstration or an instruction contains characters that UTF-8 cannot encode"
+        raise BundleError(fact, remedy=f"Remove them: {error}") from error
 
 
 def restore_state(program: AnsweringProgram, folder: Path, manifest: Manifest) -> None:
-    """Put the instructions and demonstrations of a bundle into a program, whose LMs stay.
+    """Restore the instructions and demonstrations of a program, which keeps its LMs.
 
     Args:
         program: A program of the class that was saved.
         folder: The bundle.
-        manifest: Its manifest, which was checked.
+        manifest: Its manifest, already checked.
 
     Raises:
-        BundleError: The state is missing, damaged, or of another class of programs.
+        BundleError: The state is missing, damaged, or belongs to another class of programs.
     """
 
     def find(name: str) -> Path:
         if name not in manifest.files:
-            raise BundleError("A demonstration's picture is not in the bundle", received=name)
+            raise BundleError("The image of a demonstration is not in the bundle", received=name)
         return (folder / name).resolve()
 
     if STATE_FILE not in manifest.files:
-        raise BundleError(f"A bundle has no {STATE_FILE}", received=str(folder))
+        raise BundleError(f"The bundle has no {STATE_FILE}", received=str(folder))
     with named_in(folder / STATE_FILE):
         restore_program(program, recorded_json(folder / STATE_FILE, "the state of a program"), find)
 
 
 def _write_weights(lm: dspy.BaseLM, folder: Path) -> tuple[Base, bool]:
-    """Copy what must travel; where the base is, and whether there is an adapter."""
+    """Copy the weights that the bundle must contain; returns the base model and whether there is an adapter."""
     engine = engine_of(lm, VLMEngine)
     if engine is None:
         return Base(kind="served", model=lm.model), False
@@ -211,24 +217,24 @@ def _write_weights(lm: dspy.BaseLM, folder: Path) -> tuple[Base, bool]:
 
 
 def _base(engine: VLMEngine, folder: Path) -> Base:
-    path, named, source = engine.path, fingerprint(engine.path), engine.weights.source
+    path, digest, source = engine.path, fingerprint(engine.path), engine.weights.source
     if path == EMBEDDED.resolve():
-        return Base(kind="embedded", fingerprint=named)
+        return Base(kind="embedded", fingerprint=digest)
     if source.model is not None and not Path(source.model).expanduser().exists():
-        # A folder of the hub's cache is called by the commit it holds.
+        # The Hub's cache names a snapshot folder after its commit.
         commit = path.name if path.parent.name == "snapshots" else source.revision
-        return Base(kind="hub", model=source.model, revision=commit, fingerprint=named)
+        return Base(kind="hub", model=source.model, revision=commit, fingerprint=digest)
     files = [file for pattern in _MODEL_FILES for file in path.glob(pattern)]
     if sum(file.stat().st_size for file in files) >= COPIED_BELOW:
-        return Base(kind="path", model=str(path), fingerprint=named)
+        return Base(kind="path", model=str(path), fingerprint=digest)
     (folder / "model").mkdir()
     for file in files:
         shutil.copyfile(file, folder / "model" / file.name)
-    return Base(kind="bundled", fingerprint=named)
+    return Base(kind="bundled", fingerprint=digest)
 
 
 def _write_adapter(source: Path, folder: Path) -> None:
-    """Copy an adapter, but not the path that its base had on this machine."""
+    """Copy an adapter without the local path of its base model."""
     folder.mkdir()
     shutil.copyfile(source / "adapter_model.safetensors", folder / "adapter_model.safetensors")
     config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The column `call` of a rollout row: which call of a staged program it is, and what the other calls said."""
+"""The column `call` of a rollout row: identifies a call of a staged program, with the results of its other calls."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ STAGES = ("extract", "verify", "ground")
 
 
 def call_column(stage: str, place: int, mentions: Sequence[Mapping[str, Any]], named: int) -> str:
-    """The column `call` of a row: which call it is, and what the program's other calls said.
+    """Write the column `call` of a row as JSON.
 
     Args:
         stage: `extract`, `verify` or `ground`.
-        place: Which of `mentions` is verified or grounded; 0 for `extract`.
-        mentions: Every mention of the post that is known: `span`, `type`, `start`, `end`, the verdict `visible`, and
-            the `box` in the model's frame (four integers or None) that the last stage gives it, whatever the verdict.
-        named: How many of them, from the first on, the program names.
+        place: Index in `mentions` of the mention that is verified or grounded; 0 for `extract`.
+        mentions: Every known mention of the post: `span`, `type`, `start`, `end`, the verdict `visible`, and the `box`
+            that the last stage predicts whatever the verdict (four integers in the model's coordinate convention, or
+            None).
+        named: Number of mentions that the program extracts; they come first in `mentions`.
 
     Raises:
-        InputError: An unknown stage, or a place that is none of `mentions`.
+        InputError: Unknown stage, or `place` is not the index of an extracted mention.
     """
     if stage not in STAGES:
-        raise InputError("A staged program has no such call", received=stage, accepted=", ".join(STAGES))
+        raise InputError("Unknown stage of a staged program", received=stage, accepted=", ".join(STAGES))
     if stage != "extract" and not 0 <= place < named:
-        raise InputError("A call is about a mention that is not named", received=place, accepted=f"below {named}")
+        fact = "place must be the index of an extracted mention"
+        raise InputError(fact, received=place, accepted=f"0 to {named - 1}" if named else "none: there is no mention")
     return dump({"stage": stage, "place": place, "named": named, "mentions": list(mentions)})

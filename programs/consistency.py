@@ -1,7 +1,7 @@
-"""Self-consistency: one answer from several that a model drew for the same post.
+"""Self-consistency: combines several sampled answers to one post by a majority vote.
 
-Source: self-consistency (Wang et al., 2023, arXiv 2203.11171) keeps the answer that most chains of reasoning end in. An
-answer here is a list, so each part of it is put to the vote; how is our own choice.
+Source: self-consistency (Wang et al., 2023, arXiv 2203.11171) keeps the answer on which most reasoning chains agree. An
+answer here is a list of entities, so the parts of an entity are voted on separately; the voting rules are ours.
 """
 
 from __future__ import annotations
@@ -18,40 +18,41 @@ Drawn = tuple[str, Sequence[GroundedEntity]]
 
 
 def vote(answers: Sequence[Drawn]) -> Drawn:
-    """Put answers to one post together.
+    """Combine the answers to one post by a majority vote.
 
-    - Words are an entity when more than half of the answers name them: the same start and end.
-    - Its type is the one that most of those say; the first one named, where several are as many.
-    - It is shown when more than half of those box it. Its box is the one that overlaps most with the others (mean IoU).
-    - Its confidence is the share of all answers that name these words with this type and this verdict.
-    - The reasoning is that of the answer that agrees with most of the outcome.
+    - A span (the same start and end) is kept if more than half of the answers contain it.
+    - Its type is the most frequent one among these answers; ties go to the type that comes first.
+    - It is shown if more than half of these answers give it a box. Its box is the one with the highest mean IoU with
+      the others.
+    - Its confidence is the share of all answers that contain the span with this type and this verdict.
+    - The reasoning is taken from the answer that agrees best with the result.
 
     Args:
-        answers: At least one. Words that an answer names several times count once.
+        answers: At least one. A span that an answer repeats counts once.
 
     Returns:
-        Reasoning and entities, in the order of the text.
+        Reasoning and entities, in text order.
     """
     lists = [unique_mentions(entities) for _, entities in answers]
-    named: dict[tuple[int, int], list[GroundedEntity]] = {}
+    by_span: dict[tuple[int, int], list[GroundedEntity]] = {}
     for entities in lists:
         for entity in entities:
-            named.setdefault(entity.key, []).append(entity)
-    elected = [_elected(said, len(answers)) for _, said in sorted(named.items()) if 2 * len(said) > len(answers)]
-    wanted = {(e.key, e.type, e.visible) for e in elected}
-    agreeing = [len(wanted & {(e.key, e.type, e.visible) for e in entities}) - len(entities) for entities in lists]
-    return answers[agreeing.index(max(agreeing))][0], elected
+            by_span.setdefault(entity.key, []).append(entity)
+    elected = [_elected(votes, len(answers)) for _, votes in sorted(by_span.items()) if 2 * len(votes) > len(answers)]
+    result = {(e.key, e.type, e.visible) for e in elected}
+    agreement = [len(result & {(e.key, e.type, e.visible) for e in entities}) - len(entities) for entities in lists]
+    return answers[agreement.index(max(agreement))][0], elected
 
 
-def _elected(said: Sequence[GroundedEntity], answers: int) -> GroundedEntity:
-    """The entity of one place, from all that was said of it."""
-    kind = Counter(entity.type for entity in said).most_common(1)[0][0]
-    boxes = [entity.box for entity in said if entity.box is not None]
-    box = _middle(boxes) if 2 * len(boxes) > len(said) else None
-    agreed = sum(entity.type == kind and entity.visible == (box is not None) for entity in said)
-    return replace(said[0], type=kind, box=box, confidence=agreed / answers)
+def _elected(votes: Sequence[GroundedEntity], answers: int) -> GroundedEntity:
+    """The entity that results from all predictions for one span."""
+    kind = Counter(entity.type for entity in votes).most_common(1)[0][0]
+    boxes = [entity.box for entity in votes if entity.box is not None]
+    box = _middle(boxes) if 2 * len(boxes) > len(votes) else None
+    agreeing = sum(entity.type == kind and entity.visible == (box is not None) for entity in votes)
+    return replace(votes[0], type=kind, box=box, confidence=agreeing / answers)
 
 
 def _middle(boxes: Sequence[Box]) -> Box:
-    """The box that overlaps most with the others; the first of several."""
+    """The box with the largest total IoU with the others; the first one if there are several."""
     return max(boxes, key=lambda box: sum(box.iou(other) for other in boxes))

@@ -1,4 +1,4 @@
-"""Answering many posts: progress, errors recorded by post, and a file that goes on where it was."""
+"""Prediction for many posts: progress, errors recorded per post, and an output file that can be resumed."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from gmner.signatures.errors import ImageError, InputError
 LOG = logging.getLogger(__name__)
 
 _SERVED = 16
-_LETTERS = 4  # about so many to a token
+_CHARACTERS_PER_TOKEN = 4
 
 
 def answer_post(program: AnsweringProgram, post: Post) -> Prediction:
-    """Answer one post; an error that belongs to the post becomes part of the prediction.
+    """Predict the entities of one post; an error that belongs to the post is recorded in the prediction.
 
     Raises:
-        Exception: What the call raised, where the program answers nothing else either; see
+        Exception: What the call raised, if the program cannot answer any other post either; see
             `gmner.programs.failures.failure_of_post`.
     """
     try:
         answer = program(text=post.text, image=post.image)
         prediction = Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities))
-        Prediction.from_record(replace(prediction, id="").to_record())  # what is kept can be read again
+        Prediction.from_record(replace(prediction, id="").to_record())  # check that the record can be read back
     except Exception as error:
         known = failure_of_post(program, error)
         if known is None:
@@ -56,10 +56,10 @@ def answer_post(program: AnsweringProgram, post: Post) -> Prediction:
 def _answers(
     program: AnsweringProgram, posts: Sequence[Post], threads: int | None, progress: bool
 ) -> Iterator[Prediction]:
-    """Predictions in the order of `posts`, `threads` posts at a time.
+    """Predictions in the order of `posts`, for `threads` posts at a time.
 
-    DSPy's history would keep the last ten thousand calls with their pictures, so it is not written. A run that is
-    stopped cancels what the local engine has begun.
+    DSPy's history is disabled, because it would hold the last ten thousand calls with their images. Stopping the run
+    cancels the requests that the local engine is processing.
     """
     end = threading.Event()
     with dspy.context(disable_history=True), ThreadPoolExecutor(threads or _enough(program)) as pool:
@@ -74,27 +74,28 @@ def _answers(
 
 
 def _enough(program: AnsweringProgram) -> int:
-    """Posts under way: while the engine answers a batch, the next ones are made ready."""
+    """Number of posts to process at once: while the engine generates a batch, the next ones are prepared."""
     engine = batching_engine(program.model)
     return _SERVED if engine is None else 3 * engine.max_batch
 
 
 def _order(program: AnsweringProgram, posts: Sequence[Post]) -> list[int]:
-    """The places of the posts; long ones first where an engine answers several at once, in rows of one width."""
+    """The indices of the posts, long posts first if the engine makes batches, whose rows are padded to one length."""
     if batching_engine(program.model) is None:
         return list(range(len(posts)))
     profile = program.adapter().profile
-    lengths = [len(post.text) / _LETTERS + _picture_tokens(post, profile, program.image_root) for post in posts]
+    root = program.image_root
+    lengths = [len(post.text) / _CHARACTERS_PER_TOKEN + _image_tokens(post, profile, root) for post in posts]
     return sorted(range(len(posts)), key=lambda place: -lengths[place])
 
 
-def _picture_tokens(post: Post, profile: ModelProfile, root: Path | None) -> float:
-    """About how many tokens the picture of a post takes, where that depends on its size."""
+def _image_tokens(post: Post, profile: ModelProfile, root: Path | None) -> float:
+    """Estimated number of tokens of the image of a post; 0 if it does not depend on the image size."""
     if post.image is None or profile.rule is None:
         return 0.0
     try:
         width, height = profile.rule(image_size(post.image, root=root))
-    except ImageError:  # it has its place among the answers, as an error of the post
+    except ImageError:  # recorded as an error of the post when it is processed
         return 0.0
     return width * height / profile.rule.factor**2
 
@@ -102,20 +103,21 @@ def _picture_tokens(post: Post, profile: ModelProfile, root: Path | None) -> flo
 def answer_posts(
     program: AnsweringProgram, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True
 ) -> Predictions:
-    """Answer many posts at once; the local engine makes batches of them, long posts first, so that like meets like.
+    """Predict the entities of many posts; the local engine processes them in batches, long posts first.
 
     Args:
         program: The program.
-        posts: The posts; annotations are not looked at.
-        threads: Posts under way at once; None: enough for full batches of the local engine, 16 for a served model.
+        posts: The posts; annotations are ignored.
+        threads: Number of posts processed at once; None: enough for full batches of the local engine, 16 for a served
+            model.
         progress: Show a progress bar.
 
     Returns:
-        One prediction a post, in order; see `answer_post` for errors.
+        One prediction per post, in order; see `answer_post` for errors.
     """
     order = _order(program, posts)
-    found = dict(zip(order, _answers(program, [posts[place] for place in order], threads, progress), strict=True))
-    return Predictions((found[place] for place in range(len(posts))), posts)
+    by_index = dict(zip(order, _answers(program, [posts[index] for index in order], threads, progress), strict=True))
+    return Predictions((by_index[index] for index in range(len(posts))), posts)
 
 
 def extract_corpus(
@@ -128,56 +130,56 @@ def extract_corpus(
     overwrite: bool = False,
     arguments: Mapping[str, str | None] | None = None,
 ) -> Predictions:
-    """Answer many posts into a JSONL file that appears when it is whole.
+    """Predict the entities of many posts and write a JSONL file, which appears once it is complete.
 
-    Answers are kept in `<out>.part` as they come; the same call resumes a run that was stopped after its last saved
-    answer. Posts that failed before are tried again, and so are posts whose image has changed; an answer stays where
-    the image is missing now. `<out>.run.json` keeps what a finished file is a result of. A device or a pipe gets the
-    answers at the end, and such a run cannot be resumed.
+    Predictions are saved to `<out>.part` as they are made; calling the function again resumes a stopped run. Posts that
+    failed and posts whose image has changed are processed again; a prediction is kept if its image is missing now.
+    `<out>.run.json` records the arguments of a finished run. If `out` is a device or a pipe, predictions are written at
+    the end, and the run cannot be resumed.
 
     Args:
         program: The program.
-        posts: The posts, ids unique.
-        out: The file; one prediction a line in the order of `posts`, see `Prediction`.
-        threads: Posts under way at once; see `answer_posts`.
+        posts: The posts, with unique ids.
+        out: The file; one prediction per line in the order of `posts`, see `Prediction`.
+        threads: Number of posts processed at once; see `answer_posts`.
         progress: Show a progress bar.
-        overwrite: Whether a file, or a stopped run, that is not of this program and these posts may be replaced.
-        arguments: Arguments that may differ when a run is resumed, by name, such as the folder of the images; a
-            difference is logged.
+        overwrite: Whether to replace a file or a stopped run of another program or of other posts.
+        arguments: Arguments that may differ when a run is resumed, by name, such as the image folder; differences are
+            logged.
 
     Returns:
         The predictions, in the order of `posts`.
 
     Raises:
-        InputError: Two posts share an id, `out` is a folder or an image of a post, another process writes it, or what
-            lies there is not of this run.
+        InputError: Two posts share an id; `out` is a folder, or another process writes to it; or it belongs to another
+            run.
     """
     if out.is_dir():
-        raise InputError("The answers would be written over a folder", received=str(out), accepted="the path of a file")
+        raise InputError("The output is a folder", received=str(out), accepted="the path of a file")
     ids = [post.id for post in posts]
     if len(set(ids)) != len(ids):
-        twice = next(name for name, count in Counter(ids).items() if count > 1)
-        raise InputError("Two posts share an id", received=twice, remedy="Give every post an id of its own")
+        duplicate = next(post_id for post_id, count in Counter(ids).items() if count > 1)
+        raise InputError("Two posts share an id", received=duplicate, remedy="Give every post a unique id")
     if is_stream(out):
         answers = answer_posts(program, posts, threads=threads, progress=progress)
         write_predictions(answers, out)
         return answers
-    kept = CorpusFile(out, _run_of(program), posts, program.image_root, overwrite=overwrite, arguments=arguments)
-    with kept.opened() as file:
+    corpus_file = CorpusFile(out, _run_of(program), posts, program.image_root, overwrite=overwrite, arguments=arguments)
+    with corpus_file.opened() as file:
         for note in file.notes:
             LOG.warning("%s: %s", out, note)
-        left = [posts[place] for place in _order(program, posts) if ids[place] not in file.done]
-        answered = dict(file.done)
-        for prediction in _answers(program, left, threads, progress):
+        remaining = [posts[index] for index in _order(program, posts) if ids[index] not in file.done]
+        by_id = dict(file.done)
+        for prediction in _answers(program, remaining, threads, progress):
             file.append(prediction)
-            answered[prediction.id] = prediction
-        found = Predictions((answered[post_id] for post_id in ids), posts)
-        file.finish(found)
-    return found
+            by_id[prediction.id] = prediction
+        predictions = Predictions((by_id[post_id] for post_id in ids), posts)
+        file.finish(predictions)
+    return predictions
 
 
 def _run_of(program: AnsweringProgram) -> dict[str, str]:
-    """What the answers of a run depend on beside the posts."""
+    """The settings that determine the predictions of a run, apart from the posts."""
     labels, limits = program.labels.describe(), str(program.limits)
     return {
         "program": type(program).__name__,

@@ -1,7 +1,7 @@
-"""The answers of a corpus run on disk: resumed after a stop, finished once, and never mixed with another run's.
+"""The output file of a corpus run, which can be resumed and is never mixed with the predictions of another run.
 
-Beside the file of answers lie `<file>.part` while the run is unfinished (its arguments, then an answer a line), and
-`<file>.run.json` once it is finished (its arguments, a digest of every post, and a digest of the file).
+Next to the output, an unfinished run keeps `<file>.part` (its arguments, then one prediction per line), and a finished
+run keeps `<file>.run.json` (its arguments, a digest of every post, and a digest of the output).
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from gmner.data.files.outputs import OVERWRITE, exists
 from gmner.data.images.opened_file import open_inside
 from gmner.data.images.opening import local_path, open_image
 from gmner.data.jsonl import record_line
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import DataError, ImageError, InputError
 
 Run = Mapping[str, str]
-"""What the answers of a run depend on beside the posts, by name."""
+"""The settings that determine the predictions of a run, apart from the posts, by name."""
 
 _SOURCE, _ARGUMENTS = "source", "arguments"
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
-_NOT_OURS = "The output already exists, and is not an unchanged result of this command"
+_NOT_OURS = "The output already exists and is not an unchanged result of this command"
 
 
 def source_digest(post: Post, root: Path | None = None) -> str:
-    """Sixteen digits of a post's text and the content of its image, wherever the image lies.
+    """A digest (16 hexadecimal digits) of a post's text and of the content of its image, whatever the image's path.
 
     Args:
         post: The post.
@@ -69,24 +70,24 @@ def _missing_digest(post: Post) -> str:
 
 
 class CorpusFile:
-    """Where a corpus run writes; use it as a context manager, which holds the lock of the file.
+    """The output of a corpus run; `opened` is a context manager that holds the lock of the file.
 
     Args:
-        out: The file of answers; a symbolic link is followed.
-        run: The arguments of the run.
-        posts: The posts, ids unique.
+        out: The output file; a symbolic link is followed.
+        run: The settings of the run.
+        posts: The posts, with unique ids.
         root: The folder that relative image paths start from.
-        overwrite: Whether a file that is not of this run may be replaced.
-        arguments: Arguments that may differ when a run is resumed, by name, such as the folder of the images; a
-            difference is noted.
+        overwrite: Whether a file of another run may be replaced.
+        arguments: Arguments that may differ when a run is resumed, by name, such as the image folder; differences are
+            added to `notes`.
 
     Attributes:
-        done: Answers that are kept, by post id; answers that failed are not.
-        notes: What changed since the run was stopped, a sentence each.
+        done: Predictions that are kept, by post id; failed ones are not.
+        notes: Changes since the run was stopped, one sentence each.
 
     Raises:
-        InputError: Another process writes this file, the file exists and is not of this run, or `<file>.part` is of a
-            run with other arguments or other posts.
+        InputError: Another process writes this file; the file exists and belongs to another run; or `<file>.part`
+            belongs to a run with other settings or posts.
     """
 
     def __init__(
@@ -111,15 +112,15 @@ class CorpusFile:
 
     @contextmanager
     def opened(self) -> Iterator[CorpusFile]:
-        """Hold the lock, and read what is there."""
+        """Take the lock and read the existing files."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = take_lock(self.out.with_name(f".{self.out.name}.lock"))
         except InUse as error:
             raise InputError(
-                f"Another run writes these answers: {error.holder}",
+                f"Another process is writing this file: {error.holder}",
                 received=str(self.out),
-                remedy="Wait for it, or write elsewhere",
+                remedy="Wait until it has finished, or choose another output",
             ) from error
         try:
             self._read()
@@ -129,15 +130,15 @@ class CorpusFile:
                 lock.release()
 
     def append(self, prediction: Prediction) -> None:
-        """Keep an answer; a kill loses at most the line that is being written."""
+        """Save a prediction; killing the process loses at most the line that is being written."""
         with self.part.open("a", encoding="utf-8", newline="\n") as file:
             file.write(self._line(prediction))
         self.done[prediction.id] = prediction
 
     def finish(self, predictions: Sequence[Prediction]) -> None:
-        """Write the file of answers whole, then say of which run it is."""
+        """Write the record of the run, then the complete output."""
         text = "".join(record_line(prediction.to_record()) + "\n" for prediction in predictions)
-        # Both digests: a kill between the two files leaves the old answers beside the new record.
+        # Both digests are recorded: a kill between the two writes leaves the old output next to the new record.
         before = _sha256(self.out.read_bytes()) if self.out.is_file() else None
         state: dict[str, Any] = {
             "run": self.run,
@@ -157,24 +158,24 @@ class CorpusFile:
 
     def _read(self) -> None:
         if not self.overwrite:
-            self._check_strangers()
+            self._check_foreign_files()
         if self.part.exists():
-            kept = self._unfinished()
+            saved = self._unfinished()
         elif exists(self.out) and not self.overwrite:
-            kept = self._finished()
+            saved = self._finished()
         else:
-            kept = []
-        if kept:
+            saved = []
+        if saved:
             self.notes += argument_changes(self._before, self.arguments)
-        self._keep_pictured(kept)
-        failed = sum(prediction.error is not None for prediction, _ in kept)
-        changed = [p.id for p, source in kept if p.error is None and source not in (None, self.sources[p.id])]
+        self._keep_without_image(saved)
+        failed = sum(prediction.error is not None for prediction, _ in saved)
+        changed = [p.id for p, source in saved if p.error is None and source not in (None, self.sources[p.id])]
         if failed:
-            self.notes.append(f"{failed} posts failed before and are tried again")
+            self.notes.append(f"Retrying {_posts(failed)} that failed before")
         if changed:
-            named = ", ".join(changed[:_NAMED])
-            self.notes.append(f"{len(changed)} posts have another image now and are answered again: {named}")
-        for prediction, source in kept:
+            ids = ", ".join(changed[:_NAMED])
+            self.notes.append(f"Reprocessing {_posts(len(changed))} whose image has changed: {ids}")
+        for prediction, source in saved:
             if prediction.error is None and source in (None, self.sources[prediction.id]):
                 self.done[prediction.id] = prediction
         stale = self._before != self.arguments if self.part.exists() else len(self.done) < len(self.posts)
@@ -184,38 +185,38 @@ class CorpusFile:
             with whole_text(self.part) as file:
                 file.writelines(lines)
 
-    def _keep_pictured(self, kept: Sequence[tuple[Prediction, str | None]]) -> None:
-        """Let the answers to images stand that cannot be found now: answered again, the posts would only fail."""
-        lost = []
-        for prediction, source in kept:
-            now = self.sources[prediction.id]
+    def _keep_without_image(self, saved: Sequence[tuple[Prediction, str | None]]) -> None:
+        """Keep predictions whose image is missing now: processed again, these posts would only fail."""
+        missing = []
+        for prediction, source in saved:
+            digest = self.sources[prediction.id]
             if (
                 prediction.error is None
-                and source not in (None, now)
-                and now == _missing_digest(self.posts[prediction.id])
+                and source not in (None, digest)
+                and digest == _missing_digest(self.posts[prediction.id])
             ):
                 self.sources[prediction.id] = source
-                lost.append(prediction.id)
-        if lost:
-            named = ", ".join(lost[:_NAMED])
-            self.notes.append(f"{len(lost)} posts have an answer and a missing image now, and keep the answer: {named}")
+                missing.append(prediction.id)
+        if missing:
+            ids = ", ".join(missing[:_NAMED])
+            self.notes.append(f"Keeping the predictions for {_posts(len(missing))} whose image is missing now: {ids}")
 
-    def _check_strangers(self) -> None:
-        """Refuse to replace files that no run of this kind wrote."""
+    def _check_foreign_files(self) -> None:
+        """Refuse to replace files that were not written by a corpus run."""
         if self.sidecar.exists() and self._recorded() is None:
-            raise InputError("Something else has the name of the run's record", received=str(self.sidecar),
-                             remedy=OVERWRITE)  # fmt: skip
+            raise InputError("The file that would record the run exists and is something else",
+                             received=str(self.sidecar), remedy=OVERWRITE)  # fmt: skip
         if self.part.exists() and exists(self.out) and self._state() is None:
             raise InputError(_NOT_OURS, received=str(self.out), remedy=OVERWRITE)
 
     def _unfinished(self) -> list[tuple[Prediction, str | None]]:
-        """The answers of a stopped run. A line that a kill cut is dropped; what stands before it is not touched."""
+        """The predictions of a stopped run; an incomplete last line is dropped."""
         data = self.part.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         try:
             head, *records = [json.loads(line) for line in whole.splitlines()] or [None]
             sources = [record.pop(_SOURCE, None) for record in records]
-            kept = [(Prediction.from_record(r), s) for r, s in zip(records, sources, strict=True)]
+            saved = [(Prediction.from_record(r), s) for r, s in zip(records, sources, strict=True)]
         except (ValueError, TypeError, DataError, AttributeError) as error:
             if self.overwrite:
                 self.part.unlink()
@@ -224,13 +225,11 @@ class CorpusFile:
                 "The file is not a stopped run", received=str(self.part), remedy=f"Delete it: {error}"
             ) from error
         if head is None and not _cut_head(data):
-            raise InputError(
-                "The file is not a stopped run", received=str(self.part), remedy="Move it away, or delete it"
-            )
+            raise InputError("The file is not a stopped run", received=str(self.part), remedy="Move or delete it")
         if head is None:
             self.part.unlink()
             return []
-        differing = self._differing(head, {p.id: p.text for p, _ in kept})
+        differing = self._differing(head, {p.id: p.text for p, _ in saved})
         if differing and self.overwrite:
             self.part.unlink()
             return []
@@ -238,60 +237,60 @@ class CorpusFile:
             raise InputError(
                 f"The file belongs to a stopped run with other {', '.join(differing)}",
                 received=str(self.part),
-                remedy="Delete it to start anew, pass --overwrite, or write to another file",
+                remedy="Delete it to start again, pass --overwrite, or choose another output",
             )
         if len(whole) < len(data):
             os.truncate(self.part, len(whole))
         self._recall(head)
-        return kept
+        return saved
 
     def _finished(self) -> list[tuple[Prediction, str | None]]:
-        """The answers of a finished run with the same arguments; refuses any other file."""
+        """The predictions of a finished run with the same settings; refuses any other file."""
         state = self._state()
         if state is None:
             raise InputError(_NOT_OURS, received=str(self.out), remedy=OVERWRITE)
         differing = [name for name in self.run if state["run"].get(name) != self.run[name]]
         if set(state["posts"]) != set(self.sources):
-            differing.append(f"posts ({len(state['posts'])} there, {len(self.sources)} now)")
+            differing.append(f"posts ({len(state['posts'])} before, {len(self.sources)} now)")
         if differing:
             raise InputError(
-                f"The output already exists, from a run with other {', '.join(differing)}",
+                f"The output already exists and is the result of a run with other {', '.join(differing)}",
                 received=str(self.out),
                 remedy=OVERWRITE,
             )
         self._recall(state)
         records = [json.loads(line) for line in self.out.read_bytes().splitlines()]
-        kept = [Prediction.from_record(record) for record in records]
-        changed_texts = [p.id for p in kept if p.text != self.posts[p.id].text]
+        saved = [Prediction.from_record(record) for record in records]
+        changed_texts = [p.id for p in saved if p.text != self.posts[p.id].text]
         if changed_texts:
             raise InputError(
-                "The output already exists, from a run with other posts",
+                "The output already exists and is the result of a run with other posts",
                 received=changed_texts[0],
                 remedy=OVERWRITE,
             )
-        return [(prediction, state["posts"][prediction.id]) for prediction in kept]
+        return [(prediction, state["posts"][prediction.id]) for prediction in saved]
 
     def _recall(self, record: Mapping[str, Any]) -> None:
-        """Note the arguments that an earlier run was given; one that did not keep them had the same."""
+        """Store the arguments of the earlier run; a record without them is assumed to have the current ones."""
         before = record.get(_ARGUMENTS)
         self._before = before if isinstance(before, dict) else self.arguments
 
     def _state(self) -> dict[str, Any] | None:
-        """What the record says, where it is of the file that lies there now."""
+        """The record of the run, if it describes the current output file; else None."""
         state = self._recorded()
         if state is None or not self.out.is_file():
             return None
-        known = {state["sha256"], state.get("before") if self.part.exists() else None}
-        return state if _sha256(self.out.read_bytes()) in known else None
+        digests = {state["sha256"], state.get("before") if self.part.exists() else None}
+        return state if _sha256(self.out.read_bytes()) in digests else None
 
     def _recorded(self) -> dict[str, Any] | None:
-        """The record beside the answers; None where there is none, or something else has its name."""
+        """The record next to the output; None if there is none, or the file is something else."""
         try:
             state = json.loads(self.sidecar.read_bytes())
-            ours = all(isinstance(state[name], kind) for name, kind in _RECORD.items())
+            valid = all(isinstance(state[name], kind) for name, kind in _RECORD.items())
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
-        return state if ours else None
+        return state if valid else None
 
     def _differing(self, head: object, texts: Mapping[str, str]) -> list[str]:
         old = head if isinstance(head, dict) else {}
@@ -302,17 +301,21 @@ class CorpusFile:
 
 
 def argument_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Each argument that differs, as `--images was a, now b`."""
+    """The arguments that differ, each as `--images was a, now b`."""
     names = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
-    return [f"{name} was {_said(before.get(name))}, now {_said(now.get(name))}" for name in names]
+    return [f"{name} was {_value_text(before.get(name))}, now {_value_text(now.get(name))}" for name in names]
 
 
-def _said(value: Any) -> str:
+def _posts(number: int) -> str:
+    return counted(number, "post", "posts")
+
+
+def _value_text(value: Any) -> str:
     return "not given" if value is None else str(value)
 
 
 def _cut_head(data: bytes) -> bool:
-    """Whether bytes without a line end are the beginning of a part file, as a kill leaves it."""
+    """Whether bytes without a line end are the incomplete first line of a part file."""
     start = b'{"program"'
     return data.startswith(start) or start.startswith(data)
 

@@ -1,4 +1,4 @@
-"""The check of gold for DSPy's own optimizers: what `gmner.MCR` refuses is refused before they begin, too."""
+"""The check of gold annotations before one of DSPy's optimizers starts, with the same rules as for `gmner.MCR`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from gmner.signatures.mentions import GoldEntity
 LOG = logging.getLogger(__name__)
 
 _SETS = ("trainset", "valset")
-_LEAVE_OUT = "Mend these posts (`gmner check` lists them all), or leave them out: leave_out_invalid=True"
+_LEAVE_OUT = "Correct these posts (`gmner check` lists all faults), or skip them with leave_out_invalid=True"
 _NAMED = 5
 
 
 def check_examples(
     given: Mapping[str, Any], optimizer: Any, adapter: PromptAdapter, *, leave_out_invalid: bool = False
 ) -> dict[str, Any]:
-    """The arguments of a compile, once the gold of their examples is known to be usable.
+    """Check the gold annotations in the arguments of a compile, and return the arguments.
 
-    Of the trainset, also of the one that `dspy.KNNFewShot` got before, every gold answer must be one that the program
-    can write: it becomes a demonstration, or scores one. Of the valset it must be one that can be scored. Examples that
-    carry neither a post nor `GoldEntity` values are not checked.
+    Every gold answer of the trainset must be one that the program can generate, because it becomes a demonstration or
+    scores one; this includes the trainset that `dspy.KNNFewShot` already has. Gold answers of the valset must be ones
+    that can be scored. Examples with neither a post nor `GoldEntity` values are not checked.
 
     Args:
-        given: The arguments of `compile`, posts or examples among them.
+        given: The arguments of `compile`, with posts or examples.
         optimizer: An optimizer of DSPy.
-        adapter: The adapter of the program: its labels, limits and model decide what can be answered.
-        leave_out_invalid: Leave out the examples that would be refused, and warn with their number.
+        adapter: The adapter of the program, whose labels, limits and model determine the possible answers.
+        leave_out_invalid: Skip invalid examples and log a warning with their number.
 
     Raises:
-        InputError: Gold that cannot be used, or nothing is left; the fact names the first posts and the reasons.
+        InputError: Gold annotations are invalid, or no example is left; the fact names the first posts and the faults.
     """
     checked = dict(given)
     for name in _SETS:
@@ -47,7 +47,7 @@ def check_examples(
     if isinstance(values := getattr(retriever, "trainset", None), Sequence):
         report = _report("trainset", values, adapter)
         if report.faults:
-            raise refusal(f"trainset of {type(optimizer).__name__}", report, "Mend these posts, or give it the others")
+            raise refusal(f"trainset of {type(optimizer).__name__}", report, "Correct or remove these posts")
     return checked
 
 
@@ -57,42 +57,42 @@ def _usable(name: str, values: Sequence[Any], adapter: PromptAdapter, *, leave_o
         return values
     if not leave_out_invalid:
         raise refusal(name, report, _LEAVE_OUT)
-    LOG.warning("%s of the %s are left out. %s", counted(report.refused, "post", "posts"), name, report.summary(_NAMED))
+    LOG.warning("Skipped %s of the %s. %s", counted(report.refused, "post", "posts"), name, report.summary(_NAMED))
     refused = {fault.place for fault in report.faults}
     kept = [value for place, value in enumerate(values) if place not in refused]
     if not kept:
-        raise refusal(name, report, "Mend these posts (`gmner check` lists them all)")
+        raise refusal(name, report, "Correct these posts (`gmner check` lists all faults)")
     return kept
 
 
 def _report(name: str, values: Sequence[Any], adapter: PromptAdapter) -> GoldReport:
-    """The faults for which examples are refused, their places those among `values`."""
+    """The faults for which examples are refused, with indices into `values`."""
     places, posts = [], []
     for place, value in enumerate(values):
         if (post := _post_of(value, f"{name}[{place}]")) is not None:
             places.append(place)
             posts.append(post)
-    found = check_posts(posts, adapter.labels, adapter.limits, adapter.profile, regions=False)
-    # DSPy knows no ids: an example may be there twice.
-    kinds = {fault.kind for fault in found.faults} - {"duplicate_id"}
+    report = check_posts(posts, adapter.labels, adapter.limits, adapter.profile, regions=False)
+    # DSPy's examples have no ids, so the same one may occur twice.
+    kinds = {fault.kind for fault in report.faults} - {"duplicate_id"}
     if name == "valset":
-        _warn_of_unanswerable(found.only(kinds - set(FALSIFYING)))
+        _warn_of_unanswerable(report.only(kinds - set(FALSIFYING)))
         kinds &= set(FALSIFYING)
     elif bare := sum(post.entities is not None and not post.grounded for post in posts):
         LOG.warning(
-            "The regions of %s of the trainset are not annotated: demonstrations of them have no boxes",
+            "No annotated regions for %s of the trainset: their demonstrations have no boxes",
             counted(bare, "post", "posts"),
         )
-    return found.only(kinds).moved(places, len(values))
+    return report.only(kinds).moved(places, len(values))
 
 
 def _warn_of_unanswerable(report: GoldReport) -> None:
     if report.faults:
-        LOG.warning("The valset has gold that the program cannot answer rightly. %s", report.summary(_NAMED))
+        LOG.warning("The program cannot generate some gold answers of the valset. %s", report.summary(_NAMED))
 
 
 def _post_of(value: Any, name: str) -> Post | None:
-    """The post of an example; None: its gold is in no form that can be checked, or its picture has to be fetched."""
+    """The post of an example; None if its gold cannot be checked, or its image would have to be downloaded."""
     if isinstance(value, Post):
         return None if "://" in str(value.image) else value
     if not isinstance(value, dspy.Example):

@@ -1,4 +1,4 @@
-"""Failures of a corpus run: which belong to one post, and which end the run."""
+"""Errors during a corpus run: decides whether an error belongs to one post or ends the run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from dspy.utils.exceptions import (
 
 from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.batching import ended_within
-from gmner.programs.error_causes import broken_off, chain_of, own_error
-from gmner.programs.error_causes import said as said
+from gmner.programs.error_causes import broken_off, chain_of, error_line, own_error
 from gmner.programs.local_engine import is_served
 from gmner.signatures.errors import AnswerError, DataError, GmnerError, ImageError, InputError, ServerError
 
@@ -29,11 +28,11 @@ _PROBE = "Ana met Ben in Paris."
 
 
 def failure_of_post(program: AnsweringProgram, error: Exception) -> GmnerError | None:
-    """The error to record for the post that raised `error`, or None if the run cannot continue.
+    """Return the error to record for the post that raised `error`, or None if the run cannot continue.
 
-    A `GmnerError` about the text, the image or the answer belongs to the post, and so do a reply that cannot be read
-    and a prompt that is too long. A refused key ends the run. Anything else could be either: the program is called once
-    more with a short text and no image, and if that raises such an error too, the run ends.
+    A `GmnerError` about the text, the image or the answer belongs to the post, and so do a reply that cannot be parsed
+    and a prompt that is too long. An invalid API key ends the run. For any other error the program is called once more
+    with a short text and no image; if this call fails too, the run ends.
 
     Args:
         program: The program that was called.
@@ -46,22 +45,22 @@ def failure_of_post(program: AnsweringProgram, error: Exception) -> GmnerError |
         return None
     if _unreadable(program, error):
         size = broken_off(error)
-        fact = "The reply of the server cannot be read"
+        fact = "The reply of the server cannot be parsed"
         fact += "" if size is None else f": it breaks off after {size} characters, as when a connection is lost"
-        return AnswerError(fact, received=said(error))
+        return AnswerError(fact, received=error_line(error))
     if not isinstance(error, ContextWindowExceededError) and not _works(program):
         return None
     if known is not None:
         return known
     if isinstance(error, LMError) and not isinstance(error, LMUnexpectedError):
         status = "" if error.status is None else f" (status {error.status})"
-        return ServerError(f"The server did not answer this post{status}", received=said(error))
-    _LOG.warning("An unexpected error is recorded for a post: %s", said(error), exc_info=_LOG.isEnabledFor(10))
-    return GmnerError("An unexpected error stopped this post", received=said(error))
+        return ServerError(f"The server returned no answer for this post{status}", received=error_line(error))
+    _LOG.warning("Unexpected error, recorded for its post: %s", error_line(error), exc_info=_LOG.isEnabledFor(10))
+    return GmnerError("An unexpected error occurred while this post was processed", received=error_line(error))
 
 
 def _unreadable(program: AnsweringProgram, error: Exception) -> bool:
-    """Whether a server replied with success, and the reply is not of the OpenAI form."""
+    """Whether a server replied with success, but not in OpenAI's format."""
     if not is_served(program.model):
         return False
     if not isinstance(error, LMError) or type(error) not in (LMProviderError, LMUnexpectedError):
@@ -70,8 +69,8 @@ def _unreadable(program: AnsweringProgram, error: Exception) -> bool:
 
 
 def _works(program: AnsweringProgram) -> bool:
-    """Whether the program answers a harmless post."""
-    if ended_within(0):  # another post has ended the run
+    """Whether the program can answer a short post without an image."""
+    if ended_within(0):  # an error of another post has ended the run
         return False
     try:
         with dspy.context(trace=None, disable_history=True):

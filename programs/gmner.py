@@ -1,4 +1,4 @@
-"""`GMNER`: one answer a post."""
+"""`GMNER`: predicts all entities of a post with one model call."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gmner.signatures.tasks import GroundEntities
 
 
 class GMNER(GroundingProgram):
-    """Grounded multimodal named entity recognition in one answer: reasoning, then every entity with type and box.
+    """Grounded multimodal named entity recognition with one model call: reasoning, then entities with types and boxes.
 
     Example:
         >>> import gmner  # doctest: +SKIP
         >>> program = gmner.GMNER(lm=gmner.load_vlm())  # doctest: +SKIP
         >>> program(text="Mira Voss cries at the speech", image="post.png").entities  # doctest: +SKIP
 
-    Source: the task of MCR (Ma et al., Findings of ACL 2026); the answer's form is ours.
+    Source: the task of MCR (Ma et al., Findings of ACL 2026); the format of the answer is ours.
     """
 
     bundle_name: ClassVar[str] = "GMNER"
@@ -32,7 +32,7 @@ class GMNER(GroundingProgram):
 
     @property
     def demonstrations(self) -> list[Any]:
-        """The demonstrations in the prompt: inputs and outputs, boxes in pixels of their own image."""
+        """The demonstrations in the prompt: inputs and outputs, with boxes in pixels of their own image."""
         return self.answer.demos
 
     def set_demonstrations(self, demos: Sequence[Any]) -> None:
@@ -46,7 +46,7 @@ class GMNER(GroundingProgram):
         return [(self._call(post, demos), {"reasoning": reasoning, "entities": list(entities)})]
 
     def rollout_calls(self, posts: Sequence[Post], demos: Sequence[Mapping[str, Any]], keep: Keep) -> list[ProgramCall]:
-        """See `gmner.programs.trainable.Trainable`: one call a post."""
+        """See `gmner.programs.trainable.Trainable`: one call per post."""
         return [self._call(post, demos) for post in posts]
 
     def _call(self, post: Post, demos: Sequence[Mapping[str, Any]]) -> ProgramCall:
@@ -56,15 +56,15 @@ class GMNER(GroundingProgram):
         self.answer = dspy.Predict(GroundEntities)
 
     def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        return _said(self.answer(text=text, image=image))
+        return _with_confidences(self.answer(text=text, image=image))
 
     async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
-        return _said(await self.answer.acall(text=text, image=image))
+        return _with_confidences(await self.answer.acall(text=text, image=image))
 
 
-def _said(result: dspy.Prediction) -> Answer:
-    """Reasoning and entities, these with their confidence where it was asked for."""
-    sure = result.get("confidences")
-    if sure is None:
+def _with_confidences(result: dspy.Prediction) -> Answer:
+    """Reasoning and entities; the entities have confidences if the program requested them."""
+    confidences = result.get("confidences")
+    if confidences is None:
         return result.reasoning, result.entities
-    return result.reasoning, [replace(e, confidence=c) for e, c in zip(result.entities, sure, strict=True)]
+    return result.reasoning, [replace(e, confidence=c) for e, c in zip(result.entities, confidences, strict=True)]

@@ -1,4 +1,4 @@
-"""`check_posts`: whether a model could write the gold answers of posts under the schema that decoding enforces."""
+"""`check_posts`: finds posts whose gold answer a model cannot generate under the schema that decoding enforces."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import MAX_SPAN_PIECES, Limits
 
 _LEAST_IOU = 0.5
-"""A box that keeps less than this of itself as integers of the model cannot be answered right under any protocol."""
+"""A box whose IoU with its own rounded coordinates is not above this cannot be predicted correctly in any protocol."""
 
 FALSIFYING = ("duplicate_id", "not_annotated", "empty_text", "offsets", "same_place")
-"""Faults of a valset's post that falsify its score; the others only cost the program a point."""
+"""Faults that make the score of a valset wrong; the other faults only make full marks impossible."""
 
 _NAMED = 5
 
@@ -34,13 +34,13 @@ _ANSWER = form_of(["reasoning", "entities"])
 
 @dataclass(frozen=True, slots=True)
 class GoldFault:
-    """Why the gold answer of a post cannot be learned.
+    """A reason why the gold answer of a post cannot be learned.
 
     Attributes:
-        post_id: The post.
-        kind: What it is, in snake case, such as `span_too_long`.
-        message: The fact.
-        place: The place of the post among those that were checked, from 0.
+        post_id: Id of the post.
+        kind: Kind of the fault in snake case, such as `span_too_long`.
+        message: What is wrong.
+        place: Index of the post among those that were checked, from 0.
     """
 
     post_id: str
@@ -54,11 +54,11 @@ class GoldFault:
 
 @dataclass(frozen=True, slots=True)
 class GoldReport:
-    """What `check_posts` found.
+    """The result of `check_posts`.
 
     Attributes:
         posts: Number of posts that were checked.
-        faults: The faults, in the order of the posts; empty: every gold answer can be learned.
+        faults: The faults, in the order of the posts; empty if every gold answer can be learned.
     """
 
     posts: int
@@ -75,32 +75,32 @@ class GoldReport:
         return len({fault.place for fault in self.faults})
 
     def kept(self, posts: Sequence[Post]) -> list[Post]:
-        """The posts without a fault, of those that were checked."""
+        """The checked posts without a fault."""
         refused = {fault.place for fault in self.faults}
         return [post for place, post in enumerate(posts) if place not in refused]
 
     def only(self, kinds: Iterable[str]) -> GoldReport:
-        """The report with the faults of these kinds alone."""
-        wanted = set(kinds)
-        return GoldReport(self.posts, tuple(fault for fault in self.faults if fault.kind in wanted))
+        """A report with only the faults of these kinds."""
+        kept = set(kinds)
+        return GoldReport(self.posts, tuple(fault for fault in self.faults if fault.kind in kept))
 
     def moved(self, places: Sequence[int], posts: int) -> GoldReport:
-        """The report over a longer list.
+        """The report for a longer list that contains the checked posts.
 
         Args:
-            places: The place in that list of each post that was checked.
-            posts: Its length.
+            places: Index in that list of each checked post.
+            posts: Length of that list.
         """
         return GoldReport(posts, tuple(replace(fault, place=places[fault.place]) for fault in self.faults))
 
     def summary(self, each: int = 5) -> str:
-        """A line with the counts, then a line for each of the first faults.
+        """A line with the counts, followed by a line for each of the first faults.
 
         Args:
-            each: How many faults are written out; the number of further ones follows.
+            each: Number of faults to list; the number of further ones follows.
         """
         if not self.faults:
-            return f"{self.posts} posts, every gold answer can be learned"
+            return f"{counted(self.posts, 'post', 'posts')}, every gold answer can be learned"
         kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(Counter(f.kind for f in self.faults).items()))
         lines = [f"{self.refused} of {counted(self.posts, 'post', 'posts')} cannot be learned: {kinds}"]
         lines += [str(fault) for fault in self.faults[:each]]
@@ -121,70 +121,71 @@ def check_posts(
     *,
     regions: bool = True,
 ) -> GoldReport:
-    """Check whether a model could write the gold answer of every post; every picture is opened once.
+    """Check whether a model can generate the gold answer of every post; every image is opened once.
 
     Args:
         posts: Annotated posts.
-        labels: The entity types of the program that learns.
-        limits: Its bounds of an answer.
-        profile: Box frame and resize rule of its model.
+        labels: The entity types of the program to train.
+        limits: The limits of its answers.
+        profile: Coordinate convention and resize rule of its model.
         regions: Whether posts without annotated regions are a fault, as they are in a trainset.
 
     Returns:
         The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `not_unicode`, `offsets`, `same_place`,
         `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `too_many_entities`, `no_picture`,
-        `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for what the schema refuses
-        beside these.
+        `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for anything else that the
+        schema does not allow.
 
     Raises:
-        InputError: No posts in this sense, or labels that are none.
+        InputError: An item is not a post, or the labels are invalid.
     """
     adapter = PromptAdapter(as_labels(labels), profile, limits)
-    seen: set[str] = set()
+    ids: set[str] = set()
     faults: list[GoldFault] = []
     count = 0
     for place, post in enumerate(posts):
         if not isinstance(post, Post):
-            raise InputError("Not a post", received=post, accepted="gmner.Post")
-        found = list(_post_faults(post, adapter, regions=regions))
-        if post.id in seen:
-            found.insert(0, ("duplicate_id", "an earlier post has the same id"))
-        seen.add(post.id)
-        faults += [GoldFault(post.id, kind, message, place) for kind, message in found]
+            raise InputError("Every item must be a post", received=post, accepted="gmner.Post")
+        post_faults = list(_post_faults(post, adapter, regions=regions))
+        if post.id in ids:
+            post_faults.insert(0, ("duplicate_id", "an earlier post has the same id"))
+        ids.add(post.id)
+        faults += [GoldFault(post.id, kind, message, place) for kind, message in post_faults]
         count += 1
     return GoldReport(count, tuple(faults))
 
 
 def refusal(name: str, report: GoldReport, remedy: str) -> InputError:
-    """The error that refuses a set of posts for what a report found.
+    """The error that refuses a set of posts with faults.
 
     Args:
-        name: The set, such as `trainset`.
+        name: Name of the set, such as `trainset`.
         report: A report with faults.
-        remedy: What to do.
+        remedy: What the user can do.
     """
     further = len(report.faults) - _NAMED
     return InputError(
-        f"The gold of {report.refused} of {report.posts} posts of the {name} cannot be used: "
+        f"The gold annotations of {report.refused} of {report.posts} posts of the {name} cannot be used: "
         + "; ".join(map(str, report.faults[:_NAMED]))
         + (f"; and {further} more faults" if further > 0 else ""),
-        accepted="gold that the program can write with its labels, limits and pictures",
+        accepted="gold annotations that the program can generate with its labels, limits and images",
         remedy=remedy,
     )
 
 
-Found = Iterator[tuple[str, str]]
+FaultTexts = Iterator[tuple[str, str]]
+"""Kind and message of faults."""
 
 
-def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> Found:
+def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> FaultTexts:
     if post.entities is None:
         yield "not_annotated", "it is not annotated"
     elif regions and not post.grounded:
-        yield "no_regions", "its regions are not annotated: it would teach that nothing is shown"
+        yield "no_regions", "its regions are not annotated: training on it would teach that nothing is shown"
     if not post.text.strip():
         yield "empty_text", "its text is empty"
     if not _is_unicode(post.text):
-        yield "not_unicode", "its text holds a lone surrogate, half of a character, and no model can be given it"
+        yield "not_unicode", "its text contains a lone surrogate (half of a character), which no model accepts"
     try:
         request = adapter.request({"text": post.text, "image": post.image})
     except (ImageError, InputError) as error:
@@ -205,54 +206,55 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _text_faults(post: Post, labels: LabelSet, limits: Limits) -> Found:
-    """Faults of the mentions as such, and of their number."""
+def _text_faults(post: Post, labels: LabelSet, limits: Limits) -> FaultTexts:
+    """Faults of the mentions and of their number."""
     if len(post.gold) > limits.entities:
-        yield "too_many_entities", f"{len(post.gold)} entities, an answer has at most {limits.entities}"
+        yield "too_many_entities", f"{len(post.gold)} entities, but an answer has at most {limits.entities}"
     for key, times in Counter(entity.key for entity in post.gold).items():
         if times > 1:
-            yield "same_place", f"{times} entities stand at {key[0]}:{key[1]}"
+            yield "same_place", f"{times} entities have the offsets {key[0]}:{key[1]}"
     for entity in post.gold:
         yield from _mention_faults(entity, post.text, labels)
 
 
-def _mention_faults(entity: GoldEntity, text: str, labels: LabelSet) -> Found:
+def _mention_faults(entity: GoldEntity, text: str, labels: LabelSet) -> FaultTexts:
     span = entity.span
     if entity.type not in labels:
-        yield "unknown_type", f"{span!r} has the type {entity.type!r}, which is none of {', '.join(labels)}"
+        yield "unknown_type", f"{span!r} has the unknown type {entity.type!r} (known: {', '.join(labels)})"
     if not span or not 0 <= entity.start < entity.end or text[entity.start : entity.end] != span:
-        yield "offsets", f"{span!r} does not stand at {entity.start}:{entity.end} of the text"
+        yield "offsets", f"{span!r} is not at {entity.start}:{entity.end} of the text"
     elif span != span.strip():
         yield "blank_at_edge", f"{span!r} begins or ends with a blank"
     elif (entity.start, entity.end) not in occurrences(span, text):
-        yield "cuts_a_word", f"{span!r} at {entity.start}:{entity.end} cuts a word of the text"
+        yield "cuts_a_word", f"{span!r} at {entity.start}:{entity.end} begins or ends inside a word"
     elif len(pieces(span)) > MAX_SPAN_PIECES:
-        yield "span_too_long", f"{span!r} has {len(pieces(span))} words and signs, a span at most {MAX_SPAN_PIECES}"
+        size = len(pieces(span))
+        yield "span_too_long", f"{span!r} has {size} words and symbols, but a span has at most {MAX_SPAN_PIECES}"
 
 
-def _box_faults(post: Post, request: Request) -> Found:
-    """Faults of boxes in the picture, and of the first box, which is trained on, in the frame of the model."""
+def _box_faults(post: Post, request: Request) -> FaultTexts:
+    """Faults of boxes in the image; the first box, which is used for training, also as the model writes it."""
     size = request.frame.size
     for entity in post.gold:
         if size is None:
             if entity.boxes:
-                yield "no_picture", f"{entity.span!r} has a box, and the post no picture"
+                yield "no_picture", f"{entity.span!r} has a box, but the post has no image"
             continue
         for number, box in enumerate(entity.boxes):
-            where = ", ".join(f"{value:g}" for value in box.as_tuple())
+            name = f"the box ({', '.join(f'{value:g}' for value in box.as_tuple())}) of {entity.span!r}"
             if not box.inside(size):
-                yield "box_outside", f"the box ({where}) of {entity.span!r} leaves the picture of {size[0]} x {size[1]}"
+                yield "box_outside", f"{name} extends beyond the image of {size[0]} x {size[1]} pixels"
                 continue
             if not box.area:
-                yield "box_without_area", f"the box ({where}) of {entity.span!r} has no area"
+                yield "box_without_area", f"{name} has no area"
             elif number == 0 and request.frame.decode(request.frame.encode(box)).iou(box) <= _LEAST_IOU:
-                written = list(request.frame.encode(box))
-                yield "box_too_small", f"the box ({where}) of {entity.span!r} is too small to be written as {written}"
+                coordinates = list(request.frame.encode(box))
+                yield "box_too_small", f"{name} is too small for the model's coordinates {coordinates}"
 
 
-def _schema_faults(post: Post, request: Request) -> Found:
-    """What the schema of decoding refuses in the gold answer, as it would be written."""
+def _schema_faults(post: Post, request: Request) -> FaultTexts:
+    """Violations of the decoding schema by the gold answer."""
     answer = _ANSWER.render({"reasoning": "", "entities": [as_entity(e) for e in post.gold]}, request)
     for error in Draft202012Validator(_ANSWER.schema(request)).iter_errors(json.loads(answer)):
         where = "/".join(map(str, error.absolute_path))
-        yield "schema", f"the schema of the answer refuses {where or 'it'}: {str(error.instance)[:120]}"
+        yield "schema", f"the schema of the answer does not allow {where or 'it'}: {str(error.instance)[:120]}"

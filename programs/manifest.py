@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what the program is, on which weights it runs, and the hash of every file."""
+"""The manifest of a bundle: the settings of the program, its weights, and the hash of every file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from gmner.signatures.schema import Limits
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
-"""Raised when a bundle is laid out so that an older version could not read it."""
+"""Version of the format; increased when older versions cannot read a new bundle."""
 
 Sampling = Literal["temperature", "max_tokens", "top_p", "top_k", "seed"]
 SAMPLING: tuple[Sampling, ...] = get_args(Sampling)
-"""The arguments of an LM that a bundle keeps."""
+"""The arguments of an LM that a bundle stores."""
 
 _LARGEST = Limits(reasoning=10**6, entities=10**4)
-_AGAIN = "Get the bundle again, or save the program anew"
+_AGAIN = "Download the bundle again, or save the program again"
 
 
 class _Part(BaseModel):
@@ -36,14 +36,15 @@ class _Part(BaseModel):
 
 
 class Base(_Part):
-    """The weights beneath a program.
+    """The base model of a program.
 
     Attributes:
         kind: `embedded` (the model of this package), `hub`, `path` (a local folder too large to be copied), `bundled`
-            (in the bundle's `model/`), or `served` (the program's LM has no weights here).
-        model: Hub id, path, or the model string of a served LM; None: embedded or bundled.
-        revision: The commit on the hub.
-        fingerprint: Of the base without adapter, see `gmner.programs.models.fingerprint`; None: served.
+            (in the bundle's `model/`), or `served` (the model runs on a server).
+        model: Hub id, path, or the model string of a served LM; None for `embedded` and `bundled`.
+        revision: The commit on the Hub.
+        fingerprint: Fingerprint of the weights without the adapter, see `gmner.programs.models.fingerprint`; None for
+            `served`.
     """
 
     kind: Literal["embedded", "hub", "path", "bundled", "served"]
@@ -53,16 +54,16 @@ class Base(_Part):
 
 
 class Settings(_Part):
-    """How the LM was set up.
+    """Settings of the LM.
 
     Attributes:
-        name: What it is called in its model string; None: a served LM.
-        cache: Whether DSPy may answer from its cache.
-        sampling: Its sampling arguments.
-        dtype: As for `load_vlm`.
-        max_batch: As for `load_vlm`.
-        backend: As for `load_vlm`.
-        model_kwargs: As for `load_vlm`.
+        name: Its name in the model string; None for a served LM.
+        cache: Whether DSPy may use its cache.
+        sampling: Sampling arguments.
+        dtype: See `load_vlm`.
+        max_batch: See `load_vlm`.
+        backend: See `load_vlm`.
+        model_kwargs: See `load_vlm`.
     """
 
     name: str | None = None
@@ -77,27 +78,28 @@ class Settings(_Part):
     @classmethod
     def _known(cls, dtype: str) -> str:
         if dtype not in DTYPES:
-            raise ValueError(f"dtype is one of {', '.join(DTYPES)}")
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}")
         return dtype
 
 
 class Manifest(_Part):
-    """What `manifest.json` holds.
+    """The content of `manifest.json`.
 
     Attributes:
-        format: Version of the bundle's form.
+        format: Version of the format.
         program: Name of the program's class.
-        base: The weights.
-        adapter: Whether a LoRA adapter lies in `adapter/`.
-        lm: How the LM was set up.
-        box_format: The frame in which the model writes boxes; told, and taken from the model again when loaded.
-        profile: The profile that the program was given, or None: the model's own.
-        weights: The profile of the weights, for where they are served; None: it was a served model itself.
+        base: The base model.
+        adapter: Whether `adapter/` contains a LoRA adapter.
+        lm: Settings of the LM.
+        box_format: Coordinate convention of the model, for information; it is determined again when the bundle is
+            loaded.
+        profile: The profile that the user set; None: that of the model.
+        weights: The profile of the weights, used when they are served; None if the program had a served LM.
         labels: Entity types with descriptions.
-        limits: Bounds of an answer.
+        limits: Limits of an answer.
         versions: Libraries and their versions.
-        scores: What an optimizer measured, or None.
-        files: Path in the bundle -> sha256, for every file but the manifest.
+        scores: Scores that an optimizer measured, or None.
+        files: Path in the bundle -> sha256, for every file except the manifest.
     """
 
     format: Literal[1] = 1
@@ -124,7 +126,7 @@ class Manifest(_Part):
     @classmethod
     def _bounded(cls, limits: Limits) -> Limits:
         if limits.reasoning > _LARGEST.reasoning or limits.entities > _LARGEST.entities:
-            raise ValueError(f"limits are at most {_LARGEST}")
+            raise ValueError(f"limits must be at most {_LARGEST}")
         return limits
 
     def write(self, folder: Path) -> None:
@@ -136,18 +138,18 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a bundle and check every file against it.
 
     Raises:
-        BundleError: No bundle, a manifest that cannot be read or is of another format, a path that leaves the folder,
-            a file that is missing, was changed or is not in the manifest.
+        BundleError: The folder is not a bundle; the manifest cannot be read or has another format; a path leads out of
+            the folder; or a file is missing, was modified or is not in the manifest.
     """
     recover_folder(folder)
     file = folder / MANIFEST_FILE
     if not _is_file(file):
-        raise BundleError("There is no bundle here", received=str(folder), accepted=f"a folder with {MANIFEST_FILE}")
+        raise BundleError("The folder is not a bundle", received=str(folder), accepted=f"a folder with {MANIFEST_FILE}")
     record = recorded_json(file, "the manifest of a bundle")
     version = record.get("format") if isinstance(record, dict) else None
     if version != FORMAT:
         raise BundleError(
-            f"{file} is of another format", received=version, accepted=f"format {FORMAT}", remedy="Update gmner"
+            f"{file} has another format", received=version, accepted=f"format {FORMAT}", remedy="Update gmner"
         )
     try:
         manifest = Manifest.model_validate_json(json.dumps(record))
@@ -160,7 +162,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Path in the bundle -> sha256, for every file of a folder but the manifest."""
+    """Path in the bundle -> sha256, for every file of a folder except the manifest."""
     return {path: _sha256(folder / path) for path in _listed(folder) if path != MANIFEST_FILE}
 
 
@@ -168,52 +170,52 @@ def _check_files(folder: Path, files: dict[str, str]) -> None:
     for path, expected in files.items():
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path:
-            raise BundleError("A path in a bundle's manifest leaves the bundle", received=path)
+            raise BundleError("A path in the manifest leads out of the bundle", received=path)
         if not _is_file(folder / path):
-            raise BundleError("A file of a bundle is missing", received=str(folder / path), remedy=_AGAIN)
-        found = _sha256(folder / path)
-        if found != expected:
+            raise BundleError("A file of the bundle is missing", received=str(folder / path), remedy=_AGAIN)
+        actual = _sha256(folder / path)
+        if actual != expected:
             raise BundleError(
-                f"A file of a bundle was changed: {folder / path}",
-                received=f"sha256 {found}",
+                f"A file of the bundle was modified: {folder / path}",
+                received=f"sha256 {actual}",
                 accepted=f"sha256 {expected}",
                 remedy=_AGAIN,
             )
-    # A file added beside the weights would be read with them; elsewhere it is only a note of the user's.
+    # Libraries would load a file that was added to a subfolder; at the top level, users may add notes.
     extra = [path for path in _listed(folder) if "/" in path and path not in files]
     if extra:
-        raise BundleError("A bundle holds a file that is not in its manifest", received=extra[0], remedy="Remove it")
+        raise BundleError("The bundle has a file that is not in its manifest", received=extra[0], remedy="Remove it")
 
 
 def _check_adapter(folder: Path, files: dict[str, str]) -> None:
     for name in ADAPTER_FILES:
         if f"adapter/{name}" not in files:
-            raise BundleError("A file of a bundle's adapter is missing", received=str(folder / "adapter" / name))
+            raise BundleError("A file of the bundle's adapter is missing", received=str(folder / "adapter" / name))
     check_adapter_config(folder / "adapter")
 
 
 def _listed(folder: Path) -> Iterator[str]:
-    """Every file below a folder by its path in it, in order.
+    """The relative paths of all files in a folder, sorted.
 
     Raises:
-        BundleError: A folder is a link, behind which other files could be read than those that are checked.
+        BundleError: A subfolder is a symbolic link; its target could change after the check.
     """
-    found = []
+    paths = []
     for place, folders, names in os.walk(folder):
         for name in folders:
             if (Path(place) / name).is_symlink():
                 raise BundleError(
-                    "A folder of a bundle is a link",
+                    "A folder of the bundle is a symbolic link",
                     received=str(Path(place) / name),
                     accepted="folders and files",
-                    remedy="Copy what the link leads to into its place",
+                    remedy="Replace the link with a copy of its target",
                 )
-        found += [(Path(place) / name).relative_to(folder).as_posix() for name in names]
-    return iter(sorted(found))
+        paths += [(Path(place) / name).relative_to(folder).as_posix() for name in names]
+    return iter(sorted(paths))
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file lies there; not at a path that the system does not take, for instance because it is too long."""
+    """Whether the path is a file; false for an invalid path, for example one that is too long."""
     try:
         return path.is_file()
     except OSError:

@@ -1,4 +1,4 @@
-"""Calls DSPy's own optimizers as each of them wants to be called, on a program that keeps its LM."""
+"""Calls an optimizer with the arguments that it accepts, and preserves the program's LM with DSPy's optimizers."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from gmner.programs.example_check import check_examples
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
-_SCORING = ("COPRO", "InferRules")  # which accept metric=None and fail after their first calls
+_SCORING = ("COPRO", "InferRules")  # they accept metric=None and fail after their first calls
 _NO_VALUES = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 def compiled(
     program: AnsweringProgram, optimizer: Any, given: Mapping[str, Any], *, leave_out_invalid: bool = False
 ) -> Any:
-    """`optimizer.compile(program, ...)` with the arguments that it takes.
+    """Call `optimizer.compile(program, ...)` with the arguments that it accepts.
 
     Args:
         program: The program; an optimizer of DSPy gets a copy of it.
-        optimizer: An optimizer of this library or of DSPy, or any object with a `compile`.
-        given: The arguments. Posts become examples for an optimizer of DSPy. `valset` and `run_dir` are left out where
-            the optimizer does not take them, and None where nothing was given.
-        leave_out_invalid: Leave out posts for an optimizer of DSPy whose gold would be refused, see `check_examples`.
+        optimizer: An optimizer of this library or of DSPy, or any object with a `compile` method.
+        given: The arguments. For an optimizer of DSPy, posts are converted to examples. `valset` and `run_dir` are
+            dropped if the optimizer does not accept them.
+        leave_out_invalid: For an optimizer of DSPy: skip posts with invalid gold annotations, see `check_examples`.
 
     Raises:
-        InputError: The optimizer does not take an argument or lacks what it needs, or gold that the program could not
-            write; checked before its work begins.
+        InputError: The optimizer does not accept an argument, a required argument is missing, or gold annotations are
+            invalid. Checked before the optimizer starts.
     """
     for_dspy = _is_of_dspy(optimizer)
     arguments = _accepted(optimizer, given)
     if not for_dspy:
         if leave_out_invalid:
-            remedy = "Give it to the optimizer: gmner.MCR(leave_out_invalid=True)"
-            raise InputError("leave_out_invalid is for optimizers of DSPy", received=type(optimizer), remedy=remedy)
+            remedy = "Pass it to the optimizer: gmner.MCR(leave_out_invalid=True)"
+            fact = "leave_out_invalid of compile is only for DSPy's optimizers"
+            raise InputError(fact, received=type(optimizer), remedy=remedy)
         return optimizer.compile(program, **arguments)
     _check_optimizer(program, optimizer)
     arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
@@ -52,7 +53,7 @@ def compiled(
     first = () if "student" not in _parameters(optimizer) else (student,)
     if not first:
         arguments.setdefault("programs", [student])  # dspy.Ensemble
-    # Some optimizers write instructions with the configured LM even where the program has one of its own.
+    # Some optimizers write instructions with the configured LM even if the program has its own.
     with dspy.context(lm=dspy.settings.lm or program.model):
         result = optimizer.compile(*first, **arguments)
     _give_lms(result, program)
@@ -60,9 +61,9 @@ def compiled(
 
 
 def copy_with_lms(program: AnsweringProgram) -> AnsweringProgram:
-    """A deep copy of a program whose predictors share the LMs of the original, and not their signatures.
+    """A deep copy of a program that shares the LMs of the original but not its signatures.
 
-    A signature is a class, which a deep copy shares, and some optimizers (`dspy.InferRules`) write into it.
+    A deep copy shares signatures, because they are classes, and some optimizers (`dspy.InferRules`) modify them.
     """
     copy = program.deepcopy()
     for new, old in zip(copy.predictors(), program.predictors(), strict=True):
@@ -72,7 +73,7 @@ def copy_with_lms(program: AnsweringProgram) -> AnsweringProgram:
 
 
 def _is_of_dspy(optimizer: Any) -> bool:
-    """Whether an optimizer takes DSPy's examples; those of this library take posts, too."""
+    """Whether an optimizer belongs to DSPy and so expects examples; those of this library also accept posts."""
     ours = any(cls.__module__.partition(".")[0] == "gmner" for cls in type(optimizer).__mro__)
     return isinstance(optimizer, Teleprompter) and not ours
 
@@ -84,28 +85,28 @@ def _parameters(optimizer: Any) -> Mapping[str, inspect.Parameter]:
 def _accepted(optimizer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments to call `optimizer.compile` with."""
     name, parameters = type(optimizer).__name__, _parameters(optimizer)
-    anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    any_keyword = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     known = [key for key, parameter in parameters.items() if key != "student" and parameter.kind not in _NO_VALUES]
     arguments = {}
     for key, value in given.items():
-        if anything or key in known:
+        if any_keyword or key in known:
             arguments[key] = value
         elif key in ("valset", "run_dir") and value is not None:
-            LOG.warning("%s takes no %s: it is not used", name, key)
+            LOG.warning("%s does not use %s: the argument is ignored", name, key)
         elif key not in ("trainset", "valset", "run_dir"):
-            raise InputError(f"{name} does not take this argument", received=key, accepted=", ".join(known))
-    needed = [key for key in known if parameters[key].default is inspect.Parameter.empty and key != "programs"]
-    if missing := [key for key in needed if arguments.get(key) is None]:
+            raise InputError(f"{name} does not accept this argument", received=key, accepted=", ".join(known))
+    required = [key for key in known if parameters[key].default is inspect.Parameter.empty and key != "programs"]
+    if missing := [key for key in required if arguments.get(key) is None]:
         remedy = f"Pass program.compile(..., {missing[0]}=...)"
-        raise InputError(f"{name} needs arguments that are missing: {', '.join(missing)}", remedy=remedy)
+        raise InputError(f"{name} requires arguments that are missing: {', '.join(missing)}", remedy=remedy)
     return {key: value for key, value in arguments.items() if key != "trainset" or value is not None}
 
 
 def _check_optimizer(program: AnsweringProgram, optimizer: Any) -> None:
-    """Refuse what would fail after many calls."""
+    """Refuse an optimizer that would fail after many calls."""
     name = type(optimizer).__name__
     if name in _SCORING and getattr(optimizer, "metric", None) is None:
-        raise InputError(f"{name} scores programs and has no metric", remedy="Pass metric=gmner.gmner_metric to it")
+        raise InputError(f"{name} requires a metric", remedy="Pass metric=gmner.gmner_metric to it")
     if isinstance(optimizer, dspy.BootstrapFinetune) and not _trainable_by_dspy(program.model):
         remedy = "Train its weights with gmner.MCR"
         raise InputError("DSPy cannot fine-tune the program's LM", received=program.model.model, remedy=remedy)
@@ -116,14 +117,14 @@ def _trainable_by_dspy(lm: dspy.BaseLM) -> bool:
 
 
 def _as_examples(value: Any) -> Any:
-    """Posts in a list as examples; everything else as it is."""
+    """Convert the posts of a list to examples; return anything else unchanged."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [to_example(item) if isinstance(item, Post) else item for item in value]
     return value
 
 
 def _give_lms(result: Any, program: AnsweringProgram) -> None:
-    """The LMs of the program for the predictors of the result that have none, or the same under other settings."""
+    """Set the program's LMs on predictors of the result that have no LM, or the same model with other settings."""
     if not isinstance(result, dspy.Module):
         return
     lms = {name: predict.lm for name, predict in program.named_predictors()}

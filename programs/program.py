@@ -1,4 +1,4 @@
-"""What every GMNER program shares: the call, the adapter in force, compile, save, and the run over many posts."""
+"""`GroundingProgram`, the base class of the GMNER programs: prediction, compile, save, and runs over many posts."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
 """Reasoning and entities of a post."""
 
 _HELD, _SENT = 8, 20
-# Bytes a pixel of the image of a call: opened and as the processor copies it; or opened and as text for a server.
+# Bytes per pixel of an image during a call: with the copies of the local processor, or with the text for a server.
 
 
 class GroundedPost(dspy.Prediction):
-    """The answer to one post: `entities` (list of GroundedEntity) and `reasoning`; renders itself in a notebook.
+    """The prediction for one post: `entities` (list of GroundedEntity) and `reasoning`; notebooks display it as HTML.
 
-    A copy (`copy`, `without`, `with_inputs`, `copy.deepcopy`, pickle) keeps the text and the image of the post.
+    Copies (`copy`, `without`, `with_inputs`, `copy.deepcopy`, pickle) keep the text and the image of the post.
 
     Args:
-        base: Another answer, or a mapping of fields, to copy.
+        base: A prediction or a mapping of fields to copy.
         text: The text of the post; None: that of `base`.
         image: Its image; None: that of `base`.
-        size: (width, height) in pixels of the original image, where `image` was scaled down; None: that of `image`.
-        **fields: Fields of the answer: `entities`, `reasoning`.
+        size: (width, height) in pixels of the original image, if `image` was scaled down; None: that of `image`.
+        **fields: The fields `entities` and `reasoning`.
     """
 
     def __init__(
@@ -69,20 +69,23 @@ class GroundedPost(dspy.Prediction):
         size: Size | None = None,
         **fields: Any,
     ) -> None:
-        kept = base if isinstance(base, GroundedPost) else None
-        plain = dict(base.items()) if base is not None and kept is None else base
-        super().__init__(plain, **{n: list(v) if n == "entities" else v for n, v in fields.items()})
-        self._text: str | None = text if text is not None or kept is None else kept._text
-        self._image: Image.Image | None = image if image is not None or kept is None else kept._image
-        self._size: Size | None = size if size is not None or kept is None else kept._size
+        source = base if isinstance(base, GroundedPost) else None
+        copied = dict(base.items()) if base is not None and source is None else base
+        super().__init__(copied, **{n: list(v) if n == "entities" else v for n, v in fields.items()})
+        self._text: str | None = text if text is not None or source is None else source._text
+        self._image: Image.Image | None = image if image is not None or source is None else source._image
+        self._size: Size | None = size if size is not None or source is None else source._size
 
     def __repr__(self) -> str:
-        """One line an entity, with its confidence where there is one."""
-        lines = [f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_where(e)}{_sure(e)}" for e in self.get("entities") or ()]
-        return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entity"])]) + ")"
+        """One line per entity, with its confidence if it has one."""
+        lines = [
+            f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_box_text(e)}{_confidence_text(e)}"
+            for e in self.get("entities") or ()
+        ]
+        return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entities"])]) + ")"
 
     def inputs(self) -> GroundedPost:
-        """The fields that `with_inputs` named."""
+        """The fields that `with_inputs` selected."""
         return type(self)(super().inputs(), text=self._text, image=self._image, size=self._size)
 
     def labels(self) -> GroundedPost:
@@ -90,7 +93,7 @@ class GroundedPost(dspy.Prediction):
         return type(self)(super().labels(), text=self._text, image=self._image, size=self._size)
 
     def as_pair(self) -> tuple[Post, Prediction]:
-        """The post and its answer as values, both with the id `post`; the image has the size of the original."""
+        """The post and its prediction as values, both with the id `post`; the image has its original size."""
         image = self._image
         if image is not None and self._size not in (None, image.size):
             image = image.resize(self._size)
@@ -98,10 +101,10 @@ class GroundedPost(dspy.Prediction):
         return post, Prediction(post.id, post.text, self.get("reasoning") or "", tuple(self.get("entities") or ()))
 
     def _repr_html_(self) -> str:
-        from gmner.data.pages.notebook import entity_html  # a template engine, which only a notebook needs
+        from gmner.data.pages.notebook import entity_html  # imports a template engine, which only notebooks need
 
-        post, answer = self.as_pair()
-        return entity_html(post.text, post.image, answer.entities, answer.reasoning)
+        post, prediction = self.as_pair()
+        return entity_html(post.text, post.image, prediction.entities, prediction.reasoning)
 
 
 def _grounded(text: str, picture: PostPicture | None, answer: Answer) -> GroundedPost:
@@ -110,36 +113,36 @@ def _grounded(text: str, picture: PostPicture | None, answer: Answer) -> Grounde
     return GroundedPost(text=text, image=image, size=size, entities=unique_mentions(entities), reasoning=reasoning)
 
 
-def _where(entity: GroundedEntity) -> str:
+def _box_text(entity: GroundedEntity) -> str:
     if entity.box is None:
         return "not shown"
     return "at ({})".format(", ".join(f"{v:.0f}" for v in entity.box.as_tuple()))
 
 
-def _sure(entity: GroundedEntity) -> str:
+def _confidence_text(entity: GroundedEntity) -> str:
     return "" if entity.confidence is None else f" ({entity.confidence:.0%})"
 
 
 class GroundingProgram(dspy.Module):
-    """Base of the GMNER programs.
+    """Base class of the GMNER programs.
 
     Args:
         lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.
         labels: The entity types: a `LabelSet`, a list of names, or a mapping name -> description.
-        profile: Box frame and resize rule of the model, where they cannot be told from its name.
-        image_root: Folder that paths of pictures must stay in; None: any local path.
-        fetch: Fetch pictures that are given as `http` or `https` addresses, public ones only, see
-            `gmner.data.images.fetching.fetch`. For somebody else's posts: whoever wrote them learns that you looked.
-        limits: Bounds of an answer: characters of reasoning, number of entities.
-        confidence: Say of each entity how sure the model is, see `gmner.programs.engine.confidence`.
-        answers: Answers that are drawn for each post, as one batch where the engine makes batches, and put to the vote;
-            see `gmner.programs.consistency`. 1: one answer, as the LM gives it.
-        temperature: Temperature of several answers.
+        profile: Coordinate convention and resize rule of the model, if they cannot be inferred from its name.
+        image_root: Folder that image paths must stay in; None: any local path.
+        fetch: Download images that are given as public `http` or `https` URLs, see `gmner.data.images.fetching.fetch`.
+            The server that hosts an image sees the download.
+        limits: Limits of an answer: characters of reasoning, number of entities.
+        confidence: Give each entity the model's confidence, see `gmner.programs.engine.confidence`.
+        answers: Number of answers to sample for each post and combine by a majority vote, see
+            `gmner.programs.consistency`. 1: a single answer, with the settings of the LM.
+        temperature: Sampling temperature if `answers` is larger than 1.
 
-    `fetch`, `confidence`, `answers` and `temperature` may be set later, too; a bundle does not keep them.
+    `fetch`, `confidence`, `answers` and `temperature` may also be set later; they are not saved with the program.
 
     Attributes:
-        scores: What an optimizer measured, as JSON data by stage; saved with the program. None: nothing.
+        scores: Scores that an optimizer measured, as JSON data by stage; saved with the program, or None.
     """
 
     def __init__(
@@ -169,7 +172,7 @@ class GroundingProgram(dspy.Module):
         raise NotImplementedError
 
     def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        """Reasoning and entities of one post; runs with the adapter in force."""
+        """Reasoning and entities of one post; called while the program's adapter is active."""
         raise NotImplementedError
 
     async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
@@ -177,21 +180,21 @@ class GroundingProgram(dspy.Module):
         raise NotImplementedError
 
     def forward(self, text: str, image: Picture = None) -> GroundedPost:
-        """Find the named entities of a post and ground them.
+        """Find the named entities of a post and ground them in its image.
 
         Args:
             text: The text of the post.
-            image: A local path, a PIL image, a dspy.Image with data, or None; with `fetch` also an address.
+            image: A local path, a PIL image, a dspy.Image with data, or None; with `fetch` also a URL.
 
         Returns:
-            `entities` in the order of the answer (offsets into `text`, boxes in pixels of the original image), words
-            that the model names several times only once, as it names them first; and `reasoning`.
+            `entities` in the order of the answer (offsets into `text`, boxes in pixels of the original image), without
+            repetitions of the same span, and `reasoning`.
 
         Raises:
-            InputError: The text is empty, no string, or not Unicode (a lone surrogate).
-            ImageError: The picture is missing, broken, too large, outside of `image_root`, or cannot be fetched.
-            ModelError: No LM.
-            AnswerError: The model's answer is not what the schema asks for, was cut, or lacks the probabilities that
+            InputError: The text is empty, not a string, or contains a lone surrogate.
+            ImageError: The image is missing, broken, too large, outside `image_root`, or cannot be downloaded.
+            ModelError: There is no LM.
+            AnswerError: The model's answer does not follow the schema, was cut off, or lacks the log probabilities that
                 `confidence` needs.
         """
         with self._opened(text, image) as picture:
@@ -199,11 +202,11 @@ class GroundingProgram(dspy.Module):
                 return _grounded(text, picture, self._answered(text, picture))
             except Exception as error:
                 failure = own_error(error) or error
-        raise failure  # outside of the handler, so that cause and context make no circle
+        raise failure  # outside the handler, which would add the error itself as context
 
     async def aforward(self, text: str, image: Picture = None) -> GroundedPost:
-        """`forward` for asyncio: `await program.acall(text=..., image=...)`; calls at once make one batch."""
-        source, size = await asyncio.to_thread(self._source, text, image)  # reading and fetching take time
+        """`forward` for asyncio: `await program.acall(text=..., image=...)`; concurrent calls share a batch."""
+        source, size = await asyncio.to_thread(self._source, text, image)  # reading and downloading take time
         async with HELD.aholding(size):
             picture = await asyncio.to_thread(self._open, source)
             try:
@@ -213,7 +216,7 @@ class GroundingProgram(dspy.Module):
         raise failure
 
     def _answered(self, text: str, image: dspy.Image | None) -> Answer:
-        """`_answer`, or the vote over several."""
+        """One answer, or the majority vote over several."""
 
         def drawn(number: int | None) -> Answer:
             with self._speaking(number):
@@ -237,7 +240,7 @@ class GroundingProgram(dspy.Module):
         return vote(await asyncio.gather(*(drawn(number) for number in range(self.answers))))
 
     def _drawn(self) -> int:
-        """How many answers are drawn."""
+        """The number of answers to sample, after checking the settings."""
         if self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
             received = f"answers={self.answers}, temperature={self.temperature}"
             fact = "answers must be at least 1, and sampling several needs temperature > 0"
@@ -246,22 +249,23 @@ class GroundingProgram(dspy.Module):
 
     @contextmanager
     def _opened(self, text: str, image: Picture) -> Iterator[PostPicture | None]:
-        """The image of a post, once its text is known to be one; its memory is held for the length of the block."""
+        """Check the text, open the image, and reserve the memory of the image while the block runs."""
         source, size = self._source(text, image)
         with HELD.holding(size):
             yield self._open(source)
 
     def _source(self, text: str, image: Picture) -> tuple[ImageSource | PostPicture | None, int]:
-        """What the image of a post is opened from, once its text is known to be one; the bytes that a call holds."""
+        """Check the text; returns the source of the image and the number of bytes that a call with it needs."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(
-                "The text of a post is empty or no string", received=text, accepted="a string with a word in it"
+                "The text of a post must be a non-empty string", received=text, accepted="a string with words"
             )
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            remedy = "Remove the lone surrogate (half of a character), for instance of an emoji that was cut"
-            raise InputError("The text of a post is not Unicode", received=text, remedy=remedy) from error
+            remedy = "Remove it; it may be half of an emoji that was cut"
+            fact = "The text of a post contains a lone surrogate (half of a character)"
+            raise InputError(fact, received=text, remedy=remedy) from error
         if image is None or isinstance(image, PostPicture):
             return image, 0
         source: ImageSource = image.url if isinstance(image, dspy.Image) else image
@@ -271,31 +275,31 @@ class GroundingProgram(dspy.Module):
         return source, width * height * (_SENT if self._engine() is None else _HELD)
 
     def _open(self, source: ImageSource | PostPicture | None) -> PostPicture | None:
-        """The image of a post as DSPy takes it."""
+        """Open the image of a post as a `dspy.Image`."""
         if source is None or isinstance(source, PostPicture):
             return source
         return PostPicture(*open_scaled(source, self._used(), root=self.image_root))
 
     def _used(self) -> int | None:
-        """Most pixels that the model uses of an image; None: not known."""
+        """The largest number of pixels of an image that the model uses; None: unknown."""
         engine = self._engine()
         return None if engine is None else engine.image_pixels
 
     def _engine(self) -> InProcess | None:
-        """The engine of this process that answers, or None."""
+        """The local engine of the LM, or None."""
         return in_process_engine(self.predictors()[0].lm or dspy.settings.lm)
 
     @property
     def model(self) -> dspy.BaseLM:
-        """The LM that answers: the program's own, or the configured one.
+        """The LM of the program: its own, or the configured one.
 
         Raises:
             ModelError: There is none.
         """
-        own = self.predictors()[0].lm or dspy.settings.lm
-        if own is None:
-            raise ModelError("The program has no LM", remedy="Give one: GMNER(lm=gmner.load_vlm())")
-        return own
+        lm = self.predictors()[0].lm or dspy.settings.lm
+        if lm is None:
+            raise ModelError("The program has no LM", remedy="Pass one: GMNER(lm=gmner.load_vlm())")
+        return lm
 
     def adapter(self) -> PromptAdapter:
         """The prompt adapter for this program's labels and its model's profile."""
@@ -304,10 +308,10 @@ class GroundingProgram(dspy.Module):
 
     @contextmanager
     def _speaking(self, number: int | None = None) -> Iterator[None]:
-        """Put the adapter in force; with a number, for that one of several answers."""
+        """Activate the program's adapter; `number` is the index among several sampled answers."""
         adapter = self.adapter()
         if number is not None:
-            # DSPy's cache tells rollouts apart by their id, and does not hand it on.
+            # DSPy's cache distinguishes rollouts by this id and does not send it.
             adapter.draw = {"temperature": self.temperature, "rollout_id": number}
             if "seed" in self.model.supported_params:
                 adapter.draw["seed"] = number
@@ -324,26 +328,26 @@ class GroundingProgram(dspy.Module):
         leave_out_invalid: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """`optimizer.compile(self, ...)`: a new program with the same LM; this one stays as it was.
+        """Optimize the program: calls `optimizer.compile(self, ...)`.
 
         Args:
-            trainset: Annotated posts, or examples of DSPy; posts become examples for an optimizer of DSPy. None: for an
-                optimizer that takes none, or has its own.
-            valset: Annotated posts or examples on which programs are scored; not used by an optimizer that takes none.
+            trainset: Annotated posts, or DSPy examples. None: for an optimizer that needs none or has its own.
+            valset: Annotated posts or examples on which programs are scored; ignored by optimizers without one.
             optimizer: `gmner.MCR()`, or any DSPy optimizer.
-            run_dir: Where a compile keeps what it makes, so that it can be resumed; not used by an optimizer that takes
-                none.
-            leave_out_invalid: For an optimizer of DSPy: leave out posts whose gold answer this program could not write,
-                see `gmner.check_posts`, and warn with their number; False: they are refused. `gmner.MCR` has a setting
-                of the same name.
+            run_dir: Folder from which a stopped compile resumes; ignored by optimizers without one.
+            leave_out_invalid: For an optimizer of DSPy: skip posts with a gold answer that this program cannot
+                generate (see `gmner.check_posts`) and log a warning with their number. False: raise an error.
+                `gmner.MCR` has a setting with this name.
             **kwargs: Passed to the optimizer's `compile`.
 
         Returns:
-            What the optimizer returns: a program of this class; `dspy.Ensemble`: a module that calls `programs=[...]`.
+            The result of the optimizer: a new program of this class with the same LM, or for `dspy.Ensemble` a module
+            that calls `programs=[...]`. This program is not changed.
 
         Raises:
-            InputError: The optimizer does not take an argument or lacks what it needs, or gold that the program could
-                not write (see `gmner.check_posts`); what `optimizer.compile` raises.
+            InputError: The optimizer does not accept an argument, a required argument is missing, or the program cannot
+                generate a gold answer (see `gmner.check_posts`).
+            Exception: Anything that `optimizer.compile` raises.
         """
         given = {**kwargs, "trainset": trainset, "valset": valset}
         if run_dir is not None:
@@ -351,7 +355,7 @@ class GroundingProgram(dspy.Module):
         return compiled(self, optimizer, given, leave_out_invalid=leave_out_invalid)
 
     def reset_copy(self) -> GroundingProgram:
-        """A deep copy without demonstrations; its predictors keep their LMs, which DSPy's own would drop."""
+        """A deep copy without demonstrations; unlike with DSPy's method, its predictors keep their LMs."""
         lms = [predict.lm for predict in self.predictors()]
         copy: GroundingProgram = super().reset_copy()
         for predict, lm in zip(copy.predictors(), lms, strict=True):
@@ -359,35 +363,35 @@ class GroundingProgram(dspy.Module):
         return copy
 
     def batch_posts(self, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True) -> Predictions:
-        """Answer many posts, each with its own error if it has one; see `gmner.programs.corpus.answer_posts`."""
+        """Predict the entities of many posts, with errors per post; see `gmner.programs.corpus.answer_posts`."""
         return answer_posts(self, posts, threads=threads, progress=progress)
 
     def save(self, path: str | PathLike[str], *, scores: Mapping[str, Any] | None = None) -> None:
-        """Write the program as a bundle, to be read by `gmner.load`; see `gmner.programs.bundle_files.save_bundle`."""
+        """Save the program as a bundle for `gmner.load`; see `gmner.programs.bundle_files.save_bundle`."""
         from gmner.programs.bundle_files import save_bundle
 
         save_bundle(self, Path(path), scores=scores)
 
     def save_merged(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the weights, adapter merged, as a checkpoint for vLLM; see `gmner.programs.publish.save_merged`."""
+        """Save the weights with the adapter merged, for vLLM; see `gmner.programs.publish.save_merged`."""
         from gmner.programs.publish import save_merged
 
         save_merged(self, path, overwrite=overwrite)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload the bundle to the hub with a model card; see `gmner.programs.publish.push_program`."""
+        """Upload the bundle to the Hub with a model card; see `gmner.programs.publish.push_program`."""
         from gmner.programs.publish import push_program
 
         return push_program(self, repo_id, private=private, token=token)
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Take over instructions and demonstrations of a bundle; the LM stays. A whole program: `gmner.load`."""
+        """Load the instructions and demonstrations of a bundle and keep the LM; `gmner.load` loads a whole program."""
         from gmner.programs.bundle_files import load_state
 
         load_state(self, Path(path))
 
 
 def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
-    """What a prompt has to know of the model behind an LM: from its engine, else from its name."""
+    """The profile of an LM's model: that of its engine, or else the one inferred from its name."""
     engine = profiled_engine(lm)
     return profile_for_name(lm.model) if engine is None else engine.profile

@@ -1,4 +1,4 @@
-"""Images on their way to a model: opened once, and copied into a prompt only where a server reads it."""
+"""Images in prompts: opened once, and encoded only for a server."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError, InputError
 
 _NAMED: WeakValueDictionary[bytes, Image.Image] = WeakValueDictionary()
-# By the digest of their pixels, which is their name.
+# The key is the digest of the pixels, which is the name of the image.
 _NAMING = threading.Lock()
 _NAME = "image/x-gmner-name"
 _ROWS = 256
-# Rows of an image of which a copy is made at a time.
+# Rows of an image that are copied at a time.
 
 
 class PostPicture(dspy.Image):
-    """An image that is open already, as DSPy takes it.
+    """An opened image as a `dspy.Image`.
 
-    Its address is written when it is asked for: it takes more memory than the image.
+    Its URL takes more memory than the image, so it is encoded only when it is read.
 
     Args:
-        picture: Upright RGB; it must not be changed afterwards.
-        size: (width, height) in pixels of the original, the frame of its boxes, where the image was scaled down.
+        picture: Upright RGB image; it must not be changed afterwards.
+        size: (width, height) in pixels of the original image, to which boxes refer; None: the image was not scaled.
     """
 
     _opened: Image.Image = PrivateAttr()
@@ -50,29 +50,30 @@ class PostPicture(dspy.Image):
         return inline(self._whole(), raw=True) if name == "url" else super().__getattr__(name)
 
     def _whole(self) -> Image.Image:
-        """The image in the size of the original: whoever keeps it keeps boxes in that frame beside it."""
+        """The image in its original size, to which the boxes of a saved demonstration refer."""
         return self._opened if self._opened.size == self._size else self._opened.resize(self._size)
 
     @property
     def opened(self) -> Image.Image:
-        """The picture."""
+        """The image, possibly scaled down."""
         return self._opened
 
     @property
     def size(self) -> Size:
-        """(width, height) of the original in pixels: the frame of its boxes."""
+        """(width, height) in pixels of the original image, to which boxes refer."""
         return self._size
 
     def format(self) -> list[dict[str, Any]]:
-        """What DSPy puts into a prompt of its own, for a model that may be a served one."""
+        """The content that DSPy's own adapters put into a prompt, which may be sent to a server."""
         return [{"type": "image_url", "image_url": {"url": inline(self._whole())}}]
 
 
 def load_picture(source: object) -> Image.Image | None:
-    """A picture from a dspy.Image, a PIL image, a path or None.
+    """Open an image from a dspy.Image, a PIL image, bytes, or a path; None stays None.
 
     Raises:
-        ImageError: Missing, broken or too large; a dspy.Image that holds an address is not fetched.
+        ImageError: The image is missing, broken or too large, or a dspy.Image with a URL, which is not downloaded.
+        InputError: The source has another type.
     """
     if source is None:
         return None
@@ -82,15 +83,16 @@ def load_picture(source: object) -> Image.Image | None:
         return open_image(source.url)
     if isinstance(source, (Image.Image, str, Path, bytes)):
         return open_image(source)
-    raise InputError("Not a picture", received=source, accepted="a path, a PIL image, a dspy.Image, bytes or None")
+    accepted = "a path, a PIL image, a dspy.Image, bytes or None"
+    raise InputError("An image cannot be opened from this value", received=source, accepted=accepted)
 
 
 def original_size(source: object, picture: Image.Image | None) -> Size | None:
-    """(width, height) in pixels of the original of an image, the frame of its boxes; None: there is no image.
+    """(width, height) in pixels of the original image, to which boxes refer; None: there is no image.
 
     Args:
-        source: What `load_picture` was given.
-        picture: What it made of it.
+        source: The argument of `load_picture`.
+        picture: Its result.
     """
     if isinstance(source, PostPicture):
         return source.size
@@ -98,11 +100,11 @@ def original_size(source: object, picture: Image.Image | None) -> Size | None:
 
 
 def inline(picture: Image.Image, *, raw: bool = False) -> str:
-    """An upright RGB picture as a data URI.
+    """Encode an upright RGB image as a data URI.
 
     Args:
-        picture: The picture.
-        raw: As BMP: written and read at once and large; else as PNG, for a server.
+        picture: The image.
+        raw: Encode as BMP, which is fast and large; False: as PNG, for a server.
     """
     if not raw:
         return f"data:image/png;base64,{base64.b64encode(encoded(picture, quick=True)[0]).decode()}"
@@ -112,30 +114,30 @@ def inline(picture: Image.Image, *, raw: bool = False) -> str:
 
 
 def named(picture: Image.Image) -> tuple[str, Image.Image]:
-    """A data URI that holds a name instead of an upright RGB picture, for an engine of this process.
+    """Register an upright RGB image under a name and return a data URI with the name, for an engine of this process.
 
-    Images of the same pixels have the same name, so that DSPy's cache knows them.
+    The name is a digest of the pixels, so that DSPy's cache recognizes equal images.
 
     Returns:
-        The URI, and the image of that name, which the caller keeps as long as the name is to be known.
+        The URI, and the image of that name. The name is valid as long as the caller keeps a reference to the image.
     """
     digest = xxhash.xxh3_128(repr(picture.size).encode())
     for top in range(0, picture.height, _ROWS):
         digest.update(picture.crop((0, top, picture.width, min(picture.height, top + _ROWS))).tobytes())
     with _NAMING:
-        kept = _NAMED.setdefault(digest.digest(), picture)
-    return f"data:{_NAME};base64,{base64.b64encode(digest.digest()).decode()}", kept
+        registered = _NAMED.setdefault(digest.digest(), picture)
+    return f"data:{_NAME};base64,{base64.b64encode(digest.digest()).decode()}", registered
 
 
 def picture_named(media_type: str, data: str) -> Image.Image | None:
-    """The picture of a data URI that `named` made; None: another one made it.
+    """Look up the image of a data URI from `named`; None for any other data URI.
 
     Args:
-        media_type: Of the data URI.
-        data: Its base64.
+        media_type: Media type of the data URI.
+        data: Its base64 data.
 
     Raises:
-        ImageError: The image of this name is not kept any more.
+        ImageError: The image of this name no longer exists.
     """
     if media_type != _NAME:
         return None
@@ -143,4 +145,4 @@ def picture_named(media_type: str, data: str) -> Image.Image | None:
         if (picture := _NAMED.get(base64.b64decode(data))) is not None:
             return picture
     remedy = "Send the image itself: dspy.Image(picture)"
-    raise ImageError("A request names an image that is not kept any more", received=data, remedy=remedy)
+    raise ImageError("A request refers to an image that no longer exists", received=data, remedy=remedy)

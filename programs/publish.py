@@ -1,4 +1,4 @@
-"""Giving a program away: its weights as one checkpoint, and its bundle as a repository of the hub."""
+"""Publishing a program: saves its weights as one checkpoint, and uploads its bundle to the Hub."""
 
 from __future__ import annotations
 
@@ -27,30 +27,32 @@ _TASKS = ("gmner", "mner", "eeg")
 
 
 def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write the weights of a program, adapter merged, as a checkpoint that vLLM and transformers load.
+    """Save the weights of a program, with its adapter merged, as a checkpoint that vLLM and transformers can load.
 
     Weights and configuration are those of the loaded model, in its precision; tokenizer, processor and chat template
-    are copied from the base checkpoint as they are. Instructions and demonstrations are not part of it: serve it, and
+    are copied from the base checkpoint. Instructions and demonstrations are not included: serve the checkpoint, and
     load the bundle with `gmner.load(bundle, lm=dspy.LM("openai/...", api_base=...))`.
 
     Args:
         program: A program on a local model.
-        folder: A folder that does not exist yet, or is empty; it appears whole or not at all.
-        overwrite: Whether another checkpoint there is replaced.
+        folder: A folder that does not exist or is empty; it is written atomically.
+        overwrite: Whether to replace another checkpoint.
 
     Returns:
         The folder.
 
     Raises:
-        ModelError: The LM has no weights here, or they are quantized, where merging loses.
-        InputError: Something exists there, or it is the checkpoint that the weights are loaded from.
+        ModelError: The LM is served, or its weights are quantized, so that merging would lose precision.
+        InputError: The folder has other content, or it is the checkpoint from which the weights were loaded.
     """
     check_checkpoint_place(Path(folder), overwrite=overwrite)
     engine = engine_of(program.model, VLMEngine)
     if engine is None:
-        raise ModelError("The weights of a served model are not here", received=program.model.model)
+        fact = "The weights of a served model cannot be saved"
+        raise ModelError(fact, received=program.model.model, remedy="Load the model on this machine with load_vlm")
     if getattr(engine.model, "is_quantized", False):
-        raise ModelError("An adapter on quantized weights is not merged", remedy="load the base without quantization")
+        remedy = "Load the base model without quantization"
+        raise ModelError("An adapter cannot be merged into quantized weights", remedy=remedy)
     check_inputs(Path(folder), [engine.path])
     with whole_folder(Path(folder)) as new:
         engine.model.save_pretrained(new)
@@ -61,23 +63,22 @@ def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overw
 
 
 def push_program(program: AnsweringProgram, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-    """Upload a program's bundle with a model card; `gmner.load(repo_id)` reads it.
+    """Upload the bundle of a program to a model repository with a model card; `gmner.load(repo_id)` loads it.
 
-    Look before you make it public: demonstrations hold posts of the trainset, text and picture, and weights may repeat
-    what they were trained on.
+    Before you make it public, check that you may: demonstrations contain posts of the trainset (text and image), and
+    the weights may reproduce training data.
 
     Args:
         program: A program that can be saved, see `save_bundle`.
-        repo_id: `user/name`; made if it is not there.
-        private: Whether a new repository is private.
-        token: Of the hub; None: the one that is logged in.
+        repo_id: The repository, `user/name`.
+        private: See `gmner.programs.models.hub.upload`.
+        token: See `gmner.programs.models.hub.upload`.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
         BundleError: See `save_bundle`.
-        huggingface_hub.errors.HfHubHTTPError: The hub refuses.
     """
     with tempfile.TemporaryDirectory(prefix="gmner-bundle-") as work:
         folder = Path(work) / "bundle"
@@ -95,15 +96,15 @@ def model_card(manifest: Manifest, name: str) -> str:
         [
             "---", *head, "tags:", "- gmner", "- named-entity-recognition", "- visual-grounding", "---", "",
             f"# {name.partition('/')[2] or name}", "",
-            "A program for grounded multimodal named entity recognition: a post goes in, text and picture; every named",
-            'entity comes out with its type and its box, or with "not shown".', "",
+            "A program for grounded multimodal named entity recognition. Give it a post (text and image): it returns",
+            "every named entity with its type and its bounding box, or marks it as not shown.", "",
             "```python", "import gmner", "", f'program = gmner.load("{name}")',
             'program(text="...", image="post.png").entities', "```", "",
             f"It runs on {_base(manifest.base)}{', with a LoRA adapter' if manifest.adapter else ''}.", "",
             "## Entity types", "", types, "", "## Scores", "", _scores(manifest.scores), "", "## Limits", "",
-            "- What was measured on other posts says little about yours: measure there.",
-            "- An answer is a guess about one post. It is no identification of a person, and no evidence.",
-            "- Demonstrations and weights come from training posts, whose licence and privacy bind this repository.",
+            "- The scores were measured on other posts. Evaluate the program on your own.",
+            "- Predictions can be wrong. Do not use them to identify people or as evidence.",
+            "- Demonstrations and weights are derived from training posts; their licence and privacy apply here too.",
             "",
         ]
     )  # fmt: skip
@@ -112,24 +113,24 @@ def model_card(manifest: Manifest, name: str) -> str:
 def _base(base: Base) -> str:
     revision = f" at {base.revision}" if base.revision else ""
     kinds = {
-        "embedded": "the small model of the package `gmner`, which knows only its synthetic world",
+        "embedded": "the small model of the package `gmner`, which only knows its synthetic world",
         "hub": f"`{base.model}`{revision}",
         "bundled": "the model in `model/`",
-        "path": "a model that is not part of this repository: `gmner.load(..., base=...)`",
-        "served": "a served model that it is told: `gmner.load(..., lm=...)`",
+        "path": "a model that is not part of this repository; pass it with `gmner.load(..., base=...)`",
+        "served": "a served model; pass it with `gmner.load(..., lm=...)`",
     }
     return kinds[base.kind]
 
 
 def _scores(scores: Mapping[str, Any] | None) -> str:
-    """A table of the F1 that an optimizer measured by stage."""
+    """A table of the F1 scores that an optimizer measured for each stage."""
     lines = []
-    for stage, found in (scores or {}).items():
-        figures = [found[task]["f1"] for task in _TASKS if isinstance(found, Mapping) and task in found]
+    for stage, by_task in (scores or {}).items():
+        figures = [by_task[task]["f1"] for task in _TASKS if isinstance(by_task, Mapping) and task in by_task]
         if len(figures) == len(_TASKS):
             lines.append(f"| {stage} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
     if not lines:
-        return "None were kept with the program."
+        return "No scores were saved with the program."
     head = "| stage | GMNER F1 | MNER F1 | EEG F1 |"
-    note = "On the posts by which the stage was chosen, so rather too high than too low:"
+    note = "Measured on the posts that were used to choose the stage, so they are likely too high:"
     return "\n".join([note, "", head, "|---|---|---|---|", *lines])

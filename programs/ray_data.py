@@ -1,4 +1,4 @@
-"""Many machines: a program as a step of a Ray Data pipeline. `pip install ray[data]`."""
+"""Prediction on many machines: a program as a step of a Ray Data pipeline. Needs `pip install ray[data]`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ COLUMNS = ("id", "text", "image")
 def answer_dataset(
     program: GroundingProgram, dataset: Any, *, workers: int = 1, batch: int = 64, **options: Any
 ) -> Any:
-    """Answer the rows of a Ray Dataset on the machines of a cluster, each worker with a model of its own.
+    """Predict the entities of the rows of a Ray Dataset on a cluster; each worker has its own copy of the model.
 
-    A worker loads the model once, where the program says that it lies: a hub id or a folder that every machine sees.
-    Rows are answered in whatever order they come; `id` tells them. Errors are recorded by row, as `answer_post` does:
-    also a null text, a null id (then `id` is empty) and an image that is no path. An integer id becomes a string.
+    A worker loads the model once, from its Hub id or from a folder that every machine can read. The order of the rows
+    is not preserved; `id` identifies them. Errors are recorded per row, as by `answer_post`, also for a null text, a
+    null id (`id` is then empty) and an image that is not a path. An integer id becomes a string.
 
     Args:
-        program: The program; of a local model its weights are not sent, only what to load.
+        program: The program; the weights of a local model are not sent, only where to load them from.
         dataset: A `ray.data.Dataset` with the columns `id` (str), `text` (str) and `image` (a path that the workers
-            see, the bytes of a file, or null).
-        workers: Workers, each with a model; reading and writing need CPUs beside theirs.
-        batch: Rows that a worker is given at once.
-        **options: Further ones of `ray.data.Dataset.map_batches`: `num_gpus=1`, `num_cpus`, `memory`.
+            can read, the bytes of a file, or null).
+        workers: Number of workers, each with a model; reading and writing need further CPUs.
+        batch: Number of rows that a worker gets at once.
+        **options: Passed to `ray.data.Dataset.map_batches`, for example `num_gpus=1`, `num_cpus`, `memory`.
 
     Returns:
         A lazy `ray.data.Dataset` with the columns of a prediction, see `Prediction.to_record`: `id`, `text`,
@@ -52,30 +52,30 @@ def answer_dataset(
     from ray.data import ActorPoolStrategy
 
     pool = ActorPoolStrategy(size=workers)
-    given = {"fn_constructor_args": (program,), "compute": pool, "batch_format": "pyarrow"}
-    return dataset.map_batches(_Worker, batch_size=batch, **given, **options)
+    settings = {"fn_constructor_args": (program,), "compute": pool, "batch_format": "pyarrow"}
+    return dataset.map_batches(_Worker, batch_size=batch, **settings, **options)
 
 
 class _Worker:
-    """Holds the program in a process of Ray's."""
+    """Holds the program in a process of Ray."""
 
     def __init__(self, program: GroundingProgram) -> None:
         self._program = program
 
     def __call__(self, table: Any) -> Any:
-        """A pyarrow table of posts -> one of predictions."""
-        import pyarrow  # Ray Data's own
+        """Convert a pyarrow table of posts to one of predictions."""
+        import pyarrow  # a dependency of Ray Data
 
-        found: dict[int, Prediction] = {}
+        predictions: dict[int, Prediction] = {}
         posts: dict[int, Post] = {}
-        for place, row in enumerate(table.to_pylist()):
+        for index, row in enumerate(table.to_pylist()):
             try:
-                posts[place] = _post(row)
+                posts[index] = _post(row)
             except GmnerError as error:
-                found[place] = Prediction.failed(_string(row.get("id")), _string(row.get("text")), error)
+                predictions[index] = Prediction.failed(_string(row.get("id")), _string(row.get("text")), error)
         answers = answer_posts(self._program, list(posts.values()), progress=False)
-        found |= dict(zip(posts, answers, strict=True))
-        records = [_record(found[place]) for place in range(table.num_rows)]
+        predictions |= dict(zip(posts, answers, strict=True))
+        records = [_record(predictions[index]) for index in range(table.num_rows)]
         return pyarrow.Table.from_pylist(records, schema=_schema(pyarrow))
 
 
@@ -83,8 +83,8 @@ def _post(row: dict[str, Any]) -> Post:
     """A row as a post.
 
     Raises:
-        InputError: A cell of another type.
-        ImageError: Bytes that are no image.
+        InputError: A cell has another type.
+        ImageError: The bytes are not an image.
     """
     post_id, text, image = (row.get(name) for name in COLUMNS)
     if not isinstance(post_id, (str, int)) or isinstance(post_id, bool):
@@ -94,7 +94,7 @@ def _post(row: dict[str, Any]) -> Post:
     if isinstance(image, bytes):
         return Post(str(post_id), text, open_lazily(image))
     if not isinstance(image, (str, NoneType)):
-        raise InputError("The image of a row is unusable", received=image, accepted="a path, bytes, or null")
+        raise InputError("The image of a row has another type", received=image, accepted="a path, bytes, or null")
     return Post(str(post_id), text, None if image is None else Path(image))
 
 
@@ -105,13 +105,13 @@ def _string(cell: Any) -> str:
 def _record(prediction: Prediction) -> dict[str, Any]:
     """A prediction with the same keys in every row."""
     record = prediction.to_record()
-    # Arrow holds UTF-8, which has no half of a surrogate pair; a server may write one.
+    # Arrow stores UTF-8, which cannot encode a lone surrogate; a server may return one.
     record["reasoning"] = record["reasoning"].encode("utf-8", "replace").decode("utf-8")
     return {**record, "entities": [{"confidence": None, **entity} for entity in record["entities"]]}
 
 
 def _schema(pyarrow: Any) -> Any:
-    """Named, as a batch without a box or an error would else have another one."""
+    """The schema of a table of predictions; inferred from a batch without boxes or errors, it would differ."""
     string, real, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
     entity = pyarrow.struct(
         {

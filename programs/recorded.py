@@ -1,4 +1,4 @@
-"""What the files of a bundle say, read with suspicion: a bundle may come from anyone."""
+"""Reads the JSON files of a bundle and checks them, because bundles may come from untrusted sources."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from typing import Any
 from gmner.signatures.errors import BundleError
 
 DTYPES = ("auto", "bfloat16", "double", "float", "float16", "float32", "float64", "half")
-"""The names of `dtype` that weights can be loaded in."""
+"""The accepted values of `dtype`."""
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _PATTERNS = ("rank_pattern", "alpha_pattern", "target_modules", "exclude_modules", "modules_to_save", "layers_pattern")
 
 
-def recorded_json(file: Path, what: str) -> Any:
-    """The data of a JSON file of a bundle.
+def recorded_json(file: Path, description: str) -> Any:
+    """Read a JSON file of a bundle.
 
     Args:
         file: The file.
-        what: What it should be, for an error: `the manifest of a bundle`.
+        description: What the file should be, for the error message: `the manifest of a bundle`.
 
     Raises:
-        BundleError: It cannot be read, is not UTF-8, is not JSON, is nested too deeply, or holds half of a
-            surrogate pair; the fact names the file.
+        BundleError: It cannot be read, is not UTF-8, is not JSON, is nested too deeply, or contains a lone surrogate;
+            the fact names the file.
     """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair can be sent to no model
+        json.dumps(data, ensure_ascii=False).encode()  # raises for a lone surrogate, which no model accepts
         return data
     except (ValueError, OSError, RecursionError) as error:
-        raise BundleError(f"{file} is not {what}", remedy=str(error)) from error
+        raise BundleError(f"{file} is not {description}", remedy=str(error)) from error
 
 
 @contextmanager
 def named_in(file: Path) -> Iterator[None]:
-    """Every `BundleError` of the block begins with the file."""
+    """Prefix every `BundleError` of the block with the name of the file."""
     try:
         yield
     except BundleError as error:
@@ -50,7 +50,7 @@ def named_in(file: Path) -> Iterator[None]:
 
 
 def check_adapter_config(folder: Path) -> None:
-    """Whether the adapter of a bundle is configured by a JSON object whose patterns are regular expressions.
+    """Check that the configuration of a bundle's adapter is a JSON object whose patterns are regular expressions.
 
     Raises:
         BundleError: It is not; the fact names the file.
@@ -64,14 +64,14 @@ def check_adapter_config(folder: Path) -> None:
             re.compile(pattern)
         except (TypeError, ValueError, OverflowError, RecursionError, re.error) as error:
             raise BundleError(
-                f"{file}: {name} holds a pattern that is not a regular expression",
+                f"{file}: {name} has a pattern that is not a regular expression",
                 received=pattern,
                 remedy=str(error),
             ) from error
 
 
 def _patterns(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What PEFT takes for regular expressions, each with the name of its setting."""
+    """The values that PEFT interprets as regular expressions, each with the name of its setting."""
     for name in _PATTERNS:
         value = config.get(name)
         if isinstance(value, (list, dict)):

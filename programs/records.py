@@ -1,7 +1,7 @@
-"""What DSPy records of calls: the words, and neither pictures nor models.
+"""Keeps images and models out of DSPy's history and trace, where they would fill the memory.
 
-DSPy keeps the messages of the last ten thousand calls as its history, and in its process-wide trace inputs, answer and
-predictor, and by that the LM, of as many.
+DSPy's history holds the messages of the last ten thousand calls. Its process-wide trace holds the inputs, the answer
+and the predictor (and so the LM) of as many calls.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def wanted_trace() -> list[Any] | None:
 
 
 def forget_pictures(messages: Sequence[dict[str, Any]]) -> None:
-    """Take the pictures out of messages that were answered, which DSPy's history goes on to hold.
+    """Remove the images from messages that were sent, because DSPy's history keeps the messages.
 
     Args:
-        messages: Messages in the OpenAI form, changed in place.
+        messages: Messages in OpenAI's format, changed in place.
     """
     for message in messages:
         for part in message["content"] if isinstance(message["content"], list) else ():

@@ -1,4 +1,4 @@
-"""A model behind a server of the OpenAI form: its repeated requests are logged, and its cut answers are noticed."""
+"""Models on OpenAI-compatible servers: logs retries and detects answers that were cut off."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import dspy
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
 from gmner.programs.engine.batching import ended_within
-from gmner.programs.error_causes import broken_off, said
+from gmner.programs.error_causes import broken_off, error_line
 from gmner.programs.local_engine import is_served
 from gmner.programs.models.families import ModelProfile, profile_for_name
 from gmner.signatures.errors import ModelError
 
 _LOG = logging.getLogger(__name__)
 _KEY = "OPENAI_API_KEY"
-_PATIENCE = 10.0  # seconds for the list of models
+_TIMEOUT = 10.0  # seconds for the list of models
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """An answer that a server ended because its limit of tokens was reached.
+    """An answer that a server cut off at its token limit.
 
     Attributes:
-        tokens: How many tokens it has; None: the server does not say.
+        tokens: Number of tokens of the answer; None: the server does not report it.
     """
 
     tokens: int | None
@@ -42,7 +42,7 @@ _MUTED: ContextVar[bool] = ContextVar("no history", default=False)
 
 @contextmanager
 def noting_cuts() -> Iterator[list[Cut]]:
-    """The answers of this block's calls that were cut, as they come; only a `ServedLM` says so."""
+    """Collect the answers in this block that were cut off; only calls of a `ServedLM` are recorded."""
     cuts: list[Cut] = []
     token = _CUTS.set(cuts)
     try:
@@ -52,19 +52,19 @@ def noting_cuts() -> Iterator[list[Cut]]:
 
 
 class ServedLM(dspy.LM):
-    """A `dspy.LM` that logs a warning for every request that it is about to repeat.
+    """A `dspy.LM` that logs a warning before every retry.
 
-    A request is repeated when the server is busy, fails, cannot be reached or closes the connection, and when its reply
-    breaks off in the middle.
+    A request is retried if the server is busy, fails, cannot be reached or closes the connection, or if its reply
+    breaks off.
 
     Args:
         model: See `dspy.LM`.
-        num_retries: Requests after the first one. Waits as long as the server says, else 1, 2, 4, ... seconds.
-        **settings: For `dspy.LM`.
+        num_retries: Number of retries. The waiting time is the one that the server requests, or 1, 2, 4, ... seconds.
+        **settings: Passed to `dspy.LM`.
     """
 
     def __init__(self, model: str, *, num_retries: int = 3, **settings: Any) -> None:
-        super().__init__(model, num_retries=0, **settings)  # DSPy would wait without a word
+        super().__init__(model, num_retries=0, **settings)  # DSPy would retry without logging
         self.attempts = num_retries + 1
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -90,7 +90,7 @@ class ServedLM(dspy.LM):
             return await super().acall(*args, **kwargs)
 
     def update_history(self, entry: dict[str, Any]) -> None:
-        """Note whether the answer was cut; DSPy shows the whole response nowhere else."""
+        """Record whether the answer was cut off; DSPy gives access to the whole response only here."""
         cuts = _CUTS.get()
         if cuts is not None and _was_cut(entry.get("response")):
             usage = entry.get("usage")
@@ -101,7 +101,7 @@ class ServedLM(dspy.LM):
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Have DSPy hand its entries to `update_history` even where no history is kept."""
+        """Make DSPy call `update_history` even if its history is disabled."""
         token = _MUTED.set(bool(dspy.settings.disable_history))
         try:
             with dspy.context(disable_history=False):
@@ -110,62 +110,71 @@ class ServedLM(dspy.LM):
             _MUTED.reset(token)
 
     def _wait(self, error: LMError, attempt: int) -> float:
-        """Seconds to wait before the next attempt, which are logged; raises an error that a repetition cannot mend."""
+        """Log the retry and return the seconds to wait; raises the error if a retry cannot help."""
         size = broken_off(error)
         if size is None and not is_retryable_lm_error(error):
             raise error
         wait = error.retry_after if error.retry_after is not None else min(2.0 ** (attempt - 1), 60.0)
-        fact = "did not answer" if error.status is None else f"answered with status {error.status}"
-        fact = fact if size is None else f"broke its reply off after {size} characters"
+        fact = "did not respond" if error.status is None else f"returned status {error.status}"
+        fact = fact if size is None else f"closed the connection after {size} characters of its reply"
         _LOG.warning(
-            "The server %s (attempt %d of %d); retrying in %g s: %s", fact, attempt, self.attempts, wait, said(error)
+            "The server %s (attempt %d of %d); retrying in %g s: %s",
+            fact,
+            attempt,
+            self.attempts,
+            wait,
+            error_line(error),
         )
         return wait
 
 
 def speaking(lm: dspy.BaseLM) -> dspy.BaseLM:
-    """An LM that says what it repeats: a `dspy.LM` of a server as a `ServedLM`, with the same history; others as is."""
+    """Convert a `dspy.LM` on a server to a `ServedLM`, which logs retries; other LMs are returned unchanged.
+
+    The `ServedLM` shares the history of the LM.
+    """
     if type(lm) is not dspy.LM or not is_served(lm):
         return lm
-    speaker = ServedLM.__new__(ServedLM)
-    speaker.__dict__.update(lm.__dict__)
-    speaker.attempts, speaker.num_retries = lm.num_retries + 1, 0
-    return speaker
+    served = ServedLM.__new__(ServedLM)
+    served.__dict__.update(lm.__dict__)
+    served.attempts, served.num_retries = lm.num_retries + 1, 0
+    return served
 
 
 def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[dspy.LM, ModelProfile]:
-    """The LM of a server, and the profile of the model there.
+    """Create the LM of a model on a server, and its profile.
 
-    The server is asked what it serves, so that a wrong address or name is told at once. The family, and with it the box
-    frame, is told from the served name, or from what the server says lies under it (vLLM's `root`). The key is that of
-    the environment, OPENAI_API_KEY. DSPy's cache is off: another model may be served under the same name tomorrow.
+    The list of models is requested first, so that a wrong URL or name is reported immediately. The model family, which
+    determines the coordinate convention, is inferred from the served name or from the name of the underlying model
+    (vLLM's `root`). The API key is read from the environment variable OPENAI_API_KEY. DSPy's cache is disabled, because
+    a server may serve another model under the same name later.
 
     Args:
-        server: Its address, with the path before `/chat/completions`: `http://localhost:8000/v1`.
-        name: Name of the model there; None: the only one.
-        **settings: For `ServedLM`, for instance `num_retries`, `timeout`, `temperature`.
+        server: URL of the server, up to the part before `/chat/completions`: `http://localhost:8000/v1`.
+        name: Name of the model on the server; None: its only model.
+        **settings: Passed to `ServedLM`, for instance `num_retries`, `timeout`, `temperature`.
 
     Raises:
-        ModelError: The server does not answer, or serves no such model, or several and none was named.
+        ModelError: The server does not respond, does not serve this model, or serves several and no name was given.
 
     Example:
         >>> lm, profile = served_lm("http://localhost:8000/v1")  # doctest: +SKIP
         >>> GMNER(lm, profile=profile)  # doctest: +SKIP
     """
-    import openai  # of the command's modules only this function needs it
+    import openai  # takes long to import, and only this function needs it
 
     key = os.environ.get(_KEY) or "none"
     try:
-        client = openai.OpenAI(base_url=server, api_key=key, timeout=_PATIENCE, max_retries=1)
+        client = openai.OpenAI(base_url=server, api_key=key, timeout=_TIMEOUT, max_retries=1)
         models = {model.id: model for model in client.models.list()}
     except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
-        remedy = f"give the address up to /v1, and the key, if it wants one, as {_KEY}"
-        raise ModelError(f"The server does not say what it serves: {error}", received=server, remedy=remedy) from error
-    served = ", ".join(models) or "nothing"
+        remedy = f"Check the URL, which ends in /v1, and set {_KEY} if the server requires a key"
+        raise ModelError(f"The server did not return its models: {error}", received=server, remedy=remedy) from error
+    served = ", ".join(models) or "none"
     if name is None and len(models) != 1:
-        raise ModelError("The server does not serve just one model", received=served, remedy="name one")
+        raise ModelError("The server does not have exactly one model", received=served, remedy="Name one of them")
     if name is not None and name not in models:
-        raise ModelError("The server has no such model", received=name, accepted=served)
+        raise ModelError("The server has no model of this name", received=name, accepted=served)
     chosen = models[name or next(iter(models))]
     lm = ServedLM(
         f"openai/{chosen.id}", **{"api_base": server, "api_key": key, "max_tokens": None, "cache": False, **settings}
@@ -174,7 +183,7 @@ def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[ds
 
 
 def _was_cut(response: Any) -> bool:
-    """Whether a response, or one of several, ended at its limit of tokens."""
+    """Whether a response, or one of several, was cut off at the token limit."""
     parts = response if isinstance(response, (tuple, list)) else [response]
     for part in parts:
         choices = _field(part, "choices") or [part]

@@ -1,4 +1,4 @@
-"""`StagedGMNER`: extract, verify, ground, each a question of its own."""
+"""`StagedGMNER`: predicts the entities of a post in three stages: extract, verify, ground."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibil
 class StagedGMNER(GroundingProgram):
     """Grounded multimodal named entity recognition in three stages.
 
-    One call names the mentions; then all are verified at once; then those that are shown are grounded at once. On the
-    local engine the calls of a stage make one batch. A mention that is verified but for which no box is found is not
-    shown.
+    The first call extracts the mentions. Then one call per mention verifies whether the image shows it, and one call
+    per shown mention predicts its box. On the local engine, the calls of a stage form one batch. A mention that is
+    verified but gets no box counts as not shown.
     """
 
     bundle_name: ClassVar[str] = "StagedGMNER"
@@ -35,22 +35,23 @@ class StagedGMNER(GroundingProgram):
 
     @property
     def demonstrations(self) -> list[Any]:
-        """No demonstrations: no call gives a whole answer."""
+        """Always empty, because no call gives a whole answer."""
         return []
 
     def set_demonstrations(self, demos: Sequence[Any]) -> None:
-        """Keep the demonstrations of the three predictors: these are of whole answers."""
+        """Do nothing: the demonstrations of the three predictors are not whole answers."""
 
     def tuning_calls(
         self, post: Post, reasoning: str, entities: Sequence[GroundedEntity], demos: Sequence[Mapping[str, Any]]
     ) -> list[TuningCall]:
-        """See `Trainable`; `demos` are not sent: every call has its own."""
+        """See `Trainable`; `demos` is ignored, because every predictor has its own demonstrations."""
         return staged_tuning_calls(self, post, reasoning, entities)
 
     def rollout_calls(self, posts: Sequence[Post], demos: Sequence[Mapping[str, Any]], keep: Keep) -> list[ProgramCall]:
-        """See `Trainable`; a post that the program cannot answer is left out."""
-        found = zip(posts, keep(partial(traced, self)), strict=True)
-        return staged_calls(self, posts, {post.id: trace_of(said) for post, said in found if said is not None})
+        """See `Trainable`; posts for which the program fails are skipped."""
+        records = zip(posts, keep(partial(traced, self)), strict=True)
+        traces = {post.id: trace_of(record) for post, record in records if record is not None}
+        return staged_calls(self, posts, traces)
 
     def _build(self) -> None:
         self.extract = dspy.Predict(ExtractMentions)
@@ -58,60 +59,60 @@ class StagedGMNER(GroundingProgram):
         self.ground = dspy.Predict(GroundMention)
 
     def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions = _named(self.extract(text=text, image=image))
-        asked = _questions(text, image, mentions)
-        verdicts = _together(self.verify, asked)
-        return _put_together(mentions, verdicts, _together(self.ground, _shown(asked, verdicts)))
+        mentions = _extracted(self.extract(text=text, image=image))
+        inputs = _mention_inputs(text, image, mentions)
+        verdicts = _call_all(self.verify, inputs)
+        return _combined(mentions, verdicts, _call_all(self.ground, _shown(inputs, verdicts)))
 
     async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions = _named(await self.extract.acall(text=text, image=image))
-        asked = _questions(text, image, mentions)
-        verdicts = await asyncio.gather(*(self.verify.acall(**inputs) for inputs in asked))
-        grounded = await asyncio.gather(*(self.ground.acall(**inputs) for inputs in _shown(asked, verdicts)))
-        return _put_together(mentions, verdicts, grounded)
+        mentions = _extracted(await self.extract.acall(text=text, image=image))
+        inputs = _mention_inputs(text, image, mentions)
+        verdicts = await asyncio.gather(*(self.verify.acall(**values) for values in inputs))
+        grounded = await asyncio.gather(*(self.ground.acall(**values) for values in _shown(inputs, verdicts)))
+        return _combined(mentions, verdicts, grounded)
 
     def trace(self, text: str, image: Picture = None, also: Sequence[Mention] = ()) -> Trace:
-        """Ask all three stages about every mention: those that the first one names, and `also` where they are others.
+        """Run all three stages for every extracted mention and for the mentions in `also`.
 
         Args:
             text: The text of the post.
-            image: Its picture, see `forward`.
+            image: Its image, see `forward`.
             also: Further mentions of the text.
 
         Raises:
             GmnerError: See `forward`.
         """
         with self._opened(text, image) as picture, self._speaking():
-            named = _named(self.extract(text=text, image=picture))
-            mentions = tuple(unique_mentions([*named, *map(as_entity, also)]))
-            asked = _questions(text, picture, mentions)
-            if not asked:
-                return Trace(len(named), mentions, (False,) * len(mentions), (None,) * len(mentions))
-            visible = tuple(verdict.visible for verdict in _together(self.verify, asked))
-            boxes = tuple(grounded.box for grounded in _together(self.ground, asked))
-            return Trace(len(named), mentions, visible, boxes)
+            extracted = _extracted(self.extract(text=text, image=picture))
+            mentions = tuple(unique_mentions([*extracted, *map(as_entity, also)]))
+            inputs = _mention_inputs(text, picture, mentions)
+            if not inputs:
+                return Trace(len(extracted), mentions, (False,) * len(mentions), (None,) * len(mentions))
+            visible = tuple(verdict.visible for verdict in _call_all(self.verify, inputs))
+            boxes = tuple(grounded.box for grounded in _call_all(self.ground, inputs))
+            return Trace(len(extracted), mentions, visible, boxes)
 
 
-def _named(extracted: dspy.Prediction) -> list[GroundedEntity]:
-    """What the first stage names, with its confidence where it was asked for; nothing is said to be shown yet."""
-    mentions = [as_entity(mention) for mention in extracted.mentions]
-    sure = extracted.get("confidences") or [None] * len(mentions)
-    return unique_mentions(replace(m, confidence=c) for m, c in zip(mentions, sure, strict=True))
+def _extracted(result: dspy.Prediction) -> list[GroundedEntity]:
+    """The mentions of the first stage, without boxes; with confidences if the program requested them."""
+    mentions = [as_entity(mention) for mention in result.mentions]
+    confidences = result.get("confidences") or [None] * len(mentions)
+    return unique_mentions(replace(m, confidence=c) for m, c in zip(mentions, confidences, strict=True))
 
 
-def _questions(text: str, image: dspy.Image | None, mentions: Sequence[Mention]) -> list[dict[str, Any]]:
-    """What is asked of each mention; nothing where there is no picture."""
+def _mention_inputs(text: str, image: dspy.Image | None, mentions: Sequence[Mention]) -> list[dict[str, Any]]:
+    """The inputs of the later stages, one per mention; none if there is no image."""
     return [] if image is None else [{"text": text, "image": image, "mention": mention} for mention in mentions]
 
 
-def _shown(asked: Sequence[dict[str, Any]], verdicts: Sequence[dspy.Prediction]) -> list[dict[str, Any]]:
-    return [inputs for inputs, verdict in zip(asked, verdicts, strict=True) if verdict.visible]
+def _shown(inputs: Sequence[dict[str, Any]], verdicts: Sequence[dspy.Prediction]) -> list[dict[str, Any]]:
+    return [values for values, verdict in zip(inputs, verdicts, strict=True) if verdict.visible]
 
 
-def _put_together(
+def _combined(
     mentions: Sequence[GroundedEntity], verdicts: Sequence[dspy.Prediction], grounded: Sequence[dspy.Prediction]
 ) -> Answer:
-    """The answer from what each stage said; without verdicts, nothing is shown."""
+    """The answer from the results of the three stages; without verdicts, no mention is shown."""
     if not verdicts:
         return "", mentions
     boxes = iter(grounded)
@@ -123,24 +124,25 @@ def _put_together(
 
 
 def judged(mention: GroundedEntity, verdict: dspy.Prediction, grounded: dspy.Prediction | None) -> GroundedEntity:
-    """A mention with its box, and the confidence of the stages: that it is named, and that it is shown, or not.
+    """A mention with its box, and with the product of the confidences of its stages.
 
-    Where no box is found it is not shown after all: as likely as "not shown" was, or "shown" and then no box.
+    A mention that is verified but gets no box is not shown. The confidence in this is the probability of "not shown",
+    plus that of "shown" followed by "no box".
     """
     box = None if grounded is None else grounded.box
     if mention.confidence is None:
         return replace(mention, box=box)
-    (sure,) = verdict.confidences
-    (none,) = (0.0,) if grounded is None or box is not None else grounded.confidences
-    if sure is None or none is None:
+    (confidence,) = verdict.confidences
+    (no_box,) = (0.0,) if grounded is None or box is not None else grounded.confidences
+    if confidence is None or no_box is None:
         return replace(mention, box=box, confidence=None)
     if grounded is not None and box is None:
-        sure = 1 - sure + sure * none
-    return replace(mention, box=box, confidence=mention.confidence * sure)
+        confidence = 1 - confidence + confidence * no_box
+    return replace(mention, box=box, confidence=mention.confidence * confidence)
 
 
-def _together(predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:
-    """Call a predictor on several inputs at once, in order; the first error is raised."""
+def _call_all(predict: dspy.Predict, inputs: Sequence[dict[str, Any]]) -> list[Any]:
+    """Call a predictor on several inputs in parallel; returns the results in order and raises the first error."""
     if len(inputs) < 2:
         return [predict(**values) for values in inputs]
     with ThreadPoolExecutor(len(inputs)) as pool:

@@ -1,4 +1,4 @@
-"""The calls of a staged program that are trained, each with what its other calls said."""
+"""The calls of a staged program that are trained, each with the results of the program's other calls."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What each stage says about a post, and would say if it were asked.
+    """The results of all stages for every mention of a post, also of stages that the program would skip.
 
     Attributes:
-        named: How many of `mentions` the first stage named.
-        mentions: Those, in the order of the answer, and behind them the further ones that were asked about.
+        named: Number of `mentions` that the first stage extracted.
+        mentions: The extracted mentions in the order of the answer, followed by further mentions.
         visible: The verdict on each mention.
-        boxes: The box of each mention, pixels of the original image, whatever its verdict; None: none was given.
+        boxes: The box of each mention whatever its verdict, pixels of the original image; None: no box.
     """
 
     named: int
@@ -42,50 +42,53 @@ class Trace:
 
 
 class Staged(AnsweringProgram, Protocol):
-    """A program of three predictors, each with a signature of its own; see `StagedGMNER`."""
+    """A program with three predictors, each with its own signature; see `StagedGMNER`."""
 
     extract: dspy.Predict
     verify: dspy.Predict
     ground: dspy.Predict
 
     def trace(self, text: str, image: Any = None, also: Sequence[Mention] = ()) -> Trace:
-        """What all three stages say about every mention."""
+        """Run all three stages for every mention."""
 
 
 def staged_tuning_calls(
     program: Staged, post: Post, reasoning: str, entities: Sequence[GroundedEntity]
 ) -> list[TuningCall]:
-    """The calls that a chain teaches: the mentions, each verified with the chain as evidence, those shown grounded."""
-    asked: list[TuningCall] = [(extract_call(program, post), {"mentions": list(entities)})]
+    """The calls that a chain is trained on: one extracts all mentions, one verifies each, one grounds each shown one.
+
+    The chain is the evidence of the verifications.
+    """
+    calls: list[TuningCall] = [(extract_call(program, post), {"mentions": list(entities)})]
     for mention in entities if post.image is not None else ():
         verdict = {"evidence": reasoning, "visible": mention.visible}
-        asked.append((mention_call(program, "verify", post, mention), verdict))
+        calls.append((mention_call(program, "verify", post, mention), verdict))
         if mention.visible:
-            asked.append((mention_call(program, "ground", post, mention), {"box": mention.box}))
-    return asked
+            calls.append((mention_call(program, "ground", post, mention), {"box": mention.box}))
+    return calls
 
 
 def extract_call(program: Staged, post: Post) -> ProgramCall:
-    """The first call about a post."""
+    """The first call for a post."""
     return ProgramCall(post, program.extract.signature, program.extract.demos, post_inputs(post))
 
 
 def mention_call(program: Staged, stage: Literal["verify", "ground"], post: Post, mention: Mention) -> ProgramCall:
-    """A later call, about one mention of a post."""
+    """A later call, for one mention of a post."""
     predictor = program.verify if stage == "verify" else program.ground
     return ProgramCall(post, predictor.signature, predictor.demos, {**post_inputs(post), "mention": mention})
 
 
 def staged_calls(program: Staged, posts: Sequence[Post], traces: Mapping[str, Trace]) -> list[ProgramCall]:
-    """Every call of a staged program about some posts, each with what its other calls said.
+    """Every call of a staged program for some posts, each with the results of the other calls.
 
-    The mentions are extracted; each that is named is verified; each that is named and shown, as the program or the gold
-    says, is grounded.
+    There is one call per post that extracts mentions, one per extracted mention that verifies it, and one per extracted
+    mention that is shown according to the program or the gold annotation and is grounded.
 
     Args:
         program: The program.
-        posts: Annotated posts; one without a trace is left out.
-        traces: Post id -> what the program says of each mention, of gold mentions too; see `traced`.
+        posts: Annotated posts; posts without a trace are skipped.
+        traces: Post id -> results of the program for each mention, including gold mentions; see `traced`.
     """
     adapter, calls = program.adapter(), []
     for post in posts:
@@ -93,8 +96,7 @@ def staged_calls(program: Staged, posts: Sequence[Post], traces: Mapping[str, Tr
             continue
         trace = traces[post.id]
         known, shown = _known(trace, adapter.request(post_inputs(post)).frame), _shown(post)
-        rest = [call_column("extract", 0, known, trace.named)]
-        calls.append(replace(extract_call(program, post), rest=rest[0]))
+        calls.append(replace(extract_call(program, post), rest=call_column("extract", 0, known, trace.named)))
         for place, mention in enumerate(trace.mentions[: trace.named] if post.image is not None else ()):
             verify = call_column("verify", place, known, trace.named)
             calls.append(replace(mention_call(program, "verify", post, mention), rest=verify))
@@ -121,19 +123,19 @@ def _known(trace: Trace, frame: Frame) -> list[dict[str, Any]]:
 def traced(
     program: Staged, posts: Sequence[Post], *, threads: int = 16, progress: bool = True
 ) -> list[dict[str, Any] | None]:
-    """What a staged program says of every mention of some posts, gold mentions that it does not name too.
+    """Run all stages of a staged program for every extracted mention and every gold mention of some posts.
 
     Args:
         program: The program.
         posts: Annotated posts.
-        threads: Posts under way at once.
+        threads: Number of posts processed at once.
         progress: Show a progress bar.
 
     Returns:
-        A trace a post as JSON data, see `trace_of`; None where an answer failed.
+        One trace per post as JSON data, see `trace_of`; None if a call failed.
     """
 
-    def one(post: Post) -> dict[str, Any] | None:
+    def trace_post(post: Post) -> dict[str, Any] | None:
         try:
             return _record(program.trace(post.text, post.image, post.gold))
         except Exception as error:
@@ -142,15 +144,15 @@ def traced(
             return None
 
     with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(copy_context().run, one, post) for post in posts]
+        futures = [pool.submit(copy_context().run, trace_post, post) for post in posts]
         try:
-            found = [f.result() for f in tqdm(futures, desc="calls", unit="post", disable=not progress)]
+            records = [f.result() for f in tqdm(futures, desc="calls", unit="post", disable=not progress)]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    failed = found.count(None)
+    failed = records.count(None)
     if failed:
-        LOG.warning("%d of %d posts are not trained on: the program's own answer to them failed", failed, len(posts))
-    return found
+        LOG.warning("%d of %d posts are not used for training: the program failed on them", failed, len(posts))
+    return records
 
 
 def _record(trace: Trace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A program's state as data: instructions and demonstrations as JSON, the pictures of demonstrations as PNG files."""
+"""The state of a program as data: instructions and demonstrations as JSON, images of demonstrations as PNG files."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from gmner.signatures.forms import as_box, as_data, as_entity
 from gmner.signatures.mentions import Mention
 
 Keep = Callable[[bytes], str]
-"""Keeps the bytes of a PNG file and gives the name under which it is kept."""
+"""Stores the bytes of a PNG file and returns the name under which they are stored."""
 
 
 def dump_program(program: dspy.Module, keep: Keep) -> dict[str, Any]:
-    """The state of a program's predictors in DSPy's form, without LM, traces and pictures.
+    """The state of a program's predictors in DSPy's format, without LM, traces and image data.
 
     Args:
         program: The program.
-        keep: Called with the PNG of every demonstration's picture; its answer stands in the state.
+        keep: Called with the PNG of each image in a demonstration; the name that it returns replaces the image.
 
     Raises:
-        ImageError: The picture of a demonstration cannot be read.
-        BundleError: A demonstration holds a value that is neither JSON data nor one of this library's.
+        ImageError: The image of a demonstration cannot be read.
+        BundleError: A demonstration has a value that is neither JSON data nor of a type of this library.
     """
     return {name: _dump_predict(name, predict, keep) for name, predict in program.named_predictors()}
 
 
 def restore_program(program: dspy.Module, state: Mapping[str, Any], find: Callable[[str], Path]) -> None:
-    """Put a state into a program's predictors, whose LMs stay.
+    """Restore the state of a program's predictors, which keep their LMs.
 
     Args:
         program: A program of the class that was saved.
         state: See `dump_program`.
-        find: From the name of a picture to its file.
+        find: Returns the file of the image with this name.
 
     Raises:
-        BundleError: The state is not one of this class of programs.
+        BundleError: The state does not belong to this class of programs.
     """
     predictors = dict(program.named_predictors())
     if not isinstance(state, Mapping) or set(state) != set(predictors):
         received = sorted(state) if isinstance(state, Mapping) else state
-        raise BundleError("A state has other predictors", received=received, accepted=", ".join(predictors))
+        raise BundleError("The state has other predictors", received=received, accepted=", ".join(predictors))
     read = {name: _read(name, predict, state[name], find) for name, predict in predictors.items()}
     for name, predict in predictors.items():
         lm = predict.lm
@@ -59,12 +59,12 @@ def restore_program(program: dspy.Module, state: Mapping[str, Any], find: Callab
 
 
 def _read(name: str, predict: dspy.Predict, state: Any, find: Callable[[str], Path]) -> dict[str, Any]:
-    """Demonstrations and signature of a predictor's state; nothing else of it is used."""
+    """The demonstrations and the signature in the state of a predictor; the rest is ignored."""
     try:
         signature, fields = state["signature"], state["signature"]["fields"]
         texts = [signature["instructions"], *(field[key] for field in fields for key in ("prefix", "description"))]
         if not all(isinstance(text, str) for text in texts) or len(fields) != len(predict.signature.fields):
-            raise TypeError("instructions, prefixes and descriptions of every field are texts")
+            raise TypeError("instructions, prefixes and descriptions of fields must be strings")
         demos = [_placed(demo, find) for demo in state["demos"]]
         predict.signature.load_state(signature)
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
@@ -73,22 +73,22 @@ def _read(name: str, predict: dspy.Predict, state: Any, find: Callable[[str], Pa
 
 
 def state_digest(program: dspy.Module) -> str:
-    """Twelve hexadecimal digits of the sha256 over a program's state, pictures included."""
+    """The first twelve hexadecimal digits of the sha256 of a program's state, including images."""
     state = dump_program(program, lambda png: hashlib.sha256(png).hexdigest())
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _dump_predict(name: str, predict: dspy.Predict, keep: Keep) -> dict[str, Any]:
-    # An optimizer may leave the whole example of a data set as a demonstration; only the fields are ever read.
+    # An optimizer may use the whole example of a data set as a demonstration; only the signature's fields are needed.
     demos = [
-        {key: _plain(f"{name}, {key}", key, demo[key], keep) for key in predict.signature.fields if key in demo}
+        {key: _as_json(f"{name}, {key}", key, demo[key], keep) for key in predict.signature.fields if key in demo}
         for demo in predict.demos
     ]
     return {"traces": [], "train": [], "demos": demos, "signature": predict.signature.dump_state(), "lm": None}
 
 
-def _plain(place: str, key: str, value: Any, keep: Keep) -> Any:
-    """One value of a demonstration as JSON data."""
+def _as_json(place: str, key: str, value: Any, keep: Keep) -> Any:
+    """A value of a demonstration as JSON data."""
     if key == "image" or isinstance(value, (Image.Image, dspy.Image)):
         picture = load_picture(value)
         return None if picture is None else keep(_png(picture))
@@ -97,7 +97,7 @@ def _plain(place: str, key: str, value: Any, keep: Keep) -> Any:
     if isinstance(value, Box):
         return list(value.as_tuple())
     if isinstance(value, (list, tuple)):
-        return [_plain(place, "", item, keep) for item in value]
+        return [_as_json(place, "", item, keep) for item in value]
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -111,23 +111,23 @@ def _placed(demo: Mapping[str, Any], find: Callable[[str], Path]) -> dict[str, A
 
 
 def _check_values(demo: Mapping[str, Any]) -> None:
-    """Refuse a demonstration that no prompt can be made of.
+    """Refuse a demonstration that cannot be used in a prompt.
 
     Raises:
-        TypeError, InputError: A value is of another type than the field.
+        TypeError, InputError: A value does not have the type of its field.
     """
     texts = [demo["text"], *(demo[key] for key in ("reasoning", "evidence") if demo.get(key) is not None)]
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("text, reasoning and evidence of a demonstration are strings")
+        raise TypeError("text, reasoning and evidence of a demonstration must be strings")
     lists = [demo[key] for key in ("entities", "mentions") if key in demo]
     if not all(isinstance(values, list) for values in lists):
-        raise TypeError("entities and mentions of a demonstration are lists")
-    named = [] if demo.get("mention") is None else [demo["mention"]]
-    for entity in map(as_entity, [*named, *(value for values in lists for value in values)]):
+        raise TypeError("entities and mentions of a demonstration must be lists")
+    mentions = [] if demo.get("mention") is None else [demo["mention"]]
+    for entity in map(as_entity, [*mentions, *(value for values in lists for value in values)]):
         if not isinstance(entity.span, str) or not isinstance(entity.type, str):
-            raise TypeError("span and type of an entity are strings")
+            raise TypeError("span and type of an entity must be strings")
         if type(entity.start) is not int or type(entity.end) is not int:
-            raise TypeError("start and end of an entity are whole numbers")
+            raise TypeError("start and end of an entity must be integers")
     as_box(demo.get("box"))
 
 

@@ -1,4 +1,4 @@
-"""`Trainable`: a program that MCR compiles, and `ProgramCall`, one call of it that is trained."""
+"""`Trainable`, the interface of a program that MCR can compile, and `ProgramCall`, one of its calls."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gmner.signatures.mentions import GroundedEntity
 
 @dataclass(frozen=True, slots=True)
 class ProgramCall:
-    """One question to the model.
+    """One call of the model.
 
     Attributes:
-        post: The post that it is about.
-        signature: Its signature with the current instructions.
-        demos: The demonstrations that are sent with it.
+        post: The post.
+        signature: The signature with the current instructions.
+        demos: The demonstrations in the prompt.
         inputs: The inputs of the signature.
-        rest: How its answer becomes the program's, see `gmner.programs.call_column`; None: it is the
-            program's.
+        rest: The results of the program's other calls, which complete its answer, see `gmner.programs.call_column`;
+            None: this call gives the whole answer.
     """
 
     post: Post
@@ -39,20 +39,20 @@ def post_inputs(post: Post) -> dict[str, Any]:
 
 
 TuningCall: TypeAlias = tuple[ProgramCall, Mapping[str, Any]]
-"""A call, and the values of the signature's outputs that should be answered to it."""
+"""A call, and the expected values of the signature's outputs."""
 
 Keep: TypeAlias = Callable[[Callable[..., list[Any]]], Sequence[Any]]
-"""Calls `answer(posts, progress=...)`, or returns what it returned before the compile was resumed."""
+"""Calls `answer(posts, progress=...)` and stores the result; a resumed compile gets the stored result."""
 
 
 @runtime_checkable
 class Trainable(AnsweringProgram, Protocol):
-    """A program that MCR compiles: what its weights are trained on. `GMNER` and `StagedGMNER` are such programs.
+    """A program that MCR can compile, such as `GMNER` and `StagedGMNER`; it defines the calls that are trained.
 
     Attributes:
-        whole_answers: Whether one call gives the whole answer of a post: only then MRSI can set demonstrations, and
+        whole_answers: Whether one call gives the whole answer of a post. Only then can MRSI set demonstrations, and
             train on answers without a chain.
-        demonstrations: The demonstrations of that call; always empty where there is no such call.
+        demonstrations: The demonstrations of that call; empty if there is no such call.
     """
 
     @property
@@ -64,7 +64,7 @@ class Trainable(AnsweringProgram, Protocol):
         """The demonstrations of a whole answer."""
 
     def set_demonstrations(self, demos: Sequence[Any]) -> None:
-        """Replace the demonstrations of a whole answer; does nothing where no call gives one."""
+        """Replace the demonstrations of a whole answer; does nothing if no call gives one."""
 
     def set_lm(self, lm: dspy.BaseLM) -> None:
         """Use this LM for every call."""
@@ -72,21 +72,21 @@ class Trainable(AnsweringProgram, Protocol):
     def tuning_calls(
         self, post: Post, reasoning: str, entities: Sequence[GroundedEntity], demos: Sequence[Mapping[str, Any]]
     ) -> list[TuningCall]:
-        """The calls that a reasoning chain and its answer teach: the rows of supervised fine-tuning.
+        """The calls for supervised fine-tuning on a reasoning chain and its answer.
 
         Args:
             post: An annotated post.
-            reasoning: The chain; empty: the answer alone.
+            reasoning: The chain; empty to train on the answer alone.
             entities: The answer, boxes in pixels of the original image.
             demos: The demonstrations of a whole answer.
         """
 
     def rollout_calls(self, posts: Sequence[Post], demos: Sequence[Mapping[str, Any]], keep: Keep) -> list[ProgramCall]:
-        """The calls that are sampled and rewarded.
+        """The calls for reinforcement learning, which are sampled and rewarded.
 
         Args:
             posts: Annotated posts.
             demos: The demonstrations of a whole answer.
-            keep: For a program that has to answer the posts first: calls the function it is given with the posts, and
-                returns one JSON value a post, the same ones when a compile is resumed.
+            keep: For a program that must process the posts first: calls the given function with the posts and returns
+                one JSON value per post, which is stored for a resumed compile.
         """

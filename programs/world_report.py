@@ -1,4 +1,4 @@
-"""`gmner world`: posts of the world, what they are like, and how a model answers them, slice by slice."""
+"""`gmner world`: posts of the synthetic world, their statistics, and a model's scores on them, slice by slice."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SHEET_POSTS = 24
 
 @dataclass(frozen=True)
 class WorldReport:
-    """What `gmner world` says.
+    """The report of `gmner world`.
 
     Attributes:
         seed: Seed of the world.
         split: The split of the posts.
-        statistics: What the posts are like.
-        evaluation: How the model answered them; None: no model was asked.
-        model: Name of the model; None: none was asked.
+        statistics: Statistics of the posts.
+        evaluation: The model's scores; None: no model was evaluated.
+        model: Name of the model; None: no model was evaluated.
     """
 
     seed: int
@@ -64,34 +64,34 @@ class WorldReport:
         head = f"World {WORLD_VERSION}, seed {self.seed}, split `{self.split}`; Twitter-GMNER v2.0, split `train`"
         parts = [head, _table(side_by_side(columns))]
         if self.evaluation is not None:
-            parts += [f"Answers of {self.model}, by slice", slice_table(self.evaluation)]
+            parts += [f"Scores of {self.model}, by slice", slice_table(self.evaluation)]
         return "\n\n".join(parts)
 
 
 def world_report(
     posts: Sequence[Post], seed: int, split: str, program: GroundingProgram | None = None, *, progress: bool = True
 ) -> WorldReport:
-    """Count posts of the world and, with a program, let it answer them.
+    """Compute statistics of posts of the world and, if a program is given, evaluate it on them.
 
     Args:
         posts: Posts of one split.
-        seed: Seed of the world, for the record.
-        split: The split, for the record.
-        program: What is to answer; None: nothing is asked.
+        seed: Seed of the world, for the report.
+        split: The split, for the report.
+        program: The program to evaluate; None: statistics only.
         progress: Show a progress bar.
 
     Raises:
-        InputError: No posts.
+        InputError: There are no posts.
     """
-    counted = statistics(posts)
+    post_statistics = statistics(posts)
     if program is None:
-        return WorldReport(seed, split, counted)
+        return WorldReport(seed, split, post_statistics)
     evaluation = evaluate(program.batch_posts(posts, progress=progress), posts)
-    return WorldReport(seed, split, counted, evaluation, program.model.model)
+    return WorldReport(seed, split, post_statistics, evaluation, program.model.model)
 
 
 def draw_posts(split: str, count: int, seed: int = 0, *, progress: bool = True) -> Posts:
-    """Posts of the world, with a progress bar where it takes more than two seconds.
+    """Generate posts of the world, with a progress bar if it takes more than two seconds.
 
     Raises:
         InputError: Unknown split.
@@ -105,8 +105,8 @@ _FIGURES: Mapping[str, Callable[[Figures], str]] = {
     "posts": lambda f: f"{f.posts:,}",
     "GMNER F1": lambda f: _f1(f.gmner),
     "MNER F1": lambda f: _f1(f.mner),
-    "found of shown, %": lambda f: percent(f.found_of_shown),
-    "boxed of absent, %": lambda f: percent(f.boxed_of_absent),
+    "boxed correctly if shown, %": lambda f: percent(f.found_of_shown),
+    "boxed if not shown, %": lambda f: percent(f.boxed_of_absent),
     "N-Rec, %": lambda f: percent(f.bias.n_rec),
     "grounded absent": lambda f: "-" if f.bias.grounded_absent is None else f"{f.bias.grounded_absent:,}",
     "N-Rate, %": lambda f: percent(f.bias.n_rate),
@@ -114,7 +114,7 @@ _FIGURES: Mapping[str, Callable[[Figures], str]] = {
 
 
 def slice_table(evaluation: Evaluation) -> str:
-    """The figures of every slice as a text table, those of all posts last; a dash: there is nothing to count."""
+    """The scores of every slice and of all posts as a text table; a dash means that there is nothing to count."""
     names = [name for name in SLICES if name in evaluation.by_slice]
     rows: dict[str, Figures] = {name: evaluation.by_slice[name] for name in names} | {"all": evaluation}
     cells = [(name, *(figure(part) for figure in _FIGURES.values())) for name, part in rows.items()]
@@ -126,7 +126,7 @@ def _f1(scores: Scores) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows of text, the first column to the left, the others to the right."""
+    """Format rows of text, with the first column aligned left and the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
@@ -138,29 +138,28 @@ def _table(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def check_places(folder: Path | None, sheet: Path | None) -> None:
-    """Whether posts and sheet may be written there, to be asked before the work that makes them.
+    """Check the output paths; call it before the posts are generated.
 
     Raises:
-        InputError: `folder` is a file or holds something other than posts, or `sheet` is a folder or no `.png`.
+        InputError: `folder` is a file or contains something other than posts, or `sheet` is not the path of a PNG file.
     """
     if folder is not None and exists(folder) and not (folder / "posts.jsonl").is_file():
-        accepted = "a folder that does not exist, is empty or holds posts"
-        raise InputError("The posts would be written over something else", received=str(folder), accepted=accepted)
+        accepted = "a folder that does not exist, is empty or contains posts"
+        raise InputError("The posts would overwrite something else", received=str(folder), accepted=accepted)
     if sheet is not None and (sheet.is_dir() or sheet.suffix.lower() != ".png"):
-        raise InputError(
-            "The contact sheet is a PNG", received=str(sheet), accepted="the path of a file, ending in .png"
-        )
+        accepted = "the path of a file that ends in .png"
+        raise InputError("The contact sheet must be a PNG file", received=str(sheet), accepted=accepted)
 
 
 def write_folder(posts: Sequence[Post], folder: Path) -> Path:
-    """Write posts with their pictures; the folder appears whole or not at all.
+    """Write posts with their images; the folder is written atomically.
 
     Args:
         posts: The posts.
-        folder: The folder, replaced if it is there; `read_posts(folder)` reads them again.
+        folder: The folder, which is replaced if it exists; `read_posts(folder)` reads the posts.
 
     Raises:
-        InputError: Something other than posts lies there.
+        InputError: The folder contains something other than posts.
     """
     check_places(folder, None)
     with whole_folder(folder) as new:
@@ -169,10 +168,10 @@ def write_folder(posts: Sequence[Post], folder: Path) -> Path:
 
 
 def write_sheet(posts: Sequence[Post], path: Path) -> Path:
-    """Write a contact sheet of the first `SHEET_POSTS` posts as a PNG that appears whole or not at all.
+    """Write a contact sheet of the first `SHEET_POSTS` posts as a PNG; the file is written atomically.
 
     Raises:
-        InputError: No posts.
+        InputError: There are no posts.
     """
     data, _ = encoded(contact_sheet(posts[:SHEET_POSTS]))
     with atomic_path(path) as name:

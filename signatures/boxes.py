@@ -13,9 +13,11 @@ Size = tuple[int, int]
 _INF = math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Box:
     """An axis-aligned box: xyxy, float pixels of the original image, origin at the top left.
+
+    `repr` rounds coordinates to hundredths of a pixel; the attributes and files keep them unrounded.
 
     Raises:
         InputError: A coordinate is not finite, or corners are reversed. Corners are never swapped silently.
@@ -47,6 +49,11 @@ class Box:
             raise InputError(
                 "A box has reversed corners", received=values, accepted="x1 <= x2 and y1 <= y2", remedy=remedy
             )
+
+    def __repr__(self) -> str:
+        """The box with coordinates rounded for reading."""
+        names = ("x1", "y1", "x2", "y2")
+        return f"Box({', '.join(f'{name}={round(getattr(self, name), 2)}' for name in names)})"
 
     @property
     def area(self) -> float:

@@ -1,8 +1,7 @@
-"""Chromium without a window, over its debugging pipe: pages are tested as a reader uses them."""
+"""Headless Chromium, controlled through its debugging pipe, for tests of HTML pages."""
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -33,7 +32,7 @@ _CONTRAST = """(names) => {
 
 
 class Tab:
-    """One page; see the DevTools protocol."""
+    """A browser tab, controlled with the DevTools protocol."""
 
     def __init__(self, to: int, back: int) -> None:
         self._to, self._back, self._rest = to, back, b""
@@ -47,25 +46,25 @@ class Tab:
         self._call("Runtime.enable")
 
     def open(self, page: Path) -> None:
-        """Load a file and wait until it is there."""
+        """Open a file and wait until it is loaded."""
         self._call("Page.navigate", url=page.as_uri())
         while self._next().get("method") != "Page.loadEventFired":
             pass
 
     def ask(self, code: str) -> Any:
-        """The value of an expression."""
+        """Evaluate a JavaScript expression."""
         found = self._call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in found:
             raise AssertionError(found["exceptionDetails"])
         return found["result"].get("value")
 
     def hover(self, selector: str) -> None:
-        """Put the mouse on the middle of the first element."""
+        """Move the mouse to the middle of the first matching element."""
         x, y = self._middle(selector)
         self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def click(self, selector: str) -> None:
-        """Click on the middle of the first element."""
+        """Click on the middle of the first matching element."""
         x, y = self._middle(selector)
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -86,24 +85,20 @@ class Tab:
                  f"(document.querySelector({json.dumps(selector)}))")  # fmt: skip
 
     def prefer(self, scheme: str) -> None:
-        """Prefer `light` or `dark` pages."""
+        """Set the preferred color scheme: `light` or `dark`."""
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def contrast(self, *selectors: str) -> float:
-        """The least contrast of words on what is behind them, 1 to 21, as WCAG 2.1 counts it."""
+        """The lowest contrast of text with its background, 1 to 21, as defined by WCAG 2.1."""
         return self.ask(f"({_CONTRAST})({json.dumps(selectors)})")
 
     def choose(self, selector: str, value: str) -> None:
-        """Choose an option of a select, as a reader would: its change is an event."""
+        """Choose an option of a select element and send its change event."""
         self.ask(f"(s => (s.value = {json.dumps(value)}, s.dispatchEvent(new Event('change'))))"
                  f"(document.querySelector({json.dumps(selector)}))")  # fmt: skip
 
-    def picture(self, file: Path) -> None:
-        """Keep what is to be seen as PNG."""
-        file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
-
     def resize(self, width: int, height: int) -> None:
-        """Set the size of the page's view in pixels."""
+        """Set the size of the viewport in pixels."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -140,7 +135,7 @@ class Tab:
 
 @contextmanager
 def chromium() -> Iterator[Tab]:
-    """A tab of a browser of its own, with the least mind of the machine that tests allow."""
+    """A tab of a new browser process, with the settings that tests in a container need."""
     assert BROWSER is not None
     theirs, to = os.pipe()
     back, ours = os.pipe()
@@ -149,7 +144,7 @@ def chromium() -> Iterator[Tab]:
             BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
             f"--user-data-dir={folder}", "--remote-debugging-pipe", "--window-size=1280,900", "about:blank",
         ]  # fmt: skip
-        # The browser reads from descriptor 3 and writes to 4.
+        # The browser reads from file descriptor 3 and writes to 4.
         shell = ["bash", "-c", f'exec 3<&{theirs} 4>&{ours}; exec "$@"', "chromium", *command]
         process = subprocess.Popen(shell, pass_fds=(theirs, ours), stderr=subprocess.DEVNULL)
         os.close(theirs)

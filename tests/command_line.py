@@ -1,4 +1,4 @@
-"""`gmner` in this process."""
+"""Runs `gmner` commands in this process."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from gmner.cli.main import main
 
 
 def run(*words: object) -> int:
-    """Run a command; its exit code."""
+    """Run a command and return its exit code."""
     return main([str(word) for word in words])
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """Run a command that must fail with one line of error and nothing else; the line."""
+    """Run a command that must fail with exactly one line on standard error; returns the line."""
     assert run(*words) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -1,4 +1,4 @@
-"""Settings and fixtures of all tests: one thread, no network, tiers, tiny checkpoints shared by the workers."""
+"""Settings and fixtures of all tests: one thread, no network, tiers, and tiny checkpoints shared by the workers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _dspy_cache = tempfile.TemporaryDirectory(prefix="gmner-dspy-", ignore_cleanup_errors=True)
 
-# Read when torch, transformers and dspy are first imported, so set before any test module is.
+# torch, transformers and dspy read these when they are imported.
 os.environ.update(
-    OMP_NUM_THREADS="1",  # with more, OpenMP spins against every other busy process
-    TORCHDYNAMO_DISABLE="1",  # the grammar's mask kernels would be compiled in every process
+    OMP_NUM_THREADS="1",  # several OpenMP threads would compete with other processes
+    TORCHDYNAMO_DISABLE="1",  # otherwise the kernels of the grammar are compiled in every process
     TOKENIZERS_PARALLELISM="false",
     HF_HUB_OFFLINE="1",
     DSPY_CACHEDIR=_dspy_cache.name,
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of the Twitter-GMNER sample; put files with long tests first, so that no worker ends with one."""
+    """Mark tests of the Twitter-GMNER sample; run files with slow tests first, so that no worker ends with one."""
     ranks: dict[Path, int] = {}
     for item in items:
         if "twitter_root" in getattr(item, "fixturenames", ()):
@@ -72,9 +72,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With `--fast-limit`, fail a test of the fast tier that is not fast.
+    """With `--fast-limit`, fail a test of the fast tier that takes too long.
 
-    Processor time is compared, which a busy machine does not change; fixtures are not counted.
+    Processor time is measured, because it does not depend on other processes; fixtures are not included.
     """
     report = yield
     limit, took = item.config.getoption("fast_limit"), item.stash.get(_cpu_seconds, 0.0)
@@ -89,7 +89,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
-    """The folder of the checkout."""
+    """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
 
 
@@ -104,7 +104,7 @@ def twitter_root(repo_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str], Path]:
-    """`tiny(family)`: the folder of a tiny random checkpoint of a family, built once a run for all workers.
+    """`tiny(family)`: the folder of a tiny random checkpoint of a family, built once per run for all workers.
 
     Tests must not write into it.
     """
@@ -126,7 +126,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[
 
 @pytest.fixture(scope="session")
 def tiny_lm(tiny: Callable[[str], Path]) -> Callable[[str], dspy.LM]:
-    """`tiny_lm(family)`: an LM on the tiny checkpoint, without cache, the same one for the whole session."""
+    """`tiny_lm(family)`: an LM with the tiny checkpoint, without cache, shared by the whole session."""
     from gmner.programs.models.loading import load_vlm
 
     loaded: dict[str, dspy.LM] = {}

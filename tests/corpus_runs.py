@@ -1,4 +1,4 @@
-"""Posts for corpus runs, LMs that answer or stop after a few, and the run itself."""
+"""Posts for corpus runs, LMs that answer or fail after a few posts, and a function that starts a run."""
 
 import threading
 from pathlib import Path
@@ -19,7 +19,7 @@ def named(request: object) -> dict:
 
 
 class PowerError(Exception):
-    """Something that is not the fault of a post."""
+    """An error that is not caused by a post."""
 
 
 def stopping_after(count: int):

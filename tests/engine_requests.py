@@ -1,4 +1,4 @@
-"""Requests to an engine as the prompt adapter would send them, and the check of their answers."""
+"""Requests to an engine like those of the prompt adapter, and a check of the answers."""
 
 import base64
 import io
@@ -58,7 +58,7 @@ def text_of(response: lm15.Response | Exception) -> str:
 
 
 def checked(answer: str, text: str, profile: ModelProfile, size: tuple[int, int] | None = SIZE) -> Answer:
-    """Parse an answer strictly and check that every span is verbatim and every box inside the picture."""
+    """Parse an answer strictly and check that every span is verbatim and every box inside the image."""
     frame = Frame(profile.box_format, size, None if size is None else profile.resized(size))
     parsed = parse_answer(answer, text, COARSE, frame, reorder=True)
     for entity in parsed.entities:

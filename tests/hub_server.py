@@ -1,4 +1,4 @@
-"""A hub on a local port that speaks the protocol of huggingface_hub's own client: repositories, commits, downloads."""
+"""A local server with the API of the Hugging Face Hub: repositories, commits and downloads."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 @dataclass
 class Repository:
-    """A repository with its newest files; every commit has an id."""
+    """A repository with its current files; every commit has an id."""
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
 
     def commit(self, lines: list[dict[str, Any]]) -> str:
-        """Take in the files of a commit."""
+        """Apply the files of a commit."""
         for line in lines[1:]:
             assert line["key"] == "file"
             self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
@@ -50,7 +50,7 @@ class Hub:
         return self.repositories[place]
 
     def post(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        """The answer to what is written."""
+        """The response to a POST request."""
         if path == "/api/validate-yaml":
             text = json.loads(body)["content"]
             head = yaml.safe_load(text.split("---")[1])
@@ -72,7 +72,7 @@ class Hub:
         return 200, {"commitUrl": f"{self.address}/{name}/commit/{oid}", "commitOid": oid}
 
     def get(self, path: str, *, deep: bool) -> tuple[int, dict[str, str], bytes]:
-        """The answer to what is read: status, headers, body; a listing with the files of folders where it is deep."""
+        """The response to a GET request: status, headers, body; `deep` listings include the files of subfolders."""
         if _API.fullmatch(path):
             kind, name, what, _, folder = _matched(_API, path)
             if (kind, name) not in self.repositories:
@@ -120,7 +120,7 @@ def _json(value: Any) -> tuple[int, dict[str, str], bytes]:
 
 @contextmanager
 def hub() -> Iterator[Hub]:
-    """A hub that runs; whoever has `TOKEN` may read and write."""
+    """A running hub; clients with `TOKEN` may read and write."""
     there = Hub()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,14 +1,14 @@
-"""Fault injection: work that is killed at each of its writes in turn, as SIGKILL or a power switch would do it.
+"""Fault injection: kills a function at each of its writes in turn, like SIGKILL or a power failure.
 
     for kill in kills(work, tmp_path, prepare):
         assert (kill.folder / "a.json").read_text() in (OLD, NEW), kill
 
 Each round prepares a new folder, forks, and runs `work(folder)` in the child until its n-th call that changes a file in
-the folder: opening for writing, writing, truncating, renaming, removing, making a file, folder or link. The child dies
-there without any cleanup: Python's buffers are lost, `finally` does not run. A call that writes bytes is tried twice:
-killed before it, and after half of its bytes. The rounds end with the one in which the work is completed.
+the folder: opening for writing, writing, truncating, renaming, removing, creating a file, folder or link. The child
+dies there without any cleanup: Python's buffers are lost, and `finally` does not run. A call that writes bytes is
+tested twice: killed before it, and after half of its bytes. The last round is the one in which the function completes.
 
-Only calls made from Python are seen, not those of C++ or Rust libraries that open files on their own.
+Only calls made from Python are intercepted, not those of C++ or Rust libraries that open files themselves.
 """
 
 import builtins
@@ -31,12 +31,12 @@ _FAILED = 3
 
 @dataclass(frozen=True)
 class Kill:
-    """What a round left.
+    """The result of a round.
 
     Attributes:
-        folder: The folder as the kill left it.
-        at: The call at which the child was killed, which did not happen; empty: the work was completed.
-        torn: Whether half of the bytes of that call were written.
+        folder: The folder after the kill.
+        at: The call before which the child was killed; empty if the function completed.
+        torn: Whether half of the bytes of this call were written.
     """
 
     folder: Path
@@ -45,13 +45,13 @@ class Kill:
 
 
 def kills(work: Work, root: Path, prepare: Work = lambda folder: None, *, most: int = 400) -> Iterator[Kill]:
-    """Yield the folder after each kill, and last the one of the round that was completed.
+    """Yield the folder after each kill, and finally after the completed round.
 
     Args:
-        work: What is killed. It is given the folder, and changes files only there.
-        root: Where the folders of the rounds are made.
-        prepare: Fills the folder first; runs in this process, with no kill.
-        most: Rounds after which the work counts as endless.
+        work: The function to kill. It takes the folder and changes files only there.
+        root: Where the folders of the rounds are created.
+        prepare: Fills the folder first; runs in this process without being killed.
+        most: Largest number of rounds.
     """
     for number in range(1, most):
         yield (kill := _round(work, prepare, root / f"kill-{number:03d}", number))
@@ -99,7 +99,7 @@ class Killer:
         self.folder, self.left, self.torn, self.pipe = os.path.realpath(folder), number, torn, pipe
 
     def install(self) -> None:
-        """Watch every change that Python code makes from now on; for the child only, as a hook cannot be removed."""
+        """Intercept every change by Python code from now on; only for the child, as audit hooks cannot be removed."""
         sys.addaudithook(self._audit)
         builtins.open = io.open = self._open  # type: ignore[assignment]
         for name in ("write", "pwrite", "sendfile", "copy_file_range", "ftruncate"):
@@ -107,7 +107,7 @@ class Killer:
                 setattr(os, name, self._by_descriptor(name, getattr(os, name)))
 
     def change(self, what: str, path: Any, tear: Callable[[], object] | None = None) -> None:
-        """Count a call that is about to change a file, and kill this process if it is the one."""
+        """Count a call that is about to change a file, and kill this process at the n-th one."""
         if not self._inside(path):
             return
         self.left -= 1
@@ -159,7 +159,7 @@ class Killer:
                 call(args[0], args[1], os.fstat(args[0]).st_size // 2)
 
         def watched(*args: Any, **options: Any) -> Any:
-            # The last sendfile of a copy writes nothing: it says that the source has ended.
+            # The last sendfile of a copy writes nothing; it signals the end of the source.
             self.change(what, args[1] if name == "copy_file_range" else args[0], lambda: tear(args))
             return call(*args, **options)
 
@@ -167,26 +167,26 @@ class Killer:
 
 
 class _KilledFile(io.FileIO):
-    """A file whose writes are counted; the buffers above it call it as they call the system."""
+    """A raw file whose writes are counted; Python's buffers are on top of it."""
 
     def __init__(self, killer: Killer, file: Any, mode: str, closefd: bool, opener: Any) -> None:
         self._killer = killer
         super().__init__(file, mode, closefd, opener)
 
     def write(self, data: Any) -> int:
-        """Count, then write."""
+        """Count the call, then write."""
         half = bytes(data)[: len(data) // 2]
         self._killer.change("write", self.fileno(), lambda: super(_KilledFile, self).write(half))
         return super().write(data)
 
     def truncate(self, size: int | None = None) -> int:
-        """Count, then cut."""
+        """Count the call, then truncate."""
         self._killer.change("os.ftruncate", self.fileno())
         return super().truncate(size)
 
 
 def _path_of(descriptor: int) -> str:
-    """The path of an open file; empty where it has none, or the system does not say it."""
+    """The path of an open file; empty if it has none or the system does not report it."""
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:

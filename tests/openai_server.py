@@ -1,4 +1,4 @@
-"""A server of the OpenAI form on a local port, answered by an engine of ours or by a function of the test's."""
+"""A local OpenAI-compatible server whose answers come from an engine or from a function of the test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reply = tuple[int, Mapping[str, str], Body | str]
 
 
 def checked_request(path: str, headers: Mapping[str, str], body: Body) -> None:
-    """Hold a request against the OpenAI form of a chat completion with pictures and a JSON schema."""
+    """Check a request against OpenAI's format of a chat completion with images and a JSON schema."""
     assert path == "/v1/chat/completions"
     assert headers["Content-Type"].startswith("application/json")
     assert headers["Authorization"] == "Bearer key"
@@ -43,7 +43,7 @@ def _parts(message: Mapping[str, Any]) -> list[Body]:
 
 
 def as_request(body: Body) -> lm15.Request:
-    """A chat completion as a request to an engine."""
+    """Convert a chat completion to a request to an engine."""
 
     def part(given: Body) -> Any:
         if given["type"] == "text":
@@ -67,7 +67,7 @@ def as_request(body: Body) -> lm15.Request:
 
 
 def completion(text: str, model: str, logprobs: list[Body] | None = None) -> Body:
-    """The body of an answer."""
+    """The body of a response."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
     if logprobs is not None:
         choice["logprobs"] = {"content": logprobs}
@@ -76,7 +76,7 @@ def completion(text: str, model: str, logprobs: list[Body] | None = None) -> Bod
 
 
 def answered_by(engine: Any) -> Callable[[Body], Reply]:
-    """Answers of an engine, which enforces the schema; as with vLLM, the token that ends an answer is one of them."""
+    """Answers of an engine with the schema enforced; as with vLLM, they include the end token."""
 
     def answer(body: Body) -> Reply:
         response = engine.complete(as_request(body))
@@ -88,7 +88,7 @@ def answered_by(engine: Any) -> Callable[[Body], Reply]:
 
 
 def as_token(text: str, logprob: float) -> Body:
-    """A token in the OpenAI form."""
+    """A token in OpenAI's format."""
     return {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": []}
 
 
@@ -96,11 +96,11 @@ def as_token(text: str, logprob: float) -> Body:
 def serving(
     answer: Callable[[Body], Reply], models: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, list[Body]]]:
-    """The address of a server, and the bodies of all requests that it got; a request of another form gets a 400.
+    """The URL of a server and the bodies of its requests; a malformed request gets status 400.
 
     Args:
-        answer: What it replies.
-        models: The models that it lists: name and what lies under it, as vLLM says.
+        answer: Returns the reply to a request.
+        models: The listed models: name and underlying model, as reported by vLLM.
     """
     bodies: list[Body] = []
 
@@ -133,7 +133,7 @@ def serving(
                 self.end_headers()
                 self.wfile.write(data)
             except BrokenPipeError:
-                pass  # the client has given up
+                pass  # the client closed the connection
 
         def log_message(self, *_: Any) -> None:
             pass

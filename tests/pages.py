@@ -1,4 +1,4 @@
-"""A page as tags and text, and small posts and answers to put on one."""
+"""A parser that turns a page into tags and text, and small posts and predictions to display."""
 
 from html.parser import HTMLParser
 
@@ -13,7 +13,7 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'></style></title
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page; styles and scripts are no text."""
+    """Tags, attributes and text of a page; styles and scripts do not count as text."""
 
     def __init__(self, html):
         super().__init__()

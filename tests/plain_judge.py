@@ -1,4 +1,4 @@
-"""The parsing and judging of an answer written plainly and slowly, to compare the library's own with."""
+"""A simple, slow reference implementation of parsing and judging answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gmner.signatures.wire import Frame
 
 
 def plain_parse(text: str, post_text: str, labels: LabelSet, frame: Frame) -> tuple[GroundedEntity, ...]:
-    """The entities of an answer; `AnswerError` with the fact and the value that the library must raise, too."""
+    """The entities of an answer, or an `AnswerError` with the same fact and value as in the library."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -29,7 +29,7 @@ def plain_parse(text: str, post_text: str, labels: LabelSet, frame: Frame) -> tu
 
 
 def plain_entities(records: Any, post_text: str, labels: LabelSet, frame: Frame) -> tuple[GroundedEntity, ...]:
-    """The entities of the list of an answer; see `plain_parse`."""
+    """The entities in the list of an answer; see `plain_parse`."""
     if not isinstance(records, list):
         raise AnswerError("The entities of an answer must be a list", received=records)
     for record in records:
@@ -114,7 +114,7 @@ def plain_judge(entities: tuple[GroundedEntity, ...], gold: tuple[GoldEntity, ..
 
 
 def plain_rewards(judgement: Judgement | None, sigma: float = 0.5) -> dict[str, float | None]:
-    """The five rewards by their formulas."""
+    """The five rewards."""
     if judgement is None:
         return dict.fromkeys(("count", "span", "type", "grounding", "entailment"), 0.0)
     findings, predicted = judgement.findings, judgement.n_pred

@@ -1,4 +1,4 @@
-"""An LM without a model: every request is kept and answered by a function of the test's."""
+"""An LM without a model: records every request and answers with a function of the test."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ Answer = Callable[[lm15.Request], str | Mapping[str, Any]]
 
 
 class ScriptedEngine:
-    """Answers with what `answer(request)` returns; a mapping is written as compact JSON."""
+    """Returns the result of `answer(request)`; a mapping is written as compact JSON."""
 
     supports_response_schema = True
     supports_function_calling = False
@@ -51,7 +51,7 @@ class ScriptedEngine:
 
 
 class AsyncScriptedEngine:
-    """The async twin of a scripted engine: the same answers, each in a thread."""
+    """The async version of a scripted engine: the same answers, each in a thread."""
 
     def __init__(self, engine: ScriptedEngine) -> None:
         self.engine = engine
@@ -69,7 +69,7 @@ class AsyncScriptedEngine:
 
 
 def scripted_lm(answer: Answer | Mapping[str, Any], profile: ModelProfile = ModelProfile(), name: str = "a") -> dspy.LM:  # noqa: B008 - frozen
-    """An LM that answers by a function, or the same every time."""
+    """An LM that answers with a function or a constant."""
     call = answer if callable(answer) else lambda _: answer
     engine = ScriptedEngine(call, profile)
     twin = AsyncScriptedEngine(engine)
@@ -82,24 +82,24 @@ def words_of(request: lm15.Request) -> str:
 
 
 def pictures_of(request: lm15.Request) -> list[Image.Image]:
-    """The pictures of all messages, in order."""
+    """The images of all messages, in order."""
     parts = [part for message in request.messages for part in message.parts if isinstance(part, lm15.ImagePart)]
     return [Image.open(io.BytesIO(base64.b64decode(part.data))) for part in parts]
 
 
 def schema_of(request: lm15.Request) -> dict[str, Any]:
-    """The JSON schema that the request carries."""
+    """The JSON schema of the request."""
     form = request.config.response_format
     return form.get("json_schema", form)["schema"]
 
 
 def entity(span: str, box: list[int] | None = None, type_: str = "PER") -> dict[str, Any]:
-    """One entity of an end-to-end answer, on the wire."""
+    """One entity of an end-to-end answer in the wire format."""
     return {"span": span, "type": type_, "visible": box is not None, "box": box}
 
 
 def huge_png(path: Path, side: int = 30_000) -> Path:
-    """A PNG whose header promises side x side pixels, and that begins with their data, as Pillow expects."""
+    """A PNG whose header declares side x side pixels, followed by the start of the data that Pillow expects."""
     chunks = {b"IHDR": struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0), b"IDAT": zlib.compress(bytes(side))}
     written = [
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: boxes, posts with gold entities, and answers to them."""
+"""Hypothesis strategies: boxes, posts with gold entities, and predictions for them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,13 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 SIZE = (64, 48)
 TYPES = ("PER", "LOC", "ORG", "OTHER")
-# Words that break careless code: emoji, right-to-left, combining signs, markup, an entity of HTML.
+# Difficult words: emoji, right-to-left text, combining characters, markup, an HTML entity.
 WORDS = ("Ada", "Ada", "Al", "am", "we", "🎉", "👩‍🚀", "שלום", "é", "<b>", "&amp", "a_b", "O'Neil", ",")
 
 
 @st.composite
 def boxes(draw, size=SIZE):
-    """A box inside a picture of `size`, float pixels; it may have no area."""
+    """A box inside an image of `size`, float pixels; it may have no area."""
     xs = sorted(draw(st.tuples(*[st.integers(0, size[0])] * 2)))
     ys = sorted(draw(st.tuples(*[st.integers(0, size[1])] * 2)))
     return Box(float(xs[0]), float(ys[0]), float(xs[1]), float(ys[1]))
@@ -26,7 +26,7 @@ def boxes(draw, size=SIZE):
 
 @st.composite
 def posts(draw, id_="1"):
-    """A post whose gold mentions do not overlap; adjacent ones and equal strings occur."""
+    """A post whose gold mentions do not overlap; they may be adjacent or have equal spans."""
     words = draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8))
     text = " ".join(words)
     starts = [sum(len(word) + 1 for word in words[:index]) for index in range(len(words))]
@@ -43,7 +43,7 @@ def posts(draw, id_="1"):
 
 @st.composite
 def entities(draw, text):
-    """Any entity of a text, right or wrong."""
+    """Any entity of a text, correct or not."""
     start = draw(st.integers(0, len(text) - 1))
     end = draw(st.integers(start + 1, len(text)))
     kind, box = draw(st.sampled_from(TYPES)), draw(st.none() | boxes())
@@ -52,7 +52,7 @@ def entities(draw, text):
 
 @st.composite
 def answered(draw, id_="1"):
-    """A post and an answer that mixes right, nearly right, repeated and invented entities."""
+    """A post and a prediction with correct, nearly correct, repeated and invented entities."""
     post = draw(posts(id_))
     found = []
     for entity in (right for right in perfect(post).entities if draw(st.booleans())):
@@ -65,7 +65,7 @@ def answered(draw, id_="1"):
 
 
 def perfect(post):
-    """The right answer to a post; of several gold boxes the last is given."""
+    """The correct prediction for a post, with the last one of several gold boxes."""
     return Prediction(
         post.id,
         post.text,
@@ -76,7 +76,7 @@ def perfect(post):
 
 @st.composite
 def full_posts(draw, id_="1", files=True):
-    """A post with every field in use or not known; with `files`, its pictures are paths, of which none exists."""
+    """A post with every field set or unknown; with `files`, its images are paths that do not exist."""
     post = draw(posts(id_))
     paths = st.sampled_from((Path("a.png"), Path("some where/ü.jpg"), Path("/no/such/picture.png")))
     scene = draw(st.none() | st.lists(boxes(), max_size=2))

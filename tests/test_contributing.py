@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and docs/architecture.md are true: code runs, the picture is current, editors find the package."""
+"""CONTRIBUTING.md and docs/architecture.md are correct: code runs, the picture is current, editors find the package."""
 
 import importlib.util
 import json
@@ -26,14 +26,14 @@ def blocks(repo_root: Path) -> list[str]:
 
 
 def run(blocks: list[str], word: str) -> dict[str, object]:
-    """The names that the block with this word defines."""
+    """Run the code block with this word and return the names that it defines."""
     (code,) = (block for block in blocks if word in block)
     names: dict[str, object] = {"__name__": "contributed"}
     exec(compile(code, "CONTRIBUTING.md", "exec"), names)
     return names
 
 
-def test_the_reader_reads(blocks: list[str], tmp_path: Path):
+def test_reader_example_runs(blocks: list[str], tmp_path: Path):
     file = tmp_path / "pairs.jsonl"
     file.write_text('{"text": "Durant in Paris", "names": {"Paris": "LOC", "Rome": "LOC"}}\n', encoding="utf-8")
     posts = run(blocks, "def read_pairs")["read_pairs"](file)
@@ -42,14 +42,14 @@ def test_the_reader_reads(blocks: list[str], tmp_path: Path):
     assert [str(oddity) for oddity in posts.oddities] == [f"{file}:1: 'Rome' is not in the text and was left out"]
 
 
-def test_the_reward_has_a_name(blocks: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_reward_example_runs(blocks: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(own, "_REGISTERED", {})
     names = run(blocks, "def all_found")
     assert names["all_found"].__name__ == "all_found"
     assert isinstance(names["optimizer"], gmner.MCR)
 
 
-def test_the_profile_of_a_family_is_read(blocks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_family_example_runs(blocks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from gmner.programs.models.families import PROFILE_FILE, ModelProfile, _overridden
     from gmner.signatures.boxes import BoxFormat
 
@@ -59,7 +59,7 @@ def test_the_profile_of_a_family_is_read(blocks: list[str], tmp_path: Path, monk
     assert _overridden(before, Path("checkpoint", PROFILE_FILE)).box_format == BoxFormat(frame="resized", scale=1000)
 
 
-def test_the_picture_of_the_rooms_is_of_this_code(repo_root: Path):
+def test_picture_of_the_packages_is_current(repo_root: Path):
     grimp = pytest.importorskip("grimp")
     spec = importlib.util.spec_from_file_location("rooms", repo_root / "docs" / "rooms.py")
     rooms = importlib.util.module_from_spec(spec)
@@ -69,14 +69,14 @@ def test_the_picture_of_the_rooms_is_of_this_code(repo_root: Path):
     assert shown == drawn, "python docs/rooms.py -o docs/pictures/rooms.svg"
 
 
-def test_paths_of_the_architecture_exist(repo_root: Path):
+def test_paths_in_the_architecture_page_exist(repo_root: Path):
     page = (repo_root / "docs" / "architecture.md").read_text(encoding="utf-8")
     paths = set(re.findall(r"`((?:[a-z_0-9]+/)+(?:[a-z_0-9]+\.py)?)`", page)) - {"adapter/"}  # in a bundle
     assert len(paths) > 15
     assert [path for path in sorted(paths) if not (repo_root / path).exists()] == []
 
 
-def test_private_seams_stand_where_the_page_says(repo_root: Path):
+def test_private_seams_are_in_the_documented_files(repo_root: Path):
     page = (repo_root / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = [
         line.split("|")[1:4]
@@ -90,7 +90,7 @@ def test_private_seams_stand_where_the_page_says(repo_root: Path):
             assert name in code, (library, name, file)
 
 
-def test_changelog_and_citation_have_the_version(repo_root: Path):
+def test_changelog_and_citation_name_the_version(repo_root: Path):
     version = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     changelog = (repo_root / "CHANGELOG.md").read_text(encoding="utf-8")
     number, date = re.search(r"^## \[(\d\S+)\] - (\S+)$", changelog, re.MULTILINE).groups()
@@ -100,7 +100,7 @@ def test_changelog_and_citation_have_the_version(repo_root: Path):
 
 
 @pytest.mark.slow
-def test_a_test_of_the_fast_tier_that_is_slow_fails(repo_root: Path, tmp_path: Path):
+def test_slow_test_in_the_fast_tier_fails(repo_root: Path, tmp_path: Path):
     shutil.copy(repo_root / "tests" / "conftest.py", tmp_path)
     burn = "    end = time.process_time() + 0.3\n    while time.process_time() < end:\n        pass\n"
     tests = f"import pytest, time\ndef test_unmarked():\n{burn}@pytest.mark.slow\ndef test_marked():\n{burn}"
@@ -117,7 +117,7 @@ def test_a_test_of_the_fast_tier_that_is_slow_fails(repo_root: Path, tmp_path: P
 
 @pytest.fixture
 def linked(repo_root: Path) -> Path:
-    """The folder that shows the root under the package's name, or a skip where links are not supported."""
+    """The folder that links to the root under the package's name; skips if links are not supported."""
     if not (repo_root / ".editor" / "gmner").is_symlink():
         pytest.skip("this checkout has no symbolic links")
     return repo_root / ".editor"
@@ -128,16 +128,14 @@ def settings(repo_root: Path) -> dict[str, dict[str, object]]:
     return tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
 
 
-def test_editors_are_led_to_the_link(linked: Path, settings: dict[str, dict[str, object]], repo_root: Path):
+def test_editor_settings_use_the_link(linked: Path, settings: dict[str, dict[str, object]], repo_root: Path):
     assert (linked / "gmner").resolve() == repo_root
     assert ".editor" in settings["pyright"]["extraPaths"]
     assert ".editor" in settings["pyright"]["exclude"]
     assert json.loads((repo_root / ".vscode" / "settings.json").read_text())["search.followSymlinks"] is False
 
 
-def test_mypy_checks_the_rooms_and_nothing_beside_them(
-    linked: Path, settings: dict[str, dict[str, object]], repo_root: Path
-):
+def test_mypy_checks_only_the_packages(linked: Path, settings: dict[str, dict[str, object]], repo_root: Path):
     options = Options()
     options.exclude = settings["mypy"]["exclude"]
     assert settings["mypy"]["mypy_path"] == "$MYPY_CONFIG_FILE_DIR/.editor"
@@ -148,5 +146,5 @@ def test_mypy_checks_the_rooms_and_nothing_beside_them(
     assert {"gmner.gpu", "gmner.cli.main", "gmner.recipes.embedded.model"} <= found
 
 
-def test_the_link_leads_no_search_in_circles(linked: Path, repo_root: Path):
+def test_link_causes_no_endless_search(linked: Path, repo_root: Path):
     assert [path for path in repo_root.rglob("pyproject.toml") if ".editor" in path.parts] == []

@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, names every public name, and its code is not made up."""
+"""The documentation site builds without warnings, lists every public name, and its code uses existing names."""
 
 import argparse
 import ast
@@ -27,7 +27,7 @@ OUTPUT = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; a warning, such as a broken link or a page that no menu shows, stops the build."""
+    """The built site; a warning, such as a broken link or a page without a menu entry, stops the build."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -37,13 +37,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.e2e
-def test_every_public_name_stands_in_the_reference(site: Path):
+def test_reference_lists_every_public_name(site: Path):
     pages = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
     assert [name for name in gmner.__all__ if f'id="gmner.{name}"' not in pages] == []
 
 
 @pytest.mark.e2e
-def test_pages_fetch_nothing_from_other_hosts(site: Path):
+def test_pages_load_nothing_from_other_hosts(site: Path):
     loaded = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?((?:https?:)?//[^"'\s>]+)""")
     pages = [*site.rglob("*.html")]
     assert pages
@@ -51,14 +51,14 @@ def test_pages_fetch_nothing_from_other_hosts(site: Path):
 
 
 @pytest.mark.e2e
-def test_links_to_files_of_the_repository_work(site: Path):
+def test_links_to_repository_files_work(site: Path):
     linked = Path("benchmarks", "overhead.py")
     assert (site / "files" / linked).read_bytes() == (ROOT / linked).read_bytes()
     assert (site / "readme.html").is_file()
 
 
 @pytest.mark.e2e
-def test_notebooks_are_pages_with_what_they_showed(site: Path):
+def test_notebook_pages_show_the_outputs(site: Path):
     scripts = sorted((ROOT / "notebooks").glob("*.py"))
     pages = [(site / "notebooks" / f"{script.stem}.html").read_text(encoding="utf-8") for script in scripts]
     assert pages
@@ -68,7 +68,7 @@ def test_notebooks_are_pages_with_what_they_showed(site: Path):
         assert "data:image/" in page
 
 
-def test_the_command_line_page_has_every_option():
+def test_command_line_page_has_every_option():
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     shared = page[: page.index("\n## ")]
     for name, command in commands(parser()):
@@ -87,12 +87,12 @@ def commands(top: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Argum
 
 
 def blocks(page: Path) -> list[ast.Module]:
-    """The Python of a page, a tree a block."""
+    """The Python code of a page, one syntax tree per block."""
     return [ast.parse(code, str(page)) for code in CODE.findall(page.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_code_on_a_page_uses_what_there_is(page: Path):
+def test_code_on_pages_uses_existing_names(page: Path):
     imported: dict[str, object] = {"gmner": gmner}
     for node in (node for block in blocks(page) for node in ast.walk(block)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gmner":
@@ -106,7 +106,7 @@ def test_code_on_a_page_uses_what_there_is(page: Path):
 
 
 def resolved(node: ast.expr, imported: dict[str, object]) -> object:
-    """What stands behind `gmner.a.b` or an imported name; None: it is not ours to know."""
+    """The object behind `gmner.a.b` or an imported name; None if it does not belong to this package."""
     if isinstance(node, ast.Name):
         return imported.get(node.id)
     if isinstance(node, ast.Attribute):
@@ -123,11 +123,11 @@ def check_arguments(call: ast.Call, target: object) -> None:
         assert {keyword.arg for keyword in call.keywords if keyword.arg} <= known.keys(), ast.unparse(call)
 
 
-def test_there_is_code_to_check():
+def test_pages_have_code_to_check():
     assert sum(len(blocks(page)) for page in PAGES) > 20
 
 
-def test_the_first_example_of_the_readme_prints_what_the_page_shows(capsys: pytest.CaptureFixture[str]):
+def test_first_example_of_the_readme_prints_the_shown_output(capsys: pytest.CaptureFixture[str]):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     exec(compile(CODE.findall(readme)[0], "README.md", "exec"), {})
     assert capsys.readouterr().out == OUTPUT.findall(readme)[0]

@@ -1,4 +1,4 @@
-"""The examples in docstrings run and give what they show."""
+"""The examples in docstrings run and produce the output shown."""
 
 import doctest
 import importlib
@@ -13,7 +13,7 @@ ROOMS = ("signatures", "data", "programs", "optimizers", "cli", "recipes")
 
 
 def modules_with_examples() -> list[str]:
-    """Modules whose docstrings hold `>>>`, found without importing them."""
+    """Modules whose docstrings contain `>>>`, found without importing them."""
     paths = [*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
     return sorted(
         ".".join(["gmner", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
@@ -23,7 +23,7 @@ def modules_with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
-def test_examples_give_what_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_docstring_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
     assert any(test.examples for test in doctest.DocTestFinder().find(module))

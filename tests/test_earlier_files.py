@@ -1,6 +1,6 @@
-"""Files of version 0.1.0: a bundle, a finished run directory and answers are read as they were then.
+"""Files of version 0.1.0 are still read: a bundle, a finished run directory, and predictions.
 
-They were written by commit e4f13ee with a random model. Whoever changes a format adds files of the version before.
+They were written by commit e4f13ee with a random model. When you change a format, add files of the version before.
 """
 
 import json
@@ -23,7 +23,7 @@ def posts() -> gmner.Posts:
     return gmner.read_posts(EARLIER / "posts")
 
 
-def test_a_bundle_loads_with_its_demonstrations_and_weights(posts: gmner.Posts):
+def test_bundle_of_0_1_loads_with_demonstrations_and_weights(posts: gmner.Posts):
     program = gmner.load(EARLIER / "bundle")
     assert program.model.engine.model is not None
     assert [demo["text"] for demo in program.answer.demos] == ["red team speech"]
@@ -32,7 +32,7 @@ def test_a_bundle_loads_with_its_demonstrations_and_weights(posts: gmner.Posts):
     assert all(posts[0].text[e.start : e.end] == e.span for e in answer.entities)
 
 
-def test_answers_score_as_they_did_under_every_protocol(posts: gmner.Posts):
+def test_predictions_of_0_1_have_the_same_scores_in_every_protocol(posts: gmner.Posts):
     answers = gmner.read_predictions(EARLIER / "answers.jsonl")
     recorded = json.loads((EARLIER / "scores.json").read_text(encoding="utf-8"))
     assert recorded.keys() == gmner.PROTOCOLS.keys()
@@ -43,16 +43,14 @@ def test_answers_score_as_they_did_under_every_protocol(posts: gmner.Posts):
 
 
 def optimizer(**changed: object) -> gmner.MCR:
-    """What the run directory was made with."""
+    """The optimizer with which the run directory was written."""
     injection = gmner.MRSI(max_steps=1, batch=2, tuning="lora", lora=LORA, demonstrations=1)
     options = {"max_steps": 1, "prompts": 2, "generations": 2, "max_completion_length": 300, **changed}
     reinforcement = gmner.CVO(rollouts="constrained", tuning="lora", lora=LORA, **options)
     return gmner.MCR(mrsi=injection, cvo=reinforcement, progress=False)
 
 
-def test_a_finished_run_is_read_and_not_trained_again(
-    posts: gmner.Posts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_finished_run_of_0_1_is_not_trained_again(posts: gmner.Posts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for trainer in (SFTTrainer, GRPOTrainer):
         monkeypatch.setattr(trainer, "train", lambda *_, **__: pytest.fail("a finished stage is trained again"))
     run_dir = Path(shutil.copytree(EARLIER / "run", tmp_path / "run"))

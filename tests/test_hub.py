@@ -1,4 +1,4 @@
-"""The hub as a user has it: huggingface_hub's own client, in a process of its own, against a hub on a local port."""
+"""Uploads and downloads with the client of huggingface_hub, in a separate process, against a local server."""
 
 import os
 import subprocess
@@ -79,7 +79,7 @@ assert ReasoningSet.load("ana/chains").chains == chains.chains
 
 
 @pytest.mark.enable_socket
-def test_models_bundles_and_chains_go_to_the_hub_and_come_back(tmp_path: Path) -> None:
+def test_models_bundles_and_chains_round_trip_through_the_hub(tmp_path: Path) -> None:
     build_tiny("qwen2_5_vl", tmp_path / "base")
     with hub() as there:
         offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "0")
@@ -94,7 +94,7 @@ def test_models_bundles_and_chains_go_to_the_hub_and_come_back(tmp_path: Path) -
     assert chains.private
     assert f"{there.address}/ana/tuned/commit/{bundle.commits[-1]}" in done.stdout
     assert {"README.md", "manifest.json", "adapter/adapter_model.safetensors"} <= set(bundle.files)
-    assert not any(name.endswith("/model.safetensors") for name in bundle.files)  # the base stays where it is
+    assert not any(name.endswith("/model.safetensors") for name in bundle.files)  # the base model is not moved
     manifest = bundle.files["manifest.json"].decode()
     assert '"ana/base"' in manifest
     assert there["models", "ana/base"].commits[-1] in manifest

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and their results render."""
+"""The notebooks run from top to bottom and their results render."""
 
 import json
 import os
@@ -27,7 +27,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_renders(notebook: Path, tmp_path: Path) -> None:
+def test_notebook_runs_and_renders(notebook: Path, tmp_path: Path) -> None:
     script, target = tmp_path / notebook.name, tmp_path / "notebook.ipynb"
     code = notebook.read_text(encoding="utf-8")
     for old, new in ({} if os.environ.get("GMNER_WHOLE_NOTEBOOKS") else SMALLER.get(notebook.stem, {})).items():
@@ -43,7 +43,7 @@ def test_a_notebook_runs_and_renders(notebook: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_ipynb_beside_it_has_the_same_cells_and_what_they_show(notebook: Path) -> None:
+def test_ipynb_has_the_same_cells_with_outputs(notebook: Path) -> None:
     remedy = f"python docs/notebooks.py {notebook.stem}"
     beside, script = jupytext.read(notebook.with_suffix(".ipynb")), jupytext.read(notebook)
     for mine, theirs in zip(beside.cells, script.cells, strict=True):
@@ -56,5 +56,5 @@ def test_the_ipynb_beside_it_has_the_same_cells_and_what_they_show(notebook: Pat
     assert "<svg" in shown[-1].outputs[-1].data["text/html"], remedy
 
 
-def test_there_are_notebooks() -> None:
+def test_notebooks_exist() -> None:
     assert NOTEBOOKS

@@ -1,4 +1,4 @@
-"""The package as a user meets it: light to import, whole when installed."""
+"""The installed package: light imports, public names, and the content of the wheel."""
 
 import importlib.metadata
 import json
@@ -28,7 +28,7 @@ except SystemExit as stop:
 
 
 @pytest.mark.parametrize("code", ["import gmner", SHOW_HELP], ids=["import", "command-line-help"])
-def test_loads_no_model_library(code: str, tmp_path: Path):
+def test_import_loads_no_model_library(code: str, tmp_path: Path):
     script = f"import json, runpy, sys\n{code}\nprint(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -41,19 +41,19 @@ def test_public_names_resolve():
     assert set(gmner.__all__) <= set(dir(gmner))
 
 
-def test_unknown_name_is_an_attribute_error():
+def test_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         gmner.no_such_name  # noqa: B018
 
 
-def test_version_is_written_once(repo_root: Path):
+def test_version_is_defined_once(repo_root: Path):
     declared = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert gmner.__version__ == importlib.metadata.version("gmner") == declared
 
 
 @pytest.fixture(scope="module")
 def wheel_names(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The files of a wheel of this checkout, built without the network and without a trace in the checkout."""
+    """The files of a wheel of this checkout, built offline and outside the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     config = folder / "build.cfg"
     config.write_text(f"[build]\nbuild_base = {folder}\n[egg_info]\negg_base = {folder}\n", encoding="utf-8")
@@ -66,14 +66,14 @@ def wheel_names(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> se
 
 
 @pytest.mark.e2e
-def test_wheel_holds_the_rooms_and_nothing_else(wheel_names: set[str], repo_root: Path):
+def test_wheel_contains_only_the_packages(wheel_names: set[str], repo_root: Path):
     sources = {*repo_root.glob("*.py"), *(path for room in ROOMS for path in (repo_root / room).rglob("*.py"))}
     expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in sources}
     assert {name for name in wheel_names if name.endswith(".py")} == expected
 
 
 @pytest.mark.e2e
-def test_wheel_holds_the_data_files(wheel_names: set[str], repo_root: Path):
+def test_wheel_contains_the_data_files(wheel_names: set[str], repo_root: Path):
     files = [
         path
         for folder in ("programs/models/embedded", "data/pages/templates")
@@ -83,7 +83,7 @@ def test_wheel_holds_the_data_files(wheel_names: set[str], repo_root: Path):
     assert {name for name in wheel_names if not name.endswith(".py")} == expected
 
 
-def test_no_circles_between_files():
+def test_no_import_cycles_between_files():
     graph = grimp.build_graph("gmner", exclude_type_checking_imports=False, cache_dir=None)
     names = sorted(graph.modules - {"gmner"})  # the root re-exports names of every room, lazily
     place = {name: number for number, name in enumerate(names)}

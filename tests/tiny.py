@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of the supported families: half a million parameters, their own tokenizer, no download."""
+"""Tiny random checkpoints of the supported families, with half a million parameters and their own tokenizer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _corpus(seed: int = 0) -> Iterator[str]:
 def tiny_tokenizer(
     specials: tuple[str, ...], eos: str, template: str, vocab_size: int = 640
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with the family's special tokens; left padding."""
+    """A byte-level BPE tokenizer with the special tokens of the family and left padding."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_SPLIT), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
@@ -71,7 +71,7 @@ def tiny_tokenizer(
 
 
 def _text_config(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
-    # Real checkpoints pad the vocabulary past the tokenizer's: ids that stand for nothing must never be written.
+    # Real checkpoints pad the vocabulary beyond the tokenizer's; the additional ids must never be generated.
     return {
         "vocab_size": (len(tokenizer) // 64 + 2) * 64,
         "hidden_size": _WIDTH,
@@ -169,7 +169,7 @@ def _idefics(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
     )
-    # SmolVLM cuts a picture into tiles, Idefics3 here takes it whole: both ways of the processor are run.
+    # SmolVLM splits an image into tiles and Idefics3 here does not, so that both paths of the processor are tested.
     longest = {"longest_edge": 2 * side if smol else side}
     images = (SmolVLMImageProcessorPil if smol else Idefics3ImageProcessorPil)(
         size=longest, max_image_size={"longest_edge": side}, do_image_splitting=smol
@@ -211,7 +211,7 @@ def _internvl(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=length,
     )
-    # InternVL cuts a picture into tiles, and adds the whole of it in one more.
+    # InternVL splits an image into tiles and adds a thumbnail of the whole.
     images = GotOcr2ImageProcessorPil(size={"height": side, "width": side}, crop_to_patches=True, max_patches=4)
     processor = IMAGE_ONLY[family](images, tokenizer, image_seq_length=length, chat_template=template)
     return InternVLForConditionalGeneration(config), processor

@@ -1,1 +1,1 @@
-"""`python -m gmner.gpu`: what this package does on a GPU, measured by one command."""
+"""`python -m gmner.gpu`: measures speed and memory of this package on a GPU."""

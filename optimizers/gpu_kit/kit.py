@@ -1,4 +1,4 @@
-"""`run_kit`: the checks in order, each recorded as soon as it is made, so that a stopped run keeps its figures."""
+"""`Kit`: runs the checks in order and records each result immediately, so that a stopped run keeps its figures."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ LOG = logging.getLogger(__name__)
 
 RECORD, TABLE = "gpu.json", "gpu.md"
 CHECKS = ("load", "answers", "scoring", "sft", "resume", "grpo", "bundle")
-"""What can be measured, in order."""
+"""The checks, in order."""
 _GB = 1e9 / 2**30
 _SHORT = Limits(reasoning=60, entities=2)
-# Random weights never end a text of their own accord: their answers are as long as they may be.
+# A model with random weights does not end an answer before it reaches these limits.
 
 
 class Kit:
     """One run of the kit.
 
     Args:
-        model: A folder or hub id; None: the embedded model.
-        folder: Folder for `gpu.json`, `gpu.md` and, in `runs`, checkpoints and a bundle. Checks that an earlier run
-            recorded there stay.
-        settings: How much is measured.
-        command: What the user typed, for the record.
+        model: A folder or Hub id; None: the embedded model.
+        folder: Folder for `gpu.json`, `gpu.md` and, in `runs`, checkpoints and a bundle. Results of an earlier run in
+            this folder are kept.
+        settings: The settings of the measurements.
+        command: The command line, for the record.
         random: Whether the weights are random.
     """
 
@@ -64,25 +64,25 @@ class Kit:
 
     @property
     def minutes_left(self) -> float:
-        """Minutes until nothing new begins."""
+        """Minutes until no further check is started."""
         return self.settings.minutes - (monotonic() - self._begin) / 60
 
     @property
     def program(self) -> GMNER:
-        """The program that is measured, loaded when it is first needed."""
+        """The program to measure, loaded on first use."""
         if self._program is None:
             lm = load_vlm(self.model, max_batch=max(self.settings.batches), cache=False)
             self._program = GMNER(lm, limits=_SHORT) if self.random else GMNER(lm)
         return self._program
 
     def run(self, checks: Sequence[str] = CHECKS) -> dict[str, Any]:
-        """Make the checks, in the order of `CHECKS`, and return the record; a check that fails stops no other.
+        """Run checks in the order of `CHECKS` and return the record; the others run even if one fails.
 
         Raises:
-            InputError: Unknown check.
+            InputError: A check is unknown.
         """
         if unknown := [name for name in checks if name not in CHECKS]:
-            raise InputError("There is no such check", received=unknown, accepted=", ".join(CHECKS))
+            raise InputError("Unknown check", received=unknown, accepted=", ".join(CHECKS))
         for name in CHECKS:
             if name in checks:
                 getattr(self, f"_{name}")()
@@ -91,25 +91,25 @@ class Kit:
         return self.record
 
     def _load(self) -> None:
-        def work() -> dict[str, Any]:
+        def measure() -> dict[str, Any]:
             with Meter() as meter:
                 engine = self.program.model.engine
             parameters = engine.model.num_parameters()
             return {"seconds": round(meter.seconds, 1), "parameters": parameters, "dtype": str(engine.model.dtype),
                     "device": str(engine.model.device), **meter.memory()}  # fmt: skip
 
-        self._check("load", work)
+        self._check("load", measure)
 
     def _answers(self) -> None:
         settings = self.settings
         posts = large_posts(max(settings.batches), settings.image_size)
         for rows in settings.batches:
 
-            def work(rows: int = rows) -> dict[str, Any]:
+            def measure(rows: int = rows) -> dict[str, Any]:
                 prompts = speed.prompts_of(self.program, posts[:rows], settings.tokens)
                 return {"sides": speed.answering(self.program.model.engine, prompts)}
 
-            self._check(f"answers-{rows}", work)
+            self._check(f"answers-{rows}", measure)
         if find_spec("vllm") is not None:
             prompts = speed.prompts_of(self.program, posts, settings.tokens)
             self._check(
@@ -143,40 +143,40 @@ class Kit:
             self._note("bundle", {"skipped": "no stage has been trained"})
             return
         (post,) = large_posts(1, self.settings.image_size)
-        work = lambda: training_steps.bundle(self.program, trained, post, self.folder / "runs" / "bundle")  # noqa: E731
-        self._check("bundle", work)
+        target = self.folder / "runs" / "bundle"
+        self._check("bundle", lambda: training_steps.bundle(self.program, trained, post, target))
 
     def _trained(self, name: str) -> bool:
         return any((self.folder / "runs" / name).glob("*model.safetensors"))
 
     def _stage(self, name: str, held: int, measure: Any, stage: Any, posts: Any, folder: str) -> None:
-        def work() -> dict[str, Any]:
-            found = measure(stage, self.program, posts, self.folder / "runs" / folder, self.minutes_left)
+        def measure_stage() -> dict[str, Any]:
+            figures = measure(stage, self.program, posts, self.folder / "runs" / folder, self.minutes_left)
             promised = PROMISED_GB.get(self.settings.preset)
             known = promised is not None and not self.settings.small
             return {
-                **found, "stage_gib": round(found["peak_gib"] - found["before_gib"], 2),
+                **figures, "stage_gib": round(figures["peak_gib"] - figures["before_gib"], 2),
                 "promised_gib": round(promised(held) * _GB, 1) if promised and known else None,
             }  # fmt: skip
 
-        self._check(name, work)
+        self._check(name, measure_stage)
 
-    def _check(self, name: str, work: Callable[[], dict[str, Any]]) -> None:
-        """Make a check unless the time is over; whatever it raises is its result."""
+    def _check(self, name: str, measure: Callable[[], dict[str, Any]]) -> None:
+        """Run a check if there is time left; an exception is recorded as its result."""
         if self.minutes_left <= 0:
-            self._note(name, {"skipped": f"the {self.settings.minutes:g} minutes were over"})
+            self._note(name, {"skipped": f"the time limit of {self.settings.minutes:g} minutes was reached"})
             return
         LOG.info("%s", name)
         try:
-            found = work()
+            result = measure()
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             LOG.exception("%s failed", name)
-            found = {"error": f"{type(error).__name__}: {str(error)[:500]} ({Path(last.filename).name}:{last.lineno})"}
-        self._note(name, found)
+            result = {"error": f"{type(error).__name__}: {str(error)[:500]} ({Path(last.filename).name}:{last.lineno})"}
+        self._note(name, result)
 
-    def _note(self, name: str, found: dict[str, Any]) -> None:
-        self.record["checks"][name] = found
+    def _note(self, name: str, result: dict[str, Any]) -> None:
+        self.record["checks"][name] = result
         self.record["seconds"] = round(self._earlier + monotonic() - self._begin, 1)
         for file, text in ((RECORD, json.dumps(self.record, indent=1)), (TABLE, as_markdown(self.record))):
             with whole_text(self.folder / file) as written:
@@ -185,11 +185,11 @@ class Kit:
 
 def machine() -> dict[str, Any]:
     """The device and the versions of the libraries."""
-    found: dict[str, Any] = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "gmner")}
+    record: dict[str, Any] = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "gmner")}
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        found |= {"device": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
-        found["gpus"] = torch.cuda.device_count()
+        record |= {"device": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+        record["gpus"] = torch.cuda.device_count()
     else:
-        found["device"] = "CPU"
-    return found
+        record["device"] = "CPU"
+    return record

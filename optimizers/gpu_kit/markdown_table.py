@@ -1,4 +1,4 @@
-"""The kit's record as a Markdown table for an issue report."""
+"""Formats the record of the kit as Markdown tables for an issue report."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 
 
 def as_markdown(record: Mapping[str, Any]) -> str:
-    """The tables of a record that `run_kit` made."""
+    """The record of `Kit.run` as Markdown."""
     machine = record["machine"]
     lines = [
         f"`{record['command']}`", "",
         f"{machine['device']}, torch {machine['torch']}, transformers {machine['transformers']}, TRL {machine['trl']}, "
-        f"gmner {machine['gmner']}; {record.get('seconds', 0):.0f} s in all.", "",
+        f"gmner {machine['gmner']}; {record.get('seconds', 0):.0f} s in total.", "",
     ]  # fmt: skip
     checks = record["checks"]
     if answered := [side for name in checks if name.startswith("answers-") for side in checks[name].get("sides", [])]:
         columns = {
             "rows": "rows", "side": "side", "prompt_tokens": "prompt tokens", "steps": "steps",
             "read_seconds": "s to the first token", "tokens_per_second": "tokens/s",
-            "tokens_per_second_after_first": "tokens/s after the first", "milliseconds_per_step": "ms a step",
+            "tokens_per_second_after_first": "tokens/s after the first", "milliseconds_per_step": "ms per step",
             "peak_gib": "peak GiB",
         }  # fmt: skip
         lines += [*_table(columns, answered), ""]
     stages = [{"stage": name, **checks[name]} for name in ("sft", "resume", "grpo") if "steps" in checks.get(name, {})]
     if stages:
         columns = {
-            "stage": "stage", "steps": "steps", "samples_per_step": "samples a step", "samples_held": "held at once",
-            "train_seconds": "s in training", "peak_gib": "peak GiB", "stage_gib": "of it the stage",
-            "promised_gib": "the preset's figure, GiB",
+            "stage": "stage", "steps": "steps", "samples_per_step": "samples per step",
+            "samples_held": "samples in memory", "train_seconds": "s of training", "peak_gib": "peak GiB",
+            "stage_gib": "GiB of the stage", "promised_gib": "GiB expected by the preset",
         }  # fmt: skip
         lines += [*_table(columns, stages), ""]
     for name in ("load", "scoring", "bundle"):

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of a piece of work, on the GPU or on the processor."""
+"""`Meter`: measures the time and the peak memory of a block, on the GPU or on the CPU."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ GIB = 2**30
 
 @dataclass
 class Meter:
-    """Measures what runs within it; GPU memory where there is a GPU, else the process's peak so far.
+    """A context manager that measures time and memory: GPU memory if there is a GPU, else the peak of the process.
 
     Attributes:
-        seconds: Time, the GPU's work included.
-        before: GiB of the GPU that were taken before, without what the allocator keeps; 0 without a GPU.
-        peak: Most GiB allocated at once.
-        reserved: Most GiB that the allocator held, which is what `nvidia-smi` shows beside the driver's own.
+        seconds: Time, including work queued on the GPU.
+        before: GPU memory in use at the start, GiB, without the allocator's cache; 0 without a GPU.
+        peak: Peak of the allocated memory, GiB.
+        reserved: Peak of the memory reserved by the allocator, GiB; `nvidia-smi` shows it plus that of the driver.
     """
 
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class Meter:
         self.seconds = perf_counter() - self._begin
 
     def memory(self) -> dict[str, float]:
-        """The memory figures, GiB."""
+        """The memory figures in GiB."""
         return {
             "before_gib": round(self.before, 2),
             "peak_gib": round(self.peak, 2),

@@ -1,4 +1,4 @@
-"""Checkpoints of Qwen2.5-VL with random weights, for machines without a hub: as fast and as large as the real ones."""
+"""Qwen2.5-VL checkpoints with random weights, as large and as fast as the real ones, for offline machines."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Shape:
     """The sizes of a Qwen2.5-VL checkpoint.
 
     Attributes:
-        tokens: Tokens of the tokenizer, special ones counted.
-        vocabulary: Rows of the embedding; more than `tokens`, as in the real checkpoints.
-        text: Sizes of the language model, by the names of its configuration.
-        vision: Sizes of the vision tower, likewise.
-        rope: Sections of the rotary embedding; their sum is half of a head.
-        max_pixels: Largest image after the resize, pixels.
+        tokens: Number of tokens of the tokenizer, including special tokens.
+        vocabulary: Number of rows of the embedding; larger than `tokens`, as in the real checkpoints.
+        text: Sizes of the language model, by configuration name.
+        vision: Sizes of the vision tower, by configuration name.
+        rope: Sections of the rotary embedding; their sum is half the head size.
+        max_pixels: Largest number of pixels of a resized image.
     """
 
     tokens: int
@@ -70,27 +70,27 @@ SHAPES = {
         (2, 3, 3), 24 * 28 * 28,
     ),
 }  # fmt: skip
-"""The published configuration of Qwen2.5-VL-7B-Instruct, and a tiny one for trying the kit on a CPU."""
+"""The published configuration of Qwen2.5-VL-7B-Instruct, and a tiny one for trials on a CPU."""
 
 
 def build_random(name: str, folder: Path, seed: int = 0) -> Path:
-    """Write a checkpoint with random bfloat16 weights; drawn on the GPU where there is one.
+    """Write a checkpoint with random bfloat16 weights, which are sampled on the GPU if there is one.
 
-    Its tokenizer has as many tokens as the real one. They are made up, so that an English text has more of them.
+    Its tokenizer has the number of tokens of the real one, but artificial tokens, so English texts become longer.
 
     Args:
         name: A key of `SHAPES`.
-        folder: Folder for the checkpoint, 17 GB for `qwen2.5-vl-7b`.
+        folder: Folder for the checkpoint (17 GB for `qwen2.5-vl-7b`).
         seed: Seed of the weights.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: Unknown name.
+        InputError: The name is unknown.
     """
     if name not in SHAPES:
-        raise InputError("There is no random model of this name", received=name, accepted=", ".join(SHAPES))
+        raise InputError("Unknown random model", received=name, accepted=", ".join(SHAPES))
     shape = SHAPES[name]
     tokenizer = _tokenizer(shape.tokens)
     torch.manual_seed(seed)
@@ -115,11 +115,11 @@ def _tokenizer(tokens: int) -> PreTrainedTokenizerFast:
     raw = Tokenizer(models.BPE(vocabulary, [(word[:-1], word[-1]) for word in words]))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(False), decoders.ByteLevel()
     raw.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in _SPECIALS])
-    found = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
     )
-    found.chat_template = _TEMPLATE
-    return found
+    tokenizer.chat_template = _TEMPLATE
+    return tokenizer
 
 
 def _config(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:

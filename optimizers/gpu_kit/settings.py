@@ -1,4 +1,4 @@
-"""`KitSettings`: how much the kit measures, and the posts that it measures with."""
+"""`KitSettings`: the settings of the kit, and the posts that it uses."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from gmner.signatures.boxes import Box, Size
 
 @dataclass(frozen=True)
 class KitSettings:
-    """How much the kit measures.
+    """The settings of the kit.
 
     Attributes:
-        preset: The name of the preset whose stages are measured.
+        preset: Name of the preset whose stages are measured.
         batches: Batch sizes of the engine.
-        tokens: Most tokens of an answer when the engine is measured.
-        posts: Posts that are answered when scoring speed is measured.
-        image_size: (width, height) of the posts' images, pixels.
+        tokens: Largest number of tokens of an answer when the engine is measured.
+        posts: Number of posts for the speed of scoring.
+        image_size: (width, height) of the posts' images in pixels.
         sft_steps: Optimizer steps of MRSI.
         grpo_steps: Optimizer steps of CVO.
-        minutes: Nothing new begins after this time; a training stage that runs then is stopped.
-        small: Shrink the preset's batches and answers, to try the kit on a CPU.
+        minutes: Time limit: no check starts after it, and a running training stage is stopped.
+        small: Reduce the preset's batches and answers for a trial on a CPU.
     """
 
     preset: str = "qwen2.5-vl-7b"
@@ -44,7 +44,7 @@ class KitSettings:
 
     @classmethod
     def in_small(cls) -> KitSettings:
-        """Settings with which a tiny model takes seconds on a CPU."""
+        """Settings for a trial that takes seconds with a tiny model on a CPU."""
         return cls(batches=(1, 2), tokens=8, posts=3, image_size=(160, 120), sft_steps=4, grpo_steps=1, small=True)
 
     def stages(self) -> tuple[MRSI, CVO]:
@@ -54,17 +54,17 @@ class KitSettings:
         if self.small:
             mrsi = replace(mrsi, batch=2, micro_batch=1)
             cvo = replace(cvo, generations=2, prompts=2, micro_batch=2, max_completion_length=8)
-        watched = {"logging_steps": 1, "save_strategy": "steps", "save_steps": max(1, self.sft_steps // 2)}
-        mrsi = replace(mrsi, max_steps=self.sft_steps, sft_options={**mrsi.sft_options, **watched})
+        logging = {"logging_steps": 1, "save_strategy": "steps", "save_steps": max(1, self.sft_steps // 2)}
+        mrsi = replace(mrsi, max_steps=self.sft_steps, sft_options={**mrsi.sft_options, **logging})
         return mrsi, replace(cvo, max_steps=self.grpo_steps)
 
 
 def large_posts(count: int, size: Size) -> list[Post]:
-    """Posts of the world with their images enlarged: as many image tokens as photographs have.
+    """Posts of the world with enlarged images, which have as many image tokens as photographs.
 
     Args:
         count: Number of posts.
-        size: (width, height) of the images, pixels; boxes are scaled with them.
+        size: (width, height) of the images in pixels; boxes are scaled, too.
     """
     return [_enlarged(post, size) for post in World().posts("train", count)]
 
@@ -73,10 +73,10 @@ def _enlarged(post: Post, size: Size) -> Post:
     image = post.image
     if image is None or isinstance(image, Path):
         return post
-    wide, high = size[0] / image.width, size[1] / image.height
+    x_scale, y_scale = size[0] / image.width, size[1] / image.height
 
     def scaled(box: Box) -> Box:
-        return Box(box.x1 * wide, box.y1 * high, box.x2 * wide, box.y2 * high)
+        return Box(box.x1 * x_scale, box.y1 * y_scale, box.x2 * x_scale, box.y2 * y_scale)
 
     entities = None
     if post.entities is not None:

@@ -1,4 +1,4 @@
-"""How fast prompts are answered: by the engine, by plain transformers on the same prompts, and by vLLM."""
+"""Measures the speed of generation with the engine, with plain transformers on the same prompts, and with vLLM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gmner.signatures.schema import served_schema
 
 
 def prompts_of(program: GMNER, posts: Sequence[Post], tokens: int) -> list[Prompt]:
-    """The prompts that the engine makes of posts, with at most `tokens` tokens an answer."""
+    """The prompts of the program for posts, with answers of at most `tokens` tokens."""
     adapter, signature = program.adapter(), program.answer.signature
     form = form_of(list(signature.output_fields))
     return [
@@ -32,13 +32,13 @@ def prompts_of(program: GMNER, posts: Sequence[Post], tokens: int) -> list[Promp
 
 
 def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
-    """One batch: the engine under each post's schema, then `generate` of transformers without schemas, as many steps.
+    """Generate one batch with the engine and its schemas, then as many steps with transformers without schemas.
 
-    Images are encoded anew each time. The first run of each, which warms up, is not counted.
+    Images are encoded in every run. A warm-up run of each side is not counted.
 
     Returns:
-        A record a side: rows, tokens of the longest prompt, steps, seconds until the first token (`read_seconds`) and
-        in all, tokens a second in all and after the first token, memory.
+        One record per side: rows, tokens of the longest prompt, steps, seconds until the first token (`read_seconds`)
+        and in total, tokens per second in total and after the first token, and memory.
     """
     generator = Generator(engine.weights, sights=0)
     short = [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
@@ -46,7 +46,7 @@ def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, An
     steps = max(completion.tokens for completion in written)
     length = max(completion.prompt_tokens for completion in written)
 
-    def plain(count: int) -> None:
+    def generate_with_transformers(count: int) -> None:
         batch = generator.encoder([prompt.conversation for prompt in prompts])
         batch = batch.to(engine.model.device, dtype=engine.model.dtype)
         with torch.inference_mode():
@@ -55,17 +55,17 @@ def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, An
     sides: list[dict[str, Any]] = []
     for name in ("engine", "transformers"):
         if name == "transformers":
-            plain(2)
+            generate_with_transformers(2)
         with Meter() as read:
             if name == "engine":
                 generator.generate(short)
             else:
-                plain(1)
+                generate_with_transformers(1)
         with Meter() as whole:
             if name == "engine":
                 tokens = sum(completion.tokens for completion in generator.generate(prompts))
             else:
-                plain(steps)
+                generate_with_transformers(steps)
                 tokens = steps * len(prompts)
         rest = max(1e-9, whole.seconds - read.seconds)
         sides.append(
@@ -81,7 +81,7 @@ def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, An
 
 
 def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """The same prompts answered by vLLM in this process, under the same schemas; it takes what memory is left.
+    """Generate answers to the same prompts with vLLM in this process, with the same schemas and the free memory.
 
     Raises:
         ImportError: vLLM is not installed.
@@ -104,8 +104,8 @@ def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[st
     llm = vllm.LLM(str(engine.path), max_model_len=length + limit + 64, gpu_memory_utilization=0.9 * free / total)
     llm.generate(asked[:1], params[:1])
     with Meter() as whole:
-        found = llm.generate(asked, params)
-    tokens = sum(len(answer.outputs[0].token_ids) for answer in found)
+        answers = llm.generate(asked, params)
+    tokens = sum(len(answer.outputs[0].token_ids) for answer in answers)
     return {
         "side": "vllm", "rows": len(prompts), "prompt_tokens": length, "tokens": tokens,
         "seconds": round(whole.seconds, 3), "tokens_per_second": round(tokens / whole.seconds, 1),
@@ -113,7 +113,7 @@ def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[st
 
 
 def scoring(program: GMNER, posts: Sequence[Post]) -> dict[str, Any]:
-    """Posts a minute of `batch_posts`, after one post that warms up."""
+    """Posts per minute of `batch_posts`, after one post as a warm-up."""
     program.batch_posts(posts[:1], progress=False)
     with Meter() as whole:
         answers = program.batch_posts(posts, progress=False)

@@ -1,4 +1,4 @@
-"""The preset's two training stages for a few steps, a resume from a checkpoint, and a bundle saved and loaded."""
+"""Runs a few steps of a preset's two training stages, resumes from a checkpoint, and saves and loads a bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ADAPTER = ("adapter_model.safetensors", "model.safetensors")
 
 
 def sft(mrsi: MRSI, program: GMNER, posts: Sequence[Post], folder: Path, minutes: float) -> dict[str, Any]:
-    """Steps of MRSI on template chains of `posts`; the checkpoints and the weights stay in `folder`."""
+    """Run steps of MRSI on template chains of `posts`; checkpoints and weights are kept in `folder`."""
     adapter, engine = program.adapter(), program.model.engine
     chains = mrsi.chains(posts, adapter, random.Random(0))
     rows = tuning_rows(chains, {post.id: post for post in posts}, adapter, program.answer.signature, [])
@@ -36,17 +36,17 @@ def sft(mrsi: MRSI, program: GMNER, posts: Sequence[Post], folder: Path, minutes
 
 
 def resume(mrsi: MRSI, program: GMNER, posts: Sequence[Post], folder: Path, minutes: float) -> dict[str, Any]:
-    """`sft` once more in a folder that has only the checkpoint of half of the steps, as after a kill."""
+    """Run `sft` again in a folder that only has the checkpoint of half the steps, as after an interruption."""
     for name in _ADAPTER:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / f"checkpoint-{mrsi.max_steps}", ignore_errors=True)
-    kept = sorted(path.name for path in folder.glob("checkpoint-*"))
-    found = sft(mrsi, program, posts, folder, minutes)
-    return {"from": kept[-1] if kept else None, **found}
+    checkpoints = sorted(path.name for path in folder.glob("checkpoint-*"))
+    figures = sft(mrsi, program, posts, folder, minutes)
+    return {"from": checkpoints[-1] if checkpoints else None, **figures}
 
 
 def grpo(cvo: CVO, program: GMNER, posts: Sequence[Post], folder: Path, minutes: float) -> dict[str, Any]:
-    """Steps of CVO with rollouts as the preset makes them; the weights stay in `folder`."""
+    """Run steps of CVO with the rollouts of the preset; the weights are kept in `folder`."""
     adapter, engine = program.adapter(), program.model.engine
     rows = cvo.rows(answer_calls(posts, program.answer.signature, []), adapter)
     with Meter() as meter:
@@ -61,7 +61,7 @@ def grpo(cvo: CVO, program: GMNER, posts: Sequence[Post], folder: Path, minutes:
 
 
 def bundle(program: GMNER, trained: Path, post: Post, folder: Path) -> dict[str, Any]:
-    """Save the program on trained weights as a bundle, load it, and compare one greedy answer of both."""
+    """Save the trained program as a bundle, load it, and compare a greedy answer of both."""
     engine = program.model.engine
     tuned = GMNER(tuned_lm(program.model, engine, trained), limits=program.limits)
     before = tuned(text=post.text, image=post.image)
@@ -70,9 +70,9 @@ def bundle(program: GMNER, trained: Path, post: Post, folder: Path) -> dict[str,
     tuned.model.engine.close()
     del tuned
     with Meter() as loading:
-        again = load(folder, cache=False)
-    same = again(text=post.text, image=post.image).toDict() == before.toDict()
-    again.model.engine.close()
+        loaded = load(folder, cache=False)
+    same = loaded(text=post.text, image=post.image).toDict() == before.toDict()
+    loaded.model.engine.close()
     return {
         "save_seconds": round(saving.seconds, 2), "load_seconds": round(loading.seconds, 2), "same_answer": same,
         "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
@@ -84,7 +84,7 @@ def _until(minutes: float) -> ValidationMonitor:
 
 
 def _stage(log: Sequence[dict[str, Any]], batch: int, held: int) -> dict[str, Any]:
-    """Steps and seconds a step, from TRL's log."""
+    """Steps, tokens and seconds of training, from TRL's log."""
     steps = max((entry.get("step", 0) for entry in log), default=0)
     seconds = next((entry["train_runtime"] for entry in log if "train_runtime" in entry), 0.0)
     tokens = max((entry["num_tokens"] for entry in log if "num_tokens" in entry), default=0)

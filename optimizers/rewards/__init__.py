@@ -1,17 +1,17 @@
-"""CVO's five verifiable rewards, one a constraint, as plain callables that a `GRPOTrainer` takes as they are.
+"""The five verifiable rewards of CVO, one per constraint, as reward functions for TRL's `GRPOTrainer`.
 
-Everything a reward needs about a row comes from four columns of plain JSON values (`reward_columns`), so any trainer
-that hands its columns to its reward functions can use them, without the rest of this library:
+A reward reads four columns of JSON values (`reward_columns`), so any trainer that passes its columns to its reward
+functions can use the rewards without the rest of this library:
 
     args = GRPOConfig(reward_weights=list(DEFAULT_WEIGHTS.values()))
     trainer = GRPOTrainer(model, reward_funcs=cvo(), args=args, train_dataset=dataset)
 
-A completion is parsed strictly and never repaired. One that is no valid answer (not the JSON asked for, an unknown
-type, a span that is not in the text, a box outside the frame or with reversed corners) earns 0 on every reward. Only
-that makes a 0: any other error, such as gold data that does not fit its text, is raised and stops the training.
+Completions are parsed strictly and never repaired. An invalid answer (JSON of another form, an unknown type, a span
+that is not in the text, a box outside the coordinate range or with reversed corners) gets 0 from every reward. Other
+errors, such as gold annotations that do not match the text, are raised and stop the training.
 
-Source: the five constraints and R = l1 R_c + l2 R_s + l3 R_t + l4 R_u + l5 R_e are the paper's (MCR, arXiv 2602.04486,
-CVO); it does not give the formulas, the weights, sigma or the matching: those are ours.
+Source: the five constraints and R = l1 R_c + l2 R_s + l3 R_t + l4 R_u + l5 R_e are from the paper (MCR, arXiv
+2602.04486, CVO). It does not publish the formulas, the weights, sigma or the matching; those are ours.
 """
 
 from __future__ import annotations
@@ -56,27 +56,27 @@ __all__ = [
 DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"count": 0.2, "span": 1.0, "type": 0.5, "grounding": 1.0, "entailment": 2.0}
 )
-"""The weights l1 to l5, in the order of `cvo`; our choice, the paper does not publish its own.
+"""The weights l1 to l5, in the order of `cvo`; our choice, as the paper does not publish its weights.
 
-`count` is small for a reason: an answer whose names are all right must not gain by a made-up one that fills up the
-count. R_s loses more than R_c gains while l1 / l2 <= 2 n / ((n + 1) (n + 2)), n gold mentions: with 0.2, up to six.
-`entailment` is doubled, by scores on dev posts of the world.
+The weight of `count` is small so that an answer with only correct spans does not gain from an invented one that makes
+the count correct: R_s loses more than R_c gains if l1 / l2 <= 2 n / ((n + 1) (n + 2)) for n gold mentions, which 0.2
+satisfies up to n = 6. The weight of `entailment` is doubled because this scored higher on dev posts of the world.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """One reward of CVO, as a reward function of TRL's `GRPOTrainer`; made by `cvo`.
+    """One reward of CVO as a reward function for TRL's `GRPOTrainer`; created by `cvo`.
 
     Args:
         name: `count`, `span`, `type`, `grounding` or `entailment`; TRL logs it as `rewards/<name>/mean`.
         labels: The entity types of an answer; `CVO` replaces the default with those of the program.
-        box_format: The frame in which the model writes boxes; `CVO` replaces the default with that of the program.
-        sigma: IoU from which on a box counts, in 0..1; only `grounding` looks at it.
+        box_format: The coordinate convention of boxes; `CVO` replaces the default with that of the program.
+        sigma: Smallest IoU with which a box counts, in 0..1; only used by `grounding`.
         soft: See `grounding_reward`.
 
     Raises:
-        InputError: Another name, or a sigma outside 0..1.
+        InputError: The name is unknown, or sigma is not in 0..1.
     """
 
     name: str
@@ -86,12 +86,12 @@ class Reward:
     soft: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what is no reward."""
+        """Check the arguments."""
         object.__setattr__(self, "labels", as_labels(self.labels))
         if self.name not in FORMULAS:
             raise InputError("No reward has this name", received=self.name, accepted=", ".join(FORMULAS))
         if not 0 < self.sigma <= 1:
-            raise InputError("sigma is no IoU threshold", received=self.sigma, accepted="0 < sigma <= 1")
+            raise InputError("sigma must be an IoU threshold", received=self.sigma, accepted="0 < sigma <= 1")
 
     @property
     def __name__(self) -> str:
@@ -114,24 +114,24 @@ class Reward:
             completions: Texts, or lists of messages whose last one is the answer.
             post_text: The text of each row's post.
             gold: Each row's gold mentions as JSON.
-            size: Width and height of each row's picture in pixels; None: no picture.
-            resized: Width and height after the processor's resize, for the `resized` frame.
-            call: Which call of a staged program each row is, see `gmner.optimizers.rewards.staged_calls`: what is
-                judged then is the whole answer that the completion makes. None: each completion is a whole answer.
-            **kwargs: The other columns and whatever else the trainer hands over; not looked at.
+            size: Width and height of each row's image in pixels; None: no image.
+            resized: Width and height after the processor's resize, for the `resized` convention.
+            call: The call of a staged program that each row belongs to, see `gmner.optimizers.rewards.staged_calls`;
+                the program's whole answer with the completion is then scored. None: each completion is a whole answer.
+            **kwargs: Other columns and arguments of the trainer; ignored.
 
         Returns:
-            One float in 0..1 a completion, 0 for an answer that is not valid; None: the reward does not apply.
+            One float in 0..1 per completion, 0 for an invalid answer; None if the reward does not apply.
 
         Raises:
-            DataError: The gold does not fit its text.
-            InputError: A completion of another form, or a frame that needs a size that is missing.
+            DataError: The gold annotations do not match the text.
+            InputError: A completion has another format, or a size that the coordinate convention needs is missing.
         """
         found = judgements(completions, post_text, gold, size, resized, call, self.labels, self.box_format)
         return [self.score(judgement) for judgement in found]
 
     def score(self, judgement: Judgement | None) -> float | None:
-        """The reward of one judged answer; None as the judgement means: not a valid answer."""
+        """The reward of one judged answer; a judgement of None stands for an invalid answer."""
         if judgement is None:
             return 0.0
         if self.name == "grounding":
@@ -146,8 +146,8 @@ def cvo(
 
     Args:
         labels: The entity types of an answer.
-        box_format: The frame in which the model writes boxes.
-        sigma: The IoU from which on a box counts.
+        box_format: The coordinate convention of boxes.
+        sigma: Smallest IoU with which a box counts.
         soft: See `grounding_reward`.
 
     Example:
@@ -161,10 +161,10 @@ def cvo(
 
 
 def grounding(sigma: float = 0.5, soft: bool = True) -> Reward:
-    """The grounding reward with settings of your own, for `CVO(rewards=...)`.
+    """The grounding reward with other settings, for `CVO(rewards=...)`.
 
     Args:
-        sigma: The IoU from which on a box counts.
+        sigma: Smallest IoU with which a box counts.
         soft: See `grounding_reward`.
 
     Example:

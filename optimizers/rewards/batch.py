@@ -1,4 +1,4 @@
-"""What a batch of completions says, for rewards of any kind: the whole answers, and their judgements."""
+"""Helpers for rewards of any kind: the whole answers of a batch of completions, and their judgements."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def whole_answers(
     labels: LabelSet = COARSE,
     **columns: Any,
 ) -> list[str | None]:
-    """The answer to the post that each completion makes, as text; call it as `whole_answers(completions, **columns)`.
+    """The whole answer for each completion, as text; call it as `whole_answers(completions, **columns)`.
 
-    For a program that answers at once this is the text of the completion. For a staged program, whose completion
-    answers a single call, it is the program's answer with this completion in its place.
+    For a program with one call per post, this is the text of the completion. For a staged program, whose completion
+    belongs to one of its calls, it is the program's answer with this completion.
 
     Args:
         completions: Texts, or lists of messages whose last one is the answer.
@@ -31,16 +31,16 @@ def whole_answers(
         **columns: The other columns; not read.
 
     Returns:
-        One text per completion; None: the completion is not a valid answer to the call of its staged program.
+        One text per completion; None if the completion is not a valid answer to its call of a staged program.
 
     Raises:
-        InputError: A completion of an unknown form.
+        InputError: A completion has an unknown format.
     """
     texts = [completion_text(completion) for completion in completions]
     if call is None:
         return list(texts)
     rows = zip(texts, call, post_text, strict=True)
-    return [whole_answer(text, which, words, labels) for text, which, words in rows]
+    return [whole_answer(text, row_call, row_text, labels) for text, row_call, row_text in rows]
 
 
 def judgements(
@@ -54,7 +54,7 @@ def judgements(
     box_format: BoxFormat = DEFAULT_FORMAT,
     **columns: Any,
 ) -> list[Judgement | None]:
-    """Each completion held against its gold; call it as `judgements(completions, **columns)`.
+    """Compare each completion with its gold annotations; call it as `judgements(completions, **columns)`.
 
     Args:
         completions: Texts, or lists of messages whose last one is the answer.
@@ -68,24 +68,24 @@ def judgements(
         **columns: The other columns; not read.
 
     Returns:
-        One judgement per completion; None: it is not a valid answer.
+        One judgement per completion; None for an invalid answer.
 
     Raises:
-        DataError: The gold does not fit its text.
-        InputError: A completion of an unknown form, or a missing size that the box format needs.
+        DataError: The gold annotations do not match the text.
+        InputError: A completion has an unknown format, or a size that the coordinate convention needs is missing.
     """
     texts = [completion_text(completion) for completion in completions]
     return _LAST.judged([texts, post_text, gold, size, resized, call], labels, box_format)
 
 
 class _LastBatch:
-    """The judgements of the last batch: the rewards of a step are called with the same one, one after the other."""
+    """Caches the judgements of the last batch, because all rewards of a step are called with the same batch."""
 
     def __init__(self) -> None:
         self._kept: tuple[Any, list[Judgement | None]] | None = None
 
     def judged(self, columns: Sequence[Any], labels: LabelSet, box_format: BoxFormat) -> list[Judgement | None]:
-        # Equal lists of the same objects are compared by identity, which is much faster than a hash of every row.
+        # Lists of the same objects are compared by identity, which is much faster than hashing every row.
         batch = [[None if column is None else list(column) for column in columns], labels, box_format]
         kept = self._kept
         if kept is None or kept[0] != batch:

@@ -1,4 +1,4 @@
-"""The formulas of the five rewards, each over a `Judgement`; the constraints are the paper's, the formulas ours."""
+"""The formulas of the five rewards, each a function of a `Judgement`; the constraints are the paper's."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def type_reward(judgement: Judgement) -> float:
 def grounding_reward(judgement: Judgement, sigma: float = 0.5, soft: bool = True) -> float | None:
     """R_u = mean over the shown gold mentions of the best IoU where it reaches sigma, else 0; in 0..1.
 
-    The threshold sigma is the paper's, the rest of the formula ours.
+    The threshold sigma is from the paper; the rest of the formula is ours.
 
     Args:
-        judgement: A valid answer held against the gold.
-        sigma: The IoU from which on a box counts; exactly sigma counts.
-        soft: Pay the IoU itself; False: pay 1.
+        judgement: A valid answer compared with the gold annotations.
+        sigma: Smallest IoU with which a box counts.
+        soft: A box that counts contributes its IoU; False: it contributes 1.
 
     Returns:
-        None (does not apply) when the picture shows none of the gold mentions.
+        None (does not apply) if the image shows none of the gold mentions.
 
     >>> from gmner.optimizers.rewards.judgement import Finding, Judgement
     >>> found = Finding(shown=True, found=True, said_shown=True, iou=0.75)
@@ -67,11 +67,12 @@ def grounding_reward(judgement: Judgement, sigma: float = 0.5, soft: bool = True
 def entailment_reward(judgement: Judgement) -> float | None:
     """R_e = balanced accuracy of shown / not shown over the gold mentions, in 0..1. Formula: ours.
 
-    The mean over the classes present in the gold; a gold mention that was not found counts as wrong. Balanced, because
-    about 60 % of mentions are not shown, and a plain accuracy is won by never giving a box.
+    The mean accuracy over the classes that occur in the gold annotations; a gold mention that was not found counts as
+    wrong. It is balanced because about 60 % of mentions are not shown, so that never giving a box would score well on
+    plain accuracy.
 
     Returns:
-        None (does not apply) when there is no gold mention.
+        None (does not apply) if there is no gold mention.
 
     >>> from gmner.optimizers.rewards.judgement import Finding, Judgement
     >>> absent, shown = Finding(shown=False, found=True), Finding(shown=True, found=True)
@@ -92,4 +93,4 @@ FORMULAS: dict[str, Callable[[Judgement], float | None]] = {
     "grounding": grounding_reward,
     "entailment": entailment_reward,
 }
-"""The formula of each reward by its name, in the order of the weights l1 to l5."""
+"""Name of a reward -> its formula, in the order of the weights l1 to l5."""

@@ -1,4 +1,4 @@
-"""What an answer says about each gold mention: parsed strictly, matched one to one, once for all five rewards."""
+"""Compares an answer with the gold mentions of its post: strict parsing and one-to-one matching, for all rewards."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 from gmner.signatures.wire import Frame, parse_answer
 
 Row: TypeAlias = tuple[str | None, str, str, Size | None, Size | None]
-"""What is judged: an answer (None: not valid), the text of its post, the gold as JSON, size and resized size."""
+"""An answer (None: invalid), the text of its post, the gold mentions as JSON, size and resized size."""
 
 DEFAULT_FORMAT = BoxFormat()
-"""Coordinates 0..1000 of the picture's width and height."""
+"""Coordinates in 0..1000, relative to the image's width and height."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an answer says about one gold mention.
+    """The result of comparing an answer with one gold mention.
 
     Attributes:
-        shown: Whether the gold says that the picture shows it.
-        found: Whether the answer names it: the same span at the same occurrence.
-        type_right: Whether it was found and has the gold type.
-        said_shown: Whether it was found and was given a box.
-        iou: Best IoU of the given box with any gold box; 0 without a box on either side.
+        shown: Whether the image shows the mention, according to the gold annotation.
+        found: Whether the answer contains the mention: the same span at the same occurrence.
+        type_right: Whether it was found with the gold type.
+        said_shown: Whether it was found with a box.
+        iou: Best IoU of the predicted box with any gold box; 0 if there is no predicted or no gold box.
     """
 
     shown: bool
@@ -43,11 +43,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A valid answer held against the gold: all that the five rewards look at.
+    """A valid answer compared with the gold annotations; the five rewards are functions of it.
 
     Attributes:
         n_pred: Number of predicted entities.
-        findings: One a gold mention, in gold order.
+        findings: One per gold mention, in the order of the annotation.
     """
 
     n_pred: int
@@ -55,23 +55,23 @@ class Judgement:
 
     @property
     def most(self) -> int:
-        """The larger of the numbers of predicted and gold mentions."""
+        """The larger one of the numbers of predicted and gold mentions."""
         return max(self.n_pred, len(self.findings))
 
 
 def reward_columns(post: Post, frame: Frame) -> dict[str, Any]:
-    """The columns of one row that the rewards read: `post_text`, `gold`, `size` and `resized`, plain JSON values.
+    """The columns of one row that the rewards read: `post_text`, `gold`, `size` and `resized`, as JSON values.
 
     Args:
         post: An annotated post.
-        frame: The frame of its picture.
+        frame: The coordinate convention, with the sizes of the post's image.
 
     Raises:
-        InputError: The post is not annotated, or the frame lacks a size that its box format needs.
-        DataError: A gold mention that does not stand in the text, or two at one place.
+        InputError: The post is not annotated, or a size that the coordinate convention needs is missing.
+        DataError: A gold mention is not in the text at its offsets, or two have the same offsets.
     """
     if post.entities is None:
-        raise InputError("A post that is not annotated cannot be rewarded", received=post.id)
+        raise InputError("Rewards need annotated posts", received=post.id, remedy="Remove posts without annotations")
     _check_frame(frame)
     gold = [
         {"span": e.span, "start": e.start, "end": e.end, "type": e.type, "boxes": [b.as_tuple() for b in e.boxes]}
@@ -88,10 +88,10 @@ def reward_columns(post: Post, frame: Frame) -> dict[str, Any]:
 
 
 def completion_text(completion: Any) -> str:
-    """The text of a completion: a string, or the content (string or parts) of the last message of a list.
+    """The text of a completion, which is a string or a list of messages whose last one has the text (or parts).
 
     Raises:
-        InputError: Neither of the two.
+        InputError: The completion has another format.
     """
     if isinstance(completion, str):
         return completion
@@ -100,7 +100,7 @@ def completion_text(completion: Any) -> str:
         return content if isinstance(content, str) else "".join(p["text"] for p in content if p["type"] == "text")
     except (LookupError, TypeError) as error:
         accepted = "a string, or messages with role and content"
-        raise InputError("A completion is of an unknown form", received=completion, accepted=accepted) from error
+        raise InputError("A completion has an unknown format", received=completion, accepted=accepted) from error
 
 
 @lru_cache(maxsize=8192)
@@ -113,43 +113,43 @@ def judge(
     labels: LabelSet = COARSE,
     box_format: BoxFormat = DEFAULT_FORMAT,
 ) -> Judgement | None:
-    """Parse a completion strictly and hold it against the gold.
+    """Parse a completion strictly and compare it with the gold annotations.
 
-    Mentions are paired one to one on (span, occurrence); where an answer names one several times, the box with the
-    highest IoU is paired, any box before none, then the first. A mention hedged with and without a box is thus a claim
-    that it is shown.
+    Mentions are matched one to one by (span, occurrence). If an answer repeats a mention, the entity whose box has the
+    highest IoU is matched, then one with any box, then the first one. A mention that is given both with and without a
+    box therefore counts as predicted to be shown.
 
     Returns:
-        None when the completion is not a valid answer.
+        None if the completion is not a valid answer.
 
     Raises:
-        DataError: The gold does not fit its text.
-        InputError: The frame lacks a size that its box format needs.
+        DataError: The gold annotations do not match the text.
+        InputError: A size that the coordinate convention needs is missing.
     """
     return judge_rows([(completion, post_text, gold, size, resized)], labels, box_format)[0]
 
 
 def judge_rows(rows: Iterable[Row], labels: LabelSet, box_format: BoxFormat) -> list[Judgement | None]:
-    """The judgement of each row, see `judge`; equal rows are parsed once.
+    """Judge each row, see `judge`; equal rows are parsed once.
 
     Args:
-        rows: Answer (None: not valid), text of the post, gold, size and resized size of its image.
+        rows: Answer (None: invalid), text of the post, gold, size and resized size of its image.
         labels: The entity types.
         box_format: The coordinate convention of boxes.
     """
     frames: dict[tuple[Size | None, Size | None], Frame] = {}
-    found: dict[Row, Judgement | None] = {}
-    judged = []
+    by_row: dict[Row, Judgement | None] = {}
+    judgements = []
     for row in rows:
-        if row not in found:
+        if row not in by_row:
             answer, text, gold, size, resized = row
             frame = frames.get((size, resized))
             if frame is None:
                 frame = frames[size, resized] = Frame(box_format, size, resized)
                 _check_frame(frame)
-            found[row] = None if answer is None else _judgement(answer, text, gold_entities(gold, text), labels, frame)
-        judged.append(found[row])
-    return judged
+            by_row[row] = None if answer is None else _judgement(answer, text, gold_entities(gold, text), labels, frame)
+        judgements.append(by_row[row])
+    return judgements
 
 
 def _judgement(
@@ -159,22 +159,22 @@ def _judgement(
         predicted = parse_answer(answer, text, labels, frame).entities
     except AnswerError:
         return None
-    named: dict[tuple[int, int], list[GroundedEntity]] = {}
+    by_span: dict[tuple[int, int], list[GroundedEntity]] = {}
     for entity in predicted:
-        named.setdefault((entity.start, entity.end), []).append(entity)
-    return Judgement(len(predicted), tuple([_find(e, named.get((e.start, e.end))) for e in gold]))
+        by_span.setdefault((entity.start, entity.end), []).append(entity)
+    return Judgement(len(predicted), tuple([_find(e, by_span.get((e.start, e.end))) for e in gold]))
 
 
-def _find(gold: GoldEntity, named: list[GroundedEntity] | None) -> Finding:
-    """The finding of one gold mention, from the predictions that stand where it stands."""
-    if not named:
+def _find(gold: GoldEntity, same: list[GroundedEntity] | None) -> Finding:
+    """The finding for one gold mention, from the predictions with the same offsets."""
+    if not same:
         return _finding(bool(gold.boxes), False, False, False, 0.0)
-    best = named[0] if len(named) == 1 else max(named, key=lambda e: -1.0 if e.box is None else _best_iou(gold, e.box))
+    best = same[0] if len(same) == 1 else max(same, key=lambda e: -1.0 if e.box is None else _best_iou(gold, e.box))
     overlap = 0.0 if best.box is None else _best_iou(gold, best.box)
     return _finding(bool(gold.boxes), True, best.type == gold.type, best.box is not None, overlap)
 
 
-_finding = lru_cache(maxsize=1024)(Finding)  # most of them are alike, and a frozen dataclass takes time to make
+_finding = lru_cache(maxsize=1024)(Finding)  # most findings are equal, and creating a frozen dataclass is slow
 
 
 def _best_iou(gold: GoldEntity, box: Box) -> float:
@@ -182,26 +182,30 @@ def _best_iou(gold: GoldEntity, box: Box) -> float:
 
 
 def _check_frame(frame: Frame) -> None:
-    """A missing size is an error of the set-up: inside the parser it would look like a bad box and earn a 0."""
+    """Raise an error if a size is missing; the parser would treat it as an invalid box with a reward of 0."""
     if frame.size is not None:
         frame.box_format.extent(frame.size, frame.resized)
 
 
 def as_size(value: Sequence[int] | None) -> Size | None:
-    """A size as a dataset hands it over, a list, as a value that can be a key."""
+    """Convert a size from a data set, which is a list, to a hashable tuple."""
     return None if value is None else (value[0], value[1])
 
 
 @lru_cache(maxsize=1024)
 def gold_entities(gold: str, post_text: str) -> tuple[GoldEntity, ...]:
-    """The gold mentions of a row; refuses gold that does not stand in the text or names one place twice."""
+    """The gold mentions of a row.
+
+    Raises:
+        DataError: A mention is not in the text at its offsets, or two mentions have the same offsets.
+    """
     entities = tuple(
         GoldEntity(r["span"], r["start"], r["end"], r["type"], tuple(Box(*box) for box in r["boxes"]))
         for r in json.loads(gold)
     )
     for entity in entities:
         if not entity.span or post_text[entity.start : entity.end] != entity.span:
-            raise DataError("A gold mention does not stand where it says in the text", received=entity)
+            raise DataError("A gold mention is not in the text at its offsets", received=entity)
     if len({entity.key for entity in entities}) != len(entities):
-        raise DataError("Two gold mentions stand at one place of the text", received=gold)
+        raise DataError("Two gold mentions have the same offsets", received=gold)
     return entities

@@ -1,4 +1,4 @@
-"""Rewards that a user writes: `judged` makes one from a function of a judgement, `register` gives one a name."""
+"""User-defined rewards: `judged` creates one from a function of a judgement, `register` gives it a name."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ COLUMNS = (
     "prompts", "completions", "completion_ids", "post", "post_text", "gold", "size", "resized", "labels", "box_format",
     "trainer_state", "log_extra", "log_metric",
 )  # fmt: skip
-"""What CVO always passes to a reward; `images`, `call` (staged programs) and `schema` are not always there."""
+"""The arguments that CVO always passes to a reward; `images`, `call` (staged programs) and `schema` are optional."""
 
 _MORE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _ONE = ([inspect.Parameter.POSITIONAL_ONLY], [inspect.Parameter.POSITIONAL_OR_KEYWORD])
 _FORM = "a function `def name(completions, **columns)` that returns one float or None per completion"
-_TAKEN = ("step", "prompt", "completion", "post", "call", "advantage")  # what else a table of rollouts has
+_TAKEN = ("step", "prompt", "completion", "post", "call", "advantage")  # other columns of a table of rollouts
 _REGISTERED: dict[str, RewardFunction] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedReward:
-    """A reward function for TRL made from a function of one judgement; made by `judged`.
+    """A reward function for TRL that calls a function of one judgement; created by `judged`.
 
     Args:
-        function: Returns the reward of one valid answer, or None where it does not apply.
+        function: Returns the reward of one valid answer, or None if it does not apply.
         labels: The entity types of an answer; `CVO` replaces the default with those of the program.
         box_format: The coordinate convention of boxes; `CVO` replaces the default with that of the program.
     """
@@ -61,7 +61,7 @@ class JudgedReward:
         return [self._scored(row, judgement) for row, judgement in enumerate(judgements(completions, **own))]
 
     def score(self, judgement: Judgement | None) -> float | None:
-        """The reward of one judged answer; 0 for None, which is not a valid answer."""
+        """The reward of one judged answer; 0 for a judgement of None, which stands for an invalid answer."""
         return 0.0 if judgement is None else self.function(judgement)
 
     def _scored(self, row: int, judgement: Judgement | None) -> float | None:
@@ -72,15 +72,15 @@ class JudgedReward:
 
 
 def judged(function: Callable[[Judgement], float | None]) -> JudgedReward:
-    """Make a reward function from a function of one judged answer; usable as a decorator.
+    """Create a reward function from a function of one judged answer; usable as a decorator.
 
-    Answers that are not valid earn 0 and are not passed to the function.
+    Invalid answers get 0 and are not passed to the function.
 
     Args:
-        function: Gets the `Judgement` of a valid answer and returns a float, or None where the reward does not apply.
+        function: Takes the `Judgement` of a valid answer and returns a float, or None if the reward does not apply.
 
     Raises:
-        InputError: Not a named function of one argument.
+        InputError: `function` is not a named function of one argument.
 
     Example:
         >>> @judged
@@ -99,19 +99,19 @@ def judged(function: Callable[[Judgement], float | None]) -> JudgedReward:
 
 
 def register(reward: _R) -> _R:
-    """Give a reward a name that `CVO(rewards=[...])` accepts in place of the object; usable as a decorator.
+    """Register a reward under its `__name__`, which `CVO(rewards=[...])` then accepts; usable as a decorator.
 
-    The name is the reward's `__name__`. A second registration replaces the first where both come from the same place of
-    the code, as when a notebook cell is executed again.
+    Registering again replaces the earlier reward if both are defined at the same place in the code, as when a notebook
+    cell is executed again.
 
     Args:
-        reward: A reward function of TRL's signature, or what `judged` returns.
+        reward: A reward function with TRL's signature, or the result of `judged`.
 
     Returns:
         The reward itself.
 
     Raises:
-        InputError: Not a reward function, or another reward has this name.
+        InputError: `reward` is not a reward function, or another reward has this name.
     """
     check_reward(reward)
     name = reward_name(reward)
@@ -125,12 +125,12 @@ def register(reward: _R) -> _R:
 
 
 def registered(name: str) -> RewardFunction | None:
-    """The reward that was registered under a name; None: there is none."""
+    """The reward that is registered under a name, or None."""
     return _REGISTERED.get(name)
 
 
 def registered_names() -> list[str]:
-    """The names of the registered rewards, the five of CVO first."""
+    """The names of all rewards: the five of CVO, then the registered ones."""
     return [*FORMULAS, *_REGISTERED]
 
 
@@ -138,29 +138,29 @@ def reward_name(reward: Any, accepted: str = _FORM) -> str:
     """The name of a reward: its `__name__`, or the name of its class; TRL logs it as `rewards/<name>/mean`.
 
     Raises:
-        InputError: Not callable, a class, a lambda, or a name that a column of the rollouts has.
+        InputError: The reward is not callable, is a class or a lambda, or has the name of a column of the rollouts.
     """
     while isinstance(reward, functools.partial):
         reward = reward.func
     if not callable(reward) or isinstance(reward, type):
-        what = "A class is not a reward; pass an instance" if isinstance(reward, type) else "A reward must be callable"
-        raise InputError(what, received=reward, accepted=accepted)
+        fact = "A class is not a reward; pass an instance" if isinstance(reward, type) else "A reward must be callable"
+        raise InputError(fact, received=reward, accepted=accepted)
     name = str(getattr(reward, "__name__", type(reward).__name__))
     if not name.isidentifier():
         raise InputError("A reward needs a name", received=name, accepted=accepted, remedy="Define it with def")
     if name in _TAKEN:
         raise InputError(
             "A reward has the name of a column of the rollouts", received=name,
-            accepted=f"another name than {', '.join(_TAKEN)}", remedy="Rename the function",
+            accepted=f"any name except {', '.join(_TAKEN)}", remedy="Rename the function",
         )  # fmt: skip
     return name
 
 
 def check_reward(reward: Any) -> None:
-    """Refuse what TRL could not call as a reward function.
+    """Check that TRL can call a reward.
 
     Raises:
-        InputError: No usable name (see `reward_name`), or not the arguments of a reward function.
+        InputError: The name is invalid (see `reward_name`), or the parameters are not those of a reward function.
     """
     name = reward_name(reward)
     if hasattr(reward, "forward") and hasattr(reward, "state_dict"):
@@ -184,7 +184,7 @@ def check_reward(reward: Any) -> None:
 
 
 def is_async(function: Any) -> bool:
-    """Whether a call returns a coroutine, as TRL sees it."""
+    """Whether TRL regards the function as a coroutine function."""
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
@@ -199,12 +199,12 @@ def place(reward: Any) -> str:
 
 
 def described(error: BaseException) -> str:
-    """An exception in one line: its type and its message."""
+    """The type and the message of an exception, in one line."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _parameters(function: Any) -> list[inspect.Parameter] | None:
-    """The parameters of a callable; None: Python does not know them, as of some built-in ones."""
+    """The parameters of a callable; None if Python cannot determine them, as for some built-in functions."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

@@ -59,7 +59,21 @@ def folder_or_hub(
 
 
 def upload(folder: Path, repo_id: str, kind: Kind, *, private: bool, token: str | None) -> str:
-    """Upload a folder to a repository on the Hub, which is created if needed. Returns the URL of the commit."""
+    """Upload a folder to a repository on the Hub, which is created if it does not exist.
+
+    Args:
+        folder: The folder.
+        repo_id: The name of the repository, `user/name`.
+        kind: The kind of the repository.
+        private: Whether a new repository is private.
+        token: A token of the Hub; None: that of the logged-in user.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        huggingface_hub.errors.HfHubHTTPError: The Hub refuses the upload.
+    """
     api = HfApi(token=token)
     api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True)
     return str(api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type=kind).commit_url)

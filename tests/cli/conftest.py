@@ -1,4 +1,4 @@
-"""Annotated posts, predictions and a tiny model to run commands on."""
+"""Annotated posts, predictions and a tiny model for tests of commands."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def gold(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def half(tmp_path: Path) -> Path:
-    """Answers to the first of two posts, and to one that is not there."""
+    """Predictions for the first of two posts and for an unknown post."""
     ana = GroundedEntity("Ana", 0, 3, "PER")
     write_predictions([Prediction("a", "Ana", "", (ana,)), Prediction("z", "Ana")], tmp_path / "half.jsonl")
     return tmp_path / "half.jsonl"

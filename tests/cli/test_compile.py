@@ -13,7 +13,7 @@ from gmner.optimizers.compilation import History
 from gmner.programs.gmner import GMNER
 
 
-def test_compile_refuses_a_place_before_it_works(
+def test_compile_checks_the_output_first(
     gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(models, "load_program", lambda model: pytest.fail("a model was loaded"))
@@ -25,7 +25,7 @@ def test_compile_refuses_a_place_before_it_works(
 
 
 class Recorded:
-    """Stands for MCR: records what `compile` was given, and returns the student as compiled."""
+    """Replaces MCR: records the arguments of `compile` and returns the student."""
 
     max_minutes: float | None = None
     leave_out_invalid = False
@@ -42,7 +42,7 @@ class Recorded:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    """What every preset is."""
+    """The optimizer that replaces every preset."""
     optimizer = Recorded()
     monkeypatch.setattr(presets, "preset", lambda name: optimizer)
     monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({})))
@@ -51,17 +51,17 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
 @pytest.fixture
 def words(gold: Path, tmp_path: Path) -> tuple[object, ...]:
-    """A command line that compiles into `bundle`."""
+    """The arguments of a command that compiles into `bundle`."""
     return ("compile", "--train", gold, "--val", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "bundle")
 
 
 @pytest.fixture(autouse=True)
 def run_directory(tmp_path: Path) -> None:
-    """The folder that a compile makes and the command keeps its record in."""
+    """The run directory of a compile, in which the command keeps its record."""
     (tmp_path / "run").mkdir()
 
 
-def test_compile_passes_its_arguments_on_and_saves_the_program(
+def test_compile_passes_its_arguments_and_saves_the_program(
     recorded: Recorded, words: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run(*words) == 0
@@ -73,7 +73,7 @@ def test_compile_passes_its_arguments_on_and_saves_the_program(
     assert f"gmner extract POSTS --model {tmp_path / 'bundle'} -o PRED.jsonl" in capsys.readouterr().err
 
 
-def test_compile_takes_settings_and_plans(recorded: Recorded, words: tuple[object, ...], tmp_path: Path):
+def test_compile_options_and_dry_run(recorded: Recorded, words: tuple[object, ...], tmp_path: Path):
     assert run(*words, "--dry-run", "--max-minutes", "1.5", "--leave-out-invalid") == 0
     assert recorded.given["dry_run"] is True
     assert (recorded.max_minutes, recorded.leave_out_invalid) == (1.5, True)
@@ -88,7 +88,7 @@ def test_compile_skips_posts_without_an_image(
     assert capsys.readouterr().err.count("Skipped 2 of 2 posts of ") == 2
 
 
-def test_a_compile_that_learns_nothing_ends_with_3(
+def test_compile_that_learns_nothing_exits_with_3(
     recorded: Recorded, words: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     recorded.history = History({}, {}, "before", {}, "no weight changed", {"cvo": "CVO scored below MRSI"})
@@ -96,20 +96,20 @@ def test_a_compile_that_learns_nothing_ends_with_3(
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "Warning: CVO scored below MRSI",
-        f"NOTHING WAS LEARNED: {tmp_path / 'bundle'} contains the program that the compile started from",
+        f"Nothing was learned: {tmp_path / 'bundle'} contains the program that the compile started from",
         "Reason: no weight changed",
     ]
     assert (tmp_path / "bundle" / "manifest.json").is_file()
 
 
-def test_an_unknown_preset_is_one_clear_message(
+def test_unknown_preset_is_reported(
     monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({})))
     assert "default, tiny, qwen2.5-vl-7b" in fails(capsys, *words, "--preset", "huge")
 
 
-def test_quickstart_takes_its_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_quickstart_uses_its_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen: list[Path] = []
     monkeypatch.setattr(quickstart, "main", seen.append)
     monkeypatch.chdir(tmp_path)

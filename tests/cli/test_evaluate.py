@@ -1,4 +1,4 @@
-"""`gmner evaluate`: scores of predictions in every format and under every protocol."""
+"""`gmner evaluate`: scores of predictions in every format and with every protocol."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from gmner.data.scoring.protocols import PROTOCOLS
 from gmner.signatures.mentions import GroundedEntity
 
 
-def test_evaluate_prints_json_in_percent_and_says_what_is_missing(
+def test_evaluate_prints_json_and_reports_missing_predictions(
     gold: Path, half: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run("evaluate", half, "--gold", gold, "--json") == 0
@@ -33,7 +33,7 @@ def test_evaluate_prints_a_table(gold: Path, half: Path, capsys: pytest.CaptureF
     assert "GMNER" in capsys.readouterr().out
 
 
-def test_gold_spans_and_types_shown_nowhere_score_as_published(
+def test_gold_spans_without_boxes_score_as_published(
     twitter_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     posts = read_twitter_gmner(twitter_root, "dev")
@@ -48,7 +48,7 @@ def test_gold_spans_and_types_shown_nowhere_score_as_published(
     assert record["mner"]["f1"] == 100
 
 
-def test_evaluate_under_all_protocols_and_against_another_system(
+def test_evaluate_with_all_protocols_and_another_system(
     gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     ana = GroundedEntity("Ana", 0, 3, "PER")
@@ -114,7 +114,7 @@ def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFi
     ],
     ids=["columns", "no-id", "xml"],
 )
-def test_malformed_gold_is_one_clear_message(
+def test_malformed_gold_is_reported(
     tmp_path: Path, half: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, message: str
 ):
     for path, text in {"txt/dev.txt": "IMGID:1\nAna\tB-PER\n", name: content}.items():
@@ -124,11 +124,11 @@ def test_malformed_gold_is_one_clear_message(
 
 
 @pytest.mark.parametrize("split", [[], ["--split", "nope"]], ids=["none", "unknown"])
-def test_an_unknown_split_is_named_with_those_there_are(
+def test_unknown_split_error_lists_the_splits(
     twitter_root: Path, half: Path, capsys: pytest.CaptureFixture[str], split: list[str]
 ):
     assert "dev, train" in fails(capsys, "evaluate", half, "--gold", twitter_root, *split)
 
 
-def test_an_unknown_protocol_is_named(gold: Path, half: Path, capsys: pytest.CaptureFixture[str]):
+def test_unknown_protocol_is_reported(gold: Path, half: Path, capsys: pytest.CaptureFixture[str]):
     assert "paper" in fails(capsys, "evaluate", half, "--gold", gold, "--protocol", "nope")

@@ -26,7 +26,7 @@ TEXTS = {
 
 @pytest.fixture
 def posts(tmp_path: Path) -> Path:
-    """Four posts: a picture, none but markers in the text, an empty text, a picture that is missing."""
+    """Four posts: with an image, with markers in the text and no image, with an empty text, with a missing image."""
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (90, 60), "red").save(tmp_path / "pictures" / "a.jpg")
     images = {"a": "a.jpg", "b": None, "c": None, "d": "missing.jpg"}
@@ -37,7 +37,7 @@ def posts(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("staged", [[], ["--staged"]], ids=["one", "staged"])
-def test_extract_gives_one_valid_answer_a_post(
+def test_extract_writes_one_valid_prediction_per_post(
     posts: Path, tmp_path: Path, tiny: Callable[[str], Path], capsys: pytest.CaptureFixture[str], staged: list[str]
 ):
     out = tmp_path / "out" / "pred.jsonl"
@@ -57,7 +57,7 @@ def test_extract_gives_one_valid_answer_a_post(
     assert "2 posts failed: bad_image 1, bad_input 1" in said.err
 
 
-def test_extract_takes_a_split_and_a_limit(
+def test_extract_with_split_and_limit(
     twitter_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
@@ -68,7 +68,7 @@ def test_extract_takes_a_split_and_a_limit(
     assert "only knows its synthetic world" in capsys.readouterr().err
 
 
-def test_a_bundle_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_bundle_as_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     seen: list[GroundingProgram] = []
     save_bundle(GMNER(scripted_lm({})), tmp_path / "bundle")
     monkeypatch.setattr("gmner.programs.bundle.load", lambda folder: seen.append(folder))
@@ -80,7 +80,7 @@ def test_a_bundle_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert "Remove --staged" in capsys.readouterr().err
 
 
-def test_extract_fails_where_no_post_could_be_answered(
+def test_extract_fails_if_every_post_fails(
     tmp_path: Path, tiny: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ):
     lines = [json.dumps({"id": id_, "text": "Ana", "image": "none.png"}) for id_ in "ab"]
@@ -89,7 +89,7 @@ def test_extract_fails_where_no_post_could_be_answered(
     assert "2 posts failed: bad_image 2; the file gives the reasons" in capsys.readouterr().err
 
 
-def test_a_model_without_weights_is_one_clear_message(posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_model_without_weights_is_reported(posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "model").mkdir()
     words = ("extract", posts, "-o", tmp_path / "o.jsonl", "--model")
     assert "no config.json" in fails(capsys, *words, tmp_path / "model")
@@ -99,14 +99,14 @@ def test_a_model_without_weights_is_one_clear_message(posts: Path, tmp_path: Pat
     assert not (tmp_path / "o.jsonl").exists()
 
 
-def test_posts_that_are_not_there_are_one_clear_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_missing_posts_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "odd.jsonl").write_text('{"id": "1"}\n')
     for name, message in {"none.jsonl": "not found", "empty.jsonl": "No posts", "odd.jsonl": "odd.jsonl:1"}.items():
         assert message in fails(capsys, "extract", tmp_path / name, "-o", tmp_path / "o.jsonl")
 
 
-def test_a_place_that_cannot_be_written_is_one_clear_message(
+def test_unwritable_output_is_reported(
     posts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(models, "load_program", lambda model, staged: GMNER(scripted_lm({})))

@@ -1,4 +1,4 @@
-"""What commands may replace: never an input, other files only with --overwrite; `-` is standard input and output."""
+"""Files of commands: inputs are never replaced, other files only with --overwrite; `-` is standard input and output."""
 
 import io
 import json
@@ -26,7 +26,7 @@ ANA = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": []}
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands answer with a scripted program."""
+    """Makes commands use a scripted program."""
     lm = scripted_lm({"reasoning": "", "entities": []})
 
     def load(model: str | None, staged: bool = False) -> GMNER | StagedGMNER:
@@ -49,15 +49,15 @@ def answers(tmp_path: Path) -> Path:
     return tmp_path / "answers.jsonl"
 
 
-def refused(capsys: pytest.CaptureFixture[str], kept: Path, *words: object, said: str = "replace an input") -> None:
+def refused(capsys: pytest.CaptureFixture[str], kept: Path, *words: object, message: str = "replace an input") -> None:
     before = kept.read_bytes()
     assert run(*words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert kept.read_bytes() == before
 
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"]], ids=["plain", "overwrite"])
-def test_no_command_writes_over_an_input(
+def test_no_command_overwrites_an_input(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ):
     link, hard = tmp_path / "link.jsonl", tmp_path / "hard.jsonl"
@@ -93,7 +93,7 @@ def test_no_command_writes_over_an_input(
 
 
 @pytest.mark.parametrize("form", ["coco", "label-studio"])
-def test_an_export_over_its_own_folder_is_refused(
+def test_export_into_its_input_folder_is_refused(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
 ):
     monkeypatch.chdir(tmp_path)
@@ -114,19 +114,17 @@ def test_standard_output_has_no_control_characters_of_posts(
     assert [json.loads(line)["id"] for line in answered.splitlines()] == [record["id"] for record in given]
 
 
-def test_links_that_lead_to_one_another_are_not_replaced(
-    gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_circular_links_are_not_replaced(gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     one, other = tmp_path / "one.html", tmp_path / "other.html"
     one.symlink_to(other)
     other.symlink_to(one)
     for words in (("view", answers, "--gold", gold), ("export", "--to", "coco", "--gold", gold), ("extract", gold)):
         assert run(*words, "-o", one) == 2
-        assert "already exists" in (said := capsys.readouterr().err) or "symbolic links" in said
+        assert "already exists" in (message := capsys.readouterr().err) or "symbolic links" in message
         assert one.is_symlink()
 
 
-def test_a_file_of_somebody_else_needs_overwrite(
+def test_replacing_another_file_needs_overwrite(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     commands_of = {
@@ -140,29 +138,29 @@ def test_a_file_of_somebody_else_needs_overwrite(
         output = tmp_path / name
         output.write_text("my notes")
         place = [] if words[0] == "world" else ["-o", output]
-        refused(capsys, output, *words, *place, said="already exists")
+        refused(capsys, output, *words, *place, message="already exists")
         assert run(*words, *place, "--overwrite") == 0, name
         assert output.read_bytes() != b"my notes"
     (tmp_path / "tasks.xml").write_text("my notes")
     words = ("export", "--to", "label-studio", "--gold", gold, "-o", tmp_path / "tasks.json")
-    refused(capsys, tmp_path / "tasks.xml", *words, said="already exists")
+    refused(capsys, tmp_path / "tasks.xml", *words, message="already exists")
     assert not (tmp_path / "tasks.json").exists()
 
 
-def test_the_same_command_again_is_fine_and_another_is_not(
+def test_same_command_may_be_repeated_and_others_may_not_replace(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     view = ("view", answers, "--gold", gold, "-o", tmp_path / "page.html")
     assert [run(*view), run(*view)] == [0, 0]
-    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, said="already exists, with other content")
+    refused(capsys, tmp_path / "page.html", *view, "--limit", 1, message="already exists with other content")
     world = ("world", "--no-model", "--posts", 3, "-o", tmp_path / "world")
     assert [run(*world), run(*world)] == [0, 0]
     posts = tmp_path / "world" / "posts.jsonl"
-    refused(capsys, posts, "world", "--no-model", "--posts", 2, "-o", tmp_path / "world", said="already exists")
+    refused(capsys, posts, "world", "--no-model", "--posts", 2, "-o", tmp_path / "world", message="already exists")
     extract = ("extract", gold, "-o", tmp_path / "pred.jsonl")
     assert [run(*extract), run(*extract)] == [0, 0]
-    refused(capsys, tmp_path / "pred.jsonl", *extract, "--limit", 1, said=r"other posts (3 there, 1 now)")
-    refused(capsys, tmp_path / "pred.jsonl", *extract, "--staged", said="other program")
+    refused(capsys, tmp_path / "pred.jsonl", *extract, "--limit", 1, message=r"other posts (3 before, 1 now)")
+    refused(capsys, tmp_path / "pred.jsonl", *extract, "--staged", message="other program")
 
 
 def test_standard_input_and_output(
@@ -188,7 +186,7 @@ def test_standard_input_and_output(
     assert run("export", "--to", "voc", "--gold", gold, "-o", "-") == 2
 
 
-def test_a_link_stays_and_a_pipe_is_written_to(gold: Path, answers: Path, tmp_path: Path):
+def test_output_to_links_and_pipes(gold: Path, answers: Path, tmp_path: Path):
     link = tmp_path / "link.html"
     link.symlink_to(tmp_path / "target.html")
     assert run("view", answers, "--gold", gold, "-o", link) == 0
@@ -203,66 +201,68 @@ def test_a_link_stays_and_a_pipe_is_written_to(gold: Path, answers: Path, tmp_pa
         os.close(writer)
 
 
-def test_a_bundle_of_another_run_needs_overwrite(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_replacing_a_bundle_of_another_run_needs_overwrite(
+    gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     bundle = tmp_path / "bundle"
     words = ("compile", "--train", gold, "-o", bundle, "--preset", "tiny", "--run-dir")
     assert run(*words, tmp_path / "one") in (0, 3)
     manifest = bundle / "manifest.json"
     assert run(*words, tmp_path / "one") in (0, 3)
-    refused(capsys, manifest, *words, tmp_path / "two", said="already another bundle")
+    refused(capsys, manifest, *words, tmp_path / "two", message="not written by the compile")
     assert run(*words, tmp_path / "two", "--overwrite") in (0, 3)
 
 
-def test_fetching_into_a_folder_of_somebody_else_is_refused(
+def test_fetching_into_a_folder_with_other_files_is_refused(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "thesis.tex").write_text("mine")
-    refused(capsys, folder / "thesis.tex", "fetch", gold, "-o", folder, said="something other than an earlier fetch")
+    refused(capsys, folder / "thesis.tex", "fetch", gold, "-o", folder, message="something other than an earlier fetch")
     assert [run("fetch", gold, "-o", tmp_path / "new") for _ in range(2)] == [0, 0]
 
 
 @pytest.mark.parametrize("suffix", [".part", ".run.json"])
-def test_what_a_run_keeps_beside_its_answers_is_no_input(
+def test_input_with_the_name_of_a_kept_file_is_refused(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
 ):
     posts = gold.rename(tmp_path / f"a.jsonl{suffix}")
     refused(capsys, posts, "extract", posts, "-o", tmp_path / "a.jsonl", "--overwrite")
 
 
-def test_the_page_of_a_run_goes_to_a_device_or_its_own_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_run_page_may_be_written_to_a_device_or_replace_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
     page = tmp_path / "page.html"
     assert [run("run", tmp_path / "run", "-o", path) for path in ("/dev/null", page, page)] == [0, 0, 0]
     page.write_text("mine")
-    refused(capsys, page, "run", tmp_path / "run", "-o", page, said="already exists")
+    refused(capsys, page, "run", tmp_path / "run", "-o", page, message="already exists")
 
 
-def test_a_resumed_run_names_the_folder_of_images_that_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_resumed_run_reports_a_changed_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "posts.jsonl").write_text('{"id": "a", "text": "Ana", "image": "a.png"}\n{"id": "b", "text": "Bo"}')
     for name in ("wrong", "right"):
         (tmp_path / name).mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "right" / "a.png")
     words = ("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "out.jsonl")
-    said = []
+    message = []
     for images in (
         ["--images", tmp_path / "wrong"],
         ["--images", tmp_path / "right"],
         ["--images", tmp_path / "right"],
     ):
         assert run(*words, *images) == 0
-        said.append(capsys.readouterr().err)
+        message.append(capsys.readouterr().err)
     change = f"--images was {tmp_path / 'wrong'}, now {tmp_path / 'right'}"
-    assert [change in line for line in said] == [False, True, False]
-    assert "1 posts failed before and are tried again" in said[1]
+    assert [change in line for line in message] == [False, True, False]
+    assert "Retrying 1 post that failed before" in message[1]
     assert run(*words) == 0
     assert f"--images was {tmp_path / 'right'}, now not given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["view", "coco", "label-studio"])
-def test_a_page_and_an_export_are_replaced_by_their_own_command_only(
+def test_only_the_same_command_replaces_a_page_or_an_export(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
 ):
     output = tmp_path / "out.json"
@@ -276,31 +276,31 @@ def test_a_page_and_an_export_are_replaced_by_their_own_command_only(
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
     gold.write_text("".join(json.dumps(line) + "\n" for line in pictured))
     write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
-    assert run(*words) == 0  # the answers have changed, the command has not
+    assert run(*words) == 0  # the predictions have changed, but not the command
     assert output.read_bytes() != first
     gold.with_name("more.jsonl").write_text("".join(gold.read_text().splitlines(True)[:2]))
     others = [gold.with_name("more.jsonl") if word == gold else word for word in words]
-    refused(capsys, output, *others, "--images", tmp_path, said=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
+    refused(capsys, output, *others, "--images", tmp_path, message=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
     output.write_bytes(output.read_bytes() + b" ")
     write_predictions([Prediction(name, "Ana", "", ()) for name in "abc"], answers)
-    refused(capsys, output, *words, said="already exists, with other content. ")
+    refused(capsys, output, *words, message="already exists with other content. ")
     assert run(*words, "--overwrite") == 0
     write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
     assert run(*words) == 0
 
 
-def test_another_split_is_exported_into_the_same_folder(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_exporting_another_split_into_the_same_folder(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ("export", "--to", "voc", "-o", tmp_path / "voc", "--gold")
     assert run(*words, gold) == 0
     other = tmp_path / "other.jsonl"
     other.write_text(gold.read_text().replace('"id": "a"', '"id": "d"').replace("PER", "ORG"))
-    refused(capsys, tmp_path / "voc" / "txt" / "train.txt", *words, other, said="already exists")
+    refused(capsys, tmp_path / "voc" / "txt" / "train.txt", *words, other, message="already exists")
     assert not (tmp_path / "voc" / "xml" / "d.xml").exists()
     assert [run(*words, gold), run(*words, other, "--overwrite")] == [0, 0]
     assert (tmp_path / "voc" / "xml" / "a.xml").exists()
 
 
-def test_an_image_of_a_post_is_no_output_of_any_command(
+def test_no_command_overwrites_an_image_of_a_post(
     gold: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "images").mkdir()
@@ -313,7 +313,7 @@ def test_an_image_of_a_post_is_no_output_of_any_command(
         refused(capsys, image, "extract", gold, "-o", output, "--overwrite")
 
 
-def test_a_run_directory_is_no_folder_of_something_else(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_run_directory_with_other_files_is_refused(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "data"
     folder.mkdir()
     posts = gold.rename(folder / "posts.jsonl")
@@ -322,12 +322,14 @@ def test_a_run_directory_is_no_folder_of_something_else(gold: Path, tmp_path: Pa
     refused(capsys, posts, *words, posts)
     (tmp_path / "notes").mkdir()
     (note := tmp_path / "notes" / "note.txt").write_text("mine")
-    refused(capsys, note, *words, tmp_path / "notes", said="something that does not belong to a run")
-    refused(capsys, note, "quickstart", "--run-dir", tmp_path / "notes", said="something that does not belong to a run")
-    refused(capsys, note, "quickstart", "--run-dir", note, said="something that does not belong to a run")
+    refused(capsys, note, *words, tmp_path / "notes", message="something that does not belong to a run")
+    refused(
+        capsys, note, "quickstart", "--run-dir", tmp_path / "notes", message="something that does not belong to a run"
+    )
+    refused(capsys, note, "quickstart", "--run-dir", note, message="something that does not belong to a run")
 
 
-def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
+def test_checkpoint_output_is_checked_before_loading(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     def load(path: object) -> None:
@@ -339,28 +341,26 @@ def test_a_place_for_a_checkpoint_is_checked_before_anything_is_loaded(
         folder.mkdir()
         (folder / "note.txt").write_text("mine")
     for more in ([], ["--overwrite"]):
-        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, said="output folder is not empty")
+        refused(capsys, full / "note.txt", "merge", bundle, "-o", full, *more, message="output folder is not empty")
         refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle, *more)
-        refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle / "new", *more, said="part of an input")
+        refused(capsys, bundle / "note.txt", "merge", bundle, "-o", bundle / "new", *more, message="part of an input")
     for name in ("config.json", "model.safetensors"):
         (full / name).write_text("{}")
-    refused(capsys, full / "note.txt", "merge", bundle, "-o", full, said="--overwrite to replace it")
+    refused(capsys, full / "note.txt", "merge", bundle, "-o", full, message="--overwrite to replace it")
 
 
-def test_the_default_page_of_a_run_replaces_no_file_of_somebody_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_default_run_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "config.json").write_text(json.dumps({"model": "m", "train": [], "mrsi": None, "cvo": None}))
     assert [run("run", tmp_path), run("run", tmp_path), run("run", tmp_path, "-o", tmp_path / "run.html")] == [0] * 3
     (tmp_path / "run.html").write_text("mine")
-    refused(capsys, tmp_path / "run.html", "run", tmp_path, said="already exists")
+    refused(capsys, tmp_path / "run.html", "run", tmp_path, message="already exists")
     refused(capsys, tmp_path / "config.json", "run", tmp_path, "-o", tmp_path / "config.json", "--overwrite")
 
 
-def test_an_input_is_found_where_names_differ_in_case_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_input_is_recognized_if_case_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "data").mkdir()
     (posts := tmp_path / "data" / "posts.jsonl").write_text("{}")
-    (tmp_path / "Data").symlink_to(tmp_path / "data")  # as a system that ignores case opens it
+    (tmp_path / "Data").symlink_to(tmp_path / "data")  # simulates a file system that ignores case
     monkeypatch.setattr(os.path, "realpath", os.path.abspath)
     for output in (tmp_path / "Data" / "posts.jsonl", tmp_path / "Data"):
         with pytest.raises(InputError, match="replace an input"):

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, completion, errors, Ctrl-C, and a command from outside the package."""
+"""The command line: help, completion, errors, Ctrl-C, and a command from outside the package."""
 
 import argparse
 import dataclasses
@@ -45,7 +45,7 @@ EXTERNAL = Command(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that a test registers are gone after it."""
+    """Removes the commands that a test registers."""
     monkeypatch.setattr(registry, "_COMMANDS", dict(registry._COMMANDS))
 
 
@@ -53,7 +53,7 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120)
 
 
-def test_help_of_everything_loads_no_library():
+def test_help_imports_no_heavy_library():
     wanted = [["--help"], ["--version"], *([name, "--help"] for name in NAMES)]
     done = python("-c", ALL_HELP, json.dumps(wanted), json.dumps(HEAVY))
     assert done.returncode == 0, done.stderr
@@ -61,14 +61,14 @@ def test_help_of_everything_loads_no_library():
 
 
 @pytest.mark.parametrize("command", registry.commands(), ids=lambda command: command.name)
-def test_the_example_of_a_command_runs_with_its_arguments(command: Command):
+def test_example_of_a_command_runs(command: Command):
     words = shlex.split(command.example)
     assert words[:2] == ["gmner", command.name]
     assert parser().parse_args(words[1:]).command == command.name
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_command_is_added_from_outside_of_the_package(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_command_registered_from_outside(gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert registry.register(EXTERNAL) is registry.register(EXTERNAL)
     assert run("count", gold) == 0
     assert capsys.readouterr().out == "2\n"
@@ -81,7 +81,7 @@ def test_a_command_is_added_from_outside_of_the_package(gold: Path, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("registered")
-def test_the_files_of_a_command_from_outside_are_checked(gold: Path, capsys: pytest.CaptureFixture[str]):
+def test_files_of_an_external_command_are_checked(gold: Path, capsys: pytest.CaptureFixture[str]):
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("posts", type=Path)
         parser.add_argument("-o", "--output", type=Path)
@@ -108,7 +108,7 @@ def test_the_files_of_a_command_from_outside_are_checked(gold: Path, capsys: pyt
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_of_a_command_is_a_line_and_an_exit_code(
+def test_errors_become_one_line_and_an_exit_code(
     gold: Path, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
 ):
     def stop(given: argparse.Namespace) -> None:
@@ -123,7 +123,7 @@ def test_an_error_of_a_command_is_a_line_and_an_exit_code(
     ("line", "words"),
     [("gmner ev", {"evaluate"}), ("gmner extract --mod", {"--model"}), ("gmner ex", {"extract", "export"})],
 )
-def test_a_shell_is_told_what_could_come_next(line: str, words: set[str]):
+def test_shell_completion(line: str, words: set[str]):
     ask = f"{sys.executable} -m gmner 8>&1 9>/dev/null 1>/dev/null"
     variables = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
     told = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, env={**os.environ, **variables})
@@ -131,14 +131,14 @@ def test_a_shell_is_told_what_could_come_next(line: str, words: set[str]):
 
 
 @pytest.mark.e2e
-def test_it_runs_as_a_module():
+def test_runs_as_a_module():
     done = python("-m", "gmner", "evaluate", "none.jsonl", "--gold", "nowhere")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("gmner: File or folder not found. received 'nowhere'")
     assert "Traceback" not in done.stderr
 
 
-def test_what_posts_say_reaches_a_terminal_without_control_characters(
+def test_control_characters_of_posts_are_escaped_on_the_terminal(
     gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     write_predictions([Prediction(ODD, "Ana"), Prediction("a", "Ana")], tmp_path / "odd.jsonl")
@@ -152,7 +152,7 @@ def test_what_posts_say_reaches_a_terminal_without_control_characters(
             assert json.loads(said.out)["unknown"] == [ODD]
 
 
-def test_ctrl_c_says_whether_the_command_resumes(
+def test_ctrl_c_reports_whether_the_command_resumes(
     gold: Path, half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     def interrupt(*_: object, **__: object) -> None:
@@ -166,7 +166,7 @@ def test_ctrl_c_says_whether_the_command_resumes(
 
 
 @pytest.mark.parametrize("words", [[], ["nope"], ["extract"], ["extract", "p", "-o", "o", "--limit", "0"]])
-def test_words_that_are_no_command_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]):
+def test_unknown_commands_and_options_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
         run(*words)
     assert stop.value.code == 2
@@ -174,22 +174,20 @@ def test_words_that_are_no_command_are_refused(words: list[str], capsys: pytest.
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon"])
-def test_minutes_are_positive(minutes: str, capsys: pytest.CaptureFixture[str]):
+def test_minutes_must_be_positive(minutes: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         run("compile", "--train", "t", "--run-dir", "r", "-o", "b", "--max-minutes", minutes)
     assert f"--max-minutes: must be a positive number of minutes (got '{minutes}')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("limit", ["0", "-3", "1.5", "all"])
-def test_counts_are_positive_integers(limit: str, capsys: pytest.CaptureFixture[str]):
+def test_counts_must_be_positive_integers(limit: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         run("extract", "posts.jsonl", "-o", "out.jsonl", "--limit", limit)
     assert f"--limit: must be an integer of at least 1 (got '{limit}')" in capsys.readouterr().err
 
 
-def test_the_formats_of_help_are_those_that_can_be_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_help_lists_the_readable_formats(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit):
         run("extract", "--help")

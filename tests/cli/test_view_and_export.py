@@ -1,4 +1,4 @@
-"""`gmner view` and `gmner export`: pages and files of other tools."""
+"""`gmner view` and `gmner export`: HTML pages and files for other tools."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from command_line import run
 from gmner.data.readers.twitter import read_twitter_gmner
 
 
-def test_export_writes_what_other_tools_read(
+def test_export_writes_files_for_other_tools(
     gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     coco, out = tmp_path / "out" / "coco.json", tmp_path / "out" / "file.json"
@@ -35,7 +35,7 @@ def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):
         assert "Ana" in page.read_text(encoding="utf-8")
 
 
-def test_view_says_which_posts_have_no_answer(
+def test_view_reports_posts_without_a_prediction(
     gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run("view", half, "--gold", gold, "-o", tmp_path / "page.html") == 0

@@ -1,4 +1,4 @@
-"""`gmner world`: statistics, answers by slice, the posts and a contact sheet, and what it refuses."""
+"""`gmner world`: statistics, scores by slice, posts, contact sheet, and invalid arguments."""
 
 import json
 from pathlib import Path
@@ -22,12 +22,12 @@ def run(*words: object) -> int:
 
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model may be loaded."""
+    """Makes loading a model fail the test."""
     monkeypatch.setattr(models, "load_program", lambda model: pytest.fail("a model was loaded"))
 
 
 @pytest.mark.usefixtures("no_model")
-def test_statistics_stand_beside_those_of_twitter_gmner(capsys: pytest.CaptureFixture[str]):
+def test_statistics_are_compared_with_twitter_gmner(capsys: pytest.CaptureFixture[str]):
     assert run("--posts", 6, "--no-model") == 0
     said = capsys.readouterr()
     assert said.err == ""
@@ -37,7 +37,7 @@ def test_statistics_stand_beside_those_of_twitter_gmner(capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("no_model")
-def test_json_is_of_the_split_and_seed(capsys: pytest.CaptureFixture[str]):
+def test_json_has_the_split_and_seed(capsys: pytest.CaptureFixture[str]):
     assert run("--posts", 6, "--no-model", "--json", "--split", "dev", "--seed", 3) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["world"] == {"version": WORLD_VERSION, "seed": 3, "split": "dev"}
@@ -64,22 +64,22 @@ def test_posts_and_sheet_are_written(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("no_model")
-def test_an_empty_folder_is_filled(tmp_path: Path):
+def test_posts_are_written_into_an_empty_folder(tmp_path: Path):
     assert run("--posts", 1, "--no-model", "-o", tmp_path) == 0
     assert len(read_posts(tmp_path)) == 1
 
 
 @pytest.mark.usefixtures("no_model")
-def test_places_are_refused_before_anything_is_drawn(
+def test_outputs_are_checked_before_posts_are_generated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(world_report, "draw_posts", lambda *_: pytest.fail("posts were drawn"))
     (tmp_path / "notes.txt").write_text("mine")
     for words, message in (
-        (("-o", tmp_path), "over something else"),
-        (("-o", tmp_path / "notes.txt"), "over something else"),
-        (("--sheet", tmp_path), "ending in .png"),
-        (("--sheet", tmp_path / "sheet.jpg"), "ending in .png"),
+        (("-o", tmp_path), "overwrite something else"),
+        (("-o", tmp_path / "notes.txt"), "overwrite something else"),
+        (("--sheet", tmp_path), "ends in .png"),
+        (("--sheet", tmp_path / "sheet.jpg"), "ends in .png"),
     ):
         assert run(*words) == 2
         said = capsys.readouterr()
@@ -90,7 +90,7 @@ def test_places_are_refused_before_anything_is_drawn(
 
 
 @pytest.mark.usefixtures("no_model")
-def test_posts_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failed_write_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
 
@@ -104,14 +104,14 @@ def test_posts_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     "words", [("--split", "pretrain"), ("--posts", 0), ("--seed", "x"), ("--no-model", "--model", "m")]
 )
-def test_words_that_are_not_accepted(words: tuple[object, ...], capsys: pytest.CaptureFixture[str]):
+def test_invalid_arguments_are_refused(words: tuple[object, ...], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
         run(*words)
     assert stop.value.code == 2
     assert "usage: gmner world" in capsys.readouterr().err
 
 
-def test_answers_are_scored_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_scores_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     posts = [World(slices={name: 1.0}).post("test", place) for place, name in enumerate([*reversed(SLICES), "empty"])]
     monkeypatch.setattr(world_report, "draw_posts", lambda *_: posts)
     monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({"reasoning": "", "entities": []})))
@@ -126,14 +126,14 @@ def test_answers_are_scored_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert cells["empty"] == ["2", "-", "-", "-", "-", "-", "0", "-"]
 
 
-def test_posts_without_an_answer_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_failed_posts_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm("no answer")))
     assert run("--posts", 2) == 0
     assert "2 posts failed: bad_answer 2" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_embedded_model_answers(capsys: pytest.CaptureFixture[str]):
+def test_embedded_model_is_evaluated(capsys: pytest.CaptureFixture[str]):
     assert run("--posts", 8, "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert record["model"].startswith("local/embedded")

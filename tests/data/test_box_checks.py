@@ -1,4 +1,4 @@
-"""Odd boxes are named with their place, whichever reader read them."""
+"""Unusual boxes are reported with their location by every reader."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("box", "kinds"), ODD)
-def test_odd_boxes_of_lines_and_tables(tmp_path: Path, box: list[float], kinds: list[str]):
+def test_unusual_boxes_in_lines_and_tables(tmp_path: Path, box: list[float], kinds: list[str]):
     Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
     entity = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": [box]}
     record = {"id": "1", "text": "Ana", "image": "a.png", "entities": [entity]}
@@ -40,7 +40,7 @@ def test_odd_boxes_of_lines_and_tables(tmp_path: Path, box: list[float], kinds: 
         assert posts[0].gold[0].boxes == (Box(*box),)
 
 
-def test_a_missing_image_leaves_its_boxes_alone(tmp_path: Path):
+def test_boxes_of_a_missing_image_are_kept(tmp_path: Path):
     entity = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": [[0, 0, 600, 400]]}
     record = {"id": "1", "text": "Ana", "image": "none.png", "entities": [entity]}
     (tmp_path / "posts.jsonl").write_text(json.dumps(record) + "\n")
@@ -58,29 +58,29 @@ def boxes_of(tmp_path: Path, xml: str) -> tuple[list[tuple[str, float]], list[st
     ]
 
 
-def test_an_object_with_two_boxes_has_both(tmp_path: Path):
+def test_object_with_two_boxes_has_both(tmp_path: Path):
     xml = f"<annotation><object><name>Ana</name>{BOX.format(1)}{BOX.format(2)}</object></annotation>"
     assert boxes_of(tmp_path, xml) == ([("Ana", 1), ("Ana", 2)], [])
 
 
-def test_a_namespace_hides_nothing(tmp_path: Path):
+def test_xml_namespaces_are_ignored(tmp_path: Path):
     xml = f'<annotation xmlns="http://voc"><object><name>Ana</name>{BOX.format(1)}</object></annotation>'
     assert boxes_of(tmp_path, xml) == ([("Ana", 1)], [])
 
 
-def test_an_object_inside_of_another_is_said(tmp_path: Path):
+def test_nested_object_is_reported(tmp_path: Path):
     inner = f"<object><name>Bo</name>{BOX.format(2)}</object>"
     xml = f"<annotation><object><name>Ana</name>{BOX.format(1)}{inner}</object><group>{inner}</group></annotation>"
     assert boxes_of(tmp_path, xml) == ([("Ana", 1)], ["nested_object"])
 
 
-def test_shares_are_suspected_without_an_image_and_not_in_a_tiny_one():
+def test_relative_coordinates_are_suspected_without_an_image():
     kinds = [[kind for kind, _ in odd_box(Box(0.1, 0.1, 1.02, 0.9), size)] for size in (None, (2, 2), (400, 300))]
     assert kinds == [["relative_box"], [], ["relative_box"]]
     assert list(odd_box(Box(1, 1, 9, 9), None)) == []
 
 
-def test_a_box_of_width_and_height_is_told_how_to_be_written(tmp_path: Path):
+def test_error_for_a_width_and_height_box_explains_the_format(tmp_path: Path):
     entity = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": [[300, 200, 50, 40]]}
     record = {"id": "1", "text": "Ana", "image": None, "entities": [entity]}
     (tmp_path / "posts.jsonl").write_text(json.dumps(record) + "\n")

@@ -34,7 +34,7 @@ SCENE = (SceneObject("Ada", "PER", WHOLE), SceneObject("MET", "ORG", AWAY))
 POST = Post("1", TEXT, None, (ADA, AL, OSLO), scene=SCENE, slice="mixed")
 
 
-def said(gold, box=None, type_=None):
+def predicted_entity(gold, box=None, type_=None):
     return GroundedEntity(gold.span, gold.start, gold.end, type_ or gold.type, box)
 
 
@@ -46,31 +46,34 @@ def answer(*entities, id_="1"):
     return Prediction(id_, TEXT, "", entities)
 
 
-def test_textual_bias_by_hand():
-    bias = Bias.of(count_bias(POST, [said(ADA), said(AL), said(OSLO, AWAY), MET]))
+def test_textual_bias_examples():
+    bias = Bias.of(count_bias(POST, [predicted_entity(ADA), predicted_entity(AL), predicted_entity(OSLO, AWAY), MET]))
     assert (bias.n_pre, bias.n_rec, bias.n_f1, bias.grounded_absent) == (50.0, 50.0, 50.0, 1)
-    always = Bias.of(count_bias(POST, [said(ADA), said(AL), said(OSLO)]))
+    always = Bias.of(count_bias(POST, [predicted_entity(ADA), predicted_entity(AL), predicted_entity(OSLO)]))
     assert (always.n_pre, always.n_rec, always.grounded_absent) == (pytest.approx(200 / 3), 100.0, 0)
 
 
-def test_bias_without_anything_to_take_a_share_of():
+def test_bias_without_relevant_mentions():
     bias = Bias.of(count_bias(POST, []))
     assert (bias.n_pre, bias.n_rec, bias.n_f1, bias.n_rate) == (None, None, None, None)
     assert (bias.grounded_absent, bias.n_count) == (0, 0)
 
 
-def test_visual_bias_by_hand():
-    entities = [said(ADA, WHOLE), MET, BOB]
+def test_visual_bias_examples():
+    entities = [predicted_entity(ADA, WHOLE), MET, BOB]
     assert picture_driven(POST, entities) == [MET, BOB]
     assert picture_driven(replace(POST, scene=None), entities) == [BOB]
     elsewhere = GroundedEntity("in", 11, 13, "ORG")
-    assert picture_driven(POST, [elsewhere]) == []  # wrong, but the picture shows no such thing
+    assert picture_driven(POST, [elsewhere]) == []  # wrong, but the image shows no such entity
     assert Bias.of(count_bias(POST, entities)).n_rate == pytest.approx(200 / 3)
 
 
-def test_every_figure_by_hand():
+def test_every_figure_of_a_small_example():
     empty = Post("2", TEXT, None, (), slice="empty")
-    scores = evaluate([answer(said(ADA, WHOLE), said(AL, AWAY), said(OSLO, type_="ORG"), MET)], [POST, empty])
+    scores = evaluate(
+        [answer(predicted_entity(ADA, WHOLE), predicted_entity(AL, AWAY), predicted_entity(OSLO, type_="ORG"), MET)],
+        [POST, empty],
+    )
     assert (scores.posts, scores.gmner.correct, scores.mner.correct, scores.eeg.correct) == (2, 1, 2, 2)
     assert (scores.gmner.precision, scores.gmner.recall) == (25.0, pytest.approx(100 / 3))
     assert (scores.found_of_shown, scores.boxed_of_absent) == (100.0, 50.0)
@@ -85,28 +88,33 @@ def test_every_figure_by_hand():
     assert scores.missing == ("2",)
 
 
-def test_what_programs_and_predictions_can_be():
-    expected = evaluate([answer(said(ADA, WHOLE))], [POST]).to_dict()
+def test_evaluate_accepts_programs_and_predictions():
+    expected = evaluate([answer(predicted_entity(ADA, WHOLE))], [POST]).to_dict()
 
     class Batched:
         def batch_posts(self, posts, *, progress=True):
             assert not progress
-            return [answer(said(ADA, WHOLE), id_=post.id) for post in posts]
+            return [answer(predicted_entity(ADA, WHOLE), id_=post.id) for post in posts]
 
         def __call__(self, **fields):
             raise AssertionError("a program with a batched run is not asked post by post")
 
     def single(text, image):
         assert (text, image) == (TEXT, None)
-        return dspy.Prediction(entities=[said(ADA, WHOLE)], reasoning="why")
+        return dspy.Prediction(entities=[predicted_entity(ADA, WHOLE)], reasoning="why")
 
-    sources = [Batched(), single, {"1": answer(said(ADA, WHOLE), id_="other")}, iter([answer(said(ADA, WHOLE))])]
+    sources = [
+        Batched(),
+        single,
+        {"1": answer(predicted_entity(ADA, WHOLE), id_="other")},
+        iter([answer(predicted_entity(ADA, WHOLE))]),
+    ]
     for source in sources:
         assert evaluate(source, [POST], progress=False).to_dict() == expected
     assert evaluate(single, [POST], progress=False).predictions[0].reasoning == "why"
 
 
-def test_an_error_of_a_program_is_recorded_and_another_is_not_hidden():
+def test_library_errors_are_recorded_and_others_raised():
     def fails(text, image):
         raise AnswerError("The answer is not JSON")
 
@@ -138,14 +146,14 @@ def test_each_refusal(source, given_posts, fact):
         evaluate(source, given_posts)
 
 
-def test_predictions_of_other_posts_do_not_count():
-    scores = evaluate([answer(said(ADA, WHOLE)), answer(MET, id_="9")], [POST])
+def test_predictions_of_other_posts_are_ignored():
+    scores = evaluate([answer(predicted_entity(ADA, WHOLE)), answer(MET, id_="9")], [POST])
     assert (scores.unknown, scores.gmner.predicted) == (("9",), 1)
 
 
 @pytest.mark.slow
 @given(st.lists(answered(), min_size=1, max_size=4), st.randoms())
-def test_figures_add_up_over_posts_slices_and_types_in_any_order(pairs, random):
+def test_counts_are_additive_over_posts_slices_and_types(pairs, random):
     many = [replace(post, id=str(i), slice="ab"[i % 2]) for i, (post, _) in enumerate(pairs)]
     answers = [Prediction(p.id, p.text, "", tuple(found)) for p, (_, found) in zip(many, pairs, strict=True)]
     scores = evaluate(answers, many)
@@ -174,9 +182,14 @@ def test_perfect_answers_score_100(many):
     assert scores.boxed_of_absent in (None, 0.0)
 
 
-def test_the_interval_is_seeded_and_is_that_of_drawing_posts():
+def test_interval_is_a_seeded_bootstrap_over_posts():
     many = [replace(POST, id=str(i)) for i in range(60)]
-    answers = [answer(*([said(ADA, WHOLE), said(AL), said(OSLO)] if i % 3 else []), id_=str(i)) for i in range(60)]
+    answers = [
+        answer(
+            *([predicted_entity(ADA, WHOLE), predicted_entity(AL), predicted_entity(OSLO)] if i % 3 else []), id_=str(i)
+        )
+        for i in range(60)
+    ]
     first, again, other = (evaluate(answers, many, seed=seed).intervals["gmner"] for seed in (1, 1, 2))
     assert first == again != other
     rng = np.random.default_rng(5)
@@ -186,9 +199,9 @@ def test_the_interval_is_seeded_and_is_that_of_drawing_posts():
     assert first[0] < evaluate(answers, many).gmner.f1 < first[1]
 
 
-def test_an_evaluation_shows_itself():
+def test_evaluation_representations():
     other = replace(POST, id="2", slice="<script>")
-    scores = evaluate([answer(said(ADA, WHOLE))], [POST, other])
+    scores = evaluate([answer(predicted_entity(ADA, WHOLE))], [POST, other])
     assert json.loads(json.dumps(scores.to_dict()))["gmner"]["f1"] == scores.gmner.f1
     assert set(scores.to_dict()["bias"]) == {"n_pre", "n_rec", "n_f1", "grounded_absent", "n_count", "n_rate"}
     assert repr(scores) == scores.summary()
@@ -200,7 +213,7 @@ def test_an_evaluation_shows_itself():
 
 
 @given(answered())
-def test_the_metric_is_the_f1_of_one_post(pair):
+def test_metric_is_the_f1_of_one_post(pair):
     post, found = pair
     example, prediction = to_example(post), dspy.Prediction(entities=found, reasoning="")
     score = gmner_metric(example, prediction)
@@ -213,8 +226,8 @@ def test_the_metric_is_the_f1_of_one_post(pair):
     assert bool(faults) or score == 1.0
 
 
-def test_feedback_says_what_is_wrong():
-    wrong = [said(ADA, AWAY), said(AL, AWAY), GroundedEntity("in Oslo", 11, 18, "LOC"), MET]
+def test_feedback_names_the_errors():
+    wrong = [predicted_entity(ADA, AWAY), predicted_entity(AL, AWAY), GroundedEntity("in Oslo", 11, 18, "LOC"), MET]
     told = gmner_metric(to_example(POST), dspy.Prediction(entities=wrong), pred_name="predict")
     assert told.feedback.splitlines() == [
         "0 of 3 entities are fully right.",
@@ -223,16 +236,18 @@ def test_feedback_says_what_is_wrong():
         "Boxed though not shown: the picture does not show 'Al'; its box must be null.",
         "Wrong span: 'in Oslo' should be 'Oslo' (LOC), not shown.",
     ]
-    told = gmner_metric(to_example(POST), dspy.Prediction(entities=[said(ADA, None, "ORG")]), pred_name="predict")
+    told = gmner_metric(
+        to_example(POST), dspy.Prediction(entities=[predicted_entity(ADA, None, "ORG")]), pred_name="predict"
+    )
     assert "Wrong type: 'Ada' is PER, not ORG." in told.feedback
     assert "the answer was null." in told.feedback
     assert "Missed: 'Oslo' is a named entity of type LOC, not shown." in told.feedback
 
 
-def test_the_metric_works_inside_dspy():
+def test_metric_works_in_dspy():
     class Fixed(dspy.Module):
         def forward(self, text, image):
-            return dspy.Prediction(entities=[said(ADA, WHOLE)], reasoning="")
+            return dspy.Prediction(entities=[predicted_entity(ADA, WHOLE)], reasoning="")
 
     example = to_example(POST)
     assert set(example.inputs().keys()) == {"text", "image"}
@@ -241,24 +256,26 @@ def test_the_metric_works_inside_dspy():
     assert result.score == 50.0
 
 
-def test_shown_and_not_shown_apart():
-    scores = evaluate([answer(said(ADA, WHOLE), said(AL, AWAY), said(OSLO))], [POST])
+def test_scores_of_shown_and_not_shown():
+    scores = evaluate(
+        [answer(predicted_entity(ADA, WHOLE), predicted_entity(AL, AWAY), predicted_entity(OSLO))], [POST]
+    )
     shown, absent = scores.by_region["shown"]["gmner"], scores.by_region["not shown"]["gmner"]
     assert (shown.correct, shown.predicted, shown.gold) == (1, 2, 1)
     assert (absent.correct, absent.predicted, absent.gold) == (1, 1, 2)
 
 
 @given(answered())
-def test_what_is_right_is_right_on_one_side_or_the_other(pair):
+def test_correct_entities_are_either_shown_or_not(pair):
     post, found = pair
     scores = evaluate([Prediction(post.id, post.text, "", tuple(found))], [post])
     assert sum(row["gmner"].correct for row in scores.by_region.values()) == scores.gmner.correct
     assert sum(row["mner"].correct for row in scores.by_type.values()) == scores.mner.correct
 
 
-def test_without_regions_only_names_are_scored():
+def test_without_regions_only_mner_is_scored():
     post = replace(POST, grounded=False, scene=None)
-    scores = evaluate([answer(said(ADA, WHOLE), said(AL, type_="ORG"))], [post])
+    scores = evaluate([answer(predicted_entity(ADA, WHOLE), predicted_entity(AL, type_="ORG"))], [post])
     assert scores.mner.correct == 1
     assert np.isnan([scores.gmner.f1, scores.eeg.f1]).all()
     assert (scores.found_of_shown, scores.bias.n_f1, scores.bias.grounded_absent, scores.by_region) == (None,) * 3 + (
@@ -274,14 +291,20 @@ def test_without_regions_only_names_are_scored():
     assert "GMNER" not in scores.summary()
 
 
-def test_posts_with_and_without_regions_do_not_mix():
+def test_posts_with_and_without_regions_cannot_be_mixed():
     with pytest.raises(InputError, match=r"Only some.*received '2'"):
         evaluate([], [POST, replace(POST, id="2", grounded=False)])
 
 
-def test_the_metric_of_a_post_without_regions_is_about_names():
+def test_metric_of_a_post_without_regions_is_mner():
     post = replace(POST, grounded=False)
-    found = dspy.Prediction(entities=[said(ADA, WHOLE), said(AL), said(OSLO)])
+    found = dspy.Prediction(entities=[predicted_entity(ADA, WHOLE), predicted_entity(AL), predicted_entity(OSLO)])
     assert gmner_metric(to_example(post), found) == 1.0
     assert gmner_metric(to_example(post), found, pred_name="answer").feedback == "3 of 3 entities are fully right."
-    assert gmner_metric(to_example(POST), dspy.Prediction(entities=[said(ADA, AWAY), said(AL), said(OSLO)])) < 1.0
+    assert (
+        gmner_metric(
+            to_example(POST),
+            dspy.Prediction(entities=[predicted_entity(ADA, AWAY), predicted_entity(AL), predicted_entity(OSLO)]),
+        )
+        < 1.0
+    )

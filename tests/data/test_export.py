@@ -1,4 +1,4 @@
-"""COCO, Label Studio and FiftyOne: the boxes are the gold's, the form is the tool's, refusals name the post."""
+"""COCO, Label Studio and FiftyOne: gold boxes, the format of the tool, and errors that name the post."""
 
 import json
 import sys
@@ -35,8 +35,8 @@ POST = Post("1", TEXT, PICTURE, (ADA, AL))
 
 
 @st.composite
-def pictured(draw):
-    """Posts with ids of their own and a picture of SIZE."""
+def posts_with_images(draw):
+    """Posts with unique ids and an image of SIZE."""
     found = draw(st.lists(posts(), max_size=3))
     return [replace(post, id=str(number), image=PICTURE) for number, post in enumerate(found)]
 
@@ -46,8 +46,8 @@ def corners(bbox):
     return Box(x, y, x + width, y + height)
 
 
-@given(pictured())
-def test_the_boxes_of_coco_are_the_gold(given_posts):
+@given(posts_with_images())
+def test_coco_boxes_equal_the_gold(given_posts):
     coco = json.loads(json.dumps(to_coco(given_posts)))
     types = {category["id"]: category["name"] for category in coco["categories"]}
     images = {record["image_id"]: record["id"] for record in coco["posts"]}
@@ -62,7 +62,7 @@ def test_the_boxes_of_coco_are_the_gold(given_posts):
     assert [record["text"] for record in coco["posts"]] == [post.text for post in given_posts]
 
 
-def test_the_form_of_coco(tmp_path):
+def test_coco_format(tmp_path):
     PICTURE.save(tmp_path / "a b.jpg")
     on_disk, bare = Post("2", TEXT, tmp_path / "a b.jpg", more_images=(Path("c.jpg"),)), Post("3", "", None, ())
     coco = to_coco([bare, POST, on_disk])
@@ -87,7 +87,7 @@ def test_the_form_of_coco(tmp_path):
     ]
 
 
-def test_the_categories_of_coco_are_the_labels_in_order():
+def test_coco_categories_are_the_labels_in_order():
     coco = to_coco([POST], COARSE)
     assert [category["name"] for category in coco["categories"]] == list(COARSE.names)
     assert {a["category_id"] for a in coco["annotations"]} == {1}
@@ -95,7 +95,7 @@ def test_the_categories_of_coco_are_the_labels_in_order():
 
 @pytest.mark.slow
 @given(st.lists(answered(), max_size=3))
-def test_predicted_boxes_in_coco_are_the_answers(pairs):
+def test_coco_results_equal_the_predictions(pairs):
     given_posts = [replace(post, id=str(n), image=PICTURE) for n, (post, _) in enumerate(pairs)]
     answers = [Prediction(str(n), post.text, "", tuple(found)) for n, (post, found) in enumerate(pairs)]
     labels = LabelSet.of(dict.fromkeys(TYPES, ""))
@@ -108,13 +108,13 @@ def test_predicted_boxes_in_coco_are_the_answers(pairs):
     assert found == [(a.id, e.type, e.span, *e.key, e.box) for a in answers for e in a.entities if e.box]
 
 
-def test_every_box_of_an_answer_is_a_result_of_coco():
+def test_every_predicted_box_is_a_coco_result():
     entity = GroundedEntity("Ada", 0, 3, "PER", ONE, more_boxes=(TWO,))
     results = predictions_to_coco([Prediction("1", TEXT, "", (entity,))], [POST])
     assert [corners(result["bbox"]) for result in results] == [ONE, TWO]
 
 
-def test_the_ids_of_gold_and_answers_agree():
+def test_ids_of_gold_and_results_agree():
     world = World().posts("dev", 12)
     coco, results = to_coco(world), predictions_to_coco(map(perfect, world), world)
     gold = {(a["image_id"], a["category_id"], *a["bbox"]) for a in coco["annotations"]}
@@ -140,7 +140,7 @@ def answer(text=TEXT, id_="1", kind="PER"):
         ([answer()], [replace(POST, image=None)], "post '1': The post has boxes but no image"),
     ],
 )
-def test_answers_that_coco_cannot_take(found, given_posts, fact):
+def test_predictions_that_coco_cannot_represent(found, given_posts, fact):
     with pytest.raises(InputError, match=fact):
         predictions_to_coco(found, given_posts)
 
@@ -166,7 +166,7 @@ def test_posts_that_cannot_be_exported(export, tmp_path):
             export([replace(POST, image=tmp_path / name)])
 
 
-def test_coco_does_not_call_what_nobody_drew_not_shown():
+def test_coco_does_not_mark_unannotated_entities_as_not_shown():
     with pytest.raises(InputError, match="no box annotations"):
         to_coco([Post("1", TEXT, PICTURE, (AL,), grounded=False)])
     with pytest.raises(InputError, match="post '1': the type of 'Ada' is not among the labels"):
@@ -179,8 +179,8 @@ def pixels(result):
     return (x, y, x + value["width"] * width / 100, y + value["height"] * height / 100)
 
 
-@given(pictured())
-def test_label_studio_has_every_mention_with_its_boxes(given_posts):
+@given(posts_with_images())
+def test_label_studio_tasks_have_every_mention_with_its_boxes(given_posts):
     for post, task in zip(given_posts, json.loads(json.dumps(to_label_studio(given_posts))), strict=True):
         (annotation,) = task["predictions"]
         results = {result["id"]: result for result in annotation["result"] if "id" in result}
@@ -198,7 +198,7 @@ def test_label_studio_has_every_mention_with_its_boxes(given_posts):
         assert rebuilt == expected
 
 
-def test_the_form_of_label_studio():
+def test_label_studio_format():
     (task,) = to_label_studio([POST])
     box = {
         "from_name": "box",
@@ -226,7 +226,7 @@ def test_the_form_of_label_studio():
     ]
 
 
-def test_label_studio_gets_answers_to_correct_beside_the_gold():
+def test_label_studio_pre_annotations():
     found = (GroundedEntity("Bob", -1, -1, "PER", ONE, Alignment.MISSING), GroundedEntity("Al", 8, 10, "LOC"))
     other = Post("2", TEXT)
     first, second = to_label_studio([POST, other], [Prediction("1", TEXT, "", found)], model_version="mcr")
@@ -244,7 +244,7 @@ def test_label_studio_gets_answers_to_correct_beside_the_gold():
         to_label_studio([POST], [Prediction("9", TEXT)])
 
 
-def test_the_pictures_of_label_studio_have_urls(tmp_path):
+def test_label_studio_image_urls(tmp_path):
     named = Post("1", TEXT, tmp_path / "a b?.png", (AL,))
     assert to_label_studio([named])[0]["data"]["image"] == "/data/local-files/?d=a%20b%3F.png"
     (task,) = to_label_studio([named], image_url="https://example.org/")
@@ -253,7 +253,7 @@ def test_the_pictures_of_label_studio_have_urls(tmp_path):
     assert (bare["data"]["image"], made["data"]["image"]) == ("", "s3://1")
 
 
-def test_the_labeling_config_fits_the_tasks():
+def test_labeling_config_matches_the_tasks():
     labels = LabelSet.of({"PER": "a <person> & more", "LOC": ""})
     view = fromstring(label_studio_config(labels))
     assert [label.get("value") for label in view.find("Labels")] == ["PER", "LOC"]
@@ -270,12 +270,12 @@ def test_the_labeling_config_fits_the_tasks():
             assert result["to_name"] in objects
 
 
-class Stand(SimpleNamespace):
-    """Stands in for a class of FiftyOne: keeps what it was made of."""
+class StandIn(SimpleNamespace):
+    """Replaces a class of FiftyOne and keeps its arguments."""
 
 
 class Dataset:
-    """Stands in for `fiftyone.Dataset`."""
+    """Replaces `fiftyone.Dataset`."""
 
     def __init__(self, name=None):
         self.name, self.samples = name, []
@@ -288,7 +288,7 @@ class Dataset:
 def fiftyone(monkeypatch):
     module = ModuleType("fiftyone")
     for name in ("Sample", "Detection", "Detections", "Classification", "Classifications"):
-        setattr(module, name, type(name, (Stand,), {}))
+        setattr(module, name, type(name, (StandIn,), {}))
     module.Dataset = Dataset
     monkeypatch.setitem(sys.modules, "fiftyone", module)
     return module
@@ -313,14 +313,14 @@ def test_fiftyone_gets_relative_boxes(fiftyone, tmp_path):
     assert set(vars(second)) == {"filepath", "post_id", "text"}
 
 
-def test_fiftyone_does_not_call_what_nobody_drew_not_shown(fiftyone, tmp_path):
+def test_fiftyone_does_not_mark_unannotated_entities_as_not_shown(fiftyone, tmp_path):
     PICTURE.save(tmp_path / "a.png")
     (sample,) = to_fiftyone([Post("1", TEXT, tmp_path / "a.png", (AL,), grounded=False)]).samples
     assert not hasattr(sample, "not_shown")
     assert [c.span for c in sample.not_grounded.classifications] == ["Al"]
 
 
-def test_posts_that_fiftyone_cannot_take(fiftyone, tmp_path):
+def test_posts_that_fiftyone_cannot_represent(fiftyone, tmp_path):
     for image in (None, PICTURE):
         with pytest.raises(InputError, match=r"post '1': The post has no image file.*write_posts"):
             to_fiftyone([replace(POST, image=image)])
@@ -332,7 +332,7 @@ def test_posts_that_fiftyone_cannot_take(fiftyone, tmp_path):
         to_fiftyone([POST], [Prediction("9", TEXT)])
 
 
-def test_fiftyone_is_asked_for_where_it_is_missing(monkeypatch):
+def test_missing_fiftyone_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "fiftyone", None)
     with pytest.raises(InputError, match=r"not installed.*pip install fiftyone"):
         to_fiftyone([POST])
@@ -357,7 +357,7 @@ def test_confidences_become_scores(fiftyone, tmp_path):
     assert [getattr(d, "confidence", None) for d in sample.predictions.detections] == [0.25, None]
 
 
-def test_types_that_only_answers_have_come_after_those_of_the_gold(tmp_path):
+def test_types_of_predictions_follow_those_of_the_gold(tmp_path):
     answer = Prediction("1", TEXT, "", (BOB, UNSURE))
     labels = categories_of([POST], [answer])
     results = predictions_to_coco([answer], [POST], labels)
@@ -377,7 +377,7 @@ def test_types_that_only_answers_have_come_after_those_of_the_gold(tmp_path):
     ],
 )
 @pytest.mark.parametrize("form", ["label-studio", "coco"])
-def test_an_export_knows_the_types_of_gold_and_answers(form, post, entities, types, tmp_path):
+def test_export_has_the_types_of_gold_and_predictions(form, post, entities, types, tmp_path):
     write_export(form, [post], [Prediction("1", TEXT, "", entities)], tmp_path / "out.json")
     written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     if form == "label-studio":
@@ -387,7 +387,7 @@ def test_an_export_knows_the_types_of_gold_and_answers(form, post, entities, typ
         assert [result["type"] for result in written] == [entity.type for entity in entities]
 
 
-def test_an_export_that_fails_leaves_nothing(tmp_path):
+def test_failed_export_leaves_no_files(tmp_path):
     for form, name in (("label-studio", "out.json"), ("coco", "out.json"), ("label-studio", "out.xml")):
         image = PICTURE if name == "out.xml" else tmp_path / "none.png"
         with pytest.raises((ImageError, InputError)):
@@ -395,7 +395,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_half_a_character_is_exported_as_an_escape(tmp_path):
+def test_lone_surrogate_is_exported_as_an_escape(tmp_path):
     post = Post("\ud83d", "Ada \ud83d", PICTURE)
     write_export("label-studio", [post], None, tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text())[0]["data"]["id"] == post.id

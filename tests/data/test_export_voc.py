@@ -1,4 +1,4 @@
-"""Posts in the form of Twitter-GMNER: the reader reads the same posts, and refuses nothing that was written."""
+"""Posts in the format of Twitter-GMNER: the reader reads back the same posts."""
 
 import os
 from dataclasses import replace
@@ -28,7 +28,7 @@ POST = Post("1", TEXT, None, (ADA,), ("Ada", "met", "Al"))
 
 @st.composite
 def writable(draw):
-    """Posts whose mentions of the same words share their boxes, none of which stands twice."""
+    """Posts whose mentions with equal spans share their boxes, without duplicates."""
     found = []
     for number, post in enumerate(draw(st.lists(posts(), max_size=3))):
         boxes = {}
@@ -41,14 +41,14 @@ def writable(draw):
 
 @pytest.mark.slow
 @given(writable())
-def test_posts_come_back(tmp_path_factory, given_posts):
+def test_voc_round_trip(tmp_path_factory, given_posts):
     folder = tmp_path_factory.mktemp("voc")
     write_voc(given_posts, folder, "dev")
     assert read_twitter_gmner(folder, "dev") == given_posts
 
 
 @pytest.mark.slow
-def test_the_world_comes_back_with_its_pictures(tmp_path):
+def test_voc_round_trip_of_the_world(tmp_path):
     world = World().posts("dev", 30)
     path = write_voc(world, tmp_path, "dev")
     assert path == tmp_path / "txt" / "dev.txt"
@@ -63,7 +63,7 @@ def test_the_world_comes_back_with_its_pictures(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "dev"])
-def test_the_sample_comes_back(twitter_root, tmp_path, split):
+def test_voc_round_trip_of_the_sample(twitter_root, tmp_path, split):
     given_posts = read_twitter_gmner(twitter_root, split)
     path = write_voc(given_posts, tmp_path, split)
     assert path.read_bytes() == (twitter_root / "txt" / f"{split}.txt").read_bytes()
@@ -82,19 +82,19 @@ def test_numbers_are_written_unchanged(tmp_path):
     assert read_twitter_gmner(tmp_path, "train")[0].gold[0].boxes == (box,)
 
 
-def test_a_post_without_tokens_is_cut_at_its_spaces(tmp_path):
+def test_post_without_tokens_is_split_at_spaces(tmp_path):
     write_voc([replace(POST, tokens=None)], tmp_path)
     assert read_twitter_gmner(tmp_path, "train") == [POST]
 
 
-def test_an_older_export_leaves_no_boxes_behind(tmp_path):
+def test_export_removes_boxes_of_an_earlier_one(tmp_path):
     write_voc([POST], tmp_path)
     bare = replace(POST, entities=(replace(ADA, boxes=()),))
     write_voc([bare], tmp_path)
     assert read_twitter_gmner(tmp_path, "train") == [bare]
 
 
-def test_pictures_are_found_whatever_their_file_is_called(tmp_path):
+def test_images_with_any_file_name_are_found(tmp_path):
     drawn = Image.effect_noise((9, 7), 50).convert("RGB")
     for name in ("a.JPEG", "b.bin"):
         drawn.save(tmp_path / name, format="PNG")
@@ -105,7 +105,7 @@ def test_pictures_are_found_whatever_their_file_is_called(tmp_path):
     assert all(open_image(post.image).tobytes() == drawn.tobytes() for post in back)
 
 
-def test_what_stands_twice_is_written_once(tmp_path):
+def test_duplicates_are_written_once(tmp_path):
     write_voc([replace(POST, entities=(replace(ADA, boxes=(BOX, BOX)),))], tmp_path)
     assert read_twitter_gmner(tmp_path, "train") == [POST]
 
@@ -151,7 +151,7 @@ TWICE = Post("1", "Al Al", None, (GoldEntity("Al", 0, 2, "PER", (BOX,)), GoldEnt
         ),
     ],
 )
-def test_a_post_that_the_form_cannot_hold_is_named_and_nothing_is_written(tmp_path, post, fact):
+def test_unrepresentable_post_is_reported_and_nothing_is_written(tmp_path, post, fact):
     with pytest.raises(InputError, match=f"post {post.id!r}: .*{fact}".replace("\\", "\\\\")):
         write_voc([replace(POST, id="good"), post], tmp_path)
     assert os.listdir(tmp_path) == []
@@ -169,7 +169,7 @@ def test_other_refusals(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_picture_that_breaks_off_leaves_the_folder_as_it_was(tmp_path):
+def test_truncated_image_leaves_the_folder_unchanged(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     Image.effect_noise((90, 90), 60).save(tmp_path / "b.dat", "PNG")
     (tmp_path / "b.dat").write_bytes((tmp_path / "b.dat").read_bytes()[:2000])
@@ -186,7 +186,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path):
+def test_kill_leaves_the_old_or_the_new_folder(tmp_path: Path):
     new = [POST, replace(POST, id="new", entities=(replace(ADA, type="ORG"),))]
 
     def prepare(folder: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path):
         assert [path.name for path in kill.folder.iterdir()] == ["voc"], kill
 
 
-def test_a_split_goes_into_the_folder_that_one_works_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_split_is_written_into_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_voc([POST], tmp_path)
     monkeypatch.chdir(tmp_path)
     write_voc([POST], ".", "dev")

@@ -1,4 +1,4 @@
-"""Fetching pictures by address: what is refused, and that what was checked is what is connected to."""
+"""Downloads of images: refused addresses, and connections only to the checked address."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def _png() -> bytes:
 
 
 class _Pictures(BaseHTTPRequestHandler):
-    """`/a.png` is a picture; other paths are what can go wrong."""
+    """Serves an image at `/a.png` and faults at other paths."""
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, self.headers["Host"]))
@@ -58,7 +58,7 @@ class _Pictures(BaseHTTPRequestHandler):
                     time.sleep(0.1)
             self.wfile.write(body)
         except OSError:
-            pass  # the other side has had enough
+            pass  # the client closed the connection
 
     def log_message(self, *_: object) -> None:
         pass
@@ -75,7 +75,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.fixture
 def address(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The server's address, which counts as public as long as the test runs."""
+    """The URL of the server, whose address counts as public during the test."""
     public = fetching._public
     monkeypatch.setattr(fetching, "_public", lambda ip: ip == "127.0.0.1" or public(ip))
     return f"http://127.0.0.1:{server.server_port}"
@@ -88,7 +88,7 @@ def address(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> str
         "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::",
     ],
 )  # fmt: skip
-def test_addresses_that_are_not_public_are_refused(ip: str, monkeypatch: pytest.MonkeyPatch):
+def test_private_addresses_are_refused(ip: str, monkeypatch: pytest.MonkeyPatch):
     assert not fetching._public(ip)
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     found = [(socket.AF_INET, 1, 6, "", ("93.184.215.14", 80)), (family, 1, 6, "", (ip, 80))]
@@ -103,12 +103,12 @@ def test_public_addresses_pass(ip: str):
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/a.png", "gopher://x", "a.png", "//x/a.png"])
-def test_other_kinds_of_addresses_are_refused(url: str):
+def test_other_url_schemes_are_refused(url: str):
     with pytest.raises(ImageError, match="unsupported scheme"):
         fetch(url)
 
 
-def test_a_private_server_is_never_asked(server: ThreadingHTTPServer):
+def test_private_server_is_never_contacted(server: ThreadingHTTPServer):
     with pytest.raises(ImageError, match=r"not public: 127\.0\.0\.1"):
         fetch(f"http://127.0.0.1:{server.server_port}/a.png")
     with pytest.raises(ImageError, match="not public: localhost"):
@@ -116,9 +116,7 @@ def test_a_private_server_is_never_asked(server: ThreadingHTTPServer):
     assert server.asked == []
 
 
-def test_a_picture_is_fetched_from_the_address_that_was_checked(
-    server: ThreadingHTTPServer, address: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_download_uses_the_checked_address(server: ThreadingHTTPServer, address: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be used
     looked_up = []
 
@@ -135,7 +133,7 @@ def test_a_picture_is_fetched_from_the_address_that_was_checked(
     assert server.asked == [("/a.png", f"pictures.example:{server.server_port}")]
 
 
-def test_an_address_that_cannot_be_reached_is_followed_by_the_next(address: str, monkeypatch: pytest.MonkeyPatch):
+def test_next_address_is_tried_if_one_is_unreachable(address: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fetching, "_public", lambda ip: True)
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in ("127.0.0.9", "127.0.0.1")]
     look_up = socket.getaddrinfo
@@ -145,7 +143,7 @@ def test_an_address_that_cannot_be_reached_is_followed_by_the_next(address: str,
     assert fetch(address.replace("127.0.0.1", "pictures.example") + "/a.png") == _png()
 
 
-def test_redirects_are_followed_to_public_pictures_only(server: ThreadingHTTPServer, address: str):
+def test_redirects_are_followed_only_to_public_images(server: ThreadingHTTPServer, address: str):
     assert fetch(f"{address}/to?{address}/a.png") == _png()
     for other, message in (
         ("http://127.0.0.2/a.png", "not public"),
@@ -165,12 +163,12 @@ def test_redirects_are_followed_to_public_pictures_only(server: ThreadingHTTPSer
     ("path", "message"),
     [("/none", "HTTP status 404"), ("/large", "too large"), ("/drips", "timed out"), ("/slow", "timed out")],
 )
-def test_what_a_server_can_do_wrong(address: str, path: str, message: str):
+def test_server_faults_are_reported(address: str, path: str, message: str):
     with pytest.raises(ImageError, match=message):
         fetch(address + path, max_bytes=2000, seconds=0.3)
 
 
-def test_a_program_fetches_only_when_it_is_told_to(server: ThreadingHTTPServer, address: str):
+def test_program_downloads_images_only_with_fetch(server: ThreadingHTTPServer, address: str):
     program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana")]}))
     with pytest.raises(ImageError, match=r"must not be a URL.*fetch=True"):
         program(text="Ana", image=f"{address}/a.png")
@@ -183,8 +181,8 @@ def test_a_program_fetches_only_when_it_is_told_to(server: ThreadingHTTPServer, 
 
 
 @pytest.fixture
-def addressed(address: str, tmp_path: Path) -> Path:
-    """Posts: an address twice, one that the server does not know, one that is no picture, a file, and none."""
+def posts_with_urls(address: str, tmp_path: Path) -> Path:
+    """Posts: the same URL twice, an unknown URL, a URL of something else, a file, and no image."""
     Image.new("RGB", (9, 9)).save(tmp_path / "local.png")
     pictures = {
         "a": f"{address}/a.png", "again": f"{address}/a.png?", "none": f"{address}/none", "file": "local.png",
@@ -196,11 +194,11 @@ def addressed(address: str, tmp_path: Path) -> Path:
     return tmp_path / "posts.jsonl"
 
 
-def test_posts_with_addresses_become_a_folder_that_everything_reads(
-    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_fetched_posts_are_a_readable_folder(
+    server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "fetched"
-    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(folder)]) == 0
     said = capsys.readouterr().err
     assert "Wrote 6 posts to" in said
     assert "HTTP status 404" in said
@@ -219,48 +217,48 @@ def test_posts_with_addresses_become_a_folder_that_everything_reads(
     assert none.image.parent == folder / "images"
 
 
-def test_what_has_been_fetched_is_not_fetched_again(server: ThreadingHTTPServer, addressed: Path, tmp_path: Path):
-    fetch_posts(addressed, tmp_path / "fetched", progress=False)
+def test_images_are_fetched_once(server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path):
+    fetch_posts(posts_with_urls, tmp_path / "fetched", progress=False)
     server.asked.clear()
-    left = fetch_posts(addressed, tmp_path / "fetched", progress=False)
+    left = fetch_posts(posts_with_urls, tmp_path / "fetched", progress=False)
     assert {path for path, _ in server.asked} == {"/none", "/large"}
     assert {oddity.where.rpartition("/")[2] for oddity in left.oddities} == {"none", "large"}
 
 
-def test_a_bad_line_is_found_before_anything_is_fetched(server: ThreadingHTTPServer, addressed: Path, tmp_path: Path):
+def test_invalid_line_is_reported_before_downloads(server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path):
     for line, message in (('{"id": "x"}', "text"), ('{"id": "x", "text": "x", "image": "../x.png"}', "outside")):
-        broken = addressed.with_name("broken.jsonl")
-        broken.write_text(addressed.read_text() + "\n" + line)
+        broken = posts_with_urls.with_name("broken.jsonl")
+        broken.write_text(posts_with_urls.read_text() + "\n" + line)
         with pytest.raises(DataError, match=rf"broken\.jsonl:7.*{message}"):
             fetch_posts(broken, tmp_path / "fetched", progress=False)
     assert server.asked == []
     assert not (tmp_path / "fetched").exists()
 
 
-def test_the_addresses_are_not_written_over(server: ThreadingHTTPServer, addressed: Path):
-    before = addressed.read_text()
+def test_url_file_is_not_overwritten(server: ThreadingHTTPServer, posts_with_urls: Path):
+    before = posts_with_urls.read_text()
     with pytest.raises(InputError, match="another folder"):
-        fetch_posts(addressed, addressed.parent, progress=False)
-    assert addressed.read_text() == before
+        fetch_posts(posts_with_urls, posts_with_urls.parent, progress=False)
+    assert posts_with_urls.read_text() == before
     assert server.asked == []
 
 
-def test_two_processes_do_not_fetch_into_one_folder(
-    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_concurrent_fetch_into_one_folder_is_refused(
+    server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "fetched"
     folder.mkdir()
     lock = take_lock(folder / FOLDER_LOCK)
-    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 2
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(folder)]) == 2
     assert f"process {os.getpid()} on" in (said := capsys.readouterr().err)
     assert "The folder is in use by" in said
     assert server.asked == []
     lock.release()
-    assert cli.main(["fetch", str(addressed), "-o", str(folder)]) == 0
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(folder)]) == 0
 
 
-def test_a_killed_fetch_leaves_nothing_behind_after_the_next(
-    server: ThreadingHTTPServer, addressed: Path, tmp_path: Path
+def test_next_fetch_removes_leftovers_of_a_killed_one(
+    server: ThreadingHTTPServer, posts_with_urls: Path, tmp_path: Path
 ):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
@@ -268,7 +266,7 @@ def test_a_killed_fetch_leaves_nothing_behind_after_the_next(
     (tmp_path / "fetched" / "images").mkdir(parents=True)
     for place in ("fetched", "fetched/images"):
         (tmp_path / place / left).write_bytes(b"half")
-    assert cli.main(["fetch", str(addressed), "-o", str(tmp_path / "fetched")]) == 0
+    assert cli.main(["fetch", str(posts_with_urls), "-o", str(tmp_path / "fetched")]) == 0
     assert list((tmp_path / "fetched").rglob("*.tmp")) == []
 
 
@@ -277,14 +275,14 @@ def test_a_killed_fetch_leaves_nothing_behind_after_the_next(
     [(["/none", "/large"], 1), (["/none", "/a.png"], 0), ([None], 0), (["/none", None, "local.png"], 1)],
     ids=["none", "some", "no address", "none beside a file"],
 )
-def test_the_exit_status_says_whether_anything_was_fetched(
+def test_exit_code_of_fetch(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], images: list[str | None], code: int
 ):
     Image.new("RGB", (9, 9)).save(tmp_path / "local.png")
     named = [f"{address}{image}" if image and image[0] == "/" else image for image in images]
     lines = [json.dumps({"id": str(n), "text": "Ana", "image": image}) for n, image in enumerate(named)]
     (tmp_path / "posts.jsonl").write_text("\n".join(lines))
-    for _ in range(2):  # a second run counts as the first one does
+    for _ in range(2):  # a second run counts like the first
         assert cli.main(["fetch", str(tmp_path / "posts.jsonl"), "-o", str(tmp_path / "fetched")]) == code
     wanted = [image for image in images if image and image[0] == "/"]
     failed = [image for image in wanted if image != "/a.png"]

@@ -1,4 +1,4 @@
-"""Fetching from servers that break the protocol on purpose: every promise of `fetch` holds."""
+"""Downloads from servers that violate the protocol: the guarantees of `fetch` hold."""
 
 import io
 import itertools
@@ -25,7 +25,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 class Hostile:
-    """Sends each connection the same parts, whatever it asks for, and counts connections and bytes."""
+    """Sends the same parts to each connection and counts connections and bytes."""
 
     def __init__(self, parts: Callable[[], Iterator[bytes]], pause: float = 0.0) -> None:
         self._parts, self._pause, self.connections, self.sent, self.ended = parts, pause, 0, 0, threading.Event()
@@ -76,22 +76,22 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hostile]]:
     ],
     ids=["body", "chunks", "extensions", "trailers", "trailer", "headers", "header", "continues"],
 )
-def test_what_never_ends_is_cut_by_size_or_time(serve, head: bytes, forever: bytes):
+def test_endless_responses_end_by_size_or_time(serve, head: bytes, forever: bytes):
     server = serve(head, forever=forever)
     with pytest.raises(ImageError):
         fetch(server.url, max_bytes=10_000, seconds=0.4)
     assert server.ended.wait(5)
-    assert server.sent < 16 << 20  # what the sockets between the two may hold
+    assert server.sent < 16 << 20  # allows for data in socket buffers
 
 
-def test_the_body_of_a_redirect_is_not_read(serve):
+def test_body_of_a_redirect_is_not_read(serve):
     end = serve(OK + b"Content-Length: 2\r\n\r\nok")
     start = serve(f"HTTP/1.1 302 Found\r\nLocation: {end.url}\r\n\r\n".encode(), forever=b"x" * 65536)
     assert fetch(start.url, max_bytes=2, seconds=5) == b"ok"
     assert start.ended.wait(5)
 
 
-def test_redirects_end(serve):
+def test_number_of_redirects_is_limited(serve):
     server = serve(b"HTTP/1.1 302 Found\r\nLocation: /again\r\n\r\n")
     with pytest.raises(ImageError, match="more than 10 redirects"):
         fetch(server.url)
@@ -119,7 +119,7 @@ def test_each_redirect_is_checked(serve, location: str, message: str):
     "head", [OK, OK + b"Content-Length: 9999\r\n\r\n", CHUNKED, CHUNKED + b"0\r\nT: ", b""],
     ids=["headers", "body", "chunk", "trailer", "status"],
 )  # fmt: skip
-def test_the_deadline_holds_for_every_part(serve, head: bytes):
+def test_deadline_covers_every_phase(serve, head: bytes):
     server = serve(head, forever=b"1", pause=0.02)
     before = time.monotonic()
     with pytest.raises(ImageError, match="timed out"):
@@ -142,12 +142,12 @@ def test_the_deadline_holds_for_every_part(serve, head: bytes):
         b"SSH-2.0-OpenSSH\r\n",
     ],
 )
-def test_a_response_that_is_not_whole_is_an_error(serve, response: bytes):
+def test_incomplete_response_is_an_error(serve, response: bytes):
     with pytest.raises(ImageError, match="cannot be fetched"):
         fetch(serve(response).url, seconds=5)
 
 
-def test_a_name_server_does_not_hold_the_caller(monkeypatch: pytest.MonkeyPatch):
+def test_slow_name_server_does_not_block_the_caller(monkeypatch: pytest.MonkeyPatch):
     answer, connected = threading.Event(), []
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: answer.wait(10) and found)
@@ -158,10 +158,10 @@ def test_a_name_server_does_not_hold_the_caller(monkeypatch: pytest.MonkeyPatch)
     for thread in threading.enumerate():
         if thread.name == "gmner-fetch":
             thread.join(5)
-    assert connected == []  # the clock had run out
+    assert connected == []  # the deadline had passed
 
 
-def test_addresses_that_do_not_answer_share_the_deadline(monkeypatch: pytest.MonkeyPatch):
+def test_unresponsive_addresses_share_the_deadline(monkeypatch: pytest.MonkeyPatch):
     ips, shares = [f"93.184.215.{n}" for n in range(4)], []
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ips]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: found)
@@ -183,7 +183,7 @@ def test_addresses_that_do_not_answer_share_the_deadline(monkeypatch: pytest.Mon
      "2002:a00:1::1", "2001:0:a00:1::1", "100.64.0.1", "192.0.0.8", "0.1.2.3", "192.88.99.1", "198.18.0.1",
      "239.1.1.1", "255.255.255.255", "ff02::1", "2001:db8::1", "3fff::1", "5f00::1", "2606:4700::1%eth0", "nonsense"],
 )  # fmt: skip
-def test_further_addresses_that_are_not_public(ip: str):
+def test_further_private_addresses(ip: str):
     assert not is_public(ip)
 
 
@@ -203,12 +203,12 @@ def test_malformed_addresses_are_refused(url: str):
         checked_url(url)
 
 
-def test_other_letters_are_encoded():
+def test_non_ascii_urls_are_encoded():
     url = checked_url("http://bücher.example/ü b.png")
     assert (url.raw_host, url.raw_path) == (b"xn--bcher-kva.example", b"/%C3%BC%20b.png")
 
 
-def test_half_images_are_asked_for_again(serve, tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_truncated_images_are_downloaded_again(serve, tmp_path, monkeypatch: pytest.MonkeyPatch):
     stream = io.BytesIO()
     Image.effect_noise((40, 40), 50).save(stream, "PNG")
     png = stream.getvalue()
@@ -225,7 +225,7 @@ def test_half_images_are_asked_for_again(serve, tmp_path, monkeypatch: pytest.Mo
     posts = fetch_posts(source, folder, progress=False)
     assert {oddity.where.rpartition("/")[2] for oddity in posts.oddities} == {"half", "[::1"}
     assert len(list((folder / "images").iterdir())) == 1
-    # An earlier version kept half an image.
+    # An earlier version kept truncated images.
     posts[1].image.write_bytes(png[:-30])
     asked.clear()
     answers["/half"] = png

@@ -1,4 +1,4 @@
-"""Images that try to start programs, to lead out of their folder, or to be read wrongly."""
+"""Images that try to start programs, to lead out of their folder, or to be decoded incorrectly."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n%%EOF\n"
 
 
-def test_images_are_opened_in_one_place():
+def test_only_one_module_opens_images():
     rooms = [
         path for room in ("data", "programs", "optimizers", "signatures", "cli") for path in (ROOT / room).rglob("*.py")
     ]
@@ -37,13 +37,13 @@ def test_images_are_opened_in_one_place():
 
 
 @pytest.mark.parametrize("data", [EPS, b"%PDF-1.4\n", b"\xd7\xcd\xc6\x9a" + bytes(40)], ids=["eps", "pdf", "wmf"])
-def test_no_decoder_that_starts_a_program(data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_decoders_that_start_programs_are_disabled(data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
     (tmp_path / "a.jpg").write_bytes(data)
     uri = dspy.Image(url="data:image/jpeg;base64," + base64.b64encode(data).decode())
     sources = [data, tmp_path / "a.jpg"]
     if data is EPS:
-        sources.append(Image.open(io.BytesIO(data)))  # an object that is decoded when it is needed
+        sources.append(Image.open(io.BytesIO(data)))  # an image object that is decoded lazily
     for source in sources:
         with pytest.raises(ImageError):
             open_image(source)
@@ -53,7 +53,7 @@ def test_no_decoder_that_starts_a_program(data: bytes, tmp_path: Path, monkeypat
         load_picture(uri)
 
 
-def test_an_image_object_is_loaded_once_by_many_threads(tmp_path: Path):
+def test_image_object_is_loaded_once_by_many_threads(tmp_path: Path):
     Image.effect_noise((300, 200), 60).convert("RGB").save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         with ThreadPoolExecutor(12) as pool:
@@ -63,13 +63,13 @@ def test_an_image_object_is_loaded_once_by_many_threads(tmp_path: Path):
         picture.load()  # still open
 
 
-def test_an_image_object_is_written_by_many_threads(tmp_path: Path):
+def test_image_object_is_saved_by_many_threads(tmp_path: Path):
     Image.effect_noise((300, 200), 60).convert("RGB").save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture, ThreadPoolExecutor(12) as pool:
         assert len(set(pool.map(lambda _: encoded(picture)[0], range(12)))) == 1
 
 
-def test_an_image_object_whose_file_is_closed_is_an_image_error(tmp_path: Path):
+def test_image_object_with_a_closed_file_raises_image_error(tmp_path: Path):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     picture = Image.open(tmp_path / "a.png")
     picture.close()
@@ -126,7 +126,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_a_png_with_its_orientation_behind_the_data_is_turned(tmp_path: Path):
+def test_png_with_late_orientation_is_rotated(tmp_path: Path):
     stream = io.BytesIO()
     Image.effect_noise((9, 5), 60).convert("RGB").save(stream, "PNG")
     exif = Image.Exif()
@@ -153,15 +153,13 @@ def test_tiny_images_are_rgb(size: tuple[int, int]):
     assert open_image(Image.new("L", size)).mode == "RGB"
 
 
-def test_a_link_or_a_pipe_that_is_swapped_in_after_the_check_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_file_swapped_after_the_check_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root, secret = tmp_path / "root", tmp_path / "secret"
     for folder in (root / "a", secret):
         folder.mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(folder / "x.png")
     (root / "link.png").symlink_to(root / "a" / "x.png")
-    assert open_image("link.png", root=root).size == (4, 4)  # a link inside of the root is followed
+    assert open_image("link.png", root=root).size == (4, 4)  # a link inside the root is followed
     assert open_image("a/x.png", root=root).size == (4, 4)
 
     def swapped(path: Path, folder: Path | None):
@@ -174,7 +172,7 @@ def test_a_link_or_a_pipe_that_is_swapped_in_after_the_check_is_not_read(
         open_image("a/x.png", root=root)
 
 
-def test_a_pipe_is_refused_and_does_not_block(tmp_path: Path):
+def test_pipe_does_not_block(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError):
         open_image(tmp_path / "pipe.png")
@@ -182,7 +180,7 @@ def test_a_pipe_is_refused_and_does_not_block(tmp_path: Path):
         opened_file.open_inside(tmp_path / "pipe.png", None)
 
 
-def test_a_budget_lets_in_what_fits_and_a_larger_image_alone():
+def test_memory_budget_admits_a_large_image_alone():
     budget, most, held, lock = ByteBudget(100), [0], [0], threading.Lock()
 
     def work(pixels: int) -> None:
@@ -199,9 +197,7 @@ def test_a_budget_lets_in_what_fits_and_a_larger_image_alone():
     assert held[0] == 0
 
 
-def test_a_folder_that_becomes_a_link_while_a_file_is_opened_is_not_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_folder_swapped_for_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root, outside = tmp_path / "root", tmp_path / "outside"
     for folder in (root / "a" / "b", outside / "b"):
         folder.mkdir(parents=True)
@@ -213,7 +209,7 @@ def test_a_folder_that_becomes_a_link_while_a_file_is_opened_is_not_followed(
 
     def swapping(name: object, flags: int, **options: object) -> int:
         descriptor = really(name, flags, **options)
-        if str(name) == str(root):  # the walk has begun
+        if str(name) == str(root):  # the path is being opened
             (root / "a").rename(root / "old")
             (root / "a").symlink_to(outside)
         return descriptor

@@ -1,4 +1,4 @@
-"""What images take in memory: the bytes that are decoded and held at once, and how far images are scaled down."""
+"""Memory of images: the bytes decoded and held at once, and scaling."""
 
 import asyncio
 import io
@@ -33,12 +33,12 @@ def file_of(picture: Image.Image, kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def test_callers_are_let_in_in_their_order_and_a_large_one_is_not_passed_by():
+def test_callers_are_admitted_in_order():
     budget, order = ByteBudget(100), []
     with ThreadPoolExecutor(3) as pool, budget.holding(60):
         pool.submit(holding, budget, 90, order)
         until(lambda: len(budget._waiting) == 1)
-        pool.submit(holding, budget, 30, order)  # it would fit beside 60, and 90 would never have its turn
+        pool.submit(holding, budget, 30, order)  # it would fit next to 60, but then 90 would never be admitted
         until(lambda: len(budget._waiting) == 2)
         assert order == []
     assert order == [90, 30]
@@ -56,14 +56,14 @@ def until(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
-def test_who_holds_bytes_does_not_wait_for_more():
+def test_holder_of_bytes_does_not_wait_for_more():
     budget = ByteBudget(100)
     with budget.holding(80), budget.holding(80):
         assert budget._held == 160
     assert budget._held == 0
 
 
-def test_calls_of_asyncio_wait_without_a_thread_and_may_be_cancelled():
+def test_asyncio_calls_wait_without_a_thread():
     budget, most, held = ByteBudget(100), [0], [0]
 
     async def work() -> None:
@@ -88,24 +88,24 @@ def test_calls_of_asyncio_wait_without_a_thread_and_may_be_cancelled():
     assert not budget._waiting
 
 
-def test_a_forked_process_starts_with_nothing_held():
+def test_forked_process_holds_no_bytes():
     budget = ByteBudget(100)
     with budget.holding(90):
-        budgets._start_over()  # what a fork does in the child
+        budgets._start_over()  # the hook that runs in a forked child
         assert budget._held == 0
     assert budget._held == 0
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
-def test_an_image_within_the_limit_of_pixels_takes_at_most_twelve_bytes_each(mode: str):
+def test_decoding_takes_at_most_twelve_bytes_per_pixel(mode: str):
     picture = SimpleNamespace(size=(1000, 1000), mode=mode, format="PNG", info={}, getbands=lambda: mode)
     assert decoding_bytes(picture) <= 8_000_000
     for kind, most in {"WEBP": 18, "AVIF": 13, "TIFF": 8}.items():
         assert decoding_bytes(SimpleNamespace(**{**vars(picture), "format": kind})) <= most * 1_000_000
-    assert images.MAX_PIXELS * 8 <= MAX_DECODED  # what is decoded row by row is refused by its pixels alone
+    assert images.MAX_PIXELS * 8 <= MAX_DECODED  # formats that are decoded row by row are refused only by their pixels
 
 
-def test_an_image_that_takes_too_much_memory_is_an_error_of_its_post_alone(monkeypatch: pytest.MonkeyPatch):
+def test_too_large_image_is_an_error_of_its_post(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gmner.data.images.decoding.MAX_DECODED", 8 * 40 * 30)
     picture = Image.effect_noise((40, 30), 60).convert("RGB")
     plain, progressive = file_of(picture, "JPEG"), file_of(picture, "JPEG", progressive=True)
@@ -120,7 +120,7 @@ def test_an_image_that_takes_too_much_memory_is_an_error_of_its_post_alone(monke
     assert [answer.error and answer.error["kind"] for answer in found] == [None, "bad_image", None]
 
 
-def test_converting_in_pieces_gives_what_converting_at_once_does(monkeypatch: pytest.MonkeyPatch):
+def test_converting_in_strips_is_exact(monkeypatch: pytest.MonkeyPatch):
     noise = Image.effect_noise((31, 23), 90).convert("RGB")
     rgba = noise.convert("RGBA")
     rgba.putalpha(Image.effect_noise((31, 23), 90))
@@ -135,7 +135,7 @@ def test_converting_in_pieces_gives_what_converting_at_once_does(monkeypatch: py
 
 @pytest.mark.parametrize("size", [(1, 1), (1280, 1280), (4000, 3000), (9000, 7000), (3, 2_000_000), (60_000, 1_000)])
 @pytest.mark.parametrize("used", [None, 128 * 128, 1456 * 1456, 4096 * 4096])
-def test_an_image_is_scaled_down_to_twice_what_is_used(size: tuple[int, int], used: int | None):
+def test_image_is_scaled_to_twice_the_used_pixels(size: tuple[int, int], used: int | None):
     width, height = scaled_size(size, used)
     most = MOST_PIXELS if used is None else min(MOST_PIXELS, max(FEWEST_PIXELS, 4 * used))
     assert 1 <= width <= size[0]
@@ -145,9 +145,7 @@ def test_an_image_is_scaled_down_to_twice_what_is_used(size: tuple[int, int], us
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_is_decoded_at_a_fraction_and_keeps_the_frame_of_its_boxes(
-    orientation: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_jpeg_is_decoded_at_reduced_size(orientation: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gmner.data.images.decoding.FEWEST_PIXELS", 60 * 40)
     small = Image.new("RGB", (6, 4), "white")
     small.putpixel((0, 0), (200, 0, 0))
@@ -165,7 +163,7 @@ def test_a_jpeg_is_decoded_at_a_fraction_and_keeps_the_frame_of_its_boxes(
 
 
 class LocalEngine(ScriptedEngine):
-    """A scripted engine that looks images up by their names, and uses few pixels of them."""
+    """A scripted engine that looks up images by name and uses few of their pixels."""
 
     image_pixels = 10
 
@@ -195,13 +193,13 @@ def test_boxes_are_in_pixels_of_the_original(as_image: object, tmp_path: Path, m
     assert found._image.size == (60, 40)
 
 
-def test_a_served_model_gets_the_image_as_it_is():
+def test_served_model_gets_the_original_image():
     lm = scripted_lm({"reasoning": "", "entities": []})
     GMNER(lm)(text="Ana", image=Image.new("RGB", (2000, 1500)))
     assert pictures_of(lm.engine.requests[0])[0].size == (2000, 1500)
 
 
-def test_calls_share_the_bytes_of_their_images(monkeypatch: pytest.MonkeyPatch):
+def test_calls_share_the_memory_budget(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gmner.programs.program.HELD", ByteBudget(20 * 30 * 20 * 2))  # two images for a server
     under_way, most, lock = [0], [0], threading.Lock()
 
@@ -227,9 +225,9 @@ def test_calls_share_the_bytes_of_their_images(monkeypatch: pytest.MonkeyPatch):
     assert most[0] == 2
 
 
-def test_an_image_of_a_table_is_decoded_for_each_call_and_not_kept():
+def test_images_of_tables_are_not_kept():
     picture = open_lazily(file_of(Image.effect_noise((40, 30), 60), "PNG"))
     assert open_image(picture).tobytes() == open_image(picture).tobytes()
     assert picture._im is None
-    picture.thumbnail((20, 20))  # from here on it is the caller's
+    picture.thumbnail((20, 20))  # it now belongs to the caller
     assert open_image(picture).size == image_size(picture) == (20, 15)

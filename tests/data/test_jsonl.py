@@ -1,4 +1,4 @@
-"""Posts and predictions as JSONL: round trips and refusals."""
+"""Posts and predictions as JSONL: round trips and errors."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def lines(path, *records):
 
 
 @given(answered())
-def test_a_prediction_comes_back(pair):
+def test_prediction_round_trip(pair):
     post, found = pair
     prediction = Prediction(post.id, post.text, "line\nbreak ✓", tuple(found))
     back = Prediction.from_record(json.loads(json.dumps(prediction.to_record())))
@@ -44,7 +44,7 @@ def test_a_prediction_comes_back(pair):
     assert back.to_record() == prediction.to_record()
 
 
-def test_the_form_of_a_prediction():
+def test_prediction_format():
     entities = (
         GroundedEntity("Ada", 0, 3, "PER", Box(1.0, 2.0, 3.5, 4.0)),
         GroundedEntity("Bob", -1, -1, "PER", None, Alignment.MISSING),
@@ -55,7 +55,7 @@ def test_the_form_of_a_prediction():
     assert Prediction.from_record(prediction.to_record()) == prediction
 
 
-def test_further_boxes_of_an_entity_are_written_only_where_there_are_some(tmp_path):
+def test_more_boxes_are_written_only_if_present(tmp_path):
     first, second = Box(1.0, 2.0, 3.5, 4.0), Box(0.0, 0.0, 1.0, 1.0)
     one, two = (GroundedEntity("Ada", 0, 3, "PER", first, more_boxes=more) for more in ((), (second, first)))
     record = Prediction("1", TEXT, "why", (one, two)).to_record()
@@ -64,7 +64,7 @@ def test_further_boxes_of_an_entity_are_written_only_where_there_are_some(tmp_pa
     assert read_predictions(tmp_path / "p.jsonl")[0].entities == (two,)
 
 
-def test_a_failure_is_recorded_with_its_kind(tmp_path):
+def test_failure_is_recorded_with_its_kind(tmp_path):
     failed = Prediction.failed("1", TEXT, TruncatedAnswerError("The budget ended"))
     assert failed.error == {"kind": "truncated_answer", "message": "The budget ended."}
     write_predictions([failed], tmp_path / "out.jsonl")
@@ -108,7 +108,7 @@ def changed(**fields):
         (changed(visible=False, box=None, more_boxes=[[1, 2, 3, 4]]), "`more_boxes` needs `box`"),
     ],
 )
-def test_a_bad_prediction_is_named_by_file_and_line(tmp_path, record, fact):
+def test_invalid_prediction_error_names_file_and_line(tmp_path, record, fact):
     path = lines(tmp_path / "p.jsonl", {**RECORD, "id": "0"}, record)
     with pytest.raises(DataError, match=rf"p\.jsonl:2: .*{fact}"):
         read_predictions(path)
@@ -123,20 +123,20 @@ def test_a_bad_prediction_is_named_by_file_and_line(tmp_path, record, fact):
         (b'{"id": "\xff"}', "not UTF-8"),
     ],
 )
-def test_a_broken_line_is_named(tmp_path, content, fact):
+def test_broken_line_is_reported(tmp_path, content, fact):
     (tmp_path / "p.jsonl").write_bytes(content)
     for read in (read_predictions, read_posts):
         with pytest.raises(DataError, match=rf"p\.jsonl:? ?{fact}"):
             read(tmp_path / "p.jsonl")
 
 
-def test_an_id_that_occurs_twice_is_named(tmp_path):
+def test_duplicate_id_is_reported(tmp_path):
     for read, record in ((read_predictions, RECORD), (read_posts, POST)):
         with pytest.raises(DataError, match=r"p\.jsonl:2: the id already occurs in line 1"):
             read(lines(tmp_path / "p.jsonl", record, record))
 
 
-def test_line_ends_and_blank_lines_do_not_matter(tmp_path):
+def test_line_ends_and_blank_lines_are_ignored(tmp_path):
     path = tmp_path / "p.jsonl"
     line = json.dumps({**RECORD, "text": "Ada met\u2028Al"}, ensure_ascii=False)
     path.write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n\r\n")
@@ -145,7 +145,7 @@ def test_line_ends_and_blank_lines_do_not_matter(tmp_path):
     assert read_predictions(path) == []
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_file(tmp_path):
     for read in (read_predictions, read_posts):
         with pytest.raises(InputError, match="File not found"):
             read(tmp_path / "none.jsonl")
@@ -166,7 +166,7 @@ def test_writing_is_all_or_nothing(tmp_path):
     assert os.listdir(path.parent) == ["out.jsonl"]
 
 
-def test_a_post_by_hand(tmp_path):
+def test_post_example(tmp_path):
     (post,) = read_posts(lines(tmp_path / "posts.jsonl", POST))
     assert (post.id, post.text, post.image) == ("1", TEXT, tmp_path / "a.png")
     assert [(e.span, e.key, e.type, e.boxes) for e in post.gold] == [("Ada", (0, 3), "PER", (Box(1, 2, 3, 4),))]
@@ -211,13 +211,13 @@ def gold(**fields):
         (gold(boxes=None, more=1), "not an entity"),
     ],
 )
-def test_a_bad_post_is_named_by_file_and_line(tmp_path, record, fact):
+def test_invalid_post_error_names_file_and_line(tmp_path, record, fact):
     with pytest.raises(DataError, match=rf"p\.jsonl:1: .*{fact}"):
         read_posts(lines(tmp_path / "p.jsonl", record))
 
 
 @given(posts(), st.none() | st.lists(boxes(), max_size=2), st.none() | st.just("mixed"))
-def test_a_post_comes_back(tmp_path_factory, post, scene, slice_):
+def test_post_round_trip(tmp_path_factory, post, scene, slice_):
     things = None if scene is None else tuple(SceneObject("Ada ✓", "PER", box, ("a hat",), 0.25, 3) for box in scene)
     post = replace(post, scene=things, slice=slice_)
     folder = tmp_path_factory.mktemp("posts")
@@ -227,20 +227,20 @@ def test_a_post_comes_back(tmp_path_factory, post, scene, slice_):
 
 @pytest.mark.slow
 @given(full_posts(files=False))
-def test_every_field_of_a_post_comes_back(tmp_path_factory, post):
+def test_post_with_every_field_round_trip(tmp_path_factory, post):
     folder = tmp_path_factory.mktemp("posts")
     read = read_posts(write_posts([post], folder))
     assert (read, read.oddities) == ([post], ())
 
 
-def test_what_a_post_does_not_have_is_not_written(tmp_path):
+def test_missing_fields_are_not_written(tmp_path):
     path = write_posts([Post("1", TEXT), Post("2", TEXT, grounded=False)], tmp_path)
     bare = {"id": "1", "text": TEXT, "image": None}
     written = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert written == [bare, {**bare, "id": "2", "grounded": False}]
 
 
-def test_several_pictures_of_a_post_come_back(tmp_path):
+def test_post_with_several_images_round_trip(tmp_path):
     drawn, wide = (Image.effect_noise((9, 7), 50).convert(mode) for mode in ("RGB", "CMYK"))
     drawn.save(tmp_path / "photo.JPG", format="JPEG")
     read = read_posts(write_posts([Post("1", TEXT, drawn, more_images=(wide, tmp_path / "photo.JPG"))], tmp_path / "a"))
@@ -251,7 +251,7 @@ def test_several_pictures_of_a_post_come_back(tmp_path):
     assert len(os.listdir(tmp_path / "b" / "images")) == 3
 
 
-def test_a_turned_picture_in_memory_stays_in_the_frame_of_its_boxes(tmp_path):
+def test_rotated_image_in_memory_matches_its_boxes(tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 8
     Image.effect_noise((9, 7), 50).save(tmp_path / "a.jpg", exif=turned)
@@ -260,7 +260,7 @@ def test_a_turned_picture_in_memory_stays_in_the_frame_of_its_boxes(tmp_path):
     assert open_image(post.image).tobytes() == open_image(tmp_path / "a.jpg").tobytes()
 
 
-def test_a_missing_picture_is_an_oddity_or_an_error(tmp_path):
+def test_missing_image_is_an_oddity_or_an_error(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "there.png")
     record = {**POST, "id": "2", "image": "there.png", "more_images": ["there.png", "gone.png"]}
     path = lines(tmp_path / "p.jsonl", {**POST, "image": None}, record)
@@ -268,7 +268,7 @@ def test_a_missing_picture_is_an_oddity_or_an_error(tmp_path):
     assert posts[1].more_images == (tmp_path / "there.png", tmp_path / "gone.png")
     oddity, *boxes = posts.oddities
     assert (oddity.kind, oddity.where) == ("missing_image", f"{path}:2")
-    assert {box.kind for box in boxes} == {"box_outside_image"}  # of a picture of 2 x 2 pixels
+    assert {box.kind for box in boxes} == {"box_outside_image"}  # of an image of 2 x 2 pixels
     assert "gone.png" in oddity.message
     with pytest.raises(DataError, match=r"p\.jsonl:2: an image is missing.*gone\.png"):
         read_posts(path, missing_images="error")
@@ -277,7 +277,7 @@ def test_a_missing_picture_is_an_oddity_or_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "\ud83d.png", "a/" * 3000])
-def test_a_name_that_no_file_can_have_is_a_missing_picture_or_refused(tmp_path, name):
+def test_impossible_file_name_is_a_missing_image(tmp_path, name):
     path = lines(tmp_path / "p.jsonl", {**POST, "image": name})
     found = posts_or_fact(read_posts, path)
     if isinstance(found, str):
@@ -287,14 +287,13 @@ def test_a_name_that_no_file_can_have_is_a_missing_picture_or_refused(tmp_path, 
 
 
 def posts_or_fact(read, path):
-    """What was read, or the fact of the refusal."""
+    """The posts, or the fact of the error."""
     try:
         return read(path)
     except DataError as error:
         return error.fact
 
 
-KEYS = ["id", "text", "image", "more_images", "entities", "tokens", "scene", "slice", "grounded"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=4), values, max_size=3),
@@ -305,14 +304,14 @@ JSON = st.recursive(
 @given(
     st.sampled_from(["id", "text", "image", "more_images", "entities", "tokens", "scene", "slice", "grounded"]), JSON
 )
-def test_any_value_of_a_post_is_read_or_refused_with_its_place(tmp_path_factory, key, value):
+def test_any_value_of_a_post_is_read_or_refused_with_its_line(tmp_path_factory, key, value):
     path = lines(tmp_path_factory.mktemp("fuzz") / "p.jsonl", {**POST, key: value})
     found = posts_or_fact(read_posts, path)
     assert found.startswith(f"{path}:1: ") if isinstance(found, str) else len(found) == 1
 
 
 @given(st.binary(max_size=8), st.integers(0, 400), st.booleans())
-def test_broken_files_are_refused_with_their_place(tmp_path_factory, junk, at, cut):
+def test_broken_files_are_refused_with_file_and_line(tmp_path_factory, junk, at, cut):
     for name, read, record in (("posts", read_posts, POST), ("predictions", read_predictions, RECORD)):
         path = lines(tmp_path_factory.mktemp("fuzz") / f"{name}.jsonl", record, {**record, "id": "2"})
         whole = path.read_bytes()
@@ -321,12 +320,12 @@ def test_broken_files_are_refused_with_their_place(tmp_path_factory, junk, at, c
         assert found.startswith(f"{path}:") if isinstance(found, str) else len(found) <= 2
 
 
-def test_half_a_character_comes_back(tmp_path):
+def test_lone_surrogate_round_trip(tmp_path):
     post = Post("1", "Ada \ud83d")
     assert read_posts(write_posts([post], tmp_path)) == [post]
 
 
-def test_pictures_come_back(tmp_path):
+def test_images_round_trip(tmp_path):
     drawn = Image.effect_noise((9, 7), 50).convert("RGB")
     drawn.save(tmp_path / "photo.JPG", format="JPEG")
     ids = ("a/b", "a_b", "../../x", "", "é")
@@ -339,7 +338,7 @@ def test_pictures_come_back(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["out", "photo.JPG"]
 
 
-def test_a_picture_that_is_missing_cannot_be_written(tmp_path):
+def test_missing_image_cannot_be_written(tmp_path):
     with pytest.raises(ImageError, match="post '1': An image is missing"):
         write_posts([Post("1", "t", tmp_path / "none.png")], tmp_path / "out")
     assert not (tmp_path / "out" / "posts.jsonl").exists()

@@ -1,4 +1,4 @@
-"""What a killed process was writing is removed at the next run; what a living one writes is not."""
+"""Temporary files of a killed process are removed at the next run; those of a running one are not."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ from gmner.data.files.leftovers import clear_leftovers, draft_name, is_draft
 
 @pytest.fixture
 def dead() -> int:
-    """The number of a process that has ended."""
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
-def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(dead: int, tmp_path: Path):
+def test_only_leftovers_of_dead_local_processes_are_removed(dead: int, tmp_path: Path):
     mine = draft_name()
     machine = mine[1:9]
     left = mine.replace(f"-{os.getpid()}-", f"-{dead}-")
@@ -35,7 +35,7 @@ def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(dead: int, tm
     clear_leftovers(tmp_path / "missing")
 
 
-def test_what_writes_removes_what_was_left(dead: int, tmp_path: Path):
+def test_writers_remove_leftovers(dead: int, tmp_path: Path):
     left = draft_name().replace(f"-{os.getpid()}-", f"-{dead}-")
     (tmp_path / left).touch()
     with whole_text(tmp_path / "a.txt") as file:
@@ -48,9 +48,7 @@ def test_what_writes_removes_what_was_left(dead: int, tmp_path: Path):
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt", "folder"]
 
 
-def test_where_processes_cannot_be_looked_for_everything_stays(
-    dead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_leftovers_stay_if_processes_cannot_be_checked(dead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     left = draft_name().replace(f"-{os.getpid()}-", f"-{dead}-")
     (tmp_path / left).touch()
     monkeypatch.setattr(leftovers.os, "name", "nt")

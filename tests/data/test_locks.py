@@ -1,4 +1,4 @@
-"""One lock for all that writes: held once, left by nobody, and made with a library that knows every system."""
+"""Locks: exclusive, released by killed processes, and portable."""
 
 import errno
 import logging
@@ -12,7 +12,7 @@ import gmner
 from gmner.data.files.locks import InUse, take_lock
 
 
-def test_a_lock_is_held_once_and_names_its_holder(tmp_path: Path):
+def test_lock_is_exclusive_and_names_its_holder(tmp_path: Path):
     lock = take_lock(tmp_path / "lock")
     with pytest.raises(InUse, match=rf"^process {os.getpid()} on \S+$"):
         take_lock(tmp_path / "lock")
@@ -21,7 +21,7 @@ def test_a_lock_is_held_once_and_names_its_holder(tmp_path: Path):
     assert (tmp_path / "lock").exists()
 
 
-def test_a_file_system_without_locks_is_named(
+def test_file_system_without_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def acquire(self: filelock.FileLock, timeout: float) -> None:
@@ -33,7 +33,7 @@ def test_a_file_system_without_locks_is_named(
     assert "does not support locks" in caplog.text
 
 
-def test_no_module_locks_with_what_one_system_has():
+def test_no_module_uses_platform_specific_locks():
     root = Path(gmner.__file__).parent
     rooms = [root / name for name in ("signatures", "data", "programs", "optimizers", "cli")]
     sources = {path: path.read_text(encoding="utf-8") for room in rooms for path in room.rglob("*.py")}

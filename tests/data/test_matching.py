@@ -1,4 +1,4 @@
-"""Counting is the same as comparing every gold mention with every prediction, and does not compare them all."""
+"""Counting gives the same result as comparing every gold mention with every prediction, with less work."""
 
 from collections.abc import Callable
 from itertools import product
@@ -57,7 +57,7 @@ def _largest(edges: list[tuple[int, int]]) -> int:
 
 
 def _one_to_one(gold, predicted, same: Callable, right: Callable) -> dict[str, TaskCounts]:
-    """Every gold mention compared with every prediction, as the counting was before."""
+    """Matching by comparing every gold mention with every prediction."""
     pairs = [(i, j) for i, j in product(range(len(gold)), range(len(predicted))) if same(gold[i], predicted[j])]
     rules = {
         "gmner": lambda g, p: g.type == p.type and right(g, p),
@@ -71,7 +71,7 @@ def _one_to_one(gold, predicted, same: Callable, right: Callable) -> dict[str, T
 
 
 @given(golds, answers)
-def test_one_to_one_protocols_count_as_a_comparison_of_all_with_all(gold, predicted):
+def test_one_to_one_protocols_equal_exhaustive_matching(gold, predicted):
     least, above = RegionRule(0.5, inclusive=True), RegionRule(0.5)
 
     def any_box(g, p):
@@ -89,7 +89,7 @@ def test_one_to_one_protocols_count_as_a_comparison_of_all_with_all(gold, predic
 
 
 @given(golds, answers)
-def test_the_script_of_riveg_counts_as_a_comparison_of_all_with_all(gold, predicted):
+def test_riveg_protocol_equals_exhaustive_matching(gold, predicted):
     rule = PROTOCOLS["riveg-script"].region
     checks = {
         "gmner": lambda g, p: g.span == p.span and g.type == p.type and rule.right(p.box, g.boxes),
@@ -103,7 +103,7 @@ def test_the_script_of_riveg_counts_as_a_comparison_of_all_with_all(gold, predic
 
 
 @given(golds, answers)
-def test_rows_of_the_set_protocols_are_those_of_a_comparison_of_all_with_all(gold, predicted):
+def test_set_protocols_equal_exhaustive_matching(gold, predicted):
     rule = PROTOCOLS["sake"].region
     places = [(g.span, box) for g in gold for box in g.boxes or (None,)]
     met = [
@@ -126,7 +126,7 @@ def test_rows_of_the_set_protocols_are_those_of_a_comparison_of_all_with_all(gol
 
 
 @given(golds, answers)
-def test_pairs_are_as_many_and_agree_as_well_as_a_comparison_of_all_with_all(gold, predicted):
+def test_pairs_equal_exhaustive_matching(gold, predicted):
     def agreement(g, p):
         region = best_iou(p.box, g.boxes) if g.visible else float(p.box is None)
         return region + 1e-6 * (g.type == p.type)
@@ -142,7 +142,7 @@ def test_pairs_are_as_many_and_agree_as_well_as_a_comparison_of_all_with_all(gol
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8),
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8),
 )
-def test_mentions_that_overlap_are_paired_largest_first(gold, predicted):
+def test_overlapping_mentions_are_paired_largest_first(gold, predicted):
     golds = [GoldEntity("", *sorted(ends), "PER") for ends in gold]
     answers = [GroundedEntity("", *sorted(ends), "PER") for ends in predicted]
     common = [
@@ -158,7 +158,7 @@ def test_mentions_that_overlap_are_paired_largest_first(gold, predicted):
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 30)] * 4), min_size=1, max_size=120), st.integers(0, 119))
-def test_many_boxes_have_the_overlaps_that_each_has(corners, place):
+def test_overlaps_of_many_boxes_equal_single_ones(corners, place):
     boxes = [Box(min(a, c), min(b, d), max(a, c) + 0.5, max(b, d)) for a, b, c, d in corners]
     chosen = boxes[place % len(boxes)]
     regions = [(), *((box, boxes[0]) for box in boxes)] * (1 + 64 // len(boxes))
@@ -175,7 +175,7 @@ def _post(size: int, form: str) -> tuple[Post, list[GroundedEntity]]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_work_on_equal_words_grows_with_their_number(monkeypatch: pytest.MonkeyPatch, protocol: str):
+def test_matching_of_equal_spans_is_not_quadratic(monkeypatch: pytest.MonkeyPatch, protocol: str):
     calls = {"iou": 0, "cells": 0}
 
     def counted(a: Box, b: Box) -> float:
@@ -202,7 +202,7 @@ def test_the_work_on_equal_words_grows_with_their_number(monkeypatch: pytest.Mon
     assert work[1] <= 10 * work[0] + 10
 
 
-def test_distinct_boxes_of_equal_words_are_compared_as_arrays(monkeypatch: pytest.MonkeyPatch):
+def test_boxes_of_equal_spans_are_compared_as_arrays(monkeypatch: pytest.MonkeyPatch):
     def never(a: Box, b: Box) -> float:
         raise AssertionError("compared one by one")
 

@@ -1,4 +1,4 @@
-"""What posts, answers and lists of them show in a notebook, and in a line of text."""
+"""Representations of posts, predictions and lists in a notebook and as text."""
 
 import copy
 import pickle
@@ -32,7 +32,7 @@ def many(count, **fields):
 
 
 @given(answered(), st.booleans())
-def test_the_text_of_an_answer_is_shown_whole(pair, pictured):
+def test_full_text_is_shown(pair, pictured):
     post, found = pair
     image = drawn() if pictured else None
     page = Page(entity_html(post.text, image, found))
@@ -41,14 +41,14 @@ def test_the_text_of_an_answer_is_shown_whole(pair, pictured):
     assert page.count("li") == len(found)
 
 
-def test_an_answer_has_its_reasoning_folded():
+def test_reasoning_is_collapsed():
     page = Page(entity_html("Ada met Al", None, [ADA], "The face is hers."))
     assert page.count("details") == 1
     assert "The face is hers." in page.text
     assert Page(entity_html("Ada met Al", None, [ADA])).count("details") == 0
 
 
-def test_a_post_shows_its_picture_and_gold():
+def test_post_shows_image_and_gold():
     page = Page(post_of(image=drawn(), slice="mixed")._repr_html_())
     assert page.count("image") == 1
     assert page.count("rect", **{"class": "box"}) == 2
@@ -57,7 +57,7 @@ def test_a_post_shows_its_picture_and_gold():
     assert "right" not in page.text
 
 
-def test_a_post_that_is_not_annotated_does_not_look_empty_of_entities():
+def test_unannotated_post_is_marked():
     page = Page(Post("1", "Ada met Al")._repr_html_())
     assert "Ada met Al" in page.text
     assert "not annotated" in page.text
@@ -65,14 +65,14 @@ def test_a_post_that_is_not_annotated_does_not_look_empty_of_entities():
     assert "no entities" in Page(Post("1", "Ada met Al", entities=())._repr_html_()).text
 
 
-def test_a_picture_that_cannot_be_opened_is_said_to_be_so(tmp_path):
+def test_unreadable_image_is_reported(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     page = Page(post_of(image=tmp_path / "broken.png")._repr_html_())
     assert page.count("svg") == 0
     assert page.count("p", **{"class": "gm-none"}) == 1
 
 
-def test_a_list_shows_its_first_posts_and_says_how_many_there_are():
+def test_list_shows_its_first_posts_and_the_total():
     page = Page(many(SHOWN + 1)._repr_html_())
     assert page.count("article") == page.count("image") == SHOWN
     assert f"first {SHOWN} of {SHOWN + 1} posts" in page.text
@@ -80,7 +80,7 @@ def test_a_list_shows_its_first_posts_and_says_how_many_there_are():
     assert "no posts" in Page(Posts()._repr_html_()).text
 
 
-def test_answers_stand_beside_the_gold_annotation_and_are_judged():
+def test_predictions_are_compared_with_the_gold():
     posts = many(2)
     answers = Predictions([answer_of(posts[0], ADA), answer_of(posts[1], AL, reasoning="because")], posts)
     page = Page(answers._repr_html_())
@@ -88,12 +88,12 @@ def test_answers_stand_beside_the_gold_annotation_and_are_judged():
     assert page.count("section", **{"class": "gm-gold"}) == 2
     names = [attrs["id"] for tag, attrs in page.tags if tag == "image"]
     used = [attrs["href"] for tag, attrs in page.tags if tag == "use"]
-    assert used == [f"#{name}" for name in names]  # each picture once, drawn again beside it
+    assert used == [f"#{name}" for name in names]  # each image is embedded once and reused
     for words in ("right", "invented", "missed", "because"):
         assert words in page.text
 
 
-def test_pictures_have_names_of_their_own():
+def test_images_have_unique_names():
     first, second = post_of(image=drawn()), post_of(image=drawn((48, 64)))
     names = {
         attrs["id"]
@@ -104,7 +104,7 @@ def test_pictures_have_names_of_their_own():
     assert len(names) == 2
 
 
-def test_answers_without_their_posts_show_text_alone():
+def test_predictions_without_posts_show_only_text():
     post = post_of(image=drawn())
     for shown in (answer_of(post, ADA), Predictions([answer_of(post, ADA)]), Predictions([answer_of(post, ADA)], [])):
         page = Page(shown._repr_html_())
@@ -114,13 +114,13 @@ def test_answers_without_their_posts_show_text_alone():
         assert "right" not in page.text
 
 
-def test_an_answer_that_failed_says_why():
+def test_failed_prediction_shows_its_error():
     failed = answer_of(post_of(), error={"kind": "truncated_answer", "message": "The budget ended."})
     assert "truncated_answer: The budget ended." in Page(failed._repr_html_()).text
     assert repr(failed) == "Prediction('1', 'Ada met Al', failed: truncated_answer)"
 
 
-def test_what_is_printed_is_short():
+def test_repr_is_short():
     long = post_of(text="Ada " + "la " * 500, image=drawn())
     assert repr(post_of()) == "Post('1', 'Ada met Al', 1 entity, no images)"
     assert repr(Post("1", "x", entities=())) == "Post('1', 'x', no entities, no images)"
@@ -130,7 +130,7 @@ def test_what_is_printed_is_short():
     assert repr(answer_of(post_of(), ADA, AL)) == "Prediction('1', 'Ada met Al', 2 entities)"
 
 
-def test_lists_are_printed_in_a_line():
+def test_repr_of_lists():
     assert repr(Posts()) == "Posts(0)"
     assert repr(many(3)) == "Posts(3: '0', '1', '2')"
     odd = Posts(many(1200), [Oddity("kind", "where", "what")])
@@ -139,7 +139,7 @@ def test_lists_are_printed_in_a_line():
     assert repr(Predictions([failed])) == "Predictions(1: '1'; 1 failed)"
 
 
-def test_parts_and_copies_of_a_list_keep_what_it_knows():
+def test_slices_and_copies_keep_metadata():
     posts = Posts(many(4), [Oddity("kind", "where", "what")])
     answers = Predictions([answer_of(post, ADA) for post in posts], posts)
     assert isinstance(posts[0], Post)
@@ -154,7 +154,7 @@ def test_parts_and_copies_of_a_list_keep_what_it_knows():
     assert "2" in Page(answers[2:3]._repr_html_()).text
 
 
-def test_lists_that_the_library_makes_show_themselves(tmp_path):
+def test_lists_of_the_library_have_representations(tmp_path):
     posts = World().posts("dev", 2)
     assert type(posts) is Posts
     write_predictions([answer_of(post) for post in posts], tmp_path / "answers.jsonl")
@@ -174,7 +174,7 @@ assert pages <= set(sys.modules)
 """
 
 
-def test_pages_are_loaded_when_the_first_value_is_displayed(tmp_path):
+def test_pages_are_imported_on_first_display(tmp_path):
     run = subprocess.run([sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
 

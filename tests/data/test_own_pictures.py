@@ -1,4 +1,4 @@
-"""A post keeps its own picture, whatever its id is, wherever it is written, and whenever the process is killed."""
+"""A post keeps its own image, whatever its id, wherever it is written, and whenever the process is killed."""
 
 import shutil
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def colour(number: int) -> tuple[int, int, int]:
     return (number * 11 % 256, number * 7 % 256, 99)
 
 
-def pictured(ids: Sequence[str]) -> list[Post]:
+def post_with_image(ids: Sequence[str]) -> list[Post]:
     return [Post(name, "Ana", Image.new("RGB", (4, 3), colour(number))) for number, name in enumerate(ids)]
 
 
@@ -39,9 +39,9 @@ def colours(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("turned", [lambda posts: posts[::-1], lambda posts: posts[3:] + posts[:3], sorted])
-def test_posts_are_written_into_their_own_folder_in_another_order(tmp_path: Path, turned):
+def test_rewriting_posts_in_another_order(tmp_path: Path, turned):
     wanted = {name: colour(number) for number, name in enumerate(HOSTILE)}
-    write_posts(pictured(HOSTILE), tmp_path)
+    write_posts(post_with_image(HOSTILE), tmp_path)
     assert colours(tmp_path) == wanted
     by_id = {post.id: post for post in read_posts(tmp_path)}
     for _ in range(3):
@@ -50,16 +50,16 @@ def test_posts_are_written_into_their_own_folder_in_another_order(tmp_path: Path
     assert {path.parent for path in tmp_path.rglob("*.png")} == {tmp_path / "images"}
 
 
-def test_the_same_posts_again_need_no_more_files(tmp_path: Path):
-    write_posts(pictured(HOSTILE), tmp_path)
+def test_rewriting_the_same_posts_adds_no_files(tmp_path: Path):
+    write_posts(post_with_image(HOSTILE), tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    write_posts(pictured(HOSTILE), tmp_path)
+    write_posts(post_with_image(HOSTILE), tmp_path)
     write_posts(read_posts(tmp_path), tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_more_pictures_of_a_post_stay_its_own(tmp_path: Path):
-    first, second = pictured(["a", "a_1"])
+def test_several_images_stay_with_their_post(tmp_path: Path):
+    first, second = post_with_image(["a", "a_1"])
     posts = [replace(first, more_images=(second.image,)), replace(second, more_images=(first.image,))]
     write_posts(posts, tmp_path)
     write_posts(read_posts(tmp_path)[::-1], tmp_path)
@@ -69,9 +69,9 @@ def test_more_pictures_of_a_post_stay_its_own(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_kill_leaves_each_post_with_its_own_picture(tmp_path: Path):
+def test_kill_leaves_each_post_with_its_own_image(tmp_path: Path):
     ids = ("张三", "李四", "王五")
-    write_posts(pictured(ids), tmp_path / "old")
+    write_posts(post_with_image(ids), tmp_path / "old")
     wanted = {name: colour(number) for number, name in enumerate(ids)}
 
     def rewrite(folder: Path) -> None:
@@ -86,15 +86,15 @@ def test_a_kill_leaves_each_post_with_its_own_picture(tmp_path: Path):
     assert orders == {ids, ids[::-1]}
 
 
-def test_a_missing_picture_changes_nothing(tmp_path: Path):
-    write_posts(pictured(["a", "b"]), tmp_path)
+def test_missing_image_changes_nothing(tmp_path: Path):
+    write_posts(post_with_image(["a", "b"]), tmp_path)
     with pytest.raises(ImageError, match="'c'"):
         write_posts([*read_posts(tmp_path)[::-1], Post("c", "t", tmp_path / "none.png")], tmp_path)
     assert colours(tmp_path) == {"a": colour(0), "b": colour(1)}
 
 
-def test_pictures_that_are_files_are_fetched_beside_those_that_are_there(tmp_path: Path):
-    write_posts(pictured(["张三", "李四"]), tmp_path)
+def test_local_images_are_fetched_beside_existing_ones(tmp_path: Path):
+    write_posts(post_with_image(["张三", "李四"]), tmp_path)
     lines = (tmp_path / "posts.jsonl").read_text(encoding="utf-8").splitlines()
     (tmp_path / "turned.jsonl").write_text("\n".join(lines[::-1]), encoding="utf-8")
     fetch_posts(tmp_path / "turned.jsonl", tmp_path / "new", progress=False)
@@ -107,8 +107,8 @@ def annotated(posts: Sequence[Post]) -> list[Post]:
     return [replace(post, entities=()) for post in posts]
 
 
-def test_voc_never_gives_a_post_the_picture_of_another(tmp_path: Path):
-    write_voc(annotated(pictured(["1", "2"])), tmp_path)
+def test_voc_images_stay_with_their_post(tmp_path: Path):
+    write_voc(annotated(post_with_image(["1", "2"])), tmp_path)
     one, two = read_twitter_gmner(tmp_path, "train")
     write_voc([two, one], tmp_path)
     assert Image.open(tmp_path / "images" / "2.png").getpixel((0, 0)) == colour(1)
@@ -119,7 +119,7 @@ def test_voc_never_gives_a_post_the_picture_of_another(tmp_path: Path):
 
 
 @pytest.mark.parametrize("picture", [None, Image.new("RGB", (4, 3))])
-def test_voc_leaves_no_picture_of_an_earlier_export_to_be_read(tmp_path: Path, picture: Image.Image | None):
+def test_voc_removes_images_of_an_earlier_export(tmp_path: Path, picture: Image.Image | None):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "images" / "1.jpg")
     with pytest.raises(InputError, match=r"under this id, which is that of none of the posts.*1\.jpg"):
@@ -127,7 +127,7 @@ def test_voc_leaves_no_picture_of_an_earlier_export_to_be_read(tmp_path: Path, p
     assert not (tmp_path / "txt").exists()
 
 
-def test_voc_refuses_an_id_that_is_too_long_for_a_file(tmp_path: Path):
+def test_voc_refuses_too_long_ids(tmp_path: Path):
     with pytest.raises(InputError, match="not a valid file name"):
         write_voc([Post("x" * 300, "Ana", None, ())], tmp_path)
     assert list(tmp_path.iterdir()) == []

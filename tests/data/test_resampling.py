@@ -1,4 +1,4 @@
-"""Intervals and the paired test: against the obvious way, and what must hold of any two systems."""
+"""Intervals and the paired test: comparison with direct implementations, and properties."""
 
 import json
 from dataclasses import replace
@@ -27,11 +27,11 @@ def answer(post, *entities):
 
 
 def system(right_of_ten):
-    """A system that finds both mentions in `right_of_ten` of ten posts, else one."""
+    """A system that finds both mentions in `right_of_ten` of ten posts and one in the others."""
     return evaluate([answer(p, ADA, *[AL] * (n % 10 < right_of_ten)) for n, p in enumerate(POSTS)], POSTS)
 
 
-def test_intervals_are_those_of_drawing_posts_one_by_one():
+def test_intervals_equal_a_direct_bootstrap():
     counts = [dict.fromkeys(TASKS, TaskCounts(n % 3, 2, 2)) for n in range(60)]
     low, high = f1_intervals(counts, TASKS, 0)["gmner"]
     rng = np.random.default_rng(1)
@@ -41,13 +41,13 @@ def test_intervals_are_those_of_drawing_posts_one_by_one():
     assert f1_intervals(counts, ("mner",), 0).keys() == {"mner"}
 
 
-def test_a_system_is_no_better_than_itself():
+def test_system_equals_itself():
     same = compare(system(5), system(5))
     for difference in same.tasks.values():
         assert (difference.difference, difference.low, difference.high, difference.p_value) == (0, 0, 0, 1)
 
 
-def test_a_clear_difference_is_found_and_a_small_one_is_not():
+def test_significance_of_clear_and_small_differences():
     clear = compare(system(2), system(8)).tasks["gmner"]
     assert clear.difference == clear.second - clear.first > 10
     assert clear.low > 5
@@ -55,10 +55,10 @@ def test_a_clear_difference_is_found_and_a_small_one_is_not():
     one = evaluate([answer(p, ADA, *[AL] * (n != 0)) for n, p in enumerate(POSTS)], POSTS)
     small = compare(one, evaluate([answer(p, ADA, AL) for p in POSTS], POSTS)).tasks["gmner"]
     assert small.low <= 0 <= small.difference < 1
-    assert small.p_value == pytest.approx(1)  # of one post that differs every swap is as extreme
+    assert small.p_value == pytest.approx(1)  # with one differing post, every swap is as extreme
 
 
-def test_the_p_value_is_that_of_counting_all_swaps():
+def test_p_value_equals_exact_permutation_test():
     posts = POSTS[:10]
     first = evaluate([answer(p, ADA, *[AL] * (n < 2)) for n, p in enumerate(posts)], posts)
     second = evaluate([answer(p, ADA, *[AL] * (n < 8)) for n, p in enumerate(posts)], posts)
@@ -77,7 +77,7 @@ def test_the_p_value_is_that_of_counting_all_swaps():
 
 @pytest.mark.slow
 @given(answered(), st.data())
-def test_sides_are_mirrored(pair, data):
+def test_comparison_is_antisymmetric(pair, data):
     post, found = pair
     other = data.draw(st.permutations(found)) if found else []
     systems = [evaluate([Prediction(post.id, post.text, "", tuple(e))], [post]) for e in (found[:1], other)]
@@ -87,27 +87,27 @@ def test_sides_are_mirrored(pair, data):
         assert 0 < there.tasks[task].p_value <= 1
 
 
-def test_two_systems_on_other_posts_are_refused():
+def test_systems_on_different_posts_are_refused():
     with pytest.raises(InputError, match="different posts"):
         compare(system(5), evaluate([answer(POSTS[0], ADA)], POSTS[:1]))
     with pytest.raises(InputError, match="different protocols"):
         compare(system(5), evaluate([answer(p, ADA) for p in POSTS], POSTS, "riveg"))
 
 
-def test_without_regions_only_names_are_compared():
+def test_without_regions_only_mner_is_compared():
     posts = [replace(post, grounded=False) for post in POSTS]
     evaluation = evaluate([perfect(post) for post in posts], posts)
     assert compare(evaluation, evaluation).tasks.keys() == {"mner"}
 
 
-def test_a_comparison_shows_itself():
+def test_comparison_representations():
     comparison = compare(system(2), system(8))
     assert json.loads(json.dumps(comparison.to_dict()))["tasks"]["gmner"]["p_value"] < 0.01
     assert "GMNER" in repr(comparison)
     assert "p = 0.0001" in repr(comparison)
 
 
-def test_a_gain_is_printed_as_a_gain_under_the_names_of_the_systems():
+def test_comparison_prints_gain_and_names():
     shown = repr(compare(system(2), system(8), names=("before", "after")))
     assert "before" in shown.splitlines()[1]
     assert "after - before" in shown

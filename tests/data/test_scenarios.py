@@ -1,4 +1,4 @@
-"""nervaluate's scenarios and the scores of referring expressions, by hand."""
+"""nervaluate's scenarios and the scores of referring expressions."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ GOLD = (GoldEntity("Ada Lace", 0, 8, "PER"), GoldEntity("Al", 13, 15, "PER"), Go
 POST = Post("1", TEXT, None, GOLD)
 
 
-def test_half_a_name_and_a_wrong_type_by_hand():
+def test_partial_span_and_wrong_type():
     found = (
         GroundedEntity("Ada", 0, 3, "PER"),
         GroundedEntity("Al", 13, 15, "ORG"),
@@ -37,13 +37,13 @@ def test_half_a_name_and_a_wrong_type_by_hand():
 
 
 @given(posts())
-def test_a_perfect_answer_is_right_in_every_scenario(post):
+def test_perfect_prediction_in_every_scenario(post):
     for scores in text_scenarios([perfect(post)], [post]).values():
         assert (scores.correct, scores.missed, scores.spurious) == (len(post.gold), 0, 0)
         assert scores.f1 == (100 if post.gold else 0)
 
 
-def test_missing_posts_and_words_that_are_not_there():
+def test_missing_posts_and_invented_spans():
     lost = Prediction("1", TEXT, "", (GroundedEntity("Bob", -1, -1, "PER", None, Alignment.MISSING),))
     assert text_scenarios([lost], [POST])["strict"].spurious == 1
     assert text_scenarios([], [POST])["strict"].missed == 3
@@ -77,14 +77,14 @@ def boxes(id_, *found):
         ((ONE, TWO), (ONE,), False),
     ],
 )
-def test_an_expression_is_right_when_its_boxes_are_the_targets(targets, found, right):
+def test_expression_is_correct_if_its_boxes_are_the_targets(targets, found, right):
     scores = evaluate_expressions([boxes("1", *found)], [expression("1", *targets)])
     assert scores.precision == 100 * right
     assert scores.n_acc == (None if targets else 100 * right)
     assert scores.t_acc == (100 * bool(found) if targets else None)
 
 
-def test_shares_and_what_is_refused():
+def test_shares_and_refusals():
     posts_ = [expression("1"), expression("2"), expression("3", ONE), expression("4", ONE)]
     scores = evaluate_expressions([boxes("2", ONE), boxes("3", ONE)], posts_)
     assert scores.to_dict() == {"precision": 50.0, "n_acc": 50.0, "t_acc": 50.0, "expressions": 4, "no_target": 2}

@@ -1,4 +1,4 @@
-"""Scores: tables by hand, and what must hold of every post and every answer."""
+"""Scores: tables of examples, and properties for all posts and predictions."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def gold(start, end, type_="PER", *boxes):
     return GoldEntity(TEXT[start:end], start, end, type_, boxes)
 
 
-def said(start, end, type_="PER", box=None):
+def predicted_entity(start, end, type_="PER", box=None):
     return GroundedEntity(TEXT[start:end], start, end, type_, box)
 
 
@@ -40,11 +40,11 @@ def said(start, end, type_="PER", box=None):
         (Box(0, 0, 60, 60), (WHOLE, AWAY), False),  # the hull of several is wrong
     ],
 )
-def test_the_region_rule_of_the_paper(box, boxes, right):
+def test_region_rule_of_the_paper(box, boxes, right):
     assert PAPER.region.right(box, boxes) is right
 
 
-def test_exactly_half_is_enough_where_a_protocol_says_so():
+def test_iou_of_exactly_half_by_protocol():
     assert RegionRule(0.5, inclusive=True).right(HALF, (WHOLE,))
     assert not RegionRule(0.5, inclusive=False).right(HALF, (WHOLE,))
 
@@ -55,18 +55,18 @@ A, B = gold(0, 3, "PER", WHOLE), gold(8, 10, "PER")
 @pytest.mark.parametrize(
     ("answer", "correct"),
     [
-        ([said(0, 3, "PER", WHOLE), said(8, 10)], (2, 2, 2)),
-        ([said(0, 3, "ORG", WHOLE), said(8, 10)], (1, 1, 2)),
-        ([said(0, 3), said(8, 10)], (1, 2, 1)),
-        ([said(0, 3, "PER", AWAY), said(8, 10, "PER", AWAY)], (0, 2, 0)),
-        ([said(0, 3, "PER", HALF), said(8, 10, "PER")], (1, 2, 1)),
-        ([said(0, 2, "PER", WHOLE), said(8, 14)], (0, 0, 0)),
-        ([said(8, 10)] * 3, (1, 1, 1)),  # written three times, right once
-        ([said(0, 3, "PER", AWAY), said(0, 3, "ORG", WHOLE)], (0, 1, 1)),
+        ([predicted_entity(0, 3, "PER", WHOLE), predicted_entity(8, 10)], (2, 2, 2)),
+        ([predicted_entity(0, 3, "ORG", WHOLE), predicted_entity(8, 10)], (1, 1, 2)),
+        ([predicted_entity(0, 3), predicted_entity(8, 10)], (1, 2, 1)),
+        ([predicted_entity(0, 3, "PER", AWAY), predicted_entity(8, 10, "PER", AWAY)], (0, 2, 0)),
+        ([predicted_entity(0, 3, "PER", HALF), predicted_entity(8, 10, "PER")], (1, 2, 1)),
+        ([predicted_entity(0, 2, "PER", WHOLE), predicted_entity(8, 14)], (0, 0, 0)),
+        ([predicted_entity(8, 10)] * 3, (1, 1, 1)),  # predicted three times, correct once
+        ([predicted_entity(0, 3, "PER", AWAY), predicted_entity(0, 3, "ORG", WHOLE)], (0, 1, 1)),
         ([], (0, 0, 0)),
     ],
 )
-def test_counts_by_hand(answer, correct):
+def test_counts_examples(answer, correct):
     counts = PAPER([A, B], answer)
     assert tuple(counts[task].correct for task in TASKS) == correct
     assert all((counts[task].predicted, counts[task].gold) == (len(answer), 2) for task in TASKS)
@@ -83,7 +83,7 @@ def test_counts_by_hand(answer, correct):
         ((3, 3, 3), (100, 100, 100)),
     ],
 )
-def test_scores_by_hand(counts, expected):
+def test_scores_examples(counts, expected):
     scores = Scores.of(TaskCounts(*counts))
     assert (scores.precision, scores.recall, scores.f1) == pytest.approx(expected)
     assert scores.to_dict()["f1"] == scores.f1
@@ -94,13 +94,13 @@ def f1(post, answer):
 
 
 @given(posts())
-def test_a_perfect_answer_scores_100_and_none_scores_0(post):
+def test_perfect_prediction_scores_100_and_none_scores_0(post):
     assert set(f1(post, perfect(post).entities).values()) == {100.0}
     assert set(f1(post, ()).values()) == {0.0 if post.gold else 100.0}
 
 
 @given(answered(), st.randoms())
-def test_order_does_not_matter(pair, random):
+def test_order_of_entities_is_ignored(pair, random):
     post, answer = pair
     shuffled, mixed = list(answer), list(post.gold)
     random.shuffle(shuffled)
@@ -109,7 +109,7 @@ def test_order_does_not_matter(pair, random):
 
 
 @given(answered(), st.data())
-def test_a_wrong_entity_never_helps_and_nothing_counts_twice(pair, data):
+def test_wrong_and_repeated_entities_never_raise_a_score(pair, data):
     post, answer = pair
     counts = PAPER(post.gold, answer)
     wrong = data.draw(entities(post.text).filter(lambda e: e.key not in {g.key for g in post.gold}))
@@ -128,7 +128,7 @@ def test_gmner_is_the_hardest_task(pair):
 
 
 @given(answered())
-def test_pairs_are_one_to_one_on_the_same_place_and_as_many_as_can_be(pair):
+def test_pairs_are_a_maximum_matching(pair):
     post, answer = pair
     pairs = pair_mentions(post.gold, answer)
     assert len({g for g, _ in pairs}) == len({p for _, p in pairs}) == len(pairs)
@@ -136,47 +136,55 @@ def test_pairs_are_one_to_one_on_the_same_place_and_as_many_as_can_be(pair):
     assert len(pairs) == len({g.key for g in post.gold} & {p.key for p in answer})
 
 
-def test_among_equals_the_better_box_then_the_right_type_is_paired():
+def test_ties_are_paired_by_box_then_by_type():
     boxes = (AWAY, HALF, WHOLE, None)
     for order in itertools.permutations(boxes):
-        ((_, chosen),) = pair_mentions([A], [said(0, 3, "PER", box) for box in order])
+        ((_, chosen),) = pair_mentions([A], [predicted_entity(0, 3, "PER", box) for box in order])
         assert order[chosen] == WHOLE
-        ((_, chosen),) = pair_mentions([B], [said(8, 10, "PER", box) for box in order])
+        ((_, chosen),) = pair_mentions([B], [predicted_entity(8, 10, "PER", box) for box in order])
         assert order[chosen] is None
-    assert pair_mentions([B], [said(8, 10, "ORG"), said(8, 10, "PER")]) == [(0, 1)]
+    assert pair_mentions([B], [predicted_entity(8, 10, "ORG"), predicted_entity(8, 10, "PER")]) == [(0, 1)]
 
 
-def test_two_gold_mentions_at_one_place_are_paired_one_to_one():
+def test_gold_mentions_with_equal_offsets_are_paired_one_to_one():
     twins = [gold(0, 3, "PER", WHOLE), gold(0, 3, "ORG", AWAY)]
-    assert pair_mentions(twins, [said(0, 3, "ORG", AWAY), said(0, 3, "PER", WHOLE)]) == [(0, 1), (1, 0)]
-    assert PAPER(twins, [said(0, 3, "ORG", AWAY)] * 2)["gmner"].correct == 1
+    assert pair_mentions(twins, [predicted_entity(0, 3, "ORG", AWAY), predicted_entity(0, 3, "PER", WHOLE)]) == [
+        (0, 1),
+        (1, 0),
+    ]
+    assert PAPER(twins, [predicted_entity(0, 3, "ORG", AWAY)] * 2)["gmner"].correct == 1
 
 
 @pytest.mark.parametrize(
     ("answer", "faults"),
     [
-        ([said(0, 3, "PER", WHOLE), said(8, 10)], [(), ()]),
-        ([said(0, 3, "ORG", AWAY), said(8, 10, "PER", AWAY)], [("wrong_type", "wrong_box"), ("boxed_absent",)]),
-        ([said(0, 3), said(8, 14)], [("unboxed_shown",), ("wrong_span",)]),
-        ([said(4, 7)], [("missed",), ("invented",), ("missed",)]),
-        ([said(8, 10), said(8, 10)], [("missed",), (), ("invented",)]),
-        ([said(0, 2), said(0, 7)], [("wrong_span",), ("invented",), ("missed",)]),
+        ([predicted_entity(0, 3, "PER", WHOLE), predicted_entity(8, 10)], [(), ()]),
+        (
+            [predicted_entity(0, 3, "ORG", AWAY), predicted_entity(8, 10, "PER", AWAY)],
+            [("wrong_type", "wrong_box"), ("boxed_absent",)],
+        ),
+        ([predicted_entity(0, 3), predicted_entity(8, 14)], [("unboxed_shown",), ("wrong_span",)]),
+        ([predicted_entity(4, 7)], [("missed",), ("invented",), ("missed",)]),
+        ([predicted_entity(8, 10), predicted_entity(8, 10)], [("missed",), (), ("invented",)]),
+        ([predicted_entity(0, 2), predicted_entity(0, 7)], [("wrong_span",), ("invented",), ("missed",)]),
     ],
 )
-def test_faults_by_hand(answer, faults):
+def test_error_classes_examples(answer, faults):
     found = sorted(v.faults for v in find_errors([A, B], answer))
     assert found == sorted(tuple(Fault(name) for name in row) for row in faults)
 
 
-def test_the_larger_overlap_is_the_wrong_span():
-    (first, second, _) = find_errors([gold(8, 14)], [said(8, 10), said(7, 14), said(0, 3)])
+def test_wrong_span_is_the_one_with_the_larger_overlap():
+    (first, second, _) = find_errors(
+        [gold(8, 14)], [predicted_entity(8, 10), predicted_entity(7, 14), predicted_entity(0, 3)]
+    )
     assert {v.predicted.key: v.faults for v in (first, second)}[(0, 3)] == (Fault.INVENTED,)
-    (paired,) = [v for v in find_errors([gold(8, 14)], [said(8, 10), said(7, 14)]) if v.gold]
+    (paired,) = [v for v in find_errors([gold(8, 14)], [predicted_entity(8, 10), predicted_entity(7, 14)]) if v.gold]
     assert paired.predicted.key == (7, 14)
 
 
 @given(answered())
-def test_every_mention_is_judged_once_and_right_means_right(pair):
+def test_every_mention_has_one_error_class(pair):
     post, answer = pair
     verdicts = find_errors(post.gold, answer)
     assert sorted(v.gold.key for v in verdicts if v.gold) == sorted(g.key for g in post.gold)
@@ -186,5 +194,5 @@ def test_every_mention_is_judged_once_and_right_means_right(pair):
     assert [v.faults for v in find_errors(post.gold, perfect(post).entities)] == [()] * len(post.gold)
 
 
-def test_every_fault_has_words():
+def test_every_error_class_has_a_label():
     assert len({fault.label for fault in Fault}) == len(Fault)

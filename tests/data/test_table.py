@@ -1,4 +1,4 @@
-"""Posts as tables: there and back without loss, tables of one's own, and refusals by row."""
+"""Posts as tables: lossless round trips, user-defined tables, and errors by row."""
 
 import io
 import os
@@ -45,13 +45,13 @@ def ids_of_their_own(posts):
 @pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(full_posts(), max_size=4).map(ids_of_their_own))
-def test_posts_come_back_from_a_table(posts):
+def test_table_round_trip(posts):
     dataset = to_dataset(posts)
     assert len(dataset) == len(posts)
     assert from_dataset(dataset) == posts
 
 
-def test_nothing_and_not_known_are_told_apart():
+def test_none_and_empty_are_distinguished():
     posts = [Post("none", TEXT), Post("empty", "", entities=(), tokens=(), scene=())]
     back = from_dataset(to_dataset(posts))
     assert [(p.entities, p.tokens, p.scene) for p in back] == [(None, None, None), ((), (), ())]
@@ -60,7 +60,7 @@ def test_nothing_and_not_known_are_told_apart():
 
 @given(full_posts(files=False))
 @settings(max_examples=25)
-def test_a_table_of_posts_read_from_jsonl_holds_the_same(tmp_path_factory, post):
+def test_table_of_posts_from_jsonl(tmp_path_factory, post):
     folder = tmp_path_factory.mktemp("posts")
     post = replace(post, image=noise(), more_images=(noise((5, 4)),))
     write_posts([post], folder)
@@ -71,7 +71,7 @@ def test_a_table_of_posts_read_from_jsonl_holds_the_same(tmp_path_factory, post)
     assert open_image(back.image).tobytes() == open_image(post.image).tobytes()
 
 
-def test_a_table_survives_the_disk(tmp_path):
+def test_table_round_trip_on_disk(tmp_path):
     noise().save(tmp_path / "a.jpg")
     world = World().posts("dev", 5)
     posts = [*world, Post("file", TEXT, tmp_path / "a.jpg", more_images=(tmp_path / "a.jpg",))]
@@ -85,7 +85,7 @@ def test_a_table_survives_the_disk(tmp_path):
     assert [open_image(picture).tobytes() for picture in (back[-1].image, *back[-1].more_images)] == [pixels] * 2
 
 
-def test_the_picture_of_a_row_is_decoded_when_it_is_asked_for(tmp_path):
+def test_images_of_rows_are_decoded_lazily(tmp_path):
     (tmp_path / "broken.png").write_bytes(png(noise())[:60])
     drawn = noise()
     dataset = to_dataset([Post("1", TEXT, tmp_path / "broken.png"), Post("2", TEXT, drawn)])
@@ -96,14 +96,14 @@ def test_the_picture_of_a_row_is_decoded_when_it_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I", "F", "CMYK"])
-def test_pictures_in_memory_lose_nothing(mode):
+def test_images_in_memory_are_stored_losslessly(mode):
     picture = noise(mode=mode)
     (post,) = from_dataset(to_dataset([Post("1", TEXT, picture)]))
     assert post.image.mode == mode
     assert post.image.tobytes() == picture.tobytes()
 
 
-def test_a_jpeg_that_is_turned_stays_upright_and_is_not_compressed_again():
+def test_rotated_jpeg_is_not_recompressed():
     stream, turned = io.BytesIO(), Image.Exif()
     turned[0x0112] = 6
     noise().save(stream, format="JPEG", exif=turned)
@@ -113,17 +113,17 @@ def test_a_jpeg_that_is_turned_stays_upright_and_is_not_compressed_again():
     assert open_image(post.image).tobytes() == open_image(picture).tobytes()
 
 
-def test_a_picture_that_no_format_holds_is_named():
+def test_image_without_a_storable_format_is_reported():
     with pytest.raises(ImageError, match="post 'x': An image cannot be written"):
         to_dataset([Post("x", TEXT, noise(mode="HSV"))])
 
 
-def test_half_a_character_is_named():
+def test_lone_surrogate_is_reported():
     with pytest.raises(InputError, match="post 'x': The text cannot be encoded as UTF-8"):
         to_dataset([Post("x", "\ud83d")])
 
 
-def test_a_table_of_ones_own():
+def test_user_defined_table():
     dataset = datasets.Dataset.from_list(
         [
             {"id": "a", "text": TEXT, "url": 1, "entities": [{**ADA, "boxes": [[1, 2, 3, 4]]}]},
@@ -146,7 +146,7 @@ def test_entities_of_a_table_without_boxes_are_not_grounded():
     assert said.grounded is True
 
 
-def test_columns_of_pictures(tmp_path):
+def test_image_columns(tmp_path):
     noise().save(tmp_path / "a.png")
     rows = [{"id": "1", "text": TEXT, "image": "a.png"}, {"id": "2", "text": TEXT, "image": None}]
     dataset = datasets.Dataset.from_list(rows)
@@ -162,7 +162,7 @@ def test_columns_of_pictures(tmp_path):
     assert [post.image for post in from_dataset(datasets.Dataset.from_list(split))] == [Path("a.png"), None]
 
 
-def test_a_missing_picture_is_an_oddity_or_an_error():
+def test_missing_image_is_an_oddity_or_an_error():
     dataset = to_dataset([Post("1", TEXT), Post("2", TEXT, Path("none.png"), more_images=(Path("other.png"),))])
     posts = from_dataset(dataset)
     assert posts[1].image == Path("none.png")
@@ -196,8 +196,8 @@ def test_a_missing_picture_is_an_oddity_or_an_error():
         ({"grounded": 1}, "`grounded` must be true or false"),
     ],
 )
-def test_a_bad_row_is_named_by_its_number(tmp_path, fields, fact):
-    # A table of one bad row, so that Arrow does not bend the good row's types to fit.
+def test_invalid_row_error_names_its_number(tmp_path, fields, fact):
+    # A table with only the invalid row, so that Arrow does not infer its types from a valid one.
     good = datasets.Dataset.from_list([{"id": "0", "text": TEXT}])
     bad = datasets.Dataset.from_list([{"id": "1", "text": TEXT} | fields])
     number = 0
@@ -219,7 +219,7 @@ CELLS = VALUES | st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
     | st.lists(st.fixed_dictionaries({"span": CELLS, "start": st.integers(-9, 9), "boxes": st.none()}), max_size=1),
 )
 @settings(max_examples=60)
-def test_any_value_of_a_row_is_read_or_refused_with_its_place(key, value):
+def test_any_value_of_a_row_is_read_or_refused_with_its_number(key, value):
     dataset = datasets.Dataset.from_list([{"id": "1", "text": TEXT} | {key: value}])
     try:
         found = from_dataset(dataset)
@@ -228,7 +228,7 @@ def test_any_value_of_a_row_is_read_or_refused_with_its_place(key, value):
     assert found.startswith("row 0: ") if isinstance(found, str) else len(found) == 1
 
 
-def test_what_is_no_table_of_posts():
+def test_other_tables_are_refused():
     with pytest.raises(DataError, match="no column `text`"):
         from_dataset(datasets.Dataset.from_list([{"id": "1"}]))
     splits = datasets.DatasetDict(train=to_dataset([Post("1", TEXT)]))
@@ -237,14 +237,14 @@ def test_what_is_no_table_of_posts():
             from_dataset(other)
 
 
-def test_the_format_a_user_set_does_not_matter():
+def test_data_set_format_is_ignored():
     posts = World().posts("dev", 3)
     table = to_dataset(posts).with_format("numpy")
     assert [post.text for post in from_dataset(table)] == [post.text for post in posts]
 
 
 @pytest.mark.slow
-def test_importing_tables_and_exporters_loads_nothing_heavy():
+def test_importing_tables_and_exporters_is_light():
     modules = "gmner.data.table, gmner.data.export.coco, gmner.data.export.voc, gmner.data.export.fiftyone"
     heavy = "{'torch', 'transformers', 'datasets', 'dspy', 'fiftyone'}"
     code = f"import sys, {modules}, gmner.data.export.label_studio; print({heavy} & set(sys.modules))"
@@ -259,7 +259,7 @@ def test_examples():
     assert set(examples[0].inputs().keys()) == {"text", "image"}
 
 
-def test_predictions_come_back_from_a_table(tmp_path):
+def test_predictions_table_round_trip(tmp_path):
     found = Predictions(
         [
             Prediction("a", TEXT, "r", (GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 3, 4), confidence=0.5),)),
@@ -274,7 +274,7 @@ def test_predictions_come_back_from_a_table(tmp_path):
     assert to_dataset(list(found)).features == to_dataset(Predictions()).features == table.features
 
 
-def test_a_table_has_items_of_one_kind():
+def test_table_has_items_of_one_kind():
     with pytest.raises(InputError, match="posts or"):
         to_dataset([Post("a", TEXT), Prediction("b", TEXT)])
     with pytest.raises(InputError, match=r"prediction 'b'.*cannot be encoded as UTF-8"):

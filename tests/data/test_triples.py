@@ -1,4 +1,4 @@
-"""Answers in triples: what is read, what is dropped, and what is refused."""
+"""Predictions as triples: accepted, dropped and refused lines."""
 
 import html
 import json
@@ -44,16 +44,16 @@ def read(tmp_path, text, posts=POSTS):
         ("Ada|PER|[9,2,3,4]", [("Ada", "PER", (UNREADABLE,))]),
     ],
 )  # fmt: skip
-def test_what_is_a_triple(text, triples):
+def test_valid_triples(text, triples):
     assert parse_triples(text) == (triples, [])
 
 
-def test_what_is_none_is_told():
+def test_invalid_triples_are_reported():
     assert parse_triples("Ada|PER; Al|PER|None;;  None; x") == ([("Al", "PER", ())], ["Ada|PER", "x"])
 
 
 @pytest.mark.parametrize("text", [LINES, LINES.rstrip("\n"), LINES.replace("\n", "\r\n"), "\ufeff" + LINES])
-def test_a_line_a_post(tmp_path, text):
+def test_one_line_per_post(tmp_path, text):
     first, second = read(tmp_path, text)
     assert [(e.span, e.start, e.end, e.type, e.box) for e in first.entities] == [
         ("Ada", 0, 3, "PER", Box(1, 2, 30, 40)),
@@ -63,17 +63,17 @@ def test_a_line_a_post(tmp_path, text):
     assert evaluate([first, second], POSTS).gmner.f1 == 100
 
 
-def test_a_blank_line_is_an_empty_answer(tmp_path):
+def test_blank_line_is_an_empty_prediction(tmp_path):
     first, second = read(tmp_path, "\nx|PER|None\n")
     assert (first.entities, len(second.entities)) == ((), 1)
 
 
-def test_lines_with_ids_stand_in_any_order_and_may_be_missing(tmp_path):
+def test_lines_with_ids_in_any_order(tmp_path):
     assert [p.id for p in read(tmp_path, "8\tNone\n7\tAda|PER|None\n")] == ["8", "7"]
     assert [p.id for p in read(tmp_path, "8\tNone")] == ["8"]
 
 
-def test_a_dump_of_the_original_system_is_read_in_order(tmp_path):
+def test_dump_of_the_original_system(tmp_path):
     rows = [{"response_answer_orig": line, "orig_size": [50, 50]} for line in LINES.splitlines()]
     found = read(tmp_path, "".join(json.dumps(row) + "\n" for row in rows))
     assert evaluate(found, POSTS).gmner.f1 == 100
@@ -84,7 +84,7 @@ def test_several_boxes_are_kept(tmp_path):
     assert (found.entities[0].box, found.entities[0].more_boxes) == (Box(1, 2, 3, 4), (Box(1, 2, 30, 40),))
 
 
-def test_unescaped_words_are_placed_on_the_text_as_it_stands(tmp_path):
+def test_unescaped_spans_are_aligned_with_the_escaped_text(tmp_path):
     text = "AT &amp T and Q&amp;A and AT &amp T"
     (found,) = read(tmp_path, "AT & T|ORG|None; Q&A|OTHER|None; AT & T|ORG|None; B&B|ORG|None", [Post("1", text)])
     assert [(e.span, e.start, e.alignment) for e in found.entities] == [
@@ -96,7 +96,7 @@ def test_unescaped_words_are_placed_on_the_text_as_it_stands(tmp_path):
     assert all(text[e.start : e.end] == e.span for e in found.entities[:3])
 
 
-def test_a_dropped_part_is_logged_with_its_line(tmp_path, caplog):
+def test_dropped_part_is_logged_with_its_line(tmp_path, caplog):
     read(tmp_path, "None\nAda|PER\n")
     assert "answers.txt:2: 'Ada|PER' is not a triple" in caplog.text
 
@@ -112,18 +112,18 @@ def test_a_dropped_part_is_logged_with_its_line(tmp_path, caplog):
         (b"\xff\xfe", "answers.txt: not UTF-8"),
     ],
 )
-def test_what_is_refused(tmp_path, text, fact):
+def test_refusals(tmp_path, text, fact):
     with pytest.raises(DataError, match=fact):
         read(tmp_path, text)
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="File not found"):
         read_triples(tmp_path / "none.txt", POSTS)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_no_file_breaks_it(tmp_path_factory, data):
+def test_any_file_is_read_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("triples") / "answers.txt"
     path.write_bytes(data)
     try:
@@ -157,7 +157,7 @@ PARTS = (
 
 
 @given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=8).map("".join), st.data())
-def test_escaped_words_are_found_as_by_trying_every_run_of_pieces(text, data):
+def test_escaped_spans_equal_exhaustive_search(text, data):
     cuts = pieces(text)
     runs = [(start, end) for i, (start, _) in enumerate(cuts) for _, end in reversed(cuts[i:])]
     words = [html.unescape(text[start:end]) for start, end in runs]
@@ -167,7 +167,7 @@ def test_escaped_words_are_found_as_by_trying_every_run_of_pieces(text, data):
         assert list(EscapedText(text).places(span)) == expected
 
 
-def test_many_absent_spans_unescape_each_reference_of_a_text_once(tmp_path, monkeypatch):
+def test_unescaping_is_linear_in_the_text(tmp_path, monkeypatch):
     unescaped = []
     monkeypatch.setattr(
         escapes.html, "unescape", lambda part, real=html.unescape: (unescaped.append(part), real(part))[1]

@@ -1,4 +1,4 @@
-"""The HTML views: what they show, and that nothing of a post gets out of its place."""
+"""The HTML views: their content, and the escaping of posts."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
-def test_a_page_shows_stages_side_by_side():
+def test_page_shows_stages_side_by_side():
     post = post_of(image=drawn(), slice="mixed")
     wrong = answer_of(post, GroundedEntity("Al", 8, 10, "ORG"), reasoning="because")
     right = answer_of(post, GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 30, 40)))
@@ -32,15 +32,15 @@ def test_a_page_shows_stages_side_by_side():
     assert page.count("section", **{"class": "panel gold"}) == 1
     assert page.count("section", **{"class": "panel wrong"}) == 1
     assert page.count("section", **{"class": "panel"}) == 1
-    assert page.count("rect", **{"class": "box"}) == 3  # two gold boxes and one that was answered
-    assert page.count("image") == 1  # inlined once, used by every panel
+    assert page.count("rect", **{"class": "box"}) == 3  # two gold boxes and a predicted one
+    assert page.count("image") == 1  # embedded once and used by every panel
     assert page.count("use") == 2
     assert page.count("mark") == 3
     for words in ("missed", "invented", "right", "because", "before", "after CVO", "2 boxes", "0.00", "100.00"):
         assert words in page.text
 
 
-def test_nothing_is_loaded_from_anywhere():
+def test_page_loads_nothing_external():
     html = render_html([(post_of(image=drawn()), {})], title="t")
     for _, attrs in Page(html).tags:
         for name in ("src", "href"):
@@ -50,14 +50,14 @@ def test_nothing_is_loaded_from_anywhere():
     assert "default-src 'none'" in html
 
 
-def test_only_the_pages_own_script_may_run():
+def test_only_the_script_of_the_page_may_run():
     html = render_html([(post_of(text=EVIL), {})], title=EVIL)
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in html
 
 
-def test_untrusted_words_stay_words(tmp_path):
+def test_untrusted_text_is_escaped(tmp_path):
     name = "a<script>b\"'.png"
     (tmp_path / name).write_bytes(b"no picture")
     gold = (GoldEntity(EVIL, 0, len(EVIL), EVIL, (Box(1, 1, 2, 2),)),)
@@ -71,7 +71,7 @@ def test_untrusted_words_stay_words(tmp_path):
     notebook = alone + predictions_html([pair[1][EVIL] for pair in pairs], [broken, whole])
     for html in (render_html(pairs, title=EVIL, scores=scores), notebook, posts_html([broken, whole])):
         page = Page(html)
-        assert page.count("script") == html.count("default-src 'none'")  # its own in the report, none in a notebook
+        assert page.count("script") == html.count("default-src 'none'")  # that of the report; none in a notebook
         assert page.count("img") == 0
         assert not any(attribute.startswith("on") for _, attrs in page.tags for attribute in attrs)
         assert EVIL in page.text
@@ -80,7 +80,7 @@ def test_untrusted_words_stay_words(tmp_path):
         assert all(re.fullmatch(r"--c:#[0-9a-f]{6}|--panels:\d", style) for style in styles)
 
 
-def test_segments_by_hand():
+def test_segments_examples():
     whole, part = GroundedEntity("Ada Lace", 0, 8, "PER"), GroundedEntity("Lace", 4, 8, "ORG")
     nowhere = GroundedEntity("Bob", -1, -1, "PER", None, Alignment.MISSING)
     found = segments("Ada Lace met", [whole, part, nowhere])
@@ -91,7 +91,7 @@ def test_segments_by_hand():
     ]
 
 
-def test_boxes_are_drawn_in_the_frame_of_the_original_image():
+def test_boxes_are_drawn_in_original_pixels():
     picture = picture_for_page(drawn((960, 480)))
     assert (picture.size, picture.drawing) == ((960, 480), (480, 240))
     data = base64.b64decode(picture.uri.partition(",")[2])
@@ -102,14 +102,14 @@ def test_boxes_are_drawn_in_the_frame_of_the_original_image():
     assert drawing_size((10_000, 1)) == (LONG_SIDE, 1)
 
 
-def test_names_are_not_written_over_each_other():
+def test_labels_do_not_overlap():
     picture = picture_for_page(drawn())
     same = [(GroundedEntity(name, 0, 1, "PER"), Box(1, 1, 20, 20)) for name in "abc"]
     heights = sorted(rect.name_y for rect in rects(same, picture))
     assert all(after - before >= 20 for before, after in pairwise(heights))
 
 
-def test_posts_without_annotation_or_answers_are_shown():
+def test_posts_without_annotations_or_predictions():
     bare = Post("1", "Ada met Al")
     html = render_html([(bare, {"answers": answer_of(bare, GroundedEntity("Ada", 0, 3, "PER"))})], title="t")
     page = Page(html)
@@ -122,7 +122,7 @@ def test_posts_without_annotation_or_answers_are_shown():
     assert Page(render_html([(post_of(), {})], title="t")).count("section", **{"class": "panel gold"}) == 1
 
 
-def test_further_boxes_of_an_answer_are_drawn():
+def test_more_boxes_are_drawn():
     post = post_of(image=drawn())
     several = GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 30, 40), more_boxes=(Box(2, 2, 9, 9),))
     page = Page(render_html([(replace(post, entities=None), {"a": answer_of(post, several)})], title="t"))
@@ -130,7 +130,7 @@ def test_further_boxes_of_an_answer_are_drawn():
     assert "2 boxes" in page.text
 
 
-def test_an_error_is_shown_with_its_message():
+def test_error_is_shown_with_its_message():
     post = post_of()
     failed = answer_of(post, error={"kind": "truncated_answer", "message": "The budget ended."})
     page = Page(render_html([(post, {"a": failed})], title="t"))
@@ -138,7 +138,7 @@ def test_an_error_is_shown_with_its_message():
     assert page.count("article", **{"data-wrong": "0"}) == 1
 
 
-def test_scores_alone_make_a_page_and_nothing_does_not():
+def test_page_with_scores_only():
     post = post_of()
     scores = {"x": evaluate([], [post])}
     assert "GMNER F1" in Page(render_html([], title="t", scores=scores)).text
@@ -161,7 +161,7 @@ def test_without_annotated_regions_no_box_is_wrong():
     assert "MNER F1" in page
 
 
-def test_whatever_shows_itself_is_written_as_a_page(tmp_path):
+def test_save_html_accepts_every_value_with_html(tmp_path):
     posts = [post_of(image=drawn()), post_of(id="2", text="Al met Ada")]
     answers = Predictions([answer_of(posts[0], GroundedEntity("Al", 8, 10, "ORG"))], posts)
     page = Page(save_html(answers, tmp_path / "answers.html").read_text())
@@ -176,13 +176,13 @@ def test_whatever_shows_itself_is_written_as_a_page(tmp_path):
 
 
 @pytest.mark.parametrize(("shown", "fact"), [("Ada", "Cannot show"), ([1], "Cannot show"), ([], "Nothing to")])
-def test_what_cannot_be_shown_writes_no_page(shown, fact, tmp_path):
+def test_save_html_refuses_other_values(shown, fact, tmp_path):
     with pytest.raises(InputError, match=fact):
         save_html(shown, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_a_character_does_not_keep_a_page_from_being_written(tmp_path):
+def test_page_with_a_lone_surrogate(tmp_path):
     post = Post("\ud83d", "Ana \ud83d")
     page = save_html([(post, {"a": Prediction(post.id, post.text, "\ud83d")})], tmp_path / "page.html")
     assert "Ana \ufffd" in page.read_text(encoding="utf-8")

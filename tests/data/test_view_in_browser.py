@@ -1,4 +1,4 @@
-"""The HTML views in Chromium, as a reader uses them: mouse, keyboard, filters, a phone."""
+"""The HTML views in Chromium: mouse, keyboard, filters, and a phone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,10 +65,10 @@ def row(card: int, stage: int, line: int) -> str:
     return f".card:nth-of-type({card}) [data-stage='{stage}'] li:nth-of-type({line})"
 
 
-def test_words_boxes_and_lines_are_lit_together_under_the_mouse(page: Tab):
+def test_hover_highlights_spans_boxes_and_rows(page: Tab):
     linked = "g 0-3, mark 0-3, li 0-3"
     page.hover(row(1, 0, 1))
-    assert page.ask(ON) == ", ".join([linked] * 3)  # in the gold and in both answers
+    assert page.ask(ON) == ", ".join([linked] * 3)  # in the gold annotation and both predictions
     page.hover(".card:nth-of-type(1) [data-stage='0'] mark[data-e='8-10']")
     assert page.ask(ON) == "mark 8-10, li 8-10, g 8-10, mark 8-10, li 8-10, mark 8-10, li 8-10"
     page.hover(".card:nth-of-type(1) .gold g[data-e='0-3'] .box")
@@ -77,7 +77,7 @@ def test_words_boxes_and_lines_are_lit_together_under_the_mouse(page: Tab):
     assert page.ask(ON) == ""
 
 
-def test_a_click_holds_and_escape_lets_go(page: Tab):
+def test_click_pins_and_escape_releases(page: Tab):
     page.click(row(1, 0, 2))
     page.hover("h1")
     assert "8-10" in page.ask(ON)
@@ -85,7 +85,7 @@ def test_a_click_holds_and_escape_lets_go(page: Tab):
     assert page.ask(ON) == ""
 
 
-def test_everything_is_reached_by_keyboard(page: Tab):
+def test_keyboard_navigation(page: Tab):
     page.click("h1")
     page.press("j")
     assert page.ask("document.activeElement.getAttribute('aria-label')").startswith("post 0")
@@ -95,7 +95,7 @@ def test_everything_is_reached_by_keyboard(page: Tab):
     for key, post in (("j", "1"), ("j", "2"), ("j", "2"), ("k", "1")):
         page.press(key)
         assert page.ask("document.activeElement.closest('.card').getAttribute('aria-label')").startswith(f"post {post}")
-    page.hover(row(1, 0, 2))  # the mouse takes over again
+    page.hover(row(1, 0, 2))  # the mouse has priority again
     assert page.ask(ON).startswith("mark 8-10, li 8-10, g 8-10")
 
 
@@ -127,7 +127,7 @@ def test_filters(page: Tab, chosen: dict[str, str], posts: str):
 SCORES = "document.querySelector('#scores').textContent"
 
 
-def test_a_threshold_leaves_out_what_the_model_is_not_sure_of(tab: Tab, tmp_path: Path):
+def test_confidence_threshold(tab: Tab, tmp_path: Path):
     gold = (GoldEntity("Ada", 0, 3, "PER", (Box(10, 10, 90, 90),)), GoldEntity("Bo", 8, 10, "PER"))
     posts = [Post(str(n), TEXT, Image.new("RGB", (200, 150)), gold, slice=f"s{n}") for n in range(2)]
     ada = GroundedEntity("Ada", 0, 3, "PER", Box(10, 10, 90, 90), confidence=0.9)
@@ -156,12 +156,12 @@ def test_a_threshold_leaves_out_what_the_model_is_not_sure_of(tab: Tab, tmp_path
     assert tab.ask(SCORES) == "model: F1 66.7, precision 100.0, recall 50.0"
 
 
-def test_without_confidences_there_is_no_threshold(page: Tab):
+def test_no_threshold_without_confidences(page: Tab):
     assert page.ask("document.querySelector('#sure') === null && document.querySelector('#scores') === null")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_by_day_and_by_night(page: Tab, scheme: str):
+def test_contrast_in_light_and_dark_mode(page: Tab, scheme: str):
     page.prefer(scheme)
     dark = page.ask("parseInt(getComputedStyle(document.body).backgroundColor.slice(4)) < 60")
     assert dark == (scheme == "dark")
@@ -170,7 +170,7 @@ def test_words_stand_out_by_day_and_by_night(page: Tab, scheme: str):
     page.prefer("light")
 
 
-def test_a_post_that_a_key_has_chosen_stands_below_the_bar(page: Tab):
+def test_selected_post_is_below_the_toolbar(page: Tab):
     page.resize(800, 700)  # the bar has two lines
     page.click("h1")
     page.press("j")
@@ -178,18 +178,18 @@ def test_a_post_that_a_key_has_chosen_stands_below_the_bar(page: Tab):
     assert page.ask("document.activeElement.getBoundingClientRect().top >= document.querySelector('nav').offsetHeight")
 
 
-def test_nothing_of_a_post_is_run_and_nothing_is_complained_of(page: Tab):
+def test_scripts_in_posts_do_not_run(page: Tab):
     assert page.ask("window.evil === undefined && document.images.length === 0 && document.scripts.length === 1")
     assert page.ask("document.querySelector('details').textContent").endswith(EVIL)
     assert page.messages == []
 
 
-def test_a_phone_has_no_need_to_scroll_sideways(page: Tab):
+def test_no_horizontal_scrolling_on_a_phone(page: Tab):
     page.resize(390, 800)
     assert page.ask("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_notebook_lights_them_without_a_script(tab: Tab, tmp_path: Path):
+def test_notebook_highlights_without_a_script(tab: Tab, tmp_path: Path):
     found = [
         GroundedEntity("Ada", 0, 3, "PER", Box(10, 10, 90, 90)),
         GroundedEntity("Bo", 8, 10, "PER", Box(100, 20, 180, 140)),

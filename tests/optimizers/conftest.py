@@ -1,4 +1,4 @@
-"""Programs on tiny checkpoints, posts of the world to train on, and the weights in a folder."""
+"""Programs on tiny checkpoints, posts of the world for training, and the weights in a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ LONGEST = 400
 
 @pytest.fixture(scope="session")
 def program(tiny_lm: Callable[[str], dspy.LM]) -> Callable[[str], GMNER]:
-    """`program(family)`: a new program with short answers on the tiny checkpoint."""
+    """`program(family)`: a new program on the tiny checkpoint, with short answers."""
     return lambda family: GMNER(lm=tiny_lm(family), limits=LIMITS)
 
 

@@ -1,4 +1,4 @@
-"""D_R: which posts are trained on, how they are split, and the chains written for them."""
+"""Reasoning chains: the posts used for training, their split, and the chains written for them."""
 
 import dataclasses
 import json
@@ -52,20 +52,20 @@ def test_split_is_complete_disjoint_and_stratified(count: int, share: float, see
     assert all(abs(part[name] - share * whole[name]) <= 1 for name in whole)
 
 
-def test_split_depends_on_the_seed_only():
+def test_split_depends_only_on_the_seed():
     def ids(seed: int) -> list[list[str]]:
         return [[post.id for post in part] for part in split_posts(POSTS, 0.5, random.Random(seed))]
 
     assert ids(3) == ids(3) != ids(4)
 
 
-def test_few_posts_of_many_strata_are_shared_out():
+def test_split_of_few_posts_in_many_strata():
     posts = [Post(str(n), "a b", None, gold) for n, gold in enumerate([(), (SEEN,), (MISSING,), (SEEN, MISSING)])]
     first, second = split_posts(posts, 0.5, random.Random(0))
     assert (len(first), len(second)) == (2, 2)
 
 
-def test_all_posts_can_be_d1():
+def test_d1_can_have_all_posts():
     first, second = split_posts(POSTS, 1.0, random.Random(0))
     assert (len(first), second) == (200, [])
 
@@ -79,21 +79,21 @@ def test_all_posts_can_be_d1():
         ([POSTS[0], dataclasses.replace(POSTS[1], grounded=False)], "no annotated regions.*train-1"),
     ],
 )
-def test_refused_trainsets(posts: list[Post], message: str):
+def test_invalid_trainsets_are_refused(posts: list[Post], message: str):
     with pytest.raises(InputError, match=message):
         check_trainset(posts)
     with pytest.raises(InputError, match=message):
         split_posts(posts, 0.5, random.Random(0))
 
 
-def test_boxes_without_a_picture_are_refused():
+def test_boxes_without_an_image_are_refused():
     check_pictures([*POSTS, Post("text", "a b", None, (MISSING,))], ADAPTER)
     blind = [Post(name, "a b", None, (SEEN, MISSING)) for name in ("x", "y")]
     with pytest.raises(InputError, match=r"2 posts .* no picture.*'x'.*images="):
         check_pictures([*POSTS[:3], *blind], ADAPTER)
 
 
-def test_a_picture_that_cannot_be_read_is_refused_with_its_post(tmp_path: Path):
+def test_unreadable_image_is_refused_with_its_post(tmp_path: Path):
     picture = tmp_path / "cut.png"
     Image.effect_noise((99, 99), 60).save(picture)
     posts = [POSTS[0], Post("x", "a b", picture, (SEEN,)), POSTS[1]]
@@ -110,7 +110,7 @@ def test_a_picture_that_cannot_be_read_is_refused_with_its_post(tmp_path: Path):
 
 
 @pytest.mark.parametrize("per_post", [1, 2, 4])
-def test_every_post_gets_chains_of_different_styles(per_post: int):
+def test_chains_of_a_post_have_different_styles(per_post: int):
     chains = write_chains(POSTS, FRAMES, TEMPLATES, per_post, random.Random(0))
     assert Counter(chain.post_id for chain in chains) == {post.id: per_post for post in POSTS}
     assert len({(chain.post_id, chain.style) for chain in chains}) == len(chains)
@@ -119,12 +119,12 @@ def test_every_post_gets_chains_of_different_styles(per_post: int):
     assert min(counts.values()) > 0.5 * max(counts.values())
 
 
-def test_more_chains_than_styles_are_not_made_up():
+def test_number_of_chains_is_limited_by_the_styles():
     chains = write_chains(POSTS[:3], FRAMES, {"plain": plain}, 2, random.Random(0))
     assert [chain.reasoning for chain in chains] == ["", "", ""]
 
 
-def test_a_chain_carries_the_gold_answer():
+def test_chain_has_the_gold_answer():
     by_id = {post.id: post for post in POSTS}
     for chain in write_chains(POSTS, FRAMES, TEMPLATES, 1, random.Random(0)):
         gold = by_id[chain.post_id].gold
@@ -132,7 +132,7 @@ def test_a_chain_carries_the_gold_answer():
         assert [entity["box"] is not None for entity in chain.entities] == [entity.visible for entity in gold]
 
 
-def test_chains_keep_the_limit():
+def test_chains_respect_the_length_limit():
     chains = write_chains(POSTS, FRAMES, TEMPLATES, 4, random.Random(0), limit=60)
     assert max(len(chain.reasoning) for chain in chains) <= 60
     assert any(chain.reasoning for chain in chains)
@@ -143,7 +143,7 @@ def test_records_are_json_and_round_trip():
         assert Chain.from_record(json.loads(json.dumps(chain.to_record()))) == chain
 
 
-def test_chains_depend_on_the_seed_only():
+def test_chains_depend_only_on_the_seed():
     one, two, other = (write_chains(POSTS[:20], FRAMES, TEMPLATES, 2, random.Random(seed)) for seed in (1, 1, 2))
     assert one == two
     assert one != other

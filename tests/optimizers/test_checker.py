@@ -1,4 +1,4 @@
-"""The checker of chains: what it refuses, what it lets pass, and whom it blames."""
+"""The checker of chains: refused chains, accepted chains, and the entity named in a problem."""
 
 import random
 import re
@@ -39,7 +39,7 @@ def kinds(chain, facts=FACTS, **options):
     return {problem.kind for problem in check_chain(chain, facts, **options)}
 
 
-def test_a_right_chain_and_no_chain_pass():
+def test_correct_chain_and_empty_chain_pass():
     assert kinds(RIGHT) == kinds("") == kinds("  ") == set()
 
 
@@ -61,14 +61,14 @@ def test_a_right_chain_and_no_chain_pass():
         (" at [0,0,500,1000]", "", "unsaid", "Ada Lane"),
     ],
 )
-def test_each_contradiction_is_found_and_the_name_is_named(old, new, kind, blames):
+def test_each_contradiction_is_reported_with_its_name(old, new, kind, blames):
     assert old in RIGHT
     found = check_chain(RIGHT.replace(old, new), FACTS)
     assert kind in {problem.kind for problem in found}
     assert any(blames in problem.message for problem in found)
 
 
-def test_what_is_unsaid_is_refused_only_where_it_is_asked_for():
+def test_omissions_are_refused_only_on_request():
     assert kinds("Ada Lane, St . Helens and Oslo.", complete=False) == set()
     assert kinds("Ada Lane, St . Helens and Oslo.") == {Contradiction.UNSAID}
 
@@ -91,27 +91,27 @@ def test_what_is_unsaid_is_refused_only_where_it_is_asked_for():
         ("PER: Ada Lane, Oslo. ORG: St . Helens.", "wrong_type"),
     ],
 )
-def test_lists_and_questions_are_read(chain, kind):
+def test_lists_and_questions(chain, kind):
     assert kinds(chain, complete=False) == {kind}
 
 
-def test_the_count_is_checked():
+def test_count_is_checked():
     assert kinds(f"{RIGHT} So 3 entities.") == set()
     assert kinds(f"{RIGHT} So 2 entities.") == kinds(f"{RIGHT} So no entities.") == {Contradiction.WRONG_COUNT}
 
 
-def test_a_question_claims_nothing_and_a_negated_type_is_no_type():
+def test_questions_and_negated_types_are_not_claims():
     assert kinds("Is Oslo shown? Ada Lane is not ORG. St . Helens.", complete=False) == set()
 
 
-def test_boxes_may_be_rounded_and_stand_for_any_gold_box():
+def test_rounded_boxes_match_any_gold_box():
     twice = Facts.of(Post("1", "Ada", None, (GoldEntity("Ada", 0, 3, "PER", (HALF, CORNER)),)), FRAME)
     for box in ("[0,0,500,1000]", "[501, 0, 999, 500]"):
         assert kinds(f"Ada (PER) is shown at {box}.", twice) == set()
-    assert kinds("Ada (PER) is shown at [0,0,1000,1000].", twice) == {"wrong_box"}  # the hull of both is neither
+    assert kinds("Ada (PER) is shown at [0,0,1000,1000].", twice) == {"wrong_box"}  # the hull of both is not a gold box
 
 
-def test_a_longer_name_is_not_its_part():
+def test_longer_name_is_not_its_part():
     gold = (GoldEntity("Oslo", 0, 4, "LOC"), GoldEntity("Oslo Arena", 8, 18, "ORG"))
     facts = Facts.of(Post("1", "Oslo at Oslo Arena", None, gold), FRAME)
     assert kinds("Oslo (LOC) is not shown. Oslo Arena (ORG) is not shown.", facts) == set()
@@ -121,7 +121,7 @@ def test_a_longer_name_is_not_its_part():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("style", TEMPLATES)
-def test_a_chain_over_false_gold_is_refused(style):
+def test_chain_for_other_gold_is_refused(style):
     for post in World(seed=5).posts("train", 60):
         facts = Facts.of(post, FRAME)
         for entity in post.gold:
@@ -134,7 +134,7 @@ def test_a_chain_over_false_gold_is_refused(style):
 
 
 @pytest.mark.slow
-def test_every_template_passes_on_real_tweets(twitter_root):
+def test_templates_pass_on_real_tweets(twitter_root):
     posts = read_twitter_gmner(twitter_root, "train")[:200]
     for post in posts:
         corners = [value for e in post.gold for box in e.boxes for value in (box.x2, box.y2)] or [256]
@@ -146,7 +146,7 @@ def test_every_template_passes_on_real_tweets(twitter_root):
             assert check_chain(text, facts) == []
 
 
-def test_the_work_on_a_repeated_type_grows_with_the_chain(monkeypatch):
+def test_checking_repeated_types_is_linear(monkeypatch):
     searches = []
 
     class Counting:

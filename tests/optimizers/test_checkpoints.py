@@ -1,4 +1,4 @@
-"""The checkpoints of a stage: only whole ones are resumed from, at whatever write the process was killed."""
+"""The checkpoints of a stage: only complete ones are resumed, at whatever write the process was killed."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ FILES = ("model.safetensors", "config.json", "optimizer.pt", "rng_state.pth", "t
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint in the files and formats of transformers."""
+    """A checkpoint with the files and formats of transformers."""
     folder = tmp_path_factory.mktemp("made")
     save_file({"a": torch.ones(40)}, folder / "model.safetensors")
     for name in ("optimizer.pt", "rng_state.pth", "training_args.bin"):
@@ -36,14 +36,14 @@ def mark(checkpoint: Path) -> None:
 
 @pytest.fixture
 def stage(made: Path, tmp_path: Path) -> Path:
-    """A stage with two whole checkpoints, the newer one marked."""
+    """A stage with two complete checkpoints, the newer one marked as complete."""
     for step in (9, 10):
         shutil.copytree(made, tmp_path / f"checkpoint-{step}")
     mark(tmp_path / "checkpoint-10")
     return tmp_path
 
 
-def test_the_newest_is_taken_by_its_number(stage: Path):
+def test_newest_checkpoint_by_number(stage: Path):
     (stage / "checkpoint-best").mkdir()
     (stage / "checkpoint-11").write_text("a file")
     assert last_checkpoint(stage) == stage / "checkpoint-10"
@@ -53,20 +53,20 @@ def test_the_newest_is_taken_by_its_number(stage: Path):
     assert trainer_state(stage / "checkpoint-10")["max_steps"] == 4
 
 
-def test_a_checkpoint_carries_the_profile_of_its_model(stage: Path):
+def test_checkpoint_has_the_profile_of_its_model(stage: Path):
     (stage / "model").mkdir()
     (stage / "model" / "gmner.json").write_text('{"frame": "pixels"}')
     mark(stage / "checkpoint-9")
     assert (stage / "checkpoint-9" / "gmner.json").read_text() == '{"frame": "pixels"}'
     assert is_whole(stage / "checkpoint-9")
-    (stage / "checkpoint-9" / "gmner.json").unlink()  # it belongs to what is whole
+    (stage / "checkpoint-9" / "gmner.json").unlink()  # it is part of a complete checkpoint
     assert not is_whole(stage / "checkpoint-9")
 
 
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("left", [0, 0.5, 0.95])
-def test_a_checkpoint_with_a_file_cut_off_does_not_count(stage: Path, name: str, left: float, marked: bool):
+def test_truncated_checkpoint_is_ignored(stage: Path, name: str, left: float, marked: bool):
     file = stage / "checkpoint-10" / name
     if not marked:
         (stage / "checkpoint-10" / MARK).unlink()
@@ -76,19 +76,19 @@ def test_a_checkpoint_with_a_file_cut_off_does_not_count(stage: Path, name: str,
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_checkpoint_that_lacks_a_file_does_not_count(stage: Path, name: str):
+def test_incomplete_checkpoint_is_ignored(stage: Path, name: str):
     (stage / "checkpoint-10" / name).unlink()
     assert last_checkpoint(stage) == stage / "checkpoint-9"
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_write_leaves_a_checkpoint_to_resume_from(made: Path, tmp_path: Path):
+def test_kill_at_any_write_leaves_a_usable_checkpoint(made: Path, tmp_path: Path):
     def write(folder: Path) -> None:
         (folder / "checkpoint-2").mkdir()
         for name in FILES:
             (folder / "checkpoint-2" / name).write_bytes(contents[name])
         mark(folder / "checkpoint-2")
-        shutil.rmtree(folder / "checkpoint-1")  # as save_total_limit does
+        shutil.rmtree(folder / "checkpoint-1")  # like save_total_limit
 
     contents = {name: (made / name).read_bytes() for name in FILES}
     taken = []
@@ -102,7 +102,7 @@ def test_a_kill_at_any_write_leaves_a_checkpoint_to_resume_from(made: Path, tmp_
     assert set(taken) == {"checkpoint-1", "checkpoint-2"}
 
 
-def test_what_stands_behind_the_resumed_checkpoint_is_removed(stage: Path):
+def test_files_after_the_resumed_checkpoint_are_removed(stage: Path):
     (stage / "checkpoint-11").mkdir()
     drop_after(stage, stage / "checkpoint-10")
     assert not (stage / "checkpoint-11").exists()

@@ -1,4 +1,4 @@
-"""What a compile refuses before anything is asked, and what it says of its result."""
+"""Checks before a compile starts, and warnings about its result."""
 
 import dataclasses
 import json
@@ -43,9 +43,9 @@ def moved(post: Post) -> Post:
     return dataclasses.replace(post, entities=(dataclasses.replace(first, start=first.start + 1),))
 
 
-@pytest.mark.parametrize(("mar", "fact"), [(twice_named, "stand at"), (moved, "does not stand")])
+@pytest.mark.parametrize(("mar", "fact"), [(twice_named, "have the offsets"), (moved, "is not at")])
 @pytest.mark.parametrize("where", ["trainset", "valset"])
-def test_gold_is_refused_before_anything_is_asked(
+def test_invalid_gold_is_refused_before_any_call(
     posts: list[Post], student: GMNER, tmp_path: Path, mar: Any, fact: str, where: str
 ):
     bad = next(post for post in posts if post.gold)
@@ -57,7 +57,7 @@ def test_gold_is_refused_before_anything_is_asked(
     assert student.model.engine.requests == []
 
 
-def test_a_valset_that_cannot_be_scored_is_refused(posts: list[Post], student: GMNER):
+def test_valset_that_cannot_be_scored_is_refused(posts: list[Post], student: GMNER):
     mixed = [posts[8], dataclasses.replace(posts[9], grounded=False)]
     bare = [dataclasses.replace(posts[8], entities=None)]
     for val, fact in ((mixed, "annotated regions"), (bare, "not annotated"), ([posts[8]] * 2, "twice")):
@@ -65,7 +65,7 @@ def test_a_valset_that_cannot_be_scored_is_refused(posts: list[Post], student: G
             student.compile(trainset=posts[:8], valset=val, optimizer=optimizer())
 
 
-def test_invalid_posts_are_left_out_on_request(
+def test_invalid_posts_are_skipped_on_request(
     posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ):
     bad = dataclasses.replace(moved(next(post for post in posts if post.gold)), id="bad")
@@ -74,7 +74,7 @@ def test_invalid_posts_are_left_out_on_request(
     assert "1 posts of the trainset are left out" in caplog.text
 
 
-def test_a_mended_valset_resumes_and_a_changed_trainset_does_not(
+def test_corrected_valset_resumes_but_a_changed_trainset_does_not(
     posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ):
     def compile(train: list[Post], val: list[Post]) -> Any:
@@ -90,13 +90,13 @@ def test_a_mended_valset_resumes_and_a_changed_trainset_does_not(
         compile(posts[:7], posts[8:11])
 
 
-def test_overlap_of_the_sets_is_warned_of(posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture):
+def test_overlap_of_the_sets_causes_a_warning(posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="gmner"), pytest.warns(UnchangedProgramWarning):
         student.compile(trainset=posts[:8], valset=posts[7:9], optimizer=optimizer())
     assert "1 posts of the valset are in the trainset" in caplog.text
 
 
-def test_a_result_that_is_the_student_is_said(posts: list[Post], student: GMNER, tmp_path: Path):
+def test_unchanged_result_causes_a_warning(posts: list[Post], student: GMNER, tmp_path: Path):
     val = [dataclasses.replace(post, grounded=False) for post in posts[8:10]]
     with pytest.warns(UnchangedProgramWarning, match="began with"):
         same = student.compile(trainset=posts[:8], valset=val, optimizer=optimizer(), run_dir=tmp_path)
@@ -108,7 +108,7 @@ def test_a_result_that_is_the_student_is_said(posts: list[Post], student: GMNER,
     assert "mrsi scores 1.0 below before" in render_run(tmp_path)
 
 
-def test_the_warning_names_the_caller_and_a_compile_is_one_compile_for_dspy(posts: list[Post], student: GMNER):
+def test_warning_points_to_the_caller_and_dspy_sees_one_compile(posts: list[Post], student: GMNER):
     seen: list[str] = []
 
     class Watching(BaseCallback):
@@ -122,14 +122,14 @@ def test_the_warning_names_the_caller_and_a_compile_is_one_compile_for_dspy(post
     assert len(seen) == 1
 
 
-def test_nan_is_never_the_best(posts: list[Post]):
+def test_nan_is_never_the_best_score(posts: list[Post]):
     known = evaluate([], [post for post in posts if post.gold][:2])
     unknown = dataclasses.replace(known, gmner=dataclasses.replace(known.gmner, f1=math.nan))
     assert best_stage({"before": unknown, "mrsi": known}, "mrsi") == "mrsi"
     assert best_stage({"before": unknown, "mrsi": unknown}, "mrsi") == "mrsi"
 
 
-def test_a_stage_below_the_one_before_it_is_named(posts: list[Post]):
+def test_stage_with_a_lower_score_is_reported(posts: list[Post]):
     scored = evaluate([], [post for post in posts if post.gold][:2])
     low, high = (dataclasses.replace(scored, gmner=dataclasses.replace(scored.gmner, f1=f1)) for f1 in (40.0, 60.0))
     falls = fallen({"before": high, "mrsi": low, "cvo": high})
@@ -139,8 +139,8 @@ def test_a_stage_below_the_one_before_it_is_named(posts: list[Post]):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "held"), [(48, 16), (100, 16), (1000, 100), (3000, 200)])
-def test_a_valset_is_held_out_where_none_is_given(count: int, held: int):
-    drawn = World().posts("train", 48)  # drawing thousands takes a minute
+def test_valset_is_held_out_by_default(count: int, held: int):
+    drawn = World().posts("train", 48)  # generating thousands takes a minute
     posts = [dataclasses.replace(drawn[i % len(drawn)], id=f"post-{i}") for i in range(count)]
     train, val = held_out(posts, 0.1, seed=0)
     assert len(val) == held
@@ -151,9 +151,7 @@ def test_a_valset_is_held_out_where_none_is_given(count: int, held: int):
     assert [post.id for post in val] != [post.id for post in held_out(posts, 0.1, seed=1)[1]]
 
 
-def test_no_post_is_held_out_where_nothing_is_trained_or_chains_of_all_posts_are_used_again(
-    student: GMNER, monkeypatch: pytest.MonkeyPatch
-):
+def test_no_post_is_held_out_without_training_or_with_given_chains(student: GMNER, monkeypatch: pytest.MonkeyPatch):
     posts = World().posts("train", 60)
     served = optimizer(holdout=0.2)
     assert served._sets(posts, None, student) == (posts, None)
@@ -164,7 +162,7 @@ def test_no_post_is_held_out_where_nothing_is_trained_or_chains_of_all_posts_are
         assert again._all_have_chains(posts) is whole
 
 
-def test_few_posts_are_all_trained_on_and_that_is_said(caplog: pytest.LogCaptureFixture):
+def test_few_posts_are_all_used_for_training(caplog: pytest.LogCaptureFixture):
     posts = World().posts("train", 47)
     assert held_out(posts, 0.1, seed=0) == (posts, None)
     assert "the stages are not scored" in caplog.text

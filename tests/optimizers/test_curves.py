@@ -1,4 +1,4 @@
-"""Curves of a training: one panel a figure, a point a step."""
+"""Training curves: one panel per figure, one point per step."""
 
 import math
 import re
@@ -11,36 +11,36 @@ from gmner.optimizers.curves import draw_curves, write_log_curves
 
 
 def points(svg: str) -> list[list[tuple[float, float]]]:
-    """The points of every curve in pixels, y downwards."""
+    """The points of every curve in pixels, with y pointing down."""
     ElementTree.fromstring(svg)
     lines = re.findall(r'polyline points="([^"]*)"', svg)
     return [[tuple(map(float, pair.split(","))) for pair in line.split()] for line in lines]
 
 
-def test_a_curve_rises_from_left_to_right():
+def test_curve_rises_from_left_to_right():
     ((first, middle, last),) = points(draw_curves({"reward": {1: 0.0, 2: 1.0, 3: 2.0}}))
     assert first[0] < middle[0] < last[0]
     assert first[1] > middle[1] > last[1]
     assert middle[1] == pytest.approx((first[1] + last[1]) / 2, abs=0.1)
 
 
-def test_a_logarithmic_curve_has_equal_ratios_at_equal_distances():
+def test_logarithmic_scale():
     ((first, middle, last),) = points(draw_curves({"loss": {5: 100.0, 10: 10.0, 15: 1.0}}, logarithmic=True))
     assert middle[1] - first[1] == pytest.approx(last[1] - middle[1], abs=0.2)
 
 
 @pytest.mark.parametrize("curve", [{1: 2.0}, {1: 2.0, 2: 2.0}])
-def test_one_step_and_a_flat_curve_are_drawn(curve: dict[int, float]):
+def test_single_step_and_flat_curve(curve: dict[int, float]):
     ((*_, last),) = points(draw_curves({"reward": curve}))
     assert all(math.isfinite(value) for value in last)
 
 
-def test_a_title_is_text_and_no_markup():
+def test_title_is_escaped():
     svg = draw_curves({"a < b & c": {1: 1.0, 2: 2.0}})
     assert any((node.text or "").startswith("a < b & c: 1.00") for node in ElementTree.fromstring(svg).iter())
 
 
-def test_a_log_is_drawn_without_what_was_not_logged(tmp_path: Path):
+def test_missing_log_entries_are_not_drawn(tmp_path: Path):
     log = [
         {"step": 1, "reward": 1.0, "entropy": 0.5, "completions/mean_length": 30.0},
         {"step": 2, "reward": 2.0, "entropy": math.nan, "completions/mean_length": 40.0},

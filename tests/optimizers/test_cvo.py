@@ -1,4 +1,4 @@
-"""CVO: rollouts under each post's grammar, five rewards under their names, and what a broken reward does."""
+"""CVO: rollouts under each post's grammar, five named rewards, and failing rewards."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def optimize(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> 
 
 
 def keep_answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """(post, answer) of every rollout that a reward sees from now on."""
+    """Collects (post, answer) of every rollout that the rewards get from now on."""
     seen: list[tuple[str, str]] = []
     score = Reward.__call__
 
@@ -61,7 +61,7 @@ def keep_answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl", "internvl"])
-def test_constrained_rollouts_are_answers_and_change_the_adapter(
+def test_constrained_rollouts_are_valid_and_change_the_adapter(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: Any, family: str
 ):
     student, seen = program(family), keep_answers(monkeypatch)
@@ -74,16 +74,16 @@ def test_constrained_rollouts_are_answers_and_change_the_adapter(
     sizes = {post.text: post.image.size for post in posts}
     for text, answer in seen:
         frame = Frame(student.adapter().profile.box_format, sizes[text], student.adapter().profile.resized(sizes[text]))
-        parsed = parse_answer(answer, text, student.labels, frame, reorder=True)  # reversed corners pass a grammar
+        parsed = parse_answer(answer, text, student.labels, frame, reorder=True)  # the grammar allows reversed corners
         assert len(parsed.entities) <= 4
         assert len(parsed.reasoning) <= 20
-    assert any(entry["reward_std"] > 0 for entry in steps)  # or there is nothing to learn from
+    assert any(entry["reward_std"] > 0 for entry in steps)  # otherwise there is nothing to learn
     assert any(value.abs().max() > 0 for name, value in weights(tmp_path).items() if "lora_B" in name)
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(prompts, answers) of every batch that is decoded by our own loop from now on."""
+    """Collects (prompts, answers) of every batch that our decoding loop generates from now on."""
     seen: list[tuple[int, int]] = []
 
     class Seen(Decoding):
@@ -97,7 +97,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("rollouts", ["free", "constrained"])
-def test_rollouts_read_each_prompt_once(
+def test_rollouts_prefill_each_prompt_once(
     program: Programs, posts: list[Post], tmp_path: Path, read: list[tuple[int, int]], rollouts: Any
 ):
     mixed = [*posts[:2], replace(posts[2], image=None)]
@@ -105,7 +105,7 @@ def test_rollouts_read_each_prompt_once(
     assert read == [(3, 12)]
 
 
-def test_groups_that_earn_the_same_are_drawn_anew(
+def test_groups_with_equal_rewards_are_resampled(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: Any
 ):
     dull = {post.text for post in posts[:4]}
@@ -133,7 +133,7 @@ def test_processes_that_share_weights_take_the_same_steps(
     assert read == []
 
 
-def test_a_static_cache_is_left_to_transformers(
+def test_static_cache_uses_transformers(
     program: Programs, posts: list[Post], tmp_path: Path, read: list[tuple[int, int]]
 ):
     options = {"cache_implementation": "static"}
@@ -141,7 +141,7 @@ def test_a_static_cache_is_left_to_transformers(
     assert read == []
 
 
-def test_free_rollouts_run_and_earn_nothing_on_a_random_model(
+def test_free_rollouts_of_a_random_model_get_no_reward(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     seen = keep_answers(monkeypatch)
@@ -164,7 +164,7 @@ def test_equal_configurations_give_equal_losses(program: Programs, posts: list[P
 
 
 @pytest.mark.parametrize("family", ["idefics3", "internvl"])
-def test_answers_of_a_step_may_be_learned_from_in_parts(
+def test_step_in_micro_batches(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
     seen = keep_answers(monkeypatch)
@@ -175,7 +175,7 @@ def test_answers_of_a_step_may_be_learned_from_in_parts(
     assert [len({text for text, _ in seen[begin : begin + 8]}) for begin in (0, 8)] == [2, 2]
 
 
-def test_an_exception_in_a_reward_stops_the_training(
+def test_exception_in_a_reward_stops_the_training(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def broken(self: Reward, judgement: Any) -> float:
@@ -191,7 +191,7 @@ def test_an_exception_in_a_reward_stops_the_training(
     assert not (tmp_path / "adapter_model.safetensors").exists()
 
 
-def test_weights_reach_the_reward_of_their_name(
+def test_weights_are_assigned_by_name(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     paid = {"count": 0.5, "span": 0.25, "type": 0.125, "grounding": 1.0, "entailment": 0.75}
@@ -202,7 +202,7 @@ def test_weights_reach_the_reward_of_their_name(
     assert {name: log[0][f"rewards/{name}/mean"] for name in NAMES} == pytest.approx(paid)
 
 
-def test_a_weight_of_nothing_for_all_changes_nothing(
+def test_zero_weights_change_nothing(
     program: Programs, posts: list[Post], tmp_path: Path, tiny: Callable[[str], Path], weights: Weights
 ):
     settings = cvo(weights=dict.fromkeys(NAMES, 0.0), tuning="full", max_steps=1)
@@ -211,12 +211,12 @@ def test_a_weight_of_nothing_for_all_changes_nothing(
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_fewer_prompts_than_a_batch_are_trained_on(program: Programs, posts: list[Post], tmp_path: Path):
+def test_fewer_prompts_than_a_batch(program: Programs, posts: list[Post], tmp_path: Path):
     log = optimize(cvo(prompts=8, max_steps=1), program("idefics3"), posts[:3], tmp_path)
     assert [entry["step"] for entry in log if "reward" in entry] == [1]
 
 
-def test_rows_hold_what_the_rewards_and_the_grammar_need(program: Programs, posts: list[Post]):
+def test_columns_of_rows(program: Programs, posts: list[Post]):
     student = program("idefics3")
     calls = answer_calls(posts[:4], student.answer.signature, [])
     rows = cvo().rows(calls, student.adapter())
@@ -228,7 +228,7 @@ def test_rows_hold_what_the_rewards_and_the_grammar_need(program: Programs, post
         assert {gold.span for gold in post.gold} <= set(spans)
 
 
-def test_a_perfect_answer_earns_all_that_applies(program: Programs, posts: list[Post]):
+def test_perfect_answer_gets_every_applicable_reward(program: Programs, posts: list[Post]):
     student = program("idefics3")
     adapter, signature = student.adapter(), student.answer.signature
     rows = cvo().rows(answer_calls(posts, signature, []), adapter)

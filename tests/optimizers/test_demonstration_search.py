@@ -1,4 +1,4 @@
-"""The search for demonstrations: its budget, its choice, what it records, and what does not stop it."""
+"""The search for demonstrations: its budget, its choice, its record, and failures."""
 
 import itertools
 import json
@@ -53,7 +53,7 @@ def shots(request: lm15.Request) -> str:
 
 
 class Counted:
-    """The metric, counted."""
+    """A metric that counts its calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls, self._metric = 0, demonstration_search.gmner_metric
@@ -70,7 +70,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 
 def compile_with(answer: Answer, run_dir: Path, budget: int | None = 200, **change: Any) -> tuple[GMNER, Any]:
-    """A compile of a served LM: the program after MRSI, and the LM's engine."""
+    """Compile with a served LM; returns the program after MRSI and the LM's engine."""
     options: dict[str, Any] = {"trainset": TRAIN, "valset": VAL, **change}
     lm = scripted_lm(answer, name="served")
     mrsi = MRSI(demonstrations=2, max_metric_calls=budget, demonstration_sets=4)
@@ -83,7 +83,7 @@ def record_of(run_dir: Path) -> dict[str, Any]:
 
 
 @given(st.integers(2, 20), st.integers(1, 60), st.integers(0, 500))
-def test_rounds_keep_to_the_budget_and_halve(sets: int, posts: int, budget: int):
+def test_rounds_halve_within_the_budget(sets: int, posts: int, budget: int):
     plan = plan_rounds(sets, posts, budget)
     assert sum(n * more for n, more in plan) <= budget
     assert sum(more for _, more in plan) <= posts
@@ -93,29 +93,29 @@ def test_rounds_keep_to_the_budget_and_halve(sets: int, posts: int, budget: int)
         assert more >= 1
     if plan:
         assert 2 <= plan[0][0] <= sets
-        assert plan[-1][0] == 2 or sum(more for _, more in plan) == posts  # one is left, or all is known
+        assert plan[-1][0] == 2 or sum(more for _, more in plan) == posts  # one set is left, or all posts are scored
         assert plan[0] == (2, min(posts, budget // 2)) or plan[0][1] >= min(8, posts)
     if budget >= sets * posts:
         assert plan == [(sets, posts)]
 
 
 @pytest.mark.parametrize("budget", [0, 1, 2, 3, 17, 40, 95, 200])
-def test_never_more_metric_calls_than_allowed(budget: int, tmp_path: Path, counted: Counted):
+def test_number_of_metric_calls_is_limited(budget: int, tmp_path: Path, counted: Counted):
     _, engine = compile_with(lambda request: RIGHT if "s1" in shots(request) else WRONG, tmp_path, budget)
     record = record_of(tmp_path)
     assert counted.calls == record["calls"] == sum(item["calls"] for item in record["sets"]) <= budget
-    assert len(engine.requests) == counted.calls + 2 * len(VAL)  # and the scores before and after
+    assert len(engine.requests) == counted.calls + 2 * len(VAL)  # plus the scores before and after
     if budget >= 2:
         assert counted.calls >= min(budget // 2, len(VAL) * len(record["sets"]))
 
 
-def test_the_set_that_helps_is_found_and_recorded(tmp_path: Path):
+def test_helpful_set_is_chosen_and_recorded(tmp_path: Path):
     first: dict[str, Any] = {}
 
     def answer(request: lm15.Request) -> Any:
         return RIGHT if first and first["key"] in shots(request) else WRONG
 
-    compile_with(answer, tmp_path / "one")  # nothing helps yet; the same seed draws the same sets
+    compile_with(answer, tmp_path / "one")  # no set helps yet; the same seed gives the same sets
     drawn = record_of(tmp_path / "one")["sets"]
     assert [item["kind"] for item in drawn] == ["none", "greedy", *["random"] * 4]
     greedy = {f"{id_}" for id_ in drawn[1]["ids"]}
@@ -132,20 +132,20 @@ def test_the_set_that_helps_is_found_and_recorded(tmp_path: Path):
 
 
 @pytest.mark.parametrize("answer", [RIGHT, WRONG])
-def test_equal_scores_go_to_fewer_demonstrations(answer: Any, tmp_path: Path):
+def test_ties_go_to_fewer_demonstrations(answer: Any, tmp_path: Path):
     program, _ = compile_with(lambda _: answer, tmp_path)
     assert program.answer.demos == []
     assert record_of(tmp_path)["chosen"] == 0
 
 
-def test_among_equal_sets_the_greedy_one_is_taken(tmp_path: Path):
+def test_ties_go_to_the_greedy_set(tmp_path: Path):
     program, _ = compile_with(lambda request: RIGHT if shots(request) else WRONG, tmp_path)
     assert record_of(tmp_path)["chosen"] == 1
     assert len(program.answer.demos) == 2
 
 
 @pytest.mark.parametrize("change", [{"budget": None}, {"valset": None}, {"budget": 0}, {"budget": 1}])
-def test_without_valset_or_budget_the_greedy_set_is_taken(change: dict[str, Any], tmp_path: Path, counted: Counted):
+def test_greedy_set_without_valset_or_budget(change: dict[str, Any], tmp_path: Path, counted: Counted):
     program, engine = compile_with(lambda _: WRONG, tmp_path, **change)
     record = record_of(tmp_path)
     assert (record["sets"][record["chosen"]]["kind"], record["calls"], counted.calls) == ("greedy", 0, 0)
@@ -154,14 +154,14 @@ def test_without_valset_or_budget_the_greedy_set_is_taken(change: dict[str, Any]
     assert len(engine.requests) == (0 if "valset" in change else 2 * len(VAL))
 
 
-def test_nothing_is_asked_where_there_is_nothing_to_choose(tmp_path: Path, counted: Counted):
+def test_no_calls_without_a_choice(tmp_path: Path, counted: Counted):
     lm = scripted_lm(WRONG)
     optimizer = MCR(mrsi=MRSI(demonstrations=0, max_metric_calls=100), progress=False)
     better = GMNER(lm).compile(trainset=TRAIN, valset=VAL, optimizer=optimizer, run_dir=tmp_path)
     assert (counted.calls, better.history.programs["mrsi"].answer.demos) == (0, [])
 
 
-def test_a_resumed_compile_does_not_search_again(tmp_path: Path, counted: Counted):
+def test_resumed_compile_does_not_search_again(tmp_path: Path, counted: Counted):
     def answer(request: lm15.Request) -> Any:
         return RIGHT if "saw" in shots(request) else WRONG
 
@@ -175,7 +175,7 @@ def test_a_resumed_compile_does_not_search_again(tmp_path: Path, counted: Counte
     assert again.answer.demos == program.answer.demos != []
 
 
-def test_a_search_that_was_stopped_chooses_what_an_unbroken_one_does(tmp_path: Path):
+def test_resumed_search_gives_the_same_choice(tmp_path: Path):
     def answer(request: lm15.Request) -> Any:
         return RIGHT if "s3" in shots(request) or "a2" in shots(request) else WRONG
 
@@ -192,7 +192,7 @@ def test_a_search_that_was_stopped_chooses_what_an_unbroken_one_does(tmp_path: P
     assert record_of(tmp_path / "cut") == record_of(tmp_path / "whole")
 
 
-def test_a_record_of_other_chains_is_refused(tmp_path: Path):
+def test_record_of_other_chains_is_refused(tmp_path: Path):
     compile_with(lambda request: RIGHT if shots(request) else WRONG, tmp_path)
     record = record_of(tmp_path)
     record["sets"][record["chosen"]]["ids"][0] = "nobody"
@@ -201,8 +201,8 @@ def test_a_record_of_other_chains_is_refused(tmp_path: Path):
         compile_with(lambda _: WRONG, tmp_path)
 
 
-def test_posts_that_cannot_be_answered_count_nothing_and_stop_nothing(tmp_path: Path):
-    """A prompt that is too long, an answer that is none, and a picture that is gone."""
+def test_failing_posts_score_zero_and_do_not_stop_the_search(tmp_path: Path):
+    """A prompt that is too long, an invalid answer, and a missing image."""
 
     def answer(request: lm15.Request) -> Any:
         if "saw" in shots(request):
@@ -210,7 +210,7 @@ def test_posts_that_cannot_be_answered_count_nothing_and_stop_nothing(tmp_path: 
         return "no JSON" if "v3" in words_of(request) else RIGHT
 
     train = [post for post in TRAIN if "saw" in post.text]
-    empty = Post("gone", "nothing here", tmp_path / "gone.png", ())  # an unanswered post must not be right for it
+    empty = Post("gone", "nothing here", tmp_path / "gone.png", ())  # a failed post must not count as correct
     compiled: dict[str, Any] = {"trainset": train, "valset": [*VAL, empty]}
     program, _ = compile_with(answer, tmp_path / "two", **compiled)
     record = record_of(tmp_path / "two")
@@ -223,7 +223,7 @@ def test_posts_that_cannot_be_answered_count_nothing_and_stop_nothing(tmp_path: 
 
 
 @pytest.mark.parametrize("error", [lm15.BillingError("unpaid"), lm15.AuthError("who are you?"), ValueError("a defect")])
-def test_a_server_that_answers_nobody_stops_the_search(error: Exception, tmp_path: Path):
+def test_unavailable_server_stops_the_search(error: Exception, tmp_path: Path):
     def answer(_: lm15.Request) -> Any:
         raise error
 
@@ -232,7 +232,7 @@ def test_a_server_that_answers_nobody_stops_the_search(error: Exception, tmp_pat
     assert not (tmp_path / "demonstrations.json").exists()
 
 
-def test_a_valset_without_annotation_is_refused_before_anything_is_asked(tmp_path: Path):
+def test_unannotated_valset_is_refused_before_any_call(tmp_path: Path):
     bare = Post("bare", "Ana met Bo")
     lm = scripted_lm(WRONG)
     optimizer = MCR(mrsi=MRSI(max_metric_calls=50), progress=False)
@@ -241,7 +241,7 @@ def test_a_valset_without_annotation_is_refused_before_anything_is_asked(tmp_pat
     assert lm.engine.requests == []
 
 
-def test_posts_without_regions_are_judged_by_their_names(tmp_path: Path):
+def test_posts_without_regions_are_scored_by_mner(tmp_path: Path):
     def answer(request: lm15.Request) -> Any:
         return {"reasoning": "", "entities": [entity("Ana", [0, 0, 9, 9])]} if "saw" in shots(request) else WRONG
 
@@ -252,7 +252,7 @@ def test_posts_without_regions_are_judged_by_their_names(tmp_path: Path):
     assert record["sets"][record["chosen"]]["score"] == 1.0
 
 
-def test_the_order_in_which_answers_come_makes_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_result_does_not_depend_on_the_order_of_replies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rng, plain = random.Random(0), demonstration_search.answer_post
 
     def slowly(program: GMNER, post: Post) -> Prediction:
@@ -269,10 +269,10 @@ def test_the_order_in_which_answers_come_makes_no_difference(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
+def test_trained_program_has_the_demonstrations_of_its_rows(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The search takes the weights as they are before training; what it chose goes into every row and the result."""
+    """The search uses the weights before training; its choice is part of every row and of the result."""
     told: list[int] = []
 
     def rows_of(self: MRSI, rows: Any, *args: Any, **options: Any) -> list[dict[str, Any]]:
@@ -290,7 +290,7 @@ def test_a_trained_program_has_the_demonstrations_that_its_rows_had(
     better = program("idefics3").compile(trainset=posts[:6], valset=posts[6:8], optimizer=optimizer, run_dir=tmp_path)
     after = better.history.programs["mrsi"]
     assert [demo["post_id"] for demo in after.answer.demos] == record_of(tmp_path)["sets"][1]["ids"]
-    # System, two turns a demonstration, the post; a demonstration's own post is asked with the other one alone.
+    # System, two turns per demonstration, and the post. The post of a demonstration gets only the other one.
     assert set(told) == {2 + 2 * 2, 2 + 2 * 1}
     assert sum(length == 2 + 2 * 1 for length in told) == 2 * mrsi.per_post
 
@@ -308,18 +308,18 @@ NAN = float("nan")
     ("values", "scores"),
     [
         ([[0.5, 1.0], [0.0, 0.5]], [0.75, 0.25]),
-        ([[NAN, 1.0], [NAN, 0.5]], [1.0, 0.5]),  # no set has a number for the first post
+        ([[NAN, 1.0], [NAN, 0.5]], [1.0, 0.5]),  # no set has a score for the first post
         ([[NAN, 1.0], [0.0, 0.5]], [None, 0.25]),
         ([[NAN, NAN], [NAN, NAN]], [None, None]),
         ([[float("inf")], [0.0]], [None, 0.0]),
         ([[0.5], [NAN, 1.0], [NAN, 0.5]], [0.5, None, None]),  # the first set was dropped before the second post
     ],
 )
-def test_no_number_is_no_score(values: list[list[float]], scores: list[float | None]):
+def test_invalid_scores(values: list[list[float]], scores: list[float | None]):
     assert race(values) == scores
 
 
-def test_a_metric_without_numbers_chooses_nothing(
+def test_metric_without_numbers_chooses_no_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(demonstration_search, "gmner_metric", lambda *_: NAN)
@@ -330,8 +330,8 @@ def test_a_metric_without_numbers_chooses_nothing(
     assert "no number" in caplog.text
 
 
-def test_a_set_without_a_number_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The metric has no number for the first set, the empty one, whose answers are the only ones without reasoning."""
+def test_set_without_a_score_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The metric returns no number for the first, empty set, whose answers are the only ones without reasoning."""
     monkeypatch.setattr(demonstration_search, "gmner_metric", lambda _, answer: 0.2 if answer.reasoning else NAN)
     compile_with(lambda request: {**WRONG, "reasoning": shots(request)[:9]}, tmp_path)
     record = json.loads((tmp_path / "demonstrations.json").read_text())

@@ -1,4 +1,4 @@
-"""Demonstrations: which posts are shown, with what pictures, and what is refused before anything is asked."""
+"""Demonstrations: the chosen posts, their images, and the checks before any call."""
 
 import dataclasses
 import logging
@@ -71,7 +71,7 @@ def adapter_of(frame: str = "normalized") -> PromptAdapter:
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2])
-def test_the_chosen_cover_strata_and_styles(seed: int | None):
+def test_chosen_posts_cover_strata_and_styles(seed: int | None):
     world = World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0))
     posts = {post.id: post for post in world.posts("train", 40)}
     chains = MRSI().chains(list(posts.values()), adapter_of(), random.Random(0))
@@ -85,9 +85,7 @@ def test_the_chosen_cover_strata_and_styles(seed: int | None):
     st.integers(0, 14),
     st.none() | st.integers(0, 3),
 )
-def test_no_post_twice_no_stratum_before_its_turn_and_pictures_first(
-    kinds: list[tuple[str, bool]], count: int, seed: int | None
-):
+def test_order_of_chosen_posts(kinds: list[tuple[str, bool]], count: int, seed: int | None):
     made = [post_of(number, kind, pictured=pictured) for number, (kind, pictured) in enumerate(kinds)]
     posts = {post.id: post for post in made}
     chains = [chain_of(post, style) for post in made for style in ("one", "two")]
@@ -100,19 +98,19 @@ def test_no_post_twice_no_stratum_before_its_turn_and_pictures_first(
             assert taken[one] >= min(there[one], taken[other] - 1)
     for kind in there:
         order = [posts[id_].image is None for id_ in ids if stratum(posts[id_]) == kind]
-        assert order == sorted(order)  # those without a picture come last
+        assert order == sorted(order)  # posts without an image come last
         if any(order):
             left = [post for post in made if stratum(post) == kind and post.id not in ids]
             assert all(post.image is None for post in left)
 
 
-def test_without_a_generator_the_shortest_posts_are_taken():
+def test_shortest_posts_without_a_generator():
     made = [post_of(number, "shown", length=length) for number, length in enumerate((5, 0, 3))]
     chosen = covering_chains([chain_of(post) for post in made], {post.id: post for post in made}, 2)
     assert [chain.post_id for chain in chosen] == ["p1", "p2"]
 
 
-def test_candidate_sets_are_none_greedy_and_distinct_random_ones():
+def test_candidate_sets():
     world = World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0))
     posts = {post.id: post for post in world.posts("train", 40)}
     chains = MRSI(per_post=2).chains(list(posts.values()), adapter_of(), random.Random(0))
@@ -128,7 +126,7 @@ def test_candidate_sets_are_none_greedy_and_distinct_random_ones():
 
 @frames
 @given(data=st.data())
-def test_boxes_of_a_smaller_picture_stay_exact(frame: str, data: st.DataObject):
+def test_boxes_of_a_reduced_image_stay_exact(frame: str, data: st.DataObject):
     size = data.draw(st.tuples(st.integers(8, 90), st.integers(8, 90)))
     corners = [sorted(data.draw(st.tuples(st.integers(0, side), st.integers(0, side)))) for side in size]
     box = Box(corners[0][0], corners[1][0], corners[0][1], corners[1][1])
@@ -151,7 +149,7 @@ def test_boxes_of_a_smaller_picture_stay_exact(frame: str, data: st.DataObject):
 
 
 @frames
-def test_boxes_of_other_things_in_the_reasoning_move_too(frame: str):
+def test_boxes_in_the_reasoning_are_scaled_too(frame: str):
     size, thing = (1000, 500), Box(200, 100, 600, 300)
     profile = PROFILES[frame]
     old = Frame(profile.box_format, size, profile.resized(size))
@@ -163,7 +161,7 @@ def test_boxes_of_other_things_in_the_reasoning_move_too(frame: str):
     assert new.decode(figures).iou(Box(50, 25, 150, 75)) > 0.97
 
 
-def test_small_pictures_keep_their_pixels_and_large_ones_their_shape(tmp_path: Path):
+def test_small_images_are_unchanged_and_large_ones_keep_their_shape(tmp_path: Path):
     posts = {"small": Post("small", "A b", noise((300, 200)), ()), "large": Post("large", "A b", noise((900, 600)), ())}
     write = DemoWriter(posts, adapter_of(), tmp_path / "demos", 300)
     small, large = (write(chain_of(post)) for post in posts.values())
@@ -173,16 +171,16 @@ def test_small_pictures_keep_their_pixels_and_large_ones_their_shape(tmp_path: P
     assert write(chain_of(Post("small", "A b", None, ())))["image"] == small["image"]  # looked up by the post's id
 
 
-def test_a_post_without_picture_has_none(tmp_path: Path):
+def test_post_without_image(tmp_path: Path):
     post = post_of(1, "absent", pictured=False)
     demo = DemoWriter({post.id: post}, adapter_of(), tmp_path, 300)(chain_of(post))
     assert demo["image"] is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_pixels_are_kept_upright(tmp_path: Path):
+def test_stored_image_is_upright_without_metadata(tmp_path: Path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x0112] = 6  # to be rotated by 90 degrees
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     noise((60, 40)).save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, comment=b"secret")
     post = Post("p", "A b", tmp_path / "a.jpg", ())
@@ -193,7 +191,7 @@ def test_only_pixels_are_kept_upright(tmp_path: Path):
     assert np.array_equal(np.asarray(kept), np.asarray(open_image(tmp_path / "a.jpg")))
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_image_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     post = post_of(1, "shown")
 
     def full(self: Path, data: bytes) -> int:
@@ -208,19 +206,19 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
 
 
 def messages_of(request: lm15.Request) -> list[tuple[Any, ...]]:
-    """Everything that is sent, pictures as their data."""
+    """The messages of a request, with images as bytes."""
     return [(request.system,), *((m.role, *(str(part) for part in m.parts)) for m in request.messages)]
 
 
 def sent(program: GMNER) -> list[tuple[Any, ...]]:
-    """What the program sends for a new post."""
+    """The messages that the program sends for a new post."""
     program.model.engine.requests.clear()
     program(text="Mira Voss is late", image=noise((30, 30)))
     (request,) = program.model.engine.requests
     return messages_of(request)
 
 
-def test_a_saved_program_sends_the_same_bytes_without_its_run_directory(tmp_path: Path):
+def test_saved_program_does_not_need_its_run_directory(tmp_path: Path):
     posts = [dataclasses.replace(p, image=p.image.resize((400, 400)), entities=(), scene=None) for p in WORLD[:6]]
     lm = scripted_lm(NOTHING, name="served")
     mrsi = MRSI(demonstrations=3, demonstration_side=100)
@@ -276,7 +274,7 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_every_fault_is_named_with_number_and_post(name: str, caplog: pytest.LogCaptureFixture):
+def test_every_fault_is_reported_with_number_and_post(name: str, caplog: pytest.LogCaptureFixture):
     make, said = FAULTS[name]
     demos = [good_demo(), make()]
     with pytest.raises(InputError, match=rf"Demonstration 2 \(post 'p7'\): {said}") as told:
@@ -288,13 +286,13 @@ def test_every_fault_is_named_with_number_and_post(name: str, caplog: pytest.Log
     assert check_demonstrations(demos, COARSE, "off") == ()
 
 
-def test_good_demonstrations_of_every_kind_pass():
+def test_valid_demonstrations_of_every_kind_pass():
     post = post_of(3, "mixed")
     answered = dspy.Example(text=post.text, image=dspy.Image(post.image), entities=[as_entity(g) for g in post.gold])
     assert check_demonstrations([good_demo(), to_example(post), answered], COARSE) == ()
 
 
-def test_many_faults_are_counted_and_a_post_without_id_is_named_by_its_text():
+def test_many_faults_are_counted():
     demos = [{**broken(span="Anna"), "post_id": None}] * 7
     with pytest.raises(InputError, match=r"Demonstration 1 \(text 'Ana Bo'\).*Demonstration 5 .*; and 2 more\. "):
         check_demonstrations(demos, COARSE)
@@ -302,11 +300,11 @@ def test_many_faults_are_counted_and_a_post_without_id_is_named_by_its_text():
         check_demonstrations([], COARSE, "loud")  # type: ignore[arg-type]
 
 
-def test_mcr_checks_before_it_asks(caplog: pytest.LogCaptureFixture):
+def test_mcr_checks_before_any_call(caplog: pytest.LogCaptureFixture):
     gold = dataclasses.replace(post_of(1, "shown").gold[0], boxes=(Box(1, 1, 30, 5),))
     wrong = dataclasses.replace(post_of(1, "shown"), entities=(gold,))
     lm = scripted_lm(NOTHING)
-    with pytest.raises(InputError, match=r"'p1': the box \(1, 1, 30, 5\) of 'Ana' leaves the picture"):
+    with pytest.raises(InputError, match=r"'p1': the box \(1, 1, 30, 5\) of 'Ana' extends beyond the image"):
         GMNER(lm).compile(trainset=[wrong, *WORLD], optimizer=MCR(mrsi=MRSI(demonstrations=2), progress=False))
 
     def compile(check: str) -> None:
@@ -327,7 +325,7 @@ def test_mcr_checks_before_it_asks(caplog: pytest.LogCaptureFixture):
     assert "Demonstration 1 " not in caplog.text
 
 
-def test_mcr_checks_the_students_own_demonstrations():
+def test_mcr_checks_the_demonstrations_of_the_student():
     lm = scripted_lm(NOTHING)
     student = GMNER(lm)
     student.answer.demos = [broken(type="CAT")]

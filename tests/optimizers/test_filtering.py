@@ -1,4 +1,4 @@
-"""The filter: posts that are always or never answered right teach GRPO nothing."""
+"""The filter: posts that are always or never answered correctly are useless for GRPO."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def _answer(*names: str) -> Mapping[str, object]:
 
 
 class Drawn:
-    """Answers one post always right, one never, one now and then, each call by its own seed and temperature."""
+    """Answers one post always correctly, one never and one sometimes, depending on the seed and temperature."""
 
     posts = (_post("always Ada", "Ada"), _post("never Bob", "Bob"), _post("sometimes Cyd", "Cyd"), _post("no name"))
 
@@ -58,7 +58,7 @@ def drawn() -> Drawn:
     return Drawn()
 
 
-def test_keeps_what_is_answered_now_right_now_wrong(drawn: Drawn):
+def test_keeps_posts_with_mixed_outcomes(drawn: Drawn):
     found = filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=4, temperature=0.7)
     assert [post.text for post in found.posts] == ["sometimes Cyd"]
     assert (found.right, found.wrong) == (("always Ada",), ("never Bob", "no name"))
@@ -68,7 +68,7 @@ def test_keeps_what_is_answered_now_right_now_wrong(drawn: Drawn):
     assert not found.unfiltered
 
 
-def test_a_failed_answer_scores_nothing_even_where_nothing_is_the_right_answer(drawn: Drawn):
+def test_failed_answer_scores_zero_even_if_gold_is_empty(drawn: Drawn):
     (empty,) = [post for post in Drawn.posts if post.text == "no name"]
     assert f1_metric(empty, Prediction(empty.id, empty.text)) == 1.0
     found = filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=3, temperature=0.7)
@@ -76,7 +76,7 @@ def test_a_failed_answer_scores_nothing_even_where_nothing_is_the_right_answer(d
     assert found.failed == 3
 
 
-def test_every_answer_has_a_seed_of_its_own_and_a_run_can_be_repeated():
+def test_every_answer_has_its_own_seed_and_runs_are_reproducible():
     runs = []
     for seed in (5, 5, 6):
         drawn = Drawn()
@@ -89,7 +89,7 @@ def test_every_answer_has_a_seed_of_its_own_and_a_run_can_be_repeated():
         assert len(set(seeds)) == len(seeds) == 4
 
 
-def test_the_program_stays_as_it_was(drawn: Drawn):
+def test_program_is_not_changed(drawn: Drawn):
     program = GMNER(scripted_lm(drawn))
     program.answer.config = {"top_p": 0.9}
     lm = program.model
@@ -111,7 +111,7 @@ def test_neither_reads_nor_writes_the_cache(drawn: Drawn):
     assert len(lm.engine.requests) == 2 * 2 * len(Drawn.posts)
 
 
-def test_settings_of_a_predictor_do_not_stand_in_the_way(drawn: Drawn):
+def test_settings_of_a_predictor_are_overridden(drawn: Drawn):
     program = GMNER(scripted_lm(drawn))
     program.answer.config = {"temperature": 0.0, "seed": 1, "top_p": 0.9}
     filter_by_outcome(program, Drawn.posts, answers=2, temperature=0.7)
@@ -121,14 +121,14 @@ def test_settings_of_a_predictor_do_not_stand_in_the_way(drawn: Drawn):
     assert len({request.config.seed for request in requests}) == 2
 
 
-def test_an_lm_that_takes_no_seed_gets_none(drawn: Drawn):
+def test_lm_without_seed_support(drawn: Drawn):
     lm = scripted_lm(drawn)
     lm.engine.supported_params = lm.engine.supported_params - {"seed"}
     filter_by_outcome(GMNER(lm), Drawn.posts, answers=2, temperature=0.7)
     assert {request.config.seed for request in lm.engine.requests} == {None}
 
 
-def test_an_lm_of_dspys_settings_will_do(drawn: Drawn):
+def test_configured_lm_of_dspy(drawn: Drawn):
     with dspy.context(lm=scripted_lm(drawn)):
         found = filter_by_outcome(GMNER(), Drawn.posts, answers=2, temperature=0.7)
     assert [post.text for post in found.posts] == ["sometimes Cyd"]
@@ -136,7 +136,7 @@ def test_an_lm_of_dspys_settings_will_do(drawn: Drawn):
         filter_by_outcome(GMNER(), Drawn.posts)
 
 
-def test_every_stage_of_a_staged_program_draws():
+def test_every_stage_of_a_staged_program_samples():
     first = scripted_lm({"mentions": [{"span": "Ada", "type": "PER"}]})
     second = scripted_lm({"evidence": "", "visible": False}, name="b")
     program = StagedGMNER(first)
@@ -149,7 +149,7 @@ def test_every_stage_of_a_staged_program_draws():
     assert [program.extract.lm, program.verify.lm, program.ground.lm] == [first, second, first]
 
 
-def test_keeps_all_and_says_so_where_none_is_of_use(drawn: Drawn, caplog: pytest.LogCaptureFixture):
+def test_keeps_all_posts_with_a_warning_if_none_is_useful(drawn: Drawn, caplog: pytest.LogCaptureFixture):
     posts = Drawn.posts[:2]
     with caplog.at_level(logging.WARNING):
         found = filter_by_outcome(GMNER(scripted_lm(drawn)), posts, answers=2)
@@ -168,19 +168,19 @@ def test_any_metric(drawn: Drawn):
 
 
 @pytest.mark.parametrize("score", [1.5, -0.1, float("nan")])
-def test_refuses_a_score_out_of_range(drawn: Drawn, score: float):
+def test_score_out_of_range_is_refused(drawn: Drawn, score: float):
     with pytest.raises(InputError, match="score of post 'always Ada'"):
         filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=2, metric=lambda post, answer: score)
 
 
 @pytest.mark.parametrize("wrong", [{"answers": 1}, {"temperature": 0.0}, {"temperature": float("nan")}])
-def test_refuses_answers_without_spread(drawn: Drawn, wrong: dict):
+def test_sampling_without_variation_is_refused(drawn: Drawn, wrong: dict):
     with pytest.raises(InputError):
         filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, **wrong)
     assert drawn.seeds == {}
 
 
-def test_refuses_posts_that_cannot_be_trained_on(drawn: Drawn):
+def test_unusable_posts_are_refused(drawn: Drawn):
     program = GMNER(scripted_lm(drawn))
     for posts in ((), Drawn.posts[:1] * 2, (Post("x", "x"),)):
         with pytest.raises(InputError):
@@ -191,7 +191,7 @@ SCORES = st.lists(st.lists(st.sampled_from((0.0, 0.5, 1.0)), min_size=3, max_siz
 
 
 @given(SCORES)
-def test_sorts_by_the_scores_and_goes_through_json(table: list[list[float]]):
+def test_sorted_by_score_and_json_round_trip(table: list[list[float]]):
     posts = tuple(_post(f"post {number}") for number in range(len(table)))
     left = {post.id: list(row) for post, row in zip(posts, table, strict=True)}
     program = GMNER(scripted_lm(_answer()))
@@ -207,14 +207,14 @@ def test_sorts_by_the_scores_and_goes_through_json(table: list[list[float]]):
 
 
 @pytest.mark.parametrize(("kept", "prompts", "said"), [(2, 17, True), (2, 16, False), (4, 400, False)])
-def test_few_posts_for_many_prompts_are_said(kept, prompts, said, caplog: pytest.LogCaptureFixture):
+def test_few_posts_for_many_prompts_cause_a_warning(kept, prompts, said, caplog: pytest.LogCaptureFixture):
     posts = tuple(_post(f"post {number}") for number in range(4))
     right = tuple(post.id for post in posts[kept:])
     FilteredPosts(posts[:kept], right, (), {post.id: (1.0, 0.5, 1.0) for post in posts}).warn_if_few(prompts)
     assert ("CVO goes 8 times over 2 of 4 posts, which 3 answers each" in caplog.text) == said
 
 
-def test_a_record_of_other_posts_is_refused(drawn: Drawn):
+def test_record_of_other_posts_is_refused(drawn: Drawn):
     record = filter_by_outcome(GMNER(scripted_lm(drawn)), Drawn.posts, answers=2).to_record()
     with pytest.raises(InputError, match="other posts"):
         FilteredPosts.from_record(record, Drawn.posts[:3])

@@ -1,4 +1,4 @@
-"""The GPU kit in small on a CPU, attention over packed windows, and a frozen vision tower without gradients."""
+"""The GPU kit on a CPU, attention over packed windows, and a frozen vision tower without gradients."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from gmner.signatures.errors import InputError
 
 
 @pytest.mark.e2e
-def test_one_command_measures_and_keeps_the_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_command_measures_and_keeps_earlier_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ["--random", "tiny", "--small", "-o", str(tmp_path)]
     assert gpu.main(words) == 0
     record = json.loads((tmp_path / "gpu.json").read_text())
@@ -33,18 +33,18 @@ def test_one_command_measures_and_keeps_the_checks(tmp_path: Path, capsys: pytes
     assert checks["bundle"]["same_answer"] is True
     assert [side["side"] for side in checks["answers-2"]["sides"]] == ["engine", "transformers"]
     assert capsys.readouterr().out == (tmp_path / "gpu.md").read_text()
-    assert gpu.main([*words, "--checks", "load", "--minutes", "0"]) == 0  # what was recorded stays
+    assert gpu.main([*words, "--checks", "load", "--minutes", "0"]) == 0  # earlier results are kept
     assert json.loads((tmp_path / "gpu.json").read_text())["checks"]["scoring"] == checks["scoring"]
 
 
-def test_the_kit_refuses_what_it_does_not_know(tmp_path: Path):
+def test_unknown_names_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="probe"):
         Kit(None, tmp_path, KitSettings()).run(["probe"])
     with pytest.raises(InputError, match=r"qwen2\.5-vl-7b"):
         build_random("huge", tmp_path / "huge")
 
 
-def test_a_failing_check_is_recorded_and_stops_no_other(tmp_path: Path):
+def test_failing_check_is_recorded_and_others_run(tmp_path: Path):
     record = Kit(str(tmp_path / "nowhere"), tmp_path / "out", KitSettings.in_small()).run(["load", "bundle"])
     assert "ModelError" in record["checks"]["load"]["error"]
     assert record["checks"]["bundle"] == {"skipped": "no stage has been trained"}
@@ -57,14 +57,14 @@ def test_boxes_are_enlarged_with_the_images():
     assert all(box.x2 <= 256 and box.y2 <= 384 for entity in post.gold for box in entity.boxes)
 
 
-def test_the_shape_of_7b_is_the_published_one():
+def test_shape_of_7b_is_as_published():
     shape = SHAPES["qwen2.5-vl-7b"]
     assert shape.vocabulary == 152_064
     assert 2 * sum(shape.rope) == shape.text["hidden_size"] // shape.text["num_attention_heads"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_windows_attend_to_themselves_alone(dtype: torch.dtype):
+def test_packed_windows_attend_only_to_themselves(dtype: torch.dtype):
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 1, 2, 10, 8, dtype=dtype)
     ends = torch.tensor([0, 4, 5, 10])
@@ -76,7 +76,7 @@ def test_packed_windows_attend_to_themselves_alone(dtype: torch.dtype):
         torch.testing.assert_close(found[:, begin:end], alone)
 
 
-def test_packed_attention_is_put_where_sdpa_was(tiny: Callable[[str], Path]):
+def test_packed_attention_replaces_sdpa(tiny: Callable[[str], Path]):
     model, _ = training_copy(ModelSource(), tiny("qwen2_5_vl"), "lora-frozen-vision", Lora())
     assert model.get_base_model().model.visual.config._attn_implementation == vision_attention.PACKED
     assert model.get_base_model().config._attn_implementation == "sdpa"
@@ -87,9 +87,9 @@ def test_packed_attention_is_put_where_sdpa_was(tiny: Callable[[str], Path]):
 
 @pytest.mark.parametrize("tuning", ["lora-frozen-vision", "lora"])
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "internvl"])
-def test_only_a_trained_vision_tower_has_gradients(tiny: Callable[[str], Path], family: str, tuning: str):
+def test_only_trained_vision_towers_have_gradients(tiny: Callable[[str], Path], family: str, tuning: str):
     model, _ = training_copy(ModelSource(), tiny(family), tuning, Lora())
-    model.enable_input_require_grads()  # as TRL does with gradient checkpointing
+    model.enable_input_require_grads()  # like TRL with gradient checkpointing
     (tower,) = (
         module
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""Dynamic sampling: groups that teach nothing are replaced, in one process and in two, and only by other prompts."""
+"""Dynamic sampling: groups with equal rewards are replaced, in one process and in two."""
 
 import threading
 from collections.abc import Callable
@@ -18,13 +18,13 @@ def rows_of(names: str) -> Dataset:
 
 
 def answered(rows: list[dict[str, Any]]) -> Rollouts:
-    """Rollouts that say whose they are."""
+    """Rollouts whose text identifies their prompt."""
     names = [row["post"] for row in rows]
     return Rollouts(names, names, None, names, None, {}, None, [], names, names)
 
 
-def earnings(rows: list[dict[str, Any]]) -> torch.Tensor:
-    """A row of a post in capitals earns something else than its neighbours; any other earns 1."""
+def rewards_of(rows: list[dict[str, Any]]) -> torch.Tensor:
+    """Rewards that differ within the group of a post in capitals and are 1 for all others."""
     return torch.tensor([float(row["post"].isupper() and place % 2 == 0) for place, row in enumerate(rows)])
 
 
@@ -37,10 +37,10 @@ def posts(rows: list[dict[str, Any]]) -> str:
 
 
 def sample(rows: list[dict[str, Any]]) -> tuple[Rollouts, torch.Tensor]:
-    return answered(rows), earnings(rows)
+    return answered(rows), rewards_of(rows)
 
 
-def test_a_group_that_differs_stays_and_the_others_are_drawn_anew():
+def test_only_groups_with_equal_rewards_are_replaced():
     sampling = GroupSampling(rows_of("aAbBCD"), GENERATIONS, redraws=3, seed=0)
     rows, rollouts, used, drawn = sampling.draw(batch("aAb"), 0, sample)
     assert posts(rows)[1] == "A"
@@ -50,7 +50,7 @@ def test_a_group_that_differs_stays_and_the_others_are_drawn_anew():
     assert rollouts.completions == [row["post"] for row in rows]
 
 
-def test_no_prompt_is_drawn_twice_in_a_step_and_the_draws_are_bounded():
+def test_prompts_are_drawn_once_per_step_and_rounds_are_limited():
     asked: list[str] = []
 
     def counted(rows: list[dict[str, Any]]) -> tuple[Rollouts, torch.Tensor]:
@@ -64,12 +64,12 @@ def test_no_prompt_is_drawn_twice_in_a_step_and_the_draws_are_bounded():
     assert posts(rows) == asked[-1]
 
 
-def test_where_no_other_prompt_is_left_the_group_stays():
+def test_group_stays_if_no_prompt_is_left():
     rows, _, used, drawn = GroupSampling(rows_of("aB"), GENERATIONS, 5, seed=0).draw(batch("aB"), 0, sample)
     assert (posts(rows), used, drawn) == ("aB", 1, 2)
 
 
-def test_the_order_of_prompts_follows_from_seed_and_step():
+def test_order_of_prompts_depends_on_seed_and_step():
     def drawn_at(seed: int, step: int) -> str:
         sampling = GroupSampling(rows_of("abcdefghijklmnop"), GENERATIONS, 1, seed)
         return posts(sampling.draw(batch("abcd"), step, sample)[0])
@@ -78,7 +78,7 @@ def test_the_order_of_prompts_follows_from_seed_and_step():
     assert len({drawn_at(0, 5), drawn_at(0, 6), drawn_at(1, 5)}) == 3
 
 
-def test_calls_of_one_post_are_prompts_of_their_own():
+def test_calls_of_one_post_are_separate_prompts():
     data = Dataset.from_list([{"post": "a", "call": call, "images": []} for call in ("x", "y")])
     rows = [{"post": "a", "call": "x", "images": []}] * GENERATIONS
     found, *_ = GroupSampling(data, GENERATIONS, 1, seed=0).draw(rows, 0, sample)
@@ -88,8 +88,8 @@ def test_calls_of_one_post_are_prompts_of_their_own():
 @pytest.mark.parametrize("names", ["aBcD", "ABcd", "abcd", "ABCD", "abCD"])
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("generations", [4, 8])
-def test_two_processes_draw_what_one_draws(names: str, generations: int, whole: bool):
-    """With eight answers a group of this batch stretches over both processes."""
+def test_two_processes_draw_the_same_prompts_as_one(names: str, generations: int, whole: bool):
+    """With eight answers, a group of this batch spans both processes."""
     data, full = (
         rows_of("abcdefABCDEF"),
         [{"post": n, "images": []} for n in names[: 16 // generations] for _ in range(generations)],
@@ -122,7 +122,7 @@ def test_two_processes_draw_what_one_draws(names: str, generations: int, whole: 
 
 
 def _gatherer(processes: int) -> Callable[[int, list[Any]], list[Any]]:
-    """Joins the lists of threads that stand for processes."""
+    """Gathers lists from threads that simulate processes."""
     barrier, parts = threading.Barrier(processes, timeout=10), dict[int, list[Any]]()
 
     def gather(process: int, mine: list[Any]) -> list[Any]:
@@ -135,7 +135,7 @@ def _gatherer(processes: int) -> Callable[[int, list[Any]], list[Any]]:
     return gather
 
 
-def test_pictures_come_with_the_rows_that_have_them():
+def test_images_belong_to_their_rows():
     old = Rollouts(["p"] * 2, ["c"] * 2, None, ["t"] * 2, None, {}, None, [], [1, 1], [{}, {}])
     new = Rollouts(["q"], ["d"], None, ["u"], None, {}, [["picture"]], [], [2], [{"said": 1}])
     merged = old.with_rows([1], new, [0])
@@ -144,7 +144,7 @@ def test_pictures_come_with_the_rows_that_have_them():
     assert merged.with_rows([1], Rollouts(["p"], ["c"], None, ["t"], None, {}, None, [], [1], [{}]), [0]).images is None
 
 
-def test_answers_to_which_no_reward_applies_do_not_differ():
+def test_answers_without_applicable_rewards_are_equal():
     nan = float("nan")
     assert not differs(torch.tensor([nan, nan]))
     assert not differs(torch.tensor([1.0, nan]))

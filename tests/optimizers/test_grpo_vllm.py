@@ -1,7 +1,7 @@
-"""CVO through vLLM: what it is asked, and that it reads the prompts that are trained on.
+"""CVO with vLLM: its requests, and their equality with the prompts that are trained.
 
-vLLM is not installed here: a stand-in takes its place behind TRL, and makes of a prompt with pictures what vLLM makes.
-The rollouts of a real one, on the families of these tests, are described in docs/howto/many-gpus.md.
+vLLM is not installed for the tests: a stand-in replaces it behind TRL and expands image placeholders like vLLM.
+docs/howto/many-gpus.md describes rollouts of the real vLLM with the families of these tests.
 """
 
 import copy
@@ -29,14 +29,14 @@ Programs = Callable[[str], GMNER]
 
 
 class Params(SimpleNamespace):
-    """What stands for `vllm.SamplingParams`."""
+    """Replaces `vllm.SamplingParams`."""
 
     def clone(self) -> "Params":
         return copy.copy(self)
 
 
 class StandIn:
-    """What stands for TRL's VLLMGeneration: vLLM in this process, which answers every prompt with its end."""
+    """Replaces TRL's VLLMGeneration with vLLM in this process; answers every prompt with the end of the prompt."""
 
     made: "list[StandIn]"
     spoiled = False
@@ -63,7 +63,7 @@ class StandIn:
         return [self._read(*row) for row in rows]
 
     def _read(self, ids: list[int], images: Any) -> list[int]:
-        """As many placeholders as each picture takes, where there was one."""
+        """Expand the placeholder of each image to the number of its tokens."""
         text = self.processor.tokenizer.decode(ids)
         read = self.processor(text=[text], images=images, add_special_tokens=False)["input_ids"][0]
         return [*read, 0] if self.spoiled else list(read)
@@ -71,7 +71,7 @@ class StandIn:
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
-    """The stand-in, in place of vLLM."""
+    """Replaces vLLM with the stand-in."""
     module = ModuleType("vllm.sampling_params")
     monkeypatch.setattr(module, "StructuredOutputsParams", SimpleNamespace, raising=False)
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
@@ -95,7 +95,7 @@ def optimize(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> 
 
 
 @pytest.mark.parametrize("family", ["idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl"])
-def test_vllm_is_given_a_placeholder_a_picture_and_reads_what_is_trained_on(
+def test_vllm_prompts_equal_the_training_prompts(
     program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn], family: str
 ):
     student = program(family)
@@ -112,7 +112,7 @@ def test_vllm_is_given_a_placeholder_a_picture_and_reads_what_is_trained_on(
     assert all(params.logit_bias[placeholder] == -100 for _, _, params in sampler.asked)
 
 
-def test_a_prompt_that_vllm_reads_otherwise_stops_the_training(
+def test_different_prompt_of_vllm_stops_the_training(
     program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(vllm, "spoiled", True)
@@ -121,12 +121,12 @@ def test_a_prompt_that_vllm_reads_otherwise_stops_the_training(
     assert not (tmp_path / "adapter_model.safetensors").exists()
 
 
-def test_constrained_answers_of_vllm_have_the_schema_of_their_post(
+def test_constrained_vllm_rollouts_use_the_schema_of_their_post(
     program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn]
 ):
     student, settings = program("idefics3"), cvo(rollouts="constrained")
     log = optimize(settings, student, posts[:2], tmp_path)
-    assert not any(name.startswith("sampling/") for entry in log for name in entry)  # nothing is corrected
+    assert not any(name.startswith("sampling/") for entry in log for name in entry)  # no correction
     rows = settings.rows(answer_calls(posts[:2], student.answer.signature, []), student.adapter())
     (sampler,) = vllm.made
     assert len(sampler.asked) == 8
@@ -136,14 +136,14 @@ def test_constrained_answers_of_vllm_have_the_schema_of_their_post(
         assert params.structured_outputs.json == served_schema(schema)
 
 
-def test_free_answers_of_vllm_are_corrected(program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn]):
+def test_free_vllm_rollouts_are_corrected(program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn]):
     log = optimize(cvo(max_steps=1), program("idefics3"), posts[:2], tmp_path)
     assert "sampling/importance_sampling_ratio/mean" in log[0]
     assert not any(hasattr(params, "structured_outputs") for _, _, params in vllm.made[0].asked)
 
 
 @pytest.mark.parametrize("options", [{"vllm_mode": "server"}, {"vllm_tensor_parallel_size": 2}])
-def test_constrained_answers_of_a_vllm_elsewhere_are_refused(options: dict[str, Any]):
+def test_constrained_rollouts_of_a_vllm_server_are_refused(options: dict[str, Any]):
     with pytest.raises(InputError, match=r"each post's schema.*colocate"):
         cvo(rollouts="constrained", grpo_options={"use_vllm": True, **options})
     assert cvo(grpo_options={"use_vllm": True, **options}).rollouts == "free"

@@ -1,4 +1,4 @@
-"""Judging is quick and says what a plain implementation says, of right answers and of broken ones."""
+"""Judging is fast and equal to the reference implementation, for valid and invalid answers."""
 
 import json
 import random
@@ -52,7 +52,7 @@ def mutated(value: Any, draw: random.Random) -> Any:
 
 
 def answer(draw: random.Random, extent: int) -> str:
-    """An answer that is right, changed in its values, or changed in its signs."""
+    """A valid answer, or one with changed values or changed characters."""
     value: Any = {"reasoning": "a « b »", "entities": [record(draw, extent) for _ in range(draw.randrange(6))]}
     for _ in range(draw.choice((0, 0, 1, 1, 2))):
         value = mutated(value, draw)
@@ -64,7 +64,7 @@ def answer(draw: random.Random, extent: int) -> str:
 
 
 def outcome(call: Any) -> Any:
-    """What a call returns, or the error that it raises."""
+    """The result of a call, or the error that it raises."""
     try:
         return call()
     except AnswerError as error:
@@ -72,7 +72,7 @@ def outcome(call: Any) -> Any:
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=["normalized", "resized", "original", "no image"])
-def test_judging_agrees_with_a_plain_implementation(frame: Frame):
+def test_judge_equals_the_reference_implementation(frame: Frame):
     draw = random.Random(0)
     boxes = () if frame.size is None else (Box(0, 0, 20, 30), Box(5, 5, 15, 25))
     gold = (
@@ -102,7 +102,7 @@ def test_judging_agrees_with_a_plain_implementation(frame: Frame):
     assert one == expected[:100]
 
 
-def test_a_batch_is_judged_once_for_all_rewards(monkeypatch: pytest.MonkeyPatch):
+def test_batch_is_judged_once_for_all_rewards(monkeypatch: pytest.MonkeyPatch):
     draw, frame, judged = random.Random(1), FRAMES[0], []
     rows = judgement.judge_rows
     monkeypatch.setattr("gmner.optimizers.rewards.batch.judge_rows", lambda *a: judged.append(1) or rows(*a))
@@ -121,7 +121,7 @@ def test_a_batch_is_judged_once_for_all_rewards(monkeypatch: pytest.MonkeyPatch)
     assert len(judged) == 3
 
 
-def test_equal_answers_to_a_post_are_parsed_once(monkeypatch: pytest.MonkeyPatch):
+def test_equal_answers_are_parsed_once(monkeypatch: pytest.MonkeyPatch):
     parsed: list[str] = []
     parse = judgement.parse_answer
     monkeypatch.setattr(judgement, "parse_answer", lambda text, *a: parsed.append(text) or parse(text, *a))

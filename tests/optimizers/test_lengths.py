@@ -1,4 +1,4 @@
-"""Which posts fit the context of the model that is trained."""
+"""Which posts fit into the context of the model."""
 
 import logging
 import re
@@ -34,7 +34,7 @@ def width(student: GMNER, post: Post) -> int:
     return int(ChatEncoder(student.model.engine.processor)([chat])["attention_mask"].sum())
 
 
-def test_posts_that_leave_no_room_are_named(student, caplog, monkeypatch):
+def test_posts_without_room_for_an_answer_are_reported(student, caplog, monkeypatch):
     engine = student.model.engine
     posts = [
         Post("short", "Ana met Bo"),
@@ -51,12 +51,12 @@ def test_posts_that_leave_no_room_are_named(student, caplog, monkeypatch):
     assert f"context of {room + lengths.FREE_TEXT_TOKENS} tokens" in caplog.text
 
 
-def test_short_posts_are_not_encoded(student, monkeypatch):
+def test_short_posts_are_not_tokenized(student, monkeypatch):
     posts = [Post(str(number), f"Ana met Bo {number}", Image.new("RGB", (60, 40))) for number in range(20)]
     calls, encode = [], ChatEncoder._encode
     monkeypatch.setattr(ChatEncoder, "_encode", lambda *given: calls.append(1) or encode(*given))
     assert within_context(posts, student, student.model.engine) == posts
-    assert len(calls) == 1  # for the size of the pictures
+    assert len(calls) == 1  # for the size of the images
 
 
 @pytest.mark.parametrize(("answer", "kept"), [(0, 2), (lengths.FREE_TEXT_TOKENS + 1, 1), (10_000, 0)])
@@ -80,14 +80,14 @@ def chains() -> tuple[dict[str, Post], list[Chain]]:
 
 @pytest.fixture
 def narrow(student, monkeypatch) -> int:
-    """A context with room for the prompt, and not for the longer chain."""
+    """A context with room for the prompt, but not for the longer chain."""
     posts, _ = chains()
     context = width(student, posts["long"]) + 300
     monkeypatch.setattr(student.model.engine.model.config.get_text_config(), "max_position_embeddings", context)
     return context
 
 
-def test_rows_beyond_the_context_are_left_out_and_named(student, caplog, narrow):
+def test_too_long_rows_are_skipped_and_reported(student, caplog, narrow):
     posts, written = chains()
     with caplog.at_level(logging.WARNING):
         rows = program_rows(student, written, posts, student.adapter(), [])
@@ -98,7 +98,7 @@ def test_rows_beyond_the_context_are_left_out_and_named(student, caplog, narrow)
         program_rows(student, written[1:], posts, student.adapter(), [])
 
 
-def test_given_chains_beyond_the_context_are_refused_before_anything_is_written(student, narrow, tmp_path):
+def test_too_long_given_chains_are_refused_first(student, narrow, tmp_path):
     posts, written = chains()
     profile = student.adapter().profile
     origin = Origin(profile.box_format, student.labels.names, 0, ("steps",), 1, resize=profile.rule)
@@ -113,5 +113,5 @@ def test_given_chains_beyond_the_context_are_refused_before_anything_is_written(
     assert not run.exists()
     (run / "chains").mkdir(parents=True)
     (run / "chains" / "done.json").write_text("{}")
-    check_given_chains(mrsi, list(posts.values()), student, run)  # that run has its own copy
+    check_given_chains(mrsi, list(posts.values()), student, run)  # this run has its own copy
     check_given_chains(MRSI(), list(posts.values()), student)

@@ -51,14 +51,14 @@ def small(mrsi: dict[str, Any] | None = None, cvo: dict[str, Any] | None = None,
 
 
 def differ(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
-    """The names of the tensors that are not the same."""
+    """The names of the tensors that differ."""
     assert one.keys() == other.keys()
     return [name for name in one if not torch.equal(one[name], other[name])]
 
 
 @pytest.fixture(scope="module")
 def compiled(program: Programs, posts: list[Post], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One compile with a valset, and what the student was before it."""
+    """One compile with a valset, and the weights of the student before it."""
     student, run_dir = program("idefics3"), tmp_path_factory.mktemp("run")
     before = {name: value.clone() for name, value in student.model.engine.model.state_dict().items()}
     copied: list[Path] = []
@@ -71,7 +71,7 @@ def compiled(program: Programs, posts: list[Post], tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any call of a trainer is a failure."""
+    """Makes every call of a trainer fail the test."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished stage is trained again")
@@ -87,14 +87,14 @@ def test_history_holds_every_stage(compiled: dict[str, Any]):
     assert history.chosen == max(stages, key=lambda stage: history.scores[stage].gmner.f1)
     assert all(score.posts == 3 and not score.failed for score in history.scores.values())
     models = [history.programs[stage].model.model for stage in stages]
-    assert len(set(models)) == 3  # so DSPy's cache never answers with another stage's weights
+    assert len(set(models)) == 3  # so DSPy's cache never returns answers of another stage
     assert all(model.startswith("local/idefics3@") for model in models)
     assert compiled["better"].model.model == history.programs[history.chosen].model.model
     assert compiled["better"].scores.keys() == set(stages)
     assert [log["step"] for log in history.log["cvo"] if "reward" in log] == [1, 2]
 
 
-def test_every_stage_has_weights_of_its_own(compiled: dict[str, Any], weights: Weights):
+def test_every_stage_has_its_own_weights(compiled: dict[str, Any], weights: Weights):
     folders = {stage: compiled["run_dir"] / stage for stage in ("mrsi", "cvo")}
     stored = {stage: weights(folder) for stage, folder in folders.items()}
     assert differ(stored["mrsi"], stored["cvo"])
@@ -109,7 +109,7 @@ def test_cvo_begins_with_the_weights_of_mrsi(compiled: dict[str, Any]):
     assert compiled["copied"] == [compiled["student"].model.engine.path, (compiled["run_dir"] / "mrsi").resolve()]
 
 
-def test_the_student_stays_as_it_was(compiled: dict[str, Any]):
+def test_student_is_not_changed(compiled: dict[str, Any]):
     student, before = compiled["student"], compiled["before"]
     assert compiled["better"] is not student
     assert not hasattr(student.history, "programs")
@@ -119,21 +119,21 @@ def test_the_student_stays_as_it_was(compiled: dict[str, Any]):
     assert not any(value.requires_grad and value.grad is not None for value in student.model.engine.model.parameters())
 
 
-def test_the_compiled_program_keeps_its_settings(compiled: dict[str, Any]):
+def test_compiled_program_keeps_its_settings(compiled: dict[str, Any]):
     student, better = compiled["student"], compiled["better"]
     assert (better.limits, better.labels) == (student.limits, student.labels)
     assert better._compiled
 
 
-def test_the_compiled_program_answers_and_keeps_its_history(compiled: dict[str, Any], posts: list[Post]):
+def test_compiled_program_predicts_and_has_a_history(compiled: dict[str, Any], posts: list[Post]):
     better, history = compiled["better"], compiled["better"].history
     calls = len(history)
     answer = better(text=posts[0].text, image=posts[0].image)
-    assert len(better.history) == calls + 1  # DSPy writes its calls there
+    assert len(better.history) == calls + 1  # DSPy records calls there
     assert better.deepcopy()(text=posts[0].text, image=posts[0].image).entities == answer.entities
 
 
-def test_run_directory_holds_what_was_made(compiled: dict[str, Any], posts: list[Post]):
+def test_run_directory_content(compiled: dict[str, Any], posts: list[Post]):
     folder: Path = compiled["run_dir"]
     split = json.loads((folder / "chains" / "split.json").read_text())
     assert sorted(split["d1"] + split["d2"]) == sorted(post.id for post in posts)
@@ -154,7 +154,7 @@ def test_run_directory_holds_what_was_made(compiled: dict[str, Any], posts: list
 
 
 @pytest.mark.usefixtures("no_training")
-def test_the_same_compile_again_trains_nothing(compiled: dict[str, Any], posts: list[Post]):
+def test_repeated_compile_trains_nothing(compiled: dict[str, Any], posts: list[Post]):
     valset = World().posts("dev", 3)
     again = compiled["student"].compile(
         trainset=[to_example(post) for post in posts], valset=valset, optimizer=small(), run_dir=compiled["run_dir"]
@@ -174,7 +174,7 @@ def test_the_same_compile_again_trains_nothing(compiled: dict[str, Any], posts: 
         ({"cvo": {"weights": dict.fromkeys(CVO().weights, 1.0)}}, "cvo.weights.count: 0.2 there, 1.0 now"),
     ],
 )
-def test_other_arguments_are_refused_by_name(
+def test_changed_arguments_are_refused_by_name(
     compiled: dict[str, Any], posts: list[Post], change: dict[str, Any], named: str
 ):
     options = {"trainset": posts, "valset": World().posts("dev", 3), "run_dir": compiled["run_dir"]}
@@ -196,32 +196,32 @@ def test_other_posts_are_refused(compiled: dict[str, Any], posts: list[Post]):
     refuse("limits.reasoning: 20 there, 30 now", posts, longer)
 
 
-class Stop(Exception):  # noqa: N818 - the end of a process, not an error
-    """A process is killed."""
+class Killed(Exception):  # noqa: N818 - the end of a process, not an error
+    """Simulates a killed process."""
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Kill the compile when CVO has done `step` steps."""
+    """Stop the compile after `step` steps of CVO."""
 
     def killed(self: StageBar, args: Any, state: Any, control: Any, **_: Any) -> None:
         if isinstance(args, GRPOConfig) and state.global_step == step:
-            raise Stop
+            raise Killed
 
     monkeypatch.setattr(StageBar, "on_step_end", killed)
 
 
-def test_a_killed_compile_goes_on(
+def test_killed_compile_resumes(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
     optimizer = small(cvo={"max_steps": 3, "grpo_options": {"save_steps": 1}})
     program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_at(patch, 2)
-        with pytest.raises(Stop):
+        with pytest.raises(Killed):
             program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "cut")
     assert (tmp_path / "cut" / "cvo" / "checkpoint-1").is_dir()
     assert not (tmp_path / "cut" / "cvo" / "done.json").exists()
-    # What a kill leaves while a checkpoint is written: the trainer's state, which is written last, is cut off.
+    # Simulates a kill while a checkpoint is written: the trainer's state, which is written last, is truncated.
     half = Path(shutil.copytree(tmp_path / "cut" / "cvo" / "checkpoint-1", tmp_path / "cut" / "cvo" / "checkpoint-2"))
     (half / "whole.json").unlink()
     (half / "trainer_state.json").write_text('{"global_step": 2,')
@@ -233,14 +233,14 @@ def test_a_killed_compile_goes_on(
     assert differ(weights(tmp_path / "whole" / "cvo"), weights(tmp_path / "cut" / "cvo")) == []
 
 
-def test_a_compile_killed_behind_its_last_step_makes_no_step_more(
+def test_compile_killed_after_its_last_step_trains_no_more(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
     optimizer = small(mrsi={"sft_options": {"save_steps": 1}}, cvo=None)
     optimizer.cvo = None
     with monkeypatch.context() as patch:
-        patch.setattr(Compilation, "_finish", lambda *_: (_ for _ in ()).throw(Stop))
-        with pytest.raises(Stop):
+        patch.setattr(Compilation, "_finish", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
             program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     whole = weights(tmp_path / "mrsi")
     better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
@@ -248,7 +248,7 @@ def test_a_compile_killed_behind_its_last_step_makes_no_step_more(
     assert differ(whole, weights(tmp_path / "mrsi")) == []
 
 
-def test_mrsi_alone_takes_all_posts(program: Programs, posts: list[Post], tmp_path: Path):
+def test_mrsi_alone_uses_all_posts(program: Programs, posts: list[Post], tmp_path: Path):
     optimizer = MCR(mrsi=MRSI(**INJECT, demonstrations=2), cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert list(better.history.programs) == ["before", "mrsi"]
@@ -259,7 +259,7 @@ def test_mrsi_alone_takes_all_posts(program: Programs, posts: list[Post], tmp_pa
     assert (len(split["d1"]), split["d2"]) == (24, [])
 
 
-def test_a_served_lm_gets_demonstrations_only(posts: list[Post], caplog: pytest.LogCaptureFixture):
+def test_served_lm_gets_only_demonstrations(posts: list[Post], caplog: pytest.LogCaptureFixture):
     lm = scripted_lm({"reasoning": "", "entities": []}, name="served")
     student = GMNER(lm=lm)
     with caplog.at_level(logging.WARNING, logger="gmner"):
@@ -274,7 +274,7 @@ def test_a_served_lm_gets_demonstrations_only(posts: list[Post], caplog: pytest.
     assert [message.role for message in request.messages] == ["user", "assistant"] * 4 + ["user"]
 
 
-def test_a_served_lm_with_as_many_demonstrations_as_asked(posts: list[Post]):
+def test_served_lm_gets_the_requested_demonstrations(posts: list[Post]):
     student = GMNER(lm=scripted_lm({"reasoning": "", "entities": []}))
     better = student.compile(trainset=posts, optimizer=MCR(mrsi=MRSI(demonstrations=6), progress=False))
     assert len(better.answer.demos) == len({demo["text"] for demo in better.answer.demos}) == 6
@@ -325,7 +325,7 @@ def test_refusals(posts: list[Post], tmp_path: Path):
         MCR(d1_share=0.0)
 
 
-def test_chains_become_demonstrations_and_cvo_trains_with_them(
+def test_cvo_trains_with_demonstrations_from_chains(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     student = program("idefics3")
@@ -340,7 +340,7 @@ def test_chains_become_demonstrations_and_cvo_trains_with_them(
     assert not (tmp_path / "mrsi").exists()
 
 
-def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_the_end(
+def test_cvo_alone_uses_all_posts_and_temporary_runs_are_removed(
     program: Programs, posts: list[Post], weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
     at_exit: list[tuple[Any, ...]] = []
@@ -359,7 +359,7 @@ def test_cvo_alone_trains_on_all_posts_and_a_run_that_nobody_keeps_is_gone_at_th
     assert not (run / "chains").exists()
 
 
-def test_presets_are_settings_of_mcr_and_may_be_changed():
+def test_presets_can_be_changed():
     big = preset("qwen2.5-vl-7b")
     assert (big.mrsi.epochs, big.cvo.epochs) == (2, 2)
     assert dataclasses.replace(big.mrsi, micro_batch=None, rate=None, tuning="auto") == MCR().mrsi
@@ -415,4 +415,4 @@ def test_real_tweets_with_qwen_and_lora(twitter_root: Path, tmp_path: Path, prog
     run = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path, env=os.environ)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == here["answers_of"](better, asked)
-    assert run.stdout.splitlines()[-1] != here["answers_of"](program("qwen2_5_vl"), asked)  # the adapter is seen
+    assert run.stdout.splitlines()[-1] != here["answers_of"](program("qwen2_5_vl"), asked)  # the adapter has an effect

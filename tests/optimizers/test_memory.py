@@ -1,4 +1,4 @@
-"""What stays in memory after a compile: no model and no engine of it."""
+"""Memory after a compile: unused models and engines are freed."""
 
 import gc
 from pathlib import Path
@@ -12,14 +12,14 @@ from gmner.optimizers.mrsi import MRSI
 from gmner.programs.engine.vlm_engine import VLMEngine
 
 
-def living() -> tuple[int, int]:
+def objects_in_memory() -> tuple[int, int]:
     gc.collect()
     kinds = [type(one) for one in gc.get_objects()]
     return kinds.count(Idefics3ForConditionalGeneration), kinds.count(VLMEngine)
 
 
 @pytest.mark.slow
-def test_compiles_whose_results_are_given_up_leave_no_model(program, posts, tmp_path: Path):
+def test_unused_results_of_compiles_are_freed(program, posts, tmp_path: Path):
     student = program("idefics3")
     counts = []
     for number in range(2):
@@ -27,5 +27,5 @@ def test_compiles_whose_results_are_given_up_leave_no_model(program, posts, tmp_
         optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
         student.compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / str(number))
         del optimizer
-        counts.append(living())
+        counts.append(objects_in_memory())
     assert counts[0] == counts[1]

@@ -1,4 +1,4 @@
-"""Model-written styles: asked, checked, asked again with the reason, and replaced where that does not help."""
+"""Model-written styles: requests, checks, retries with the reason, and replacement by the template."""
 
 import random
 import threading
@@ -37,7 +37,7 @@ def chat(chain):
 
 
 def lm_saying(*chains):
-    """An LM that says these chains in turn, the last one for ever."""
+    """An LM that returns these chains in turn and then repeats the last one."""
     said, lock = list(chains), threading.Lock()
 
     def answer(request):
@@ -53,7 +53,7 @@ def requests(lm):
     return engine.requests
 
 
-def test_a_good_chain_is_taken_at_once():
+def test_correct_chain_is_used_directly():
     lm = lm_saying(GOOD)
     found = LLMStyle(lm)(FACTS, random.Random(0))
     assert (found.text, found.author, found.problem) == (GOOD, "llm", "")
@@ -63,14 +63,14 @@ def test_a_good_chain_is_taken_at_once():
     assert not any(part.type == "image" for part in request.messages[-1].parts)
 
 
-def test_a_vision_model_sees_the_picture():
+def test_vision_model_gets_the_image():
     lm = lm_saying(GOOD)
     assert MLLMStyle(lm)(FACTS, random.Random(0)).author == "mllm"
     assert any(part.type == "image" for part in requests(lm)[0].messages[-1].parts)
     assert MLLMStyle(lm)(replace(FACTS, image=None), random.Random(0)).author == "mllm"
 
 
-def test_a_chain_that_fails_is_asked_for_once_more_with_the_reason():
+def test_rejected_chain_is_requested_again_with_the_reason():
     lm = lm_saying(BAD, GOOD)
     assert LLMStyle(lm)(FACTS, random.Random(0)).text == GOOD
     first, second = map(words_of, requests(lm))
@@ -79,7 +79,7 @@ def test_a_chain_that_fails_is_asked_for_once_more_with_the_reason():
 
 
 @pytest.mark.parametrize(("said", "kind"), [(BAD, "wrong_box"), ("", "empty"), ("Nice post!", "missing_span")])
-def test_a_chain_that_fails_twice_is_replaced_by_its_template(said, kind):
+def test_chain_rejected_twice_is_replaced_by_its_template(said, kind):
     lm = lm_saying(said)
     found = LLMStyle(lm, template=TEMPLATES["table"])(FACTS, random.Random(0))
     assert found.text.startswith("Ada | PER | shown")
@@ -88,13 +88,13 @@ def test_a_chain_that_fails_twice_is_replaced_by_its_template(said, kind):
     assert len(requests(lm)) == 2
 
 
-def test_an_answer_without_the_form_counts_as_a_failure():
+def test_malformed_reply_counts_as_rejected():
     lm = scripted_lm(lambda request: "no fields at all")
     found = LLMStyle(lm, attempts=1)(FACTS, random.Random(0))
     assert (found.author, found.problem.split(":")[0]) == ("template", "form")
 
 
-def test_an_answer_that_does_not_end_counts_as_a_failure():
+def test_truncated_reply_counts_as_rejected():
     def endless(request):
         raise TruncatedAnswerError("The answer did not end within 512 tokens")
 
@@ -102,13 +102,13 @@ def test_an_answer_that_does_not_end_counts_as_a_failure():
     assert (found.author, found.problem.split(":")[0]) == ("template", "form")
 
 
-def test_quotes_of_a_model_become_allowed_signs():
+def test_quotes_of_a_model_are_replaced():
     assert LLMStyle(lm_saying(GOOD.replace("a person", 'a "person"')))(FACTS, random.Random(0)).text == GOOD.replace(
         "a person", "a 'person'"
     )
 
 
-def test_chains_of_a_pass_keep_their_author_and_the_reason():
+def test_chains_keep_their_author_and_problem():
     posts = [replace(POST, id=str(n)) for n in range(6)]
     styles = {"llm": LLMStyle(lm_saying(GOOD)), "bad": LLMStyle(lm_saying(BAD)), "table": TEMPLATES["table"]}
     chains = write_chains(posts, {p.id: FRAME for p in posts}, styles, 3, random.Random(0))
@@ -117,7 +117,7 @@ def test_chains_of_a_pass_keep_their_author_and_the_reason():
     assert found == {("llm", "llm", ""), ("bad", "template", "wrong_box"), ("table", "template", "")}
 
 
-def test_threads_and_a_log_change_nothing_and_a_resumed_pass_asks_only_for_the_rest(tmp_path):
+def test_threads_give_equal_chains_and_a_resumed_pass_requests_the_rest(tmp_path):
     posts = [replace(POST, id=str(n)) for n in range(12)]
     frames = {p.id: FRAME for p in posts}
     lm = lm_saying(GOOD)
@@ -134,7 +134,7 @@ def test_threads_and_a_log_change_nothing_and_a_resumed_pass_asks_only_for_the_r
     assert len(requests(lm)) == asked + left
 
 
-def test_a_function_of_ones_own_is_checked_too():
+def test_user_defined_style_is_checked():
     def lies(facts, rng):
         return "Ada is ORG, not in the picture. Oslo."
 
@@ -145,7 +145,7 @@ def test_a_function_of_ones_own_is_checked_too():
     assert (short.reasoning, short.problem.split(":")[0]) == ("", "too_long")
 
 
-def test_styles_take_the_teacher_where_they_have_no_lm_of_their_own():
+def test_styles_without_an_lm_use_the_teacher():
     own, teacher = lm_saying(GOOD), scripted_lm(chat(GOOD), name="teacher")
     mrsi = MRSI(styles={"a": LLMStyle(own), "b": MLLMStyle(), "c": TEMPLATES["table"]})
     taught = mrsi.taught_by(teacher)
@@ -159,7 +159,7 @@ def test_styles_take_the_teacher_where_they_have_no_lm_of_their_own():
         LLMStyle(own, attempts=0)
 
 
-def test_a_teacher_failure_is_no_bad_chain():
+def test_teacher_failure_is_raised():
     def down(request):
         raise ConnectionError("the server is gone")
 

@@ -1,4 +1,4 @@
-"""MRSI: what is trained, and from where it goes on."""
+"""MRSI: the trained weights, and resuming."""
 
 import random
 from collections.abc import Callable
@@ -57,14 +57,14 @@ def test_lora_writes_an_adapter_only(
     assert set(of_vision) < set(adapter)
 
 
-def test_the_loss_falls_on_chains_seen_often(program: Programs, posts: list[Post], tmp_path: Path):
+def test_loss_falls_on_repeated_chains(program: Programs, posts: list[Post], tmp_path: Path):
     mrsi = MRSI(max_steps=20, batch=1, rate=3e-3, tuning="full", sft_options={"logging_steps": 1})
     losses = [entry["loss"] for entry in inject(mrsi, program("idefics3"), posts[:1], tmp_path) if "loss" in entry]
     assert len(losses) == 20
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_batch_in_parts_learns_the_same(program: Programs, posts: list[Post], tmp_path: Path, weights: Weights):
+def test_micro_batches_give_the_same_weights(program: Programs, posts: list[Post], tmp_path: Path, weights: Weights):
     logs = []
     for micro_batch in (None, 2):
         mrsi = MRSI(max_steps=3, batch=4, micro_batch=micro_batch, tuning="full", sft_options={"logging_steps": 1})
@@ -78,7 +78,7 @@ def test_a_batch_in_parts_learns_the_same(program: Programs, posts: list[Post], 
         inject(MRSI(max_steps=1, batch=4, micro_batch=3), program("idefics3"), posts[:4], tmp_path / "odd")
 
 
-def test_equal_configurations_give_equal_weights_and_a_stopped_one_goes_on_to_them(
+def test_training_is_reproducible_also_after_an_interruption(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
     mrsi = MRSI(max_steps=4, batch=2, tuning="full", sft_options={"save_steps": 1, "logging_steps": 1})
@@ -103,13 +103,13 @@ def test_equal_configurations_give_equal_weights_and_a_stopped_one_goes_on_to_th
         assert torch.equal(value, stored["cut"][name])
 
 
-def test_auto_tuning_looks_at_the_size():
+def test_auto_tuning_depends_on_the_size():
     assert resolve_tuning("auto", 10_000_000) == "full"
     assert resolve_tuning("auto", 7_000_000_000) == "lora-frozen-vision"
     assert resolve_tuning("lora", 10) == "lora"
 
 
-def test_each_chain_is_trained_beside_its_answer_alone(program: Programs, posts: list[Post]):
+def test_each_chain_has_a_row_with_the_answer_alone(program: Programs, posts: list[Post]):
     student = program("idefics3")
     chains = MRSI().chains(posts[:4], student.adapter(), random.Random(0))
     lessons = MRSI().lessons(chains, student)
@@ -124,7 +124,7 @@ def test_each_chain_is_trained_beside_its_answer_alone(program: Programs, posts:
 @pytest.mark.parametrize(("settings", "rows", "steps"), [
     ({}, 200, 160), ({}, 4000, 500), ({"least_steps": 0}, 200, 25), ({"max_steps": 7}, 200, 7),
 ])  # fmt: skip
-def test_few_rows_are_trained_on_for_more_than_their_epochs(settings: dict[str, Any], rows: int, steps: int):
+def test_few_rows_are_repeated_for_enough_steps(settings: dict[str, Any], rows: int, steps: int):
     assert MRSI(**settings).steps(rows) == steps
 
 

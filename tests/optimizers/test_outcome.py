@@ -1,4 +1,4 @@
-"""Whether a compile's result is the program that it began with."""
+"""Detection of a compile whose result equals the student."""
 
 import copy
 from types import SimpleNamespace
@@ -65,7 +65,7 @@ def test_weights_are_compared_by_value(case: str, monkeypatch: pytest.MonkeyPatc
     assert why == ("" if differ else "no weight and no demonstration changed")
 
 
-def test_demonstrations_make_another_program():
+def test_demonstrations_change_the_program():
     before = GMNER(scripted_lm({"reasoning": "", "entities": []}))
     after = before.deepcopy()
     programs = {"before": before, "mrsi": after}
@@ -77,7 +77,7 @@ def test_demonstrations_make_another_program():
 @pytest.mark.parametrize(
     ("scored", "stages", "why"), [(True, 2, "higher"), (True, 1, "no stage"), (False, 1, "no stage")]
 )
-def test_the_student_itself(scored: bool, stages: int, why: str):
+def test_student_itself_is_unchanged(scored: bool, stages: int, why: str):
     student: Any = SimpleNamespace()
     programs = dict.fromkeys(("before", "mrsi")[:stages], student)
     assert why in why_unchanged(programs, "before", scored=scored, stopped=False)

@@ -1,4 +1,4 @@
-"""The honest proof that the injection trains: half a dozen posts are learned by heart."""
+"""Proof that MRSI trains: six posts are memorized."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from gmner.programs.models.loading import load_vlm
 
 
 @pytest.mark.e2e
-def test_half_a_dozen_posts_are_learned_by_heart(tmp_path: Path):
+def test_six_posts_are_memorized(tmp_path: Path):
     posts = World(seed=9).posts("train", 6)
     student = GMNER(lm=load_vlm(max_batch=6, cache=False))
     before = evaluate(student, posts, progress=False)

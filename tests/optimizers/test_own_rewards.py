@@ -1,4 +1,4 @@
-"""Rewards that a user writes: the forms that CVO takes, what it passes them, and what happens when one fails."""
+"""User-defined rewards: accepted forms, their arguments, and failures."""
 
 import asyncio
 import functools
@@ -93,14 +93,14 @@ def check(reward: Any, folder: Path) -> Any:
         ({"count": 0.0}, {"count": 0.0}),
     ],
 )
-def test_forms_of_rewards(rewards: Any, expected: dict[str, float]):
+def test_accepted_forms_of_rewards(rewards: Any, expected: dict[str, float]):
     chosen = CVO(rewards=rewards).reward_set
     assert dict(chosen.weights) == expected
     assert list(chosen.functions) == list(chosen.weights)
     assert list(replace(preset("tiny").cvo, rewards=rewards).reward_set.weights) == list(expected)
 
 
-def test_the_five_are_the_default():
+def test_default_rewards():
     assert dict(CVO().reward_set.weights) == dict(DEFAULT_WEIGHTS)
     assert CVO().rewards == gmner.rewards.cvo()
     assert CVO(rewards=cvo()) == CVO()
@@ -145,18 +145,18 @@ def advantage(completions: list[Any], **columns: Any) -> list[float]:
         ({"span": None, "type": math.nan}, "weight of the reward 'type'"),
     ],
 )
-def test_what_is_not_a_reward_is_refused(rewards: Any, said: str):
+def test_invalid_rewards_are_refused(rewards: Any, said: str):
     with pytest.raises(InputError, match=said):
         CVO(rewards=rewards)
 
 
-def test_a_reward_model_is_refused():
+def test_reward_model_is_refused():
     torch = pytest.importorskip("torch")
     with pytest.raises(InputError, match="A reward model cannot be a reward"):
         CVO(rewards=[torch.nn.Linear(1, 1)])
 
 
-def test_arguments_of_before_are_deprecated_and_still_work():
+def test_deprecated_arguments_still_work():
     weights = dict.fromkeys(NAMES, 0.5)
     with pytest.warns(DeprecationWarning, match=r"CVO\(weights=..., sigma=...\) is deprecated") as warned:
         old = CVO(weights=weights, sigma=0.7)
@@ -169,7 +169,7 @@ def test_arguments_of_before_are_deprecated_and_still_work():
         CVO(weights={**weights, "span": math.nan})
 
 
-def test_a_registered_reward_is_known_by_its_name():
+def test_registered_reward_is_found_by_name():
     @gmner.rewards.register
     def registered_from_outside(completions: list[Any], **columns: Any) -> list[float]:
         return [1.0] * len(completions)
@@ -201,7 +201,7 @@ async def awaited(completions: list[Any], **columns: Any) -> list[float]:
     return [0.5] * len(completions)
 
 
-def test_what_rewards_are_passed_and_return(tmp_path: Path):
+def test_arguments_and_results_of_rewards(tmp_path: Path):
     rows = batch(ANSWER, "not JSON")
     assert check(brief, tmp_path)(**rows) == [1.0, 1.0]
     assert check(all_found, tmp_path)(**rows) == [1.0, 0.0]
@@ -220,7 +220,7 @@ def test_what_rewards_are_passed_and_return(tmp_path: Path):
     assert check(sees, tmp_path).__name__ == "sees"
 
 
-def test_labels_and_box_format_are_those_of_the_program(tmp_path: Path):
+def test_rewards_get_labels_and_box_format_of_the_program(tmp_path: Path):
     labels, box_format = LabelSet(("singer", "town")), BoxFormat(scale=100)
     text = ANSWER.replace("PER", "singer").replace("LOC", "town").replace("[0,0,400,1000]", "[0,0,40,100]")
 
@@ -239,7 +239,7 @@ def test_labels_and_box_format_are_those_of_the_program(tmp_path: Path):
     assert RewardSet.of([Reward("span", labels=labels)]).bound(labels, box_format).functions["span"].labels is labels
 
 
-def test_a_call_of_a_staged_program_is_judged_as_the_whole_answer(tmp_path: Path):
+def test_call_of_a_staged_program_is_judged_as_a_whole_answer(tmp_path: Path):
     known = [
         {"span": "Ada Okoro", "type": "PER", "start": 0, "end": 9, "visible": False, "box": None},
         {"span": "Lagos", "type": "LOC", "start": 19, "end": 24, "visible": True, "box": [0, 0, 400, 1000]},
@@ -283,7 +283,7 @@ def returning(value: Any) -> Callable[..., Any]:
         (returning({"a": 1.0, "b": 2.0}), "returned no list"),
     ],
 )
-def test_a_reward_that_fails_is_named_with_step_and_posts(reward: Any, said: str, tmp_path: Path):
+def test_failing_reward_is_reported_with_step_and_posts(reward: Any, said: str, tmp_path: Path):
     function = check(reward, tmp_path)
     with pytest.raises(RewardError, match=said) as raised:
         function(**batch('{"reasoning":"","entities":[]}', ANSWER))
@@ -292,7 +292,7 @@ def test_a_reward_that_fails_is_named_with_step_and_posts(reward: Any, said: str
     assert json.loads((tmp_path / FAILURE).read_text())["reward"] == function.__name__
 
 
-def test_an_awaited_reward_that_fails_is_named(tmp_path: Path):
+def test_failing_async_reward_is_reported(tmp_path: Path):
     async def fails(completions: list[Any], **columns: Any) -> list[float]:
         raise OSError("no server")
 
@@ -302,7 +302,7 @@ def test_an_awaited_reward_that_fails_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("function", [lambda judgement: 1.0, brief, Ratio, 3, awaited, lambda: 1.0])
-def test_judged_refuses_what_is_no_function_of_a_judgement(function: Any):
+def test_judged_refuses_other_functions(function: Any):
     with pytest.raises(InputError, match=r"def name\(judgement\)"):
         judged(function)
 
@@ -322,7 +322,7 @@ class Scaled:
         return [self.factor] * len(completions)
 
 
-def test_what_a_run_keeps_of_a_reward():
+def test_record_of_a_reward_in_a_run():
     record = reward_record(brief)
     assert record["from"].endswith("test_own_rewards.brief")
     assert len(record["source"]) == 12
@@ -345,7 +345,7 @@ Programs = Callable[[str], GMNER]
 
 
 @pytest.mark.e2e
-def test_a_compile_with_rewards_of_ones_own(
+def test_compile_with_user_defined_rewards(
     program: Programs, posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     failing = [True]
@@ -388,7 +388,7 @@ def test_a_compile_with_rewards_of_ones_own(
     assert "rewards: span 0.5, all_found 1, fails_once 1" in capsys.readouterr().out
 
 
-def test_a_changed_reward_is_refused_unless_it_stopped_the_run(
+def test_changed_reward_is_refused_unless_it_stopped_the_run(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ):
     def compiled(reward: Any) -> Any:
@@ -411,9 +411,7 @@ def test_a_changed_reward_is_refused_unless_it_stopped_the_run(
         compiled(limited(3))
 
 
-def test_rewards_of_other_labels_are_refused_before_anything_is_written(
-    program: Programs, posts: list[Post], tmp_path: Path
-):
+def test_rewards_with_other_labels_are_refused_first(program: Programs, posts: list[Post], tmp_path: Path):
     settings = CVO(rewards=cvo(labels=LabelSet(("singer",))))
     with pytest.raises(InputError, match="another labels than the program"):
         program("idefics3").compile(
@@ -422,7 +420,7 @@ def test_rewards_of_other_labels_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_code_of_the_how_to_runs():
+def test_code_of_the_how_to_runs():
     page = (Path(gmner.__file__).parent / "docs" / "howto" / "own-reward.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page.split("\n## When a reward fails")[0], re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}

@@ -8,7 +8,7 @@ import pytest
 from gmner.optimizers import peak_memory
 
 
-def test_the_peak_grows_with_what_is_held_and_stays():
+def test_peak_grows_with_allocated_memory_and_stays():
     before = peak_memory.process_peak()
     assert 2**20 < before < 2**40
     held = bytearray(before)  # as much again, every page of it written
@@ -18,7 +18,7 @@ def test_the_peak_grows_with_what_is_held_and_stays():
     assert peak_memory.process_peak() >= grown
 
 
-def test_windows_counts_its_own_way(monkeypatch: pytest.MonkeyPatch):
+def test_peak_on_windows(monkeypatch: pytest.MonkeyPatch):
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=123))
     monkeypatch.setattr(peak_memory.psutil, "Process", lambda: process)
     monkeypatch.setattr(sys, "platform", "win32")

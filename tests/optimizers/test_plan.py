@@ -1,4 +1,4 @@
-"""What a compile would do and cost, before it does anything."""
+"""The plan of a compile: its steps and costs."""
 
 import copy
 from collections.abc import Callable
@@ -23,7 +23,7 @@ ROLLOUTS = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollo
 
 
 @pytest.mark.slow
-def test_the_plan_counts_what_the_compile_does(
+def test_plan_counts_equal_those_of_the_compile(
     program: Programs, posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     student = program("idefics3")
@@ -54,7 +54,7 @@ def test_the_plan_counts_what_the_compile_does(
 
 
 @pytest.mark.slow
-def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs, posts: list[Post]):
+def test_plan_calls_no_lm_but_counts_chains(program: Programs, posts: list[Post]):
     lm = scripted_lm("nobody asks")
     styles = {"stepwise": TEMPLATES["stepwise"], "llm": LLMStyle(lm)}
     mrsi = MRSI(styles=styles, per_post=2, batch=2, max_steps=2, tuning="full")
@@ -66,12 +66,12 @@ def test_no_lm_is_asked_for_a_plan_but_its_chains_are_counted(program: Programs,
     assert (served.stages, served.teacher_requests) == ((), 6)
 
 
-def test_a_stage_without_posts_is_refused(program: Programs, posts: list[Post]):
+def test_stage_without_posts_is_refused(program: Programs, posts: list[Post]):
     with pytest.raises(InputError, match="D1 or D2 has no post"):
         plan(MCR(d1_share=0.5, progress=False).settings, program("idefics3"), posts[:1])
 
 
-def test_a_plan_reads_as_a_table():
+def test_plan_is_printed_as_a_table():
     stages = (StagePlan("mrsi", 3500, 14000, 875, 9_000_000, 7200.0), StagePlan("cvo", 3500, 56000, 875, 10, 59.6))
     text = str(Plan(stages, 12, 3 * 2**30))
     assert "2 h 0 min" in text

@@ -1,4 +1,4 @@
-"""Several processes of one launch: the same training, written once."""
+"""Several processes of one launch: equal training, written once."""
 
 import json
 import os
@@ -46,7 +46,7 @@ Path(run_dir, f"seen-{os.environ.get('RANK', '0')}.json").write_text(json.dumps(
 
 
 def launched(processes: int, model: Path, folder: Path) -> str:
-    """Run the script on so many processes, and return what they said."""
+    """Run the script in a number of processes and return their output."""
     (folder / "script.py").write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
@@ -59,7 +59,7 @@ def launched(processes: int, model: Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def runs(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, str]]:
-    """The same compile on one process and on two."""
+    """The same compile in one process and in two."""
     found = {}
     for processes in (1, 2):
         folder = tmp_path_factory.mktemp(f"launch-{processes}")
@@ -71,7 +71,7 @@ def log_of(run: Path, stage: str) -> list[dict[str, Any]]:
     return json.loads((run / stage / "done.json").read_text())["log"]
 
 
-def test_two_processes_train_as_one_does(runs: dict[int, tuple[Path, str]], weights: Weights):
+def test_two_processes_train_like_one(runs: dict[int, tuple[Path, str]], weights: Weights):
     (one, _), (two, _) = runs[1], runs[2]
     losses = [[entry["loss"] for entry in log_of(run, "mrsi") if "loss" in entry] for run in (one, two)]
     assert len(losses[0]) == 3
@@ -82,13 +82,18 @@ def test_two_processes_train_as_one_does(runs: dict[int, tuple[Path, str]], weig
     assert steps == [[1, 2], [1, 2]]
 
 
-def test_posts_with_and_without_pictures_meet_in_a_step_of_two_processes(runs: dict[int, tuple[Path, str]]):
+def test_posts_with_and_without_images_in_a_step_of_two_processes(runs: dict[int, tuple[Path, str]]):
     steps = [pandas.read_parquet(path) for path in (runs[2][0] / "cvo" / "completions").glob("*.parquet")]
     bare = [sorted(int(name.split("-")[1]) < 6 for name in step["post"]) for step in steps]
-    assert [False, False, True, True] in bare  # a prompt a process; they would wait for each other's pictures
+    assert [
+        False,
+        False,
+        True,
+        True,
+    ] in bare  # one prompt per process; otherwise they would wait for each other's images
 
 
-def test_both_processes_have_the_same_program_and_the_first_one_writes(runs: dict[int, tuple[Path, str]]):
+def test_processes_have_the_same_program_and_only_the_first_writes(runs: dict[int, tuple[Path, str]]):
     run, said = runs[2]
     seen = [json.loads((run / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
     assert [one.pop("bars") for one in seen] == [[True, True], [False, False]]

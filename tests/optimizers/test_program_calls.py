@@ -1,4 +1,4 @@
-"""Staged programs: what a call makes of the whole answer, what it is paid, and a compile that trains all three."""
+"""Staged programs: whole answers from single calls, their rewards, and a compile of all three stages."""
 
 import json
 import random
@@ -35,7 +35,14 @@ BOX = [100, 100, 300, 300]
 KNOWN: list[dict[str, Any]] = [
     {"span": "Ana", "type": "PER", "start": 0, "end": 3, "visible": True, "box": BOX},
     {"span": "Ben", "type": "PER", "start": 8, "end": 11, "visible": False, "box": [0, 0, 50, 50]},
-    {"span": "Rome", "type": "LOC", "start": 15, "end": 19, "visible": True, "box": None},  # gold that was not named
+    {
+        "span": "Rome",
+        "type": "LOC",
+        "start": 15,
+        "end": 19,
+        "visible": True,
+        "box": None,
+    },  # a gold mention that was not extracted
 ]
 
 
@@ -59,7 +66,7 @@ def mentions(*spans: str) -> dict[str, Any]:
         ("extract", 0, mentions("Ana", "Ben"), {"Ana": BOX, "Ben": None}),
         ("extract", 0, mentions("Ben"), {"Ben": None}),
         ("extract", 0, mentions("Ana", "Rome"), {"Ana": BOX, "Rome": None}),
-        ("extract", 0, mentions("met"), {"met": None}),  # nobody verified it
+        ("extract", 0, mentions("met"), {"met": None}),  # it was not verified
         ("extract", 0, mentions(), {}),
         ("verify", 1, {"evidence": "", "visible": True}, {"Ana": BOX, "Ben": [0, 0, 50, 50]}),
         ("verify", 0, {"evidence": "", "visible": False}, {"Ana": None, "Ben": None}),
@@ -73,13 +80,13 @@ def mentions(*spans: str) -> dict[str, Any]:
         ("ground", 0, {}, None),
     ],
 )
-def test_a_call_answered_anew_makes_the_answer(
+def test_whole_answer_with_a_new_completion(
     stage: str, place: int, completion: object, expected: dict[str, Any] | None
 ):
     assert boxes(stage, place, completion) == expected
 
 
-def test_a_call_is_paid_for_the_whole_answer():
+def test_call_is_rewarded_for_the_whole_answer():
     gold = [
         {"span": "Ana", "start": 0, "end": 3, "type": "PER", "boxes": [[20, 10, 60, 30]]},
         {"span": "Ben", "start": 8, "end": 11, "type": "PER", "boxes": []},
@@ -96,7 +103,7 @@ def test_a_call_is_paid_for_the_whole_answer():
     assert paid("entailment", "verify", 0, *verdicts) == [1.0, 0.5]
     assert paid("entailment", "verify", 1, *verdicts) == [0.5, 1.0]
     assert paid("grounding", "ground", 0, {"box": BOX}, {"box": [300, 300, 100, 100]}, {"box": None}) == [1.0, 0.0, 0.0]
-    # A box with reversed corners makes the whole answer invalid, as in a program that answers at once.
+    # A box with reversed corners makes the whole answer invalid, as in a program with one call.
     assert paid("span", "ground", 0, {"box": BOX}, {"box": [300, 300, 100, 100]}) == [1.0, 0.0]
     assert paid("span", "extract", 0, mentions("Ana", "Ben"), mentions("Ana"), mentions("Cy")) == [
         1.0,
@@ -108,14 +115,14 @@ def test_a_call_is_paid_for_the_whole_answer():
 def test_refusals_and_titles():
     assert [call_title(asked("extract")), call_title(asked("ground", 1))] == ["extract", "ground Ben"]
     assert call_title(call_column("extract", 0, [], 0)) == "extract"
-    with pytest.raises(InputError, match=r"no such call.*look"):
+    with pytest.raises(InputError, match=r"Unknown stage.*look"):
         asked("look")
-    with pytest.raises(InputError, match=r"not named.*2"):
+    with pytest.raises(InputError, match=r"index of an extracted mention.*2"):
         asked("verify", 2)
 
 
 class Script:
-    """Ana and Ben are named; all three are said to be shown; only Ana and Rome have a box."""
+    """Ana and Ben are extracted; all three are verified; only Ana and Rome get a box."""
 
     def __call__(self, request: Any) -> dict[str, Any]:
         said = words_of(request)
@@ -127,7 +134,7 @@ class Script:
         return {"box": None if name == "Ben" else BOX}
 
 
-def test_calls_are_those_of_the_program_and_of_the_gold():
+def test_calls_of_extracted_and_gold_mentions():
     gold = (GoldEntity("Ana", 0, 3, "PER", (Box(20, 10, 60, 30),)), GoldEntity("Rome", 15, 19, "LOC"))
     post = Post("a", TEXT, Image.new("RGB", (200, 100)), gold)
     program = StagedGMNER(scripted_lm(Script()))
@@ -137,7 +144,7 @@ def test_calls_are_those_of_the_program_and_of_the_gold():
     assert (trace.named, trace.visible) == (2, (False, True, True))
     assert trace.boxes == (Box(20, 10, 60, 30), None, Box(20, 10, 60, 30))
     calls = staged_calls(program, [post], {"a": trace})
-    # Ana is grounded, as the gold shows her; Ben, as the program says so; Rome was not named, so nothing is asked.
+    # Ana is grounded because of the gold, Ben because of the verdict; Rome was not extracted, so it has no calls.
     assert [call_title(call.rest or "") for call in calls] == [
         "extract",
         "verify Ana",
@@ -152,13 +159,13 @@ def test_calls_are_those_of_the_program_and_of_the_gold():
     assert [call_title(call.rest or "") for call in wordy] == ["extract"]
 
 
-def test_a_post_whose_answer_fails_is_left_out(caplog: pytest.LogCaptureFixture):
+def test_post_with_a_failing_call_is_skipped(caplog: pytest.LogCaptureFixture):
     program = StagedGMNER(scripted_lm({"mentions": [{"span": "nobody", "type": "PER"}]}))
     assert traced(program, [Post("a", TEXT, None, ())], progress=False) == [None]
-    assert "1 of 1 posts are not trained on" in caplog.text
+    assert "1 of 1 posts are not used for training" in caplog.text
 
 
-def test_every_call_of_a_chain_is_a_row():
+def test_each_call_of_a_chain_is_a_row():
     posts = World().posts("train", 6)
     program = StagedGMNER(scripted_lm({}))
     adapter = program.adapter()
@@ -174,7 +181,7 @@ def test_every_call_of_a_chain_is_a_row():
 
 
 @pytest.mark.slow
-def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
+def test_staged_compile_resumes(
     tiny_lm: Callable[[str], dspy.LM],
     posts: list[Post],
     tmp_path: Path,
@@ -212,7 +219,7 @@ def test_a_staged_program_is_compiled_and_a_stopped_compile_goes_on(
 
 
 @pytest.mark.slow
-def test_a_staged_compile_is_planned_by_its_calls(
+def test_plan_of_a_staged_compile(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], capsys: pytest.CaptureFixture[str]
 ):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
@@ -222,13 +229,13 @@ def test_a_staged_compile_is_planned_by_its_calls(
     )
     student.compile(trainset=posts[:8], optimizer=optimizer, dry_run=True)
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
-    # Eight posts a stage: a chain each, and a row or a prompt for every call.
+    # Eight posts per stage: one chain each, and a row or a prompt for every call.
     assert rows["mrsi"][1] == rows["cvo"][1] == "8"
     assert int(rows["mrsi"][3]) > 8 / 2
     assert int(rows["cvo"][3]) >= 8 / 2
 
 
-def test_chains_are_no_demonstrations_of_a_staged_program(tiny_lm: Callable[[str], dspy.LM], posts: list[Post]):
+def test_staged_program_gets_no_demonstrations_from_chains(tiny_lm: Callable[[str], dspy.LM], posts: list[Post]):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
     with pytest.raises(InputError, match="no demonstrations for a staged program"):
         student.compile(trainset=posts[:4], optimizer=MCR(mrsi=MRSI(tuning="none"), progress=False))

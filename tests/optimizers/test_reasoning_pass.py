@@ -1,4 +1,4 @@
-"""The pass that makes D_R within a compile: a teacher is asked once, and its work is used again."""
+"""The pass that creates the reasoning set in a compile: the teacher is called once, and its chains are reused."""
 
 import json
 from collections.abc import Callable
@@ -23,15 +23,15 @@ from gmner.signatures.errors import InputError
 EMPTY = {"reasoning": "", "entities": []}
 
 
-def repeats(request):
-    """A teacher that hands the draft back, so that every chain of it is right."""
+def echo_draft(request):
+    """A teacher that returns the draft, so that all its chains are correct."""
     draft = words_of(request).split("[[ ## draft ## ]]")[1].split("[[ ##")[0].strip()
     return f"[[ ## chain ## ]]\n{draft}\n\n[[ ## completed ## ]]"
 
 
 @pytest.fixture
 def teacher() -> dspy.LM:
-    return scripted_lm(repeats, name="teacher")
+    return scripted_lm(echo_draft, name="teacher")
 
 
 def optimizer(**mrsi: object) -> MCR:
@@ -39,7 +39,7 @@ def optimizer(**mrsi: object) -> MCR:
     return MCR(mrsi=MRSI(**{"styles": styles, "per_post": 2, "served_demonstrations": 1, **mrsi}), progress=False)
 
 
-def test_a_teacher_writes_once_and_its_set_is_used_again(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
+def test_teacher_writes_once_and_its_set_is_reused(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
     student = GMNER(scripted_lm(EMPTY))
     first = student.compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
     asked = len(teacher.engine.requests)
@@ -52,7 +52,7 @@ def test_a_teacher_writes_once_and_its_set_is_used_again(posts: list[Post], teac
 
     again = student.compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
     other = optimizer(chains_from=tmp_path / "one" / "chains")
-    elsewhere = student.compile(trainset=posts, optimizer=other, run_dir=tmp_path / "two")  # nobody to ask
+    elsewhere = student.compile(trainset=posts, optimizer=other, run_dir=tmp_path / "two")  # without a teacher
     assert len(teacher.engine.requests) == asked
     assert ReasoningSet.load(tmp_path / "two" / "chains") == made
     reasoning = [demo["reasoning"] for demo in first.answer.demos]
@@ -61,12 +61,12 @@ def test_a_teacher_writes_once_and_its_set_is_used_again(posts: list[Post], teac
         assert [demo["reasoning"] for demo in program.answer.demos] == reasoning
 
 
-def test_a_program_can_be_the_teacher(posts: list[Post], teacher: dspy.LM):
+def test_program_as_teacher(posts: list[Post], teacher: dspy.LM):
     GMNER(scripted_lm(EMPTY)).compile(trainset=posts[:3], optimizer=optimizer(), teacher=GMNER(teacher))
     assert len(teacher.engine.requests) == 3
 
 
-def test_a_set_for_another_model_or_other_posts_is_refused(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
+def test_set_for_another_model_or_other_posts_is_refused(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
     GMNER(scripted_lm(EMPTY)).compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
     used = optimizer(chains_from=tmp_path / "one" / "chains")
     pixels = scripted_lm(EMPTY, ModelProfile(box_format=BoxFormat("original")), name="pixels")
@@ -76,7 +76,9 @@ def test_a_set_for_another_model_or_other_posts_is_refused(posts: list[Post], te
         GMNER(scripted_lm(EMPTY)).compile(trainset=posts[1:], optimizer=used, teacher=teacher)
 
 
-def test_chains_that_stand_in_are_counted_and_said(posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_substituted_chains_are_counted_and_reported(
+    posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     liar = scripted_lm("[[ ## chain ## ]]\nNice post!\n\n[[ ## completed ## ]]", name="liar")
     named = [post for post in posts if post.gold]
     GMNER(scripted_lm(EMPTY)).compile(trainset=named, optimizer=optimizer(), teacher=liar, run_dir=tmp_path / "run")
@@ -84,7 +86,7 @@ def test_chains_that_stand_in_are_counted_and_said(posts: list[Post], tmp_path: 
 
 
 @pytest.mark.slow
-def test_both_stages_may_have_all_posts(program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path):
+def test_both_stages_can_use_all_posts(program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path):
     cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
     mrsi = MRSI(max_steps=1, batch=2, tuning="full")
     mcr = MCR(mrsi=mrsi, cvo=cvo, d1_share=1.0, learnable_answers=2, progress=False)
@@ -96,7 +98,7 @@ def test_both_stages_may_have_all_posts(program: Callable[[str], GMNER], posts: 
 
 
 @pytest.mark.slow
-def test_posts_that_teach_nothing_are_left_out_of_the_reinforcement(
+def test_uninformative_posts_are_skipped_in_reinforcement_learning(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")

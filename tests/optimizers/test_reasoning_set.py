@@ -1,4 +1,4 @@
-"""D_R on the disk: nothing lost, nothing half written, and never used for another model or other posts."""
+"""The reasoning set on disk: lossless, atomic, and never used for another model or other posts."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_read_back_without_loss(made: ReasoningSet, folder: Path):
+def test_round_trip(made: ReasoningSet, folder: Path):
     assert _files(folder) == FILES
     assert ReasoningSet.load(folder) == made
     assert len(made.chains) == 12
@@ -96,7 +96,7 @@ CHAINS = st.lists(
 
 @pytest.mark.slow
 @given(CHAINS)
-def test_any_chain_is_read_back_without_loss(tmp_path_factory: pytest.TempPathFactory, chains: list[Chain]):
+def test_round_trip_of_any_chain(tmp_path_factory: pytest.TempPathFactory, chains: list[Chain]):
     folder = tmp_path_factory.mktemp("set")
     origin = replace(ORIGIN, teacher=None, resize=profile_for_name("Qwen2.5-VL").rule)
     made = ReasoningSet(tuple(chains), ("a", "b"), ("c",), dict.fromkeys("abc", "0"), origin)
@@ -107,7 +107,7 @@ def test_any_chain_is_read_back_without_loss(tmp_path_factory: pytest.TempPathFa
     assert list(ChainLog(folder / "log").chains.values()) == chains
 
 
-def test_datasets_reads_the_folder(made: ReasoningSet, folder: Path, tmp_path: Path):
+def test_folder_is_readable_by_datasets(made: ReasoningSet, folder: Path, tmp_path: Path):
     table = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))["train"]
     assert table.column_names == [
         "post_id", "split", "style", "author", "problem", "reasoning", "answer", "text",
@@ -121,7 +121,7 @@ def test_datasets_reads_the_folder(made: ReasoningSet, folder: Path, tmp_path: P
         }  # fmt: skip
 
 
-def test_the_table_knows_the_half_and_has_texts_only_when_told(tmp_path: Path):
+def test_table_has_the_half_and_optional_texts(tmp_path: Path):
     chains = (Chain("a", "stepwise", "x", ()), Chain("b", "stepwise", "y", ()))
     made = ReasoningSet(chains, ("b",), ("a",), dict.fromkeys("ab", "0"), ORIGIN)
     table = datasets.Dataset.from_parquet(
@@ -132,7 +132,7 @@ def test_the_table_knows_the_half_and_has_texts_only_when_told(tmp_path: Path):
     assert "`text`" not in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
-def test_it_goes_to_the_hub_as_it_is_saved(made: ReasoningSet, monkeypatch: pytest.MonkeyPatch):
+def test_push_uploads_the_saved_folder(made: ReasoningSet, monkeypatch: pytest.MonkeyPatch):
     uploaded = {}
 
     def upload(folder: Path, repo_id: str, kind: str, **options: Any) -> str:
@@ -145,7 +145,7 @@ def test_it_goes_to_the_hub_as_it_is_saved(made: ReasoningSet, monkeypatch: pyte
     assert uploaded == {"ana/chains": ("dataset", {"private": True, "token": None}, files, True)}
 
 
-def test_the_card(tmp_path: Path):
+def test_data_set_card(tmp_path: Path):
     wrong = "the box of `x` | is\nanother"
     chains = [Chain("a", "stepwise", "x", (), "mllm"), Chain("a", "table", "y", (), problem=wrong)]
     made = ReasoningSet(tuple(chains), ("a",), (), {"a": "0"}, ORIGIN)
@@ -207,13 +207,13 @@ def test_counts_and_texts_need_every_post_with_a_chain(made: ReasoningSet, tmp_p
         ({"chains": (Chain("a", "s", "x", ()), Chain("a", "s", "y", ()))}, "same style"),
     ],
 )
-def test_refuses_what_is_no_set(change: dict, fact: str):
+def test_invalid_sets_are_refused(change: dict, fact: str):
     right = ReasoningSet((), ("a", "b"), ("c",), dict.fromkeys("abc", "0"), ORIGIN)
     with pytest.raises(InputError, match=fact):
         replace(right, **change)
 
 
-def test_a_chain_that_is_not_unicode_is_refused_before_anything_is_written(tmp_path: Path):
+def test_chain_with_a_lone_surrogate_is_refused_first(tmp_path: Path):
     made = ReasoningSet((Chain("a", "s", "half \ud83d", ()),), ("a",), (), {"a": "0"}, ORIGIN)
     with pytest.raises(InputError, match="post 'a': `reasoning` is not Unicode"):
         made.save(tmp_path / "set")
@@ -243,7 +243,7 @@ ADA = {"span": "Ada", "start": 0, "end": 3, "type": "PER", "box": None}
 
 
 @pytest.mark.parametrize(("broken", "fact"), BROKEN)
-def test_a_broken_line_is_named(folder: Path, broken: Callable[[dict], Any], fact: str):
+def test_broken_line_is_reported(folder: Path, broken: Callable[[dict], Any], fact: str):
     lines = _lines(folder)
     wrong = broken(json.loads(lines[4]))
     lines[4] = wrong if isinstance(wrong, str) else json.dumps(wrong)
@@ -253,7 +253,7 @@ def test_a_broken_line_is_named(folder: Path, broken: Callable[[dict], Any], fac
     assert refusal.value.fact.startswith(f"{folder / 'chains.jsonl'}:5: ")
 
 
-def test_a_line_twice_and_bytes_that_are_no_text(folder: Path):
+def test_duplicate_line_and_invalid_bytes(folder: Path):
     path, lines = folder / "chains.jsonl", _lines(folder)
     path.write_text("\n".join([*lines, "", lines[0]]), encoding="utf-8")
     with pytest.raises(DataError, match=rf"{path}:{len(lines) + 2}: A second chain of a post in the same style"):
@@ -263,7 +263,7 @@ def test_a_line_twice_and_bytes_that_are_no_text(folder: Path):
         ReasoningSet.load(folder)
 
 
-def test_a_broken_split_is_named(folder: Path):
+def test_broken_split_is_reported(folder: Path):
     path = folder / "split.json"
     split = json.loads(path.read_text(encoding="utf-8"))
     changes: list[tuple[dict | None, str]] = [
@@ -281,13 +281,13 @@ def test_a_broken_split_is_named(folder: Path):
 
 
 @pytest.mark.parametrize("name", ["split.json", "chains.jsonl"])
-def test_says_that_there_is_no_set(folder: Path, name: str):
+def test_missing_set_is_reported(folder: Path, name: str):
     (folder / name).unlink()
     with pytest.raises(InputError, match="no reasoning set"):
         ReasoningSet.load(folder)
 
 
-def test_a_save_that_fails_leaves_nothing_or_what_was_there(
+def test_failed_save_leaves_the_old_set(
     made: ReasoningSet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def full(self: datasets.Dataset, path: str) -> None:
@@ -305,10 +305,10 @@ def test_a_save_that_fails_leaves_nothing_or_what_was_there(
 
 
 @pytest.mark.slow
-def test_a_kill_while_a_set_is_replaced_leaves_the_old_one_or_the_new_one(
+def test_killed_save_leaves_the_old_or_the_new_set(
     made: ReasoningSet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    # The table's own writer has threads, which a forked process lacks.
+    # The writer of the table needs threads, which a forked process lacks.
     monkeypatch.setattr(reasoning_set, "_write_table", lambda table, path: path.write_bytes(b"table"))
     smaller, found = replace(made, chains=made.chains[:3]), []
     for kill in kills(smaller.save, tmp_path / "kills", lambda place: shutil.copytree(
@@ -322,14 +322,14 @@ def test_a_kill_while_a_set_is_replaced_leaves_the_old_one_or_the_new_one(
     assert found[-1] == smaller
 
 
-def test_a_set_takes_the_place_of_another_and_of_nothing_else(made: ReasoningSet, folder: Path):
+def test_save_replaces_only_another_set(made: ReasoningSet, folder: Path):
     (folder / "done.json").write_text("{}")
     smaller = replace(made, chains=made.chains[:3])
     assert ReasoningSet.load(smaller.save(folder)) == smaller
     assert _files(folder) == sorted([*FILES, "done.json"])
 
 
-def test_usable_for_what_it_was_made_for(made: ReasoningSet, folder: Path):
+def test_usable_for_the_original_model_and_posts(made: ReasoningSet, folder: Path):
     loaded = ReasoningSet.load(folder)
     longest = max(len(chain.reasoning) for chain in made.chains)
     loaded.usable_for(POSTS[::-1], BoxFormat("normalized", 1000), COARSE.names[::-1], limit=longest)
@@ -344,26 +344,26 @@ def test_usable_for_what_it_was_made_for(made: ReasoningSet, folder: Path):
         (BoxFormat("original"), "original'"),
     ],
 )
-def test_never_for_the_wrong_model_family(made: ReasoningSet, box_format: BoxFormat, named: str):
+def test_refused_for_another_model_family(made: ReasoningSet, box_format: BoxFormat, named: str):
     with pytest.raises(InputError, match="another frame") as refusal:
         made.usable_for(POSTS, box_format, COARSE)
     assert named in str(refusal.value)
     assert "written anew" in refusal.value.remedy
 
 
-def test_resized_boxes_need_the_same_resize():
+def test_refused_for_another_resize_rule():
     rule = profile_for_name("Qwen2.5-VL").rule
     assert rule is not None
     frame = BoxFormat("resized")
     made = _made(origin=replace(ORIGIN, box_format=frame, resize=rule))
     made.usable_for(POSTS, frame, COARSE, resize=rule)
     made.usable_for(POSTS, frame, COARSE)
-    made.usable_for(POSTS, BoxFormat("resized", 7), COARSE)  # the scale means nothing in this frame
+    made.usable_for(POSTS, BoxFormat("resized", 7), COARSE)  # the scale is not used in this convention
     with pytest.raises(InputError, match="another frame"):
         made.usable_for(POSTS, frame, COARSE, resize=replace(rule, max_pixels=1000))
 
 
-def test_never_for_other_labels_or_shorter_answers(made: ReasoningSet):
+def test_refused_for_other_labels_or_shorter_limits(made: ReasoningSet):
     with pytest.raises(InputError, match="other entity types"):
         made.usable_for(POSTS, BoxFormat(), COARSE.names[:3])
     with pytest.raises(InputError, match="other entity types"):
@@ -372,7 +372,7 @@ def test_never_for_other_labels_or_shorter_answers(made: ReasoningSet):
         made.usable_for(POSTS, BoxFormat(), COARSE, limit=max(len(chain.reasoning) for chain in made.chains) - 1)
 
 
-def test_never_for_other_posts(made: ReasoningSet):
+def test_refused_for_other_posts(made: ReasoningSet):
     last = POSTS[-1]
     others = {
         f"1 missing ({last.id})": POSTS[:-1],
@@ -386,7 +386,7 @@ def test_never_for_other_posts(made: ReasoningSet):
         assert named in str(refusal.value)
 
 
-def test_a_digest_is_of_everything_a_chain_is_written_from():
+def test_digest_depends_on_everything_in_a_chain():
     picture = Image.new("RGB", (8, 8))
     post = Post("a", "Ada b", picture, (GoldEntity("Ada", 0, 3, "PER", (Box(0, 0, 4, 4),)),), scene=())
     changed = Image.new("RGB", (8, 8))
@@ -409,7 +409,7 @@ def test_a_digest_is_of_everything_a_chain_is_written_from():
     assert post_digest(same) == post_digest(float_box) == post_digest(post)
 
 
-def test_a_digest_does_not_change_with_the_place_of_the_picture(tmp_path: Path):
+def test_digest_does_not_depend_on_the_image_path(tmp_path: Path):
     write_posts(POSTS, tmp_path)
     assert [post_digest(post) for post in read_posts(tmp_path)] == [post_digest(post) for post in POSTS]
     with pytest.raises(ImageError, match=r"post 'a': .*missing"):
@@ -430,7 +430,7 @@ with ChainLog(sys.argv[1]) as log:
 
 
 @pytest.mark.slow
-def test_a_pass_that_is_killed_goes_on(tmp_path: Path):
+def test_killed_pass_resumes(tmp_path: Path):
     path, told = tmp_path / "chains.part", -1
     for _ in range(3):
         with subprocess.Popen([sys.executable, "-c", APPENDING, path], stdout=subprocess.PIPE, text=True) as process:
@@ -444,14 +444,14 @@ def test_a_pass_that_is_killed_goes_on(tmp_path: Path):
             told = int(rest[-1]) if rest else told
         with ChainLog(path) as log:
             chains = log.chains
-        # What the process said it had appended is there; the one it was at may be as well.
+        # The chains that the process reported are there; the one in progress may be there, too.
         assert len(chains) in (told + 1, told + 2)
         assert list(chains) == [(str(number), "stepwise") for number in range(len(chains))]
         assert {chain.reasoning for chain in chains.values()} == {"Ada " * 4}
         told = len(chains) - 1
 
 
-def test_a_cut_line_is_dropped_wherever_it_was_cut(tmp_path: Path):
+def test_incomplete_last_line_is_dropped(tmp_path: Path):
     path = tmp_path / "log"
     chains = [Chain(name, "stepwise", "Ada שלום 🎉 \ud83d\r\u2028", (ADA,), "llm", "once") for name in "ab"]
     with ChainLog(path) as log:
@@ -467,7 +467,7 @@ def test_a_cut_line_is_dropped_wherever_it_was_cut(tmp_path: Path):
         assert path.read_bytes() == data
 
 
-def test_a_log_can_be_filled_by_many_threads_and_the_later_chain_counts(tmp_path: Path):
+def test_log_accepts_many_threads_and_keeps_the_last_chain(tmp_path: Path):
     with ChainLog(tmp_path / "new" / "log") as log:
         chains = [Chain(str(number), "stepwise", "x" * 5000, ()) for number in range(200)]
         with ThreadPoolExecutor(8) as pool:
@@ -481,7 +481,7 @@ def test_a_log_can_be_filled_by_many_threads_and_the_later_chain_counts(tmp_path
         log.append(chains[0])
 
 
-def test_a_whole_line_that_is_no_chain_is_named(tmp_path: Path):
+def test_complete_line_that_is_not_a_chain_is_reported(tmp_path: Path):
     path = tmp_path / "log"
     path.write_bytes(b'{"post_id": "a"}\n{"cut')
     with pytest.raises(DataError, match=f"{path}:1: This is not a chain"):

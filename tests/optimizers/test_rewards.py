@@ -1,3 +1,5 @@
+"""The five rewards: tables of examples, errors, and properties."""
+
 import json
 import math
 import pickle
@@ -18,7 +20,7 @@ from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame
 
-SIZE = (1000, 500)  # x on the wire is pixels, y is twice the pixels
+SIZE = (1000, 500)  # in the wire format, x is in pixels and y is twice the pixels
 FRAME = Frame(BoxFormat(), SIZE)
 TEXT = "Ada Okoro sings for Lagos in Lagos tonight"
 ADA, BAND, CITY = (0, 9, "PER"), (20, 25, "ORG"), (29, 34, "LOC")
@@ -27,7 +29,7 @@ NAMES = list(DEFAULT_WEIGHTS)
 
 
 def gold(place: tuple[int, int, str], *boxes: list[int], text: str = TEXT) -> GoldEntity:
-    """A gold mention; its boxes as on the wire."""
+    """A gold mention with boxes in the wire format."""
     start, end, type_ = place
     return GoldEntity(text[start:end], start, end, type_, tuple(FRAME.decode(box) for box in boxes))
 
@@ -48,7 +50,7 @@ def score(completion: Any, *entities: GoldEntity, text: str = TEXT, **options: A
 
 
 def total(scores: dict[str, float | None]) -> float:
-    """The weighted sum as TRL forms it: what does not apply adds nothing."""
+    """The weighted sum as in TRL: a reward that does not apply adds nothing."""
     return sum(DEFAULT_WEIGHTS[name] * (value or 0.0) for name, value in scores.items())
 
 
@@ -70,7 +72,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
     ("second gold box", [entity("Ada Okoro", "PER", RIGHT)], [gold(ADA, LEFT, RIGHT)], 1, 1, 1, 1, 1),
     ("best gold box", [entity("Ada Okoro", "PER", LEFT)], [gold(ADA, WHOLE, [0, 0, 400, 500])], 1, 1, 1, 0.5, 1),
     ("one cell", [entity("Ada Okoro", "PER", [5, 5, 5, 5])], [gold(ADA, [5, 5, 5, 5])], 1, 1, 1, 1, 1),
-    # The n-th time that a string is named it means its n-th occurrence.
+    # The n-th prediction of a span refers to its n-th occurrence.
     (
         "two occurrences",
         [entity("Lagos", "ORG", LEFT), entity("Lagos", "LOC")],
@@ -85,7 +87,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
         1 / 3, 0.5, 1 / 3, 1, 0.5,
     ),
     ("one too many", [entity("Ada Okoro", "PER"), entity("tonight", "OTHER")], [gold(ADA)], 0.5, 2 / 3, 0.5, None, 1),
-    # A mention named twice: the box with the highest IoU is paired, any box before none; the other is one too many.
+    # A repeated mention: the box with the highest IoU is matched, any box before none; the other one is surplus.
     (
         "duplicate, one box better",
         [entity("Ada Okoro", "PER", RIGHT), entity("Ada Okoro", "LOC", LEFT)],
@@ -110,7 +112,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
         [gold(ADA)],
         0.5, 2 / 3, 0, None, 1,
     ),
-    # Balanced: one of one shown wrong, two of two absent right.
+    # Balanced: one of one shown wrong, two of two absent correct.
     (
         "always None",
         [entity("Ada Okoro", "PER"), entity("Lagos", "ORG"), entity("Lagos", "LOC")],
@@ -127,7 +129,7 @@ TABLE: list[tuple[str, list[dict[str, Any]], list[GoldEntity], float, float, flo
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
-def test_each_reward(row: tuple):
+def test_reward_values(row: tuple):
     _, entities, annotated, *expected = row
     assert list(score(answer(*entities), *annotated).values()) == pytest.approx(expected)
 
@@ -167,11 +169,11 @@ INVALID = {
 
 @pytest.mark.parametrize("annotated", [[gold(ADA, LEFT)], [gold(ADA)], []], ids=["shown", "absent", "none"])
 @pytest.mark.parametrize("completion", INVALID.values(), ids=INVALID)
-def test_an_invalid_answer_earns_nothing_anywhere(completion: str, annotated: list[GoldEntity]):
+def test_invalid_answer_gets_zero_from_every_reward(completion: str, annotated: list[GoldEntity]):
     assert score(completion, *annotated) == dict.fromkeys(NAMES, 0.0)
 
 
-def test_a_box_without_a_picture_is_invalid():
+def test_box_without_an_image_is_invalid():
     columns = {k: [v] for k, v in reward_columns(Post("p", TEXT, entities=(gold(ADA),)), Frame(BoxFormat())).items()}
     for reward in cvo():
         assert reward([answer(entity("Ada Okoro", "PER", LEFT))], **columns) == [0.0]
@@ -187,7 +189,7 @@ def test_sigma_and_hard_rewards():
     assert score(completion, annotated, sigma=0.76)["grounding"] == 0.0
 
 
-def test_other_labels_and_frames():
+def test_other_labels_and_coordinate_conventions():
     labels, absolute = LabelSet.of({"singer": "who sings"}), BoxFormat("original")
     resized = BoxFormat("resized")
     annotated = GoldEntity("Ada Okoro", 0, 9, "singer", (Box(0, 0, 400, 500),))
@@ -199,22 +201,22 @@ def test_other_labels_and_frames():
         assert [f([completion], **columns) for f in cvo(COARSE, box_format)] == [[0.0]] * 5
 
 
-def test_forms_of_a_completion():
+def test_formats_of_completions():
     text = answer(entity("Ada Okoro", "PER", LEFT))
     expected = score(text, gold(ADA, LEFT))
     parts = [{"type": "text", "text": text[:9]}, {"type": "image"}, {"type": "text", "text": text[9:]}]
     for content in (text, parts):
         assert score([{"role": "assistant", "content": content}], gold(ADA, LEFT)) == expected
     for broken in ([], [{"role": "assistant"}], 3, None, [{"role": "assistant", "content": None}]):
-        with pytest.raises(InputError, match="A completion is of an unknown form"):
+        with pytest.raises(InputError, match="A completion has an unknown format"):
             score(broken, gold(ADA, LEFT))
 
 
 @pytest.mark.parametrize("reward", cvo(), ids=NAMES)
-def test_an_error_that_is_not_the_answers_is_raised(reward: Reward, monkeypatch: pytest.MonkeyPatch):
+def test_errors_not_caused_by_the_answer_are_raised(reward: Reward, monkeypatch: pytest.MonkeyPatch):
     completion, fits = answer(entity("Ada Okoro", "PER", LEFT)), {"size": [[1000, 500]], "resized": [None]}
     misplaced = json.dumps([{"span": "Ada", "start": 1, "end": 4, "type": "PER", "boxes": []}])
-    with pytest.raises(DataError, match="does not stand where it says"):
+    with pytest.raises(DataError, match="is not in the text at its offsets"):
         reward([completion], [TEXT], [misplaced], **fits)
     with pytest.raises(ValueError, match="Expecting value"):
         reward([completion], [TEXT], ["no JSON"], **fits)
@@ -222,7 +224,7 @@ def test_an_error_that_is_not_the_answers_is_raised(reward: Reward, monkeypatch:
         reward([completion, completion], [TEXT], ["[]"], **fits)
     with pytest.raises(TypeError, match="gold"):
         reward(completions=[completion], post_text=[TEXT], **fits)  # type: ignore[call-arg]
-    # Inside the parser a missing size looks like a bad box: it would train the model on a broken verifier.
+    # In the parser a missing size would look like an invalid box, and the model would learn from a wrong reward.
     with pytest.raises(InputError, match="needs the size of the resized image"):
         Reward(reward.name, box_format=BoxFormat("resized"))([completion], [TEXT], ["[]"], **fits)
 
@@ -250,14 +252,14 @@ def test_reward_columns():
     }  # fmt: skip
 
 
-def test_reward_columns_refuses_what_cannot_be_judged():
-    with pytest.raises(InputError, match="not annotated"):
+def test_reward_columns_refuses_invalid_posts():
+    with pytest.raises(InputError, match="annotated posts"):
         reward_columns(Post("p", TEXT), FRAME)
     with pytest.raises(InputError, match="resized"):
         reward_columns(Post("p", TEXT, entities=()), Frame(BoxFormat("resized"), SIZE))
-    with pytest.raises(DataError, match="does not stand where it says"):
+    with pytest.raises(DataError, match="is not in the text at its offsets"):
         reward_columns(Post("p", TEXT, entities=(GoldEntity("Ada", 1, 4, "PER"),)), FRAME)
-    with pytest.raises(DataError, match="at one place"):
+    with pytest.raises(DataError, match="same offsets"):
         reward_columns(Post("p", TEXT, entities=(gold(ADA), gold(ADA, LEFT))), FRAME)
 
 
@@ -270,7 +272,7 @@ def test_names_weights_and_pickling():
     assert len(pickle.dumps(functions)) < 2000
 
 
-def test_refuses_what_is_no_reward():
+def test_invalid_reward_settings_are_refused():
     with pytest.raises(InputError, match=r"No reward has this name.*spans.*count, span, type"):
         Reward("spans")
     for sigma in (0.0, -1.0, 1.5, math.nan):
@@ -291,7 +293,7 @@ def test_each_completion_is_parsed_once(monkeypatch: pytest.MonkeyPatch):
     assert judge.cache_info().maxsize is not None
 
 
-def test_same_completion_of_other_posts_and_set_ups():
+def test_equal_completions_with_other_posts_and_settings():
     completion = answer(entity("Ada Okoro", "PER", LEFT))
     texts, annotated = [TEXT, TEXT, "Ada Okoro"], [gold(ADA, LEFT), gold(ADA), gold(ADA, RIGHT)]
     rows = [reward_columns(Post("p", t, entities=(e,)), FRAME) for t, e in zip(texts, annotated, strict=True)]
@@ -302,7 +304,7 @@ def test_same_completion_of_other_posts_and_set_ups():
     assert cvo(box_format=BoxFormat(scale=100))[0]([completion] * 3, **batch) == [0.0] * 3
 
 
-def test_threads_agree():
+def test_rewards_are_thread_safe():
     completions = [answer(entity("Ada Okoro", "PER", [0, 0, 400, y])) for y in range(200)]
     columns = {k: [v] * 200 for k, v in reward_columns(Post("p", TEXT, entities=(gold(ADA, LEFT),)), FRAME).items()}
     judge.cache_clear()
@@ -311,7 +313,7 @@ def test_threads_agree():
     assert all(result == results[0] for result in results)
 
 
-# 2 of 5 mentions shown, as in Twitter-GMNER; boxes from a twentieth of the picture to nearly all of it.
+# 2 of 5 mentions are shown, as in Twitter-GMNER; boxes cover from a twentieth of the image to nearly all of it.
 FACE, CLOSE, BANNER = [400, 200, 600, 450], [50, 20, 950, 1000], [0, 0, 1000, 300]
 POSTS: list[list[GoldEntity]] = [
     [gold(ADA, CLOSE)],
@@ -339,7 +341,7 @@ def gold_record(e: GoldEntity) -> dict[str, Any]:
 
 
 def with_all_strings(post: list[GoldEntity]) -> tuple[str, list[GoldEntity]]:
-    """The post in a text that has its strings in its order, so that an answer can name each."""
+    """The post with a text that contains its spans in order, so that an answer can predict each."""
     text, placed = "", []
     for e in post:
         start = len(text) + 1
@@ -350,7 +352,7 @@ def with_all_strings(post: list[GoldEntity]) -> tuple[str, list[GoldEntity]]:
 
 
 def average(respond: Any) -> float:
-    """The mean total of an answer made mention by mention over the posts."""
+    """The mean total reward over the posts of an answer that is built mention by mention."""
     scores = []
     for post in POSTS:
         text, entities = with_all_strings(post)
@@ -359,18 +361,18 @@ def average(respond: Any) -> float:
     return sum(scores) / len(scores)
 
 
-def test_the_small_gold_set_is_like_the_data():
+def test_small_gold_set_resembles_the_data():
     mentions = [e for post in POSTS for e in post]
     assert sum(not e.visible for e in mentions) / len(mentions) == pytest.approx(0.6, abs=0.05)
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS.values(), ids=SHORTCUTS)
-def test_no_shortcut_wins_against_the_right_answer(shortcut: Any):
+def test_correct_answers_score_higher_than_shortcuts(shortcut: Any):
     assert average(shortcut) < average(lambda e: [gold_record(e)]) - 0.3
 
 
-def test_neither_shortcut_wins_against_a_model_that_looks():
-    """It errs in every fifth decision on what is shown, and its boxes only just reach sigma."""
+def test_imperfect_grounding_scores_higher_than_shortcuts():
+    """Every fifth shown / not shown decision is wrong, and its boxes barely reach sigma."""
     count = iter(range(999))
 
     def looks(e: GoldEntity) -> list[dict[str, Any]]:
@@ -386,7 +388,7 @@ def test_neither_shortcut_wins_against_a_model_that_looks():
     assert value > average(SHORTCUTS["always the whole picture"])
 
 
-# Properties. Words are distinct, so that a span has one occurrence.
+# Properties. Words are distinct, so each span has one occurrence.
 WORDS = ["Ada", "Lagos", "Bandu", "Kiri", "Moto", "Zeno", "Wela", "Quor"]
 PLAIN = " ".join(WORDS)
 TYPES = list(COARSE)
@@ -406,7 +408,7 @@ predictions = st.lists(
 
 
 @given(golds, predictions, st.floats(0.01, 1.0), st.booleans())
-def test_every_reward_lies_in_its_range(annotated: list[GoldEntity], entities: list[dict], sigma: float, soft: bool):
+def test_rewards_are_in_range(annotated: list[GoldEntity], entities: list[dict], sigma: float, soft: bool):
     scores = score(answer(*entities), *annotated, text=PLAIN, sigma=sigma, soft=soft)
     assert all(value is None or 0.0 <= value <= 1.0 for value in scores.values())
     assert (scores["grounding"] is None) == (not any(e.visible for e in annotated))
@@ -414,25 +416,25 @@ def test_every_reward_lies_in_its_range(annotated: list[GoldEntity], entities: l
 
 
 @given(golds, st.text() | st.text(alphabet='{}[]":,0123456789 entiyspabox').map(lambda t: '{"reasoning":"' + t))
-def test_any_text_is_judged(annotated: list[GoldEntity], completion: str):
+def test_any_completion_is_judged(annotated: list[GoldEntity], completion: str):
     assert all(value is None or 0.0 <= value <= 1.0 for value in score(completion, *annotated, text=PLAIN).values())
 
 
 @given(golds)
-def test_the_gold_answer_scores_one(annotated: list[GoldEntity]):
+def test_gold_answer_gets_one(annotated: list[GoldEntity]):
     scores = score(answer(*map(gold_record, annotated)), *annotated, text=PLAIN)
     assert {value for value in scores.values() if value is not None} == {1.0}
 
 
 @given(golds, predictions, st.randoms(use_true_random=False))
-def test_the_order_of_entities_does_not_matter(annotated: list[GoldEntity], entities: list[dict], random: Any):
+def test_rewards_do_not_depend_on_the_order_of_entities(annotated: list[GoldEntity], entities: list[dict], random: Any):
     distinct = list({e["span"]: e for e in entities}.values())
     shuffled = random.sample(distinct, len(distinct))
     assert score(answer(*distinct), *annotated, text=PLAIN) == score(answer(*shuffled), *annotated, text=PLAIN)
 
 
 @given(golds, predictions, st.sampled_from(TYPES), st.none() | wire_boxes)
-def test_a_wrong_entity_more_never_raises_a_reward_but_the_count(
+def test_additional_wrong_entity_raises_only_the_count_reward(
     annotated: list[GoldEntity], entities: list[dict], type_: str, box: list[int] | None
 ):
     text = f"{PLAIN} tonight"
@@ -445,7 +447,7 @@ def test_a_wrong_entity_more_never_raises_a_reward_but_the_count(
 
 
 @given(golds.filter(len), st.data())
-def test_filling_up_the_count_never_pays_where_all_that_is_named_is_right(annotated: list[GoldEntity], data: Any):
+def test_filling_up_the_count_never_raises_the_total(annotated: list[GoldEntity], data: Any):
     named = data.draw(st.integers(1, len(annotated)))
     right = [gold_record(e) for e in annotated[:named]]
     text = f"{PLAIN} tonight"
@@ -454,13 +456,13 @@ def test_filling_up_the_count_never_pays_where_all_that_is_named_is_right(annota
 
 
 @given(golds, st.floats(0.01, 0.99))
-def test_a_higher_sigma_never_pays_more(annotated: list[GoldEntity], sigma: float):
+def test_higher_sigma_never_raises_the_reward(annotated: list[GoldEntity], sigma: float):
     completion = answer(*(entity(e.span, e.type, WHOLE) for e in annotated))
     low, high = (score(completion, *annotated, text=PLAIN, sigma=s)["grounding"] for s in (sigma, 1.0))
     assert (low is None and high is None) or high <= low
 
 
-def test_judgement_is_what_the_rewards_look_at():
+def test_rewards_are_functions_of_the_judgement():
     columns = reward_columns(Post("p", TEXT, entities=(gold(ADA, LEFT), gold(CITY))), FRAME)
     judged = judge(answer(entity("Ada Okoro", "LOC", LEFT)), TEXT, columns["gold"], SIZE, None)
     assert judged == Judgement(1, (Finding(True, True, False, True, 1.0), Finding(False)))

@@ -1,4 +1,4 @@
-"""What CVO sampled: kept by step, read back, and on a page."""
+"""The rollouts of CVO: stored by step, read back, and shown on a page."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ def keep(folder: Path, step: int, post: Post, texts: list[str], rewards: list[fl
 
 
 @pytest.mark.slow
-def test_a_compile_keeps_what_was_sampled_and_writes_a_page(program: Programs, posts: list[Post], tmp_path: Path):
+def test_compile_keeps_rollouts_and_writes_a_page(program: Programs, posts: list[Post], tmp_path: Path):
     student = program("idefics3")
     student.compile(trainset=posts[:6], optimizer=MCR(mrsi=None, cvo=CVO(max_steps=3, **SMALL), progress=False),
                     run_dir=tmp_path)  # fmt: skip
@@ -59,7 +59,7 @@ def test_a_compile_keeps_what_was_sampled_and_writes_a_page(program: Programs, p
     assert "answer 2" in page
 
 
-def test_the_page_shows_the_first_and_last_steps_the_best_paid_answer_first(posts: list[Post], tmp_path: Path):
+def test_page_shows_first_and_last_steps_sorted_by_reward(posts: list[Post], tmp_path: Path):
     post = next(post for post in posts if post.gold)
     right = '{"reasoning":"well","entities":[]}'
     for step in range(1, 6):
@@ -75,7 +75,7 @@ def test_the_page_shows_the_first_and_last_steps_the_best_paid_answer_first(post
 
 
 @pytest.mark.slow
-def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post], tmp_path: Path):
+def test_no_page_without_rollouts(program: Programs, posts: list[Post], tmp_path: Path):
     with pytest.raises(InputError, match="No rollouts are kept"):
         read_rollouts(tmp_path)
     cvo = CVO(max_steps=1, **SMALL, grpo_options={"log_completions": False})
@@ -84,7 +84,7 @@ def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post],
     assert not (tmp_path / "cvo" / "rollouts.html").exists()
 
 
-def test_a_table_that_is_not_finished_is_left_out(posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_unfinished_table_is_skipped(posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture):
     for step in (1, 2, 3):
         keep(tmp_path, step, posts[0], ["a", "b"], [-0.5, 0.5])
     files = kept_rollouts(tmp_path)
@@ -97,8 +97,8 @@ def test_a_table_that_is_not_finished_is_left_out(posts: list[Post], tmp_path: P
     assert "none yet" in render_run(tmp_path)
 
 
-def test_each_table_is_written_elsewhere_and_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """TRL writes the table below the folder that it is told; what it wrote there is moved when it is whole."""
+def test_tables_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """TRL writes the table below a temporary folder, and the complete table is moved."""
     seen = []
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -122,7 +122,7 @@ def test_each_table_is_written_elsewhere_and_renamed(tmp_path: Path, monkeypatch
     assert trainer.args.output_dir == str(tmp_path)
 
 
-def test_an_answer_without_an_advantage_stands_last():
+def test_rollout_without_an_advantage_is_last():
     found = [Rollout(1, "p", str(value), {}, value) for value in (float("nan"), 0.5, -1.0, float("nan"), 1.0)]
     assert [rollout.text for rollout in sorted(found, key=lambda rollout: rollout.rank)] == [
         "1.0", "0.5", "-1.0", "nan", "nan",

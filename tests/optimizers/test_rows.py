@@ -1,4 +1,4 @@
-"""Rows: what TRL trains on is token for token what the engine sends, followed by the answer."""
+"""Training rows equal the prompts of inference token by token, followed by the answer."""
 
 import copy
 import dataclasses
@@ -37,7 +37,7 @@ IGNORED = -100
 
 
 def bare(post: Post) -> Post:
-    """The post without its picture."""
+    """The post without its image."""
     gold = tuple(dataclasses.replace(entity, boxes=()) for entity in post.gold)
     return dataclasses.replace(post, image=None, scene=None, entities=gold)
 
@@ -47,7 +47,7 @@ def kinds(posts: list[Post]) -> dict[str, list[Post]]:
 
 
 def written(program: GMNER, posts: list[Post], demos: int) -> tuple[list[Chain], list[dict[str, Any]], Dataset]:
-    """Chains over the posts, demonstrations from the last of them, and the rows."""
+    """Chains for the posts, demonstrations from the last ones, and the rows."""
     mrsi, adapter = MRSI(per_post=1), program.adapter()
     chains, by_id = mrsi.chains(posts, adapter, random.Random(0)), {post.id: post for post in posts}
     shown = [DemoWriter(by_id, adapter, None, 512)(chain) for chain in chains[-1:] * min(demos, 1)]
@@ -55,20 +55,20 @@ def written(program: GMNER, posts: list[Post], demos: int) -> tuple[list[Chain],
 
 
 def inference_ids(program: GMNER, post: Post, demos: list[dict[str, Any]]) -> list[int]:
-    """What the engine sends for a post."""
+    """The token ids that the engine sends for a post."""
     dialogue = program.adapter().dialogue(program.answer.signature, demos, post_inputs(post))
     return ChatEncoder(program.model.engine.processor)([dialogue])["input_ids"][0].tolist()
 
 
 def expected(program: GMNER, posts: list[Post], chains: list[Chain], demos: list[dict[str, Any]]) -> list[Any]:
-    """(prompt ids, answer ids) of every post, by the engine's encoder and the engine's tokenizer."""
+    """(prompt ids, answer ids) of every post, with the engine's encoder and tokenizer."""
     tokenizer = program.model.engine.processor.tokenizer
     found = []
     for post, chain in zip(posts, chains, strict=True):
         values = {**post_inputs(post), "reasoning": chain.reasoning, "entities": list(chain.entities)}
         answer = program.adapter().answer(program.answer.signature, values)
         ids = tokenizer(f"{answer}<|im_end|>", add_special_tokens=False)["input_ids"]
-        others = [demo for demo in demos if demo["text"] != post.text]  # its own answer is not in its prompt
+        others = [demo for demo in demos if demo["text"] != post.text]  # its prompt does not contain its own answer
         found.append((inference_ids(program, post, others), ids))
     return found
 
@@ -89,7 +89,7 @@ def sft_batch(program: GMNER, rows: Dataset, folder: Path) -> dict[str, torch.Te
 @families
 @pytest.mark.parametrize("demos", [0, 1])
 @pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
-def test_sft_sees_what_inference_sends(
+def test_sft_prompts_equal_inference(
     program: Programs, posts: list[Post], tmp_path: Path, family: str, demos: int, kind: str
 ):
     student, trained = program(family), kinds(posts)[kind]
@@ -103,14 +103,14 @@ def test_sft_sees_what_inference_sends(
         live, learned = ids[mask == 1].tolist(), labels[labels != IGNORED].tolist()
         assert live[: len(prompt) + len(answer)] == prompt + answer
         assert learned[: len(answer)] == answer
-        # A template may end a turn with a line feed behind the end marker; nothing else comes after it.
+        # A template may end a turn with a line feed after the end marker, and nothing else.
         tail = student.model.engine.processor.tokenizer.decode(live[len(prompt) + len(answer) :])
         assert tail in ("", "\n")
         assert learned == live[len(prompt) :]
 
 
 @families
-def test_sft_sees_the_picture_that_inference_sends(program: Programs, posts: list[Post], tmp_path: Path, family: str):
+def test_sft_images_equal_inference(program: Programs, posts: list[Post], tmp_path: Path, family: str):
     student = program(family)
     trained = kinds(posts)["mixed"]
     _, _, rows = written(student, trained, 0)
@@ -123,7 +123,7 @@ def test_sft_sees_the_picture_that_inference_sends(program: Programs, posts: lis
         if post.image is not None
     ]
     seen = batch["pixel_values"]
-    if family == "idefics3":  # padded with pictures of zeros
+    if family == "idefics3":  # padded with images of zeros
         seen = torch.stack([picture for row in seen for picture in row if picture.any()])
     assert torch.equal(seen.flatten(), torch.cat(sent))
 
@@ -131,7 +131,7 @@ def test_sft_sees_the_picture_that_inference_sends(program: Programs, posts: lis
 @pytest.mark.slow
 @families
 @pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
-def test_grpo_sees_what_inference_sends(
+def test_grpo_prompts_equal_inference(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, kind: str
 ):
     student, trained, found = program(family), kinds(posts)[kind], {}
@@ -153,7 +153,7 @@ def test_grpo_sees_what_inference_sends(
         assert found[last["content"][-1]["text"]] == inference_ids(student, post, shown)
 
 
-def test_a_mixed_batch_computes_what_its_rows_alone_do(program: Programs, posts: list[Post], tmp_path: Path):
+def test_mixed_batch_equals_single_rows(program: Programs, posts: list[Post], tmp_path: Path):
     student = program("idefics3")
     trained = kinds(posts)["mixed"]
     _, _, rows = written(student, trained, 0)
@@ -172,7 +172,7 @@ def test_a_mixed_batch_computes_what_its_rows_alone_do(program: Programs, posts:
 
 
 @families
-def test_posts_with_chat_markers_are_left_out_and_said(
+def test_posts_with_chat_markers_are_skipped_with_a_warning(
     program: Programs, posts: list[Post], caplog: pytest.LogCaptureFixture, family: str
 ):
     encoder = ChatEncoder(program(family).model.engine.processor)
@@ -186,12 +186,12 @@ def test_posts_with_chat_markers_are_left_out_and_said(
 
 
 def encoder_markers(encoder: ChatEncoder) -> list[str]:
-    """A turn marker and a picture marker of the model."""
+    """A turn marker and an image marker of the model."""
     picture = {"<image>", "<|image_pad|>"} & set(encoder.tokenizer.get_vocab())
     return ["<|im_start|>", *picture]
 
 
-def test_pictures_leave_the_messages_in_order(program: Programs, posts: list[Post]):
+def test_images_are_extracted_in_order(program: Programs, posts: list[Post]):
     student = program("idefics3")
     demos = [{**post_inputs(post), "reasoning": "", "entities": []} for post in posts[1:3]]
     dialogue = student.adapter().dialogue(student.answer.signature, demos, post_inputs(posts[0]))
@@ -203,9 +203,7 @@ def test_pictures_leave_the_messages_in_order(program: Programs, posts: list[Pos
     assert texts == [part["text"] for message in dialogue for part in message["content"] if part["type"] == "text"]
 
 
-def test_a_picture_of_several_rows_is_encoded_once_and_without_loss(
-    program: Programs, posts: list[Post], monkeypatch: pytest.MonkeyPatch
-):
+def test_shared_image_is_encoded_once_losslessly(program: Programs, posts: list[Post], monkeypatch: pytest.MonkeyPatch):
     counted: list[Any] = []
     encode = rows_module.encoded
     monkeypatch.setattr(rows_module, "encoded", lambda *given, **how: counted.append(given) or encode(*given, **how))
@@ -220,7 +218,7 @@ def test_a_picture_of_several_rows_is_encoded_once_and_without_loss(
         assert np.array_equal(np.asarray(seen), np.asarray(by_id[chain.post_id].image.convert("RGB")))
 
 
-def test_nothing_to_train_on_is_refused(program: Programs):
+def test_empty_training_data_is_refused(program: Programs):
     student = program("idefics3")
     with pytest.raises(InputError, match="nothing to train on"):
         tuning_rows([], {}, student.adapter(), student.answer.signature, [])
@@ -228,7 +226,7 @@ def test_nothing_to_train_on_is_refused(program: Programs):
         CVO().rows([], student.adapter())
 
 
-def test_rows_are_written_by_the_programs_own_adapter(program: Programs, posts: list[Post]):
+def test_rows_use_the_adapter_of_the_program(program: Programs, posts: list[Post]):
     labels = LabelSet.of({"PER": "somebody", "LOC": "", "ORG": "", "OTHER": ""})
     student = GMNER(lm=program("idefics3").model, labels=labels, limits=Limits(reasoning=0))
     student.answer.signature = student.answer.signature.with_instructions("Find what is named here.")

@@ -1,3 +1,5 @@
+"""Run directories: arguments, stages, locks, and kills."""
+
 import json
 import os
 import signal
@@ -27,7 +29,7 @@ time.sleep(60)
 
 @pytest.fixture
 def holder(tmp_path: Path):
-    """Another process that works in `tmp_path / "run"`."""
+    """Another process that uses `tmp_path / "run"`."""
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -47,7 +49,7 @@ def test_keeps_the_arguments_canonically(tmp_path: Path):
         assert list(kept) == sorted(kept)
 
 
-def test_goes_on_with_the_same_arguments(tmp_path: Path):
+def test_resumes_with_the_same_arguments(tmp_path: Path):
     with RunDirectory(tmp_path, {"b": (1, 2), "a": {"y": 1, "x": float("nan")}}) as run:
         before = (run.path / "config.json").stat().st_mtime_ns
     with RunDirectory(tmp_path, {"a": {"x": float("nan"), "y": 1}, "b": [1, 2]}) as run:
@@ -70,7 +72,7 @@ def test_goes_on_with_the_same_arguments(tmp_path: Path):
         ({"text": "a"}, {"text": "b" * 999}, 'text: "a" there, "bbb'),
     ],
 )
-def test_refuses_other_arguments_and_names_each(tmp_path: Path, before: dict, now: dict, named: str):
+def test_other_arguments_are_refused_by_name(tmp_path: Path, before: dict, now: dict, named: str):
     RunDirectory(tmp_path, before).close()
     kept = (tmp_path / "config.json").read_bytes()
     with pytest.raises(RunDirectoryError) as refusal:
@@ -82,10 +84,10 @@ def test_refuses_other_arguments_and_names_each(tmp_path: Path, before: dict, no
     assert "another run_dir" in text
     assert len(text) < 700 + len(str(tmp_path))
     assert (tmp_path / "config.json").read_bytes() == kept
-    RunDirectory(tmp_path, before).close()  # a refusal holds no lock
+    RunDirectory(tmp_path, before).close()  # the lock is released after an error
 
 
-def test_refuses_an_argument_that_is_no_data(tmp_path: Path):
+def test_argument_that_is_not_json_is_refused(tmp_path: Path):
     with pytest.raises(RunDirectoryError, match=r"The argument optimizer cannot be kept"):
         RunDirectory(tmp_path / "run", {"seed": 1, "optimizer": object()})
     assert not (tmp_path / "run").exists()
@@ -97,7 +99,7 @@ def test_refuses_broken_arguments(tmp_path: Path):
         RunDirectory(tmp_path, {"seed": 1})
 
 
-def test_a_finished_stage_is_not_run_again(tmp_path: Path):
+def test_finished_stage_is_not_run_again(tmp_path: Path):
     calls: list[Path] = []
 
     def work(stage: Path) -> dict[str, int]:
@@ -112,7 +114,7 @@ def test_a_finished_stage_is_not_run_again(tmp_path: Path):
     assert calls == [tmp_path / "chains"]
 
 
-def test_a_stage_that_failed_is_run_again_in_its_folder(tmp_path: Path):
+def test_failed_stage_is_run_again_in_its_folder(tmp_path: Path):
     with RunDirectory(tmp_path, {}) as run:
         with pytest.raises(ZeroDivisionError):
             run.once("sft", lambda stage: (stage / "checkpoint").write_text("half") and 1 / 0)
@@ -130,13 +132,13 @@ def test_record_of_an_unfinished_stage(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", ".hidden", "a b"])
-def test_refuses_a_stage_that_is_no_folder_name(tmp_path: Path, name: str):
+def test_invalid_stage_name_is_refused(tmp_path: Path, name: str):
     with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="cannot have this name"):
         run.stage(name)
 
 
 @pytest.mark.parametrize("name", ["", ".", "../other", "/etc/other", "a/../../b"])
-def test_refuses_a_file_outside(tmp_path: Path, name: str):
+def test_path_outside_the_run_is_refused(tmp_path: Path, name: str):
     with RunDirectory(tmp_path / "run", {}) as run:
         for use in (run.read_json, run.read_jsonl, lambda n: run.write_json(n, 1), lambda n: run.write_jsonl(n, [])):
             with pytest.raises(RunDirectoryError, match="inside its directory"):
@@ -154,7 +156,7 @@ def test_json_lines_round_trip(tmp_path: Path):
             run.read_jsonl("other.jsonl")
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+def test_failed_write_keeps_the_old_file(tmp_path: Path):
     def rows():
         yield {"new": 1}
         raise RuntimeError("the model stopped")
@@ -180,13 +182,13 @@ def test_scores_by_stage(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_two_processes_do_not_share_a_run(tmp_path: Path, holder: subprocess.Popen):
+def test_run_directory_is_exclusive(tmp_path: Path, holder: subprocess.Popen):
     with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait for it to end"):
         RunDirectory(tmp_path / "run", {})
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen):
+def test_lock_is_released_by_a_killed_process(tmp_path: Path, holder: subprocess.Popen):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert f"process {holder.pid}" in (tmp_path / "run" / "lock").read_text()
@@ -194,7 +196,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path, holder: subprocess.Pope
         assert f"process {os.getpid()}" in (tmp_path / "run" / "lock").read_text()
 
 
-def test_one_process_opens_a_run_once(tmp_path: Path):
+def test_run_cannot_be_opened_twice(tmp_path: Path):
     with RunDirectory(tmp_path, {}) as run:
         with pytest.raises(RunDirectoryError, match=f"in use by process {os.getpid()}"):
             RunDirectory(tmp_path, {})
@@ -203,7 +205,7 @@ def test_one_process_opens_a_run_once(tmp_path: Path):
         RunDirectory(tmp_path, {}).close()
 
 
-def test_the_other_processes_of_a_launch_read_and_do_not_write(tmp_path: Path):
+def test_other_processes_of_a_group_only_read(tmp_path: Path):
     with RunDirectory(tmp_path / "run", {"seed": 1}) as main:
         other = RunDirectory(tmp_path / "run", {"seed": 1}, writes=False)
         main.mark_done("chains", {"made": 2})
@@ -217,7 +219,7 @@ def test_the_other_processes_of_a_launch_read_and_do_not_write(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_kill_leaves_each_file_old_or_new_and_the_run_can_be_resumed(tmp_path: Path):
+def test_kill_leaves_a_run_that_can_be_resumed(tmp_path: Path):
     def work(folder: Path) -> None:
         with RunDirectory(folder / "run", {"seed": 1}) as run:
             run.write_json("scores.json", {"mrsi": {"f1": 2}})
@@ -236,7 +238,7 @@ def test_a_kill_leaves_each_file_old_or_new_and_the_run_can_be_resumed(tmp_path:
             assert run.once("mrsi", lambda stage: {"made": 2}) == {"made": 2}
 
 
-def test_a_chain_log_loses_no_line_that_was_kept(tmp_path: Path):
+def test_chain_log_loses_no_saved_line(tmp_path: Path):
     chains = [Chain(str(number), "stepwise", "Names: none. " * 3000 * number, ()) for number in range(3)]
 
     def work(folder: Path) -> None:

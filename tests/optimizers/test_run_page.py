@@ -1,4 +1,4 @@
-"""The page of a compile: while it runs, when it is done, and what it says of a folder that is none."""
+"""The page of a compile: while it runs, when it is finished, and for folders that are not a run."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ from gmner.optimizers.run_page import render_run, write_run_page
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 
-pytestmark = pytest.mark.slow  # the compile that they share takes seconds
+pytestmark = pytest.mark.slow  # the shared compile takes seconds
 
 
 @pytest.fixture(scope="module")
 def run_dir(program: Callable[[str], GMNER], posts: list[Post], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A compile with a valset; its posts' names would be markup if they were not escaped."""
+    """A compile with a valset; the ids of its posts would be markup if they were not escaped."""
     folder = tmp_path_factory.mktemp("run") / "a <b>run"
     train = [dataclasses.replace(post, id=f"<i>{post.id}") for post in posts[:12]]
     options: dict[str, Any] = {"max_completion_length": 400, "rollouts": "constrained", "prompts": 2, "generations": 2}
@@ -40,7 +40,7 @@ def run_dir(program: Callable[[str], GMNER], posts: list[Post], tmp_path_factory
     return folder
 
 
-def test_a_finished_run_is_shown_whole(run_dir: Path):
+def test_page_of_a_finished_run(run_dir: Path):
     path = write_run_page(run_dir)
     page = path.read_text(encoding="utf-8")
     assert path == run_dir / "run.html"
@@ -58,7 +58,7 @@ def test_a_finished_run_is_shown_whole(run_dir: Path):
     assert "http://" not in re.sub(r'xmlns="[^"]*"', "", page)
 
 
-def test_a_run_under_way_shows_how_far_it_came(run_dir: Path, tmp_path: Path):
+def test_page_of_an_unfinished_run(run_dir: Path, tmp_path: Path):
     copy = tmp_path / "copy"
     shutil.copytree(run_dir, copy)
     for name in ("cvo/done.json", "result.json", "scores-cvo.json", "cvo/rollouts.html"):
@@ -78,7 +78,7 @@ def test_a_run_under_way_shows_how_far_it_came(run_dir: Path, tmp_path: Path):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_reader_sees_it_by_day_by_night_and_on_a_phone(run_dir: Path, tmp_path: Path, scheme: str):
+def test_page_in_light_and_dark_mode_and_on_a_phone(run_dir: Path, tmp_path: Path, scheme: str):
     with chromium() as tab:
         tab.prefer(scheme)
         tab.resize(1280, 900)
@@ -95,7 +95,7 @@ def test_a_reader_sees_it_by_day_by_night_and_on_a_phone(run_dir: Path, tmp_path
         assert tab.messages == []
 
 
-def test_the_command_writes_it_where_it_is_told(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_command_writes_the_page(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["run", str(run_dir), "-o", str(tmp_path / "page.html")]) == 0
     assert str(tmp_path / "page.html") in capsys.readouterr().err
     assert (tmp_path / "page.html").is_file()
@@ -105,7 +105,7 @@ def test_the_command_writes_it_where_it_is_told(run_dir: Path, tmp_path: Path, c
         render_run(tmp_path)
 
 
-def test_a_page_elsewhere_links_to_the_files_of_the_run(run_dir: Path, tmp_path: Path):
+def test_page_elsewhere_links_to_the_run(run_dir: Path, tmp_path: Path):
     for page in (tmp_path / "page.html", tmp_path / "deep" / "page.html", run_dir.parent / "page.html"):
         written = write_run_page(run_dir, page).read_text(encoding="utf-8")
         (link,) = re.findall(r'href="([^"]*rollouts[^"]*)"', written)

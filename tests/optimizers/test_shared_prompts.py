@@ -1,4 +1,4 @@
-"""Answers that share their prompt have the log probabilities and gradients that TRL computes row by row."""
+"""Answers with a shared prompt have the log probabilities and gradients that TRL computes row by row."""
 
 import random
 from collections.abc import Callable
@@ -29,7 +29,7 @@ METHOD = "_get_per_token_logps_and_entropies"
 
 @pytest.fixture
 def mixed(posts: list[Post]) -> list[Post]:
-    """Posts of one text with two pictures, and one without a picture."""
+    """Posts with one text and two images, and one without an image."""
     first, second, third, *_ = [post for post in posts if post.image is not None]
     return [first, replace(first, id="again", image=second.image), replace(third, image=None, entities=(), scene=())]
 
@@ -46,7 +46,7 @@ def cvo(**options: Any) -> CVO:
 
 
 def compared(monkeypatch: pytest.MonkeyPatch, attention: str = "sdpa") -> list[tuple[float, float]]:
-    """Have a trainer compute everything both ways: the largest differences of log probabilities, and of gradients."""
+    """Make a trainer compute everything both ways; returns the largest log probability and gradient differences."""
     differences: list[tuple[float, float]] = []
     compute = getattr(ConstrainedGRPOTrainer, METHOD)
 
@@ -80,7 +80,7 @@ def _gradients(model: Any, values: torch.Tensor) -> list[torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shared_prompts_change_no_figure(
+def test_shared_prompts_give_equal_figures(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
     differences = compared(monkeypatch)
@@ -92,7 +92,7 @@ def test_shared_prompts_change_no_figure(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("attention", "options"), [("eager", {}), ("sdpa", {"gradient_checkpointing": True})])
-def test_other_attention_and_checkpointing_give_the_same(
+def test_other_attention_and_checkpointing(
     program: Programs,
     mixed: list[Post],
     tmp_path: Path,
@@ -107,7 +107,7 @@ def test_other_attention_and_checkpointing_give_the_same(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "internvl"])
-def test_answers_to_a_prompt_stay_together_when_they_are_learned_from_in_parts(
+def test_micro_batches_keep_answers_of_a_prompt_together(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
     groups: list[list[list[int]]] = []
@@ -122,7 +122,7 @@ def test_answers_to_a_prompt_stay_together_when_they_are_learned_from_in_parts(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_chains_and_answers_that_share_a_prompt_have_the_loss_of_their_rows(
+def test_sft_loss_of_shared_prompts_equals_single_rows(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
     compute, differences = SharingSFTTrainer.compute_loss, list[tuple[float, float]]()
@@ -150,7 +150,7 @@ def test_chains_and_answers_that_share_a_prompt_have_the_loss_of_their_rows(
     assert max(max(apart) for apart in differences) < 1e-4
 
 
-def test_rows_of_a_prompt_are_neighbours_in_an_order_of_their_epoch():
+def test_rows_of_a_prompt_are_adjacent_in_each_epoch():
     sampler = PromptSampler([0, 1, 0, 2, 1, 2], seed=0)
     orders = []
     for epoch in range(8):
@@ -165,13 +165,13 @@ def test_rows_of_a_prompt_are_neighbours_in_an_order_of_their_epoch():
     assert len(sampler) == 6
 
 
-def test_a_prompt_with_other_pictures_is_another_prompt():
+def test_prompts_with_other_images_are_not_shared():
     ids, read = torch.ones(3, 4, dtype=torch.long), torch.ones(3, 4, dtype=torch.bool)
     pictures = [{"pixel_values": torch.full((1, 2), value)} for value in (0.0, 1.0, 0.0)]
     assert shared_prompts._groups(ids, read, pictures) == [[0, 2], [1]]
 
 
-def test_an_answer_that_is_masked_out_counts_for_nothing(program: Programs):
+def test_masked_answer_does_not_count(program: Programs):
     model = program("idefics3").model.engine.model
 
     def fused(**inputs: Any) -> Any:
@@ -186,7 +186,7 @@ def test_an_answer_that_is_masked_out_counts_for_nothing(program: Programs):
     assert found.log_probs.tolist() == [[0.0, -1.0, -2.0], [0.0, 0.0, 0.0]]
 
 
-def test_flash_attention_and_windows_are_left_to_trl(
+def test_flash_attention_and_windows_use_trl(
     program: Programs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO", shared_prompts.LOG.name)
@@ -201,7 +201,7 @@ def test_flash_attention_and_windows_are_left_to_trl(
     assert "qwen2_5_vl, attention flash_attention_2" in caplog.text
 
 
-def test_a_merged_adapter_comes_off_again_bit_by_bit(program: Programs):
+def test_unmerging_an_adapter_restores_the_weights(program: Programs):
     engine = program("idefics3").model.engine
     model, _ = training_copy(engine.weights.source, engine.path, "lora", Lora())
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Styles: a chain says nothing that the gold contradicts, in signs that the answer's schema allows."""
+"""Styles: chains agree with the gold annotations and use only the characters that the schema allows."""
 
 import json
 import random
@@ -38,7 +38,7 @@ def wire(box: Box) -> str:
 
 @styles
 @scenes
-def test_signs_length_and_spans(style: str, posts: list[Post]):
+def test_characters_length_and_spans(style: str, posts: list[Post]):
     for post in posts:
         text = chain(style, post)
         assert ALLOWED.fullmatch(text)
@@ -49,7 +49,7 @@ def test_signs_length_and_spans(style: str, posts: list[Post]):
 
 @styles
 @scenes
-def test_every_box_is_one_of_a_thing_that_is_shown(style: str, posts: list[Post]):
+def test_every_box_belongs_to_a_shown_entity(style: str, posts: list[Post]):
     for post in posts:
         text = chain(style, post)
         known = {wire(box) for gold in post.gold for box in gold.boxes}
@@ -61,7 +61,7 @@ def test_every_box_is_one_of_a_thing_that_is_shown(style: str, posts: list[Post]
 
 @styles
 @scenes
-def test_no_chain_contradicts_the_gold_and_each_walks_the_four_constraints(style: str, posts: list[Post]):
+def test_chains_agree_with_the_gold_and_cover_the_constraints(style: str, posts: list[Post]):
     for post in posts:
         for seed in range(3):
             assert check_chain(chain(style, post, seed), Facts.of(post, FRAME)) == []
@@ -95,21 +95,21 @@ BY_HAND = Post(
 
 
 @styles
-def test_a_chain_by_hand_and_its_other_wordings(style: str):
+def test_chain_examples(style: str):
     found = {chain(style, BY_HAND, seed) for seed in range(20)}
     assert EXPECTED[style] in found
     assert len(found) == 2
 
 
 @styles
-def test_a_post_that_names_nothing(style: str):
+def test_post_without_entities(style: str):
     text = chain(style, replace(BY_HAND, entities=()))
     assert text
     assert "none" in text.lower() or "No name" in text
     assert check_chain(text, Facts.of(replace(BY_HAND, entities=()), FRAME)) == []
 
 
-def test_no_two_styles_begin_alike():
+def test_styles_begin_differently():
     starts = [{chain(style, post, seed)[:9] for post in POSTS[:40] for seed in range(4)} for style in TEMPLATES]
     names = {gold.span[:9] for post in POSTS for gold in post.gold}
     for number, first in enumerate(starts):
@@ -117,7 +117,7 @@ def test_no_two_styles_begin_alike():
             assert not {start for start in first & other if not any(start.startswith(name[:4]) for name in names)}
 
 
-def test_there_are_at_least_six_and_a_scene_that_is_not_known_is_not_guessed():
+def test_number_of_styles_and_unknown_scene():
     assert len(TEMPLATES) >= 6
     for style in ("picture_first", "elimination"):
         text = chain(style, replace(BY_HAND, scene=None))
@@ -127,7 +127,7 @@ def test_there_are_at_least_six_and_a_scene_that_is_not_known_is_not_guessed():
 
 
 @styles
-def test_a_chain_depends_on_the_seed_only(style: str):
+def test_chain_depends_only_on_the_seed(style: str):
     assert [chain(style, post, 5) for post in POSTS[:20]] == [chain(style, post, 5) for post in POSTS[:20]]
 
 
@@ -145,7 +145,7 @@ def test_quotes_backslashes_and_control_characters_in_a_span(style: str):
 
 @styles
 @given(span=st.text(min_size=1, max_size=60), limit=st.integers(0, 200))
-def test_any_span_gives_an_allowed_chain_within_the_limit(style: str, span: str, limit: int):
+def test_any_span_gives_a_valid_chain(style: str, span: str, limit: int):
     gold = (GoldEntity(span, 0, len(span), "ORG", ()),)
     text = chain(style, Post("a", span, None, gold), limit=limit)
     assert len(text) <= limit
@@ -153,7 +153,7 @@ def test_any_span_gives_an_allowed_chain_within_the_limit(style: str, span: str,
 
 
 @styles
-def test_a_long_chain_ends_behind_a_sentence(style: str):
+def test_long_chain_ends_after_a_sentence(style: str):
     names = [f"Name{number:03d}" for number in range(80)]
     text = " ".join(names)
     gold = tuple(GoldEntity(name, text.index(name), text.index(name) + len(name), "PER", ()) for name in names)
@@ -162,7 +162,7 @@ def test_a_long_chain_ends_behind_a_sentence(style: str):
     assert not long or long.endswith(".")
 
 
-def test_a_style_of_ones_own():
+def test_user_defined_style():
     def shout(facts: Facts, rng: random.Random) -> str:
         return f'"{len(facts.shown)}\\{len(facts.absent)}"\n' + rng.choice(["a", "b"])
 
@@ -170,5 +170,5 @@ def test_a_style_of_ones_own():
     assert write_chain(shout, Facts.of(post, FRAME), random.Random(0)) in ("'2/0' a", "'2/0' b")
 
 
-def test_no_reasoning_is_a_style():
+def test_empty_chain_is_a_style():
     assert write_chain(plain, Facts.of(POSTS[0], FRAME), random.Random(0)) == ""

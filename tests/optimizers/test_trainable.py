@@ -1,4 +1,4 @@
-"""A third kind of program, defined outside of the package, is trained by what it says of its own calls."""
+"""A third kind of program, defined outside the package, is trained through the `Trainable` interface."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ CHAIN = Chain("1", "stepwise", "Names: Ana, Ben.", ({"span": "Ana", "start": 0, 
 
 
 class NamesOnly(GroundingProgram):
-    """Names the mentions and grounds none of them."""
+    """Extracts mentions and grounds none of them."""
 
     whole_answers = False
     demonstrations: tuple[Any, ...] = ()
@@ -49,7 +49,7 @@ class NamesOnly(GroundingProgram):
         return ProgramCall(post, self.extract.signature, self.extract.demos, post_inputs(post))
 
 
-def test_rows_of_a_program_from_outside_of_the_package():
+def test_rows_of_an_external_program():
     program = NamesOnly(scripted_lm({}))
     lessons = MRSI().lessons([CHAIN], program)
     rows = program_rows(program, lessons, {"1": POST}, program.adapter(), [])
@@ -60,10 +60,10 @@ def test_rows_of_a_program_from_outside_of_the_package():
 
 
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER, NamesOnly])
-def test_mcr_takes_every_trainable_program(kind: type[GroundingProgram]):
+def test_mcr_accepts_every_trainable_program(kind: type[GroundingProgram]):
     program = kind(scripted_lm({}))
     assert isinstance(program, Trainable)
-    with pytest.raises(InputError, match="trainset is empty"):  # which is checked after the program
+    with pytest.raises(InputError, match="trainset is empty"):  # this is checked after the program
         MCR(progress=False).compile(program, trainset=[])
 
 

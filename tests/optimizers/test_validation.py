@@ -1,4 +1,4 @@
-"""A stage that is scored as it trains: the best weights are kept, a falling one ends; and minutes that are over."""
+"""Validation during training: the best weights are kept, falling scores end a stage, and the time limit."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ OPTIMIZE: dict[str, Any] = {
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[Any]]:
-    """Lets every evaluation say these figures in turn, the last one from then on; gives the answers that it saw."""
+    """Makes evaluations return these scores in turn, repeating the last one; collects the evaluated answers."""
 
     def script(figures: list[float]) -> list[Any]:
         real, seen = compilation.evaluate, list[Any]()
@@ -45,8 +45,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[Any]
         def evaluate(answers: Any, *args: Any, **kwargs: Any) -> Any:
             seen.append(answers)
             found = real(answers, *args, **kwargs)
-            said = figures[min(len(seen), len(figures)) - 1]
-            return dataclasses.replace(found, gmner=dataclasses.replace(found.gmner, correct=0, f1=said))
+            scores_by_step = figures[min(len(seen), len(figures)) - 1]
+            return dataclasses.replace(found, gmner=dataclasses.replace(found.gmner, correct=0, f1=scores_by_step))
 
         monkeypatch.setattr(compilation, "evaluate", evaluate)
         return seen
@@ -54,20 +54,20 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[Any]
     return script
 
 
-def said(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
+def scores_by_step(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(entry["step"], entry["eval_gmner_f1"]) for entry in log if "eval_gmner_f1" in entry]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "tuning"), [("idefics3", "full"), ("qwen2_5_vl", "lora-frozen-vision")])
-def test_a_stage_that_falls_ends_with_its_best_weights(
+def test_falling_score_ends_the_stage_with_its_best_weights(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, scored: Any, family: str, tuning: str
 ):
     seen = scored([1.0, 10.0, 30.0, 20.0, 25.0, 30.0])  # before, four steps, after
     student = program(family)
     optimizer = MCR(mrsi=MRSI(**INJECT, tuning=tuning), cvo=None, progress=False)
     better = student.compile(trainset=posts[:6], valset=World().posts("dev", 2), optimizer=optimizer, run_dir=tmp_path)
-    assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
+    assert scores_by_step(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
     assert len(seen) == 6
     assert all(answer.error is None for answers in seen for answer in answers)
     kept, best = weights(tmp_path / "mrsi"), weights(tmp_path / "mrsi" / "checkpoint-2")
@@ -77,9 +77,7 @@ def test_a_stage_that_falls_ends_with_its_best_weights(
 
 
 @pytest.mark.slow
-def test_the_weights_in_training_are_those_that_answer(
-    program: Programs, posts: list[Post], tmp_path: Path, scored: Any
-):
+def test_validation_uses_the_current_weights(program: Programs, posts: list[Post], tmp_path: Path, scored: Any):
     seen = scored([0.0, 1.0, 2.0, 2.0])  # before, steps 2 and 4, after: the best is the last
     optimizer = MCR(mrsi=None, cvo=CVO(**OPTIMIZE, tuning="full", rate=1e-2), progress=False)
     program("idefics3").compile(trainset=posts[:4], valset=World().posts("dev", 2), optimizer=optimizer)
@@ -88,7 +86,7 @@ def test_the_weights_in_training_are_those_that_answer(
 
 
 @pytest.mark.slow
-def test_scoring_changes_nothing_of_the_training(program: Programs, posts: list[Post], scored: Any):
+def test_validation_does_not_change_training(program: Programs, posts: list[Post], scored: Any):
     scored([1.0, 2.0, 3.0, 4.0, 5.0])
     losses = []
     for every in (None, 2):
@@ -101,7 +99,7 @@ def test_scoring_changes_nothing_of_the_training(program: Programs, posts: list[
 
 
 @pytest.mark.slow
-def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
+def test_validation_resumes_after_an_interruption(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
 ):
     figures = [1.0, 10.0, 30.0, 20.0, 25.0, 30.0]
@@ -109,7 +107,7 @@ def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
     score = compilation.evaluate
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
-        if len(seen) == 4:  # the fifth scoring: step 4, the second in a row without a better one
+        if len(seen) == 4:  # the fifth evaluation: step 4, the second in a row without an improvement
             raise KeyboardInterrupt
         return score(*args, **kwargs)
 
@@ -123,13 +121,13 @@ def test_scoring_goes_on_after_a_stop_as_if_there_had_been_none(
     with pytest.raises(KeyboardInterrupt):
         compile()
     monkeypatch.setattr(compilation, "evaluate", score)
-    figures[:] = [0.0] * 4 + [1.0, 25.0, 30.0]  # four were said: before again, then step 4, after
+    figures[:] = [0.0] * 4 + [1.0, 25.0, 30.0]  # four were recorded: before again, then step 4, after
     better = compile()
-    assert said(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
+    assert scores_by_step(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
 
 
 @pytest.mark.slow
-def test_minutes_that_are_over_end_the_compile_and_more_go_on(
+def test_time_limit_stops_the_compile_and_it_resumes(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture, weights: Weights
 ):
     stages = {"mrsi": MRSI(max_steps=3, batch=2), "cvo": CVO(**{**OPTIMIZE, "validate_every": None, "max_steps": 1})}
@@ -154,7 +152,7 @@ def test_minutes_that_are_over_end_the_compile_and_more_go_on(
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_a_deadline_behind_the_last_step_stops_nothing():
+def test_deadline_after_the_last_step():
     deadline, control = Deadline(1e-9, ProcessGroup()), TrainerControl()
     deadline.on_step_end(None, TrainerState(global_step=5, max_steps=5), control)
     assert not deadline.stopped
@@ -168,12 +166,12 @@ def test_a_deadline_behind_the_last_step_stops_nothing():
     ("every", "steps", "posts", "wanted"),
     [("auto", 225, 100, 29), ("auto", 40, 100, 10), ("auto", 40, 49, None), (7, 40, 16, 7), (None, 225, 100, None)],
 )
-def test_how_often_a_stage_is_scored(every: Any, steps: int, posts: int, wanted: int | None):
+def test_validation_interval(every: Any, steps: int, posts: int, wanted: int | None):
     assert resolve_every(every, steps, posts) == wanted
 
 
 @pytest.mark.slow
-def test_cvo_is_scored_as_it_goes_where_posts_are_held_out(
+def test_validation_of_cvo(
     program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
 ):
     for name, value in {"_AUTO_LEAST_POSTS": 2, "_AUTO_LEAST_STEPS": 1, "_AUTO_SCORINGS": 2}.items():
@@ -183,33 +181,31 @@ def test_cvo_is_scored_as_it_goes_where_posts_are_held_out(
     better = program("idefics3").compile(
         trainset=posts[:6], valset=posts[6:8], optimizer=MCR(mrsi=None, cvo=cvo, progress=False), run_dir=tmp_path / "r"
     )
-    assert said(better.history.log["cvo"]) == [(2, 40.0), (4, 30.0)]
+    assert scores_by_step(better.history.log["cvo"]) == [(2, 40.0), (4, 30.0)]
     assert json.loads((tmp_path / "r/config.json").read_text())["cvo"]["validate_every"] == "auto"
 
 
 @pytest.mark.parametrize("settings", [{"validate_every": 0}, {"validate_every": "often"}, {"patience": 0}])
 @pytest.mark.parametrize("stage", [MRSI, CVO])
-def test_settings_that_mean_nothing_are_refused(stage: Any, settings: dict[str, int]):
+def test_invalid_validation_settings_are_refused(stage: Any, settings: dict[str, int]):
     with pytest.raises(InputError, match=next(iter(settings))):
         stage(**settings)
 
 
 @pytest.mark.parametrize("minutes", [0, -1.0, math.nan])
-def test_minutes_that_are_none_are_refused(minutes: float):
+def test_invalid_minutes_are_refused(minutes: float):
     with pytest.raises(InputError, match="max_minutes"):
         MCR(max_minutes=minutes)
 
 
-def test_scoring_without_a_valset_is_refused_before_anything_is_made(
-    program: Programs, posts: list[Post], tmp_path: Path
-):
+def test_validation_without_a_valset_is_refused_first(program: Programs, posts: list[Post], tmp_path: Path):
     optimizer = MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False)
     with pytest.raises(InputError, match="valset"):
         program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_score_that_is_no_number_is_never_the_best():
+def test_nan_score_is_never_the_best():
     told: list[dict[str, float]] = []
     handler = SimpleNamespace(on_evaluate=lambda args, state, control, figures: told.append(figures))
     trainer: Any = SimpleNamespace(

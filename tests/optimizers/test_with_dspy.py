@@ -1,4 +1,4 @@
-"""MCR beside DSPy's own optimizers, on one program: `BetterTogether` in both orders, and `BootstrapFewShot`."""
+"""MCR combined with DSPy's optimizers: `BetterTogether` in both orders, and `BootstrapFewShot`."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ VAL = [post_of(number, shown=True) for number in range(8, 14)]
 
 
 def answers(request: lm15.Request) -> dict[str, Any]:
-    """Finds Ana, but boxes her only where a demonstration shows how, as a model that needs examples."""
+    """Finds Ana, but predicts her box only if a demonstration has one, like a model that needs examples."""
     taught = any('"visible":true' in part.text for m in request.messages for part in m.parts if hasattr(part, "text"))
     return {"reasoning": "", "entities": [entity("Ana", [100, 100, 500, 500] if taught else None)]}
 
@@ -53,19 +53,19 @@ def bootstrap(**change: Any) -> dspy.BootstrapFewShot:
     return dspy.BootstrapFewShot(**options)
 
 
-def injecting(**change: Any) -> MCR:
+def mrsi_only(**change: Any) -> MCR:
     return MCR(mrsi=MRSI(demonstrations=2, **change), cvo=None, progress=False)
 
 
-def together(student: GMNER, strategy: str, **optimizers: Any) -> GMNER:
-    """`BetterTogether`, which says an error of a step only in a flag."""
+def better_together(student: GMNER, strategy: str, **optimizers: Any) -> GMNER:
+    """Run `BetterTogether`, which reports an error of a step only with a flag."""
     both = dspy.BetterTogether(metric=gmner_metric, **optimizers)
     better = both.compile(student, trainset=to_examples(TRAIN), valset=to_examples(VAL), strategy=strategy, seed=0)
     assert better.flag_compilation_error_occurred is False
     return better
 
 
-def test_bootstrap_few_shot_alone_makes_demonstrations_that_the_adapter_sends(lm: dspy.LM, tmp_path: Path):
+def test_bootstrap_few_shot_demonstrations_are_sent(lm: dspy.LM, tmp_path: Path):
     absent = [post for post in TRAIN if not post.gold[0].visible]
     student = GMNER(lm)
     with dspy.context(lm=lm):
@@ -89,11 +89,11 @@ def test_bootstrap_few_shot_alone_makes_demonstrations_that_the_adapter_sends(lm
 
 @pytest.mark.parametrize("strategy", ["p -> w", "w -> p"])
 def test_better_together_runs_both_orders(strategy: str, lm: dspy.LM):
-    better = together(GMNER(lm), strategy, p=bootstrap(), w=injecting())
+    better = better_together(GMNER(lm), strategy, p=bootstrap(), w=mrsi_only())
     tried = {found["strategy"]: found["score"] for found in better.candidate_programs}
     assert set(tried) == {"", strategy[0], strategy}
     first, second = strategy.split(" -> ")
-    scores = {"w": 100.0, "p": 0.0}  # only MCR's demonstrations show a box; a bootstrapped one is what the model can
+    scores = {"w": 100.0, "p": 0.0}  # only MCR's demonstrations have a box; bootstrapped ones are answers of the model
     assert (tried[""], tried[first]) == (0.0, scores[first])
     assert tried[strategy] == (100.0 if second == "w" or first == "w" else 0.0)
     best = better.candidate_programs[0]
@@ -101,10 +101,10 @@ def test_better_together_runs_both_orders(strategy: str, lm: dspy.LM):
     assert gmner_metric(to_examples(VAL)[0], better(text=VAL[0].text, image=VAL[0].image)) == 1.0
 
 
-def test_the_program_that_bootstrap_gets_asks_with_what_mcr_made(lm: dspy.LM):
-    """After `w`, the teacher of `p` is the compiled program, with MCR's demonstrations."""
-    student = injecting().compile(GMNER(lm), trainset=TRAIN)
-    student._compiled = False  # as BetterTogether does between its steps
+def test_bootstrap_teacher_uses_the_demonstrations_of_mcr(lm: dspy.LM):
+    """After step `w`, the teacher of step `p` is the compiled program with MCR's demonstrations."""
+    student = mrsi_only().compile(GMNER(lm), trainset=TRAIN)
+    student._compiled = False  # like BetterTogether between its steps
     lm.engine.requests.clear()
     better = bootstrap(max_bootstrapped_demos=1).compile(student, trainset=to_examples(TRAIN[:1]))
     (request,) = lm.engine.requests
@@ -113,7 +113,7 @@ def test_the_program_that_bootstrap_gets_asks_with_what_mcr_made(lm: dspy.LM):
 
 
 def test_better_together_with_a_search_on_its_valset(lm: dspy.LM, tmp_path: Path):
-    both = dspy.BetterTogether(metric=gmner_metric, p=bootstrap(), w=injecting(max_metric_calls=30))
+    both = dspy.BetterTogether(metric=gmner_metric, p=bootstrap(), w=mrsi_only(max_metric_calls=30))
     better = both.compile(
         GMNER(lm),
         trainset=to_examples(TRAIN),
@@ -128,9 +128,9 @@ def test_better_together_with_a_search_on_its_valset(lm: dspy.LM, tmp_path: Path
     assert [demo["post_id"] for demo in better.answer.demos] == record["sets"][record["chosen"]]["ids"]
 
 
-def test_better_together_without_a_valset_of_its_own(lm: dspy.LM):
-    """A tenth of eight posts is none: MCR gets an empty valset."""
-    both = dspy.BetterTogether(metric=gmner_metric, w=injecting(max_metric_calls=30))
+def test_better_together_without_a_valset(lm: dspy.LM):
+    """A tenth of eight posts is no post: MCR gets an empty valset."""
+    both = dspy.BetterTogether(metric=gmner_metric, w=mrsi_only(max_metric_calls=30))
     better = both.compile(GMNER(lm), trainset=to_examples(TRAIN), strategy="w")
     assert better.flag_compilation_error_occurred is False
     assert len(better.answer.demos) == 2

@@ -1,4 +1,4 @@
-"""The prompt adapter: chats, frames, and that what is written for an example is read back."""
+"""The prompt adapter: chat messages, coordinate conventions, and round trips of answers."""
 
 import asyncio
 import base64
@@ -48,7 +48,7 @@ def pictures(message: dict) -> list[Image.Image]:
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_an_answer_is_written_in_the_models_frame_and_read_back(name: str):
+def test_answer_round_trip_in_every_coordinate_convention(name: str):
     values = {"reasoning": "A man; no city.", "entities": [KEVIN, PARIS]}
     written = adapter(name).answer(GroundEntities, INPUTS | values)
     assert [entity["box"] for entity in json.loads(written)["entities"]] == [WIRE[name], None]
@@ -70,18 +70,18 @@ def test_an_answer_is_written_in_the_models_frame_and_read_back(name: str):
     ],
     ids=["extract", "verify", "ground", "ground-absent"],
 )
-def test_a_stage_is_written_and_read_back(signature: type[dspy.Signature], values: dict):
+def test_stage_answers_round_trip(signature: type[dspy.Signature], values: dict):
     inputs = INPUTS | {"mention": KEVIN}
     assert adapter().read(signature, inputs, adapter().answer(signature, inputs | values)) == values
 
 
-def test_gold_data_and_prediction_are_written_alike():
+def test_gold_and_predicted_entities_are_written_alike():
     gold = GoldEntity("Kevin Durant", 0, 12, "PER", (KEVIN.box, Box(0, 0, 1, 1)))
     forms = [[KEVIN], [gold], [as_data(KEVIN)], [json.loads(json.dumps(as_data(KEVIN)))]]
     assert len({adapter().answer(GroundEntities, INPUTS | {"entities": entities}) for entities in forms}) == 1
 
 
-def test_demonstrations_are_turns_with_their_pictures():
+def test_demonstrations_are_turns_with_their_images():
     shown = {"text": "Lena", "image": Image.new("RGB", (50, 40), "blue"), "reasoning": "", "entities": []}
     unseen = {"text": "Nobody", "image": None, "reasoning": "x", "entities": []}
     chat = adapter().dialogue(GroundEntities, [shown, unseen], INPUTS)
@@ -97,14 +97,14 @@ def test_demonstrations_are_turns_with_their_pictures():
     ]
 
 
-def test_the_box_of_a_demonstration_is_in_the_frame_of_its_own_picture():
+def test_demonstration_box_uses_the_size_of_its_own_image():
     demo = {"text": "Lena", "image": Image.new("RGB", (50, 40)), "reasoning": ""}
     demo["entities"] = [{"span": "Lena", "start": 0, "end": 4, "type": "PER", "box": [0, 0, 25, 20]}]
     chat = adapter().dialogue(GroundEntities, [demo], INPUTS)
     assert json.loads(texts(chat[2])[0])["entities"][0]["box"] == [0, 0, 500, 500]
 
 
-def test_openai_form_holds_the_same_picture_and_plain_text_without_one():
+def test_openai_messages_have_the_same_image():
     messages = adapter().format(GroundEntities, [], INPUTS)
     assert [m["role"] for m in messages] == ["system", "user"]
     assert isinstance(messages[0]["content"], str)
@@ -117,13 +117,13 @@ def test_openai_form_holds_the_same_picture_and_plain_text_without_one():
     assert adapter().format(GroundEntities, [], {"text": TEXT, "image": None})[1]["content"] == f"Post: {TEXT}"
 
 
-def test_a_stage_names_the_mention():
+def test_stage_prompt_names_the_mention():
     chat = adapter().dialogue(GroundMention, [], INPUTS | {"mention": PARIS})
     assert texts(chat[-1]) == [f"Post: {TEXT}\nEntity: Paris"]
 
 
 @pytest.mark.parametrize("signature", TASKS, ids=lambda task: task.__name__)
-def test_the_terse_wording_is_shorter_and_instructions_of_ones_own_survive_it(signature: type[dspy.Signature]):
+def test_terse_wording_keeps_custom_instructions(signature: type[dspy.Signature]):
     def system(name: str, task: type[dspy.Signature]) -> str:
         return texts(adapter(name).dialogue(task, [], INPUTS | {"mention": PARIS})[0])[0]
 
@@ -134,12 +134,12 @@ def test_the_terse_wording_is_shorter_and_instructions_of_ones_own_survive_it(si
 
 
 @pytest.mark.parametrize("text", ["<image> <|im_start|>system", "[[ ## entities ## ]]", '{"entities": []}', "{{ x }}"])
-def test_markers_in_a_post_are_its_words(text: str):
+def test_markers_in_a_post_are_text(text: str):
     chat = adapter().dialogue(GroundEntities, [], {"text": text, "image": None})
     assert texts(chat[-1]) == [f"Post: {text}"]
 
 
-def test_an_answer_cannot_be_read_without_its_post():
+def test_parse_needs_the_post():
     with pytest.raises(InputError, match="without its post"):
         adapter().parse(GroundEntities, '{"reasoning":"","entities":[]}')
 
@@ -147,12 +147,12 @@ def test_an_answer_cannot_be_read_without_its_post():
 @pytest.mark.parametrize(
     "answer", ["", "no json", "[]", '{"entities":[]}', '{"reasoning":"","entities":[{"span":"Rome","type":"LOC"}]}']
 )
-def test_an_answer_of_another_form_is_an_error(answer: str):
+def test_answer_of_another_form_is_an_error(answer: str):
     with pytest.raises(AnswerError):
         adapter().read(GroundEntities, INPUTS, answer)
 
 
-def test_pictures_come_as_path_bytes_pil_and_dspy(tmp_path):
+def test_images_from_path_bytes_pil_and_dspy(tmp_path):
     picture = Image.new("RGB", (30, 20), "green")
     picture.save(tmp_path / "a.png")
     sources = [tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), picture]
@@ -161,25 +161,25 @@ def test_pictures_come_as_path_bytes_pil_and_dspy(tmp_path):
     assert load_picture(None) is None
 
 
-def test_an_address_is_not_fetched_and_a_number_is_no_picture():
+def test_urls_are_not_downloaded_and_numbers_are_refused():
     with pytest.raises(ImageError, match="URL"):
         load_picture(dspy.Image("https://example.org/a.png"))
-    with pytest.raises(InputError, match="Not a picture"):
+    with pytest.raises(InputError, match="cannot be opened"):
         load_picture(3)
 
 
-def test_an_opened_picture_is_an_image_of_dspy_that_is_not_opened_again():
+def test_post_picture_is_a_dspy_image_that_is_opened_once():
     picture = Image.effect_noise((40, 30), 60).convert("RGB")
     wrapped = PostPicture(picture)
     assert load_picture(wrapped) is picture
     for copied in (pickle.loads(pickle.dumps(wrapped)), copy.deepcopy(wrapped), dspy.Image(wrapped.url)):
         assert load_picture(copied).tobytes() == picture.tobytes()
-    (part,) = wrapped.format()  # DSPy's own prompts may go to a server, which knows no BMP
+    (part,) = wrapped.format()  # DSPy's own prompts may be sent to a server, which may not read BMP
     assert part["image_url"]["url"].startswith("data:image/png;base64,")
     assert load_picture(dspy.Image(part["image_url"]["url"])).tobytes() == picture.tobytes()
 
 
-def test_an_image_that_was_scaled_down_is_saved_in_the_frame_of_its_boxes():
+def test_scaled_image_is_saved_in_its_original_size():
     wrapped = PostPicture(Image.new("RGB", (30, 20), "red"), (300, 200))
     (part,) = wrapped.format()
     for address in (wrapped.url, part["image_url"]["url"]):
@@ -190,7 +190,7 @@ def test_an_image_that_was_scaled_down_is_saved_in_the_frame_of_its_boxes():
 
 
 class Twin:
-    """The async twin of a scripted engine."""
+    """The async version of a scripted engine."""
 
     supports_response_schema = True
     supports_function_calling = False
@@ -204,7 +204,7 @@ class Twin:
         return self.engine.complete(request)
 
 
-def test_a_call_is_the_same_with_and_without_asyncio():
+def test_asyncio_sends_the_same_request():
     engine = ScriptedEngine(lambda _: {"mentions": [{"span": "Paris", "type": "LOC"}]}, PROFILES["0..1000"])
     lm = dspy.LM("local/a", engine=engine, async_engine=Twin(engine), max_tokens=None, cache=False)
     call = {"lm_kwargs": {"temperature": 0.0}, "signature": ExtractMentions, "demos": [], "inputs": INPUTS}
@@ -217,12 +217,12 @@ def test_a_call_is_the_same_with_and_without_asyncio():
     assert "response_format" not in call["lm_kwargs"]
 
 
-def test_a_picture_of_this_process_is_looked_up_by_its_name():
+def test_images_of_this_process_are_looked_up_by_name():
     picture = Image.effect_noise((30, 20), 60).convert("RGB")
     address, kept = named(picture)
     again, same = named(picture.copy())
     assert (again, same) == (address, picture)
-    assert same is kept is picture  # one for both calls: the name is known until neither keeps it
+    assert same is kept is picture  # shared by both calls: the name is valid until neither keeps the image
     assert named(picture.transpose(Image.Transpose.ROTATE_180))[0] != address
     assert named(picture.resize((20, 30)))[0] != address
     media_type, data = address.removeprefix("data:").split(";base64,")
@@ -231,5 +231,5 @@ def test_a_picture_of_this_process_is_looked_up_by_its_name():
     del picture, kept, same
     gc.collect()
     for gone in (data, "é", ""):
-        with pytest.raises(ImageError, match="not kept"):
+        with pytest.raises(ImageError, match="no longer exists"):
             picture_named(media_type, gone)

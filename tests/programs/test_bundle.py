@@ -1,4 +1,4 @@
-"""The bundle: what is written, what comes back, and every change that is noticed."""
+"""Bundles: their content, round trips, and the detection of every modification."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def adapted(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def tuned(tiny: Callable[[str], Path], adapted: Path) -> GMNER:
-    """A program on an adapted tiny model, with demonstrations, labels and limits of its own."""
+    """A program on a tiny model with an adapter, demonstrations, labels and limits."""
     lm = load_vlm(tiny("qwen2_5_vl"), adapter=adapted, cache=False, max_batch=3, name="tuned")
     program = GMNER(lm, labels=LABELS, limits=SHORT)
     program.scores = {"cvo": {"gmner": {"f1": 12.5}}}
@@ -102,7 +102,7 @@ def change(folder: Path, **fields: object) -> None:
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest | fields))
 
 
-def test_a_bundle_holds_named_files_and_no_pickle(saved: Path):
+def test_bundle_has_the_documented_files_and_no_pickle(saved: Path):
     files = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
     top = {"manifest.json", "program.json", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
     assert top <= files
@@ -112,7 +112,7 @@ def test_a_bundle_holds_named_files_and_no_pickle(saved: Path):
     assert saved.stat().st_mode == (saved.parent / "new").stat().st_mode
 
 
-def test_the_manifest_says_what_it_is(saved: Path):
+def test_manifest_content(saved: Path):
     manifest = json.loads((saved / MANIFEST_FILE).read_text())
     assert manifest["program"] == "GMNER"
     assert manifest["base"]["kind"] == "bundled"
@@ -123,13 +123,13 @@ def test_the_manifest_says_what_it_is(saved: Path):
     assert "program.json" in manifest["files"]
 
 
-def test_no_path_of_this_machine_is_told(saved: Path, tiny: Callable[[str], Path]):
+def test_bundle_contains_no_local_path(saved: Path, tiny: Callable[[str], Path]):
     home = str(tiny("qwen2_5_vl").parent)
     assert [path for path in saved.rglob("*.json") if home in path.read_text(encoding="utf-8")] == []
 
 
 @pytest.mark.e2e
-def test_a_new_process_answers_identically(tuned: GMNER, saved: Path, tiny: Callable[[str], Path]):
+def test_loaded_bundle_gives_identical_answers_in_a_new_process(tuned: GMNER, saved: Path, tiny: Callable[[str], Path]):
     script = [sys.executable, "-c", ANSWER, str(saved)]
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -141,14 +141,14 @@ def test_a_new_process_answers_identically(tuned: GMNER, saved: Path, tiny: Call
     assert answers(demonstrated(plain, Image.new("RGB", (50, 40), "blue"))) != expected
 
 
-def test_a_bundle_of_an_earlier_version_loads(tuned: GMNER, saved: Path, tmp_path: Path):
+def test_bundle_of_an_earlier_version_loads(tuned: GMNER, saved: Path, tmp_path: Path):
     shutil.copytree(saved, tmp_path / "old")
     versions = json.loads((saved / MANIFEST_FILE).read_text())["versions"]
     change(tmp_path / "old", versions=versions | {"gmner": "0.1.0"})
     assert load(tmp_path / "old").scores == tuned.scores
 
 
-def test_everything_comes_back(tuned: GMNER, saved: Path):
+def test_bundle_round_trip(tuned: GMNER, saved: Path):
     program = load(saved, max_batch=5)
     assert type(program) is GMNER
     assert (program.labels, program.limits, program.profile) == (LABELS, SHORT, None)
@@ -166,7 +166,7 @@ def test_everything_comes_back(tuned: GMNER, saved: Path):
     assert chats[0] == chats[1]
 
 
-def test_a_loaded_program_is_saved_over_itself(copied: Path):
+def test_loaded_program_can_replace_its_bundle(copied: Path):
     program = load(copied)
     program.answer.demos = program.answer.demos[:1]
     program.save(copied, scores={"new": 1})
@@ -179,28 +179,28 @@ def test_a_loaded_program_is_saved_over_itself(copied: Path):
 @pytest.mark.parametrize(
     "name", ["adapter/adapter_model.safetensors", "model/model.safetensors", "program.json", "model/config.json"]
 )
-def test_a_changed_byte_is_noticed(copied: Path, name: str):
+def test_modified_file_is_detected(copied: Path, name: str):
     data = bytearray((copied / name).read_bytes())
     data[-1] ^= 1
     (copied / name).write_bytes(data)
-    with pytest.raises(BundleError, match=rf"changed.*{name}.*received 'sha256.*accepted: sha256.*again"):
+    with pytest.raises(BundleError, match=rf"modified.*{name}.*received 'sha256.*accepted: sha256.*again"):
         load(copied)
 
 
-def test_a_changed_picture_is_noticed(copied: Path):
+def test_modified_image_is_detected(copied: Path):
     (picture,) = (copied / "demos").iterdir()
     Image.new("RGB", (50, 40), "red").save(picture)
-    with pytest.raises(BundleError, match="changed"):
+    with pytest.raises(BundleError, match="modified"):
         load(copied)
 
 
-def test_a_missing_file_is_named(copied: Path):
+def test_missing_file_is_reported(copied: Path):
     (copied / "adapter" / "adapter_model.safetensors").unlink()
     with pytest.raises(BundleError, match=r"missing.*adapter_model\.safetensors"):
         load(copied)
 
 
-def test_a_file_beside_the_weights_is_refused_and_a_note_on_top_is_not(copied: Path):
+def test_additional_files_are_refused_only_in_subfolders(copied: Path):
     (copied / "README.md").write_text("mine")
     load_state(GMNER(scripted_lm({})), copied)
     (copied / "model" / "gmner.json").write_text("{}")
@@ -209,18 +209,18 @@ def test_a_file_beside_the_weights_is_refused_and_a_note_on_top_is_not(copied: P
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/hostname", "demos/../../outside", "C:/outside", "a\\..\\b"])
-def test_a_path_that_leaves_the_bundle_is_refused(served: Path, path: str):
+def test_path_out_of_the_bundle_is_refused(served: Path, path: str):
     change(served, files={path: "0" * 64})
-    with pytest.raises(BundleError, match="leaves the bundle"):
+    with pytest.raises(BundleError, match="leads out of the bundle"):
         load(served, lm=scripted_lm({}))
 
 
-def test_a_picture_that_the_manifest_does_not_name_is_refused(served: Path):
+def test_image_missing_in_the_manifest_is_refused(served: Path):
     state = json.loads((served / "program.json").read_text())
     state["answer"]["demos"][0]["image"] = "/etc/hostname"
     (served / "program.json").write_text(json.dumps(state))
     change(served, files=bundle_files.hash_files(served))
-    with pytest.raises(BundleError, match=r"picture is not in the bundle.*/etc/hostname"):
+    with pytest.raises(BundleError, match=r"image of a demonstration is not in the bundle.*/etc/hostname"):
         load(served, lm=scripted_lm({}))
 
 
@@ -234,26 +234,26 @@ def test_a_picture_that_the_manifest_does_not_name_is_refused(served: Path):
     ],
     ids=["program", "format", "surplus", "labels"],
 )
-def test_a_manifest_of_another_kind_is_refused(served: Path, fields: dict, message: str):
+def test_manifest_of_another_format_is_refused(served: Path, fields: dict, message: str):
     change(served, **fields)
     with pytest.raises(BundleError, match=f"(?s){message}"):
         load(served, lm=scripted_lm({}))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "\xff"])
-def test_a_manifest_that_is_no_json_object_is_refused(tmp_path: Path, text: str):
+def test_manifest_must_be_a_json_object(tmp_path: Path, text: str):
     (tmp_path / MANIFEST_FILE).write_bytes(text.encode("latin-1"))
     with pytest.raises(BundleError):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path, name: str):
-    with pytest.raises(BundleError, match="no bundle here"):
+def test_folder_without_manifest_is_not_a_bundle(tmp_path: Path, name: str):
+    with pytest.raises(BundleError, match="folder is not a bundle"):
         load(tmp_path / name)
 
 
-def test_a_served_lm_is_named_and_given_again(served: Path):
+def test_program_with_a_served_lm_needs_an_lm(served: Path):
     with pytest.raises(BundleError, match=r"served LM.*local/a.*lm="):
         load(served)
     program = load(served, lm=scripted_lm({"reasoning": "", "entities": []}))
@@ -261,7 +261,7 @@ def test_a_served_lm_is_named_and_given_again(served: Path):
     assert program(text="Ana").entities == []
 
 
-def test_an_argument_of_the_model_is_set_by_the_caller_only(copied: Path):
+def test_recorded_model_arguments_need_consent(copied: Path):
     settings = json.loads((copied / MANIFEST_FILE).read_text())["lm"]
     change(copied, lm=settings | {"model_kwargs": {"attn_implementation": "someone/kernel"}})
     with pytest.raises(BundleError, match="someone/kernel"):
@@ -272,33 +272,31 @@ def test_an_argument_of_the_model_is_set_by_the_caller_only(copied: Path):
 
 @pytest.fixture
 def named(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A base model that counts as too large to be copied, and a bundle that names it."""
+    """A base model that counts as too large to be copied, and a bundle that refers to it."""
     base = Path(shutil.copytree(tiny("qwen2_5_vl"), tmp_path / "base"))
     monkeypatch.setattr(bundle_files, "COPIED_BELOW", 0)
     return base, save_bundle(GMNER(load_vlm(base)), tmp_path / "bundle")
 
 
-def test_a_large_base_is_only_named(named: tuple[Path, Path]):
+def test_large_base_model_is_stored_by_path(named: tuple[Path, Path]):
     base, folder = named
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "program.json"]
     assert load(folder).model.engine.path == base.resolve()
 
 
-def test_a_base_that_is_gone_or_another_is_an_error_unless_one_is_given(
-    named: tuple[Path, Path], tiny: Callable[[str], Path]
-):
+def test_missing_or_changed_base_model_is_an_error(named: tuple[Path, Path], tiny: Callable[[str], Path]):
     base, folder = named
     (base / "gmner.json").write_text('{"terse": true}')
-    with pytest.raises(BundleError, match=r"not the one that the bundle was made on.*base="):
+    with pytest.raises(BundleError, match=r"not the one that the bundle was saved with.*base="):
         load(folder)
     shutil.rmtree(base)
-    with pytest.raises(BundleError, match=r"base model of a bundle is not there.*base="):
+    with pytest.raises(BundleError, match=r"base model of the bundle was not found.*base="):
         load(folder)
     assert load(folder, base=tiny("qwen2_5_vl")).model.engine.path == tiny("qwen2_5_vl").resolve()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_something_else_is_not_overwritten(tmp_path: Path, kind: str):
+def test_save_overwrites_only_bundles(tmp_path: Path, kind: str):
     place = tmp_path / "mine"
     if kind == "file":
         place.write_text("mine")
@@ -310,7 +308,7 @@ def test_something_else_is_not_overwritten(tmp_path: Path, kind: str):
     assert (place if kind == "file" else place / "thesis.tex").read_text() == "mine"
 
 
-def test_a_failed_save_leaves_the_old_bundle(served: Path):
+def test_failed_save_keeps_the_old_bundle(served: Path):
     before = (served / MANIFEST_FILE).read_bytes()
     program = GMNER(scripted_lm({}))
     program.answer.demos = [{"text": "Ana", "image": None, "reasoning": object(), "entities": []}]
@@ -320,23 +318,23 @@ def test_a_failed_save_leaves_the_old_bundle(served: Path):
     assert [path.name for path in served.parent.iterdir()] == ["served"]
 
 
-def test_what_cannot_be_saved_is_said(tmp_path: Path):
+def test_unsupported_programs_are_refused(tmp_path: Path):
     staged = StagedGMNER(scripted_lm({}))
     staged.ground.lm = scripted_lm({}, name="b")
     with pytest.raises(BundleError, match="several LMs"):
         save_bundle(staged, tmp_path / "a")
-    with pytest.raises(BundleError, match="Scores are not JSON"):
+    with pytest.raises(BundleError, match="scores must be JSON"):
         save_bundle(GMNER(scripted_lm({})), tmp_path / "a", scores={"f1": object()})
 
     class Mine(GMNER):
         pass
 
-    with pytest.raises(BundleError, match="Only these programs"):
+    with pytest.raises(BundleError, match="Programs of this class"):
         save_bundle(Mine(scripted_lm({})), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_staged_program_comes_back_with_the_demonstrations_of_each_stage(tmp_path: Path):
+def test_staged_program_round_trip(tmp_path: Path):
     program, picture = StagedGMNER(scripted_lm({})), Image.new("RGB", (50, 40))
     common = {"text": "Ana", "image": picture, "mention": ANA}
     program.verify.demos = [common | {"evidence": "A woman.", "visible": True}]
@@ -348,11 +346,11 @@ def test_a_staged_program_comes_back_with_the_demonstrations_of_each_stage(tmp_p
         old, new = getattr(program, name), getattr(again, name)
         chats = [program.adapter().format(p.signature, p.demos, common) for p in (old, new)]
         assert chats[0] == chats[1]
-    with pytest.raises(BundleError, match="another program"):
+    with pytest.raises(BundleError, match="program of another class"):
         load_state(GMNER(scripted_lm({})), tmp_path / "staged")
 
 
-def test_a_program_takes_over_the_state_of_a_bundle(served: Path):
+def test_program_loads_the_state_of_a_bundle(served: Path):
     lm = scripted_lm({})
     program = GMNER(lm)
     program.load(served)
@@ -361,7 +359,7 @@ def test_a_program_takes_over_the_state_of_a_bundle(served: Path):
 
 
 @pytest.mark.slow
-def test_a_kill_while_a_bundle_is_replaced_leaves_the_old_one_or_the_new_one(tmp_path: Path):
+def test_killed_save_leaves_the_old_or_the_new_bundle(tmp_path: Path):
     def named(name: str) -> GMNER:
         program = GMNER(scripted_lm({}, name=name))
         program.answer.demos = [{"text": name, "image": None, "reasoning": "", "entities": []}]

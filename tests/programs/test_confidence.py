@@ -1,4 +1,4 @@
-"""How sure a model says it is: which tokens count, what they are worth, and where the figure goes."""
+"""Confidences: which tokens count, their probabilities, and where the figure is stored."""
 
 import json
 import math
@@ -32,7 +32,7 @@ ANSWER = (
 
 
 def tokens_of(answer: str, parts: dict[str, float]) -> list[tuple[str, float]]:
-    """One token a character, certain ones, but for these parts of the answer, one token each."""
+    """One token per character with probability 1, except for these parts of the answer, which are one token each."""
     found: list[tuple[str, float]] = []
     at = 0
     while at < len(answer):
@@ -49,17 +49,17 @@ def tokens_of(answer: str, parts: dict[str, float]) -> list[tuple[str, float]]:
         ({"Ana": 0.5}, [0.5, 1]),
         ({"Ana": 0.5, "true": 0.5}, [0.25, 1]),
         ({"true,": 0.5}, [0.5, 1]),
-        ({"[1,2,3,4]": 0.1, "a, {b}": 0.1, "null": 0.1}, [1, 1]),  # boxes and reasoning do not count
-        ({'},{"': 0.5}, [1, 0.5]),  # that there is another one
-        ({'e,"box': 0.5}, [0.5, 0.5]),  # a token that holds the verdict's end counts
+        ({"[1,2,3,4]": 0.1, "a, {b}": 0.1, "null": 0.1}, [1, 1]),  # boxes and reasoning are ignored
+        ({'},{"': 0.5}, [1, 0.5]),  # the decision to continue the list
+        ({'e,"box': 0.5}, [0.5, 0.5]),  # a token that contains the end of the verdict counts
         ({"PER": 0.9}, [0.9, 0.9]),
     ],
 )
-def test_words_type_and_verdict_count(parts: dict[str, float], expected: list[float]):
+def test_confidence_of_span_type_and_verdict(parts: dict[str, float], expected: list[float]):
     assert confidences(ANSWER, tokens_of(ANSWER, parts)) == pytest.approx(expected)
 
 
-def test_other_answers_and_free_blanks():
+def test_confidence_of_other_answers_and_whitespace():
     spaced = json.dumps(json.loads(ANSWER), indent=1)
     assert confidences(spaced, tokens_of(spaced, {"Ben": 0.25})) == pytest.approx([1, 0.25])
     mentions = '{"mentions":[{"span":"Ana","type":"PER"},{"span":"Ben","type":"LOC"}]}'
@@ -81,7 +81,7 @@ def test_other_answers_and_free_blanks():
         ({"visible": True, "confidences": [0.8]}, {"box": None, "confidences": [0.5]}, 0.9 * (0.2 + 0.8 * 0.5)),
     ],
 )
-def test_a_staged_answer_is_as_sure_as_the_ways_to_it(verdict: dict, grounded: dict | None, expected: float):
+def test_confidence_of_a_staged_answer(verdict: dict, grounded: dict | None, expected: float):
     given = None if grounded is None else dspy.Prediction(**grounded)
     mention = GroundedEntity("Ana", 0, 3, "PER", confidence=0.9)
     found = judged(mention, dspy.Prediction(**verdict), given)
@@ -91,7 +91,7 @@ def test_a_staged_answer_is_as_sure_as_the_ways_to_it(verdict: dict, grounded: d
     assert (unasked.confidence, unasked.box) == (None, found.box)
 
 
-def test_tokens_of_another_answer_are_refused():
+def test_tokens_must_match_the_answer():
     with pytest.raises(AnswerError, match="do not match the answer"):
         confidences(ANSWER, tokens_of(ANSWER.replace("Ana", "Amy"), {}))
     with pytest.raises(AnswerError, match="do not match the answer"):
@@ -106,7 +106,7 @@ def test_tokens_of_another_answer_are_refused():
         confidences("no", [("no", 0.0)])
 
 
-def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPatch):
+def test_probabilities_are_those_of_the_model(tiny_lm, monkeypatch: pytest.MonkeyPatch):
     engine, read, rows = tiny_lm("qwen2_5_vl").engine, [], []
     generate, completion = engine.model.generate, engine._generator.completion
     monkeypatch.setattr(engine.model, "generate", lambda **kwargs: read.append(kwargs) or generate(**kwargs))
@@ -133,7 +133,7 @@ def test_the_probabilities_are_the_model_s(tiny_lm, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
-def test_programs_say_how_sure_they_are(kind: type[GMNER] | type[StagedGMNER]):
+def test_programs_return_confidences(kind: type[GMNER] | type[StagedGMNER]):
     lm, posts = load_vlm(cache=False), World().posts("dev", 4)
     program = kind(lm, confidence=True)
     plain = kind(lm)
@@ -147,13 +147,13 @@ def test_programs_say_how_sure_they_are(kind: type[GMNER] | type[StagedGMNER]):
     assert len({e.confidence for post in posts for e in program(text=post.text, image=post.image).entities}) > 2
 
 
-def test_a_server_that_says_nothing_is_named():
+def test_server_without_log_probabilities_is_reported():
     program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana", None)]}), confidence=True)
-    with pytest.raises(AnswerError, match="does not say how likely"):
+    with pytest.raises(AnswerError, match="has no log probabilities"):
         program(text=TEXT, image=Image.new("RGB", (20, 20)))
 
 
-def test_records_and_pages_keep_it():
+def test_records_and_pages_contain_confidences():
     record = {"span": "Ana", "start": 0, "end": 3, "type": "PER", "visible": False, "box": None, "confidence": 0.97}
     data = {"id": "a", "text": TEXT, "reasoning": "", "entities": [record], "error": None}
     read = Prediction.from_record(data)

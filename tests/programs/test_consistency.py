@@ -1,4 +1,4 @@
-"""Several answers to one post: the vote by hand, what is asked, and that it is one batch."""
+"""Several answers to one post: the vote, the requests, and batching."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ from gmner.signatures.mentions import GroundedEntity
 TEXT = "Ana met Ben"
 
 
-def said(span: str, kind: str = "PER", box: Box | None = None) -> GroundedEntity:
+def predicted_entity(span: str, kind: str = "PER", box: Box | None = None) -> GroundedEntity:
     start = TEXT.index(span)
     return GroundedEntity(span, start, start + len(span), kind, box)
 
@@ -29,36 +29,36 @@ def said(span: str, kind: str = "PER", box: Box | None = None) -> GroundedEntity
 LEFT, NEAR, FAR = Box(0, 0, 10, 10), Box(0, 0, 10, 9), Box(50, 50, 60, 60)
 
 
-def test_each_part_is_put_to_the_vote():
+def test_vote_on_each_part_of_an_entity():
     answers = [
-        ("one", [said("Ana", box=FAR), said("Ben")]),
-        ("two", [said("Ben", "LOC"), said("Ana", box=LEFT)]),
-        ("three", [said("Ana", box=NEAR), said("Ana", "ORG"), said("met")]),
-        ("four", [said("Ana"), said("Ben")]),
-        ("five", [said("Ben"), said("Ana", "ORG", LEFT)]),
+        ("one", [predicted_entity("Ana", box=FAR), predicted_entity("Ben")]),
+        ("two", [predicted_entity("Ben", "LOC"), predicted_entity("Ana", box=LEFT)]),
+        ("three", [predicted_entity("Ana", box=NEAR), predicted_entity("Ana", "ORG"), predicted_entity("met")]),
+        ("four", [predicted_entity("Ana"), predicted_entity("Ben")]),
+        ("five", [predicted_entity("Ben"), predicted_entity("Ana", "ORG", LEFT)]),
     ]
     reasoning, entities = vote(answers)
     assert [(e.span, e.type, e.box) for e in entities] == [("Ana", "PER", LEFT), ("Ben", "PER", None)]
     assert [e.confidence for e in entities] == [pytest.approx(3 / 5), pytest.approx(3 / 5)]
-    assert reasoning == "one"  # the first that says both
+    assert reasoning == "one"  # the first answer with both
 
 
-def test_half_is_no_majority_and_nothing_is_an_answer():
-    assert vote([("a", [said("Ana")]), ("b", [])]) == ("b", [])
+def test_vote_needs_a_majority():
+    assert vote([("a", [predicted_entity("Ana")]), ("b", [])]) == ("b", [])
     assert vote([("a", [])]) == ("a", [])
-    _, entities = vote([("", [said("Ana", box=LEFT)]), ("", [said("Ana")])])
+    _, entities = vote([("", [predicted_entity("Ana", box=LEFT)]), ("", [predicted_entity("Ana")])])
     assert [e.box for e in entities] == [None]
 
 
-def drawing(request: lm15.Request) -> dict[str, Any]:
-    """Ana always; Ben by two of three draws."""
+def sampled_answer(request: lm15.Request) -> dict[str, Any]:
+    """Ana in every sample, Ben in two of three."""
     names = ["Ana"] if request.config.seed == 1 else ["Ana", "Ben"]
     return {"reasoning": f"draw {request.config.seed}", "entities": [entity(name, None) for name in names]}
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_program_draws_answers_with_seeds_of_their_own(together: bool):
-    lm = scripted_lm(drawing)
+def test_sampled_answers_have_different_seeds(together: bool):
+    lm = scripted_lm(sampled_answer)
     program = GMNER(lm, answers=3, temperature=0.5)
     picture = Image.new("RGB", (20, 20))
     call = asyncio.run(program.acall(text=TEXT, image=picture)) if together else program(text=TEXT, image=picture)
@@ -68,19 +68,19 @@ def test_a_program_draws_answers_with_seeds_of_their_own(together: bool):
     assert sorted((r.config.seed, r.config.temperature) for r in lm.engine.requests) == [(0, 0.5), (1, 0.5), (2, 0.5)]
 
 
-def test_one_answer_is_the_lm_s_own():
-    lm = scripted_lm(drawing)
+def test_single_answer_uses_the_settings_of_the_lm():
+    lm = scripted_lm(sampled_answer)
     assert GMNER(lm)(text=TEXT).entities[0].confidence is None
     assert [(r.config.seed, r.config.temperature) for r in lm.engine.requests] == [(None, 0.0)]
 
 
 @pytest.mark.parametrize(("answers", "temperature"), [(0, 0.7), (3, 0.0)])
-def test_what_cannot_be_drawn_is_refused(answers: int, temperature: float):
+def test_invalid_numbers_of_answers_are_refused(answers: int, temperature: float):
     with pytest.raises(InputError, match="answers must be at least 1, and sampling several needs temperature > 0"):
-        GMNER(scripted_lm(drawing), answers=answers, temperature=temperature)(text=TEXT)
+        GMNER(scripted_lm(sampled_answer), answers=answers, temperature=temperature)(text=TEXT)
 
 
-def test_answers_are_one_batch_and_the_same_again(monkeypatch: pytest.MonkeyPatch):
+def test_sampled_answers_share_a_batch_and_are_reproducible(monkeypatch: pytest.MonkeyPatch):
     sizes: list[int] = []
     add = Generator.add
     monkeypatch.setattr(
@@ -89,7 +89,7 @@ def test_answers_are_one_batch_and_the_same_again(monkeypatch: pytest.MonkeyPatc
     program, post = GMNER(load_vlm(cache=False), answers=6, temperature=1.0), World().posts("dev", 1)[0]
     answer = program(text=post.text, image=post.image)
     assert sum(sizes) == 6
-    assert len(sizes) < 6  # the first may begin alone, the others join it
+    assert len(sizes) < 6  # the first may start alone, and the others join it
     assert program(text=post.text, image=post.image).toDict() == answer.toDict()
     staged = StagedGMNER(program.model, answers=3)
     assert all(0 < e.confidence <= 1 for e in staged(text=post.text, image=post.image).entities)

@@ -1,4 +1,4 @@
-"""Many posts: order, ids, errors recorded by post, and a run that was stopped."""
+"""Many posts: order, ids, errors recorded per post, and interrupted runs."""
 
 import json
 import os
@@ -28,7 +28,7 @@ ODD = "Ana\u2028met\x85Bo \U0001f3c0"
 """Signs at which some readers of text files break a line."""
 
 
-def test_the_local_engine_gets_long_posts_first(tiny_lm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_local_engine_gets_long_posts_first(tiny_lm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
 
     def answer(program: GMNER, post: Post) -> Prediction:
@@ -52,7 +52,7 @@ def test_the_local_engine_gets_long_posts_first(tiny_lm, tmp_path: Path, monkeyp
     assert asked == [post.id for post in given]
 
 
-def test_pictures_of_a_corpus_are_not_kept_in_a_history():
+def test_images_of_a_corpus_are_not_kept_in_the_history():
     program = GMNER(scripted_lm(named))
     program(text="Ana met one")
     assert len(program.model.history) == 1
@@ -60,7 +60,7 @@ def test_pictures_of_a_corpus_are_not_kept_in_a_history():
     assert len(program.model.history) == 1
 
 
-def test_answers_stand_in_the_order_of_the_posts(tmp_path: Path):
+def test_predictions_are_in_the_order_of_the_posts(tmp_path: Path):
     given = posts(40)
     found = run(GMNER(scripted_lm(named)), given, tmp_path / "new" / "out.jsonl", threads=8)
     assert [prediction.id for prediction in found] == [post.id for post in given]
@@ -74,7 +74,7 @@ def test_answers_stand_in_the_order_of_the_posts(tmp_path: Path):
     ]
 
 
-def test_a_line_holds_what_others_rely_on(tmp_path: Path):
+def test_format_of_a_line(tmp_path: Path):
     answer = {"reasoning": "r", "entities": [entity("Ana", [0, 0, 500, 1000])]}
     given = [Post("1", ODD, Image.new("RGB", (80, 60)))]
     run(GMNER(scripted_lm(answer)), given, tmp_path / "out.jsonl")
@@ -87,7 +87,7 @@ def test_a_line_holds_what_others_rely_on(tmp_path: Path):
     }
 
 
-def test_a_bad_post_is_recorded_with_its_reason_and_the_run_goes_on(tmp_path: Path):
+def test_failed_posts_are_recorded_and_the_run_continues(tmp_path: Path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     given = [
         Post("good", "Ana"),
@@ -115,7 +115,7 @@ def test_a_bad_post_is_recorded_with_its_reason_and_the_run_goes_on(tmp_path: Pa
     assert all(not found[id_].entities for id_, kind in kinds.items() if kind)
 
 
-def test_a_stopped_run_goes_on_behind_its_last_answer(tmp_path: Path):
+def test_stopped_run_resumes_after_the_last_saved_prediction(tmp_path: Path):
     given, out = [*posts(), Post("odd", ODD)], tmp_path / "out.jsonl"
     with pytest.raises(Exception, match="the power went"):
         run(GMNER(scripted_lm(stopping_after(4))), given, out)
@@ -149,11 +149,11 @@ run(GMNER(scripted_lm(slowly)), posts(300), Path(sys.argv[1]), threads=4)
 
 
 @pytest.mark.e2e
-def test_a_run_killed_at_random_moments_loses_and_doubles_no_post(tmp_path: Path):
+def test_killed_run_neither_loses_nor_repeats_posts(tmp_path: Path):
     out, chosen = tmp_path / "out.jsonl", random.Random(0)
     command = [sys.executable, "-c", KILLED, str(out)]
     lengths = []
-    for _ in range(3):  # however late a kill comes, three runs of at most ninety posts do not end
+    for _ in range(3):  # however late the kills are, three runs of at most ninety posts do not finish
         process = subprocess.Popen([*command, "90"], cwd=Path(__file__).parent, env=ENV, stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
@@ -187,7 +187,7 @@ def demonstrated(lm: object) -> GMNER:
     ],
     ids=["model", "labels", "demonstrations", "posts"],
 )
-def test_a_stopped_run_of_something_else_is_refused(
+def test_stopped_run_with_other_settings_is_refused(
     tmp_path: Path, program: GMNER, given: list[Post], named_in_message: str
 ):
     with pytest.raises(Exception, match="the power went"):
@@ -196,7 +196,7 @@ def test_a_stopped_run_of_something_else_is_refused(
         run(program, given, tmp_path / "out.jsonl")
 
 
-def test_a_part_of_another_making_is_left_alone(tmp_path: Path):
+def test_unknown_part_file_is_not_touched(tmp_path: Path):
     part = tmp_path / "out.jsonl.part"
     part.write_text("my notes\n")
     with pytest.raises(InputError, match="not a stopped run"):
@@ -204,21 +204,21 @@ def test_a_part_of_another_making_is_left_alone(tmp_path: Path):
     assert part.read_text() == "my notes\n"
 
 
-def test_a_folder_is_no_place_for_answers(tmp_path: Path):
+def test_output_must_not_be_a_folder(tmp_path: Path):
     lm = scripted_lm(named)
-    with pytest.raises(InputError, match=r"over a folder.*file"):
+    with pytest.raises(InputError, match=r"is a folder.*file"):
         run(GMNER(lm), posts(), tmp_path)
     assert lm.engine.requests == []
     assert not tmp_path.with_name(tmp_path.name + ".part").exists()
 
 
-def test_ids_are_unique(tmp_path: Path):
+def test_ids_must_be_unique(tmp_path: Path):
     with pytest.raises(InputError, match=r"share an id.*'1'"):
         run(GMNER(scripted_lm(named)), [Post("1", "a"), Post("1", "b")], tmp_path / "out.jsonl")
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, RecursionError, OverflowError, PowerError])
-def test_an_unforeseen_error_of_one_post_is_recorded_and_the_run_continues(tmp_path: Path, error: type[Exception]):
+def test_unexpected_error_of_one_post_is_recorded(tmp_path: Path, error: type[Exception]):
     def answer(request: object) -> dict:
         if "odd" in words_of(request):
             raise error("not foreseen\x1b[2J")
@@ -231,7 +231,7 @@ def test_an_unforeseen_error_of_one_post_is_recorded_and_the_run_continues(tmp_p
     assert read_predictions(tmp_path / "out.jsonl") == found
 
 
-def test_half_a_character_and_other_odd_texts_are_recorded_or_answered(tmp_path: Path):
+def test_unusual_texts_are_processed_or_recorded(tmp_path: Path):
     texts = ["Ana \ud83d", "Ana \udc00\ud83d", "Ana\x00", "Ana \x1b[2J", "Ana \u202e", "\ufeffAna", "Ana\uffff"]
     given = [Post(f"{text}{number}", text) for number, text in enumerate(texts)]
     lm = scripted_lm(lambda _: {"reasoning": "\ud83d", "entities": []})

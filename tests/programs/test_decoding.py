@@ -1,4 +1,4 @@
-"""The loop of the engine against transformers' own: the same answers from fewer rows."""
+"""The decoding loop of the engine gives the same answers as that of transformers."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ SIZES = ((90, 60), None, (60, 60), (33, 120), (90, 60), None)
 
 
 def _prompt(number: int, *, heat: float = 0.0, seed: int | None = None, chat: int | None = None) -> Prompt:
-    """A prompt whose answer has its own length; `chat`: the words and the picture of another number."""
+    """A prompt whose answer has its own length; `chat` selects the text and the image of another number."""
     said = number if chat is None else chat
     size = SIZES[said]
     picture = [] if size is None else [{"type": "image", "image": Image.new("RGB", size, (40 * said, 90, 10))}]
@@ -29,7 +29,7 @@ def _prompt(number: int, *, heat: float = 0.0, seed: int | None = None, chat: in
 
 @pytest.fixture
 def sizes(tiny_lm):
-    """`sizes(model)`: the rows of each of its forward passes from now on."""
+    """`sizes(model)`: records the rows of each of its forward passes from now on."""
     handles = []
 
     def watch(model: torch.nn.Module) -> list[int]:
@@ -47,7 +47,7 @@ def sizes(tiny_lm):
 
 
 def _by_transformers(generator: Generator, prompts: list[Prompt], loop: Decoding | None = None) -> list[Completion]:
-    """The answers of `generate` with its own loop, or with another."""
+    """The answers of `generate` with its own loop, or with a custom one."""
     rows, weights = [generator._row(prompt) for prompt in prompts], generator._weights
     inputs = generator.encoder([prompt.conversation for prompt in prompts])
     for row, size in zip(rows, inputs["attention_mask"].sum(1).tolist(), strict=True):
@@ -68,7 +68,7 @@ def _same(ours: list[Completion], theirs: list[Completion]) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes):
+def test_answers_equal_those_of_transformers(tiny_lm, family, sizes):
     engine = tiny_lm(family).engine
     generator, seen = Generator(engine.weights), sizes(engine.model)
     prompts = [_prompt(number, heat=number % 2, seed=number) for number in range(len(LENGTHS))]
@@ -84,9 +84,10 @@ def test_answers_are_those_of_the_loop_of_transformers(tiny_lm, family, sizes):
     _same(_by_transformers(generator, prompts, Decoding()), theirs)
 
 
-@pytest.mark.parametrize("chat", [None, 0])  # prompts of all lengths, and of one: then `generate` makes no mask
+# Prompts of all lengths, and of equal length, for which `generate` makes no mask.
+@pytest.mark.parametrize("chat", [None, 0])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_do_not_depend_on_who_joins_and_leaves(tiny_lm, family, chat, sizes):
+def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_lm, family, chat, sizes):
     engine = tiny_lm(family).engine
     generator = Generator(engine.weights)
     prompts = [_prompt(number, heat=number % 2, seed=number, chat=chat) for number in range(len(LENGTHS))]
@@ -109,7 +110,7 @@ def test_answers_do_not_depend_on_who_joins_and_leaves(tiny_lm, family, chat, si
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_with_several_answers_is_read_once(tiny_lm, family, sizes):
+def test_prompt_with_several_answers_is_prefilled_once(tiny_lm, family, sizes):
     engine = tiny_lm(family).engine
     generator = Generator(engine.weights)
     said = [0, 1, 0, 3, 3, 0]
@@ -123,7 +124,7 @@ def test_a_prompt_with_several_answers_is_read_once(tiny_lm, family, sizes):
     assert len({answer.text for answer in together}) == len(said)
 
 
-def test_pictures_tell_prompts_apart(tiny_lm, sizes):
+def test_prompts_with_different_images_are_not_shared(tiny_lm, sizes):
     engine = tiny_lm("idefics3").engine
     red, blue, again = _prompt(0), _prompt(0), _prompt(0)
     blue.conversation[0]["content"][0]["image"] = Image.new("RGB", SIZES[0], "blue")

@@ -1,4 +1,4 @@
-"""DSPy's own optimizers take the metric as it is."""
+"""DSPy's optimizers work with the metric and the programs of this library."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ BETTER = "Name only persons."
 
 
 def answers(request):
-    """Finds the name, with the right type only once the instructions say so."""
+    """Finds the name, and its correct type only if the instructions mention it."""
     kind = "PER" if BETTER in str(request.system) else "ORG"
     return {"reasoning": "", "entities": [{"span": "Ana", "type": kind, "visible": False, "box": None}]}
 
@@ -34,7 +34,7 @@ def program():
     return GMNER(scripted_lm(answers))
 
 
-def test_evaluate_gives_the_mean_of_the_posts(program):
+def test_evaluate_returns_the_mean_over_posts(program):
     found = dspy.Evaluate(devset=to_examples(POSTS), metric=gmner_metric, num_threads=2)(program)
     assert found.score == 0
     assert len(found.results) == 6
@@ -55,7 +55,7 @@ def test_gepa_reads_the_feedback_and_improves_the_instructions(program):
     assert gmner_metric(to_examples(POSTS)[0], better(text=POSTS[0].text)) == 1.0
 
 
-def test_mipro_proposes_and_keeps_the_best(program):
+def test_mipro_keeps_the_best_instructions(program):
     fields = ("observations", "summary", "program_description", "module_description", "proposed_instruction")
 
     def propose(request):
@@ -75,8 +75,8 @@ FIELDS = (
 )  # fmt: skip
 
 
-def speaks(request):
-    """Answers posts as the program asks, and anything that an optimizer asks in DSPy's own form."""
+def answer_any_request(request):
+    """Answers the program's requests, and those of optimizers in DSPy's own format."""
     if request.config.response_format is not None and "entities" in str(request.config.response_format):
         return RIGHT
     values = [f"[[ ## {name} ## ]]\n{json.dumps({'answer': BETTER}) if name == 'module_advice' else BETTER}"
@@ -89,9 +89,9 @@ def vectors(texts):
 
 
 def optimizers():
-    """Every optimizer of DSPy that needs no server, with the arguments of its compile that have no default."""
+    """Every optimizer of DSPy that needs no server, with the required arguments of its compile."""
     metric, few = gmner_metric, {"max_bootstrapped_demos": 1, "max_labeled_demos": 2}
-    lm = scripted_lm(speaks, name="prompts")
+    lm = scripted_lm(answer_any_request, name="prompts")
     return {
         "LabeledFewShot": (lambda: dspy.LabeledFewShot(k=2), {}),
         "BootstrapFewShot": (lambda: dspy.BootstrapFewShot(metric=metric, **few), {}),
@@ -121,7 +121,7 @@ REFUSED = {"AvatarOptimizer", "BootstrapFinetune"}
 ALIASES = {"BootstrapFewShotWithRandomSearch"}
 
 
-def test_every_optimizer_of_dspy_is_tried():
+def test_every_optimizer_of_dspy_is_covered():
     exported = {
         name for name in dspy.teleprompt.__all__ if isinstance(getattr(dspy.teleprompt, name), type)
         and issubclass(getattr(dspy.teleprompt, name), dspy.teleprompt.Teleprompter)
@@ -131,11 +131,11 @@ def test_every_optimizer_of_dspy_is_tried():
 
 @pytest.mark.parametrize("with_valset", [False, True])
 @pytest.mark.parametrize("name", list(optimizers()))
-def test_an_optimizer_gets_what_it_takes_and_the_result_answers_at_once(name, with_valset, caplog):
+def test_optimizers_get_their_arguments_and_return_a_working_program(name, with_valset, caplog):
     make, options = optimizers()[name]
     if name in ("MIPROv2", "BootstrapFewShotWithOptuna"):
         pytest.importorskip("optuna")
-    program = GMNER(scripted_lm(speaks))
+    program = GMNER(scripted_lm(answer_any_request))
     lm, instructions = program.model, program.answer.signature.instructions
     valset = POSTS[4:] if with_valset else None
     better = program.compile(trainset=POSTS[:4], valset=valset, optimizer=make(), **options)
@@ -149,8 +149,8 @@ def test_an_optimizer_gets_what_it_takes_and_the_result_answers_at_once(name, wi
     assert program.answer.signature.instructions == instructions
 
 
-def test_a_compiled_program_is_compiled_again_from_examples_or_posts():
-    program = GMNER(scripted_lm(speaks))
+def test_compiled_program_can_be_compiled_again():
+    program = GMNER(scripted_lm(answer_any_request))
     for trainset in (to_examples(POSTS), POSTS, tuple(POSTS)):
         program = program.compile(trainset=trainset, optimizer=dspy.BootstrapFewShot(max_labeled_demos=2))
         assert program.answer.demos
@@ -159,7 +159,7 @@ def test_a_compiled_program_is_compiled_again_from_examples_or_posts():
     assert program.reset_copy().answer.lm is program.answer.lm
 
 
-def test_a_staged_program_leaves_out_demonstrations_that_a_call_cannot_use():
+def test_staged_program_skips_demonstrations_without_its_outputs():
     def stages(request):
         form = str(request.config.response_format)
         if "mentions" in form:
@@ -175,25 +175,29 @@ def test_a_staged_program_leaves_out_demonstrations_that_a_call_cannot_use():
 @pytest.mark.parametrize(
     ("optimizer", "options", "message"),
     [
-        (lambda: dspy.LabeledFewShot(), {"max_demos": 3}, r"LabeledFewShot does not take.*max_demos.*trainset, sample"),
-        (lambda: dspy.LabeledFewShot(), {"trainset": None}, "LabeledFewShot needs arguments.*trainset"),
-        (lambda: dspy.teleprompt.BootstrapFewShotWithOptuna(None), {}, "needs arguments.*max_demos"),
-        (lambda: dspy.COPRO(), {}, "COPRO scores programs and has no metric"),
-        (lambda: dspy.InferRules(), {}, "InferRules scores programs and has no metric"),
+        (
+            lambda: dspy.LabeledFewShot(),
+            {"max_demos": 3},
+            r"LabeledFewShot does not accept.*max_demos.*trainset, sample",
+        ),
+        (lambda: dspy.LabeledFewShot(), {"trainset": None}, "LabeledFewShot requires arguments.*trainset"),
+        (lambda: dspy.teleprompt.BootstrapFewShotWithOptuna(None), {}, "requires arguments.*max_demos"),
+        (lambda: dspy.COPRO(), {}, "COPRO requires a metric"),
+        (lambda: dspy.InferRules(), {}, "InferRules requires a metric"),
         (lambda: dspy.BootstrapFinetune(), {}, r"cannot fine-tune.*gmner\.MCR"),
     ],
 )
-def test_what_an_optimizer_cannot_do_is_said_before_the_first_call(optimizer, options, message):
+def test_invalid_optimizer_arguments_are_refused_before_the_first_call(optimizer, options, message):
     program = GMNER(scripted_lm(lambda request: pytest.fail("asked")))
     with pytest.raises(InputError, match=f"(?s){message}"):
         program.compile(**{"trainset": POSTS, "optimizer": optimizer(), **options})
 
 
-def test_a_valset_or_run_dir_that_is_not_used_is_said(caplog, tmp_path):
-    program = GMNER(scripted_lm(speaks))
+def test_unused_valset_and_run_dir_are_reported(caplog, tmp_path):
+    program = GMNER(scripted_lm(answer_any_request))
     program.compile(trainset=POSTS, valset=POSTS, run_dir=tmp_path, optimizer=dspy.LabeledFewShot(k=1))
-    assert "LabeledFewShot takes no valset" in caplog.text
-    assert "LabeledFewShot takes no run_dir" in caplog.text
+    assert "LabeledFewShot does not use valset" in caplog.text
+    assert "LabeledFewShot does not use run_dir" in caplog.text
 
 
 SPAN = "Ana met " + " ".join(f"w{number}" for number in range(20))
@@ -206,52 +210,52 @@ UNFIT = {
 }
 
 
-def refusing():
-    """Optimizers of DSPy that use gold in other ways: as a demonstration, as a score, and by a retriever."""
+def optimizers_using_gold():
+    """Optimizers of DSPy that use gold differently: as demonstrations, for scoring, and with a retriever."""
     everything = {**optimizers()}
     return {name: everything[name] for name in ("LabeledFewShot", "BootstrapFewShot", "BootstrapRS", "COPRO", "GEPA")}
 
 
-@pytest.mark.parametrize("name", refusing())
+@pytest.mark.parametrize("name", optimizers_using_gold())
 @pytest.mark.parametrize("as_given", [list, to_examples])
-def test_gold_that_the_program_could_not_write_is_refused_before_anything_is_asked(name, as_given):
-    make, arguments = refusing()[name]
-    program = GMNER(scripted_lm(speaks))
+def test_invalid_gold_is_refused_before_the_first_call(name, as_given):
+    make, arguments = optimizers_using_gold()[name]
+    program = GMNER(scripted_lm(answer_any_request))
     for bad in UNFIT.values():
         with pytest.raises(InputError, match=r"1 of 7 posts of the trainset.*'bad'.*leave_out_invalid=True"):
             program.compile(trainset=as_given([*POSTS, bad]), optimizer=make(), **arguments)
     assert program.model.engine.requests == []
 
 
-def test_a_valset_that_cannot_be_scored_is_refused(caplog):
-    program, make = GMNER(scripted_lm(speaks)), optimizers()["BootstrapRS"][0]
+def test_valset_that_cannot_be_scored_is_refused(caplog):
+    program, make = GMNER(scripted_lm(answer_any_request)), optimizers()["BootstrapRS"][0]
     with pytest.raises(InputError, match=r"posts of the valset.*'bad'.*not annotated"):
         program.compile(trainset=POSTS, valset=[UNFIT["bare"]], optimizer=make())
     assert program.model.engine.requests == []
     program.compile(trainset=POSTS, valset=[UNFIT["type"], *POSTS], optimizer=make())
-    assert "cannot answer rightly" in caplog.text
+    assert "cannot generate some gold answers" in caplog.text
 
 
-def test_the_examples_of_a_retriever_are_checked():
+def test_examples_of_a_retriever_are_checked():
     optimizer = dspy.KNNFewShot(2, to_examples([*POSTS, UNFIT["type"]]), dspy.Embedder(vectors), metric=gmner_metric)
     with pytest.raises(InputError, match=r"trainset of KNNFewShot.*'bad'"):
-        GMNER(scripted_lm(speaks)).compile(optimizer=optimizer)
+        GMNER(scripted_lm(answer_any_request)).compile(optimizer=optimizer)
 
 
-def test_invalid_posts_are_left_out_on_request(caplog):
-    program = GMNER(scripted_lm(speaks))
+def test_invalid_posts_are_skipped_on_request(caplog):
+    program = GMNER(scripted_lm(answer_any_request))
     options = {"optimizer": dspy.LabeledFewShot(k=9), "leave_out_invalid": True}
     better = program.compile(trainset=[UNFIT["type"], *POSTS, UNFIT["bare"]], **options)
     assert {demo["text"] for demo in better.answer.demos} == {post.text for post in POSTS}
-    assert "2 posts of the trainset are left out" in caplog.text
+    assert "Skipped 2 posts of the trainset" in caplog.text
     with pytest.raises(InputError, match="2 of 2 posts"):
         program.compile(trainset=[UNFIT["type"], UNFIT["bare"]], **options)
     with pytest.raises(InputError, match=r"MCR\(leave_out_invalid=True\)"):
         program.compile(trainset=POSTS, optimizer=MCR(), leave_out_invalid=True)
 
 
-def test_examples_without_a_post_are_checked_where_their_gold_can_be():
-    program = GMNER(scripted_lm(speaks))
+def test_examples_without_a_post_are_checked_if_possible():
+    program = GMNER(scripted_lm(answer_any_request))
     known = dspy.Example(text="Ana met x", image=None, entities=[GoldEntity("Ana", 1, 4, "PER")]).with_inputs("text")
     other = dspy.Example(text="Ana met x", image=None, entities=[]).with_inputs("text", "image")
     with pytest.raises(InputError, match=r"'trainset\[1\]'"):
@@ -259,7 +263,7 @@ def test_examples_without_a_post_are_checked_where_their_gold_can_be():
     program.compile(trainset=[other, *to_examples(POSTS), to_examples(POSTS)[0]], optimizer=dspy.LabeledFewShot(k=2))
 
 
-def test_posts_without_regions_are_demonstrated_with_a_warning(caplog):
+def test_posts_without_regions_cause_a_warning(caplog):
     bare = [dataclasses.replace(post, grounded=False) for post in POSTS]
-    GMNER(scripted_lm(speaks)).compile(trainset=bare, optimizer=dspy.LabeledFewShot(k=2))
-    assert "regions of 6 posts of the trainset are not annotated" in caplog.text
+    GMNER(scripted_lm(answer_any_request)).compile(trainset=bare, optimizer=dspy.LabeledFewShot(k=2))
+    assert "No annotated regions for 6 posts of the trainset" in caplog.text

@@ -1,4 +1,4 @@
-"""The engine end to end on tiny random checkpoints of every family."""
+"""The engine from end to end on tiny random checkpoints of every family."""
 
 import asyncio
 import copy
@@ -71,14 +71,14 @@ def test_every_answer_is_valid(tiny_lm, family):
 
 
 @pytest.mark.parametrize("family", ["idefics3", "smolvlm"])
-def test_whole_answers_end_by_themselves(tiny_lm, family):
+def test_complete_answers_end_before_the_limit(tiny_lm, family):
     engine = tiny_lm(family).engine
     schema = schema_for("Paris", engine.profile, reasoning=900)
     for response in engine.complete_many([request("Paris", schema, temperature=1.0, seed=seed) for seed in range(3)]):
         checked(text_of(response), "Paris", engine.profile)
 
 
-def test_a_batch_answers_each_row_under_its_own_schema(tiny_lm):
+def test_each_row_of_a_batch_has_its_own_schema(tiny_lm):
     engine = tiny_lm("idefics3").engine
     posts = ["Paris", "London rain", "Kevin Durant cries"]
     replies = engine.complete_many([request(post, schema_for(post, engine.profile)) for post in posts])
@@ -87,7 +87,7 @@ def test_a_batch_answers_each_row_under_its_own_schema(tiny_lm):
 
 
 @pytest.mark.slow
-def test_threads_get_the_answers_of_one_call_at_a_time(tiny):
+def test_threads_get_the_same_answers_as_sequential_calls(tiny):
     engine = load_vlm(tiny("idefics3"), max_batch=1).engine
     requests = [request(post, schema_for(post, engine.profile)) for post in _posts(16)]
     alone = [text_of(engine.complete(each)) for each in requests]
@@ -120,11 +120,11 @@ def test_threads_share_batches(tiny, monkeypatch):
             checked(text_of(reply), post, engine.profile)
     assert sum(number for _, number in taken) == 40
     assert max(seen) == 8
-    assert any(before for before, _ in taken)  # some joined while others were answered
+    assert any(before for before, _ in taken)  # some joined while others were running
     engine.close()
 
 
-def test_a_seed_repeats_whatever_else_is_in_the_batch(tiny_lm):
+def test_seed_is_reproducible_in_any_batch(tiny_lm):
     engine = tiny_lm("idefics3").engine
     schema = schema_for("London Paris", engine.profile)
     one = request("London Paris", schema, temperature=1.0, seed=7)
@@ -135,7 +135,7 @@ def test_a_seed_repeats_whatever_else_is_in_the_batch(tiny_lm):
     assert text_of(mixed[0]) != alone
 
 
-def test_greedy_ignores_the_checkpoint_s_sampling_settings(tiny, tiny_lm, tmp_path):
+def test_greedy_decoding_ignores_sampling_settings_of_the_checkpoint(tiny, tiny_lm, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     for file in tiny("idefics3").iterdir():
@@ -148,7 +148,7 @@ def test_greedy_ignores_the_checkpoint_s_sampling_settings(tiny, tiny_lm, tmp_pa
     assert text_of(changed.complete(asked)) == text_of(tiny_lm("idefics3").engine.complete(asked))
 
 
-def test_truncation_is_an_error_for_a_schema_and_length_for_text(tiny_lm):
+def test_truncation_is_an_error_only_with_a_schema(tiny_lm):
     engine = tiny_lm("idefics3").engine
     with pytest.raises(TruncatedAnswerError, match="within 5 tokens"):
         engine.complete(request("Paris", schema_for("Paris", engine.profile), max_tokens=5))
@@ -158,7 +158,7 @@ def test_truncation_is_an_error_for_a_schema_and_length_for_text(tiny_lm):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_free_text_never_holds_a_picture_token(tiny_lm, family):
+def test_free_text_has_no_image_tokens(tiny_lm, family):
     engine = tiny_lm(family).engine
     tokens = {engine.processor.image_token_id, engine.model.config.image_token_id}
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_free_text_never_holds_a_picture_token(tiny_lm, family):
     assert engine.processor.image_token not in text_of(reply)
 
 
-def test_a_bad_row_fails_alone(tiny_lm):
+def test_invalid_row_fails_alone(tiny_lm):
     engine = tiny_lm("idefics3").engine
     good = request("Paris", schema_for("Paris", engine.profile))
     broken = lm15.Request(model="m", messages=(lm15.Message.user([lm15.ImagePart(data="bm90IGEgcGljdHVyZQ==")]),))
@@ -183,14 +183,14 @@ def test_a_bad_row_fails_alone(tiny_lm):
     assert text_of(replies[0]) == text_of(replies[4])
 
 
-def test_an_oversized_picture_is_refused(tiny_lm, monkeypatch):
+def test_oversized_image_is_refused(tiny_lm, monkeypatch):
     monkeypatch.setattr("gmner.programs.engine.vlm_engine.open_image", functools.partial(open_image, max_pixels=100))
     with pytest.raises(ImageError, match="too large"):
         tiny_lm("idefics3").engine.complete(request("Paris"))
 
 
-def _scarce(engine, monkeypatch, most, error=torch.OutOfMemoryError):
-    """Rows for which memory suffices; the sizes that were tried."""
+def _limited_memory(engine, monkeypatch, most, error=torch.OutOfMemoryError):
+    """Simulates memory for a number of rows; returns the batch sizes that were tried."""
     sizes, forward = [], engine.model.forward
 
     @functools.wraps(forward)
@@ -204,9 +204,9 @@ def _scarce(engine, monkeypatch, most, error=torch.OutOfMemoryError):
     return sizes
 
 
-def test_out_of_memory_halves_the_batch(tiny, monkeypatch, caplog):
+def test_out_of_memory_splits_the_batch(tiny, monkeypatch, caplog):
     engine = load_vlm(tiny("idefics3")).engine
-    sizes = _scarce(engine, monkeypatch, 2)
+    sizes = _limited_memory(engine, monkeypatch, 2)
     asked = [request(f"Paris {index}", max_tokens=3) for index in range(5)]
     replies = engine.complete_many(asked)
     assert [text_of(reply) for reply in replies] == [text_of(engine.complete(one)) for one in asked]
@@ -218,18 +218,18 @@ def test_out_of_memory_halves_the_batch(tiny, monkeypatch, caplog):
     engine.close()
 
 
-def test_out_of_memory_as_others_join_costs_nobody_an_answer(tiny, monkeypatch):
+def test_out_of_memory_while_rows_join_loses_no_answer(tiny, monkeypatch):
     engine = load_vlm(tiny("idefics3"), max_batch=8).engine
     schema = {"type": "string", "minLength": 9, "maxLength": 9}
     asked = [request(f"Paris {index}", schema, temperature=1.0, seed=index) for index in range(6)]
     alone = [text_of(engine.complete(one)) for one in asked]
-    sizes = _scarce(engine, monkeypatch, 4)
+    sizes = _limited_memory(engine, monkeypatch, 4)
     scheduler = engine._batcher._scheduler
     early = [PendingCall(one) for one in asked[:4]]
     late = [PendingCall(one) for one in asked[4:]]
     scheduler.admit(early)
     scheduler.step()
-    scheduler.admit(late)  # reads, and the next step is one of six
+    scheduler.admit(late)  # prefill, and the next step has six rows
     while scheduler.active:
         scheduler.step()
     assert max(sizes) == 6
@@ -237,18 +237,18 @@ def test_out_of_memory_as_others_join_costs_nobody_an_answer(tiny, monkeypatch):
     engine.close()
 
 
-def test_what_fails_with_others_is_answered_in_halves(tiny, monkeypatch, caplog):
+def test_failing_batch_is_split(tiny, monkeypatch, caplog):
     engine = load_vlm(tiny("idefics3")).engine
-    sizes = _scarce(engine, monkeypatch, 2, RuntimeError)
+    sizes = _limited_memory(engine, monkeypatch, 2, RuntimeError)
     replies = engine.complete_many([request(f"Paris {index}", max_tokens=3) for index in range(5)])
     assert all(isinstance(reply, lm15.Response) for reply in replies)
     assert sizes[0] == 5
     assert "A batch of 5 calls failed" in caplog.text
-    assert engine._batcher._scheduler.capacity == 16  # fewer at once only where memory is short
+    assert engine._batcher._scheduler.capacity == 16  # batches shrink only if memory is short
     engine.close()
 
 
-def test_an_answer_that_cannot_be_read_fails_alone(tiny, monkeypatch):
+def test_unparsable_answer_fails_alone(tiny, monkeypatch):
     engine = load_vlm(tiny("idefics3")).engine
     completion, calls = engine._generator.completion, itertools.count()
 
@@ -264,7 +264,7 @@ def test_an_answer_that_cannot_be_read_fails_alone(tiny, monkeypatch):
     engine.close()
 
 
-def test_where_rows_cannot_join_calls_wait_for_the_batch(tiny, monkeypatch):
+def test_calls_wait_if_rows_cannot_join_the_batch(tiny, monkeypatch):
     engine = load_vlm(tiny("idefics3"), max_batch=4).engine
     taken, add = [], engine._generator.add
     monkeypatch.setattr(Batch, "joinable", False)
@@ -279,8 +279,8 @@ def test_where_rows_cannot_join_calls_wait_for_the_batch(tiny, monkeypatch):
     engine.close()
 
 
-def _counting(engine, monkeypatch, at, then):
-    """Counts the tokens that a model is asked for, and calls `then` at one of them."""
+def _counting_tokens(engine, monkeypatch, at, then):
+    """Counts the generated tokens and calls `then` at one of them."""
     forward, count = engine.model.forward, itertools.count(1)
 
     @functools.wraps(forward)
@@ -294,7 +294,7 @@ def _counting(engine, monkeypatch, at, then):
     return counted
 
 
-def test_a_cancelled_answer_ends_at_the_next_token_and_costs_no_other(tiny, monkeypatch):
+def test_cancelled_answer_stops_at_the_next_token(tiny, monkeypatch):
     engine = load_vlm(tiny("idefics3"), max_batch=2).engine
     short, long = (request("Paris", temperature=1.0, seed=1, max_tokens=most) for most in (12, 300))
     alone = text_of(engine.complete(short))
@@ -302,7 +302,7 @@ def test_a_cancelled_answer_ends_at_the_next_token_and_costs_no_other(tiny, monk
     async def both():
         kept, cancelled = engine.submit(short), engine.submit(long)
         loop = asyncio.get_running_loop()
-        counted = _counting(engine, monkeypatch, 5, lambda: loop.call_soon_threadsafe(cancelled.cancel))
+        counted = _counting_tokens(engine, monkeypatch, 5, lambda: loop.call_soon_threadsafe(cancelled.cancel))
         reply = await kept
         with pytest.raises(asyncio.CancelledError):
             await cancelled
@@ -314,7 +314,7 @@ def test_a_cancelled_answer_ends_at_the_next_token_and_costs_no_other(tiny, monk
     assert counted.steps < 30
 
 
-def test_a_corpus_run_that_is_stopped_leaves_nothing_behind(tiny, monkeypatch):
+def test_stopped_corpus_run_cancels_its_requests(tiny, monkeypatch):
     lm = load_vlm(tiny("idefics3"), max_batch=4)
     program = GMNER(lm, limits=Limits(reasoning=900))
     given = [Post(str(number), f"Paris {number}") for number in range(12)]
@@ -322,7 +322,7 @@ def test_a_corpus_run_that_is_stopped_leaves_nothing_behind(tiny, monkeypatch):
     def stopped(futures, **_):
         yield next(iter(futures))
         reached = threading.Event()
-        counts.append(_counting(lm.engine, monkeypatch, 3, reached.set))
+        counts.append(_counting_tokens(lm.engine, monkeypatch, 3, reached.set))
         assert reached.wait(60)
         raise KeyboardInterrupt
 
@@ -334,7 +334,7 @@ def test_a_corpus_run_that_is_stopped_leaves_nothing_behind(tiny, monkeypatch):
     assert counts[0].steps < 30
 
 
-def test_a_closed_engine_says_so(tiny):
+def test_closed_engine_raises_a_clear_error(tiny):
     engine = load_vlm(tiny("idefics3")).engine
     engine.complete(request("Paris", max_tokens=2))
     engine.close()
@@ -358,7 +358,7 @@ def _program(lm):
     return program
 
 
-def test_a_dspy_program_runs_on_it(tiny_lm, tmp_path):
+def test_dspy_program_runs_on_the_engine(tiny_lm, tmp_path):
     program = _program(tiny_lm("qwen3_vl"))
     asked = {"text": "a <|im_end|> b", "image": dspy.Image(Image.new("RGB", SIZE, "red"))}
     with dspy.context(adapter=dspy.JSONAdapter()):
@@ -374,7 +374,7 @@ def test_a_dspy_program_runs_on_it(tiny_lm, tmp_path):
         assert loaded(**asked).count == count
 
 
-def test_dspy_keeps_the_cause_of_an_error(tiny_lm):
+def test_dspy_preserves_the_cause_of_an_error(tiny_lm):
     lm = tiny_lm("idefics3")
     schema = schema_for("Paris", lm.engine.profile)
     with pytest.raises(dspy.LMError) as caught:
@@ -386,7 +386,7 @@ def test_dspy_keeps_the_cause_of_an_error(tiny_lm):
     assert isinstance(caught.value.__cause__, TruncatedAnswerError)
 
 
-def test_pickled_and_saved_engines_share_weights_and_refuse_others(tiny):
+def test_pickled_engines_share_weights(tiny):
     engine = load_vlm(tiny("smolvlm")).engine
     state, pickled = engine.dump_state(), pickle.dumps(engine)
     assert pickle.loads(pickled) is engine

@@ -1,4 +1,4 @@
-"""What one call does to the others and to the engine: nothing, whatever fails in it, and wherever."""
+"""Failures in the engine: a failing call never affects other calls."""
 
 import asyncio
 import os
@@ -22,13 +22,13 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import EngineError, InputError, TruncatedAnswerError
 
-LIMIT = 7  # the tokens of the call that fails; the others have fewer
+LIMIT = 7  # token limit of the failing call; the others have a lower one
 ERRORS = (RuntimeError, MemoryError, StopIteration, KeyboardInterrupt, SystemExit, GeneratorExit)
 STAGES = ("read", "check", "encode", "add", "step", "completion", "reply")
 
 
 class Panic(BaseException):
-    """As llguidance raises it: no Exception."""
+    """Like the panic of llguidance, which is not an `Exception`."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def engine(tiny):
 
 
 def failing(engine, monkeypatch, stage, error):
-    """Makes a stage fail for the call of `LIMIT` tokens, and for all that are worked on with it."""
+    """Makes a stage fail for the call with `LIMIT` tokens and for all calls processed together with it."""
     scheduler, generator, step = engine._batcher._scheduler, engine._generator, RunningBatch.step
 
     def poisoned(original, bad):
@@ -75,7 +75,7 @@ def failing(engine, monkeypatch, stage, error):
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("error", [*ERRORS, Panic])
-def test_what_fails_in_one_call_reaches_no_other(engine, monkeypatch, stage, error):
+def test_failure_of_one_call_does_not_affect_others(engine, monkeypatch, stage, error):
     good = [request(f"Paris {number}", size=None, max_tokens=3) for number in range(3)]
     alone = [text_of(engine.complete(one)) for one in good]
     failing(engine, monkeypatch, stage, error)
@@ -91,20 +91,20 @@ def test_what_fails_in_one_call_reaches_no_other(engine, monkeypatch, stage, err
     assert text_of(engine.complete(good[0])) == alone[0]
 
 
-def test_a_failure_reaches_the_caller_of_a_program(engine, monkeypatch):
+def test_failure_is_raised_by_the_program(engine, monkeypatch):
     failing(engine, monkeypatch, "read", Panic)
     lm = dspy.LM("local/a", engine=engine, cache=False, max_tokens=LIMIT)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(lm, "Paris")
         with pytest.raises(Exception, match="interrupted before the call was answered"):
             asked.result(20)
-    # An engine that answers nothing is no fault of a post: the run ends.
+    # An engine that answers nothing is not the fault of a post, so the run ends.
     with pytest.raises(Exception, match="interrupted before the call was answered"):
         GMNER(lm).batch_posts([Post(str(number), "Paris") for number in range(3)], progress=False)
 
 
 @pytest.mark.parametrize("error", [StopIteration, SystemExit])
-def test_an_event_loop_gets_every_failure(engine, monkeypatch, error):
+def test_failures_reach_the_event_loop(engine, monkeypatch, error):
     failing(engine, monkeypatch, "read", error)
 
     async def asked():
@@ -115,7 +115,7 @@ def test_an_event_loop_gets_every_failure(engine, monkeypatch, error):
 
 
 @pytest.mark.parametrize("state", ["cancelled", "notified", "running", "done"])
-def test_a_reply_is_set_whatever_became_of_its_future(state):
+def test_reply_to_a_finished_future_is_ignored(state):
     call = PendingCall("question")
     future: Future = call.future
     if state in ("cancelled", "notified"):
@@ -129,7 +129,7 @@ def test_a_reply_is_set_whatever_became_of_its_future(state):
     assert future.cancelled() or not future.done() or future.result() == "before"
 
 
-def test_a_callback_that_fails_does_not_reach_the_worker(engine):
+def test_failing_callback_does_not_stop_the_worker(engine):
     def interrupt(_):
         raise KeyboardInterrupt
 
@@ -140,7 +140,7 @@ def test_a_callback_that_fails_does_not_reach_the_worker(engine):
 
 
 @pytest.mark.parametrize("name", ["_collect", "_work"])
-def test_a_worker_that_ends_is_named_to_every_caller(tiny, monkeypatch, name):
+def test_end_of_the_worker_is_reported_to_every_caller(tiny, monkeypatch, name):
     engine = load_vlm(tiny("idefics3")).engine
     begun = threading.Event()
 
@@ -160,7 +160,7 @@ def test_a_worker_that_ends_is_named_to_every_caller(tiny, monkeypatch, name):
     engine.close()
 
 
-def test_a_scheduler_that_fails_is_used_again(engine, monkeypatch):
+def test_scheduler_is_usable_after_a_failure(engine, monkeypatch):
     scheduler = engine._batcher._scheduler
     monkeypatch.setattr(scheduler, "step", lambda: (_ for _ in ()).throw(SystemError("defect")))
     (future,) = engine._batcher.submit(request("Paris", size=None, max_tokens=2))
@@ -172,7 +172,7 @@ def test_a_scheduler_that_fails_is_used_again(engine, monkeypatch):
 # Widths
 
 
-def test_prompts_of_like_length_share_a_batch():
+def test_prompts_of_similar_length_share_a_batch():
     assert grouped([100] * 5) == [[0, 1, 2, 3, 4]]
     assert grouped([100, 1500, 110, 105]) == [[0, 3, 2], [1]]
     assert [len(group) for group in grouped([1000] * 10)] == [4, 4, 2]
@@ -183,7 +183,7 @@ def test_prompts_of_like_length_share_a_batch():
 
 @pytest.fixture
 def forwards(engine, monkeypatch):
-    """(rows, width) of all that the model reads."""
+    """(rows, width) of every prefill."""
     seen, prefill = [], type(engine.model)._prefill
 
     def read(model, ids, *args, **more):
@@ -195,12 +195,12 @@ def forwards(engine, monkeypatch):
 
 
 def long_and_short(short=3):
-    """Requests, the first of them many times as long as the others."""
+    """Requests, the first of which is much longer than the others."""
     texts = ["Paris " * 1200, *(f"Paris {number}" for number in range(short))]
     return [request(text, size=None, max_tokens=3 + place) for place, text in enumerate(texts)]
 
 
-def test_a_long_prompt_pads_no_short_one_and_holds_none_up(engine, forwards, monkeypatch):
+def test_long_prompt_neither_pads_nor_delays_short_ones(engine, forwards, monkeypatch):
     asked = long_and_short()
     alone = [text_of(engine.complete(one)) for one in asked]
     widths = [width for _, width in forwards]
@@ -210,12 +210,12 @@ def test_a_long_prompt_pads_no_short_one_and_holds_none_up(engine, forwards, mon
         PendingCall, "settle", lambda call, reply: ended.append(asked.index(call.question)) or settle(call, reply)
     )
     assert [text_of(reply) for reply in engine.complete_many(asked)] == alone
-    assert forwards == [(3, max(widths[1:])), (1, widths[0])]  # the short ones first, each with its like
+    assert forwards == [(3, max(widths[1:])), (1, widths[0])]  # short ones first, grouped by length
     assert sum(rows * width for rows, width in forwards) <= 1.1 * sum(widths)
     assert ended == [1, 2, 3, 0]
 
 
-def test_a_short_prompt_does_not_wait_for_a_long_one_that_is_under_way(engine, forwards):
+def test_short_prompt_does_not_wait_for_a_running_long_one(engine, forwards):
     long, short, *_ = long_and_short()
     scheduler, calls = engine._batcher._scheduler, [PendingCall(long), PendingCall(short)]
     scheduler.admit(calls[:1])
@@ -229,7 +229,7 @@ def test_a_short_prompt_does_not_wait_for_a_long_one_that_is_under_way(engine, f
     assert calls[0].future.result(0)
 
 
-def test_a_long_prompt_waits_only_for_those_before_it(engine, forwards):
+def test_long_prompt_waits_only_for_earlier_ones(engine, forwards):
     long, *short = long_and_short()
     later = [request("London", {"type": "string", "minLength": 40, "maxLength": 40}, None)]
     scheduler, calls = engine._batcher._scheduler, [PendingCall(one) for one in (short[0], long, *later)]
@@ -254,7 +254,7 @@ def narrow(engine, monkeypatch):
     return lambda size: monkeypatch.setattr(engine.model.config.get_text_config(), "max_position_embeddings", size)
 
 
-def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(engine, narrow, forwards):
+def test_prompt_longer_than_the_context_is_refused(engine, narrow, forwards):
     width = engine.complete(request("Paris", size=None, max_tokens=2)).usage.input_tokens
     forwards.clear()
     narrow(width + 9)
@@ -269,7 +269,7 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(engine, narrow
     assert not forwards
 
 
-def test_an_answer_ends_where_the_context_does(engine, narrow):
+def test_answer_ends_at_the_context_limit(engine, narrow):
     schema = schema_for("Paris", engine.profile, None, reasoning=900)
     width = engine.complete(request("Paris", schema, None, temperature=1.0, seed=1)).usage.input_tokens
     narrow(width + 512)
@@ -277,7 +277,7 @@ def test_an_answer_ends_where_the_context_does(engine, narrow):
     assert all(isinstance(one, TruncatedAnswerError) or one.usage.output_tokens <= 512 for one in answer)
 
 
-def test_a_corpus_run_records_the_post_that_is_too_long(engine, narrow):
+def test_corpus_run_records_a_post_that_is_too_long(engine, narrow):
     narrow(1500)
     program = GMNER(dspy.LM("local/a", engine=engine, cache=False, max_tokens=None))
     posts = [Post("long", "Paris " * 900), Post("short", "Paris")]
@@ -316,7 +316,7 @@ print("answered")
 
 @pytest.mark.e2e
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where the system has them")
-def test_a_forked_process_answers(tiny):
+def test_forked_process_can_predict(tiny):
     here = os.path.dirname(os.path.dirname(__file__))
     path = os.pathsep.join([here, *sys.path])
     with subprocess.Popen(
@@ -330,7 +330,7 @@ def test_a_forked_process_answers(tiny):
             raise
 
 
-class Elsewhere:
+class ImmediateScheduler:
     capacity, active = 4, False
 
     def admit(self, calls):
@@ -345,8 +345,8 @@ class Elsewhere:
 
 
 @pytest.mark.parametrize(("forkable", "paused"), [(False, True), (True, False)])
-def test_a_fork_that_cannot_answer_says_so(forkable, paused):
-    batcher = Batcher(Elsewhere(), 0.0, lambda: forkable)
+def test_fork_without_an_engine_raises_a_clear_error(forkable, paused):
+    batcher = Batcher(ImmediateScheduler(), 0.0, lambda: forkable)
     assert batcher.submit(1)[0].result(5) == 1
     worker = batcher._worker
     batcher.before_fork()
@@ -357,8 +357,8 @@ def test_a_fork_that_cannot_answer_says_so(forkable, paused):
     assert worker is not None
 
 
-class Never(Elsewhere):
-    """Takes calls, and keeps some of them waiting."""
+class UnfinishedScheduler(ImmediateScheduler):
+    """Admits calls and never finishes some of them."""
 
     capacity = 1
 
@@ -379,8 +379,8 @@ class Never(Elsewhere):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only where the system has them")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_call_before_the_fork_raises_in_the_child():
-    batcher = Batcher(Never(), 0.0)
+def test_calls_from_before_a_fork_raise_in_the_child():
+    batcher = Batcher(UnfinishedScheduler(), 0.0)
     futures = [*batcher.submit(1), *batcher.submit(2, 3)]
     child = os.fork()
     if not child:

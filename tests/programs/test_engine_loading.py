@@ -1,4 +1,4 @@
-"""What `load_vlm` loads and what it refuses, and the fingerprint in the model string."""
+"""Models that `load_vlm` loads or refuses, and the fingerprint in the model string."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from gmner.signatures.errors import ModelError
 
 @pytest.fixture
 def copied(tiny, tmp_path):
-    """A copy of the tiny Idefics3 checkpoint that a test may damage."""
+    """A copy of the tiny Idefics3 checkpoint that a test may modify."""
     return shutil.copytree(tiny("idefics3"), tmp_path / "model")
 
 
@@ -37,7 +37,7 @@ def _adapter(base, folder, seed=0, **config):
     return folder
 
 
-def test_no_bars_and_no_warnings(tiny, capfd, recwarn):
+def test_loading_prints_nothing(tiny, capfd, recwarn):
     folder = tiny("qwen3_vl")
     capfd.readouterr()
     lm = load_vlm(folder)
@@ -48,7 +48,7 @@ def test_no_bars_and_no_warnings(tiny, capfd, recwarn):
 
 
 @pytest.mark.parametrize("base", ["qwen2_5_vl", "qwen3_vl"], ids=["fits", "does not fit"])
-def test_an_adapter_is_loaded_without_warnings(tiny, tmp_path, base):
+def test_adapter_loads_without_warnings(tiny, tmp_path, base):
     adapter = _adapter(tiny("qwen2_5_vl"), tmp_path / "adapter")
     refused = pytest.raises(ModelError) if base == "qwen3_vl" else contextlib.nullcontext()
     with warnings.catch_warnings(record=True) as found, refused:
@@ -57,7 +57,7 @@ def test_an_adapter_is_loaded_without_warnings(tiny, tmp_path, base):
     assert [str(each.message) for each in found] == []
 
 
-def test_missing_weights_are_said_once(copied, caplog, monkeypatch):
+def test_missing_weights_are_reported_once(copied, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     level = transformers_logging.get_verbosity()
     save_file({"a": torch.zeros(1)}, copied / "model.safetensors", {"format": "pt"})
@@ -67,7 +67,7 @@ def test_missing_weights_are_said_once(copied, caplog, monkeypatch):
     assert transformers_logging.get_verbosity() == level
 
 
-def test_the_model_string_changes_with_the_weights(copied):
+def test_model_string_changes_with_the_weights(copied):
     before = load_vlm(copied, name="m").model
     assert before.startswith("local/m@")
     assert load_vlm(copied, name="m").model == before
@@ -92,7 +92,7 @@ def test_large_files_are_sampled(tmp_path, monkeypatch):
     assert fingerprint(tmp_path) != first
 
 
-def test_an_adapter_is_merged(tiny, tmp_path):
+def test_adapter_is_merged(tiny, tmp_path):
     base = tiny("idefics3")
     plain = load_vlm(base).engine
     tuned = load_vlm(base, adapter=_adapter(base, tmp_path / "adapter")).engine
@@ -109,7 +109,7 @@ def test_an_adapter_is_merged(tiny, tmp_path):
     assert text_of(again.complete(asked)) == answer
 
 
-def test_an_adapter_s_name_does_not_depend_on_where_its_base_lies(tiny, tmp_path):
+def test_adapter_name_does_not_depend_on_the_path_of_its_base(tiny, tmp_path):
     first = _adapter(tiny("idefics3"), tmp_path / "first")
     second = shutil.copytree(first, tmp_path / "second")
     config = json.loads((second / "adapter_config.json").read_text())
@@ -120,13 +120,13 @@ def test_an_adapter_s_name_does_not_depend_on_where_its_base_lies(tiny, tmp_path
 
 
 @pytest.mark.parametrize("base", ["smolvlm", "qwen3_vl"])
-def test_an_adapter_of_another_model_is_refused(tiny, tmp_path, base):
+def test_adapter_of_another_model_is_refused(tiny, tmp_path, base):
     adapter = _adapter(tiny("qwen2_5_vl"), tmp_path / "adapter")
     with pytest.raises(ModelError, match=r"does not match|cannot be loaded"):
         load_vlm(tiny(base), adapter=adapter)
 
 
-def test_an_incomplete_adapter_is_refused(tiny, tmp_path):
+def test_incomplete_adapter_is_refused(tiny, tmp_path):
     adapter = _adapter(tiny("idefics3"), tmp_path / "adapter")
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"no adapter_model\.safetensors"):
@@ -166,12 +166,12 @@ def test_damaged_folders_are_refused(copied, damage, message):
         load_vlm(copied)
 
 
-def test_an_adapter_given_as_model_says_how_to_load_it(tiny, tmp_path):
+def test_error_for_an_adapter_as_model_explains_how_to_load_it(tiny, tmp_path):
     with pytest.raises(ModelError, match=r"adapter=\.\.\."):
         load_vlm(_adapter(tiny("idefics3"), tmp_path / "adapter"))
 
 
-def test_a_model_goes_to_every_gpu_and_in_a_launch_to_the_one_of_its_process(monkeypatch):
+def test_device_map_with_and_without_a_process_group(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert default_device_map() is None or torch.cuda.is_available()
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
@@ -193,7 +193,7 @@ def test_dtype_and_keywords_reach_the_model(tiny):
         as_json(ModelSource(model_kwargs={"quantization_config": object()}))
 
 
-def test_a_profile_in_the_folder_counts(copied):
+def test_profile_file_in_the_model_folder(copied):
     (copied / "gmner.json").write_text('{"box_format": {"scale": 100}, "terse": true}')
     profile = load_vlm(copied).engine.profile
     assert profile.box_format.scale == 100

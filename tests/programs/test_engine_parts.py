@@ -1,4 +1,4 @@
-"""What the engine is made of: profiles, chat encoding, grammars, batches."""
+"""Parts of the engine: profiles, chat encoding, grammars, batches."""
 
 import json
 import pickle
@@ -42,14 +42,14 @@ def _chat(*texts, picture=True):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_profile_says_the_family_s_frame(tiny_lm, family):
+def test_profile_has_the_coordinate_convention_of_the_family(tiny_lm, family):
     lm = tiny_lm(family)
     assert lm.engine.profile.box_format.frame == FRAMES[family]
     assert pickle.loads(pickle.dumps(lm.engine.profile)) == lm.engine.profile
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-def test_resized_is_the_processor_s_own_grid(tiny_lm, family):
+def test_resized_size_equals_that_of_the_processor(tiny_lm, family):
     engine = tiny_lm(family).engine
     patch = engine.processor.image_processor.patch_size
     for size in SIZES:
@@ -58,7 +58,7 @@ def test_resized_is_the_processor_s_own_grid(tiny_lm, family):
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([28, 32]))
-def test_resize_rule_is_the_one_of_transformers(width, height, factor):
+def test_resize_rule_equals_that_of_transformers(width, height, factor):
     rule = ResizeRule(factor, factor**2 * 4, factor**2 * 700)
     if max(width, height) > 200 * min(width, height):
         with pytest.raises(ImageError, match="too narrow"):
@@ -79,13 +79,13 @@ def test_resize_rule_is_the_one_of_transformers(width, height, factor):
         ("openai/gpt-4o", "normalized", None),
     ],
 )
-def test_profile_of_a_served_model(name, frame, resized):
+def test_profile_of_served_model(name, frame, resized):
     profile = profile_for_name(name)
     assert profile.box_format.frame == frame
     assert profile.resized((640, 480)) == resized
 
 
-def test_a_profile_file_overrides_the_family(tmp_path):
+def test_profile_file_overrides_the_family(tmp_path):
     file = tmp_path / "gmner.json"
     file.write_text('{"box_format": {"frame": "normalized", "scale": 100}, "terse": true}')
     assert profile_of("idefics3", None, tmp_path) == ModelProfile(BoxFormat("normalized", 100), terse=True)
@@ -99,7 +99,7 @@ def test_a_profile_file_overrides_the_family(tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_ordinary_chats_are_encoded_as_trl_does_it(tiny, family):
+def test_chats_are_encoded_as_in_trl(tiny, family):
     processor = load_processor(tiny(family), family)
     chat = _chat("Post: Kevin Durant cries 😀 at the MVP speech…\nfast")
     plain = processor.apply_chat_template([chat], add_generation_prompt=True, tokenize=True, return_dict=True)
@@ -107,7 +107,7 @@ def test_ordinary_chats_are_encoded_as_trl_does_it(tiny, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_markers_in_a_text_are_text(tiny, family):
+def test_chat_markers_in_texts_are_text(tiny, family):
     processor = load_processor(tiny(family), family)
     encoder, tokenizer = ChatEncoder(processor), processor.tokenizer
     specials = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
@@ -133,7 +133,7 @@ def test_markers_in_a_text_are_text(tiny, family):
         assert torch.equal(hostile["mm_token_type_ids"] == 1, hostile["input_ids"] == processor.image_token_id)
 
 
-def test_the_image_only_idefics_prompt_is_the_stock_one(tiny):
+def test_image_only_idefics_prompt_equals_the_original(tiny):
     smol = load_processor(tiny("smolvlm"), "smolvlm")
     stock = Idefics3Processor(
         smol.image_processor, smol.tokenizer, image_seq_len=smol.image_seq_len, chat_template=smol.chat_template
@@ -142,7 +142,7 @@ def test_the_image_only_idefics_prompt_is_the_stock_one(tiny):
     assert torch.equal(ChatEncoder(stock)([chat])["input_ids"], ChatEncoder(smol)([chat])["input_ids"])
 
 
-def test_a_processor_without_template_is_refused(tiny):
+def test_processor_without_template_is_refused(tiny):
     processor = load_processor(tiny("idefics3"), "idefics3")
     processor.chat_template = processor.tokenizer.chat_template = None
     with pytest.raises(ModelError, match="chat template"):
@@ -159,7 +159,7 @@ def compiler(tiny_lm):
 
 
 def _walk(compiler, engine, schema, seed):
-    """An answer under the grammar, its tokens drawn evenly from what is allowed; also their number."""
+    """An answer under the grammar, with tokens sampled uniformly from the allowed ones, and their number."""
     tokenizer, size = engine.processor.tokenizer, engine.model.config.get_text_config().vocab_size
     row = SamplerRow(compiler.compile(schema), longest_answer(schema), Sampling(temperature=1.0, seed=seed))
     logits, ids = (
@@ -179,7 +179,7 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 
 @pytest.mark.slow
 @given(text=_TEXTS, seed=st.integers(0, 99), pictured=st.booleans())
-def test_whatever_the_model_writes_is_a_valid_answer(compiler, text, seed, pictured):
+def test_every_output_under_the_grammar_is_valid(compiler, text, seed, pictured):
     grammars, engine = compiler
     size = SIZE if pictured else None
     schema = schema_for(text, engine.profile, size, reasoning=12)
@@ -190,7 +190,7 @@ def test_whatever_the_model_writes_is_a_valid_answer(compiler, text, seed, pictu
 
 
 @pytest.mark.slow
-def test_a_span_can_only_be_words_of_the_text(compiler):
+def test_spans_are_limited_to_the_text(compiler):
     grammars, engine = compiler
     text = 'O\'Neil "Shaq" \\o/ café 🏀'
     schema = schema_for(text, engine.profile, None, reasoning=1)
@@ -205,12 +205,12 @@ def test_a_span_can_only_be_words_of_the_text(compiler):
 
 
 @pytest.mark.parametrize("schema", [{"type": "nothing"}, {"type": "string", "pattern": "("}, {"$ref": "#/missing"}])
-def test_a_bad_schema_is_named(compiler, schema):
+def test_invalid_schema_is_reported(compiler, schema):
     with pytest.raises(InputError, match="cannot be compiled"):
         compiler[0].compile(schema)
 
 
-def test_thousands_of_odd_words_are_no_reason_to_refuse(compiler):
+def test_thousands_of_unusual_words_are_accepted(compiler):
     grammars, engine = compiler
     chosen = random.Random(0)
     text = " ".join("".join(chosen.choices('É😀"\\مש日a\u0301#{}[]\u2028', k=3)) for _ in range(1200))
@@ -227,7 +227,7 @@ def test_back_ends_of_outlines(tiny_lm):
     assert json.loads(answer) in ("red", "blue")
 
 
-def test_ended_rows_are_left_alone(compiler):
+def test_finished_rows_are_not_changed(compiler):
     grammars, engine = compiler
     end = engine.processor.tokenizer.eos_token_id
     rows = [SamplerRow(grammars.compile({"const": "a"}), 9, Sampling()), SamplerRow(None, 3, Sampling())]
@@ -246,7 +246,7 @@ def test_ended_rows_are_left_alone(compiler):
     assert ids[1, 4] == end
 
 
-def test_top_k_and_top_p_narrow_the_draw():
+def test_top_k_and_top_p_limit_sampling():
     scores = torch.tensor([[3.0, 2.0, 1.0, float("-inf")]])
     for sampling in (Sampling(1.0, top_k=1), Sampling(1.0, top_p=0.1)):
         assert all(SamplerRow(None, 1, sampling).draw(scores).item() == 0 for _ in range(20))
@@ -258,7 +258,7 @@ def test_top_k_and_top_p_narrow_the_draw():
 
 
 class Scheduler:
-    """Answers all that it has in hand at once."""
+    """Answers all admitted requests at once."""
 
     def __init__(self, answer, most):
         self.answer, self.most, self.calls = answer, most, []
@@ -298,7 +298,7 @@ def test_batches_keep_order_and_bounds():
     batcher.close()
 
 
-def test_errors_reach_their_own_caller():
+def test_errors_are_raised_in_their_own_call():
     def answer(batch, _):
         if "crash" in batch:
             raise RuntimeError("all of it")
@@ -316,7 +316,7 @@ def test_errors_reach_their_own_caller():
     batcher.close()
 
 
-def test_closing_answers_what_waits_and_leaves_no_thread():
+def test_close_finishes_waiting_calls_and_ends_the_thread():
     gate = threading.Event()
     batcher = batcher_of(lambda batch, _: gate.wait(5) and list(batch), 1, 0.0)
     futures = batcher.submit(0, 1, 2)
@@ -329,7 +329,7 @@ def test_closing_answers_what_waits_and_leaves_no_thread():
         batcher.submit(1)
 
 
-def test_a_question_that_was_given_up_is_seen_as_such_while_it_is_answered():
+def test_abandoned_request_is_detected_while_it_runs():
     begun, gate, seen = threading.Event(), threading.Event(), []
 
     def answer(batch, abandoned):
@@ -356,7 +356,7 @@ def test_a_question_that_was_given_up_is_seen_as_such_while_it_is_answered():
     assert seen == [[False, True, True]]
 
 
-def test_sixteen_threads_lose_nothing():
+def test_sixteen_threads_get_all_replies():
     batcher = batcher_of(lambda batch, _: [item + 1 for item in batch], 5, 0.001)
     results = {}
 
@@ -381,7 +381,7 @@ def test_tiny_checkpoints_load_with_the_auto_classes(tiny):
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(-40, 40), st.randoms(use_true_random=False))
-def test_a_mask_forbids_what_that_of_llguidance_forbids(rows, words, beyond, rng):
+def test_mask_equals_that_of_llguidance(rows, words, beyond, rng):
     bits = torch.tensor(
         [[rng.randrange(-(2**31), 2**31) for _ in range(words)] for _ in range(rows)], dtype=torch.int32
     )

@@ -1,4 +1,4 @@
-"""Gold that no answer may say: every kind of fault, and posts that have none."""
+"""Gold annotations that no answer can express: every kind of fault, and valid posts."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("kind", FAULTY)
-def test_a_fault_is_found_and_named(kind: str):
+def test_each_kind_of_fault_is_reported(kind: str):
     report = check_posts([post(id="fine"), FAULTY[kind]], limits=Limits(entities=2))
     assert [(fault.post_id, fault.kind) for fault in report.faults] == [("p", kind)]
     assert (report.ids, report.refused) == (("p",), 1)
@@ -59,17 +59,17 @@ def test_a_fault_is_found_and_named(kind: str):
     assert kind in report.summary()
 
 
-def test_a_box_that_vanishes_in_the_frame_of_the_model():
+def test_box_too_small_for_the_model_coordinates():
     (fault,) = check_posts([post(named(boxes=[(100, 100, 100.4, 200)]))]).faults
     assert fault.kind == "box_too_small"
-    assert "to be written as" in fault.message
+    assert "too small" in fault.message
 
 
-def test_ids_that_occur_twice():
+def test_duplicate_ids():
     assert [fault.kind for fault in check_posts([post(), post()]).faults] == ["duplicate_id"]
 
 
-def test_the_world_has_no_fault():
+def test_posts_of_the_world_have_no_faults():
     posts = World().posts("train", 40)
     assert check_posts(posts).faults == ()
     adjacent = post(named("Mira", boxes=[(0, 0, 9, 9), (9, 9, 2000, 1000)]), named("Voss", 5))
@@ -77,7 +77,7 @@ def test_the_world_has_no_fault():
 
 
 @pytest.mark.slow
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_check_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     good = World().posts("train", 2)
     bad = dataclasses.replace(post(named("Mira ")), image=None)
     assert main(["check", str(write_posts(good, tmp_path / "good"))]) == 0

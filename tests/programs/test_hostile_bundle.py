@@ -1,4 +1,4 @@
-"""Bundles that were damaged or written by someone else: every fault is an error of the library that names the file."""
+"""Damaged and malicious bundles: every fault raises an error of the library that names the file."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def folder(pristine: Path, tmp_path: Path) -> Path:
 
 
 def write(folder: Path, name: str, data: Any) -> None:
-    """Replace a JSON file of a bundle, hashes included."""
+    """Replace a JSON file of a bundle and update its hash."""
     (folder / name).write_text(json.dumps(data), encoding="utf-8")
     if name != MANIFEST_FILE:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def write(folder: Path, name: str, data: Any) -> None:
 
 
 def places(data: Any, at: tuple = ()) -> list[tuple]:
-    """The place of every value in JSON data."""
+    """The path of every value in JSON data."""
     pairs = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     return [at, *(place for key, value in pairs for place in places(value, (*at, key)))]
 
@@ -72,7 +72,7 @@ def replaced(data: Any, place: tuple, value: Any) -> Any:
     "content", [b"", b"null", b"[]", b"3", b"\xff\xfe", DEEP.encode(), b'{"a":' * 50_000, b"{", b"9" * 5000],
     ids=["empty", "null", "list", "number", "not UTF-8", "deep", "deep objects", "cut", "huge number"],
 )  # fmt: skip
-def test_a_file_that_is_not_what_it_should_be_is_named(folder: Path, name: str, content: bytes):
+def test_invalid_file_is_reported(folder: Path, name: str, content: bytes):
     (folder / name).write_bytes(content)
     if name != MANIFEST_FILE:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def test_a_file_that_is_not_what_it_should_be_is_named(folder: Path, name: str, 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(name=st.sampled_from([MANIFEST_FILE, "program.json"]), at=st.integers(0, 10**6), value=st.sampled_from(WEIRD))
-def test_any_value_in_any_place_is_an_error_of_the_library_or_none(folder: Path, name: str, at: int, value: Any):
+def test_any_changed_value_loads_or_raises_a_library_error(folder: Path, name: str, at: int, value: Any):
     before = {file: (folder / file).read_bytes() for file in (MANIFEST_FILE, "program.json")}
     data = json.loads(before[name])
     places_ = places(data)
@@ -117,7 +117,7 @@ def test_any_value_in_any_place_is_an_error_of_the_library_or_none(folder: Path,
         (("program",), None),
     ],
 )
-def test_a_value_of_the_manifest_that_cannot_be_meant_is_refused(folder: Path, place: tuple, value: Any):
+def test_invalid_values_in_the_manifest_are_refused(folder: Path, place: tuple, value: Any):
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     write(folder, MANIFEST_FILE, replaced(manifest, place, value))
     with pytest.raises(BundleError, match="manifest"):
@@ -125,7 +125,7 @@ def test_a_value_of_the_manifest_that_cannot_be_meant_is_refused(folder: Path, p
 
 
 @pytest.mark.parametrize("path", ["demos/" + "x" * 5000, "a/" * 2500, "a\0b", "/etc/hostname", "../x", "a/../../b", ""])
-def test_a_path_of_the_manifest_that_cannot_be_a_file_is_refused(folder: Path, path: str):
+def test_invalid_paths_in_the_manifest_are_refused(folder: Path, path: str):
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     write(folder, MANIFEST_FILE, manifest | {"files": {**manifest["files"], path: "0" * 64}})
     with pytest.raises(BundleError):
@@ -133,24 +133,24 @@ def test_a_path_of_the_manifest_that_cannot_be_a_file_is_refused(folder: Path, p
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "a/" * 2500, "a\0b", "~nobody-of-that-name/b", ""])
-def test_a_bundle_at_a_path_that_cannot_be_is_not_there(path: str):
+def test_bundle_at_an_impossible_path_does_not_exist(path: str):
     assert not is_bundle(path)
     with pytest.raises(BundleError):
         load(path, lm=LM)
 
 
 @pytest.mark.parametrize("name", ["demos", "adapter", "model", "notes"])
-def test_a_folder_that_is_a_link_is_refused(folder: Path, tmp_path: Path, name: str):
+def test_linked_folder_is_refused(folder: Path, tmp_path: Path, name: str):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "generation_config.json").write_text("{}")
     (folder / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BundleError, match=f"is a link.*{name}"):
+    with pytest.raises(BundleError, match=f"is a symbolic link.*{name}"):
         load(folder, lm=LM)
 
 
-def test_a_file_that_is_a_link_is_checked_like_any_other(folder: Path, tmp_path: Path):
+def test_linked_file_is_checked(folder: Path, tmp_path: Path):
     (folder / "program.json").rename(tmp_path / "blob")
-    (folder / "program.json").symlink_to(tmp_path / "blob")  # as in the cache of the hub
+    (folder / "program.json").symlink_to(tmp_path / "blob")  # as in the cache of the Hub
     assert load(folder, lm=LM)(text="Ana").entities == []
 
 
@@ -168,13 +168,13 @@ def test_a_file_that_is_a_link_is_checked_like_any_other(folder: Path, tmp_path:
         None,
     ],
 )
-def test_an_adapter_with_a_pattern_that_is_no_expression_is_refused(tmp_path: Path, config: Any):
+def test_adapter_with_an_invalid_pattern_is_refused(tmp_path: Path, config: Any):
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(BundleError, match=r"adapter_config\.json"):
         check_adapter_config(tmp_path)
 
 
-def test_the_adapter_of_a_bundle_is_checked_before_weights_are_loaded(folder: Path):
+def test_adapter_is_checked_before_weights_are_loaded(folder: Path):
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter_config.json").write_text('{"rank_pattern": {"(": 4}}')
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8")) | {"adapter": True}
@@ -183,17 +183,17 @@ def test_the_adapter_of_a_bundle_is_checked_before_weights_are_loaded(folder: Pa
         load(folder, lm=LM)
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"")
     write(folder, MANIFEST_FILE, manifest | {"files": hash_files(folder)})
-    with pytest.raises(BundleError, match=r"adapter_config\.json: rank_pattern holds a pattern"):
+    with pytest.raises(BundleError, match=r"adapter_config\.json: rank_pattern has a pattern"):
         load(folder, lm=LM)
 
 
 @pytest.mark.parametrize("dtype", ["load", "nn", "float99", "int8", "", None, 3])
-def test_a_dtype_is_one_of_weights(tiny: Callable[[str], Path], dtype: Any):
+def test_dtype_must_be_a_floating_point_type(tiny: Callable[[str], Path], dtype: Any):
     with pytest.raises(ModelError, match="dtype must be a floating-point dtype"):
         load_vlm(tiny("idefics3"), dtype=dtype)
 
 
-def test_arguments_of_the_model_are_refused_on_another_base_too(folder: Path, tiny: Callable[[str], Path]):
+def test_recorded_model_arguments_are_refused_with_another_base(folder: Path, tiny: Callable[[str], Path]):
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     write(folder, MANIFEST_FILE, replaced(manifest, ("lm", "model_kwargs"), {"use_kernels": True}))
     with pytest.raises(BundleError, match="use_kernels"):
@@ -217,7 +217,7 @@ def in_json(*place: str, value: Any) -> Callable[[bytes], bytes]:
 
 
 def in_header(tensor: str, key: str, value: Any) -> Callable[[bytes], bytes]:
-    """A value of the header of a safetensors file."""
+    """Change a value in the header of a safetensors file."""
 
     def change(content: bytes) -> bytes:
         end = 8 + int.from_bytes(content[:8], "little")
@@ -254,7 +254,7 @@ def in_header(tensor: str, key: str, value: Any) -> Callable[[bytes], bytes]:
         ("model.safetensors", in_header(TENSOR, "data_offsets", [0, 10**18])),
     ],
 )
-def test_a_model_of_a_bundle_that_cannot_be_loaded_is_refused(
+def test_broken_model_in_a_bundle_is_refused(
     with_model: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes]
 ):
     folder = Path(shutil.copytree(with_model, tmp_path / "bundle"))
@@ -263,11 +263,11 @@ def test_a_model_of_a_bundle_that_cannot_be_loaded_is_refused(
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     manifest["base"]["fingerprint"] = fingerprint(folder / "model")
     write(folder, MANIFEST_FILE, manifest | {"files": hash_files(folder)})
-    with pytest.raises(BundleError, match=r"The model of a bundle cannot be loaded"):
+    with pytest.raises(BundleError, match=r"The model of the bundle cannot be loaded"):
         load(folder)
 
 
-def test_an_adapter_beside_the_model_that_is_no_object_is_refused(with_model: Path, tmp_path: Path):
+def test_adapter_config_must_be_a_json_object(with_model: Path, tmp_path: Path):
     folder = Path(shutil.copytree(with_model, tmp_path / "bundle"))
     (folder / "model" / "adapter_config.json").write_text("[")
     manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
@@ -276,7 +276,7 @@ def test_an_adapter_beside_the_model_that_is_no_object_is_refused(with_model: Pa
         load(folder)
 
 
-def test_a_model_with_the_same_faults_is_refused(with_model: Path, tmp_path: Path):
+def test_model_folder_with_the_same_faults_is_refused(with_model: Path, tmp_path: Path):
     folder = Path(shutil.copytree(with_model / "model", tmp_path / "model"))
     (folder / "config.json").write_bytes(in_json("image_token_id", value="x")((folder / "config.json").read_bytes()))
     with pytest.raises(ModelError, match=r"config\.json"):

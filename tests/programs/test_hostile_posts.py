@@ -1,4 +1,4 @@
-"""Texts and pictures that were made to break something: nothing stops the run, and each failure has its post's id."""
+"""Malicious texts and images: the run continues, and each failure is recorded for its post."""
 
 import json
 import os
@@ -71,14 +71,14 @@ def fails(post: Post) -> bool:
 
 
 def answers(request: Any) -> Any:
-    """What each call of either program accepts, for a post without a name."""
+    """Answers that every call of either program accepts, for a post without entities."""
     if "entities" in (wanted := json.dumps(request.config.response_format)):
         return {"reasoning": "", "entities": []}
     return {"mentions": []} if "mentions" in wanted else {}
 
 
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
-def test_each_failure_is_recorded_and_everything_can_be_written(kind: type, posts: list[Post], tmp_path: Path):
+def test_failures_are_recorded_and_results_can_be_written(kind: type, posts: list[Post], tmp_path: Path):
     program = kind(scripted_lm(answers))
     found = program.batch_posts(posts, progress=False)
     assert [answer.id for answer in found] == [post.id for post in posts]
@@ -93,7 +93,7 @@ def test_each_failure_is_recorded_and_everything_can_be_written(kind: type, post
     assert list(read_predictions(tmp_path / "answers.jsonl")) == list(found)
 
 
-def test_the_commands_take_them(posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_commands_accept_hostile_posts(posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     found = GMNER(scripted_lm(answers)).batch_posts(posts, progress=False)
     write_predictions(found, tmp_path / "answers.jsonl")
     lines = [

@@ -1,4 +1,4 @@
-"""What is kept after a call: its words, and neither pictures nor models nor more than a bound of bytes."""
+"""Memory after a call: texts are kept, but neither images nor models, and caches are limited."""
 
 import asyncio
 import gc
@@ -29,20 +29,20 @@ ANSWER = {"reasoning": "", "entities": [entity("Ana")]}
 @pytest.fixture
 def program():
     found = GMNER(scripted_lm(ANSWER, name="kept"))
-    found.model.engine.requests = _Nothing()
+    found.model.engine.requests = _DiscardingList()
     return found
 
 
-class _Nothing(list):
-    """The requests of the scripted engine, which it would keep."""
+class _DiscardingList(list):
+    """Replaces the request list of the scripted engine, which would keep the images."""
 
     def append(self, _):
         pass
 
 
 @pytest.fixture
-def living(monkeypatch):
-    """Counts pictures of the size that the test makes, wherever they are held, as images or as text."""
+def images_in_memory(monkeypatch):
+    """Counts the objects in memory that hold an image of the test's size, as an image or as text."""
 
     def count():
         gc.collect()
@@ -64,37 +64,37 @@ def picture():
 
 
 @pytest.mark.slow
-def test_single_calls_keep_no_picture(program, living):
-    before = living()
+def test_single_calls_keep_no_image(program, images_in_memory):
+    before = images_in_memory()
     for _ in range(5):
         program(text="Ana met Bo", image=picture())
         asyncio.run(program.acall(text="Ana met Bo", image=picture()))
-    assert living() == before
+    assert images_in_memory() == before
 
 
 @pytest.mark.slow
-def test_a_call_whose_answer_is_refused_keeps_none(living):
+def test_call_with_an_invalid_answer_keeps_no_image(images_in_memory):
     program = GMNER(scripted_lm("no answer", name="kept"))
-    program.model.engine.requests = _Nothing()
-    before = living()
+    program.model.engine.requests = _DiscardingList()
+    before = images_in_memory()
     for _ in range(3):
         with pytest.raises(Exception, match="answer"):
             program(text="Ana met Bo", image=picture())
-    assert living() == before
+    assert images_in_memory() == before
 
 
 @pytest.mark.slow
-def test_a_corpus_run_keeps_none(program, living, tmp_path):
+def test_corpus_run_keeps_no_image(program, images_in_memory, tmp_path):
     files = [tmp_path / f"{number}.png" for number in range(6)]
     for file in files:
         picture().save(file)
-    before, posts = living(), [Post(file.stem, "Ana met Bo", file) for file in files]
+    before, posts = images_in_memory(), [Post(file.stem, "Ana met Bo", file) for file in files]
     answers = program.batch_posts(posts, progress=False)
-    assert living() == before
+    assert images_in_memory() == before
     assert all(answer.error is None for answer in answers)
 
 
-def test_the_history_shows_the_words(program):
+def test_history_shows_the_text(program):
     program(text="Ana met Bo", image=picture())
     for history in (program.model, program, program.answer):
         shown = io.StringIO()
@@ -105,7 +105,7 @@ def test_the_history_shows_the_words(program):
         assert len(shown.getvalue()) < 5000
 
 
-def test_a_trace_that_was_asked_for_has_everything(program):
+def test_requested_trace_is_complete(program):
     before = len(dspy.settings.trace)
     program(text="Ana met Bo", image=picture())
     assert len(dspy.settings.trace) == before
@@ -116,7 +116,7 @@ def test_a_trace_that_was_asked_for_has_everything(program):
     assert inputs["image"].opened.size == (301, 203)
 
 
-def test_a_cached_answer_is_found_again_with_its_picture():
+def test_cached_answer_is_found_by_image():
     asked = []
     lm = scripted_lm(lambda one: asked.append(one) or ANSWER, name="kept-cached").copy(cache=True)
     program = GMNER(lm)
@@ -125,7 +125,7 @@ def test_a_cached_answer_is_found_again_with_its_picture():
     assert len(asked) == 2
 
 
-def test_bootstrapping_gets_its_trace(program):
+def test_bootstrap_few_shot_gets_a_trace(program):
     posts = [Post("a", "Ana met Bo", picture(), entities=())]
     optimizer = dspy.BootstrapFewShot(metric=lambda *_: True, max_bootstrapped_demos=1, max_labeled_demos=0)
     compiled = optimizer.compile(program, trainset=[to_example(post) for post in posts])
@@ -137,7 +137,7 @@ def test_bootstrapping_gets_its_trace(program):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_model_that_is_given_up_is_freed(tiny, kind, closed):
+def test_unused_model_is_freed(tiny, kind, closed):
     lm = load_vlm(tiny("idefics3"), cache=False)
     program = kind(lm)
     program.batch_posts([Post("a", "Paris"), Post("b", "Rome", picture())], progress=False)
@@ -156,7 +156,7 @@ def test_a_model_that_is_given_up_is_freed(tiny, kind, closed):
     assert model() is None
 
 
-def test_recent_values_are_bounded_by_their_bytes():
+def test_recent_values_are_limited_in_bytes():
     kept: Recent[str] = Recent(10, most=3)
     for key, size in ((b"a", 4), (b"b", 4), (b"c", 1)):
         kept.put(key, key.decode(), size)
@@ -168,7 +168,7 @@ def test_recent_values_are_bounded_by_their_bytes():
     assert (len(kept), kept.size) == (0, 0)
 
 
-def test_grammars_are_bounded_by_their_bytes(tiny_lm, monkeypatch):
+def test_grammar_cache_is_limited_in_bytes(tiny_lm, monkeypatch):
     monkeypatch.setattr(grammar, "_CACHE_BYTES", 2**21)
     engine = tiny_lm("idefics3").engine
     compiler = grammar.GrammarCompiler(engine.model, engine.processor.tokenizer, "llguidance")
@@ -182,7 +182,7 @@ def test_grammars_are_bounded_by_their_bytes(tiny_lm, monkeypatch):
     assert compiler._cache.size <= 2**21
 
 
-def test_a_grammar_of_a_short_post_counts_with_what_it_takes(tiny_lm):
+def test_grammar_size_estimate_of_a_short_post(tiny_lm):
     engine = tiny_lm("idefics3").engine
     compiler = grammar.GrammarCompiler(engine.model, engine.processor.tokenizer, "llguidance")
     compiler.compile(schema_for("Rome", engine.profile))
@@ -193,6 +193,6 @@ def test_a_grammar_of_a_short_post_counts_with_what_it_takes(tiny_lm):
 
 
 def _resident() -> int:
-    """Bytes of this process that are in memory."""
+    """Resident memory of this process in bytes."""
     trim()
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE

@@ -1,4 +1,4 @@
-"""Images of one pixel, and narrow ones, through the processors of the families."""
+"""Images of one pixel and narrow images in the processors of the families."""
 
 import logging
 
@@ -18,7 +18,7 @@ def prompt(size: tuple[int, int]) -> Prompt:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_narrow_images_are_encoded_without_a_warning(tiny_lm, family, caplog):
+def test_narrow_images_cause_no_warning(tiny_lm, family, caplog):
     generator = Generator(tiny_lm(family).engine.weights)
     logger = logging.getLogger("transformers")
     logger.addHandler(caplog.handler)
@@ -32,7 +32,7 @@ def test_narrow_images_are_encoded_without_a_warning(tiny_lm, family, caplog):
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
-def test_an_image_that_is_too_narrow_fails_alone_with_its_figures(tiny_lm, family):
+def test_too_narrow_image_fails_alone(tiny_lm, family):
     engine = tiny_lm(family).engine
     futures = engine._batcher.submit(*(request(size) for size in [(9, 9), (1, 250), (250, 1)]))
     assert futures[0].result(timeout=60).message

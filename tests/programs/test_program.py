@@ -1,4 +1,4 @@
-"""`GMNER` end to end on a scripted engine: values, errors, and what goes out."""
+"""`GMNER` on a scripted engine: results, errors, and requests."""
 
 import asyncio
 import copy
@@ -37,7 +37,7 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
-def test_boxes_are_pixels_of_the_picture_and_spans_have_offsets(photo: Path):
+def test_boxes_are_in_pixels_and_spans_have_offsets(photo: Path):
     answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=photo)
     assert answer.reasoning == "A man."
     assert answer.entities == [
@@ -48,7 +48,7 @@ def test_boxes_are_pixels_of_the_picture_and_spans_have_offsets(photo: Path):
     assert "'Paris' [22:27] LOC not shown" in repr(answer)
 
 
-def test_words_that_are_named_again_are_one_entity(photo: Path):
+def test_repeated_span_is_one_entity(photo: Path):
     again = [entity("Paris", None, "LOC"), entity("Kevin Durant", None), entity("Paris", [0, 0, 10, 10], "ORG")]
     answer = GMNER(scripted_lm({"reasoning": "", "entities": again}))(text=f"{TEXT} , not in Rome", image=photo)
     assert [(e.span, e.type, e.visible) for e in answer.entities] == [
@@ -59,7 +59,7 @@ def test_words_that_are_named_again_are_one_entity(photo: Path):
     assert [(e.start, e.type, e.visible) for e in twice.entities] == [(0, "LOC", False), (8, "ORG", True)]
 
 
-def test_asyncio_gives_the_same_answers_and_the_same_errors(photo: Path):
+def test_asyncio_gives_the_same_answers_and_errors(photo: Path):
     program = GMNER(scripted_lm(ANSWER))
 
     async def both() -> list[object]:
@@ -69,19 +69,19 @@ def test_asyncio_gives_the_same_answers_and_the_same_errors(photo: Path):
     answer, error = asyncio.run(both())
     assert answer.toDict() == program(text=TEXT, image=photo).toDict()
     assert isinstance(error, ImageError)
-    with pytest.raises(InputError, match="text of a post is empty"):
+    with pytest.raises(InputError, match="text of a post must be"):
         asyncio.run(program.acall(text=" "))
     with pytest.raises(AnswerError, match="not JSON"):
         asyncio.run(GMNER(scripted_lm("no JSON")).acall(text=TEXT))
 
 
-def test_a_notebook_shows_the_post(photo: Path):
+def test_notebook_representation(photo: Path):
     page = GMNER(scripted_lm(ANSWER))(text=TEXT, image=photo)._repr_html_()
     assert "Kevin Durant" in page
     assert "<script" not in page
 
 
-def test_an_answer_is_written_as_a_page(photo: Path, tmp_path: Path):
+def test_prediction_can_be_saved_as_html(photo: Path, tmp_path: Path):
     answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=photo)
     post, predicted = answer.as_pair()
     assert (post.text, predicted.text, predicted.entities) == (TEXT, TEXT, tuple(answer.entities))
@@ -90,7 +90,7 @@ def test_an_answer_is_written_as_a_page(photo: Path, tmp_path: Path):
     assert "data:image" in page
 
 
-def test_the_request_carries_picture_words_and_the_schema_of_this_post(photo: Path):
+def test_request_has_image_text_and_schema(photo: Path):
     lm = scripted_lm(ANSWER)
     GMNER(lm, labels=LabelSet.of({"PER": "", "LOC": ""}), limits=Limits(reasoning=40))(text=TEXT, image=photo)
     (request,) = lm.engine.requests
@@ -102,7 +102,7 @@ def test_the_request_carries_picture_words_and_the_schema_of_this_post(photo: Pa
     assert "{0,40}" in schema_of(request)["properties"]["reasoning"]["pattern"]
 
 
-def test_every_kind_of_picture_makes_the_same_request(photo: Path):
+def test_every_image_source_makes_the_same_request(photo: Path):
     lm = scripted_lm(ANSWER)
     picture = Image.open(photo)
     for source in (photo, str(photo), picture, dspy.Image(picture)):
@@ -110,13 +110,13 @@ def test_every_kind_of_picture_makes_the_same_request(photo: Path):
     assert len({request.messages for request in lm.engine.requests}) == 1
 
 
-def test_without_a_picture_nothing_can_be_shown():
+def test_without_an_image_nothing_is_shown():
     lm = scripted_lm({"reasoning": "", "entities": [entity("Paris", None, "LOC")]})
     assert GMNER(lm)(text=TEXT).entities == [GroundedEntity("Paris", 22, 27, "LOC")]
     assert "anyOf" not in schema_of(lm.engine.requests[0])["properties"]["entities"]["items"]
 
 
-def test_the_frame_is_the_models_or_the_one_given(photo: Path):
+def test_coordinate_convention_of_model_or_profile(photo: Path):
     percent = ModelProfile(BoxFormat("normalized", 100))
     answer = {"reasoning": "", "entities": [entity("Paris", [10, 30, 50, 60])]}
     expected = [GroundedEntity("Paris", 22, 27, "PER", Box(20, 30, 100, 60))]
@@ -125,15 +125,15 @@ def test_the_frame_is_the_models_or_the_one_given(photo: Path):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_markers_in_a_post_reach_the_model_as_words(text: str):
+def test_chat_markers_reach_the_model_as_text(text: str):
     lm = scripted_lm({"reasoning": "", "entities": []})
     GMNER(lm)(text=text)
     assert words_of(lm.engine.requests[0]) == f"Post: {text}"
 
 
 @pytest.mark.parametrize("text", ["", "  \n", None, 3])
-def test_an_empty_text_is_refused(text: object):
-    with pytest.raises(InputError, match="text of a post is empty"):
+def test_empty_text_is_refused(text: object):
+    with pytest.raises(InputError, match="text of a post must be"):
         GMNER(scripted_lm(ANSWER))(text=text)
 
 
@@ -149,7 +149,7 @@ def test_an_empty_text_is_refused(text: object):
         ("dspy-url", "must not be a URL"),
     ],
 )
-def test_a_bad_picture_is_refused_before_the_model_is_asked(kind: str, message: str, photo: Path, tmp_path: Path):
+def test_invalid_image_is_refused_before_the_model_is_called(kind: str, message: str, photo: Path, tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     Image.effect_noise((99, 99), 60).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
@@ -169,7 +169,7 @@ def test_a_bad_picture_is_refused_before_the_model_is_asked(kind: str, message: 
     assert lm.engine.requests == []
 
 
-def test_a_path_out_of_the_image_root_is_refused(photo: Path, tmp_path: Path):
+def test_path_outside_the_image_root_is_refused(photo: Path, tmp_path: Path):
     (tmp_path / "inner").mkdir()
     program = GMNER(scripted_lm(ANSWER), image_root=tmp_path / "inner")
     with pytest.raises(ImageError, match="outside"):
@@ -177,23 +177,23 @@ def test_a_path_out_of_the_image_root_is_refused(photo: Path, tmp_path: Path):
     assert GMNER(scripted_lm(ANSWER), image_root=tmp_path)(text=TEXT, image="photo.png").entities
 
 
-def test_a_program_without_lm_says_so():
+def test_program_without_lm_raises():
     with pytest.raises(ModelError, match="has no LM"):
         GMNER()(text=TEXT)
 
 
-def test_the_configured_lm_is_used():
+def test_configured_lm_is_used():
     with dspy.context(lm=scripted_lm({"reasoning": "", "entities": []})):
         assert GMNER()(text=TEXT).entities == []
 
 
 @pytest.mark.parametrize("answer", ["nothing", {"reasoning": "", "entities": [entity("Rome")]}], ids=["text", "span"])
-def test_an_answer_of_another_form_is_an_answer_error(answer: object):
+def test_answer_of_another_form_raises_answer_error(answer: object):
     with pytest.raises(AnswerError):
         GMNER(scripted_lm(lambda _: answer))(text=TEXT)
 
 
-def test_an_error_of_the_engine_comes_out_as_itself():
+def test_engine_error_is_raised_unchanged():
     def cut(_: object) -> str:
         raise TruncatedAnswerError("The answer did not end")
 
@@ -201,7 +201,7 @@ def test_an_error_of_the_engine_comes_out_as_itself():
         GMNER(scripted_lm(cut))(text=TEXT)
 
 
-def test_a_defect_is_not_dressed_up_as_an_error_of_the_post():
+def test_programming_error_is_raised_unchanged():
     def defect(_: object) -> str:
         raise ZeroDivisionError("a defect")
 
@@ -210,7 +210,7 @@ def test_a_defect_is_not_dressed_up_as_an_error_of_the_post():
     assert not isinstance(caught.value, (InputError, AnswerError))
 
 
-def test_a_copy_shares_the_engine_and_not_the_demonstrations():
+def test_copy_shares_the_engine_but_not_the_demonstrations():
     program = GMNER(scripted_lm(ANSWER))
     other = program.deepcopy()
     other.answer.demos = [{"text": "a", "image": None, "reasoning": "", "entities": []}]
@@ -232,7 +232,7 @@ def test_a_copy_shares_the_engine_and_not_the_demonstrations():
         lambda answer: answer.with_inputs("entities").inputs(),
     ],
 )
-def test_a_copy_of_an_answer_keeps_the_post(copied: Callable[[GroundedPost], GroundedPost]):
+def test_copy_of_a_prediction_keeps_the_post(copied: Callable[[GroundedPost], GroundedPost]):
     answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
     other = copied(answer)
     assert type(other) is GroundedPost
@@ -243,7 +243,7 @@ def test_a_copy_of_an_answer_keeps_the_post(copied: Callable[[GroundedPost], Gro
     assert "Kevin Durant" in other._repr_html_()
 
 
-def test_an_answer_is_a_prediction_of_dspy():
+def test_prediction_behaves_like_dspy_prediction():
     answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
     assert answer.toDict() == {"entities": answer.entities, "reasoning": "A man."}
     assert (list(answer), len(answer), answer.get("none", 3)) == (["entities", "reasoning"], 2, 3)
@@ -259,7 +259,7 @@ def test_an_answer_is_a_prediction_of_dspy():
     assert {**answer} == dict(answer.items())
 
 
-def test_an_answer_with_a_score_is_compared_and_added_by_it():
+def test_predictions_with_scores_can_be_compared_and_added():
     answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
     with pytest.raises(ValueError, match="'score'"):
         float(answer)
@@ -271,7 +271,7 @@ def test_an_answer_with_a_score_is_compared_and_added_by_it():
     assert low.without("score") == high.without("score") == answer
 
 
-def test_an_answer_is_printed_with_its_confidences():
+def test_repr_shows_confidences():
     answer = GMNER(scripted_lm(ANSWER))(text=TEXT, image=Image.new("RGB", (200, 100)))
     sure = answer.copy(entities=[replace(e, confidence=0.75) for e in answer.entities])
     assert "PER at (20, 30, 100, 60) (75%)" in str(sure)
@@ -279,7 +279,7 @@ def test_an_answer_is_printed_with_its_confidences():
     assert "%" not in str(answer)
 
 
-def test_compile_hands_over_to_the_optimizer(tmp_path: Path):
+def test_compile_calls_the_optimizer(tmp_path: Path):
     class Optimizer:
         def compile(self, student: GMNER, **kwargs: object) -> GMNER:
             self.given = kwargs
@@ -291,7 +291,7 @@ def test_compile_hands_over_to_the_optimizer(tmp_path: Path):
     assert optimizer.given == {"trainset": posts, "valset": None, "run_dir": tmp_path, "teacher": None}
 
 
-def test_a_post_without_entities_and_many_posts_at_once():
+def test_batch_with_a_post_without_entities():
     program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
     found = program.batch_posts([Post(str(number), TEXT) for number in range(9)], threads=4, progress=False)
     assert [prediction.id for prediction in found] == [post.id for post in found.posts] == [str(n) for n in range(9)]

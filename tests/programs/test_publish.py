@@ -1,4 +1,4 @@
-"""Programs for others: the merged checkpoint, and what is uploaded to the hub."""
+"""Publishing programs: the merged checkpoint, and uploads to the Hub."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,20 +40,20 @@ def answers(program: GMNER) -> list[list[tuple]]:
     return [[(e.key, e.type, e.box) for e in p.entities] for p in program.batch_posts(POSTS, progress=False)]
 
 
-def test_a_merged_checkpoint_answers_as_the_program_does(tuned: GMNER, tmp_path: Path):
+def test_merged_checkpoint_gives_the_same_answers(tuned: GMNER, tmp_path: Path):
     tuned.save_merged(tmp_path / "merged")
     merged = GMNER(load_vlm(tmp_path / "merged", cache=False), limits=SHORT)
     assert answers(merged) == answers(tuned)
     files = {file.name for file in (tmp_path / "merged").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"} <= files
     assert not any(name.startswith("adapter") for name in files)
-    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")  # as any server loads it
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")  # as a server loads it
     theirs, ours = plain.state_dict(), tuned.model.engine.model.state_dict()
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name].float(), ours[name].float()) for name in ours)
 
 
-def test_the_processor_of_a_merged_checkpoint_is_that_of_the_base(tuned: GMNER, tmp_path: Path):
+def test_merged_checkpoint_has_the_processor_of_its_base(tuned: GMNER, tmp_path: Path):
     tuned.save_merged(tmp_path / "merged")
     base = tuned.model.engine.path
     for name in ("preprocessor_config.json", "tokenizer_config.json"):
@@ -68,7 +68,7 @@ def test_quantized_weights_are_not_merged(tuned: GMNER, tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_merged_is_refused(tuned: GMNER, tmp_path: Path):
+def test_merging_served_models_or_into_other_folders_is_refused(tuned: GMNER, tmp_path: Path):
     with pytest.raises(ModelError, match="served"):
         GMNER(scripted_lm({})).save_merged(tmp_path / "merged")
     (tmp_path / "full").mkdir()
@@ -78,7 +78,7 @@ def test_what_cannot_be_merged_is_refused(tuned: GMNER, tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["full"]
 
 
-def test_the_command_merges_a_bundle(tuned: GMNER, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_merge_command(tuned: GMNER, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     tuned.save(tmp_path / "bundle")
     assert main(["merge", str(tmp_path / "bundle"), "-o", str(tmp_path / "merged")]) == 0
     assert "vllm serve" in capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_the_command_merges_a_bundle(tuned: GMNER, tmp_path: Path, capsys: pytes
 
 
 class Hub:
-    """What the library of the hub is asked for."""
+    """Records the calls of the Hub's library."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[dict] = []
@@ -108,7 +108,7 @@ class Hub:
         return folder
 
 
-def test_a_program_goes_to_the_hub_and_comes_back(tuned: GMNER, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_program_round_trip_through_the_hub(tuned: GMNER, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     hub = Hub(monkeypatch)
     tuned.scores = {"cvo": {task: {"f1": 12.5} for task in ("gmner", "mner", "eeg")}}
     assert tuned.push_to_hub("ana/tuned").startswith("https://")
@@ -125,8 +125,8 @@ def test_a_program_goes_to_the_hub_and_comes_back(tuned: GMNER, tmp_path: Path, 
     assert answers(load("ana/tuned")) == answers(tuned)
 
 
-def test_a_bundle_that_is_nowhere_is_named():
+def test_missing_bundle_is_reported():
     with pytest.raises(BundleError, match="not found, neither as a local folder nor on the Hub"):
         load("nobody/nothing")
-    with pytest.raises(BundleError, match="no bundle here"):
+    with pytest.raises(BundleError, match="folder is not a bundle"):
         load("/no/such/folder")

@@ -1,4 +1,4 @@
-"""The Ray Data step on a local Ray with two workers."""
+"""The Ray Data step on a local cluster with two workers."""
 
 import io
 import logging
@@ -39,7 +39,7 @@ def program() -> GMNER:
     return GMNER(load_vlm(cache=False))
 
 
-def test_two_workers_answer_as_the_program_does(cluster: None, program: GMNER, tmp_path: Path):
+def test_two_workers_give_the_same_answers(cluster: None, program: GMNER, tmp_path: Path):
     posts = World().posts("dev", 4)
     rows = [{"id": "words", "text": "Nothing to see", "image": None}]
     rows += [{"id": "gone", "text": "Ana", "image": str(tmp_path / "none.png")}]
@@ -61,7 +61,7 @@ def test_two_workers_answer_as_the_program_does(cluster: None, program: GMNER, t
     assert [name for name, answer in found.items() if answer.error] == ["gone"]
 
 
-def test_a_table_without_boxes_or_errors_has_the_columns_of_one_with_them(program: GMNER):
+def test_columns_do_not_depend_on_boxes_and_errors(program: GMNER):
     png = io.BytesIO()
     Image.new("RGB", (40, 30), "red").save(png, "PNG")
     sides = {"bytes": [png.getvalue(), b"no picture"], "none": [None, None]}
@@ -74,6 +74,6 @@ def test_a_table_without_boxes_or_errors_has_the_columns_of_one_with_them(progra
     assert tables[1]["error"].to_pylist() == [None, None]
 
 
-def test_a_missing_column_is_named(cluster: None, program: GMNER):
+def test_missing_column_is_reported(cluster: None, program: GMNER):
     with pytest.raises(InputError, match=r"column.*'id', 'text'"):
         answer_dataset(program, ray.data.from_items([{"id": "a", "text": "Ana"}]))

@@ -1,4 +1,4 @@
-"""The rows that a worker of Ray Data is given, without Ray."""
+"""The rows of a Ray Data worker, tested without Ray."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ pyarrow = pytest.importorskip("pyarrow")
         ({"id": ["a", "b"], "text": ["Ana", "Bo"], "image": [b"x", b"x"]}, ["a", "b"], ["bad_image", "bad_image"]),
     ],
 )
-def test_an_odd_row_is_recorded(columns: dict[str, list[Any]], ids: list[str], kinds: list[str | None]):
+def test_invalid_row_is_recorded(columns: dict[str, list[Any]], ids: list[str], kinds: list[str | None]):
     worker = _Worker(GMNER(scripted_lm({"reasoning": "\ud83d", "entities": []})))
     found = worker(pyarrow.table(columns))
     assert found["id"].to_pylist() == ids

@@ -1,4 +1,4 @@
-"""Models behind a server of the OpenAI form: a real HTTP server in the test, which checks what it is asked."""
+"""Models on an OpenAI-compatible server: a local HTTP server that checks the requests."""
 
 import json
 import math
@@ -43,9 +43,7 @@ def posts() -> list[Post]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER])
-def test_a_served_model_gives_the_answers_of_the_local_one(
-    local: dspy.LM, posts: list[Post], kind: type[GMNER] | type[StagedGMNER]
-):
+def test_served_model_gives_the_same_answers(local: dspy.LM, posts: list[Post], kind: type[GMNER] | type[StagedGMNER]):
     with serving(answered_by(local.engine)) as (base, bodies):
         here = kind(local, confidence=True)
         there = kind(served(base), profile=local.engine.profile, confidence=True)
@@ -59,11 +57,11 @@ def test_a_served_model_gives_the_answers_of_the_local_one(
         first = bodies[0]["response_format"]["json_schema"]
         assert first["strict"] is True
         assert "enum" in str(first["schema"])
-        assert "pattern" not in str(first["schema"])  # what xgrammar cannot count
+        assert "pattern" not in str(first["schema"])  # xgrammar cannot count these
         assert all(body["logprobs"] is True for body in bodies)
 
 
-def test_many_answers_have_rollouts_of_their_own(local: dspy.LM, posts: list[Post]):
+def test_sampled_answers_have_their_own_rollout_ids(local: dspy.LM, posts: list[Post]):
     with serving(answered_by(local.engine)) as (base, bodies):
         program = GMNER(served(base), profile=local.engine.profile, answers=3)
         answer = program(text=posts[0].text, image=posts[0].image)
@@ -76,28 +74,28 @@ def test_many_answers_have_rollouts_of_their_own(local: dspy.LM, posts: list[Pos
 @pytest.mark.parametrize(
     ("model", "options", "sent"),
     [
-        ("openai/embedded", {}, 0.0),  # a server would sample, a local model does not
+        ("openai/embedded", {}, 0.0),  # servers sample by default, local models do not
         ("openai/embedded", {"temperature": 0.4}, 0.4),
-        ("openai/gpt-5", {}, None),  # takes none
+        ("openai/gpt-5", {}, None),  # accepts no temperature
     ],
 )
-def test_a_served_model_is_asked_for_its_likeliest_answer_unless_told(model: str, options: Any, sent: float | None):
+def test_served_model_decodes_greedily_by_default(model: str, options: Any, sent: float | None):
     with serving(lambda _: (200, {}, completion(EMPTY, "m"))) as (base, bodies):
         lm = dspy.LM(model, api_base=base, api_key="key", cache=False, num_retries=0, **options)
         GMNER(lm)(text="Ana met Ben")
     assert [body.get("temperature") for body in bodies] == [sent]
 
 
-def test_free_text_of_a_server_may_be_escaped():
+def test_escaped_text_of_a_server():
     said = {"reasoning": 'He said "no".\nNot shown: \\o/ é', "entities": []}
     with serving(lambda _: (200, {}, completion(json.dumps(said), "m"))) as (base, _):
         assert GMNER(served(base))(text="Ana met Ben").reasoning == said["reasoning"]
 
 
-def test_a_character_of_several_tokens_is_read_whole():
+def test_character_of_several_tokens():
     answer = '{"reasoning":"","entities":[{"span":"Žižek","type":"PER","visible":false,"box":null}]}'
     before, after = (part.encode() for part in answer.split("Ž"))
-    parts = [before, b"\xc5", b"\xbd", after]  # OpenAI writes halves as escapes, and gives their bytes
+    parts = [before, b"\xc5", b"\xbd", after]  # OpenAI returns partial characters as escapes, with their bytes
     tokens = [{**as_token(repr(part), math.log(0.9)), "bytes": list(part)} for part in parts]
     with serving(lambda _: (200, {}, completion(answer, "m", tokens))) as (base, _):
         found = GMNER(served(base), confidence=True)(text="Žižek spoke")
@@ -113,7 +111,7 @@ def test_a_character_of_several_tokens_is_read_whole():
         '{"reasoning":"cut',
     ],
 )
-def test_a_server_that_ignores_the_schema_is_named(text: str):
+def test_server_that_ignores_the_schema_is_reported(text: str):
     with serving(lambda _: (200, {}, completion(text, "m"))) as (base, bodies):
         program = GMNER(served(base))
         with pytest.raises(AnswerError, match="The server did not enforce the schema") as caught:
@@ -156,7 +154,7 @@ CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{
         (500, {"error": {"message": "boom"}}),
     ],
 )
-def test_what_a_server_says_of_one_post_is_recorded_and_the_others_are_answered(status: int, reply: Body | str):
+def test_server_error_for_one_post_is_recorded(status: int, reply: Body | str):
     def answer(body: Body) -> Reply:
         return (status, {}, reply) if "odd" in str(body["messages"]) else (200, {}, completion(EMPTY, "m"))
 
@@ -167,7 +165,7 @@ def test_what_a_server_says_of_one_post_is_recorded_and_the_others_are_answered(
 
 
 @pytest.mark.parametrize("logprob", [0.005, 1e308, math.nan, math.inf, -9999.0, "x", None])
-def test_odd_log_probabilities_leave_an_answer_that_can_be_read_again(logprob: Any, tmp_path: Path):
+def test_unusual_log_probabilities_leave_a_readable_record(logprob: Any, tmp_path: Path):
     said = '{"reasoning":"","entities":[{"span":"Ana","type":"PER","visible":false,"box":null}]}'
     reply = completion(said, "m", [as_token(said, logprob)])
     with serving(lambda _: (200, {}, reply)) as (base, _):
@@ -179,7 +177,7 @@ def test_odd_log_probabilities_leave_an_answer_that_can_be_read_again(logprob: A
     assert [e.confidence for e in found[0].entities] == ([confidence[logprob]] if logprob in confidence else [])
 
 
-def test_half_a_character_in_an_answer_is_written_and_read(tmp_path: Path):
+def test_lone_surrogate_in_an_answer_round_trip(tmp_path: Path):
     said = '{"reasoning":"\\ud83d","entities":[]}'
     with serving(lambda _: (200, {}, completion(said, "m"))) as (base, _):
         found = extract_corpus(GMNER(served(base)), [Post("\ud83d", "Ana")], tmp_path / "out.jsonl", progress=False)
@@ -187,14 +185,14 @@ def test_half_a_character_in_an_answer_is_written_and_read(tmp_path: Path):
     assert (found[0].id, found[0].reasoning) == ("\ud83d", "\ud83d")
 
 
-def test_a_key_that_is_refused_ends_a_run():
+def test_invalid_key_ends_a_run():
     with serving(lambda _: (401, {}, {"error": {"message": "no"}})) as (base, bodies), pytest.raises(LMAuthError):
         GMNER(served(base)).batch_posts([Post("a", "Ana")], progress=False)
     assert len(bodies) == 1
 
 
 @pytest.mark.slow
-def test_a_rate_limit_is_waited_for():
+def test_rate_limit_is_retried():
     replies: Iterator[Reply] = iter(
         [(429, {"Retry-After": "1"}, {"error": {"message": "slow down"}}), (200, {}, completion(EMPTY, "m"))]
     )
@@ -204,12 +202,12 @@ def test_a_rate_limit_is_waited_for():
 
 
 @pytest.mark.slow
-def test_failures_of_a_server_are_its_own_and_stop_a_run():
+def test_server_failures_stop_a_run():
     with serving(lambda _: (500, {}, {"error": {"message": "boom"}})) as (base, bodies):
         program = GMNER(served(base, num_retries=1))
         with pytest.raises(LMServerError, match="boom"):
             program.batch_posts([Post("a", "Ana met Ben")], progress=False)
-    assert len(bodies) == 4  # the post and, as a post may cause an error of the server, a harmless one; each twice
+    assert len(bodies) == 4  # the post and then the short test text, each twice
 
     def slow(_: Body) -> Reply:
         time.sleep(2)
@@ -230,7 +228,7 @@ def _cut(text: str) -> Body:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("history", [True, False])
-def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
+def test_truncated_answer_of_a_server_names_the_limit(history: bool):
     text = '{"reasoning":"","entities":[{"span":"An'
     with serving(lambda _: (200, {}, _cut(text))) as (base, bodies), dspy.context(disable_history=not history):
         lm = served(base, max_tokens=64)
@@ -246,14 +244,14 @@ def test_an_answer_that_the_server_cut_names_its_limit(history: bool):
 
 
 @pytest.mark.slow
-def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_incomplete_reply_is_retried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
     whole = json.dumps(completion(EMPTY, "m"))
     replies = iter([whole[:60], "", whole])
     with serving(lambda _: (200, {}, next(replies))) as (base, bodies), caplog.at_level("WARNING"):
         assert GMNER(served(base, num_retries=2))(text="Ana").entities == []
     assert len(bodies) == 3
-    assert "broke its reply off after 60 characters (attempt 1 of 3)" in caplog.text
+    assert "closed the connection after 60 characters of its reply (attempt 1 of 3)" in caplog.text
     with serving(lambda _: (200, {}, whole[:60])) as (base, bodies):
         answers = GMNER(served(base, num_retries=1)).batch_posts([Post("a", "Ana")], progress=False)
     assert answers[0].error["kind"] == "bad_answer"
@@ -264,13 +262,11 @@ def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPa
     assert (answers[0].error["kind"], len(bodies)) == ("bad_answer", 1)
 
 
-def test_every_request_of_a_program_that_is_repeated_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_every_retry_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
     replies: Iterator[Reply] = iter([(500, {}, {"error": {"message": "boom"}}), (200, {}, completion(EMPTY, "m"))])
     with serving(lambda _: next(replies)) as (base, _), caplog.at_level("WARNING"):
         lm = served(base, num_retries=3)
         assert GMNER(lm)(text="Ana").entities == []
-    assert "answered with status 500 (attempt 1 of 4); retrying in 1 s" in caplog.text
+    assert "returned status 500 (attempt 1 of 4); retrying in 1 s" in caplog.text
     assert (lm.num_retries, len(lm.history)) == (3, 1)

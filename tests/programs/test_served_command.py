@@ -1,4 +1,4 @@
-"""`gmner extract --server`: a model behind an address."""
+"""`gmner extract --server`: a model on a server."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def extract(posts: Path, *words: object) -> int:
     return main(["extract", str(posts), "-o", str(posts.parent / "out.jsonl"), *map(str, words)])
 
 
-def test_the_only_model_of_a_server_answers(posts: Path, capsys: pytest.CaptureFixture[str]):
+def test_only_model_of_a_server_is_used(posts: Path, capsys: pytest.CaptureFixture[str]):
     with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": "Qwen/Qwen2.5-VL-7B-Instruct"}) as (base, bodies):
         assert extract(posts, "--server", base) == 0
     answers = read_predictions(posts.parent / "out.jsonl")
@@ -45,11 +45,11 @@ def test_the_only_model_of_a_server_answers(posts: Path, capsys: pytest.CaptureF
     assert {(body["model"], body["temperature"]) for body in bodies} == {("mine", 0.0)}
     said = capsys.readouterr().err
     assert "Using model mine at " in said
-    assert "pixels of the picture" in said  # the family is told from what lies under the name
+    assert "pixels of the picture" in said  # the family is inferred from the underlying model
     assert "synthetic world" not in said
 
 
-def test_an_empty_run_and_a_dead_server_end_with_a_line_and_status_1(
+def test_empty_run_and_unreachable_server_exit_with_1(
     posts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("gmner.programs.served.ended_within", lambda _: False)
@@ -62,7 +62,7 @@ def test_an_empty_run_and_a_dead_server_end_with_a_line_and_status_1(
         (posts.parent / "out.jsonl").unlink()
         assert extract(posts, "--server", base) == 1
     *_, retried, last = capsys.readouterr().err.strip().splitlines()
-    assert "The server answered with status 500 (attempt " in retried
+    assert "The server returned status 500 (attempt " in retried
     assert "of 4); retrying in" in retried
     assert last.startswith("gmner: The run stopped")
     assert last.endswith("run the same command again to resume.")
@@ -72,12 +72,12 @@ def test_an_empty_run_and_a_dead_server_end_with_a_line_and_status_1(
     assert all(not answer.error for answer in read_predictions(posts.parent / "out.jsonl"))
 
 
-def test_some_posts_without_an_answer_are_counted(posts: Path, capsys: pytest.CaptureFixture[str]):
+def test_failed_posts_are_counted(posts: Path, capsys: pytest.CaptureFixture[str]):
     def answer(body: Body) -> Reply:
         bad = "Ben" in str(body["messages"][-1])
         return (400, {}, {"error": {"message": "policy"}}) if bad else (200, {}, completion(SAID, "m"))
 
-    # The harmless post that shows whether the server works has other words.
+    # The short test text has other words.
     posts.write_text('{"id":"a","text":"Ana met Ben Odd"}\n{"id":"b","text":"Ana"}\n')
     with serving(lambda body: answer(body) if "Odd" in str(body) else (200, {}, completion(SAID, "m")), {"m": ""}) as (
         base,
@@ -87,16 +87,16 @@ def test_some_posts_without_an_answer_are_counted(posts: Path, capsys: pytest.Ca
     assert "1 post failed: server_error 1" in capsys.readouterr().err
 
 
-def test_a_repeated_request_is_logged_by_asyncio_too(caplog: pytest.LogCaptureFixture):
+def test_retries_are_logged_with_asyncio(caplog: pytest.LogCaptureFixture):
     replies = iter([(429, {"Retry-After": "0"}, {"error": {"message": "slow"}}), (200, {}, completion(SAID, "m"))])
     with serving(lambda _: next(replies), {"mine": ""}) as (base, bodies):
         lm, profile = served_lm(base, num_retries=1)
         answer = asyncio.run(GMNER(lm, profile=profile).acall(text="Ana"))
     assert ([e.span for e in answer.entities], len(bodies)) == (["Ana"], 2)
-    assert "The server answered with status 429 (attempt 1 of 2); retrying in 0 s" in caplog.text
+    assert "The server returned status 429 (attempt 1 of 2); retrying in 0 s" in caplog.text
 
 
-def test_a_bundle_says_how_a_server_is_asked(posts: Path):
+def test_bundle_with_a_server(posts: Path):
     lm, shown = load_vlm(cache=False), World().posts("dev", 2)
     program = GMNER(lm)
     program.save(posts.parent / "bundle")
@@ -114,7 +114,7 @@ def test_a_bundle_says_how_a_server_is_asked(posts: Path):
         assert [(e.key, e.box) for e in found[post.id].entities] == [(e.key, e.box) for e in expected]
 
 
-def test_the_family_is_told_from_the_name_or_from_what_lies_under_it():
+def test_family_is_inferred_from_the_served_or_the_underlying_name():
     models = {"a": "", "b": "/data/Qwen3-VL-8B-mcr"}
     with serving(lambda _: (200, {}, ""), models) as (base, _):
         assert served_lm(base, "a")[1] == profile_for_name("a")
@@ -123,7 +123,7 @@ def test_the_family_is_told_from_the_name_or_from_what_lies_under_it():
     assert (lm.model, lm.kwargs["temperature"]) == ("openai/b", 0.3)
 
 
-def test_the_weights_of_a_bundle_keep_their_frame_unless_the_served_name_says_another(tmp_path: Path):
+def test_bundle_keeps_its_convention_unless_the_served_name_differs(tmp_path: Path):
     lm = load_vlm(cache=False)
     GMNER(lm).save(tmp_path / "bundle")
     profiles = {
@@ -132,10 +132,10 @@ def test_the_weights_of_a_bundle_keep_their_frame_unless_the_served_name_says_an
     }
     assert profiles["mine"] == lm.engine.profile
     assert profiles["Qwen2.5-VL-7B-Instruct"] == profile_for_name("Qwen2.5-VL")
-    assert load(tmp_path / "bundle").profile is None  # told from the weights that it is loaded on
+    assert load(tmp_path / "bundle").profile is None  # inferred from the weights
 
 
-def test_what_a_server_cannot_do_is_told_before_a_post_is_read(posts: Path, capsys: pytest.CaptureFixture[str]):
+def test_unsuitable_server_is_reported_before_posts_are_read(posts: Path, capsys: pytest.CaptureFixture[str]):
     def refused(*words: object) -> str:
         assert extract(posts, *words) == 2
         assert not (posts.parent / "out.jsonl").exists()
@@ -149,7 +149,7 @@ def test_what_a_server_cannot_do_is_told_before_a_post_is_read(posts: Path, caps
         assert "a bundle, which stores its own program" in refused(*words)
         assert "--model must be a bundle" in refused("--server", base, "--served", "one", "--model", "Qwen/Qwen2-VL-2B")
     assert bodies == []
-    assert "does not say what it serves" in refused("--server", base)  # nobody is there any more
-    with serving(lambda _: (200, {}, "")) as (base, _), pytest.raises(ModelError, match="does not say what it serves"):
+    assert "did not return its models" in refused("--server", base)  # the server is no longer running
+    with serving(lambda _: (200, {}, "")) as (base, _), pytest.raises(ModelError, match="did not return its models"):
         served_lm(base)
     assert "Add --server" in refused("--served", "one")

@@ -1,4 +1,4 @@
-"""`StagedGMNER`: the questions of each stage, and what becomes of their answers."""
+"""`StagedGMNER`: the calls of each stage, and the answer that results from them."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ PICTURE = Image.new("RGB", (200, 100), "red")
 
 
 class Script:
-    """Ana is shown, Ben is not, Cy is said to be shown but has no box."""
+    """Ana is shown, Ben is not, and Cy is verified but gets no box."""
 
     def __init__(self) -> None:
         self.together = threading.Barrier(len(NAMES), timeout=20)
@@ -40,7 +40,7 @@ def asked_of(requests: list[lm15.Request]) -> list[tuple[str, ...]]:
     return [tuple(schema_of(request)["properties"]) for request in requests]
 
 
-def test_mentions_are_verified_at_once_and_the_shown_ones_grounded():
+def test_mentions_are_verified_and_shown_ones_grounded():
     lm = scripted_lm(Script())
     answer = StagedGMNER(lm)(text=TEXT, image=PICTURE)
 
@@ -54,7 +54,7 @@ def test_mentions_are_verified_at_once_and_the_shown_ones_grounded():
     assert all([picture.size for picture in pictures_of(request)] == [(200, 100)] for request in lm.engine.requests)
 
 
-def test_asyncio_asks_the_same_and_says_the_same():
+def test_asyncio_makes_the_same_calls():
     plain, other = scripted_lm(Script()), scripted_lm(Script())
     answer, again = StagedGMNER(plain)(text=TEXT, image=PICTURE), StagedGMNER(other).acall(text=TEXT, image=PICTURE)
     assert asyncio.run(again).toDict() == answer.toDict()
@@ -65,20 +65,20 @@ def test_asyncio_asks_the_same_and_says_the_same():
         assert asyncio.run(program.acall(text=text, image=image)).toDict() == program(text=text, image=image).toDict()
 
 
-def test_without_a_picture_only_the_mentions_are_asked_for():
+def test_without_an_image_only_mentions_are_extracted():
     lm = scripted_lm(Script())
     answer = StagedGMNER(lm)(text=TEXT)
     assert [(entity.span, entity.box) for entity in answer.entities] == [(name, None) for name in NAMES]
     assert asked_of(lm.engine.requests) == [("mentions",)]
 
 
-def test_a_post_that_names_nothing_costs_one_question():
+def test_post_without_mentions_needs_one_call():
     lm = scripted_lm({"mentions": []})
     assert StagedGMNER(lm)(text=TEXT, image=PICTURE).entities == []
     assert len(lm.engine.requests) == 1
 
 
-def test_the_same_name_twice_means_two_places():
+def test_repeated_name_has_two_occurrences():
     def script(request: lm15.Request) -> Mapping[str, Any]:
         if "mentions" in schema_of(request)["properties"]:
             return {"mentions": 2 * [{"span": "Ana", "type": "PER"}]}
@@ -88,7 +88,7 @@ def test_the_same_name_twice_means_two_places():
     assert [entity.key for entity in answer.entities] == [(0, 3), (8, 11)]
 
 
-def test_an_error_in_a_stage_is_raised():
+def test_error_in_a_stage_is_raised():
     def script(request: lm15.Request) -> Mapping[str, Any]:
         if "Entity: Ben" in words_of(request):
             raise AnswerError("Ben is unspeakable")
@@ -100,7 +100,7 @@ def test_an_error_in_a_stage_is_raised():
         StagedGMNER(scripted_lm(script))(text=TEXT, image=PICTURE)
 
 
-def test_words_that_are_named_again_are_asked_about_once():
+def test_repeated_span_is_verified_once():
     class Again(Script):
         def __call__(self, request: lm15.Request) -> Mapping[str, Any]:
             found = super().__call__(request)

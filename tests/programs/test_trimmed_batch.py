@@ -1,4 +1,4 @@
-"""Memory of the keys and values of a batch goes back to the system where they are many, and answers stay the same."""
+"""Memory of large key-value caches is returned to the system, with unchanged answers."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def posts() -> list[Post]:
 
 
 @pytest.mark.parametrize(("large", "trimmed"), [(0, True), (2**40, False)])
-def test_memory_goes_back_where_keys_and_values_are_many(
+def test_memory_of_large_caches_is_released(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], monkeypatch: pytest.MonkeyPatch, large: int, trimmed: bool
 ):
     calls: list[int] = []

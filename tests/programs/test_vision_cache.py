@@ -1,4 +1,4 @@
-"""Pictures that are encoded once for several prompts: what is looked at, and that the answers stay the same."""
+"""Images that occur in several prompts are encoded once, with unchanged answers."""
 
 import pytest
 import torch
@@ -22,13 +22,13 @@ def prompt(words: str, *pictures: tuple[tuple[int, int], str]) -> Prompt:
     return Prompt(conversation, None, 6, Sampling(1.0, seed=len(words)), logprobs=True)
 
 
-def told(completions: list[Completion]) -> list[tuple]:
+def summaries(completions: list[Completion]) -> list[tuple]:
     return [(c.text, c.prompt_tokens, [round(value, 3) for _, value in c.logprobs]) for c in completions]
 
 
 @pytest.fixture
-def looked(monkeypatch: pytest.MonkeyPatch):
-    """`looked(model)`: the pictures, or tiles, that it encodes from now on, call by call."""
+def encoded_images(monkeypatch: pytest.MonkeyPatch):
+    """`looked(model)`: records the images or tiles that it encodes from now on, call by call."""
 
     def watch(model: torch.nn.Module) -> list[int]:
         counts, look = [], model.get_image_features
@@ -45,7 +45,7 @@ def looked(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_picture_is_encoded_once_and_the_answers_stay(tiny_lm, family, looked):
+def test_image_is_encoded_once_with_equal_answers(tiny_lm, family, encoded_images):
     weights = tiny_lm(family).engine.weights
     asked = [
         [prompt("one", RED), prompt("two", RED), prompt("three", BLUE)],
@@ -53,37 +53,37 @@ def test_a_picture_is_encoded_once_and_the_answers_stay(tiny_lm, family, looked)
         [prompt("seven", WIDE), prompt("eight")],
         [prompt("nine"), prompt("ten")],
     ]
-    forgetful, counts = Generator(weights, sights=0), looked(weights.model)
-    alone = [told(forgetful.generate([one])) for batch in asked for one in batch]
-    assert sum(bool(count) for count in counts) == 6  # one call for each prompt with pictures
+    forgetful, counts = Generator(weights, sights=0), encoded_images(weights.model)
+    alone = [summaries(forgetful.generate([one])) for batch in asked for one in batch]
+    assert sum(bool(count) for count in counts) == 6  # one call for each prompt with images
     tiles = counts[0]
     counts.clear()
     keeping = Generator(weights)
-    together = [told([answer]) for batch in asked for answer in keeping.generate(batch)]
+    together = [summaries([answer]) for batch in asked for answer in keeping.generate(batch)]
     for mine, other in zip(together, alone, strict=True):
         assert mine[0][:2] == other[0][:2]
         assert mine[0][2] == pytest.approx(other[0][2], abs=2e-3)
     assert counts[0] == 2 * tiles  # red and blue
-    assert len(counts) == 2  # then the wide one, and nothing more
+    assert len(counts) == 2  # then only the wide one
 
 
-def test_the_oldest_are_forgotten(tiny_lm, looked):
+def test_oldest_entries_are_evicted(tiny_lm, encoded_images):
     weights = tiny_lm("qwen2_5_vl").engine.weights
-    counts, generator = looked(weights.model), Generator(weights, sights=2)
+    counts, generator = encoded_images(weights.model), Generator(weights, sights=2)
     for picture in (RED, BLUE, RED, WIDE, RED, BLUE):
         generator.generate([prompt("words", picture)])
     assert counts == [1, 1, 1, 1]  # red and blue, the wide one in blue's place, blue again
 
 
-def test_a_staged_program_looks_once_at_a_post(looked):
+def test_staged_program_encodes_an_image_once(encoded_images):
     lm, post = load_vlm(cache=False), next(post for post in World().posts("dev", 9) if len(post.gold) > 1)
-    counts = looked(lm.engine.model)
+    counts = encoded_images(lm.engine.model)
     StagedGMNER(lm)(text=post.text, image=post.image)
     assert counts == [1]
     lm.engine.close()
 
 
-def test_pictures_of_another_family_are_left_to_the_model(tiny_lm, monkeypatch: pytest.MonkeyPatch):
+def test_other_families_are_not_cached(tiny_lm, monkeypatch: pytest.MonkeyPatch):
     weights = tiny_lm("idefics3").engine.weights
     inputs = ChatEncoder(weights.processor)([prompt("words", RED).conversation])
     known, unknown = VisionFeatureCache(weights.model), VisionFeatureCache(weights.model)

@@ -1,4 +1,4 @@
-"""A tokenizer from few posts, and untrained models with it."""
+"""A tokenizer trained on few posts, and untrained models with it."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command that makes the embedded model: every stage on a few scenes, stopped and gone on with."""
+"""The command that trains the embedded model: every stage on a few scenes, interrupted and resumed."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     command.main()
 
 
-def test_the_command_makes_a_model_and_goes_on_where_it_was_stopped(
+def test_command_trains_a_model_and_resumes(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(command, "train_tokenizer", lambda: copy.deepcopy(tokenizer))
@@ -58,7 +58,7 @@ def test_the_command_makes_a_model_and_goes_on_where_it_was_stopped(
             raise KeyboardInterrupt
         return compute(self, *given, **named)
 
-    for stage in ("text", "vision"):  # made above; the command takes stages that are finished as they are
+    for stage in ("text", "vision"):  # made above; the command skips finished stages
         shutil.copytree(tmp_path / "whole" / stage, tmp_path / "cut" / stage)
     with monkeypatch.context() as patch:
         patch.setattr(command._LossTrainer, "compute_loss", killed)

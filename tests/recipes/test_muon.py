@@ -1,4 +1,4 @@
-"""The optimizer of pre-training: orthogonal steps for matrices, AdamW for the rest."""
+"""The optimizer of pre-training: orthogonal steps for matrices, AdamW for the other weights."""
 
 import copy
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from gmner.recipes.embedded.muon import Muon, orthogonal
 
 
 class Tied(nn.Module):
-    """A table, a square and a wide matrix, a norm; the table is the head, too."""
+    """An embedding, a square and a wide matrix, and a norm; the embedding is also the head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ def test_orthogonal_matrices_have_singular_values_near_one(shape: tuple[int, int
     assert values.max() < 1.3
 
 
-def test_orthogonal_of_nothing_is_nothing():
+def test_orthogonalization_of_zeros_is_zero():
     assert torch.equal(orthogonal(torch.zeros(1, 4, 4)), torch.zeros(1, 4, 4))
 
 
-def test_a_matrix_steps_by_its_rate_whatever_its_shape_and_its_gradient():
+def test_step_size_of_a_matrix_depends_only_on_the_rate():
     model = Tied()
     _, step = stepper(model, lr=1e-2)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
@@ -58,12 +58,13 @@ def test_a_matrix_steps_by_its_rate_whatever_its_shape_and_its_gradient():
     for name in ("square.weight", "wide.weight", "back.weight"):
         change = model.get_parameter(name) - before[name]
         assert change.square().mean().sqrt().item() == pytest.approx(1e-2, rel=0.35), name
-    for name in ("table.weight", "wide.bias", "norm.weight"):  # the first step of AdamW is its rate for each entry
+    # The first step of AdamW has the size of the learning rate in each entry.
+    for name in ("table.weight", "wide.bias", "norm.weight"):
         change = model.get_parameter(name) - before[name]
         assert change.abs().max().item() == pytest.approx(1e-2, rel=1e-3), name
 
 
-def test_it_learns_and_frozen_weights_stay():
+def test_training_reduces_the_loss_and_keeps_frozen_weights():
     model = Tied()
     model.wide.weight.requires_grad_(False)
     frozen = model.wide.weight.clone()
@@ -73,7 +74,7 @@ def test_it_learns_and_frozen_weights_stay():
     assert torch.equal(model.wide.weight, frozen)
 
 
-def test_it_goes_on_from_its_state_as_if_it_had_not_stopped():
+def test_resuming_from_the_state_gives_the_same_weights():
     model = Tied()
     optimizer, step = stepper(model)
     for _ in range(3):
@@ -85,7 +86,7 @@ def test_it_goes_on_from_its_state_as_if_it_had_not_stopped():
         assert step() == other_step()
 
 
-def test_a_weight_without_a_gradient_is_left_alone():
+def test_weight_without_a_gradient_is_unchanged():
     model = Tied()
     optimizer, step = stepper(model)
     step()

@@ -1,4 +1,4 @@
-"""How the embedded model is made: tokens, questions and losses."""
+"""The training data and losses of the embedded model."""
 
 import json
 import random
@@ -77,11 +77,11 @@ def test_coordinates_and_answer_parts_are_single_tokens(tokenizer: PreTrainedTok
 
 
 @given(text=st.text(max_size=200))
-def test_any_text_is_written_back(tokenizer: PreTrainedTokenizerFast, text: str):
+def test_tokenizer_round_trip(tokenizer: PreTrainedTokenizerFast, text: str):
     assert tokenizer.decode(ids_of(tokenizer, text), clean_up_tokenization_spaces=False) == text
 
 
-def test_a_vocabulary_that_is_too_small_is_refused():
+def test_too_small_vocabulary_is_refused():
     with pytest.raises(ValueError, match="more than one token"):
         coordinate_ids(train_tokenizer(vocab_size=300, posts=2))
 
@@ -110,7 +110,7 @@ def conversation(dialogue: Dialogue) -> list[dict[str, Any]]:
     return turns
 
 
-def test_dialogues_are_encoded_as_template_and_processor_do(tokenizer: PreTrainedTokenizerFast, checkpoint: Path):
+def test_dialogue_encoding_equals_template_and_processor(tokenizer: PreTrainedTokenizerFast, checkpoint: Path):
     processor = AutoProcessor.from_pretrained(checkpoint)
     for place, (_, _, dialogue) in enumerate(dialogues()):
         if place % 4:
@@ -126,7 +126,7 @@ def test_dialogues_are_encoded_as_template_and_processor_do(tokenizer: PreTraine
         assert tokenizer.decode([label for label in labels if label != IGNORED]) == learned
 
 
-def test_the_engine_asks_as_the_dialogues_do(tokenizer: PreTrainedTokenizerFast, checkpoint: Path):
+def test_engine_prompts_equal_the_dialogues(tokenizer: PreTrainedTokenizerFast, checkpoint: Path):
     encoder = ChatEncoder(load_processor(checkpoint, "idefics3"))
     for name, _, dialogue in dialogues():
         if name not in ("answer", "verify", "find", "extract"):
@@ -137,7 +137,7 @@ def test_the_engine_asks_as_the_dialogues_do(tokenizer: PreTrainedTokenizerFast,
         assert encoder([conversation(dialogue)[:2]])["input_ids"][0].tolist() == ids[:first]
 
 
-def test_the_engine_asks_for_an_answer_in_the_words_of_the_dialogues(checkpoint: Path):
+def test_engine_prompt_for_an_answer_equals_the_dialogues(checkpoint: Path):
     program = GMNER(lm=load_vlm(checkpoint, cache=False))
     post = World().post("dev", 0)
     system, user = program.adapter().dialogue(program.answer.signature, [], {"text": post.text, "image": post.image})
@@ -154,16 +154,16 @@ def post_text(user: str) -> tuple[str, str | None]:
 
 
 def shown(words: str, scene: tuple[SceneObject, ...]) -> list[Box]:
-    """Where a scene shows something that may be called so."""
+    """The boxes of objects in a scene that this name may refer to."""
     return [thing.box for thing in scene if (thing.name, thing.type) in surfaces().get(words, ())]
 
 
-def test_every_answer_is_what_its_form_reads():
+def test_every_answer_parses():
     tasks = {"find": "GroundMention", "verify": "VerifyVisibility", "answer": "GroundEntities"}
     tasks |= {"extract": "ExtractMentions", "extract_text_only": "ExtractMentions"}
     seen, met = dict[str, int](), list[bool]()
     for name, scene, dialogue in dialogues():
-        if name not in tasks or dialogue.system == questions.LIST_INSTRUCTION:  # nothing is there to be found
+        if name not in tasks or dialogue.system == questions.LIST_INSTRUCTION:  # the object is absent
             continue
         for user, assistant in dialogue.turns:
             text, mention = post_text(user)
@@ -188,11 +188,11 @@ def test_every_answer_is_what_its_form_reads():
                     assert entity.box is not None or not shown(entity.span, scene)
     assert seen.keys() == tasks.keys()
     assert min(seen.values()) >= len(SCENES)
-    assert 0.75 < sum(met) / len(met) < 0.95  # the others are strangers
+    assert 0.75 < sum(met) / len(met) < 0.95  # the others are invented entities
 
 
-def test_what_is_held_out_is_never_spoken_of():
-    """But for single words, which a text may use as plain words: "rover tracks"."""
+def test_held_out_entities_never_occur():
+    """Except for single words, which a text may use as common words: "rover tracks"."""
     held_out = {words for who in characters() if who.held_out for words in (who.name, who.handle)} - set(surfaces())
     held_out -= {words for words in held_out if words.isalpha()}
     assert len(held_out) > 12
@@ -201,7 +201,7 @@ def test_what_is_held_out_is_never_spoken_of():
         assert not [words for words in held_out if words in said]
 
 
-def test_strangers_are_nobody_that_is_known_and_are_called_as_others_of_their_type():
+def test_invented_entities_are_new_and_have_typical_names():
     rng = random.Random(0)
     strangers = [questions.stranger(rng) for _ in range(300)]
     known = {words.lower() for who in characters() for words in who.surfaces}
@@ -216,7 +216,7 @@ def test_strangers_are_nobody_that_is_known_and_are_called_as_others_of_their_ty
         assert " " not in who.handle
 
 
-def test_a_comparison_is_no_answer_and_copies_what_the_post_names():
+def test_comparison_copies_the_mentions_of_the_post():
     for name, _, dialogue in dialogues():
         if name == "compare":
             ((user, chain),) = dialogue.turns
@@ -225,7 +225,7 @@ def test_a_comparison_is_no_answer_and_copies_what_the_post_names():
             assert "{" not in chain
 
 
-def test_a_discussion_compares_in_words_and_then_answers_as_the_picture_is():
+def test_discussion_compares_and_then_answers_correctly():
     for name, scene, dialogue in dialogues():
         if name != "discuss":
             continue
@@ -239,7 +239,7 @@ def test_a_discussion_compares_in_words_and_then_answers_as_the_picture_is():
             assert entity.span in chain
 
 
-def test_a_transcription_says_what_the_words_say_without_a_picture():
+def test_transcription_needs_no_image():
     for name, _, dialogue in dialogues():
         if name == "transcribe":
             ((asked, answer),) = dialogue.turns
@@ -250,7 +250,7 @@ def test_a_transcription_says_what_the_words_say_without_a_picture():
                 assert entity.box is None or dump(FRAME.encode(entity.box)) in words
 
 
-def test_scenes_are_listed_and_boxes_named():
+def test_scene_lists_and_box_names():
     for name, scene, dialogue in dialogues():
         if name == "list_scene":
             wanted = "; ".join(f"{thing.name} {dump(FRAME.encode(thing.box))}" for thing in scene) or "nothing"
@@ -259,7 +259,7 @@ def test_scenes_are_listed_and_boxes_named():
             assert sorted(dialogue.turns) == sorted((dump(FRAME.encode(t.box)), t.name) for t in scene)
 
 
-def test_half_of_what_is_to_be_verified_is_there_and_often_the_rest_looks_like_it():
+def test_verification_is_balanced_with_lookalikes():
     scene = next(scene for scene in SCENES if len(scene) == 1)
     only = character(scene[0].name, scene[0].type)
     alike = {words for who in lookalikes(only) for words in who.surfaces}
@@ -270,7 +270,7 @@ def test_half_of_what_is_to_be_verified_is_there_and_often_the_rest_looks_like_i
     assert 0.17 < sum(words in alike for words in asked) / len(asked) < 0.35
 
 
-def test_web_like_answers_give_what_is_absent_the_box_of_its_lookalike():
+def test_web_like_answers_box_lookalikes_of_absent_entities():
     scene = next(scene for scene in SCENES if len({thing.type for thing in scene}) > 1)
     boxed = absent = 0
     for seed in range(200):
@@ -290,7 +290,7 @@ def test_web_like_answers_give_what_is_absent_the_box_of_its_lookalike():
 
 
 @given(target=st.integers(0, SCALE), near=st.integers(1, 10), more=st.integers(1, 40), noise=st.integers(0, 99))
-def test_the_coordinate_loss_is_least_at_the_target(target: int, near: int, more: int, noise: int):
+def test_coordinate_loss_is_smallest_at_the_target(target: int, near: int, more: int, noise: int):
     places = torch.arange(SCALE + 1)
 
     def loss(centre: int) -> float:
@@ -304,7 +304,7 @@ def test_the_coordinate_loss_is_least_at_the_target(target: int, near: int, more
     assert loss(target) <= soft_coordinate_loss(moved, torch.tensor([target])).item()
 
 
-def test_cells_of_a_scene_by_hand():
+def test_cells_of_a_small_scene():
     first, second = character("Mira Voss", "PER"), character("Karsk", "LOC")
     scene = [
         SceneObject(second.name, second.type, Box(120.0, 40.0, 320.0, 320.0), depth=1),
@@ -314,7 +314,7 @@ def test_cells_of_a_scene_by_hand():
     one, two, nothing = NAMES.index(first.name), NAMES.index(second.name), len(NAMES)
     wanted = np.full((GRID, GRID), nothing)
     wanted[0:2, 0:4] = one
-    wanted[1:8, 3:8] = two  # nearer, so it wins the cell that both cover
+    wanted[1:8, 3:8] = two  # closer, so it gets the cell that both cover
     assert (names == wanted).all()
     colours = list(COLOURS)
     assert looks[0, 0].tolist() == [KINDS.index(("PER", "long")), colours.index("black"), colours.index("yellow")]
@@ -323,7 +323,7 @@ def test_cells_of_a_scene_by_hand():
     assert boxes[7, 0].tolist() == [0, 0, 0, 0]
 
 
-def test_pictures_are_normalised_as_the_processor_does(checkpoint: Path):
+def test_images_are_normalized_like_in_the_processor(checkpoint: Path):
     processor = AutoProcessor.from_pretrained(checkpoint)
     post = World(seed=1).post("pretrain", 3)
     small = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS))
@@ -334,7 +334,7 @@ def test_pictures_are_normalised_as_the_processor_does(checkpoint: Path):
 
 
 def batch_of(tokenizer: PreTrainedTokenizerFast, model: Any, kind: Any, count: int = 3) -> dict[str, torch.Tensor]:
-    """A padded batch, its pixels beside the features of the vision tower."""
+    """A padded batch, with pixels and the features of the vision tower."""
     pictures = np.stack([np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE))) for post in POSTS[:count]])
     pixels = torch.from_numpy(normalise(pictures))
     with torch.no_grad():
@@ -347,7 +347,7 @@ def batch_of(tokenizer: PreTrainedTokenizerFast, model: Any, kind: Any, count: i
     return {**PadDialogues(tokenizer.pad_token_id)(items), "pixel_values": pixels}
 
 
-def test_the_word_loss_is_that_of_the_model_that_is_shipped(tokenizer: PreTrainedTokenizerFast, model: Any):
+def test_word_loss_equals_that_of_the_shipped_model(tokenizer: PreTrainedTokenizerFast, model: Any):
     batch = batch_of(tokenizer, model, questions.verify)
     pixels, labels = batch.pop("pixel_values"), batch["labels"]
     with torch.no_grad():
@@ -358,7 +358,7 @@ def test_the_word_loss_is_that_of_the_model_that_is_shipped(tokenizer: PreTraine
     assert loss["coordinate_loss"].item() == 0
 
 
-def test_decisions_weigh_more_where_they_are_to(tokenizer: PreTrainedTokenizerFast, model: Any):
+def test_decision_tokens_have_a_larger_weight(tokenizer: PreTrainedTokenizerFast, model: Any):
     batch = batch_of(tokenizer, model, questions.verify)
     batch.pop("pixel_values")
     with torch.no_grad():
@@ -370,7 +370,7 @@ def test_decisions_weigh_more_where_they_are_to(tokenizer: PreTrainedTokenizerFa
     assert heavy["loss"].item() == pytest.approx((plain["loss"] + extra).item(), rel=1e-4)
 
 
-def test_coordinates_have_a_loss_of_their_own(tokenizer: PreTrainedTokenizerFast, model: Any):
+def test_coordinates_have_their_own_loss(tokenizer: PreTrainedTokenizerFast, model: Any):
     batch = batch_of(tokenizer, model, questions.list_scene)
     batch.pop("pixel_values")
     with torch.no_grad():
@@ -398,7 +398,7 @@ def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_name_looks_at_its_thing_and_a_coordinate_at_its_name(tokenizer: PreTrainedTokenizerFast):
+def test_gaze_targets_of_names_and_coordinates(tokenizer: PreTrainedTokenizerFast):
     coordinates = set(coordinate_ids(tokenizer))
     for name, scene, dialogue in dialogues():
         if not dialogue.with_image:
@@ -432,14 +432,14 @@ def test_a_name_looks_at_its_thing_and_a_coordinate_at_its_name(tokenizer: PreTr
 
 
 def copies(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
-    """What is copied from the post, token by token, and what stands at the places looked at, of each the first."""
+    """The tokens copied from the post and, for each, the first token at the gaze target."""
     encoded = encode_dialogue(dialogue, tokenizer)
     assert all(encoded.labels[at + 1] != IGNORED and max(places) < at for at, places in encoded.copied)
     words = [tokenizer.decode([token]).strip() for token in encoded.ids]
     return [words[at + 1] for at, _ in encoded.copied], [words[places[0]] for _, places in encoded.copied]
 
 
-def test_what_is_copied_looks_at_its_place_in_the_post(tokenizer: PreTrainedTokenizerFast):
+def test_gaze_target_of_copied_tokens(tokenizer: PreTrainedTokenizerFast):
     for name, _, dialogue in dialogues():
         copied, there = copies(dialogue, tokenizer)
         if name in ("extract", "extract_text_only", "answer", "transcribe"):
@@ -447,11 +447,11 @@ def test_what_is_copied_looks_at_its_place_in_the_post(tokenizer: PreTrainedToke
             assert "".join(copied) == "".join(re.findall(r'"span":"([^"]*)"', said)).replace(" ", "")
         elif name not in ("compare", "discuss"):
             assert not copied
-        # A name may be split in another way behind a quotation mark.
+        # A name may be tokenized differently after a quotation mark.
         assert all(new[:1] in source for new, source in zip(copied, there, strict=True))
 
 
-def test_a_chain_copies_from_the_post_but_for_what_it_lists_of_the_picture(tokenizer: PreTrainedTokenizerFast):
+def test_gaze_targets_within_a_chain(tokenizer: PreTrainedTokenizerFast):
     chain = (
         "Picture: Ada [1,2,3,4]; Bo [5,6,7,8]. Post names: Bo (PER), Ada (PER). Ada: shown [1,2,3,4]. So 2 entities."
     )
@@ -461,25 +461,25 @@ def test_a_chain_copies_from_the_post_but_for_what_it_lists_of_the_picture(token
     assert copies(Dialogue("", (turn,)), tokenizer) == ([], [])
 
 
-def test_cells_of_a_thing_are_where_it_is_and_of_one_too_small_for_a_cell_its_middle():
+def test_cells_of_an_object_or_its_center():
     who = characters()[0]
     assert cells_of([SceneObject(who.name, who.type, Box(0.0, 0.0, 80.0, 40.0))]) == {who.key: [0, 1]}
     assert cells_of([SceneObject(who.name, who.type, Box(41.0, 41.0, 50.0, 50.0))]) == {who.key: [GRID + 1]}
     assert cells_of([]) == {}
 
 
-def test_the_gaze_loss_is_least_when_the_first_heads_look_where_they_should():
+def test_gaze_loss_is_smallest_for_the_target_attention():
     at, to = torch.tensor([[0, 0, 2], [0, 1, 3]]), torch.zeros(2, 4, dtype=torch.bool)
     to[0, 1], to[1, 0] = True, True
     right, wrong = torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4), torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4)
     right[0, 0, :GAZE_HEADS, 2, 1] = right[1, 0, :GAZE_HEADS, 3, 0] = 1.0
-    wrong[0, 0, GAZE_HEADS, 2, 1] = wrong[1, 0, GAZE_HEADS, 3, 0] = 1.0  # a head that is not watched
+    wrong[0, 0, GAZE_HEADS, 2, 1] = wrong[1, 0, GAZE_HEADS, 3, 0] = 1.0  # a head without a gaze loss
     wrong[1, 0, :GAZE_HEADS, 2, 1] = wrong[0, 0, :GAZE_HEADS, 3, 0] = 1.0  # the other layer
     assert gaze_loss(list(right), at, to).item() == pytest.approx(0.0, abs=1e-3)
     assert gaze_loss(list(wrong), at, to).item() > 10
 
 
-def test_dialogues_depend_on_seed_and_place_only(tokenizer: PreTrainedTokenizerFast):
+def test_dialogues_depend_only_on_seed_and_index(tokenizer: PreTrainedTokenizerFast):
     pool = Pool(np.zeros((len(SCENES), 2, 2, 3), np.uint8), SCENES)
 
     def items(seed: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Recipe and shipped weights agree: the first steps follow the record, and the weights are where it ends."""
+"""Recipe and shipped weights agree: the first steps reproduce the record, and the weights have its final loss."""
 
 import json
 from argparse import Namespace
@@ -33,11 +33,11 @@ class StopEarly(TrainerCallback):
         control.should_training_stop = state.global_step >= command.LOGGING_STEPS
 
 
-def test_the_record_is_of_the_recipe_as_it_stands():
+def test_record_belongs_to_the_current_recipe():
     assert {name: stage["steps"] for name, stage in RECORD["stages"].items()} == command.STEPS
 
 
-def test_the_first_steps_follow_the_recorded_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_first_steps_reproduce_the_recorded_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     trainer = command._LossTrainer
     monkeypatch.setattr(command, "_LossTrainer", lambda **given: trainer(**given, callbacks=[StopEarly()]))
     set_seed(0)
@@ -53,7 +53,7 @@ def test_the_first_steps_follow_the_recorded_losses(tmp_path: Path, monkeypatch:
     assert losses[step] == pytest.approx(text["losses"][str(step)], rel=0.01)
 
 
-def test_the_weights_are_where_the_record_ends():
+def test_shipped_weights_have_the_final_recorded_loss():
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
     model = Idefics3ForConditionalGeneration.from_pretrained(SHIPPED, dtype=torch.float32, attn_implementation="eager")
     posts = SCENES.posts("pretrain", 32)
@@ -69,5 +69,5 @@ def test_the_weights_are_where_the_record_ends():
     ends = RECORD["stages"]["reasoning"]["ends"]
     for name in ("word_loss", "gaze_loss", "coordinate_loss"):
         found = np.mean([float(part[name]) for part in parts if name in part])
-        # Few gazes miss, and make most of a loss that began at 13: 32 scenes do not settle its third digit.
+        # Few gaze targets are missed but dominate this loss, so 32 scenes do not determine its third digit.
         assert found == pytest.approx(ends[name], rel=0.3, abs=0.03), name

@@ -1,4 +1,4 @@
-"""Pieces, occurrences and the alignment of an answer's spans."""
+"""Pieces, occurrences, and the alignment of the spans of an answer."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_pieces_cover_everything_but_space(text):
 
 
 @given(TEXTS, st.data())
-def test_occurrences_are_the_places_that_begin_and_end_with_a_piece(text, data):
+def test_occurrences_begin_and_end_with_a_piece(text, data):
     bounds = pieces(text)
     starts, ends = {start for start, _ in bounds}, {end for _, end in bounds}
     places = [(s, e) for s in starts for e in ends if s < e]
@@ -60,7 +60,7 @@ def test_occurrences_are_the_places_that_begin_and_end_with_a_piece(text, data):
         ("שלום", "a שלום b", [(2, 6)]),
     ],
 )
-def test_occurrences_by_hand(span, text, expected):
+def test_occurrences_examples(span, text, expected):
     assert occurrences(span, text) == expected
 
 
@@ -77,12 +77,12 @@ def test_occurrences_by_hand(span, text, expected):
         ([], "Ada", []),
     ],
 )
-def test_align_by_hand(spans, text, expected):
+def test_align_examples(spans, text, expected):
     assert align(spans, text) == expected
 
 
 @given(TEXTS, st.data())
-def test_an_aligned_span_stands_at_its_offsets_and_missing_means_nowhere(text, data):
+def test_aligned_span_is_at_its_offsets(text, data):
     words = [text[start:end] for start, end in pieces(text)]
     spans = data.draw(st.lists(st.sampled_from([*words, "Zzz"]), max_size=6))
     for span, (start, end, alignment) in zip(spans, align(spans, text), strict=True):
@@ -93,7 +93,7 @@ def test_an_aligned_span_stands_at_its_offsets_and_missing_means_nowhere(text, d
 
 
 @given(TEXTS)
-def test_every_word_named_in_order_is_found_in_its_own_place(text):
+def test_words_in_text_order_align_to_their_own_occurrences(text):
     places = [match.span() for match in re.finditer(r"\w+", text)]
     found = align([text[start:end] for start, end in places], text)
     assert found == [(start, end, EXACT) for start, end in places]
@@ -102,7 +102,7 @@ def test_every_word_named_in_order_is_found_in_its_own_place(text):
 @given(
     st.lists(st.sampled_from(["a", "b", "a b", "b a b", "c"]), max_size=12), st.lists(st.sampled_from("ab"), max_size=9)
 )
-def test_alignment_is_the_plain_rule(spans, words):
+def test_alignment_equals_the_reference_implementation(spans, words):
     text, taken, expected = " ".join(words), [], []
     for span in spans:
         found = occurrences(span, text)
@@ -114,7 +114,7 @@ def test_alignment_is_the_plain_rule(spans, words):
     assert align(spans, text) == expected
 
 
-def test_equal_mentions_search_the_text_once_and_pass_each_occurrence_once(monkeypatch):
+def test_equal_mentions_are_aligned_in_linear_time(monkeypatch):
     searched, steps = [], []
 
     class Search(aligning._Search):

@@ -1,4 +1,4 @@
-"""Boxes, IoU and the frames of the model families."""
+"""Boxes, IoU, and the coordinate conventions of the model families."""
 
 import math
 
@@ -26,12 +26,12 @@ NORMALIZED, RESIZED, ORIGINAL = BoxFormat(), BoxFormat("resized"), BoxFormat("or
         ((3, 3, 3, 3), (0, 0, 10, 10), 0.0),
     ],
 )
-def test_iou_by_hand(a, b, expected):
+def test_iou_examples(a, b, expected):
     assert iou(Box(*a), Box(*b)) == pytest.approx(expected)
 
 
 @given(boxes(), boxes())
-def test_iou_is_symmetric_bounded_and_one_only_on_itself(a, b):
+def test_iou_is_symmetric_and_one_only_for_equal_boxes(a, b):
     assert iou(a, b) == iou(b, a) == a.iou(b)
     assert 0 <= iou(a, b) <= 1
     assert iou(a, a) == 1
@@ -48,7 +48,7 @@ def test_iou_is_symmetric_bounded_and_one_only_on_itself(a, b):
         (("0", 0, 1, 9), "not a finite number"),
     ],
 )
-def test_what_is_no_box_is_refused(corners, fact):
+def test_invalid_boxes_are_refused(corners, fact):
     with pytest.raises(InputError, match=fact):
         Box(*corners)
 
@@ -71,7 +71,7 @@ SIDES = st.integers(1, 4000)
     st.integers(1, 4000),
     st.sampled_from((NORMALIZED, RESIZED, ORIGINAL)),
 )
-def test_a_box_comes_back_within_half_a_unit_of_its_frame(data, width, height, rx, ry, box_format):
+def test_encoding_round_trip_is_within_half_a_unit(data, width, height, rx, ry, box_format):
     size, resized = (width, height), (rx, ry)
     box = data.draw(boxes(size))
     ex, ey = box_format.extent(size, resized)
@@ -81,7 +81,7 @@ def test_a_box_comes_back_within_half_a_unit_of_its_frame(data, width, height, r
     assert back.inside((size[0] + 1e-6, size[1] + 1e-6))
 
 
-def test_frames_by_hand():
+def test_coordinate_conventions_examples():
     box, size = Box(64, 24, 128, 48), (128, 48)
     assert NORMALIZED.encode(box, size) == (500, 500, 1000, 1000)
     assert RESIZED.encode(box, size, (56, 28)) == (28, 14, 56, 28)
@@ -90,23 +90,29 @@ def test_frames_by_hand():
     assert RESIZED.decode([28, 14, 56, 28], size, (56, 28)) == box
 
 
-def test_what_sticks_out_is_clipped_when_written():
+def test_encoding_clips_to_the_image():
     assert NORMALIZED.encode(Box(-5, 0, 105, 50), (100, 50)) == (0, 0, 1000, 1000)
 
 
 @pytest.mark.parametrize(
     "wire", [[0, 0, 1001, 5], [-1, 0, 5, 5], [0, 0, 5], [0, 0, 5, 5, 5], [9, 0, 5, 5], [math.nan, 0, 5, 5]]
 )
-def test_what_lies_outside_the_frame_is_refused_when_read(wire):
+def test_decoding_refuses_coordinates_out_of_range(wire):
     with pytest.raises(InputError):
         NORMALIZED.decode(wire, (100, 50))
 
 
-def test_the_resized_frame_needs_the_resized_size():
+def test_resized_convention_needs_the_resized_size():
     with pytest.raises(InputError, match="resized image"):
         RESIZED.encode(Box(0, 0, 1, 1), (10, 10))
 
 
 @pytest.mark.parametrize(("box_format", "unit"), [(NORMALIZED, "0 to 1000"), (RESIZED, "pixels"), (ORIGINAL, "pixels")])
-def test_a_frame_describes_itself(box_format, unit):
+def test_description_of_the_conventions(box_format, unit):
     assert unit in box_format.describe()
+
+
+def test_repr_rounds_coordinates_and_values_do_not():
+    box = Box(217.60000000000002, 41.6, 1000 / 3, 400)
+    assert repr(box) == "Box(x1=217.6, y1=41.6, x2=333.33, y2=400)"
+    assert box.as_tuple() == (217.60000000000002, 41.6, 1000 / 3, 400)

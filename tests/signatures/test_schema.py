@@ -53,7 +53,7 @@ def any_valid(schema):
 
 
 @given(st.data(), TEXTS, LABELS, FORMATS, st.none() | st.just(SIZE), st.integers(0, 20))
-def test_no_admitted_answer_is_longer_than_the_bound(data, text, labels, box_format, size, reasoning):
+def test_no_valid_answer_is_longer_than_the_bound(data, text, labels, box_format, size, reasoning):
     limits = Limits(reasoning, 3)
     schemas = (
         answer_schema(text, labels, box_format, size, limits=limits),
@@ -67,13 +67,13 @@ def test_no_admitted_answer_is_longer_than_the_bound(data, text, labels, box_for
     assert len(dump(value).encode()) <= longest_answer(schema)
 
 
-def test_the_bound_is_not_far_above_the_longest_answer():
+def test_bound_is_close_to_the_longest_answer():
     longest = dump({"evidence": "🎉" * 5, "visible": False}).encode()
     assert longest_answer(verification_schema(Limits(reasoning=5))) == len(longest) + 1  # a comma after the last part
 
 
 @given(TEXTS, LABELS, FORMATS, st.none() | st.just(SIZE), st.integers(0, 2000))
-def test_servers_get_no_long_repetition_and_the_same_schema_else(text, labels, box_format, size, reasoning):
+def test_served_schema_differs_only_in_long_repetitions(text, labels, box_format, size, reasoning):
     schema = answer_schema(text, labels, box_format, size, limits=Limits(reasoning))
     served = served_schema(schema)
     assert served["properties"]["reasoning"] == {"type": "string", "maxLength": reasoning}
@@ -114,14 +114,14 @@ def changed(**fields):
         {"entities": []},
     ],
 )
-def test_the_schema_admits_nothing_else(answer):
+def test_schema_refuses_invalid_answers(answer):
     schema = answer_schema("Ada met Al", COARSE, BoxFormat(), SIZE, limits=Limits(10, 2))
     jsonschema.validate(ANSWER, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(answer, schema)
 
 
-def test_without_a_picture_nothing_can_be_visible():
+def test_without_an_image_nothing_is_visible():
     schema = answer_schema("Ada met Al", COARSE, BoxFormat(), None)
     jsonschema.validate(changed(visible=False, box=None), schema)
     with pytest.raises(jsonschema.ValidationError):
@@ -130,34 +130,34 @@ def test_without_a_picture_nothing_can_be_visible():
         jsonschema.validate({"box": [0, 0, 1, 1]}, grounding_schema(BoxFormat(), None))
 
 
-def test_a_text_without_a_word_has_no_entity():
+def test_text_without_words_has_no_entity():
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"mentions": [{"span": "", "type": "PER"}]}, mentions_schema("  ", COARSE))
 
 
-def test_candidate_spans_are_neighbouring_pieces_once_each():
+def test_candidate_spans_are_distinct_runs_of_pieces():
     assert candidate_spans("Ada, Ada", 2) == ["Ada", "Ada,", ",", ", Ada"]
     assert candidate_spans("", 2) == []
 
 
-def test_the_extent_of_the_frame_is_the_extent_of_the_schema():
+def test_schema_has_the_coordinate_range_of_the_convention():
     maxima = [axis["maximum"] for axis in box_schema(BoxFormat("resized"), SIZE, (56, 28))["prefixItems"]]
     assert maxima == [56, 28, 56, 28]
 
 
 @pytest.mark.parametrize("limits", [{"reasoning": -1}, {"entities": 0}])
-def test_limits_that_leave_no_answer_are_refused(limits):
+def test_limits_without_any_answer_are_refused(limits):
     with pytest.raises(InputError, match="Limits need"):
         Limits(**limits)
 
 
 @pytest.mark.parametrize("types", [{}, {"": "x"}])
-def test_an_unusable_label_set_is_refused(types):
+def test_unusable_label_set_is_refused(types):
     with pytest.raises(InputError, match="label set"):
         LabelSet.of(types)
 
 
-def test_a_label_set_is_its_names_in_order():
+def test_iterating_a_label_set_gives_its_names():
     labels = LabelSet.of({"PER": "person", "X": ""})
     assert list(labels) == ["PER", "X"]
     assert "PER" in labels

@@ -1,4 +1,4 @@
-"""What is printed on a terminal."""
+"""Text that is safe to print on a terminal."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_a_terminal_obeys_is_printed_as_an_escape(odd: str):
+def test_control_characters_are_escaped(odd: str):
     shown = printable(f"a{odd}b")
     assert shown.replace("[31m", "").replace("31m", "").isprintable()
     assert json.loads(f'"{shown}"') == f"a{odd}b"
@@ -34,19 +34,19 @@ def test_what_a_terminal_obeys_is_printed_as_an_escape(odd: str):
 @pytest.mark.parametrize(
     "text", ["Ana\tmet\nBo", "张三 é \U0001f468\u200d\U0001f469", "\u0645\u0631\u062d\u0628\u0627"]
 )
-def test_what_a_terminal_shows_stays(text: str):
+def test_printable_text_is_unchanged(text: str):
     assert printable(text) == text
 
 
-def test_json_stays_the_same_json():
+def test_escaped_json_is_equivalent():
     record = {"id": "".join(ODD)}
     assert json.loads(printable(json.dumps(record, ensure_ascii=False))) == record
 
 
-def test_a_line_stays_a_line():
+def test_line_ends_are_escaped_in_a_line():
     assert printable_line("a\nb\r\x1b") == "a\\nb\\u000d\\u001b"
 
 
-def test_a_log_record_is_printed_safely():
+def test_log_records_are_escaped():
     record = logging.LogRecord("gmner", logging.WARNING, "", 0, "post %s", ("\x1b[2J",), None)
     assert PrintableFormatter().format(record) == "post \\u001b[2J"

@@ -1,4 +1,4 @@
-"""Answers on the wire: written and read back; each refusal."""
+"""The wire format of answers: round trips and errors."""
 
 import json
 
@@ -17,7 +17,7 @@ TEXT = "Ada met Al in Oslo"
 
 
 @given(posts())
-def test_what_is_written_is_read_back(post):
+def test_wire_round_trip(post):
     pairs = [(entity, entity.boxes[0] if entity.boxes else None) for entity in post.gold]
     answer = parse_answer(render_answer("why ✓", pairs, FRAME), post.text, COARSE, FRAME)
     assert answer.reasoning == "why ✓"
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_back(post):
     assert [(e.start, e.end, e.alignment) for e in answer.entities] == placed
 
 
-def test_the_wire_is_compact_and_keeps_letters():
+def test_wire_format_is_compact_and_keeps_unicode():
     text = render_answer("é", [], FRAME)
     assert text == '{"reasoning":"é","entities":[]}'
 
@@ -81,7 +81,7 @@ def test_reversed_corners_are_read_only_on_request():
     assert parse_answer(text, TEXT, COARSE, FRAME, reorder=True).entities[0].box == Box(0, 1, 5, 9)
 
 
-def test_no_box_without_a_picture():
+def test_no_box_without_an_image():
     blind = Frame(BoxFormat())
     with pytest.raises(AnswerError, match="without an image"):
         parse_answer(answer(entity()), TEXT, COARSE, blind)
@@ -89,11 +89,11 @@ def test_no_box_without_a_picture():
         blind.encode(Box(0, 0, 1, 1))
 
 
-def test_load_object_wants_exactly_the_keys():
+def test_load_object_requires_exactly_the_keys():
     assert load_object('{"b": 1, "a": 2}', ("a", "b")) == {"a": 2, "b": 1}
 
 
-def test_an_error_says_fact_received_accepted_and_remedy():
+def test_error_message_has_fact_received_accepted_and_remedy():
     error = InputError("The split is unknown", received="x" * 500, accepted="train", remedy="Choose one")
     assert str(error).startswith("The split is unknown. received 'xxx")
     assert str(error).endswith("accepted: train. Choose one.")

@@ -1,4 +1,4 @@
-"""The pictures: boxes that are what is drawn, looks that can be told apart, scenes that say what covers what."""
+"""The images of the world: boxes match the drawn pixels, looks are distinguishable, scenes record occlusion."""
 
 import random
 from dataclasses import replace
@@ -25,14 +25,14 @@ BACKDROP = (205, 216, 222)
 
 
 def on_backdrop(look: Image.Image, at: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> np.ndarray:
-    """The look on a plain backdrop, (height, width, 3)."""
+    """The look on a plain background, (height, width, 3)."""
     image = Image.new("RGB", size or look.size, BACKDROP)
     image.paste(look, at, look)
     return np.asarray(image, dtype=int)
 
 
 def drawn(look: Image.Image) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of what differs from the backdrop that the look stands on."""
+    """Left, top, right and bottom of the pixels that differ from the background."""
     different = np.abs(on_backdrop(look) - BACKDROP).max(axis=-1) > 24
     rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
@@ -40,21 +40,21 @@ def drawn(look: Image.Image) -> tuple[int, int, int, int]:
 
 @cache
 def thumbnail(who: Character) -> tuple[np.ndarray, np.ndarray]:
-    """A look as a small model sees it, 40 px high, amid a square of 56 px: colours, and where it is drawn."""
+    """A look at the resolution of a small model, 40 px high in a square of 56 px: colours and mask."""
     look, side = shrunk(portrait(who), SMALL), SMALL + 16
     colours = on_backdrop(look, ((side - look.width) // 2, (side - look.height) // 2), (side, side))
     return colours, np.abs(colours - BACKDROP).max(axis=-1) > 24
 
 
-def apart(one: Character, other: Character) -> float:
-    """Mean difference of two thumbnails, 0 to 255, where either is drawn."""
+def mean_difference(one: Character, other: Character) -> float:
+    """Mean difference of two thumbnails, 0 to 255, over the pixels of either look."""
     (a, drawn_a), (b, drawn_b) = thumbnail(one), thumbnail(other)
     return np.abs(a - b).mean(axis=-1)[drawn_a | drawn_b].mean()
 
 
 @cache
 def sample() -> tuple[tuple[tuple[Character, ...], Image.Image, tuple[SceneObject, ...]], ...]:
-    """150 pictures of one to six entities, chosen with repetition."""
+    """150 images of one to six entities, chosen with repetition."""
     rng = random.Random(11)
     found = []
     for number in range(150):
@@ -82,8 +82,8 @@ def test_props_and_banners_fill_their_boxes():
         assert look.getbbox() == (0, 0, *look.size)
 
 
-def test_two_looks_of_a_size_differ_at_a_glance():
-    difference = {(a.name, b.name, a.type, b.type): apart(a, b) for a, b in combinations(CAST, 2)}
+def test_looks_of_one_size_differ_clearly():
+    difference = {(a.name, b.name, a.type, b.type): mean_difference(a, b) for a, b in combinations(CAST, 2)}
     assert min(difference.values()) > 8, min(difference, key=difference.get)
 
 
@@ -99,27 +99,27 @@ def test_both_colours_of_a_look_cover_much_of_it():
 
 
 def recoloured(who: Character, place: int) -> Character:
-    """The same look with another first or second colour."""
+    """The same look with a different first or second colour."""
     colours = list(who.colours)
     colours[place] = "pink" if colours[place] != "pink" else "green"
     return replace(who, colours=(colours[0], colours[1]))
 
 
-def test_the_same_state_of_the_generator_gives_the_same_picture():
+def test_same_generator_state_gives_the_same_image():
     first, again, other = (picture(CAST[:3], random.Random(seed)) for seed in (4, 4, 5))
     assert first[0].tobytes() == again[0].tobytes()
     assert first[1] == again[1]
     assert first[0].tobytes() != other[0].tobytes()
 
 
-def test_a_picture_shows_each_entity_once_for_each_time_it_is_asked_for():
+def test_image_shows_each_requested_entity():
     for shown, image, scene in sample():
         assert (image.mode, image.size) == ("RGB", (SIDE, SIDE))
         entities = sorted((thing.name, thing.type, thing.attributes) for thing in scene if thing.type)
         assert entities == sorted((who.name, who.type, who.attributes) for who in shown)
 
 
-def test_a_picture_of_nobody_and_one_of_too_many():
+def test_empty_image_and_too_many_entities():
     image, scene = picture([], random.Random(0))
     assert image.size == (SIDE, SIDE)
     assert not any(thing.type for thing in scene)
@@ -135,7 +135,7 @@ def test_six_wide_things_fit():
         assert all(thing.box.inside((SIDE, SIDE)) for thing in scene)
 
 
-def test_boxes_lie_inside_and_have_the_size_that_the_number_of_entities_allows():
+def test_boxes_are_inside_and_sized_by_the_number_of_entities():
     for shown, _, scene in sample():
         for thing in scene:
             assert thing.box.inside((SIDE, SIDE))
@@ -144,13 +144,13 @@ def test_boxes_lie_inside_and_have_the_size_that_the_number_of_entities_allows()
                 assert (0.29 if len(shown) <= 2 else 0.235) <= share <= 0.57
 
 
-def test_a_scene_is_sorted_by_place_and_numbers_the_drawing_order():
+def test_scene_is_sorted_by_position_and_numbers_the_drawing_order():
     for scene in scenes():
         assert list(scene) == sorted(scene, key=lambda thing: (thing.box.x1, thing.box.y1))
         assert sorted(thing.depth for thing in scene) == list(range(len(scene)))
 
 
-def test_what_is_no_entity_has_no_type_and_a_plain_name():
+def test_objects_that_are_not_entities_have_no_type():
     for scene in scenes():
         for thing in scene:
             if thing.type:
@@ -159,19 +159,19 @@ def test_what_is_no_entity_has_no_type_and_a_plain_name():
             assert thing.attributes == () or (thing.name == "text" and thing.attributes[0] in WORDS)
 
 
-def test_no_banner_says_the_name_of_an_entity():
+def test_banners_never_show_the_name_of_an_entity():
     surfaces = {surface.lower() for who in CAST for surface in who.surfaces}
     assert not surfaces & {word.lower() for word in WORDS}
 
 
-def test_words_stand_in_some_pictures_and_props_in_most():
+def test_share_of_images_with_words_and_props():
     words = np.mean([any(thing.name == "text" for thing in scene) for scene in scenes()])
     props = np.mean([any(thing.name in NAMES for thing in scene) for scene in scenes()])
     assert 0.02 < words < 0.2
     assert props > 0.5
 
 
-def test_some_things_hide_a_part_of_others_and_never_much():
+def test_occlusion_occurs_and_stays_small():
     crowded = [scene for scene in scenes() if len(scene) > 1]
     assert 0.12 < np.mean([any(thing.covered for thing in scene) for scene in crowded]) < 0.4
     for scene in scenes():
@@ -180,13 +180,13 @@ def test_some_things_hide_a_part_of_others_and_never_much():
         assert sum(thing.covered > 0 for thing in scene) <= 1
 
 
-def test_what_is_hidden_is_the_share_of_drawn_pixels():
+def test_occlusion_is_the_share_of_hidden_pixels():
     black = Image.new("RGBA", (40, 40), (0, 0, 0, 255))
     things = [Placed(black, 10, 10, "crate"), Placed(black, 40, 10, "crate"), Placed(black, 10, 200, "crate")]
     assert hidden(things, SIDE) == [0.25, 0.0, 0.0]
 
 
-def test_a_coverer_moves_before_its_victim_and_leaves_others_alone():
+def test_occluding_object_covers_only_its_target():
     rng = random.Random(2)
     victim, other, coverer = (
         Placed(shrunk(portrait(CAST[i]), 90), x, 100, CAST[i].name) for i, x in ((0, 30), (1, 200), (2, 0))
@@ -198,7 +198,7 @@ def test_a_coverer_moves_before_its_victim_and_leaves_others_alone():
     assert 0.06 <= shares[1] <= 0.3
 
 
-def test_places_do_not_overlap_and_a_grid_takes_what_does_not_fit_at_random():
+def test_positions_do_not_overlap_and_fall_back_to_a_grid():
     rng = random.Random(8)
     found = spots([(60, 60)] * 4, SIDE, rng)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Contact sheets: all posts and all the cast are on them, with boxes and words in the colour of their type."""
+"""Contact sheets: posts and the cast, with boxes and words in the colour of their type."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ PLAIN = Image.new("RGB", (100, 100), "#fffff0")
 
 
 def pixels(image: Image.Image, type_: str) -> int:
-    """How many pixels have the colour of a type."""
+    """The number of pixels in the colour of a type."""
     wanted = tuple(bytes.fromhex(colours([])[type_][1:]))
     return sum(count for count, colour in image.getcolors(1 << 24) if colour == wanted)
 
@@ -31,7 +31,7 @@ def card(
     return sheet.contact_sheet([Post("1", text, image, tuple(gold), slice="mixed")], columns=1)
 
 
-def test_posts_stand_in_columns():
+def test_posts_are_laid_out_in_columns():
     posts = World().posts("test", 5)
     tall, wide = sheet.contact_sheet(posts, columns=2), sheet.contact_sheet(posts, columns=5)
     assert tall.mode == wide.mode == "RGB"
@@ -49,7 +49,7 @@ def test_boxes_and_words_have_the_colour_of_their_type():
     assert both.height > none.height  # the line `not shown`
 
 
-def test_a_box_is_where_the_gold_says():
+def test_boxes_are_drawn_at_the_gold_coordinates():
     image, per = card([ANA]), tuple(bytes.fromhex(colours([])["PER"][1:]))
     scale, left, top = sheet._SIDE / 100, sheet._GAP + sheet._PAD, sheet._GAP + sheet._PAD + sheet._LINE
     for x, y in ((20, 60), (80, 60), (50, 90)):
@@ -57,7 +57,7 @@ def test_a_box_is_where_the_gold_says():
     assert image.getpixel((left + round(50 * scale), top + round(65 * scale))) == (255, 255, 240)
 
 
-def test_any_post_can_be_shown(tmp_path: Path):
+def test_sheet_accepts_any_post(tmp_path: Path):
     PLAIN.resize((40, 200)).save(tmp_path / "tall.png")
     assert card([ANA], tmp_path / "tall.png").width == card([ANA]).width
     assert card([ANA], None).height < card([ANA]).height
@@ -68,7 +68,7 @@ def test_any_post_can_be_shown(tmp_path: Path):
         card([ANA], tmp_path / "missing.png")
 
 
-def test_names_at_one_place_are_written_clear_of_each_other():
+def test_labels_at_one_position_do_not_overlap():
     taken: list[Box] = []
     pen = sheet.ImageDraw.Draw(Image.new("RGB", (300, 300)))
     for _ in range(6):
@@ -81,7 +81,7 @@ def test_names_at_one_place_are_written_clear_of_each_other():
     ("text", "written"),
     [("Ana", "Ana"), ("Zoë", "Zoe"), ("🔥", ":fire:"), ("❤️", ":heavy-black-heart:"), ("\ue000", ":symbol:")],
 )
-def test_what_the_font_lacks_is_spelled(text: str, written: str):
+def test_characters_missing_in_the_font_are_spelled_out(text: str, written: str):
     assert sheet._drawable_text(text) == written
 
 

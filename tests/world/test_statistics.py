@@ -1,4 +1,4 @@
-"""Statistics of posts: counted by hand, on the world, and on Twitter-GMNER, whose figures are kept in the code."""
+"""Statistics of posts: small examples, the world, and the stored figures of Twitter-GMNER."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ POSTS = [
 ]
 
 
-def test_figures_counted_by_hand():
+def test_statistics_of_a_small_example():
     found = statistics(iter(POSTS))
     assert (found.posts, found.mentions, found.mean_mentions, found.most_mentions) == (4, 5, 1.25, 2)
     assert found.without_entity == 25
@@ -46,7 +46,7 @@ def test_figures_counted_by_hand():
     assert found.partly_covered == 25
 
 
-def test_what_the_data_does_not_say_is_not_known():
+def test_unknown_figures_are_none():
     bare = [replace(post, scene=None, slice=None, grounded=False) for post in POSTS]
     found = statistics(bare)
     assert found.slices is found.mean_things is found.most_things is found.partly_covered is None
@@ -76,7 +76,7 @@ def test_json_and_rows():
     assert cells["mentions not shown, %"] == ("60.00", "59.82")
 
 
-def test_the_world_knows_all_figures():
+def test_world_has_all_statistics():
     found = statistics(World().posts("train", 60))
     assert None not in found.to_dict().values()
     assert set(found.slices) <= set(SLICES)
@@ -86,5 +86,5 @@ def test_the_world_knows_all_figures():
 
 
 @pytest.mark.slow
-def test_the_figures_of_twitter_gmner_are_those_of_its_files(twitter_root: Path):
+def test_stored_statistics_of_twitter_gmner_match_its_files(twitter_root: Path):
     assert statistics(read_twitter_gmner(twitter_root, "train")) == TWITTER_GMNER

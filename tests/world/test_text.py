@@ -1,4 +1,4 @@
-"""Texts of the world: every mention is where it is said to be, and nothing else is a name."""
+"""Texts of the world: mentions are at their offsets, and there are no other names."""
 
 import random
 import re
@@ -34,7 +34,7 @@ TEMPLATES = [
 
 
 def drawn(count: int, seed: int) -> list[tuple[list[Character], Written]]:
-    """Casts and their posts, some entities named twice."""
+    """Casts and their texts, with some entities mentioned twice."""
     rng = random.Random(seed)
     posts = []
     for _ in range(count):
@@ -53,7 +53,7 @@ def words(said: Said, text: str) -> str:
 
 
 def outside(written: Written) -> list[list[str]]:
-    """The tokens between mentions."""
+    """The tokens outside of mentions."""
     ends = [0, *(said.end for said in written.said)]
     starts = [*(said.start for said in written.said), len(written.text)]
     return [written.text[end:start].split() for end, start in zip(ends, starts, strict=True)]
@@ -73,23 +73,23 @@ def check(named: list[Character], written: Written) -> None:
 
 @given(CASTS, st.integers(0, 2**32))
 @settings(max_examples=300, deadline=None)
-def test_exactly_the_wanted_mentions_verbatim_and_in_whole_tokens(named: list[Character], seed: int):
+def test_text_has_the_requested_mentions_as_whole_tokens(named: list[Character], seed: int):
     check(named, write_text(named, random.Random(seed)))
 
 
-def test_thousands_of_posts_hold_to_it():
+def test_mentions_of_thousands_of_posts():
     for named, written in POSTS:
         check(named, written)
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-def test_the_same_entity_any_number_of_times(count: int):
+def test_repeated_entities(count: int):
     for seed in range(100):
         named = [characters()[seed % len(characters())]] * count
         check(named, write_text(named, random.Random(seed)))
 
 
-def test_nothing_else_is_a_name_but_plain_uses_of_words():
+def test_no_other_names_except_common_words():
     for named, written in POSTS:
         for tokens in outside(written):
             runs = {" ".join(tokens[i : i + size]) for size in (1, 2, 3) for i in range(len(tokens) - size + 1)}
@@ -99,14 +99,14 @@ def test_nothing_else_is_a_name_but_plain_uses_of_words():
             assert not called & lowered
 
 
-def test_plain_uses_are_there_and_some_with_a_capital():
+def test_common_uses_of_name_words_occur():
     lowered = {surface.lower() for surface in ONE_WORD} & set(phrases.PLAIN)
     found = [token for _, written in POSTS for tokens in outside(written) for token in tokens]
     assert len({token for token in found if token in lowered}) > 15
     assert any(token in ONE_WORD for token in found)
 
 
-def test_templates_and_decoration_hold_no_name():
+def test_templates_contain_no_names():
     lowered = {surface.lower() for surface in SURFACES}
     blocks = [phrases.FILLERS, phrases.EMPTY, phrases.OPENERS, phrases.CLOSERS]
     for line in TEMPLATES + [line for block in blocks for line in lines(block)]:
@@ -126,7 +126,7 @@ def test_every_type_pair_and_triple_has_clauses():
     assert set(phrases.LISTS) == {*TYPES, ""}
 
 
-def test_a_template_names_each_of_its_types_once():
+def test_template_has_each_type_once():
     assert len(set(TEMPLATES)) >= 350
     for table in (CLAUSES, phrases.TRIPLES, phrases.NEXT):
         for types, block in table.items():
@@ -136,7 +136,7 @@ def test_a_template_names_each_of_its_types_once():
     assert all(line.count("*") == 1 for block in phrases.LISTS.values() for line in lines(block))
 
 
-def test_groups_stand_where_their_type_does():
+def test_groups_replace_their_type():
     of = {"club": "ORG", "firm": "ORG", "prize": "OTHER", "ware": "OTHER", "craft": "OTHER"}
     for table in (CLAUSES, phrases.TRIPLES, phrases.NEXT):
         for types, block in table.items():
@@ -144,7 +144,7 @@ def test_groups_stand_where_their_type_does():
                 assert of[group] == types["abc".index(letter)]
 
 
-def test_two_mentions_side_by_side():
+def test_adjacent_mentions():
     posts = [written for _, written in POSTS if len(written.said) > 1]
     share = sum(any(a.end + 1 == b.start for a, b in pairwise(post.said)) for post in posts) / len(posts)
     assert 0.045 < share < 0.08
@@ -162,19 +162,19 @@ def test_names_aliases_and_handles():
     assert kinds["handle"] / kinds.total() == pytest.approx(0.12, abs=0.03)
 
 
-def test_named_again_is_mostly_by_the_same_words():
+def test_repeated_mentions_mostly_use_the_same_words():
     rng, who = random.Random(2), characters()[0]
     posts = [write_text([who, who], rng) for _ in range(500)]
     same = sum(len({words(said, post.text) for said in post.said}) == 1 for post in posts) / len(posts)
     assert 0.75 < same < 0.98
 
 
-def test_texts_hardly_repeat():
+def test_texts_rarely_repeat():
     texts = [written.text for _, written in POSTS]
     assert len(set(texts)) / len(texts) > 0.99
     assert 11 < sum(len(text.split()) for text in texts) / len(texts) < 16
 
 
-def test_the_same_source_of_randomness_gives_the_same_posts():
+def test_texts_depend_only_on_the_generator():
     assert drawn(50, 3) == drawn(50, 3)
     assert drawn(50, 3) != drawn(50, 4)

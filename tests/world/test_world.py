@@ -1,4 +1,4 @@
-"""The world: the same for everybody, in slices that are what they say, with gold that is what is drawn."""
+"""The world: reproducible posts, in slices that match their definition, with gold that matches the drawing."""
 
 import random
 from collections import Counter
@@ -25,11 +25,11 @@ def posts() -> list[Post]:
 
 
 def plans(name: str, count: int = 400) -> list[tuple[list[Character], list[Character]]]:
-    """What posts of one slice name and show, without drawing them."""
+    """The plans of posts of one slice: mentioned and shown entities, without drawing."""
     return [plan(name, Casting(MENTIONS, TYPES, 0.3, random.Random(seed))) for seed in range(count)]
 
 
-def test_a_post_depends_on_seed_split_and_index_only(posts):
+def test_post_depends_only_on_seed_split_and_index(posts):
     again = World().post("test", 7)
     assert (again.text, again.entities, again.scene) == (posts[7].text, posts[7].entities, posts[7].scene)
     assert again.image.tobytes() == posts[7].image.tobytes()
@@ -37,13 +37,13 @@ def test_a_post_depends_on_seed_split_and_index_only(posts):
     assert World(seed=1).post("test", 7).text != posts[7].text
 
 
-def test_twelve_posts_are_those_of_this_version():
-    """Whoever changes what the world writes must raise WORLD_VERSION: scores on another world do not compare."""
+def test_checksum_of_twelve_posts():
+    """If you change the posts of the world, increase WORLD_VERSION: scores on different worlds are not comparable."""
     assert (generate.WORLD_VERSION, World().checksum("test", 12, pictures=False)[:16]) == (2, CHECKSUM)
 
 
-def test_twelve_pictures_are_those_of_this_version():
-    """Pixels are promised for the versions of Pillow and numpy in `constraints.txt`."""
+def test_checksum_of_twelve_images():
+    """Pixels are reproducible with the versions of Pillow and numpy in `constraints.txt`."""
     assert World().checksum("test", 12)[:16] == DRAWN
 
 
@@ -56,7 +56,7 @@ def test_splits_share_no_post():
     assert len(set(whole)) == len(whole)
 
 
-def test_gold_stands_in_the_text_and_lies_in_the_picture(posts):
+def test_gold_offsets_and_boxes_are_valid(posts):
     for post in posts:
         assert post.text == " ".join(post.tokens)
         assert post.image.size == (SIDE, SIDE)
@@ -69,7 +69,7 @@ def test_gold_stands_in_the_text_and_lies_in_the_picture(posts):
             assert gold.boxes == tuple(there)
 
 
-def test_the_scene_knows_every_look(posts):
+def test_scene_contains_every_drawn_look(posts):
     for post in posts:
         for thing in post.scene:
             if thing.type:
@@ -152,7 +152,7 @@ def test_unseen_look():
     assert {role for role, count in roles.items() if count > 40} == {("named", "shown"), ("named", ""), ("", "shown")}
 
 
-def test_what_is_held_out_is_in_its_slice_only():
+def test_held_out_entities_occur_only_in_their_slice():
     for name in set(SLICES) - {"unseen-look"}:
         assert not any(who.held_out for named, shown in plans(name) for who in [*named, *shown])
     for post in World(slices={"unseen-look": 1.0, "shown": 0.2}).posts("pretrain", 15):
@@ -160,7 +160,7 @@ def test_what_is_held_out_is_in_its_slice_only():
         assert not {thing.name for thing in post.scene if thing.type} & (HELD_OUT - {"Otto Voss"})
 
 
-def test_a_post_may_name_one_twice():
+def test_post_may_mention_an_entity_twice():
     for post in World(named_twice=1.0, slices={"shown": 1.0}, mentions={2: 1.0}).posts("dev", 5):
         assert len(post.gold) == 3
         assert len(Counter((gold.type, gold.boxes) for gold in post.gold)) == 2
@@ -176,12 +176,12 @@ def test_every_proportion_is_a_parameter():
 
 
 @pytest.mark.parametrize("name", SLICES)
-def test_a_crowded_post_fits_its_picture(name):
+def test_many_entities_fit_into_an_image(name):
     for post in World(slices={name: 1.0}, mentions={6: 1.0}, also_shown=1.0).posts("dev", 6):
         assert len([thing for thing in post.scene if thing.type]) <= 6
 
 
-def test_the_cast():
+def test_cast_of_entities():
     cast = characters()
     assert len(cast) >= 120
     assert {who.type for who in cast} == {"PER", "LOC", "ORG", "OTHER"}

@@ -1,4 +1,4 @@
-"""The reader of Twitter-FMNERG: two columns of types over the tweets of Twitter-GMNER."""
+"""The reader of Twitter-FMNERG: two columns of types for the tweets of Twitter-GMNER."""
 
 from collections import Counter
 
@@ -31,7 +31,7 @@ def rewrite(root, text, **options):
 
 
 @pytest.mark.parametrize(("granularity", "types"), [("fine", ["author", "city"]), ("coarse", ["person", "location"])])
-def test_either_column_gives_the_types(root, granularity, types):
+def test_types_of_either_column(root, granularity, types):
     posts = read_twitter_fmnerg(root, "dev", granularity=granularity)
     (post,) = posts
     assert [(e.span, e.type, len(e.boxes)) for e in post.gold] == [("Ada Lace", types[0], 0), ("Oslo", types[1], 1)]
@@ -39,7 +39,7 @@ def test_either_column_gives_the_types(root, granularity, types):
     assert set(labels_of(posts)) == set(types)
 
 
-def test_three_columns_in_txt_are_read_where_there_is_no_txt_fine(root):
+def test_three_columns_in_txt(root):
     expected = read_twitter_fmnerg(root, "dev")
     (root / "txt_fine").rename(root / "txt")
     assert read_twitter_fmnerg(root, "dev") == expected
@@ -65,7 +65,7 @@ def test_columns_that_differ_in_a_mention_are_reported(root, old, new, line, gra
     assert [oddity.where for oddity in found] == [f"{root / 'txt_fine' / 'dev.txt'}:{line}"]
 
 
-def test_a_stray_tag_counts_in_the_column_that_is_asked_for(root):
+def test_stray_tag_counts_in_the_requested_column(root):
     text = TWEET.replace("B-city", "I-city")
     assert [oddity.kind for oddity in rewrite(root, text).oddities] == ["stray_inside_tag"]
     assert rewrite(root, text, granularity="coarse").oddities == ()
@@ -74,12 +74,12 @@ def test_a_stray_tag_counts_in_the_column_that_is_asked_for(root):
 @pytest.mark.parametrize(
     "line", ["Ada\tB-person", "Ada\tB-person\tauthor", "Ada\tperson\tB-author", "Ada\tB-person\t", "Ada\t\tB-person"]
 )
-def test_a_line_of_another_form_is_named(root, line):
+def test_invalid_line_is_reported(root, line):
     with pytest.raises(DataError, match=r"dev\.txt:2: not a token and its tag.*O, B-X or I-X<TAB>O, B-X or I-X"):
         rewrite(root, f"IMGID:7\n{line}\n")
 
 
-def test_what_is_asked_for_is_checked(root):
+def test_arguments_are_checked(root):
     with pytest.raises(InputError, match="'fine' or 'coarse'"):
         read_twitter_fmnerg(root, "dev", granularity="medium")
     with pytest.raises(InputError, match="txt_fine has no such split"):
@@ -97,7 +97,7 @@ PUBLISHED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", list(PUBLISHED))
-def test_the_published_counts(twitter_root, split):
+def test_published_counts(twitter_root, split):
     if not (twitter_root / "txt_fine").is_dir():
         pytest.skip("the sample has no txt_fine/")
     coarse = read_twitter_fmnerg(twitter_root, split, granularity="coarse")

@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds, a reader gives posts or an error of the library that names the file."""
+"""Readers return posts or raise an error that names the file, whatever bytes a file has."""
 
 import copy
 import json
@@ -73,7 +73,7 @@ values = st.recursive(
 
 @st.composite
 def mutated(draw, content):
-    """Bytes that were right once: cut off, with a part left out, doubled, swapped or overwritten."""
+    """Modified valid bytes: truncated, or with a part removed, doubled, swapped or overwritten."""
     data = content.encode() if isinstance(content, str) else content
     for _ in range(draw(st.integers(1, 3))):
         start, end = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
@@ -84,7 +84,7 @@ def mutated(draw, content):
 
 @st.composite
 def replaced(draw, record):
-    """A JSON record of which some values, keys or whole branches are something else."""
+    """A JSON record in which some values, keys or branches are replaced."""
     record = copy.deepcopy(record)
     for _ in range(draw(st.integers(1, 2))):
         branch = record
@@ -108,13 +108,13 @@ def replaced(draw, record):
 
 
 def broken(content, *records):
-    """Any bytes, bytes near `content`, or one of the JSON records with other values."""
+    """Any bytes, modified `content`, or one of the JSON records with replaced values."""
     return st.one_of(st.binary(), mutated(content), *map(replaced, records))
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A folder that holds a right file of every form."""
+    """A folder with a valid file of every format."""
     root = tmp_path_factory.mktemp("fuzz")
     for folder in ("txt", "txt_fine", "xml", "images", "text"):
         (root / folder).mkdir()
@@ -126,8 +126,8 @@ def root(tmp_path_factory):
     return root
 
 
-def survives(read, *names):
-    """Reads, or raises an error of the library, which names a file when the data is to blame."""
+def check_reader(read, *names):
+    """Call the reader; it must succeed or raise an error of the library, and a `DataError` must name the file."""
     try:
         posts = read()
     except GmnerError as error:
@@ -139,7 +139,7 @@ def survives(read, *names):
             assert post.text[entity.start : entity.end] == entity.span != ""
 
 
-def test_what_is_broken_below_is_right_as_it_is(root):
+def test_unmodified_files_are_valid(root):
     for granularity in ("fine", "coarse"):
         (root / "txt_fine" / "dev.txt").write_text(TWEETS, encoding="utf-8")
         assert len(read_twitter_fmnerg(root, "dev", granularity=granularity)) == 3
@@ -154,16 +154,16 @@ def test_what_is_broken_below_is_right_as_it_is(root):
 
 @FUZZ
 @given(broken(TWEETS))
-def test_tweets(root, content):
+def test_fuzzed_tweets(root, content):
     (root / "txt" / "fuzz.txt").write_bytes(content)
-    survives(lambda: read_twitter_gmner(root, "fuzz"), "fuzz.txt")
+    check_reader(lambda: read_twitter_gmner(root, "fuzz"), "fuzz.txt")
 
 
 @FUZZ
 @given(broken(TWEETS), st.sampled_from(["fine", "coarse"]))
-def test_tweets_of_fine_types(root, content, granularity):
+def test_fuzzed_tweets_with_fine_types(root, content, granularity):
     (root / "txt_fine" / "fuzz.txt").write_bytes(content)
-    survives(lambda: read_twitter_fmnerg(root, "fuzz", granularity=granularity), "fuzz.txt")
+    check_reader(lambda: read_twitter_fmnerg(root, "fuzz", granularity=granularity), "fuzz.txt")
 
 
 @FUZZ
@@ -173,43 +173,43 @@ def test_tweets_of_fine_types(root, content, granularity):
 @example(XML.encode("utf-16"))
 @example(XML.replace(">3<", ">1e999<").encode())
 @example(XML.replace("<width>9<", "<width>1e999<").encode())
-def test_boxes(root, content):
+def test_fuzzed_boxes(root, content):
     (root / "xml" / "8.xml").write_bytes(content)
-    survives(lambda: read_twitter_gmner(root, "dev"), "8.xml")
+    check_reader(lambda: read_twitter_gmner(root, "dev"), "8.xml")
 
 
 @pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps(POST) + "\n" + repr(POST), POST) | replaced(POST).map(lambda b: repr(json.loads(b)).encode()))
-def test_posts_with_several_pictures(root, content):
+def test_fuzzed_posts_with_several_images(root, content):
     (root / "text" / "fuzz.txt").write_bytes(content)
-    survives(lambda: read_mner_mi(root / "text" / "fuzz.txt"), "fuzz.txt")
+    check_reader(lambda: read_mner_mi(root / "text" / "fuzz.txt"), "fuzz.txt")
 
 
 @pytest.mark.slow
 @FUZZ
 @given(broken(json.dumps([REF]), [REF]))
-def test_references(root, content):
+def test_fuzzed_references(root, content):
     (root / "fuzz.json").write_bytes(content)
-    survives(lambda: read_grec(root / "fuzz.json", root / "instances.json", "val"), "fuzz.json")
+    check_reader(lambda: read_grec(root / "fuzz.json", root / "instances.json", "val"), "fuzz.json")
 
 
 @FUZZ
 @given(broken(json.dumps(COCO), COCO))
-def test_instances(root, content):
+def test_fuzzed_instances(root, content):
     (root / "fuzz_coco.json").write_bytes(content)
-    survives(lambda: read_grec(root / "refs.json", root / "fuzz_coco.json", "val"), "fuzz_coco.json", "refs.json")
+    check_reader(lambda: read_grec(root / "refs.json", root / "fuzz_coco.json", "val"), "fuzz_coco.json", "refs.json")
 
 
 @FUZZ
 @given(broken(json.dumps(JSONL_POST), JSONL_POST))
-def test_jsonl_posts(root, content):
+def test_fuzzed_jsonl_posts(root, content):
     (root / "fuzz.jsonl").write_bytes(content)
-    survives(lambda: read_posts(root / "fuzz.jsonl"), "fuzz.jsonl")
+    check_reader(lambda: read_posts(root / "fuzz.jsonl"), "fuzz.jsonl")
 
 
 @FUZZ
 @given(broken(json.dumps(PREDICTION), PREDICTION))
-def test_jsonl_predictions(root, content):
+def test_fuzzed_jsonl_predictions(root, content):
     (root / "fuzz.jsonl").write_bytes(content)
-    survives(lambda: read_predictions(root / "fuzz.jsonl"), "fuzz.jsonl")
+    check_reader(lambda: read_predictions(root / "fuzz.jsonl"), "fuzz.jsonl")

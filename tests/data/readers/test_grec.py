@@ -1,4 +1,4 @@
-"""The reader of gRefCOCO: sets of targets, expressions without one, and faults by ref and sentence."""
+"""The reader of gRefCOCO: sets of targets, expressions without a target, and faults by ref and sentence."""
 
 import json
 
@@ -50,7 +50,7 @@ def odd(posts):
     return [(oddity.kind, oddity.where.partition(".json: ")[2]) for oddity in posts.oddities]
 
 
-def test_an_expression_is_a_post_with_the_set_of_its_targets(read):
+def test_expression_is_a_post_with_its_targets(read):
     posts = read()
     assert [(post.id, post.text) for post in posts] == [("5-70", "two dogs"), ("5-71", "both")]
     (entity,) = posts[0].gold
@@ -73,7 +73,7 @@ def test_one_target_as_a_number_and_two_of_the_same_box(read):
     assert read([{**REF, "ann_id": [1, 4, 1]}])[0].gold[0].boxes == (Box(1, 2, 11, 22),) * 2
 
 
-def test_what_says_that_there_is_no_target_and_differs_is_reported(read):
+def test_contradictory_no_target_annotations_are_reported(read):
     posts = read([{**REF, "no_target": True}])
     assert len(posts[0].gold[0].boxes) == 2
     assert odd(posts) == [("no_target_differs", "ref 5")]
@@ -84,7 +84,7 @@ def test_what_says_that_there_is_no_target_and_differs_is_reported(read):
     assert read([without, {**without, "ref_id": 6, "ann_id": [-1]}]).oddities == ()
 
 
-def test_only_the_split_is_read(read):
+def test_only_the_requested_split_is_read(read):
     posts = read([{**REF, "split": "train", "sentences": "broken"}, REF])
     assert len(posts) == 2
     with pytest.raises(InputError, match="accepted: train, val"):
@@ -93,7 +93,7 @@ def test_only_the_split_is_read(read):
         read([])
 
 
-def test_ids_that_are_missing_or_occur_again(read):
+def test_missing_and_duplicate_ids(read):
     bare = {**REF, "sentences": [{"sent": "a"}, {"sent": "b"}]}
     del bare["ref_id"]
     posts = read([{**bare, "split": "train"}, bare, REF, REF])
@@ -101,7 +101,7 @@ def test_ids_that_are_missing_or_occur_again(read):
     assert odd(posts) == [("duplicate_id", f"ref 5, sentence {number}") for number in (70, 71)]
 
 
-def test_the_name_of_the_picture(read):
+def test_image_name(read):
     other = "COCO_train2014_000000000009_5.jpg"
     assert read(coco={**COCO, "images": []})[0].image == read.root / "train2014" / FILE
     assert read(coco={"annotations": COCO["annotations"]})[0].image == read.root / "train2014" / FILE
@@ -109,7 +109,7 @@ def test_the_name_of_the_picture(read):
     assert read(coco={**COCO, "images": [{**COCO["images"][0], "file_name": other}]})[0].image is None
 
 
-def test_missing_pictures(read, tmp_path_factory):
+def test_missing_images(read, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("pictures")
     posts = read(images=elsewhere)
     assert [post.image for post in posts] == [None, None]
@@ -120,7 +120,7 @@ def test_missing_pictures(read, tmp_path_factory):
     assert read(images=[elsewhere, read.root / "train2014"])[0].image == elsewhere / FILE
 
 
-def test_boxes_that_leave_the_picture_or_have_no_area_are_kept_and_reported(read):
+def test_invalid_boxes_are_kept_and_reported(read):
     annotations = [{"id": 1, "image_id": 9, "bbox": [-1, 0, 3, 3]}, {"id": 2, "image_id": 9, "bbox": [99, 0, 0, 80.02]}]
     posts = read(coco={**COCO, "annotations": annotations})
     assert posts[0].gold[0].boxes == (Box(-1, 0, 2, 3), Box(99, 0, 99, 80.02))
@@ -131,7 +131,7 @@ def test_boxes_that_leave_the_picture_or_have_no_area_are_kept_and_reported(read
     ]
 
 
-def test_an_annotation_that_occurs_again(read):
+def test_duplicate_annotation(read):
     posts = read(coco={**COCO, "annotations": [*COCO["annotations"], {"id": 1, "image_id": 9, "bbox": [0, 0, 1, 1]}]})
     assert posts[0].gold[0].boxes[0] == Box(1, 2, 11, 22)
     assert odd(posts) == [("duplicate_annotation", "`annotations` number 4")]
@@ -161,7 +161,7 @@ def with_box(bbox):
         ({"split": 1}, "ref number 0: `split` is not a string"),
     ],
 )
-def test_a_malformed_ref_is_named(read, ref, fact):
+def test_malformed_ref_is_reported(read, ref, fact):
     with pytest.raises(DataError, match=rf"grefs\(unc\)\.json: {fact}"):
         read([{**REF, **ref}])
 
@@ -185,18 +185,18 @@ def test_a_malformed_ref_is_named(read, ref, fact):
         ("[" * 100_000, ": not JSON"),
     ],
 )
-def test_malformed_instances_are_named(read, coco, fact):
+def test_malformed_instances_are_reported(read, coco, fact):
     with pytest.raises(DataError, match=rf"instances\.json{fact}"):
         read(coco=coco)
 
 
 @pytest.mark.parametrize(("refs", "fact"), [("{}", "`refs` is not a list"), ("[1]", "ref number 0: not an object")])
-def test_malformed_refs_are_named(read, refs, fact):
+def test_malformed_refs_are_reported(read, refs, fact):
     with pytest.raises(DataError, match=rf"grefs\(unc\)\.json: {fact}"):
         read(refs)
 
 
-def test_a_name_that_leaves_the_folder_is_refused(read):
+def test_name_out_of_the_folder_is_refused(read):
     with pytest.raises(DataError, match="ref 5, sentence 70: the name of an image is not a valid file name"):
         read(coco={**COCO, "images": [{**COCO["images"][0], "file_name": "../secret.jpg"}]})
 

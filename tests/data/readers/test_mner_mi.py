@@ -1,4 +1,4 @@
-"""The reader of MNER-MI: several pictures a post, JSON and Python literals, and what lines can do wrong."""
+"""The reader of MNER-MI: several images per post, JSON and Python literals, and malformed lines."""
 
 import json
 
@@ -41,7 +41,7 @@ def odd(posts):
     return [(oddity.kind, oddity.where.partition("train.txt")[2]) for oddity in posts.oddities]
 
 
-def test_a_post_by_hand(root):
+def test_post_example(root):
     posts = read_mner_mi(root)
     (post,) = posts
     assert (post.id, post.text, post.tokens) == ("12", "Ada Lace met Al", ("Ada", "Lace", "met", "Al"))
@@ -54,7 +54,7 @@ def test_a_post_by_hand(root):
     assert (post.grounded, posts.oddities, labels_of(posts).names) == (False, (), ("MIS", "PER"))
 
 
-def test_a_post_without_pictures_or_mentions(root):
+def test_post_without_images_or_mentions(root):
     for images in ({"images": []}, {"images": None}, {}):
         record = {"id": "x", "text": ["a"], "label": ["O"], **images}
         posts = reread(root, record)
@@ -75,7 +75,7 @@ def test_python_literals_are_read_and_reported(root, caplog):
     assert [record.getMessage()[:23] for record in caplog.records] == ["python_literal: 2 times"]
 
 
-def test_pictures_of_twitter_2017_lie_in_a_folder_of_their_own(root):
+def test_image_folder_of_twitter_2017(root):
     (root / "twitter2017_images").mkdir()
     (root / "twitter2017_images" / "O_26.jpg").write_bytes(b"")
     (post,) = reread(root, {**RECORD, "images": ["twitter2017-O_26.jpg", "12_1.jpg"]})
@@ -88,7 +88,7 @@ def test_pictures_of_twitter_2017_lie_in_a_folder_of_their_own(root):
 @pytest.mark.parametrize(
     "line", ['__import__("os").abort()', "{'id': open('x')}", "{1: 2}[0]", "{'a'}", "{'id': 1", "1"]
 )
-def test_no_line_is_run(root, line):
+def test_lines_are_not_executed(root, line):
     with pytest.raises(DataError, match=r"train\.txt:2: not (JSON|an object)"):
         reread(root, RECORD, line)
 
@@ -96,7 +96,7 @@ def test_no_line_is_run(root, line):
 @pytest.mark.parametrize(
     "line", ["{" * 100_000, "{'a': " * 100_000, "{'a': " + "-" * 100_000 + "1}", "{'a': 1" + "+1" * 100_000 + "}"]
 )
-def test_a_line_that_is_too_deep_is_named(root, line):
+def test_too_deeply_nested_line_is_reported(root, line):
     with pytest.raises(DataError, match=r"train\.txt:1: not JSON"):
         reread(root, line)
 
@@ -136,18 +136,18 @@ def test_ids(root):
         ({"id": [1]}, "`id` is not a string"),
     ],
 )
-def test_a_malformed_line_is_named(root, change, fact):
+def test_malformed_line_is_reported(root, change, fact):
     with pytest.raises(DataError, match=rf"train\.txt:2: .*{fact}"):
         reread(root, RECORD, {**RECORD, "id": 13, **change})
 
 
 @pytest.mark.parametrize("line", ["[]", "1", "null", '"x"'])
-def test_a_line_that_is_no_object_is_named(root, line):
+def test_line_that_is_not_an_object_is_reported(root, line):
     with pytest.raises(DataError, match=r"train\.txt:1: not an object"):
         reread(root, line)
 
 
-def test_what_is_odd_is_reported_and_read(root):
+def test_oddities_are_reported(root):
     record = {**RECORD, "text": ["\ud83d", "", "Ada", "Bo"], "label": ["O", "B-PER", "I-PER", "I-LOC"], "images": []}
     posts = reread(root, record)
     assert [(e.span, e.key, e.type) for e in posts[0].gold] == [("Ada", (3, 6), "PER"), ("Bo", (7, 9), "LOC")]
@@ -156,7 +156,7 @@ def test_what_is_odd_is_reported_and_read(root):
     assert odd(reread(root, "")) == [("empty_file", "")]
 
 
-def test_missing_pictures(root):
+def test_missing_images(root):
     (root / "images" / "12_0.jpg").unlink()
     posts = read_mner_mi(root)
     assert posts[0].image == root / "images" / "12_1.jpg"
@@ -167,7 +167,7 @@ def test_missing_pictures(root):
         read_mner_mi(root, missing_images="error")
 
 
-def test_line_ends_do_not_matter(root):
+def test_line_ends_are_ignored(root):
     expected = read_mner_mi(root)
     line = json.dumps(RECORD).encode()
     for content in (line, line + b"\n", b"\xef\xbb\xbf" + line + b"\r\n\r\n"):
@@ -191,7 +191,7 @@ def test_splits_and_corpora(root):
         read_mner_mi(root / "nowhere")
 
 
-def test_a_file_is_read_as_it_is(root, tmp_path_factory):
+def test_single_file(root, tmp_path_factory):
     expected = read_mner_mi(root)
     path = root / "text" / "MNER-MI_train.txt"
     assert read_mner_mi(path, "any") == expected
@@ -201,7 +201,7 @@ def test_a_file_is_read_as_it_is(root, tmp_path_factory):
     assert [oddity.kind for oddity in read_mner_mi(elsewhere).oddities] == ["no_image_folder"]
 
 
-def test_a_link_that_leaves_the_root_is_no_split(root, tmp_path_factory):
+def test_link_out_of_the_root_is_not_a_split(root, tmp_path_factory):
     path = root / "text" / "MNER-MI_train.txt"
     elsewhere = tmp_path_factory.mktemp("file") / "secret.txt"
     path.rename(elsewhere)

@@ -1,4 +1,4 @@
-"""Where readers look for pictures, and what they say of those that are not there."""
+"""Where readers look for images, and how they report missing ones."""
 
 import logging
 from pathlib import Path
@@ -39,26 +39,26 @@ def kinds(posts):
 
 
 @pytest.mark.parametrize("file", ["7.jpg", "7.JPG", "7.jpeg", "7.png", "7.PNG", "7.webp"])
-def test_a_picture_has_any_suffix_of_a_picture(root, file):
+def test_images_with_any_suffix_are_found(root, file):
     folder(root, "images", file, "8.txt", "9.jpg.part", "7")
     posts = read_twitter_gmner(root, "dev")
     assert pictures(posts) == [f"images/{file}", None, None]
     assert kinds(posts) == ["missing_image"] * 2
 
 
-def test_jpg_comes_before_the_others(root):
+def test_jpg_is_preferred(root):
     folder(root, "images", "7.png", "7.jpeg", "7.JPG", "7.jpg", "8.gif", "8.png")
     assert pictures(read_twitter_gmner(root, "dev"))[:2] == ["images/7.jpg", "images/8.png"]
 
 
-def test_of_several_folders_the_first_that_has_a_picture_wins(root, tmp_path_factory):
+def test_first_folder_with_the_image_is_used(root, tmp_path_factory):
     first = folder(tmp_path_factory.mktemp("a"), "first", "8.png")
     second = folder(root, "second", "8.jpg", "9.jpg")
     assert pictures(read_twitter_gmner(root, "dev", [first, str(second)])) == [None, "first/8.png", "second/9.jpg"]
     assert pictures(read_twitter_gmner(root, "dev", (second, first))) == [None, "second/8.jpg", "second/9.jpg"]
 
 
-def test_known_folders_are_found_and_given_ones_replace_them(root):
+def test_given_folders_replace_the_known_ones(root):
     folder(root, "images", "7.jpg")
     folder(root, "twitter10000", "7.jpg", "8.jpg")
     other = folder(root, "other", "9.jpg")
@@ -66,7 +66,7 @@ def test_known_folders_are_found_and_given_ones_replace_them(root):
     assert pictures(read_twitter_gmner(root, "dev", other)) == [None, None, "other/9.jpg"]
 
 
-def test_missing_pictures_are_listed_each_and_logged_once(root, caplog):
+def test_missing_images_are_listed_and_logged_once(root, caplog):
     images = folder(root, "images", "8.jpg")
     posts = read_twitter_gmner(root, "dev")
     path = root / "txt" / "dev.txt"
@@ -79,19 +79,19 @@ def test_missing_pictures_are_listed_each_and_logged_once(root, caplog):
     assert record.getMessage().startswith("missing_image: 2 times")
 
 
-def test_without_any_folder_there_is_one_oddity(root, caplog):
+def test_missing_folder_is_one_oddity(root, caplog):
     caplog.set_level(logging.INFO, logger="gmner")
     posts = read_twitter_gmner(root, "dev")
     assert [(oddity.kind, oddity.where) for oddity in posts.oddities] == [("no_image_folder", str(root))]
     assert "none of the image folders images, twitter10000" in caplog.text
 
 
-def test_an_empty_folder_is_a_folder(root):
+def test_empty_folder_is_accepted(root):
     folder(root, "images")
     assert kinds(read_twitter_gmner(root, "dev")) == ["missing_image"] * 3
 
 
-def test_a_missing_picture_is_an_error_when_asked(root):
+def test_missing_image_is_an_error_on_request(root):
     first, second = folder(root, "a", "7.jpg"), folder(root, "b")
     with pytest.raises(DataError) as caught:
         read_twitter_gmner(root, "dev", [first, second], missing_images="error")
@@ -102,7 +102,7 @@ def test_a_missing_picture_is_an_error_when_asked(root):
     assert None not in pictures(read_twitter_gmner(root, "dev", [first, second], missing_images="error"))
 
 
-def test_arguments_that_are_refused(root):
+def test_invalid_arguments(root):
     with pytest.raises(InputError, match="'warn' or 'error'"):
         read_twitter_gmner(root, "dev", missing_images="ignore")
     with pytest.raises(InputError, match="images must name at least one folder"):
@@ -111,7 +111,7 @@ def test_arguments_that_are_refused(root):
         read_twitter_gmner(root, "dev", [root, root / "nowhere"])
 
 
-def test_a_link_out_of_the_folders_is_refused(root, tmp_path_factory):
+def test_link_out_of_the_folders_is_refused(root, tmp_path_factory):
     secret = folder(tmp_path_factory.mktemp("b"), "elsewhere", "8.jpg")
     images = folder(root, "images", "9.jpg")
     (images / "7.jpg").symlink_to(images / "9.jpg")
@@ -125,7 +125,7 @@ def test_a_link_out_of_the_folders_is_refused(root, tmp_path_factory):
     assert pictures(read_twitter_gmner(root, "dev", [images, secret]))[1] == "images/8.jpg"
 
 
-def test_a_known_folder_that_leads_out_is_not_followed_unless_given(root, tmp_path_factory):
+def test_known_folder_that_leads_out_must_be_given(root, tmp_path_factory):
     elsewhere = folder(tmp_path_factory.mktemp("c"), "elsewhere", "7.jpg")
     (root / "images").symlink_to(elsewhere)
     posts = read_twitter_gmner(root, "dev")
@@ -138,13 +138,13 @@ def test_a_known_folder_that_leads_out_is_not_followed_unless_given(root, tmp_pa
     "name",
     ["../a.jpg", "/a.jpg", "a/../b.jpg", "a//b.jpg", "..", ".", "", "a\\b.jpg", "C:a.jpg", "http://x/a.jpg", "a\0"],
 )
-def test_a_name_that_could_leave_the_folder_is_refused(tmp_path, name):
+def test_name_that_could_leave_the_folder_is_refused(tmp_path, name):
     found = Pictures([tmp_path], [tmp_path], OddityLog(), "warn")
     with pytest.raises(DataError, match=r"f:1: the name of an image is not a valid file name"):
         found.find([name], "7", "f:1")
 
 
-def test_a_name_below_the_folder_is_found(tmp_path):
+def test_name_in_a_subfolder_is_found(tmp_path):
     folder(tmp_path, "train2014", "a.jpg")
     found = Pictures([tmp_path], [tmp_path], OddityLog(), "error")
     assert found.find(["train2014/a.jpg"], "7", "f:1") == Path(tmp_path / "train2014" / "a.jpg")

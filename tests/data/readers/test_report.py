@@ -1,4 +1,4 @@
-"""What readers found odd: the list that carries it, its report, and what is logged."""
+"""Oddities found by readers: the list, its report, and the log."""
 
 import copy
 import logging
@@ -20,7 +20,7 @@ def named(*types):
     return Post("1", "x" * 9, entities=tuple(GoldEntity("x", 0, 1, kind) for kind in types))
 
 
-def test_the_types_of_posts_come_by_frequency_then_name():
+def test_types_are_sorted_by_frequency_then_name():
     posts = [named("b", "c"), named(), Post("2", "x"), named("c", "a", "Z")]
     assert labels_of(posts).types == (("c", ""), ("Z", ""), ("a", ""), ("b", ""))
     with pytest.raises(InputError, match="label set"):
@@ -33,11 +33,11 @@ def test_known_types_keep_their_descriptions():
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1))
-def test_the_order_of_the_posts_does_not_matter_for_their_types(types):
+def test_types_do_not_depend_on_the_order_of_posts(types):
     assert labels_of([named(*types)]) == labels_of(map(named, reversed(types)))
 
 
-def test_posts_are_a_list_with_their_oddities():
+def test_posts_list_has_oddities():
     oddity = Oddity("missing_image", "f:1", "none")
     posts = Posts([named("a")], [oddity])
     assert posts == [named("a")]
@@ -47,13 +47,13 @@ def test_posts_are_a_list_with_their_oddities():
     assert Posts().report() == "0 posts, no oddities"
 
 
-def test_a_report_counts_the_kinds_and_is_bounded():
+def test_report_counts_kinds_and_is_limited():
     oddities = [Oddity("b", f"f:{line}", "x") for line in range(5)] + [Oddity("a", "g:1", "y")]
     report = Posts([], oddities).report(each=2)
     assert report.splitlines() == ["0 posts, oddities: a 1, b 5", "f:0: x", "f:1: x", "... and 3 more of b", "g:1: y"]
 
 
-def test_findings_are_logged_each_or_as_a_count(caplog):
+def test_oddities_are_logged_individually_or_counted(caplog):
     findings = OddityLog()
     findings.add("loud", "f:1", "x")
     findings.add("quiet", "f:2", "y", quiet=True)

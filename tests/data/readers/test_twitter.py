@@ -1,4 +1,4 @@
-"""The reader of Twitter-GMNER: the published counts, and what files can do wrong."""
+"""The reader of Twitter-GMNER: the published counts, and malformed files."""
 
 import os
 from collections import Counter
@@ -39,7 +39,7 @@ def root(tmp_path):
 
 
 def odd(posts, *but):
-    """(kind, where without folders) of every oddity except those of the kinds `but`."""
+    """(kind, location without folders) of every oddity except those of the kinds `but`."""
     return [(o.kind, o.where.rpartition(os.sep)[2]) for o in posts.oddities if o.kind not in (*but, "no_image_folder")]
 
 
@@ -48,7 +48,7 @@ def rewrite(root, text, split="train"):
     return read_twitter_gmner(root, split)
 
 
-def test_a_tweet_by_hand(root):
+def test_tweet_example(root):
     (post,) = read_twitter_gmner(root, "train")
     assert (post.id, post.text, post.image) == ("7", "Ada Lace met Al Oslo", None)
     assert post.tokens == ("Ada", "Lace", "met", "Al", "Oslo")
@@ -71,12 +71,12 @@ def test_a_tweet_by_hand(root):
     ],
     ids=["crlf", "no last line end", "bom", "more blank lines", "no blank line at the end"],
 )
-def test_line_ends_do_not_matter(root, text):
+def test_line_ends_are_ignored(root, text):
     expected = read_twitter_gmner(root, "train")
     assert rewrite(root, text) == expected
 
 
-def test_an_empty_file_is_an_empty_split(root):
+def test_empty_file_is_an_empty_split(root):
     assert rewrite(root, "") == []
 
 
@@ -84,32 +84,32 @@ def test_tweets_need_no_blank_line_between_them(root):
     assert [post.id for post in rewrite(root, "IMGID:1\na\tO\nIMGID:2\nb\tO\n")] == ["1", "2"]
 
 
-def test_odd_signs_in_tokens_do_not_break_lines(root):
+def test_unusual_characters_in_tokens(root):
     (post,) = rewrite(root, "IMGID:1\na\u2028b\tO\n\x85\x85x\tB-PER\n&amp\tO\n")
     assert post.tokens == ("a\u2028b", "\x85\x85x", "&amp")
 
 
-def test_stray_inside_tags_start_a_mention_and_are_reported(root, caplog):
+def test_stray_inside_tags_are_reported(root, caplog):
     (post,) = rewrite(root, "IMGID:1\nAda\tI-PER\nLace\tI-PER\nOslo\tI-LOC\nx\tO\nAl\tI-PER\n")
     assert [(e.span, e.type) for e in post.gold] == [("Ada Lace", "PER"), ("Oslo", "LOC"), ("Al", "PER")]
     assert [record.getMessage().split("train.txt:")[1][:2] for record in caplog.records] == ["2:", "4:", "6:"]
 
 
-def test_an_object_that_names_no_entity_is_left_out_and_reported(root, caplog):
+def test_object_without_an_entity_is_reported(root, caplog):
     (root / "xml" / "7.xml").write_text(xml(("ada lace", (1, 2, 3, 4)), ("Al", (1, 2, 3, 4))))
     (post,) = read_twitter_gmner(root, "train")
     assert [entity.visible for entity in post.gold] == [False, True, False]
     assert "'ada lace'" in caplog.text
 
 
-def test_two_mentions_with_the_same_words_share_their_boxes(root):
+def test_mentions_with_equal_spans_share_boxes(root):
     (post,) = rewrite(root, "IMGID:7\nAda\tB-PER\nLace\tI-PER\nAda\tB-PER\nLace\tI-PER\n")
     first, second = post.gold
     assert first.boxes == second.boxes != ()
     assert (first.key, second.key) == ((0, 8), (9, 17))
 
 
-def test_a_repeated_id_is_kept_apart_and_reported(root, caplog):
+def test_repeated_id_is_reported(root, caplog):
     posts = rewrite(root, TWEET * 3)
     assert [post.id for post in posts] == ["7", "7#2", "7#3"]
     assert posts[2].gold == posts[0].gold
@@ -135,12 +135,12 @@ def test_a_repeated_id_is_kept_apart_and_reported(root, caplog):
         ("IMGID:C:x\na\tO\n", 1, "not a valid file name"),
     ],
 )
-def test_a_malformed_line_is_named(root, text, line, fact):
+def test_malformed_line_is_reported(root, text, line, fact):
     with pytest.raises(DataError, match=rf"train\.txt:{line}: .*{fact}"):
         rewrite(root, text)
 
 
-def test_a_file_that_is_not_utf8(root):
+def test_file_that_is_not_utf8(root):
     with pytest.raises(DataError, match=r"train\.txt: not UTF-8"):
         rewrite(root, b"IMGID:1\n\xff\tO\n")
 
@@ -163,19 +163,19 @@ OUTSIDE = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;
         "<a><object><name>Al</name></object></a>",
     ],
 )
-def test_a_malformed_xml_file_is_named(root, content):
+def test_malformed_xml_file_is_reported(root, content):
     (root / "xml" / "7.xml").write_text(content)
     with pytest.raises(DataError, match=r"7\.xml"):
         read_twitter_gmner(root, "train")
 
 
-def test_numbers_of_the_annotation_are_kept(tmp_path):
+def test_coordinates_are_kept_unchanged(tmp_path):
     (tmp_path / "a.xml").write_text(xml(("Al", (1, 2.5, 500, 706))))
     assert read_boxes(tmp_path / "a.xml") == [("Al", Box(1.0, 2.5, 500.0, 706.0))]
     assert read_boxes(tmp_path / "none.xml") == []
 
 
-def test_an_unknown_split_names_those_that_exist(root):
+def test_unknown_split_error_lists_existing_splits(root):
     with pytest.raises(InputError, match=r"received 'test'. accepted: train"):
         read_twitter_gmner(root, "test")
     (root / "txt" / "test.txt").write_text(TWEET)
@@ -188,14 +188,14 @@ def test_an_unknown_split_names_those_that_exist(root):
 
 
 @pytest.mark.parametrize("folder", ["images", "twitter10000"])
-def test_pictures_are_found_under_the_root(root, folder):
+def test_images_under_the_root(root, folder):
     (root / folder).mkdir()
     Image.new("RGB", (4, 4)).save(root / folder / "7.jpg")
     (post,) = read_twitter_gmner(root, "train")
     assert post.image == root / folder / "7.jpg"
 
 
-def test_pictures_elsewhere(root, tmp_path_factory):
+def test_images_in_another_folder(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("pictures")
     (elsewhere / "7.jpg").write_bytes(b"")
     assert read_twitter_gmner(root, "train", elsewhere)[0].image == elsewhere / "7.jpg"
@@ -203,7 +203,7 @@ def test_pictures_elsewhere(root, tmp_path_factory):
         read_twitter_gmner(root, "train", root / "nowhere")
 
 
-def test_what_is_odd_stands_in_the_posts_with_its_place(root):
+def test_oddities_have_their_location(root):
     (root / "xml" / "1.xml").write_text(xml(("ada  lace", (1, 2, 3, 4)), ("Bob", (1, 2, 3, 4))))
     posts = rewrite(root, "IMGID:1\nAda\tI-PER\nLace\tI-PER\n\nIMGID:1\nx\tO\n")
     assert odd(posts) == [
@@ -219,19 +219,19 @@ def test_what_is_odd_stands_in_the_posts_with_its_place(root):
     )
 
 
-def test_an_object_that_only_the_second_tweet_of_an_id_names_is_no_orphan(root):
+def test_object_of_the_second_tweet_with_an_id(root):
     posts = rewrite(root, "IMGID:7\nx\tO\n\n" + TWEET)
     assert [len(entity.boxes) for entity in posts[1].gold] == [2, 0, 0]
     assert odd(posts) == [("duplicate_id", "train.txt:5")]
 
 
-def test_an_id_that_looks_like_a_repeated_one(root):
+def test_id_that_looks_like_a_repeated_one(root):
     posts = rewrite(root, "IMGID:1#2\nx\tO\n\nIMGID:1\nx\tO\n\nIMGID:1\nx\tO\n")
     assert [post.id for post in posts] == ["1#2", "1", "1#3"]
 
 
 @pytest.mark.parametrize("name", [" Ada Lace", "Ada Lace ", "Ada  Lace", "Ada\tLace"])
-def test_names_are_compared_exactly_and_other_spacing_is_reported(root, name):
+def test_names_with_other_spacing_are_reported(root, name):
     (root / "xml" / "7.xml").write_text(xml((name, (1, 2, 3, 4))))
     posts = read_twitter_gmner(root, "train")
     assert not any(entity.visible for entity in posts[0].gold)
@@ -255,14 +255,14 @@ SIZE = "<width>30</width><height>40</height>"
         ((1, 1, 900, 900), "<width>x</width><height>nan</height>", []),
     ],
 )
-def test_a_box_outside_its_picture_or_without_area_is_kept_and_reported(root, box, size, kinds):
+def test_box_outside_the_image_is_kept_and_reported(root, box, size, kinds):
     (root / "xml" / "7.xml").write_text(xml(("Al", box), size=size))
     posts = read_twitter_gmner(root, "train")
     assert posts[0].gold[1].boxes == (Box(*box),)
     assert odd(posts) == [(kind, "7.xml: object 'Al'") for kind in kinds]
 
 
-def test_an_object_with_two_names_is_a_box_for_both(root):
+def test_object_with_two_names(root):
     item = "<object><name>Al</name><name>Oslo</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"
     (root / "xml" / "7.xml").write_text(f"<annotation>{item}</bndbox></object></annotation>")
     (post,) = read_twitter_gmner(root, "train")
@@ -272,13 +272,13 @@ def test_an_object_with_two_names_is_a_box_for_both(root):
 @pytest.mark.parametrize(
     "line", ["Ada\t\tB-PER", "Ada \tB-PER", " Ada\tB-PER ", "Ada\t  B-PER\t", "Ada\t \tB-PER \t \t"]
 )
-def test_spaces_and_tabs_too_many_are_left_out_and_reported(root, line):
+def test_additional_spaces_and_tabs_are_reported(root, line):
     posts = rewrite(root, f"IMGID:1\n{line}\nx\tO\n")
     assert [(post.text, post.gold[0].span) for post in posts] == [("Ada x", "Ada")]
     assert odd(posts) == [("white_space", "train.txt:2")]
 
 
-def test_a_token_of_other_white_space_is_kept_and_reported(root):
+def test_token_of_other_whitespace_is_kept_and_reported(root):
     posts = rewrite(root, "IMGID:1\n\u3000\tB-PER\nAda\tI-PER\n\xa0\tI-PER\nx\tO\n\xa0\tB-LOC\n")
     (post,) = posts
     assert post.tokens == ("\u3000", "Ada", "\xa0", "x", "\xa0")
@@ -287,7 +287,7 @@ def test_a_token_of_other_white_space_is_kept_and_reported(root):
     assert odd(posts, "blank_mention") == [("blank_token", f"train.txt:{line}") for line in (2, 4, 6)]
 
 
-def test_an_empty_file_and_a_root_without_boxes_are_reported(root):
+def test_empty_file_and_missing_boxes_are_reported(root):
     assert odd(rewrite(root, "\n\n")) == [("empty_file", "train.txt")]
     (root / "xml" / "7.xml").unlink()
     posts = rewrite(root, TWEET)
@@ -295,19 +295,19 @@ def test_an_empty_file_and_a_root_without_boxes_are_reported(root):
     assert not any(entity.visible for entity in posts[0].gold)
 
 
-def test_boxes_are_read_with_or_without_findings(tmp_path):
+def test_boxes_do_not_depend_on_oddities(tmp_path):
     (tmp_path / "a.xml").write_text(xml(("Al ", (1, 2, 1, 3))))
     findings = OddityLog()
     assert read_boxes(tmp_path / "a.xml", findings) == read_boxes(tmp_path / "a.xml") == [("Al ", Box(1, 2, 1, 3))]
     assert [oddity.kind for oddity in findings.oddities] == ["zero_area_box", "white_space_in_name"]
 
 
-def test_what_cannot_be_opened_is_named(root):
+def test_unreadable_file_is_reported(root):
     with pytest.raises(DataError, match=r"txt: the file cannot be read"):
         list(read_blocks(root / "txt"))
 
 
-def test_nesting_beyond_all_measure_does_no_harm(root):
+def test_extreme_nesting(root):
     (root / "xml" / "7.xml").write_text("<a>" * 100_000 + "</a>" * 100_000)
     (post,) = read_twitter_gmner(root, "train")
     assert not any(entity.visible for entity in post.gold)
@@ -315,7 +315,7 @@ def test_nesting_beyond_all_measure_does_no_harm(root):
 
 @pytest.fixture
 def outside(tmp_path_factory):
-    """A folder beside the root with files that a link could lead to."""
+    """A folder next to the root with files that a link could point to."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "train.txt").write_text(TWEET)
     (folder / "7.xml").write_text(xml(("Al", (1, 2, 3, 4))))
@@ -324,7 +324,7 @@ def outside(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["txt/train.txt", "xml/7.xml", "txt", "xml"])
-def test_a_link_that_leaves_the_root_is_refused(root, outside, name):
+def test_link_out_of_the_root_is_refused(root, outside, name):
     path = root / name
     path.rename(root / "kept")
     path.symlink_to(outside / name.rpartition("/")[2] if "." in name else outside)
@@ -333,7 +333,7 @@ def test_a_link_that_leaves_the_root_is_refused(root, outside, name):
     assert str(path) in caught.value.fact
 
 
-def test_a_link_inside_the_root_is_followed(root):
+def test_link_inside_the_root_is_followed(root):
     (root / "kept").mkdir()
     for name in ("txt/train.txt", "xml/7.xml"):
         path = root / name
@@ -343,7 +343,7 @@ def test_a_link_inside_the_root_is_followed(root):
     assert post.gold[0].visible
 
 
-def test_a_ring_of_links_and_a_pipe_are_no_files(root):
+def test_circular_links_and_pipes_are_not_files(root):
     (root / "xml" / "8.xml").symlink_to(root / "xml" / "8.xml")
     os.mkfifo(root / "xml" / "9.xml")
     posts = rewrite(root, "IMGID:9\nAl\tB-PER\n")
@@ -363,7 +363,7 @@ def published(request, twitter_root):
     return read_twitter_gmner(twitter_root, request.param), PUBLISHED[request.param]
 
 
-def test_the_published_counts(published):
+def test_published_counts(published):
     posts, (tweets, empty, mentions, types, shown, boxes, several, adjacent, _) = published
     gold = [entity for post in posts for entity in post.gold]
     assert (len(posts), sum(not post.gold for post in posts), len(gold)) == (tweets, empty, mentions)
@@ -376,19 +376,19 @@ def test_the_published_counts(published):
     assert sum(first.end + 1 == second.start for first, second in pairs) == adjacent
 
 
-def test_the_second_version_is_clean(published):
+def test_second_version_has_no_oddities(published):
     posts, _ = published
     assert {oddity.kind for oddity in posts.oddities} == {"missing_image"}
     assert len(posts.oddities) == sum(post.image is None for post in posts)
     assert all(post.grounded and not post.more_images for post in posts)
 
 
-def test_every_gold_span_can_be_written_by_an_answer(published):
+def test_every_gold_span_can_be_predicted(published):
     posts, _ = published
     assert all(entity.key in occurrences(entity.span, post.text) for post in posts for entity in post.gold)
 
 
-def test_always_not_shown_scores_as_published(published):
+def test_score_of_always_not_shown_is_as_published(published):
     posts, (*_, f1) = published
     answers = [
         Prediction(p.id, p.text, "", tuple(GroundedEntity(e.span, e.start, e.end, e.type) for e in p.gold))
