@@ -20,6 +20,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from gmner.optimizers.training.trainable import without_adapter
+from gmner.programs.seams.transformers_seams import attention_of, mrope_positions
 
 LOG = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ def shares_prompts(model: Any) -> bool:
     text = bare.config.get_text_config()
     whole = set(getattr(text, "layer_types", None) or ()) <= {"full_attention"}
     known = bare.config.model_type in _BY_ROW + _BY_TILE + _BY_PATCH
-    shares = known and whole and text._attn_implementation in _MASKABLE
+    attention = attention_of(text)
+    shares = known and whole and attention in _MASKABLE
     if not shares:
-        family, attention = bare.config.model_type, text._attn_implementation
+        family = bare.config.model_type
         LOG.info("Each answer is trained on with a prompt of its own: %s, attention %s", family, attention)
     return shares
 
@@ -133,7 +135,7 @@ class SharedPrompts:
         if "image_grid_thw" in shown:
             kinds = (prompts == self._bare.config.image_token_id).int() if kinds is None else kinds
             grid, mask = shown["image_grid_thw"], read.long()
-            return self._bare.model.get_rope_index(prompts, kinds, image_grid_thw=grid, attention_mask=mask)[0]
+            return mrope_positions(self._bare, prompts, kinds, grid, mask)
         axes = 3 if self._bare.config.model_type in _BY_PATCH else 1
         return (read.cumsum(1) - 1).expand(axes, *read.shape)
 
@@ -147,7 +149,7 @@ class SharedPrompts:
         key, query = owners[:, None, :], owners[:, :, None]
         before = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).tril()
         seen = (before & ((key == 0) | (key == query)))[:, None]
-        if self._bare.config.get_text_config()._attn_implementation == "sdpa":
+        if attention_of(self._bare.config.get_text_config()) == "sdpa":
             return seen
         dtype = self._bare.dtype
         return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)

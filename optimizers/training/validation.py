@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from gmner.optimizers.training.process_group import ProcessGroup
+from gmner.optimizers.training.trl_seams import replace_evaluation
 from gmner.signatures.errors import InputError
 
 METRIC = "gmner_f1"
@@ -90,17 +91,14 @@ class ValidationMonitor:
         if score is None or not self.scores:
             return
 
-        def evaluate(*_: Any, **__: Any) -> dict[str, float]:
+        def evaluate() -> dict[str, float]:
             figures = {f"eval_{name}": value for name, value in score(trainer.model).items()}
             trainer.log(figures)
             if math.isnan(figures[f"eval_{METRIC}"]):
-                figures[f"eval_{METRIC}"] = -math.inf  # nothing is greater than NaN: it would stay the best
-            trainer.control = trainer.callback_handler.on_evaluate(
-                trainer.args, trainer.state, trainer.control, figures
-            )
+                figures[f"eval_{METRIC}"] = -math.inf  # no value is greater than NaN, which would stay the best
             return figures
 
-        trainer.evaluate = evaluate
+        replace_evaluation(trainer, evaluate)
         trainer.add_callback(EarlyStoppingCallback(self.patience))
 
 
