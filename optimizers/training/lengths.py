@@ -48,8 +48,8 @@ def within_context(
     long = {post.id: width for post in posts if (width := lengths.of(post, most)) > most}
     if long:
         LOG.warning(
-            "%d posts are not trained on: their prompt and %d tokens of answer exceed the model's context of %d tokens:
-            " "%s", len(long), room, context, _named(long),
+            "%d posts are not trained on: prompt and %d tokens of answer exceed the model's context of %d tokens: %s",
+            len(long), room, context, _named(long),
         )  # fmt: skip
     return [post for post in posts if post.id not in long]
 

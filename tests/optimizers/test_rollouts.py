@@ -76,7 +76,7 @@ def test_the_page_shows_the_first_and_last_steps_the_best_paid_answer_first(post
 
 @pytest.mark.slow
 def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post], tmp_path: Path):
-    with pytest.raises(InputError, match="No rollouts are kept"):
+    with pytest.raises(InputError, match="The folder has no rollouts"):
         read_rollouts(tmp_path)
     cvo = CVO(max_steps=1, **SMALL, grpo_options={"log_completions": False})
     optimizer = MCR(mrsi=None, cvo=cvo, progress=False)
