@@ -146,7 +146,7 @@ class SharedPrompts:
         return joined if self._bare.config.model_type in _BY_PATCH else joined[0]
 
     def _mask(self, owners: torch.Tensor) -> torch.Tensor:
-        """The attention mask, (rows, 1, length, length): a token sees the earlier tokens of the prompt and its own answer."""
+        """The mask, (rows, 1, length, length): a token sees the earlier tokens of the prompt and of its own answer."""
         key, query = owners[:, None, :], owners[:, :, None]
         before = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).tril()
         seen = (before & ((key == 0) | (key == query)))[:, None]

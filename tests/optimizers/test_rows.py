@@ -222,9 +222,9 @@ def test_a_picture_of_several_rows_is_encoded_once_and_without_loss(
 
 def test_nothing_to_train_on_is_refused(program: Programs):
     student = program("idefics3")
-    with pytest.raises(InputError, match="nothing to train on"):
+    with pytest.raises(InputError, match="No training row is left"):
         tuning_rows([], {}, student.adapter(), student.answer.signature, [])
-    with pytest.raises(InputError, match="nothing to train on"):
+    with pytest.raises(InputError, match="No training row is left"):
         CVO().rows([], student.adapter())
 
 
