@@ -108,7 +108,7 @@ def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int 
     """One batch under its schemas against plain `generate` on the same prompts, as many steps for both."""
     engine = program.model.engine
     prompts = [asked(program, post, tokens) for post in posts[:BATCH]]
-    generator = Generator(engine.weights, sights=0)  # every round encodes its pictures
+    generator = Generator(engine.weights, cached_images=0)  # every round encodes its pictures
     steps = max(completion.tokens for completion in generator.generate(prompts)) + (tokens is None)
 
     def plain() -> None:
@@ -129,7 +129,7 @@ def beside_outlines(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
     engine = program.model.engine
     prompts = [asked(program, post, None) for post in posts[:3]]
     model, tokenizer = outlines.from_transformers(engine.model, engine.processor), engine.processor.tokenizer
-    generator = Generator(engine.weights, sights=0)
+    generator = Generator(engine.weights, cached_images=0)
     written: dict[str, int] = {}
     cut: dict[str, int] = {}
 
@@ -180,7 +180,7 @@ def corpus(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
         "by one", times["singly"] / times["batches"],
     )  # fmt: skip
 
-    generator = Generator(engine.weights, sights=0)
+    generator = Generator(engine.weights, cached_images=0)
     lengths = [completion.tokens + 1 for completion in generator.generate([asked(program, p, None) for p in posts])]
 
     def script() -> None:

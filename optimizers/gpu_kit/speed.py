@@ -40,7 +40,7 @@ def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, An
         A record a side: rows, tokens of the longest prompt, steps, seconds until the first token (`read_seconds`) and
         in all, tokens a second in all and after the first token, memory.
     """
-    generator = Generator(engine.weights, sights=0)
+    generator = Generator(engine.weights, cached_images=0)
     short = [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
     written = generator.generate(prompts)
     steps = max(completion.tokens for completion in written)

@@ -53,7 +53,7 @@ def test_a_picture_is_encoded_once_and_the_answers_stay(tiny_lm, family, looked)
         [prompt("seven", WIDE), prompt("eight")],
         [prompt("nine"), prompt("ten")],
     ]
-    forgetful, counts = Generator(weights, sights=0), looked(weights.model)
+    forgetful, counts = Generator(weights, cached_images=0), looked(weights.model)
     alone = [told(forgetful.generate([one])) for batch in asked for one in batch]
     assert sum(bool(count) for count in counts) == 6  # one call for each prompt with pictures
     tiles = counts[0]
@@ -69,7 +69,7 @@ def test_a_picture_is_encoded_once_and_the_answers_stay(tiny_lm, family, looked)
 
 def test_the_oldest_are_forgotten(tiny_lm, looked):
     weights = tiny_lm("qwen2_5_vl").engine.weights
-    counts, generator = looked(weights.model), Generator(weights, sights=2)
+    counts, generator = looked(weights.model), Generator(weights, cached_images=2)
     for picture in (RED, BLUE, RED, WIDE, RED, BLUE):
         generator.generate([prompt("words", picture)])
     assert counts == [1, 1, 1, 1]  # red and blue, the wide one in blue's place, blue again
