@@ -102,16 +102,16 @@ class GroupSampling:
                 break
             drawn += len(new)
             places = [self._places(new, len(inputs), process) for process in range(self.processes)]
-            asked = self._asked(places, len(inputs))
+            again = self._sampled_again(places, len(inputs))
             mine = places[self.process]
             for place in mine:
                 inputs[place] = self.rows[new[(self.process * len(inputs) + place) // self.generations]]
-            fresh_rollouts, totals = sample([inputs[place] for place in asked[self.process]])
-            rollouts = rollouts.with_rows(mine, fresh_rollouts, [asked[self.process].index(place) for place in mine])
+            fresh_rollouts, totals = sample([inputs[place] for place in again[self.process]])
+            rollouts = rollouts.with_rows(mine, fresh_rollouts, [again[self.process].index(place) for place in mine])
             for process, own in enumerate(places):
                 for place in own:
                     group, member = divmod(process * len(inputs) + place, self.generations)
-                    groups[group, member] = totals[process * len(asked[process]) + asked[process].index(place)]
+                    groups[group, member] = totals[process * len(again[process]) + again[process].index(place)]
         return inputs, rollouts, sum(differs(group) for group in groups), drawn
 
     def _further(self, inputs: Sequence[Row], step: int) -> Any:
@@ -125,7 +125,7 @@ class GroupSampling:
         """Places of the rows of a process that belong to these groups."""
         return [place for place in range(rows) if (process * rows + place) // self.generations in groups]
 
-    def _asked(self, places: Sequence[list[int]], rows: int) -> list[list[int]]:
+    def _sampled_again(self, places: Sequence[list[int]], rows: int) -> list[list[int]]:
         """Places of the rows that each process samples again: those of its groups, and others up to an equal number."""
         if self.whole:
             return [list(range(rows)) for _ in places]

@@ -88,8 +88,8 @@ def tuning_rows(
     Raises:
         InputError: No row is left.
     """
-    asked = [_whole(chain, posts[chain.post_id], signature, demos) for chain in chains]
-    return _tuning_table(asked, adapter, engine)
+    calls = [_single_call(chain, posts[chain.post_id], signature, demos) for chain in chains]
+    return _tuning_table(calls, adapter, engine)
 
 
 def program_rows(
@@ -115,7 +115,7 @@ def program_rows(
     Raises:
         InputError: No row is left.
     """
-    return _tuning_table(_asked(program, chains, posts, demos), adapter, trainable_engine(program.model))
+    return _tuning_table(_answered_calls(program, chains, posts, demos), adapter, trainable_engine(program.model))
 
 
 def check_rows_fit(
@@ -129,35 +129,37 @@ def check_rows_fit(
     lengths, adapter = RowLengths(trainable_engine(program.model)), program.adapter()
     if lengths.context is None:
         return
-    for call, answer in _asked(program, chains, posts, demos):
-        lengths.fits(call.post.id, *_written(call, answer, adapter))
+    for call, answer in _answered_calls(program, chains, posts, demos):
+        lengths.fits(call.post.id, *_texts_of(call, answer, adapter))
     if lengths.long:
         remedy = "leave these posts out, or write shorter chains"
         raise InputError(lengths.fact(), accepted=f"{lengths.context} tokens together", remedy=remedy)
 
 
-def _asked(
+def _answered_calls(
     program: Trainable, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]]
 ) -> list[TuningCall]:
     """The calls of a program, with the answers that chains give to them."""
-    asked: list[TuningCall] = []
+    calls: list[TuningCall] = []
     for chain in chains:
         gold = [as_entity(entity) for entity in chain.entities]
-        asked += program.tuning_calls(posts[chain.post_id], chain.reasoning, gold, demos)
-    return asked
+        calls += program.tuning_calls(posts[chain.post_id], chain.reasoning, gold, demos)
+    return calls
 
 
-def _whole(chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> TuningCall:
+def _single_call(
+    chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]
+) -> TuningCall:
     """The call of a program that answers a post in one call."""
     call = ProgramCall(post, signature, demos, post_inputs(post))
     return call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}
 
 
-def _tuning_table(asked: Sequence[TuningCall], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
+def _tuning_table(calls: Sequence[TuningCall], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
     """A table with a row for each call that fits the context."""
     rows, lengths = [], RowLengths(engine)
-    for call, answer in asked:
-        dialogue, text = _written(call, answer, adapter)
+    for call, answer in calls:
+        dialogue, text = _texts_of(call, answer, adapter)
         if lengths.fits(call.post.id, dialogue, text):
             prompt, images = split_pictures(dialogue)
             completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
@@ -166,7 +168,7 @@ def _tuning_table(asked: Sequence[TuningCall], adapter: PromptAdapter, engine: V
     return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
 
 
-def _written(call: ProgramCall, answer: Mapping[str, Any], adapter: PromptAdapter) -> tuple[list[Message], str]:
+def _texts_of(call: ProgramCall, answer: Mapping[str, Any], adapter: PromptAdapter) -> tuple[list[Message], str]:
     """The prompt and the answer of a call, without a demonstration of the same post, which would contain the answer."""
     others = [demo for demo in call.demos if demo["text"] != call.inputs["text"]]
     dialogue = adapter.dialogue(call.signature, others, call.inputs)
