@@ -3,6 +3,7 @@
 import ast
 import inspect
 import textwrap
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,7 @@ HOOKS = {
 """Private method of GRPOTrainer -> our public one."""
 
 
+@cache
 def source(function: Any) -> str:
     return textwrap.dedent(inspect.getsource(function))
 
