@@ -195,8 +195,8 @@ class OpenGRPOTrainer(GRPOTrainer):
         sampler = self.vllm_generation
         generate = sampler.generate
 
-        def checked(**asked: Any) -> Any:
-            outputs = generate(**asked)
+        def checked(**arguments: Any) -> Any:
+            outputs = generate(**arguments)
             check(outputs[0])
             return outputs
 
@@ -240,13 +240,13 @@ def replace_evaluation(trainer: Any, figures: Callable[[], dict[str, float]]) ->
 
     Args:
         trainer: A trainer of TRL.
-        figures: Returns the figures of an evaluation, with names that begin with `eval_`; it logs what it wants logged.
+        figures: Logs and returns the figures of an evaluation; their names begin with `eval_`.
     """
 
     def evaluate(*_: Any, **__: Any) -> dict[str, float]:
-        found = figures()
-        trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, found)
-        return found
+        metrics = figures()
+        trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
+        return metrics
 
     trainer.evaluate = evaluate
 
