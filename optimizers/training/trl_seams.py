@@ -1,7 +1,7 @@
 """Private and undocumented parts of TRL, and of the Trainer of transformers that it extends; no other file uses any.
 
 A private method of TRL calls a public one of the classes here, which calls TRL's: a subclass changes the public one.
-Each seam says what it relies on, why the public way does not do, and the first version it is known to hold for.
+Each seam says what it relies on, why the public way is not enough, and since which version it holds.
 `tests/seams/test_trl_seams.py` fails with the name of a seam that has moved.
 """
 

@@ -22,7 +22,7 @@ def set_compiled(program: Any, compiled: bool) -> None:
 
 
 def requested_trace() -> list[Any] | None:
-    """The trace that a caller started with `dspy.context(trace=[])`, as optimizers do; None: nobody did.
+    """The trace that a caller started with `dspy.context(trace=[])`, as optimizers do; None: no caller did.
 
     Relies on `dspy.settings` keeping its overrides in context variables: an empty context shows the process-wide trace,
     to which DSPy adds every call, with its inputs and its predictor. No public name tells the two apart. Since

@@ -1,6 +1,6 @@
 """Private and undocumented parts of transformers; no other file of the package uses any.
 
-Each function names what it relies on, why the public way does not do, and the first version it is known to hold for.
+Each function names what it relies on, why the public way is not enough, and since which version it holds.
 `tests/seams/test_transformers_seams.py` fails with the name of a seam that has moved.
 """
 
