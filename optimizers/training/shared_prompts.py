@@ -30,7 +30,7 @@ _BY_TILE = ("internvl",)
 _BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # one element per patch; positions have three axes
 _UNSCORED = -100
 
-ImageInputs = Mapping[str, torch.Tensor]
+ImageTensors = Mapping[str, torch.Tensor]
 """Image inputs of the model, by name."""
 
 
@@ -114,7 +114,7 @@ class SharedPrompts:
         log_probs, entropy = (None if v is None else _of_rows(v, sequences, rows, scored[:, 1:]) for v in values)
         return SimpleNamespace(log_probs=log_probs, entropy=entropy)
 
-    def _parts(self, ids: torch.Tensor, images: ImageInputs) -> list[dict[str, torch.Tensor]]:
+    def _parts(self, ids: torch.Tensor, images: ImageTensors) -> list[dict[str, torch.Tensor]]:
         """Split the image inputs by row; depending on the family, they have one element per row, tile or patch."""
         config, rows = self._bare.config, len(ids)
         tokens = (ids == config.image_token_id).sum(1)
@@ -130,7 +130,7 @@ class SharedPrompts:
         return [{name: values[row] for name, values in cut.items()} for row in range(rows)]
 
     def _positions(
-        self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: ImageInputs
+        self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: ImageTensors
     ) -> torch.Tensor:
         """Positions of the tokens of the prompts, (axes, rows, length)."""
         if "image_grid_thw" in shown:
@@ -225,7 +225,7 @@ def _groups(prompts: torch.Tensor, read: torch.Tensor, parts: Sequence[Mapping[s
     return [rows for alike in by_prompt.values() for rows in alike]
 
 
-def _equal(ours: ImageInputs, theirs: ImageInputs) -> bool:
+def _equal(ours: ImageTensors, theirs: ImageTensors) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
