@@ -108,7 +108,7 @@ def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int 
     """Compare one constrained batch with plain `generate` on the same prompts, for the same number of steps."""
     engine = program.model.engine
     prompts = [post_prompt(program, post, tokens) for post in posts[:BATCH]]
-    generator = Generator(engine.weights, sights=0)  # without a cache, so that every round encodes its images
+    generator = Generator(engine.weights, cached_images=0)  # without a cache, so that every round encodes its images
     steps = max(completion.tokens for completion in generator.generate(prompts)) + (tokens is None)
 
     def plain() -> None:
@@ -129,7 +129,7 @@ def beside_outlines(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
     engine = program.model.engine
     prompts = [post_prompt(program, post, None) for post in posts[:3]]
     model, tokenizer = outlines.from_transformers(engine.model, engine.processor), engine.processor.tokenizer
-    generator = Generator(engine.weights, sights=0)
+    generator = Generator(engine.weights, cached_images=0)
     written: dict[str, int] = {}
     truncated: dict[str, int] = {}
 
@@ -182,7 +182,7 @@ def corpus(program: GMNER, posts: Sequence[Post], rounds: int) -> None:
         "at a time", times["singly"] / times["batches"],
     )  # fmt: skip
 
-    generator = Generator(engine.weights, sights=0)
+    generator = Generator(engine.weights, cached_images=0)
     lengths = [
         completion.tokens + 1 for completion in generator.generate([post_prompt(program, p, None) for p in posts])
     ]

@@ -31,6 +31,7 @@ from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
 from gmner.programs.corpus import answer_posts
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.seams.dspy_seams import set_compiled
 from gmner.programs.trainable import ProgramCall, Trainable
 from gmner.signatures.errors import InputError
 
@@ -139,7 +140,7 @@ class Compilation:
         program: Any = self.programs[chosen].deepcopy()
         falls = fallen(self.scores)
         program.history = History(self.programs, self.scores, chosen, self.log, unchanged, falls)
-        program._compiled = True
+        set_compiled(program, True)
         scores = {stage: score.to_dict() for stage, score in self.scores.items()}
         program.scores = scores or None
         kept = {"chosen": chosen, "scores": scores, "unchanged": unchanged, "fallen": falls, "way": self.way}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import codecs
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dspy
+from dspy.utils.exceptions import AdapterParseError
 from PIL import Image
 
 from gmner.programs.engine.confidence import Token, confidences
@@ -69,6 +71,7 @@ class PromptAdapter(dspy.Adapter):
         self._local: bool | None = None  # whether the model runs in this process; None outside of a call
         self._named: list[Image.Image] | None = None  # keeps the images alive that a local engine looks up by name
         self._sent: list[Message] = []
+        self._read_texts: list[str] = []  # the answers of a call
 
     def request(self, inputs: Mapping[str, Any]) -> Request:
         """Build the request that determines the schema and the coordinates of an answer.
@@ -96,14 +99,16 @@ class PromptAdapter(dspy.Adapter):
     def __call__(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Call the LM with the schema of this request and parse its answer; arguments as for `dspy.Adapter`."""
         bound, call = self._bind(lm, *args, **kwargs)
-        with noting_cuts() as bound._cuts:
-            return dspy.Adapter.__call__(bound, speaking(lm), **call)
+        with bound._reading():
+            values = dspy.Adapter.__call__(bound, speaking(lm), **call)
+        return bound._with_confidences(values)
 
     async def acall(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """`__call__` for asyncio."""
         bound, call = self._bind(lm, *args, **kwargs)
-        with noting_cuts() as bound._cuts:
-            return await dspy.Adapter.acall(bound, speaking(lm), **call)
+        with bound._reading():
+            values = await dspy.Adapter.acall(bound, speaking(lm), **call)
+        return bound._with_confidences(values)
 
     def _bind(
         self,
@@ -120,6 +125,7 @@ class PromptAdapter(dspy.Adapter):
         bound = copy.copy(self)
         bound._request, bound._local = self.request(inputs), profiled_engine(lm) is not None
         bound._named = None if in_process_engine(lm) is None else []
+        bound._sent, bound._read_texts = [], []
         schema = form_of(list(signature.output_fields)).schema(bound._request)
         if not bound._local:
             schema = served_schema(schema)
@@ -134,20 +140,23 @@ class PromptAdapter(dspy.Adapter):
             lm_kwargs["logprobs"] = True
         return bound, {"lm_kwargs": lm_kwargs, "signature": signature, "demos": demos, "inputs": inputs}
 
-    def _call_postprocess(
-        self, processed_signature: Any, original_signature: Any, outputs: list[Any], lm: dspy.BaseLM, lm_kwargs: Any
-    ) -> list[dict[str, Any]]:
-        """DSPy's own, then how sure the model was, where the answer says it."""
-        forget_pictures(self._sent)
-        for output in outputs:
-            if not (output.get("text") if isinstance(output, dict) else output):
-                fact = "The model returned no text: it refused, called a tool, or its content was filtered"
-                raise AnswerError(fact, received=output)
-        values = super()._call_postprocess(processed_signature, original_signature, outputs, lm, lm_kwargs)
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Note which answers of a call were cut, convert DSPy's error for an empty one, and let its images go."""
+        try:
+            with noting_cuts() as self._cuts:
+                yield
+        except AdapterParseError as error:  # `parse` raises none: DSPy does, for an answer without text
+            fact = "The model returned no text: it refused, called a tool, or its content was filtered"
+            raise AnswerError(fact, received=error.lm_response) from error
+        finally:
+            forget_pictures(self._sent)
+
+    def _with_confidences(self, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Values of the answers; if confidences are wanted, they replace DSPy's log probabilities."""
         if self.confidence:
-            for value, output in zip(values, outputs, strict=True):
-                value.pop("logprobs", None)
-                value["confidences"] = _confidences(output)
+            for value, text in zip(values, self._read_texts, strict=True):
+                value["confidences"] = _confidences(text, value.pop("logprobs", None))
         return values
 
     def format(
@@ -203,6 +212,7 @@ class PromptAdapter(dspy.Adapter):
         """
         if self._request is None:
             raise InputError("An answer cannot be parsed without its post", remedy="Call `read` with the inputs")
+        self._read_texts.append(completion)
         try:
             return form_of(list(signature.output_fields)).parse(completion, self._request, True)
         except AnswerError as error:
@@ -242,9 +252,8 @@ def _cut_answer(cut: Cut, text: str) -> TruncatedAnswerError:
     return TruncatedAnswerError(fact, received=text, remedy="Raise the LM's max_tokens, or the server's context length")
 
 
-def _confidences(output: Any) -> list[float | None]:
-    """The confidence of each entity, from the log probabilities in an output of DSPy."""
-    logprobs = output.get("logprobs") if isinstance(output, dict) else None
+def _confidences(text: str, logprobs: Mapping[str, Any] | None) -> list[float | None]:
+    """The confidence of each entity, from the log probabilities that DSPy returns with an answer."""
     tokens = _tokens((logprobs or {}).get("content") or ())
     if not tokens:
         raise AnswerError(
@@ -252,7 +261,7 @@ def _confidences(output: Any) -> list[float | None]:
             received=logprobs,
             remedy="Set confidence=False, or use a model that returns log probabilities",
         )
-    return confidences(output["text"], tokens)
+    return confidences(text, tokens)
 
 
 def _tokens(records: Sequence[Mapping[str, Any]]) -> list[Token]:

@@ -14,6 +14,7 @@ from gmner.data.post import Post
 from gmner.data.scoring.metric import to_example
 from gmner.programs.answering import AnsweringProgram
 from gmner.programs.example_check import check_examples
+from gmner.programs.seams.dspy_seams import set_compiled
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def compiled(
     arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
     arguments = {name: _as_examples(value) for name, value in arguments.items()}
     student: Any = copy_with_lms(program)
-    student._compiled = False  # else DSPy refuses a program that was compiled before
+    set_compiled(student, False)  # else DSPy refuses a program that was compiled before
     first = () if "student" not in _parameters(optimizer) else (student,)
     if not first:
         arguments.setdefault("programs", [student])  # dspy.Ensemble

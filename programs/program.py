@@ -28,7 +28,7 @@ from gmner.programs.local_engine import in_process_engine, profiled_engine
 from gmner.programs.models.families import InProcess, ModelProfile, profile_for_name
 from gmner.programs.optimizing import compiled
 from gmner.programs.prompt_images import PostPicture
-from gmner.programs.records import wanted_trace
+from gmner.programs.seams.dspy_seams import requested_trace
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
@@ -315,7 +315,7 @@ class GroundingProgram(dspy.Module):
             adapter.draw = {"temperature": self.temperature, "rollout_id": number}
             if "seed" in self.model.supported_params:
                 adapter.draw["seed"] = number
-        with dspy.context(adapter=adapter, trace=wanted_trace()):
+        with dspy.context(adapter=adapter, trace=requested_trace()):
             yield
 
     def compile(

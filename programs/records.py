@@ -9,15 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import dspy
-from dspy.dsp.utils.settings import main_thread_config
-
-
-def wanted_trace() -> list[Any] | None:
-    """The trace that somebody asked for with `dspy.context(trace=[])`, as optimizers do; None: nobody did."""
-    trace = dspy.settings.trace
-    return None if trace is main_thread_config.trace else trace
-
 
 def forget_pictures(messages: Sequence[dict[str, Any]]) -> None:
     """Remove the images from messages that were sent, because DSPy's history keeps the messages.

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoModelForImageTextToText,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
 )
 
@@ -95,7 +95,7 @@ def build_random(name: str, folder: Path, seed: int = 0) -> Path:
     tokenizer = _tokenizer(shape.tokens)
     torch.manual_seed(seed)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(_config(shape, tokenizer), dtype=torch.bfloat16)
+        model = AutoModelForImageTextToText.from_config(_config(shape, tokenizer), dtype=torch.bfloat16)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)

@@ -13,8 +13,8 @@ from gmner.optimizers.training.program_calls import post_inputs
 from gmner.programs.engine.generation import Generator, Prompt
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
+from gmner.programs.seams.vllm_seams import structured_outputs
 from gmner.signatures.forms import form_of
-from gmner.signatures.schema import served_schema
 
 
 def prompts_of(program: GMNER, posts: Sequence[Post], tokens: int) -> list[Prompt]:
@@ -40,7 +40,7 @@ def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, An
         One record per side: rows, tokens of the longest prompt, steps, seconds until the first token (`read_seconds`)
         and in total, tokens per second in total and after the first token, and memory.
     """
-    generator = Generator(engine.weights, sights=0)
+    generator = Generator(engine.weights, cached_images=0)
     short = [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
     written = generator.generate(prompts)
     steps = max(completion.tokens for completion in written)
@@ -87,7 +87,6 @@ def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[st
         ImportError: vLLM is not installed.
     """
     import vllm
-    from vllm.sampling_params import StructuredOutputsParams
 
     length = max(completion.prompt_tokens for completion in Generator(engine.weights).generate(
         [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
@@ -98,7 +97,7 @@ def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[st
         text = engine.processor.apply_chat_template(prompt.conversation, add_generation_prompt=True)
         images = [part["image"] for turn in prompt.conversation for part in turn["content"] if part["type"] == "image"]
         asked.append({"prompt": text, "multi_modal_data": {"image": images}})
-        schema = StructuredOutputsParams(json=served_schema(prompt.schema or {}))
+        schema = structured_outputs(prompt.schema or {})
         params.append(vllm.SamplingParams(temperature=0.0, max_tokens=prompt.limit, structured_outputs=schema))
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
     llm = vllm.LLM(str(engine.path), max_model_len=length + limit + 64, gpu_memory_utilization=0.9 * free / total)

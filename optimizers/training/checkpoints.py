@@ -1,4 +1,4 @@
-"""The checkpoints of a stage: which are whole, and the newest of those to resume from."""
+"""Finds the newest complete checkpoint of a stage, from which training resumes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from transformers import TrainerCallback
 from gmner.data.files.atomic import whole_text
 
 MARK = "whole.json"
-"""File name -> bytes of every file of a checkpoint, written when all of them are."""
+"""A JSON file with the name and size in bytes of every file of a checkpoint; written last."""
 
 STATE = "trainer_state.json"
 
 
 class MarkWhole(TrainerCallback):
-    """Writes into each checkpoint which files it has and how large they are, once all of them are written.
+    """Writes the list of a checkpoint's files into the checkpoint when all of them are saved.
 
     Args:
-        profile: The model's `gmner.json`, which each checkpoint gets as well: loaded by itself, it would be read in the
-            box frame of its family otherwise. Need not exist.
+        profile: The model's `gmner.json`, which is copied into each checkpoint. Without it, a checkpoint that is loaded
+            on its own would have the coordinate convention of its family. May be missing.
     """
 
     def __init__(self, profile: Path) -> None:
@@ -43,21 +43,21 @@ class MarkWhole(TrainerCallback):
 
 
 def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
-    """The newest whole checkpoint, or None.
+    """The newest complete checkpoint, or None.
 
-    A checkpoint that a kill left half written or half removed does not count: one that lacks a file, or has a file that
-    ends too early.
+    Skips checkpoints with a missing or truncated file, as a process that is killed while saving or deleting leaves
+    them.
 
     Args:
         folder: The stage's folder.
-        before: Only checkpoints of earlier steps; None: of any.
+        before: Only consider checkpoints of earlier steps than this one; None: all.
     """
-    found = (path for step, path in _checkpoints(folder) if before is None or step < before)
-    return next((path for path in found if is_whole(path)), None)
+    candidates = (path for step, path in _checkpoints(folder) if before is None or step < before)
+    return next((path for path in candidates if is_whole(path)), None)
 
 
 def drop_after(folder: Path, checkpoint: Path | None) -> None:
-    """Remove the checkpoints behind the one that training resumes from, whole or not: they will be written anew."""
+    """Remove the checkpoints after the one that training resumes from; they will be written again."""
     for _, path in _checkpoints(folder):
         if path == checkpoint:
             return
@@ -65,7 +65,7 @@ def drop_after(folder: Path, checkpoint: Path | None) -> None:
 
 
 def trainer_state(checkpoint: Path) -> dict[str, Any] | None:
-    """What transformers knows of a checkpoint: step, number of steps, log; None: the file is missing or cut off."""
+    """The state that transformers saves with a checkpoint (steps, log); None: the file is missing or truncated."""
     try:
         state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -74,30 +74,30 @@ def trainer_state(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether every file of a checkpoint is there and complete."""
+    """Whether every file of a checkpoint exists and is complete."""
     if trainer_state(checkpoint) is None:  # the last file that transformers writes
         return False
     try:
         files = dict(_files(checkpoint))
         return _as_marked(checkpoint, files) and all(_complete(file) for file in files.values())
-    except OSError:  # another process removes it
+    except OSError:  # another process is removing the checkpoint
         return False
 
 
 def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Step and folder of each checkpoint, the newest first."""
+    """Step and folder of each checkpoint, newest first."""
     named = ((path.name.removeprefix("checkpoint-"), path) for path in folder.glob("checkpoint-*") if path.is_dir())
     return sorted(((int(step), path) for step, path in named if step.isdecimal()), reverse=True)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and path of each file of a checkpoint but the mark."""
+    """Name and path of each file of a checkpoint, except the mark."""
     files = (path for path in folder.rglob("*") if path.is_file() and path != folder / MARK)
     return ((path.relative_to(folder).as_posix(), path) for path in files)
 
 
 def _as_marked(checkpoint: Path, files: Mapping[str, Path]) -> bool:
-    """Whether the marked files are there in their sizes; a checkpoint may have no mark, as those of versions before."""
+    """Whether the listed files exist with their sizes; True without a list, as in checkpoints of earlier versions."""
     try:
         marked = json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def _as_marked(checkpoint: Path, files: Mapping[str, Path]) -> bool:
 
 
 def _complete(file: Path) -> bool:
-    """Whether a file ends where its own form says: safetensors, PyTorch's archives, JSON."""
+    """Whether a file is complete according to its own format: safetensors, a PyTorch archive, JSON."""
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, "pt"):

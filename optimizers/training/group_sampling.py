@@ -1,7 +1,7 @@
-"""Dynamic sampling: groups whose answers all earn the same are replaced by other prompts while CVO trains.
+"""Dynamic sampling: replaces groups whose answers all have equal rewards, from which GRPO learns nothing.
 
-Source: DAPO (Yu et al., 2025), section 3.2. DAPO draws whole batches until enough groups differ; here the groups that
-do not are drawn again in their places, which keeps those that do.
+Source: DAPO (Yu et al., 2025), section 3.2. DAPO samples whole batches until enough groups have different rewards. Here
+only the groups with equal rewards are replaced by other prompts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class Rollouts(NamedTuple):
-    """What `GRPOTrainer._generate` returns, and what its rewards made of it: an element a row, or None for no row."""
+    """Sampled answers as TRL returns them, with their rewards: one element for each row, or None for all rows."""
 
     prompt_ids: list[Any]
     completion_ids: list[Any]
@@ -33,7 +33,7 @@ class Rollouts(NamedTuple):
     logged: list[Any]
 
     def with_rows(self, places: Sequence[int], other: Rollouts, sources: Sequence[int]) -> Rollouts:
-        """These with the rows `sources` of `other` at `places`."""
+        """Replace the rows at `places` by the rows `sources` of `other`."""
 
         def merged(old: list[Any] | None, new: list[Any] | None) -> list[Any] | None:
             if old is None and new is None:
@@ -52,18 +52,18 @@ class Rollouts(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupSampling:
-    """How groups without a difference are replaced.
+    """Replaces groups with equal rewards by other prompts.
 
     Args:
-        rows: The training rows, by index.
-        generations: Answers a group.
-        redraws: Most times that groups of one step are drawn again.
+        rows: The training set.
+        generations: Answers per group.
+        redraws: Maximum number of times that groups are replaced in one step.
         seed: Seed of the order in which prompts are drawn.
-        process: This process's number.
-        processes: Number of processes; each holds an equal share of the batch, in order.
-        gather: Lists of all processes, joined in their order.
-        whole: Whether only whole batches can be answered, as by vLLM's server: it takes every group of all processes to
-            be complete. What comes of rows that are not replaced is then dropped.
+        process: Rank of this process.
+        processes: Number of processes; each holds an equal share of the batch, in order of rank.
+        gather: Joins the lists of all processes, in order of rank.
+        whole: Always sample a whole batch. vLLM's server needs it, because it requires the groups of all processes to
+            be complete. The answers of rows that are not replaced are then dropped.
     """
 
     rows: Any
@@ -78,53 +78,55 @@ class GroupSampling:
     def draw(
         self, inputs: list[Row], step: int, sample: Callable[[list[Row]], tuple[Rollouts, torch.Tensor]]
     ) -> tuple[list[Row], Rollouts, int, int]:
-        """Rows whose groups differ in what they earn, as many as there were.
+        """Sample answers, and replace groups with equal rewards.
 
         Args:
-            inputs: This process's rows; the rows of a group are neighbours.
-            step: Optimizer step, from which the order of further prompts follows.
-            sample: Answers rows, and gives the rollouts and what each row of all processes earned; NaN: nothing.
+            inputs: The rows of this process; those of a group follow one another.
+            step: The optimizer step, which determines the order of further prompts.
+            sample: Samples an answer to each row. Returns the rollouts, and the total reward of each row of all
+                processes; NaN: no reward applies.
 
         Returns:
-            The rows, their rollouts, how many of the groups differ, and how many were drawn (all processes).
+            The rows (as many as given), their rollouts, the number of groups with different rewards, and the number of
+            groups that were sampled (both over all processes).
         """
         inputs = list(inputs)
-        rollouts, earned = sample(inputs)
-        groups = earned.view(-1, self.generations).clone()
+        rollouts, totals = sample(inputs)
+        groups = totals.view(-1, self.generations).clone()
         fresh = self._further(inputs, step)
         drawn = len(groups)
         for _ in range(self.redraws):
             equal = [place for place, group in enumerate(groups) if not differs(group)]
-            new = dict(zip(equal, fresh, strict=False))  # fewer where the rows are used up
+            new = dict(zip(equal, fresh, strict=False))  # fewer than needed once the training set is used up
             if not new:
                 break
             drawn += len(new)
             places = [self._places(new, len(inputs), process) for process in range(self.processes)]
-            asked = self._asked(places, len(inputs))
+            again = self._sampled_again(places, len(inputs))
             mine = places[self.process]
             for place in mine:
                 inputs[place] = self.rows[new[(self.process * len(inputs) + place) // self.generations]]
-            found, earned = sample([inputs[place] for place in asked[self.process]])
-            rollouts = rollouts.with_rows(mine, found, [asked[self.process].index(place) for place in mine])
+            fresh_rollouts, totals = sample([inputs[place] for place in again[self.process]])
+            rollouts = rollouts.with_rows(mine, fresh_rollouts, [again[self.process].index(place) for place in mine])
             for process, own in enumerate(places):
                 for place in own:
                     group, member = divmod(process * len(inputs) + place, self.generations)
-                    groups[group, member] = earned[process * len(asked[process]) + asked[process].index(place)]
+                    groups[group, member] = totals[process * len(again[process]) + again[process].index(place)]
         return inputs, rollouts, sum(differs(group) for group in groups), drawn
 
     def _further(self, inputs: Sequence[Row], step: int) -> Any:
-        """Indices of rows that are not in the batch, each once, in an order that all processes share."""
+        """Indices of the rows that are not in the batch, in the same random order on all processes."""
         used = set(self.gather([_key(row) for row in inputs]))
         order = random.Random(f"{self.seed}-{step}").sample(range(len(self.rows)), len(self.rows))
         keys = self.rows.select_columns([name for name in ("post", "call") if name in self.rows.column_names])
         return (index for index in order if _key(keys[index]) not in used)
 
     def _places(self, groups: Mapping[int, int], rows: int, process: int) -> list[int]:
-        """Places of a process's rows that belong to these groups."""
+        """Places of the rows of a process that belong to these groups."""
         return [place for place in range(rows) if (process * rows + place) // self.generations in groups]
 
-    def _asked(self, places: Sequence[list[int]], rows: int) -> list[list[int]]:
-        """Places of the rows that each process answers anew: its own, and others up to an equal number."""
+    def _sampled_again(self, places: Sequence[list[int]], rows: int) -> list[list[int]]:
+        """Places of the rows that each process samples again: those of its groups, and others up to an equal number."""
         if self.whole:
             return [list(range(rows)) for _ in places]
         most = max(len(own) for own in places)
@@ -132,7 +134,7 @@ class GroupSampling:
 
 
 def differs(group: torch.Tensor) -> bool:
-    """Whether the answers of a group earned different rewards; NaN does not count."""
+    """Whether the rewards of a group differ, NaN left out."""
     known = group[~group.isnan()]
     return bool(len(known)) and bool(known.max() - known.min() > _EQUAL)
 

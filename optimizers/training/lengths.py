@@ -1,4 +1,4 @@
-"""Posts that fit the context of the model that is trained."""
+"""Leaves out posts and rows that exceed the context of the model that is trained."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from gmner.signatures.errors import ImageError
 LOG = logging.getLogger(__name__)
 
 _TURN = 64
-# More bytes than a chat template writes around a message.
+# Upper bound of the bytes that a chat template adds to a message.
 _NAMED = 5
 
 
 def within_context(
     posts: Sequence[Post], program: Trainable, engine: VLMEngine, *, answer: int = FREE_TEXT_TOKENS
 ) -> list[Post]:
-    """Posts whose prompt leaves the model room for the answer; the others are left out, and named.
+    """Return the posts whose prompt leaves room for the answer, and log a warning that names the others.
 
-    A prompt is encoded only where its bytes, of which no token has less than one, do not show that it fits.
+    A prompt has at most as many tokens as bytes; it is encoded only if this bound does not already show that it fits.
 
     Args:
         posts: Training posts.
-        program: The program; its first call about a post is measured, with the demonstrations.
+        program: The program; its first call for a post is measured, with the demonstrations.
         engine: The engine whose weights are trained.
-        answer: Most tokens of an answer, such as `CVO.max_completion_length`; less than `FREE_TEXT_TOKENS` counts as
-            those.
+        answer: Maximum number of tokens of an answer, such as `CVO.max_completion_length`; at least `FREE_TEXT_TOKENS`
+            are reserved.
     """
     context = engine.weights.context
     if context is None:
@@ -48,9 +48,8 @@ def within_context(
     long = {post.id: width for post in posts if (width := lengths.of(post, most)) > most}
     if long:
         LOG.warning(
-            "%d posts are not trained on: the model's context of %d tokens has no room for their prompt and %d tokens "
-            "of answer: %s",
-            len(long), context, room, _named(long),
+            "%d posts are not trained on: prompt and %d tokens of answer exceed the model's context of %d tokens: %s",
+            len(long), room, context, _named(long),
         )  # fmt: skip
     return [post for post in posts if post.id not in long]
 
@@ -61,14 +60,14 @@ def _named(widths: Mapping[str, int]) -> str:
 
 
 class RowLengths:
-    """Measures training rows, a prompt with the answer that follows it, against the context of a model.
+    """Compares training rows (a prompt with its answer) with the context length of a model.
 
     Args:
         engine: The engine whose weights are trained; None: every row fits.
 
     Attributes:
-        context: Most tokens of prompt and answer together; None: not known.
-        long: Post id -> tokens of its longest row that did not fit.
+        context: Maximum number of tokens of prompt and answer together; None: not known.
+        long: Post id -> number of tokens of its longest row that did not fit.
     """
 
     def __init__(self, engine: VLMEngine | None) -> None:
@@ -77,11 +76,11 @@ class RowLengths:
         self._widths = None if engine is None else _Widths(ChatEncoder(engine.processor))
 
     def fits(self, post_id: str, dialogue: Sequence[Mapping[str, Any]], answer: str) -> bool:
-        """Whether a row fits; one that does not is kept in `long`.
+        """Whether a row fits; if not, it is recorded in `long`.
 
         Args:
-            post_id: The post that the row is about.
-            dialogue: The prompt, with pictures.
+            post_id: The id of its post.
+            dialogue: The prompt, with images.
             answer: The text of the answer.
         """
         widths, context = self._widths, self.context
@@ -95,23 +94,23 @@ class RowLengths:
         return width <= context
 
     def fact(self) -> str:
-        """Which rows did not fit, with both numbers; empty: none."""
+        """A sentence that names the rows that did not fit, with the lengths; empty if all rows fit."""
         if not self.long:
             return ""
         posts = counted(len(self.long), "post", "posts")
         return (
-            f"The prompt and the written answer of {posts} are longer than the model's context of {self.context} "
-            f"tokens: {_named(self.long)}"
+            f"The prompt and the written answer of {posts} exceed the model's context of {self.context} tokens: "
+            f"{_named(self.long)}"
         )
 
     def warn(self) -> None:
-        """Warn of the rows that did not fit."""
+        """Log a warning that names the rows that did not fit."""
         if self.long:
             LOG.warning("%s; these rows are not trained on", self.fact())
 
 
 class _Lengths:
-    """Measures prompts of a program in tokens."""
+    """Measures the prompts of a program in tokens."""
 
     def __init__(self, program: Trainable, encoder: ChatEncoder) -> None:
         self._adapter, self._widths, self._root = program.adapter(), _Widths(encoder), program.image_root
@@ -121,43 +120,43 @@ class _Lengths:
         self._fixed = sum(map(self._widths.bound, messages))
 
     def of(self, post: Post, most: int) -> int:
-        """The tokens of a post's prompt, or an upper bound of them that is within `most`."""
+        """The number of tokens of a post's prompt, or an upper bound if that is at most `most`."""
         try:
             size = None if post.image is None else image_size(post.image, root=self._root)
-        except ImageError:  # said where the picture is opened
+        except ImageError:  # raised again when the image is opened
             return 0
-        picture = 0 if size is None else self._widths.picture(size)
-        bound = self._fixed + len(post.text.encode("utf-8", "replace")) + picture
+        image = 0 if size is None else self._widths.image(size)
+        bound = self._fixed + len(post.text.encode("utf-8", "replace")) + image
         if bound <= most:
             return bound
         return self._widths.of(self._adapter.dialogue(self._signature, self._demos, post_inputs(post)))
 
 
 class _Widths:
-    """Tokens of what one processor encodes."""
+    """Counts the tokens that one processor makes of messages and images."""
 
     def __init__(self, encoder: ChatEncoder) -> None:
         self._encoder = encoder
-        self._pictures: dict[Size, int] = {}
+        self._images: dict[Size, int] = {}
 
     def bound(self, message: Mapping[str, Any]) -> int:
-        """An upper bound of the tokens of a message."""
+        """Upper bound of the number of tokens of a message."""
         parts = message["content"]
         texts = sum(len(part["text"].encode("utf-8", "replace")) for part in parts if part["type"] == "text")
-        return _TURN + texts + sum(self.picture(part["image"].size) for part in parts if part["type"] == "image")
+        return _TURN + texts + sum(self.image(part["image"].size) for part in parts if part["type"] == "image")
 
-    def picture(self, size: Size) -> int:
-        """The tokens of a picture, which depend on nothing but its size."""
-        if size not in self._pictures:
+    def image(self, size: Size) -> int:
+        """The number of tokens of an image, which depends only on its size."""
+        if size not in self._images:
             text = {"type": "text", "text": "."}
-            shown = [{"role": "user", "content": [{"type": "image", "image": Image.new("RGB", size)}, text]}]
-            self._pictures[size] = self.of(shown)
-        return self._pictures[size]
+            chat = [{"role": "user", "content": [{"type": "image", "image": Image.new("RGB", size)}, text]}]
+            self._images[size] = self.of(chat)
+        return self._images[size]
 
     def of(self, conversation: list[Any]) -> int:
-        """The tokens of a prompt."""
+        """The number of tokens of a prompt."""
         return int(self._encoder([conversation])["attention_mask"].sum())
 
     def answer(self, text: str) -> int:
-        """The tokens of an answer with its end."""
+        """The number of tokens of an answer, end token included."""
         return len(self._encoder.tokenizer.encode(text, add_special_tokens=False)) + 1

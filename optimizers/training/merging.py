@@ -13,13 +13,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 @contextmanager
 def merged(model: Any) -> Iterator[None]:
-    """Merge the adapter of a model while the context lasts; a small decoder spends most of a step in its adapter.
+    """Merge the adapter of a model for the length of a block: a small decoder spends most of a step in its adapter.
 
-    The base weights are copied first and restored exactly, as subtracting the update would round them each time. The
-    copy takes as much memory as the adapted weights.
+    The base weights are copied before and restored exactly, because subtracting the update would add rounding errors
+    each time. The copy needs as much memory as the adapted weights.
 
     Args:
-        model: The model; without an adapter it is left as it is.
+        model: The model; nothing is done if it has no adapter.
     """
     if not isinstance(model, PeftModel):
         yield

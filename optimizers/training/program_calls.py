@@ -1,4 +1,4 @@
-"""The calls of a program that answers each post at once, for training without a program."""
+"""The calls of a program that answers each post in one call, for training without a program."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ from gmner.programs.trainable import post_inputs as post_inputs
 def answer_calls(
     posts: Sequence[Post], signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]
 ) -> list[ProgramCall]:
-    """The one call a post of a program that answers at once."""
+    """One call for each post, as a program makes them that answers in one call."""
     return [ProgramCall(post, signature, demos, post_inputs(post)) for post in posts]

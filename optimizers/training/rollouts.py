@@ -1,4 +1,4 @@
-"""The answers that CVO sampled: kept step by step as parquet by TRL, read back, and shown on a page."""
+"""The answers that CVO samples: TRL writes them as one parquet file per step; read here and shown on a page."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Rollout:
 
     Attributes:
         step: The optimizer step that learned from it, from 1.
-        post_id: Id of the post that was asked about.
-        text: The answer as it was sampled.
-        rewards: Reward name -> its value, in 0..1 for the five; None: it does not apply.
-        advantage: How much better than the group's mean it was, as GRPO weighs it.
-        call: The call of a staged program that it answers, see `gmner.optimizers.rewards.staged_calls`; empty: it
-            answers the post.
+        post_id: Id of the post.
+        text: The sampled text.
+        rewards: Reward name -> value, in 0..1 for the five of MCR; None: the reward does not apply.
+        advantage: GRPO's advantage: how much better the answer is than the mean of its group.
+        call: The call of a staged program that it answers, see `gmner.optimizers.rewards.staged_calls`; empty: the
+            program answers a post in one call.
     """
 
     step: int
@@ -52,29 +52,29 @@ class Rollout:
 
     @property
     def rank(self) -> float:
-        """Sorts the best answer first, and one without an advantage (NaN) last."""
+        """Sort key: the best answer first, answers without an advantage (NaN) last."""
         return math.inf if math.isnan(self.advantage) else -self.advantage
 
 
 def kept_rollouts(folder: Path) -> list[Path]:
-    """The files with the rollouts of each step, in order; none where they are not kept."""
+    """The files with the rollouts of each step, in order; empty if rollouts are not saved."""
     return sorted((folder / FOLDER).glob("completions_*.parquet"))
 
 
 def read_rollouts(folder: Path) -> list[Rollout]:
-    """The rollouts that lie in a stage's folder, step by step.
+    """Read the rollouts of a stage, step by step.
 
-    A file that is not finished, as a kill or a compile under way may leave it, is left out with a warning.
+    An incomplete file is skipped with a warning.
 
     Args:
-        folder: The stage `cvo` of a run directory.
+        folder: The folder of the stage `cvo` in a run directory.
 
     Raises:
-        InputError: There are none.
+        InputError: The folder has no rollouts.
     """
     files = kept_rollouts(folder)
     if not files:
-        raise InputError("No rollouts are kept here", received=str(folder), accepted="the folder `cvo` of a run")
+        raise InputError("The folder has no rollouts", received=str(folder), accepted="the folder `cvo` of a run")
     names = list(kept_weights(folder))
     return [
         Rollout(
@@ -91,36 +91,36 @@ def read_rollouts(folder: Path) -> list[Rollout]:
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file; none of one that is not whole, or that was removed meanwhile."""
+    """The rows of a file; none if it is incomplete or was removed in the meantime."""
     try:
         return pq.read_table(file, partitioning=None).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        LOG.warning("%s is not a whole parquet file and is left out: %s", file, error)
+        LOG.warning("%s is not a complete parquet file and is skipped: %s", file, error)
         return []
 
 
 def _applied(value: float | None) -> float | None:
-    """A reward that does not apply is None; TRL keeps it as NaN."""
+    """Convert NaN, which TRL writes for a reward that does not apply, to None."""
     return None if value is None or math.isnan(value) else value
 
 
 def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptAdapter, steps: int = 2) -> Path:
-    """Write `rollouts.html` into a stage's folder: what was sampled in the first and in the last steps.
+    """Write `rollouts.html` into a stage's folder: the answers of the first and the last steps.
 
-    Every post of a step is a card with its answers, the best paid first; the slice filter chooses the step, and the
-    folded reasoning begins with what each reward paid.
+    Each post of a step has a card with its answers, those with the highest advantage first. The slice filter selects
+    the step, and the folded reasoning begins with the rewards.
 
     Args:
-        folder: The stage `cvo` of a run directory.
+        folder: The folder of the stage `cvo` in a run directory.
         posts: The posts of D2 by id.
         adapter: The adapter of the program that was trained.
-        steps: How many first and how many last steps.
+        steps: Number of steps at the beginning, and at the end.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: No rollouts are kept there.
+        InputError: The folder has no rollouts.
     """
     groups: dict[tuple[int, str, str], list[Rollout]] = {}
     for rollout in read_rollouts(folder):
@@ -139,12 +139,12 @@ def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptA
 
 
 def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> dict[str, Prediction]:
-    """The answers to one post, the best first, each with what it was paid."""
+    """The answers to one post with their rewards, those with the highest advantage first."""
     frame = adapter.request(post_inputs(post)).frame
     answers = {}
     for place, rollout in enumerate(sorted(sampled, key=lambda rollout: rollout.rank), 1):
         name = f"{call_title(rollout.call)}, answer {place}" if rollout.call else f"answer {place}"
-        paid = ", ".join(f"{n} {'-' if v is None else f'{v:.2f}'}" for n, v in rollout.rewards.items())
+        rewards = ", ".join(f"{n} {'-' if v is None else f'{v:.2f}'}" for n, v in rollout.rewards.items())
         call, text = rollout.call, rollout.text
         try:
             whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
@@ -152,6 +152,6 @@ def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> 
         except AnswerError as error:
             answers[name] = Prediction.failed(post.id, post.text, error)
             continue
-        reasoning = f"[{paid}; advantage {rollout.advantage:+.2f}] {text if call else answer.reasoning}"
+        reasoning = f"[{rewards}; advantage {rollout.advantage:+.2f}] {text if call else answer.reasoning}"
         answers[name] = Prediction(post.id, post.text, reasoning, tuple(answer.entities))
     return answers

@@ -1,4 +1,4 @@
-"""Rows for TRL, written by the prompt adapter: what training sees is what inference sends."""
+"""Training rows for TRL, written by the prompt adapter: training uses the prompts of inference, byte for byte."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _CHAT = List({"role": Value("string"), "content": _PARTS})
 
 
 def usable_posts(posts: Sequence[Post], encoder: ChatEncoder) -> list[Post]:
-    """Posts that a trainer reads as inference does: without a chat marker of the model in their text.
+    """Return the posts whose text has no chat marker of the model, and log a warning if others are left out.
 
-    The engine keeps such markers data; TRL's tokenisation would take them for control. They are left out, and said.
+    The engine encodes such markers as text, but TRL would encode them as control tokens.
     """
     kept = [post for post in posts if not encoder.markers(post.text)]
     if len(kept) < len(posts):
@@ -42,12 +42,12 @@ def usable_posts(posts: Sequence[Post], encoder: ChatEncoder) -> list[Post]:
 
 
 def fitting_posts(posts: Sequence[Post], program: Trainable, answer: int) -> list[Post]:
-    """The posts that a program's weights can be trained on: see `usable_posts` and `within_context`; else all.
+    """The posts on which a program's weights can be trained, see `usable_posts` and `within_context`.
 
     Args:
-        posts: Annotated posts.
+        posts: Annotated posts. All of them are returned if the program has no local model.
         program: The program.
-        answer: Most tokens of an answer.
+        answer: Maximum number of tokens of an answer.
     """
     engine = trainable_engine(program.model)
     if engine is None:
@@ -56,13 +56,13 @@ def fitting_posts(posts: Sequence[Post], program: Trainable, answer: int) -> lis
 
 
 def split_pictures(messages: Sequence[Message]) -> tuple[list[Message], list[Any]]:
-    """A dialogue as TRL takes it: messages with bare picture parts, and the pictures in order."""
-    pictures = [part["image"] for message in messages for part in message["content"] if part["type"] == "image"]
+    """Split a dialogue as TRL expects it: messages with placeholders for images, and the images in order."""
+    images = [part["image"] for message in messages for part in message["content"] if part["type"] == "image"]
     bare = [
         {"role": m["role"], "content": [{"type": p["type"], "text": p.get("text")} for p in m["content"]]}
         for m in messages
     ]
-    return bare, pictures
+    return bare, images
 
 
 def tuning_rows(
@@ -73,22 +73,23 @@ def tuning_rows(
     demos: Sequence[Mapping[str, Any]],
     engine: VLMEngine | None = None,
 ) -> Dataset:
-    """One row a chain for TRL's SFTTrainer: `prompt`, `completion` (chat) and `images`.
+    """Create a row for each chain, for TRL's SFTTrainer: `prompt`, `completion` (chat) and `images`.
 
     Args:
         chains: Chains with their answers.
         posts: The posts by id.
         adapter: The adapter that will be used at inference.
         signature: The end-to-end signature with its current instructions.
-        demos: The demonstrations that will be sent at inference; a post that is one of them is asked without itself,
-            whose answer would stand in its own prompt.
-        engine: The engine whose weights are trained: rows beyond its context are left out, and named. None: all rows.
+        demos: The demonstrations that will be used at inference. A demonstration is left out of the prompt of its own
+            post, which would contain the answer.
+        engine: The engine whose weights are trained; a warning names the rows that exceed its context, and they are
+            left out. None: all rows are kept.
 
     Raises:
         InputError: No row is left.
     """
-    asked = [_whole(chain, posts[chain.post_id], signature, demos) for chain in chains]
-    return _tuning_table(asked, adapter, engine)
+    calls = [_single_call(chain, posts[chain.post_id], signature, demos) for chain in chains]
+    return _tuning_table(calls, adapter, engine)
 
 
 def program_rows(
@@ -98,117 +99,120 @@ def program_rows(
     adapter: PromptAdapter,
     demos: Sequence[Mapping[str, Any]],
 ) -> Dataset:
-    """The rows of `tuning_rows` for a program; of a staged one a row for every call that each chain answers.
+    """The rows of `tuning_rows` for a program; a staged program has a row for each of its calls.
 
-    Then its mentions are extracted; each is verified, with the chain as evidence; each that is shown is grounded. Rows
-    beyond the context of the program's local model are left out, and named.
+    The calls of a staged program extract the mentions of a post, verify each mention with the chain as evidence, and
+    ground each mention that is shown. Rows that exceed the context of the program's local model are left out with a
+    warning.
 
     Args:
         program: The program that is trained.
         chains: Chains with their answers.
         posts: The posts by id.
         adapter: The adapter that will be used at inference.
-        demos: The demonstrations of a program that answers at once; a staged one has its own.
+        demos: The demonstrations of a program that answers in one call; a staged one has its own.
 
     Raises:
         InputError: No row is left.
     """
-    return _tuning_table(_asked(program, chains, posts, demos), adapter, trainable_engine(program.model))
+    return _tuning_table(_answered_calls(program, chains, posts, demos), adapter, trainable_engine(program.model))
 
 
 def check_rows_fit(
     program: Trainable, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Refuse chains whose rows are longer than the context of the program's local model; see `program_rows`.
+    """Check that the rows of chains fit the context of the program's local model; see `program_rows`.
 
     Raises:
-        InputError: The fact names the first posts, their tokens and the context.
+        InputError: A row does not fit; the message names the first such posts and their lengths.
     """
     lengths, adapter = RowLengths(trainable_engine(program.model)), program.adapter()
     if lengths.context is None:
         return
-    for call, answer in _asked(program, chains, posts, demos):
-        lengths.fits(call.post.id, *_written(call, answer, adapter))
+    for call, answer in _answered_calls(program, chains, posts, demos):
+        lengths.fits(call.post.id, *_texts_of(call, answer, adapter))
     if lengths.long:
-        remedy = "Leave these posts out, or have shorter chains written"
+        remedy = "leave these posts out, or write shorter chains"
         raise InputError(lengths.fact(), accepted=f"{lengths.context} tokens together", remedy=remedy)
 
 
-def _asked(
+def _answered_calls(
     program: Trainable, chains: Sequence[Chain], posts: Mapping[str, Post], demos: Sequence[Mapping[str, Any]]
 ) -> list[TuningCall]:
-    """The calls of a program that chains answer."""
-    asked: list[TuningCall] = []
+    """The calls of a program, with the answers that chains give to them."""
+    calls: list[TuningCall] = []
     for chain in chains:
         gold = [as_entity(entity) for entity in chain.entities]
-        asked += program.tuning_calls(posts[chain.post_id], chain.reasoning, gold, demos)
-    return asked
+        calls += program.tuning_calls(posts[chain.post_id], chain.reasoning, gold, demos)
+    return calls
 
 
-def _whole(chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> TuningCall:
-    """The one call of a program that answers at once."""
+def _single_call(
+    chain: Chain, post: Post, signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]
+) -> TuningCall:
+    """The call of a program that answers a post in one call."""
     call = ProgramCall(post, signature, demos, post_inputs(post))
     return call, {"reasoning": chain.reasoning, "entities": list(chain.entities)}
 
 
-def _tuning_table(asked: Sequence[TuningCall], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
-    """A row for every call that fits the context."""
+def _tuning_table(calls: Sequence[TuningCall], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
+    """A table with a row for each call that fits the context."""
     rows, lengths = [], RowLengths(engine)
-    for call, answer in asked:
-        dialogue, text = _written(call, answer, adapter)
+    for call, answer in calls:
+        dialogue, text = _texts_of(call, answer, adapter)
         if lengths.fits(call.post.id, dialogue, text):
-            prompt, pictures = split_pictures(dialogue)
+            prompt, images = split_pictures(dialogue)
             completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
-            rows.append({"prompt": prompt, "completion": completion, "images": pictures})
+            rows.append({"prompt": prompt, "completion": completion, "images": images})
     lengths.warn()
     return _table(rows, {"prompt": _CHAT, "completion": _CHAT})
 
 
-def _written(call: ProgramCall, answer: Mapping[str, Any], adapter: PromptAdapter) -> tuple[list[Message], str]:
-    """The prompt of a call, and its answer; a demonstration of the same post would have that answer in the prompt."""
+def _texts_of(call: ProgramCall, answer: Mapping[str, Any], adapter: PromptAdapter) -> tuple[list[Message], str]:
+    """The prompt and the answer of a call, without a demonstration of the same post, which would contain the answer."""
     others = [demo for demo in call.demos if demo["text"] != call.inputs["text"]]
     dialogue = adapter.dialogue(call.signature, others, call.inputs)
     return dialogue, adapter.answer(call.signature, {**call.inputs, **answer})
 
 
 def rollout_rows(calls: Sequence[ProgramCall], adapter: PromptAdapter, columns: Sequence[Mapping[str, Any]]) -> Dataset:
-    """One row a call for TRL's GRPOTrainer: `prompt`, `images` and the columns that the rewards read.
+    """Create a row for each call, for TRL's GRPOTrainer: `prompt`, `images` and the columns that the rewards use.
 
     Args:
-        calls: The calls that are asked.
+        calls: The calls of the program.
         adapter: The adapter that will be used at inference.
-        columns: The rewards' columns, one mapping a call; see `gmner.optimizers.rewards.reward_columns`.
+        columns: The columns of the rewards, one mapping for each call; see `gmner.optimizers.rewards.reward_columns`.
     """
     rows = []
     for call, extra in zip(calls, columns, strict=True):
-        prompt, pictures = split_pictures(adapter.dialogue(call.signature, call.demos, call.inputs))
-        rows.append({"prompt": prompt, "images": pictures, **extra})
+        prompt, images = split_pictures(adapter.dialogue(call.signature, call.demos, call.inputs))
+        rows.append({"prompt": prompt, "images": images, **extra})
     return _table(rows, {"prompt": _CHAT})
 
 
 def _table(rows: list[dict[str, Any]], chat: dict[str, Any]) -> Dataset:
-    """A table of rows; without an `images` column where no row has a picture."""
+    """Convert rows to a table, without the column `images` if no row has an image."""
     if not rows:
-        raise InputError("There is nothing to train on", received=[], remedy="Give more training posts")
+        raise InputError("No training row is left", received=[], remedy="pass more training posts")
     if not any(row["images"] for row in rows):
         rows = [{k: v for k, v in row.items() if k != "images"} for row in rows]
     else:
         files = _Files()
-        rows = [{**row, "images": [files.of(picture) for picture in row["images"]]} for row in rows]
-    plain = Dataset.from_list([{k: v for k, v in row.items() if k not in ("images", *chat)} for row in rows])
-    features = Features({**plain.features, **chat, **({"images": List(Image())} if "images" in rows[0] else {})})
+        rows = [{**row, "images": [files.of(image) for image in row["images"]]} for row in rows]
+    others = Dataset.from_list([{k: v for k, v in row.items() if k not in ("images", *chat)} for row in rows])
+    features = Features({**others.features, **chat, **({"images": List(Image())} if "images" in rows[0] else {})})
     return Dataset.from_list(rows, features=features)
 
 
 class _Files:
-    """Pictures as `datasets` keeps them, each written once however many rows show it: most of a table's time."""
+    """Encodes images as `datasets` stores them; an image in several rows is encoded once, which takes the most time."""
 
     def __init__(self) -> None:
         self._written: dict[bytes, dict[str, Any]] = {}
 
-    def of(self, picture: PILImage.Image) -> dict[str, Any]:
-        """The bytes of a picture's file."""
-        key = hashlib.sha256(repr((picture.mode, picture.size)).encode() + picture.tobytes()).digest()
+    def of(self, image: PILImage.Image) -> dict[str, Any]:
+        """The bytes of an image's file."""
+        key = hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).digest()
         if key not in self._written:
-            self._written[key] = {"bytes": encoded(picture, quick=True)[0], "path": None}
+            self._written[key] = {"bytes": encoded(image, quick=True)[0], "path": None}
         return self._written[key]

@@ -1,11 +1,11 @@
-"""The answers to a prompt in one sequence, so that the prompt and its pictures are computed once in training.
+"""Joins the answers to a prompt in one sequence, so that training computes the prompt and its images once.
 
-Source: Liu et al., Prefix Grouper: Efficient GRPO Training through Shared-Prefix Forward (2025). There attention is
-computed in two parts; here a mask keeps the answers from seeing each other:
+Source: Liu et al., Prefix Grouper: Efficient GRPO Training through Shared-Prefix Forward (2025). The paper computes
+attention in two parts. Here a mask keeps the answers from seeing each other:
 
     prompt without its last token | last token, answer 1 without its last | last token, answer 2 without its last | ...
 
-What follows a token is read where that token stands: hence the last token of the prompt before each answer.
+The last token of the prompt is repeated before each answer because its output predicts the answer's first token.
 """
 
 from __future__ import annotations
@@ -20,46 +20,49 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from gmner.optimizers.training.trainable import without_adapter
+from gmner.programs.seams.transformers_seams import attention_of, mrope_positions
 
 LOG = logging.getLogger(__name__)
 
 _MASKABLE = ("sdpa", "eager")
-_BY_ROW = ("idefics3", "smolvlm")  # pictures: an element a row of the batch
+_BY_ROW = ("idefics3", "smolvlm")  # images: one element per row of the batch
 _BY_TILE = ("internvl",)
-_BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # positions have three axes
+_BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # one element per patch; positions have three axes
 _UNSCORED = -100
 
-Pictures = Mapping[str, torch.Tensor]
+ImageTensors = Mapping[str, torch.Tensor]
+"""Image inputs of the model, by name."""
 
 
 def shares_prompts(model: Any) -> bool:
-    """Whether answers of a model can share their prompt; the log says so where each has its own.
+    """Whether the answers to a prompt can share its computation in this model; logged if they cannot.
 
-    Flash attention takes no such mask, sliding windows would count the answers between, and the position ids of other
-    families are not known here.
+    Flash attention supports no such mask, sliding windows would count the answers in between, and the position ids of
+    other families are not known here.
 
     Args:
-        model: With or without an adapter.
+        model: The model, with or without an adapter.
     """
     bare = without_adapter(model)
     text = bare.config.get_text_config()
     whole = set(getattr(text, "layer_types", None) or ()) <= {"full_attention"}
     known = bare.config.model_type in _BY_ROW + _BY_TILE + _BY_PATCH
-    shares = known and whole and text._attn_implementation in _MASKABLE
+    attention = attention_of(text)
+    shares = known and whole and attention in _MASKABLE
     if not shares:
-        family, attention = bare.config.model_type, text._attn_implementation
-        LOG.info("Each answer is trained on with a prompt of its own: %s, attention %s", family, attention)
+        family = bare.config.model_type
+        LOG.info("Answers cannot share their prompt in training: family %s, attention %s", family, attention)
     return shares
 
 
 class SharedPrompts:
-    """A model that takes rows of a prompt and an answer each, as TRL's trainers give them, and shares their prompts.
+    """A model that computes rows with the same prompt as one sequence. TRL's trainers call it in place of the model.
 
     Args:
-        model: The model with TRL's fused head, perhaps in a wrapper.
-        bare: The same without wrappers, see `shares_prompts`.
-        by_row: Return log probabilities and entropies of the rows as they were given, (rows, length - 1); False: return
-            what the model does, of sequences of several answers each.
+        model: The model with TRL's fused head, possibly wrapped.
+        bare: The same model without wrappers, see `shares_prompts`.
+        by_row: Whether to return the log probabilities and entropies of the rows as they were passed,
+            (rows, length - 1). False: return the model's output for the joined sequences.
     """
 
     def __init__(self, model: Callable[..., Any], bare: Any, *, by_row: bool) -> None:
@@ -74,15 +77,15 @@ class SharedPrompts:
         mm_token_type_ids: torch.Tensor | None = None,
         use_cache: bool = False,
         fused_lm_head: bool = True,
-        **pictures: torch.Tensor,
+        **images: torch.Tensor,
     ) -> Any:
-        """The model's output for these rows; `labels` are the tokens of the answers, -100 elsewhere."""
+        """Compute rows; `labels` are the tokens of the answers, and -100 elsewhere."""
         scored = labels != _UNSCORED
         read = attention_mask.bool() & ~scored & (scored.cumsum(1) == 0)
-        parts = self._parts(input_ids, pictures)
+        parts = self._parts(input_ids, images)
         groups = _groups(input_ids, read, parts)
         firsts = [rows[0] for rows in groups]
-        shown = {name: torch.cat([parts[first][name] for first in firsts]) for name in pictures}
+        shown = {name: torch.cat([parts[first][name] for first in firsts]) for name in images}
         kinds = None if mm_token_type_ids is None else mm_token_type_ids[firsts]
         positions = self._positions(input_ids[firsts], read[firsts], kinds, shown)
         sequences = [
@@ -96,7 +99,7 @@ class SharedPrompts:
         ]
         if kinds is not None:
             shown["mm_token_type_ids"] = _padded([sequence.kinds for sequence in sequences])
-        found = self._model(
+        outputs = self._model(
             input_ids=_padded([sequence.ids for sequence in sequences]),
             attention_mask=self._mask(_padded([sequence.owners for sequence in sequences], -1)),
             position_ids=self._joined([sequence.positions for sequence in sequences]),
@@ -105,49 +108,49 @@ class SharedPrompts:
             **shown,
         )
         if not self._by_row:
-            return found
+            return outputs
         rows = [row for group in groups for row in group]
-        values = (found.log_probs, found.entropy)
+        values = (outputs.log_probs, outputs.entropy)
         log_probs, entropy = (None if v is None else _of_rows(v, sequences, rows, scored[:, 1:]) for v in values)
         return SimpleNamespace(log_probs=log_probs, entropy=entropy)
 
-    def _parts(self, ids: torch.Tensor, pictures: Pictures) -> list[dict[str, torch.Tensor]]:
-        """What belongs to each row of the pictures, of which the families keep an element a row, a tile or a patch."""
+    def _parts(self, ids: torch.Tensor, images: ImageTensors) -> list[dict[str, torch.Tensor]]:
+        """Split the image inputs by row; depending on the family, they have one element per row, tile or patch."""
         config, rows = self._bare.config, len(ids)
         tokens = (ids == config.image_token_id).sum(1)
-        counts = dict.fromkeys(pictures, [1] * rows)
-        if config.model_type not in _BY_ROW and "pixel_values" in pictures:
-            elements = tokens * len(pictures["pixel_values"]) // tokens.sum().clamp(min=1)
+        counts = dict.fromkeys(images, [1] * rows)
+        if config.model_type not in _BY_ROW and "pixel_values" in images:
+            elements = tokens * len(images["pixel_values"]) // tokens.sum().clamp(min=1)
             counts["pixel_values"] = elements.tolist()
-            if "image_grid_thw" in pictures:
-                patches = pictures["image_grid_thw"].prod(-1).cumsum(0)
+            if "image_grid_thw" in images:
+                patches = images["image_grid_thw"].prod(-1).cumsum(0)
                 ends = torch.searchsorted(patches, elements.cumsum(0), right=True)
                 counts["image_grid_thw"] = ends.diff(prepend=ends.new_zeros(1)).tolist()
-        cut = {name: value.split(counts[name]) for name, value in pictures.items()}
+        cut = {name: value.split(counts[name]) for name, value in images.items()}
         return [{name: values[row] for name, values in cut.items()} for row in range(rows)]
 
     def _positions(
-        self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: Pictures
+        self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: ImageTensors
     ) -> torch.Tensor:
-        """Positions of the prompts' tokens, (axes, rows, length)."""
+        """Positions of the tokens of the prompts, (axes, rows, length)."""
         if "image_grid_thw" in shown:
             kinds = (prompts == self._bare.config.image_token_id).int() if kinds is None else kinds
             grid, mask = shown["image_grid_thw"], read.long()
-            return self._bare.model.get_rope_index(prompts, kinds, image_grid_thw=grid, attention_mask=mask)[0]
+            return mrope_positions(self._bare, prompts, kinds, grid, mask)
         axes = 3 if self._bare.config.model_type in _BY_PATCH else 1
         return (read.cumsum(1) - 1).expand(axes, *read.shape)
 
     def _joined(self, positions: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Positions of the sequences as the model takes them: (axes, rows, length), or (rows, length)."""
+        """Positions of the sequences in the form that the model expects: (axes, rows, length), or (rows, length)."""
         joined = pad_sequence([places.T for places in positions], batch_first=True).permute(2, 0, 1)
         return joined if self._bare.config.model_type in _BY_PATCH else joined[0]
 
     def _mask(self, owners: torch.Tensor) -> torch.Tensor:
-        """What each token sees, (rows, 1, length, length): of what came before it the prompt and its own answer."""
+        """The mask, (rows, 1, length, length): a token sees the earlier tokens of the prompt and of its own answer."""
         key, query = owners[:, None, :], owners[:, :, None]
         before = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).tril()
         seen = (before & ((key == 0) | (key == query)))[:, None]
-        if self._bare.config.get_text_config()._attn_implementation == "sdpa":
+        if attention_of(self._bare.config.get_text_config()) == "sdpa":
             return seen
         dtype = self._bare.dtype
         return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
@@ -159,10 +162,10 @@ class _Sequence:
 
     Attributes:
         ids: The tokens, (length,).
-        owners: For each token 0 if it belongs to the prompt, else the number of its answer, from 1.
+        owners: 0 for each token of the prompt, else the number of the answer, from 1, (length,).
         positions: Their positions, (axes, length).
-        labels: What follows each token; `_UNSCORED` in the prompt.
-        kinds: For each token whether it stands for a picture; None: the model does not ask.
+        labels: The token after each token; `_UNSCORED` in the prompt.
+        kinds: 1 for each token that stands for an image, else 0; None: the model has no such input.
         lengths: Number of tokens of each answer.
     """
 
@@ -175,14 +178,14 @@ class _Sequence:
 
     @property
     def start(self) -> int:
-        """Where the first answer begins."""
+        """Index of the first token of the first answer."""
         return len(self.ids) - sum(self.lengths)
 
 
 def _sequence(
     prompt: torch.Tensor, positions: torch.Tensor, kinds: torch.Tensor | None, answers: Sequence[torch.Tensor]
 ) -> _Sequence:
-    """One prompt (length,), the positions (axes, length) and kinds of its tokens, and its answers."""
+    """Join a prompt (length,), with the positions (axes, length) and kinds of its tokens, and its answers."""
     lengths = [len(answer) for answer in answers]
     shared, last = prompt[:-1], prompt[-1:]
     follow = torch.cat([torch.arange(length, device=prompt.device) for length in lengths])
@@ -199,7 +202,7 @@ def _sequence(
 def _of_rows(
     values: torch.Tensor, sequences: Sequence[_Sequence], rows: Sequence[int], scored: torch.Tensor
 ) -> torch.Tensor:
-    """Values of the answers' tokens where they stand in the rows, (rows, length - 1); 0 elsewhere."""
+    """Move the values of the answers back to the rows, (rows, length - 1), 0 elsewhere."""
     answers = [
         values[place, sequence.start : len(sequence.ids)].split(sequence.lengths)
         for place, sequence in enumerate(sequences)
@@ -210,19 +213,19 @@ def _of_rows(
 
 
 def _groups(prompts: torch.Tensor, read: torch.Tensor, parts: Sequence[Mapping[str, torch.Tensor]]) -> list[list[int]]:
-    """Rows that have the same prompt and the same pictures."""
-    found: dict[tuple[Any, ...], list[list[int]]] = {}
+    """Group the rows that have the same prompt and the same images."""
+    by_prompt: dict[tuple[Any, ...], list[list[int]]] = {}
     for row, prompt in enumerate(prompts):
-        alike = found.setdefault(tuple(prompt[read[row]].tolist()), [])
+        alike = by_prompt.setdefault(tuple(prompt[read[row]].tolist()), [])
         mine = next((rows for rows in alike if _equal(parts[rows[0]], parts[row])), None)
         if mine is None:
             alike.append([row])
         else:
             mine.append(row)
-    return [rows for alike in found.values() for rows in alike]
+    return [rows for alike in by_prompt.values() for rows in alike]
 
 
-def _equal(ours: Pictures, theirs: Pictures) -> bool:
+def _equal(ours: ImageTensors, theirs: ImageTensors) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 

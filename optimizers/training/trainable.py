@@ -1,4 +1,4 @@
-"""A trainable copy of the weights behind an LM, and what TRL's trainers have in common here."""
+"""A trainable copy of an LM's weights, and what the SFT and GRPO stages share: arguments, callbacks, saving."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
 def training_copy(
     source: ModelSource, path: Path, tuning: Tuning, lora: Lora, *, small: Tuning = "full"
 ) -> tuple[Any, ProcessorMixin]:
-    """A fresh copy of the weights to train; the served ones stay as they are.
+    """Load a copy of the weights for training; the weights of the engine do not change.
 
     Args:
-        source: What the engine was loaded from; its adapter, if any, is trained on.
-        path: The base checkpoint's folder.
-        tuning: What is trained; `auto`: `small` below 100 M parameters, else `lora-frozen-vision`.
+        source: Where the engine was loaded from. If it has an adapter, training continues from it.
+        path: The folder of the base checkpoint.
+        tuning: Which weights are trained; `auto`: `small` below 100 M parameters, else `lora-frozen-vision`.
         lora: Settings of a new adapter.
-        small: What `auto` means for a small model.
+        small: The meaning of `auto` for a small model.
 
     Returns:
         The model (a `PeftModel` with LoRA) and its processor.
 
     Raises:
-        InputError: Everything is to be tuned, but the LM has an adapter.
+        InputError: `tuning` is `full`, but the LM has an adapter.
     """
     on_gpu = torch.cuda.is_available()
     model = AutoModelForImageTextToText.from_pretrained(
@@ -90,7 +90,7 @@ def training_copy(
 def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: Lora) -> Any:
     if source.adapter is not None:
         if tuning == "full":
-            raise InputError("An LM with an adapter cannot be tuned in full", received=source.adapter)
+            raise InputError("tuning='full' is not possible for an LM with an adapter", received=source.adapter)
         return _frozen_vision(PeftModel.from_pretrained(model, resolve_adapter(source.adapter), is_trainable=True))
     if tuning == "full":
         return model.float()
@@ -101,10 +101,10 @@ def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: 
 
 
 def _frozen_vision(model: PeftModel) -> PeftModel:
-    """The model, its vision tower without gradients where none of its weights are trained.
+    """Turn off gradients in the vision tower if none of its weights are trained.
 
-    With gradient checkpointing PEFT and TRL let the outputs of every embedding require gradients, the patches' too: the
-    whole tower would be computed again and differentiated in each step.
+    With gradient checkpointing, PEFT and TRL make the outputs of every embedding require gradients, including those of
+    the patches. The whole tower would then be recomputed and differentiated in each step.
     """
     for name, module in model.named_modules():
         if isinstance(module, PreTrainedModel) and re.fullmatch(_VISION, name):
@@ -116,40 +116,40 @@ def _frozen_vision(model: PeftModel) -> PeftModel:
 
 
 class _NoGradient:
-    """Hooks that turn gradients off while a module runs."""
+    """Hooks that turn off gradients while a module runs."""
 
     def __init__(self) -> None:
         self._before: list[bool] = []
 
     def enter(self, *_: Any) -> None:
-        """Before the module runs."""
+        """Called before the module runs."""
         self._before.append(torch.is_grad_enabled())
         torch.set_grad_enabled(False)
 
     def leave(self, *_: Any) -> None:
-        """After it, also where it failed."""
+        """Called after the module has run or raised."""
         torch.set_grad_enabled(self._before.pop())
 
 
 def resolve_tuning(tuning: Tuning, parameters: int, small: Tuning = "full") -> Tuning:
-    """What `auto` means for a model of this many parameters."""
+    """Replace `auto` by its meaning for a model with this number of parameters."""
     if tuning != "auto":
         return tuning
     return small if parameters < _SMALL else "lora-frozen-vision"
 
 
 def has_adapter(model: Any) -> bool:
-    """Whether a model is trained by an adapter."""
+    """Whether a model has an adapter."""
     return isinstance(model, PeftModel)
 
 
 def without_adapter(model: Any) -> Any:
-    """The model itself, of a model that may be a `PeftModel`."""
+    """The base model of a `PeftModel`; other models are returned as they are."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def is_small(model: Any) -> bool:
-    """Whether a model, its adapter not counted, has fewer than 100 M parameters."""
+    """Whether a model has fewer than 100 M parameters, without its adapter."""
     weights = without_adapter(model).named_parameters()
     return sum(weight.numel() for name, weight in weights if "lora_" not in name) < _SMALL
 
@@ -167,7 +167,7 @@ def check_steps(least_steps: int, max_steps: int | None) -> None:
 
 
 def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
-    """An LM like `lm` on the weights that a stage wrote into `folder`: an adapter, or a whole model."""
+    """Create an LM like `lm` with the weights that a stage saved in `folder`: an adapter, or a whole model."""
     state = engine.dump_state()
     state.pop("fingerprint")
     options = {**state.pop("model_kwargs"), **{k: state[k] for k in ("dtype", "device_map", "max_batch", "backend")}}
@@ -182,12 +182,12 @@ def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
 
 @contextlib.contextmanager
 def lm_in_training(lm: dspy.LM, engine: VLMEngine, model: Any) -> Iterator[dspy.LM]:
-    """An LM like `lm` on the weights that a trainer holds, which take no second place in memory; none are changed.
+    """Create an LM like `lm` that uses the model in training, without a copy and without changing its weights.
 
     Args:
         lm: The LM of the program that is compiled.
         engine: Its engine.
-        model: The model in training, with or without an adapter; it is in training mode again afterwards.
+        model: The model in training, with or without an adapter. It returns to training mode afterwards.
     """
     bare = without_adapter(model)
     config, bare.generation_config = bare.generation_config, engine.model.generation_config
@@ -202,7 +202,7 @@ def lm_in_training(lm: dspy.LM, engine: VLMEngine, model: Any) -> Iterator[dspy.
 
 
 def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folder: Path) -> None:
-    """Write a trained adapter, or a whole model with its processor and profile, as safetensors; each file whole."""
+    """Save a trained adapter, or a whole model with its processor and profile; files appear only when complete."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".weights.") as work:
         model.save_pretrained(work)
         if not isinstance(model, PeftModel):
@@ -248,7 +248,7 @@ def common_arguments(
 
 
 class StageBar(TrainerCallback):
-    """One progress bar a stage, with the figures that tell whether it learns."""
+    """A progress bar for a stage, with figures that show whether the model learns."""
 
     def __init__(self, title: str, steps: int, keys: dict[str, str], *, show: bool) -> None:
         from tqdm import tqdm
@@ -257,18 +257,18 @@ class StageBar(TrainerCallback):
         self._keys = keys
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start where a resumed run goes on."""
+        """Start at the step from which training resumes."""
         self._bar.update(state.global_step - self._bar.n)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Move on."""
+        """Advance by a step."""
         self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Show the latest figures."""
-        found = {short: f"{logs[key]:.2f}" for key, short in self._keys.items() if logs and key in logs}
-        if found:
-            self._bar.set_postfix(found)
+        figures = {short: f"{logs[key]:.2f}" for key, short in self._keys.items() if logs and key in logs}
+        if figures:
+            self._bar.set_postfix(figures)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the bar."""
@@ -276,16 +276,16 @@ class StageBar(TrainerCallback):
 
 
 class Trim(TrainerCallback):
-    """Returns the memory of a step's activations to the system: glibc keeps it, in more and more pieces."""
+    """Returns the memory of a step's activations to the system; glibc would keep it, more fragmented at each step."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Return what this step freed."""
+        """Return the memory that this step has freed."""
         trim()
 
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Hide the training libraries' own bars, their info lines and their notes to each other on renamed options."""
+    """Hide the progress bars, info messages and deprecation warnings of the training libraries."""
     names = ("trl", "transformers", "accelerate", "datasets")
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
@@ -307,12 +307,12 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def run(trainer: Any, folder: Path, watch: ValidationMonitor, engine: VLMEngine) -> None:
-    """Train, resuming from the newest whole checkpoint of a stopped run.
+    """Train, and resume from the newest complete checkpoint if there is one.
 
     Args:
         trainer: TRL's trainer.
         folder: The stage's folder.
-        watch: What scores and ends the stage.
+        watch: Validation and time limit of the stage.
         engine: The engine whose weights are copied and trained.
     """
     trainer.remove_callback(PrinterCallback)
@@ -320,7 +320,7 @@ def run(trainer: Any, folder: Path, watch: ValidationMonitor, engine: VLMEngine)
     if not torch.cuda.is_available():
         trainer.add_callback(Trim())
     watch.attach(trainer)
-    # From the checkpoint of its last step, transformers would train one step more.
+    # transformers would train one more step if it resumed from the checkpoint of the last step.
     checkpoint = last_checkpoint(folder, trainer.args.max_steps)
     if trainer.is_world_process_zero():
         drop_after(folder, checkpoint)

@@ -1,4 +1,4 @@
-"""`ValidationMonitor`: scores a stage on the valset while it trains, keeps its best weights, and ends it in time."""
+"""`ValidationMonitor`: validates during training, keeps the best weights, and stops a stage early or at a deadline."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from gmner.optimizers.training.process_group import ProcessGroup
+from gmner.optimizers.training.trl_seams import replace_evaluation
 from gmner.signatures.errors import InputError
 
 METRIC = "gmner_f1"
-"""What tells the best weights of a stage."""
+"""Name of the figure by which the best weights of a stage are chosen."""
 
 Every = int | Literal["auto"] | None
 """Steps between scorings of a stage; `auto`: see `resolve_every`; None: it is not scored."""
@@ -24,14 +25,14 @@ _AUTO_SCORINGS, _AUTO_LEAST_STEPS, _AUTO_LEAST_POSTS = 8, 10, 50
 
 
 class Deadline(TrainerCallback):
-    """Ends training when its minutes are over, with a checkpoint to go on from.
+    """Stops training after a number of minutes, with a checkpoint to resume from.
 
     Args:
-        minutes: From now on; None: no end.
-        launch: The processes that must agree.
+        minutes: Minutes from now; None: no limit.
+        launch: The processes, which have to stop at the same step.
 
     Attributes:
-        stopped: Whether a stage was ended before its last step.
+        stopped: Whether a stage was stopped before its last step.
     """
 
     def __init__(self, minutes: float | None, launch: ProcessGroup) -> None:
@@ -39,7 +40,7 @@ class Deadline(TrainerCallback):
         self._launch, self.stopped = launch, False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop behind this step when time is up."""
+        """Stop after this step if the time is over."""
         until = self._until
         if until is None or state.global_step >= state.max_steps:
             return
@@ -49,13 +50,13 @@ class Deadline(TrainerCallback):
 
 @dataclass(frozen=True)
 class ValidationMonitor:
-    """What looks at a stage while it trains.
+    """Validation and deadline of a stage.
 
     Args:
-        deadline: Ends it when time is up; None: nothing does.
-        score: The figures of a model in training, `METRIC` among them; None: there is no valset.
-        every: Steps between scorings; None: none.
-        patience: Scorings in a row without a better one that end the stage.
+        deadline: Stops the stage when the time is over; None: no limit.
+        score: Returns the figures of a model in training, including `METRIC`; None: there is no validation set.
+        every: Steps between validations; None: no validation.
+        patience: Number of consecutive validations without improvement after which the stage stops.
     """
 
     deadline: Deadline | None = None
@@ -65,11 +66,11 @@ class ValidationMonitor:
 
     @property
     def scores(self) -> bool:
-        """Whether the stage is scored as it goes."""
+        """Whether the stage is validated during training."""
         return self.score is not None and self.every is not None
 
     def arguments(self, save_steps: int) -> dict[str, Any]:
-        """The arguments of transformers' `TrainingArguments` that say when to score and to save."""
+        """Arguments of transformers' `TrainingArguments` that determine when to validate and to save."""
         if not self.scores:
             return {"save_steps": save_steps}
         return {
@@ -79,28 +80,25 @@ class ValidationMonitor:
         }  # fmt: skip
 
     def rows(self, rows: Dataset) -> Dataset | None:
-        """What transformers wants to see where a stage is scored as it goes; nothing reads it."""
+        """The evaluation set that transformers requires if a stage is validated; it is not used."""
         return rows.select([0]) if self.scores else None
 
     def attach(self, trainer: Trainer) -> None:
-        """Let the trainer's own evaluation, which it has early stopping and best weights for, be that of the valset."""
+        """Add the callbacks, and have the trainer evaluate by `score`, with its own early stopping and best weights."""
         if self.deadline is not None:
             trainer.add_callback(self.deadline)
         score = self.score
         if score is None or not self.scores:
             return
 
-        def evaluate(*_: Any, **__: Any) -> dict[str, float]:
+        def evaluate() -> dict[str, float]:
             figures = {f"eval_{name}": value for name, value in score(trainer.model).items()}
             trainer.log(figures)
             if math.isnan(figures[f"eval_{METRIC}"]):
-                figures[f"eval_{METRIC}"] = -math.inf  # nothing is greater than NaN: it would stay the best
-            trainer.control = trainer.callback_handler.on_evaluate(
-                trainer.args, trainer.state, trainer.control, figures
-            )
+                figures[f"eval_{METRIC}"] = -math.inf  # no value is greater than NaN, which would stay the best
             return figures
 
-        trainer.evaluate = evaluate
+        replace_evaluation(trainer, evaluate)
         trainer.add_callback(EarlyStoppingCallback(self.patience))
 
 
@@ -109,12 +107,12 @@ NO_MONITORING = ValidationMonitor()
 
 
 def resolve_every(every: Every, steps: int, posts: int) -> int | None:
-    """What `auto` means: an eighth of the steps, at least ten, on a valset that tells one checkpoint from another.
+    """Replace `auto`: validate eight times, at least ten steps apart, if the validation set has 50 posts or more.
 
     Args:
-        every: Steps between scorings as they are set.
-        steps: Steps of the stage.
-        posts: Posts of the valset; 0: there is none.
+        every: Steps between validations, as set by the user.
+        steps: Number of steps of the stage.
+        posts: Number of posts of the validation set; 0: there is none.
     """
     if every != "auto":
         return every

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
-from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 
 from gmner.data.images.trimming import trim
+from gmner.programs.seams import transformers_seams as seams
 
 COMPACT_BELOW = 0.75
 """Finished rows are removed once at most this share of the rows is active.
@@ -25,9 +24,6 @@ _TRIM_EVERY, _LARGE_CACHE = 4, 64 * 2**20
 
 _PER_TOKEN_INPUTS = ("attention_mask", "token_type_ids", "mm_token_type_ids")
 # Inputs of shape (rows, length), one token longer than the ids between two steps; zero at padding.
-
-_PREFILL_ONLY_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
-# Pixels and the like. Decoding does not need them, and keeping them would hold their memory until the batch ends.
 
 
 class Batch:
@@ -44,8 +40,6 @@ class Batch:
 
     def __init__(self, model: PreTrainedModel, ids: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
         self.model, self.ids, self._model_kwargs = model, ids, model_kwargs
-        # The Qwen families store the position offsets of the last batch on the module itself. With several batches
-        # on one model, each batch has to restore its own before a step.
         self._rope_deltas: dict[torch.nn.Module, torch.Tensor] = {}
         self._steps = 0
 
@@ -59,12 +53,12 @@ class Batch:
         Returns:
             The logits of the first token, (answers, vocabulary).
         """
-        logits = self._next_logits(self.model._prefill(self.ids, config, self._model_kwargs))
+        logits = self._next_logits(seams.prefill(self.model, self.ids, config, self._model_kwargs))
+        # Keeping the pixels would hold their memory until the batch ends.
         self._model_kwargs = {
-            name: value for name, value in self._model_kwargs.items() if name not in _PREFILL_ONLY_INPUTS
+            name: value for name, value in self._model_kwargs.items() if name not in seams.PREFILL_ONLY_INPUTS
         }
-        modules = ((module, getattr(module, "rope_deltas", None)) for module in self.model.modules())
-        self._rope_deltas = {module: deltas for module, deltas in modules if deltas is not None}
+        self._rope_deltas = seams.rope_deltas(self.model)
         if copies is None or list(copies) == list(range(len(self.ids))):
             return logits
         self.keep(copies)
@@ -76,16 +70,14 @@ class Batch:
         Returns:
             The logits of the next token, (rows, vocabulary).
         """
-        for module, deltas in self._rope_deltas.items():
-            module.rope_deltas = deltas
+        seams.restore_rope_deltas(self._rope_deltas)
         self._steps += 1
-        if self._steps % _TRIM_EVERY == 0 and self._has_large_cache():
+        if self._steps % _TRIM_EVERY == 0 and seams.cpu_bytes(self._cache) > _LARGE_CACHE:
             trim()
-        inputs = self.model.prepare_inputs_for_generation(self.ids, next_sequence_length=1, **self._model_kwargs)
-        return self._next_logits(self.model(**inputs, return_dict=True))
+        return self._next_logits(seams.next_outputs(self.model, self.ids, self._model_kwargs))
 
     def _next_logits(self, outputs: Any) -> torch.Tensor:
-        self._model_kwargs = self.model._update_model_kwargs_for_generation(outputs, self._model_kwargs)
+        self._model_kwargs = seams.updated_inputs(self.model, outputs, self._model_kwargs)
         return outputs.logits[:, -1].to(self.ids.device)
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -99,7 +91,7 @@ class Batch:
         # among all rows; that row stays.
         if positions is not None and positions.shape[-2] == row_count:
             self._model_kwargs["position_ids"] = positions[..., selected, :]
-        self._model_kwargs["past_key_values"].batch_select_indices(selected)
+        self._cache.batch_select_indices(selected)
         self._rope_deltas = {
             m: deltas[selected] if len(deltas) == row_count else deltas for m, deltas in self._rope_deltas.items()
         }
@@ -111,10 +103,9 @@ class Batch:
         Needs the complete KV cache of every row: sliding-window and linear-attention layers drop the past, and their
         states of different rows cannot be aligned by padding.
         """
-        layers = self._model_kwargs["past_key_values"].layers
         positions = self._model_kwargs.get("position_ids")
         positions_per_row = positions is None or positions.shape[-2] == len(self.ids)
-        return positions_per_row and all(type(layer) is DynamicLayer for layer in layers)
+        return positions_per_row and seams.has_whole_past(self._cache)
 
     def join(self, other: Batch) -> None:
         """Append the rows of another batch of the same model; both must be between two steps."""
@@ -134,8 +125,7 @@ class Batch:
             self._model_kwargs["position_ids"] = torch.cat(
                 [self._model_kwargs["position_ids"], other._model_kwargs["position_ids"]], -2
             )
-        for mine, theirs in zip(self._layers(), other._layers(), strict=True):
-            mine.keys, mine.values = torch.cat([mine.keys, theirs.keys]), torch.cat([mine.values, theirs.values])
+        seams.append_rows(self._cache, other._cache)
         self._rope_deltas = {
             module: torch.cat([deltas, other._rope_deltas[module]]) for module, deltas in self._rope_deltas.items()
         }
@@ -149,8 +139,7 @@ class Batch:
             for name in (*self._per_token_inputs(), "position_ids"):
                 if self._model_kwargs.get(name) is not None:
                     self._model_kwargs[name] = self._model_kwargs[name][..., first:]
-            for layer in self._layers():
-                layer.keys, layer.values = layer.keys[..., first:, :], layer.values[..., first:, :]
+            seams.drop_left(self._cache, first)
 
     def _pad_left(self, by: int) -> None:
         """Add masked columns on the left, so that the last tokens of both batches share a column."""
@@ -159,17 +148,11 @@ class Batch:
             for name in (*self._per_token_inputs(), "position_ids"):
                 if self._model_kwargs.get(name) is not None:
                     self._model_kwargs[name] = functional.pad(self._model_kwargs[name], (by, 0))
-            for layer in self._layers():
-                layer.keys = functional.pad(layer.keys, (0, 0, by, 0))
-                layer.values = functional.pad(layer.values, (0, 0, by, 0))
-
-    def _has_large_cache(self) -> bool:
-        """Whether the KV cache is large and in the memory of this process."""
-        keys = getattr(self._layers()[0], "keys", None)
-        return keys is not None and keys.device.type == "cpu" and 2 * len(self._layers()) * keys.nbytes > _LARGE_CACHE
+            seams.pad_left(self._cache, by)
 
     def _per_token_inputs(self) -> list[str]:
         return [name for name in _PER_TOKEN_INPUTS if self._model_kwargs.get(name) is not None]
 
-    def _layers(self) -> list[Any]:
-        return self._model_kwargs["past_key_values"].layers
+    @property
+    def _cache(self) -> Any:
+        return self._model_kwargs["past_key_values"]

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
 
 from gmner.programs.engine.forking import Pausable
+from gmner.programs.seams.python_seams import renew_lock
 from gmner.signatures.errors import EngineError, ModelError
 
 _LOG = logging.getLogger(__name__)
@@ -93,8 +94,7 @@ class PendingCall(Generic[Question, Reply]):
         """Fail the call in a forked process, where no worker thread will settle it."""
         if self.future.done():
             return
-        # The old lock may have been held by a thread that does not exist in the child, and would never be released.
-        self.future._condition = threading.Condition()
+        renew_lock(self.future)
         remedy = "call the program again in this process"
         self.settle(EngineError("The process was forked before this call was answered", remedy=remedy))
 

@@ -42,7 +42,7 @@ class Decoding:
         """Generate: prompts (rows, length) -> prompts with answers (answers, longer), padded on the right."""
         batch = Batch(model, input_ids, model_kwargs)
         logits = batch.read(generation_config, self._copies)
-        pad, places = generation_config._pad_token_tensor, list(range(len(logits)))
+        pad, places = _padding(generation_config), list(range(len(logits)))
         finished: dict[int, torch.Tensor] = {}
         while True:
             # Processors write in place, and half-precision scores round close probabilities together.
@@ -55,7 +55,7 @@ class Decoding:
                     finished[places[row]] = batch.ids[row]
             active = [row for row, place in enumerate(places) if place not in finished]
             if not active:
-                return torch.nn.utils.rnn.pad_sequence([finished[p] for p in sorted(finished)], True, float(pad))
+                return torch.nn.utils.rnn.pad_sequence([finished[p] for p in sorted(finished)], True, pad)
             if len(active) <= COMPACT_BELOW * len(places):
                 batch.keep(active)
                 for processor in logits_processor:
@@ -63,6 +63,13 @@ class Decoding:
                         processor.keep(active)
                 places = [places[row] for row in active]
             logits = batch.step()
+
+
+def _padding(config: GenerationConfig) -> int:
+    """The token behind an answer that has ended; as in transformers, the end token where no padding is configured."""
+    ends = config.eos_token_id
+    end = ends[0] if isinstance(ends, list) else ends
+    return next((token for token in (config.pad_token_id, end) if token is not None), 0)
 
 
 def _drawn(processors: LogitsProcessorList, ids: torch.Tensor, scores: torch.Tensor, *, sample: bool) -> torch.Tensor:

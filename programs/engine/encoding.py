@@ -9,15 +9,14 @@ by the ids of the marker's characters. A text without markers is encoded by the 
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
+from gmner.programs.seams.transformers_seams import without_channel_warnings
 from gmner.signatures.errors import InputError, ModelError
 
 Conversation = list[dict[str, Any]]
@@ -76,7 +75,7 @@ class ChatEncoder:
         raise InputError("Model markers in a text cannot be encoded as text", received=markers)
 
     def _encode(self, conversations: Sequence[Conversation]) -> BatchFeature:
-        with _without_channel_warnings():
+        with without_channel_warnings():
             return self.processor.apply_chat_template(
                 list(conversations),
                 add_generation_prompt=True,
@@ -119,24 +118,6 @@ class ChatEncoder:
             padding = self.tokenizer.pad_token_id if name == "input_ids" else 0
             batch[name] = torch.nn.utils.rnn.pad_sequence(values, True, padding, padding_side="left")
         return batch
-
-
-@contextmanager
-def _without_channel_warnings() -> Iterator[None]:
-    """Silence InternVL's warning about ambiguous channels, which images of 1 or 3 pixels in width cause.
-
-    The warning is wrong: the processor has put the channels first itself.
-    """
-    logger = logging.getLogger("transformers.image_utils")
-    logger.addFilter(_no_channel_warning)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_no_channel_warning)
-
-
-def _no_channel_warning(record: logging.LogRecord) -> bool:
-    return "channel dimension is ambiguous" not in record.getMessage()
 
 
 def deduplicated(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[int]]:

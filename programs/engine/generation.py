@@ -93,13 +93,13 @@ class Generator:
     Args:
         weights: The loaded model.
         backend: The back end of Outlines.
-        sights: Capacity of the vision cache in images or tiles, see `gmner.programs.engine.vision_cache`.
+        cached_images: Capacity of the vision cache in images or tiles, see `gmner.programs.engine.vision_cache`.
     """
 
-    def __init__(self, weights: Weights, backend: str = "llguidance", sights: int = 32) -> None:
+    def __init__(self, weights: Weights, backend: str = "llguidance", cached_images: int = 32) -> None:
         self._weights = weights
         self.encoder = ChatEncoder(weights.processor)
-        self._vision_cache = VisionFeatureCache(weights.model, sights)
+        self._vision_cache = VisionFeatureCache(weights.model, cached_images)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
         self._last_encoded: tuple[list[Prompt], Encoded] | None = None
 
@@ -117,7 +117,7 @@ class Generator:
         if prompt.schema is not None:
             self._grammars.compile(prompt.schema)
 
-    def stream(self) -> RunningBatch:
+    def new_batch(self) -> RunningBatch:
         """Create an empty running batch for `add`."""
         return RunningBatch(self._weights.model, self._weights.end_ids, picture_ids(self._weights.model.config))
 
@@ -160,11 +160,11 @@ class Generator:
             )
         return context - width
 
-    def add(self, stream: RunningBatch, prompts: Sequence[Prompt]) -> list[SamplerRow]:
+    def add(self, batch: RunningBatch, prompts: Sequence[Prompt]) -> list[SamplerRow]:
         """Prefill prompts and add them to a running batch.
 
         Args:
-            stream: The running batch; its `step()` returns the rows that have ended.
+            batch: The running batch; its `step()` returns the rows that have ended.
             prompts: The prompts.
 
         Returns:
@@ -175,15 +175,15 @@ class Generator:
         """
         encoded = self._take_encoded(prompts)
         rows = [self._row(*both) for both in zip(prompts, encoded.widths, strict=True)]
-        stream.add(self._vision_cache(encoded.inputs), encoded.copies, rows)
+        batch.add(self._vision_cache(encoded.inputs), encoded.copies, rows)
         return rows
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Answer prompts as one batch. Returns one completion a prompt, in order."""
-        stream = self.stream()
-        rows = self.add(stream, prompts)
-        while stream:
-            stream.step()
+        batch = self.new_batch()
+        rows = self.add(batch, prompts)
+        while batch:
+            batch.step()
         return [self.completion(row) for row in rows]
 
     def completion(self, row: SamplerRow) -> Completion:

@@ -11,24 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import outlines
 import torch
 import xxhash
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from outlines.backends import LLGuidanceBackend, OutlinesCoreBackend, XGrammarBackend
-from outlines.backends.base import BaseBackend
-from transformers import PreTrainedModel
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from llguidance.numpy import fill_next_token_bitmask
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gmner.programs.engine.recent import Recent
+from gmner.programs.seams.outlines_seams import BACKENDS, grammar_backend, guidance_tokenizer
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.schema import Schema
-
-_BACKENDS: dict[str, Callable[[Any], BaseBackend]] = {
-    "llguidance": LLGuidanceBackend,
-    "outlines_core": OutlinesCoreBackend,
-    "xgrammar": XGrammarBackend,
-}
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 # The default for schemas without `x-guidance`: white space between JSON tokens could be repeated for ever.
@@ -81,10 +73,10 @@ class GrammarCompiler:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, backend: str) -> None:
-        if backend not in _BACKENDS:
-            raise ModelError("Unknown grammar back end", received=backend, accepted=", ".join(_BACKENDS))
+        if backend not in BACKENDS:
+            raise ModelError("Unknown grammar back end", received=backend, accepted=", ".join(BACKENDS))
         try:
-            self._backend = _BACKENDS[backend](outlines.from_transformers(model, tokenizer))
+            self._backend = grammar_backend(backend, model, tokenizer)
         except ImportError as error:
             raise ModelError(f"The back end {backend} is not installed", remedy=f"pip install {error.name}") from error
         self._cache: Recent[LLMatcher] = Recent(_CACHE_BYTES)
@@ -96,8 +88,7 @@ class GrammarCompiler:
             InputError: The back end cannot compile the schema.
         """
         text = json.dumps({"x-guidance": _COMPACT, **schema}, ensure_ascii=False)
-        if isinstance(self._backend, LLGuidanceBackend):
-            tokenizer = self._backend.llg_tokenizer
+        if (tokenizer := guidance_tokenizer(self._backend)) is not None:
             return Grammar(self._matcher(text, tokenizer).deep_copy(), tokenizer)
         try:
             return self._backend.get_json_schema_logits_processor(text)
@@ -143,21 +134,19 @@ class RowMasks:
         last_ids = input_ids[:, -1].tolist()
         for place, row in enumerate(self._rows):
             if isinstance(row.grammar, Grammar):
-                self._fill(self._bits[place], row.grammar.matcher, last_ids[place] if row.begun else None)
+                self._fill(place, row.grammar.matcher, last_ids[place] if row.begun else None)
                 row.begun = True
             elif row.grammar is not None:
                 one = slice(place, place + 1)
                 logits[one] = row.grammar(input_ids[one], logits[one])
         return logits if self._bits is None else forbid(logits, self._bits.to(logits.device))
 
-    def _fill(self, bits: torch.Tensor, matcher: LLMatcher, last: int | None) -> None:
-        """Write a row's mask into `bits`, as `fill_next_token_bitmask` of llguidance does.
-
-        Importing that function's module would compile and load a kernel that is not needed here.
-        """
+    def _fill(self, place: int, matcher: LLMatcher, last: int | None) -> None:
+        """Advance a row's grammar by its last token, and write the mask of the next one."""
         if last is not None:
             matcher.consume_token(last)
-        matcher.unsafe_compute_mask_ptr(bits.data_ptr(), bits.numel() * bits.element_size())
+        # The array shares the tensor's memory. llguidance.torch would compile a kernel that is not needed here.
+        fill_next_token_bitmask(matcher, self._bits.numpy(), place)
         if matcher.is_error():
             raise ModelError("The grammar of an answer cannot continue", received=matcher.get_error())
 

@@ -61,10 +61,9 @@ class RequestScheduler(Generic[Question, Reply]):
             return self._most
         # Nothing is admitted while a prefill waits for memory, or while a batch cannot be extended: new calls would
         # take the memory again, or form small batches of their own.
-        free = (
-            self._most - sum(len(lane.rows) for lane in self._lanes) - sum(len(late.asked) for late in self._deferred)
-        )
-        closed = any(late.failed for late in self._deferred) or not all(lane.stream.joinable for lane in self._lanes)
+        calls = sum(len(lane.rows) for lane in self._lanes) + sum(len(group.requests) for group in self._deferred)
+        closed = any(group.failed for group in self._deferred) or not all(lane.batch.joinable for lane in self._lanes)
+        free = self._most - calls
         return 0 if closed or free < _REFILL * self._most else free
 
     @property
@@ -78,39 +77,39 @@ class RequestScheduler(Generic[Question, Reply]):
 
     def admit(self, calls: Sequence[PendingCall[Question, Reply]]) -> None:
         """See `Scheduler`."""
-        asked: list[_Request[Question, Reply]] = []
+        requests: list[_Request[Question, Reply]] = []
         for call in calls:
             try:
                 prompt = replace(self._prompt(call.question), abandoned=call.abandoned)
                 self._generator.check(prompt)
-                asked.append((call, prompt))
+                requests.append((call, prompt))
             except BaseException as error:  # a panic in llguidance's Rust code is not an Exception
                 call.settle(error)
-        self._prefill_in_groups(asked)
+        self._prefill_in_groups(requests)
 
-    def _prefill_in_groups(self, asked: Sequence[_Request[Question, Reply]], *, waited: bool = False) -> None:
+    def _prefill_in_groups(self, requests: Sequence[_Request[Question, Reply]], *, waited: bool = False) -> None:
         """Tokenise prompts and prefill them in groups of similar length.
 
         Args:
-            asked: The calls with their prompts.
+            requests: The calls with their prompts.
             waited: Whether they were deferred before; they are not deferred again.
         """
-        if not asked:
+        if not requests:
             return
         try:
-            encoded = self._generator.encode([prompt for _, prompt in asked])
+            encoded = self._generator.encode([prompt for _, prompt in requests])
         except BaseException as error:
-            for half in _halves(asked, error):
+            for half in _halves(requests, error):
                 self._prefill_in_groups(half, waited=waited)
             return
-        fitting = [place for place in range(len(asked)) if self._fits(asked[place], encoded.widths[place])]
+        fitting = [place for place in range(len(requests)) if self._fits(requests[place], encoded.widths[place])]
         widths = [encoded.widths[place] for place in fitting]
         for group in grouped(widths):
-            some, sizes = [asked[fitting[place]] for place in sorted(group)], [widths[place] for place in group]
-            self._prefill(some, min(sizes), max(sizes), waited)
+            alike, sizes = [requests[fitting[place]] for place in sorted(group)], [widths[place] for place in group]
+            self._prefill(alike, min(sizes), max(sizes), waited)
 
-    def _fits(self, asked: _Request[Question, Reply], width: int) -> bool:
-        call, prompt = asked
+    def _fits(self, request: _Request[Question, Reply], width: int) -> bool:
+        call, prompt = request
         try:
             self._generator.budget(prompt, width)
         except BaseException as error:
@@ -118,51 +117,53 @@ class RequestScheduler(Generic[Question, Reply]):
             return False
         return True
 
-    def _prefill(self, asked: Sequence[_Request[Question, Reply]], narrowest: int, widest: int, waited: bool) -> None:
+    def _prefill(
+        self, requests: Sequence[_Request[Question, Reply]], narrowest: int, widest: int, waited: bool
+    ) -> None:
         """Prefill prompts of similar length, or defer them until the active answers have ended."""
-        under_way = self._active_rows()
-        lane = next((lane for lane in self._lanes if lane.stream.takes(narrowest, widest)), None)
-        longest = lane is None and all(row.prompt_tokens < narrowest for row in under_way)
-        if under_way and longest and not waited and len(asked) * widest > _LONG:
-            self._deferred.append(_Deferred(asked, under_way, failed=False))
+        active_rows = self._active_rows()
+        lane = next((lane for lane in self._lanes if lane.batch.takes(narrowest, widest)), None)
+        longest = lane is None and all(row.prompt_tokens < narrowest for row in active_rows)
+        if active_rows and longest and not waited and len(requests) * widest > _LONG:
+            self._deferred.append(_Deferred(requests, active_rows, failed=False))
             return
-        lane = lane or _Lane(self._generator.stream())
+        lane = lane or _Lane(self._generator.new_batch())
         try:
-            rows = self._generator.add(lane.stream, [prompt for _, prompt in asked])
+            rows = self._generator.add(lane.batch, [prompt for _, prompt in requests])
         except BaseException as error:
-            self._handle_prefill_error(lane, asked, error)
+            self._handle_prefill_error(lane, requests, error)
             return
-        lane.rows.update(zip(rows, asked, strict=True))
+        lane.rows.update(zip(rows, requests, strict=True))
         if lane not in self._lanes:
             self._lanes.append(lane)
 
     def _handle_prefill_error(
-        self, lane: _Lane[Question, Reply], asked: Sequence[_Request[Question, Reply]], error: BaseException
+        self, lane: _Lane[Question, Reply], requests: Sequence[_Request[Question, Reply]], error: BaseException
     ) -> None:
-        if lane.stream.broken:
-            self._retry([lane], error, asked)
-        elif under_way := self._active_rows():  # their memory may be what is missing: try again when they have ended
-            self._deferred.append(_Deferred(asked, under_way, failed=True))
+        if lane.batch.broken:
+            self._retry([lane], error, requests)
+        elif active_rows := self._active_rows():  # their memory may be what is missing: try again when they have ended
+            self._deferred.append(_Deferred(requests, active_rows, failed=True))
         else:
-            self._retry([], error, asked)
+            self._retry([], error, requests)
 
     def _active_rows(self) -> set[SamplerRow]:
         return {row for lane in self._lanes for row in lane.rows}
 
     def step(self) -> None:
         """See `Scheduler`; generates one token of each active answer."""
-        under_way = self._active_rows()
-        ready = [late for late in self._deferred if not late.before & under_way]
-        self._deferred = [late for late in self._deferred if late.before & under_way]
-        for late in ready:
-            self._prefill_in_groups(late.asked, waited=True)
+        active_rows = self._active_rows()
+        ready = [group for group in self._deferred if not group.before & active_rows]
+        self._deferred = [group for group in self._deferred if group.before & active_rows]
+        for group in ready:
+            self._prefill_in_groups(group.requests, waited=True)
         for lane in list(self._lanes):
             if lane in self._lanes:  # out of memory in one lane removes all of them
                 self._step(lane)
 
     def _step(self, lane: _Lane[Question, Reply]) -> None:
         try:
-            ended = lane.stream.step()
+            ended = lane.batch.step()
         except torch.OutOfMemoryError as error:
             self._retry(list(self._lanes), error)  # all lanes share the memory
             return
@@ -185,27 +186,27 @@ class RequestScheduler(Generic[Question, Reply]):
         more: Sequence[_Request[Question, Reply]] = (),
     ) -> None:
         """Run the calls of lanes that failed, and `more`, again from their prompts, in halves."""
-        asked = [*(one for lane in lanes for one in lane.rows.values()), *more]
+        requests = [*(one for lane in lanes for one in lane.rows.values()), *more]
         self._lanes = [lane for lane in self._lanes if lane not in lanes]
         for lane in lanes:
-            lane.stream = self._generator.stream()  # drops the KV cache, which may have filled the memory
-        if isinstance(error, torch.OutOfMemoryError) and len(asked) > 1:
-            self._most = len(asked) // 2
-            _LOG.warning("Out of memory with %d active calls; later batches have at most %d", len(asked), self._most)
-        elif len(asked) > 1:
-            _LOG.warning("A batch of %d calls failed; it is split and run again: %r", len(asked), error)
-        for half in _halves(asked, error):
+            lane.batch = self._generator.new_batch()  # drops the KV cache, which may have filled the memory
+        if isinstance(error, torch.OutOfMemoryError) and len(requests) > 1:
+            self._most = len(requests) // 2
+            _LOG.warning("Out of memory with %d active calls; later batches have at most %d", len(requests), self._most)
+        elif len(requests) > 1:
+            _LOG.warning("A batch of %d calls failed; it is split and run again: %r", len(requests), error)
+        for half in _halves(requests, error):
             self._run_to_end(half)
 
-    def _run_to_end(self, asked: Sequence[_Request[Question, Reply]]) -> None:
+    def _run_to_end(self, requests: Sequence[_Request[Question, Reply]]) -> None:
         """Run prompts as one batch until all have ended; split the batch if it fails."""
         try:
-            completions = self._generator.generate([prompt for _, prompt in asked])
+            completions = self._generator.generate([prompt for _, prompt in requests])
         except BaseException as error:
-            for half in _halves(asked, error):
+            for half in _halves(requests, error):
                 self._run_to_end(half)
             return
-        for (call, prompt), completion in zip(asked, completions, strict=True):
+        for (call, prompt), completion in zip(requests, completions, strict=True):
             try:
                 call.settle(self._reply(call.question, prompt, completion))
             except BaseException as error:
@@ -216,7 +217,7 @@ class RequestScheduler(Generic[Question, Reply]):
 class _Lane(Generic[Question, Reply]):
     """Active calls of similar length in one running batch."""
 
-    stream: RunningBatch
+    batch: RunningBatch
     rows: dict[SamplerRow, _Request[Question, Reply]] = field(default_factory=dict)
 
 
@@ -225,24 +226,24 @@ class _Deferred(Generic[Question, Reply]):
     """Calls whose prefill waits until the answers that were active before them have ended.
 
     Attributes:
-        asked: The calls with their prompts.
+        requests: The calls with their prompts.
         before: The answers they wait for.
         failed: Whether their prefill failed beside other answers; no further calls are admitted until it is done.
     """
 
-    asked: Sequence[_Request[Question, Reply]]
+    requests: Sequence[_Request[Question, Reply]]
     before: set[SamplerRow]
     failed: bool
 
 
-def _halves(asked: Sequence[_Request[Question, Reply]], error: BaseException) -> Iterator[Sequence[Any]]:
+def _halves(requests: Sequence[_Request[Question, Reply]], error: BaseException) -> Iterator[Sequence[Any]]:
     """Split calls in two after an error, and free the memory; a single call is settled with the error instead."""
-    if len(asked) < 2:
-        for call, _ in asked:
+    if len(requests) < 2:
+        for call, _ in requests:
             call.settle(error)
         return
     error.__traceback__ = None  # its frames hold the tensors that filled the memory
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    middle = len(asked) // 2
-    yield from (asked[:middle], asked[middle:])
+    middle = len(requests) // 2
+    yield from (requests[:middle], requests[middle:])

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 import xxhash
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from gmner.programs.engine.recent import Recent
+from gmner.programs.seams.transformers_seams import with_encoded_images
 
 _GRIDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _PADDED = ("idefics3", "smolvlm")
@@ -59,7 +59,8 @@ class VisionFeatureCache:
         other_inputs = {
             name: value for name, value in inputs.items() if name not in ("pixel_values", "pixel_attention_mask")
         }
-        return {**other_inputs, "mm_encoder_outputs": {"image": self._output([seen[key] for key in keys])}}
+        first, *depths = zip(*(seen[key] for key in keys), strict=True)
+        return with_encoded_images(other_inputs, torch.stack(first) if self._family in _TILES else first, depths)
 
     def _parts(self, inputs: Mapping[str, Any]) -> Iterator[_Part]:
         """The images or tiles of a batch, in the order in which they occur in the prompts."""
@@ -91,13 +92,6 @@ class VisionFeatureCache:
     def _layer_options(self) -> dict[str, Any]:
         names = ("vision_feature_layer", "vision_feature_select_strategy") if self._family in _TILES else ()
         return {name: getattr(self._model.config, name) for name in names}
-
-    def _output(self, seen: Sequence[_Features]) -> BaseModelOutputWithPooling:
-        first, *depths = zip(*seen, strict=True)
-        output = BaseModelOutputWithPooling(pooler_output=torch.stack(first) if self._family in _TILES else first)
-        if depths:
-            output["deepstack_features"] = depths
-        return output
 
 
 def _key(part: _Part) -> bytes:

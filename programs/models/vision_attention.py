@@ -14,6 +14,8 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from gmner.programs.seams.transformers_seams import attention_of
+
 PACKED = "packed_flash_varlen"
 """Name of the attention function. Transformers passes all windows in one call only if the name contains `flash`."""
 
@@ -26,9 +28,8 @@ def pack_vision_attention(model: PreTrainedModel) -> None:
     if model.config.model_type not in _FAMILIES:
         return
     AttentionInterface.register(PACKED, packed_attention)
-    tower = model.model.visual
-    if tower.config._attn_implementation == "sdpa":
-        tower.config._attn_implementation = PACKED
+    if attention_of(model.model.visual.config) == "sdpa":
+        model.set_attn_implementation({"vision_config": PACKED})
 
 
 def packed_attention(

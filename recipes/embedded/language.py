@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from gmner.programs.seams.transformers_seams import with_encoded_images
 from gmner.recipes.embedded.dialogues import IGNORED
 from gmner.recipes.embedded.model import coordinate_ids
 from gmner.recipes.embedded.vision import name_rows, soft_coordinate_loss
@@ -75,13 +75,11 @@ class AnswerTeacher(nn.Module):
         Returns:
             `loss`, and its parts: of words, decisions and coordinates, of whose names are, and of gazes.
         """
-        seen = None
-        if features is not None:
-            seen = {"image": BaseModelOutputWithPooling(pooler_output=self.body.connector(features).flatten(0, 1))}
+        seen = {} if features is None else with_encoded_images({}, self.body.connector(features).flatten(0, 1))
         output = self.body(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            mm_encoder_outputs=seen,
+            **seen,
             use_cache=False,
             output_attentions=gaze_from is not None,
             output_hidden_states=True,

@@ -94,7 +94,7 @@ def test_too_long_rows_are_skipped_and_reported(student, caplog, narrow):
     assert len(rows) == 1
     assert f"context of {narrow} tokens" in caplog.text
     assert re.search(r"long \((\d+) tokens\)", caplog.text)
-    with pytest.raises(InputError, match="nothing to train on"):
+    with pytest.raises(InputError, match="No training row is left"):
         program_rows(student, written[1:], posts, student.adapter(), [])
 
 

@@ -145,5 +145,5 @@ def test_full_tuning_of_an_lm_with_an_adapter_is_refused(program: Programs, post
     student = program("idefics3")
     inject(MRSI(max_steps=1, batch=2, tuning="lora"), student, posts[:2], tmp_path / "adapter")
     lm = load_vlm(student.model.engine.path, adapter=tmp_path / "adapter", cache=False)
-    with pytest.raises(InputError, match="cannot be tuned in full"):
+    with pytest.raises(InputError, match="not possible for an LM with an adapter"):
         inject(MRSI(max_steps=1, batch=2, tuning="full"), GMNER(lm=lm), posts[:2], tmp_path / "full")

@@ -75,8 +75,8 @@ def test_page_shows_first_and_last_steps_sorted_by_reward(posts: list[Post], tmp
 
 
 @pytest.mark.slow
-def test_no_page_without_rollouts(program: Programs, posts: list[Post], tmp_path: Path):
-    with pytest.raises(InputError, match="No rollouts are kept"):
+def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post], tmp_path: Path):
+    with pytest.raises(InputError, match="The folder has no rollouts"):
         read_rollouts(tmp_path)
     cvo = CVO(max_steps=1, **SMALL, grpo_options={"log_completions": False})
     optimizer = MCR(mrsi=None, cvo=cvo, progress=False)

@@ -220,9 +220,9 @@ def test_shared_image_is_encoded_once_losslessly(program: Programs, posts: list[
 
 def test_empty_training_data_is_refused(program: Programs):
     student = program("idefics3")
-    with pytest.raises(InputError, match="nothing to train on"):
+    with pytest.raises(InputError, match="No training row is left"):
         tuning_rows([], {}, student.adapter(), student.answer.signature, [])
-    with pytest.raises(InputError, match="nothing to train on"):
+    with pytest.raises(InputError, match="No training row is left"):
         CVO().rows([], student.adapter())
 
 

@@ -233,3 +233,19 @@ def test_images_of_this_process_are_looked_up_by_name():
     for gone in (data, "é", ""):
         with pytest.raises(ImageError, match="no longer exists"):
             picture_named(media_type, gone)
+
+
+def test_an_empty_answer_is_an_error_and_its_image_is_not_kept():
+    sent = []
+
+    class Recorded(dspy.LM):
+        def __call__(self, *args, **kwargs):
+            sent.extend(kwargs["messages"])
+            return super().__call__(*args, **kwargs)
+
+    lm = Recorded("local/a", engine=ScriptedEngine(lambda request: "", ModelProfile()), cache=False)
+    with pytest.raises(AnswerError, match="returned no text: it refused"):
+        adapter()(lm, {}, GroundEntities, [], INPUTS)
+    parts = [part for message in sent if not isinstance(message["content"], str) for part in message["content"]]
+    images = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    assert images == ["an image, which is not kept"]

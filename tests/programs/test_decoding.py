@@ -93,7 +93,7 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_lm, family, chat, s
     prompts = [_prompt(number, heat=number % 2, seed=number, chat=chat) for number in range(len(LENGTHS))]
     alone = [generator.generate([prompt])[0] for prompt in prompts]
     seen = sizes(engine.model)
-    stream, ended, rows = generator.stream(), [], {}
+    stream, ended, rows = generator.new_batch(), [], {}
     # A long text alone; pictures and words, shorter and longer, with an answer of one token; and a text again.
     for numbers in ((1,), (0, 2, 3), (4,), (5,)):
         rows |= dict(zip(numbers, generator.add(stream, [prompts[number] for number in numbers]), strict=True))

@@ -28,7 +28,7 @@ def summaries(completions: list[Completion]) -> list[tuple]:
 
 @pytest.fixture
 def encoded_images(monkeypatch: pytest.MonkeyPatch):
-    """`looked(model)`: records the images or tiles that it encodes from now on, call by call."""
+    """`encoded_images(model)`: records the images or tiles that it encodes from now on, call by call."""
 
     def watch(model: torch.nn.Module) -> list[int]:
         counts, look = [], model.get_image_features
@@ -53,7 +53,7 @@ def test_image_is_encoded_once_with_equal_answers(tiny_lm, family, encoded_image
         [prompt("seven", WIDE), prompt("eight")],
         [prompt("nine"), prompt("ten")],
     ]
-    forgetful, counts = Generator(weights, sights=0), encoded_images(weights.model)
+    forgetful, counts = Generator(weights, cached_images=0), encoded_images(weights.model)
     alone = [summaries(forgetful.generate([one])) for batch in asked for one in batch]
     assert sum(bool(count) for count in counts) == 6  # one call for each prompt with images
     tiles = counts[0]
@@ -69,7 +69,7 @@ def test_image_is_encoded_once_with_equal_answers(tiny_lm, family, encoded_image
 
 def test_oldest_entries_are_evicted(tiny_lm, encoded_images):
     weights = tiny_lm("qwen2_5_vl").engine.weights
-    counts, generator = encoded_images(weights.model), Generator(weights, sights=2)
+    counts, generator = encoded_images(weights.model), Generator(weights, cached_images=2)
     for picture in (RED, BLUE, RED, WIDE, RED, BLUE):
         generator.generate([prompt("words", picture)])
     assert counts == [1, 1, 1, 1]  # red and blue, the wide one in blue's place, blue again

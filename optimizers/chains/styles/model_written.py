@@ -13,7 +13,7 @@ from gmner.optimizers.chains.checker import check_chain
 from gmner.optimizers.chains.styles import stepwise
 from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs, draft_chain
 from gmner.programs.error_causes import own_error
-from gmner.programs.records import wanted_trace
+from gmner.programs.seams.dspy_seams import requested_trace
 from gmner.programs.served import speaking
 from gmner.signatures.errors import AnswerError, InputError
 
@@ -107,7 +107,7 @@ class LLMStyle:
         return Draft(template, problem=complaint)
 
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
-        kept = {"trace": wanted_trace(), "disable_history": True}  # the entries would hold the pictures
+        kept = {"trace": requested_trace(), "disable_history": True}  # the entries would hold the pictures
         with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
             found = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
         return str(found.chain or "")
