@@ -127,8 +127,9 @@ class Reward:
             DataError: The gold does not fit its text.
             InputError: A completion of another form, or a frame that needs a size that is missing.
         """
-        found = judgements(completions, post_text, gold, size, resized, call, self.labels, self.box_format)
-        return [self.score(judgement) for judgement in found]
+        own = {"labels": self.labels, "box_format": self.box_format}
+        judged = judgements(completions, post_text, gold, size, resized, call, **own)
+        return [self.score(judgement) for judgement in judged]
 
     def score(self, judgement: Judgement | None) -> float | None:
         """The reward of one judged answer; None as the judgement means: not a valid answer."""
