@@ -11,7 +11,7 @@ import pytest
 from trl import GRPOTrainer, SFTTrainer
 
 import gmner
-from gmner.optimizers.training.trainable import Lora
+from gmner.optimizers.training.settings import Lora
 from gmner.signatures.errors import RunDirectoryError
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -44,7 +44,7 @@ def test_answers_score_as_they_did_under_every_protocol(posts: gmner.Posts):
 
 def optimizer(**changed: object) -> gmner.MCR:
     """What the run directory was made with."""
-    injection = gmner.MRSI(max_steps=1, batch=2, tuning="lora", lora=LORA, demonstrations=1)
+    injection = gmner.MRSI(max_steps=1, batch=2, tuning="lora", lora=LORA, demonstrations=gmner.Demonstrations(count=1))
     options = {"max_steps": 1, "prompts": 2, "generations": 2, "max_completion_length": 300, **changed}
     reinforcement = gmner.CVO(rollouts="constrained", tuning="lora", lora=LORA, **options)
     return gmner.MCR(mrsi=injection, cvo=reinforcement, progress=False)

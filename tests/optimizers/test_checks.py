@@ -16,6 +16,7 @@ from scripted import scripted_lm
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.chains.split import stratum
 from gmner.optimizers.mcr import MCR, held_out
 from gmner.optimizers.mrsi import MRSI
@@ -26,7 +27,7 @@ from gmner.signatures.errors import InputError, RunDirectoryError
 
 
 def optimizer(demonstrations: int = 2, **options: Any) -> MCR:
-    return MCR(mrsi=MRSI(demonstrations=demonstrations), cvo=None, progress=False, **options)
+    return MCR(mrsi=MRSI(demonstrations=Demonstrations(count=demonstrations)), cvo=None, progress=False, **options)
 
 
 @pytest.fixture

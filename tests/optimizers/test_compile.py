@@ -11,6 +11,7 @@ import pytest
 from scripted import scripted_lm
 
 from gmner.data.post import Post
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.gmner import GMNER
@@ -82,7 +83,7 @@ def earlier_run(folder: Path, **change: Any) -> Path:
 
 def resume(folder: Path) -> Any:
     student = GMNER(scripted_lm({"reasoning": "", "entities": []}))
-    optimizer = MCR(mrsi=MRSI(demonstrations=1), cvo=None, progress=False)
+    optimizer = MCR(mrsi=MRSI(demonstrations=Demonstrations(count=1)), cvo=None, progress=False)
     return student.compile(trainset=POSTS[:2], valset=POSTS[2:], optimizer=optimizer, run_dir=folder)
 
 

@@ -21,6 +21,7 @@ from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.scoring.metric import to_example
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -249,7 +250,7 @@ def test_a_compile_killed_behind_its_last_step_makes_no_step_more(
 
 
 def test_mrsi_alone_takes_all_posts(program: Programs, posts: list[Post], tmp_path: Path):
-    optimizer = MCR(mrsi=MRSI(**INJECT, demonstrations=2), cvo=None, progress=False)
+    optimizer = MCR(mrsi=MRSI(**INJECT, demonstrations=Demonstrations(count=2)), cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert list(better.history.programs) == ["before", "mrsi"]
     assert better.history.chosen == "mrsi"
@@ -264,7 +265,7 @@ def test_a_served_lm_gets_demonstrations_only(posts: list[Post], caplog: pytest.
     student = GMNER(lm=lm)
     with caplog.at_level(logging.WARNING, logger="gmner"):
         better = student.compile(trainset=posts, valset=posts[:2], optimizer=MCR(progress=False))
-    assert "The weights of local/served cannot be reached: demonstrations only" in caplog.text
+    assert "The weights of local/served are not accessible: MRSI sets demonstrations, and CVO is skipped" in caplog.text
     assert list(better.history.programs) == ["before", "mrsi"]
     demonstrated = better.history.programs["mrsi"]
     assert (len(demonstrated.answer.demos), student.answer.demos) == (4, [])
@@ -276,7 +277,9 @@ def test_a_served_lm_gets_demonstrations_only(posts: list[Post], caplog: pytest.
 
 def test_a_served_lm_with_as_many_demonstrations_as_asked(posts: list[Post]):
     student = GMNER(lm=scripted_lm({"reasoning": "", "entities": []}))
-    better = student.compile(trainset=posts, optimizer=MCR(mrsi=MRSI(demonstrations=6), progress=False))
+    better = student.compile(
+        trainset=posts, optimizer=MCR(mrsi=MRSI(demonstrations=Demonstrations(count=6)), progress=False)
+    )
     assert len(better.answer.demos) == len({demo["text"] for demo in better.answer.demos}) == 6
 
 
@@ -292,7 +295,7 @@ def test_refusals(posts: list[Post], tmp_path: Path):
         optimizer.compile(student, trainset=posts, num_threads=4)
     with pytest.raises(InputError, match=r"compiles GMNER programs.*Predict"):
         optimizer.compile(dspy.Predict("text -> entities"), trainset=posts)
-    with pytest.raises(InputError, match="no demonstrations for a staged program"):
+    with pytest.raises(InputError, match="cannot set demonstrations on a staged program"):
         optimizer.compile(StagedGMNER(lm=lm), trainset=posts)
     with pytest.raises(InputError, match="trainset is empty"):
         optimizer.compile(student, trainset=[])
@@ -329,7 +332,7 @@ def test_chains_become_demonstrations_and_cvo_trains_with_them(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     student = program("idefics3")
-    optimizer = small(mrsi={"tuning": "none", "served_demonstrations": 1}, cvo={"max_steps": 1})
+    optimizer = small(mrsi={"tuning": "none", "demonstrations": Demonstrations(served_count=1)}, cvo={"max_steps": 1})
     with caplog.at_level("INFO", "gmner"):
         better = student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert "MRSI sets demonstrations (1) and trains no weights, then CVO trains the weights" in caplog.text

@@ -230,5 +230,5 @@ def test_a_staged_compile_is_planned_by_its_calls(
 
 def test_chains_are_no_demonstrations_of_a_staged_program(tiny_lm: Callable[[str], dspy.LM], posts: list[Post]):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
-    with pytest.raises(InputError, match="no demonstrations for a staged program"):
+    with pytest.raises(InputError, match="cannot set demonstrations on a staged program"):
         student.compile(trainset=posts[:4], optimizer=MCR(mrsi=MRSI(tuning="none"), progress=False))

@@ -9,6 +9,7 @@ import pytest
 from scripted import scripted_lm, words_of
 
 from gmner.data.post import Post
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.chains.reasoning_set import ReasoningSet
 from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.chains.styles.model_written import LLMStyle
@@ -36,7 +37,8 @@ def teacher() -> dspy.LM:
 
 def optimizer(**mrsi: object) -> MCR:
     styles = {"llm": LLMStyle(), "table": TEMPLATES["table"]}
-    return MCR(mrsi=MRSI(**{"styles": styles, "per_post": 2, "served_demonstrations": 1, **mrsi}), progress=False)
+    usual = {"styles": styles, "per_post": 2, "demonstrations": Demonstrations(served_count=1)}
+    return MCR(mrsi=MRSI(**{**usual, **mrsi}), progress=False)
 
 
 def test_a_teacher_writes_once_and_its_set_is_used_again(posts: list[Post], teacher: dspy.LM, tmp_path: Path):

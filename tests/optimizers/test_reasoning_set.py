@@ -31,7 +31,7 @@ from gmner.optimizers.chains.reasoning_origin import Origin
 from gmner.optimizers.chains.reasoning_set import ReasoningSet, post_digest
 from gmner.optimizers.chains.split import split_posts, stratum
 from gmner.optimizers.chains.styles import TEMPLATES
-from gmner.optimizers.chains.writing import write_chains
+from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.programs.models.families import profile_for_name
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, ImageError, InputError
@@ -48,7 +48,7 @@ def _made(posts: list[Post] = POSTS, origin: Origin = ORIGIN) -> ReasoningSet:
     rng = random.Random(origin.seed)
     d1, d2 = split_posts(posts, 0.5, rng)
     frames = {post.id: Frame(origin.box_format, (256, 256), (252, 252)) for post in posts}
-    return ReasoningSet.of(write_chains(d1, frames, TEMPLATES, origin.per_post, rng), d1, d2, origin)
+    return ReasoningSet.of(write_chains(d1, frames, ChainWriting(TEMPLATES, origin.per_post), rng), d1, d2, origin)
 
 
 @pytest.fixture(scope="module")
