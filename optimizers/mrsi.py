@@ -87,12 +87,7 @@ class MRSI(Training):
         if self.threads < 1:
             raise InputError("threads must be at least 1", received=self.threads, accepted="1 or more")
         if not isinstance(self.demonstrations, Demonstrations):
-            count = self.demonstrations if isinstance(self.demonstrations, int) else "..."
-            raise InputError(
-                "demonstrations must be a gmner.Demonstrations", received=self.demonstrations,
-                accepted="gmner.Demonstrations(count=..., served_count=..., max_metric_calls=..., ...)",
-                remedy=f"Write MRSI(demonstrations=gmner.Demonstrations(count={count}))",
-            )  # fmt: skip
+            raise _not_demonstrations(self.demonstrations)
 
     @classmethod
     def _tunings(cls) -> tuple[str, ...]:
@@ -212,6 +207,17 @@ class MRSI(Training):
         if self.rate is not None:
             return self.rate
         return 1e-4 if training.has_adapter(model) else 2e-4
+
+
+def _not_demonstrations(received: object) -> InputError:
+    """The error for any other value, such as the number that `demonstrations` used to be."""
+    count = received if isinstance(received, int) else "..."
+    return InputError(
+        "demonstrations must be a gmner.Demonstrations",
+        received=received,
+        accepted="gmner.Demonstrations(count=..., served_count=..., max_metric_calls=..., ...)",
+        remedy=f"Write MRSI(demonstrations=gmner.Demonstrations(count={count}))",
+    )
 
 
 def _frame(post: Post, adapter: PromptAdapter) -> Frame:

@@ -84,7 +84,7 @@ def write_chains(
     if not any(isinstance(style, ModelWritten) for style in styles.values()):
         return [write(*job) for job in tqdm(jobs, desc="chains", unit="chain", disable=not progress, delay=2)]
     with ThreadPoolExecutor(writing.threads) as pool:
-        futures = [pool.submit(copy_context().run, write, *job) for job in jobs]
+        futures = [pool.submit(copy_context().run, write, post, name, chain_rng) for post, name, chain_rng in jobs]
         try:
             return [future.result() for future in tqdm(futures, desc="chains", unit="chain", disable=not progress)]
         finally:

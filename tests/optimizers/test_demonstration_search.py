@@ -198,7 +198,9 @@ def test_a_record_of_other_chains_is_refused(tmp_path: Path):
     record = record_of(tmp_path)
     record["sets"][record["chosen"]]["ids"][0] = "nobody"
     (tmp_path / "demonstrations.json").write_text(json.dumps(record))
-    with pytest.raises(RunDirectoryError, match=r"demonstrations\.json .* does not belong to its chains.*Delete it"):
+    with pytest.raises(
+        RunDirectoryError, match=r"demonstrations\.json .* does not belong to its chains.*Delete the file"
+    ):
         compile_with(lambda _: WRONG, tmp_path)
 
 
