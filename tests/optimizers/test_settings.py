@@ -14,7 +14,7 @@ from gmner.optimizers.compile_settings import CompileOptions, CompileSettings
 from gmner.optimizers.filtering import filter_by_outcome
 from gmner.optimizers.mcr import _stage_record
 from gmner.optimizers.training.settings import Lora
-from gmner.programs.program import AnsweringOptions
+from gmner.programs.program import AnsweringOptions, GroundingProgram
 from gmner.signatures.errors import InputError
 
 EARLIER = Path(__file__).parents[1] / "earlier" / "run" / "config.json"
@@ -144,5 +144,5 @@ def test_the_options_of_a_program_have_defaults_and_are_documented():
     assert (program.confidence, program.answers, program.temperature) == (False, 3, 0.2)
     plain = gmner.GMNER()
     assert (plain.confidence, plain.answers, plain.temperature) == (False, 1, 0.7)
-    documented = inspect.getdoc(gmner.GMNER.__mro__[1]) or ""
+    documented = inspect.getdoc(GroundingProgram) or ""
     assert all(f"`{name}` (default" in documented for name in AnsweringOptions.__annotations__)
