@@ -33,9 +33,9 @@ configs:
 
 # Reasoning chains for grounded multimodal named entity recognition
 
-This data set has {chains} reasoning chains about posts with a text and an image. A chain is the text that a model learns
-to write before its answer: which words of the post are names, the type of each, and whether and where the image shows
-it. The data set is D_R of MCR (Ma et al., "Beyond Unimodal Shortcuts: MLLMs as Cross-Modal Reasoners for Grounded Named
+This data set has {chains} chains about posts with a text and an image. A chain is the reasoning that a model learns to
+write before its answer: which words of the post are names, the type of each, and whether and where the image shows it.
+The data set is D_R of MCR (Ma et al., "Beyond Unimodal Shortcuts: MLLMs as Cross-Modal Reasoners for Grounded Named
 Entity Recognition", Findings of ACL 2026), written by `gmner`.
 
 ## How it was made

@@ -176,7 +176,9 @@ class ReasoningSet:
     def push_to_hub(
         self, repo_id: str, posts: Iterable[Post] | None = None, *, private: bool = True, token: str | None = None
     ) -> str:
-        """Upload the folder that `save` writes as a data set of the Hub. The licence of the posts applies; check it first.
+        """Upload the folder that `save` writes to the Hub as a data set.
+
+        The licence of the posts applies to it, so check that licence first.
 
         Args:
             repo_id: `user/name`; created if it does not exist.
@@ -294,20 +296,20 @@ def _members(d1: Sequence[str], d2: Sequence[str], digests: Mapping[str, str]) -
         raise InputError("A post is in both D1 and D2", received=min(both), accepted="each post in one of them")
     twice = next((post_id for post_id, count in Counter((*d1, *d2)).items() if count > 1), None)
     if twice is not None:
-        raise InputError("A post is twice in one half of the split", received=twice)
+        raise InputError("A post occurs twice in one half of the split", received=twice)
     members = {*d1, *d2}
     if members != digests.keys():
-        raise InputError("The digests are of other posts", received=sorted(members ^ digests.keys())[:5])
+        raise InputError("The digests belong to other posts", received=sorted(members ^ digests.keys())[:5])
     return members
 
 
 def _check_place(chain: Chain, members: set[str], seen: set[tuple[str, str]]) -> None:
     """Check that a chain belongs to a set, and add it to those seen."""
     if chain.post_id not in members:
-        raise InputError("A chain of a post that is neither in D1 nor in D2", received=chain.post_id)
+        raise InputError("The post of a chain is neither in D1 nor in D2", received=chain.post_id)
     key = (chain.post_id, chain.style)
     if key in seen:
-        raise InputError("A second chain of a post in the same style", received=key)
+        raise InputError("A post has two chains in the same style", received=key)
     seen.add(key)
 
 

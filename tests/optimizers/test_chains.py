@@ -73,7 +73,7 @@ def test_all_posts_can_be_d1():
 @pytest.mark.parametrize(
     ("posts", "message"),
     [
-        ([], "The trainset is empty"),
+        ([], "The training set is empty"),
         ([POSTS[0], dataclasses.replace(POSTS[1], entities=None)], "not annotated.*train-1"),
         ([POSTS[0], POSTS[1], POSTS[0]], "share an id.*train-0"),
         ([POSTS[0], dataclasses.replace(POSTS[1], grounded=False)], "no annotated regions.*train-1"),

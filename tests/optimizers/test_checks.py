@@ -62,7 +62,7 @@ def test_a_valset_that_cannot_be_scored_is_refused(posts: list[Post], student: G
     mixed = [posts[8], dataclasses.replace(posts[9], grounded=False)]
     bare = [dataclasses.replace(posts[8], entities=None)]
     for val, fact in ((mixed, "mixed"), (bare, "not annotated"), ([posts[8]] * 2, "twice")):
-        with pytest.raises(InputError, match=f"valset.*{fact}"):
+        with pytest.raises(InputError, match=f"validation set.*{fact}"):
             student.compile(trainset=posts[:8], valset=val, optimizer=optimizer())
 
 
@@ -72,7 +72,7 @@ def test_invalid_posts_are_left_out_on_request(
     bad = dataclasses.replace(moved(next(post for post in posts if post.gold)), id="bad")
     with caplog.at_level(logging.WARNING, logger="gmner"):
         student.compile(trainset=[bad, *posts[:8]], optimizer=optimizer(leave_out_invalid=True), run_dir=tmp_path)
-    assert "1 posts of the trainset are left out" in caplog.text
+    assert "1 posts of the training set are left out" in caplog.text
 
 
 def test_a_mended_valset_resumes_and_a_changed_trainset_does_not(
@@ -85,7 +85,7 @@ def test_a_mended_valset_resumes_and_a_changed_trainset_does_not(
         compile(posts[:8], posts[8:10])
     with caplog.at_level(logging.WARNING, logger="gmner"), pytest.warns(UnchangedProgramWarning):
         better = compile(posts[:8], posts[8:11])
-    assert "computed anew" in caplog.text
+    assert "computed again" in caplog.text
     assert len(better.history.scores["before"].predictions) == 3
     with pytest.raises(RunDirectoryError, match=r"other arguments.*train"):
         compile(posts[:7], posts[8:11])
@@ -94,12 +94,14 @@ def test_a_mended_valset_resumes_and_a_changed_trainset_does_not(
 def test_overlap_of_the_sets_is_warned_of(posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="gmner"), pytest.warns(UnchangedProgramWarning):
         student.compile(trainset=posts[:8], valset=posts[7:9], optimizer=optimizer())
-    assert "1 posts of the valset are in the trainset" in caplog.text
+    assert "1 posts of the validation set are also in the training set" in caplog.text
 
 
 def test_a_result_that_is_the_student_is_said(posts: list[Post], student: GMNER, tmp_path: Path):
     val = [dataclasses.replace(post, grounded=False) for post in posts[8:10]]
-    with pytest.warns(UnchangedProgramWarning, match="began with"):
+    with pytest.warns(
+        UnchangedProgramWarning, match="did not change the program: no stage scored higher on the validation set"
+    ):
         same = student.compile(trainset=posts[:8], valset=val, optimizer=optimizer(), run_dir=tmp_path)
     assert same.history.chosen == "before"
     assert not math.isnan(same.history.scores["before"].mner.f1)
@@ -134,7 +136,7 @@ def test_a_stage_below_the_one_before_it_is_named(posts: list[Post]):
     scored = evaluate([], [post for post in posts if post.gold][:2])
     low, high = (dataclasses.replace(scored, gmner=dataclasses.replace(scored.gmner, f1=f1)) for f1 in (40.0, 60.0))
     falls = fallen({"before": high, "mrsi": low, "cvo": high})
-    assert falls == {"mrsi": "mrsi scores 40.0 GMNER F1 on the valset of 2 posts, below the 60.0 of before"}
+    assert falls == {"mrsi": "mrsi scores 40.0 GMNER F1 on the validation set of 2 posts, less than before (60.0)"}
     assert fallen({"before": low, "mrsi": low, "cvo": high}) == {}
 
 
@@ -168,6 +170,6 @@ def test_no_post_is_held_out_where_nothing_is_trained_or_chains_of_all_posts_are
 def test_few_posts_are_all_trained_on_and_that_is_said(caplog: pytest.LogCaptureFixture):
     posts = World().posts("train", 47)
     assert held_out(posts, 0.1, seed=0) == (posts, None)
-    assert "the stages are not scored" in caplog.text
-    with pytest.raises(InputError, match="holdout is not a share"):
+    assert "stages are not scored" in caplog.text
+    with pytest.raises(InputError, match="holdout must be a share"):
         MCR(holdout=1.0)

@@ -63,7 +63,8 @@ def test_gold_of_a_staged_program_is_checked_first(
             student.compile(**sets, optimizer=optimizer, run_dir=tmp_path / "run")
         assert "'bad'" in caplog.text
         return
-    with pytest.raises(InputError, match=rf"{where}.*'bad'.*{fact}.*leave_out_invalid"):
+    name = {"trainset": "training set", "valset": "validation set"}[where]
+    with pytest.raises(InputError, match=rf"{name}.*'bad'.*{fact}.*leave_out_invalid"):
         student.compile(**sets, optimizer=optimizer, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

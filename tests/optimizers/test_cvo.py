@@ -244,9 +244,9 @@ def test_a_perfect_answer_earns_all_that_applies(program: Programs, posts: list[
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="CVO has other rewards"):
+    with pytest.raises(InputError, match="weights must name the five default rewards"):
         CVO(weights={"count": 1.0})
-    with pytest.raises(InputError, match="compares answers"):
+    with pytest.raises(InputError, match="compares the answers"):
         CVO(generations=1)
     with pytest.raises(InputError, match="redraws must not be negative"):
         CVO(redraws=-1)

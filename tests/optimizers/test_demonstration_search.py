@@ -239,7 +239,7 @@ def test_a_valset_without_annotation_is_refused_before_anything_is_asked(tmp_pat
     bare = Post("bare", "Ana met Bo")
     lm = scripted_lm(WRONG)
     optimizer = MCR(mrsi=MRSI(demonstrations=Demonstrations(max_metric_calls=50)), progress=False)
-    with pytest.raises(InputError, match="of the valset are not annotated"):
+    with pytest.raises(InputError, match="of the validation set are not annotated"):
         GMNER(lm).compile(trainset=TRAIN, valset=[*VAL, bare], optimizer=optimizer, run_dir=tmp_path)
     assert lm.engine.requests == []
 

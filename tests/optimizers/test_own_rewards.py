@@ -122,7 +122,7 @@ def advantage(completions: list[Any], **columns: Any) -> list[float]:
 @pytest.mark.parametrize(
     ("rewards", "said"),
     [
-        (["spam"], r"No reward has this name.*'spam'.*count, span, type, grounding, entailment"),
+        (["spam"], r"Unknown reward.*'spam'.*count, span, type, grounding, entailment"),
         ([lambda completions, **columns: [0.0]], "needs a name.*<lambda>.*def"),
         ([3], "must be callable"),
         ([None], "must be callable"),
@@ -163,7 +163,7 @@ def test_arguments_of_before_are_deprecated_and_still_work():
     assert warned[0].filename == __file__
     new = CVO(rewards={"count": 0.5, "span": 0.5, "type": 0.5, grounding(sigma=0.7): 0.5, "entailment": 0.5})
     assert old.reward_set.to_record() == new.reward_set.to_record()
-    with pytest.raises(InputError, match="CVO takes sigma with the default rewards only"):
+    with pytest.raises(InputError, match="CVO accepts sigma with the default rewards only"):
         CVO(rewards=["span", "grounding"], sigma=0.7)
     with pytest.raises(InputError, match="not a finite number"), pytest.warns(DeprecationWarning, match="weights"):
         CVO(weights={**weights, "span": math.nan})
@@ -278,9 +278,9 @@ def returning(value: Any) -> Callable[..., Any]:
         (returning([math.inf, 0.0]), r"returned inf \(step 7, post post-0\)"),
         (returning(["1", 0.0]), r"returned '1' \(step 7, post post-0\)"),
         (returning([[1.0], 0.0]), r"returned \[1.0\] \(step 7, post post-0\)"),
-        (returning(None), "returned no list"),
-        (returning(1.0), "returned no list"),
-        (returning({"a": 1.0, "b": 2.0}), "returned no list"),
+        (returning(None), "did not return a list"),
+        (returning(1.0), "did not return a list"),
+        (returning({"a": 1.0, "b": 2.0}), "did not return a list"),
     ],
 )
 def test_a_reward_that_fails_is_named_with_step_and_posts(reward: Any, said: str, tmp_path: Path):
@@ -415,7 +415,7 @@ def test_rewards_of_other_labels_are_refused_before_anything_is_written(
     program: Programs, posts: list[Post], tmp_path: Path
 ):
     settings = CVO(rewards=cvo(labels=LabelSet(("singer",))))
-    with pytest.raises(InputError, match="another labels than the program"):
+    with pytest.raises(InputError, match=r"labels of the reward .* must be the program's"):
         program("idefics3").compile(
             trainset=posts[:4], optimizer=MCR(mrsi=None, cvo=settings, progress=False), run_dir=tmp_path / "run"
         )

@@ -72,7 +72,7 @@ def test_a_set_for_another_model_or_other_posts_is_refused(posts: list[Post], te
     GMNER(scripted_lm(EMPTY)).compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
     used = optimizer(chains_from=tmp_path / "one" / "chains")
     pixels = scripted_lm(EMPTY, ModelProfile(box_format=BoxFormat("original")), name="pixels")
-    with pytest.raises(InputError, match="another frame"):
+    with pytest.raises(InputError, match="another coordinate convention"):
         GMNER(pixels).compile(trainset=posts, optimizer=used, teacher=teacher)
     with pytest.raises(InputError, match=posts[0].id):
         GMNER(scripted_lm(EMPTY)).compile(trainset=posts[1:], optimizer=used, teacher=teacher)
@@ -82,7 +82,7 @@ def test_chains_that_stand_in_are_counted_and_said(posts: list[Post], tmp_path: 
     liar = scripted_lm("[[ ## chain ## ]]\nNice post!\n\n[[ ## completed ## ]]", name="liar")
     named = [post for post in posts if post.gold]
     GMNER(scripted_lm(EMPTY)).compile(trainset=named, optimizer=optimizer(), teacher=liar, run_dir=tmp_path / "run")
-    assert f"{len(named)} of {2 * len(named)} chains stand in for another: missing_span {len(named)}" in caplog.text
+    assert f"{len(named)} of {2 * len(named)} chains were replaced: missing_span {len(named)}" in caplog.text
 
 
 @pytest.mark.slow

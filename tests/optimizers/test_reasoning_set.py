@@ -155,8 +155,8 @@ def test_the_card(tmp_path: Path):
     assert "{" not in card.text.replace('`{"span"', "")
     for line in (
         "`local/teacher@1` wrote 1 of the chains",
-        "chains that stand in for one that was wrong: 1.",
-        "2 chains over",
+        "1 chains failed the check and were replaced.",
+        "2 chains about",
         "D1 (1 posts)",
         "| stepwise | 1 |",
         "| mllm | 1 |",
@@ -164,7 +164,7 @@ def test_the_card(tmp_path: Path):
         "integers, 0 to 1000 of the picture's width and height (normalized)",
     ):
         assert line in card.text
-    assert _card_of(made, teacher=None, chains=made.chains[1:]).count("no model wrote any") == 1
+    assert _card_of(made, teacher=None, chains=made.chains[1:]).count("none by a model") == 1
 
 
 def _card_of(made: ReasoningSet, *, chains: tuple[Chain, ...], **origin: Any) -> str:
@@ -190,9 +190,9 @@ def test_counts(made: ReasoningSet):
 
 def test_counts_and_texts_need_every_post_with_a_chain(made: ReasoningSet, tmp_path: Path):
     few = [post for post in POSTS if post.id != made.chains[0].post_id]
-    with pytest.raises(InputError, match="not given"):
+    with pytest.raises(InputError, match="A post with chains is missing"):
         made.counts(few)
-    with pytest.raises(InputError, match="not given"):
+    with pytest.raises(InputError, match="A post with chains is missing"):
         made.save(tmp_path / "set", few)
     assert not (tmp_path / "set").exists()
 
@@ -256,7 +256,7 @@ def test_a_broken_line_is_named(folder: Path, broken: Callable[[dict], Any], fac
 def test_a_line_twice_and_bytes_that_are_no_text(folder: Path):
     path, lines = folder / "chains.jsonl", _lines(folder)
     path.write_text("\n".join([*lines, "", lines[0]]), encoding="utf-8")
-    with pytest.raises(DataError, match=rf"{path}:{len(lines) + 2}: A second chain of a post in the same style"):
+    with pytest.raises(DataError, match=rf"{path}:{len(lines) + 2}: A post has two chains in the same style"):
         ReasoningSet.load(folder)
     path.write_bytes(b'{"post_id": "\xff"}\n')
     with pytest.raises(DataError, match=f"{path}:1: not JSON"):
@@ -268,7 +268,7 @@ def test_a_broken_split_is_named(folder: Path):
     split = json.loads(path.read_text(encoding="utf-8"))
     changes: list[tuple[dict | None, str]] = [
         ({"d2": [*split["d2"], split["d1"][0]]}, "both D1 and D2"),
-        ({"d1": split["d1"][1:]}, "digests are of other posts"),
+        ({"d1": split["d1"][1:]}, "digests belong to other posts"),
         ({"d1": [1]}, "not the split"),
         ({"version": 2}, "not the split"),
         ({"origin": {**split["origin"], "box_format": {"frame": "polar"}}}, "not the split"),
@@ -283,7 +283,7 @@ def test_a_broken_split_is_named(folder: Path):
 @pytest.mark.parametrize("name", ["split.json", "chains.jsonl"])
 def test_says_that_there_is_no_set(folder: Path, name: str):
     (folder / name).unlink()
-    with pytest.raises(InputError, match="no reasoning set"):
+    with pytest.raises(InputError, match="Not the folder of a reasoning set"):
         ReasoningSet.load(folder)
 
 
@@ -345,7 +345,7 @@ def test_usable_for_what_it_was_made_for(made: ReasoningSet, folder: Path):
     ],
 )
 def test_never_for_the_wrong_model_family(made: ReasoningSet, box_format: BoxFormat, named: str):
-    with pytest.raises(InputError, match="another frame") as refusal:
+    with pytest.raises(InputError, match="another coordinate convention") as refusal:
         made.usable_for(POSTS, box_format, COARSE)
     assert named in str(refusal.value)
     assert "written anew" in refusal.value.remedy
@@ -359,7 +359,7 @@ def test_resized_boxes_need_the_same_resize():
     made.usable_for(POSTS, frame, COARSE, resize=rule)
     made.usable_for(POSTS, frame, COARSE)
     made.usable_for(POSTS, BoxFormat("resized", 7), COARSE)  # the scale means nothing in this frame
-    with pytest.raises(InputError, match="another frame"):
+    with pytest.raises(InputError, match="another coordinate convention"):
         made.usable_for(POSTS, frame, COARSE, resize=replace(rule, max_pixels=1000))
 
 

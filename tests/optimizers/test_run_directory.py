@@ -86,7 +86,7 @@ def test_refuses_other_arguments_and_names_each(tmp_path: Path, before: dict, no
 
 
 def test_refuses_an_argument_that_is_no_data(tmp_path: Path):
-    with pytest.raises(RunDirectoryError, match=r"The argument optimizer cannot be kept"):
+    with pytest.raises(RunDirectoryError, match=r"The argument optimizer cannot be saved"):
         RunDirectory(tmp_path / "run", {"seed": 1, "optimizer": object()})
     assert not (tmp_path / "run").exists()
 
@@ -131,7 +131,7 @@ def test_record_of_an_unfinished_stage(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", ".hidden", "a b"])
 def test_refuses_a_stage_that_is_no_folder_name(tmp_path: Path, name: str):
-    with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="cannot have this name"):
+    with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="not a plain folder name"):
         run.stage(name)
 
 
@@ -139,7 +139,7 @@ def test_refuses_a_stage_that_is_no_folder_name(tmp_path: Path, name: str):
 def test_refuses_a_file_outside(tmp_path: Path, name: str):
     with RunDirectory(tmp_path / "run", {}) as run:
         for use in (run.read_json, run.read_jsonl, lambda n: run.write_json(n, 1), lambda n: run.write_jsonl(n, [])):
-            with pytest.raises(RunDirectoryError, match="inside its directory"):
+            with pytest.raises(RunDirectoryError, match="leaves the run directory"):
                 use(name)
 
 
@@ -181,7 +181,7 @@ def test_scores_by_stage(tmp_path: Path):
 
 @pytest.mark.slow
 def test_two_processes_do_not_share_a_run(tmp_path: Path, holder: subprocess.Popen):
-    with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait for it to end"):
+    with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait until it ends"):
         RunDirectory(tmp_path / "run", {})
 
 

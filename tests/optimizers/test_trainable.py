@@ -63,7 +63,7 @@ def test_rows_of_a_program_from_outside_of_the_package():
 def test_mcr_takes_every_trainable_program(kind: type[GroundingProgram]):
     program = kind(scripted_lm({}))
     assert isinstance(program, Trainable)
-    with pytest.raises(InputError, match="trainset is empty"):  # which is checked after the program
+    with pytest.raises(InputError, match="training set is empty"):  # which is checked after the program
         MCR(progress=False).compile(program, trainset=[])
 
 
