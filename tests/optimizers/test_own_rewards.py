@@ -230,8 +230,8 @@ def test_labels_and_box_format_are_those_of_the_program(tmp_path: Path):
     functions = checked_rewards(RewardSet.of(["span", all_found, counted]), labels, box_format, tmp_path)
     assert [function(**batch(text, ANSWER)) for function in functions] == [[1.0, 0.0], [1.0, 0.0], [2.0, None]]
     for given, said in (
-        (Reward("span", labels=LabelSet(("singer",))), "'span' has another labels than the program"),
-        (Reward("span", box_format=BoxFormat("resized")), "'span' has another box_format than the program"),
+        (Reward("span", labels=LabelSet(("singer",))), "labels of the reward 'span' must be the program's"),
+        (Reward("span", box_format=BoxFormat("resized")), "box_format of the reward 'span' must be the program's"),
         (replace(all_found, labels=LabelSet(("singer",))), "'all_found' has another labels"),
     ):
         with pytest.raises(InputError, match=said):
