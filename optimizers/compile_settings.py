@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypedDict
+from dataclasses import dataclass
 
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.signatures.errors import InputError
 
 
-class CompileOptions(TypedDict, total=False):
-    """The keyword arguments of `gmner.MCR`, which documents each of them; defaults as in `CompileSettings`."""
-
-    mrsi: MRSI | None
-    cvo: CVO | None
-    d1_share: float
-    holdout: float
-    learnable_answers: int | None
-    max_minutes: float | None
-    seed: int
-    progress: bool
-    leave_out_invalid: bool
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompileSettings:
-    """The settings of one compile; `gmner.MCR` documents each of them.
+    """The settings of one compile; `gmner.MCR` has their defaults.
 
     Attributes:
         mrsi: Settings of the injection. None: it does not run.
@@ -43,16 +28,15 @@ class CompileSettings:
         InputError: No stage, or a value out of range.
     """
 
-    # The stages are made anew for each compile, so that two optimizers never share the mappings of their settings.
-    mrsi: MRSI | None = field(default_factory=MRSI)
-    cvo: CVO | None = field(default_factory=CVO)
-    d1_share: float = 1.0
-    holdout: float = 0.1
-    learnable_answers: int | None = None
-    max_minutes: float | None = None
-    seed: int = 0
-    progress: bool = True
-    leave_out_invalid: bool = False
+    mrsi: MRSI | None
+    cvo: CVO | None
+    d1_share: float
+    holdout: float
+    learnable_answers: int | None
+    max_minutes: float | None
+    seed: int
+    progress: bool
+    leave_out_invalid: bool
 
     def __post_init__(self) -> None:
         """Refuse unusable settings."""

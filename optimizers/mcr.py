@@ -16,9 +16,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import dspy
 from dspy.teleprompt import Teleprompter
@@ -31,7 +32,7 @@ from gmner.optimizers.chains.split import split_posts
 from gmner.optimizers.checked_rewards import accept_corrected, failed_key, own_rewards
 from gmner.optimizers.checks import checked_sets
 from gmner.optimizers.compilation import Compilation, History
-from gmner.optimizers.compile_settings import CompileOptions, CompileSettings
+from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
@@ -53,6 +54,7 @@ _LEAST_HELD_OUT, _MOST_HELD_OUT = 16, 200
 __all__ = ["MCR", "History", "as_posts"]
 
 
+@dataclass(kw_only=True, eq=False)
 class MCR(Teleprompter):
     """Compile a `GMNER` program: inject reasoning in several styles, then optimize against verifiable rewards.
 
@@ -90,16 +92,21 @@ class MCR(Teleprompter):
         >>> better = program.compile(trainset=train, valset=dev, optimizer=gmner.MCR())  # doctest: +SKIP
     """
 
-    def __init__(self, **options: Unpack[CompileOptions]) -> None:
+    # Each optimizer makes its own default stages, so that no two share the mappings of their settings.
+    mrsi: MRSI | None = field(default_factory=MRSI)
+    cvo: CVO | None = field(default_factory=CVO)
+    d1_share: float = 1.0
+    holdout: float = 0.1
+    learnable_answers: int | None = None
+    max_minutes: float | None = None
+    seed: int = 0
+    progress: bool = True
+    leave_out_invalid: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse unusable settings."""
         super().__init__()
-        refuse_unknown_options("MCR", options, CompileOptions.__annotations__)
-        settings = CompileSettings(**options)
-        self.mrsi, self.cvo, self.d1_share, self.holdout = (
-            settings.mrsi, settings.cvo, settings.d1_share, settings.holdout,
-        )  # fmt: skip
-        self.learnable_answers, self.max_minutes = settings.learnable_answers, settings.max_minutes
-        self.seed, self.progress = settings.seed, settings.progress
-        self.leave_out_invalid = settings.leave_out_invalid
+        _ = self.settings  # checks them
 
     def compile(
         self,
@@ -215,7 +222,7 @@ class MCR(Teleprompter):
     @property
     def settings(self) -> CompileSettings:
         """The current settings as a value."""
-        return CompileSettings(**{name: getattr(self, name) for name in CompileOptions.__annotations__})
+        return CompileSettings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(CompileSettings)})
 
     def _renew_valset(self, run: RunDirectory, posts: int) -> None:
         """Resume with another validation set: what depends on it is computed again; trained weights are kept."""
