@@ -140,8 +140,8 @@ class Compilation:
         program._compiled = True
         scores = {stage: score.to_dict() for stage, score in self.scores.items()}
         program.scores = scores or None
-        kept = {"chosen": chosen, "scores": scores, "unchanged": unchanged, "fallen": falls, "way": self.way}
-        self.run.write_json("result.json", kept)
+        record = {"chosen": chosen, "scores": scores, "unchanged": unchanged, "fallen": falls, "way": self.way}
+        self.run.write_json("result.json", record)
         if unchanged and self.launch.first:
             warnings.warn(
                 f"The compile did not change the program: {unchanged}",

@@ -18,7 +18,7 @@ from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.peak_memory import process_peak
-from gmner.optimizers.reward_set import told_weights
+from gmner.optimizers.reward_set import describe_weights
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
@@ -79,7 +79,7 @@ class Plan:
         where = "GPU" if torch.cuda.is_available() else "process"
         lines.append(f"memory of the {where}: {self.memory / 2**30:.1f} GiB; time of the stages: {_time(self.seconds)}")
         if self.rewards:
-            lines.append(f"rewards: {told_weights(self.rewards)}")
+            lines.append(f"rewards: {describe_weights(self.rewards)}")
         if self.teacher_requests:
             lines.append(f"chains written by LMs: {self.teacher_requests:,} (time not included)")
         return "\n".join(lines)

@@ -99,7 +99,7 @@ class RewardSet:
 
     def __str__(self) -> str:
         """The rewards with their weights, in one line."""
-        return told_weights(self.weights)
+        return describe_weights(self.weights)
 
 
 def chosen_rewards(rewards: Rewards, weights: Mapping[str, float], sigma: float, soft: bool) -> RewardSet:
@@ -132,7 +132,7 @@ def chosen_rewards(rewards: Rewards, weights: Mapping[str, float], sigma: float,
     return RewardSet.of({Reward(name, sigma=sigma, soft=soft): weights[name] for name in DEFAULT_WEIGHTS})
 
 
-def told_weights(weights: Mapping[str, float]) -> str:
+def describe_weights(weights: Mapping[str, float]) -> str:
     """Names and weights of rewards as text: `count 0.2, span 1`."""
     return ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
 

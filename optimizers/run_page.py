@@ -21,7 +21,7 @@ from gmner.data.files.atomic import whole_text
 from gmner.data.pages.answers_page import render_page
 from gmner.data.scoring.evaluation import percent
 from gmner.optimizers.curves import LOGGED, draw_curves
-from gmner.optimizers.reward_set import told_weights
+from gmner.optimizers.reward_set import describe_weights
 from gmner.optimizers.rewards.staged_calls import call_title
 from gmner.optimizers.training.checkpoints import last_checkpoint, trainer_state
 from gmner.optimizers.training.rollouts import PAGE, Rollout, kept_rollouts, read_rollouts
@@ -150,7 +150,7 @@ def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None, way: str
         styles = Counter(json.loads(line)["style"] for line in lines)
         facts.append(("chains", ", ".join(f"{name} {count:,}" for name, count in styles.most_common())))
     if (config.get("cvo") or {}).get("weights"):
-        facts.append(("rewards", told_weights(config["cvo"]["weights"])))
+        facts.append(("rewards", describe_weights(config["cvo"]["weights"])))
     if way:
         facts.append(("method", way))
     facts.append(("result", "none yet" if chosen is None else f"the program {_TITLES[chosen]}"))
