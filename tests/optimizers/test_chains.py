@@ -75,7 +75,7 @@ def test_all_posts_can_be_d1():
     [
         ([], "The training set is empty"),
         ([POSTS[0], dataclasses.replace(POSTS[1], entities=None)], "not annotated.*train-1"),
-        ([POSTS[0], POSTS[1], POSTS[0]], "share an id.*train-0"),
+        ([POSTS[0], POSTS[1], POSTS[0]], "have the same id.*train-0"),
         ([POSTS[0], dataclasses.replace(POSTS[1], grounded=False)], "no annotated regions.*train-1"),
     ],
 )
@@ -89,7 +89,7 @@ def test_refused_trainsets(posts: list[Post], message: str):
 def test_boxes_without_a_picture_are_refused():
     check_pictures([*POSTS, Post("text", "a b", None, (MISSING,))], ADAPTER)
     blind = [Post(name, "a b", None, (SEEN, MISSING)) for name in ("x", "y")]
-    with pytest.raises(InputError, match=r"2 posts .* no picture.*'x'.*images="):
+    with pytest.raises(InputError, match=r"2 posts .* no image.*'x'.*images="):
         check_pictures([*POSTS[:3], *blind], ADAPTER)
 
 

@@ -331,7 +331,7 @@ def test_a_metric_without_numbers_chooses_nothing(
     record = json.loads((tmp_path / "demonstrations.json").read_text())
     assert record["sets"][record["chosen"]]["kind"] == "greedy"
     assert {item["score"] for item in record["sets"]} == {None}
-    assert "no number" in caplog.text
+    assert "returned NaN" in caplog.text
 
 
 def test_a_set_without_a_number_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

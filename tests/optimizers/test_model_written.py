@@ -154,7 +154,7 @@ def test_styles_take_the_teacher_where_they_have_no_lm_of_their_own():
     assert taught.authors == "local/a, local/teacher"
     with pytest.raises(InputError, match="MLLMStyle has no LM"):
         mrsi.taught_by(None)
-    with pytest.raises(InputError, match="nothing to write"):
+    with pytest.raises(InputError, match="No style uses the teacher"):
         MRSI().taught_by(teacher)
     with pytest.raises(InputError, match="at least once"):
         LLMStyle(own, attempts=0)

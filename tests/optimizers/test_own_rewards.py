@@ -136,8 +136,8 @@ def advantage(completions: list[Any], **columns: Any) -> list[float]:
         ([*cvo(), grounding(0.3)], "same name.*grounding"),
         ([], "at least one reward"),
         ({}, "at least one reward"),
-        ("span", "not rewards"),
-        (brief, "not rewards"),
+        ("span", "rewards must be a list or a mapping"),
+        (brief, "rewards must be a list or a mapping"),
         ({"span": math.nan}, "weight of the reward 'span' is not a finite number"),
         ({brief: math.inf}, "weight of the reward 'brief' is not a finite number"),
         ([("span", "1")], "weight of the reward 'span' is not a finite number"),
@@ -232,7 +232,7 @@ def test_labels_and_box_format_are_those_of_the_program(tmp_path: Path):
     for given, said in (
         (Reward("span", labels=LabelSet(("singer",))), "labels of the reward 'span' must be the program's"),
         (Reward("span", box_format=BoxFormat("resized")), "box_format of the reward 'span' must be the program's"),
-        (replace(all_found, labels=LabelSet(("singer",))), "'all_found' has another labels"),
+        (replace(all_found, labels=LabelSet(("singer",))), "labels of the reward 'all_found' must be"),
     ):
         with pytest.raises(InputError, match=said):
             RewardSet.of([given]).bound(labels, box_format)

@@ -348,7 +348,7 @@ def test_never_for_the_wrong_model_family(made: ReasoningSet, box_format: BoxFor
     with pytest.raises(InputError, match="another coordinate convention") as refusal:
         made.usable_for(POSTS, box_format, COARSE)
     assert named in str(refusal.value)
-    assert "written anew" in refusal.value.remedy
+    assert "Write new chains" in refusal.value.remedy
 
 
 def test_resized_boxes_need_the_same_resize():

@@ -147,5 +147,5 @@ def test_the_options_of_a_program_have_defaults_and_are_documented():
     assert (program.confidence, program.answers, program.temperature) == (False, 3, 0.2)
     plain = gmner.GMNER()
     assert (plain.confidence, plain.answers, plain.temperature) == (False, 1, 0.7)
-    documented = inspect.getdoc(GroundingProgram) or ""
+    documented = " ".join((inspect.getdoc(GroundingProgram) or "").split())
     assert all(f"`{name}` (default" in documented for name in AnsweringOptions.__annotations__)
