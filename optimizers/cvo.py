@@ -22,7 +22,7 @@ from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.training.rows import rollout_rows
-from gmner.optimizers.training.settings import Every, Training
+from gmner.optimizers.training.settings import Every, Training, own_copy
 from gmner.optimizers.training.trainable import StageBar
 from gmner.optimizers.training.validation import NO_MONITORING, ValidationMonitor
 from gmner.programs.adapter import PromptAdapter
@@ -96,9 +96,8 @@ class CVO(Training):
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
         object.__setattr__(self, "reward_set", chosen_rewards(self.rewards, self.weights, self.sigma, self.soft))
-        # Copies, so that a change of the caller's mappings does not reach settings that were checked.
-        object.__setattr__(self, "weights", dict(self.weights))
-        object.__setattr__(self, "grpo_options", dict(self.grpo_options))
+        object.__setattr__(self, "weights", own_copy("weights", self.weights))
+        object.__setattr__(self, "grpo_options", own_copy("grpo_options", self.grpo_options))
         if self.generations < 2:
             raise InputError(
                 "generations must be at least 2, because GRPO compares the answers to a prompt",

@@ -26,7 +26,7 @@ from gmner.optimizers.chains.styles import TEMPLATES, Style
 from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.settings import Training
+from gmner.optimizers.training.settings import Training, own_copy
 from gmner.optimizers.training.sft import SharingSFTTrainer
 from gmner.optimizers.training.trainable import StageBar
 from gmner.optimizers.training.validation import NO_MONITORING, ValidationMonitor
@@ -75,11 +75,8 @@ class MRSI(Training):
 
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
-        if self.styles is not None and not isinstance(self.styles, Mapping):
-            raise InputError("styles must be a mapping from name to style", received=self.styles)
-        # Copies, so that a change of the caller's mappings does not reach settings that were checked.
-        object.__setattr__(self, "styles", None if self.styles is None else dict(self.styles))
-        object.__setattr__(self, "sft_options", dict(self.sft_options))
+        object.__setattr__(self, "styles", None if self.styles is None else own_copy("styles", self.styles))
+        object.__setattr__(self, "sft_options", own_copy("sft_options", self.sft_options))
         super().__post_init__()
         if not self.style_set or self.per_post < 1:
             received = (list(self.style_set), self.per_post)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeGuard, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from gmner.signatures.errors import InputError
 
@@ -133,6 +134,21 @@ class Training:
     def _steps_for(self, batches: float) -> int:
         """Number of optimizer steps, if one pass over the training data takes this many batches."""
         return self.max_steps or max(1, self.least_steps, round(self.epochs * batches))
+
+
+def own_copy(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a mapping, so that a change of the caller's mapping does not reach settings that were checked.
+
+    Args:
+        name: The name of the argument.
+        options: The mapping.
+
+    Raises:
+        InputError: It is not a mapping.
+    """
+    if not isinstance(options, Mapping):
+        raise InputError(f"{name} must be a mapping", received=options, accepted="a mapping from name to value")
+    return dict(options)
 
 
 def _check_count(name: str, value: object, *, least: int = 1, accepted: str = "") -> None:

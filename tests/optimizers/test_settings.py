@@ -75,8 +75,9 @@ def test_what_only_one_stage_accepts():
         _ = gmner.MRSI(tuning="none").trained_weights
     with pytest.raises(InputError, match="CVO has no such tuning"):
         gmner.CVO(tuning="none")
-    with pytest.raises(InputError, match="styles must be a mapping"):
-        gmner.MRSI(styles=["table"])  # type: ignore[arg-type]
+    for stage, name in ((gmner.MRSI, "styles"), (gmner.MRSI, "sft_options"), (gmner.CVO, "grpo_options")):
+        with pytest.raises(InputError, match=f"{name} must be a mapping"):
+            stage(**{name: ["table"]})
 
 
 @pytest.mark.parametrize("change", [{"rank": 0}, {"alpha": 0}, {"dropout": 1.0}, {"dropout": "0"}])
