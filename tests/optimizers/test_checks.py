@@ -52,7 +52,8 @@ def test_gold_is_refused_before_anything_is_asked(
     bad = next(post for post in posts if post.gold)
     sets = {"trainset": posts[:8], "valset": posts[8:12]}
     sets[where] = [dataclasses.replace(mar(bad), id="bad"), *(p for p in sets[where] if p is not bad)]
-    with pytest.raises(InputError, match=rf"{where}.*'bad'.*{fact}"):
+    name = {"trainset": "training set", "valset": "validation set"}[where]
+    with pytest.raises(InputError, match=rf"{name}.*'bad'.*{fact}"):
         student.compile(**sets, optimizer=optimizer(), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert student.model.engine.requests == []
