@@ -163,7 +163,8 @@ class GroundingProgram(dspy.Module):
         **answering: Unpack[AnsweringOptions],
     ) -> None:
         super().__init__()
-        refuse_unknown_options(type(self).__name__, answering, AnsweringOptions.__annotations__)
+        named = ("lm", "labels", "profile", "image_root", "fetch", "limits")
+        refuse_unknown_options(type(self).__name__, answering, (*named, *AnsweringOptions.__annotations__))
         self.labels, self.profile, self.limits, self.fetch = as_labels(labels), profile, limits, fetch
         self.confidence: bool = answering.get("confidence", False)
         self.answers: int = answering.get("answers", 1)
