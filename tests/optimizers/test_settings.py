@@ -135,7 +135,9 @@ def test_unknown_options_are_refused_by_name():
         gmner.MCR(rate=1e-3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="'served_demonstrations'"):
         gmner.MRSI(served_demonstrations=3)  # type: ignore[call-arg]
-    with pytest.raises(InputError, match=r"StagedGMNER has no such arguments. received \['answer'\]. accepted: lm, .*temperature"):
+    with pytest.raises(
+        InputError, match=r"StagedGMNER has no such.* received \['answer'\]. accepted: lm, .*temperature"
+    ):
         gmner.StagedGMNER(answer=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="batch"):
         filter_by_outcome(gmner.GMNER(scripted_lm({})), gmner.World().posts("dev", 1), batch=3)  # type: ignore[call-arg]
