@@ -156,7 +156,7 @@ def test_styles_take_the_teacher_where_they_have_no_lm_of_their_own():
         mrsi.taught_by(None)
     with pytest.raises(InputError, match="No style uses the teacher"):
         MRSI().taught_by(teacher)
-    with pytest.raises(InputError, match="at least once"):
+    with pytest.raises(InputError, match="attempts must be at least 1"):
         LLMStyle(own, attempts=0)
 
 
