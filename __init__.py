@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from gmner.data.table import to_examples as to_examples
     from gmner.data.world.generate import World as World
     from gmner.optimizers import rewards as rewards
+    from gmner.optimizers.chains.demonstration_settings import Demonstrations as Demonstrations
     from gmner.optimizers.chains.reasoning_set import ReasoningSet as ReasoningSet
     from gmner.optimizers.chains.styles.model_written import LLMStyle as LLMStyle
     from gmner.optimizers.chains.styles.model_written import MLLMStyle as MLLMStyle
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from gmner.optimizers.mrsi import MRSI as MRSI
     from gmner.optimizers.outcome import UnchangedProgramWarning as UnchangedProgramWarning
     from gmner.optimizers.presets import preset as preset
+    from gmner.optimizers.training.settings import Training as Training
     from gmner.programs.bundle import load as load
     from gmner.programs.gmner import GMNER as GMNER
     from gmner.programs.gold_check import GoldFault as GoldFault
@@ -155,8 +157,10 @@ _NAMES = {
     "optimizers.mrsi": ("MRSI",),
     "optimizers.outcome": ("UnchangedProgramWarning",),
     "optimizers.presets": ("preset",),
+    "optimizers.chains.demonstration_settings": ("Demonstrations",),
     "optimizers.chains.reasoning_set": ("ReasoningSet",),
     "optimizers.chains.styles.model_written": ("LLMStyle", "MLLMStyle"),
+    "optimizers.training.settings": ("Training",),
 }
 _MODULES = {"rewards": "optimizers.rewards"}
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

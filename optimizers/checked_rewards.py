@@ -1,4 +1,4 @@
-"""Reward functions as CVO hands them to TRL: what they return is checked, and an error names reward, step and posts."""
+"""Reward functions for TRL that check what the rewards return; an error names the reward, the step and the posts."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _NAMED = 8  # posts that an error names
 def checked_rewards(rewards: RewardSet, labels: LabelSet, box_format: BoxFormat, folder: Path) -> list[RewardFunction]:
     """Reward functions for `GRPOTrainer`, in the order of the set.
 
-    Each is called as TRL calls it, with the columns of the rows and two more arguments, the program's `labels` and
-    `box_format`, which `judgements` and `whole_answers` read.
+    Each is called as TRL calls it, with the columns of the rows, and also with the program's `labels` and `box_format`,
+    which `judgements` and `whole_answers` read.
 
     Args:
         rewards: The rewards, see `RewardSet.of`.
         labels: The entity types of the program.
         box_format: The coordinate convention of its model.
-        folder: The stage's folder: `rewards.json` has the weights by name, `failed-reward.json` the last failure.
+        folder: The stage's folder. `rewards.json` has the weights by name, `failed-reward.json` the last failure.
 
     Returns:
-        Functions that raise `RewardError` where a reward raises, returns another number of scores than there are
-        completions, or a score that is not a finite number or None.
+        Functions that raise `RewardError` if a reward raises, or returns anything but one finite number or None per
+        completion.
     """
     (folder / FAILURE).unlink(missing_ok=True)
     with whole_text(folder / WEIGHTS) as file:
@@ -49,19 +49,19 @@ def checked_rewards(rewards: RewardSet, labels: LabelSet, box_format: BoxFormat,
 
 
 def kept_weights(folder: Path) -> dict[str, float]:
-    """The weights by name with which the rollouts of a stage's folder were paid."""
+    """The weights by name that the rollouts in a stage's folder were rewarded with."""
     file = folder / WEIGHTS
-    # A run of a version before this file had the five.
+    # Runs of versions that did not write this file used the five default rewards.
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else dict(DEFAULT_WEIGHTS)
 
 
 def own_rewards(rewards: RewardSet) -> dict[str, Any]:
-    """The arguments of a run that tell its user's rewards from others: `reward.<name>` -> `reward_record`."""
+    """The arguments of a run that identify its custom rewards: `reward.<name>` -> `reward_record`."""
     return {f"reward.{name}": record for name, record in rewards.own.items()}
 
 
 def failed_key(run_dir: Path) -> list[str]:
-    """The argument of a run, see `own_rewards`, whose reward stopped it and may thus be corrected; mostly none."""
+    """The argument (see `own_rewards`) of the reward that stopped a run and may be corrected; usually none."""
     try:
         return [f"reward.{json.loads((run_dir / 'cvo' / FAILURE).read_text(encoding='utf-8'))['reward']}"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -73,8 +73,8 @@ def accept_corrected(run: RunDirectory) -> None:
     corrected = [name.removeprefix("reward.") for name in run.renewed if name.startswith("reward.")]
     if corrected:
         LOG.warning(
-            "The reward %s stopped the run in %s and was changed since: training resumes from the last checkpoint with "
-            "the new version",
+            "The reward %s stopped the run in %s and has changed since then: training resumes from the last checkpoint "
+            "with the new version",
             corrected[0],
             run.path,
         )
@@ -86,10 +86,10 @@ def _checked(name: str, reward: RewardFunction, more: Mapping[str, Any], folder:
         return reward(completions=completions, **columns, **more)
 
     def failed(error: Exception, columns: Mapping[str, Any]) -> RewardError:
-        found = _failure(name, error, columns)
+        failure = _failure(name, error, columns)
         with whole_text(folder / FAILURE) as file:
-            file.write(json.dumps({"reward": name, "error": str(found)}, indent=2) + "\n")
-        return found
+            file.write(json.dumps({"reward": name, "error": str(failure)}, indent=2) + "\n")
+        return failure
 
     def checked(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         try:
@@ -109,9 +109,11 @@ def _checked(name: str, reward: RewardFunction, more: Mapping[str, Any], folder:
 
 
 def _scores(name: str, returned: Any, count: int) -> list[float | None]:
-    """One float or None per completion, from what a reward returned."""
+    """Check and convert what a reward returned: one float or None per completion."""
     if isinstance(returned, (str, bytes, Mapping)) or not hasattr(returned, "__iter__"):
-        raise RewardError(f"The reward {name!r} returned no list", received=returned, accepted=f"a list of {count}")
+        raise RewardError(
+            f"The reward {name!r} did not return a list", received=returned, accepted=f"a list of {count}"
+        )
     scores = [_score(name, row, value) for row, value in enumerate(returned)]
     if len(scores) != count:
         raise RewardError(
@@ -138,7 +140,7 @@ def _cause(error: Exception) -> BaseException | None:
 
 
 def _failure(name: str, error: Exception, columns: Mapping[str, Any]) -> RewardError:
-    """The error of a reward with the step and the posts that it is about."""
+    """The error of a reward, with the step and the posts that it concerns."""
     known = error if isinstance(error, RewardError) else RewardError(f"The reward {name!r} raised {described(error)}")
     posts = list(dict.fromkeys(columns["post"])) if known.row is None else [columns["post"][known.row]]
     more = f" and {len(posts) - _NAMED} more" if len(posts) > _NAMED else ""

@@ -1,4 +1,4 @@
-"""One compile of MCR: the stages in order, in a run directory, on one process or on several."""
+"""One compile of MCR: runs the stages in order, in a run directory, on one or several processes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import dspy
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import Evaluation, evaluate
 from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.chains.demonstration_search import DemonstrationSearch
 from gmner.optimizers.chains.demonstrations import check_demonstrations
-from gmner.optimizers.chains.reasoning_pass import reasoning_pass
+from gmner.optimizers.chains.reasoning_pass import ReasoningPass
 from gmner.optimizers.chains.split import check_split
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.curves import write_log_curves
@@ -39,19 +40,19 @@ LOG = logging.getLogger(__name__)
 
 
 class History(list[Any]):
-    """What happened in a compile; as a list, the LM calls of the compiled program.
+    """The history of a compile, which is also the list of the compiled program's LM calls.
 
-    Every DSPy module keeps its calls in a list of this name and adds to it with each one, so it has to stay a list.
-    A copy of a program begins with an empty list, as all of DSPy's do.
+    DSPy appends each LM call of a module to its `history`, so this has to be a list. A copy of a program starts with an
+    empty list, like any DSPy module.
 
     Attributes:
         programs: Stage (`before`, `mrsi`, `cvo`) -> the program after it.
-        scores: Stage -> `Evaluation` on the valset; empty without one.
-        chosen: The stage of the program returned: the last, or with a valset the best by GMNER F1 (MNER F1 where the
-            valset's regions are not annotated).
-        fallen: Stage -> in words, that it scored below the stage before it; empty: none did.
+        scores: Stage -> `Evaluation` on the validation set; empty without one.
+        chosen: The stage of the returned program: the last one, or with a validation set the one with the highest
+            GMNER F1 (MNER F1 if the regions of the validation set are not annotated).
+        fallen: Stage -> a sentence that says how far it scored below the previous stage; empty if none did.
         log: Stage -> TRL's log.
-        unchanged: Why the program returned is the one that the compile began with; empty: it is another.
+        unchanged: Why the returned program is the one that the compile started with; empty if it is another.
     """
 
     def __init__(
@@ -69,15 +70,15 @@ class History(list[Any]):
 
 
 class Compilation:
-    """One compile: its stages in order, each of which is skipped where its result is there already.
+    """One compile: runs the stages in order and skips those that are finished.
 
     Args:
         settings: The settings.
-        student: The program to be compiled.
+        student: The program to compile.
         train: Annotated posts.
         val: Annotated posts on which stages are scored, or None.
         run: The run directory.
-        launch: The processes that compile together: all of them train and answer, the first one writes.
+        launch: The processes that compile together. All of them train and answer; the first one writes.
         teacher: The LM of model-written styles that have none of their own.
     """
 
@@ -106,16 +107,13 @@ class Compilation:
         self.deadline = Deadline(settings.max_minutes, launch)
 
     def _reason(self, mrsi: MRSI, train: list[Post], teacher: dspy.BaseLM | None) -> None:
-        """D_R and its split: chains over D1, and the posts of D2."""
+        """Make D_R and its split: chains over D1, and the posts of D2."""
         settings = self.settings
         share = 1.0 if settings.cvo is None or self.engine is None or not mrsi.trains else settings.d1_share
-        write = partial(
-            reasoning_pass, mrsi, train, share, self.adapter, self.run, seed=settings.seed, teacher=teacher,
-            progress=self.progress,
-        )  # fmt: skip
-        made = self.launch.in_turn(write)
+        reasoning = ReasoningPass(mrsi, self.adapter, share, settings.seed, teacher, self.progress)
+        made = self.launch.in_turn(partial(reasoning.result, train, self.run))
         by_id = {post.id: post for post in train}
-        self.d2 = [by_id[name] for name in made.d2] or train  # none are left for D2 where D1 is all of them
+        self.d2 = [by_id[name] for name in made.d2] or train  # if D1 is all posts, so is D2
         if self.engine is not None:
             check_split(made.d1, self.d2, injected=True, optimized=settings.cvo is not None)
         self.posts = {name: by_id[name] for name in made.d1}
@@ -123,7 +121,7 @@ class Compilation:
 
     def result(self) -> Trainable:
         """Run the stages and return the chosen program."""
-        if self.launch.first:  # of a run that its minutes stopped, and that is resumed now
+        if self.launch.first:  # the result of a run that max_minutes stopped
             (self.run.path / "result.json").unlink(missing_ok=True)
         self.demos = self.launch.in_turn(self._demos)
         LOG.info("%s", self.way)
@@ -143,13 +141,13 @@ class Compilation:
         set_compiled(program, True)
         scores = {stage: score.to_dict() for stage, score in self.scores.items()}
         program.scores = scores or None
-        kept = {"chosen": chosen, "scores": scores, "unchanged": unchanged, "fallen": falls, "way": self.way}
-        self.run.write_json("result.json", kept)
+        record = {"chosen": chosen, "scores": scores, "unchanged": unchanged, "fallen": falls, "way": self.way}
+        self.run.write_json("result.json", record)
         if unchanged and self.launch.first:
             warnings.warn(
-                f"The compiled program is the one that the compile began with: {unchanged}",
+                f"The compile did not change the program: {unchanged}",
                 UnchangedProgramWarning,
-                stacklevel=6,  # two of the frames between are DSPy's
+                stacklevel=6,  # DSPy adds two frames
             )
         return program
 
@@ -160,7 +158,7 @@ class Compilation:
 
     @property
     def way(self) -> str:
-        """What this compile does with the chains and with the weights, in words."""
+        """A sentence that says how this compile uses chains and trains weights."""
         injects = self.settings.mrsi is not None and self.settings.mrsi.trains and self.engine is not None
         parts = [f"MRSI trains the weights on the chains of {len(self.posts)} posts"] if injects else []
         if self.settings.mrsi is not None and not injects:
@@ -171,28 +169,29 @@ class Compilation:
         return ", then ".join(parts)
 
     def _demonstrate(self) -> None:
-        """MRSI by demonstrations alone: of an LM whose weights cannot be reached, or where it is to train none."""
+        """Run MRSI with demonstrations only, because no weights are accessible or none shall be trained."""
         program = self.programs["before"].deepcopy()
         if self.engine is None:
-            LOG.warning("The weights of %s cannot be reached: demonstrations only, no CVO", program.model.model)
+            LOG.warning(
+                "The weights of %s are not accessible: MRSI sets demonstrations, and CVO is skipped",
+                program.model.model,
+            )
         self.programs["mrsi"] = self._demonstrated(program)
         self._score("mrsi")
 
     def _demos(self) -> list[Any]:
-        """The demonstrations to send, checked; the student's own where its weights are trained and MRSI sets none."""
+        """The checked demonstrations of the prompt; the student's own if MRSI sets none."""
         mrsi, student = self.settings.mrsi, self.programs["before"]
         if not student.whole_answers:
             return []
         if mrsi is None:
             return list(student.demonstrations)
-        check_demonstrations(student.demonstrations, student.labels, mrsi.check)
-        count = mrsi.demonstrations
-        if count is None and self.engine is not None and mrsi.trains:
+        check_demonstrations(student.demonstrations, student.labels, mrsi.demonstrations.check)
+        count = mrsi.demonstrations.wanted(trained=self.engine is not None and mrsi.trains)
+        if count is None:
             return list(student.demonstrations)
-        return mrsi.demos(
-            student, self.chains, self.posts, mrsi.served_demonstrations if count is None else count, self.run,
-            self.val, seed=self.settings.seed, progress=self.progress,
-        )  # fmt: skip
+        search = DemonstrationSearch(mrsi.demonstrations, self.run, self.settings.seed, self.progress)
+        return search.find(student, count, self.chains, self.posts, self.val)
 
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
         folder = self.run.stage("mrsi")
@@ -210,7 +209,7 @@ class Compilation:
     def _optimize(self, cvo: CVO) -> None:
         engine = training.trainable_engine(self._last.model)
         if engine is None:
-            raise InputError("The weights of the stage before CVO are gone", remedy="Start the compile anew")
+            raise InputError("The weights of the stage before CVO are missing", remedy="Start the compile again")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
             rows = cvo.rows(self._calls(self.launch.in_turn(partial(self._learnable, cvo))), self.adapter)
@@ -218,7 +217,7 @@ class Compilation:
             self.log["cvo"] = cvo.optimize(
                 rows, engine, self.adapter, folder, seed=self.settings.seed, progress=self.progress, watch=watch
             )
-            if self.launch.first and kept_rollouts(folder):  # none with grpo_options={"log_completions": False}
+            if self.launch.first and kept_rollouts(folder):  # missing with grpo_options={"log_completions": False}
                 write_rollout_page(folder, {post.id: post for post in self.d2}, self.adapter)
             if self.launch.first:
                 write_log_curves(self.log["cvo"], folder)
@@ -226,26 +225,27 @@ class Compilation:
         self._load_stage("cvo", engine, folder)
 
     def _calls(self, posts: Sequence[Post]) -> list[ProgramCall]:
-        """The calls that CVO trains; of a staged program with what the program says now, kept in the run."""
+        """The calls that CVO trains. For a staged program they contain its current answers, saved in the run."""
 
         def keep(answer: Callable[..., list[Any]]) -> list[Any]:
             if not self.run.done("calls"):
-                found = self.launch.shared(list(posts), partial(answer, progress=self.progress))
+                answers = self.launch.shared(list(posts), partial(answer, progress=self.progress))
                 if self.launch.first:
-                    self.run.mark_done("calls", {post.id: said for post, said in zip(posts, found, strict=True)})
+                    by_id = dict(zip((post.id for post in posts), answers, strict=True))
+                    self.run.mark_done("calls", by_id)
                 self.launch.wait()
-            kept = self.run.record("calls")
-            return [kept[post.id] for post in posts]
+            saved = self.run.record("calls")
+            return [saved[post.id] for post in posts]
 
         return self._last.rollout_calls(posts, self.demos, keep)
 
     def _demonstrated(self, program: Trainable) -> Trainable:
-        """A program with the compile's demonstrations; a staged one keeps its own."""
+        """The program with the demonstrations of the compile; a staged program keeps its own."""
         program.set_demonstrations(self.demos)
         return program
 
     def _watch(self, engine: VLMEngine, stage: MRSI | CVO, steps: int) -> ValidationMonitor:
-        """What scores a stage on the valset as it goes, and ends it when time is up."""
+        """The monitor that scores a stage on the validation set and stops it at the deadline."""
 
         def score(model: Any) -> dict[str, float]:
             program = self.programs["before"].deepcopy()
@@ -258,10 +258,10 @@ class Compilation:
         return ValidationMonitor(self.deadline, score, every, stage.patience)
 
     def _finish(self, stage: str) -> None:
-        """Mark a stage as done, unless its time was up; the other processes go on when its weights are on the disk."""
+        """Mark a stage as done unless the deadline stopped it; other processes wait until its weights are on disk."""
         if self.launch.first and self.deadline.stopped:
             LOG.warning(
-                "Stopped training after %s minutes, in stage %s: the program has the weights of its last step. "
+                "Stopped training after %s minutes, in stage %s; the program has the weights of its last step. "
                 "Run the same compile with the same run_dir to resume.", self.settings.max_minutes, stage,
             )  # fmt: skip
         elif self.launch.first:
@@ -269,22 +269,22 @@ class Compilation:
         self.launch.wait()
 
     def _learnable(self, cvo: CVO) -> Sequence[Post]:
-        """The posts of D2 that CVO can learn from, sampled once."""
+        """The posts of D2 that CVO can learn from; sampled once and saved in the run."""
         answers = self.settings.learnable_answers
         if answers is None:
             return self.d2
         if self.run.done("learnable"):
             return FilteredPosts.from_record(self.run.record("learnable"), self.d2).posts
-        program, seed, temperature = self._last, self.settings.seed, cvo.temperature
-        found = filter_by_outcome(
-            program, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress
+        seed, temperature = self.settings.seed, cvo.temperature
+        filtered = filter_by_outcome(
+            self._last, self.d2, answers=answers, temperature=temperature, seed=seed, progress=self.progress
         )
-        self.run.mark_done("learnable", found.to_record())
-        found.warn_if_few(cvo.steps(len(found.posts)) * cvo.prompts)
-        return found.posts
+        self.run.mark_done("learnable", filtered.to_record())
+        filtered.warn_if_few(cvo.steps(len(filtered.posts)) * cvo.prompts)
+        return filtered.posts
 
     def _load_stage(self, stage: str, engine: VLMEngine, folder: Path) -> None:
-        """A new program on the weights that a stage wrote, scored on the valset."""
+        """Load the weights that a stage wrote into a new program, and score it."""
         program = self.programs["before"].deepcopy()
         program.set_lm(training.tuned_lm(self.programs["before"].model, engine, folder))
         self.programs[stage] = self._demonstrated(program)
@@ -293,7 +293,7 @@ class Compilation:
         self._score(stage)
 
     def _score(self, stage: str) -> None:
-        """Score a stage's program on the valset."""
+        """Score a stage's program on the validation set."""
         if self.val is not None:
             self.scores[stage] = self._evaluated(self.programs[stage], progress=self.progress)
             self.run.write_json(f"scores-{stage}.json", self.scores[stage].to_dict())
@@ -301,6 +301,6 @@ class Compilation:
                 LOG.warning("%s", falls[stage])
 
     def _evaluated(self, program: Trainable, *, progress: bool) -> Evaluation:
-        """A program's scores on the valset, of which every process answers its part."""
+        """A program's scores on the validation set; every process answers a part of it."""
         answers = self.launch.shared(self.val or [], partial(answer_posts, program, progress=progress))
         return evaluate(answers, self.val or [], progress=progress)

@@ -1,4 +1,4 @@
-"""`CompileSettings`: the settings of one compile of MCR as a value that its stages and its plan share."""
+"""`CompileSettings`: the settings of one compile of MCR, as a checked value that its stages and its plan share."""
 
 from __future__ import annotations
 
@@ -6,31 +6,59 @@ from dataclasses import dataclass
 
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
+from gmner.signatures.errors import InputError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CompileSettings:
-    """The settings of one compile; `gmner.MCR` documents each of them.
+    """The settings of one compile; `gmner.MCR` has their defaults.
 
     Attributes:
-        mrsi: Settings of the injection; None: it does not run.
-        cvo: Settings of the optimization; None: it does not run.
+        mrsi: Settings of the injection. None: it does not run.
+        cvo: Settings of the optimization. None: it does not run.
         d1_share: D1's share of the posts, above 0 and at most 1.
-        learnable_answers: Answers sampled to each post of D2 to filter it; None: D2 is not filtered.
-        max_minutes: Minutes after which no training step begins; None: no limit.
+        holdout: Share of the training set that is held out for validation, below 1.
+        learnable_answers: Answers sampled per post of D2 to filter it. None: D2 is not filtered.
+        max_minutes: Minutes after which no training step begins. None: no limit.
         seed: Seed of split, chains, order and sampling.
         progress: Whether progress bars are shown.
+        leave_out_invalid: Whether posts with an unusable annotation are left out instead of refused.
+
+    Raises:
+        InputError: No stage, or a value out of range.
     """
 
     mrsi: MRSI | None
     cvo: CVO | None
-    d1_share: float = 1.0
-    learnable_answers: int | None = None
-    max_minutes: float | None = None
-    seed: int = 0
-    progress: bool = True
+    d1_share: float
+    holdout: float
+    learnable_answers: int | None
+    max_minutes: float | None
+    seed: int
+    progress: bool
+    leave_out_invalid: bool
+
+    def __post_init__(self) -> None:
+        """Refuse unusable settings."""
+        for kind, stage in ((MRSI, self.mrsi), (CVO, self.cvo)):
+            if stage is not None and not isinstance(stage, kind):
+                name = kind.__name__
+                raise InputError(f"{name.lower()} must be settings", received=stage, accepted=f"{name}(...) or None")
+        if self.mrsi is None and self.cvo is None:
+            raise InputError("MCR needs MRSI, CVO or both", received=(self.mrsi, self.cvo))
+        if not 0 < self.d1_share <= 1:
+            raise InputError("d1_share must be a share", received=self.d1_share, accepted="above 0 and at most 1")
+        if not 0 <= self.holdout < 1:
+            raise InputError("holdout must be a share", received=self.holdout, accepted="0 or more, and below 1")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise InputError("max_minutes must be positive or None", received=self.max_minutes)
+        if self.learnable_answers is not None and self.learnable_answers < 2:
+            raise InputError(
+                "learnable_answers must be at least 2 or None, because a single answer does not vary",
+                received=self.learnable_answers,
+            )
 
     @property
     def longest_answer(self) -> int:
-        """Most tokens of an answer that CVO samples; 0: it does not run."""
+        """Maximum number of tokens of an answer that CVO samples; 0 if CVO does not run."""
         return 0 if self.cvo is None else self.cvo.max_completion_length

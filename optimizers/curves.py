@@ -1,4 +1,4 @@
-"""Curves of a training as one SVG: a panel a figure, over the optimizer steps."""
+"""Training curves as one SVG, with one panel per figure and the optimizer steps on the x axis."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CURVES = "curves.svg"
 _WIDTH, _HEIGHT, _GAP, _TOP, _BOTTOM = 210, 150, 50, 30, 24
 LOGGED = {
     "reward": "reward",
-    "reward_std": "its spread in a group",
-    "entropy": "entropy, nats a token",
-    "completions/mean_length": "tokens an answer",
-    "groups/drawn": "prompts drawn a step",
-    "groups/used": "prompts whose answers differ",
+    "reward_std": "reward spread in a group",
+    "entropy": "entropy, nats per token",
+    "completions/mean_length": "tokens per answer",
+    "groups/drawn": "prompts drawn per step",
+    "groups/used": "prompts with differing answers",
 }
-"""Figures of TRL's log of a GRPO training that are drawn, and what they are called."""
+"""The figures of a GRPO training that are drawn: name in TRL's log -> title."""
 
 
 _REWARD = re.compile(r"rewards/(.+)/mean")
@@ -30,12 +30,12 @@ _REWARD = re.compile(r"rewards/(.+)/mean")
 def draw_curves(
     curves: Mapping[str, Mapping[int, float]], *, logarithmic: bool = False, columns: int | None = None
 ) -> str:
-    """SVG of some curves side by side.
+    """Draw curves side by side as SVG.
 
     Args:
-        curves: Title -> optimizer step -> value; a curve without a value is left out.
-        logarithmic: Draw the logarithm of the values, which must be above 0.
-        columns: How many stand in a row; None: all of them.
+        curves: Title -> optimizer step -> value. Empty curves are left out.
+        logarithmic: Use a logarithmic y axis; values must be above 0.
+        columns: Number of panels in a row. None: all of them.
     """
     drawn = [(title, values) for title, values in curves.items() if values]
     across, row = min(columns or len(drawn), len(drawn)) or 1, _TOP + _HEIGHT + _BOTTOM
@@ -55,17 +55,17 @@ def draw_curves(
 
 
 def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
-    """Write `curves.svg`: reward, its spread in a group, entropy and length of what was sampled, and each reward.
+    """Write `curves.svg`: the reward, its spread in a group, entropy and length of the samples, and each single reward.
 
     Args:
         log: TRL's log of a GRPO training.
         folder: Where the file goes.
 
     Returns:
-        The path of the file; figures that were not logged, or are not finite, are left out.
+        The path of the file. Figures that were not logged or are not finite are left out.
     """
-    found = dict.fromkeys(key for entry in log for key in entry)
-    rewards = {key: f"reward {named[1]}" for key in found if (named := _REWARD.fullmatch(key))}
+    logged = dict.fromkeys(key for entry in log for key in entry)
+    rewards = {key: f"reward {match[1]}" for key in logged if (match := _REWARD.fullmatch(key))}
     curves = {
         title: {entry["step"]: entry[key] for entry in log if entry.get(key) is not None and math.isfinite(entry[key])}
         for key, title in {**LOGGED, **rewards}.items()

@@ -1,14 +1,14 @@
-"""CVO, Constraint-guided Verifiable Optimization: TRL's GRPO with one verifiable reward a constraint, or others.
+"""CVO, Constraint-guided Verifiable Optimization: TRL's GRPO with one verifiable reward per constraint, or with others.
 
 Source: MCR (Ma et al., Findings of ACL 2026), section on CVO: R = l1 R_c + l2 R_s + l3 R_t + l4 R_u + l5 R_e, eight
-generations a prompt, LoRA. Formulas, weights, sigma, learning rate and KL are ours.
+generations per prompt, LoRA. Formulas, weights, sigma, learning rate and KL are ours.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +22,9 @@ from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.training.rows import rollout_rows
-from gmner.optimizers.training.trainable import Lora, StageBar, Tuning, check_steps
-from gmner.optimizers.training.validation import NO_MONITORING, Every, ValidationMonitor, check_watching
+from gmner.optimizers.training.settings import Every, Training, own_copy
+from gmner.optimizers.training.trainable import StageBar
+from gmner.optimizers.training.validation import NO_MONITORING, ValidationMonitor
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.trainable import ProgramCall
@@ -31,46 +32,39 @@ from gmner.signatures.errors import InputError
 from gmner.signatures.forms import form_of
 
 
-@dataclass(frozen=True)
-class CVO:
-    """How the weights are optimized against the verifiable rewards.
+@dataclass(frozen=True, kw_only=True)
+class CVO(Training):
+    """Settings of the optimization against verifiable rewards.
+
+    The arguments of `gmner.Training` (`rate`, `tuning`, `max_steps`, ...) are accepted as well, except `batch`, which
+    is `generations * prompts`.
 
     Args:
-        weights: Weights of the five default rewards by name. Deprecated: give `rewards` as a mapping.
-        sigma: See `gmner.rewards.grounding`. Deprecated: put `gmner.rewards.grounding(sigma=...)` among `rewards`.
+        weights: Weights of the five default rewards by name. Deprecated: pass `rewards` as a mapping.
+        sigma: See `gmner.rewards.grounding`. Deprecated: add `gmner.rewards.grounding(sigma=...)` to `rewards`.
         soft: See `sigma`.
-        generations: Answers a prompt (the paper: 8).
-        prompts: Prompts an optimizer step (the paper: 8, a batch of 64 answers); at most those of D2.
-        redraws: Most times a step replaces prompts whose answers all earned the same, from which nothing is learned, by
-            others (dynamic sampling, DAPO); 0: they stay. The log counts groups that were drawn and used.
-        micro_batch: Most answers that a GPU holds at once while it learns, the others of a step after them; None: all.
-        epochs: Passes over D2 (the paper: 2).
-        least_steps: Fewest optimizer steps, however few the posts are; no bound where `max_steps` is given.
-        max_steps: Number of optimizer steps; None: as many as the epochs need, and `least_steps` at least.
-        rate: Peak learning rate; None: below 100 M parameters 5e-4 with LoRA and 1e-4 for full tuning, else 1e-5.
-        scale_rewards: By what TRL divides advantages: `none`, `group` or `batch` (their standard deviation).
-        temperature: Temperature of the rollouts.
-        max_completion_length: Most tokens of a rollout; a cut one is no valid answer.
-        rollouts: `free`: the policy as it is, an invalid answer earns nothing. `constrained`: the schema of each post
-            is enforced while sampling; tokens that the grammar forced then count as if the model had chosen them.
-        beta: Weight of the KL term; 0: no reference model.
-        tuning: What is trained; see `training_copy`. `auto`: LoRA, on all of a model below 100 M parameters and on the
-            language model of a larger one.
-        lora: Settings of a new adapter.
-        validate_every: Steps between scorings on the compile's valset. The stage then ends with the weights that scored
-            best (GMNER F1), and ends early when `patience` scorings in a row were no better. `auto`: an eighth of the
-            steps, at least ten, where the valset has 50 posts or more. None: it is not scored.
-        patience: See `validate_every`.
-        grpo_options: Further options of TRL's `GRPOConfig`, under their own names.
-        rewards: What answers are paid for: a list of rewards, or a mapping reward -> weight. A reward is one of the
-            five by name (`"span"`) or from `gmner.rewards.cvo()`, `gmner.rewards.grounding(...)`, a function decorated
-            with `gmner.rewards.judged`, any reward function of TRL's signature, or a name given to
-            `gmner.rewards.register`. In a list, the five have `gmner.rewards.DEFAULT_WEIGHTS`, others 1, and an item
-            may be a pair (reward, weight). The labels and the box format are those of the program.
+        generations: Sampled answers per prompt (the paper: 8).
+        prompts: Prompts per optimizer step (the paper: 8, a batch of 64 answers), at most those of D2.
+        redraws: How often a step may replace prompts whose answers all earned the same, because nothing is learned from
+            them (dynamic sampling, DAPO). 0: they are kept. The log counts the groups that were drawn and used.
+        scale_rewards: What TRL divides advantages by: `none`, or the standard deviation of the `group` or the `batch`.
+        temperature: Sampling temperature of the rollouts.
+        max_completion_length: Maximum number of tokens of a rollout. A truncated rollout is not a valid answer.
+        rollouts: `free`: the policy is sampled as it is, and an invalid answer earns nothing. `constrained`: sampling
+            follows the schema of each post; tokens that the grammar forces count as if the model had chosen them.
+        beta: Weight of the KL term. 0: no reference model.
+        grpo_options: Further options of TRL's `GRPOConfig`, by their own names.
+        rewards: What answers are rewarded for: a list of rewards, or a mapping from reward to weight. A reward is one
+            of the five default rewards, by name (`"span"`) or from `gmner.rewards.cvo()`;
+            `gmner.rewards.grounding(...)`; a function decorated with `gmner.rewards.judged`; any reward function with
+            TRL's signature; or a name passed to `gmner.rewards.register`. In a list, the five default rewards have
+            `gmner.rewards.DEFAULT_WEIGHTS` and others have 1; an item may be a pair (reward, weight). Labels and
+            coordinate convention are those of the program.
 
     Raises:
-        InputError: Something that is not a reward, two rewards of one name, a weight that is not finite, fewer than two
-            generations, or constrained rollouts of a vLLM that is not in the training process.
+        InputError: Something that is not a reward, two rewards of the same name, a weight that is not finite, fewer
+            than two generations, constrained rollouts with a vLLM outside of the training process, or a setting of
+            `gmner.Training` out of range.
 
     Example:
         >>> import gmner
@@ -86,21 +80,15 @@ class CVO:
     soft: bool = True
     generations: int = 8
     prompts: int = 4
+    batch: int = field(init=False, repr=False, compare=False)
     redraws: int = 1
-    micro_batch: int | None = None
-    epochs: float = 1.0
     least_steps: int = 40
-    max_steps: int | None = None
-    rate: float | None = None
     scale_rewards: Literal["none", "group", "batch"] = "none"
     temperature: float = 0.8
     max_completion_length: int = 512
     rollouts: Literal["free", "constrained"] = "constrained"
     beta: float = 0.0
-    tuning: Tuning = "auto"
-    lora: Lora = Lora()  # noqa: RUF009 - frozen
     validate_every: Every = "auto"
-    patience: int = 3
     grpo_options: Mapping[str, Any] = field(default_factory=dict)
     rewards: Rewards = field(default_factory=cvo)
     reward_set: RewardSet = field(init=False, repr=False, compare=False)
@@ -108,27 +96,34 @@ class CVO:
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
         object.__setattr__(self, "reward_set", chosen_rewards(self.rewards, self.weights, self.sigma, self.soft))
+        object.__setattr__(self, "weights", own_copy("weights", self.weights))
+        object.__setattr__(self, "grpo_options", own_copy("grpo_options", self.grpo_options))
         if self.generations < 2:
-            raise InputError("GRPO compares answers to one prompt", received=self.generations, accepted="2 or more")
-        check_steps(self.least_steps, self.max_steps)
+            raise InputError(
+                "generations must be at least 2, because GRPO compares the answers to a prompt",
+                received=self.generations, accepted="2 or more",
+            )  # fmt: skip
+        if self.prompts < 1:
+            raise InputError("prompts must be at least 1", received=self.prompts, accepted="1 or more")
+        object.__setattr__(self, "batch", self.generations * self.prompts)
+        super().__post_init__()
         if self.redraws < 0:
             raise InputError("redraws must not be negative", received=self.redraws, accepted="0 or more")
-        check_watching(self.validate_every, self.patience)
         options = self.grpo_options
         served = options.get("vllm_mode") == "server" or options.get("vllm_tensor_parallel_size", 1) > 1
         if self.rollouts == "constrained" and options.get("use_vllm") and served:
             raise InputError(
-                "vLLM cannot be given each post's schema",
+                "Constrained rollouts need a vLLM inside the training process",
                 received={name: value for name, value in options.items() if "vllm" in name},
                 accepted="vllm_mode='colocate' with vllm_tensor_parallel_size=1",
                 remedy="or rollouts='free'",
             )
 
     def rows(self, calls: Sequence[ProgramCall], adapter: PromptAdapter) -> Dataset:
-        """Prompts with what the rewards need; with constrained rollouts also the schema of each call's answer.
+        """Make the training rows: prompts, what the rewards need, and the answer's schema for constrained rollouts.
 
         Args:
-            calls: What is asked: each post, or each call of a staged program.
+            calls: The calls to train: one per post, or each call of a staged program.
             adapter: The adapter that will be used at inference.
         """
         columns = []
@@ -143,8 +138,8 @@ class CVO:
         return rollout_rows(calls, adapter, columns)
 
     def steps(self, calls: int) -> int:
-        """Optimizer steps over so many calls."""
-        return self.max_steps or max(1, self.least_steps, round(self.epochs * calls / min(self.prompts, calls)))
+        """Number of optimizer steps for a number of calls."""
+        return self._steps_for(calls / min(self.prompts, calls))
 
     def optimize(
         self,
@@ -157,37 +152,41 @@ class CVO:
         progress: bool,
         watch: ValidationMonitor = NO_MONITORING,
     ) -> list[dict[str, Any]]:
-        """Run TRL's GRPOTrainer; the weights go into `folder`.
+        """Train on the rows with TRL's GRPOTrainer, and write the weights to `folder`.
 
         Args:
             rows: See `rows`.
             engine: The engine whose weights are copied and trained.
-            adapter: The program's adapter; its labels and box format are those of the rewards.
-            folder: Where checkpoints, rollouts (`completions`, a parquet file a step, as TRL keeps them) and the
-                finished weights go; a stopped stage goes on from its last checkpoint.
-            seed: Seed of order and sampling.
+            adapter: The program's adapter. The rewards use its labels and coordinate convention.
+            folder: Where checkpoints, rollouts (`completions`, one parquet file per step, as TRL writes them) and the
+                final weights go. A stopped stage resumes from its last checkpoint.
+            seed: Seed of the row order and of sampling.
             progress: Show a progress bar.
-            watch: What scores and ends it, see `MCR`.
+            watch: Scores the stage on a validation set and stops it at the deadline.
 
         Returns:
-            TRL's log: rewards, their spread, lengths, entropy by step.
+            TRL's log: by step, the rewards and their spread, the lengths and the entropy.
 
         Raises:
             RewardError: A reward raised, or returned something other than one number or None per completion.
         """
-        # TRL leaves out a batch that is not full: of fewer prompts than one batch it would train on none.
-        prompts, steps = min(self.prompts, len(rows)), self.steps(len(rows))
+        # TRL drops an incomplete batch: with fewer prompts than one batch it would train on none.
+        settings = self if len(rows) >= self.prompts else replace(self, prompts=len(rows))
+        steps = self.steps(len(rows))
         functions = checked_rewards(self.reward_set, adapter.labels, adapter.profile.box_format, folder)
         set_seed(seed)
         with training.quiet_libraries():
             model, processor = training.training_copy(
-                engine.weights.source, engine.path, self.tuning, self.lora, small="lora"
+                engine.weights.source, engine.path, self.trained_weights, self.lora, small="lora"
             )
             bar = StageBar("CVO", steps, {"reward": "reward", "completions/mean_length": "tokens"}, show=progress)
-            weights = list(self.reward_set.weights.values())
+            watching = watch.arguments(max(10, steps // 4))
+            common = training.common_arguments(
+                settings, folder, steps, rate=self._rate(model), seed=seed, watching=watching
+            )
             trainer = ConstrainedGRPOTrainer(
                 model=model,
-                args=self._config(model, folder, steps, prompts, seed, weights, watch),
+                args=self._config(common),
                 reward_funcs=functions,
                 train_dataset=rows,
                 eval_dataset=watch.rows(rows),
@@ -200,33 +199,23 @@ class CVO:
                 training.save_weights(trainer.accelerator.unwrap_model(trainer.model), processor, engine, folder)
             return list(trainer.state.log_history)
 
-    def _config(
-        self,
-        model: Any,
-        folder: Path,
-        steps: int,
-        prompts: int,
-        seed: int,
-        weights: list[float],
-        watch: ValidationMonitor,
-    ) -> GRPOConfig:
-        rate, answers = self._usual_rate(model) if self.rate is None else self.rate, self.generations * prompts
-        watching = watch.arguments(max(10, steps // 4))
-        common = training.common_arguments(folder, steps, answers, self.micro_batch, rate, seed, watching)
+    def _config(self, common: Mapping[str, Any]) -> GRPOConfig:
+        """TRL's configuration, from the arguments that both stages share and those of GRPO."""
         ours = {
             "num_generations": self.generations, "max_completion_length": self.max_completion_length,
             "scale_rewards": self.scale_rewards, "temperature": self.temperature, "beta": self.beta,
-            "reward_weights": weights, "use_vllm": False,
+            "reward_weights": list(self.reward_set.weights.values()), "use_vllm": False,
             "logging_steps": 1, "log_completions": True, "num_completions_to_print": 0,
-            "log_multimodal": False,  # processes would wait for the pictures of one whose posts have none
+            "log_multimodal": False,  # a process whose posts have no images would block the others
         }  # fmt: skip
         if self.rollouts == "constrained":
-            # It would compare the probabilities under the grammar with those of the policy that is trained.
+            # The correction would compare probabilities under the grammar with those of the trained policy.
             ours["vllm_importance_sampling_correction"] = False
         return GRPOConfig(**{**common, **ours, **self.grpo_options})
 
-    @staticmethod
-    def _usual_rate(model: Any) -> float:
+    def _rate(self, model: Any) -> float:
+        if self.rate is not None:
+            return self.rate
         if training.is_small(model):
             return 5e-4 if training.has_adapter(model) else 1e-4
         return 1e-5

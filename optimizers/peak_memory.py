@@ -1,4 +1,4 @@
-"""`process_peak`: the most memory that this process has held so far, on every system."""
+"""`process_peak`: the peak memory of this process, on every operating system."""
 
 from __future__ import annotations
 

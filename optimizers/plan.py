@@ -1,4 +1,4 @@
-"""`Plan`: what a compile would do and cost, from a few measured steps; nothing of it is kept."""
+"""`Plan`: what a compile would do and cost, estimated from a few measured steps whose results are discarded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.peak_memory import process_peak
-from gmner.optimizers.reward_set import told_weights
+from gmner.optimizers.reward_set import describe_weights
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
@@ -33,10 +33,10 @@ class StagePlan:
 
     Attributes:
         name: `mrsi` or `cvo`.
-        posts: Posts that it learns from.
-        samples: Chains, or sampled answers, over the whole stage.
+        posts: Number of posts that it learns from.
+        samples: Number of training rows or sampled answers over the whole stage.
         steps: Optimizer steps.
-        tokens: Tokens that it reads and writes, estimated from the measured steps.
+        tokens: Tokens read and written, estimated from the measured steps.
         seconds: Time, estimated from the measured steps.
     """
 
@@ -53,11 +53,11 @@ class Plan:
     """What a compile would do.
 
     Attributes:
-        stages: The training stages in order; none where the weights cannot be reached.
-        teacher_requests: Chains that LMs would be asked to write, repetitions not counted.
-        memory: Most bytes that the measured steps took: of the GPU, or of this process where there is none.
+        stages: The training stages in order; empty if the weights are not accessible.
+        teacher_requests: Number of chains that LMs would write, without retries.
+        memory: Peak memory of the measured steps in bytes, of the GPU or, without one, of this process.
         rewards: Weight of each reward of CVO by name; empty without CVO.
-        seconds: Time of all stages; scoring on a valset and the teacher's time are not in it.
+        seconds: Time of all stages, without scoring on a validation set and without the teacher.
     """
 
     stages: tuple[StagePlan, ...]
@@ -71,7 +71,7 @@ class Plan:
         return sum(stage.seconds for stage in self.stages)
 
     def __str__(self) -> str:
-        """A table of the stages, and what they take together."""
+        """A table of the stages and their totals."""
         rows = [("stage", "posts", "samples", "steps", "tokens", "time")]
         for s in self.stages:
             rows.append((s.name, f"{s.posts:,}", f"{s.samples:,}", f"{s.steps:,}", f"{s.tokens:,}", _time(s.seconds)))
@@ -79,9 +79,9 @@ class Plan:
         where = "GPU" if torch.cuda.is_available() else "process"
         lines.append(f"memory of the {where}: {self.memory / 2**30:.1f} GiB; time of the stages: {_time(self.seconds)}")
         if self.rewards:
-            lines.append(f"rewards: {told_weights(self.rewards)}")
+            lines.append(f"rewards: {describe_weights(self.rewards)}")
         if self.teacher_requests:
-            lines.append(f"chains to be written by LMs: {self.teacher_requests:,}, their time not counted")
+            lines.append(f"chains written by LMs: {self.teacher_requests:,} (time not included)")
         return "\n".join(lines)
 
 
@@ -91,16 +91,16 @@ def _time(seconds: float) -> str:
 
 
 def plan(settings: CompileSettings, student: Trainable, train: Sequence[Post]) -> Plan:
-    """Measure two steps of each stage, on copies of the weights and in a folder that is deleted.
+    """Measure two steps of each stage, on copies of the weights and in a temporary folder.
 
     Args:
         settings: The settings of the compile.
-        student: The program to be compiled.
+        student: The program to compile.
         train: Annotated posts.
 
     Returns:
-        The plan. Model-written chains, and those of `chains_from`, are measured as templates': no LM is asked. The
-        prompt has the student's own demonstrations; those that MRSI would choose are not counted.
+        The plan. No LM is called: model-written chains and those of `chains_from` are measured with chains of
+        templates. The prompt has the student's demonstrations, without those that MRSI would choose.
 
     Raises:
         InputError: A stage has no post.
@@ -129,45 +129,45 @@ def plan(settings: CompileSettings, student: Trainable, train: Sequence[Post]) -
 
 
 def _requests(mrsi: MRSI, posts: int) -> int:
-    """Chains that LMs write: each post's are in different styles, drawn evenly."""
+    """Expected number of chains that LMs write; the styles of a post are drawn uniformly without repetition."""
     if mrsi.chains_from is not None:
         return 0
-    written = sum(isinstance(style, LLMStyle) for style in mrsi.style_set.values())
-    return round(posts * min(mrsi.per_post, len(mrsi.style_set)) * written / len(mrsi.style_set))
+    model_written = sum(isinstance(style, LLMStyle) for style in mrsi.style_set.values())
+    return round(posts * min(mrsi.per_post, len(mrsi.style_set)) * model_written / len(mrsi.style_set))
 
 
 def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     styles = {n: s.template if isinstance(s, LLMStyle) else s for n, s in mrsi.style_set.items()}
-    some = posts[: _MEASURED * mrsi.batch]
+    measured = posts[: _MEASURED * mrsi.batch]
     adapter = student.adapter()
-    chains = replace(mrsi, styles=styles).chains(some, adapter, random.Random(seed))
+    chains = replace(mrsi, styles=styles).chains(measured, adapter, random.Random(seed))
     lessons = mrsi.lessons(chains, student)
-    rows = program_rows(student, lessons, {post.id: post for post in some}, adapter, student.demonstrations)
+    rows = program_rows(student, lessons, {post.id: post for post in measured}, adapter, student.demonstrations)
     options = {**mrsi.sft_options, "logging_steps": 1}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
             rows, engine, Path(folder), seed=seed, progress=False
         )
-    # A chain is one row, two with its answer alone, or one a call of a staged program.
+    # A chain makes one row, two if its answer is also trained alone, or one per call of a staged program.
     steps = mrsi.steps(round(len(posts) * min(mrsi.per_post, len(mrsi.style_set)) * len(rows) / len(chains)))
     return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
 
 
 def _of_cvo(cvo: CVO, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
-    some = posts[: _MEASURED * cvo.prompts]
-    calls = student.rollout_calls(some, student.demonstrations, lambda answer: answer(some, progress=False))
+    measured = posts[: _MEASURED * cvo.prompts]
+    calls = student.rollout_calls(measured, student.demonstrations, lambda answer: answer(measured, progress=False))
     rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
-    asked = round(len(posts) * len(calls) / len(some))
-    steps = cvo.steps(asked)
-    samples = steps * min(cvo.prompts, asked) * cvo.generations
+    expected_calls = round(len(posts) * len(calls) / len(measured))
+    steps = cvo.steps(expected_calls)
+    samples = steps * min(cvo.prompts, expected_calls) * cvo.generations
     return _scaled("cvo", log, posts=len(posts), samples=samples, steps=steps)
 
 
 def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: int, steps: int) -> StagePlan:
-    """The whole stage from TRL's log of a few of its steps."""
+    """The plan of the whole stage, scaled up from TRL's log of the measured steps."""
     seconds = next(entry["train_runtime"] for entry in log if "train_runtime" in entry)
     tokens = max((entry["num_tokens"] for entry in log if "num_tokens" in entry), default=0)
     share = steps / _MEASURED

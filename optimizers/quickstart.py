@@ -24,10 +24,11 @@ def main(run_dir: str | Path = "runs/quickstart") -> Path:
     """Compile the embedded model on its synthetic world and write a report.
 
     Args:
-        run_dir: Folder of the run; a stopped quickstart resumes from it.
+        run_dir: Folder of the run. A stopped quickstart resumes from it.
 
     Returns:
-        The path of the HTML report on held-out posts: predictions, scores and bias before MRSI, after it and after CVO.
+        The path of the HTML report on held-out posts: predictions, scores and bias before MRSI, after MRSI and after
+        CVO.
     """
     folder = Path(run_dir)
     world = World()
@@ -69,7 +70,7 @@ _LABEL_WIDTH = 32
 
 
 def table(scores: dict[str, Evaluation]) -> str:
-    """Scores and bias figures of the stages side by side.
+    """A table of the scores and bias figures of all stages.
 
     Args:
         scores: Stage title -> its evaluation on posts of the world.

@@ -1,4 +1,4 @@
-"""`RunDirectory`: what a compile writes as it goes, so that a run that was stopped goes on where it was."""
+"""`RunDirectory`: the files of a compile, from which a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _LONG = 120
 
 
 class RunDirectory:
-    """A folder with the arguments of a run, its finished stages and what they made.
+    """A folder with the arguments of a run and the results of its stages.
 
-    Layout: `config.json` (the arguments), `lock` (who works here), and a folder a stage, with `done.json` once it is
-    finished. A stage that is marked done is not run again; to run it again, delete its folder. Files are replaced
-    whole, so a kill leaves either the old or the new one.
+    Layout: `config.json` (the arguments), `lock` (the process that uses the folder), and one folder per stage, with
+    `done.json` once the stage is finished. A finished stage is not run again; delete its folder to run it again. Files
+    are replaced atomically, so an interruption leaves either the old or the new file.
 
     Args:
-        path: The folder; made when it is not there.
-        config: The arguments of the run, as JSON-able values.
-        writes: False on the other processes of one launch, which share the folder: they take no lock, compare
-            nothing, and their writes do nothing.
-        renewable: Arguments that may differ from those of the run that was begun; see `renewed`.
+        path: The folder; created if it does not exist.
+        config: The arguments of the run, as values that JSON can represent.
+        writes: False for all but the first process of a launch, which share the folder: they take no lock, compare no
+            arguments and write nothing.
+        renewable: Arguments that may differ from those that the run was started with; see `renewed`.
 
     Attributes:
         path: The folder.
         config: The arguments, as JSON data.
         writes: Whether this process writes.
-        renewed: The renewable arguments that differ. What was made from them has to be made anew, then `accept` is
-            called.
+        renewed: The renewable arguments that differ. The caller computes again what depends on them, and then calls
+            `accept`.
 
     Raises:
-        RunDirectoryError: The folder belongs to a run with other arguments (each is named with both values), another
-            process works in it, or an argument is no JSON-able value.
+        RunDirectoryError: The folder belongs to a run with other arguments (the message names each one with both
+            values), another process uses it, or JSON cannot represent an argument.
 
     Example:
         >>> import tempfile
@@ -86,7 +86,7 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Let other processes work here; what was written stays."""
+        """Release the lock; all files are kept."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -105,47 +105,49 @@ class RunDirectory:
             for side in (before, self.config)
         ]
         if differences := _differences(fixed[0], fixed[1]):
-            remedy = "Go on with the arguments it was started with, or choose another run_dir"
+            remedy = "Resume it with the arguments that it was started with, or choose another run_dir"
             if any("not set" in difference for difference in differences):
-                remedy += (
-                    "; where an argument is not set on one side, another version of gmner may have started the run"
-                )
+                remedy += "; if an argument is not set on one side, another version of gmner may have started the run"
             raise RunDirectoryError(
                 f"The run in {self.path} was started with other arguments: {'; '.join(differences)}", remedy=remedy
             )
 
     def accept(self) -> None:
-        """Keep the renewed arguments as those of the run."""
+        """Save the renewed arguments as those of the run."""
         self.write_json("config.json", self.config)
         self.renewed = ()
 
     def stage(self, name: str) -> Path:
-        """The folder of a stage; made when it is not there.
+        """The folder of a stage; created if it does not exist.
 
         Raises:
-            RunDirectoryError: The name is no plain folder name.
+            RunDirectoryError: The name is not a plain folder name.
         """
         if not _STAGE.fullmatch(name):
             accepted = "letters, digits, _, - and ."
-            raise RunDirectoryError("A stage cannot have this name", received=name, accepted=accepted)
+            raise RunDirectoryError("The name of a stage is not a plain folder name", received=name, accepted=accepted)
         folder = self.path / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def done(self, name: str) -> bool:
-        """Whether a stage was finished, now or in an earlier process."""
+        """Whether a stage is finished, by this or an earlier process."""
         return (self.path / name / "done.json").is_file()
 
     def mark_done(self, name: str, record: Mapping[str, Any] | None = None) -> None:
-        """Say that a stage is finished, with what is worth keeping about it.
+        """Mark a stage as finished.
 
-        Call it last: everything that the stage made must be on the disk before.
+        Call this last: all results of the stage must be on disk before.
+
+        Args:
+            name: The stage.
+            record: JSON data to save with the mark.
         """
         self.stage(name)
         self.write_json(f"{name}/done.json", dict(record or {}))
 
     def record(self, name: str) -> dict[str, Any]:
-        """What `mark_done` kept about a finished stage.
+        """The record that `mark_done` saved for a finished stage.
 
         Raises:
             RunDirectoryError: The stage is not finished.
@@ -172,7 +174,7 @@ class RunDirectory:
         return self.read_json("scores.json") if (self.path / "scores.json").exists() else {}
 
     def write_json(self, name: str, data: Any) -> Path:
-        """Write JSON data to a file of the run, whole or not at all.
+        """Write JSON data to a file of the run, atomically.
 
         Args:
             name: Path inside the run directory.
@@ -188,7 +190,7 @@ class RunDirectory:
         """The data of a JSON file of the run.
 
         Raises:
-            RunDirectoryError: It is not there, or it is not JSON.
+            RunDirectoryError: The file does not exist or is not JSON.
         """
         return self._parse(name, self._read(name))
 
@@ -206,7 +208,7 @@ class RunDirectory:
         try:
             return json.loads(text)
         except ValueError as error:
-            remedy = "It was changed by something else: restore or delete it"
+            remedy = "Restore or delete the file; it was not written by gmner"
             raise RunDirectoryError(
                 f"{name} of the run in {self.path} is not JSON", received=text, remedy=remedy
             ) from error
@@ -230,62 +232,64 @@ class RunDirectory:
     def _inside(self, name: str) -> Path:
         target = Path(name)
         if target.is_absolute() or ".." in target.parts or target == Path():
-            raise RunDirectoryError("A file of a run lies inside its directory", received=name)
+            raise RunDirectoryError("The path of a file leaves the run directory", received=name)
         return self.path / target
 
 
 def _locked(folder: Path) -> FileLock | None:
-    """The lock of a run directory, for as long as this process lives."""
+    """Take the lock of a run directory, until it is released or this process ends."""
     try:
         return take_lock(folder / "lock")
     except InUse as error:
-        remedy = "Wait for it to end, or choose another run_dir"
+        remedy = "Wait until it ends, or choose another run_dir"
         raise RunDirectoryError(f"The run in {folder} is in use by {error.holder}", remedy=remedy) from error
 
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as the JSON data that they are read back as."""
+    """The arguments as the JSON data that reading them back returns."""
     for name, value in config.items():
         try:
             json.dumps(value, sort_keys=True)
         except (TypeError, ValueError) as error:
             raise RunDirectoryError(
-                f"The argument {name} cannot be kept in a run directory", received=value, accepted="JSON-able values"
+                f"The argument {name} cannot be saved in a run directory",
+                received=value,
+                accepted="values that JSON can represent",
             ) from error
     return json.loads(json.dumps(dict(config), sort_keys=True))
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """`name: value there, value now` for every argument that differs, nested ones by their dotted name."""
+    """Each argument that differs as `name: value there, value now`; nested arguments have dotted names."""
     if isinstance(before, dict) and isinstance(now, dict):
-        found: list[str] = []
+        differences: list[str] = []
         for key in sorted({*before, *now}):
             path = f"{name}.{key}" if name else key
             if key in before and key in now:
-                found += _differences(before[key], now[key], path)
+                differences += _differences(before[key], now[key], path)
             else:
                 sides = [_cut(json.dumps(side[key])) if key in side else "not set" for side in (before, now)]
-                found.append(f"{path}: {sides[0]} there, {sides[1]} now")
-        return found
+                differences.append(f"{path}: {sides[0]} there, {sides[1]} now")
+        return differences
     old, new = json.dumps(before, sort_keys=True), json.dumps(now, sort_keys=True)
     if old == new:
         return []
     if isinstance(before, list) and isinstance(now, list) and max(len(old), len(new)) > _LONG:
         return _list_differences(before, now, name)
     start = 0
-    if max(len(old), len(new)) > _LONG:  # two long texts may differ only where a cut would not show it
+    if max(len(old), len(new)) > _LONG:  # show the part of long texts that differs
         start = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
         start = max(start - 20, 0)
     return [f"{name}: {_cut(old, start)} there, {_cut(new, start)} now"]
 
 
 def _list_differences(before: list[Any], now: list[Any], name: str) -> list[str]:
-    """Long lists: their lengths where those differ, and the first place at which they do."""
-    found = [] if len(before) == len(now) else [f"{name}: {len(before)} values there, {len(now)} now"]
+    """The differences of long lists: their lengths, and the first item that differs."""
+    lengths = [] if len(before) == len(now) else [f"{name}: {len(before)} values there, {len(now)} now"]
     for place, (old, new) in enumerate(zip(before, now, strict=False)):
         if differences := _differences(old, new, f"{name}[{place}]"):
-            return found + differences
-    return found
+            return lengths + differences
+    return lengths
 
 
 def _cut(text: str, start: int = 0) -> str:

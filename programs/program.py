@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 import dspy
 from PIL import Image
@@ -31,6 +31,7 @@ from gmner.programs.prompt_images import PostPicture
 from gmner.programs.seams.dspy_seams import requested_trace
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError, ModelError
+from gmner.signatures.keyword_options import refuse_unknown_options
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
 from gmner.signatures.mentions import GroundedEntity, unique_mentions
 from gmner.signatures.schema import Limits
@@ -123,6 +124,14 @@ def _confidence_text(entity: GroundedEntity) -> str:
     return "" if entity.confidence is None else f" ({entity.confidence:.0%})"
 
 
+class AnsweringOptions(TypedDict, total=False):
+    """Keyword options of `GroundingProgram`, which documents them and has their defaults."""
+
+    confidence: bool
+    answers: int
+    temperature: float
+
+
 class GroundingProgram(dspy.Module):
     """Base class of the GMNER programs.
 
@@ -134,10 +143,10 @@ class GroundingProgram(dspy.Module):
         fetch: Download images that are given as public `http` or `https` URLs, see `gmner.data.images.fetching.fetch`.
             The server that hosts an image sees the download.
         limits: Limits of an answer: characters of reasoning, number of entities.
-        confidence: Give each entity the model's confidence, see `gmner.programs.engine.confidence`.
-        answers: Number of answers to sample for each post and combine by a majority vote, see
-            `gmner.programs.consistency`. 1: a single answer, with the settings of the LM.
-        temperature: Sampling temperature if `answers` is larger than 1.
+        **answering: How posts are answered. `confidence` (default False): add the model's confidence to each entity,
+            see `gmner.programs.engine.confidence`. `answers` (default 1): number of answers to sample per post, over
+            which a vote is taken, see `gmner.programs.consistency`; 1: one answer, as the LM gives it. `temperature`
+            (default 0.7): sampling temperature if `answers` is above 1.
 
     `fetch`, `confidence`, `answers` and `temperature` may also be set later; they are not saved with the program.
 
@@ -154,13 +163,15 @@ class GroundingProgram(dspy.Module):
         image_root: str | PathLike[str] | None = None,
         fetch: bool = False,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        confidence: bool = False,
-        answers: int = 1,
-        temperature: float = 0.7,
+        **answering: Unpack[AnsweringOptions],
     ) -> None:
         super().__init__()
-        self.labels, self.profile, self.limits, self.confidence = as_labels(labels), profile, limits, confidence
-        self.fetch, self.answers, self.temperature = fetch, answers, temperature
+        named = ("lm", "labels", "profile", "image_root", "fetch", "limits")
+        refuse_unknown_options(type(self).__name__, answering, (*named, *AnsweringOptions.__annotations__))
+        self.labels, self.profile, self.limits, self.fetch = as_labels(labels), profile, limits, fetch
+        self.confidence: bool = answering.get("confidence", False)
+        self.answers: int = answering.get("answers", 1)
+        self.temperature: float = answering.get("temperature", 0.7)
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
         self._build()

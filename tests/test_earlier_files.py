@@ -11,7 +11,7 @@ import pytest
 from trl import GRPOTrainer, SFTTrainer
 
 import gmner
-from gmner.optimizers.training.trainable import Lora
+from gmner.optimizers.training.settings import Lora
 from gmner.signatures.errors import RunDirectoryError
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -44,7 +44,7 @@ def test_predictions_of_0_1_have_the_same_scores_in_every_protocol(posts: gmner.
 
 def optimizer(**changed: object) -> gmner.MCR:
     """The optimizer with which the run directory was written."""
-    injection = gmner.MRSI(max_steps=1, batch=2, tuning="lora", lora=LORA, demonstrations=1)
+    injection = gmner.MRSI(max_steps=1, batch=2, tuning="lora", lora=LORA, demonstrations=gmner.Demonstrations(count=1))
     options = {"max_steps": 1, "prompts": 2, "generations": 2, "max_completion_length": 300, **changed}
     reinforcement = gmner.CVO(rollouts="constrained", tuning="lora", lora=LORA, **options)
     return gmner.MCR(mrsi=injection, cvo=reinforcement, progress=False)

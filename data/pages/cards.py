@@ -94,15 +94,16 @@ def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[s
 def answer_card(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity], reasoning: str = "") -> Card:
     """Build the card of an answer without gold annotation; its panel has no title."""
     picture, image_error = _open(image)
-    panel = _panel("", text, entities, [_row(entity) for entity in entities], picture, reasoning=reasoning)
-    return Card("", "", [panel], picture, image_error, ())
+    panel = _panel("", text, entities, [_row(entity) for entity in entities], picture)
+    return Card("", "", [replace(panel, reasoning=reasoning)], picture, image_error, ())
 
 
 def _stage(name: str, post: Post, answer: Prediction, picture: Picture | None) -> Panel:
     rows = _judged_rows(post, answer) if post.entities is not None else [_row(entity) for entity in answer.entities]
     error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
     wrong = bool(error) or any(row.faults for row in rows)
-    return _panel(name, post.text, answer.entities, rows, picture, wrong, answer.reasoning, error)
+    panel = _panel(name, post.text, answer.entities, rows, picture)
+    return replace(panel, wrong=wrong, reasoning=answer.reasoning, error=error)
 
 
 def _panel(
@@ -111,13 +112,10 @@ def _panel(
     entities: Sequence[GroundedEntity],
     rows: Sequence[CardRow],
     picture: Picture | None,
-    wrong: bool = False,
-    reasoning: str = "",
-    error: str = "",
 ) -> Panel:
     boxes = [(entity, box) for entity in entities for box in _boxes(entity)]
     drawn = rects(boxes, picture) if picture else []
-    return Panel(title, segments(text, entities), drawn, rows, False, wrong, reasoning, error)
+    return Panel(title, segments(text, entities), drawn, rows)
 
 
 def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:

@@ -1,4 +1,4 @@
-"""`Chain`: a reasoning chain over the gold of a post, with its answer."""
+"""`Chain`: a reasoning chain about the gold annotation of a post, with its answer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ class Chain:
         reasoning: The chain.
         entities: The gold answer as plain data, boxes in pixels of the original image; see `as_data`.
         author: Who wrote it: `template`, `llm` or `mllm`.
-        problem: Why another chain stands in the place of the one that was wanted, its kind before a colon; empty:
-            nothing was wrong.
+        problem: Why this chain replaces the one that the style wrote, as `kind: message`; empty if it replaces none.
     """
 
     post_id: str

@@ -1,4 +1,4 @@
-"""`ChainLog`: chains on the disk as a teacher writes them, and how a line is read again."""
+"""`ChainLog`: saves each chain as soon as a teacher has written it; and the parser of its lines."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from gmner.data.prediction import checked_box, checked_object, checked_string
 from gmner.optimizers.chains.chain import Chain
 from gmner.signatures.errors import DataError, GmnerError
 
-_KEYS, _SAID = {"post_id", "style", "reasoning", "entities"}, {"author", "problem"}
-_PLACE = {"span", "start", "end", "type", "box"}
+_REQUIRED, _OPTIONAL = {"post_id", "style", "reasoning", "entities"}, {"author", "problem"}
+_ENTITY_KEYS = {"span", "start", "end", "type", "box"}
 
 
 class ChainLog:
-    """Chains as a teacher writes them, one a line, so that a pass that was killed goes on where it was.
+    """A file of chains, one per line, from which an interrupted pass resumes.
 
-    A line that a kill cut is dropped when the file is opened again. The log does not know what its chains were made
-    for: it belongs in a run directory, which does. For one process at a time, and any number of its threads.
+    A truncated last line is dropped when the file is opened again. The log does not record what its chains were made
+    for, so it belongs in a run directory, which does. One process may use it at a time, with any number of threads.
 
     Args:
-        path: The file; made when it is not there.
+        path: The file; created if it does not exist.
 
     Raises:
-        DataError: A whole line that is no chain; the fact names file and line.
+        DataError: A complete line that is not a chain; the fact names file and line.
 
     Example:
         >>> import tempfile
@@ -51,12 +51,12 @@ class ChainLog:
 
     @property
     def chains(self) -> dict[tuple[str, str], Chain]:
-        """The chains so far by post id and style; of two with the same, the later one."""
+        """The chains so far by post id and style; of two with the same key, the later one."""
         with self._lock:
             return dict(self._chains)
 
     def append(self, chain: Chain) -> None:
-        """Keep a chain: when this returns, a kill of this process does not lose it.
+        """Save a chain. After the return, it survives a crash of this process.
 
         Raises:
             ValueError: The log is closed.
@@ -68,7 +68,7 @@ class ChainLog:
             self._chains[chain.post_id, chain.style] = chain
 
     def close(self) -> None:
-        """Close the file; what was appended stays."""
+        """Close the file; its chains are kept."""
         self._file.close()
 
     def __enter__(self) -> ChainLog:
@@ -80,20 +80,20 @@ class ChainLog:
         self.close()
 
     def _resume(self) -> None:
-        """Read the whole lines of the file and cut what stands behind the last of them."""
+        """Read the complete lines of the file and truncate it after the last of them."""
         data = self.path.read_bytes() if self.path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+        complete = data[: data.rfind(b"\n") + 1]
+        for number, line in enumerate(complete.split(b"\n")[:-1], 1):
             with faults_of(f"{self.path}:{number}"):
                 chain = chain_of(line)
             self._chains[chain.post_id, chain.style] = chain
-        if len(whole) < len(data):
-            os.truncate(self.path, len(whole))
+        if len(complete) < len(data):
+            os.truncate(self.path, len(complete))
 
 
 @contextmanager
 def faults_of(where: str) -> Iterator[None]:
-    """Every fault that the block finds is one of the data: a `DataError` whose fact begins with the place."""
+    """Convert each `GmnerError` of the block to a `DataError` whose fact starts with the location."""
     try:
         yield
     except GmnerError as error:
@@ -102,7 +102,7 @@ def faults_of(where: str) -> Iterator[None]:
 
 
 def chain_of(line: bytes) -> Chain:
-    """The chain of a line made by `Chain.to_record`; `author` and `problem` may be missing.
+    """Parse a line written from `Chain.to_record`; `author` and `problem` may be missing.
 
     Raises:
         DataError: Not JSON, other keys, or values of another form.
@@ -111,8 +111,8 @@ def chain_of(line: bytes) -> Chain:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError("not JSON", received=line.decode(errors="replace"), remedy=str(error)) from error
-    fields = checked_object(record, _KEYS, "a chain", _SAID)
-    for name in (_KEYS | _SAID) - {"entities"}:
+    fields = checked_object(record, _REQUIRED, "a chain", _OPTIONAL)
+    for name in (_REQUIRED | _OPTIONAL) - {"entities"}:
         checked_string(fields.get(name, ""), name)
     if not isinstance(fields["entities"], list):
         raise DataError("The entities of a chain are not a list", received=fields["entities"])
@@ -122,10 +122,12 @@ def chain_of(line: bytes) -> Chain:
 
 
 def _check_entity(record: object) -> None:
-    place = checked_object(record, _PLACE, "an entity of a chain")
-    span, start, end = checked_string(place["span"], "span"), place["start"], place["end"]
-    checked_string(place["type"], "type")
+    entity = checked_object(record, _ENTITY_KEYS, "an entity of a chain")
+    span, start, end = checked_string(entity["span"], "span"), entity["start"], entity["end"]
+    checked_string(entity["type"], "type")
     if type(start) is not int or type(end) is not int or end - start != len(span) or not 0 <= start < end:
-        raise DataError("A span does not fit its offsets", received=(span, start, end), accepted="end - start signs")
-    if place["box"] is not None:
-        checked_box(place["box"])
+        raise DataError(
+            "A span does not match its offsets", received=(span, start, end), accepted="end - start characters"
+        )
+    if entity["box"] is not None:
+        checked_box(entity["box"])

@@ -1,8 +1,8 @@
-"""The checker: whether a chain, whoever wrote it, says anything that the gold contradicts.
+"""The checker: finds statements of a chain that contradict the gold annotation.
 
-It reads claims, not language: names are found verbatim, and a type, a verdict or a box counts for the name that it
-stands behind in its clause. What it cannot read it lets pass; how often it is wrong is measured by
-`benchmarks/checker.py` on chains that were broken on purpose.
+The checker does not understand language. It finds names verbatim, and assigns a type, a statement about visibility or a
+box to the name that precedes it in its clause. It ignores what it cannot parse. `benchmarks/checker.py` measures its
+error rate on chains that were corrupted on purpose.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from gmner.signatures.mentions import GoldEntity
 
 
 class Contradiction(StrEnum):
-    """What a chain may get wrong.
+    """The kinds of contradictions.
 
-    `MISSING_SPAN`: a gold span does not stand in the chain verbatim. `WRONG_TYPE`, `WRONG_VISIBILITY`, `WRONG_BOX`: a
-    claim about a name that the gold contradicts. `WRONG_COUNT`: another number of entities. `NO_ENTITY`: something that
-    is no gold span is presented as an entity. `UNSAID`: of a name, its type, whether it is shown, or where, is not said
-    in words that can be checked.
+    `MISSING_SPAN`: a gold span does not occur in the chain verbatim. `WRONG_TYPE`, `WRONG_VISIBILITY`, `WRONG_BOX`: a
+    statement about a name contradicts the gold annotation. `WRONG_COUNT`: the chain gives another number of entities.
+    `NO_ENTITY`: something that is not a gold span is presented as an entity. `UNSAID`: the chain does not say the type,
+    the visibility or the box of a name in words that can be checked.
     """
 
     MISSING_SPAN = "missing_span"
@@ -40,7 +40,7 @@ class Problem:
 
     Attributes:
         kind: Its kind.
-        message: What the chain says, and what is right, as a sentence for whoever wrote the chain.
+        message: What is wrong and what is right, addressed to the author of the chain.
     """
 
     kind: Contradiction
@@ -49,7 +49,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a name: the gold mentions of it, and its boxes on the wire, those of the scene included."""
+    """What is known about a name: its gold mentions, and its boxes as the model writes them, including the scene's."""
 
     name: str
     gold: tuple[GoldEntity, ...]
@@ -65,7 +65,7 @@ class _Known:
         return {entity.type for entity in self.gold}
 
 
-# Names stand in the masked text as one private-use character each.
+# In the masked text, each name is replaced by one private-use character.
 _FIRST_MARK = 0xE000
 _MARKS = "[\ue000-\uf8ff]"
 _SENTENCE = re.compile(r"(?<=[.?!])\s+")
@@ -100,18 +100,19 @@ _GENERIC = re.compile(r"^(?:(?:the|a|an|of|is|are|its|type|types|entity|entities
 
 
 def check_chain(chain: str, facts: Facts, *, complete: bool = True) -> list[Problem]:
-    """The contradictions between a chain and the gold; an empty chain says nothing and has none.
+    """Find the contradictions between a chain and the gold annotation; an empty chain has none.
 
     Args:
-        chain: The chain, in allowed signs (see `allowed_signs`), boxes in the frame of `facts`.
+        chain: The chain, in allowed characters (see `allowed_signs`), with boxes in the coordinate convention of
+            `facts`.
         facts: The facts of the post.
-        complete: Also refuse a chain that leaves a constraint of a mention unsaid, or says it in words that the checker
-            cannot read: what it cannot read it cannot vouch for.
+        complete: Also report a constraint of a mention that the chain does not state in words that the checker can
+            parse.
 
     Returns:
-        The problems, in the order of the chain, missing spans last; empty: the chain may be used.
+        The problems in the order of the chain, missing spans last; empty if the chain can be used.
 
-    Source: our own; MCR (Ma et al., Findings of ACL 2026) does not say how its chains were verified.
+    Source: ours. MCR (Ma et al., Findings of ACL 2026) does not say how its chains were verified.
     """
     if not chain.strip():
         return []
@@ -120,7 +121,7 @@ def check_chain(chain: str, facts: Facts, *, complete: bool = True) -> list[Prob
 
 @dataclass
 class _Reading:
-    """One chain being read, clause by clause."""
+    """The state of parsing one chain, clause by clause."""
 
     chain: str
     facts: Facts
@@ -170,7 +171,7 @@ class _Reading:
                 yield Problem(Contradiction.WRONG_COUNT, f"there are {right} entities, not {said}")
 
     def _unsaid(self, known: _Known) -> Iterator[Problem]:
-        """What the chain does not say of a gold name that stands in it."""
+        """The constraints that the chain does not state for a gold name that it contains."""
         if known.name not in self.typed:
             yield Problem(Contradiction.UNSAID, f"the type of {known.name!r} is not said: write {known.name} (TYPE)")
         if known.name not in self.judged:
@@ -179,7 +180,7 @@ class _Reading:
             yield Problem(Contradiction.UNSAID, f"the box of {known.name!r} is not said")
 
     def _complete(self, sentence: str, title: str) -> Iterator[Problem]:
-        """A list of all that is shown, or of all that is only named, leaves nothing out."""
+        """A list of all shown or of all absent entities must be complete."""
         if title not in _SHOWN_HEADINGS | _ABSENT_HEADINGS:
             return
         wanted = title in _SHOWN_HEADINGS
@@ -191,7 +192,7 @@ class _Reading:
         return self.known[ord(mark[0]) - _FIRST_MARK]
 
     def _before(self, position: int, marks: Sequence[re.Match[str]]) -> _Known | None:
-        """The name that what stands at a position is said of: the last one before it, else the last one at all."""
+        """The name that a statement at a position is about: the last one before it, or else the last subject."""
         earlier = [mark for mark in marks if mark.start() < position]
         return self._of(earlier[-1]) if earlier else (None if marks else self.subject)
 
@@ -234,16 +235,16 @@ class _Reading:
 
     def _boxes(self, clause: str, marks: Sequence[re.Match[str]]) -> Iterator[Problem]:
         every = [box for known in self.known for box in known.boxes]
-        for found in _BOX.finditer(clause):
-            owner = self._before(found.start(), marks)
+        for written in _BOX.finditer(clause):
+            owner = self._before(written.start(), marks)
             right = every if owner is None else owner.boxes
-            numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", found[0])]
+            numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", written[0])]
             if owner is not None:
                 self.boxed.add(owner.name)
             if not any(_near(numbers, box) for box in right):
                 whose = "nothing" if owner is None else repr(owner.name)
                 truth = " or ".join(str(list(box)) for box in right) or "nowhere in the picture"
-                yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {found[0]}")
+                yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {written[0]}")
 
     def _verdicts(self, clause: str, marks: Sequence[re.Match[str]], title: str) -> Iterator[Problem]:
         if clause.rstrip().endswith("?"):
@@ -266,7 +267,7 @@ class _Reading:
             yield Problem(Contradiction.WRONG_VISIBILITY, f"{owner.name!r} is {right} in the picture")
 
     def _names(self, clause: str) -> Iterator[Problem]:
-        """What a list of the post's names holds beside gold names."""
+        """Items in a list of the post's names that are not gold names."""
         listed = _NAME_LIST.match(clause)
         rest = clause[listed.end() :] if listed else clause if self.expects_list else ""
         self.expects_list = bool(listed) and not rest.strip(" .")
@@ -299,13 +300,13 @@ def _known(facts: Facts) -> list[_Known]:
 
 
 def _masked(chain: str, known: Sequence[_Known]) -> str:
-    """The chain with every known name as one mark, longer names first."""
+    """The chain with every known name replaced by its mark, longer names first."""
     marks: Mapping[str, str] = {entry.name: chr(_FIRST_MARK + index) for index, entry in enumerate(known)}
     if not marks:
         return chain
     names = sorted(marks, key=len, reverse=True)
     pattern = "|".join(f"{_edge(name[0], '<!')}{re.escape(name)}{_edge(name[-1], '!')}" for name in names)
-    return re.sub(pattern, lambda found: marks[found[0]], chain)
+    return re.sub(pattern, lambda name: marks[name[0]], chain)
 
 
 def _edge(sign: str, side: str) -> str:
@@ -313,7 +314,7 @@ def _edge(sign: str, side: str) -> str:
 
 
 def _verdict(text: str) -> bool | None:
-    """What a stretch of text says of the name before it: shown, not shown, or nothing."""
+    """Whether a text says that the name before it is shown (True) or not (False); None if it says neither."""
     no, yes = _NO.search(text), _YES.search(text)
     if no and (not yes or no.start() <= yes.start()):
         return False
@@ -321,7 +322,7 @@ def _verdict(text: str) -> bool | None:
 
 
 def _title(sentence: str) -> str:
-    """The words before a sentence's first colon, in lower case, if no name is among them."""
+    """The heading of a sentence: the words before its first colon, in lower case; empty if a name is among them."""
     heading = _HEADING.match(sentence)
     return heading[1].strip().lower() if heading and not re.search(_MARKS, heading[0]) else ""
 
@@ -333,5 +334,5 @@ def _verdict_of_heading(title: str, said: bool | None) -> bool | None:
 
 
 def _near(numbers: Sequence[float], box: Sequence[int]) -> bool:
-    """Whether a written box is a known one, rounding forgiven."""
+    """Whether a written box equals a known one up to rounding."""
     return len(numbers) == len(box) and all(abs(a - b) <= 1 for a, b in zip(numbers, box, strict=True))

@@ -1,7 +1,7 @@
-"""Demonstrations: worked examples in the prompt, chosen from chains, with small pictures, checked before they are sent.
+"""Demonstrations: worked examples in the prompt, chosen from chains, with small images, checked before they are sent.
 
-Source: MCR (Ma et al., Findings of ACL 2026) trains on its chains; putting a few of them into the prompt of a model
-whose weights cannot be reached, and the rule by which they are chosen, are ours.
+Source: MCR (Ma et al., Findings of ACL 2026) trains on its chains. Using a few of them in the prompt of a model whose
+weights are not accessible, and the rule that chooses them, are ours.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ from gmner.signatures.wire import Frame
 LOG = logging.getLogger(__name__)
 
 Demo = dict[str, Any]
-"""`text`, `image`, `reasoning` and `entities` of a post, and `post_id`; boxes in pixels of its own picture."""
+"""`text`, `image`, `reasoning` and `entities` of a post, and `post_id`; boxes in pixels of this `image`."""
 
 Level = Literal["off", "warn", "error"]
 LEVELS: tuple[Level, ...] = ("off", "warn", "error")
 
 _QUAD = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
-_TOLD = 5
+_SHOWN_FAULTS = 5
 
 
 def covering_chains(
     chains: Sequence[Chain], posts: Mapping[str, Post], count: int, rng: random.Random | None = None
 ) -> tuple[Chain, ...]:
-    """Chains of `count` posts that cover the strata shown, absent, mixed and empty in different styles.
+    """Choose chains of `count` posts that cover the strata shown, absent, mixed and empty in different styles.
 
-    One after the other is taken: of the stratum that was taken least, then with a picture, then in the style that was
-    taken least.
+    The next chain is always one of the stratum that was chosen least, then one with an image, then one in the style
+    that was chosen least.
 
     Args:
         chains: Chains to choose from.
         posts: Their posts by id.
-        count: How many; fewer where there are fewer posts.
-        rng: Chooses among equals; None: the post with the shortest text, which costs the fewest tokens.
+        count: Number of chains; fewer are returned if there are fewer posts.
+        rng: Breaks ties. None: the post with the shortest text, which needs the fewest tokens, is preferred.
     """
-    waiting = list(chains) if rng is None else rng.sample(list(chains), len(chains))
+    remaining = list(chains) if rng is None else rng.sample(list(chains), len(chains))
     chosen: list[Chain] = []
-    while waiting and len(chosen) < count:
-        best = min(waiting, key=lambda chain: _taken(chain, chosen, posts, short_first=rng is None))
+    while remaining and len(chosen) < count:
+        best = min(remaining, key=lambda chain: _priority(chain, chosen, posts, short_first=rng is None))
         chosen.append(best)
-        waiting = [chain for chain in waiting if chain.post_id != best.post_id]
+        remaining = [chain for chain in remaining if chain.post_id != best.post_id]
     return tuple(chosen)
 
 
-def _taken(
+def _priority(
     chain: Chain, chosen: Sequence[Chain], posts: Mapping[str, Post], *, short_first: bool
 ) -> tuple[int, bool, int, int]:
-    """How often stratum and style of a chain are among the chosen; the least is taken next."""
+    """Sort key of a chain, by how often its stratum and its style are among the chosen; the smallest is next."""
     post = posts[chain.post_id]
     kinds = [stratum(posts[other.post_id]) for other in chosen].count(stratum(post))
     styles = [other.style for other in chosen].count(chain.style)
@@ -78,13 +78,14 @@ def _taken(
 
 @dataclass(frozen=True)
 class DemoWriter:
-    """Makes demonstrations of chains; their pictures become PNG files.
+    """Makes demonstrations from chains and writes their images.
 
     Args:
         posts: The posts by id.
-        adapter: The adapter that will send them; the reasoning names boxes in its model's frame.
-        folder: Where the pictures go, each whole or not at all, named by their content; None: they stay in memory.
-        side: Longest side of a picture in pixels; a smaller picture keeps its pixels.
+        adapter: The adapter that will send them. Boxes in the reasoning follow the coordinate convention of its model.
+        folder: Folder for the images, which are written atomically and named by their content. None: they stay in
+            memory.
+        side: Maximum side length of an image in pixels. Smaller images are not changed.
     """
 
     posts: Mapping[str, Post]
@@ -93,12 +94,12 @@ class DemoWriter:
     side: int
 
     def __call__(self, chain: Chain) -> Demo:
-        """The demonstration of a chain as plain data; `image` is the path of a file, or None: no picture.
+        """The demonstration of a chain as plain data; `image` is a path, or None if the post has no image.
 
-        Boxes are scaled as the picture is, in the entities and in the reasoning.
+        Boxes are scaled with the image, in the entities and in the reasoning.
 
         Raises:
-            ImageError: The picture cannot be read, or the model does not take it.
+            ImageError: The image cannot be read, or the model does not accept it.
         """
         post = self.posts[chain.post_id]
         demo = {"post_id": post.id, "text": post.text, "image": None, "reasoning": chain.reasoning}
@@ -106,20 +107,20 @@ class DemoWriter:
         if picture is None:
             return {**demo, "entities": list(chain.entities)}
         small = _downscaled(picture, self.side)
-        change = _Change(picture.size, small.size, self._frame(picture.size), self._frame(small.size))
+        scaling = _Scaling(picture.size, small.size, self._frame(picture.size), self._frame(small.size))
         return {
             **demo,
-            "image": self._kept(small),
-            "reasoning": change.reasoning(chain.reasoning, _boxes(chain, post)),
-            "entities": [as_data(change.entity(as_entity(entity))) for entity in chain.entities],
+            "image": self._saved(small),
+            "reasoning": scaling.reasoning(chain.reasoning, _boxes(chain, post)),
+            "entities": [as_data(scaling.entity(as_entity(entity))) for entity in chain.entities],
         }
 
     def _frame(self, size: Size) -> Frame:
         profile = self.adapter.profile
         return Frame(profile.box_format, size, profile.resized(size))
 
-    def _kept(self, picture: Image.Image) -> str | dspy.Image:
-        picture.info.clear()  # pixels only: a colour profile or a comment would travel with every request
+    def _saved(self, picture: Image.Image) -> str | dspy.Image:
+        picture.info.clear()  # pixels only: a colour profile or a comment would be sent with every request
         if self.folder is None:
             return dspy.Image(picture)
         data, suffix = encoded(picture)
@@ -130,7 +131,7 @@ class DemoWriter:
 
 
 def _downscaled(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with its longest side at most `side` pixels; one that is small enough as it is."""
+    """The image scaled down to a side length of at most `side` pixels; unchanged if it is small enough."""
     longest = max(picture.size)
     if longest <= side:
         return picture
@@ -139,17 +140,17 @@ def _downscaled(picture: Image.Image, side: int) -> Image.Image:
 
 
 def _boxes(chain: Chain, post: Post) -> list[Box]:
-    """Every box that a chain may name, those of the answer first."""
+    """Every box that a chain may mention, those of the answer first."""
     answered = [as_entity(entity).box for entity in chain.entities]
     gold = [box for entity in post.gold for box in entity.boxes]
     return [box for box in answered if box] + gold + [thing.box for thing in post.scene or ()]
 
 
 @dataclass(frozen=True)
-class _Change:
-    """From a picture to its smaller copy; a picture that kept its size changes nothing.
+class _Scaling:
+    """Converts boxes from an image to its smaller copy; changes nothing if the size is the same.
 
-    Width and height are rounded to whole pixels, so each axis has a factor of its own.
+    Width and height are rounded to whole pixels, so each axis has its own factor.
     """
 
     before: Size
@@ -160,7 +161,7 @@ class _Change:
     def box(self, box: Box) -> Box:
         if self.before == self.after:
             return box
-        # Multiplied first: a quotient times the width may end behind the picture's edge.
+        # Multiply first: a rounded quotient times the width may exceed the image.
         x1, x2 = (x * self.after[0] / self.before[0] for x in (box.x1, box.x2))
         y1, y2 = (y * self.after[1] / self.before[1] for y in (box.y1, box.y2))
         return Box(x1, y1, x2, y2)
@@ -170,42 +171,42 @@ class _Change:
         return GroundedEntity(entity.span, entity.start, entity.end, entity.type, box)
 
     def reasoning(self, text: str, boxes: Sequence[Box]) -> str:
-        """The reasoning with its boxes in the new frame.
+        """The reasoning with its boxes in the new coordinates.
 
-        A box that is known is written exactly as the answer writes it; of another only the rounded figures are there.
+        A known box is written exactly as in the answer; any other box is converted from its rounded numbers.
         """
         if self.before == self.after:
             return text
-        # The first of equals wins: an answer's box must be written alike in both.
+        # Of equal boxes the first one counts, because the answer's box must be the same in both.
         known = {tuple(self.old.encode(box)): self.new.encode(self.box(box)) for box in reversed(boxes)}
 
-        def moved(found: re.Match[str]) -> str:
-            figures = tuple(int(figure) for figure in found.groups())
-            values = known.get(figures) or self._converted(figures)
-            return found[0] if values is None else "[" + ",".join(map(str, values)) + "]"
+        def converted(match: re.Match[str]) -> str:
+            numbers = tuple(int(number) for number in match.groups())
+            box = known.get(numbers) or self._converted(numbers)
+            return match[0] if box is None else "[" + ",".join(map(str, box)) + "]"
 
-        return _QUAD.sub(moved, text)
+        return _QUAD.sub(converted, text)
 
-    def _converted(self, figures: Sequence[int]) -> list[int] | None:
+    def _converted(self, numbers: Sequence[int]) -> list[int] | None:
         try:
-            return self.new.encode(self.box(self.old.decode(figures)))
+            return self.new.encode(self.box(self.old.decode(numbers)))
         except InputError:
-            return None  # four numbers that are no box
+            return None  # not a box
 
 
 def check_demonstrations(
     demos: Sequence[Mapping[str, Any]], labels: LabelSet, level: Level = "error"
 ) -> tuple[str, ...]:
-    """Check demonstrations before they are sent: a fault in one would be taught with every request.
+    """Check demonstrations before they are sent, because the model would imitate a fault in every answer.
 
-    Every span stands verbatim at its offsets in the text, its type is a label, `visible` and `box` agree, the box lies
-    inside the picture, and the picture can be read.
+    Every span must occur verbatim at its offsets in the text, its type must be a label, `visible` and `box` must agree,
+    the box must be inside the image, and the image must be readable.
 
     Args:
-        demos: Demonstrations (also a `dspy.Example`) with `text`, `image` and `entities`, boxes in pixels of their own
-            picture.
+        demos: Demonstrations (or `dspy.Example`s) with `text`, `image` and `entities`, boxes in pixels of their own
+            image.
         labels: The entity types.
-        level: `off`: nothing is looked at; `warn`: faults are logged; `error`: they are raised.
+        level: `off`: nothing is checked. `warn`: faults are logged. `error`: faults are raised.
 
     Returns:
         The faults, each with the number of its demonstration (from 1) and its post.
@@ -217,25 +218,25 @@ def check_demonstrations(
         raise InputError("Unknown level of checking", received=level, accepted=", ".join(LEVELS))
     if level == "off":
         return ()
-    found = tuple(
+    faults = tuple(
         f"Demonstration {number} ({_post_of(demo)}): {fault}"
         for number, demo in enumerate(demos, 1)
         for fault in _faults(demo, labels)
     )
-    if found and level == "error":
-        rest = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
-        remedy = "Leave these posts out, mend them, or go on with check='warn'"
-        raise InputError("; ".join(found[:_TOLD]) + rest, remedy=remedy)
-    for fault in found:
+    if faults and level == "error":
+        rest = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        remedy = "Correct these posts, leave them out, or pass check='warn'"
+        raise InputError("; ".join(faults[:_SHOWN_FAULTS]) + rest, remedy=remedy)
+    for fault in faults:
         LOG.warning("%s", fault)
-    return found
+    return faults
 
 
 def _post_of(demo: Mapping[str, Any]) -> str:
-    """How a message names the post of a demonstration: by its id, else by its text."""
+    """The name of a demonstration's post in a message: its id, or else its text."""
     post = demo.get("post")
-    known = demo.get("post_id") or (post.id if isinstance(post, Post) else None)
-    return f"post {known!r}" if known else f"text {str(demo.get('text'))[:60]!r}"
+    post_id = demo.get("post_id") or (post.id if isinstance(post, Post) else None)
+    return f"post {post_id!r}" if post_id else f"text {str(demo.get('text'))[:60]!r}"
 
 
 def _faults(demo: Mapping[str, Any], labels: LabelSet) -> Iterator[str]:
@@ -249,7 +250,7 @@ def _faults(demo: Mapping[str, Any], labels: LabelSet) -> Iterator[str]:
     try:
         size = original_size(demo.get("image"), load_picture(demo.get("image")))
     except GmnerError as error:
-        yield f"its picture cannot be used: {error}"
+        yield f"its image cannot be used: {error}"
         return
     for value in values:
         yield from _entity_faults(value, text, size, labels)
@@ -264,12 +265,12 @@ def _entity_faults(value: object, text: str, size: Size | None, labels: LabelSet
     span, start, end, box = entity.span, entity.start, entity.end, entity.box
     whole = isinstance(start, int) and isinstance(end, int) and 0 <= start < end
     if not whole or text[start:end] != span:
-        yield f"the span {span!r} does not stand at {start}:{end} of its text"
+        yield f"the span {span!r} does not occur at {start}:{end} of its text"
     if entity.type not in labels:
-        yield f"the type {entity.type!r} of {span!r} is none of {', '.join(labels)}"
+        yield f"the type {entity.type!r} of {span!r} is not one of {', '.join(labels)}"
     if isinstance(value, Mapping) and value.get("visible", entity.visible) is not entity.visible:
-        yield f"`visible` and `box` of {span!r} are at odds"
+        yield f"`visible` and `box` of {span!r} contradict each other"
     if box is not None and size is None:
-        yield f"{span!r} has a box, but there is no picture"
+        yield f"{span!r} has a box, but there is no image"
     elif box is not None and size is not None and not box.inside(size):
-        yield f"the box {box.as_tuple()} of {span!r} lies outside its picture of {size[0]} x {size[1]} pixels"
+        yield f"the box {box.as_tuple()} of {span!r} is outside its image of {size[0]} x {size[1]} pixels"

@@ -1,4 +1,4 @@
-"""The data set card of a reasoning set, in the form of the Hugging Face hub."""
+"""The data set card of a reasoning set, in the format of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from gmner.optimizers.chains.reasoning_origin import ChainCounts, Origin
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
-_MOST = 20
+_MOST_PROBLEMS = 20
 
 _CARD = """\
 ---
@@ -33,20 +33,21 @@ configs:
 
 # Reasoning chains for grounded multimodal named entity recognition
 
-{chains} chains over posts with a text and a picture. A chain is what a model learns to write before its answer: which
-words of a post are names, of what type each is, whether the picture shows it, and where. This is D_R of MCR (Ma et al.,
-"Beyond Unimodal Shortcuts: MLLMs as Cross-Modal Reasoners for Grounded Named Entity Recognition", Findings of ACL 2026)
-as `gmner` makes it.
+This data set has {chains} chains about posts with a text and an image. A chain is the reasoning that a model learns to
+write before its answer: which words of the post are names, the type of each, and whether and where the image shows it.
+The data set is D_R of MCR (Ma et al., "Beyond Unimodal Shortcuts: MLLMs as Cross-Modal Reasoners for Grounded Named
+Entity Recognition", Findings of ACL 2026), written by `gmner`.
 
 ## How it was made
 
-The gold annotation of each post was written out as a chain in {per_post} of these styles: {styles} (seed {seed}).
-{teacher} D1 ({d1} posts) is for supervised fine-tuning, D2 ({d2} posts) for reinforcement learning; no post is in both.
+The gold annotation of each post was written as a chain in {per_post} of these styles: {styles} (seed {seed}).
+{teacher} D1 ({d1} posts) is for supervised fine-tuning and D2 ({d2} posts) for reinforcement learning. No post is in
+both.
 
 Entity types: {labels}.
 
-**Boxes.** In `reasoning`, boxes are {frame}. They are right for models that write boxes this way, and for no others.
-In `answer`, boxes are `[x1, y1, x2, y2]` in pixels of the original picture.
+**Boxes.** In `reasoning`, boxes are {frame}. They are only valid for models that write boxes in this way. In `answer`,
+boxes are `[x1, y1, x2, y2]` in pixels of the original image.
 
 ## Counts
 
@@ -54,33 +55,32 @@ In `answer`, boxes are `[x1, y1, x2, y2]` in pixels of the original picture.
 
 ## Files
 
-`data/chains.parquet` is the table, one row a chain:
+`data/chains.parquet` is a table with one row per chain:
 
 | column | |
 |---|---|
-| `post_id` | the post's identifier in its own data set |
+| `post_id` | the identifier of the post in its data set |
 | `split` | `d1` or `d2` |
 | `style` | the style of the chain |
-| `author` | `template`, `llm` (a model that read the text) or `mllm` (one that also saw the picture) |
-| `problem` | why another chain stands in the place of the one that was wanted; empty: nothing was wrong |
+| `author` | `template`, `llm` (a model that read the text) or `mllm` (a model that also saw the image) |
+| `problem` | why the chain replaces the one that the style wrote; empty if it replaces none |
 | `reasoning` | the chain |
 | `answer` | a JSON list of `{{"span", "start", "end", "type", "box"}}`; `start` and `end` are character offsets |
 {text}
-`chains.jsonl` and `split.json` hold the same without loss, for `gmner`, with the digest of every post. Pictures are not
-part of this folder.
+`chains.jsonl` and `split.json` have the same content for `gmner`, without loss and with a digest of every post. Images
+are not included.
 
 ## Licence
 
-The chains and answers are made from posts and their annotation, and name what those name: their licence is that of the
-posts. See the data set that the identifiers belong to before you pass this folder on.
+The chains and answers are derived from posts and their annotation, so they have the licence of the posts. Check the
+licence of the data set that the identifiers belong to before you share this folder.
 
 ## Limits
 
-- A chain is as right as the gold: a mistake of an annotator is explained as if it were true.
-- What a chain says of the picture is what is annotated. A picture shows more than that; "not shown" means that the
-  annotation has no box.
+- A chain is only as correct as the gold annotation. It explains an annotation error as if it were correct.
+- A chain describes only the annotated part of an image. "Not shown" means that the annotation has no box.
 - {model}
-- Posts name real people. A chain says of each whether a picture shows them, because the annotation does.
+- Posts name real people, and chains say whether an image shows them, because the annotation does.
 """
 
 
@@ -89,7 +89,7 @@ def render_dataset_card(origin: Origin, counts: ChainCounts) -> str:
 
     Args:
         origin: What the set was made for.
-        counts: Its counts; with strata, the posts' texts are taken to be in the table.
+        counts: Its counts. If they have strata, the table has the posts' texts.
     """
     models = sum(count for author, count in counts.authors.items() if author != "template")
     text = "| `text` | the text of the post |\n" if counts.strata is not None else ""
@@ -112,19 +112,19 @@ def render_dataset_card(origin: Origin, counts: ChainCounts) -> str:
 
 def _teacher(origin: Origin, counts: ChainCounts, models: int) -> str:
     if origin.teacher is None:
-        return "All wording is by templates; no model wrote any of it."
-    wrote = f"`{_cell(origin.teacher)}` wrote {models:,} of the chains, each checked against the gold;"
-    return f"{wrote} chains that stand in for one that was wrong: {counts.fallbacks:,}."
+        return "All chains were written by templates, none by a model."
+    wrote = f"`{_cell(origin.teacher)}` wrote {models:,} of the chains, each checked against the gold annotation;"
+    return f"{wrote} {counts.fallbacks:,} chains failed the check and were replaced."
 
 
 def _caution(models: int) -> str:
     if models == 0:
-        return "The wording is that of templates: less varied than what people write."
-    return "What a model wrote was checked for names, types and boxes; anything else that it says was not."
+        return "Templates wrote the chains, so their wording varies less than that of people."
+    return "Chains of a model were checked for names, types and boxes, but not for anything else that they say."
 
 
 def _tables(counts: ChainCounts) -> str:
-    problems = dict(list(counts.problems.items())[:_MOST])
+    problems = dict(list(counts.problems.items())[:_MOST_PROBLEMS])
     kinds = {"style": counts.styles, "author": counts.authors, "stratum": counts.strata, "problem": problems}
     return "\n\n".join(_table(name, rows) for name, rows in kinds.items() if rows)
 
@@ -139,5 +139,5 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A string that ends neither a table's cell nor a code span."""
+    """The string without characters that would end a table cell or a code span."""
     return " ".join(text.split()).replace("|", "\\|").replace("`", "'")

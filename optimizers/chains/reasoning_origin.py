@@ -1,4 +1,4 @@
-"""What a reasoning set was made for, and how many chains of each kind it has."""
+"""The origin of a reasoning set (what it was made for, and how), and the counts of its chains."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Origin:
     """What a reasoning set was made for, and how.
 
     Attributes:
-        box_format: The frame in which its chains write boxes.
+        box_format: The coordinate convention of the boxes in its chains.
         labels: Names of the entity types.
         seed: Seed of split, styles and wording.
         styles: Names of the styles.
-        per_post: Chains a post, each in another style.
-        teacher: The model string of the LM that wrote chains; None: templates alone.
-        resize: The processor's resize, on which boxes of the frame `resized` depend; None: not known.
+        per_post: Chains per post, each in a different style.
+        teacher: The model string of the LM that wrote chains. None: only templates wrote them.
+        resize: The processor's resize, on which boxes of the convention `resized` depend. None: unknown.
     """
 
     box_format: BoxFormat
@@ -36,15 +36,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class ChainCounts:
-    """How many chains there are of each kind.
+    """The number of chains by kind.
 
     Attributes:
-        chains: All of them.
-        posts: Posts of D1 and of D2.
+        chains: All chains.
+        posts: Posts in D1 and in D2.
         styles: Chains by style.
         authors: Chains by author.
-        problems: Chains that stand in for another, by the kind of what was wrong with that.
-        strata: Chains by how the picture relates to what the post names, see `stratum`; None: no posts were given.
+        problems: Replaced chains, by the kind of their problem.
+        strata: Chains by `stratum` of their post. None: no posts were given.
     """
 
     chains: int
@@ -56,7 +56,7 @@ class ChainCounts:
 
     @property
     def fallbacks(self) -> int:
-        """Chains that stand in for another."""
+        """Number of replaced chains."""
         return sum(self.problems.values())
 
     def to_record(self) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The pass that makes D_R for a compile: read back, taken from an earlier one, or written chain by chain."""
+"""The pass that makes D_R for a compile: it reads a finished set, takes one from an earlier run, or writes chains."""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,58 +28,80 @@ LOG = logging.getLogger(__name__)
 STAGE = "chains"
 
 
-def reasoning_pass(
-    mrsi: MRSI,
-    posts: Sequence[Post],
-    share: float,
-    adapter: PromptAdapter,
-    run: RunDirectory,
-    *,
-    seed: int,
-    teacher: dspy.BaseLM | None = None,
-    progress: bool = True,
-) -> ReasoningSet:
-    """D_R of a compile, in the stage folder `chains` of its run directory.
-
-    Chains are kept as they are written: a pass that was killed goes on where it was.
+@dataclass(frozen=True)
+class ReasoningPass:
+    """Makes the reasoning set D_R of a compile.
 
     Args:
-        mrsi: The settings; with `chains_from` the set that lies there is used as it is.
-        posts: Annotated posts that the model can be trained on.
-        share: D1's share of the posts.
+        mrsi: The settings. With `chains_from`, that set is used as it is.
         adapter: The adapter of the program that will learn.
-        run: The run directory.
+        share: D1's share of the posts.
         seed: Seed of split, styles and wording.
         teacher: The LM of model-written styles that have none of their own.
         progress: Show a progress bar.
-
-    Raises:
-        InputError: A set made for another model or other posts, or a model-written style without an LM.
-        DataError: A set that cannot be read.
     """
-    if run.done(STAGE):
-        return ReasoningSet.load(run.stage(STAGE))
-    if mrsi.chains_from is not None:
-        made = _given(mrsi.chains_from, posts, adapter)
-    else:
-        made = _written(mrsi, posts, share, adapter, run, seed=seed, teacher=teacher, progress=progress)
-    made.save(run.stage(STAGE), posts)
-    counts = made.counts(posts)
-    if counts.fallbacks:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in counts.problems.items())
-        LOG.warning("%d of %d chains stand in for another: %s", counts.fallbacks, counts.chains, reasons)
-    run.mark_done(STAGE, counts.to_record())
-    return made
+
+    mrsi: MRSI
+    adapter: PromptAdapter
+    share: float = 1.0
+    seed: int = 0
+    teacher: dspy.BaseLM | None = None
+    progress: bool = True
+
+    def result(self, posts: Sequence[Post], run: RunDirectory) -> ReasoningSet:
+        """D_R, saved in the stage folder `chains` of the run directory; read from there if it is finished.
+
+        Every chain is saved as soon as it is written, so that an interrupted pass resumes after the last one.
+
+        Args:
+            posts: Annotated posts that the model can be trained on.
+            run: The run directory.
+
+        Raises:
+            InputError: A set made for another model or other posts, or a model-written style without an LM.
+            DataError: A set that cannot be read.
+        """
+        if run.done(STAGE):
+            return ReasoningSet.load(run.stage(STAGE))
+        if self.mrsi.chains_from is not None:
+            made = _given(self.mrsi.chains_from, posts, self.adapter)
+        else:
+            made = self._written(posts, run)
+        made.save(run.stage(STAGE), posts)
+        counts = made.counts(posts)
+        if counts.fallbacks:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in counts.problems.items())
+            LOG.warning("%d of %d chains were replaced: %s", counts.fallbacks, counts.chains, reasons)
+        run.mark_done(STAGE, counts.to_record())
+        return made
+
+    def _written(self, posts: Sequence[Post], run: RunDirectory) -> ReasoningSet:
+        """A new set."""
+        rng = random.Random(self.seed)
+        d1, d2 = split_posts(posts, self.share, rng)
+        mrsi, profile = self.mrsi.taught_by(self.teacher), self.adapter.profile
+        with ChainLog(run.stage(STAGE) / "written.jsonl") as log:
+            chains = mrsi.chains(d1, self.adapter, rng, log=log, progress=self.progress)
+        origin = Origin(
+            box_format=profile.box_format,
+            labels=self.adapter.labels.names,
+            seed=self.seed,
+            styles=tuple(mrsi.style_set),
+            per_post=mrsi.per_post,
+            teacher=mrsi.authors or None,
+            resize=profile.rule,
+        )
+        return ReasoningSet.of(chains, d1, d2, origin)
 
 
 def check_given_chains(mrsi: MRSI, posts: Sequence[Post], program: Trainable, run_dir: Path | None = None) -> None:
-    """Refuse a reasoning set of `chains_from` that the program cannot be trained on, before anything is written.
+    """Check that the program can be trained on the reasoning set of `chains_from`, before anything is written.
 
     Args:
-        mrsi: The settings; without `chains_from` there is nothing to check.
+        mrsi: The settings. Without `chains_from` there is nothing to check.
         posts: Annotated posts that the model can be trained on.
         program: The program that will learn.
-        run_dir: The run directory; where the set was taken over before, that one is used, and nothing is checked.
+        run_dir: The run directory. If it already has a copy of the set, that copy is used and nothing is checked.
 
     Raises:
         InputError: A set made for another model or other posts, or a chain that is longer than the program's answers or
@@ -93,7 +116,7 @@ def check_given_chains(mrsi: MRSI, posts: Sequence[Post], program: Trainable, ru
 
 
 def _given(folder: str | PathLike[str], posts: Sequence[Post], adapter: PromptAdapter) -> ReasoningSet:
-    """A set that lies in a folder, or on the hub, once it is known to be made for these posts and this model."""
+    """A set from a folder or the Hub, after checking that it was made for these posts and this model."""
     made = ReasoningSet.load(folder)
     profile, limit = adapter.profile, adapter.limits.reasoning
     made.usable_for(posts, profile.box_format, adapter.labels, resize=profile.rule, limit=limit)
@@ -101,7 +124,7 @@ def _given(folder: str | PathLike[str], posts: Sequence[Post], adapter: PromptAd
 
 
 def teacher_lm(teacher: Any) -> dspy.BaseLM | None:
-    """The LM of a teacher: itself, or that of its first predictor.
+    """The LM of a teacher: the teacher itself, or the LM of its first predictor.
 
     Raises:
         InputError: Neither an LM nor a program with one.
@@ -112,32 +135,3 @@ def teacher_lm(teacher: Any) -> dspy.BaseLM | None:
     if not lms or lms[0] is None:
         raise InputError("The teacher has no LM", received=teacher, accepted="a dspy.LM, or a program with one")
     return lms[0]
-
-
-def _written(
-    mrsi: MRSI,
-    posts: Sequence[Post],
-    share: float,
-    adapter: PromptAdapter,
-    run: RunDirectory,
-    *,
-    seed: int,
-    teacher: dspy.BaseLM | None,
-    progress: bool,
-) -> ReasoningSet:
-    rng = random.Random(seed)
-    first, second = split_posts(posts, share, rng)
-    taught = mrsi.taught_by(teacher)
-    with ChainLog(run.stage(STAGE) / "written.jsonl") as log:
-        chains = taught.chains(first, adapter, rng, log=log, progress=progress)
-    profile = adapter.profile
-    origin = Origin(
-        box_format=profile.box_format,
-        labels=adapter.labels.names,
-        seed=seed,
-        styles=tuple(mrsi.style_set),
-        per_post=mrsi.per_post,
-        teacher=taught.authors or None,
-        resize=profile.rule,
-    )
-    return ReasoningSet.of(chains, first, second, origin)

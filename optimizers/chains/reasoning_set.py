@@ -1,7 +1,7 @@
-"""`ReasoningSet`, D_R as a value and as a folder: a data set of chains that an expensive teacher writes only once.
+"""`ReasoningSet`: D_R as a value and as a folder, so that an expensive teacher writes its chains only once.
 
-Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: D_R holds chains over the gold, and is split into D1
-(injection) and D2 (reinforcement). The files, and what a set is checked against before it is used again, are ours.
+Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: D_R has chains about the gold annotation and is split
+into D1 (injection) and D2 (reinforcement). The files and the checks before a set is used again are ours.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ if TYPE_CHECKING:
 CHAINS_FILE, SPLIT_FILE, TABLE_FILE, CARD_FILE = "chains.jsonl", "split.json", "data/chains.parquet", "README.md"
 _FILES = (TABLE_FILE, CARD_FILE, CHAINS_FILE, SPLIT_FILE)
 _COLUMNS = ("post_id", "split", "style", "author", "problem", "reasoning", "answer")
-_ANEW = "Have the chains written anew for this model and these posts, or give what the set was made for"
+_REMEDY = "Write new chains for this model and these posts, or use the model and posts that the set was made for"
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningSet:
-    """D_R: chains, the split of their posts, and what they were made for.
+    """The reasoning set D_R: chains, the split of their posts, and the origin of the set.
 
     Attributes:
-        chains: The chains, at most one a post and style, each of a post in D1 or D2.
+        chains: The chains, at most one per post and style, each of a post in D1 or D2.
         d1: Ids of the posts for the injection, in training order.
         d2: Ids of the posts for the reinforcement; none of them is in `d1`.
-        digests: Post id -> `post_digest`, of the posts in `d1` and `d2`.
-        origin: What the set was made for.
+        digests: Post id -> `post_digest`, for the posts in `d1` and `d2`.
+        origin: What the set was made for, and how.
 
     Raises:
-        InputError: A post in both halves or twice in one, a chain of a post in neither, two chains of one post in one
-            style, or digests of other posts.
+        InputError: A post is in both halves or twice in one, a chain's post is in neither half, a post has two chains
+            in the same style, or the digests are of other posts.
     """
 
     chains: tuple[Chain, ...]
@@ -65,46 +65,46 @@ class ReasoningSet:
     origin: Origin
 
     def __post_init__(self) -> None:
-        """Refuse what is no reasoning set."""
+        """Check that split, chains and digests fit together."""
         members, seen = _members(self.d1, self.d2, self.digests), set[tuple[str, str]]()
         for chain in self.chains:
             _check_place(chain, members, seen)
 
     @classmethod
     def of(cls, chains: Iterable[Chain], d1: Sequence[Post], d2: Sequence[Post], origin: Origin) -> ReasoningSet:
-        """The set of these chains; every picture is decoded once, for `post_digest`.
+        """Make a set; every image is decoded once, for `post_digest`.
 
         Args:
             chains: The chains.
             d1: The posts for the injection.
             d2: The posts for the reinforcement.
-            origin: What the chains were made for.
+            origin: What the chains were made for, and how.
 
         Raises:
             InputError: See the class.
-            ImageError: A picture that cannot be read; the fact names the post.
+            ImageError: An image cannot be read; the fact names the post.
         """
         digests = {post.id: post_digest(post) for post in (*d1, *d2)}
-        first, second = tuple(post.id for post in d1), tuple(post.id for post in d2)
-        return cls(tuple(chains), first, second, digests, origin)
+        d1_ids, d2_ids = tuple(post.id for post in d1), tuple(post.id for post in d2)
+        return cls(tuple(chains), d1_ids, d2_ids, digests, origin)
 
     def counts(self, posts: Iterable[Post] | None = None) -> ChainCounts:
         """Count the chains.
 
         Args:
-            posts: The posts of the set, for the strata; None: without those.
+            posts: The posts of the set, for the strata. None: strata are not counted.
 
         Raises:
-            InputError: A post with chains is not given.
+            InputError: A post with chains is missing.
         """
-        known = None if posts is None else self._given(posts)
+        by_id = None if posts is None else self._given(posts)
         return ChainCounts(
             len(self.chains),
             (len(self.d1), len(self.d2)),
             _tally(chain.style for chain in self.chains),
             _tally(chain.author for chain in self.chains),
             _tally(chain.problem.split(":")[0] for chain in self.chains if chain.problem),
-            None if known is None else _tally(stratum(known[chain.post_id]) for chain in self.chains),
+            None if by_id is None else _tally(stratum(by_id[chain.post_id]) for chain in self.chains),
         )
 
     def usable_for(
@@ -116,59 +116,57 @@ class ReasoningSet:
         resize: ResizeRule | None = None,
         limit: int | None = None,
     ) -> None:
-        """Refuse to train a model on chains that were written for another, or over other posts.
+        """Check that a model can be trained on these chains: they were written for this kind of model and these posts.
 
         Args:
-            posts: The posts to be trained on, in any order; every picture is decoded once.
-            box_format: The frame of the model that learns.
+            posts: The posts to train on, in any order; every image is decoded once.
+            box_format: The coordinate convention of the model that learns.
             labels: Names of the entity types, in any order.
-            resize: The resize of its processor; None: not compared.
-            limit: Most characters of its reasoning; None: not compared.
+            resize: The resize of its processor. None: not compared.
+            limit: Maximum number of characters of its reasoning. None: not compared.
 
         Raises:
-            InputError: Another frame, other labels, posts that are missing, added or changed, or a chain that is too
-                long for the model's answers.
-            ImageError: A picture that cannot be read; the fact names the post.
+            InputError: Another coordinate convention, other labels, posts that are missing, added or changed, or a
+                chain that is too long for the model's answers.
+            ImageError: An image cannot be read; the fact names the post.
         """
         origin, names = self.origin, tuple(labels)
-        mine = _frame(origin.box_format, origin.resize if resize else None)
-        given = _frame(box_format, resize)
-        if given != mine:
-            raise _other("Its chains write boxes in another frame than the model", given, mine)
+        expected = _coordinates(origin.box_format, origin.resize if resize else None)
+        given = _coordinates(box_format, resize)
+        if given != expected:
+            raise _unusable("Its chains have another coordinate convention than the model", given, expected)
         if set(names) != set(origin.labels):
-            raise _other("Its chains have other entity types", ", ".join(names), ", ".join(origin.labels))
+            raise _unusable("Its chains have other entity types", ", ".join(names), ", ".join(origin.labels))
         long = [] if limit is None else [chain for chain in self.chains if len(chain.reasoning) > limit]
         if long:
-            named = ", ".join(f"{chain.post_id} ({len(chain.reasoning)} characters)" for chain in long[:3])
+            examples = ", ".join(f"{chain.post_id} ({len(chain.reasoning)} characters)" for chain in long[:3])
             fact = f"{len(long)} chains are longer than the model's reasoning may be"
-            raise _other(fact, named, f"up to {limit} characters")
+            raise _unusable(fact, examples, f"up to {limit} characters")
         self._check_posts(posts)
 
     def save(self, folder: str | os.PathLike[str], posts: Iterable[Post] | None = None) -> Path:
-        """Write the set as a folder that `load` and Hugging Face `datasets` read; a set that lies there is replaced.
+        """Write the set as a folder that `load` and Hugging Face `datasets` can read; replaces a set in this folder.
 
-        `chains.jsonl` has one `Chain.to_record` a line, `split.json` the split and what the set was made for,
-        `README.md` is a data set card, and `data/chains.parquet` a table for `datasets.load_dataset(folder)` with these
-        columns, all of them strings: `post_id`, `split` (`d1` or `d2`), `style`, `author`, `problem` (empty: none),
-        `reasoning`, `answer` (a JSON list of `{"span", "start", "end", "type", "box"}`: character offsets, boxes
-        `[x1, y1, x2, y2]` in pixels of the original image or null) and, with `posts`, `text`. All files appear when all
-        of them are written: a kill leaves the set that was there, or this one; pictures are not among them.
+        `chains.jsonl` has one `Chain.to_record` per line, `split.json` has the split and the origin of the set,
+        `README.md` is a data set card, and `data/chains.parquet` is a table for `datasets.load_dataset(folder)`. Its
+        columns are strings: `post_id`, `split` (`d1` or `d2`), `style`, `author`, `problem` (empty: none), `reasoning`,
+        `answer` (a JSON list of `{"span", "start", "end", "type", "box"}`: character offsets, boxes `[x1, y1, x2, y2]`
+        in pixels of the original image or null) and, with `posts`, `text`. The files are replaced together: an
+        interruption leaves either the old or the new set. Images are not saved.
 
         Args:
-            folder: The folder; other files in it stay.
+            folder: The folder; other files in it are kept.
             posts: The posts of the set, for their texts and strata.
 
         Returns:
             The folder.
 
         Raises:
-            InputError: A post with chains is not given, or a text that is not Unicode; the fact names the post.
+            InputError: A post with chains is missing, or a text is not Unicode; the fact names the post.
         """
-        folder, known = Path(folder), None if posts is None else self._given(posts)
-        table, card = (
-            self._table(known),
-            render_dataset_card(self.origin, self.counts(None if known is None else known.values())),
-        )
+        folder, by_id = Path(folder), None if posts is None else self._given(posts)
+        table = self._table(by_id)
+        card = render_dataset_card(self.origin, self.counts(None if by_id is None else by_id.values()))
         chains = "".join(json.dumps(chain.to_record(), ensure_ascii=False) + "\n" for chain in self.chains)
         contents = {CARD_FILE: card, CHAINS_FILE: chains, SPLIT_FILE: _split_of(self)}
         files: dict[str, Callable[[Path], None]] = {TABLE_FILE: partial(_write_table, table)}
@@ -178,20 +176,22 @@ class ReasoningSet:
     def push_to_hub(
         self, repo_id: str, posts: Iterable[Post] | None = None, *, private: bool = True, token: str | None = None
     ) -> str:
-        """Upload the folder that `save` writes as a data set of the hub. Its licence is that of the posts: look first.
+        """Upload the folder that `save` writes to the Hub as a data set.
+
+        The licence of the posts applies to it, so check that licence first.
 
         Args:
-            repo_id: `user/name`; made if it is not there.
-            posts: As for `save`: with them, the posts' texts are uploaded, too.
+            repo_id: `user/name`; created if it does not exist.
+            posts: As for `save`; if given, the posts' texts are uploaded as well.
             private: Whether a new repository is private.
-            token: Of the hub; None: the one that is logged in.
+            token: Token of the Hub. None: that of the current login.
 
         Returns:
-            The address of the commit.
+            The URL of the commit.
 
         Raises:
             InputError: See `save`.
-            huggingface_hub.errors.HfHubHTTPError: The hub refuses.
+            huggingface_hub.errors.HfHubHTTPError: The Hub refuses the upload.
         """
         with tempfile.TemporaryDirectory(prefix="gmner-reasoning-") as work:
             return upload(self.save(Path(work) / "set", posts), repo_id, "dataset", private=private, token=token)
@@ -201,12 +201,12 @@ class ReasoningSet:
         """Read a set from `chains.jsonl` and `split.json`, without loss.
 
         Args:
-            folder: A folder that `save` or a compile wrote, or the name `user/name` of a data set of the hub.
+            folder: A folder that `save` or a compile wrote, or the name `user/name` of a data set of the Hub.
 
         Raises:
             InputError: There is no reasoning set.
-            DataError: A line that is no chain, of a post in neither half, or of a post and style that occurred before;
-                a post in both halves, or another fault of the split. The fact names file and line.
+            DataError: A line is not a chain, its post is in neither half, or its post and style occurred before; or a
+                post is in both halves, or the split has another fault. The fact names file and line.
         """
         folder = folder_or_hub(folder, "Reasoning set", InputError, kind="dataset", files=(SPLIT_FILE, CHAINS_FILE))
         finish_replacing(folder, _FILES)
@@ -214,26 +214,26 @@ class ReasoningSet:
         for file in (split, path):
             if not file.is_file():
                 accepted = f"a folder with {SPLIT_FILE} and {CHAINS_FILE}"
-                raise InputError("There is no reasoning set here", received=str(file), accepted=accepted)
+                raise InputError("Not the folder of a reasoning set", received=str(file), accepted=accepted)
         with faults_of(str(split)):
-            found = _read_split(split)
-            members = _members(found.d1, found.d2, found.digests)
+            loaded = _read_split(split)
+            members = _members(loaded.d1, loaded.d2, loaded.digests)
         chains, seen = list[Chain](), set[tuple[str, str]]()
         for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
             if line.strip():
                 with faults_of(f"{path}:{number}"):
                     chains.append(chain_of(line))
                     _check_place(chains[-1], members, seen)
-        return cls(tuple(chains), found.d1, found.d2, found.digests, found.origin)
+        return cls(tuple(chains), loaded.d1, loaded.d2, loaded.digests, loaded.origin)
 
     def _given(self, posts: Iterable[Post]) -> dict[str, Post]:
         """The posts that have chains, by id."""
-        known = {post.id: post for post in posts}
-        asked = dict.fromkeys(chain.post_id for chain in self.chains)
-        missing = next((post_id for post_id in asked if post_id not in known), None)
+        by_id = {post.id: post for post in posts}
+        needed = dict.fromkeys(chain.post_id for chain in self.chains)
+        missing = next((post_id for post_id in needed if post_id not in by_id), None)
         if missing is not None:
-            raise InputError("A post with chains is not given", received=missing, accepted="all posts of the set")
-        return {post_id: known[post_id] for post_id in asked}
+            raise InputError("A post with chains is missing", received=missing, accepted="all posts of the set")
+        return {post_id: by_id[post_id] for post_id in needed}
 
     def _check_posts(self, posts: Sequence[Post]) -> None:
         now = {post.id: post_digest(post) for post in posts}
@@ -243,11 +243,11 @@ class ReasoningSet:
         kinds = {"missing": missing, "not in it": further, "changed since": changed}
         faults = [f"{len(ids)} {kind} ({', '.join(ids[:3])})" for kind, ids in kinds.items() if ids]
         if faults:
-            accepted = f"the {len(self.digests)} posts as they were: text, gold, scene and picture"
-            raise _other("It was made for other posts", "; ".join(faults), accepted)
+            accepted = f"the {len(self.digests)} posts with the same text, gold annotation, scene and image"
+            raise _unusable("It was made for other posts", "; ".join(faults), accepted)
 
     def _table(self, posts: Mapping[str, Post] | None) -> datasets.Dataset:
-        """The chains as a table, see `save`; with the posts, also their texts."""
+        """The chains as a table, see `save`; with the posts' texts if these are given."""
         from datasets import Dataset, Features, Value
 
         columns: dict[str, list[str]] = {name: [] for name in (*_COLUMNS, *([] if posts is None else ["text"]))}
@@ -262,21 +262,21 @@ class ReasoningSet:
 
 
 def post_digest(post: Post) -> str:
-    """Sixteen hexadecimal digits of what a chain is written from: text, gold, scene, and the picture's pixels.
+    """Sixteen hexadecimal digits of everything that a chain is written from: text, gold, scene and pixels.
 
-    It is the same for a picture in memory and for the lossless file of it.
+    The digest is the same for an image in memory and for a lossless file of it.
 
     Raises:
-        ImageError: The picture cannot be read; the fact names the post.
+        ImageError: The image cannot be read; the fact names the post.
     """
     gold = [(e.span, e.start, e.end, e.type, [_corners(box) for box in e.boxes]) for e in post.gold]
     scene = None if post.scene is None else [(thing.name, thing.type, _corners(thing.box)) for thing in post.scene]
     digest = hashlib.sha256(json.dumps([post.text, gold, scene]).encode())
     if post.image is not None:
         with located(f"post {post.id!r}"):
-            picture = open_image(post.image)
-        digest.update(f"{picture.size}".encode())
-        digest.update(picture.tobytes())
+            image = open_image(post.image)
+        digest.update(f"{image.size}".encode())
+        digest.update(image.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -285,36 +285,36 @@ def _corners(box: Box) -> list[float]:
 
 
 def _tally(names: Iterable[str]) -> dict[str, int]:
-    """Name -> how often, the most frequent first."""
+    """Name -> number of occurrences, the most frequent first."""
     return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
 
 
 def _members(d1: Sequence[str], d2: Sequence[str], digests: Mapping[str, str]) -> set[str]:
-    """The posts of a split; refused where it is none."""
+    """The posts of a split, after checking that it is one."""
     both = set(d1) & set(d2)
     if both:
         raise InputError("A post is in both D1 and D2", received=min(both), accepted="each post in one of them")
     twice = next((post_id for post_id, count in Counter((*d1, *d2)).items() if count > 1), None)
     if twice is not None:
-        raise InputError("A post is twice in one half of the split", received=twice)
+        raise InputError("A post occurs twice in one half of the split", received=twice)
     members = {*d1, *d2}
     if members != digests.keys():
-        raise InputError("The digests are of other posts", received=sorted(members ^ digests.keys())[:5])
+        raise InputError("The digests belong to other posts", received=sorted(members ^ digests.keys())[:5])
     return members
 
 
 def _check_place(chain: Chain, members: set[str], seen: set[tuple[str, str]]) -> None:
-    """Refuse a chain that has no place in a set; else it is among those seen."""
+    """Check that a chain belongs to a set, and add it to those seen."""
     if chain.post_id not in members:
-        raise InputError("A chain of a post that is neither in D1 nor in D2", received=chain.post_id)
+        raise InputError("The post of a chain is neither in D1 nor in D2", received=chain.post_id)
     key = (chain.post_id, chain.style)
     if key in seen:
-        raise InputError("A second chain of a post in the same style", received=key)
+        raise InputError("A post has two chains in the same style", received=key)
     seen.add(key)
 
 
-def _frame(box_format: BoxFormat, resize: ResizeRule | None) -> str:
-    """What the integers of a box depend on, beside the picture."""
+def _coordinates(box_format: BoxFormat, resize: ResizeRule | None) -> str:
+    """What the integers of a box depend on besides the image, as text."""
     if box_format.frame == "normalized":
         return f"normalized, 0 to {box_format.scale}"
     if box_format.frame == "original" or resize is None:
@@ -322,14 +322,14 @@ def _frame(box_format: BoxFormat, resize: ResizeRule | None) -> str:
     return f"resized, sides a multiple of {resize.factor}, {resize.min_pixels} to {resize.max_pixels} pixels"
 
 
-def _other(fact: str, received: object, accepted: str) -> InputError:
+def _unusable(fact: str, received: object, accepted: str) -> InputError:
     return InputError(
-        f"The reasoning set cannot be used here. {fact}", received=received, accepted=accepted, remedy=_ANEW
+        f"The reasoning set cannot be used here. {fact}", received=received, accepted=accepted, remedy=_REMEDY
     )
 
 
 class _Split(BaseModel):
-    """What `split.json` holds."""
+    """The content of `split.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -340,8 +340,8 @@ class _Split(BaseModel):
     digests: dict[str, str]
 
 
-def _split_of(found: ReasoningSet) -> str:
-    split = _Split(origin=found.origin, d1=found.d1, d2=found.d2, digests=dict(found.digests))
+def _split_of(reasoning: ReasoningSet) -> str:
+    split = _Split(origin=reasoning.origin, d1=reasoning.d1, d2=reasoning.d2, digests=dict(reasoning.digests))
     return split.model_dump_json(indent=1) + "\n"
 
 
@@ -371,7 +371,7 @@ def _write(content: str, path: Path) -> None:
 
 
 def _write_table(table: datasets.Dataset, path: Path) -> None:
-    """The table as parquet, without the library's own progress bar."""
+    """Write the table as parquet, without a progress bar of the library."""
     import datasets
 
     shown = datasets.is_progress_bar_enabled()

@@ -127,8 +127,9 @@ class Reward:
             DataError: The gold annotations do not match the text.
             InputError: A completion has another format, or a size that the coordinate convention needs is missing.
         """
-        found = judgements(completions, post_text, gold, size, resized, call, self.labels, self.box_format)
-        return [self.score(judgement) for judgement in found]
+        own = {"labels": self.labels, "box_format": self.box_format}
+        judged = judgements(completions, post_text, gold, size, resized, call, **own)
+        return [self.score(judgement) for judgement in judged]
 
     def score(self, judgement: Judgement | None) -> float | None:
         """The reward of one judged answer; a judgement of None stands for an invalid answer."""

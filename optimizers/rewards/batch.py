@@ -50,8 +50,6 @@ def judgements(
     size: Sequence[Sequence[int] | None],
     resized: Sequence[Sequence[int] | None],
     call: Sequence[str] | None = None,
-    labels: LabelSet = COARSE,
-    box_format: BoxFormat = DEFAULT_FORMAT,
     **columns: Any,
 ) -> list[Judgement | None]:
     """Compare each completion with its gold annotations; call it as `judgements(completions, **columns)`.
@@ -63,9 +61,8 @@ def judgements(
         size: Width and height of each row's image in pixels; None: no image.
         resized: Width and height after the processor's resize, for the `resized` convention.
         call: See `whole_answers`; the whole answer is judged.
-        labels: The entity types; CVO passes those of the program.
-        box_format: The coordinate convention of boxes; CVO passes that of the program.
-        **columns: The other columns; not read.
+        **columns: CVO passes the program's entity types as `labels` and its coordinate convention as `box_format`; the
+            defaults are `COARSE` and `DEFAULT_FORMAT`. Other columns are ignored.
 
     Returns:
         One judgement per completion; None for an invalid answer.
@@ -75,6 +72,7 @@ def judgements(
         InputError: A completion has an unknown format, or a size that the coordinate convention needs is missing.
     """
     texts = [completion_text(completion) for completion in completions]
+    labels, box_format = columns.get("labels", COARSE), columns.get("box_format", DEFAULT_FORMAT)
     return _LAST.judged([texts, post_text, gold, size, resized, call], labels, box_format)
 
 

@@ -9,9 +9,8 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 import dspy
@@ -22,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from gmner.data.images.trimming import trim
 from gmner.optimizers.training.checkpoints import MarkWhole, drop_after, last_checkpoint
+from gmner.optimizers.training.settings import Lora, Training, Tuning
 from gmner.optimizers.training.validation import ValidationMonitor
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.local_engine import engine_of
@@ -32,24 +32,8 @@ from gmner.programs.models.vision_attention import pack_vision_attention
 from gmner.programs.models.weights import ModelSource, resolve_adapter
 from gmner.signatures.errors import InputError
 
-Tuning = Literal["auto", "lora", "lora-frozen-vision", "full"]
 _SMALL = 100_000_000
 _VISION = r".*(vision|visual|connector|merger|multi_modal_projector).*"
-
-
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """LoRA settings; the paper trains with LoRA but gives no figures, these are ours.
-
-    Args:
-        rank: Rank of the update.
-        alpha: Its scale; the update is multiplied by alpha / rank.
-        dropout: Dropout on its input.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
 
 
 def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
@@ -154,18 +138,6 @@ def is_small(model: Any) -> bool:
     return sum(weight.numel() for name, weight in weights if "lora_" not in name) < _SMALL
 
 
-def check_steps(least_steps: int, max_steps: int | None) -> None:
-    """Refuse numbers of steps that mean nothing.
-
-    Raises:
-        InputError: A negative least number, or fewer than one step.
-    """
-    if least_steps < 0:
-        raise InputError("least_steps must not be negative", received=least_steps, accepted="0 or more")
-    if max_steps is not None and max_steps < 1:
-        raise InputError("max_steps must be at least 1", received=max_steps, accepted="1 or more, or None")
-
-
 def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
     """Create an LM like `lm` with the weights that a stage saved in `folder`: an adapter, or a whole model."""
     state = engine.dump_state()
@@ -215,29 +187,30 @@ def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folde
 
 
 def common_arguments(
-    folder: Path, steps: int, batch: int, micro_batch: int | None, rate: float, seed: int, watching: Mapping[str, Any]
+    settings: Training, folder: Path, steps: int, *, rate: float, seed: int, watching: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Arguments that TRL's SFT and GRPO configurations share here.
+    """Arguments that TRL's SFT and GRPO configurations share.
 
     Args:
+        settings: The stage's settings; batch and micro-batch are read from it.
         folder: Where checkpoints go.
         steps: Optimizer steps.
-        batch: Samples an optimizer step, of all processes together.
-        micro_batch: Most samples that a process holds at once; None: its whole share.
         rate: Peak learning rate.
         seed: Seed of order and sampling.
         watching: When to save and to score, see `ValidationMonitor.arguments`.
 
     Raises:
-        InputError: The batch is no whole number of micro-batches on every process.
+        InputError: The batch cannot be divided into micro-batches of one size on every process.
     """
+    batch = settings.batch
     on_gpu, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
-    size = min(micro_batch or batch, max(1, batch // processes))
+    size = min(settings.micro_batch or batch, max(1, batch // processes))
     if batch % (size * processes):
         raise InputError(
-            "A batch is no whole number of micro-batches", received=f"{batch} in parts of {size} on {processes}",
+            "micro_batch must divide the batch of each process",
+            received=f"batch {batch}, micro_batch {size}, processes {processes}",
             remedy="Choose a micro_batch that divides the batch, and the share of each process",
-        )  # fmt: skip
+        )
     return {
         "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": size,
         "gradient_accumulation_steps": batch // (size * processes), "learning_rate": rate, "seed": seed,

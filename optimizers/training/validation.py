@@ -6,20 +6,17 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from gmner.optimizers.training.process_group import ProcessGroup
+from gmner.optimizers.training.settings import Every
 from gmner.optimizers.training.trl_seams import replace_evaluation
-from gmner.signatures.errors import InputError
 
 METRIC = "gmner_f1"
 """Name of the figure by which the best weights of a stage are chosen."""
-
-Every = int | Literal["auto"] | None
-"""Steps between scorings of a stage; `auto`: see `resolve_every`; None: it is not scored."""
 
 _AUTO_SCORINGS, _AUTO_LEAST_STEPS, _AUTO_LEAST_POSTS = 8, 10, 50
 
@@ -117,15 +114,3 @@ def resolve_every(every: Every, steps: int, posts: int) -> int | None:
     if every != "auto":
         return every
     return max(_AUTO_LEAST_STEPS, math.ceil(steps / _AUTO_SCORINGS)) if posts >= _AUTO_LEAST_POSTS else None
-
-
-def check_watching(every: Every, patience: int) -> None:
-    """Refuse settings of a stage's scoring that mean nothing.
-
-    Raises:
-        InputError: Fewer than one step between scorings, or a patience below one.
-    """
-    if every not in (None, "auto") and (not isinstance(every, int) or every < 1):
-        raise InputError("validate_every must be at least 1, 'auto' or None", received=every)
-    if patience < 1:
-        raise InputError("patience must be at least 1", received=patience)

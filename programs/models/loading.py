@@ -15,15 +15,12 @@ def load_vlm(
     model: str | PathLike[str] | None = None,
     *,
     adapter: str | PathLike[str] | None = None,
-    revision: str | None = None,
-    dtype: str = "auto",
-    device_map: Any = None,
     temperature: float = 0.0,
     max_batch: int = 16,
     backend: str = "llguidance",
     name: str | None = None,
     cache: bool = True,
-    **model_kwargs: Any,
+    **loading: Any,
 ) -> dspy.LM:
     """Load a vision-language model on this machine, with constrained decoding by Outlines.
 
@@ -33,16 +30,16 @@ def load_vlm(
     Args:
         model: A local folder or a Hub id; None: the small model embedded in this package.
         adapter: The folder or the Hub id of a LoRA adapter, which is merged into the weights in memory.
-        revision: Branch, tag or commit on the Hub.
-        dtype: A torch dtype by name; `auto`: the checkpoint's own, or float32 for small models on the CPU.
-        device_map: Where to place the weights; None: on all GPUs (under `accelerate launch` or `torchrun`, on the
-            GPU of the process), or on the CPU if there is none.
         temperature: Sampling temperature; 0: greedy.
         max_batch: Largest number of calls in a batch.
         backend: The back end of Outlines; only `llguidance` enforces every part of the schemas.
         name: The model's name in the model string; None: the folder's name.
         cache: Whether DSPy may answer from its cache.
-        **model_kwargs: Passed to `from_pretrained`, for example `attn_implementation="sdpa"`.
+        **loading: How the weights are loaded, with the names of `from_pretrained`. `revision`: branch, tag or commit on
+            the Hub. `dtype`: a torch dtype by name; `auto`, the default: the checkpoint's own, or float32 for small
+            models on the CPU. `device_map`: where to place the weights; None, the default: on all GPUs (under
+            `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. Other
+            arguments are passed on, for example `attn_implementation="sdpa"`.
 
     Returns:
         An LM whose `engine` is a `VLMEngine`.
@@ -58,10 +55,10 @@ def load_vlm(
     source = ModelSource(
         None if model is None else str(model),
         None if adapter is None else str(adapter),
-        revision,
-        dtype,
-        device_map,
-        model_kwargs,
+        revision=loading.pop("revision", None),
+        dtype=loading.pop("dtype", "auto"),
+        device_map=loading.pop("device_map", None),
+        model_kwargs=loading,
     )
     engine = VLMEngine(load_weights(source), max_batch=max_batch, backend=backend)
     title = name or ("embedded" if model is None else engine.path.name)

@@ -7,7 +7,7 @@ one call.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import NotRequired, TypedDict, Unpack, cast
 
 import torch
 from torch.nn.attention.varlen import varlen_attn
@@ -32,17 +32,27 @@ def pack_vision_attention(model: PreTrainedModel) -> None:
         model.set_attn_implementation({"vision_config": PACKED})
 
 
+class WindowOptions(TypedDict):
+    """The options that transformers passes to an attention function, as far as packed attention uses them.
+
+    Attributes:
+        cu_seq_lens_q: Offsets of the windows, the last one being the total length: (windows + 1,).
+        max_length_q: Length of the longest window.
+        scaling: Factor of the scores; None: 1 / sqrt(size of a head).
+    """
+
+    cu_seq_lens_q: torch.Tensor
+    max_length_q: int
+    scaling: NotRequired[float | None]
+
+
 def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    *,
-    cu_seq_lens_q: torch.Tensor,
-    max_length_q: int,
-    scaling: float | None = None,
-    **kwargs: Any,
+    **options: Unpack[WindowOptions],
 ) -> tuple[torch.Tensor, None]:
     """Attention within windows of a packed sequence; see transformers' `AttentionInterface`.
 
@@ -52,21 +62,19 @@ def packed_attention(
         key: See `query`.
         value: See `query`.
         attention_mask: None.
-        cu_seq_lens_q: Where windows begin, and the length: (windows + 1,).
-        max_length_q: Length of the longest window.
-        scaling: Factor of the scores.
-        **kwargs: Other arguments of transformers, not used; the vision towers have no dropout.
+        **options: See `WindowOptions`. Other options of transformers are ignored; the vision towers have no dropout.
 
     Returns:
         The output (1, length, heads, size of a head), and None for the weights. On the CPU and in full precision, which
         `varlen_attn` does not support, it is computed window by window.
     """
+    offsets, scaling = options["cu_seq_lens_q"], options.get("scaling")
     if query.is_cuda and query.dtype in _HALF:
         packed = [part[0].transpose(0, 1) for part in (query, key, value)]
-        ends = cu_seq_lens_q.to(torch.int32)
-        output = varlen_attn(packed[0], packed[1], packed[2], ends, ends, max_length_q, max_length_q, scale=scaling)
+        ends, longest = offsets.to(torch.int32), options["max_length_q"]
+        output = varlen_attn(packed[0], packed[1], packed[2], ends, ends, longest, longest, scale=scaling)
         return cast(torch.Tensor, output)[None], None
-    lengths = cu_seq_lens_q.diff().tolist()
+    lengths = offsets.diff().tolist()
     windows = zip(*(part.split(lengths, 2) for part in (query, key, value)), strict=True)
     parts = [sdpa_attention_forward(module, *window, None, scaling=scaling, is_causal=False)[0] for window in windows]
     return torch.cat(parts, 1), None

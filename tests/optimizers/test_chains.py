@@ -16,7 +16,7 @@ from gmner.data.world.generate import World
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.split import check_pictures, check_trainset, split_posts, stratum
 from gmner.optimizers.chains.styles import TEMPLATES, plain
-from gmner.optimizers.chains.writing import write_chains
+from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.models.families import profile_for_name
 from gmner.signatures.boxes import Box, BoxFormat
@@ -73,9 +73,9 @@ def test_d1_can_have_all_posts():
 @pytest.mark.parametrize(
     ("posts", "message"),
     [
-        ([], "The trainset is empty"),
+        ([], "The training set is empty"),
         ([POSTS[0], dataclasses.replace(POSTS[1], entities=None)], "not annotated.*train-1"),
-        ([POSTS[0], POSTS[1], POSTS[0]], "share an id.*train-0"),
+        ([POSTS[0], POSTS[1], POSTS[0]], "have the same id.*train-0"),
         ([POSTS[0], dataclasses.replace(POSTS[1], grounded=False)], "no annotated regions.*train-1"),
     ],
 )
@@ -89,7 +89,7 @@ def test_invalid_trainsets_are_refused(posts: list[Post], message: str):
 def test_boxes_without_an_image_are_refused():
     check_pictures([*POSTS, Post("text", "a b", None, (MISSING,))], ADAPTER)
     blind = [Post(name, "a b", None, (SEEN, MISSING)) for name in ("x", "y")]
-    with pytest.raises(InputError, match=r"2 posts .* no picture.*'x'.*images="):
+    with pytest.raises(InputError, match=r"2 posts .* no image.*'x'.*images="):
         check_pictures([*POSTS[:3], *blind], ADAPTER)
 
 
@@ -111,7 +111,7 @@ def test_unreadable_image_is_refused_with_its_post(tmp_path: Path):
 
 @pytest.mark.parametrize("per_post", [1, 2, 4])
 def test_chains_of_a_post_have_different_styles(per_post: int):
-    chains = write_chains(POSTS, FRAMES, TEMPLATES, per_post, random.Random(0))
+    chains = write_chains(POSTS, FRAMES, ChainWriting(TEMPLATES, per_post), random.Random(0))
     assert Counter(chain.post_id for chain in chains) == {post.id: per_post for post in POSTS}
     assert len({(chain.post_id, chain.style) for chain in chains}) == len(chains)
     counts = Counter(chain.style for chain in chains)
@@ -120,30 +120,32 @@ def test_chains_of_a_post_have_different_styles(per_post: int):
 
 
 def test_number_of_chains_is_limited_by_the_styles():
-    chains = write_chains(POSTS[:3], FRAMES, {"plain": plain}, 2, random.Random(0))
+    chains = write_chains(POSTS[:3], FRAMES, ChainWriting({"plain": plain}, 2), random.Random(0))
     assert [chain.reasoning for chain in chains] == ["", "", ""]
 
 
 def test_chain_has_the_gold_answer():
     by_id = {post.id: post for post in POSTS}
-    for chain in write_chains(POSTS, FRAMES, TEMPLATES, 1, random.Random(0)):
+    for chain in write_chains(POSTS, FRAMES, ChainWriting(TEMPLATES), random.Random(0)):
         gold = by_id[chain.post_id].gold
         assert [as_entity(entity) for entity in chain.entities] == [as_entity(entity) for entity in gold]
         assert [entity["box"] is not None for entity in chain.entities] == [entity.visible for entity in gold]
 
 
 def test_chains_respect_the_length_limit():
-    chains = write_chains(POSTS, FRAMES, TEMPLATES, 4, random.Random(0), limit=60)
+    chains = write_chains(POSTS, FRAMES, ChainWriting(TEMPLATES, 4, limit=60), random.Random(0))
     assert max(len(chain.reasoning) for chain in chains) <= 60
     assert any(chain.reasoning for chain in chains)
 
 
 def test_records_are_json_and_round_trip():
-    for chain in write_chains(POSTS[:30], FRAMES, TEMPLATES, 2, random.Random(0)):
+    for chain in write_chains(POSTS[:30], FRAMES, ChainWriting(TEMPLATES, 2), random.Random(0)):
         assert Chain.from_record(json.loads(json.dumps(chain.to_record()))) == chain
 
 
 def test_chains_depend_only_on_the_seed():
-    one, two, other = (write_chains(POSTS[:20], FRAMES, TEMPLATES, 2, random.Random(seed)) for seed in (1, 1, 2))
+    one, two, other = (
+        write_chains(POSTS[:20], FRAMES, ChainWriting(TEMPLATES, 2), random.Random(seed)) for seed in (1, 1, 2)
+    )
     assert one == two
     assert one != other

@@ -16,6 +16,7 @@ from scripted import scripted_lm
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.chains.split import stratum
 from gmner.optimizers.mcr import MCR, held_out
 from gmner.optimizers.mrsi import MRSI
@@ -26,7 +27,7 @@ from gmner.signatures.errors import InputError, RunDirectoryError
 
 
 def optimizer(demonstrations: int = 2, **options: Any) -> MCR:
-    return MCR(mrsi=MRSI(demonstrations=demonstrations), cvo=None, progress=False, **options)
+    return MCR(mrsi=MRSI(demonstrations=Demonstrations(count=demonstrations)), cvo=None, progress=False, **options)
 
 
 @pytest.fixture
@@ -51,7 +52,8 @@ def test_invalid_gold_is_refused_before_any_call(
     bad = next(post for post in posts if post.gold)
     sets = {"trainset": posts[:8], "valset": posts[8:12]}
     sets[where] = [dataclasses.replace(mar(bad), id="bad"), *(p for p in sets[where] if p is not bad)]
-    with pytest.raises(InputError, match=rf"{where}.*'bad'.*{fact}"):
+    name = {"trainset": "training set", "valset": "validation set"}[where]
+    with pytest.raises(InputError, match=rf"{name}.*'bad'.*{fact}"):
         student.compile(**sets, optimizer=optimizer(), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert student.model.engine.requests == []
@@ -61,7 +63,7 @@ def test_valset_that_cannot_be_scored_is_refused(posts: list[Post], student: GMN
     mixed = [posts[8], dataclasses.replace(posts[9], grounded=False)]
     bare = [dataclasses.replace(posts[8], entities=None)]
     for val, fact in ((mixed, "annotated regions"), (bare, "not annotated"), ([posts[8]] * 2, "twice")):
-        with pytest.raises(InputError, match=f"valset.*{fact}"):
+        with pytest.raises(InputError, match=f"validation set.*{fact}"):
             student.compile(trainset=posts[:8], valset=val, optimizer=optimizer())
 
 
@@ -71,7 +73,7 @@ def test_invalid_posts_are_skipped_on_request(
     bad = dataclasses.replace(moved(next(post for post in posts if post.gold)), id="bad")
     with caplog.at_level(logging.WARNING, logger="gmner"):
         student.compile(trainset=[bad, *posts[:8]], optimizer=optimizer(leave_out_invalid=True), run_dir=tmp_path)
-    assert "1 posts of the trainset are left out" in caplog.text
+    assert "1 posts of the training set are left out" in caplog.text
 
 
 def test_corrected_valset_resumes_but_a_changed_trainset_does_not(
@@ -84,7 +86,7 @@ def test_corrected_valset_resumes_but_a_changed_trainset_does_not(
         compile(posts[:8], posts[8:10])
     with caplog.at_level(logging.WARNING, logger="gmner"), pytest.warns(UnchangedProgramWarning):
         better = compile(posts[:8], posts[8:11])
-    assert "computed anew" in caplog.text
+    assert "computed again" in caplog.text
     assert len(better.history.scores["before"].predictions) == 3
     with pytest.raises(RunDirectoryError, match=r"other arguments.*train"):
         compile(posts[:7], posts[8:11])
@@ -93,12 +95,14 @@ def test_corrected_valset_resumes_but_a_changed_trainset_does_not(
 def test_overlap_of_the_sets_causes_a_warning(posts: list[Post], student: GMNER, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="gmner"), pytest.warns(UnchangedProgramWarning):
         student.compile(trainset=posts[:8], valset=posts[7:9], optimizer=optimizer())
-    assert "1 posts of the valset are in the trainset" in caplog.text
+    assert "1 posts of the validation set are also in the training set" in caplog.text
 
 
 def test_unchanged_result_causes_a_warning(posts: list[Post], student: GMNER, tmp_path: Path):
     val = [dataclasses.replace(post, grounded=False) for post in posts[8:10]]
-    with pytest.warns(UnchangedProgramWarning, match="began with"):
+    with pytest.warns(
+        UnchangedProgramWarning, match="did not change the program: no stage scored higher on the validation set"
+    ):
         same = student.compile(trainset=posts[:8], valset=val, optimizer=optimizer(), run_dir=tmp_path)
     assert same.history.chosen == "before"
     assert not math.isnan(same.history.scores["before"].mner.f1)
@@ -133,7 +137,7 @@ def test_stage_with_a_lower_score_is_reported(posts: list[Post]):
     scored = evaluate([], [post for post in posts if post.gold][:2])
     low, high = (dataclasses.replace(scored, gmner=dataclasses.replace(scored.gmner, f1=f1)) for f1 in (40.0, 60.0))
     falls = fallen({"before": high, "mrsi": low, "cvo": high})
-    assert falls == {"mrsi": "mrsi scores 40.0 GMNER F1 on the valset of 2 posts, below the 60.0 of before"}
+    assert falls == {"mrsi": "mrsi scores 40.0 GMNER F1 on the validation set of 2 posts, less than before (60.0)"}
     assert fallen({"before": low, "mrsi": low, "cvo": high}) == {}
 
 
@@ -165,6 +169,6 @@ def test_no_post_is_held_out_without_training_or_with_given_chains(student: GMNE
 def test_few_posts_are_all_used_for_training(caplog: pytest.LogCaptureFixture):
     posts = World().posts("train", 47)
     assert held_out(posts, 0.1, seed=0) == (posts, None)
-    assert "the stages are not scored" in caplog.text
-    with pytest.raises(InputError, match="holdout is not a share"):
+    assert "stages are not scored" in caplog.text
+    with pytest.raises(InputError, match="holdout must be a share"):
         MCR(holdout=1.0)

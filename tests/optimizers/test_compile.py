@@ -11,6 +11,7 @@ import pytest
 from scripted import scripted_lm
 
 from gmner.data.post import Post
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.gmner import GMNER
@@ -60,7 +61,8 @@ def test_gold_of_a_staged_program_is_checked_first(
             student.compile(**sets, optimizer=optimizer, run_dir=tmp_path / "run")
         assert "'bad'" in caplog.text
         return
-    with pytest.raises(InputError, match=rf"{where}.*'bad'.*{fact}.*leave_out_invalid"):
+    name = {"trainset": "training set", "valset": "validation set"}[where]
+    with pytest.raises(InputError, match=rf"{name}.*'bad'.*{fact}.*leave_out_invalid"):
         student.compile(**sets, optimizer=optimizer, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -80,7 +82,7 @@ def earlier_run(folder: Path, **change: Any) -> Path:
 
 def resume(folder: Path) -> Any:
     student = GMNER(scripted_lm({"reasoning": "", "entities": []}))
-    optimizer = MCR(mrsi=MRSI(demonstrations=1), cvo=None, progress=False)
+    optimizer = MCR(mrsi=MRSI(demonstrations=Demonstrations(count=1)), cvo=None, progress=False)
     return student.compile(trainset=POSTS[:2], valset=POSTS[2:], optimizer=optimizer, run_dir=folder)
 
 

@@ -244,9 +244,9 @@ def test_perfect_answer_gets_every_applicable_reward(program: Programs, posts: l
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="CVO has other rewards"):
+    with pytest.raises(InputError, match="weights must name the five default rewards"):
         CVO(weights={"count": 1.0})
-    with pytest.raises(InputError, match="compares answers"):
+    with pytest.raises(InputError, match="compares the answers"):
         CVO(generations=1)
     with pytest.raises(InputError, match="redraws must not be negative"):
         CVO(redraws=-1)

@@ -20,6 +20,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.optimizers.chains import demonstration_search
 from gmner.optimizers.chains.demonstration_search import plan_rounds
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.gmner import GMNER
@@ -73,7 +74,7 @@ def compile_with(answer: Answer, run_dir: Path, budget: int | None = 200, **chan
     """Compile with a served LM; returns the program after MRSI and the LM's engine."""
     options: dict[str, Any] = {"trainset": TRAIN, "valset": VAL, **change}
     lm = scripted_lm(answer, name="served")
-    mrsi = MRSI(demonstrations=2, max_metric_calls=budget, demonstration_sets=4)
+    mrsi = MRSI(demonstrations=Demonstrations(count=2, max_metric_calls=budget, sets=4))
     better = GMNER(lm).compile(**options, optimizer=MCR(mrsi=mrsi, progress=False), run_dir=run_dir)
     return better.history.programs["mrsi"], lm.engine
 
@@ -156,7 +157,7 @@ def test_greedy_set_without_valset_or_budget(change: dict[str, Any], tmp_path: P
 
 def test_no_calls_without_a_choice(tmp_path: Path, counted: Counted):
     lm = scripted_lm(WRONG)
-    optimizer = MCR(mrsi=MRSI(demonstrations=0, max_metric_calls=100), progress=False)
+    optimizer = MCR(mrsi=MRSI(demonstrations=Demonstrations(count=0, max_metric_calls=100)), progress=False)
     better = GMNER(lm).compile(trainset=TRAIN, valset=VAL, optimizer=optimizer, run_dir=tmp_path)
     assert (counted.calls, better.history.programs["mrsi"].answer.demos) == (0, [])
 
@@ -197,7 +198,9 @@ def test_record_of_other_chains_is_refused(tmp_path: Path):
     record = record_of(tmp_path)
     record["sets"][record["chosen"]]["ids"][0] = "nobody"
     (tmp_path / "demonstrations.json").write_text(json.dumps(record))
-    with pytest.raises(RunDirectoryError, match=r"demonstrations\.json .* is not of its chains.*Delete it"):
+    with pytest.raises(
+        RunDirectoryError, match=r"demonstrations\.json .* does not belong to its chains.*Delete the file"
+    ):
         compile_with(lambda _: WRONG, tmp_path)
 
 
@@ -235,8 +238,8 @@ def test_unavailable_server_stops_the_search(error: Exception, tmp_path: Path):
 def test_unannotated_valset_is_refused_before_any_call(tmp_path: Path):
     bare = Post("bare", "Ana met Bo")
     lm = scripted_lm(WRONG)
-    optimizer = MCR(mrsi=MRSI(max_metric_calls=50), progress=False)
-    with pytest.raises(InputError, match="of the valset are not annotated"):
+    optimizer = MCR(mrsi=MRSI(demonstrations=Demonstrations(max_metric_calls=50)), progress=False)
+    with pytest.raises(InputError, match="of the validation set are not annotated"):
         GMNER(lm).compile(trainset=TRAIN, valset=[*VAL, bare], optimizer=optimizer, run_dir=tmp_path)
     assert lm.engine.requests == []
 
@@ -285,7 +288,8 @@ def test_trained_program_has_the_demonstrations_of_its_rows(
     inject = MRSI.inject
     monkeypatch.setattr(MRSI, "inject", rows_of)
     monkeypatch.setattr(demonstration_search, "_value", helped)
-    mrsi = MRSI(demonstrations=2, max_metric_calls=6, answers=False, max_steps=1, batch=2, tuning="full")
+    searched = Demonstrations(count=2, max_metric_calls=6)
+    mrsi = MRSI(demonstrations=searched, answers=False, max_steps=1, batch=2, tuning="full")
     optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts[:6], valset=posts[6:8], optimizer=optimizer, run_dir=tmp_path)
     after = better.history.programs["mrsi"]
@@ -327,7 +331,7 @@ def test_metric_without_numbers_chooses_no_set(
     record = json.loads((tmp_path / "demonstrations.json").read_text())
     assert record["sets"][record["chosen"]]["kind"] == "greedy"
     assert {item["score"] for item in record["sets"]} == {None}
-    assert "no number" in caplog.text
+    assert "returned NaN" in caplog.text
 
 
 def test_set_without_a_score_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

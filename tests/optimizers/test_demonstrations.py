@@ -25,6 +25,7 @@ from gmner.data.scoring.metric import to_example
 from gmner.data.world.generate import World
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.demonstration_search import candidates
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.chains.demonstrations import DemoWriter, check_demonstrations, covering_chains
 from gmner.optimizers.chains.split import stratum
 from gmner.optimizers.mcr import MCR
@@ -221,7 +222,7 @@ def sent(program: GMNER) -> list[tuple[Any, ...]]:
 def test_saved_program_does_not_need_its_run_directory(tmp_path: Path):
     posts = [dataclasses.replace(p, image=p.image.resize((400, 400)), entities=(), scene=None) for p in WORLD[:6]]
     lm = scripted_lm(NOTHING, name="served")
-    mrsi = MRSI(demonstrations=3, demonstration_side=100)
+    mrsi = MRSI(demonstrations=Demonstrations(count=3, side=100))
     better = GMNER(lm).compile(trainset=posts, optimizer=MCR(mrsi=mrsi, progress=False), run_dir=tmp_path / "run")
     pictures = [Path(demo["image"]) for demo in better.answer.demos]
     assert {path.parent for path in pictures} == {(tmp_path / "run" / "demos").resolve()}
@@ -252,22 +253,22 @@ def broken(**change: Any) -> dict[str, Any]:
 
 
 FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
-    "words": (lambda: broken(span="Anna"), r"the span 'Anna' does not stand at 0:3 of its text"),
-    "case": (lambda: broken(span="ana"), r"the span 'ana' does not stand at 0:3"),
-    "place": (lambda: broken(start=1, end=4), r"the span 'Ana' does not stand at 1:4"),
-    "behind": (lambda: broken(start=-6, end=-3), r"the span 'Ana' does not stand at -6:-3"),
-    "nothing": (lambda: broken(span="", start=2, end=2), r"the span '' does not stand at 2:2"),
-    "type": (lambda: broken(type="CAT"), r"the type 'CAT' of 'Ana' is none of PER, LOC, ORG"),
-    "outside": (lambda: broken(box=[1, 1, 20.5, 5]), r"the box \(1, 1, 20\.5, 5\) of 'Ana' lies outside .*20 x 10 pix"),
+    "words": (lambda: broken(span="Anna"), r"the span 'Anna' does not occur at 0:3 of its text"),
+    "case": (lambda: broken(span="ana"), r"the span 'ana' does not occur at 0:3"),
+    "place": (lambda: broken(start=1, end=4), r"the span 'Ana' does not occur at 1:4"),
+    "behind": (lambda: broken(start=-6, end=-3), r"the span 'Ana' does not occur at -6:-3"),
+    "nothing": (lambda: broken(span="", start=2, end=2), r"the span '' does not occur at 2:2"),
+    "type": (lambda: broken(type="CAT"), r"the type 'CAT' of 'Ana' is not one of PER, LOC, ORG"),
+    "outside": (lambda: broken(box=[1, 1, 20.5, 5]), r"the box \(1, 1, 20\.5, 5\) of 'Ana' is outside .*20 x 10 pix"),
     "reversed": (lambda: broken(box=[5, 1, 1, 5]), r"an entity cannot be read: A box has reversed corners"),
     "three": (lambda: broken(box=[1, 1, 5]), r"an entity cannot be read: Not a box"),
-    "hidden": (lambda: broken(visible=False), r"`visible` and `box` of 'Ana' are at odds"),
-    "boxless": (lambda: broken(box=None), r"`visible` and `box` of 'Ana' are at odds"),
+    "hidden": (lambda: broken(visible=False), r"`visible` and `box` of 'Ana' contradict each other"),
+    "boxless": (lambda: broken(box=None), r"`visible` and `box` of 'Ana' contradict each other"),
     "keys": (lambda: {**good_demo(), "entities": [{"span": "Ana"}]}, r"an entity cannot be read: Not an entity"),
-    "no picture": (lambda: {**good_demo(), "image": None}, r"'Ana' has a box, but there is no picture"),
-    "gone": (lambda: {**good_demo(), "image": "/no/such.png"}, r"its picture cannot be used: An image is missing"),
-    "address": (lambda: {**good_demo(), "image": dspy.Image("https://a.example/b.png")}, r"its picture cannot be used"),
-    "not one": (lambda: {**good_demo(), "image": b"no picture"}, r"its picture cannot be used: .*broken"),
+    "no picture": (lambda: {**good_demo(), "image": None}, r"'Ana' has a box, but there is no image"),
+    "gone": (lambda: {**good_demo(), "image": "/no/such.png"}, r"its image cannot be used: An image is missing"),
+    "address": (lambda: {**good_demo(), "image": dspy.Image("https://a.example/b.png")}, r"its image cannot be used"),
+    "not one": (lambda: {**good_demo(), "image": b"no picture"}, r"its image cannot be used: .*broken"),
     "no text": (lambda: {**good_demo(), "text": " "}, r"it has no text"),
     "no list": (lambda: {**good_demo(), "entities": None}, r"it has no list of entities"),
 }
@@ -305,12 +306,14 @@ def test_mcr_checks_before_any_call(caplog: pytest.LogCaptureFixture):
     wrong = dataclasses.replace(post_of(1, "shown"), entities=(gold,))
     lm = scripted_lm(NOTHING)
     with pytest.raises(InputError, match=r"'p1': the box \(1, 1, 30, 5\) of 'Ana' extends beyond the image"):
-        GMNER(lm).compile(trainset=[wrong, *WORLD], optimizer=MCR(mrsi=MRSI(demonstrations=2), progress=False))
+        GMNER(lm).compile(
+            trainset=[wrong, *WORLD], optimizer=MCR(mrsi=MRSI(demonstrations=Demonstrations(count=2)), progress=False)
+        )
 
     def compile(check: str) -> None:
         program = GMNER(lm)
         program.answer.demos = [broken(span="Anna")]
-        optimizer = MCR(mrsi=MRSI(demonstrations=2, check=check), progress=False)
+        optimizer = MCR(mrsi=MRSI(demonstrations=Demonstrations(count=2, check=check)), progress=False)
         program.compile(trainset=WORLD, valset=WORLD[:2], optimizer=optimizer)
 
     with pytest.raises(InputError, match="Demonstration 1 "):
@@ -337,13 +340,30 @@ def test_mcr_checks_the_demonstrations_of_the_student():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"demonstrations": -1}, "demonstrations is too small"),
-        ({"max_metric_calls": -1}, "max_metric_calls is too small"),
-        ({"demonstration_sets": -1}, "demonstration_sets is too small"),
-        ({"demonstration_side": 0}, "demonstration_side is too small"),
-        ({"check": "loud"}, "Unknown level of checking"),
+        ({"count": -1}, "count of Demonstrations is out of range.*received -1"),
+        ({"count": 2.0}, "count of Demonstrations.*an integer, 0 or more, or None"),
+        ({"count": True}, "count of Demonstrations"),
+        ({"served_count": None}, "served_count of Demonstrations.*an integer, 0 or more"),
+        ({"max_metric_calls": -1}, "max_metric_calls of Demonstrations"),
+        ({"sets": -1}, "sets of Demonstrations"),
+        ({"side": 0}, "side of Demonstrations.*1 or more"),
+        ({"check": "loud"}, "check has an unknown level.*off, warn, error"),
     ],
 )
 def test_unusable_settings_are_refused(settings: dict[str, Any], said: str):
     with pytest.raises(InputError, match=said):
-        MRSI(**settings)
+        Demonstrations(**settings)
+
+
+@pytest.mark.parametrize(("given", "call"), [(3, "count=3"), (None, "count=..."), ({"count": 3}, "count=...")])
+def test_other_values_than_demonstrations_are_refused_with_the_right_call(given: Any, call: str):
+    with pytest.raises(InputError, match=re.escape(f"Write MRSI(demonstrations=gmner.Demonstrations({call}))")):
+        MRSI(demonstrations=given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained", "served"), [({}, None, 4), ({"count": 0}, 0, 0), ({"count": 2, "served_count": 3}, 2, 2)]
+)
+def test_the_number_depends_on_whether_weights_are_trained(settings: dict[str, int], trained: int | None, served: int):
+    assert Demonstrations(**settings).wanted(trained=True) == trained
+    assert Demonstrations(**settings).wanted(trained=False) == served

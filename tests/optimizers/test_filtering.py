@@ -156,7 +156,7 @@ def test_keeps_all_posts_with_a_warning_if_none_is_useful(drawn: Drawn, caplog: 
     assert found.posts == posts
     assert found.unfiltered
     assert (found.right, found.wrong) == (("always Ada",), ("never Bob",))
-    assert "1 are always answered right and 1 never" in caplog.text
+    assert "1 are always answered correctly and 1 never" in caplog.text
 
 
 def test_any_metric(drawn: Drawn):
@@ -211,7 +211,9 @@ def test_few_posts_for_many_prompts_cause_a_warning(kept, prompts, said, caplog:
     posts = tuple(_post(f"post {number}") for number in range(4))
     right = tuple(post.id for post in posts[kept:])
     FilteredPosts(posts[:kept], right, (), {post.id: (1.0, 0.5, 1.0) for post in posts}).warn_if_few(prompts)
-    assert ("CVO goes 8 times over 2 of 4 posts, which 3 answers each" in caplog.text) == said
+    assert (
+        "Only 2 of 4 posts have mixed results over 3 answers each, and CVO would use each of them 8" in caplog.text
+    ) == said
 
 
 def test_record_of_other_posts_is_refused(drawn: Drawn):

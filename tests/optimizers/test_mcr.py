@@ -21,6 +21,7 @@ from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.scoring.metric import to_example
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -249,7 +250,7 @@ def test_compile_killed_after_its_last_step_trains_no_more(
 
 
 def test_mrsi_alone_uses_all_posts(program: Programs, posts: list[Post], tmp_path: Path):
-    optimizer = MCR(mrsi=MRSI(**INJECT, demonstrations=2), cvo=None, progress=False)
+    optimizer = MCR(mrsi=MRSI(**INJECT, demonstrations=Demonstrations(count=2)), cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert list(better.history.programs) == ["before", "mrsi"]
     assert better.history.chosen == "mrsi"
@@ -264,7 +265,7 @@ def test_served_lm_gets_only_demonstrations(posts: list[Post], caplog: pytest.Lo
     student = GMNER(lm=lm)
     with caplog.at_level(logging.WARNING, logger="gmner"):
         better = student.compile(trainset=posts, valset=posts[:2], optimizer=MCR(progress=False))
-    assert "The weights of local/served cannot be reached: demonstrations only" in caplog.text
+    assert "The weights of local/served are not accessible: MRSI sets demonstrations, and CVO is skipped" in caplog.text
     assert list(better.history.programs) == ["before", "mrsi"]
     demonstrated = better.history.programs["mrsi"]
     assert (len(demonstrated.answer.demos), student.answer.demos) == (4, [])
@@ -276,7 +277,9 @@ def test_served_lm_gets_only_demonstrations(posts: list[Post], caplog: pytest.Lo
 
 def test_served_lm_gets_the_requested_demonstrations(posts: list[Post]):
     student = GMNER(lm=scripted_lm({"reasoning": "", "entities": []}))
-    better = student.compile(trainset=posts, optimizer=MCR(mrsi=MRSI(demonstrations=6), progress=False))
+    better = student.compile(
+        trainset=posts, optimizer=MCR(mrsi=MRSI(demonstrations=Demonstrations(count=6)), progress=False)
+    )
     assert len(better.answer.demos) == len({demo["text"] for demo in better.answer.demos}) == 6
 
 
@@ -284,24 +287,24 @@ def test_refusals(posts: list[Post], tmp_path: Path):
     lm = scripted_lm({"reasoning": "", "entities": []})
     student, optimizer = GMNER(lm=lm), MCR(progress=False)
     bare = dataclasses.replace(posts[0], entities=None)
-    with pytest.raises(InputError, match="The teacher has nothing to write"):
+    with pytest.raises(InputError, match="No style uses the teacher"):
         optimizer.compile(student, trainset=posts, teacher=student)
     with pytest.raises(InputError, match="The teacher has no LM"):
         optimizer.compile(student, trainset=posts, teacher=GMNER())
-    with pytest.raises(InputError, match=r"does not know these arguments.*num_threads"):
+    with pytest.raises(InputError, match=r"has no such arguments.*num_threads"):
         optimizer.compile(student, trainset=posts, num_threads=4)
     with pytest.raises(InputError, match=r"compiles GMNER programs.*Predict"):
         optimizer.compile(dspy.Predict("text -> entities"), trainset=posts)
-    with pytest.raises(InputError, match="no demonstrations for a staged program"):
+    with pytest.raises(InputError, match="cannot set demonstrations on a staged program"):
         optimizer.compile(StagedGMNER(lm=lm), trainset=posts)
-    with pytest.raises(InputError, match="trainset is empty"):
+    with pytest.raises(InputError, match="training set is empty"):
         optimizer.compile(student, trainset=[])
     with pytest.raises(InputError, match=f"not annotated.*{bare.id}"):
         optimizer.compile(student, trainset=[bare])
-    with pytest.raises(InputError, match=f"share an id.*{bare.id}"):
+    with pytest.raises(InputError, match=f"have the same id.*{bare.id}"):
         optimizer.compile(student, trainset=[posts[0], posts[0]])
     shown = next(post for post in posts if any(entity.visible for entity in post.gold))
-    with pytest.raises(InputError, match=f"no picture.*{shown.id}"):
+    with pytest.raises(InputError, match=f"no image.*{shown.id}"):
         optimizer.compile(student, trainset=[dataclasses.replace(shown, image=None)], run_dir=tmp_path / "run")
     with pytest.raises(ImageError, match=rf"{shown.id}.*none\.png"):
         optimizer.compile(
@@ -310,18 +313,18 @@ def test_refusals(posts: list[Post], tmp_path: Path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="Not an annotated post"):
         optimizer.compile(student, trainset=[dspy.Example(text="a")])
-    with pytest.raises(InputError, match="CVO is given by its settings"):
+    with pytest.raises(InputError, match="cvo must be settings"):
         MCR(cvo="none")
-    with pytest.raises(InputError, match="MRSI is given by its settings"):
+    with pytest.raises(InputError, match="mrsi must be settings"):
         MCR(mrsi="none")
-    with pytest.raises(InputError, match="nothing to compile"):
+    with pytest.raises(InputError, match="MCR needs MRSI, CVO or both"):
         MCR(mrsi=None, cvo=None)
-    with pytest.raises(InputError, match="teacher has nothing to write"):
+    with pytest.raises(InputError, match="A teacher needs MRSI"):
         MCR(mrsi=None, progress=False).compile(student, trainset=posts, teacher=scripted_lm(""))
-    with pytest.raises(InputError, match="cannot be reached"):
+    with pytest.raises(InputError, match="weights are accessible"):
         MCR(mrsi=None, progress=False).compile(GMNER(scripted_lm("")), trainset=posts, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    with pytest.raises(InputError, match="d1_share is not a share"):
+    with pytest.raises(InputError, match="d1_share must be a share"):
         MCR(d1_share=0.0)
 
 
@@ -329,7 +332,7 @@ def test_cvo_trains_with_demonstrations_from_chains(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     student = program("idefics3")
-    optimizer = small(mrsi={"tuning": "none", "served_demonstrations": 1}, cvo={"max_steps": 1})
+    optimizer = small(mrsi={"tuning": "none", "demonstrations": Demonstrations(served_count=1)}, cvo={"max_steps": 1})
     with caplog.at_level("INFO", "gmner"):
         better = student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert "MRSI sets demonstrations (1) and trains no weights, then CVO trains the weights" in caplog.text
@@ -367,7 +370,7 @@ def test_presets_can_be_changed():
     assert big.mrsi.batch % big.mrsi.micro_batch == 64 % big.cvo.micro_batch == 0
     assert dataclasses.replace(big.cvo, prompts=4, micro_batch=None, epochs=1.0, rate=None, tuning="auto") == MCR().cvo
     assert preset("tiny").mrsi.max_steps
-    with pytest.raises(InputError, match=r"no such preset.*tiny"):
+    with pytest.raises(InputError, match=r"Unknown preset.*tiny"):
         preset("13b")
 
 

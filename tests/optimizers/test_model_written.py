@@ -13,7 +13,7 @@ from gmner.data.post import Post
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.styles import TEMPLATES, Facts
 from gmner.optimizers.chains.styles.model_written import LLMStyle, MLLMStyle
-from gmner.optimizers.chains.writing import write_chains
+from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.optimizers.mrsi import MRSI
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import InputError, TruncatedAnswerError
@@ -111,7 +111,7 @@ def test_quotes_of_a_model_are_replaced():
 def test_chains_keep_their_author_and_problem():
     posts = [replace(POST, id=str(n)) for n in range(6)]
     styles = {"llm": LLMStyle(lm_saying(GOOD)), "bad": LLMStyle(lm_saying(BAD)), "table": TEMPLATES["table"]}
-    chains = write_chains(posts, {p.id: FRAME for p in posts}, styles, 3, random.Random(0))
+    chains = write_chains(posts, {p.id: FRAME for p in posts}, ChainWriting(styles, 3), random.Random(0))
     assert len(chains) == 18
     found = {(c.style, c.author, c.problem.split(":")[0]) for c in chains}
     assert found == {("llm", "llm", ""), ("bad", "template", "wrong_box"), ("table", "template", "")}
@@ -122,14 +122,14 @@ def test_threads_give_equal_chains_and_a_resumed_pass_requests_the_rest(tmp_path
     frames = {p.id: FRAME for p in posts}
     lm = lm_saying(GOOD)
     styles = {"llm": LLMStyle(lm), "table": TEMPLATES["table"]}
-    whole = write_chains(posts, frames, styles, 2, random.Random(3), threads=1)
-    assert write_chains(posts, frames, styles, 2, random.Random(3), threads=8) == whole
+    whole = write_chains(posts, frames, ChainWriting(styles, 2, threads=1), random.Random(3))
+    assert write_chains(posts, frames, ChainWriting(styles, 2, threads=8), random.Random(3)) == whole
     asked = len(requests(lm))
     with ChainLog(tmp_path / "log") as log:
         for chain in whole[:10]:
             log.append(chain)
     with ChainLog(tmp_path / "log") as log:
-        assert write_chains(posts, frames, styles, 2, random.Random(3), log=log) == whole
+        assert write_chains(posts, frames, ChainWriting(styles, 2), random.Random(3), log=log) == whole
     left = sum(chain.author == "llm" for chain in whole[10:])
     assert len(requests(lm)) == asked + left
 
@@ -138,10 +138,11 @@ def test_user_defined_style_is_checked():
     def lies(facts, rng):
         return "Ada is ORG, not in the picture. Oslo."
 
-    (chain,) = write_chains([POST], {"1": FRAME}, {"lies": lies}, 1, random.Random(0))
+    (chain,) = write_chains([POST], {"1": FRAME}, ChainWriting({"lies": lies}), random.Random(0))
     assert chain.reasoning.startswith("Ada | PER | shown")
     assert "wrong_type" in chain.problem
-    (short,) = write_chains([POST], {"1": FRAME}, {"stepwise": TEMPLATES["stepwise"]}, 1, random.Random(0), limit=30)
+    writing = ChainWriting({"stepwise": TEMPLATES["stepwise"]}, limit=30)
+    (short,) = write_chains([POST], {"1": FRAME}, writing, random.Random(0))
     assert (short.reasoning, short.problem.split(":")[0]) == ("", "too_long")
 
 
@@ -153,9 +154,9 @@ def test_styles_without_an_lm_use_the_teacher():
     assert taught.authors == "local/a, local/teacher"
     with pytest.raises(InputError, match="MLLMStyle has no LM"):
         mrsi.taught_by(None)
-    with pytest.raises(InputError, match="nothing to write"):
+    with pytest.raises(InputError, match="No style uses the teacher"):
         MRSI().taught_by(teacher)
-    with pytest.raises(InputError, match="at least once"):
+    with pytest.raises(InputError, match="attempts must be at least 1"):
         LLMStyle(own, attempts=0)
 
 

@@ -74,7 +74,7 @@ def test_micro_batches_give_the_same_weights(program: Programs, posts: list[Post
     assert parts == pytest.approx(whole, rel=1e-4)
     one, other = (weights(tmp_path / str(micro_batch)) for micro_batch in (None, 2))
     assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
-    with pytest.raises(InputError, match="no whole number of micro-batches"):
+    with pytest.raises(InputError, match="micro_batch must divide the batch"):
         inject(MRSI(max_steps=1, batch=4, micro_batch=3), program("idefics3"), posts[:4], tmp_path / "odd")
 
 
@@ -133,9 +133,9 @@ def test_refusals():
         MRSI(least_steps=-1)
     with pytest.raises(InputError, match="max_steps"):
         MRSI(max_steps=0)
-    with pytest.raises(InputError, match="needs a style"):
+    with pytest.raises(InputError, match="needs at least one style"):
         MRSI(styles={})
-    with pytest.raises(InputError, match="needs a style"):
+    with pytest.raises(InputError, match="needs at least one style"):
         MRSI(per_post=0)
 
 

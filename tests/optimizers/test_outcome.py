@@ -69,7 +69,7 @@ def test_demonstrations_change_the_program():
     before = GMNER(scripted_lm({"reasoning": "", "entities": []}))
     after = before.deepcopy()
     programs = {"before": before, "mrsi": after}
-    assert "no demonstration changed; the time" in why_unchanged(programs, "mrsi", scored=False, stopped=True)
+    assert "no demonstration changed; max_minutes" in why_unchanged(programs, "mrsi", scored=False, stopped=True)
     after.answer.demos = [{"text": "Ana", "entities": []}]
     assert not why_unchanged(programs, "mrsi", scored=False, stopped=False)
 

@@ -122,7 +122,7 @@ def advantage(completions: list[Any], **columns: Any) -> list[float]:
 @pytest.mark.parametrize(
     ("rewards", "said"),
     [
-        (["spam"], r"No reward has this name.*'spam'.*count, span, type, grounding, entailment"),
+        (["spam"], r"Unknown reward.*'spam'.*count, span, type, grounding, entailment"),
         ([lambda completions, **columns: [0.0]], "needs a name.*<lambda>.*def"),
         ([3], "must be callable"),
         ([None], "must be callable"),
@@ -136,8 +136,8 @@ def advantage(completions: list[Any], **columns: Any) -> list[float]:
         ([*cvo(), grounding(0.3)], "same name.*grounding"),
         ([], "at least one reward"),
         ({}, "at least one reward"),
-        ("span", "not rewards"),
-        (brief, "not rewards"),
+        ("span", "rewards must be a list or a mapping"),
+        (brief, "rewards must be a list or a mapping"),
         ({"span": math.nan}, "weight of the reward 'span' is not a finite number"),
         ({brief: math.inf}, "weight of the reward 'brief' is not a finite number"),
         ([("span", "1")], "weight of the reward 'span' is not a finite number"),
@@ -163,7 +163,7 @@ def test_deprecated_arguments_still_work():
     assert warned[0].filename == __file__
     new = CVO(rewards={"count": 0.5, "span": 0.5, "type": 0.5, grounding(sigma=0.7): 0.5, "entailment": 0.5})
     assert old.reward_set.to_record() == new.reward_set.to_record()
-    with pytest.raises(InputError, match="CVO takes sigma with the default rewards only"):
+    with pytest.raises(InputError, match="CVO accepts sigma with the default rewards only"):
         CVO(rewards=["span", "grounding"], sigma=0.7)
     with pytest.raises(InputError, match="not a finite number"), pytest.warns(DeprecationWarning, match="weights"):
         CVO(weights={**weights, "span": math.nan})
@@ -230,9 +230,9 @@ def test_rewards_get_labels_and_box_format_of_the_program(tmp_path: Path):
     functions = checked_rewards(RewardSet.of(["span", all_found, counted]), labels, box_format, tmp_path)
     assert [function(**batch(text, ANSWER)) for function in functions] == [[1.0, 0.0], [1.0, 0.0], [2.0, None]]
     for given, said in (
-        (Reward("span", labels=LabelSet(("singer",))), "'span' has another labels than the program"),
-        (Reward("span", box_format=BoxFormat("resized")), "'span' has another box_format than the program"),
-        (replace(all_found, labels=LabelSet(("singer",))), "'all_found' has another labels"),
+        (Reward("span", labels=LabelSet(("singer",))), "labels of the reward 'span' must be the program's"),
+        (Reward("span", box_format=BoxFormat("resized")), "box_format of the reward 'span' must be the program's"),
+        (replace(all_found, labels=LabelSet(("singer",))), "labels of the reward 'all_found' must be"),
     ):
         with pytest.raises(InputError, match=said):
             RewardSet.of([given]).bound(labels, box_format)
@@ -278,9 +278,9 @@ def returning(value: Any) -> Callable[..., Any]:
         (returning([math.inf, 0.0]), r"returned inf \(step 7, post post-0\)"),
         (returning(["1", 0.0]), r"returned '1' \(step 7, post post-0\)"),
         (returning([[1.0], 0.0]), r"returned \[1.0\] \(step 7, post post-0\)"),
-        (returning(None), "returned no list"),
-        (returning(1.0), "returned no list"),
-        (returning({"a": 1.0, "b": 2.0}), "returned no list"),
+        (returning(None), "did not return a list"),
+        (returning(1.0), "did not return a list"),
+        (returning({"a": 1.0, "b": 2.0}), "did not return a list"),
     ],
 )
 def test_failing_reward_is_reported_with_step_and_posts(reward: Any, said: str, tmp_path: Path):
@@ -413,7 +413,7 @@ def test_changed_reward_is_refused_unless_it_stopped_the_run(
 
 def test_rewards_with_other_labels_are_refused_first(program: Programs, posts: list[Post], tmp_path: Path):
     settings = CVO(rewards=cvo(labels=LabelSet(("singer",))))
-    with pytest.raises(InputError, match="another labels than the program"):
+    with pytest.raises(InputError, match=r"labels of the reward .* must be the program's"):
         program("idefics3").compile(
             trainset=posts[:4], optimizer=MCR(mrsi=None, cvo=settings, progress=False), run_dir=tmp_path / "run"
         )

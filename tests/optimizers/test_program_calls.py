@@ -237,5 +237,5 @@ def test_plan_of_a_staged_compile(
 
 def test_staged_program_gets_no_demonstrations_from_chains(tiny_lm: Callable[[str], dspy.LM], posts: list[Post]):
     student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
-    with pytest.raises(InputError, match="no demonstrations for a staged program"):
+    with pytest.raises(InputError, match="cannot set demonstrations on a staged program"):
         student.compile(trainset=posts[:4], optimizer=MCR(mrsi=MRSI(tuning="none"), progress=False))

@@ -9,6 +9,7 @@ import pytest
 from scripted import scripted_lm, words_of
 
 from gmner.data.post import Post
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.chains.reasoning_set import ReasoningSet
 from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.chains.styles.model_written import LLMStyle
@@ -36,7 +37,8 @@ def teacher() -> dspy.LM:
 
 def optimizer(**mrsi: object) -> MCR:
     styles = {"llm": LLMStyle(), "table": TEMPLATES["table"]}
-    return MCR(mrsi=MRSI(**{"styles": styles, "per_post": 2, "served_demonstrations": 1, **mrsi}), progress=False)
+    usual = {"styles": styles, "per_post": 2, "demonstrations": Demonstrations(served_count=1)}
+    return MCR(mrsi=MRSI(**{**usual, **mrsi}), progress=False)
 
 
 def test_teacher_writes_once_and_its_set_is_reused(posts: list[Post], teacher: dspy.LM, tmp_path: Path):
@@ -70,7 +72,7 @@ def test_set_for_another_model_or_other_posts_is_refused(posts: list[Post], teac
     GMNER(scripted_lm(EMPTY)).compile(trainset=posts, optimizer=optimizer(), teacher=teacher, run_dir=tmp_path / "one")
     used = optimizer(chains_from=tmp_path / "one" / "chains")
     pixels = scripted_lm(EMPTY, ModelProfile(box_format=BoxFormat("original")), name="pixels")
-    with pytest.raises(InputError, match="another frame"):
+    with pytest.raises(InputError, match="another coordinate convention"):
         GMNER(pixels).compile(trainset=posts, optimizer=used, teacher=teacher)
     with pytest.raises(InputError, match=posts[0].id):
         GMNER(scripted_lm(EMPTY)).compile(trainset=posts[1:], optimizer=used, teacher=teacher)
@@ -82,7 +84,7 @@ def test_substituted_chains_are_counted_and_reported(
     liar = scripted_lm("[[ ## chain ## ]]\nNice post!\n\n[[ ## completed ## ]]", name="liar")
     named = [post for post in posts if post.gold]
     GMNER(scripted_lm(EMPTY)).compile(trainset=named, optimizer=optimizer(), teacher=liar, run_dir=tmp_path / "run")
-    assert f"{len(named)} of {2 * len(named)} chains stand in for another: missing_span {len(named)}" in caplog.text
+    assert f"{len(named)} of {2 * len(named)} chains were replaced: missing_span {len(named)}" in caplog.text
 
 
 @pytest.mark.slow

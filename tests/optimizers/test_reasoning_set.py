@@ -31,7 +31,7 @@ from gmner.optimizers.chains.reasoning_origin import Origin
 from gmner.optimizers.chains.reasoning_set import ReasoningSet, post_digest
 from gmner.optimizers.chains.split import split_posts, stratum
 from gmner.optimizers.chains.styles import TEMPLATES
-from gmner.optimizers.chains.writing import write_chains
+from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.programs.models.families import profile_for_name
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, ImageError, InputError
@@ -48,7 +48,7 @@ def _made(posts: list[Post] = POSTS, origin: Origin = ORIGIN) -> ReasoningSet:
     rng = random.Random(origin.seed)
     d1, d2 = split_posts(posts, 0.5, rng)
     frames = {post.id: Frame(origin.box_format, (256, 256), (252, 252)) for post in posts}
-    return ReasoningSet.of(write_chains(d1, frames, TEMPLATES, origin.per_post, rng), d1, d2, origin)
+    return ReasoningSet.of(write_chains(d1, frames, ChainWriting(TEMPLATES, origin.per_post), rng), d1, d2, origin)
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +155,8 @@ def test_data_set_card(tmp_path: Path):
     assert "{" not in card.text.replace('`{"span"', "")
     for line in (
         "`local/teacher@1` wrote 1 of the chains",
-        "chains that stand in for one that was wrong: 1.",
-        "2 chains over",
+        "1 chains failed the check and were replaced.",
+        "2 chains about",
         "D1 (1 posts)",
         "| stepwise | 1 |",
         "| mllm | 1 |",
@@ -164,7 +164,7 @@ def test_data_set_card(tmp_path: Path):
         "integers, 0 to 1000 of the picture's width and height (normalized)",
     ):
         assert line in card.text
-    assert _card_of(made, teacher=None, chains=made.chains[1:]).count("no model wrote any") == 1
+    assert _card_of(made, teacher=None, chains=made.chains[1:]).count("none by a model") == 1
 
 
 def _card_of(made: ReasoningSet, *, chains: tuple[Chain, ...], **origin: Any) -> str:
@@ -190,9 +190,9 @@ def test_counts(made: ReasoningSet):
 
 def test_counts_and_texts_need_every_post_with_a_chain(made: ReasoningSet, tmp_path: Path):
     few = [post for post in POSTS if post.id != made.chains[0].post_id]
-    with pytest.raises(InputError, match="not given"):
+    with pytest.raises(InputError, match="A post with chains is missing"):
         made.counts(few)
-    with pytest.raises(InputError, match="not given"):
+    with pytest.raises(InputError, match="A post with chains is missing"):
         made.save(tmp_path / "set", few)
     assert not (tmp_path / "set").exists()
 
@@ -256,7 +256,7 @@ def test_broken_line_is_reported(folder: Path, broken: Callable[[dict], Any], fa
 def test_duplicate_line_and_invalid_bytes(folder: Path):
     path, lines = folder / "chains.jsonl", _lines(folder)
     path.write_text("\n".join([*lines, "", lines[0]]), encoding="utf-8")
-    with pytest.raises(DataError, match=rf"{path}:{len(lines) + 2}: A second chain of a post in the same style"):
+    with pytest.raises(DataError, match=rf"{path}:{len(lines) + 2}: A post has two chains in the same style"):
         ReasoningSet.load(folder)
     path.write_bytes(b'{"post_id": "\xff"}\n')
     with pytest.raises(DataError, match=f"{path}:1: not JSON"):
@@ -268,7 +268,7 @@ def test_broken_split_is_reported(folder: Path):
     split = json.loads(path.read_text(encoding="utf-8"))
     changes: list[tuple[dict | None, str]] = [
         ({"d2": [*split["d2"], split["d1"][0]]}, "both D1 and D2"),
-        ({"d1": split["d1"][1:]}, "digests are of other posts"),
+        ({"d1": split["d1"][1:]}, "digests belong to other posts"),
         ({"d1": [1]}, "not the split"),
         ({"version": 2}, "not the split"),
         ({"origin": {**split["origin"], "box_format": {"frame": "polar"}}}, "not the split"),
@@ -283,7 +283,7 @@ def test_broken_split_is_reported(folder: Path):
 @pytest.mark.parametrize("name", ["split.json", "chains.jsonl"])
 def test_missing_set_is_reported(folder: Path, name: str):
     (folder / name).unlink()
-    with pytest.raises(InputError, match="no reasoning set"):
+    with pytest.raises(InputError, match="Not the folder of a reasoning set"):
         ReasoningSet.load(folder)
 
 
@@ -345,10 +345,10 @@ def test_usable_for_the_original_model_and_posts(made: ReasoningSet, folder: Pat
     ],
 )
 def test_refused_for_another_model_family(made: ReasoningSet, box_format: BoxFormat, named: str):
-    with pytest.raises(InputError, match="another frame") as refusal:
+    with pytest.raises(InputError, match="another coordinate convention") as refusal:
         made.usable_for(POSTS, box_format, COARSE)
     assert named in str(refusal.value)
-    assert "written anew" in refusal.value.remedy
+    assert "Write new chains" in refusal.value.remedy
 
 
 def test_refused_for_another_resize_rule():
@@ -358,8 +358,8 @@ def test_refused_for_another_resize_rule():
     made = _made(origin=replace(ORIGIN, box_format=frame, resize=rule))
     made.usable_for(POSTS, frame, COARSE, resize=rule)
     made.usable_for(POSTS, frame, COARSE)
-    made.usable_for(POSTS, BoxFormat("resized", 7), COARSE)  # the scale is not used in this convention
-    with pytest.raises(InputError, match="another frame"):
+    made.usable_for(POSTS, BoxFormat("resized", 7), COARSE)  # the scale means nothing in this frame
+    with pytest.raises(InputError, match="another coordinate convention"):
         made.usable_for(POSTS, frame, COARSE, resize=replace(rule, max_pixels=1000))
 
 

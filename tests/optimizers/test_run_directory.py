@@ -88,7 +88,7 @@ def test_other_arguments_are_refused_by_name(tmp_path: Path, before: dict, now: 
 
 
 def test_argument_that_is_not_json_is_refused(tmp_path: Path):
-    with pytest.raises(RunDirectoryError, match=r"The argument optimizer cannot be kept"):
+    with pytest.raises(RunDirectoryError, match=r"The argument optimizer cannot be saved"):
         RunDirectory(tmp_path / "run", {"seed": 1, "optimizer": object()})
     assert not (tmp_path / "run").exists()
 
@@ -133,7 +133,7 @@ def test_record_of_an_unfinished_stage(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", ".hidden", "a b"])
 def test_invalid_stage_name_is_refused(tmp_path: Path, name: str):
-    with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="cannot have this name"):
+    with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="not a plain folder name"):
         run.stage(name)
 
 
@@ -141,7 +141,7 @@ def test_invalid_stage_name_is_refused(tmp_path: Path, name: str):
 def test_path_outside_the_run_is_refused(tmp_path: Path, name: str):
     with RunDirectory(tmp_path / "run", {}) as run:
         for use in (run.read_json, run.read_jsonl, lambda n: run.write_json(n, 1), lambda n: run.write_jsonl(n, [])):
-            with pytest.raises(RunDirectoryError, match="inside its directory"):
+            with pytest.raises(RunDirectoryError, match="leaves the run directory"):
                 use(name)
 
 
@@ -183,7 +183,7 @@ def test_scores_by_stage(tmp_path: Path):
 
 @pytest.mark.slow
 def test_run_directory_is_exclusive(tmp_path: Path, holder: subprocess.Popen):
-    with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait for it to end"):
+    with pytest.raises(RunDirectoryError, match=rf"is in use by process {holder.pid} on \S+\. Wait until it ends"):
         RunDirectory(tmp_path / "run", {})
 
 

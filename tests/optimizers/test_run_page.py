@@ -64,7 +64,7 @@ def test_page_of_an_unfinished_run(run_dir: Path, tmp_path: Path):
     for name in ("cvo/done.json", "result.json", "scores-cvo.json", "cvo/rollouts.html"):
         (copy / name).unlink()
     page = render_run(copy)
-    assert re.findall(r'class="state ([a-z-]+)"', page) == ["done", "under-way"]
+    assert re.findall(r'class="state ([a-z-]+)"', page) == ["done", "running-or-stopped"]
     assert "2 of 2 steps" in page
     assert "none yet" in page
     assert "after CVO" not in page
@@ -72,7 +72,7 @@ def test_page_of_an_unfinished_run(run_dir: Path, tmp_path: Path):
     shutil.rmtree(copy / "cvo")
     shutil.rmtree(copy / "mrsi")
     page = render_run(copy)
-    assert re.findall(r'class="state ([a-z-]+)"', page) == ["not-begun", "not-begun"]
+    assert re.findall(r'class="state ([a-z-]+)"', page) == ["not-started", "not-started"]
     assert "<svg" not in page
 
 
@@ -100,8 +100,8 @@ def test_command_writes_the_page(run_dir: Path, tmp_path: Path, capsys: pytest.C
     assert str(tmp_path / "page.html") in capsys.readouterr().err
     assert (tmp_path / "page.html").is_file()
     assert main(["run", str(tmp_path)]) == 2
-    assert "No compile has begun here" in capsys.readouterr().err
-    with pytest.raises(InputError, match="No compile has begun"):
+    assert "Not the run directory of a compile" in capsys.readouterr().err
+    with pytest.raises(InputError, match="Not the run directory"):
         render_run(tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_rows_of_an_external_program():
 def test_mcr_accepts_every_trainable_program(kind: type[GroundingProgram]):
     program = kind(scripted_lm({}))
     assert isinstance(program, Trainable)
-    with pytest.raises(InputError, match="trainset is empty"):  # this is checked after the program
+    with pytest.raises(InputError, match="training set is empty"):  # which is checked after the program
         MCR(progress=False).compile(program, trainset=[])
 
 

@@ -138,7 +138,7 @@ def test_time_limit_stops_the_compile_and_it_resumes(
 
     with caplog.at_level(logging.WARNING):
         first = compile(1e-6, tmp_path / "cut")
-    assert "minutes, in stage mrsi: the program has the weights of its last step" in caplog.text
+    assert "minutes, in stage mrsi; the program has the weights of its last step" in caplog.text
     assert list(first.history.programs) == ["before", "mrsi"]
     assert first.model.model != first.history.programs["before"].model.model
     assert json.loads((tmp_path / "cut" / "mrsi" / "checkpoint-1" / "trainer_state.json").read_text())["max_steps"] == 3
@@ -200,7 +200,7 @@ def test_invalid_minutes_are_refused(minutes: float):
 
 def test_validation_without_a_valset_is_refused_first(program: Programs, posts: list[Post], tmp_path: Path):
     optimizer = MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False)
-    with pytest.raises(InputError, match="valset"):
+    with pytest.raises(InputError, match="needs a validation set"):
         program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

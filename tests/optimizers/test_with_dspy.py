@@ -15,6 +15,7 @@ from gmner.data.post import Post
 from gmner.data.scoring.metric import gmner_metric
 from gmner.data.table import to_examples
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.bundle import load
@@ -54,7 +55,7 @@ def bootstrap(**change: Any) -> dspy.BootstrapFewShot:
 
 
 def mrsi_only(**change: Any) -> MCR:
-    return MCR(mrsi=MRSI(demonstrations=2, **change), cvo=None, progress=False)
+    return MCR(mrsi=MRSI(demonstrations=Demonstrations(count=2, **change)), cvo=None, progress=False)
 
 
 def better_together(student: GMNER, strategy: str, **optimizers: Any) -> GMNER:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TypedDict, Unpack
 
 from PIL import Image, ImageChops, ImageDraw
 
@@ -68,6 +69,14 @@ def _light() -> Image.Image:
     return ImageChops.invert(Image.blend(ramp, ramp.rotate(90), 0.35))
 
 
+class Filling(TypedDict, total=False):
+    """How a shape is filled; see `Pen.polygon`."""
+
+    within: Image.Image | None
+    edge: bool
+    flat: bool
+
+
 class Pen:
     """Draws on a canvas of `width` x `height` units; y grows downwards.
 
@@ -119,12 +128,10 @@ class Pen:
         ry: float | None = None,
         *,
         fill: RGB,
-        within: Image.Image | None = None,
-        edge: bool = True,
-        flat: bool = False,
+        **how: Unpack[Filling],
     ) -> Image.Image:
         """Fill an ellipse around (x, y) with semi-axes `rx` and `ry` (default: a circle); see `polygon`."""
-        return self.polygon(oval(x, y, rx, rx if ry is None else ry), fill, within=within, edge=edge, flat=flat)
+        return self.polygon(oval(x, y, rx, rx if ry is None else ry), fill, **how)
 
     def box(
         self,
@@ -135,9 +142,7 @@ class Pen:
         fill: RGB,
         *,
         radius: float = 0.0,
-        within: Image.Image | None = None,
-        edge: bool = True,
-        flat: bool = False,
+        **how: Unpack[Filling],
     ) -> Image.Image:
         """Fill a box with rounded corners; see `polygon`."""
         r = min(radius, (x2 - x1) / 2, (y2 - y1) / 2)
@@ -146,7 +151,7 @@ class Pen:
             points = [p for x, y, a in corners for p in oval(x, y, r, r, a, a + 90)[::4]]
         else:
             points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
-        return self.polygon(points, fill, within=within, edge=edge, flat=flat)
+        return self.polygon(points, fill, **how)
 
     def line(
         self,

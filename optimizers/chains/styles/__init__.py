@@ -1,9 +1,9 @@
-"""Styles of reasoning: each walks the four constraints of MRSI over the gold of a post.
+"""Styles of reasoning: each states the four constraints of MRSI for the gold annotation of a post.
 
-C_s: which words are names; C_t: of what type; C_e: does the picture show the very thing; C_u: where. A style is one
-function `(Facts, random.Random) -> str`; a user adds a style by writing one. No two styles here begin alike or share
-their headings, so that a small model that has begun one does not go on in another; a box stands right behind its name,
-or behind `in the picture at`, where a small model looks for whose it is.
+C_s: which words are names. C_t: their types. C_e: whether the image shows this very entity. C_u: where. A style is a
+function `(Facts, random.Random) -> str`; write such a function to add a style. No two styles here have the same
+beginning or the same headings, so that a small model does not switch styles within a chain. A box directly follows its
+name or `in the picture at`, so that a small model can tell whose box it is.
 
 Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI, for the constraints; the styles' wording is ours.
 """
@@ -29,7 +29,7 @@ __all__ = ["TEMPLATES", "Draft", "Facts", "Style", "allowed_signs", "draft_chain
 
 
 def plain(facts: Facts, rng: random.Random) -> str:
-    """No reasoning: the answer alone, the baseline of the ablation."""
+    """An empty chain: the answer without reasoning, the baseline of the ablation."""
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Elimination: what is in both, what only the post names, what only the picture shows."""
+"""Elimination: what is in text and image, what only the text names, and what only the image shows."""
 
 from __future__ import annotations
 

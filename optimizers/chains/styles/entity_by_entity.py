@@ -1,4 +1,4 @@
-"""Entity by entity: one after the other through all four constraints."""
+"""Entity by entity: all four constraints for one entity after the other."""
 
 from __future__ import annotations
 

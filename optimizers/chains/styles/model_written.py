@@ -1,4 +1,4 @@
-"""Styles that a model writes: a chain of a template in its own words, checked against the gold before it is used."""
+"""Styles that a model writes: it rewrites the chain of a template, which is checked against the gold annotation."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ class DescribeChain(dspy.Signature):
 
 
 class LLMStyle:
-    """A language model rewrites a template's chain.
+    """A style in which a language model rewrites a template's chain.
 
-    What it writes is checked against the gold. A chain that fails is asked for once more with the reason, then the
-    template's own chain takes its place; the draft says so.
+    Each chain is checked against the gold annotation. If it fails, the model is called again with the reason. After the
+    last attempt, the template's chain is used, and `Draft.problem` says why.
 
     Args:
-        lm: Any `dspy.LM`; None: the teacher of the compile.
+        lm: Any `dspy.LM`. None: the teacher of the compile.
         template: The style whose chain is rewritten.
-        attempts: How often the model is asked.
+        attempts: Maximum number of calls per chain.
 
     Raises:
         InputError: Fewer than one attempt.
@@ -71,24 +71,24 @@ class LLMStyle:
 
     def __init__(self, lm: dspy.BaseLM | None = None, *, template: Style = stepwise.render, attempts: int = 2) -> None:
         if attempts < 1:
-            raise InputError("A model-written style is asked at least once", received=attempts)
+            raise InputError("attempts must be at least 1", received=attempts, accepted="1 or more")
         self.lm, self.template, self.attempts = lm, template, attempts
 
     def taught_by(self, teacher: dspy.BaseLM | None) -> LLMStyle:
-        """This style with an LM: its own, else the teacher's.
+        """This style with an LM: its own, or else the teacher's.
 
         Raises:
-            InputError: It has none, and there is no teacher.
+            InputError: The style has no LM, and there is no teacher.
         """
         lm = self.lm or teacher
         if lm is None:
-            raise InputError(f"{type(self).__name__} has no LM", remedy="Give it one, or give the compile a teacher")
+            raise InputError(f"{type(self).__name__} has no LM", remedy="Pass lm=, or pass a teacher to the compile")
         taught = copy.copy(self)
         taught.lm = lm
         return taught
 
     def __call__(self, facts: Facts, rng: random.Random) -> Draft:
-        """Ask, check, ask again, or fall back on the template."""
+        """Call the model until its chain passes the check; fall back on the template after the last attempt."""
         template = draft_chain(self.template, facts, rng).text
         complaint = ""
         for _ in range(self.attempts):
@@ -102,27 +102,27 @@ class LLMStyle:
             problems = check_chain(text, facts) if text else []
             if text and not problems:
                 return Draft(text, self.author)
-            found = [f"{problem.kind}: {problem.message}" for problem in problems]
-            complaint = "; ".join(found) or "empty: there is no chain"
+            complaint = "; ".join(f"{problem.kind}: {problem.message}" for problem in problems)
+            complaint = complaint or "empty: there is no chain"
         return Draft(template, problem=complaint)
 
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
-        kept = {"trace": requested_trace(), "disable_history": True}  # the entries would hold the pictures
+        kept = {"trace": requested_trace(), "disable_history": True}  # its entries would keep the images in memory
         with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
-            found = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
-        return str(found.chain or "")
+            answer = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
+        return str(answer.chain or "")
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
         return {"text": facts.text}
 
 
 def _is_bad_answer(error: Exception) -> bool:
-    """Whether the model answered and the answer is of no use; a server that is down is something else."""
+    """Whether the error is about the model's answer, and not for example about an outage of the server."""
     return isinstance(error, AdapterParseError) or isinstance(own_error(error), AnswerError)
 
 
 class MLLMStyle(LLMStyle):
-    """A vision-language model rewrites a template's chain and adds what it sees; see `LLMStyle`."""
+    """A style in which a vision-language model rewrites a template's chain and adds what it sees; see `LLMStyle`."""
 
     author = "mllm"
     task = DescribeChain

@@ -1,4 +1,4 @@
-"""Picture first: what the picture shows and where, then the names, then whether each is among it."""
+"""Image first: what the image shows and where, then the names, then whether each name is among what is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions and answers: each constraint is asked, and answered."""
+"""Questions and answers: one question for each constraint, with its answer."""
 
 from __future__ import annotations
 

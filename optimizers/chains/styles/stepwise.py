@@ -1,4 +1,4 @@
-"""Stepwise: the four constraints one after the other, each over all entities."""
+"""Stepwise: one constraint after the other, each for all entities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A terse table: a row a mention, name, type, whether it is shown, and where."""
+"""A short table with one row per mention: name, type, whether it is shown, and where."""
 
 from __future__ import annotations
 

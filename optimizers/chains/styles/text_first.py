@@ -1,4 +1,4 @@
-"""Text first: what the post names and of what type, then each name looked for in the picture."""
+"""Text first: the names of the post and their types, then whether the image shows each of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gmner.signatures.mentions import GoldEntity
 def render(facts: Facts, rng: random.Random) -> str:
     """Like `The post names A (PER), B (ORG). A [...] is there; B is not there.`."""
     begin = rng.choice(("The post names", "In the post:"))
-    looked = "; ".join(_found(entity, facts) for entity in dict.fromkeys(facts.entities))
+    looked = "; ".join(_presence(entity, facts) for entity in dict.fromkeys(facts.entities))
     parts = [f"{begin} {typed(facts.entities)}.", *([f"{looked}."] if looked else []), conclusion(facts)]
     return " ".join(parts)
 
 
-def _found(entity: GoldEntity, facts: Facts) -> str:
+def _presence(entity: GoldEntity, facts: Facts) -> str:
     return f"{entity.span} {facts.region(entity)} is there" if entity.visible else f"{entity.span} is not there"
