@@ -93,6 +93,6 @@ def positive_minutes(word: str) -> float:
 
 
 def _format_names() -> Iterable[str]:
-    from gmner.data.readers.choose import FORMATS
+    from gmner.data.readers.registry import READERS
 
-    return FORMATS
+    return READERS

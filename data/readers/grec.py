@@ -14,6 +14,7 @@ from gmner.data.post import Post
 from gmner.data.readers.box_checks import odd_box
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
+from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import UniqueIds
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
@@ -234,3 +235,12 @@ def _xyxy(value: object, where: str) -> Box:
         return Box(float(x), float(y), float(x + width), float(y + height))
     except (InputError, OverflowError) as error:
         raise DataError(f"{where}: `bbox` is no box", received=value, remedy=str(error)) from error
+
+
+def _read(location: DatasetLocation) -> Posts:
+    if location.instances is None:
+        raise InputError("GREC needs the boxes of COCO", accepted="instances.json", remedy="Pass instances=")
+    return read_grec(location.path, location.instances, location.split, location.images)
+
+
+GREC = Reader("grec", _read)

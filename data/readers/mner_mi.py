@@ -15,6 +15,7 @@ from gmner.data.post import Post
 from gmner.data.readers.conll import is_tag, mentions, offsets
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import id_of, record_of, strings_of
+from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import UniqueIds, list_folder, text_lines
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
@@ -178,3 +179,16 @@ def _literal(line: str) -> object:
             return ast.literal_eval(line.strip())
     except _BROKEN:
         return None
+
+
+def _detects(location: DatasetLocation) -> bool:
+    return location.folder_with("text", without=("txt", "posts.jsonl"))
+
+
+MNER_MI = Reader(
+    "mner-mi", lambda location: read_mner_mi(location.path, location.split or "train", location.images), _detects
+)
+MNER_MI_PLUS = Reader(
+    "mner-mi-plus",
+    lambda location: read_mner_mi(location.path, location.split or "train", location.images, corpus="MNER-UNI"),
+)

@@ -11,6 +11,7 @@ from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
+from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import FolderListing, UniqueIds, list_folder, split_file
 from gmner.data.readers.voc import NamedBox, read_boxes
 from gmner.signatures.errors import DataError, InputError
@@ -197,3 +198,23 @@ def _plain(words: str) -> str:
 
 def _words(block: Block, span: TokenSpan) -> str:
     return " ".join(block.tokens[span.first : span.last])
+
+
+def _is_gmner(location: DatasetLocation) -> bool:
+    return location.folder_with("txt", without=("posts.jsonl",))
+
+
+def _is_fmnerg(location: DatasetLocation) -> bool:
+    return location.folder_with("txt_fine", without=("txt", "posts.jsonl"))
+
+
+TWITTER_GMNER = Reader(
+    "twitter", lambda location: read_twitter_gmner(location.path, location.split, location.images), _is_gmner
+)
+TWITTER_FMNERG = Reader(
+    "fmnerg", lambda location: read_twitter_fmnerg(location.path, location.split, location.images), _is_fmnerg
+)
+TWITTER_FMNERG_COARSE = Reader(
+    "fmnerg-coarse",
+    lambda location: read_twitter_fmnerg(location.path, location.split, location.images, granularity="coarse"),
+)
