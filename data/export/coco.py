@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gmner.data.export.exporter import Export, Exporter
 from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
@@ -168,3 +169,14 @@ def _place(entity: Mention) -> dict[str, Any]:
 def _region(box: Box) -> dict[str, Any]:
     bbox = [box.x1, box.y1, box.x2 - box.x1, box.y2 - box.y1]
     return {"bbox": bbox, "area": box.area, "iscrowd": 0, "segmentation": []}
+
+
+def _write(export: Export) -> None:
+    if export.predictions is None:
+        export.write_json(to_coco(export.posts))
+    else:
+        labels = categories_of(export.posts, export.predictions)
+        export.write_json(predictions_to_coco(export.predictions, export.posts, labels))
+
+
+COCO = Exporter("coco", _write, needs_confidence=True)

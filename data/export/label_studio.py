@@ -7,15 +7,22 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size
+from gmner.data.export.exporter import Export, Exporter
+from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size, types_of_all
+from gmner.data.export.voc import NO_XML
+from gmner.data.files.atomic import whole_text
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.boxes import Box, Size
+from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 LOCAL_FILES = "/data/local-files/?d="
 """Where Label Studio serves files from below its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+
+_CONFIG = ".xml"
+"""Suffix of the labeling configuration, which is written beside the tasks."""
 
 # The names that tie the results to the tags of the labeling config.
 _TYPE, _TEXT, _BOX, _IMAGE, _RELATION = "type", "text", "box", "image", "shows"
@@ -151,3 +158,21 @@ def _rectangle(id_: str, entity: GoldEntity | GroundedEntity, box: Box, size: Si
 
 def _relation(box: str, span: str) -> dict[str, Any]:
     return {"type": "relation", "from_id": box, "to_id": span, "direction": "right", "labels": [_RELATION]}
+
+
+def _write(export: Export) -> None:
+    """Write the tasks, and the labeling configuration beside them."""
+    if export.out.suffix == _CONFIG:
+        accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
+        raise InputError("The tasks of Label Studio are JSON", received=str(export.out), accepted=accepted)
+    tasks = to_label_studio(export.posts, export.predictions)
+    labels = types_of_all(export.posts, export.predictions)
+    if any(NO_XML.search(name) for name in labels):
+        raise InputError("A type has a character that XML cannot represent", received=list(labels))
+    config = label_studio_config(labels)
+    export.write_json(tasks)
+    with whole_text(export.out.with_suffix(_CONFIG)) as file:
+        file.write(config)
+
+
+LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,))

@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from PIL import Image
 
+from gmner.data.export.exporter import Export, Exporter
 from gmner.data.export.source import checked_posts, picture_size
 from gmner.data.files.atomic import atomic_path, merged_folder, whole_text, write_picture
 from gmner.data.images.opening import open_image
@@ -193,3 +194,12 @@ def _children(parent: Element, **texts: object) -> None:
 def _number(value: float) -> str:
     """A coordinate as the data set writes it: whole numbers without a point, others with every digit."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _write(export: Export) -> None:
+    if export.predictions is not None:
+        raise InputError("Pascal VOC cannot represent predictions", remedy="Leave the predictions out")
+    write_voc(export.posts, export.out, export.split or "train")
+
+
+VOC = Exporter("voc", _write, folder=True)
