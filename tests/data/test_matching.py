@@ -188,7 +188,7 @@ def test_the_work_on_equal_words_grows_with_their_number(monkeypatch: pytest.Mon
 
     for module in (matching, region_rule):
         monkeypatch.setattr(module, "iou", counted)
-    monkeypatch.setattr(scoring, "linear_sum_assignment", searched)
+    monkeypatch.setattr("scipy.optimize.linear_sum_assignment", searched)
     work = []
     for size in (100, 800):
         post, predicted = _post(size, EQUAL)
