@@ -23,7 +23,7 @@ from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.demonstration_search import DemonstrationSearch
 from gmner.optimizers.chains.demonstrations import LEVELS, Demo, Level
-from gmner.optimizers.chains.styles import TEMPLATES, Style
+from gmner.optimizers.chains.styles import TEMPLATES, Style, styles_by_name
 from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.chains.writing import write_chains
 from gmner.optimizers.run_directory import RunDirectory
@@ -46,8 +46,9 @@ class MRSI:
     """How chains are made and injected.
 
     Args:
-        styles: Styles by name. None: `picture_first` where weights are trained (on the world, a small model scored far
-            higher with it than with all styles); all of `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
+        styles: Styles by name, or a list of names of registered ones, see `gmner.styles`. None: `picture_first` where
+            weights are trained (on the world, a small model scored far higher with it than with all styles); all of
+            `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
         per_post: Chains a post, each in another style; the paper's data has two.
         answers: Train on each post's answer alone, too, as often as on its chains together. CVO then has both kinds of
             answers to choose between. A staged program, which answers in parts, is not.
@@ -80,7 +81,7 @@ class MRSI:
         InputError: No style, fewer than one chain a post, or demonstrations that cannot be made.
     """
 
-    styles: Mapping[str, Style] | None = None
+    styles: Mapping[str, Style] | Sequence[str] | None = None
     per_post: int = 1
     answers: bool = True
     chains_from: str | PathLike[str] | None = None
@@ -105,6 +106,8 @@ class MRSI:
 
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
+        if self.styles is not None:
+            object.__setattr__(self, "styles", styles_by_name(self.styles))
         if not self.style_set or self.per_post < 1:
             raise InputError("MRSI needs a style and a chain a post", received=(list(self.style_set), self.per_post))
         check_steps(self.least_steps, self.max_steps)
@@ -114,7 +117,7 @@ class MRSI:
     @property
     def style_set(self) -> Mapping[str, Style]:
         """The styles by name; where none are chosen all templates."""
-        return TEMPLATES if self.styles is None else self.styles
+        return TEMPLATES if self.styles is None else styles_by_name(self.styles)
 
     def chosen(self, *, trained: bool) -> MRSI:
         """These settings with their styles chosen: see `styles`.

@@ -367,7 +367,7 @@ def test_presets_are_settings_of_mcr_and_may_be_changed():
     assert big.mrsi.batch % big.mrsi.micro_batch == 64 % big.cvo.micro_batch == 0
     assert dataclasses.replace(big.cvo, prompts=4, micro_batch=None, epochs=1.0, rate=None, tuning="auto") == MCR().cvo
     assert preset("tiny").mrsi.max_steps
-    with pytest.raises(InputError, match=r"no such preset.*tiny"):
+    with pytest.raises(InputError, match=r"Unknown preset.*tiny"):
         preset("13b")
 
 

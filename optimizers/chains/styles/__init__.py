@@ -1,47 +1,30 @@
-"""Styles of reasoning: each walks the four constraints of MRSI over the gold of a post.
+"""Styles of reasoning: each covers the four constraints of MRSI for the gold annotation of a post.
 
-C_s: which words are names; C_t: of what type; C_e: does the picture show the very thing; C_u: where. A style is one
-function `(Facts, random.Random) -> str`; a user adds a style by writing one. No two styles here begin alike or share
-their headings, so that a small model that has begun one does not go on in another; a box stands right behind its name,
-or behind `in the picture at`, where a small model looks for whose it is.
+C_s: which words are names; C_t: their types; C_e: whether the image shows the very entity; C_u: where. A style is one
+function `(Facts, random.Random) -> str`, and `register` adds one. No two built-in styles begin alike or share headings,
+so that a small model that has begun one style does not continue in another. A box stands directly after its name, or
+after `in the picture at`, where a small model looks for its owner.
 
-Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI, for the constraints; the styles' wording is ours.
+Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI, for the constraints; the wording of the styles is ours.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from gmner.optimizers.chains.styles import (
-    elimination,
-    entity_by_entity,
-    picture_first,
-    questions,
-    stepwise,
-    table,
-    text_first,
-)
 from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs, draft_chain, write_chain
+from gmner.optimizers.chains.styles.no_reasoning import plain
+from gmner.optimizers.chains.styles.registry import STYLES, TEMPLATES, register, styles_by_name, unregister
 
-__all__ = ["TEMPLATES", "Draft", "Facts", "Style", "allowed_signs", "draft_chain", "plain", "write_chain"]
-
-
-def plain(facts: Facts, rng: random.Random) -> str:
-    """No reasoning: the answer alone, the baseline of the ablation."""
-    return ""
-
-
-TEMPLATES: Mapping[str, Style] = MappingProxyType(
-    {
-        "stepwise": stepwise.render,
-        "entity_by_entity": entity_by_entity.render,
-        "questions": questions.render,
-        "text_first": text_first.render,
-        "picture_first": picture_first.render,
-        "elimination": elimination.render,
-        "table": table.render,
-    }
-)
-"""The template styles by name."""
+__all__ = [
+    "STYLES",
+    "TEMPLATES",
+    "Draft",
+    "Facts",
+    "Style",
+    "allowed_signs",
+    "draft_chain",
+    "plain",
+    "register",
+    "styles_by_name",
+    "unregister",
+    "write_chain",
+]
