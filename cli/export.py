@@ -50,7 +50,7 @@ def run(given: Namespace) -> None:
 
 
 def _exporter(given: Namespace) -> Exporter:
-    from gmner.data.export.registry import EXPORTERS
+    from gmner.data.export.exporters import EXPORTERS
 
     return EXPORTERS[given.to]
 
@@ -87,7 +87,7 @@ def _write(given: Namespace, posts: Sequence[Post], exporter: Exporter, write: C
 
 
 def _format_names() -> Iterable[str]:
-    from gmner.data.export.registry import EXPORTERS
+    from gmner.data.export.exporters import EXPORTERS
 
     return EXPORTERS
 

@@ -99,6 +99,6 @@ def positive_minutes(word: str) -> float:
 
 
 def _format_names() -> Iterable[str]:
-    from gmner.data.readers.registry import READERS
+    from gmner.data.readers.readers import READERS
 
     return READERS

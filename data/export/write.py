@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gmner.data.export.exporter import Export
-from gmner.data.export.registry import EXPORTERS
+from gmner.data.export.exporters import EXPORTERS
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 

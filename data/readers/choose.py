@@ -13,7 +13,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Predictions
 from gmner.data.readers.image_folder import Folders
 from gmner.data.readers.reader import DatasetLocation, Reader
-from gmner.data.readers.registry import AUTO, READERS
+from gmner.data.readers.readers import AUTO, READERS
 from gmner.data.readers.triples import read_triples
 from gmner.data.readers.twitter import TWITTER_GMNER
 from gmner.signatures.errors import InputError

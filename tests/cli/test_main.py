@@ -18,7 +18,7 @@ from gmner.cli.main import parser
 from gmner.cli.printing import print_result
 from gmner.data.jsonl import write_predictions
 from gmner.data.prediction import Prediction
-from gmner.data.readers.registry import READERS
+from gmner.data.readers.readers import READERS
 from gmner.signatures.errors import InputError, ServerError
 
 HEAVY = ("torch", "transformers", "dspy", "datasets", "trl", "scipy")

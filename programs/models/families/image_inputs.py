@@ -18,9 +18,11 @@ class ImageInputs(Protocol):
     of a batch, in the order of the prompts; a processor may split an image into several tiles.
 
     Attributes:
+        pixel_inputs: Names of the inputs that the model does not need if it gets encoded images instead.
         position_axes: Number of axes of the position ids: 1, or 3 with M-RoPE.
     """
 
+    pixel_inputs: tuple[str, ...]
     position_axes: int
 
     def split(self, inputs: Tensors) -> Iterator[dict[str, torch.Tensor]]:
@@ -60,3 +62,8 @@ class ImageInputs(Protocol):
         Returns:
             None if they are the numbers of the tokens that the mask marks.
         """
+
+
+def proportional(image_tokens: torch.Tensor, elements: torch.Tensor) -> torch.Tensor:
+    """Elements of each row, (rows,): every image token stands for the same number of elements."""
+    return image_tokens * len(elements) // image_tokens.sum().clamp(min=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gmner.programs.models.families.image_inputs import Tensors
+from gmner.programs.models.families.image_inputs import Tensors, proportional
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Patches:
     """`pixel_values` (patches, values) of all images, and `image_grid_thw` (images, 3); see `ImageInputs`."""
 
+    pixel_inputs = ("pixel_values",)
     position_axes = 3
 
     def split(self, inputs: Tensors) -> Iterator[dict[str, torch.Tensor]]:
@@ -35,7 +36,7 @@ class Patches:
         """Patches and grids of each row."""
         import torch
 
-        patches = _proportional(image_tokens, images["pixel_values"])
+        patches = proportional(image_tokens, images["pixel_values"])
         ends = torch.searchsorted(images["image_grid_thw"].prod(-1).cumsum(0), patches.cumsum(0), right=True)
         grids = ends.diff(prepend=ends.new_zeros(1))
         return {"pixel_values": patches.tolist(), "image_grid_thw": grids.tolist()}
@@ -48,8 +49,3 @@ class Patches:
         kinds = (prompts == model.config.image_token_id).int() if kinds is None else kinds
         grids = images["image_grid_thw"]
         return model.model.get_rope_index(prompts, kinds, image_grid_thw=grids, attention_mask=mask.long())[0]
-
-
-def _proportional(image_tokens: torch.Tensor, elements: torch.Tensor) -> torch.Tensor:
-    """Elements of each row, (rows,): every image token stands for the same number of elements."""
-    return image_tokens * len(elements) // image_tokens.sum().clamp(min=1)
