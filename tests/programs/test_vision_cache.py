@@ -87,6 +87,6 @@ def test_pictures_of_another_family_are_left_to_the_model(tiny_lm, monkeypatch: 
     weights = tiny_lm("idefics3").engine.weights
     inputs = ChatEncoder(weights.processor)([prompt("words", RED).conversation])
     known, unknown = VisionFeatureCache(weights.model), VisionFeatureCache(weights.model)
-    monkeypatch.setattr(unknown, "_family", "another")
+    monkeypatch.setattr(unknown, "_image_inputs", None)
     assert "mm_encoder_outputs" in known(inputs)
     assert unknown(inputs) == dict(inputs)
