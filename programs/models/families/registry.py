@@ -35,9 +35,9 @@ def register(family: ModelFamily) -> ModelFamily:
 
     Example:
         >>> from gmner.signatures.boxes import BoxFormat
-        >>> register(ModelFamily("paligemma", BoxFormat("normalized", 1024), served_as="paligemma")).name
-        'paligemma'
-        >>> unregister("paligemma")
+        >>> register(ModelFamily("my_vlm", BoxFormat("normalized", 100), served_as="my-?vlm")).name
+        'my_vlm'
+        >>> unregister("my_vlm")
     """
     check_type(family, ModelFamily)
     FAMILIES.add(family.name, family)
