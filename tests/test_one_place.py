@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 import pytest
 from command_line import fails, run
+from PIL import Image
 from scripted import scripted_lm
 
 import gmner
@@ -20,6 +21,7 @@ from gmner.data.post import Post
 from gmner.optimizers.rewards import own
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.schema import Limits
 
 # One of each kind, as a file outside of the package would define it.
 
@@ -165,10 +167,9 @@ def test_a_style_and_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 @pytest.mark.usefixtures("registered")
 def test_a_served_family():
-    program = gmner.GMNER(lm=dspy.LM("openai/lab/ToyVision-7B"))
-    assert program.profile.box_format == gmner.BoxFormat("normalized", 100)
-    other = gmner.GMNER(lm=dspy.LM("openai/lab/other"))
-    assert other.profile.box_format == gmner.BoxFormat("normalized", 1000)
+    for name, scale in {"lab/ToyVision-7B": 100, "lab/other": 1000}.items():
+        adapter = gmner.GMNER(lm=dspy.LM(f"openai/{name}")).adapter()
+        assert adapter.profile.box_format == gmner.BoxFormat("normalized", scale)
 
 
 @pytest.mark.usefixtures("registered")
@@ -331,8 +332,14 @@ def test_a_family_of_checkpoints(toy_checkpoint: Path):
         assert prepared == ["toy_vlm"]
         engine = lm.engine
         assert (engine.profile.box_format, engine.image_pixels) == (family.box_format, 4096)
-        program = gmner.GMNER(lm=lm)
-        assert program.profile.box_format == family.box_format
+        program = gmner.GMNER(lm=lm, limits=Limits(reasoning=20, entities=2))
+        encoded: list[int] = []
+        get_image_features = engine.model.get_image_features
+        engine.model.get_image_features = lambda **inputs: encoded.append(1) or get_image_features(**inputs)
+        for text in ("Ana is here", "Ana was here"):
+            answer = program(text=text, image=Image.new("RGB", (64, 48), "red"))
+            assert all(entity.span in text for entity in answer.entities)
+        assert len(encoded) == 1
         lora, _ = training_copy(engine.weights.source, engine.path, "lora-frozen-vision", Lora(rank=2))
         trained = {name for name, weight in lora.named_parameters() if weight.requires_grad}
         assert trained
