@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import record_line
@@ -28,7 +29,7 @@ class Export:
     out: Path
     split: str | None = None
 
-    def write_json(self, value: object) -> None:
+    def write_json(self, value: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a value as JSON to `out`, completely or not at all."""
         text = record_line(value)  # before the file is opened
         with whole_text(self.out) as file:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def image_only(stock: type[ProcessorMixin]) -> type[ProcessorMixin]:
     """A subclass of a processor class of the Qwen-VL families without `video_processor`."""
 
-    class ImageOnly(stock):  # type: ignore[misc, valid-type]
+    class ImageOnly(stock):
         def __init__(
             self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_: Any
         ) -> None:

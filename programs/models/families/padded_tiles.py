@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class PaddedTiles:
     """`pixel_values` (rows, tiles, channels, height, width) and `pixel_attention_mask`; see `ImageInputs`."""
 
-    pixel_inputs = ("pixel_values", "pixel_attention_mask")
+    pixel_inputs: tuple[str, ...] = ("pixel_values", "pixel_attention_mask")
     position_axes = 1
 
     def split(self, inputs: Tensors) -> Iterator[dict[str, torch.Tensor]]:

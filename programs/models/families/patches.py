@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Patches:
     """`pixel_values` (patches, values) of all images, and `image_grid_thw` (images, 3); see `ImageInputs`."""
 
-    pixel_inputs = ("pixel_values",)
+    pixel_inputs: tuple[str, ...] = ("pixel_values",)
     position_axes = 3
 
     def split(self, inputs: Tensors) -> Iterator[dict[str, torch.Tensor]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Tiles:
     """`pixel_values` (tiles, channels, height, width) of all images; see `ImageInputs`."""
 
-    pixel_inputs = ("pixel_values",)
+    pixel_inputs: tuple[str, ...] = ("pixel_values",)
     position_axes = 1
 
     def split(self, inputs: Tensors) -> Iterator[dict[str, torch.Tensor]]:
