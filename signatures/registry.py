@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -106,10 +107,13 @@ def check_type(value: object, kind: type, article: str = "a") -> None:
 
 
 def _definition(value: Any) -> object:
-    """What makes two values the same definition: the place of a function, and the fields of a dataclass."""
+    """What makes two values the same definition: where a function is defined, and the fields of a dataclass."""
     if is_dataclass(value) and not isinstance(value, type):
         return type(value), tuple((field.name, _definition(getattr(value, field.name))) for field in fields(value))
+    if isinstance(value, functools.partial):
+        return _definition(value.func), value.args, tuple(value.keywords.items())
     if callable(value):
         owner = value if hasattr(value, "__qualname__") else type(value)
-        return owner.__module__, owner.__qualname__
-    return value
+        line = value.__code__.co_firstlineno if owner.__qualname__.endswith("<lambda>") else None
+        return owner.__module__, owner.__qualname__, line
+    return type(value) if type(value).__eq__ is object.__eq__ else value

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import dspy
@@ -231,6 +233,38 @@ def test_built_in_values_stay(kind: str):
     for name in (built_in, value.name):
         with pytest.raises(InputError, match=r"was registered under this name.*nothing was registered"):
             module.unregister(name)
+
+
+@kinds
+def test_executing_a_definition_again_replaces_the_value(kind: str):
+    module, value, _ = KINDS[kind]
+    functions = {name: f for name in value.__slots__ if isinstance(f := getattr(value, name), FunctionType)}
+    copies = {name: FunctionType(f.__code__, f.__globals__) for name, f in functions.items()}
+    for name, copy in copies.items():
+        copy.__qualname__, copy.__module__ = functions[name].__qualname__, functions[name].__module__
+    again = dataclasses.replace(value, **copies)
+    module.register(value)
+    try:
+        assert module.register(again) is again
+    finally:
+        module.unregister(value.name)
+
+
+def test_functions_are_told_apart():
+    def one(facts: Any, rng: Any, words: str = "") -> str:
+        return words
+
+    gmner.styles.register(partial(one, words="a"), "partial")
+    gmner.styles.register(lambda facts, rng: "a", "lambda")
+    try:
+        gmner.styles.register(partial(one, words="a"), "partial")
+        with pytest.raises(InputError, match=r"registered under this name.*'partial'"):
+            gmner.styles.register(partial(one, words="b"), "partial")
+        with pytest.raises(InputError, match=r"registered under this name.*'lambda'"):
+            gmner.styles.register(lambda facts, rng: "b", "lambda")
+    finally:
+        gmner.styles.unregister("partial")
+        gmner.styles.unregister("lambda")
 
 
 def test_reserved_names_are_refused():

@@ -10,5 +10,5 @@ E2E_GMNER = Protocol(
     AT_LEAST,
     counting.count_strings_any_box,
     "E2E-GMNER, evaluation/metrics.py",
-    "words instead of places; IoU >= 0.5; several predicted boxes",
+    "spans compared as strings; IoU >= 0.5; several predicted boxes allowed",
 )

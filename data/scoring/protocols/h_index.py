@@ -11,5 +11,5 @@ H_INDEX = Protocol(
     PAPER_REGION,
     counting.count_last_by_offsets,
     "H-Index (Yu et al., ACL 2023), model/metrics.py",
-    "of two answers at one place the later counts",
+    "of two predictions at the same position, the later one counts",
 )

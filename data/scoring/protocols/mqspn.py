@@ -12,7 +12,7 @@ MQSPN = Protocol(
     AT_LEAST,
     counting.count_offset_sets,
     _SOURCE,
-    "sets of places; IoU >= 0.5; a gold row a box; adjacent mentions lost",
+    "sets of positions; IoU >= 0.5; one gold row per box; adjacent mentions lost",
     loses_adjacent=True,
 )
 MQSPN_SCRIPT = Protocol(
@@ -20,6 +20,6 @@ MQSPN_SCRIPT = Protocol(
     AT_LEAST,
     counting.count_offset_sets_script,
     _SOURCE,
-    "mqspn, but a wrong region also counts as `not shown`",
+    "as mqspn, but a wrong region also counts as `not shown`",
     loses_adjacent=True,
 )

@@ -7,7 +7,13 @@ from gmner.data.scoring.protocols.protocol import AT_LEAST, Protocol
 
 _SOURCE = "RiVEG (Li et al., Findings of ACL 2024), statistic/statistic.py"
 
-RIVEG = Protocol("riveg", AT_LEAST, counting.count_strings, _SOURCE, "words instead of places; IoU >= 0.5")
+RIVEG = Protocol(
+    "riveg", AT_LEAST, counting.count_strings, _SOURCE, "spans compared as strings, not positions; IoU >= 0.5"
+)
 RIVEG_SCRIPT = Protocol(
-    "riveg-script", AT_LEAST, counting.count_strings_script, _SOURCE, "riveg, but no gold row is used up"
+    "riveg-script",
+    AT_LEAST,
+    counting.count_strings_script,
+    _SOURCE,
+    "as riveg, but a gold row can be matched repeatedly",
 )

@@ -12,7 +12,7 @@ SAKE = Protocol(
     AT_LEAST,
     counting.count_word_sets,
     _SOURCE,
-    "sets of words; IoU >= 0.5; a gold row a box; adjacent mentions lost; unknown types dropped",
+    "sets of strings; IoU >= 0.5; one gold row per box; adjacent mentions lost; unknown types dropped",
     loses_adjacent=True,
     drops_unknown_types=True,
 )
@@ -21,7 +21,7 @@ SAKE_SCRIPT = Protocol(
     AT_LEAST,
     counting.count_word_sets_script,
     _SOURCE,
-    "sake, but posts with an empty side are left out, and a wrong region also counts as `not shown`",
+    "as sake, but posts without gold or predictions are left out, and a wrong region also counts as `not shown`",
     loses_adjacent=True,
     drops_unknown_types=True,
 )
