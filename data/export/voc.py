@@ -91,17 +91,17 @@ def _render(post: Post) -> tuple[str, bytes]:
 
 def _check_pictures(posts: Sequence[Post], images: Path) -> None:
     """Refuse an export after which a post would have the image of another post or of an earlier export."""
-    there = dict[str, list[Path]]()
+    images_by_id = dict[str, list[Path]]()
     for path in images.iterdir() if images.is_dir() else ():
         if path.suffix.lower() in _SUFFIXES:
-            there.setdefault(path.stem, []).append(path)
+            images_by_id.setdefault(path.stem, []).append(path)
     owners = {os.path.realpath(post.image): post.id for post in posts if isinstance(post.image, Path)}
     for post in posts:
         own, suffixes = None, {".png", ".tif"}
         if isinstance(post.image, Path):
             own, suffix = os.path.realpath(post.image), post.image.suffix.lower()
             suffixes = {suffix} if suffix in _SUFFIXES else suffixes
-        for path in there.get(post.id, []):
+        for path in images_by_id.get(post.id, []):
             owner = owners.get(os.path.realpath(path))
             replaced = post.image is not None and path.suffix in suffixes
             if os.path.realpath(path) != own and (owner is not None or not replaced):
