@@ -52,19 +52,22 @@ def unregister(name: str) -> None:
 
 
 def preset(name: str) -> MCR:
-    """Settings of MCR by name; change single ones with `dataclasses.replace(optimizer.cvo, ...)`.
+    """An optimizer with settings for a model and a machine.
 
-    - `default`: `MCR()`, for small models and LoRA on larger ones, with whole batches at once.
-    - `tiny`: the embedded model on two cores, in minutes.
-    - `qwen2.5-vl-7b`: `MCR()` for Qwen2.5-VL-7B-Instruct: two epochs of each stage as in the paper, LoRA, eight answers
-      to each of eight prompts per step, and two rows per post (a chain and the answer alone; the paper: two chains). In
-      bfloat16 with gradient checkpointing, a stage takes 17 GB for the weights it trains, 1 GB for adapter and
-      optimizer, and about 2 GB per sample held at once; measured on an H100 with random weights: 18.5 GiB (MRSI) and
-      23.1 GiB (CVO), see `docs/gpu.md`. Each loaded program takes another 15.5 GiB for the weights it serves.
-      `micro_batch` trades memory for time and changes nothing else; batches are those of all processes together.
+    - `default`: `MCR()`, for small models and for LoRA on larger ones; every batch is held at once.
+    - `tiny`: for the embedded model on two cores; takes minutes.
+    - `qwen2.5-vl-7b`: for Qwen2.5-VL-7B-Instruct, with the paper's 2 epochs per stage, LoRA, eight answers to each of
+      eight prompts per step, and two rows per post (a chain, and the answer alone; the paper has two chains). In
+      bfloat16 with gradient checkpointing, a stage takes 17 GB for the weights that it trains, 1 GB for adapter and
+      optimizer, and about 2 GB for each sample that is held at once. Measured on an H100 with random weights: 18.5 GiB
+      (MRSI) and 23.1 GiB (CVO), see `docs/gpu.md`. Each loaded program takes another 15.5 GiB. `micro_batch` trades
+      memory for time without changing the result; batch sizes count the samples of all processes.
+
+    Change single settings with `dataclasses.replace`, for example
+    `optimizer.cvo = dataclasses.replace(optimizer.cvo, prompts=2)`.
 
     Args:
-        name: One of these, or a preset that was registered.
+        name: The name of a preset, one of these or a registered one.
 
     Returns:
         A new optimizer.

@@ -1,9 +1,9 @@
-"""Styles of reasoning: each covers the four constraints of MRSI for the gold annotation of a post.
+"""Styles of reasoning: each states the four constraints of MRSI for the gold annotation of a post.
 
-C_s: which words are names; C_t: their types; C_e: whether the image shows the very entity; C_u: where. A style is one
-function `(Facts, random.Random) -> str`, and `register` adds one. No two built-in styles begin alike or share headings,
-so that a small model that has begun one style does not continue in another. A box stands directly after its name, or
-after `in the picture at`, where a small model looks for its owner.
+C_s: which words are names. C_t: their types. C_e: whether the image shows this very entity. C_u: where. A style is a
+function `(Facts, random.Random) -> str`; `register` adds one. No two styles here have the same beginning or the same
+headings, so that a small model does not switch styles within a chain. A box directly follows its name or
+`in the picture at`, so that a small model can tell whose box it is.
 
 Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI, for the constraints; the wording of the styles is ours.
 """

@@ -8,5 +8,5 @@ from gmner.optimizers.chains.styles.facts import Facts
 
 
 def plain(facts: Facts, rng: random.Random) -> str:
-    """No reasoning: the answer alone, the baseline of the ablation."""
+    """An empty chain: the answer without reasoning, the baseline of the ablation."""
     return ""
