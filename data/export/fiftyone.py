@@ -1,4 +1,4 @@
-"""Posts and predictions as a dataset of FiftyOne, to look through them in its app."""
+"""Posts and predictions as a dataset of FiftyOne, for viewing them in its app."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None = None, name: str | None = None) -> Any:
-    """Posts as a `fiftyone.Dataset`: one sample a post, boxes as detections.
+    """Convert posts to a `fiftyone.Dataset` with one sample per post and boxes as detections.
 
-    A sample has the fields `post_id`, `text`, and of annotated posts `ground_truth`, a `Detections` with one detection
-    a box, and `not_shown`, a `Classifications` with one a mention that has no box (`not_grounded` instead where nobody
-    drew boxes). With predictions, `predictions` and `predicted_not_shown` are the same of the answer. Every detection
-    and classification has the type as its label and `span`, `start` and `end`; the boxes of one mention share `entity`,
-    its number in the post. Boxes are `[x, y, width, height]` relative to the width and height of the original image.
-    `confidence` is that of the entity; None where it has none.
+    A sample has the fields `post_id` and `text`. Samples of annotated posts also have `ground_truth`, a `Detections`
+    with one detection per box, and `not_shown`, a `Classifications` with one classification per mention without a box
+    (`not_grounded` if the post was annotated without boxes). With predictions, `predictions` and `predicted_not_shown`
+    hold the same for the predicted entities. Every detection and classification has the type as its label, and `span`,
+    `start`, `end` and `confidence` (None if the entity has none); the boxes of one mention share `entity`, its number
+    in the post. Boxes are `[x, y, width, height]` relative to the width and height of the original image.
 
     Args:
-        posts: Posts with an image on the disk.
-        predictions: Answers to them; a post may have none.
-        name: Name of the dataset; None: FiftyOne gives it one.
+        posts: Posts whose images are files.
+        predictions: Predictions for them; posts may lack one.
+        name: Name of the dataset; None: chosen by FiftyOne.
 
     Raises:
-        InputError: FiftyOne is not installed, an id that occurs twice, a post without an image on the disk, or a
-            prediction that belongs to no post.
-        ImageError: An image that is missing or broken; the fact names the post.
+        InputError: FiftyOne is not installed, a post id occurs twice, a post has no image file, or a prediction has an
+            unknown post id.
+        ImageError: An image is missing or broken; the error names the post.
 
     Source: FiftyOne's documentation, "Using FiftyOne datasets".
     """
@@ -70,7 +70,7 @@ def _sample(fiftyone: Any, post: Post, answer: Prediction | None) -> Any:
 
 
 def _labels(fiftyone: Any, entities: Sequence[GoldEntity | GroundedEntity], size: Size) -> tuple[Any, Any]:
-    """What is shown as detections, what is not as classifications."""
+    """Detections for the boxes, and classifications for the mentions without a box."""
     detections, classifications = [], []
     for number, entity in enumerate(entities):
         place: dict[str, Any] = {"span": entity.span, "start": entity.start, "end": entity.end, "entity": number}
