@@ -44,7 +44,7 @@ program(text=lookalike.text, image=lookalike.image)
 lookalike
 
 # %% [markdown]
-# `boxed of absent` is the share of entities that are not shown but get a box. N-F1 is the F1 score of "not shown".
+# `boxed if not shown` is the share of entities that are not shown but get a box. N-F1 is the F1 score of "not shown".
 
 # %%
 before = program.batch_posts(held_out, progress=False)
@@ -64,8 +64,8 @@ scores = {stage: gmner.evaluate(answers, held_out, progress=False) for stage, an
 {
     stage: {
         "GMNER F1": round(score.gmner.f1, 1),
-        "boxed of absent, %": round(score.boxed_of_absent, 1),
-        "found of shown, %": round(score.found_of_shown, 1),
+        "boxed if not shown, %": round(score.boxed_of_absent, 1),
+        "boxed correctly if shown, %": round(score.found_of_shown, 1),
         "N-F1": round(score.bias.n_f1, 1),
     }
     for stage, score in scores.items()

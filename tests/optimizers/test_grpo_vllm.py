@@ -144,6 +144,6 @@ def test_free_vllm_rollouts_are_corrected(program: Programs, posts: list[Post], 
 
 @pytest.mark.parametrize("options", [{"vllm_mode": "server"}, {"vllm_tensor_parallel_size": 2}])
 def test_constrained_rollouts_of_a_vllm_server_are_refused(options: dict[str, Any]):
-    with pytest.raises(InputError, match=r"each post's schema.*colocate"):
+    with pytest.raises(InputError, match=r"inside the training process.*colocate"):
         cvo(rollouts="constrained", grpo_options={"use_vllm": True, **options})
     assert cvo(grpo_options={"use_vllm": True, **options}).rollouts == "free"

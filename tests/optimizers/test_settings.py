@@ -75,9 +75,11 @@ def test_what_only_one_stage_accepts():
         _ = gmner.MRSI(tuning="none").trained_weights
     with pytest.raises(InputError, match="CVO has no such tuning"):
         gmner.CVO(tuning="none")
-    for stage, name in ((gmner.MRSI, "styles"), (gmner.MRSI, "sft_options"), (gmner.CVO, "grpo_options")):
+    for stage, name in ((gmner.MRSI, "sft_options"), (gmner.CVO, "grpo_options")):
         with pytest.raises(InputError, match=f"{name} must be a mapping"):
             stage(**{name: ["table"]})
+    with pytest.raises(InputError, match="styles are not a list"):
+        gmner.MRSI(styles="table")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("change", [{"rank": 0}, {"alpha": 0}, {"dropout": 1.0}, {"dropout": "0"}])
