@@ -36,7 +36,7 @@ def write_export(
     """
     if form == "voc":
         if predictions is not None:
-            raise InputError("Pascal VOC has no place for predictions", remedy="Leave the predictions out")
+            raise InputError("Pascal VOC cannot represent predictions", remedy="Export without predictions")
         write_voc(posts, out, split or "train")
     elif form == "coco":
         labels = None if predictions is None else categories_of(posts, predictions)
@@ -44,7 +44,7 @@ def write_export(
     elif form == "label-studio":
         if out.suffix == ".xml":
             accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
-            raise InputError("The tasks of Label Studio are JSON", received=str(out), accepted=accepted)
+            raise InputError("The output for Label Studio must be a JSON file", received=str(out), accepted=accepted)
         tasks = to_label_studio(posts, predictions)
         labels = types_of_all(posts, predictions)
         if any(NO_XML.search(name) for name in labels):

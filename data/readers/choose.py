@@ -59,7 +59,10 @@ def read_dataset(
         if split or error.received != "":
             raise
         raise InputError(
-            f"{path} has splits", received=split, accepted=error.accepted, remedy="Name one: --split, or split="
+            f"{path} has several splits",
+            received=split,
+            accepted=error.accepted,
+            remedy="Choose one with --split, or split=",
         ) from error
 
 
@@ -110,7 +113,9 @@ def _jsonl(path: Path, split: str, images: Folders | None, instances: Path | Non
 
 def _grec(path: Path, split: str, images: Folders | None, instances: Path | None) -> Posts:
     if instances is None:
-        raise InputError("GREC needs the boxes of COCO", accepted="instances.json", remedy="Pass instances=")
+        raise InputError(
+            "GREC requires the boxes of COCO", accepted="instances.json", remedy="Pass --instances, or instances="
+        )
     return read_grec(path, instances, split, images)
 
 
