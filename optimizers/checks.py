@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import check_gold
 from gmner.optimizers.chains.split import check_pictures, check_trainset
@@ -80,4 +81,5 @@ def _warn_of_overlap(train: Sequence[Post], val: Sequence[Post]) -> None:
 
 
 def _warn_of_left_out(name: str, report: GoldReport) -> None:
-    LOG.warning("Skipped %d posts of the %s. %s", report.refused, name, report.summary(_NAMED))
+    posts = counted(report.refused, "post", "posts")
+    LOG.warning("Skipped %s of the %s. %s", posts, name, report.summary(_NAMED))

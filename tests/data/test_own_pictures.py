@@ -122,7 +122,7 @@ def test_voc_images_stay_with_their_post(tmp_path: Path):
 def test_voc_removes_images_of_an_earlier_export(tmp_path: Path, picture: Image.Image | None):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "images" / "1.jpg")
-    with pytest.raises(InputError, match=r"under this id, which is that of none of the posts.*1\.jpg"):
+    with pytest.raises(InputError, match=r"with this id, which belongs to none of the posts.*1\.jpg"):
         write_voc([Post("1", "Ana", picture, ())], tmp_path)
     assert not (tmp_path / "txt").exists()
 

@@ -199,7 +199,7 @@ def test_stopped_run_with_other_settings_is_refused(
 def test_unknown_part_file_is_not_touched(tmp_path: Path):
     part = tmp_path / "out.jsonl.part"
     part.write_text("my notes\n")
-    with pytest.raises(InputError, match="not a stopped run"):
+    with pytest.raises(InputError, match="not the partial output of a stopped run"):
         run(GMNER(scripted_lm(named)), posts(), tmp_path / "out.jsonl")
     assert part.read_text() == "my notes\n"
 
