@@ -81,7 +81,7 @@ class Pictures:
                     )
                     return None
         if self._folders or self._strict:
-            self._report("missing_image", f"the image {names[0]} of post {post} is not in {self._places()}", where)
+            self._report("missing_image", f"post {post} has no image {names[0]} in {self._places()}", where)
         return None
 
     def _look(self, folder: Path, name: str) -> tuple[str | None, bool]:
@@ -98,7 +98,7 @@ class Pictures:
         self._findings.add(kind, where, f"{fact}; the post is read without it", quiet=kind == "missing_image")
 
     def _places(self) -> str:
-        return ", ".join(map(str, self._folders)) or "the image folders, because there is no image folder"
+        return ", ".join(map(str, self._folders)) or "any folder, because no image folder was found"
 
 
 def find_pictures(

@@ -160,7 +160,7 @@ def test_unrepresentable_post_is_reported_and_nothing_is_written(tmp_path, post,
 def test_other_refusals(tmp_path):
     with pytest.raises(InputError, match="id occurs twice"):
         write_voc([POST, POST], tmp_path)
-    with pytest.raises(InputError, match="split is not a valid"):
+    with pytest.raises(InputError, match="split must be a valid"):
         write_voc([POST], tmp_path, "../dev")
     with pytest.raises(ImageError, match="post '1': An image is missing"):
         write_voc([replace(POST, image=tmp_path / "none.jpg")], tmp_path)

@@ -83,7 +83,7 @@ def changed(**fields):
         ({**RECORD, "more": 1}, "not a prediction"),
         ({**RECORD, "id": 1}, "`id` must be a string"),
         ({**RECORD, "reasoning": None}, "`reasoning` must be a string"),
-        ({**RECORD, "entities": None}, "not a list"),
+        ({**RECORD, "entities": None}, "must be a list"),
         ({**RECORD, "entities": [1]}, "not an entity"),
         ({**RECORD, "error": "x"}, "not the error"),
         ({**RECORD, "error": {"kind": "x", "message": 1}}, "`message` must be a string"),

@@ -113,7 +113,7 @@ def test_voc_images_stay_with_their_post(tmp_path: Path):
     write_voc([two, one], tmp_path)
     assert Image.open(tmp_path / "images" / "2.png").getpixel((0, 0)) == colour(1)
     before = {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()}
-    with pytest.raises(InputError, match=r"post '2'.*that of post '1'.*empty folder"):
+    with pytest.raises(InputError, match=r"post '2'.*belongs to post '1'.*empty folder"):
         write_voc([replace(one, id="2"), replace(two, id="1")], tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()} == before
 

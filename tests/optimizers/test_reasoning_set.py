@@ -339,7 +339,7 @@ def test_usable_for_the_original_model_and_posts(made: ReasoningSet, folder: Pat
 @pytest.mark.parametrize(
     ("box_format", "named"),
     [
-        (BoxFormat("normalized", 100), "normalized, 0 to 100'\). Accepted: normalized, 0 to 1000"),
+        (BoxFormat("normalized", 100), r"normalized, 0 to 100'\). Accepted: normalized, 0 to 1000"),
         (BoxFormat("resized"), "resized'"),
         (BoxFormat("original"), "original'"),
     ],

@@ -96,7 +96,7 @@ def test_missing_image_is_an_error_on_request(root):
     with pytest.raises(DataError) as caught:
         read_twitter_gmner(root, "dev", [first, second], missing_images="error")
     assert caught.value.fact == f"{root / 'txt' / 'dev.txt'}:5: post 8 has no image 8 in {first}, {second}"
-    with pytest.raises(DataError, match=r"dev\.txt:2: the image 7 of post 7 is not in the image folders"):
+    with pytest.raises(DataError, match=r"dev\.txt:2: post 7 has no image 7 in any folder"):
         read_twitter_gmner(root, "dev", missing_images="error")
     folder(root, "b", "8.jpg", "9.png")
     assert None not in pictures(read_twitter_gmner(root, "dev", [first, second], missing_images="error"))
