@@ -232,7 +232,7 @@ BROKEN: list[tuple[Callable[[dict], Any], str]] = [
     (lambda line: {key: line[key] for key in line if key != "reasoning"}, "missing key 'reasoning'"),
     (lambda line: {**line, "reasoning": None}, "`reasoning` must be a string"),
     (lambda line: {**line, "problem": 1}, "`problem` must be a string"),
-    (lambda line: {**line, "entities": {}}, "not a list"),
+    (lambda line: {**line, "entities": {}}, "must be a list"),
     (lambda line: {**line, "entities": ["Ada"]}, "not an entity of a chain"),
     (lambda line: {**line, "entities": [{**ADA, "end": 2}]}, "offsets"),
     (lambda line: {**line, "entities": [{**ADA, "start": True}]}, "offsets"),
@@ -339,7 +339,7 @@ def test_usable_for_the_original_model_and_posts(made: ReasoningSet, folder: Pat
 @pytest.mark.parametrize(
     ("box_format", "named"),
     [
-        (BoxFormat("normalized", 100), r"normalized, 0 to 100'\). Accepted: normalized, 0 to 1000"),
+        (BoxFormat("normalized", 100), "normalized, 0 to 100'). Accepted: normalized, 0 to 1000"),
         (BoxFormat("resized"), "resized'"),
         (BoxFormat("original"), "original'"),
     ],

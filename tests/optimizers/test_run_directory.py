@@ -68,8 +68,8 @@ def test_resumes_with_the_same_arguments(tmp_path: Path):
         ({"styles": ["a"]}, {"styles": ["a", "b"]}, 'styles: ["a"] before, ["a", "b"] now'),
         ({"ids": list(range(99))}, {"ids": [*range(98), 7]}, "ids[98]: 98 before, 7 now"),
         ({"ids": list(range(99))}, {"ids": list(range(98))}, "ids: 99 values before, 98 now"),
-        ({"text": "word " * 99 + "a"}, {"text": "word " * 99 + "b"}, 'word a" there, …'),
-        ({"text": "a"}, {"text": "b" * 999}, 'text: "a" there, "bbb'),
+        ({"text": "word " * 99 + "a"}, {"text": "word " * 99 + "b"}, 'word a" before, …'),
+        ({"text": "a"}, {"text": "b" * 999}, 'text: "a" before, "bbb'),
     ],
 )
 def test_other_arguments_are_refused_by_name(tmp_path: Path, before: dict, now: dict, named: str):
