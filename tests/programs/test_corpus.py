@@ -213,7 +213,7 @@ def test_output_must_not_be_a_folder(tmp_path: Path):
 
 
 def test_ids_must_be_unique(tmp_path: Path):
-    with pytest.raises(InputError, match=r"share an id.*'1'"):
+    with pytest.raises(InputError, match=r"have the same id.*'1'"):
         run(GMNER(scripted_lm(named)), [Post("1", "a"), Post("1", "b")], tmp_path / "out.jsonl")
 
 
