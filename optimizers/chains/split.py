@@ -84,7 +84,7 @@ def check_trainset(posts: Sequence[Post]) -> None:
         raise InputError(
             "A post of the training set has no annotated regions, so training on it would teach that nothing is shown",
             received=unboxed,
-            accepted="posts with `grounded`",
+            accepted="posts with `grounded` set to true",
         )
 
 

@@ -407,7 +407,7 @@ def test_changed_reward_is_refused_unless_it_stopped_the_run(
         compiled(limited(4))
     assert "The reward short stopped the run" in caplog.text
     (tmp_path / "cvo" / FAILURE).unlink()  # as training does when it begins
-    with pytest.raises(RunDirectoryError, match=r"reward\.short\.settings\.limit: 4 there, 3 now"):
+    with pytest.raises(RunDirectoryError, match=r"reward\.short\.settings\.limit: 4 before, 3 now"):
         compiled(limited(3))
 
 

@@ -143,7 +143,9 @@ def test_unsuitable_server_is_reported_before_posts_are_read(posts: Path, capsys
 
     with serving(lambda _: (200, {}, ""), {"one": "", "two": ""}) as (base, bodies):
         assert "exactly one model (got 'one, two')" in refused("--server", base)
-        assert "no model of this name (got 'three'). Accepted: one, two" in refused("--server", base, "--served", "three")
+        assert "no model of this name (got 'three'). Accepted: one, two" in refused(
+            "--server", base, "--served", "three"
+        )
         GMNER(load_vlm(cache=False)).save(posts.parent / "bundle")
         words = ("--server", base, "--served", "one", "--model", posts.parent / "bundle", "--staged")
         assert "a bundle, which stores its own program" in refused(*words)
