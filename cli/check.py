@@ -7,14 +7,14 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from gmner.cli.command import Command
-from gmner.cli.options import POSTS, add_dataset
+from gmner.cli.options import GOLD, add_dataset
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import print_result
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner check`."""
-    parser.add_argument("posts", type=Path, metavar="POSTS", help=f"annotated posts: {POSTS}")
+    parser.add_argument("posts", type=Path, metavar="POSTS", help=GOLD)
     add_dataset(parser)
     labels = "entity types, separated by commas (default: PER,LOC,ORG,OTHER)"
     parser.add_argument("--labels", metavar="A,B", help=labels)
@@ -39,7 +39,7 @@ def run(given: Namespace) -> int:
 
 COMMAND = Command(
     "check",
-    "check annotated posts before a compile: invalid gold annotations and oddities in the files",
+    "find invalid gold annotations and oddities in data files before a compile",
     "gmner check twitter-gmner/ --split train",
     add_arguments,
     run,

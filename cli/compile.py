@@ -25,9 +25,10 @@ UNCHANGED = 3
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner compile`."""
-    train = "annotated posts to train on: JSONL file or folder of a data set"
+    train = "annotated posts to train on: JSONL with id, text, image and entities on each line, or a data set folder"
     parser.add_argument("--train", type=Path, required=True, metavar="POSTS", help=train)
-    parser.add_argument("--val", type=Path, metavar="POSTS", help="annotated posts to score each stage on")
+    val = "annotated posts to score each stage on (default: a part of --train is held out)"
+    parser.add_argument("--val", type=Path, metavar="POSTS", help=val)
     split = "split of --%(of)s if it is a data set (default: %(default)s)"
     for of, default in {"train": "train", "val": "dev"}.items():
         parser.add_argument(f"--{of}-split", metavar="SPLIT", default=default, help=split.replace("%(of)s", of))
@@ -35,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--with-pictures", action="store_true", help="skip posts whose image is missing")
     invalid = "skip posts whose gold annotations the program cannot express, and report how many"
     parser.add_argument("--leave-out-invalid", action="store_true", help=invalid)
-    run_dir = "run directory, from which a stopped compile resumes"
+    run_dir = "run directory for checkpoints and logs; a stopped compile resumes from it"
     parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help=run_dir)
     add_output(parser, "BUNDLE", "folder to save the compiled program to")
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
@@ -43,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     action.names = Names(_preset_names)  # type: ignore[attr-defined]
     minutes = "stop training after N minutes; run the same command again to resume"
     parser.add_argument("--max-minutes", type=positive_minutes, metavar="N", help=minutes)
-    dry_run = "print steps, tokens, memory and time, measured over a few steps, without training"
+    dry_run = "measure two steps of each stage, print the expected steps, tokens, memory and time, and write nothing"
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
 
 
@@ -77,7 +78,7 @@ def _report(compiled: GroundingProgram, output: Path) -> int:
     for warning in compiled.history.fallen.values():
         print_message(f"Warning: {warning}")
     if compiled.history.unchanged:
-        print_message(f"Nothing was learned: {output} contains the program that the compile started from")
+        print_message(f"The compile changed nothing: {output} contains the program that it started from")
         print_message(f"Reason: {compiled.history.unchanged}")
         return UNCHANGED
     usage = f"gmner extract POSTS --model {output} -o PRED.jsonl"

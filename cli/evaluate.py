@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command, FileRules
-from gmner.cli.options import POSTS, Names, add_dataset
+from gmner.cli.options import GOLD, Names, add_dataset
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import print_ids, print_result
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner evaluate`."""
-    predictions = "predictions: JSONL of `gmner extract`, or lines of text|TYPE|[x1,y1,x2,y2]"
+    predictions = "predictions: JSONL file of `gmner extract`, or one line per post of triples text|TYPE|[x1,y1,x2,y2]"
     parser.add_argument("predictions", type=Path, metavar="PRED", help=predictions)
-    parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {POSTS}")
+    parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=GOLD)
     add_dataset(parser)
     protocol = "scoring protocol, one of %(names)s, or 'all' to compare them (default: %(default)s)"
     action = parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=protocol)
     action.names = Names(_protocol_names)  # type: ignore[attr-defined]
     against = "predictions of another system, for a paired significance test"
     parser.add_argument("--against", type=Path, metavar="PRED", help=against)
-    parser.add_argument("--json", action="store_true", help="print JSON, in percent, instead of tables")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables; scores are in percent")
 
 
 def run(given: Namespace) -> None:
@@ -66,7 +66,7 @@ def _protocol_names() -> Iterable[str]:
 
 COMMAND = Command(
     "evaluate",
-    "score predictions against gold annotations: GMNER, MNER, EEG and bias",
+    "score predictions against gold annotations: F1 of GMNER, MNER and EEG, and modality bias",
     "gmner evaluate predictions.jsonl --gold twitter-gmner/ --split dev --protocol all",
     add_arguments,
     run,

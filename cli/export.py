@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command, FileRules
 from gmner.cli.files import STANDARD, check_images, write_beside, write_into, written
-from gmner.cli.options import POSTS, Names, add_dataset, add_output
+from gmner.cli.options import GOLD, Names, add_dataset, add_output
 from gmner.cli.own_outputs import arguments_of, is_result
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import posts as counted_posts
@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner export`."""
     formats = Names(_format_names)
     parser.add_argument("--to", required=True, choices=formats, metavar="FORMAT", help="format to write: %(choices)s")
-    parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {POSTS}")
+    parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=GOLD)
     predictions = "predictions to write: pre-annotations for label-studio, results for coco"
     parser.add_argument("--predictions", type=Path, metavar="PRED", help=predictions)
     add_output(parser, "OUT", "file to write to; for voc, a folder")

@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--answers", type=positive_int, default=1, metavar="N", help=votes)
     confidence = "add the model's confidence, from 0 to 1, to each entity"
     parser.add_argument("--confidence", action="store_true", help=confidence)
-    threads = "number of posts processed in parallel (default: chosen for the model)"
+    threads = "number of posts processed in parallel (default: depends on the model)"
     parser.add_argument("--threads", type=positive_int, metavar="N", help=threads)
 
 

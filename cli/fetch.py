@@ -16,7 +16,7 @@ _SHOWN = 5
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner fetch`."""
-    text = "JSONL file with id, text and image on each line; the image is a URL or a local file"
+    text = "JSONL with id, text and image on each line; the image is a URL or a local file"
     parser.add_argument("posts", type=Path, metavar="POSTS.jsonl", help=text)
     add_output(parser, "DIR", "folder to write posts and images to")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images that are local files")
@@ -41,7 +41,7 @@ def run(given: Namespace) -> int:
 
 COMMAND = Command(
     "fetch",
-    "download the images of posts and write a folder that every other command reads",
+    "download the images of posts into a folder that the other commands can read",
     "gmner fetch posts.jsonl -o posts/",
     add_arguments,
     run,

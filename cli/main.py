@@ -20,6 +20,7 @@ _DESCRIPTION = """\
 Grounded multimodal named entity recognition: find the named entities of a post
 (text and image), with their types and bounding boxes.
 """
+_MORE = "Run gmner COMMAND --help for the options of a command.\n\nexamples:"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="gmner",
         description=_DESCRIPTION,
-        epilog="\n".join(["examples:", *(f"  {command.example}" for command in commands())]),
+        epilog="\n".join([_MORE, *(f"  {command.example}" for command in commands())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"gmner {version('gmner')}")

@@ -13,7 +13,7 @@ from gmner.data.files.outputs import check_checkpoint_place
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner merge`."""
     parser.add_argument("bundle", metavar="BUNDLE", help="saved bundle: a folder or a Hub id")
-    add_output(parser, "DIR", "folder to save the checkpoint to")
+    add_output(parser, "DIR", "new or empty folder to save the checkpoint to")
 
 
 def run(given: Namespace) -> None:

@@ -47,7 +47,7 @@ def served_program(given: Namespace) -> GroundingProgram:
     from gmner.programs.staged import StagedGMNER
 
     if given.model is not None and not is_bundle(given.model):
-        remedy = "To choose a model of the server, pass its name with --served"
+        remedy = "Remove --model; to choose a model of the server, pass its name with --served"
         raise InputError("With --server, --model must be a bundle", received=given.model, remedy=remedy)
     lm, profile = served_lm(given.server, given.served, num_retries=3)
     if given.model is None:

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-POSTS = "JSONL file with id, text and image on each line, or the folder of a data set (with --split)"
+POSTS = "JSONL with id, text and image on each line, or a data set folder (with --split)"
 """Help of an argument that names posts."""
+
+GOLD = "annotated posts: JSONL with id, text, image and entities on each line, or a data set folder (with --split)"
+"""Help of an argument that names annotated posts."""
 
 MODEL = "model folder, Hub id or saved bundle (default: the embedded model, which only knows its synthetic world)"
 """Help of `--model`."""

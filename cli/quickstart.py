@@ -26,7 +26,7 @@ def run(given: Namespace) -> None:
 
 COMMAND = Command(
     "quickstart",
-    "compile the embedded model on its synthetic world and report what changed, in minutes",
+    "compile the embedded model on synthetic posts in a few minutes and report what changed",
     "gmner quickstart",
     add_arguments,
     run,

@@ -20,7 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("predictions", type=Path, metavar="PRED.jsonl", help="predictions of `gmner extract`")
     posts = parser.add_mutually_exclusive_group(required=True)
     posts.add_argument("--posts", type=Path, metavar="POSTS", help=f"posts: {POSTS}")
-    posts.add_argument("--gold", type=Path, metavar="POSTS", help="annotated posts; errors and scores are shown, too")
+    posts.add_argument(
+        "--gold", type=Path, metavar="POSTS", help="annotated posts; the page also shows errors and scores"
+    )
     add_output(parser, "HTML", "file to write the page to")
     add_dataset(parser)
     parser.add_argument("--limit", type=positive_int, metavar="N", help="show only the first N posts")
@@ -38,7 +40,8 @@ def run(given: Namespace) -> None:
     scores = {"answers": evaluate(predictions, posts)} if given.gold else None
     shown = [(post, {"answers": predictions[post.id]}) for post in posts if post.id in predictions][: given.limit]
     if not shown:
-        raise InputError("None of the predictions belongs to one of the posts", received=str(given.predictions))
+        remedy = "Pass the posts and the split that the predictions were made for"
+        raise InputError("No prediction belongs to any of the posts", received=str(given.predictions), remedy=remedy)
     treated = "scored as empty" if given.gold else "not shown"
     print_ids(f"Posts without a prediction, {treated}", [post.id for post in posts if post.id not in predictions])
     print_ids("Predictions for unknown posts, ignored", sorted(predictions.keys() - {post.id for post in posts}))

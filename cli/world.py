@@ -24,8 +24,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="SEED", default=0, help="seed of the world (default: %(default)s)")
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", metavar="MODEL", help=MODEL)
-    model.add_argument("--no-model", action="store_true", help="print the statistics only, without running a model")
-    parser.add_argument("--json", action="store_true", help="print JSON, with shares in percent, instead of tables")
+    model.add_argument(
+        "--no-model", action="store_true", help="print only statistics of the posts, without running a model"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables; shares are in percent")
     add_output(parser, "DIR", "folder to write the posts to, as JSONL and images", required=False)
     sheet = "PNG file to write a contact sheet of the first 24 posts to"
     parser.add_argument("--sheet", type=Path, metavar="PNG", help=sheet)
@@ -55,7 +57,7 @@ def run(given: Namespace) -> None:
 
 COMMAND = Command(
     "world",
-    "generate posts of the synthetic world and measure a model's bias on them, slice by slice",
+    "generate posts of the synthetic world and measure a model's bias on each slice of them",
     "gmner world --posts 100 -o world/ --sheet world.png",
     add_arguments,
     run,

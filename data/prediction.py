@@ -71,7 +71,7 @@ class Prediction:
         for key in ("id", "text", "reasoning"):
             checked_string(fields[key], key)
         if not isinstance(fields["entities"], list):
-            raise DataError("The entities of a prediction are not a list", received=fields["entities"])
+            raise DataError("The entities of a prediction must be a list", received=fields["entities"])
         entities, taken = list[GroundedEntity](), set[tuple[int, int]]()
         for item in fields["entities"]:
             entities.append(_entity(item, fields["text"], taken))
@@ -134,7 +134,7 @@ def checked_string(value: object, name: str) -> str:
         DataError: It is not.
     """
     if not isinstance(value, str):
-        raise DataError(f"`{name}` is not a string", received=value)
+        raise DataError(f"`{name}` must be a string", received=value)
     return value
 
 
@@ -201,15 +201,19 @@ def _confidence(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise DataError("`confidence` must be in 0..1", received=value, accepted="0..1, or no such key")
+        raise DataError("`confidence` must be from 0 to 1", received=value, accepted="0 to 1, or no such key")
     return float(value)
 
 
 def _more_boxes(value: object, first: Box | None) -> tuple[Box, ...]:
     if not isinstance(value, list):
-        raise DataError("`more_boxes` is not a list", received=value)
+        raise DataError("`more_boxes` must be a list", received=value)
     if value and first is None:
-        raise DataError("`more_boxes` needs `box`", received=value, accepted="`box`, and further ones in `more_boxes`")
+        raise DataError(
+            "`more_boxes` requires `box`",
+            received=value,
+            accepted="the first box in `box`, further ones in `more_boxes`",
+        )
     return tuple(checked_box(box) for box in value)
 
 

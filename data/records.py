@@ -70,7 +70,7 @@ def each(value: object, name: str, parse: Callable[[object], Any]) -> tuple[Any,
     if value is None:
         return None
     if not isinstance(value, list):
-        raise DataError(f"`{name}` is not a list", received=value)
+        raise DataError(f"`{name}` must be a list", received=value)
     return tuple(parse(item) for item in value)
 
 
@@ -120,7 +120,7 @@ def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> l
         DataError: An image is missing, and `missing_images` is `error`.
     """
     if missing_images not in ("warn", "error"):
-        raise InputError("missing_images is invalid", received=missing_images, accepted="'warn' or 'error'")
+        raise InputError("missing_images must be 'warn' or 'error'", received=missing_images)
     images = (post.image, *post.more_images)
     # Path.is_file raises an error if a name is too long.
     missing = [image for image in images if isinstance(image, Path) and not os.path.isfile(image)]
@@ -149,7 +149,7 @@ def _scene_object(record: object) -> SceneObject:
     attributes = each(fields.get("attributes"), "attributes", partial(checked_string, name="an attribute")) or ()
     covered, depth = fields.get("covered") or 0.0, fields.get("depth") or 0
     if not isinstance(covered, int | float) or isinstance(covered, bool) or not 0 <= covered <= 1:
-        raise DataError("`covered` must be in 0..1", received=covered, accepted="a number from 0 to 1")
+        raise DataError("`covered` must be a number from 0 to 1", received=covered)
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 0:
         raise DataError("`depth` must be an integer of at least 0", received=depth, accepted="0 (farthest), 1, 2")
     return SceneObject(name, kind, checked_box(fields["box"]), attributes, float(covered), depth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import check_gold
 from gmner.optimizers.chains.split import check_pictures, check_trainset
@@ -14,7 +15,7 @@ from gmner.programs.gold_check import FALSIFYING, GoldReport, check_posts, refus
 LOG = logging.getLogger(__name__)
 
 _LEAVE_OUT = (
-    "Correct these posts (`gmner check` lists them all), or leave them out: leave_out_invalid=True, --leave-out-invalid"
+    "Correct these posts (`gmner check` lists all faults), or skip them: leave_out_invalid=True, --leave-out-invalid"
 )
 _NAMED = 5
 
@@ -64,7 +65,9 @@ def _checked_valset(val: Sequence[Post], adapter: PromptAdapter, *, leave_out_in
         raise refusal("validation set", falsifying, _LEAVE_OUT)
     unanswerable = GoldReport(report.posts, tuple(f for f in report.faults if f.kind not in FALSIFYING))
     if unanswerable.faults:
-        LOG.warning("The program cannot give some gold answers of the validation set. %s", unanswerable.summary(_NAMED))
+        LOG.warning(
+            "The program cannot generate some gold answers of the validation set. %s", unanswerable.summary(_NAMED)
+        )
     return list(val)
 
 
@@ -78,4 +81,5 @@ def _warn_of_overlap(train: Sequence[Post], val: Sequence[Post]) -> None:
 
 
 def _warn_of_left_out(name: str, report: GoldReport) -> None:
-    LOG.warning("%d posts of the %s are left out. %s", report.refused, name, report.summary(_NAMED))
+    posts = counted(report.refused, "post", "posts")
+    LOG.warning("Skipped %s of the %s. %s", posts, name, report.summary(_NAMED))

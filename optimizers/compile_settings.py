@@ -43,13 +43,13 @@ class CompileSettings:
         for kind, stage in ((MRSI, self.mrsi), (CVO, self.cvo)):
             if stage is not None and not isinstance(stage, kind):
                 name = kind.__name__
-                raise InputError(f"{name.lower()} must be settings", received=stage, accepted=f"{name}(...) or None")
+                raise InputError(f"{name.lower()} must be {name}(...) or None", received=stage)
         if self.mrsi is None and self.cvo is None:
             raise InputError("MCR needs MRSI, CVO or both", received=(self.mrsi, self.cvo))
         if not 0 < self.d1_share <= 1:
-            raise InputError("d1_share must be a share", received=self.d1_share, accepted="above 0 and at most 1")
+            raise InputError("d1_share must be above 0 and at most 1", received=self.d1_share)
         if not 0 <= self.holdout < 1:
-            raise InputError("holdout must be a share", received=self.holdout, accepted="0 or more, and below 1")
+            raise InputError("holdout must be at least 0 and below 1", received=self.holdout)
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise InputError("max_minutes must be positive or None", received=self.max_minutes)
         if self.learnable_answers is not None and self.learnable_answers < 2:

@@ -116,7 +116,7 @@ class CVO(Training):
                 "Constrained rollouts need a vLLM inside the training process",
                 received={name: value for name, value in options.items() if "vllm" in name},
                 accepted="vllm_mode='colocate' with vllm_tensor_parallel_size=1",
-                remedy="or rollouts='free'",
+                remedy="Pass these options, or rollouts='free'",
             )
 
     def rows(self, calls: Sequence[ProgramCall], adapter: PromptAdapter) -> Dataset:

@@ -201,7 +201,8 @@ def _filtered(posts: Sequence[Post], scores: Mapping[str, tuple[float, ...]], fa
     kept = tuple(post for post in posts if post.id not in {*right, *wrong})
     if not kept:
         LOG.warning(
-            "No post would be left: %d are always answered correctly and %d never (%d answers failed); all are kept",
+            "All posts are kept, because none has mixed results: %d are always answered correctly and %d never "
+            "(%d answers failed)",
             len(right),
             len(wrong),
             failed,

@@ -148,7 +148,7 @@ class MCR(Teleprompter):
         refuse_unknown_options("MCR.compile", kwargs, ("trainset", "teacher", "valset", "run_dir", "dry_run"))
         if not isinstance(student, Trainable):
             raise InputError(
-                "MCR compiles GMNER programs",
+                "MCR cannot compile this program",
                 received=type(student).__name__,
                 accepted="GMNER, StagedGMNER or another gmner.programs.trainable.Trainable",
             )
@@ -209,7 +209,7 @@ class MCR(Teleprompter):
         if val is None and self.holdout and trained and not self._all_have_chains(train):
             train, val = held_out(train, self.holdout, self.seed)
         if val is None and any(stage and stage.validate_every not in (None, "auto") for stage in (self.mrsi, self.cvo)):
-            raise InputError("validate_every needs a validation set", remedy="Pass compile(valset=...)")
+            raise InputError("validate_every requires a validation set", remedy="Pass compile(valset=...)")
         return train, val
 
     def _all_have_chains(self, train: Sequence[Post]) -> bool:
@@ -259,7 +259,9 @@ class MCR(Teleprompter):
         """The LMs that write chains, see `MRSI.authors`; also checks that teacher and LM can be used."""
         if self.mrsi is None:
             if teacher is not None:
-                raise InputError("A teacher needs MRSI, for which it writes chains", received="MCR(mrsi=None)")
+                raise InputError(
+                    "A teacher requires MRSI, because it only writes chains for MRSI", received="MCR(mrsi=None)"
+                )
             if training.trainable_engine(student.model) is None:
                 raise InputError(
                     "CVO needs an LM whose weights are accessible", received=student.model.model,
@@ -322,7 +324,7 @@ def held_out(train: Sequence[Post], share: float, seed: int) -> tuple[list[Post]
     if len(train) < 3 * _LEAST_HELD_OUT:
         LOG.warning(
             "No validation set is given, and the training set is too small to hold one out: stages are not scored, and "
-            "the program of the last one is returned"
+            "the program of the last stage is returned"
         )
         return list(train), None
     out, _ = split_posts(train, wanted / len(train), random.Random(f"holdout-{seed}"))

@@ -124,7 +124,7 @@ class RunDirectory:
         """
         if not _STAGE.fullmatch(name):
             accepted = "letters, digits, _, - and ."
-            raise RunDirectoryError("The name of a stage is not a plain folder name", received=name, accepted=accepted)
+            raise RunDirectoryError("The name of a stage must be a valid folder name", received=name, accepted=accepted)
         folder = self.path / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -206,7 +206,7 @@ class RunDirectory:
     def _inside(self, name: str) -> Path:
         target = Path(name)
         if target.is_absolute() or ".." in target.parts or target == Path():
-            raise RunDirectoryError("The path of a file leaves the run directory", received=name)
+            raise RunDirectoryError("The path of a file is outside the run directory", received=name)
         return self.path / target
 
 
@@ -234,7 +234,7 @@ def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """Each argument that differs as `name: value there, value now`; nested arguments have dotted names."""
+    """Each argument that differs as `name: value before, value now`; nested arguments have dotted names."""
     if isinstance(before, dict) and isinstance(now, dict):
         differences: list[str] = []
         for key in sorted({*before, *now}):
@@ -243,7 +243,7 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
                 differences += _differences(before[key], now[key], path)
             else:
                 sides = [_cut(json.dumps(side[key])) if key in side else "not set" for side in (before, now)]
-                differences.append(f"{path}: {sides[0]} there, {sides[1]} now")
+                differences.append(f"{path}: {sides[0]} before, {sides[1]} now")
         return differences
     old, new = json.dumps(before, sort_keys=True), json.dumps(now, sort_keys=True)
     if old == new:
@@ -254,12 +254,12 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
     if max(len(old), len(new)) > _LONG:  # show the part of long texts that differs
         start = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
         start = max(start - 20, 0)
-    return [f"{name}: {_cut(old, start)} there, {_cut(new, start)} now"]
+    return [f"{name}: {_cut(old, start)} before, {_cut(new, start)} now"]
 
 
 def _list_differences(before: list[Any], now: list[Any], name: str) -> list[str]:
     """The differences of long lists: their lengths, and the first item that differs."""
-    lengths = [] if len(before) == len(now) else [f"{name}: {len(before)} values there, {len(now)} now"]
+    lengths = [] if len(before) == len(now) else [f"{name}: {len(before)} values before, {len(now)} now"]
     for place, (old, new) in enumerate(zip(before, now, strict=False)):
         if differences := _differences(old, new, f"{name}[{place}]"):
             return lengths + differences

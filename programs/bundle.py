@@ -123,7 +123,7 @@ def _recorded_model(folder: Path, base: Base) -> dict[str, Any]:
         actual = fingerprint(resolve_model(model, base.revision))
     except ModelError as error:
         raise BundleError(
-            "The base model of the bundle was not found", received=model, remedy=f"{error} Or pass base="
+            "The base model of the bundle was not found", received=model, remedy=f"{error} Download it, or pass base="
         ) from error
     if actual != base.fingerprint:
         raise BundleError(

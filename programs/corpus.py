@@ -159,7 +159,7 @@ def extract_corpus(
     ids = [post.id for post in posts]
     if len(set(ids)) != len(ids):
         duplicate = next(post_id for post_id, count in Counter(ids).items() if count > 1)
-        raise InputError("Two posts share an id", received=duplicate, remedy="Give every post a unique id")
+        raise InputError("Two posts have the same id", received=duplicate, remedy="Give every post a unique id")
     if is_stream(out):
         answers = answer_posts(program, posts, threads=threads, progress=progress)
         write_predictions(answers, out)

@@ -34,7 +34,7 @@ Run = Mapping[str, str]
 _SOURCE, _ARGUMENTS = "source", "arguments"
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
-_NOT_OURS = "The output already exists and is not an unchanged result of this command"
+_NOT_OURS = "The output already exists, and this command did not write it or it was changed since"
 
 
 def source_digest(post: Post, root: Path | None = None) -> str:
@@ -204,7 +204,7 @@ class CorpusFile:
     def _check_foreign_files(self) -> None:
         """Refuse to replace files that were not written by a corpus run."""
         if self.sidecar.exists() and self._recorded() is None:
-            raise InputError("The file that would record the run exists and is something else",
+            raise InputError("The file for the record of the run already exists and contains something else",
                              received=str(self.sidecar), remedy=OVERWRITE)  # fmt: skip
         if self.part.exists() and exists(self.out) and self._state() is None:
             raise InputError(_NOT_OURS, received=str(self.out), remedy=OVERWRITE)
@@ -222,10 +222,16 @@ class CorpusFile:
                 self.part.unlink()
                 return []
             raise InputError(
-                "The file is not a stopped run", received=str(self.part), remedy=f"Delete it: {error}"
+                "The file is not the partial output of a stopped run",
+                received=str(self.part),
+                remedy=f"Delete it: {error}",
             ) from error
         if head is None and not _cut_head(data):
-            raise InputError("The file is not a stopped run", received=str(self.part), remedy="Move or delete it")
+            raise InputError(
+                "The file is not the partial output of a stopped run",
+                received=str(self.part),
+                remedy="Move or delete it",
+            )
         if head is None:
             self.part.unlink()
             return []

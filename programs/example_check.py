@@ -17,7 +17,7 @@ from gmner.signatures.mentions import GoldEntity
 LOG = logging.getLogger(__name__)
 
 _SETS = ("trainset", "valset")
-_LEAVE_OUT = "Correct these posts (`gmner check` lists all faults), or skip them with leave_out_invalid=True"
+_LEAVE_OUT = "Correct these posts (`gmner check` lists all faults), or skip them: leave_out_invalid=True"
 _NAMED = 5
 
 
@@ -80,7 +80,7 @@ def _report(name: str, values: Sequence[Any], adapter: PromptAdapter) -> GoldRep
         kinds &= set(FALSIFYING)
     elif bare := sum(post.entities is not None and not post.grounded for post in posts):
         LOG.warning(
-            "No annotated regions for %s of the trainset: their demonstrations have no boxes",
+            "%s of the training set without annotated regions: their demonstrations have no boxes",
             counted(bare, "post", "posts"),
         )
     return report.only(kinds).moved(places, len(values))
@@ -88,7 +88,7 @@ def _report(name: str, values: Sequence[Any], adapter: PromptAdapter) -> GoldRep
 
 def _warn_of_unanswerable(report: GoldReport) -> None:
     if report.faults:
-        LOG.warning("The program cannot generate some gold answers of the valset. %s", report.summary(_NAMED))
+        LOG.warning("The program cannot generate some gold answers of the validation set. %s", report.summary(_NAMED))
 
 
 def _post_of(value: Any, name: str) -> Post | None:

@@ -168,11 +168,13 @@ def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[ds
         client = openai.OpenAI(base_url=server, api_key=key, timeout=_TIMEOUT, max_retries=1)
         models = {model.id: model for model in client.models.list()}
     except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
-        remedy = f"Check the URL, which ends in /v1, and set {_KEY} if the server requires a key"
+        remedy = f"Check the URL, which must end in /v1, and set {_KEY} if the server requires a key"
         raise ModelError(f"The server did not return its models: {error}", received=server, remedy=remedy) from error
     served = ", ".join(models) or "none"
     if name is None and len(models) != 1:
-        raise ModelError("The server does not have exactly one model", received=served, remedy="Name one of them")
+        raise ModelError(
+            "The server does not have exactly one model", received=served, remedy="Pass the name of one of them"
+        )
     if name is not None and name not in models:
         raise ModelError("The server has no model of this name", received=name, accepted=served)
     chosen = models[name or next(iter(models))]

@@ -22,11 +22,9 @@ class GmnerError(Exception):
 
     def __init__(self, fact: str, *, received: object = None, accepted: str = "", remedy: str = "") -> None:
         self.fact, self.received, self.accepted, self.remedy = fact, received, accepted, remedy
-        parts = [fact]
-        if received is not None:
-            parts.append(f"received {_short(received)}")
+        parts = [fact if received is None else f"{fact.rstrip('.')} (got {_short(received)})"]
         if accepted:
-            parts.append(f"accepted: {accepted}")
+            parts.append(f"Accepted: {accepted}")
         if remedy:
             parts.append(remedy)
         super().__init__(". ".join(part.rstrip(".") for part in parts) + ".")

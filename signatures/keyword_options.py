@@ -20,4 +20,4 @@ def refuse_unknown_options(owner: str, given: Iterable[str], known: Collection[s
     """
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise InputError(f"{owner} has no such arguments", received=unknown, accepted=", ".join(known))
+        raise InputError(f"{owner} does not accept these arguments", received=unknown, accepted=", ".join(known))

@@ -72,7 +72,7 @@ class GroundedEntity(Mention):
     def __post_init__(self) -> None:
         """Check the confidence."""
         if self.confidence is not None and not 0 <= self.confidence <= 1:
-            raise InputError("confidence must be in 0..1 or None", received=self.confidence, accepted="0..1, or None")
+            raise InputError("confidence must be from 0 to 1, or None", received=self.confidence)
 
     @property
     def visible(self) -> bool:

@@ -292,12 +292,12 @@ def test_styles_have_names():
 
 
 def test_what_is_gone_is_unknown(tsv: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert "Unknown data format. received 'tsv'. accepted: auto, jsonl" in fails(
+    assert "Unknown data format (got 'tsv'). Accepted: auto, jsonl" in fails(
         capsys, "evaluate", answers, "--gold", tsv, "--format", "tsv"
     )
     gold = tmp_path / "gold.jsonl"
     gmner.write_posts([Post("a", "Ana", entities=())], gold)
-    assert "Unknown protocol. received 'names'. accepted: paper" in fails(
+    assert "Unknown protocol (got 'names'). Accepted: paper" in fails(
         capsys, "evaluate", answers, "--gold", gold, "--protocol", "names"
     )
     with pytest.raises(InputError, match=r"Unknown preset.*accepted: default, tiny"):

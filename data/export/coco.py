@@ -153,7 +153,7 @@ def _posts(posts: Sequence[Post]) -> list[dict[str, Any]]:
     for post in posts:
         if not post.grounded:
             raise InputError(
-                f"post {post.id!r}: The post has no box annotations, which COCO cannot represent",
+                f"post {post.id!r}: The post has no box annotations, which COCO requires",
                 accepted="grounded posts",
             )
         more = [path.name if isinstance(path, Path) else None for path in post.more_images]

@@ -58,7 +58,7 @@ def _library() -> Any:
 def _sample(fiftyone: Any, post: Post, answer: Prediction | None) -> Any:
     with located(f"post {post.id!r}"):
         if not isinstance(post.image, Path):
-            remedy = "Write the posts with write_posts, and leave those out that have no image"
+            remedy = "Leave out posts without an image, and write the others with write_posts"
             raise InputError("The post has no image file", received=post.image, remedy=remedy)
     size, fields = picture_size(post), dict[str, Any]()
     if post.entities is not None:

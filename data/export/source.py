@@ -43,7 +43,9 @@ def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[st
         if prediction.id not in texts:
             raise InputError("A prediction has an unknown post id", received=prediction.id)
         if prediction.text != texts[prediction.id]:
-            raise InputError(f"The prediction of post {prediction.id!r} is for another text", received=prediction.text)
+            raise InputError(
+                f"The prediction for post {prediction.id!r} has another text than the post", received=prediction.text
+            )
         by_id[prediction.id] = prediction
     return by_id
 

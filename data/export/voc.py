@@ -59,7 +59,7 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
     if _NO_FILE.search(split):
-        raise InputError("split is not a valid file name", received=split)
+        raise InputError("split must be a valid file name", received=split)
     posts, folder = checked_posts(posts), Path(folder)
     drafts = [_render(post) for post in posts]
     _check_pictures(posts, folder / "images")
@@ -107,7 +107,7 @@ def _check_pictures(posts: Sequence[Post], images: Path) -> None:
             if os.path.realpath(path) != own and (owner is not None or not replaced):
                 whose = "none of the posts" if owner is None else f"post {owner!r}"
                 raise InputError(
-                    f"post {post.id!r}: The folder contains an image with this id, which belongs to {whose}",
+                    f"post {post.id!r}: the folder contains another image with this id, which belongs to {whose}",
                     received=str(path),
                     remedy="Export into an empty folder",
                 )
@@ -124,9 +124,7 @@ def _check(post: Post) -> None:
     if post.entities is None:
         raise InputError("The post is not annotated", accepted="posts with `entities`")
     if not post.grounded:
-        raise InputError(
-            "The post has no box annotations, which Twitter-GMNER cannot represent", accepted="grounded posts"
-        )
+        raise InputError("The post has no box annotations, which Twitter-GMNER requires", accepted="grounded posts")
     if post.more_images:
         raise InputError(
             "The post has several images, but Twitter-GMNER allows only one", received=len(post.more_images) + 1
@@ -136,11 +134,11 @@ def _check(post: Post) -> None:
 def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
     """The BIO tags of a post's tokens."""
     if " ".join(tokens) != post.text or any(_NO_TOKEN.search(token) for token in tokens):
-        raise InputError("The text is not its tokens joined with single spaces", received=post.text, accepted="a b c")
+        raise InputError("The text must consist of tokens that are separated by single spaces", received=post.text)
     if not tokens:
         raise InputError("The text has no tokens", received=post.text)
     if tokens[0].startswith(_HEADER):
-        raise InputError("The first token would be read as the start of a tweet", received=tokens[0])
+        raise InputError("The first token would be read as the header of a tweet", received=tokens[0])
     starts, ends, at = dict[int, int](), dict[int, int](), 0
     for index, token in enumerate(tokens):
         starts[at], ends[at + len(token)] = index, index + 1
@@ -149,7 +147,9 @@ def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
     for entity in post.gold:
         first, last = starts.get(entity.start), ends.get(entity.end)
         if first is None or last is None or set(tags[first:last]) != {"O"}:
-            raise InputError("A mention overlaps another one or splits a token", received=(entity.span, *entity.key))
+            raise InputError(
+                "A mention overlaps another mention or splits a token", received=(entity.span, *entity.key)
+            )
         if not tokens[first].strip() or not tokens[last - 1].strip():
             raise InputError("A mention starts or ends with white space", received=entity.span)
         if not _TYPE.fullmatch(entity.type):

@@ -30,18 +30,21 @@ def odd_box(box: Box, size: tuple[float, float] | None) -> Iterator[tuple[str, s
         1.5 and not whole numbers.
     """
     if _looks_relative(box, size):
-        shares = "shares of width and height in place of pixels: multiply them by the size of the image"
-        yield "relative_box", f"the box {box.as_tuple()} looks like {shares}; kept"
+        shares = "fractions of the image size instead of pixels; multiply it by the width and height of the image"
+        yield "relative_box", f"the box {box.as_tuple()} looks like {shares} (the box is kept)"
     elif size is not None and min(size) >= 1:
         yield from _misplaced(box, size)
     if not box.area:
-        yield "zero_area_box", f"the box {box.as_tuple()} has no area; kept"
+        yield "zero_area_box", f"the box {box.as_tuple()} has no area (the box is kept)"
 
 
 def _misplaced(box: Box, size: tuple[float, float]) -> Iterator[tuple[str, str]]:
     width, height = size
     if max(-box.x1, -box.y1, box.x2 - width, box.y2 - height) > _ROUNDING:
-        yield "box_outside_image", f"the box {box.as_tuple()} leaves the image of {width:g} x {height:g} pixels; kept"
+        yield (
+            "box_outside_image",
+            f"the box {box.as_tuple()} extends beyond the image of {width:g} x {height:g} pixels (the box is kept)",
+        )
 
 
 def _looks_relative(box: Box, size: tuple[float, float] | None) -> bool:

@@ -55,7 +55,10 @@ def read_dataset(
         if split or error.received != "":
             raise
         raise InputError(
-            f"{path} has splits", received=split, accepted=error.accepted, remedy="Name one: --split, or split="
+            f"{path} has several splits",
+            received=split,
+            accepted=error.accepted,
+            remedy="Choose one with --split, or split=",
         ) from error
 
 

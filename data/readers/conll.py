@@ -175,7 +175,7 @@ class _Rows:
         tags = tuple(tidy[column - 1] for column in self._columns if column <= len(tidy))
         if not token.strip(" ") or len(tags) < len(self._columns) or not all(map(is_tag, tags)):
             raise DataError(
-                f"{self._path}:{number}: not a token and its tag",
+                f"{self._path}:{number}: expected a token and its tag",
                 received=line,
                 accepted="<TAB>".join(["token"] + ["O, B-X or I-X"] * max(self._columns)),
             )

@@ -92,7 +92,7 @@ def _refs(path: Path, split: str) -> Iterator[_Ref]:
         ref = record_of(item, f"{path}: ref number {number}")
         name = ref.get("split")
         if not isinstance(name, str):
-            raise DataError(f"{path}: ref number {number}: `split` is not a string", received=name)
+            raise DataError(f"{path}: ref number {number}: `split` must be a string", received=name)
         splits.add(name)
         if name == split:
             known = type(ref.get("ref_id")) in (int, str)
@@ -129,7 +129,7 @@ class _Coco:
         where = f"{self._path}: image {image_id}"
         sides = [item.get(side, 0) for side in ("width", "height")]
         if not all(type(side) in (int, float) for side in sides):
-            raise DataError(f"{where}: width and height are not numbers", received=sides)
+            raise DataError(f"{where}: width and height must be numbers", received=sides)
         return _Image(text_of(item.get("file_name"), "file_name", where, self._findings), *sides)
 
     def box(self, ann_id: int, image_id: int, ref: str) -> Box:
@@ -140,10 +140,10 @@ class _Coco:
         """
         item = self._annotations.get(ann_id)
         if item is None:
-            raise DataError(f"{ref}: the annotation {ann_id} is unknown to {self._path}", received=ann_id)
+            raise DataError(f"{ref}: annotation {ann_id} is not in {self._path}", received=ann_id)
         if item.get("image_id") != image_id:
             raise DataError(
-                f"{ref}: the annotation {ann_id} of {self._path} belongs to another image",
+                f"{ref}: annotation {ann_id} of {self._path} belongs to another image",
                 received=item.get("image_id"),
                 accepted=str(image_id),
             )
@@ -156,7 +156,9 @@ class _Coco:
             item = record_of(value, where)
             key = whole_number(item.get("id"), "id", where)
             if key in result:
-                self._findings.add(f"duplicate_{name[:-1]}", where, f"the id {key} occurs again; the first one counts")
+                self._findings.add(
+                    f"duplicate_{name[:-1]}", where, f"the id {key} occurs again; the first occurrence is used"
+                )
             result.setdefault(key, item)
         return result
 
@@ -196,9 +198,9 @@ class _Reader:
     def _boxes(self, ref: Mapping[str, Any], image_id: int, image: _Image | None, where: str) -> tuple[Box, ...]:
         ids, mixed = _targets(ref.get("ann_id"), where)
         if mixed:
-            self._findings.add("no_target_differs", where, "`ann_id` contains -1 beside targets; the targets count")
+            self._findings.add("no_target_differs", where, "`ann_id` contains -1 and targets; -1 is ignored")
         if ref.get("no_target", not ids) != (not ids):
-            message = f"`no_target` is {ref['no_target']!r} with {len(ids)} targets in `ann_id`, which counts"
+            message = f"`no_target` is {ref['no_target']!r} with {len(ids)} targets in `ann_id`; `ann_id` is used"
             self._findings.add("no_target_differs", where, message)
         boxes = []
         for ann_id in ids:
@@ -228,7 +230,7 @@ def _targets(value: object, where: str) -> tuple[list[int], bool]:
 
 def _xyxy(value: object, where: str) -> Box:
     if not isinstance(value, list) or len(value) != 4 or not all(type(side) in (int, float) for side in value):
-        raise DataError(f"{where}: `bbox` is not four numbers", received=value, accepted="[x, y, width, height]")
+        raise DataError(f"{where}: `bbox` must be four numbers", received=value, accepted="[x, y, width, height]")
     x, y, width, height = value
     try:
         return Box(float(x), float(y), float(x + width), float(y + height))
@@ -238,7 +240,9 @@ def _xyxy(value: object, where: str) -> Box:
 
 def _read(location: DatasetLocation) -> Posts:
     if location.instances is None:
-        raise InputError("GREC needs the boxes of COCO", accepted="instances.json", remedy="Pass instances=")
+        raise InputError(
+            "GREC requires the boxes of COCO", accepted="instances.json", remedy="Pass --instances, or instances="
+        )
     return read_grec(location.path, location.instances, location.split, location.images)
 
 

@@ -52,7 +52,7 @@ class Pictures:
         self, folders: Sequence[Path], roots: Sequence[Path], findings: OddityLog, missing: MissingImages
     ) -> None:
         if missing not in ("warn", "error"):
-            raise InputError("missing_images is invalid", received=missing, accepted="'warn' or 'error'")
+            raise InputError("missing_images must be 'warn' or 'error'", received=missing)
         self._folders, self._roots = list(folders), list(roots)
         self._findings, self._strict = findings, missing == "error"
         self._shelves: dict[tuple[Path, str], _Shelf] = {}
@@ -76,7 +76,9 @@ class Pictures:
                 if path is not None:
                     return Path(path)
                 if refused:
-                    self._report("link_outside", f"the image {name} of post {post} is a link out of {folder}", where)
+                    self._report(
+                        "link_outside", f"the image {name} of post {post} is a link that leads outside {folder}", where
+                    )
                     return None
         if self._folders or self._strict:
             self._report("missing_image", f"post {post} has no image {names[0]} in {self._places()}", where)
@@ -96,7 +98,7 @@ class Pictures:
         self._findings.add(kind, where, f"{fact}; the post is read without it", quiet=kind == "missing_image")
 
     def _places(self) -> str:
-        return ", ".join(map(str, self._folders)) or "any folder: there is none"
+        return ", ".join(map(str, self._folders)) or "any folder, because no image folder was found"
 
 
 def find_pictures(
@@ -139,7 +141,9 @@ def _known(root: Path, names: Sequence[str], findings: OddityLog) -> Iterator[Pa
             yield folder
         else:
             findings.add(
-                "link_outside", str(folder), "a link that leaves the root is not followed: pass it as `images`"
+                "link_outside",
+                str(folder),
+                "a link that leads outside the root is not followed; pass its target as `images`",
             )
 
 

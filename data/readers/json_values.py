@@ -51,7 +51,7 @@ def list_of(value: object, name: str, where: str) -> list[Any]:
         DataError: Something else.
     """
     if not isinstance(value, list):
-        raise DataError(f"{where}: `{name}` is not a list", received=value)
+        raise DataError(f"{where}: `{name}` must be a list", received=value)
     return value
 
 
@@ -71,9 +71,9 @@ def text_of(value: object, name: str, where: str, findings: OddityLog) -> str:
         DataError: Something else.
     """
     if not isinstance(value, str):
-        raise DataError(f"{where}: `{name}` is not a string", received=value)
+        raise DataError(f"{where}: `{name}` must be a string", received=value)
     if _SURROGATE.search(value):
-        findings.add("lone_surrogate", where, f"`{name}` contains half of a surrogate pair, which is read as U+FFFD")
+        findings.add("lone_surrogate", where, f"`{name}` contains a lone surrogate, which is read as U+FFFD")
         return _SURROGATE.sub("�", value)
     return value
 
@@ -85,7 +85,7 @@ def whole_number(value: object, name: str, where: str) -> int:
         DataError: Something else, including true and false.
     """
     if type(value) is not int:
-        raise DataError(f"{where}: `{name}` is not a whole number", received=value)
+        raise DataError(f"{where}: `{name}` must be an integer", received=value)
     return value
 
 

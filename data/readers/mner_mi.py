@@ -90,7 +90,7 @@ def _split_file(root: Path, split: str, corpus: str) -> Path:
     raise InputError(
         f"{root} has no such split",
         received=f"{corpus}_{split}",
-        accepted=", ".join(available) or "nothing: the folder is missing or empty",
+        accepted=", ".join(available) or "none, because the folder is missing or empty",
         remedy="Pass the folder that holds text/, or the file",
     )
 
@@ -142,7 +142,7 @@ class _Reader:
     def _tokens(self, record: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         tokens, tags = (strings_of(record.get(key), key, where, self._findings) for key in ("text", "label"))
         if len(tokens) != len(tags):
-            raise DataError(f"{where}: {len(tokens)} tokens and {len(tags)} labels", received=record)
+            raise DataError(f"{where}: {len(tokens)} tokens but {len(tags)} labels", received=record)
         if not any(token.strip() for token in tokens):
             raise DataError(f"{where}: the post has no words", received=record)
         for tag in tags:

@@ -39,7 +39,7 @@ def list_folder(folder: Path, roots: Sequence[Path]) -> FolderListing:
     if not folder.is_dir():
         return FolderListing()
     if not stays_inside(folder, roots):
-        raise DataError(f"{folder}: a link that leaves {', '.join(map(str, roots))}")
+        raise DataError(f"{folder}: a link that leads outside {', '.join(map(str, roots))}")
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -71,13 +71,13 @@ def split_file(folder: Path, split: str, root: Path, remedy: str) -> Path:
     listing = list_folder(folder, [root])
     name = f"{split}.txt"
     if name in listing.outside:
-        raise DataError(f"{folder / name}: a link that leaves {root}")
+        raise DataError(f"{folder / name}: a link that leads outside {root}")
     if name not in listing.files:
         splits = sorted(Path(file).stem for file in listing.files if file.endswith(".txt"))
         raise InputError(
             f"{folder} has no such split",
             received=split,
-            accepted=", ".join(splits) or "nothing: the folder is missing or empty",
+            accepted=", ".join(splits) or "none, because the folder is missing or empty",
             remedy=remedy,
         )
     return folder / name

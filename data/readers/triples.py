@@ -61,8 +61,8 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     if not any(named):
         if len(lines) != len(posts):
             raise DataError(
-                f"{path}: {len(lines)} lines for {len(posts)} posts",
-                accepted="one line per post, in order, or an id and a tab at the start of each line",
+                f"{path} has {len(lines)} lines for {len(posts)} posts",
+                accepted="one line per post in the order of the posts, or an id and a tab at the start of each line",
             )
         answers = zip(posts, lines, strict=True)
         return Predictions((_prediction(post, line, path, n) for post, (n, line) in answers), posts)
@@ -70,7 +70,7 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     for number, line in lines:
         name, _, answer = line.partition("\t")
         if name not in by_id or name in predictions:
-            raise DataError(f"{path}:{number}: the id is unknown or repeated", received=name)
+            raise DataError(f"{path}:{number}: the id is unknown or occurs twice", received=name)
         predictions[name] = _prediction(by_id[name], answer, path, number)
     return Predictions(predictions.values(), posts)
 
@@ -109,7 +109,7 @@ def _tagged(text: str) -> str:
 def _answers(path: Path) -> list[tuple[int, str]]:
     """The numbered predictions of a file: its lines, or the value in each JSON line. A blank line has no entities."""
     if not path.is_file():
-        raise InputError("File not found", received=str(path), accepted="predictions as triples, one line per post")
+        raise InputError("File not found", received=str(path), accepted="a file of triples, one line per post")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -127,9 +127,7 @@ def _dumped(line: str, path: Path, number: int) -> str:
         raise DataError(f"{path}:{number}: not JSON", received=line, remedy=str(error)) from error
     answer = record.get(_DUMP_KEY) if isinstance(record, Mapping) else None
     if not isinstance(answer, str):
-        raise DataError(
-            f"{path}:{number}: the line has no prediction as triples", received=line, accepted=f"a string `{_DUMP_KEY}`"
-        )
+        raise DataError(f"{path}:{number}: no triples", received=line, accepted=f"a string `{_DUMP_KEY}`")
     return answer
 
 

@@ -97,7 +97,7 @@ def read_twitter_fmnerg(
     ACM MM 2023.
     """
     if granularity not in _COLUMNS:
-        raise InputError("granularity is invalid", received=granularity, accepted="'fine' or 'coarse'")
+        raise InputError("granularity must be 'fine' or 'coarse'", received=granularity)
     root, findings = Path(root), OddityLog()
     folder = root / "txt_fine" if (root / "txt_fine").is_dir() else root / "txt"
     path = split_file(folder, split, root, "Pass the folder that holds txt_fine/ and xml/")
@@ -157,20 +157,22 @@ class _Joined:
                 result[name] = boxes
             for orphan in sorted({object_ for object_, _ in boxes} - named):
                 where = f"{self._folder / name}.xml: object {orphan!r}"
-                message = f"names no entity of {places[name]} and is left out{_similar_name(orphan, named)}"
+                message = f"matches no entity of {places[name]} and is ignored{_similar_name(orphan, named)}"
                 self._findings.add("orphan_object", where, message)
         return result
 
     def _boxes(self, name: str) -> list[NamedBox]:
         file = f"{name}.xml"
         if file in self._xml.outside:
-            raise DataError(f"{self._folder / file}: a link that leaves {self._root}")
+            raise DataError(f"{self._folder / file}: a link that leads outside {self._root}")
         return read_boxes(Path(self._xml.files[file]), self._findings) if file in self._xml.files else []
 
     def _listing(self) -> FolderListing:
         listing = list_folder(self._folder, [self._root])
         if not listing.files and not listing.outside:
-            self._findings.add("no_boxes", str(self._folder), "there is no XML file: no entity is shown")
+            self._findings.add(
+                "no_boxes", str(self._folder), "the folder has no XML file, so all entities count as not shown"
+            )
         return listing
 
 

@@ -51,7 +51,7 @@ def read_boxes(path: Path, findings: OddityLog | None = None) -> list[NamedBox]:
     if findings is not None:
         deeper = len(list(tree.iter("object"))) - len(objects)
         if deeper:
-            message = f"{deeper} objects are within another element and are left out"
+            message = f"{deeper} objects are inside another element and are ignored"
             findings.add("nested_object", str(path), message)
         width, height = (_number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
         for name, box in boxes:
@@ -71,7 +71,7 @@ def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
     try:
         missing = [name for name, corner in zip(_CORNERS, corners, strict=True) if corner is None]
         if missing:
-            raise ValueError(f"there is no {', '.join(missing)}")
+            raise ValueError(f"{', '.join(missing)} is missing")
         box = Box(*(float(corner) for corner in corners if corner is not None))
         if not names or not all(name.strip() for name in names):
             raise ValueError("an object has no name")
@@ -95,10 +95,7 @@ def _drop_namespaces(tree: ElementTree) -> None:
 def _odd(name: str, box: Box, width: float, height: float) -> Iterator[tuple[str, str]]:
     yield from odd_box(box, (width, height))
     if name != " ".join(name.split()):
-        yield (
-            "white_space_in_name",
-            "the name contains white space that entities do not have; names are compared exactly",
-        )
+        yield "white_space_in_name", "the name differs from every entity in white space; names are compared exactly"
 
 
 def _number(text: str | None) -> float:

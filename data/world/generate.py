@@ -71,7 +71,7 @@ class World:
                 raise InputError(f"{name} must map known names to shares", received=dict(values), accepted=keys)
         for name, probability in (("also_shown", self.also_shown), ("named_twice", self.named_twice)):
             if not 0 <= probability <= 1:
-                raise InputError(f"`{name}` must be in 0..1", received=probability, accepted="0 to 1")
+                raise InputError(f"`{name}` must be from 0 to 1", received=probability)
 
     def posts(self, split: str, count: int, *, start: int = 0) -> Posts:
         """Generate posts with images of `SIDE` x `SIDE` pixels in memory.

@@ -115,7 +115,7 @@ def chain_of(line: bytes) -> Chain:
     for name in (_REQUIRED | _OPTIONAL) - {"entities"}:
         checked_string(fields.get(name, ""), name)
     if not isinstance(fields["entities"], list):
-        raise DataError("The entities of a chain are not a list", received=fields["entities"])
+        raise DataError("The entities of a chain must be a list", received=fields["entities"])
     for entity in fields["entities"]:
         _check_entity(entity)
     return Chain.from_record(fields)

@@ -244,7 +244,7 @@ def _value(program: Trainable, post: Post) -> float | None:
     except dspy.LMUnsupportedModelError:
         raise
     except _REFUSED as error:
-        LOG.info("Post %r was not answered: %s", post.id, error)
+        LOG.info("No answer for post %r: %s", post.id, error)
         return None
     return None if answer.error else float(gmner_metric(to_example(post), answer))
 

@@ -49,7 +49,7 @@ class Demonstrations:
         _check_count("max_metric_calls", self.max_metric_calls, optional=True)
         _check_count("side", self.side, least=1)
         if self.check not in LEVELS:
-            raise InputError("check has an unknown level", received=self.check, accepted=", ".join(LEVELS))
+            raise InputError("Unknown value of check", received=self.check, accepted=", ".join(LEVELS))
 
     def wanted(self, *, trained: bool) -> int | None:
         """Number of demonstrations to choose; None: the program keeps the ones that it has.

@@ -215,7 +215,7 @@ def check_demonstrations(
         InputError: There are faults and the level is `error`, or the level is unknown.
     """
     if level not in LEVELS:
-        raise InputError("Unknown level of checking", received=level, accepted=", ".join(LEVELS))
+        raise InputError("Unknown value of check", received=level, accepted=", ".join(LEVELS))
     if level == "off":
         return ()
     faults = tuple(

@@ -134,7 +134,7 @@ class ReasoningSet:
         expected = _coordinates(origin.box_format, origin.resize if resize else None)
         given = _coordinates(box_format, resize)
         if given != expected:
-            raise _unusable("Its chains have another coordinate convention than the model", given, expected)
+            raise _unusable("Its chains use another coordinate convention than the model", given, expected)
         if set(names) != set(origin.labels):
             raise _unusable("Its chains have other entity types", ", ".join(names), ", ".join(origin.labels))
         long = [] if limit is None else [chain for chain in self.chains if len(chain.reasoning) > limit]
@@ -359,7 +359,9 @@ def _unicode(post_id: str, name: str, value: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         remedy = f"Leave this post out: {error}"
-        raise InputError(f"post {post_id!r}: `{name}` is not Unicode", received=value, remedy=remedy) from error
+        raise InputError(
+            f"post {post_id!r}: `{name}` cannot be encoded as UTF-8", received=value, remedy=remedy
+        ) from error
     return value
 
 

@@ -82,9 +82,9 @@ def check_trainset(posts: Sequence[Post]) -> None:
     unboxed = next((post.id for post in posts if not post.grounded), None)
     if unboxed is not None:
         raise InputError(
-            "A post of the training set has no annotated regions, so it would teach that nothing is shown",
+            "A post of the training set has no annotated regions, so training on it would teach that nothing is shown",
             received=unboxed,
-            accepted="posts with `grounded`",
+            accepted="posts with `grounded` set to true",
         )
 
 
@@ -105,8 +105,8 @@ def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:
             f"{len(imageless)} posts of the training set have boxes but no image",
             received=imageless[0],
             accepted="posts with their images",
-            remedy="Pass the image folder to the reader (images=), or leave these posts out (gmner compile "
-            "--with-pictures)",
+            remedy="Pass the image folder (--images, or images= of the reader), or leave these posts out "
+            "(--with-pictures)",
         )
     for post in posts:
         try:

@@ -89,9 +89,9 @@ class Reward:
         """Check the arguments."""
         object.__setattr__(self, "labels", as_labels(self.labels))
         if self.name not in FORMULAS:
-            raise InputError("No reward has this name", received=self.name, accepted=", ".join(FORMULAS))
+            raise InputError("Unknown reward", received=self.name, accepted=", ".join(FORMULAS))
         if not 0 < self.sigma <= 1:
-            raise InputError("sigma must be an IoU threshold", received=self.sigma, accepted="0 < sigma <= 1")
+            raise InputError("sigma must be above 0 and at most 1", received=self.sigma, accepted="an IoU threshold")
 
     @property
     def __name__(self) -> str:

@@ -236,5 +236,5 @@ def _check_same_prompt(trained: Sequence[int], processed: Sequence[int]) -> None
             "The prompt that vLLM has processed differs from the training prompt",
             received=f"{len(processed)} tokens, of which the first {equal} are equal",
             accepted=f"{len(trained)} tokens",
-            remedy="leave out use_vllm, or use a vLLM that prepares images like this version of transformers",
+            remedy="Leave out use_vllm, or use a vLLM that prepares images like this version of transformers",
         )

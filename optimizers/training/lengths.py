@@ -48,7 +48,8 @@ def within_context(
     long = {post.id: width for post in posts if (width := lengths.of(post, most)) > most}
     if long:
         LOG.warning(
-            "%d posts are not trained on: prompt and %d tokens of answer exceed the model's context of %d tokens: %s",
+            "%d posts are skipped in training, because prompt and %d tokens of answer exceed the model's context of "
+            "%d tokens: %s",
             len(long), room, context, _named(long),
         )  # fmt: skip
     return [post for post in posts if post.id not in long]
@@ -106,7 +107,7 @@ class RowLengths:
     def warn(self) -> None:
         """Log a warning that names the rows that did not fit."""
         if self.long:
-            LOG.warning("%s; these rows are not trained on", self.fact())
+            LOG.warning("%s; they are skipped in training", self.fact())
 
 
 class _Lengths:

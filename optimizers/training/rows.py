@@ -37,7 +37,9 @@ def usable_posts(posts: Sequence[Post], encoder: ChatEncoder) -> list[Post]:
     """
     kept = [post for post in posts if not encoder.markers(post.text)]
     if len(kept) < len(posts):
-        LOG.warning("%d posts with chat markers in their text are not trained on", len(posts) - len(kept))
+        LOG.warning(
+            "%d posts are skipped in training, because their text contains chat markers", len(posts) - len(kept)
+        )
     return kept
 
 
@@ -132,7 +134,7 @@ def check_rows_fit(
     for call, answer in _answered_calls(program, chains, posts, demos):
         lengths.fits(call.post.id, *_texts_of(call, answer, adapter))
     if lengths.long:
-        remedy = "leave these posts out, or write shorter chains"
+        remedy = "Leave these posts out, or write shorter chains"
         raise InputError(lengths.fact(), accepted=f"{lengths.context} tokens together", remedy=remedy)
 
 
@@ -193,7 +195,7 @@ def rollout_rows(calls: Sequence[ProgramCall], adapter: PromptAdapter, columns: 
 def _table(rows: list[dict[str, Any]], chat: dict[str, Any]) -> Dataset:
     """Convert rows to a table, without the column `images` if no row has an image."""
     if not rows:
-        raise InputError("No training row is left", received=[], remedy="pass more training posts")
+        raise InputError("No training row is left", received=[], remedy="Pass more training posts")
     if not any(row["images"] for row in rows):
         rows = [{k: v for k, v in row.items() if k != "images"} for row in rows]
     else:

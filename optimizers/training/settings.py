@@ -39,7 +39,7 @@ class Lora:
         if not _is_number(self.alpha) or not self.alpha > 0:
             raise InputError("alpha must be positive", received=self.alpha, accepted="a number above 0")
         if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
-            raise InputError("dropout must be a share", received=self.dropout, accepted="0 or more, and below 1")
+            raise InputError("dropout must be at least 0 and below 1", received=self.dropout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Training:
             raise InputError("rate must not be negative", received=self.rate, accepted="a number such as 1e-4, or None")
         if self.tuning not in self._tunings():
             accepted = ", ".join(self._tunings())
-            raise InputError(f"{type(self).__name__} has no such tuning", received=self.tuning, accepted=accepted)
+            raise InputError(f"Unknown tuning of {type(self).__name__}", received=self.tuning, accepted=accepted)
         if not isinstance(self.lora, Lora):
             raise InputError("lora must be a Lora", received=self.lora, accepted="Lora(rank=16, alpha=32, dropout=0.0)")
         if self.validate_every not in (None, "auto") and (

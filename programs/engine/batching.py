@@ -95,7 +95,7 @@ class PendingCall(Generic[Question, Reply]):
         if self.future.done():
             return
         renew_lock(self.future)
-        remedy = "call the program again in this process"
+        remedy = "Call the program again in this process"
         self.settle(EngineError("The process was forked before this call was answered", remedy=remedy))
 
 
@@ -183,7 +183,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
         calls: list[PendingCall[Question, Reply]] = [PendingCall(question) for question in questions]
         with self._state:
             if self._closed:
-                raise ModelError("The engine is closed", remedy="load the model again")
+                raise ModelError("The engine is closed", remedy="Load the model again")
             self._start()
             for call in calls:
                 self._open.add(call)
@@ -233,11 +233,11 @@ class Batcher(Pausable, Generic[Question, Reply]):
         """See `Pausable`."""
         failed = None
         if not paused:
-            failed = EngineError("A process was forked while the engine was busy", remedy="start processes by `spawn`")
+            failed = EngineError("A process was forked while the engine was busy", remedy="Start processes by `spawn`")
         elif self._worker is not None and not self._forkable():
             failed = EngineError(
                 "A forked process cannot use a model on a GPU",
-                remedy="start processes by `spawn`, or load the model in each of them",
+                remedy="Start processes by `spawn`, or load the model in each of them",
             )
         self._failure = self._failure or failed
         left = list(self._open)
@@ -259,7 +259,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
         """Settle every remaining call after the worker has ended; without this their callers would wait for ever."""
         with self._state:
             if error is not None or not self._closed:
-                _LOG.critical("The engine's worker thread ended by an error", exc_info=error)
+                _LOG.critical("The engine's worker thread ended with an error", exc_info=error)
                 self._failure = _stopped(error)
             left = list(self._active_calls)
             while not self._queue.empty():
@@ -320,7 +320,9 @@ class Batcher(Pausable, Generic[Question, Reply]):
 
 
 def _stopped(cause: BaseException | None) -> EngineError:
-    failure = EngineError("The engine's worker thread ended by an error", received=cause, remedy="load the model again")
+    failure = EngineError(
+        "The engine's worker thread ended with an error", received=cause, remedy="Load the model again"
+    )
     failure.__cause__ = cause
     return failure
 

@@ -40,7 +40,7 @@ class ChatEncoder:
         self.tokenizer = processor.tokenizer
         template = processor.chat_template or self.tokenizer.chat_template
         if not template:
-            raise ModelError("The model has no chat template", remedy="use an instruction-tuned checkpoint")
+            raise ModelError("The model has no chat template", remedy="Use an instruction-tuned checkpoint")
         added = self.tokenizer.added_tokens_decoder.values()
         # Longest first: a regular expression takes the first alternative that matches, which must not be a marker
         # that is part of a longer one.

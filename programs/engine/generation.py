@@ -156,7 +156,7 @@ class Generator:
                 "The prompt and its answer exceed the model's context",
                 received=f"{width} tokens of prompt and {required} for the answer",
                 accepted=f"{context} tokens together",
-                remedy="shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens",
+                remedy="Shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens",
             )
         return context - width
 

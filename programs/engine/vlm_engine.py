@@ -189,7 +189,7 @@ class VLMEngine:
                 "The weights differ from those of the saved program",
                 received=weights.fingerprint,
                 accepted=expected,
-                remedy="if this is intended, set the program's lm to load_vlm(...)",
+                remedy="If this is intended, set the program's lm to load_vlm(...)",
             )
         return cls(weights, **state)
 
@@ -270,7 +270,7 @@ def read_request(request: lm15.Request) -> Prompt:
     """
     config = request.config
     if request.tools or config.stop:
-        raise lm15.UnsupportedFeatureError("The local engine has no tools and no stop sequences")
+        raise lm15.UnsupportedFeatureError("The local engine does not support tools and stop sequences")
     turns: Conversation = []
     if request.system:
         system = request.system
@@ -295,7 +295,9 @@ def _part(part: Any) -> dict[str, Any]:
 
 def _image(part: lm15.ImagePart) -> Image.Image:
     if part.data is None:
-        raise ImageError("An image is not inline", received=part.url or part.path, remedy="pass dspy.Image(PIL image)")
+        raise ImageError(
+            "An image of a request must be inline", received=part.url or part.path, remedy="Pass dspy.Image(PIL image)"
+        )
     if (known := picture_named(part.media_type, part.data)) is not None:
         return known
     return open_image(part.bytes)
@@ -318,7 +320,7 @@ def _schema(response_format: Any) -> dict[str, Any] | None:
 def _reply(request: lm15.Request, prompt: Prompt, completion: Completion) -> lm15.Response | Exception:
     if completion.truncated and prompt.schema is not None:
         cut = completion.tokens < prompt.limit
-        remedy = "the model's context is full: shorten the text" if cut else "raise max_tokens"
+        remedy = "The model's context is full; shorten the text" if cut else "raise max_tokens"
         return TruncatedAnswerError(
             f"The answer did not end within {completion.tokens} tokens", received=completion.text, remedy=remedy
         )

@@ -149,14 +149,14 @@ def resolve_model(model: str | None, revision: str | None = None) -> Path:
     folder = EMBEDDED if model is None else folder_or_hub(model, "Model", ModelError, revision=revision, files=_FILES)
     accepted = "a folder with config.json and *.safetensors, or a Hub id"
     if not folder.is_dir():
-        remedy = "this installation lacks the embedded model: pass a model" if model is None else ""
+        remedy = "This installation lacks the embedded model; pass another model" if model is None else ""
         raise ModelError("The model folder does not exist", received=str(folder), accepted=accepted, remedy=remedy)
     if not (folder / "config.json").is_file():
         lora = (folder / "adapter_config.json").is_file()
-        remedy = "this is an adapter: load_vlm(base, adapter=...)" if lora else ""
+        remedy = "The folder contains an adapter; load it with load_vlm(base, adapter=...)" if lora else ""
         raise ModelError("The model folder has no config.json", received=str(folder), accepted=accepted, remedy=remedy)
     if not any(folder.glob("*.safetensors")):
-        remedy = "pickled weights are never loaded: save the model with save_pretrained"
+        remedy = "Pickled weights are never loaded; save the model with save_pretrained"
         raise ModelError(
             "The model folder has no safetensors weights", received=str(folder), accepted=accepted, remedy=remedy
         )
@@ -236,7 +236,7 @@ def _model(path: Path, source: ModelSource) -> PreTrainedModel:
     )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise ModelError("The checkpoint lacks weights of its model", received=missing, remedy=f"check {path}")
+        raise ModelError("The checkpoint lacks weights of its model", received=missing, remedy=f"Check {path}")
     return family_of(model.config.model_type).prepared(model)
 
 
@@ -262,7 +262,9 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     if stored != expected:  # peft only warns, and would leave the layers without weights untrained
         differing = sorted(stored ^ expected)
         raise ModelError(
-            "The adapter does not match the model", received=differing, remedy="load the base it was trained on"
+            "The adapter does not match the model",
+            received=differing,
+            remedy="Load the base model that it was trained on",
         )
     return adapted if getattr(model, "is_quantized", False) else adapted.merge_and_unload()
 

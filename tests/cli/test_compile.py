@@ -96,7 +96,7 @@ def test_compile_that_learns_nothing_exits_with_3(
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "Warning: CVO scored below MRSI",
-        f"Nothing was learned: {tmp_path / 'bundle'} contains the program that the compile started from",
+        f"The compile changed nothing: {tmp_path / 'bundle'} contains the program that it started from",
         "Reason: no weight changed",
     ]
     assert (tmp_path / "bundle" / "manifest.json").is_file()

@@ -283,7 +283,7 @@ def test_only_the_same_command_replaces_a_page_or_an_export(
     refused(capsys, output, *others, "--images", tmp_path, message=f"gold was {gold}, now {tmp_path / 'more.jsonl'}")
     output.write_bytes(output.read_bytes() + b" ")
     write_predictions([Prediction(name, "Ana", "", ()) for name in "abc"], answers)
-    refused(capsys, output, *words, message="already exists with other content. ")
+    refused(capsys, output, *words, message="already exists with other content (got ")
     assert run(*words, "--overwrite") == 0
     write_predictions([Prediction(name, "Ana", "", (bo,)) for name in "abc"], answers)
     assert run(*words) == 0

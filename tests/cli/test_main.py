@@ -101,7 +101,7 @@ def test_files_of_an_external_command_are_checked(gold: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (InputError("No posts", received="x"), 2, "No posts. received 'x'"),
+        (InputError("No posts", received="x"), 2, "No posts (got 'x')"),
         (OSError(28, "No space left on device"), 2, "[Errno 28] No space left on device"),
         (ServerError("The server is down"), 1, "The server is down"),
         (KeyboardInterrupt(), 130, "interrupted"),
@@ -134,7 +134,7 @@ def test_shell_completion(line: str, words: set[str]):
 def test_runs_as_a_module():
     done = python("-m", "gmner", "evaluate", "none.jsonl", "--gold", "nowhere")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("gmner: File or folder not found. received 'nowhere'")
+    assert done.stderr.startswith("gmner: File or folder not found (got 'nowhere')")
     assert "Traceback" not in done.stderr
 
 

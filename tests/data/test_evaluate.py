@@ -292,7 +292,7 @@ def test_without_regions_only_mner_is_scored():
 
 
 def test_posts_with_and_without_regions_cannot_be_mixed():
-    with pytest.raises(InputError, match=r"Only some.*received '2'"):
+    with pytest.raises(InputError, match=r"Only some.*got '2'"):
         evaluate([], [POST, replace(POST, id="2", grounded=False)])
 
 

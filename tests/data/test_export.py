@@ -135,7 +135,7 @@ def answer(text=TEXT, id_="1", kind="PER"):
     [
         ([answer(), answer()], [POST], "Two predictions"),
         ([answer(id_="2")], [POST], "has an unknown post id"),
-        ([answer("Ada met Bo")], [POST], "post '1' is for another text"),
+        ([answer("Ada met Bo")], [POST], "post '1' has another text"),
         ([answer(kind="ANIMAL")], [POST], "post '1': the type of 'Ada' is not among the labels.*ANIMAL"),
         ([answer()], [replace(POST, image=None)], "post '1': The post has boxes but no image"),
     ],

@@ -127,15 +127,15 @@ TWICE = Post("1", "Al Al", None, (GoldEntity("Al", 0, 2, "PER", (BOX,)), GoldEnt
         (replace(POST, entities=None), "not annotated"),
         (replace(POST, entities=(), grounded=False), "no box annotations"),
         (replace(POST, more_images=(Image.new("RGB", (1, 1)),)), "several images"),
-        (replace(POST, tokens=("Ada", "met")), "not its tokens"),
+        (replace(POST, tokens=("Ada", "met")), "tokens that are separated"),
         (replace(POST, tokens=(), text="", entities=()), "no tokens"),
-        (replace(POST, tokens=None, text="Ada  met Al"), "not its tokens"),
-        (replace(POST, tokens=None, text="", entities=()), "not its tokens"),
-        (words("a", "b\tc"), "not its tokens"),
-        (words("a", "b\nc"), "not its tokens"),
-        (words("a", "b "), "not its tokens"),
-        (words("a", "\ud83d"), "not its tokens"),
-        (words("IMGID:2", "a"), "start of a tweet"),
+        (replace(POST, tokens=None, text="Ada  met Al"), "tokens that are separated"),
+        (replace(POST, tokens=None, text="", entities=()), "tokens that are separated"),
+        (words("a", "b\tc"), "tokens that are separated"),
+        (words("a", "b\nc"), "tokens that are separated"),
+        (words("a", "b "), "tokens that are separated"),
+        (words("a", "\ud83d"), "tokens that are separated"),
+        (words("IMGID:2", "a"), "header of a tweet"),
         (replace(POST, entities=(GoldEntity("Ad", 0, 2, "PER"),)), "splits a token"),
         (replace(POST, entities=(ADA, GoldEntity("Ada met", 0, 7, "ORG"))), "overlaps another"),
         (replace(POST, entities=(replace(ADA, type="a person"),)), "A type cannot be used as a tag"),
@@ -160,7 +160,7 @@ def test_unrepresentable_post_is_reported_and_nothing_is_written(tmp_path, post,
 def test_other_refusals(tmp_path):
     with pytest.raises(InputError, match="id occurs twice"):
         write_voc([POST, POST], tmp_path)
-    with pytest.raises(InputError, match="split is not a valid"):
+    with pytest.raises(InputError, match="split must be a valid"):
         write_voc([POST], tmp_path, "../dev")
     with pytest.raises(ImageError, match="post '1': An image is missing"):
         write_voc([replace(POST, image=tmp_path / "none.jpg")], tmp_path)

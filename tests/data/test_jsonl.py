@@ -81,18 +81,18 @@ def changed(**fields):
         ([], "not a prediction"),
         ({"id": "1"}, "not a prediction"),
         ({**RECORD, "more": 1}, "not a prediction"),
-        ({**RECORD, "id": 1}, "`id` is not a string"),
-        ({**RECORD, "reasoning": None}, "`reasoning` is not a string"),
-        ({**RECORD, "entities": None}, "not a list"),
+        ({**RECORD, "id": 1}, "`id` must be a string"),
+        ({**RECORD, "reasoning": None}, "`reasoning` must be a string"),
+        ({**RECORD, "entities": None}, "must be a list"),
         ({**RECORD, "entities": [1]}, "not an entity"),
         ({**RECORD, "error": "x"}, "not the error"),
-        ({**RECORD, "error": {"kind": "x", "message": 1}}, "`message` is not a string"),
+        ({**RECORD, "error": {"kind": "x", "message": 1}}, "`message` must be a string"),
         (changed(start=1), "does not match its offsets"),
         (changed(start=-10, end=-7), "does not match its offsets"),
         (changed(span="", start=0, end=0), "does not match its offsets"),
         (changed(start=False), "does not match its offsets"),
         (changed(end=3.0), "does not match its offsets"),
-        (changed(type=None), "`type` is not a string"),
+        (changed(type=None), "`type` must be a string"),
         (changed(visible=False), "contradict each other"),
         (changed(visible=1), "contradict each other"),
         (changed(box=None), "contradict each other"),
@@ -103,9 +103,9 @@ def changed(**fields):
         (changed(box=[1, 2, 3, float("nan")]), "A box is invalid"),
         (changed(box=[1, 2, 3, 10**400]), "A box is invalid"),
         (changed(more=1), "not an entity"),
-        (changed(more_boxes=None), "`more_boxes` is not a list"),
+        (changed(more_boxes=None), "`more_boxes` must be a list"),
         (changed(more_boxes=[[1, 2, 3]]), "must be four numbers"),
-        (changed(visible=False, box=None, more_boxes=[[1, 2, 3, 4]]), "`more_boxes` needs `box`"),
+        (changed(visible=False, box=None, more_boxes=[[1, 2, 3, 4]]), "`more_boxes` requires `box`"),
     ],
 )
 def test_invalid_prediction_error_names_file_and_line(tmp_path, record, fact):
@@ -190,16 +190,16 @@ def gold(**fields):
     [
         ({"id": "1"}, "not a post"),
         ({**POST, "more": 1}, "not a post"),
-        ({**POST, "text": None}, "`text` is not a string"),
-        ({**POST, "entities": {}}, "`entities` is not a list"),
-        ({**POST, "tokens": [1]}, "`token` is not a string"),
-        ({**POST, "slice": 1}, "`slice` is not a string"),
+        ({**POST, "text": None}, "`text` must be a string"),
+        ({**POST, "entities": {}}, "`entities` must be a list"),
+        ({**POST, "tokens": [1]}, "`token` must be a string"),
+        ({**POST, "slice": 1}, "`slice` must be a string"),
         ({**POST, "scene": [{"name": "x"}]}, "not an object of a scene"),
-        ({**POST, "scene": [{**THING, "attributes": "red"}]}, "`attributes` is not a list"),
-        ({**POST, "scene": [{**THING, "covered": 1.5}]}, "`covered` must be in 0..1"),
+        ({**POST, "scene": [{**THING, "attributes": "red"}]}, "`attributes` must be a list"),
+        ({**POST, "scene": [{**THING, "covered": 1.5}]}, "`covered` must be a number from 0 to 1"),
         ({**POST, "scene": [{**THING, "depth": -1}]}, "`depth` must be an integer"),
-        ({**POST, "image": 1}, "`image` is not a string"),
-        ({**POST, "more_images": "a.png"}, "`more_images` is not a list"),
+        ({**POST, "image": 1}, "`image` must be a string"),
+        ({**POST, "more_images": "a.png"}, "`more_images` must be a list"),
         ({**POST, "more_images": ["../a.png"]}, "outside the image folder"),
         ({**POST, "grounded": 0}, "`grounded` must be true or false"),
         ({**POST, "image": "../a.png"}, "outside the image folder"),
@@ -272,7 +272,7 @@ def test_missing_image_is_an_oddity_or_an_error(tmp_path):
     assert "gone.png" in oddity.message
     with pytest.raises(DataError, match=r"p\.jsonl:2: an image is missing.*gone\.png"):
         read_posts(path, missing_images="error")
-    with pytest.raises(InputError, match="missing_images is invalid"):
+    with pytest.raises(InputError, match="missing_images must be"):
         read_posts(path, missing_images="ignore")
 
 

@@ -212,7 +212,7 @@ def test_correct_never_exceeds_gold_or_predictions(name, pair):
 
 def test_unknown_protocol_error_lists_the_protocols():
     assert find_protocol("paper") is find_protocol(PAPER) is PAPER
-    with pytest.raises(InputError, match=r"received 'papper'. accepted: paper, riveg, .*mqspn-script"):
+    with pytest.raises(InputError, match=r"got 'papper'\). Accepted: paper, riveg, .*mqspn-script"):
         find_protocol("papper")
 
 

@@ -170,29 +170,29 @@ def test_missing_image_is_an_oddity_or_an_error():
     assert "none.png" in posts.oddities[0].message
     with pytest.raises(DataError, match=r"row 1: an image is missing.*none\.png"):
         from_dataset(dataset, missing_images="error")
-    with pytest.raises(InputError, match="missing_images is invalid"):
+    with pytest.raises(InputError, match="missing_images must be"):
         from_dataset(dataset, missing_images="ignore")
 
 
 @pytest.mark.parametrize(
     ("fields", "fact"),
     [
-        ({"id": 7}, "`id` is not a string"),
+        ({"id": 7}, "`id` must be a string"),
         ({"id": "0"}, "the id already occurs in row 0"),
-        ({"text": None}, "`text` is not a string"),
+        ({"text": None}, "`text` must be a string"),
         ({"entities": [{**ADA, "start": 1}]}, "does not match its offsets"),
         ({"entities": [{**ADA, "start": None}]}, "does not match its offsets"),
         ({"entities": [{**ADA, "boxes": [[1, 2, 3]]}]}, "must be four numbers"),
         ({"entities": [{**ADA, "boxes": [[3, 2, 1, 4]]}]}, "A box is invalid"),
         ({"entities": [{**ADA, "box": [1, 2, 3, 4]}]}, "not an entity"),
-        ({"entities": "Ada"}, "`entities` is not a list"),
-        ({"tokens": "Ada"}, "`tokens` is not a list"),
+        ({"entities": "Ada"}, "`entities` must be a list"),
+        ({"tokens": "Ada"}, "`tokens` must be a list"),
         ({"image": "../a.png"}, "outside the image folder"),
         ({"image": "https://example.org/a.png"}, "URL"),
-        ({"image": 3}, "`image` is not a string"),
+        ({"image": 3}, "`image` must be a string"),
         ({"image": b"no picture"}, "broken"),
         ({"image": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, "broken"),
-        ({"more_images": ["a.png", None]}, "`image` is not a string"),
+        ({"more_images": ["a.png", None]}, "`image` must be a string"),
         ({"grounded": 1}, "`grounded` must be true or false"),
     ],
 )

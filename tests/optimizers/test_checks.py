@@ -73,7 +73,7 @@ def test_invalid_posts_are_skipped_on_request(
     bad = dataclasses.replace(moved(next(post for post in posts if post.gold)), id="bad")
     with caplog.at_level(logging.WARNING, logger="gmner"):
         student.compile(trainset=[bad, *posts[:8]], optimizer=optimizer(leave_out_invalid=True), run_dir=tmp_path)
-    assert "1 posts of the training set are left out" in caplog.text
+    assert "Skipped 1 post of the training set" in caplog.text
 
 
 def test_corrected_valset_resumes_but_a_changed_trainset_does_not(
@@ -170,5 +170,5 @@ def test_few_posts_are_all_used_for_training(caplog: pytest.LogCaptureFixture):
     posts = World().posts("train", 47)
     assert held_out(posts, 0.1, seed=0) == (posts, None)
     assert "stages are not scored" in caplog.text
-    with pytest.raises(InputError, match="holdout must be a share"):
+    with pytest.raises(InputError, match="holdout must be at least 0"):
         MCR(holdout=1.0)

@@ -105,7 +105,7 @@ def test_run_of_an_earlier_version_is_resumed_or_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("change", "fact"),
-    [({"teacher": "gone"}, "teacher: not set there"), ({"former": 1}, "former: 1 there, not set now")],
+    [({"teacher": "gone"}, "teacher: not set before"), ({"former": 1}, "former: 1 before, not set now")],
 )
 def test_run_with_other_arguments_is_refused(tmp_path: Path, change: dict[str, Any], fact: str):
     with pytest.raises(RunDirectoryError, match=f"{fact}.*another version of gmner.*"):

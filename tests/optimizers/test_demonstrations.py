@@ -297,7 +297,7 @@ def test_many_faults_are_counted():
     demos = [{**broken(span="Anna"), "post_id": None}] * 7
     with pytest.raises(InputError, match=r"Demonstration 1 \(text 'Ana Bo'\).*Demonstration 5 .*; and 2 more\. "):
         check_demonstrations(demos, COARSE)
-    with pytest.raises(InputError, match="Unknown level of checking"):
+    with pytest.raises(InputError, match="Unknown value of check"):
         check_demonstrations([], COARSE, "loud")  # type: ignore[arg-type]
 
 
@@ -340,14 +340,14 @@ def test_mcr_checks_the_demonstrations_of_the_student():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"count": -1}, "count of Demonstrations is out of range.*received -1"),
+        ({"count": -1}, "count of Demonstrations is out of range.*got -1"),
         ({"count": 2.0}, "count of Demonstrations.*an integer, 0 or more, or None"),
         ({"count": True}, "count of Demonstrations"),
         ({"served_count": None}, "served_count of Demonstrations.*an integer, 0 or more"),
         ({"max_metric_calls": -1}, "max_metric_calls of Demonstrations"),
         ({"sets": -1}, "sets of Demonstrations"),
         ({"side": 0}, "side of Demonstrations.*1 or more"),
-        ({"check": "loud"}, "check has an unknown level.*off, warn, error"),
+        ({"check": "loud"}, "Unknown value of check.*off, warn, error"),
     ],
 )
 def test_unusable_settings_are_refused(settings: dict[str, Any], said: str):

@@ -368,7 +368,7 @@ def test_compile_with_user_defined_rewards(
         student.compile(trainset=posts[:4], optimizer=optimizer(*chosen), run_dir=run)
     assert failed_key(run) == ["reward.fails_once"]
     failing[0] = False
-    with pytest.raises(RunDirectoryError, match=r"cvo\.weights\.brief: not set there, .*; reward\.brief: not set"):
+    with pytest.raises(RunDirectoryError, match=r"cvo\.weights\.brief: not set before, .*; reward\.brief: not set"):
         student.compile(trainset=posts[:4], optimizer=optimizer(*chosen, brief), run_dir=run)
     better = student.compile(trainset=posts[:4], optimizer=optimizer(*chosen), run_dir=run)
 
@@ -400,14 +400,14 @@ def test_changed_reward_is_refused_unless_it_stopped_the_run(
     monkeypatch.setattr(CVO, "optimize", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         compiled(limited(3))
-    with pytest.raises(RunDirectoryError, match=r"reward\.short\.settings\.limit: 3 there, 4 now"):
+    with pytest.raises(RunDirectoryError, match=r"reward\.short\.settings\.limit: 3 before, 4 now"):
         compiled(limited(4))
     (tmp_path / "cvo" / FAILURE).write_text('{"reward": "short"}')
     with pytest.raises(KeyboardInterrupt):
         compiled(limited(4))
     assert "The reward short stopped the run" in caplog.text
     (tmp_path / "cvo" / FAILURE).unlink()  # as training does when it begins
-    with pytest.raises(RunDirectoryError, match=r"reward\.short\.settings\.limit: 4 there, 3 now"):
+    with pytest.raises(RunDirectoryError, match=r"reward\.short\.settings\.limit: 4 before, 3 now"):
         compiled(limited(3))
 
 

@@ -215,7 +215,7 @@ def test_invalid_sets_are_refused(change: dict, fact: str):
 
 def test_chain_with_a_lone_surrogate_is_refused_first(tmp_path: Path):
     made = ReasoningSet((Chain("a", "s", "half \ud83d", ()),), ("a",), (), {"a": "0"}, ORIGIN)
-    with pytest.raises(InputError, match="post 'a': `reasoning` is not Unicode"):
+    with pytest.raises(InputError, match="post 'a': `reasoning` cannot be encoded as UTF-8"):
         made.save(tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
@@ -230,9 +230,9 @@ BROKEN: list[tuple[Callable[[dict], Any], str]] = [
     (lambda line: [line], "not a chain"),
     (lambda line: {**line, "styles": 1}, "unknown key 'styles'"),
     (lambda line: {key: line[key] for key in line if key != "reasoning"}, "missing key 'reasoning'"),
-    (lambda line: {**line, "reasoning": None}, "`reasoning` is not a string"),
-    (lambda line: {**line, "problem": 1}, "`problem` is not a string"),
-    (lambda line: {**line, "entities": {}}, "not a list"),
+    (lambda line: {**line, "reasoning": None}, "`reasoning` must be a string"),
+    (lambda line: {**line, "problem": 1}, "`problem` must be a string"),
+    (lambda line: {**line, "entities": {}}, "must be a list"),
     (lambda line: {**line, "entities": ["Ada"]}, "not an entity of a chain"),
     (lambda line: {**line, "entities": [{**ADA, "end": 2}]}, "offsets"),
     (lambda line: {**line, "entities": [{**ADA, "start": True}]}, "offsets"),
@@ -339,7 +339,7 @@ def test_usable_for_the_original_model_and_posts(made: ReasoningSet, folder: Pat
 @pytest.mark.parametrize(
     ("box_format", "named"),
     [
-        (BoxFormat("normalized", 100), "normalized, 0 to 100'. accepted: normalized, 0 to 1000"),
+        (BoxFormat("normalized", 100), "normalized, 0 to 100'). Accepted: normalized, 0 to 1000"),
         (BoxFormat("resized"), "resized'"),
         (BoxFormat("original"), "original'"),
     ],

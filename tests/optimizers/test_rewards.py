@@ -273,7 +273,7 @@ def test_names_weights_and_pickling():
 
 
 def test_invalid_reward_settings_are_refused():
-    with pytest.raises(InputError, match=r"No reward has this name.*spans.*count, span, type"):
+    with pytest.raises(InputError, match=r"Unknown reward.*spans.*count, span, type"):
         Reward("spans")
     for sigma in (0.0, -1.0, 1.5, math.nan):
         with pytest.raises(InputError, match="sigma"):

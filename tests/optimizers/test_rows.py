@@ -179,7 +179,7 @@ def test_posts_with_chat_markers_are_skipped_with_a_warning(
     marked = [dataclasses.replace(posts[0], text=f"{posts[0].text} {marker}") for marker in encoder_markers(encoder)]
     with caplog.at_level(logging.WARNING, logger="gmner"):
         assert usable_posts([posts[0], *marked, posts[1]], encoder) == [posts[0], posts[1]]
-    assert f"{len(marked)} posts with chat markers in their text are not trained on" in caplog.text
+    assert f"{len(marked)} posts are skipped in training, because their text contains chat markers" in caplog.text
     caplog.clear()
     assert usable_posts(posts, encoder) == posts
     assert caplog.text == ""

@@ -59,17 +59,17 @@ def test_resumes_with_the_same_arguments(tmp_path: Path):
 @pytest.mark.parametrize(
     ("before", "now", "named"),
     [
-        ({"seed": 1, "same": 2}, {"seed": 2, "same": 2}, "seed: 1 there, 2 now"),
-        ({"a": 1}, {"a": 1, "b": "x"}, 'b: not set there, "x" now'),
-        ({"a": None, "b": 1}, {"b": 1}, "a: null there, not set now"),
-        ({"a": None}, {"a": False}, "a: null there, false now"),
-        ({"grpo": {"rate": 1e-6, "g": 8}}, {"grpo": {"rate": 5e-6, "g": 8}}, "grpo.rate: 1e-06 there, 5e-06 now"),
-        ({"a": 1, "b": 1}, {"a": 2, "b": 2}, "a: 1 there, 2 now; b: 1 there, 2 now"),
-        ({"styles": ["a"]}, {"styles": ["a", "b"]}, 'styles: ["a"] there, ["a", "b"] now'),
-        ({"ids": list(range(99))}, {"ids": [*range(98), 7]}, "ids[98]: 98 there, 7 now"),
-        ({"ids": list(range(99))}, {"ids": list(range(98))}, "ids: 99 values there, 98 now"),
-        ({"text": "word " * 99 + "a"}, {"text": "word " * 99 + "b"}, 'word a" there, …'),
-        ({"text": "a"}, {"text": "b" * 999}, 'text: "a" there, "bbb'),
+        ({"seed": 1, "same": 2}, {"seed": 2, "same": 2}, "seed: 1 before, 2 now"),
+        ({"a": 1}, {"a": 1, "b": "x"}, 'b: not set before, "x" now'),
+        ({"a": None, "b": 1}, {"b": 1}, "a: null before, not set now"),
+        ({"a": None}, {"a": False}, "a: null before, false now"),
+        ({"grpo": {"rate": 1e-6, "g": 8}}, {"grpo": {"rate": 5e-6, "g": 8}}, "grpo.rate: 1e-06 before, 5e-06 now"),
+        ({"a": 1, "b": 1}, {"a": 2, "b": 2}, "a: 1 before, 2 now; b: 1 before, 2 now"),
+        ({"styles": ["a"]}, {"styles": ["a", "b"]}, 'styles: ["a"] before, ["a", "b"] now'),
+        ({"ids": list(range(99))}, {"ids": [*range(98), 7]}, "ids[98]: 98 before, 7 now"),
+        ({"ids": list(range(99))}, {"ids": list(range(98))}, "ids: 99 values before, 98 now"),
+        ({"text": "word " * 99 + "a"}, {"text": "word " * 99 + "b"}, 'word a" before, …'),
+        ({"text": "a"}, {"text": "b" * 999}, 'text: "a" before, "bbb'),
     ],
 )
 def test_other_arguments_are_refused_by_name(tmp_path: Path, before: dict, now: dict, named: str):
@@ -110,7 +110,7 @@ def test_record_of_an_unfinished_stage(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", ".hidden", "a b"])
 def test_invalid_stage_name_is_refused(tmp_path: Path, name: str):
-    with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="not a plain folder name"):
+    with RunDirectory(tmp_path, {}) as run, pytest.raises(RunDirectoryError, match="must be a valid folder name"):
         run.stage(name)
 
 
@@ -118,7 +118,7 @@ def test_invalid_stage_name_is_refused(tmp_path: Path, name: str):
 def test_path_outside_the_run_is_refused(tmp_path: Path, name: str):
     with RunDirectory(tmp_path / "run", {}) as run:
         for use in (run.read_json, lambda n: run.write_json(n, 1)):
-            with pytest.raises(RunDirectoryError, match="leaves the run directory"):
+            with pytest.raises(RunDirectoryError, match="outside the run directory"):
                 use(name)
 
 

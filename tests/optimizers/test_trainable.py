@@ -68,7 +68,7 @@ def test_mcr_accepts_every_trainable_program(kind: type[GroundingProgram]):
 
 
 def test_mcr_refuses_another_module():
-    with pytest.raises(InputError, match="MCR compiles GMNER programs"):
+    with pytest.raises(InputError, match="MCR cannot compile this program"):
         MCR(progress=False).compile(dspy.Predict("text -> answer"), trainset=[POST])
 
 

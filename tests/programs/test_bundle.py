@@ -183,7 +183,7 @@ def test_modified_file_is_detected(copied: Path, name: str):
     data = bytearray((copied / name).read_bytes())
     data[-1] ^= 1
     (copied / name).write_bytes(data)
-    with pytest.raises(BundleError, match=rf"modified.*{name}.*received 'sha256.*accepted: sha256.*again"):
+    with pytest.raises(BundleError, match=rf"modified.*{name}.*got 'sha256.*Accepted: sha256.*again"):
         load(copied)
 
 
@@ -228,7 +228,7 @@ def test_image_missing_in_the_manifest_is_refused(served: Path):
     ("fields", "message"),
     [
         ({"program": "Mine"}, r"unknown program.*'Mine'.*GMNER, StagedGMNER"),
-        ({"format": 2}, r"another format.*received 2.*Update gmner"),
+        ({"format": 2}, r"another format.*got 2.*Update gmner"),
         ({"surprise": 1}, "not the manifest.*surprise"),
         ({"labels": "PER"}, "not the manifest.*labels"),
     ],

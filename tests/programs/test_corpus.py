@@ -199,7 +199,7 @@ def test_stopped_run_with_other_settings_is_refused(
 def test_unknown_part_file_is_not_touched(tmp_path: Path):
     part = tmp_path / "out.jsonl.part"
     part.write_text("my notes\n")
-    with pytest.raises(InputError, match="not a stopped run"):
+    with pytest.raises(InputError, match="not the partial output of a stopped run"):
         run(GMNER(scripted_lm(named)), posts(), tmp_path / "out.jsonl")
     assert part.read_text() == "my notes\n"
 
@@ -213,7 +213,7 @@ def test_output_must_not_be_a_folder(tmp_path: Path):
 
 
 def test_ids_must_be_unique(tmp_path: Path):
-    with pytest.raises(InputError, match=r"share an id.*'1'"):
+    with pytest.raises(InputError, match=r"have the same id.*'1'"):
         run(GMNER(scripted_lm(named)), [Post("1", "a"), Post("1", "b")], tmp_path / "out.jsonl")
 
 

@@ -82,7 +82,7 @@ def test_other_output_file_is_refused(tmp_path: Path):
     assert out.read_text() == "my notes"
     requests_of_run(posts(), tmp_path / "out.jsonl")
     (tmp_path / "out.jsonl").write_text("")  # modified by hand
-    with pytest.raises(InputError, match="not an unchanged result"):
+    with pytest.raises(InputError, match="did not write it or it was changed"):
         requests_of_run(posts(), tmp_path / "out.jsonl")
 
 
@@ -188,14 +188,14 @@ def test_unusual_line_ends_in_a_finished_file(tmp_path: Path):
 def test_other_files_with_the_names_of_a_run_are_refused(tmp_path: Path):
     out, record = tmp_path / "out.jsonl", tmp_path / "out.jsonl.run.json"
     record.write_text("my notes")
-    with pytest.raises(InputError, match="would record the run"):
+    with pytest.raises(InputError, match="record of the run"):
         requests_of_run(posts(), out)
     assert record.read_text() == "my notes"
     record.unlink()
     with pytest.raises(Exception, match="the power went"):
         run(GMNER(scripted_lm(stopping_after(2))), posts(), out)
     out.write_text("my answers")
-    with pytest.raises(InputError, match="not an unchanged result"):
+    with pytest.raises(InputError, match="did not write it or it was changed"):
         requests_of_run(posts(), out)
     assert out.read_text() == "my answers"
     assert requests_of_run(posts(), out, overwrite=True) == len(posts()) - 2
@@ -225,7 +225,7 @@ def test_kill_while_failed_posts_are_retried_can_be_resumed(tmp_path: Path):
 
 def test_damaged_part_file_is_refused(tmp_path: Path):
     (tmp_path / "out.jsonl.part").write_text('{"program": "GMNER"}\n["no", "answer"]\n')
-    with pytest.raises(InputError, match="not a stopped run"):
+    with pytest.raises(InputError, match="not the partial output of a stopped run"):
         requests_of_run(posts(), tmp_path / "out.jsonl")
 
 

@@ -266,4 +266,4 @@ def test_examples_without_a_post_are_checked_if_possible():
 def test_posts_without_regions_cause_a_warning(caplog):
     bare = [dataclasses.replace(post, grounded=False) for post in POSTS]
     GMNER(scripted_lm(answer_any_request)).compile(trainset=bare, optimizer=dspy.LabeledFewShot(k=2))
-    assert "No annotated regions for 6 posts of the trainset" in caplog.text
+    assert "6 posts of the training set without annotated regions" in caplog.text

@@ -142,8 +142,10 @@ def test_unsuitable_server_is_reported_before_posts_are_read(posts: Path, capsys
         return capsys.readouterr().err
 
     with serving(lambda _: (200, {}, ""), {"one": "", "two": ""}) as (base, bodies):
-        assert "does not have exactly one model. received 'one, two'" in refused("--server", base)
-        assert "no model of this name. received 'three'. accepted: one, two" in refused("--server", base, "--served", "three")
+        assert "exactly one model (got 'one, two')" in refused("--server", base)
+        assert "no model of this name (got 'three'). Accepted: one, two" in refused(
+            "--server", base, "--served", "three"
+        )
         GMNER(load_vlm(cache=False)).save(posts.parent / "bundle")
         words = ("--server", base, "--served", "one", "--model", posts.parent / "bundle", "--staged")
         assert "a bundle, which stores its own program" in refused(*words)

@@ -95,7 +95,7 @@ def test_load_object_requires_exactly_the_keys():
 
 def test_error_message_has_fact_received_accepted_and_remedy():
     error = InputError("The split is unknown", received="x" * 500, accepted="train", remedy="Choose one")
-    assert str(error).startswith("The split is unknown. received 'xxx")
-    assert str(error).endswith("accepted: train. Choose one.")
+    assert str(error).startswith("The split is unknown (got 'xxx")
+    assert str(error).endswith("Accepted: train. Choose one.")
     assert len(str(error)) < 260
     assert error.kind == "bad_input"

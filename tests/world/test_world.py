@@ -203,13 +203,13 @@ def test_cast_of_entities():
 @pytest.mark.parametrize(
     ("given", "fact"),
     [
-        ({"slices": {"shown": 1.0, "blurred": 1.0}}, r"slices must map known names to shares.*accepted: shown, absent"),
+        ({"slices": {"shown": 1.0, "blurred": 1.0}}, r"slices must map known names to shares.*Accepted: shown, absent"),
         ({"slices": {"shown": 0.0}}, "slices must map"),
         ({"slices": {}}, "slices must map"),
-        ({"mentions": {7: 1.0}}, "numbers of mentions must map known names.*accepted: 1, 2, 3, 4, 5, 6"),
+        ({"mentions": {7: 1.0}}, "numbers of mentions must map known names.*Accepted: 1, 2, 3, 4, 5, 6"),
         ({"types": {"PER": -1.0}}, "types must map"),
-        ({"also_shown": 1.2}, "`also_shown` must be in 0..1.*0 to 1"),
-        ({"named_twice": -0.1}, "`named_twice` must be in 0..1"),
+        ({"also_shown": 1.2}, "`also_shown` must be from 0 to 1"),
+        ({"named_twice": -0.1}, "`named_twice` must be from 0 to 1"),
     ],
 )
 def test_refusals(given, fact):

@@ -44,7 +44,7 @@ def test_three_columns_in_txt(root):
     (root / "txt_fine").rename(root / "txt")
     assert read_twitter_fmnerg(root, "dev") == expected
     (root / "txt" / "dev.txt").write_text("IMGID:7\nAda\tB-PER\n")
-    with pytest.raises(DataError, match=r"dev\.txt:2: not a token and its tag"):
+    with pytest.raises(DataError, match=r"dev\.txt:2: expected a token and its tag"):
         read_twitter_fmnerg(root, "dev")
 
 
@@ -75,7 +75,7 @@ def test_stray_tag_counts_in_the_requested_column(root):
     "line", ["Ada\tB-person", "Ada\tB-person\tauthor", "Ada\tperson\tB-author", "Ada\tB-person\t", "Ada\t\tB-person"]
 )
 def test_invalid_line_is_reported(root, line):
-    with pytest.raises(DataError, match=r"dev\.txt:2: not a token and its tag.*O, B-X or I-X<TAB>O, B-X or I-X"):
+    with pytest.raises(DataError, match=r"dev\.txt:2: expected a token and its tag.*O, B-X or I-X<TAB>O, B-X or I-X"):
         rewrite(root, f"IMGID:7\n{line}\n")
 
 

@@ -87,7 +87,7 @@ def test_contradictory_no_target_annotations_are_reported(read):
 def test_only_the_requested_split_is_read(read):
     posts = read([{**REF, "split": "train", "sentences": "broken"}, REF])
     assert len(posts) == 2
-    with pytest.raises(InputError, match="accepted: train, val"):
+    with pytest.raises(InputError, match="Accepted: train, val"):
         read([{**REF, "split": "train"}, REF], split="testA")
     with pytest.raises(InputError, match="no such split"):
         read([])
@@ -144,21 +144,21 @@ def with_box(bbox):
 @pytest.mark.parametrize(
     ("ref", "fact"),
     [
-        ({"ann_id": [1, 77]}, "ref 5: the annotation 77 is unknown to .*instances"),
-        ({"ann_id": [3]}, "ref 5: the annotation 3 of .* belongs to another image"),
-        ({"ann_id": ["1"]}, "ref 5: `ann_id` is not a whole number"),
-        ({"ann_id": [[1]]}, "ref 5: `ann_id` is not a whole number"),
-        ({"ann_id": True}, "ref 5: `ann_id` is not a whole number"),
-        ({"image_id": None}, "ref 5: `image_id` is not a whole number"),
-        ({"image_id": [9]}, "ref 5: `image_id` is not a whole number"),
-        ({"sentences": None}, "ref 5: `sentences` is not a list"),
+        ({"ann_id": [1, 77]}, "ref 5: annotation 77 is not in .*instances"),
+        ({"ann_id": [3]}, "ref 5: annotation 3 of .* belongs to another image"),
+        ({"ann_id": ["1"]}, "ref 5: `ann_id` must be an integer"),
+        ({"ann_id": [[1]]}, "ref 5: `ann_id` must be an integer"),
+        ({"ann_id": True}, "ref 5: `ann_id` must be an integer"),
+        ({"image_id": None}, "ref 5: `image_id` must be an integer"),
+        ({"image_id": [9]}, "ref 5: `image_id` must be an integer"),
+        ({"sentences": None}, "ref 5: `sentences` must be a list"),
         ({"sentences": ["x"]}, "ref 5, sentence number 0: not an object"),
         ({"sentences": [{"sent_id": 3}]}, "ref 5, sentence 3: the expression is empty"),
         ({"sentences": [{"sent_id": 3, "sent": " "}]}, "ref 5, sentence 3: the expression is empty"),
-        ({"sentences": [{"sent_id": 3, "sent": 1}]}, "ref 5, sentence 3: `sent` is not a string"),
-        ({"sentences": [{"sent_id": [3], "sent": "a"}]}, "ref 5: `id` is not a string"),
-        ({"ref_id": [5]}, "ref number 0: `id` is not a string"),
-        ({"split": 1}, "ref number 0: `split` is not a string"),
+        ({"sentences": [{"sent_id": 3, "sent": 1}]}, "ref 5, sentence 3: `sent` must be a string"),
+        ({"sentences": [{"sent_id": [3], "sent": "a"}]}, "ref 5: `id` must be a string"),
+        ({"ref_id": [5]}, "ref number 0: `id` must be a string"),
+        ({"split": 1}, "ref number 0: `split` must be a string"),
     ],
 )
 def test_malformed_ref_is_reported(read, ref, fact):
@@ -170,14 +170,14 @@ def test_malformed_ref_is_reported(read, ref, fact):
     ("coco", "fact"),
     [
         ([], ": not an object"),
-        ({**COCO, "annotations": {}}, ": `annotations` is not a list"),
+        ({**COCO, "annotations": {}}, ": `annotations` must be a list"),
         ({**COCO, "annotations": [1]}, ": `annotations` number 0: not an object"),
-        ({**COCO, "annotations": [{"id": "1"}]}, ": `annotations` number 0: `id` is not a whole number"),
-        ({**COCO, "images": [{"id": 9}]}, ": image 9: `file_name` is not a string"),
+        ({**COCO, "annotations": [{"id": "1"}]}, ": `annotations` number 0: `id` must be an integer"),
+        ({**COCO, "images": [{"id": 9}]}, ": image 9: `file_name` must be a string"),
         ({**COCO, "images": [{"id": 9, "file_name": FILE, "width": "1"}]}, ": image 9: width and height"),
-        (with_box(None), ": annotation 1: `bbox` is not four numbers"),
-        (with_box([1, 2, 3]), ": annotation 1: `bbox` is not four numbers"),
-        (with_box([1, 2, 3, True]), ": annotation 1: `bbox` is not four numbers"),
+        (with_box(None), ": annotation 1: `bbox` must be four numbers"),
+        (with_box([1, 2, 3]), ": annotation 1: `bbox` must be four numbers"),
+        (with_box([1, 2, 3, True]), ": annotation 1: `bbox` must be four numbers"),
         (with_box([1, 2, -3, 4]), ": annotation 1: `bbox` is not a valid box"),
         (with_box([1, 2, 3, float("nan")]), ": annotation 1: `bbox` is not a valid box"),
         (with_box([10**400, 2, 3.5, 4]), ": annotation 1: `bbox` is not a valid box"),
@@ -190,7 +190,7 @@ def test_malformed_instances_are_reported(read, coco, fact):
         read(coco=coco)
 
 
-@pytest.mark.parametrize(("refs", "fact"), [("{}", "`refs` is not a list"), ("[1]", "ref number 0: not an object")])
+@pytest.mark.parametrize(("refs", "fact"), [("{}", "`refs` must be a list"), ("[1]", "ref number 0: not an object")])
 def test_malformed_refs_are_reported(read, refs, fact):
     with pytest.raises(DataError, match=rf"grefs\(unc\)\.json: {fact}"):
         read(refs)

@@ -116,24 +116,24 @@ def test_ids(root):
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        ({"label": ["O"]}, "4 tokens and 1 labels"),
-        ({"label": ["O"] * 5}, "4 tokens and 5 labels"),
+        ({"label": ["O"]}, "4 tokens but 1 labels"),
+        ({"label": ["O"] * 5}, "4 tokens but 5 labels"),
         ({"label": ["O", "O", "O", "PER"]}, "invalid BIO tag"),
         ({"label": ["O", "O", "O", "B-"]}, "invalid BIO tag"),
-        ({"label": ["O", "O", "O", 0]}, "`label` is not a string"),
-        ({"label": "OOOO"}, "`label` is not a list"),
-        ({"text": "Ada"}, "`text` is not a list"),
-        ({"text": None}, "`text` is not a list"),
-        ({"text": ["a", "b", "c", None]}, "`text` is not a string"),
+        ({"label": ["O", "O", "O", 0]}, "`label` must be a string"),
+        ({"label": "OOOO"}, "`label` must be a list"),
+        ({"text": "Ada"}, "`text` must be a list"),
+        ({"text": None}, "`text` must be a list"),
+        ({"text": ["a", "b", "c", None]}, "`text` must be a string"),
         ({"text": [], "label": []}, "has no words"),
         ({"text": ["", "", " ", "\u3000"]}, "has no words"),
-        ({"images": {"a": 1}}, "`images` is not a list"),
-        ({"images": [1]}, "`images` is not a string"),
+        ({"images": {"a": 1}}, "`images` must be a list"),
+        ({"images": [1]}, "`images` must be a string"),
         ({"images": ["../12_0.jpg"]}, "not a valid file name"),
         ({"images": ["https://example.org/a.jpg"]}, "not a valid file name"),
-        ({"id": 1.5}, "`id` is not a string"),
-        ({"id": True}, "`id` is not a string"),
-        ({"id": [1]}, "`id` is not a string"),
+        ({"id": 1.5}, "`id` must be a string"),
+        ({"id": True}, "`id` must be a string"),
+        ({"id": [1]}, "`id` must be a string"),
     ],
 )
 def test_malformed_line_is_reported(root, change, fact):
@@ -185,7 +185,7 @@ def test_splits_and_corpora(root):
         assert read_mner_mi(root, split)[0].id == "mi"
         assert read_mner_mi(root, split, corpus="MNER-UNI")[0].id == "uni"
     for split in ("test", "../text/MNER-MI_train", ""):
-        with pytest.raises(InputError, match=r"accepted: MNER-MI_train.txt, MNER-MI_val.txt, MNER-UNI_val.txt"):
+        with pytest.raises(InputError, match=r"Accepted: MNER-MI_train.txt, MNER-MI_val.txt, MNER-UNI_val.txt"):
             read_mner_mi(root, split)
     with pytest.raises(InputError, match="missing or empty"):
         read_mner_mi(root / "nowhere")

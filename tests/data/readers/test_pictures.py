@@ -120,7 +120,7 @@ def test_link_out_of_the_folders_is_refused(root, tmp_path_factory):
     assert pictures(posts) == ["images/7.jpg", None, "images/9.jpg"]
     (oddity,) = posts.oddities
     assert (oddity.kind, oddity.where) == ("link_outside", f"{root / 'txt' / 'dev.txt'}:5")
-    with pytest.raises(DataError, match=r"dev\.txt:5: the image 8 of post 8 is a link out of"):
+    with pytest.raises(DataError, match=r"dev\.txt:5: the image 8 of post 8 is a link that leads outside"):
         read_twitter_gmner(root, "dev", missing_images="error")
     assert pictures(read_twitter_gmner(root, "dev", [images, secret]))[1] == "images/8.jpg"
 
