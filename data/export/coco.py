@@ -16,27 +16,27 @@ from gmner.signatures.mentions import Mention
 
 
 def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
-    """Annotated posts as a COCO data set: `json.dump` of it is what pycocotools and its like read.
+    """Convert annotated posts to a COCO data set, which `json.dump` writes for pycocotools and similar tools.
 
-    - `images`: `{"id", "file_name", "width", "height"}` of every post with an image; pixels of the upright original
-      image, read from its header. `file_name` is the name without its folder, `<id>.png` for a PIL image.
-    - `categories`: one a type.
-    - `annotations`: one a box: `bbox` `[x, y, width, height]` in float pixels of the original image, the numbers of the
-      data set not shifted, `area`, `iscrowd` 0, an empty `segmentation`, and the mention's `entity_id`, `span`, `start`
-      and `end`. The boxes of one mention share its `entity_id`.
-    - Beyond COCO, so that nothing is lost: `posts` (`{"id", "text", "image_id", "more_images", "annotated"}`) and
-      `not_shown`, the mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
+    - `images`: `{"id", "file_name", "width", "height"}` for every post with an image, in pixels of the original image
+      after EXIF rotation. `file_name` has no folder; for a PIL image it is `<id>.png`.
+    - `categories`: one per type.
+    - `annotations`: one per box, with `bbox` (`[x, y, width, height]`, float pixels of the original image), `area`,
+      `iscrowd` (0), an empty `segmentation`, and the mention's `entity_id`, `span`, `start` and `end`. Coordinates are
+      those of the data set, not shifted. The boxes of one mention have the same `entity_id`.
+    - Two keys that COCO does not have: `posts` (`{"id", "text", "image_id", "more_images", "annotated"}`), and
+      `not_shown` for mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
 
-    Ids count from 1 (pycocotools takes an annotation 0 for none) in the order of the posts.
+    Ids count from 1 in the order of the posts, because pycocotools treats an annotation with the id 0 as none.
 
     Args:
         posts: The posts.
-        labels: The types in the order of their ids; None: the types of the posts in alphabetical order.
+        labels: The types in the order of their ids. None: the types of the posts in alphabetical order.
 
     Raises:
-        InputError: An id that occurs twice, two images with the same file name, a post with boxes and without a
-            image, a post that is not grounded (its mentions would read as not shown), or a type outside `labels`.
-        ImageError: An image that is missing or broken; the fact names the post.
+        InputError: An id occurs twice, two images have the same file name, a post has boxes but no image, a post is not
+            grounded (its mentions would be read as not shown), or a type is not in `labels`.
+        ImageError: An image is missing or broken; the message names the post.
 
     Source: the data format of COCO (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014).
     """
@@ -67,24 +67,23 @@ def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, 
 def predictions_to_coco(
     predictions: Iterable[Prediction], posts: Iterable[Post], labels: LabelSet | None = None
 ) -> list[dict[str, Any]]:
-    """Predicted boxes as COCO results, the list that `COCO.loadRes` takes beside `to_coco(posts, labels)`.
+    """Convert predicted boxes to COCO results, which `COCO.loadRes` reads together with `to_coco(posts, labels)`.
 
-    One `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}` a box, `bbox` as in `to_coco`.
-    `score` is the confidence of the entity. COCO has no results without a score: where an entity has no confidence
-    (answers made without `confidence=True`), it is 1.0, and an average precision of such results has a single
-    operating point.
+    Each box is one `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}`, with `bbox` as in
+    `to_coco`. `score` is the confidence of the entity, or 1.0 if it has none, because COCO requires a score. If all
+    scores are 1.0, average precision is computed at a single operating point.
 
-    Category ids are those of `to_coco`: give both the labels of `categories_of(posts, predictions)` where answers have
-    types that the gold lacks.
+    Category ids are those of `to_coco`. If predictions contain types that the gold annotations do not have, pass the
+    result of `gmner.data.export.coco.categories_of(posts, predictions)` as `labels` to both functions.
 
     Args:
-        predictions: The answers; a box that is None leaves no result.
-        posts: The same posts, in the same order, as `to_coco` got.
-        labels: The same types as `to_coco` got; None: those of the posts, or of the answers where the posts name
-            nothing.
+        predictions: The predictions. Entities without a box are left out.
+        posts: The same posts, in the same order, as for `to_coco`.
+        labels: The same types as for `to_coco`. None: the types of the posts, or those of the predictions if the posts
+            have no mentions.
 
     Raises:
-        InputError: As `to_coco`, or a prediction that belongs to no post, or the second of a post.
+        InputError: As for `to_coco`, a prediction belongs to no post, or a post has two predictions.
     """
     posts = checked_posts(posts)
     image_ids, given = _image_ids(posts), answers(predictions, posts)

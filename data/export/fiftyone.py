@@ -17,24 +17,29 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None = None, name: str | None = None) -> Any:
-    """Posts as a `fiftyone.Dataset`: one sample a post, boxes as detections.
+    """Convert posts to a `fiftyone.Dataset`, with one sample per post and boxes as detections.
 
-    A sample has the fields `post_id`, `text`, and of annotated posts `ground_truth`, a `Detections` with one detection
-    a box, and `not_shown`, a `Classifications` with one a mention that has no box (`not_grounded` instead where nobody
-    drew boxes). With predictions, `predictions` and `predicted_not_shown` are the same of the answer. Every detection
-    and classification has the type as its label and `span`, `start` and `end`; the boxes of one mention share `entity`,
-    its number in the post. Boxes are `[x, y, width, height]` relative to the width and height of the original image.
-    `confidence` is that of the entity; None where it has none.
+    A sample has these fields:
+
+    - `post_id` and `text`.
+    - `ground_truth`, if the post is annotated: `Detections`, one per box.
+    - `not_shown`, if the post is annotated: `Classifications`, one per mention without a box. The field is called
+      `not_grounded` if the data set has no boxes.
+    - `predictions` and `predicted_not_shown`, if the post has a prediction: the same for its entities.
+
+    Each detection and classification has the type as its label, `span`, `start`, `end`, `confidence` (None if there is
+    none), and `entity`, the number of the mention in the post, which all boxes of a mention share. Boxes are
+    `[x, y, width, height]` relative to the width and height of the original image.
 
     Args:
-        posts: Posts with an image on the disk.
-        predictions: Answers to them; a post may have none.
-        name: Name of the dataset; None: FiftyOne gives it one.
+        posts: Posts whose images are files.
+        predictions: Predictions for the posts; a post may have none.
+        name: Name of the dataset. None: FiftyOne chooses one.
 
     Raises:
-        InputError: FiftyOne is not installed, an id that occurs twice, a post without an image on the disk, or a
-            prediction that belongs to no post.
-        ImageError: An image that is missing or broken; the fact names the post.
+        InputError: FiftyOne is not installed, an id occurs twice, a post has no image file, or a prediction belongs to
+            no post.
+        ImageError: An image is missing or broken; the message names the post.
 
     Source: FiftyOne's documentation, "Using FiftyOne datasets".
     """

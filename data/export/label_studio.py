@@ -28,28 +28,31 @@ def to_label_studio(
     image_url: str | Callable[[Post], str] = LOCAL_FILES,
     model_version: str = "gmner",
 ) -> list[dict[str, Any]]:
-    """Posts as tasks with pre-annotations: `json.dump` of the list is what Label Studio imports.
+    """Convert posts to tasks with pre-annotations, which `json.dump` writes for import into Label Studio.
 
-    A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
-    result, `start` and `end` in characters of the text; each of its boxes is a `rectanglelabels` result, x, y, width
-    and height in percent of the original image, whose size stands beside; a relation `shows` leads from the box to the
-    mention. A mention without a relation is not shown. The project needs the labeling config of `label_studio_config`.
+    A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. Its results are:
 
-    The results of an answer with confidences have `score`, that of their entity, and their prediction has the lowest of
-    these; without confidences there is no `score`.
+    - a `labels` result for each mention, with character offsets `start` and `end`;
+    - a `rectanglelabels` result for each box, with x, y, width and height in percent of the original image, whose size
+      is given as well;
+    - a relation `shows` from each box to its mention. A mention without a relation is not shown.
+
+    The project needs the labeling configuration of `label_studio_config`. If the predictions have confidences, each
+    result has that of its entity as `score`, and the score of the whole pre-annotation is the lowest of them.
 
     Args:
         posts: The posts.
-        predictions: The answers to pre-annotate with; the gold of annotated posts then becomes the `annotations` of
-            their tasks. None: the gold is the pre-annotation.
-        image_url: What comes before the file name of an image (`/data/local-files/?d=images/`, `https://.../`), or a
-            function that gives the URL of a post's image. A post without an image has the URL "".
+        predictions: The predictions to use as pre-annotations; the gold annotations then become the `annotations` of
+            the tasks. None: the gold annotations are the pre-annotations.
+        image_url: The part of the URL before the file name of an image (`/data/local-files/?d=images/`,
+            `https://.../`), or a function that returns the URL of a post's image. Posts without an image have the URL
+            "".
         model_version: Name of the pre-annotations.
 
     Raises:
-        InputError: An id that occurs twice, a post with boxes and without an image, two images with the same file
-            name, or a prediction that belongs to no post.
-        ImageError: An image with boxes that is missing or broken; the fact names the post.
+        InputError: An id occurs twice, a post has boxes but no image, two images have the same file name, or a
+            prediction belongs to no post.
+        ImageError: An image with boxes is missing or broken; the message names the post.
 
     Source: Label Studio's documentation, "Import pre-annotated data" and "Task format".
     """
@@ -70,10 +73,10 @@ def to_label_studio(
 
 
 def label_studio_config(labels: LabelSet) -> str:
-    """The labeling config, as XML, of a project that the tasks of `to_label_studio` fit into.
+    """Write the labeling configuration, as XML, of a Label Studio project for the tasks of `to_label_studio`.
 
     Args:
-        labels: The types, each a label for spans and for boxes; its description is the hint.
+        labels: The types. Each becomes a label for spans and one for boxes, with its description as the hint.
     """
     view = Element("View")
     SubElement(SubElement(view, "Relations"), "Relation", value=_RELATION)

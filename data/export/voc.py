@@ -29,32 +29,34 @@ NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str = "train") -> Path:
-    """Write a split in the form of Twitter-GMNER: `txt/<split>.txt`, `xml/<id>.xml`, `images/<id>.*`.
+    """Write a split in the format of Twitter-GMNER: `txt/<split>.txt`, `xml/<id>.xml`, `images/<id>.*`.
 
-    `read_twitter_gmner(folder, split)` reads the same posts: id, text, tokens, mentions, and all boxes with their
-    numbers unchanged. Where a post has no tokens, its words are taken, and come back as tokens. The form has no place
-    for scene and slice, and a box that stands twice at a mention is written once. Every post gets an XML file, so that
-    none of an earlier export is taken for its boxes; `size` is left out where there is no image. Images are copied
-    byte for byte, PIL images written without loss.
+    `read_twitter_gmner(folder, split)` reads the same posts again: id, text, tokens, mentions, and all boxes with
+    unchanged numbers. There are three differences: a post without tokens gets its words as tokens, scene and slice are
+    not saved, and a box that occurs twice in a mention is written once.
 
-    The folder, with what else lies in it, is replaced by one rename when every file is whole, so that an error or
-    a kill leaves it as it was; see `gmner.data.files.atomic.merged_folder`.
+    Every post gets an XML file, so that boxes of an earlier export are never read for it. The XML element `size` is
+    left out if the post has no image. Image files are copied byte for byte, and PIL images are written losslessly.
+
+    The folder, including its other files, is replaced by a single rename at the end, so an error or an interruption
+    leaves it unchanged; see `gmner.data.files.atomic.merged_folder`.
 
     Args:
         posts: Annotated posts.
-        folder: The root of the data set; other splits may stand in it.
+        folder: The root of the data set; it may contain other splits.
         split: Name of the split.
 
     Returns:
         The path of `txt/<split>.txt`.
 
     Raises:
-        InputError: A post that the form cannot hold; the fact names it. That is: an id that is no file name or occurs
-            twice, not annotated, not grounded, several images, a text that is not its tokens joined by one space,
-            an image in the folder that would be replaced although it is another post's, or be read as this post's,
-            mentions that overlap or do not sit on whole tokens, two mentions with the same words and different boxes,
-            or signs that CoNLL or XML cannot hold.
-        ImageError: An image that is missing or broken; the fact names the post.
+        InputError: The format cannot represent a post; the message names the post. The reasons are: an id that is not a
+            valid file name or occurs twice; a post that is not annotated or not grounded, or has several images; a text
+            that is not its tokens joined by single spaces; an image that would replace another post's image in the
+            folder, or another post's image that would be read as this post's; mentions that overlap or do not consist
+            of whole tokens; two mentions with the same words and different boxes; characters that CoNLL or XML does not
+            allow.
+        ImageError: An image is missing or broken; the message names the post.
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """

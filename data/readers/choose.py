@@ -31,21 +31,21 @@ def read_dataset(
     format: str = "auto",
     instances: str | os.PathLike[str] | None = None,
 ) -> Posts:
-    """Read posts of any of the formats.
+    """Read posts in any of the supported formats.
 
-    `auto` takes a file for JSONL posts, and of a folder what it holds: `posts.jsonl`, `txt/` (Twitter-GMNER),
-    `txt_fine/` alone (Twitter-FMNERG) or `text/` (MNER-MI).
+    With `format="auto"`, a file is read as JSONL. A folder is read by what it contains: `posts.jsonl`, `txt/`
+    (Twitter-GMNER), only `txt_fine/` (Twitter-FMNERG), or `text/` (MNER-MI).
 
     Args:
         path: The file or the folder.
-        split: The split, where the format has splits.
-        images: One or several image folders; None: the folder that belongs to `path`.
-        format: `auto` or one of `FORMATS`.
-        instances: COCO's `instances.json`, for GREC.
+        split: The split, if the format has splits.
+        images: One or several image folders. None: the folder that belongs to `path`.
+        format: `auto`, `jsonl`, `twitter`, `fmnerg`, `fmnerg-coarse`, `mner-mi`, `mner-mi-plus` or `grec`.
+        instances: COCO's `instances.json`; only for GREC.
 
     Raises:
-        InputError: Nothing there, an unknown format, or a split that does not exist.
-        DataError: A file that does not follow its format.
+        InputError: The path does not exist, the format is unknown, or the split does not exist.
+        DataError: A file does not follow its format.
     """
     path = Path(path)
     if not path.exists():

@@ -10,12 +10,12 @@ from gmner.signatures.labels import COARSE, LabelSet
 
 
 def labels_of(posts: Iterable[Post]) -> LabelSet:
-    """The types of the gold mentions, the most frequent first, equally frequent ones by name.
+    """Collect the types of the gold mentions: the most frequent first, equally frequent ones in alphabetical order.
 
-    The types of `COARSE` (PER, LOC, ORG, OTHER) keep their descriptions; others have none.
+    The types of `COARSE` (PER, LOC, ORG, OTHER) keep their descriptions; other types have none.
 
     Raises:
-        InputError: The posts name nothing.
+        InputError: The posts have no gold mentions.
     """
     counts = Counter(entity.type for post in posts for entity in post.gold)
     known = dict(COARSE.types)

@@ -40,28 +40,33 @@ def read_mner_mi(
     """Read a split of MNER-MI, or of MNER-MI-Plus, which joins it with Twitter-2017.
 
     A line is `{"id": 5302, "text": [tokens], "images": ["5302_0.jpg", ...], "label": ["O", ..., "B-PER"], "url": ""}`.
-    Text is the tokens joined by one space; offsets are into that text. Nobody drew boxes: the posts have
-    `grounded=False`, their entities no boxes, and only MNER can be scored. Types are those of the file (PER, LOC, ORG,
-    MIS; the Twitter-2017 part says MISC). The first image that is there is `image`, the others are `more_images`.
+    The text of a post is its tokens joined by single spaces, and offsets refer to this text. The data set has no boxes:
+    posts have `grounded=False`, and only MNER can be scored. Types are those of the file: PER, LOC, ORG and MIS, or
+    MISC in the part from Twitter-2017. The first existing image is `image`, the others are `more_images`.
 
-    What is odd is logged and stands in `.oddities` with file and line: a line that is a Python literal instead of JSON
-    (`python_literal`), a post without an id, which gets the number of its line (`no_id`), an id that occurs again
-    (`duplicate_id`), a stray `I-` (`stray_inside_tag`), an image that is not there (`missing_image`), and the like.
+    Flaws in the file are logged and listed in `.oddities` with file and line, for example:
+
+    - `python_literal`: the line is a Python literal instead of JSON.
+    - `no_id`: the post has no id and gets its line number.
+    - `duplicate_id`: the id occurred before.
+    - `stray_inside_tag`: a tag `I-` that does not continue a mention; it starts a new one.
+    - `missing_image`: the image does not exist and is left out.
 
     Args:
         root: The folder with `text/<corpus>_<split>.txt` and `images/`, or the file itself.
-        split: `train`, `val` (also `dev`) or `test`; not used where `root` is a file.
-        images: The folder of the images, or several; None: `images/` and `twitter2017_images/` in the folder, or
-            beside the file or its folder.
-        corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; not used where `root` is a file.
-        missing_images: `warn`: an image that is not there is left out; `error`: it is a DataError.
+        split: `train`, `val` (or `dev`) or `test`; ignored if `root` is a file.
+        images: One or several image folders. None: `images/` and `twitter2017_images/` in the folder, or next to the
+            file or its folder.
+        corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; ignored if `root` is a file.
+        missing_images: `warn`: a missing image is left out. `error`: it raises DataError.
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-        InputError: No such file or split; what there is is named.
-        DataError: A malformed line, or tokens and labels of different number; the fact names file and line.
+        InputError: The file or the split does not exist. The message lists the existing files.
+        DataError: A line is malformed, has different numbers of tokens and labels, or names a missing image and
+            `missing_images` is `error`. The message names file and line.
 
     Source: Huang et al., "MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media",
     LREC-COLING 2024.

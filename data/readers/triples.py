@@ -32,26 +32,28 @@ Triple = tuple[str, str, tuple[Box, ...]]
 
 
 def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
-    """Read a file of answers in triples.
+    """Read predictions that are written as triples of text, type and box.
 
-    One line a post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` where nothing was found. A line may
-    start with the post's id and a tab; without ids there must be one line a post, in the order of `posts`. A JSONL
-    file that E2E-GMNER dumped (`response_answer_orig`) is read in the same order. Boxes are pixels of the original
-    image; several boxes `[[...], [...]]` are kept as `more_boxes`, one that cannot be read is `UNREADABLE`.
+    A line has the answer to one post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` if nothing was found. A
+    line may start with the post's id and a tab. Without ids, there must be one line per post, in the order of `posts`.
+    The JSONL output files of E2E-GMNER (with the key `response_answer_orig`) are read in the same order. Boxes are
+    pixels of the original image. If an entity has several boxes, `[[...], [...]]`, all but the first become `more_boxes`.
+    A box that cannot be parsed becomes `gmner.data.readers.triples.UNREADABLE`, which overlaps with no gold box.
 
-    Spans are placed left to right; one that was unescaped (`&` for `&amp`) is placed on the text as it stands.
+    Repeated spans are assigned to their occurrences from left to right. A span with unescaped HTML entities (`&` where
+    the text has `&amp`) is assigned to the escaped words of the text.
 
     Args:
         path: The file, UTF-8.
-        posts: The posts that were answered.
+        posts: The posts that the predictions are for.
 
     Raises:
-        InputError: No such file.
-        DataError: Another number of lines than posts, an id that is no post's or comes twice, or a line of another
-            form; the fact names file and line.
+        InputError: The file does not exist.
+        DataError: There are more or fewer lines than posts, an id is unknown or occurs twice, or a line has another
+            format. The message names file and line.
 
-    Source: E2E-GMNER, `evaluation/parsing.py`: what its lenient parser reads is read, and what it drops (a part with
-    fewer than three fields) is dropped and logged with file and line.
+    Source: E2E-GMNER, `evaluation/parsing.py`. This reader accepts what that lenient parser accepts. Parts with fewer
+    than three fields are left out, as there, and logged with file and line.
     """
     path = Path(path)
     lines = _answers(path)

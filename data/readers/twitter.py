@@ -32,33 +32,36 @@ def read_twitter_gmner(
 ) -> Posts:
     """Read a split of Twitter-GMNER ("Twitter10000", v1 and v2.0).
 
-    Text is the tokens joined by one space, not unescaped; offsets are into that text. An entity's boxes are all objects
-    whose name equals its words, case-sensitive: two mentions with the same words share them; without such an object, or
-    without an XML file, the entity is not shown. Coordinates are the annotation's own numbers (1-based pixels of the
-    original image; xmax and ymax may equal its size) as floats, unchanged.
+    The text of a post is its tokens joined by single spaces, and offsets refer to this text. HTML entities such as
+    `&amp` are not unescaped. The boxes of an entity are all objects in the XML file whose name equals its words, with
+    the same case, so two mentions with the same words have the same boxes. An entity without such an object is not
+    shown, and neither is any entity of a post without an XML file. Coordinates are converted to floats and otherwise
+    unchanged. They are 1-based pixels of the original image; xmax and ymax may equal its size.
 
-    What is untidy is logged and stands in `.oddities` with file and line or object, and reading goes on: a stray `I-`
-    starts a mention (`stray_inside_tag`), an object that names no entity is left out (`orphan_object`), a second tweet
-    of the same id gets the id `<id>#2` (`duplicate_id`), an image that is not there is None (`missing_image`, logged
-    as one line with the count; `no_image_folder`: no folder at all), an image that is a link out of the folders is
-    not followed (`link_outside`), and without any XML file nothing is shown (`no_boxes`). See `read_boxes`,
-    `read_blocks` and `mentions` for the others.
+    Flaws in the files are logged and listed in `.oddities` with file and line, or file and object:
+
+    - `stray_inside_tag`: a tag `I-` that does not continue a mention; it starts a new one.
+    - `orphan_object`: an object whose name matches no entity; it is left out.
+    - `duplicate_id`: a second post with the same id; its id becomes `<id>#2`.
+    - `missing_image`: the image does not exist, and `image` is None. The log has one line with the number of these.
+    - `no_image_folder`: there is no image folder.
+    - `link_outside`: the image is a link that leaves the image folders; it is not followed.
+    - `no_boxes`: there is no XML file at all, so no entity is shown.
 
     Args:
         root: The folder with `txt/<split>.txt` and `xml/<image id>.xml`.
         split: `train`, `dev` or `test`.
-        images: The folder with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`), or several, the first that has an image
-            wins; None: `images/`, `twitter10000/` and the like under `root`.
-        missing_images: `warn`: a post without its image is read with `image=None`; `error`: it is a DataError.
+        images: One or several folders with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`); the first folder that has the
+            image is used. None: folders in `root` with a usual name, such as `images/` or `twitter10000/`.
+        missing_images: `warn`: a post without its image gets `image=None`. `error`: a missing image raises DataError.
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-        InputError: No such folder or split; the splits that exist are named.
-        DataError: A malformed line (file and line are named) or XML file (the file is named), either of them or its
-            folder being a link that leaves `root`, or a missing image with `missing_images="error"` (post, line and
-            folders are named).
+        InputError: The folder or the split does not exist. The message lists the existing splits.
+        DataError: A line or an XML file is malformed; one of these files, or its folder, is a link that leaves `root`;
+            or an image is missing and `missing_images` is `error`. The message names the place.
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
@@ -79,19 +82,18 @@ def read_twitter_fmnerg(
 ) -> Posts:
     """Read a split of Twitter-FMNERG: the tweets, spans and boxes of Twitter-GMNER with 8 coarse and 51 fine types.
 
-    Lines are `token<TAB>coarse tag<TAB>fine tag`. Which types there are is a matter of the file: see `labels_of`. A
-    mention that has other bounds in the column that was not asked for is an oddity (`bounds_differ`). All else is as
-    in `read_twitter_gmner`.
+    A line is `token<TAB>coarse tag<TAB>fine tag`. `labels_of` returns the types of the file. A mention whose bounds
+    differ between the two tag columns is an oddity, `bounds_differ`. Everything else is as in `read_twitter_gmner`.
 
     Args:
-        root: The folder with `txt_fine/<split>.txt`, or `txt/<split>.txt` of three columns, and `xml/`.
+        root: The folder with `xml/` and `txt_fine/<split>.txt`, or `txt/<split>.txt` with three columns.
         split: `train`, `dev` or `test`.
         images: As for `read_twitter_gmner`.
         granularity: Whether entities have their `fine` or their `coarse` type.
         missing_images: As for `read_twitter_gmner`.
 
     Raises:
-        InputError: As for `read_twitter_gmner`, or another granularity.
+        InputError: As for `read_twitter_gmner`, or `granularity` is invalid.
         DataError: As for `read_twitter_gmner`.
 
     Source: Wang et al., "Fine-grained Multimodal Named Entity Recognition and Grounding with a Generative Framework",

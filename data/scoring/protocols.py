@@ -22,17 +22,18 @@ AT_LEAST = RegionRule(0.5, inclusive=True)
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A way of counting, as published results were counted.
+    """A scoring protocol: the rules by which a published system counts correct predictions.
 
     Attributes:
-        name: Its name.
-        region: When a region is right.
-        count: Counts one post: gold, predicted and the region rule -> `TaskCounts` by task. How spans are compared and
-            which rows exist is the counter's own matter.
-        source: Where the rule is from.
-        oddity: What sets it apart from `paper`, in a few words.
-        loses_adjacent: Whether a gold mention directly behind another one is lost, see `gmner.data.scoring.counting`.
-        drops_unknown_types: Whether a prediction of a type that the data set does not have is left out, not wrong.
+        name: Name of the protocol.
+        region: When a predicted region is correct.
+        count: Function that counts one post: (gold, predicted, region rule) -> `TaskCounts` by task. It defines how
+            spans are compared, and whether a mention with several boxes counts once or once per box.
+        source: Where the rules are from.
+        oddity: How the protocol differs from `paper`, in a few words.
+        loses_adjacent: Whether a gold mention directly after another one is ignored, see `gmner.data.scoring.counting`.
+        drops_unknown_types: Whether a prediction whose type the data set does not have is ignored instead of counted as
+            wrong.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Protocol:
         return self.count(self.kept(gold), predicted, self.region)
 
     def kept(self, gold: Sequence[GoldEntity]) -> Sequence[GoldEntity]:
-        """The gold mentions that this way of counting knows of."""
+        """Return the gold mentions that this protocol counts."""
         return counting.without_adjacent(gold) if self.loses_adjacent else gold
 
 
