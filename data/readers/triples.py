@@ -37,8 +37,8 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     A line has the answer to one post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` if nothing was found. A
     line may start with the post's id and a tab. Without ids, there must be one line per post, in the order of `posts`.
     The JSONL output files of E2E-GMNER (with the key `response_answer_orig`) are read in the same order. Boxes are
-    pixels of the original image. If an entity has several boxes, `[[...], [...]]`, all but the first become `more_boxes`.
-    A box that cannot be parsed becomes `gmner.data.readers.triples.UNREADABLE`, which overlaps with no gold box.
+    pixels of the original image. Of several boxes, `[[...], [...]]`, all but the first become `more_boxes`. A box
+    that cannot be parsed becomes `gmner.data.readers.triples.UNREADABLE`, which overlaps with no gold box.
 
     Repeated spans are assigned to their occurrences from left to right. A span with unescaped HTML entities (`&` where
     the text has `&amp`) is assigned to the escaped words of the text.
