@@ -10,13 +10,17 @@ Example:
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from gmner.data.html_formatters import FORMATTERS
 
+# The one list of public names: type checkers read it, and `__getattr__` imports a name when it is first used.
 if TYPE_CHECKING:
+    from gmner.data.export import exporters as exporters
     from gmner.data.export.coco import predictions_to_coco as predictions_to_coco
     from gmner.data.export.coco import to_coco as to_coco
     from gmner.data.export.fiftyone import to_fiftyone as to_fiftyone
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from gmner.data.post import SceneObject as SceneObject
     from gmner.data.prediction import Prediction as Prediction
     from gmner.data.prediction import Predictions as Predictions
+    from gmner.data.readers import readers as readers
     from gmner.data.readers.choose import read_dataset as read_dataset
     from gmner.data.readers.grec import read_grec as read_grec
     from gmner.data.readers.labels import labels_of as labels_of
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from gmner.data.readers.triples import read_triples as read_triples
     from gmner.data.readers.twitter import read_twitter_fmnerg as read_twitter_fmnerg
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
+    from gmner.data.scoring import protocols as protocols
     from gmner.data.scoring.evaluate import evaluate as evaluate
     from gmner.data.scoring.evaluation import Evaluation as Evaluation
     from gmner.data.scoring.expressions import ExpressionScores as ExpressionScores
@@ -58,7 +64,9 @@ if TYPE_CHECKING:
     from gmner.data.table import to_dataset as to_dataset
     from gmner.data.table import to_examples as to_examples
     from gmner.data.world.generate import World as World
+    from gmner.optimizers import presets as presets
     from gmner.optimizers import rewards as rewards
+    from gmner.optimizers.chains import styles as styles
     from gmner.optimizers.chains.demonstration_settings import Demonstrations as Demonstrations
     from gmner.optimizers.chains.reasoning_set import ReasoningSet as ReasoningSet
     from gmner.optimizers.chains.styles.model_written import LLMStyle as LLMStyle
@@ -74,6 +82,7 @@ if TYPE_CHECKING:
     from gmner.programs.gold_check import GoldFault as GoldFault
     from gmner.programs.gold_check import GoldReport as GoldReport
     from gmner.programs.gold_check import check_posts as check_posts
+    from gmner.programs.models import families as families
     from gmner.programs.models.loading import load_vlm as load_vlm
     from gmner.programs.staged import StagedGMNER as StagedGMNER
     from gmner.signatures.boxes import Box as Box
@@ -103,81 +112,30 @@ if TYPE_CHECKING:
 
 __version__ = version("gmner")
 
-_NAMES = {
-    "signatures.boxes": ("Box", "BoxFormat", "iou"),
-    "signatures.labels": ("COARSE", "LabelSet"),
-    "signatures.mentions": ("GoldEntity", "GroundedEntity", "Mention"),
-    "signatures.tasks": ("ExtractMentions", "GroundEntities", "GroundMention", "VerifyVisibility"),
-    "signatures.errors": (
-        "AnswerError",
-        "BundleError",
-        "DataError",
-        "EngineError",
-        "GmnerError",
-        "ImageError",
-        "InputError",
-        "ModelError",
-        "RewardError",
-        "RunDirectoryError",
-        "ServerError",
-        "TruncatedAnswerError",
-    ),
-    "data.scoring.evaluate": ("evaluate",),
-    "data.scoring.evaluation": ("Evaluation",),
-    "data.scoring.expressions": ("ExpressionScores", "evaluate_expressions"),
-    "data.export.coco": ("predictions_to_coco", "to_coco"),
-    "data.export.fiftyone": ("to_fiftyone",),
-    "data.export.label_studio": ("label_studio_config", "to_label_studio"),
-    "data.export.voc": ("write_voc",),
-    "data.images.fetched_posts": ("fetch_posts",),
-    "data.jsonl": ("read_posts", "read_predictions", "write_posts", "write_predictions"),
-    "data.scoring.metric": ("gmner_metric", "to_example"),
-    "data.post": ("Post", "SceneObject"),
-    "data.prediction": ("Prediction", "Predictions"),
-    "data.scoring.protocols": ("PROTOCOLS", "Protocol"),
-    "data.readers.choose": ("read_dataset",),
-    "data.readers.grec": ("read_grec",),
-    "data.readers.labels": ("labels_of",),
-    "data.readers.mner_mi": ("read_mner_mi",),
-    "data.readers.twitter": ("read_twitter_fmnerg", "read_twitter_gmner"),
-    "data.oddities": ("Oddity", "Posts"),
-    "data.scoring.resampling": ("Comparison", "compare"),
-    "data.scoring.scenarios": ("text_scenarios",),
-    "data.table": ("from_dataset", "to_dataset", "to_examples"),
-    "data.readers.triples": ("read_triples",),
-    "data.pages.answers_page": ("render_html", "save_html"),
-    "data.world.generate": ("World",),
-    "programs.bundle": ("load",),
-    "programs.gmner": ("GMNER",),
-    "programs.gold_check": ("GoldFault", "GoldReport", "check_posts"),
-    "programs.models.loading": ("load_vlm",),
-    "programs.staged": ("StagedGMNER",),
-    "optimizers.cvo": ("CVO",),
-    "optimizers.mcr": ("MCR",),
-    "optimizers.mrsi": ("MRSI",),
-    "optimizers.outcome": ("UnchangedProgramWarning",),
-    "optimizers.presets": ("preset",),
-    "optimizers.chains.demonstration_settings": ("Demonstrations",),
-    "optimizers.chains.reasoning_set": ("ReasoningSet",),
-    "optimizers.chains.styles.model_written": ("LLMStyle", "MLLMStyle"),
-    "optimizers.training.settings": ("Training",),
-}
-_MODULES = {"rewards": "optimizers.rewards"}
-_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted(["__version__", *_HOME, *_MODULES])
+def _names() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Public name -> (module, name in it), as the block for type checkers above imports them."""
+    source = __spec__.loader.get_source(__name__)  # type: ignore[union-attr]
+    for block in ast.parse(source).body:
+        if isinstance(block, ast.If):
+            for line in block.body:
+                if isinstance(line, ast.ImportFrom) and line.module:
+                    yield from ((alias.asname or alias.name, (line.module, alias.name)) for alias in line.names)
+
+
+_HOME = dict(_names())
+
+__all__ = sorted(["__version__", *_HOME])
 
 # Pages need a template engine. It is imported when a notebook displays the first value.
 FORMATTERS.load_with(lambda: import_module("gmner.data.pages.notebook"))
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(f"gmner.{_HOME[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"gmner.{_MODULES[name]}")
-    else:
+    if name not in _HOME:
         raise AttributeError(f"module 'gmner' has no attribute {name!r}")
+    module, attribute = _HOME[name]
+    value = getattr(__import__(module, fromlist=[attribute]), attribute)  # as `from module import attribute`
     globals()[name] = value
     return value
 

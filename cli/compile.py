@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli import models
 from gmner.cli.command import Command
 from gmner.cli.files import check_bundle_place, check_run_dir, keep_bundle_place
-from gmner.cli.options import MODEL, add_dataset, add_output, positive_minutes
+from gmner.cli.options import MODEL, Names, add_dataset, add_output, positive_minutes
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_message
@@ -38,8 +39,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help=run_dir)
     add_output(parser, "BUNDLE", "folder to save the compiled program to")
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
-    presets = "training settings: default, tiny (embedded model, minutes) or qwen2.5-vl-7b (as in the paper)"
-    parser.add_argument("--preset", metavar="PRESET", default="default", help=presets)
+    action = parser.add_argument("--preset", metavar="PRESET", default="default", help="training settings: %(names)s")
+    action.names = Names(_preset_names)  # type: ignore[attr-defined]
     minutes = "stop training after N minutes; run the same command again to resume"
     parser.add_argument("--max-minutes", type=positive_minutes, metavar="N", help=minutes)
     dry_run = "print steps, tokens, memory and time, measured over a few steps, without training"
@@ -95,6 +96,12 @@ def _training_posts(given: Namespace, path: Path, split: str) -> list[Post]:
 
 def _has_image(post: Post) -> bool:
     return post.image is not None and (not isinstance(post.image, Path) or post.image.is_file())
+
+
+def _preset_names() -> Iterable[str]:
+    from gmner.optimizers.presets import PRESETS
+
+    return [f"{preset.name} ({preset.summary})" for preset in PRESETS.values()]
 
 
 COMMAND = Command(

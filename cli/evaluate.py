@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command, FileRules
-from gmner.cli.options import POSTS, add_dataset
+from gmner.cli.options import POSTS, Names, add_dataset
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import print_ids, print_result
 
@@ -24,8 +24,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("predictions", type=Path, metavar="PRED", help=predictions)
     parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {POSTS}")
     add_dataset(parser)
-    protocol = "scoring protocol, or 'all' to compare them (default: %(default)s)"
-    parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=protocol)
+    protocol = "scoring protocol, one of %(names)s, or 'all' to compare them (default: %(default)s)"
+    action = parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=protocol)
+    action.names = Names(_protocol_names)  # type: ignore[attr-defined]
     against = "predictions of another system, for a paired significance test"
     parser.add_argument("--against", type=Path, metavar="PRED", help=against)
     parser.add_argument("--json", action="store_true", help="print JSON, in percent, instead of tables")
@@ -55,6 +56,12 @@ def _print_expressions(predictions: Predictions, posts: Sequence[Post], *, as_js
     scores = evaluate_expressions(predictions, posts).to_dict()
     lines = [f"{name} {value}" for name, value in scores.items()]
     print_result(json.dumps(scores, indent=1) if as_json else "\n".join(lines))
+
+
+def _protocol_names() -> Iterable[str]:
+    from gmner.data.scoring.protocols import PROTOCOLS
+
+    return PROTOCOLS
 
 
 COMMAND = Command(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command, FileRules
 from gmner.cli.files import STANDARD, check_images, write_beside, write_into, written
-from gmner.cli.options import POSTS, add_dataset, add_output
+from gmner.cli.options import POSTS, Names, add_dataset, add_output
 from gmner.cli.own_outputs import arguments_of, is_result
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import posts as counted_posts
@@ -19,13 +19,15 @@ from gmner.data.files.outputs import check_inputs, is_stream
 from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
+    from gmner.data.export.exporter import Exporter
     from gmner.data.post import Post
     from gmner.data.prediction import Prediction
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner export`."""
-    parser.add_argument("--to", required=True, choices=("coco", "label-studio", "voc"), help="format to write")
+    formats = Names(_format_names)
+    parser.add_argument("--to", required=True, choices=formats, metavar="FORMAT", help="format to write: %(choices)s")
     parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=f"annotated posts: {POSTS}")
     predictions = "predictions to write: pre-annotations for label-studio, results for coco"
     parser.add_argument("--predictions", type=Path, metavar="PRED", help=predictions)
@@ -37,16 +39,23 @@ def run(given: Namespace) -> None:
     """Write the posts."""
     from gmner.data.export.write import write_export
 
+    exporter = _exporter(given)
     posts = read_posts(given, given.gold, given.split)
-    predictions = None if given.predictions is None else _predictions(given, posts)
-    if given.to == "voc" and given.output == STANDARD:
-        fact = "Pascal VOC is written to a folder, not to standard output"
+    predictions = None if given.predictions is None else _predictions(given, posts, exporter)
+    if exporter.folder and given.output == STANDARD:
+        fact = f"The format {exporter.name} is written to a folder, not to standard output"
         raise InputError(fact, received="-", accepted="a path with -o")
-    _write(given, posts, partial(write_export, given.to, posts, predictions, split=given.split))
+    _write(given, posts, exporter, partial(write_export, given.to, posts, predictions, split=given.split))
     print_message(f"Wrote {counted_posts(len(posts))} to {given.output}")
 
 
-def _predictions(given: Namespace, posts: Sequence[Post]) -> list[Prediction]:
+def _exporter(given: Namespace) -> Exporter:
+    from gmner.data.export.exporters import EXPORTERS
+
+    return EXPORTERS[given.to]
+
+
+def _predictions(given: Namespace, posts: Sequence[Post], exporter: Exporter) -> list[Prediction]:
     """The predictions for these posts."""
     from gmner.data.readers.choose import read_answers
 
@@ -56,30 +65,31 @@ def _predictions(given: Namespace, posts: Sequence[Post]) -> list[Prediction]:
     print_ids("Predictions for unknown posts, ignored", [p.id for p in everything if p.id not in known])
     entities = [entity for prediction in predictions for entity in prediction.entities]
     unsure = sum(entity.box is not None and entity.confidence is None for entity in entities)
-    if given.to == "coco" and unsure:
+    if exporter.needs_confidence and unsure:
         print_message(f"Boxes without a confidence get the score 1.0 ({unsure:,}); use gmner extract --confidence")
     return predictions
 
 
-def _write(given: Namespace, posts: Sequence[Post], write: Callable[[Path], None]) -> None:
+def _write(given: Namespace, posts: Sequence[Post], exporter: Exporter, write: Callable[[Path], None]) -> None:
     """Write an export unless it would replace an input or somebody else's file."""
     check_images(given.output, posts)
-    if given.to == "voc":
+    if exporter.folder:
         write_into(given.output, write, overwrite=given.overwrite)
-    elif given.to == "label-studio" and given.output != STANDARD and not is_stream(given.output):
-        outputs = _outputs(given)
-        check_inputs(outputs[1], [path for path in (given.gold, given.predictions) if path is not None], own=True)
-        check_images(outputs[1], posts)
+    elif exporter.suffixes_beside and given.output != STANDARD and not is_stream(given.output):
+        outputs = exporter.files(given.output)
+        for output in outputs[1:]:
+            check_inputs(output, [path for path in (given.gold, given.predictions) if path is not None], own=True)
+            check_images(output, posts)
         write_beside(outputs, write, overwrite=given.overwrite, own=arguments_of(given))
     else:
         with written(given.output, overwrite=given.overwrite, own=arguments_of(given)) as place:
             write(place)
 
 
-def _outputs(given: Namespace) -> list[Path]:
-    """The files of an export: tasks of Label Studio have their labeling configuration beside them."""
-    beside = given.to == "label-studio" and given.output.name
-    return [given.output, given.output.with_suffix(".xml")] if beside else [given.output]
+def _format_names() -> Iterable[str]:
+    from gmner.data.export.exporters import EXPORTERS
+
+    return EXPORTERS
 
 
 COMMAND = Command(
@@ -91,6 +101,6 @@ COMMAND = Command(
     files=FileRules(
         standard_input=True,
         standard_output=True,
-        may_replace=lambda given, output: is_result(_outputs(given)),
+        may_replace=lambda given, output: is_result(_exporter(given).files(given.output)),
     ),
 )

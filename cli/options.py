@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +16,9 @@ MODEL = "model folder, Hub id or saved bundle (default: the embedded model, whic
 
 
 class Names:
-    """Names that another room lists, imported when they are first printed.
+    """Names of a registry in another room, which is imported when they are first needed.
 
-    `%(names)s` in the help of an argument prints the attribute `names` of its action, so that the parser is built
+    As `choices` of an argument, or as its attribute `names` for `%(names)s` in its help, they let the parser be built
     without importing that room.
 
     Args:
@@ -30,7 +30,13 @@ class Names:
 
     def __str__(self) -> str:
         """The names, separated by commas."""
-        return ", ".join(self._load())
+        return ", ".join(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
 
 
 def add_output(parser: argparse.ArgumentParser, metavar: str, text: str, *, required: bool = True) -> None:
@@ -91,6 +97,6 @@ positive_minutes = _positive(float, "a positive number of minutes")
 
 
 def _format_names() -> Iterable[str]:
-    from gmner.data.readers.choose import FORMATS
+    from gmner.data.readers.readers import READERS
 
-    return FORMATS
+    return READERS

@@ -56,11 +56,6 @@ class FilteredPosts:
     scores: Mapping[str, tuple[float, ...]]
     failed: int = 0
 
-    @property
-    def unfiltered(self) -> bool:
-        """Whether no post would have been left, so that all were kept."""
-        return len(self.right) + len(self.wrong) == len(self.scores)
-
     def warn_if_few(self, prompts: int) -> None:
         """Log a warning if the remaining posts are repeated so often that their answers would be memorized.
 

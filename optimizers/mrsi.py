@@ -22,7 +22,7 @@ from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.demonstration_settings import Demonstrations
-from gmner.optimizers.chains.styles import TEMPLATES, Style
+from gmner.optimizers.chains.styles import TEMPLATES, Style, styles_by_name
 from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.optimizers.training import trainable as training
@@ -47,9 +47,9 @@ class MRSI(Training):
     The arguments of `gmner.Training` (`batch`, `rate`, `tuning`, ...) are accepted as well.
 
     Args:
-        styles: Styles by name. None: `picture_first` if weights are trained, because a small model scored far higher
-            with it on the world than with all styles; all of `gmner.optimizers.chains.styles.TEMPLATES` for
-            demonstrations.
+        styles: Styles by name, or a list of names of registered styles, see `gmner.styles`. None: `picture_first` if
+            weights are trained, because a small model scored far higher with it on the world than with all styles; all
+            of `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
         per_post: Chains per post, each in a different style. The paper uses two.
         answers: Also train on each post's answer without a chain, as often as on its chains together. CVO can then
             choose between both kinds of answers. Ignored for a staged program, which answers in several calls.
@@ -63,7 +63,7 @@ class MRSI(Training):
         InputError: No style, fewer than one chain per post, or a setting of `gmner.Training` out of range.
     """
 
-    styles: Mapping[str, Style] | None = None
+    styles: Mapping[str, Style] | Sequence[str] | None = None
     per_post: int = 1
     answers: bool = True
     chains_from: str | PathLike[str] | None = None
@@ -75,7 +75,7 @@ class MRSI(Training):
 
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
-        object.__setattr__(self, "styles", None if self.styles is None else own_copy("styles", self.styles))
+        object.__setattr__(self, "styles", None if self.styles is None else styles_by_name(self.styles))
         object.__setattr__(self, "sft_options", own_copy("sft_options", self.sft_options))
         super().__post_init__()
         if not self.style_set or self.per_post < 1:
@@ -93,7 +93,7 @@ class MRSI(Training):
     @property
     def style_set(self) -> Mapping[str, Style]:
         """The styles by name; all templates if `styles` is None."""
-        return TEMPLATES if self.styles is None else self.styles
+        return TEMPLATES if self.styles is None else styles_by_name(self.styles)
 
     def chosen(self, *, trained: bool) -> MRSI:
         """The same settings with a default for `styles` filled in.

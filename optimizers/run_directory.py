@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,11 +48,10 @@ class RunDirectory:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> with RunDirectory(folder.name, {"seed": 1}) as run:
-        ...     run.once("chains", lambda stage: {"made": 12})
-        {'made': 12}
+        ...     run.mark_done("chains", {"made": 12})
         >>> with RunDirectory(folder.name, {"seed": 1}) as run:
-        ...     run.done("chains")
-        True
+        ...     run.record("chains")
+        {'made': 12}
     """
 
     def __init__(
@@ -156,23 +155,6 @@ class RunDirectory:
             raise RunDirectoryError(f"The stage {name} of the run in {self.path} is not finished")
         return self.read_json(f"{name}/done.json")
 
-    def once(self, name: str, work: Callable[[Path], Mapping[str, Any] | None]) -> dict[str, Any]:
-        """Run a stage unless it is done: `work` gets the stage's folder and returns the record to keep."""
-        if not self.done(name):
-            record = dict(work(self.stage(name)) or {})
-            if not self.writes:
-                return record
-            self.mark_done(name, record)
-        return self.record(name)
-
-    def write_scores(self, stage: str, scores: Mapping[str, Any]) -> None:
-        """Keep the scores of a stage in `scores.json`, beside those of the others."""
-        self.write_json("scores.json", {**self.scores(), stage: dict(scores)})
-
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """The scores by stage that were kept so far, in the order in which they were written."""
-        return self.read_json("scores.json") if (self.path / "scores.json").exists() else {}
-
     def write_json(self, name: str, data: Any) -> Path:
         """Write JSON data to a file of the run, atomically.
 
@@ -180,11 +162,7 @@ class RunDirectory:
             name: Path inside the run directory.
             data: JSON-able data.
         """
-        return self._write(name, [json.dumps(data, indent=2), "\n"])
-
-    def write_jsonl(self, name: str, rows: Iterable[Any]) -> Path:
-        """Write one JSON value a line to a file of the run, whole or not at all; see `write_json`."""
-        return self._write(name, (json.dumps(row) + "\n" for row in rows))
+        return self._write(name, json.dumps(data, indent=2) + "\n")
 
     def read_json(self, name: str) -> Any:
         """The data of a JSON file of the run.
@@ -193,10 +171,6 @@ class RunDirectory:
             RunDirectoryError: The file does not exist or is not JSON.
         """
         return self._parse(name, self._read(name))
-
-    def read_jsonl(self, name: str) -> list[Any]:
-        """The values of a JSONL file of the run, in order; see `read_json`."""
-        return [self._parse(name, line) for line in self._read(name).split("\n") if line]
 
     def _read(self, name: str) -> str:
         try:
@@ -213,7 +187,7 @@ class RunDirectory:
                 f"{name} of the run in {self.path} is not JSON", received=text, remedy=remedy
             ) from error
 
-    def _write(self, name: str, chunks: Iterable[str]) -> Path:
+    def _write(self, name: str, text: str) -> Path:
         target = self._inside(name)
         if not self.writes:
             return target
@@ -221,7 +195,7 @@ class RunDirectory:
         temporary = target.with_name(f".{target.name}.tmp")
         try:
             with temporary.open("w", encoding="utf-8") as file:
-                file.writelines(chunks)
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)

@@ -36,27 +36,51 @@ def run(blocks: list[str], word: str) -> dict[str, object]:
 def test_reader_example_runs(blocks: list[str], tmp_path: Path):
     file = tmp_path / "pairs.jsonl"
     file.write_text('{"text": "Durant in Paris", "names": {"Paris": "LOC", "Rome": "LOC"}}\n', encoding="utf-8")
-    posts = run(blocks, "def read_pairs")["read_pairs"](file)
+    run(blocks, "def read_pairs")
+    posts = gmner.read_dataset(file, format="pairs")
+    gmner.readers.unregister("pairs")
     assert isinstance(posts, Posts)
     assert [(entity.span, entity.start, entity.type) for entity in posts[0].gold] == [("Paris", 10, "LOC")]
     assert [str(oddity) for oddity in posts.oddities] == [f"{file}:1: 'Rome' is not in the text and was left out"]
 
 
-def test_reward_example_runs(blocks: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_the_other_kinds_are_registered(blocks: list[str], tmp_path: Path):
+    run(blocks, "def write_texts")
+    posts = [gmner.Post("a", "Ana", entities=(gmner.GoldEntity("Ana", 0, 3, "PER"),))]
+    gmner.exporters.EXPORTERS["texts"].write(gmner.exporters.Export(posts, None, tmp_path / "texts.json"))
+    assert json.loads((tmp_path / "texts.json").read_text(encoding="utf-8")) == ["Ana"]
+    answers = [gmner.Prediction("a", "Ana", "", (gmner.GroundedEntity("Ana", 0, 3, "ORG"),))]
+    assert gmner.evaluate(answers, posts, protocol="names", progress=False).gmner.f1 == 100
+    assert list(gmner.preset("short").mrsi.style_set) == ["names_only", "table"]
+    for module, name in (
+        (gmner.exporters, "texts"), (gmner.protocols, "names"), (gmner.styles, "names_only"), (gmner.presets, "short")
+    ):  # fmt: skip
+        module.unregister(name)
+
+
+def test_the_family_is_known(blocks: list[str]):
+    run(blocks, "families.register")
+    assert gmner.families.profile_for_name("openai/My-VLM-7B").box_format == gmner.BoxFormat("normalized", 100)
+    gmner.families.unregister("my_vlm")
+    assert gmner.families.profile_for_name("openai/My-VLM-7B").box_format == gmner.BoxFormat("normalized", 1000)
+
+
+def test_the_reward_has_a_name(blocks: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(own, "_REGISTERED", {})
     names = run(blocks, "def all_found")
     assert names["all_found"].__name__ == "all_found"
     assert isinstance(names["optimizer"], gmner.MCR)
 
 
-def test_family_example_runs(blocks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from gmner.programs.models.families import PROFILE_FILE, ModelProfile, _overridden
+def test_the_profile_of_a_family_is_read(blocks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from gmner.programs.models.families import ModelProfile
+    from gmner.programs.models.families.profile import overridden
     from gmner.signatures.boxes import BoxFormat
 
     monkeypatch.chdir(tmp_path)
     run(blocks, "PROFILE_FILE")
     before = ModelProfile(BoxFormat(frame="normalized", scale=1000))
-    assert _overridden(before, Path("checkpoint", PROFILE_FILE)).box_format == BoxFormat(frame="resized", scale=1000)
+    assert overridden(before, Path("checkpoint")).box_format == BoxFormat(frame="resized", scale=1000)
 
 
 def test_picture_of_the_packages_is_current(repo_root: Path):

@@ -80,6 +80,15 @@ def test_command_line_page_has_every_option():
         assert told <= options, name
 
 
+def test_the_pages_name_everything_that_can_be_chosen():
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    names = (*gmner.readers.READERS, *gmner.exporters.EXPORTERS, *gmner.presets.PRESETS)
+    assert [name for name in names if f"`{name}`" not in page] == []
+    page = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
+    assert [name for name in gmner.PROTOCOLS if f"\n| `{name}` |" not in page] == []
+    assert [rule.oddity for rule in gmner.PROTOCOLS.values() if rule.oddity not in page] == []
+
+
 def commands(top: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):

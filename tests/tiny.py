@@ -99,7 +99,7 @@ def _qwen(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         Qwen3VLForConditionalGeneration,
     )
 
-    from gmner.programs.models.processors import IMAGE_ONLY
+    from gmner.programs.models.families import family_of
 
     template = _TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
     tokenizer = tiny_tokenizer(_QWEN_SPECIALS, "<|im_end|>", template)
@@ -133,7 +133,7 @@ def _qwen(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
     side = (2 * patch) ** 2
     pixels = {"shortest_edge": 4 * side, "longest_edge": 24 * side}
     images = Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, size=pixels)
-    return model_class(config), IMAGE_ONLY[family](images, tokenizer, chat_template=template)
+    return model_class(config), family_of(family).processor_class()(images, tokenizer, chat_template=template)
 
 
 def _idefics(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -147,7 +147,7 @@ def _idefics(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         SmolVLMImageProcessorPil,
     )
 
-    from gmner.programs.models.processors import SmolVLMProcessor
+    from gmner.programs.models.families import family_of
 
     smol = family == "smolvlm"
     template = _SMOL_TEMPLATE if smol else _TEMPLATE.replace("IMAGE", "<image>")
@@ -176,7 +176,7 @@ def _idefics(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
     )
     model = (SmolVLMForConditionalGeneration if smol else Idefics3ForConditionalGeneration)(config)
     length = (side // patch) ** 2 // scale**2
-    return model, (SmolVLMProcessor if smol else Idefics3Processor)(
+    return model, (family_of(family).processor_class() if smol else Idefics3Processor)(
         images, tokenizer, image_seq_len=length, chat_template=template
     )
 
@@ -189,7 +189,7 @@ def _internvl(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
         InternVLVisionConfig,
     )
 
-    from gmner.programs.models.processors import IMAGE_ONLY
+    from gmner.programs.models.families import family_of
 
     template = _TEMPLATE.replace("IMAGE", "<IMG_CONTEXT>\n")
     tokenizer = tiny_tokenizer(_INTERN_SPECIALS, "<|im_end|>", template)
@@ -213,7 +213,7 @@ def _internvl(family: str) -> tuple[PreTrainedModel, ProcessorMixin]:
     )
     # InternVL splits an image into tiles and adds a thumbnail of the whole.
     images = GotOcr2ImageProcessorPil(size={"height": side, "width": side}, crop_to_patches=True, max_patches=4)
-    processor = IMAGE_ONLY[family](images, tokenizer, image_seq_length=length, chat_template=template)
+    processor = family_of(family).processor_class()(images, tokenizer, image_seq_length=length, chat_template=template)
     return InternVLForConditionalGeneration(config), processor
 
 

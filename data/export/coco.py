@@ -1,4 +1,4 @@
-"""Posts and predictions in the form of COCO, for its tools and for detectors that read it."""
+"""Posts and predictions in the format of COCO, for its tools and for detectors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gmner.data.export.exporter import Export, Exporter
 from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
@@ -16,6 +17,7 @@ from gmner.signatures.mentions import Mention
 
 
 def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
+<<<<<<< HEAD
     """Convert annotated posts to a COCO data set, which `json.dump` writes for pycocotools and similar tools.
 
     - `images`: `{"id", "file_name", "width", "height"}` for every post with an image, in pixels of the original image
@@ -28,15 +30,35 @@ def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, 
       `not_shown` for mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
 
     Ids count from 1 in the order of the posts, because pycocotools treats an annotation with the id 0 as none.
+=======
+    """Convert annotated posts to a COCO data set, which pycocotools and similar tools read after `json.dump`.
+
+    - `images`: `{"id", "file_name", "width", "height"}` of every post with an image; pixels of the upright original
+      image, read from its header. `file_name` is the name without its folder, or `<id>.png` for a PIL image.
+    - `categories`: one per type.
+    - `annotations`: one per box: `bbox` `[x, y, width, height]` in float pixels of the original image (the coordinates
+      of the data set, not shifted), `area`, `iscrowd` 0, an empty `segmentation`, and the mention's `entity_id`,
+      `span`, `start` and `end`. The boxes of one mention share its `entity_id`.
+    - In addition to COCO: `posts` (`{"id", "text", "image_id", "more_images", "annotated"}`), and `not_shown` for the
+      mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
+
+    Ids count from 1 in the order of the posts, because pycocotools ignores an annotation with the id 0.
+>>>>>>> main
 
     Args:
         posts: The posts.
         labels: The types in the order of their ids. None: the types of the posts in alphabetical order.
 
     Raises:
+<<<<<<< HEAD
         InputError: An id occurs twice, two images have the same file name, a post has boxes but no image, a post is not
             grounded (its mentions would be read as not shown), or a type is not in `labels`.
         ImageError: An image is missing or broken; the message names the post.
+=======
+        InputError: A post id or the file name of an image occurs twice, a post has boxes but no image, a post is not
+            grounded (its mentions would be read as not shown), or a type is not in `labels`.
+        ImageError: An image is missing or broken; the error names the post.
+>>>>>>> main
 
     Source: the data format of COCO (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014).
     """
@@ -69,6 +91,7 @@ def predictions_to_coco(
 ) -> list[dict[str, Any]]:
     """Convert predicted boxes to COCO results, which `COCO.loadRes` reads together with `to_coco(posts, labels)`.
 
+<<<<<<< HEAD
     Each box is one `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}`, with `bbox` as in
     `to_coco`. `score` is the confidence of the entity, or 1.0 if it has none, because COCO requires a score. If all
     scores are 1.0, average precision is computed at a single operating point.
@@ -84,6 +107,24 @@ def predictions_to_coco(
 
     Raises:
         InputError: As for `to_coco`, a prediction belongs to no post, or a post has two predictions.
+=======
+    There is one `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}` per box, with `bbox` as
+    in `to_coco`. `score` is the confidence of the entity. COCO requires a score, so it is 1.0 for entities without a
+    confidence (predictions made without `confidence=True`); the average precision of such results has a single
+    operating point.
+
+    Category ids are those of `to_coco`. If predictions have types that the gold annotation lacks, pass the labels of
+    `categories_of(posts, predictions)` to both functions.
+
+    Args:
+        predictions: The predictions. Entities without a box are left out.
+        posts: The posts that `to_coco` got, in the same order.
+        labels: The types that `to_coco` got; None: those of the posts, or of the predictions if the posts have no gold
+            mentions.
+
+    Raises:
+        InputError: As for `to_coco`, or a prediction has an unknown post id, or a post has two predictions.
+>>>>>>> main
     """
     posts = checked_posts(posts)
     image_ids, given = _image_ids(posts), answers(predictions, posts)
@@ -102,7 +143,7 @@ def predictions_to_coco(
 
 
 def categories_of(posts: Iterable[Post], predictions: Iterable[Prediction]) -> LabelSet | None:
-    """The types of the gold as `to_coco` orders them, then those that only answers have; None: there are none."""
+    """The types of the gold annotation as `to_coco` orders them, then those of predictions only; None: no types."""
     gold = {entity.type for post in posts for entity in post.gold}
     further = {entity.type for answer in predictions for entity in answer.entities} - gold
     names = [*sorted(gold), *sorted(further)]
@@ -167,3 +208,14 @@ def _place(entity: Mention) -> dict[str, Any]:
 def _region(box: Box) -> dict[str, Any]:
     bbox = [box.x1, box.y1, box.x2 - box.x1, box.y2 - box.y1]
     return {"bbox": bbox, "area": box.area, "iscrowd": 0, "segmentation": []}
+
+
+def _write(export: Export) -> None:
+    if export.predictions is None:
+        export.write_json(to_coco(export.posts))
+    else:
+        labels = categories_of(export.posts, export.predictions)
+        export.write_json(predictions_to_coco(export.predictions, export.posts, labels))
+
+
+COCO = Exporter("coco", _write, needs_confidence=True)

@@ -1,4 +1,4 @@
-"""Posts and predictions as a dataset of FiftyOne, to look through them in its app."""
+"""Posts and predictions as a dataset of FiftyOne, for viewing them in its app."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None = None, name: str | None = None) -> Any:
+<<<<<<< HEAD
     """Convert posts to a `fiftyone.Dataset`, with one sample per post and boxes as detections.
 
     A sample has these fields:
@@ -40,6 +41,26 @@ def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None 
         InputError: FiftyOne is not installed, an id occurs twice, a post has no image file, or a prediction belongs to
             no post.
         ImageError: An image is missing or broken; the message names the post.
+=======
+    """Convert posts to a `fiftyone.Dataset` with one sample per post and boxes as detections.
+
+    A sample has the fields `post_id` and `text`. Samples of annotated posts also have `ground_truth`, a `Detections`
+    with one detection per box, and `not_shown`, a `Classifications` with one classification per mention without a box
+    (`not_grounded` if the post was annotated without boxes). With predictions, `predictions` and `predicted_not_shown`
+    hold the same for the predicted entities. Every detection and classification has the type as its label, and `span`,
+    `start`, `end` and `confidence` (None if the entity has none); the boxes of one mention share `entity`, its number
+    in the post. Boxes are `[x, y, width, height]` relative to the width and height of the original image.
+
+    Args:
+        posts: Posts whose images are files.
+        predictions: Predictions for them; posts may lack one.
+        name: Name of the dataset; None: chosen by FiftyOne.
+
+    Raises:
+        InputError: FiftyOne is not installed, a post id occurs twice, a post has no image file, or a prediction has an
+            unknown post id.
+        ImageError: An image is missing or broken; the error names the post.
+>>>>>>> main
 
     Source: FiftyOne's documentation, "Using FiftyOne datasets".
     """
@@ -75,7 +96,7 @@ def _sample(fiftyone: Any, post: Post, answer: Prediction | None) -> Any:
 
 
 def _labels(fiftyone: Any, entities: Sequence[GoldEntity | GroundedEntity], size: Size) -> tuple[Any, Any]:
-    """What is shown as detections, what is not as classifications."""
+    """Detections for the boxes, and classifications for the mentions without a box."""
     detections, classifications = [], []
     for number, entity in enumerate(entities):
         place: dict[str, Any] = {"span": entity.span, "start": entity.start, "end": entity.end, "entity": number}

@@ -1,4 +1,4 @@
-"""Posts and predictions as tasks of Label Studio: spans of the text, boxes of the image, and what links them."""
+"""Posts and predictions as tasks of Label Studio: spans, boxes, and relations between them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size
+from gmner.data.export.exporter import Export, Exporter
+from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size, types_of_all
+from gmner.data.export.voc import NO_XML
+from gmner.data.files.atomic import whole_text
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.boxes import Box, Size
+from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 LOCAL_FILES = "/data/local-files/?d="
-"""Where Label Studio serves files from below its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+"""URL prefix of the files in Label Studio's LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
 
-# The names that tie the results to the tags of the labeling config.
+_CONFIG = ".xml"
+"""Suffix of the labeling configuration, which is written beside the tasks."""
+
+# The names that connect the results with the tags of the labeling configuration.
 _TYPE, _TEXT, _BOX, _IMAGE, _RELATION = "type", "text", "box", "image", "shows"
 
 
@@ -28,6 +35,7 @@ def to_label_studio(
     image_url: str | Callable[[Post], str] = LOCAL_FILES,
     model_version: str = "gmner",
 ) -> list[dict[str, Any]]:
+<<<<<<< HEAD
     """Convert posts to tasks with pre-annotations, which `json.dump` writes for import into Label Studio.
 
     A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. Its results are:
@@ -53,6 +61,31 @@ def to_label_studio(
         InputError: An id occurs twice, a post has boxes but no image, two images have the same file name, or a
             prediction belongs to no post.
         ImageError: An image with boxes is missing or broken; the message names the post.
+=======
+    """Convert posts to tasks with pre-annotations, which Label Studio imports after `json.dump`.
+
+    A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
+    result with `start` and `end` in characters of the text. Each of its boxes is a `rectanglelabels` result with x, y,
+    width and height in percent of the original image, and the size of the image; a relation `shows` leads from the box
+    to the mention. A mention without a relation is not shown. The project needs the labeling configuration of
+    `label_studio_config`.
+
+    The confidence of an entity, if it has one, is the `score` of its results. The `score` of a prediction is the lowest
+    of these.
+
+    Args:
+        posts: The posts.
+        predictions: The predictions to use as pre-annotations; the gold annotation then becomes the `annotations` of
+            the tasks. None: the gold annotation is the pre-annotation.
+        image_url: The prefix of image file names in URLs (`/data/local-files/?d=images/`, `https://.../`), or a
+            function that returns the URL of a post's image. A post without an image has the URL "".
+        model_version: Name of the pre-annotations.
+
+    Raises:
+        InputError: A post id or the file name of an image occurs twice, a post has boxes but no image, or a prediction
+            has an unknown post id.
+        ImageError: The image of a post with boxes is missing or broken; the error names the post.
+>>>>>>> main
 
     Source: Label Studio's documentation, "Import pre-annotated data" and "Task format".
     """
@@ -73,10 +106,17 @@ def to_label_studio(
 
 
 def label_studio_config(labels: LabelSet) -> str:
+<<<<<<< HEAD
     """Write the labeling configuration, as XML, of a Label Studio project for the tasks of `to_label_studio`.
 
     Args:
         labels: The types. Each becomes a label for spans and one for boxes, with its description as the hint.
+=======
+    """The labeling configuration, as XML, of a project for the tasks of `to_label_studio`.
+
+    Args:
+        labels: The types. Each becomes a label for spans and for boxes, with its description as the hint.
+>>>>>>> main
     """
     view = Element("View")
     SubElement(SubElement(view, "Relations"), "Relation", value=_RELATION)
@@ -98,7 +138,7 @@ def _urls(posts: Sequence[Post], prefix: str) -> list[str]:
 
 
 def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list[dict[str, Any]]:
-    """The results of one annotation: spans, boxes and relations, entity by entity."""
+    """The results of one annotation: spans, boxes and relations of each entity."""
     results: list[dict[str, Any]] = []
     size = picture_size(post) if any(map(boxes_of, entities)) else (0, 0)
     for number, entity in enumerate(entities):
@@ -114,12 +154,12 @@ def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list
 
 
 def _confidence(entity: GoldEntity | GroundedEntity) -> dict[str, float]:
-    sure = entity.confidence if isinstance(entity, GroundedEntity) else None
-    return {} if sure is None else {"score": sure}
+    confidence = entity.confidence if isinstance(entity, GroundedEntity) else None
+    return {} if confidence is None else {"score": confidence}
 
 
 def _score(results: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The score of a whole prediction, by which Label Studio sorts tasks: how sure its least sure part is."""
+    """The score of a whole prediction, by which Label Studio sorts tasks: its lowest confidence."""
     scores = [result["score"] for result in results if "score" in result]
     return {"score": min(scores)} if scores else {}
 
@@ -147,10 +187,28 @@ def _rectangle(id_: str, entity: GoldEntity | GroundedEntity, box: Box, size: Si
             "rotation": 0,
             "rectanglelabels": [entity.type],
         },
-        # Words that are not in the text have no span to be related to.
+        # A span that is not in the text has no result that the box could be related to.
         "meta": {"text": [entity.span]},
     }
 
 
 def _relation(box: str, span: str) -> dict[str, Any]:
     return {"type": "relation", "from_id": box, "to_id": span, "direction": "right", "labels": [_RELATION]}
+
+
+def _write(export: Export) -> None:
+    """Write the tasks, and the labeling configuration beside them."""
+    if export.out.suffix == _CONFIG:
+        accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
+        raise InputError("The tasks of Label Studio are JSON", received=str(export.out), accepted=accepted)
+    tasks = to_label_studio(export.posts, export.predictions)
+    labels = types_of_all(export.posts, export.predictions)
+    if any(NO_XML.search(name) for name in labels):
+        raise InputError("A type has a character that XML cannot represent", received=list(labels))
+    config = label_studio_config(labels)
+    export.write_json(tasks)
+    with whole_text(export.out.with_suffix(_CONFIG)) as file:
+        file.write(config)
+
+
+LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,))

@@ -1,4 +1,4 @@
-"""Input checks shared by the exporters: unique post ids, matching predictions, and image names and sizes."""
+"""Functions that the exporters share: checks of posts and predictions, types, boxes, image names and sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def checked_posts(posts: Iterable[Post]) -> list[Post]:
     """The posts as a list.
 
     Raises:
-        InputError: An id that occurs twice.
+        InputError: A post id occurs twice.
     """
     checked, seen = list(posts), set[str]()
     for post in checked:
@@ -34,7 +34,7 @@ def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[st
     """The predictions by the id of their post; a post may have none.
 
     Raises:
-        InputError: Two predictions of the same post, or one of a post that is not there or has another text.
+        InputError: A post has two predictions, or a prediction has an unknown post id or another text than its post.
     """
     texts, by_id = {post.id: post.text for post in posts}, dict[str, Prediction]()
     for prediction in predictions:
@@ -49,9 +49,9 @@ def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[st
 
 
 def types_of_all(posts: Sequence[Post], predictions: Iterable[Prediction] | None) -> LabelSet:
-    """The types of gold and answers: those of the gold as `labels_of` gives them, then further ones by name.
+    """The types of the gold annotation in the order of `labels_of`, then those of predictions only, by name.
 
-    Where neither names anything: `COARSE`.
+    `COARSE` if there are no types.
     """
     gold = labels_of(posts).types if any(post.gold for post in posts) else ()
     known, names = dict(COARSE.types), {name for name, _ in gold}
@@ -61,14 +61,14 @@ def types_of_all(posts: Sequence[Post], predictions: Iterable[Prediction] | None
 
 
 def boxes_of(entity: GoldEntity | GroundedEntity) -> tuple[Box, ...]:
-    """All boxes of a gold or a predicted mention, pixels of the original image; empty where it is not shown."""
+    """All boxes of a gold or predicted mention, pixels of the original image; empty if it is not shown."""
     if isinstance(entity, GoldEntity):
         return entity.boxes
     return () if entity.box is None else (entity.box, *entity.more_boxes)
 
 
 def picture_names(posts: Sequence[Post]) -> list[str | None]:
-    """The file name of each post's image, without a folder; `<id>.png` for a PIL image, None for a post without one.
+    """The file name of each post's image without its folder: `<id>.png` for a PIL image, None without an image.
 
     Raises:
         InputError: Two different images have the same file name.
@@ -86,11 +86,11 @@ def picture_names(posts: Sequence[Post]) -> list[str | None]:
 
 
 def picture_size(post: Post) -> Size:
-    """Width and height of a post's image in pixels, from its header: the frame of its boxes.
+    """Width and height of a post's image in pixels, read from its header.
 
     Raises:
-        InputError: The post has boxes and no image.
-        ImageError: The image is missing or broken. The facts name the post.
+        InputError: The post has no image.
+        ImageError: The image is missing or broken. Both errors name the post.
     """
     with located(f"post {post.id!r}"):
         if post.image is None:

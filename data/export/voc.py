@@ -1,4 +1,4 @@
-"""Posts in the form of Twitter-GMNER: CoNLL text and Pascal VOC boxes, which `read_twitter_gmner` reads again."""
+"""Posts in the format of Twitter-GMNER: CoNLL text and Pascal VOC boxes, which `read_twitter_gmner` reads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from PIL import Image
 
+from gmner.data.export.exporter import Export, Exporter
 from gmner.data.export.source import checked_posts, picture_size
 from gmner.data.files.atomic import atomic_path, merged_folder, whole_text, write_picture
 from gmner.data.images.opening import open_image
@@ -20,10 +21,10 @@ from gmner.signatures.errors import InputError
 
 _HEADER = "IMGID:"
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-# What a file name, a cell, a tag and XML cannot hold; half of a surrogate pair cannot be written at all.
+# What a file name, a token, a tag or XML cannot contain. Half of a surrogate pair cannot be written to any file.
 _NO_FILE = re.compile(r"[\\/\x00-\x1f\x7f:\ud800-\udfff]|^\.*$|^\s|\s$")
 _NO_TOKEN = re.compile(r"[\t\n\ud800-\udfff]|^ | $|^$")
-_LONGEST = 240  # bytes, which leave room for a suffix
+_LONGEST = 240  # bytes; leaves room for a suffix
 _TYPE = re.compile(r"[^\s\ud800-\udfff]+")
 NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -31,6 +32,7 @@ NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str = "train") -> Path:
     """Write a split in the format of Twitter-GMNER: `txt/<split>.txt`, `xml/<id>.xml`, `images/<id>.*`.
 
+<<<<<<< HEAD
     `read_twitter_gmner(folder, split)` reads the same posts again: id, text, tokens, mentions, and all boxes with
     unchanged numbers. There are three differences: a post without tokens gets its words as tokens, scene and slice are
     not saved, and a box that occurs twice in a mention is written once.
@@ -44,12 +46,26 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     Args:
         posts: Annotated posts.
         folder: The root of the data set; it may contain other splits.
+=======
+    `read_twitter_gmner(folder, split)` reads the same posts: id, text, tokens, mentions, and all boxes with unchanged
+    coordinates. If a post has no tokens, its words are written as tokens. The format cannot represent scene and slice,
+    and repeated boxes of a mention are written once. Every post gets an XML file, which replaces that of an earlier
+    export; `size` is left out if there is no image. Image files are copied, PIL images are written without loss.
+
+    The folder, including its other files, is replaced with a single rename after every file is complete, so that an
+    error or a kill leaves it unchanged; see `gmner.data.files.atomic.merged_folder`.
+
+    Args:
+        posts: Annotated posts.
+        folder: The root of the data set, which may contain other splits.
+>>>>>>> main
         split: Name of the split.
 
     Returns:
         The path of `txt/<split>.txt`.
 
     Raises:
+<<<<<<< HEAD
         InputError: The format cannot represent a post; the message names the post. The reasons are: an id that is not a
             valid file name or occurs twice; a post that is not annotated or not grounded, or has several images; a text
             that is not its tokens joined by single spaces; an image that would replace another post's image in the
@@ -57,6 +73,14 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
             of whole tokens; two mentions with the same words and different boxes; characters that CoNLL or XML does not
             allow.
         ImageError: An image is missing or broken; the message names the post.
+=======
+        InputError: The format cannot represent a post, which the error names. Its id is not a valid file name or occurs
+            twice; it is not annotated, not grounded, or has several images; its text is not its tokens joined with
+            single spaces; mentions overlap, do not consist of whole tokens, or have the same words and different boxes;
+            it has characters that CoNLL or XML cannot contain; or an image in the folder is that of another post, or
+            would be read as that of this post.
+        ImageError: An image is missing or broken; the error names the post.
+>>>>>>> main
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
@@ -74,7 +98,7 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
                     write_picture(_findable(post.image), new / "images" / post.id)
             with atomic_path(
                 new / "xml" / f"{post.id}.xml"
-            ) as place:  # a file there is a link to that of the old folder
+            ) as place:  # a file there is a link to the one in the old folder
                 place.write_bytes(xml)
         with whole_text(new / "txt" / f"{split}.txt") as file:
             file.writelines(tweet for tweet, _ in drafts)
@@ -82,7 +106,7 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
 
 
 def _render(post: Post) -> tuple[str, bytes]:
-    """A post as the lines of a tweet and as an XML file."""
+    """The lines of a post in the CoNLL file, and its XML file."""
     size = None if post.image is None else picture_size(post)
     with located(f"post {post.id!r}"):
         _check(post)
@@ -92,31 +116,31 @@ def _render(post: Post) -> tuple[str, bytes]:
 
 
 def _check_pictures(posts: Sequence[Post], images: Path) -> None:
-    """Refuse an export after which a post would have another post's image, or one of an earlier export."""
-    there = dict[str, list[Path]]()
+    """Refuse an export after which a post would have the image of another post or of an earlier export."""
+    images_by_id = dict[str, list[Path]]()
     for path in images.iterdir() if images.is_dir() else ():
         if path.suffix.lower() in _SUFFIXES:
-            there.setdefault(path.stem, []).append(path)
+            images_by_id.setdefault(path.stem, []).append(path)
     owners = {os.path.realpath(post.image): post.id for post in posts if isinstance(post.image, Path)}
     for post in posts:
         own, suffixes = None, {".png", ".tif"}
         if isinstance(post.image, Path):
             own, suffix = os.path.realpath(post.image), post.image.suffix.lower()
             suffixes = {suffix} if suffix in _SUFFIXES else suffixes
-        for path in there.get(post.id, []):
+        for path in images_by_id.get(post.id, []):
             owner = owners.get(os.path.realpath(path))
             replaced = post.image is not None and path.suffix in suffixes
             if os.path.realpath(path) != own and (owner is not None or not replaced):
                 whose = "none of the posts" if owner is None else f"post {owner!r}"
                 raise InputError(
-                    f"post {post.id!r}: The folder holds an image under this id, which is that of {whose}",
+                    f"post {post.id!r}: The folder contains an image with this id, which belongs to {whose}",
                     received=str(path),
                     remedy="Export into an empty folder",
                 )
 
 
 def _findable(picture: Path | Image.Image) -> Path | Image.Image:
-    """The image; decoded where the suffix of its file does not tell the reader that it is one."""
+    """The image; decoded if its file has a suffix that readers do not recognise as an image."""
     return picture if isinstance(picture, Image.Image) or picture.suffix.lower() in _SUFFIXES else open_image(picture)
 
 
@@ -130,17 +154,19 @@ def _check(post: Post) -> None:
             "The post has no box annotations, which Twitter-GMNER cannot represent", accepted="grounded posts"
         )
     if post.more_images:
-        raise InputError("The post has several images, and Twitter-GMNER has one", received=len(post.more_images) + 1)
+        raise InputError(
+            "The post has several images, but Twitter-GMNER allows only one", received=len(post.more_images) + 1
+        )
 
 
 def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
     """The BIO tags of a post's tokens."""
     if " ".join(tokens) != post.text or any(_NO_TOKEN.search(token) for token in tokens):
-        raise InputError("The text is not its tokens joined by one space", received=post.text, accepted="a b c")
+        raise InputError("The text is not its tokens joined with single spaces", received=post.text, accepted="a b c")
     if not tokens:
         raise InputError("The text has no tokens", received=post.text)
     if tokens[0].startswith(_HEADER):
-        raise InputError("The first token reads as the start of a tweet", received=tokens[0])
+        raise InputError("The first token would be read as the start of a tweet", received=tokens[0])
     starts, ends, at = dict[int, int](), dict[int, int](), 0
     for index, token in enumerate(tokens):
         starts[at], ends[at + len(token)] = index, index + 1
@@ -149,7 +175,7 @@ def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
     for entity in post.gold:
         first, last = starts.get(entity.start), ends.get(entity.end)
         if first is None or last is None or set(tags[first:last]) != {"O"}:
-            raise InputError("A mention overlaps another or cuts a token", received=(entity.span, *entity.key))
+            raise InputError("A mention overlaps another one or splits a token", received=(entity.span, *entity.key))
         if not tokens[first].strip() or not tokens[last - 1].strip():
             raise InputError("A mention starts or ends with white space", received=entity.span)
         if not _TYPE.fullmatch(entity.type):
@@ -159,7 +185,7 @@ def _tags(post: Post, tokens: Sequence[str]) -> list[str]:
 
 
 def _boxes(post: Post) -> dict[str, tuple[Box, ...]]:
-    """The boxes by the words of their mentions, which is all that the form has to tell them by."""
+    """The boxes by the words of their mentions, by which the format identifies them."""
     boxes_by_span: dict[str, tuple[Box, ...]] = {}
     for entity in post.gold:
         boxes = tuple(dict.fromkeys(entity.boxes))
@@ -178,7 +204,7 @@ def _xml(post: Post, boxes: dict[str, tuple[Box, ...]], size: Size | None) -> by
     if size is not None:
         _children(SubElement(root, "size"), width=size[0], height=size[1], depth=3)
     _children(root, segmented=0)
-    for span, box in ((span, box) for span, found in boxes.items() for box in found):
+    for span, box in ((span, box) for span, span_boxes in boxes.items() for box in span_boxes):
         item = SubElement(root, "object")
         _children(item, name=span, pose="Unspecified", truncated=0, difficult=0)
         corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(_number, box.as_tuple()), strict=True))
@@ -193,5 +219,14 @@ def _children(parent: Element, **texts: object) -> None:
 
 
 def _number(value: float) -> str:
-    """A coordinate as the data set writes it: whole numbers without a point, others with every digit."""
+    """A coordinate as the data set writes it: whole numbers without a decimal point, others with all digits."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _write(export: Export) -> None:
+    if export.predictions is not None:
+        raise InputError("Pascal VOC cannot represent predictions", remedy="Leave the predictions out")
+    write_voc(export.posts, export.out, export.split or "train")
+
+
+VOC = Exporter("voc", _write, folder=True)

@@ -14,20 +14,20 @@ _ROUNDING = 0.01
 """Pixels by which annotation tools overshoot an image when they round."""
 
 _OVERSHOT = 1.5
-"""Up to what a share of width or height overshoots 1, in data whose boxes leave the image a little."""
+"""Largest relative coordinate, in data whose boxes extend a little beyond the image."""
 
 
 def odd_box(box: Box, size: tuple[float, float] | None) -> Iterator[tuple[str, str]]:
-    """What is odd about one box, as pairs of (kind, message).
+    """Find what is unusual about one box.
 
     Args:
         box: Pixels of the original image.
         size: Width and height of the image in pixels; None: not known.
 
     Yields:
-        `zero_area_box`; `box_outside_image`; or `relative_box`, where all coordinates are in 0..1 of an image of more
-        than a pixel, or up to 1.5 and not whole numbers, so that they are shares of its width and height rather than
-        pixels.
+        Pairs of (kind, message). The kinds are `zero_area_box`, `box_outside_image` and `relative_box`: the coordinates
+        look like shares of width and height, because all are in 0..1 of an image of more than one pixel, or are up to
+        1.5 and not whole numbers.
     """
     if _looks_relative(box, size):
         shares = "shares of width and height in place of pixels: multiply them by the size of the image"
@@ -45,7 +45,7 @@ def _misplaced(box: Box, size: tuple[float, float]) -> Iterator[tuple[str, str]]
 
 
 def _looks_relative(box: Box, size: tuple[float, float] | None) -> bool:
-    """Whether coordinates are shares of width and height, perhaps of a box that leaves the image a little."""
+    """Whether coordinates look like shares of width and height; the box may extend a little beyond the image."""
     values = box.as_tuple()
     if not box.area or (size is not None and min(size) < 1):
         return False
@@ -60,11 +60,11 @@ def _in_unit(values: tuple[float, ...], size: tuple[float, float] | None) -> boo
 
 
 def box_oddities(post: Post, where: str) -> list[Oddity]:
-    """What is odd about the boxes of a post; of its image only the header is read.
+    """Find what is unusual about the boxes of a post. Reads only the header of its image.
 
     Args:
-        post: The post. An image that is missing or broken is not an oddity of its boxes.
-        where: Its place, for the oddities.
+        post: The post. If its image is missing or broken, its size is not checked.
+        where: File and line of the post, for the oddities.
     """
     boxes = [(entity.span, box) for entity in post.gold for box in entity.boxes]
     if not boxes:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TypeAlias
 
-from gmner.data.jsonl import read_posts, read_predictions
+from gmner.data.jsonl import read_predictions
 from gmner.data.oddities import Posts
 from gmner.data.post import Post
 from gmner.data.prediction import Predictions
-from gmner.data.readers.grec import read_grec
 from gmner.data.readers.image_folder import Folders
-from gmner.data.readers.mner_mi import read_mner_mi
+from gmner.data.readers.reader import DatasetLocation, Reader
+from gmner.data.readers.readers import AUTO, READERS
 from gmner.data.readers.triples import read_triples
-from gmner.data.readers.twitter import read_twitter_fmnerg, read_twitter_gmner
+from gmner.data.readers.twitter import TWITTER_GMNER
 from gmner.signatures.errors import InputError
-
-_Reader: TypeAlias = Callable[[Path, str, Folders | None, Path | None], Posts]
 
 
 def read_dataset(
@@ -31,30 +27,46 @@ def read_dataset(
     format: str = "auto",
     instances: str | os.PathLike[str] | None = None,
 ) -> Posts:
+<<<<<<< HEAD
     """Read posts in any of the supported formats.
 
     With `format="auto"`, a file is read as JSONL. A folder is read by what it contains: `posts.jsonl`, `txt/`
     (Twitter-GMNER), only `txt_fine/` (Twitter-FMNERG), or `text/` (MNER-MI).
+=======
+    """Read posts in any format.
+
+    With `auto`, the readers that were added by `gmner.readers.register` are asked first, the latest one before the
+    others. Otherwise a file is read as JSONL posts, and a folder by its content: `posts.jsonl`, `txt/` (Twitter-GMNER),
+    `txt_fine/` without `txt/` (Twitter-FMNERG) or `text/` (MNER-MI).
+>>>>>>> main
 
     Args:
         path: The file or the folder.
         split: The split, if the format has splits.
+<<<<<<< HEAD
         images: One or several image folders. None: the folder that belongs to `path`.
         format: `auto`, `jsonl`, `twitter`, `fmnerg`, `fmnerg-coarse`, `mner-mi`, `mner-mi-plus` or `grec`.
         instances: COCO's `instances.json`; only for GREC.
 
     Raises:
         InputError: The path does not exist, the format is unknown, or the split does not exist.
+=======
+        images: One or several image folders; None: the folder that belongs to `path`.
+        format: `auto`, or the name of a format, one of `gmner.readers.READERS`.
+        instances: COCO's `instances.json`, for GREC.
+
+    Raises:
+        InputError: The path, the format or the split does not exist.
+>>>>>>> main
         DataError: A file does not follow its format.
     """
     path = Path(path)
     if not path.exists():
         raise InputError("File or folder not found", received=str(path), accepted="a JSONL file or a data set folder")
-    name = _detected_format(path) if format == "auto" else format
-    if name not in FORMATS:
-        raise InputError("Unknown data format", received=format, accepted=", ".join(("auto", *FORMATS)))
+    location = DatasetLocation(path, split or "", images, None if instances is None else Path(instances))
+    reader = _detected(location) if format == AUTO else READERS.find(format, also=[AUTO])
     try:
-        return FORMATS[name](path, split or "", images, None if instances is None else Path(instances))
+        return reader.read(location)
     except InputError as error:
         if split or error.received != "":
             raise
@@ -64,15 +76,15 @@ def read_dataset(
 
 
 def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
-    """Read the answers of any system: JSONL predictions, or triples (see `read_triples`), told apart by the first line.
+    """Read the predictions of any system: JSONL, or triples (see `read_triples`), depending on the first line.
 
     Args:
         path: The file.
-        posts: The posts that were answered; triples without ids stand in their order.
+        posts: The posts that the predictions are for; triples without ids must be in their order.
 
     Raises:
-        InputError: No such file.
-        DataError: A line of neither form; the fact names file and line.
+        InputError: The file does not exist.
+        DataError: A line has neither form; the fact names file and line.
     """
     path = Path(path)
     if path.is_file() and not _is_prediction(path):
@@ -80,16 +92,14 @@ def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     return Predictions(read_predictions(path), posts)
 
 
-def _detected_format(path: Path) -> str:
-    if path.is_file() or (path / "posts.jsonl").is_file():
-        return "jsonl"
-    if (path / "text").is_dir() and not (path / "txt").is_dir():
-        return "mner-mi"
-    return "fmnerg" if (path / "txt_fine").is_dir() and not (path / "txt").is_dir() else "twitter"
+def _detected(location: DatasetLocation) -> Reader:
+    """The reader that was registered last among those that detect their format; a folder may be Twitter-GMNER."""
+    readers = (reader for reader in [*READERS.values()][::-1] if reader.detects(location))
+    return next(readers, TWITTER_GMNER)
 
 
 def _is_prediction(path: Path) -> bool:
-    """Whether the first line that is not blank is a JSON object with predictions, or nothing is there."""
+    """Whether the first line that is not blank is a prediction as JSON; also True for an empty file."""
     with path.open("rb") as file:
         first = next((line for line in file if line.strip()), b"{}").removeprefix(b"\xef\xbb\xbf")
     try:
@@ -97,32 +107,3 @@ def _is_prediction(path: Path) -> bool:
     except (ValueError, RecursionError):
         return first.lstrip().startswith(b"{")
     return not (isinstance(record, dict) and any(name.startswith("response_") for name in record))
-
-
-def _jsonl(path: Path, split: str, images: Folders | None, instances: Path | None) -> Posts:
-    if images is not None and not isinstance(images, (str, os.PathLike)):
-        folders = list(images)
-        if len(folders) > 1:
-            raise InputError("A JSONL file can have only one image folder", received=folders)
-        images = folders[0] if folders else None
-    return read_posts(path, images)
-
-
-def _grec(path: Path, split: str, images: Folders | None, instances: Path | None) -> Posts:
-    if instances is None:
-        raise InputError("GREC needs the boxes of COCO", accepted="instances.json", remedy="Pass instances=")
-    return read_grec(path, instances, split, images)
-
-
-FORMATS: Mapping[str, _Reader] = MappingProxyType(
-    {
-        "jsonl": _jsonl,
-        "twitter": lambda path, split, images, _: read_twitter_gmner(path, split, images),
-        "fmnerg": lambda path, split, images, _: read_twitter_fmnerg(path, split, images),
-        "fmnerg-coarse": lambda path, split, images, _: read_twitter_fmnerg(path, split, images, granularity="coarse"),
-        "mner-mi": lambda path, split, images, _: read_mner_mi(path, split or "train", images),
-        "mner-mi-plus": lambda path, split, images, _: read_mner_mi(path, split or "train", images, corpus="MNER-UNI"),
-        "grec": _grec,
-    }
-)
-"""The readers by the name of their format."""

@@ -13,7 +13,7 @@ from gmner.signatures.errors import DataError
 
 _HEADER = "IMGID:"
 _TAG = re.compile(r"O|[BI]-\S+")
-# What a file name made of an id could be misread by.
+# Characters with a special meaning in file names, and names that consist of dots.
 _UNSAFE_ID = re.compile(r"[\\/\x00-\x1f\x7f:]|^\.*$")
 
 
@@ -24,9 +24,9 @@ class Block:
     Attributes:
         id: The image id, safe as a file name.
         tokens: The tokens.
-        tags: For every column that was asked for, one tag a token.
+        tags: For each requested column, one tag per token.
         path: The file.
-        line: Number of the first token's line, from 1; tokens stand on consecutive lines.
+        line: Number of the line of the first token, from 1; the tokens are on consecutive lines.
     """
 
     id: str
@@ -52,19 +52,19 @@ class TokenSpan:
 def read_blocks(path: Path, columns: Sequence[int] = (1,), findings: OddityLog | None = None) -> Iterator[Block]:
     r"""Read the tweets of a CoNLL file, in order.
 
-    A tweet is a line `IMGID:<id>`, then one line a token, then a blank line, which may be missing at the end of the
-    file. LF and CRLF are both read, with or without a byte order mark.
+    A tweet is a line `IMGID:<id>`, one line per token, and a blank line, which may be missing at the end of the file.
+    Line ends may be LF or CRLF; a byte order mark is ignored.
 
     Args:
         path: The file, UTF-8.
-        columns: Which columns hold tags; 0 is the token.
-        findings: Takes what is odd, by file and line: spaces or tabs too many (`white_space`), a token of white space
-            other than the space (`blank_token`), a file without a tweet (`empty_file`).
+        columns: The columns with the requested tags; column 0 is the token.
+        findings: Records what is unusual, by file and line: superfluous spaces or tabs (`white_space`), a token that
+            consists of white space other than the space (`blank_token`), a file without tweets (`empty_file`).
 
     Raises:
-        DataError: A line of another form; the fact names file and line.
+        DataError: A line has another form; the error names file and line.
 
-    Source: Twitter-GMNER (Yu et al., ACL 2023) and Twitter-FMNERG (Wang et al., 2023) share this form.
+    Source: Twitter-GMNER (Yu et al., ACL 2023) and Twitter-FMNERG (Wang et al., 2023) share this format.
     """
     rows = _Rows(path, columns, findings or OddityLog())
     header: tuple[str, int] | None = None
@@ -88,7 +88,7 @@ def read_blocks(path: Path, columns: Sequence[int] = (1,), findings: OddityLog |
 def spans(tags: Sequence[str]) -> list[TokenSpan]:
     """The mentions of BIO tags, in text order.
 
-    Directly adjacent mentions are kept apart. A stray `I-` (after `O`, or of another type) starts a mention of its own.
+    Adjacent mentions are kept apart. A stray `I-` (after `O`, or of another type) starts a new mention.
     """
     token_spans: list[TokenSpan] = []
     for index, tag in enumerate(tags):
@@ -110,9 +110,10 @@ def mentions(
 
     Args:
         tokens: The tokens.
-        tags: A valid tag a token, see `is_tag`.
-        place: Where a token stands, for the report.
-        findings: Takes what is odd: `stray_inside_tag`, and `blank_mention`: one of blank tokens only, left out.
+        tags: One valid tag per token, see `is_tag`.
+        place: Number of a token -> its location, for the oddities.
+        findings: Records what is unusual: `stray_inside_tag`, and `blank_mention` for a mention of blank tokens only,
+            which is left out.
     """
     kept = []
     for span in spans(tags):
@@ -138,7 +139,7 @@ def is_tag(text: str) -> bool:
 
 
 def offsets(tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """Character offsets (start, end) of tokens in the text that joins them by one space."""
+    """Character offsets (start, end) of tokens in the text that joins them with single spaces."""
     result, at = [], 0
     for token in tokens:
         result.append((at, at + len(token)))
@@ -147,7 +148,7 @@ def offsets(tokens: Sequence[str]) -> list[tuple[int, int]]:
 
 
 class _Rows:
-    """Reads the lines of tokens; what stood behind a token once is checked once."""
+    """Reads the lines of tokens. The columns after a token are checked once for each combination that occurs."""
 
     def __init__(self, path: Path, columns: Sequence[int], findings: OddityLog) -> None:
         self.findings = findings
@@ -158,7 +159,7 @@ class _Rows:
         """Token and tags of a line.
 
         Raises:
-            DataError: Another form.
+            DataError: The line has another form.
         """
         token, _, rest = line.partition("\t")
         tags = self._known.get(rest)

@@ -1,4 +1,4 @@
-"""Finding unescaped words (`AT & T`) in a text with HTML character references (`AT &amp T`)."""
+"""Finds unescaped words (`AT & T`) in a text with HTML character references (`AT &amp T`)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from gmner.signatures.alignment import pieces
 
-# What html.unescape replaces; no reference begins inside of another.
+# What html.unescape replaces. References do not overlap.
 _REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")
 
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """A character reference of the text, and where its replacement begins and ends in the unescaped text."""
+    """Start and end of a character reference in the text, and of its replacement in the unescaped text."""
 
     start: int
     end: int
@@ -27,12 +27,12 @@ class _Reference:
 class EscapedText:
     """A text and its unescaped form, prepared for looking up many spans.
 
-    Part of the text, unescaped, is part of the whole text unescaped, except where the part begins or ends inside of a
-    reference: those few characters are compared by themselves. A look-up costs one comparison for each piece that
-    begins with the right character.
+    A part of the text, once unescaped, is a part of the unescaped text, unless it begins or ends within a reference;
+    those few characters are compared separately. A lookup costs one comparison for each piece that begins with the
+    right character.
 
     Args:
-        text: The text as it stands.
+        text: The text with its references.
     """
 
     def __init__(self, text: str) -> None:
@@ -46,7 +46,7 @@ class EscapedText:
             self._references.append(_Reference(match.start(), match.end(), begin, size))
         self._plain = "".join([*parts, text[at:]])
         cuts = pieces(text)
-        # By the end in the unescaped text: (end, where a cut reference begins, its characters), the longest first.
+        # End in the unescaped text -> (end, start of a cut reference, its characters), the longest first.
         self._ends: dict[int, list[tuple[int, int, str]]] = {}
         heads: dict[int, set[str]] = {}
         for _, end in reversed(cuts):
@@ -56,7 +56,7 @@ class EscapedText:
                 begin, to, tail = cut.start, cut.plain_start, html.unescape(text[cut.start : end])
             self._ends.setdefault(to + len(tail), []).append((end, begin, tail))
             heads.setdefault(to, set()).update(tail[:1])
-        # By the first character: (start, what stands before the unescaped text, where that continues).
+        # First character -> (start, characters before the unescaped text, where the unescaped text continues).
         self._starts: dict[str, list[tuple[int, str, int]]] = {}
         for start, _ in cuts:
             cut = self._reference(start)
@@ -64,21 +64,21 @@ class EscapedText:
             if cut and start < cut.end:
                 rest, at = text[start : cut.end], cut.plain_end
             first = {rest[0]} if rest else {*self._plain[at : at + 1], *heads.get(at, ())}
-            for sign in first:
-                self._starts.setdefault(sign, []).append((start, rest, at))
+            for character in first:
+                self._starts.setdefault(character, []).append((start, rest, at))
 
     def _reference(self, place: int) -> _Reference | None:
-        """The last reference that begins before a place of the text."""
+        """The last reference that begins before a position in the text."""
         index = bisect_left(self._references, place, key=lambda reference: reference.start)
         return self._references[index - 1] if index else None
 
     @staticmethod
     def _offset(place: int, before: _Reference | None) -> int:
-        """Where a place of the text that lies in no reference is in the unescaped text."""
+        """The position in the unescaped text of a position in the text that is not within a reference."""
         return place if before is None else place - before.end + before.plain_end
 
     def places(self, span: str) -> Iterator[tuple[int, int]]:
-        """Offsets (start, end) of whole pieces that are `span` once unescaped; left to right, the longest first."""
+        """Offsets (start, end) of pieces of the text that unescape to `span`, from left to right, the longest first."""
         for start, head, at in self._starts.get(span[:1], ()):
             if not span.startswith(head):
                 continue

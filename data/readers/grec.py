@@ -1,4 +1,4 @@
-"""Reader of gRefCOCO (GREC): expressions with no, one or several targets, as grounding-only posts."""
+"""Reader of gRefCOCO (GREC): expressions with any number of targets, as posts with a single entity."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from gmner.data.post import Post
 from gmner.data.readers.box_checks import odd_box
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
+from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import UniqueIds
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
 
 EXPRESSION = "EXPRESSION"
-"""The type of the one entity of a grounding-only post."""
+"""The type of the single entity of such a post."""
 
 _IMAGE_FOLDERS = ("train2014", "images", "images/train2014")
 _NO_TARGET = -1
 # The data set appends a number to the name of the image: COCO_train2014_000000000123_5.jpg.
 _NUMBERED = re.compile(r"(_\d+)_\d+(\.\w+)$")
-# COCO rounds to hundredths: x + width may exceed the image by that much.
 
 
 def read_grec(
@@ -37,6 +37,7 @@ def read_grec(
     *,
     missing_images: MissingImages = "warn",
 ) -> Posts:
+<<<<<<< HEAD
     """Read a split of gRefCOCO as posts with grounding only, one post per expression.
 
     The text of a post is the expression. Its only entity is the whole text, with the type `EXPRESSION`. The `boxes` of
@@ -51,6 +52,19 @@ def read_grec(
     - `box_outside_image`, `zero_area_box`: a box is partly outside its image, or has no area.
     - `missing_image`: the image does not exist.
     - `duplicate_id`, `duplicate_annotation`: the id occurred before.
+=======
+    """Read a split of gRefCOCO, one post per expression.
+
+    The text of a post is the expression, and its single entity is the whole text with the type `EXPRESSION`. Its
+    `boxes` are the *set* of targets, all of which must be found; in Twitter-GMNER, any one of an entity's boxes is
+    correct. An expression without targets (`ann_id` is -1 or missing) has no boxes. The id is `<ref_id>-<sent_id>`;
+    missing numbers are counted from 0. Boxes are float pixels of the original image, xyxy, converted from COCO's x, y,
+    width, height.
+
+    Unusual data is read, logged, and listed in `.oddities` by ref and sentence: `no_target` contradicts `ann_id`, which
+    counts (`no_target_differs`); a box extends beyond the image or has no area (`box_outside_image`, `zero_area_box`);
+    an image is missing (`missing_image`); an id is repeated (`duplicate_id`, `duplicate_annotation`).
+>>>>>>> main
 
     Args:
         refs: `grefs(unc).json`: a list of `{"ref_id", "ann_id", "image_id", "split", "file_name", "no_target",
@@ -58,17 +72,29 @@ def read_grec(
         instances: COCO's `instances.json`: `annotations` with `id`, `image_id` and `bbox`; `images` with `id`,
             `file_name`, `width` and `height`.
         split: `train`, `val`, `testA` or `testB`.
+<<<<<<< HEAD
         images: One or several image folders. None: `train2014/` or `images/` next to `refs`. An image has the name
             in `instances`, or else `file_name` without the number at its end.
         missing_images: `warn`: a post without its image gets `image=None`. `error`: a missing image raises DataError.
+=======
+        images: One or several image folders; None: `train2014/` or `images/` beside `refs`. The name of an image is
+            that in `instances`, or else `file_name` without the number at its end.
+        missing_images: `warn`: a post whose image is missing is read with `image=None`; `error`: it is a `DataError`.
+>>>>>>> main
 
     Returns:
         The posts in the order of the file.
 
     Raises:
+<<<<<<< HEAD
         InputError: A file or the split does not exist. The message lists the existing splits.
         DataError: A file, ref or box is malformed, an `ann_id` is unknown, or a target is in another image. The message
             names the file, and the ref and sentence or the annotation.
+=======
+        InputError: The file or split does not exist; the error names the splits that do.
+        DataError: A file, ref or box is malformed, an `ann_id` is unknown, or a target is in another image; the error
+            names file, ref, and sentence or annotation.
+>>>>>>> main
 
     Source: Liu et al., "GRES: Generalized Referring Expression Segmentation", CVPR 2023; He et al., "GREC: Generalized
     Referring Expression Comprehension", 2023.
@@ -81,7 +107,7 @@ def read_grec(
 
 @dataclass(frozen=True, slots=True)
 class _Ref:
-    """A ref, its number in the file from 0, and how it is called in a report."""
+    """A ref, its number in the file from 0, and its location for oddities."""
 
     record: Mapping[str, Any]
     number: int
@@ -112,7 +138,7 @@ class _Image:
 
 
 class _Coco:
-    """Annotations and images of a COCO file, checked when they are asked for."""
+    """Annotations and images of a COCO file, checked when they are accessed."""
 
     def __init__(self, path: Path, findings: OddityLog) -> None:
         self._path, self._findings = path, findings
@@ -121,10 +147,10 @@ class _Coco:
         self._annotations = self._by_id(data, "annotations")
 
     def image(self, image_id: int) -> _Image | None:
-        """The image of an id, or None: it is not listed.
+        """The image with this id; None if it is not listed.
 
         Raises:
-            DataError: A name that is no string, or a size that is no number.
+            DataError: Its name is not a string, or its size is not a pair of numbers.
         """
         item = self._images.get(image_id)
         if item is None:
@@ -139,7 +165,7 @@ class _Coco:
         """The box of an annotation, xyxy.
 
         Raises:
-            DataError: An unknown annotation, one of another image, or one whose `bbox` is no box.
+            DataError: The annotation is unknown, belongs to another image, or has an invalid `bbox`.
         """
         item = self._annotations.get(ann_id)
         if item is None:
@@ -165,7 +191,7 @@ class _Coco:
 
 
 class _Reader:
-    """Makes posts of refs."""
+    """Converts refs to posts."""
 
     def __init__(self, coco: _Coco, pictures: Pictures, findings: OddityLog) -> None:
         self._coco, self._pictures, self._findings = coco, pictures, findings
@@ -199,7 +225,7 @@ class _Reader:
     def _boxes(self, ref: Mapping[str, Any], image_id: int, image: _Image | None, where: str) -> tuple[Box, ...]:
         ids, mixed = _targets(ref.get("ann_id"), where)
         if mixed:
-            self._findings.add("no_target_differs", where, "`ann_id` holds -1 beside targets; the targets count")
+            self._findings.add("no_target_differs", where, "`ann_id` contains -1 beside targets; the targets count")
         if ref.get("no_target", not ids) != (not ids):
             message = f"`no_target` is {ref['no_target']!r} with {len(ids)} targets in `ann_id`, which counts"
             self._findings.add("no_target_differs", where, message)
@@ -222,7 +248,7 @@ class _Reader:
 
 
 def _targets(value: object, where: str) -> tuple[list[int], bool]:
-    """The ids of `ann_id`, a number or a list of numbers, without -1 for no target, and whether -1 stood among them."""
+    """The ids in `ann_id`, a number or a list, without -1 for no target, and whether -1 was beside other ids."""
     values = [] if value is None else value if isinstance(value, list) else [value]
     given = dict.fromkeys(whole_number(item, "ann_id", where) for item in values)
     ids = [ann_id for ann_id in given if ann_id != _NO_TARGET]
@@ -236,4 +262,13 @@ def _xyxy(value: object, where: str) -> Box:
     try:
         return Box(float(x), float(y), float(x + width), float(y + height))
     except (InputError, OverflowError) as error:
-        raise DataError(f"{where}: `bbox` is no box", received=value, remedy=str(error)) from error
+        raise DataError(f"{where}: `bbox` is not a valid box", received=value, remedy=str(error)) from error
+
+
+def _read(location: DatasetLocation) -> Posts:
+    if location.instances is None:
+        raise InputError("GREC needs the boxes of COCO", accepted="instances.json", remedy="Pass instances=")
+    return read_grec(location.path, location.instances, location.split, location.images)
+
+
+GREC = Reader("grec", _read)

@@ -16,13 +16,13 @@ from gmner.signatures.errors import DataError, InputError
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-# A part that is empty or only dots, a backslash, a control sign, a drive or a scheme: what could leave the folder.
+# What could leave the folder: a part that is empty or only dots, a backslash, a control character, a drive, a scheme.
 _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f:]|(?:^|/)\.*(?:/|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """The images of one folder: file name -> path, name without suffix -> path, links that leave the roots."""
+    """The images of one folder by file name and by name without suffix, and links to places outside the roots."""
 
     names: dict[str, str]
     stems: dict[str, str]
@@ -35,17 +35,17 @@ class _Shelf:
 class Pictures:
     """Finds the images of a data set by file name, or by id with any suffix of an image.
 
-    A name finds the file of exactly that name, else the file that differs in its suffix only (`.JPG`, `.jpeg`, `.png`).
-    Names are looked up in listings and never opened, so that no name can lead out of the folders.
+    A name matches the file with exactly this name, or else a file that differs only in its suffix (`.JPG`, `.jpeg`,
+    `.png`). Names are looked up in listings and never opened, so that no name can lead out of the folders.
 
     Args:
-        folders: Where they are looked for; the first that has one wins.
-        roots: The folders that a link may lead into.
-        findings: Takes what is missing or refused, each with its place.
-        missing: `warn`: an oddity of kind `missing_image`; `error`: a DataError.
+        folders: The folders to search, in this order.
+        roots: The folders that links may point into.
+        findings: Records what is missing or refused, with its location.
+        missing: What a missing image is: `warn`, an oddity of kind `missing_image`, or `error`, a `DataError`.
 
     Raises:
-        InputError: Another value of `missing`.
+        InputError: `missing` has another value.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class Pictures:
         self._shelves: dict[tuple[Path, str], _Shelf] = {}
 
     def find(self, names: Sequence[str], post: str, where: str) -> Path | None:
-        """The image of a post, or None: it is not there, and that is reported.
+        """The image of a post; None if it is missing, which is reported.
 
         Args:
-            names: File name or id, and others it may have; `/` separates folders below the folders of the images.
-            post: The post's id, for the report.
-            where: File and line of the post, for the report.
+            names: File name or id, and alternatives; `/` separates subfolders of the image folders.
+            post: The post's id, for the oddities.
+            where: File and line of the post, for the oddities.
 
         Raises:
-            DataError: A name that is no file name, or a missing image with `missing="error"`.
+            DataError: A name is not a valid file name, or an image is missing with `missing="error"`.
         """
         for name in filter(_UNSAFE.search, names):
             raise DataError(f"{where}: the name of an image is not a valid file name", received=name)
@@ -83,7 +83,7 @@ class Pictures:
         return None
 
     def _look(self, folder: Path, name: str) -> tuple[str | None, bool]:
-        """The path of a name in a folder, and whether there is only a link that leads out."""
+        """The path of a name in a folder, and whether the name is a link to a place outside the roots."""
         parent, _, last = name.rpartition("/")
         shelf = self._shelves.get((folder, parent))
         if shelf is None:
@@ -106,13 +106,13 @@ def find_pictures(
 
     Args:
         root: The folder of the data set.
-        images: One folder or several; None: those of `known` that exist under `root`.
+        images: One or several folders; None: those of `known` that exist under `root`.
         known: Names of folders under `root`.
-        findings: Takes what is odd; with no folder at all, one oddity of kind `no_image_folder`.
+        findings: Records what is unusual; without any folder, one oddity of kind `no_image_folder`.
         missing: See `Pictures`.
 
     Raises:
-        InputError: `images` is no folder, or another value of `missing`.
+        InputError: `images` is not a folder, or `missing` has another value.
     """
     folders = list(_known(root, known, findings)) if images is None else _given(images)
     if not folders:

@@ -1,4 +1,4 @@
-"""Checked access to values of foreign JSON files; errors name the location, lone surrogates are replaced."""
+"""Checked access to values of JSON files of other projects. Errors name the location; lone surrogates are replaced."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def load_json(path: Path) -> Any:
     """The JSON value of a whole file, UTF-8.
 
     Raises:
-        InputError: No such file.
-        DataError: Not UTF-8 or not JSON; the file is named.
+        InputError: The file does not exist.
+        DataError: The file is not UTF-8 or not JSON; the error names it.
     """
     if not path.is_file():
         raise InputError("File not found", received=str(path), accepted="a JSON file")
@@ -65,7 +65,7 @@ def strings_of(value: object, name: str, where: str, findings: OddityLog) -> tup
 
 
 def text_of(value: object, name: str, where: str, findings: OddityLog) -> str:
-    r"""A JSON string; half of a surrogate pair, which no file can hold, is read as U+FFFD and reported.
+    r"""A JSON string. Half of a surrogate pair, which cannot be written to a file, is read as U+FFFD and reported.
 
     Raises:
         DataError: Something else.
@@ -73,7 +73,7 @@ def text_of(value: object, name: str, where: str, findings: OddityLog) -> str:
     if not isinstance(value, str):
         raise DataError(f"{where}: `{name}` is not a string", received=value)
     if _SURROGATE.search(value):
-        findings.add("lone_surrogate", where, f"`{name}` holds half of a surrogate pair, read as U+FFFD")
+        findings.add("lone_surrogate", where, f"`{name}` contains half of a surrogate pair, which is read as U+FFFD")
         return _SURROGATE.sub("�", value)
     return value
 
@@ -82,7 +82,7 @@ def whole_number(value: object, name: str, where: str) -> int:
     """A JSON number without fraction.
 
     Raises:
-        DataError: Something else; true and false are no numbers.
+        DataError: Something else, including true and false.
     """
     if type(value) is not int:
         raise DataError(f"{where}: `{name}` is not a whole number", received=value)
@@ -90,7 +90,7 @@ def whole_number(value: object, name: str, where: str) -> int:
 
 
 def id_of(value: object, where: str, findings: OddityLog) -> str | None:
-    """An id that is a number or a string, as a string; None where there is none.
+    """A number or string as an id; None if the value is missing or empty.
 
     Raises:
         DataError: Something else.

@@ -15,6 +15,7 @@ from gmner.data.post import Post
 from gmner.data.readers.conll import is_tag, mentions, offsets
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import id_of, record_of, strings_of
+from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import UniqueIds, list_folder, text_lines
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import GoldEntity
@@ -22,7 +23,7 @@ from gmner.signatures.mentions import GoldEntity
 _IMAGE_FOLDERS = ("images", "twitter2017_images")
 _TEXT_FOLDERS = ("text", "")
 _SUFFIXES = (".txt", ".jsonl", ".json")
-# Data sets call the same split by either name.
+# Names of the same split in different data sets.
 _SYNONYMS = {"dev": "val", "val": "dev"}
 # MNER-MI-Plus writes the image `O_26.jpg` of Twitter-2017 as `twitter2017-O_26.jpg`.
 _PREFIX = "twitter2017-"
@@ -40,6 +41,7 @@ def read_mner_mi(
     """Read a split of MNER-MI, or of MNER-MI-Plus, which joins it with Twitter-2017.
 
     A line is `{"id": 5302, "text": [tokens], "images": ["5302_0.jpg", ...], "label": ["O", ..., "B-PER"], "url": ""}`.
+<<<<<<< HEAD
     The text of a post is its tokens joined by single spaces, and offsets refer to this text. The data set has no boxes:
     posts have `grounded=False`, and only MNER can be scored. Types are those of the file: PER, LOC, ORG and MIS, or
     MISC in the part from Twitter-2017. The first existing image is `image`, the others are `more_images`.
@@ -59,14 +61,36 @@ def read_mner_mi(
             file or its folder.
         corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; ignored if `root` is a file.
         missing_images: `warn`: a missing image is left out. `error`: it raises DataError.
+=======
+    The text is the tokens joined with single spaces; offsets refer to that text. The data has no boxes: the posts have
+    `grounded=False`, and only MNER can be scored. Types are those of the file (PER, LOC, ORG, MIS; MISC in the
+    Twitter-2017 part). The first image that exists is `image`, the others are `more_images`.
+
+    Unusual data is read, logged, and listed in `.oddities` with file and line, for example a line that is a Python
+    literal instead of JSON (`python_literal`), a post without an id, which gets the number of its line (`no_id`), a
+    repeated id (`duplicate_id`), a stray `I-` (`stray_inside_tag`) or a missing image (`missing_image`).
+
+    Args:
+        root: The folder with `text/<corpus>_<split>.txt` and `images/`, or the file itself.
+        split: `train`, `val` (also `dev`) or `test`; ignored if `root` is a file.
+        images: One or several image folders; None: `images/` and `twitter2017_images/` in the folder, or beside the
+            file or its folder.
+        corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; ignored if `root` is a file.
+        missing_images: `warn`: a missing image is left out; `error`: it is a `DataError`.
+>>>>>>> main
 
     Returns:
         The posts in the order of the file.
 
     Raises:
+<<<<<<< HEAD
         InputError: The file or the split does not exist. The message lists the existing files.
         DataError: A line is malformed, has different numbers of tokens and labels, or names a missing image and
             `missing_images` is `error`. The message names file and line.
+=======
+        InputError: The file or split does not exist; the error names the files that do.
+        DataError: A line is malformed, or has different numbers of tokens and labels; the error names file and line.
+>>>>>>> main
 
     Source: Huang et al., "MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media",
     LREC-COLING 2024.
@@ -174,12 +198,25 @@ class _Reader:
 
 
 def _literal(line: str) -> object:
-    """The value of a Python literal that begins as a dict, None where it is none; nothing is run."""
+    """The value of a line that is a Python dict literal, or None. No code is run."""
     if not line.lstrip().startswith("{"):
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is odd about escapes in data is no business of the caller
+            warnings.simplefilter("ignore")  # about invalid escapes in the data
             return ast.literal_eval(line.strip())
     except _BROKEN:
         return None
+
+
+def _detects(location: DatasetLocation) -> bool:
+    return location.folder_with("text", without=("txt", "posts.jsonl"))
+
+
+MNER_MI = Reader(
+    "mner-mi", lambda location: read_mner_mi(location.path, location.split or "train", location.images), _detects
+)
+MNER_MI_PLUS = Reader(
+    "mner-mi-plus",
+    lambda location: read_mner_mi(location.path, location.split or "train", location.images, corpus="MNER-UNI"),
+)

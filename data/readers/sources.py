@@ -17,7 +17,7 @@ class FolderListing:
 
     Attributes:
         files: Name -> path.
-        outside: The names of links that lead out of the roots: no reader opens them.
+        outside: The names of links to places outside the roots, which readers do not open.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -25,15 +25,15 @@ class FolderListing:
 
 
 def list_folder(folder: Path, roots: Sequence[Path]) -> FolderListing:
-    """List a folder; pipes, devices and folders are left out.
+    """List the regular files of a folder.
 
     Args:
-        folder: The folder; one that is missing has no files.
-        roots: The folders that a link may lead into.
+        folder: The folder; a missing one has no files.
+        roots: The folders that links may point into.
 
     Raises:
         InputError: The folder cannot be read.
-        DataError: The folder is a link that leaves the roots.
+        DataError: The folder is a link to a place outside the roots.
     """
     files, outside = dict[str, str](), set[str]()
     if not folder.is_dir():
@@ -53,20 +53,20 @@ def list_folder(folder: Path, roots: Sequence[Path]) -> FolderListing:
 
 
 def stays_inside(path: Path, roots: Sequence[Path]) -> bool:
-    """Whether a path, all links followed, lies in one of the roots."""
+    """Whether a path, after following all links, is inside one of the roots."""
     try:
         real = path.resolve()
         return any(real.is_relative_to(root.resolve()) for root in roots)
-    except (OSError, RuntimeError):  # a ring of links
+    except (OSError, RuntimeError):  # links that form a circle
         return False
 
 
 def split_file(folder: Path, split: str, root: Path, remedy: str) -> Path:
-    """`<folder>/<split>.txt`.
+    """The file `<folder>/<split>.txt`.
 
     Raises:
-        InputError: No such folder or split; the splits that exist are named.
-        DataError: The file is a link that leaves `root`.
+        InputError: The folder or split does not exist; the error names the splits that do.
+        DataError: The file is a link to a place outside `root`.
     """
     listing = list_folder(folder, [root])
     name = f"{split}.txt"
@@ -84,12 +84,12 @@ def split_file(folder: Path, split: str, root: Path, remedy: str) -> Path:
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""The lines of a UTF-8 file with their numbers from 1; LF and CRLF end one, a byte order mark is left out.
+    r"""The lines of a UTF-8 file with their numbers from 1. Lines end with LF or CRLF; a byte order mark is ignored.
 
-    Only `\n` ends a line: tokens hold other signs that `str.splitlines` would break at.
+    Other line separators of Unicode, at which `str.splitlines` would split, occur within tokens.
 
     Raises:
-        DataError: Not UTF-8, or not readable; the file is named.
+        DataError: The file is not UTF-8 or cannot be read; the error names it.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
@@ -102,7 +102,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 class UniqueIds:
-    """Keeps posts of the same id apart: the second `7` becomes `7#2`, and that is reported."""
+    """Makes ids unique: the second `7` becomes `7#2`, which is reported."""
 
     def __init__(self, findings: OddityLog) -> None:
         self._findings = findings
@@ -110,7 +110,7 @@ class UniqueIds:
         self._given: set[str] = set()
 
     def of(self, name: str, where: str) -> str:
-        """An id that no post before has: `name` itself where it is free.
+        """An id that no earlier post has: `name` itself if it is free.
 
         Args:
             name: The id of the data set.

@@ -1,4 +1,4 @@
-"""Answers written as `text|TYPE|[x1,y1,x2,y2]` lines, as E2E-GMNER and systems like it write them."""
+"""Reader of predictions as lines of `text|TYPE|[x1,y1,x2,y2]`, as E2E-GMNER and similar systems write them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gmner.signatures.mentions import GroundedEntity
 _LOG = logging.getLogger(__name__)
 
 UNREADABLE = Box(-1.0, -1.0, -1.0, -1.0)
-"""Stands for a box that could not be read: outside every image and without area, so that it meets no gold box."""
+"""Placeholder for an unreadable box: outside every image and without area, so that it matches no gold box."""
 
 _DUMP_KEY = "response_answer_orig"
 _OPENED = re.compile("<answer>", re.I)
@@ -32,6 +32,7 @@ Triple = tuple[str, str, tuple[Box, ...]]
 
 
 def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
+<<<<<<< HEAD
     """Read predictions that are written as triples of text, type and box.
 
     A line has the answer to one post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` if nothing was found. A
@@ -42,6 +43,17 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
 
     Repeated spans are assigned to their occurrences from left to right. A span with unescaped HTML entities (`&` where
     the text has `&amp`) is assigned to the escaped words of the text.
+=======
+    """Read a file of predictions as triples.
+
+    A file has one line per post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` without entities. A line may
+    start with the id of the post and a tab; without ids, there must be one line per post, in the order of `posts`. A
+    JSONL file of E2E-GMNER (`response_answer_orig`) is read in the same order. Boxes are pixels of the original image.
+    Further boxes in `[[...], [...]]` become `more_boxes`, and an unreadable box becomes `UNREADABLE`.
+
+    Spans are located in the text from left to right. An unescaped span (`&` for `&amp`) is located in the original
+    text.
+>>>>>>> main
 
     Args:
         path: The file, UTF-8.
@@ -49,11 +61,19 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
 
     Raises:
         InputError: The file does not exist.
+<<<<<<< HEAD
         DataError: There are more or fewer lines than posts, an id is unknown or occurs twice, or a line has another
             format. The message names file and line.
 
     Source: E2E-GMNER, `evaluation/parsing.py`. This reader accepts what that lenient parser accepts. Parts with fewer
     than three fields are left out, as there, and logged with file and line.
+=======
+        DataError: The numbers of lines and posts differ, an id is unknown or repeated, or a line has another form; the
+            error names file and line.
+
+    Source: E2E-GMNER, `evaluation/parsing.py`. Everything that its lenient parser accepts is read. What it drops, parts
+    with fewer than three fields, is dropped and logged with file and line.
+>>>>>>> main
     """
     path = Path(path)
     lines = _answers(path)
@@ -62,29 +82,29 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     if not any(named):
         if len(lines) != len(posts):
             raise DataError(
-                f"{path}: {len(lines)} lines answer {len(posts)} posts",
-                accepted="one line a post, in order, or an id and a tab before each answer",
+                f"{path}: {len(lines)} lines for {len(posts)} posts",
+                accepted="one line per post, in order, or an id and a tab at the start of each line",
             )
         answers = zip(posts, lines, strict=True)
         return Predictions((_prediction(post, line, path, n) for post, (n, line) in answers), posts)
-    found: dict[str, Prediction] = {}
+    predictions: dict[str, Prediction] = {}
     for number, line in lines:
         name, _, answer = line.partition("\t")
-        if name not in by_id or name in found:
-            raise DataError(f"{path}:{number}: not the id of a post, or its second line", received=name)
-        found[name] = _prediction(by_id[name], answer, path, number)
-    return Predictions(found.values(), posts)
+        if name not in by_id or name in predictions:
+            raise DataError(f"{path}:{number}: the id is unknown or repeated", received=name)
+        predictions[name] = _prediction(by_id[name], answer, path, number)
+    return Predictions(predictions.values(), posts)
 
 
 def parse_triples(text: str) -> tuple[list[Triple], list[str]]:
-    """Parse one answer.
+    """Parse the prediction for one post.
 
     Args:
-        text: `text|TYPE|[x1,y1,x2,y2]; ...`, `None`, or either inside of `<answer>` tags.
+        text: `text|TYPE|[x1,y1,x2,y2]; ...`, `None`, or either within `<answer>` tags.
 
     Returns:
-        Triples of words, type and boxes (pixels of the original image; none: not shown; `UNREADABLE`: not four
-        numbers in order), and the parts that are no triple.
+        Triples of span, type and boxes, and the parts that are not triples. Boxes are pixels of the original image; an
+        empty tuple means not shown, and `UNREADABLE` stands for anything but four ordered numbers.
     """
     text = _tagged(text).translate(_BARS)
     triples: list[Triple] = []
@@ -101,16 +121,16 @@ def parse_triples(text: str) -> tuple[list[Triple], list[str]]:
 
 
 def _tagged(text: str) -> str:
-    """What stands between the first `<answer>` and the next `</answer>`; all of it where one of them is missing."""
+    """The text between the first `<answer>` and the next `</answer>`; the whole text if one of them is missing."""
     opened = _OPENED.search(text)
     closed = _CLOSED.search(text, opened.end()) if opened else None
     return text[opened.end() : closed.start()] if opened and closed else text
 
 
 def _answers(path: Path) -> list[tuple[int, str]]:
-    """Numbered answers of a file: its lines, or the dump's key of each. A blank line is an empty answer."""
+    """The numbered predictions of a file: its lines, or the value in each JSON line. A blank line has no entities."""
     if not path.is_file():
-        raise InputError("File not found", received=str(path), accepted="answers in triples, one line a post")
+        raise InputError("File not found", received=str(path), accepted="predictions as triples, one line per post")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -128,7 +148,9 @@ def _dumped(line: str, path: Path, number: int) -> str:
         raise DataError(f"{path}:{number}: not JSON", received=line, remedy=str(error)) from error
     answer = record.get(_DUMP_KEY) if isinstance(record, Mapping) else None
     if not isinstance(answer, str):
-        raise DataError(f"{path}:{number}: no answer in triples", received=line, accepted=f"a string `{_DUMP_KEY}`")
+        raise DataError(
+            f"{path}:{number}: the line has no prediction as triples", received=line, accepted=f"a string `{_DUMP_KEY}`"
+        )
     return answer
 
 
@@ -146,12 +168,12 @@ def _prediction(post: Post, line: str, path: Path, number: int) -> Prediction:
 
 
 def _places(spans: Sequence[str], text: str) -> list[tuple[int, int, Alignment]]:
-    """Where spans stand; one that is not in the text may stand there with its characters escaped."""
+    """The positions of spans in the text. A span that is not in the text may be there with escaped characters."""
     places = align(spans, text)
     if "&" not in text:
         return places
     escaped, taken = EscapedText(text), {place[:2] for place in places}
-    # Places only become taken, so the search for words that come again continues where it stopped.
+    # No position becomes free again, so the search for a repeated span continues where it stopped.
     searches: dict[str, Iterator[tuple[int, int]]] = {}
     for index, (span, (_, _, how)) in enumerate(zip(spans, places, strict=True)):
         if how is not Alignment.MISSING:

@@ -11,6 +11,7 @@ from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
 from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
+from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import FolderListing, UniqueIds, list_folder, split_file
 from gmner.data.readers.voc import NamedBox, read_boxes
 from gmner.signatures.errors import DataError, InputError
@@ -19,7 +20,7 @@ from gmner.signatures.mentions import GoldEntity
 Granularity = Literal["fine", "coarse"]
 
 _IMAGE_FOLDERS = ("images", "twitter10000", "twitter10000_images", "twitterGMNER_images", "img")
-# The column that was asked for, then the other one.
+# Granularity -> the requested column, and the other one.
 _COLUMNS = {"fine": (2, 1), "coarse": (1, 2)}
 
 
@@ -32,6 +33,7 @@ def read_twitter_gmner(
 ) -> Posts:
     """Read a split of Twitter-GMNER ("Twitter10000", v1 and v2.0).
 
+<<<<<<< HEAD
     The text of a post is its tokens joined by single spaces, and offsets refer to this text. HTML entities such as
     `&amp` are not unescaped. The boxes of an entity are all objects in the XML file whose name equals its words, with
     the same case, so two mentions with the same words have the same boxes. An entity without such an object is not
@@ -47,21 +49,46 @@ def read_twitter_gmner(
     - `no_image_folder`: there is no image folder.
     - `link_outside`: the image is a link that leaves the image folders; it is not followed.
     - `no_boxes`: there is no XML file at all, so no entity is shown.
+=======
+    The text is the tokens joined with single spaces, not unescaped; offsets refer to that text. The boxes of an entity
+    are all objects whose name equals its words, including case, so two mentions with the same words share them. Without
+    such an object, or without an XML file, the entity is not shown. Coordinates are the numbers of the annotation
+    (1-based pixels of the original image; xmax and ymax may equal its size), converted to float.
+
+    Unusual data is read, logged, and listed in `.oddities` with file and line or object: a stray `I-` starts a mention
+    (`stray_inside_tag`); an object that names no entity is left out (`orphan_object`); a second tweet with the same id
+    gets the id `<id>#2` (`duplicate_id`); a missing image is None (`missing_image`, logged as one line with the count;
+    `no_image_folder` if there is no folder); an image that is a link to a place outside the folders is not read
+    (`link_outside`); without any XML file, no entity is shown (`no_boxes`). See `read_boxes`, `read_blocks` and
+    `mentions` for the others.
+>>>>>>> main
 
     Args:
         root: The folder with `txt/<split>.txt` and `xml/<image id>.xml`.
         split: `train`, `dev` or `test`.
+<<<<<<< HEAD
         images: One or several folders with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`); the first folder that has the
             image is used. None: folders in `root` with a usual name, such as `images/` or `twitter10000/`.
         missing_images: `warn`: a post without its image gets `image=None`. `error`: a missing image raises DataError.
+=======
+        images: The folder with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`), or several, which are searched in this
+            order; None: `images/`, `twitter10000/` and similar folders under `root`.
+        missing_images: `warn`: a post whose image is missing is read with `image=None`; `error`: it is a `DataError`.
+>>>>>>> main
 
     Returns:
         The posts in the order of the file.
 
     Raises:
+<<<<<<< HEAD
         InputError: The folder or the split does not exist. The message lists the existing splits.
         DataError: A line or an XML file is malformed; one of these files, or its folder, is a link that leaves `root`;
             or an image is missing and `missing_images` is `error`. The message names the place.
+=======
+        InputError: The folder or split does not exist; the error names the splits that do.
+        DataError: A line or an XML file is malformed, a file or its folder is a link to a place outside `root`, or an
+            image is missing with `missing_images="error"`. The error names file and line, or post and folders.
+>>>>>>> main
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
@@ -82,8 +109,13 @@ def read_twitter_fmnerg(
 ) -> Posts:
     """Read a split of Twitter-FMNERG: the tweets, spans and boxes of Twitter-GMNER with 8 coarse and 51 fine types.
 
+<<<<<<< HEAD
     A line is `token<TAB>coarse tag<TAB>fine tag`. `labels_of` returns the types of the file. A mention whose bounds
     differ between the two tag columns is an oddity, `bounds_differ`. Everything else is as in `read_twitter_gmner`.
+=======
+    Lines are `token<TAB>coarse tag<TAB>fine tag`. The types are those of the file, see `labels_of`. A mention with
+    different bounds in the other column is an oddity (`bounds_differ`). Everything else is as in `read_twitter_gmner`.
+>>>>>>> main
 
     Args:
         root: The folder with `xml/` and `txt_fine/<split>.txt`, or `txt/<split>.txt` with three columns.
@@ -93,7 +125,11 @@ def read_twitter_fmnerg(
         missing_images: As for `read_twitter_gmner`.
 
     Raises:
+<<<<<<< HEAD
         InputError: As for `read_twitter_gmner`, or `granularity` is invalid.
+=======
+        InputError: As for `read_twitter_gmner`, or `granularity` has another value.
+>>>>>>> main
         DataError: As for `read_twitter_gmner`.
 
     Source: Wang et al., "Fine-grained Multimodal Named Entity Recognition and Grounding with a Generative Framework",
@@ -110,7 +146,7 @@ def read_twitter_fmnerg(
 
 
 def _agreeing(blocks: Iterable[Block], findings: OddityLog) -> Iterator[Block]:
-    """The blocks as they are; those whose two columns cut mentions differently are reported."""
+    """The same blocks; those whose two columns disagree on the bounds of a mention are reported."""
     for block in blocks:
         asked, other = ({(span.first, span.last) for span in spans(tags)} for tags in block.tags)
         if asked != other:
@@ -120,7 +156,7 @@ def _agreeing(blocks: Iterable[Block], findings: OddityLog) -> Iterator[Block]:
 
 
 class _Joined:
-    """Joins tweets with their boxes and images; every XML file is read once, and only where there is one."""
+    """Joins tweets with their boxes and images. Each XML file is read once."""
 
     def __init__(self, root: Path, pictures: Pictures, findings: OddityLog) -> None:
         self._root, self._pictures, self._findings = root, pictures, findings
@@ -130,8 +166,8 @@ class _Joined:
     def posts(self, blocks: Iterable[Block]) -> list[Post]:
         """The posts, in the order of the blocks."""
         blocks, ids = list(blocks), UniqueIds(self._findings)
-        found = [self._mentions(block) for block in blocks]
-        objects = self._objects(blocks, found)
+        mentions_by_block = [self._mentions(block) for block in blocks]
+        objects = self._objects(blocks, mentions_by_block)
         return [
             Post(
                 id=ids.of(block.id, block.place()),
@@ -140,17 +176,17 @@ class _Joined:
                 entities=_entities(block, spans_, objects.get(block.id, [])),
                 tokens=block.tokens,
             )
-            for block, spans_ in zip(blocks, found, strict=True)
+            for block, spans_ in zip(blocks, mentions_by_block, strict=True)
         ]
 
     def _mentions(self, block: Block) -> list[TokenSpan]:
         return mentions(block.tokens, block.tags[0], block.place, self._findings)
 
-    def _objects(self, blocks: list[Block], found: list[list[TokenSpan]]) -> dict[str, list[NamedBox]]:
-        """The boxes of every tweet that has some, by id; objects that no tweet of the id names are reported."""
+    def _objects(self, blocks: list[Block], mentions_by_block: list[list[TokenSpan]]) -> dict[str, list[NamedBox]]:
+        """The boxes of the tweets that have any, by id. Objects that no tweet with this id names are reported."""
         words: dict[str, set[str]] = {}
         places: dict[str, str] = {}
-        for block, spans_ in zip(blocks, found, strict=True):
+        for block, spans_ in zip(blocks, mentions_by_block, strict=True):
             words.setdefault(block.id, set()).update(_words(block, span) for span in spans_)
             places.setdefault(block.id, block.place())
         result = {}
@@ -160,7 +196,7 @@ class _Joined:
                 result[name] = boxes
             for orphan in sorted({object_ for object_, _ in boxes} - named):
                 where = f"{self._folder / name}.xml: object {orphan!r}"
-                message = f"names no entity of {places[name]} and is left out{_near(orphan, named)}"
+                message = f"names no entity of {places[name]} and is left out{_similar_name(orphan, named)}"
                 self._findings.add("orphan_object", where, message)
         return result
 
@@ -177,25 +213,45 @@ class _Joined:
         return listing
 
 
-def _entities(block: Block, found: list[TokenSpan], objects: list[NamedBox]) -> tuple[GoldEntity, ...]:
+def _entities(block: Block, token_spans: list[TokenSpan], objects: list[NamedBox]) -> tuple[GoldEntity, ...]:
     places = offsets(block.tokens)
     entities = []
-    for span in found:
+    for span in token_spans:
         words = _words(block, span)
         boxes = dict.fromkeys(box for name, box in objects if name == words)
         entities.append(GoldEntity(words, places[span.first][0], places[span.last - 1][1], span.type, tuple(boxes)))
     return tuple(entities)
 
 
-def _near(orphan: str, named: Iterable[str]) -> str:
-    """A hint where an object differs from an entity in white space or case only."""
-    near = [words for words in sorted(named) if _plain(words) == _plain(orphan)]
-    return f": it differs from {near[0]!r} in white space or case" if near else ""
+def _similar_name(orphan: str, named: Iterable[str]) -> str:
+    """A hint if an object differs from an entity only in white space or case."""
+    similar = [words for words in sorted(named) if _folded(words) == _folded(orphan)]
+    return f": it differs from {similar[0]!r} in white space or case" if similar else ""
 
 
-def _plain(words: str) -> str:
+def _folded(words: str) -> str:
     return "".join(words.split()).casefold()
 
 
 def _words(block: Block, span: TokenSpan) -> str:
     return " ".join(block.tokens[span.first : span.last])
+
+
+def _is_gmner(location: DatasetLocation) -> bool:
+    return location.folder_with("txt", without=("posts.jsonl",))
+
+
+def _is_fmnerg(location: DatasetLocation) -> bool:
+    return location.folder_with("txt_fine", without=("txt", "posts.jsonl"))
+
+
+TWITTER_GMNER = Reader(
+    "twitter", lambda location: read_twitter_gmner(location.path, location.split, location.images), _is_gmner
+)
+TWITTER_FMNERG = Reader(
+    "fmnerg", lambda location: read_twitter_fmnerg(location.path, location.split, location.images), _is_fmnerg
+)
+TWITTER_FMNERG_COARSE = Reader(
+    "fmnerg-coarse",
+    lambda location: read_twitter_fmnerg(location.path, location.split, location.images, granularity="coarse"),
+)

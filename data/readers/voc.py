@@ -20,23 +20,24 @@ NamedBox = tuple[str, Box]
 
 
 def read_boxes(path: Path, findings: OddityLog | None = None) -> list[NamedBox]:
-    """The named boxes of a Pascal VOC file, in its order; [] where there is no file.
+    """Read the named boxes of a Pascal VOC file, in its order; [] if the file does not exist.
 
-    An object with several names or several `bndbox` is one box for each of them. Namespaces are ignored. Objects and
-    parts inside of an object are no objects of the image.
+    An object with several names or several `bndbox` is one box for each combination. Namespaces are ignored. Objects
+    and parts within an object are not objects of the image.
 
     Args:
         path: The file.
-        findings: Takes what is odd, by file and object: a box outside the stated size (`box_outside_image`) or
-            without area (`zero_area_box`), see `odd_box`, objects inside of other elements (`nested_object`), white
-            space around a name or doubled in it (`white_space_in_name`).
+        findings: Records what is unusual, by file and object: a box outside the stated size (`box_outside_image`) or
+            without area (`zero_area_box`), see `odd_box`; objects within other elements (`nested_object`); surrounding
+            or repeated white space in a name (`white_space_in_name`).
 
     Returns:
-        Pairs of (name, box): the file's own words and numbers, unchanged, the numbers as floats (1-based pixels of the
-        original image; xmax and ymax may equal its size).
+        Pairs of (name, box) with the names and numbers of the file, as floats (1-based pixels of the original image;
+        xmax and ymax may equal its size).
 
     Raises:
-        DataError: Not XML, entities or a DTD in it, or an object without a name and four numbers; the file is named.
+        DataError: The file is not XML, contains entities or a DTD, or has an object without a name and four numbers;
+            the error names the file.
     """
     try:
         tree = parse(path, forbid_dtd=True)
@@ -50,7 +51,7 @@ def read_boxes(path: Path, findings: OddityLog | None = None) -> list[NamedBox]:
     if findings is not None:
         deeper = len(list(tree.iter("object"))) - len(objects)
         if deeper:
-            message = f"{deeper} objects stand inside of another element and are left out"
+            message = f"{deeper} objects are within another element and are left out"
             findings.add("nested_object", str(path), message)
         width, height = (_number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
         for name, box in boxes:
@@ -76,7 +77,7 @@ def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
             raise ValueError("an object has no name")
     except (TypeError, ValueError, InputError) as error:
         raise DataError(
-            f"{path}: object {', '.join(map(repr, names)) or 'without name'} has no usable box",
+            f"{path}: object {', '.join(map(repr, names)) or 'without name'} has no valid box",
             received=corners,
             accepted="a name and xmin, ymin, xmax, ymax",
             remedy=str(error),
@@ -85,7 +86,7 @@ def _box(place: Element | None, names: Sequence[str], path: Path) -> Box:
 
 
 def _drop_namespaces(tree: ElementTree) -> None:
-    """Make `{address}object` `object`: the elements of VOC have their names whatever namespace a tool puts them in."""
+    """Rename `{address}object` to `object`, because tools put the elements of VOC into different namespaces."""
     for element in tree.iter():
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition("}")[2]
@@ -94,7 +95,10 @@ def _drop_namespaces(tree: ElementTree) -> None:
 def _odd(name: str, box: Box, width: float, height: float) -> Iterator[tuple[str, str]]:
     yield from odd_box(box, (width, height))
     if name != " ".join(name.split()):
-        yield "white_space_in_name", "the name has white space that no entity has; names are compared exactly"
+        yield (
+            "white_space_in_name",
+            "the name contains white space that entities do not have; names are compared exactly",
+        )
 
 
 def _number(text: str | None) -> float:

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_flow
 
 from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box, iou
@@ -84,6 +82,9 @@ def count_right(gold: Sequence[Boxes], predicted: Sequence[Region], rule: Region
 
 def _largest_flow(right: np.ndarray, rows: Mapping[Boxes, int], columns: Mapping[Region, int]) -> int:
     """The largest one-to-one matching of regions that occur several times, computed as a maximum flow."""
+    from scipy.sparse import csr_array  # slow to import, and --help needs the names of the protocols only
+    from scipy.sparse.csgraph import maximum_flow
+
     gold, answers = list(rows.values()), list(columns.values())
     source, sink = 0, 1 + len(gold) + len(answers)
     first, second = np.nonzero(right)

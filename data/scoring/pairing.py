@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from gmner.data.scoring.matching import GoldRegions
 from gmner.data.scoring.region_rule import RegionRule as RegionRule  # kept for existing imports
@@ -95,6 +94,8 @@ def pair_mentions(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity
 
 def _assign(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The one-to-one assignment with the largest total weight, as rows and columns."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     if (weights == weights[:1]).all():  # all rows are equal, so no search is needed
         count = min(weights.shape)
         return np.arange(count), np.sort(np.argsort(-weights[0], kind="stable")[:count])

@@ -12,12 +12,9 @@ from gmner.data.scoring.counts import types_of
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.evaluation import Evaluation, percent
 from gmner.data.scoring.pairing import Scores, TaskCounts
-from gmner.data.scoring.protocols import PAPER, PROTOCOLS
+from gmner.data.scoring.protocols import ALL, PAPER, PROTOCOLS
 from gmner.data.scoring.resampling import Comparison, compare
 from gmner.data.scoring.scenarios import ScenarioScores, text_scenarios
-
-ALL = "all"
-"""Name that selects all protocols."""
 
 _ROW = "{:<13} {:>7} {:>7} {:>7}  {}"
 

@@ -19,7 +19,7 @@ from gmner.optimizers.gpu_kit import speed, training_steps
 from gmner.optimizers.gpu_kit.markdown_table import as_markdown
 from gmner.optimizers.gpu_kit.meter import Meter
 from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
-from gmner.optimizers.presets import PROMISED_GB
+from gmner.optimizers.presets import PRESETS
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import InputError
@@ -152,7 +152,7 @@ class Kit:
     def _stage(self, name: str, held: int, measure: Any, stage: Any, posts: Any, folder: str) -> None:
         def measure_stage() -> dict[str, Any]:
             figures = measure(stage, self.program, posts, self.folder / "runs" / folder, self.minutes_left)
-            promised = PROMISED_GB.get(self.settings.preset)
+            promised = PRESETS.find(self.settings.preset).stage_gb
             known = promised is not None and not self.settings.small
             return {
                 **figures, "stage_gib": round(figures["peak_gib"] - figures["before_gib"], 2),

@@ -17,7 +17,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from gmner.programs.models.processors import IMAGE_ONLY
+from gmner.programs.models.families import family_of
 from gmner.signatures.errors import InputError
 
 _SPECIALS = (
@@ -101,7 +101,7 @@ def build_random(name: str, folder: Path, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     sides = {"shortest_edge": 4 * (_PATCH * _MERGE) ** 2, "longest_edge": shape.max_pixels}
     images = Qwen2VLImageProcessorPil(patch_size=_PATCH, merge_size=_MERGE, temporal_patch_size=2, size=sides)
-    IMAGE_ONLY["qwen2_5_vl"](images, tokenizer, chat_template=_TEMPLATE).save_pretrained(folder)
+    family_of("qwen2_5_vl").processor_class()(images, tokenizer, chat_template=_TEMPLATE).save_pretrained(folder)
     return folder
 
 

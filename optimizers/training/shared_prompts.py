@@ -20,14 +20,13 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from gmner.optimizers.training.trainable import without_adapter
-from gmner.programs.seams.transformers_seams import attention_of, mrope_positions
+from gmner.programs.models.families import ImageInputs, family_of
+from gmner.programs.seams.transformers_seams import attention_of
+from gmner.signatures.errors import ModelError
 
 LOG = logging.getLogger(__name__)
 
 _MASKABLE = ("sdpa", "eager")
-_BY_ROW = ("idefics3", "smolvlm")  # images: one element per row of the batch
-_BY_TILE = ("internvl",)
-_BY_PATCH = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # one element per patch; positions have three axes
 _UNSCORED = -100
 
 ImageTensors = Mapping[str, torch.Tensor]
@@ -46,7 +45,7 @@ def shares_prompts(model: Any) -> bool:
     bare = without_adapter(model)
     text = bare.config.get_text_config()
     whole = set(getattr(text, "layer_types", None) or ()) <= {"full_attention"}
-    known = bare.config.model_type in _BY_ROW + _BY_TILE + _BY_PATCH
+    known = family_of(bare.config.model_type).image_inputs is not None
     attention = attention_of(text)
     shares = known and whole and attention in _MASKABLE
     if not shares:
@@ -67,6 +66,7 @@ class SharedPrompts:
 
     def __init__(self, model: Callable[..., Any], bare: Any, *, by_row: bool) -> None:
         self._model, self._bare, self._by_row = model, without_adapter(bare), by_row
+        self._image_inputs = _image_inputs(self._bare)
 
     def __call__(
         self,
@@ -115,17 +115,12 @@ class SharedPrompts:
         return SimpleNamespace(log_probs=log_probs, entropy=entropy)
 
     def _parts(self, ids: torch.Tensor, images: ImageTensors) -> list[dict[str, torch.Tensor]]:
-        """Split the image inputs by row; depending on the family, they have one element per row, tile or patch."""
-        config, rows = self._bare.config, len(ids)
-        tokens = (ids == config.image_token_id).sum(1)
+        """Split the image inputs by row."""
+        rows = len(ids)
         counts = dict.fromkeys(images, [1] * rows)
-        if config.model_type not in _BY_ROW and "pixel_values" in images:
-            elements = tokens * len(images["pixel_values"]) // tokens.sum().clamp(min=1)
-            counts["pixel_values"] = elements.tolist()
-            if "image_grid_thw" in images:
-                patches = images["image_grid_thw"].prod(-1).cumsum(0)
-                ends = torch.searchsorted(patches, elements.cumsum(0), right=True)
-                counts["image_grid_thw"] = ends.diff(prepend=ends.new_zeros(1)).tolist()
+        if "pixel_values" in images:
+            image_tokens = (ids == self._bare.config.image_token_id).sum(1)
+            counts |= self._image_inputs.counts(image_tokens, images)
         cut = {name: value.split(counts[name]) for name, value in images.items()}
         return [{name: values[row] for name, values in cut.items()} for row in range(rows)]
 
@@ -133,17 +128,16 @@ class SharedPrompts:
         self, prompts: torch.Tensor, read: torch.Tensor, kinds: torch.Tensor | None, shown: ImageTensors
     ) -> torch.Tensor:
         """Positions of the tokens of the prompts, (axes, rows, length)."""
-        if "image_grid_thw" in shown:
-            kinds = (prompts == self._bare.config.image_token_id).int() if kinds is None else kinds
-            grid, mask = shown["image_grid_thw"], read.long()
-            return mrope_positions(self._bare, prompts, kinds, grid, mask)
-        axes = 3 if self._bare.config.model_type in _BY_PATCH else 1
-        return (read.cumsum(1) - 1).expand(axes, *read.shape)
+        images = dict(shown) if kinds is None else {**shown, "mm_token_type_ids": kinds}
+        positions = self._image_inputs.positions(self._bare, prompts, read, images)
+        if positions is not None:
+            return positions
+        return (read.cumsum(1) - 1).expand(self._image_inputs.position_axes, *read.shape)
 
     def _joined(self, positions: Sequence[torch.Tensor]) -> torch.Tensor:
         """Positions of the sequences in the form that the model expects: (axes, rows, length), or (rows, length)."""
         joined = pad_sequence([places.T for places in positions], batch_first=True).permute(2, 0, 1)
-        return joined if self._bare.config.model_type in _BY_PATCH else joined[0]
+        return joined if self._image_inputs.position_axes > 1 else joined[0]
 
     def _mask(self, owners: torch.Tensor) -> torch.Tensor:
         """The mask, (rows, 1, length, length): a token sees the earlier tokens of the prompt and of its own answer."""
@@ -154,6 +148,13 @@ class SharedPrompts:
             return seen
         dtype = self._bare.dtype
         return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+
+
+def _image_inputs(model: Any) -> ImageInputs:
+    image_inputs = family_of(model.config.model_type).image_inputs
+    if image_inputs is None:
+        raise ModelError("The answers of this model cannot share their prompt", received=model.config.model_type)
+    return image_inputs
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,13 @@ from gmner.optimizers.training.settings import Lora, Training, Tuning
 from gmner.optimizers.training.validation import ValidationMonitor
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.local_engine import engine_of
-from gmner.programs.models.families import PROFILE_FILE
+from gmner.programs.models.families import PROFILE_FILE, family_of
 from gmner.programs.models.loading import lm_of, load_vlm
 from gmner.programs.models.processors import load_processor
-from gmner.programs.models.vision_attention import pack_vision_attention
 from gmner.programs.models.weights import ModelSource, resolve_adapter
 from gmner.signatures.errors import InputError
 
 _SMALL = 100_000_000
-_VISION = r".*(vision|visual|connector|merger|multi_modal_projector).*"
 
 
 def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
@@ -63,7 +61,7 @@ def training_copy(
     model = AutoModelForImageTextToText.from_pretrained(
         path, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True, **source.model_kwargs
     )
-    pack_vision_attention(model)
+    model = family_of(model.config.model_type).prepared(model)
     processor = load_processor(path, model.config.model_type)
     processor.tokenizer.padding_side = "left"
     if source.adapter is None:
@@ -80,7 +78,7 @@ def _adapted(model: PreTrainedModel, source: ModelSource, tuning: Tuning, lora: 
         return model.float()
     settings: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
     if tuning == "lora-frozen-vision":
-        settings["exclude_modules"] = _VISION
+        settings["exclude_modules"] = family_of(model.config.model_type).vision_modules
     return _frozen_vision(get_peft_model(model, LoraConfig(target_modules="all-linear", **settings)))
 
 
@@ -90,8 +88,9 @@ def _frozen_vision(model: PeftModel) -> PeftModel:
     With gradient checkpointing, PEFT and TRL make the outputs of every embedding require gradients, including those of
     the patches. The whole tower would then be recomputed and differentiated in each step.
     """
+    vision = re.compile(family_of(model.get_base_model().config.model_type).vision_modules)
     for name, module in model.named_modules():
-        if isinstance(module, PreTrainedModel) and re.fullmatch(_VISION, name):
+        if isinstance(module, PreTrainedModel) and vision.fullmatch(name):
             if not any(weights.requires_grad for weights in module.parameters()):
                 off = _NoGradient()
                 module.register_forward_pre_hook(off.enter)

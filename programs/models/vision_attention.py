@@ -19,14 +19,11 @@ from gmner.programs.seams.transformers_seams import attention_of
 PACKED = "packed_flash_varlen"
 """Name of the attention function. Transformers passes all windows in one call only if the name contains `flash`."""
 
-_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 _HALF = (torch.float16, torch.bfloat16)
 
 
 def pack_vision_attention(model: PreTrainedModel) -> None:
-    """Switch the vision tower of a Qwen model from `sdpa` to packed attention; leave other models unchanged."""
-    if model.config.model_type not in _FAMILIES:
-        return
+    """Switch the vision tower of a Qwen-VL model from `sdpa` to packed attention; keep another implementation."""
     AttentionInterface.register(PACKED, packed_attention)
     if attention_of(model.model.visual.config) == "sdpa":
         model.set_attn_implementation({"vision_config": PACKED})

@@ -24,11 +24,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gmner.programs.models.families import ModelProfile, profile_of
+from gmner.programs.models.families import ModelProfile, family_of, profile_of
 from gmner.programs.models.fingerprint import fingerprint
 from gmner.programs.models.hub import folder_or_hub
 from gmner.programs.models.processors import load_processor
-from gmner.programs.models.vision_attention import pack_vision_attention
 from gmner.programs.recorded import ADAPTER_FILES, DTYPES
 from gmner.signatures.errors import ModelError
 
@@ -238,8 +237,7 @@ def _model(path: Path, source: ModelSource) -> PreTrainedModel:
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError("The checkpoint lacks weights of its model", received=missing, remedy=f"check {path}")
-    pack_vision_attention(model)
-    return model
+    return family_of(model.config.model_type).prepared(model)
 
 
 def default_device_map() -> Any:

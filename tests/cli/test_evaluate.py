@@ -72,7 +72,7 @@ def test_evaluate_reads_triples(gold: Path, tmp_path: Path, capsys: pytest.Captu
     record = json.loads(capsys.readouterr().out)
     assert (record["gmner"]["f1"], record["eeg"]["f1"], record["bias"]["grounded_absent"]) == (50, 50, 1)
     (tmp_path / "answers.txt").write_text("Ana|PER|None\n")
-    assert "1 lines answer 2 posts" in fails(capsys, "evaluate", tmp_path / "answers.txt", "--gold", gold)
+    assert "1 lines for 2 posts" in fails(capsys, "evaluate", tmp_path / "answers.txt", "--gold", gold)
 
 
 def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

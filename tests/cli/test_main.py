@@ -18,7 +18,7 @@ from gmner.cli.main import parser
 from gmner.cli.printing import print_result
 from gmner.data.jsonl import write_predictions
 from gmner.data.prediction import Prediction
-from gmner.data.readers.choose import FORMATS
+from gmner.data.readers.readers import READERS
 from gmner.signatures.errors import InputError, ServerError
 
 HEAVY = ("torch", "transformers", "dspy", "datasets", "trl", "scipy")
@@ -191,4 +191,4 @@ def test_help_lists_the_readable_formats(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit):
         run("extract", "--help")
-    assert f"one of {', '.join(FORMATS)} (default: auto" in capsys.readouterr().out
+    assert f"one of {', '.join(READERS)} (default: auto" in capsys.readouterr().out

@@ -136,7 +136,7 @@ TWICE = Post("1", "Al Al", None, (GoldEntity("Al", 0, 2, "PER", (BOX,)), GoldEnt
         (words("a", "b "), "not its tokens"),
         (words("a", "\ud83d"), "not its tokens"),
         (words("IMGID:2", "a"), "start of a tweet"),
-        (replace(POST, entities=(GoldEntity("Ad", 0, 2, "PER"),)), "cuts a token"),
+        (replace(POST, entities=(GoldEntity("Ad", 0, 2, "PER"),)), "splits a token"),
         (replace(POST, entities=(ADA, GoldEntity("Ada met", 0, 7, "ORG"))), "overlaps another"),
         (replace(POST, entities=(replace(ADA, type="a person"),)), "A type cannot be used as a tag"),
         (replace(POST, entities=(replace(ADA, type=""),)), "A type cannot be used as a tag"),

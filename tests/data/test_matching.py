@@ -12,7 +12,6 @@ from scipy.optimize import linear_sum_assignment
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring import bias, matching, region_rule
-from gmner.data.scoring import pairing as scoring
 from gmner.data.scoring.counting import _offset_rows, _word_rows, place_key
 from gmner.data.scoring.counts import count_post
 from gmner.data.scoring.entity_errors import _overlapping, find_errors
@@ -188,7 +187,7 @@ def test_matching_of_equal_spans_is_not_quadratic(monkeypatch: pytest.MonkeyPatc
 
     for module in (matching, region_rule):
         monkeypatch.setattr(module, "iou", counted)
-    monkeypatch.setattr(scoring, "linear_sum_assignment", searched)
+    monkeypatch.setattr("scipy.optimize.linear_sum_assignment", searched)
     work = []
     for size in (100, 800):
         post, predicted = _post(size, EQUAL)

@@ -113,7 +113,7 @@ def test_voc_images_stay_with_their_post(tmp_path: Path):
     write_voc([two, one], tmp_path)
     assert Image.open(tmp_path / "images" / "2.png").getpixel((0, 0)) == colour(1)
     before = {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()}
-    with pytest.raises(InputError, match=r"post '2'.*that of post '1'.*empty folder"):
+    with pytest.raises(InputError, match=r"post '2'.*belongs to post '1'.*empty folder"):
         write_voc([replace(one, id="2"), replace(two, id="1")], tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()} == before
 
@@ -122,7 +122,7 @@ def test_voc_images_stay_with_their_post(tmp_path: Path):
 def test_voc_removes_images_of_an_earlier_export(tmp_path: Path, picture: Image.Image | None):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "images" / "1.jpg")
-    with pytest.raises(InputError, match=r"under this id, which is that of none of the posts.*1\.jpg"):
+    with pytest.raises(InputError, match=r"with this id, which belongs to none of the posts.*1\.jpg"):
         write_voc([Post("1", "Ana", picture, ())], tmp_path)
     assert not (tmp_path / "txt").exists()
 

@@ -104,10 +104,10 @@ def test_dropped_part_is_logged_with_its_line(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("None\n", "answers.txt: 1 lines answer 2 posts"),
-        ("7\tNone\n9\tNone\n", "answers.txt:2: not the id of a post"),
-        ("7\tNone\n7\tNone\n", "answers.txt:2: not the id of a post, or its second line"),
-        ('{"a": 1}\n{"a": 2}\n', "answers.txt:1: no answer in triples"),
+        ("None\n", "answers.txt: 1 lines for 2 posts"),
+        ("7\tNone\n9\tNone\n", "answers.txt:2: the id is unknown or repeated"),
+        ("7\tNone\n7\tNone\n", "answers.txt:2: the id is unknown or repeated"),
+        ('{"a": 1}\n{"a": 2}\n', "answers.txt:1: the line has no prediction as triples"),
         ('{"response_answer_orig": "None"}\n{', "answers.txt:2: not JSON"),
         (b"\xff\xfe", "answers.txt: not UTF-8"),
     ],

@@ -65,7 +65,6 @@ def test_keeps_posts_with_mixed_outcomes(drawn: Drawn):
     assert found.scores == {
         "always Ada": (1, 1, 1, 1), "never Bob": (0, 0, 0, 0), "sometimes Cyd": (1, 0, 1, 0), "no name": (0, 0, 0, 0),
     }  # fmt: skip
-    assert not found.unfiltered
 
 
 def test_failed_answer_scores_zero_even_if_gold_is_empty(drawn: Drawn):
@@ -154,7 +153,6 @@ def test_keeps_all_posts_with_a_warning_if_none_is_useful(drawn: Drawn, caplog: 
     with caplog.at_level(logging.WARNING):
         found = filter_by_outcome(GMNER(scripted_lm(drawn)), posts, answers=2)
     assert found.posts == posts
-    assert found.unfiltered
     assert (found.right, found.wrong) == (("always Ada",), ("never Bob",))
     assert "1 are always answered correctly and 1 never" in caplog.text
 

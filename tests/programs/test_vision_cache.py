@@ -87,6 +87,6 @@ def test_other_families_are_not_cached(tiny_lm, monkeypatch: pytest.MonkeyPatch)
     weights = tiny_lm("idefics3").engine.weights
     inputs = ChatEncoder(weights.processor)([prompt("words", RED).conversation])
     known, unknown = VisionFeatureCache(weights.model), VisionFeatureCache(weights.model)
-    monkeypatch.setattr(unknown, "_family", "another")
+    monkeypatch.setattr(unknown, "_image_inputs", None)
     assert "mm_encoder_outputs" in known(inputs)
     assert unknown(inputs) == dict(inputs)

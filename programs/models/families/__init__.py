@@ -1,0 +1,44 @@
+"""Model families: one file each, with everything that is special about a family. Importing it does not load torch."""
+
+from __future__ import annotations
+
+from gmner.programs.models.families.family import NORMALIZED, VISION_MODULES, ModelFamily
+from gmner.programs.models.families.image_inputs import ImageInputs
+from gmner.programs.models.families.lookup import (
+    image_pixels,
+    picture_ids,
+    profile_for_name,
+    profile_of,
+    profile_on_server,
+)
+from gmner.programs.models.families.padded_tiles import PaddedTiles
+from gmner.programs.models.families.patches import Patches
+from gmner.programs.models.families.profile import PROFILE_FILE, Batching, InProcess, ModelProfile, Profiled
+from gmner.programs.models.families.registry import FAMILIES, family_of, register, unregister
+from gmner.programs.models.families.resize import ResizeRule
+from gmner.programs.models.families.tiles import Tiles
+
+__all__ = [
+    "FAMILIES",
+    "NORMALIZED",
+    "PROFILE_FILE",
+    "VISION_MODULES",
+    "Batching",
+    "ImageInputs",
+    "InProcess",
+    "ModelFamily",
+    "ModelProfile",
+    "PaddedTiles",
+    "Patches",
+    "Profiled",
+    "ResizeRule",
+    "Tiles",
+    "family_of",
+    "image_pixels",
+    "picture_ids",
+    "profile_for_name",
+    "profile_of",
+    "profile_on_server",
+    "register",
+    "unregister",
+]

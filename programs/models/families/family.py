@@ -1,0 +1,90 @@
+"""`ModelFamily`: what is special about a family of vision-language models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gmner.programs.models.families.image_inputs import ImageInputs
+from gmner.programs.models.families.resize import ResizeRule
+from gmner.signatures.boxes import BoxFormat
+from gmner.signatures.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+NORMALIZED = BoxFormat("normalized", 1000)
+"""Coordinates in 0..1000 of width and height, the convention of most families."""
+
+VISION_MODULES = r".*(vision|visual|connector|merger|multi_modal_projector).*"
+"""Regular expression of the names of modules that belong to the vision tower of most families."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFamily:
+    """What is special about a family of vision-language models. The defaults are right for most families.
+
+    A module that creates a family must not import torch or transformers: the name of a served model is looked up
+    without them. The functions below import what they need when they are called.
+
+    Attributes:
+        name: The `model_type` in the configuration of its checkpoints.
+        box_format: The coordinate convention in which its models write boxes.
+        served_as: Regular expression for the names of its models on a server, ignoring case; empty: its models are
+            not recognised by name.
+        default_resize: How the processor of the published checkpoints resizes an image, for served models.
+        resize: Image processor of a loaded checkpoint -> how it resizes an image. None: not known.
+        image_pixels: Image processor -> largest number of pixels of an image after the resize, without the thumbnail of
+            processors that split an image into tiles. None: the limit of `resize`, or not known.
+        processor: Returns the class that loads the processor. None: `AutoProcessor`.
+        prepare: Changes a model after its weights are loaded, for inference and for training.
+        image_inputs: How the processor passes images to the model. None: not known, so that encoded images are not
+            cached, and that in training each answer has its own copy of the prompt.
+        vision_modules: Regular expression that matches the full names of the modules of the vision tower, and no
+            others; `lora-frozen-vision` does not train them.
+
+    Raises:
+        InputError: A regular expression is invalid.
+    """
+
+    name: str
+    box_format: BoxFormat = NORMALIZED
+    served_as: str = ""
+    default_resize: ResizeRule | None = None
+    resize: Callable[[Any], ResizeRule] | None = None
+    image_pixels: Callable[[Any], int] | None = None
+    processor: Callable[[], type[ProcessorMixin]] | None = None
+    prepare: Callable[[PreTrainedModel], None] | None = None
+    image_inputs: ImageInputs | None = None
+    vision_modules: str = VISION_MODULES
+
+    def __post_init__(self) -> None:
+        """Check the regular expressions."""
+        for field in ("served_as", "vision_modules"):
+            try:
+                re.compile(getattr(self, field))
+            except (re.error, TypeError) as error:
+                fact = f"{field} is not a regular expression"
+                raise InputError(fact, received=getattr(self, field), remedy=str(error)) from error
+
+    def processor_class(self) -> Any:
+        """The class whose `from_pretrained` loads the processor of a checkpoint."""
+        if self.processor is not None:
+            return self.processor()
+        from transformers import AutoProcessor
+
+        return AutoProcessor
+
+    def prepared(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The same model after `prepare`."""
+        if self.prepare is not None:
+            self.prepare(model)
+        return model
+
+    def largest_image(self, image_processor: Any) -> int | None:
+        """Largest number of pixels after the resize, see `image_pixels`; None: not known."""
+        if self.image_pixels is not None:
+            return self.image_pixels(image_processor)
+        return None if self.resize is None else self.resize(image_processor).max_pixels

@@ -1,0 +1,80 @@
+"""`ModelProfile`: the properties of a model that its prompts depend on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from gmner.programs.models.families.resize import ResizeRule
+from gmner.signatures.boxes import BoxFormat, Size
+from gmner.signatures.errors import GmnerError, ModelError
+
+PROFILE_FILE = "gmner.json"
+"""An optional file in a model's folder: `{"box_format": {"frame", "scale"}, "terse": bool}` overrides the family."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """The properties of a model that its prompts depend on.
+
+    Attributes:
+        box_format: The coordinate convention of the model.
+        terse: Whether the model was trained on the short prompt wording (the embedded model was).
+        rule: How the processor resizes an image; None: not known. The `normalized` convention does not need it.
+    """
+
+    box_format: BoxFormat = BoxFormat()  # noqa: RUF009 - frozen
+    terse: bool = False
+    rule: ResizeRule | None = None
+
+    def resized(self, size: Size) -> Size | None:
+        """(width, height) after the processor's own resize of an image of `size` pixels; None: not known."""
+        return None if self.rule is None else self.rule(size)
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """An engine with the profile of its model."""
+
+    profile: ModelProfile
+
+
+@runtime_checkable
+class Batching(Profiled, Protocol):
+    """An engine that batches up to `max_batch` requests."""
+
+    max_batch: int
+
+
+@runtime_checkable
+class InProcess(Profiled, Protocol):
+    """An engine in this process: images are passed by reference, see `gmner.programs.prompt_images.named`.
+
+    Attributes:
+        image_pixels: Largest number of pixels after the processor's resize; None: not known.
+    """
+
+    image_pixels: int | None
+
+
+def overridden(profile: ModelProfile, folder: Path) -> ModelProfile:
+    """The profile with the values of `gmner.json` in a checkpoint's folder, if there is one.
+
+    Raises:
+        ModelError: `gmner.json` is not a valid profile.
+    """
+    file = folder / PROFILE_FILE
+    if not file.is_file():
+        return profile
+    accepted = '{"box_format": {"frame": "normalized", "scale": 1000}, "terse": false}'
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+        box = {"frame": profile.box_format.frame, "scale": profile.box_format.scale, **given.get("box_format", {})}
+        box_format, terse = BoxFormat(**box), given.get("terse", profile.terse)
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError, GmnerError) as error:
+        raise ModelError(f"{file} is not a valid profile", received=str(error), accepted=accepted) from error
+    if type(terse) is not bool:
+        raise ModelError(f"{file} is not a valid profile", received=given, accepted=accepted)
+    return ModelProfile(box_format, terse, profile.rule)
