@@ -17,20 +17,6 @@ from gmner.signatures.mentions import Mention
 
 
 def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
-<<<<<<< HEAD
-    """Convert annotated posts to a COCO data set, which `json.dump` writes for pycocotools and similar tools.
-
-    - `images`: `{"id", "file_name", "width", "height"}` for every post with an image, in pixels of the original image
-      after EXIF rotation. `file_name` has no folder; for a PIL image it is `<id>.png`.
-    - `categories`: one per type.
-    - `annotations`: one per box, with `bbox` (`[x, y, width, height]`, float pixels of the original image), `area`,
-      `iscrowd` (0), an empty `segmentation`, and the mention's `entity_id`, `span`, `start` and `end`. Coordinates are
-      those of the data set, not shifted. The boxes of one mention have the same `entity_id`.
-    - Two keys that COCO does not have: `posts` (`{"id", "text", "image_id", "more_images", "annotated"}`), and
-      `not_shown` for mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
-
-    Ids count from 1 in the order of the posts, because pycocotools treats an annotation with the id 0 as none.
-=======
     """Convert annotated posts to a COCO data set, which pycocotools and similar tools read after `json.dump`.
 
     - `images`: `{"id", "file_name", "width", "height"}` of every post with an image; pixels of the upright original
@@ -43,22 +29,15 @@ def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, 
       mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
 
     Ids count from 1 in the order of the posts, because pycocotools ignores an annotation with the id 0.
->>>>>>> main
 
     Args:
         posts: The posts.
-        labels: The types in the order of their ids. None: the types of the posts in alphabetical order.
+        labels: The types in the order of their ids; None: the types of the posts in alphabetical order.
 
     Raises:
-<<<<<<< HEAD
-        InputError: An id occurs twice, two images have the same file name, a post has boxes but no image, a post is not
-            grounded (its mentions would be read as not shown), or a type is not in `labels`.
-        ImageError: An image is missing or broken; the message names the post.
-=======
         InputError: A post id or the file name of an image occurs twice, a post has boxes but no image, a post is not
             grounded (its mentions would be read as not shown), or a type is not in `labels`.
         ImageError: An image is missing or broken; the error names the post.
->>>>>>> main
 
     Source: the data format of COCO (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014).
     """
@@ -91,23 +70,6 @@ def predictions_to_coco(
 ) -> list[dict[str, Any]]:
     """Convert predicted boxes to COCO results, which `COCO.loadRes` reads together with `to_coco(posts, labels)`.
 
-<<<<<<< HEAD
-    Each box is one `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}`, with `bbox` as in
-    `to_coco`. `score` is the confidence of the entity, or 1.0 if it has none, because COCO requires a score. If all
-    scores are 1.0, average precision is computed at a single operating point.
-
-    Category ids are those of `to_coco`. If predictions contain types that the gold annotations do not have, pass the
-    result of `gmner.data.export.coco.categories_of(posts, predictions)` as `labels` to both functions.
-
-    Args:
-        predictions: The predictions. Entities without a box are left out.
-        posts: The same posts, in the same order, as for `to_coco`.
-        labels: The same types as for `to_coco`. None: the types of the posts, or those of the predictions if the posts
-            have no mentions.
-
-    Raises:
-        InputError: As for `to_coco`, a prediction belongs to no post, or a post has two predictions.
-=======
     There is one `{"image_id", "category_id", "bbox", "score", "span", "start", "end", "type"}` per box, with `bbox` as
     in `to_coco`. `score` is the confidence of the entity. COCO requires a score, so it is 1.0 for entities without a
     confidence (predictions made without `confidence=True`); the average precision of such results has a single
@@ -124,7 +86,6 @@ def predictions_to_coco(
 
     Raises:
         InputError: As for `to_coco`, or a prediction has an unknown post id, or a post has two predictions.
->>>>>>> main
     """
     posts = checked_posts(posts)
     image_ids, given = _image_ids(posts), answers(predictions, posts)

@@ -17,31 +17,6 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None = None, name: str | None = None) -> Any:
-<<<<<<< HEAD
-    """Convert posts to a `fiftyone.Dataset`, with one sample per post and boxes as detections.
-
-    A sample has these fields:
-
-    - `post_id` and `text`.
-    - `ground_truth`, if the post is annotated: `Detections`, one per box.
-    - `not_shown`, if the post is annotated: `Classifications`, one per mention without a box. The field is called
-      `not_grounded` if the data set has no boxes.
-    - `predictions` and `predicted_not_shown`, if the post has a prediction: the same for its entities.
-
-    Each detection and classification has the type as its label, `span`, `start`, `end`, `confidence` (None if there is
-    none), and `entity`, the number of the mention in the post, which all boxes of a mention share. Boxes are
-    `[x, y, width, height]` relative to the width and height of the original image.
-
-    Args:
-        posts: Posts whose images are files.
-        predictions: Predictions for the posts; a post may have none.
-        name: Name of the dataset. None: FiftyOne chooses one.
-
-    Raises:
-        InputError: FiftyOne is not installed, an id occurs twice, a post has no image file, or a prediction belongs to
-            no post.
-        ImageError: An image is missing or broken; the message names the post.
-=======
     """Convert posts to a `fiftyone.Dataset` with one sample per post and boxes as detections.
 
     A sample has the fields `post_id` and `text`. Samples of annotated posts also have `ground_truth`, a `Detections`
@@ -60,7 +35,6 @@ def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None 
         InputError: FiftyOne is not installed, a post id occurs twice, a post has no image file, or a prediction has an
             unknown post id.
         ImageError: An image is missing or broken; the error names the post.
->>>>>>> main
 
     Source: FiftyOne's documentation, "Using FiftyOne datasets".
     """

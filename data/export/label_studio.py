@@ -35,33 +35,6 @@ def to_label_studio(
     image_url: str | Callable[[Post], str] = LOCAL_FILES,
     model_version: str = "gmner",
 ) -> list[dict[str, Any]]:
-<<<<<<< HEAD
-    """Convert posts to tasks with pre-annotations, which `json.dump` writes for import into Label Studio.
-
-    A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. Its results are:
-
-    - a `labels` result for each mention, with character offsets `start` and `end`;
-    - a `rectanglelabels` result for each box, with x, y, width and height in percent of the original image, whose size
-      is given as well;
-    - a relation `shows` from each box to its mention. A mention without a relation is not shown.
-
-    The project needs the labeling configuration of `label_studio_config`. If the predictions have confidences, each
-    result has that of its entity as `score`, and the score of the whole pre-annotation is the lowest of them.
-
-    Args:
-        posts: The posts.
-        predictions: The predictions to use as pre-annotations; the gold annotations then become the `annotations` of
-            the tasks. None: the gold annotations are the pre-annotations.
-        image_url: The part of the URL before the file name of an image (`/data/local-files/?d=images/`,
-            `https://.../`), or a function that returns the URL of a post's image. Posts without an image have the URL
-            "".
-        model_version: Name of the pre-annotations.
-
-    Raises:
-        InputError: An id occurs twice, a post has boxes but no image, two images have the same file name, or a
-            prediction belongs to no post.
-        ImageError: An image with boxes is missing or broken; the message names the post.
-=======
     """Convert posts to tasks with pre-annotations, which Label Studio imports after `json.dump`.
 
     A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
@@ -85,7 +58,6 @@ def to_label_studio(
         InputError: A post id or the file name of an image occurs twice, a post has boxes but no image, or a prediction
             has an unknown post id.
         ImageError: The image of a post with boxes is missing or broken; the error names the post.
->>>>>>> main
 
     Source: Label Studio's documentation, "Import pre-annotated data" and "Task format".
     """
@@ -106,17 +78,10 @@ def to_label_studio(
 
 
 def label_studio_config(labels: LabelSet) -> str:
-<<<<<<< HEAD
-    """Write the labeling configuration, as XML, of a Label Studio project for the tasks of `to_label_studio`.
-
-    Args:
-        labels: The types. Each becomes a label for spans and one for boxes, with its description as the hint.
-=======
     """The labeling configuration, as XML, of a project for the tasks of `to_label_studio`.
 
     Args:
         labels: The types. Each becomes a label for spans and for boxes, with its description as the hint.
->>>>>>> main
     """
     view = Element("View")
     SubElement(SubElement(view, "Relations"), "Relation", value=_RELATION)

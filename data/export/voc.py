@@ -32,21 +32,6 @@ NO_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str = "train") -> Path:
     """Write a split in the format of Twitter-GMNER: `txt/<split>.txt`, `xml/<id>.xml`, `images/<id>.*`.
 
-<<<<<<< HEAD
-    `read_twitter_gmner(folder, split)` reads the same posts again: id, text, tokens, mentions, and all boxes with
-    unchanged numbers. There are three differences: a post without tokens gets its words as tokens, scene and slice are
-    not saved, and a box that occurs twice in a mention is written once.
-
-    Every post gets an XML file, so that boxes of an earlier export are never read for it. The XML element `size` is
-    left out if the post has no image. Image files are copied byte for byte, and PIL images are written losslessly.
-
-    The folder, including its other files, is replaced by a single rename at the end, so an error or an interruption
-    leaves it unchanged; see `gmner.data.files.atomic.merged_folder`.
-
-    Args:
-        posts: Annotated posts.
-        folder: The root of the data set; it may contain other splits.
-=======
     `read_twitter_gmner(folder, split)` reads the same posts: id, text, tokens, mentions, and all boxes with unchanged
     coordinates. If a post has no tokens, its words are written as tokens. The format cannot represent scene and slice,
     and repeated boxes of a mention are written once. Every post gets an XML file, which replaces that of an earlier
@@ -58,29 +43,18 @@ def write_voc(posts: Iterable[Post], folder: str | os.PathLike[str], split: str 
     Args:
         posts: Annotated posts.
         folder: The root of the data set, which may contain other splits.
->>>>>>> main
         split: Name of the split.
 
     Returns:
         The path of `txt/<split>.txt`.
 
     Raises:
-<<<<<<< HEAD
-        InputError: The format cannot represent a post; the message names the post. The reasons are: an id that is not a
-            valid file name or occurs twice; a post that is not annotated or not grounded, or has several images; a text
-            that is not its tokens joined by single spaces; an image that would replace another post's image in the
-            folder, or another post's image that would be read as this post's; mentions that overlap or do not consist
-            of whole tokens; two mentions with the same words and different boxes; characters that CoNLL or XML does not
-            allow.
-        ImageError: An image is missing or broken; the message names the post.
-=======
         InputError: The format cannot represent a post, which the error names. Its id is not a valid file name or occurs
             twice; it is not annotated, not grounded, or has several images; its text is not its tokens joined with
             single spaces; mentions overlap, do not consist of whole tokens, or have the same words and different boxes;
             it has characters that CoNLL or XML cannot contain; or an image in the folder is that of another post, or
             would be read as that of this post.
         ImageError: An image is missing or broken; the error names the post.
->>>>>>> main
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """

@@ -27,37 +27,21 @@ def read_dataset(
     format: str = "auto",
     instances: str | os.PathLike[str] | None = None,
 ) -> Posts:
-<<<<<<< HEAD
-    """Read posts in any of the supported formats.
-
-    With `format="auto"`, a file is read as JSONL. A folder is read by what it contains: `posts.jsonl`, `txt/`
-    (Twitter-GMNER), only `txt_fine/` (Twitter-FMNERG), or `text/` (MNER-MI).
-=======
     """Read posts in any format.
 
     With `auto`, the readers that were added by `gmner.readers.register` are asked first, the latest one before the
     others. Otherwise a file is read as JSONL posts, and a folder by its content: `posts.jsonl`, `txt/` (Twitter-GMNER),
     `txt_fine/` without `txt/` (Twitter-FMNERG) or `text/` (MNER-MI).
->>>>>>> main
 
     Args:
         path: The file or the folder.
         split: The split, if the format has splits.
-<<<<<<< HEAD
-        images: One or several image folders. None: the folder that belongs to `path`.
-        format: `auto`, `jsonl`, `twitter`, `fmnerg`, `fmnerg-coarse`, `mner-mi`, `mner-mi-plus` or `grec`.
-        instances: COCO's `instances.json`; only for GREC.
-
-    Raises:
-        InputError: The path does not exist, the format is unknown, or the split does not exist.
-=======
         images: One or several image folders; None: the folder that belongs to `path`.
         format: `auto`, or the name of a format, one of `gmner.readers.READERS`.
         instances: COCO's `instances.json`, for GREC.
 
     Raises:
         InputError: The path, the format or the split does not exist.
->>>>>>> main
         DataError: A file does not follow its format.
     """
     path = Path(path)

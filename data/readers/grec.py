@@ -37,22 +37,6 @@ def read_grec(
     *,
     missing_images: MissingImages = "warn",
 ) -> Posts:
-<<<<<<< HEAD
-    """Read a split of gRefCOCO as posts with grounding only, one post per expression.
-
-    The text of a post is the expression. Its only entity is the whole text, with the type `EXPRESSION`. The `boxes` of
-    this entity are the *set* of targets, all of which must be found. (In Twitter-GMNER, by contrast, any one of an
-    entity's boxes is correct.) An expression without a target (`ann_id` is -1 or empty) has no boxes. The id of a post
-    is `<ref_id>-<sent_id>`; without a `sent_id`, sentences are counted from 0. Boxes are converted from COCO's x, y,
-    width, height to xyxy, in float pixels of the original image.
-
-    Flaws in the files are logged and listed in `.oddities` with ref and sentence:
-
-    - `no_target_differs`: `no_target` contradicts `ann_id`; `ann_id` is used.
-    - `box_outside_image`, `zero_area_box`: a box is partly outside its image, or has no area.
-    - `missing_image`: the image does not exist.
-    - `duplicate_id`, `duplicate_annotation`: the id occurred before.
-=======
     """Read a split of gRefCOCO, one post per expression.
 
     The text of a post is the expression, and its single entity is the whole text with the type `EXPRESSION`. Its
@@ -64,37 +48,24 @@ def read_grec(
     Unusual data is read, logged, and listed in `.oddities` by ref and sentence: `no_target` contradicts `ann_id`, which
     counts (`no_target_differs`); a box extends beyond the image or has no area (`box_outside_image`, `zero_area_box`);
     an image is missing (`missing_image`); an id is repeated (`duplicate_id`, `duplicate_annotation`).
->>>>>>> main
 
     Args:
         refs: `grefs(unc).json`: a list of `{"ref_id", "ann_id", "image_id", "split", "file_name", "no_target",
             "sentences": [{"sent_id", "sent"}]}`.
-        instances: COCO's `instances.json`: `annotations` with `id`, `image_id` and `bbox`; `images` with `id`,
-            `file_name`, `width` and `height`.
+        instances: `instances.json` of COCO: `annotations` with `id`, `image_id`, `bbox`; `images` with `id`,
+            `file_name`, `width`, `height`.
         split: `train`, `val`, `testA` or `testB`.
-<<<<<<< HEAD
-        images: One or several image folders. None: `train2014/` or `images/` next to `refs`. An image has the name
-            in `instances`, or else `file_name` without the number at its end.
-        missing_images: `warn`: a post without its image gets `image=None`. `error`: a missing image raises DataError.
-=======
         images: One or several image folders; None: `train2014/` or `images/` beside `refs`. The name of an image is
             that in `instances`, or else `file_name` without the number at its end.
         missing_images: `warn`: a post whose image is missing is read with `image=None`; `error`: it is a `DataError`.
->>>>>>> main
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-<<<<<<< HEAD
-        InputError: A file or the split does not exist. The message lists the existing splits.
-        DataError: A file, ref or box is malformed, an `ann_id` is unknown, or a target is in another image. The message
-            names the file, and the ref and sentence or the annotation.
-=======
         InputError: The file or split does not exist; the error names the splits that do.
         DataError: A file, ref or box is malformed, an `ann_id` is unknown, or a target is in another image; the error
             names file, ref, and sentence or annotation.
->>>>>>> main
 
     Source: Liu et al., "GRES: Generalized Referring Expression Segmentation", CVPR 2023; He et al., "GREC: Generalized
     Referring Expression Comprehension", 2023.

@@ -10,13 +10,9 @@ from gmner.signatures.labels import COARSE, LabelSet
 
 
 def labels_of(posts: Iterable[Post]) -> LabelSet:
-<<<<<<< HEAD
-    """Collect the types of the gold mentions: the most frequent first, equally frequent ones in alphabetical order.
-=======
     """The types of the gold mentions, the most frequent first and equally frequent ones by name.
->>>>>>> main
 
-    The types of `COARSE` (PER, LOC, ORG, OTHER) keep their descriptions; other types have none.
+    The types of `COARSE` (PER, LOC, ORG, OTHER) keep their descriptions; others have none.
 
     Raises:
         InputError: The posts have no gold mentions.

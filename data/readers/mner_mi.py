@@ -41,27 +41,6 @@ def read_mner_mi(
     """Read a split of MNER-MI, or of MNER-MI-Plus, which joins it with Twitter-2017.
 
     A line is `{"id": 5302, "text": [tokens], "images": ["5302_0.jpg", ...], "label": ["O", ..., "B-PER"], "url": ""}`.
-<<<<<<< HEAD
-    The text of a post is its tokens joined by single spaces, and offsets refer to this text. The data set has no boxes:
-    posts have `grounded=False`, and only MNER can be scored. Types are those of the file: PER, LOC, ORG and MIS, or
-    MISC in the part from Twitter-2017. The first existing image is `image`, the others are `more_images`.
-
-    Flaws in the file are logged and listed in `.oddities` with file and line, for example:
-
-    - `python_literal`: the line is a Python literal instead of JSON.
-    - `no_id`: the post has no id and gets its line number.
-    - `duplicate_id`: the id occurred before.
-    - `stray_inside_tag`: a tag `I-` that does not continue a mention; it starts a new one.
-    - `missing_image`: the image does not exist and is left out.
-
-    Args:
-        root: The folder with `text/<corpus>_<split>.txt` and `images/`, or the file itself.
-        split: `train`, `val` (or `dev`) or `test`; ignored if `root` is a file.
-        images: One or several image folders. None: `images/` and `twitter2017_images/` in the folder, or next to the
-            file or its folder.
-        corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; ignored if `root` is a file.
-        missing_images: `warn`: a missing image is left out. `error`: it raises DataError.
-=======
     The text is the tokens joined with single spaces; offsets refer to that text. The data has no boxes: the posts have
     `grounded=False`, and only MNER can be scored. Types are those of the file (PER, LOC, ORG, MIS; MISC in the
     Twitter-2017 part). The first image that exists is `image`, the others are `more_images`.
@@ -77,20 +56,13 @@ def read_mner_mi(
             file or its folder.
         corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; ignored if `root` is a file.
         missing_images: `warn`: a missing image is left out; `error`: it is a `DataError`.
->>>>>>> main
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-<<<<<<< HEAD
-        InputError: The file or the split does not exist. The message lists the existing files.
-        DataError: A line is malformed, has different numbers of tokens and labels, or names a missing image and
-            `missing_images` is `error`. The message names file and line.
-=======
         InputError: The file or split does not exist; the error names the files that do.
         DataError: A line is malformed, or has different numbers of tokens and labels; the error names file and line.
->>>>>>> main
 
     Source: Huang et al., "MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media",
     LREC-COLING 2024.

@@ -32,18 +32,6 @@ Triple = tuple[str, str, tuple[Box, ...]]
 
 
 def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
-<<<<<<< HEAD
-    """Read predictions that are written as triples of text, type and box.
-
-    A line has the answer to one post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` if nothing was found. A
-    line may start with the post's id and a tab. Without ids, there must be one line per post, in the order of `posts`.
-    The JSONL output files of E2E-GMNER (with the key `response_answer_orig`) are read in the same order. Boxes are
-    pixels of the original image. Of several boxes, `[[...], [...]]`, all but the first become `more_boxes`. A box
-    that cannot be parsed becomes `gmner.data.readers.triples.UNREADABLE`, which overlaps with no gold box.
-
-    Repeated spans are assigned to their occurrences from left to right. A span with unescaped HTML entities (`&` where
-    the text has `&amp`) is assigned to the escaped words of the text.
-=======
     """Read a file of predictions as triples.
 
     A file has one line per post: `text|TYPE|[x1,y1,x2,y2]; text|TYPE|None; ...`, or `None` without entities. A line may
@@ -53,7 +41,6 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
 
     Spans are located in the text from left to right. An unescaped span (`&` for `&amp`) is located in the original
     text.
->>>>>>> main
 
     Args:
         path: The file, UTF-8.
@@ -61,19 +48,11 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
 
     Raises:
         InputError: The file does not exist.
-<<<<<<< HEAD
-        DataError: There are more or fewer lines than posts, an id is unknown or occurs twice, or a line has another
-            format. The message names file and line.
-
-    Source: E2E-GMNER, `evaluation/parsing.py`. This reader accepts what that lenient parser accepts. Parts with fewer
-    than three fields are left out, as there, and logged with file and line.
-=======
         DataError: The numbers of lines and posts differ, an id is unknown or repeated, or a line has another form; the
             error names file and line.
 
     Source: E2E-GMNER, `evaluation/parsing.py`. Everything that its lenient parser accepts is read. What it drops, parts
     with fewer than three fields, is dropped and logged with file and line.
->>>>>>> main
     """
     path = Path(path)
     lines = _answers(path)

@@ -33,23 +33,6 @@ def read_twitter_gmner(
 ) -> Posts:
     """Read a split of Twitter-GMNER ("Twitter10000", v1 and v2.0).
 
-<<<<<<< HEAD
-    The text of a post is its tokens joined by single spaces, and offsets refer to this text. HTML entities such as
-    `&amp` are not unescaped. The boxes of an entity are all objects in the XML file whose name equals its words, with
-    the same case, so two mentions with the same words have the same boxes. An entity without such an object is not
-    shown, and neither is any entity of a post without an XML file. Coordinates are converted to floats and otherwise
-    unchanged. They are 1-based pixels of the original image; xmax and ymax may equal its size.
-
-    Flaws in the files are logged and listed in `.oddities` with file and line, or file and object:
-
-    - `stray_inside_tag`: a tag `I-` that does not continue a mention; it starts a new one.
-    - `orphan_object`: an object whose name matches no entity; it is left out.
-    - `duplicate_id`: a second post with the same id; its id becomes `<id>#2`.
-    - `missing_image`: the image does not exist, and `image` is None. The log has one line with the number of these.
-    - `no_image_folder`: there is no image folder.
-    - `link_outside`: the image is a link that leaves the image folders; it is not followed.
-    - `no_boxes`: there is no XML file at all, so no entity is shown.
-=======
     The text is the tokens joined with single spaces, not unescaped; offsets refer to that text. The boxes of an entity
     are all objects whose name equals its words, including case, so two mentions with the same words share them. Without
     such an object, or without an XML file, the entity is not shown. Coordinates are the numbers of the annotation
@@ -61,34 +44,21 @@ def read_twitter_gmner(
     `no_image_folder` if there is no folder); an image that is a link to a place outside the folders is not read
     (`link_outside`); without any XML file, no entity is shown (`no_boxes`). See `read_boxes`, `read_blocks` and
     `mentions` for the others.
->>>>>>> main
 
     Args:
         root: The folder with `txt/<split>.txt` and `xml/<image id>.xml`.
         split: `train`, `dev` or `test`.
-<<<<<<< HEAD
-        images: One or several folders with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`); the first folder that has the
-            image is used. None: folders in `root` with a usual name, such as `images/` or `twitter10000/`.
-        missing_images: `warn`: a post without its image gets `image=None`. `error`: a missing image raises DataError.
-=======
         images: The folder with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`), or several, which are searched in this
             order; None: `images/`, `twitter10000/` and similar folders under `root`.
         missing_images: `warn`: a post whose image is missing is read with `image=None`; `error`: it is a `DataError`.
->>>>>>> main
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-<<<<<<< HEAD
-        InputError: The folder or the split does not exist. The message lists the existing splits.
-        DataError: A line or an XML file is malformed; one of these files, or its folder, is a link that leaves `root`;
-            or an image is missing and `missing_images` is `error`. The message names the place.
-=======
         InputError: The folder or split does not exist; the error names the splits that do.
         DataError: A line or an XML file is malformed, a file or its folder is a link to a place outside `root`, or an
             image is missing with `missing_images="error"`. The error names file and line, or post and folders.
->>>>>>> main
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
@@ -109,27 +79,18 @@ def read_twitter_fmnerg(
 ) -> Posts:
     """Read a split of Twitter-FMNERG: the tweets, spans and boxes of Twitter-GMNER with 8 coarse and 51 fine types.
 
-<<<<<<< HEAD
-    A line is `token<TAB>coarse tag<TAB>fine tag`. `labels_of` returns the types of the file. A mention whose bounds
-    differ between the two tag columns is an oddity, `bounds_differ`. Everything else is as in `read_twitter_gmner`.
-=======
     Lines are `token<TAB>coarse tag<TAB>fine tag`. The types are those of the file, see `labels_of`. A mention with
     different bounds in the other column is an oddity (`bounds_differ`). Everything else is as in `read_twitter_gmner`.
->>>>>>> main
 
     Args:
-        root: The folder with `xml/` and `txt_fine/<split>.txt`, or `txt/<split>.txt` with three columns.
+        root: The folder with `txt_fine/<split>.txt`, or `txt/<split>.txt` of three columns, and `xml/`.
         split: `train`, `dev` or `test`.
         images: As for `read_twitter_gmner`.
         granularity: Whether entities have their `fine` or their `coarse` type.
         missing_images: As for `read_twitter_gmner`.
 
     Raises:
-<<<<<<< HEAD
-        InputError: As for `read_twitter_gmner`, or `granularity` is invalid.
-=======
         InputError: As for `read_twitter_gmner`, or `granularity` has another value.
->>>>>>> main
         DataError: As for `read_twitter_gmner`.
 
     Source: Wang et al., "Fine-grained Multimodal Named Entity Recognition and Grounding with a Generative Framework",
