@@ -44,7 +44,7 @@ program(text=lookalike.text, image=lookalike.image)
 lookalike
 
 # %% [markdown]
-# `boxed if not shown` is the share of entities that are not shown but get a box. N-F1 is the F1 score of "not shown".
+# *boxed if not shown* is the share of entities that are not shown but get a box. N-F1 is the F1 score of "not shown".
 
 # %%
 before = program.batch_posts(held_out, progress=False)
@@ -89,7 +89,7 @@ SVG(str(run / "cvo" / "curves.svg"))
 
 # %% [markdown]
 # This report shows the posts with the gold annotation and the answers of every stage. Point at a name, a box or a
-# line to highlight everything that belongs to it. Use the filters at the top, for example *mended*, *wrong in after
+# line to highlight everything that belongs to it. Use the filters at the top, for example *fixed*, *wrong in after
 # CVO*, an error class, a slice or a type.
 #
 # The threshold hides entities with a lower confidence and updates the scores. Before training, no threshold helps

@@ -62,8 +62,8 @@ answers[:2]
 {name: round(gmner.evaluate(answers, held_out, protocol=name, progress=False).gmner.f1, 1) for name in gmner.PROTOCOLS}
 
 # %% [markdown]
-# `preset("qwen2.5-vl-7b")` uses the values of the paper: two chains per post, two epochs of each stage, LoRA, and
-# eight answers to each of eight prompts. On a GPU, use it unchanged; a dry run estimates time and memory. Here it is
+# `preset("qwen2.5-vl-7b")` uses values of the paper: two epochs of each stage, LoRA, and eight answers to each of
+# eight prompts. On a GPU, use it unchanged; a dry run estimates time and memory. Here it is
 # reduced to one step per stage, so that the notebook runs on any machine. One step does not improve the model.
 
 # %%
