@@ -223,7 +223,7 @@ def test_a_name_belongs_to_one_value(kind: str):
 @pytest.mark.parametrize("wrong", [None, "jsonl", verdicts, object()], ids=["none", "name", "function", "object"])
 def test_only_values_of_the_kind_are_registered(kind: str, wrong: object):
     module, value, _ = KINDS[kind]
-    with pytest.raises(InputError, match=f"can be registered.*accepted: {type(value).__name__}"):
+    with pytest.raises(InputError, match=f"can be registered.*Accepted: {type(value).__name__}"):
         module.register(wrong)
 
 
@@ -300,7 +300,7 @@ def test_what_is_gone_is_unknown(tsv: Path, answers: Path, tmp_path: Path, capsy
     assert "Unknown protocol (got 'names'). Accepted: paper" in fails(
         capsys, "evaluate", answers, "--gold", gold, "--protocol", "names"
     )
-    with pytest.raises(InputError, match=r"Unknown preset.*accepted: default, tiny"):
+    with pytest.raises(InputError, match=r"Unknown preset.*Accepted: default, tiny"):
         gmner.preset("verdicts")
 
 

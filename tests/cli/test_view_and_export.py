@@ -25,7 +25,7 @@ def test_export_writes_files_for_other_tools(
     assert run(*words) == 2
     said = capsys.readouterr().err
     assert "ignored (1): z" in said
-    assert "Export without predictions" in said
+    assert "Leave the predictions out" in said
 
 
 def test_view_writes_a_page(gold: Path, half: Path, tmp_path: Path):

@@ -200,7 +200,7 @@ def test_invalid_minutes_are_refused(minutes: float):
 
 def test_validation_without_a_valset_is_refused_first(program: Programs, posts: list[Post], tmp_path: Path):
     optimizer = MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False)
-    with pytest.raises(InputError, match="needs a validation set"):
+    with pytest.raises(InputError, match="requires a validation set"):
         program("idefics3").compile(trainset=posts[:4], optimizer=optimizer, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -161,5 +161,5 @@ def test_records_and_pages_contain_confidences():
     assert read.to_record() == data
     assert "not shown · 97%" in render_html([(Post("a", TEXT), {"answers": read})], title="t")
     for bad in (1.2, "high", True, -0.1):
-        with pytest.raises(DataError, match=r"must be in 0\.\.1"):
+        with pytest.raises(DataError, match=r"must be from 0 to 1"):
             Prediction.from_record({**data, "entities": [{**record, "confidence": bad}]})
