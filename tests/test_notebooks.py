@@ -13,10 +13,16 @@ pytestmark = pytest.mark.e2e
 
 SMALLER = {
     "bias_goes": {
-        'world.posts("train", 300), world.posts("test", 48)': 'world.posts("train", 40), world.posts("test", 16)',
+        'world.posts("train", 300), world.posts("test", 48)': 'world.posts("train", 24), world.posts("test", 12)',
         "optimizer.progress = False": "optimizer.progress = False\n"
-        "optimizer.mrsi = replace(optimizer.mrsi, max_steps=3)\n"
-        "optimizer.cvo = replace(optimizer.cvo, max_steps=2, prompts=2, generations=4)",
+        "optimizer.mrsi = replace(optimizer.mrsi, max_steps=2)\n"
+        "optimizer.cvo = replace(optimizer.cvo, max_steps=2, prompts=2, generations=2)",
+    },
+    "first_steps": {
+        "max_steps=8, batch=8": "max_steps=2, batch=4",
+        "max_steps=2, prompts=2, generations=4": "max_steps=1, prompts=2, generations=2",
+        'world.posts("train", 32), valset=held_out[:8]': 'world.posts("train", 12), valset=held_out[:4]',
+        'world.posts("test", 24)': 'world.posts("test", 12)',
     },
 }
 """Replacements that shorten the training of a notebook: that it runs and renders does not depend on it.
