@@ -1,8 +1,8 @@
-"""`python -m gmner.recipes.embedded`: make the embedded model from nothing.
+"""`python -m gmner.recipes.embedded`: train the embedded model from scratch.
 
-Stages: `text` (names in texts), `vision` (what is where), `language` (questions about a picture), `reasoning` (those
-and answers that follow from words). Each stage leaves a finished model in the work folder and resumes from its last
-checkpoint when it was stopped.
+Stages: `text` (names in texts), `vision` (what is where), `language` (questions about an image), `reasoning` (these and
+answers that follow from a comparison in words). Each stage writes a finished model into the work folder. A stopped
+stage resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ LOG = logging.getLogger("gmner.pretrain")
 LOGGING_STEPS = 5
 WEIGHTS = "model.safetensors"
 CURVE = "curve.json"
-"""The losses of a stage, in its folder; of all stages, beside the finished model."""
+"""File with the losses: of one stage in the folder of the stage, of all stages beside the finished model."""
 
 
 class _LossTrainer(Trainer):
-    """Logs the parts of the loss that a teacher returns beside `loss`."""
+    """Logs the parts of the loss that the model returns beside `loss`."""
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         parts = model(**inputs)
@@ -54,7 +54,7 @@ class _LossTrainer(Trainer):
 
 
 def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: Path, options: dict[str, Any]) -> None:
-    """Run one stage, from its last checkpoint if there is one."""
+    """Run one stage, from its last checkpoint if it has one."""
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, seed=0,
         logging_steps=LOGGING_STEPS, save_steps=250, save_total_limit=2, report_to=[], label_names=[],
@@ -71,7 +71,7 @@ def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: P
 
 
 def _stage(name: str, work: Path, before: Path | None, run: Callable[[Any, Any, Path], None]) -> Path:
-    """Load the model of the stage before, run, and write the finished model; nothing where it is there already."""
+    """Load the model of the previous stage, run this one and write its model; skip a stage that is finished."""
     folder = work / name
     if (folder / WEIGHTS).exists():
         LOG.info("stage %s is done", name)
@@ -96,12 +96,12 @@ def _stage(name: str, work: Path, before: Path | None, run: Callable[[Any, Any, 
 
 
 def _weights_last(folder: Path) -> list[Path]:
-    """The files of a model; where its weights are, the others are, too."""
+    """The files of a model, the weights last: if the weights exist, so do the others."""
     return sorted((file for file in folder.iterdir() if file.is_file()), key=lambda file: file.name == WEIGHTS)
 
 
 class Recipe:
-    """The stages of pre-training; each trains a model in place.
+    """The stages of pre-training. Each method trains the model in place.
 
     Args:
         args: The command's arguments.
@@ -112,26 +112,26 @@ class Recipe:
 
     @cached_property
     def _pool(self) -> Pool:
-        """The scenes to learn from, drawn when a stage first looks at them."""
+        """The scenes, drawn when the first stage needs them."""
         return build_pool(self._args.work, self._args.scenes, self._args.workers)
 
     def text(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """Names in texts, without pictures."""
+        """Extract names from texts, without images."""
         steps, batch = self._args.text_steps, self._args.batch
         data = Dialogues(unseen_pool(self._args.scenes), tokenizer, (TEXT,), steps, batch, seed=1)
         self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.6e-3)
 
     def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """What is where, at every place of the picture."""
+        """Predict what is shown, and where it ends, at every location of the image."""
         options = self._options(self._args.vision_steps, rate=4.5e-3)
         _train(CellTeacher(model, tokenizer), SceneCells(self._pool), collate_cells, folder, options)
 
     def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """Every question about a picture; the vision tower is frozen from here on."""
+        """Answer every kind of question about an image. From here on, the vision tower is frozen."""
         self._ask(EVERYTHING, model, tokenizer, folder, self._args.language_steps, seed=2, rate=8e-4)
 
     def reasoning(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """The same, and answers that follow from a comparison in words."""
+        """Answer the same questions, and write answers that follow from a comparison in words."""
         self._ask(REASONING, model, tokenizer, folder, self._args.reasoning_steps, seed=3, rate=4e-4)
 
     def _ask(
@@ -158,11 +158,11 @@ class Recipe:
 
 
 STEPS = {"text": 300, "vision": 1000, "language": 1300, "reasoning": 480}
-"""The stages in order with their optimizer steps."""
+"""The stages in order, with their numbers of optimizer steps."""
 
 
 def main() -> None:
-    """Make the embedded model and copy it to `--out`."""
+    """Train the embedded model and copy it to `--out`."""
     parser = argparse.ArgumentParser(prog="python -m gmner.recipes.embedded", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for scenes, checkpoints and curves")
     parser.add_argument("--out", type=Path, help="folder that receives the finished model")
@@ -187,7 +187,7 @@ def main() -> None:
 
 
 def _record(args: argparse.Namespace) -> dict[str, Any]:
-    """What the weights were made with, the losses of every stage, and their parts over its last hundred steps."""
+    """The settings, the losses of every stage, and the mean of each part of the loss over its last hundred steps."""
     stages = {}
     for name in STEPS:
         history = json.loads((args.work / name / CURVE).read_text(encoding="utf-8"))["log_history"]

@@ -1,4 +1,4 @@
-"""Dialogues as token ids, with who is named where and where the decoder should look, in padded batches."""
+"""Dialogues as token ids, with the targets of the supervised attention (gazes), in padded batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gmner.recipes.embedded.vision import NAMES, cells_of
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
 
-# A span of an answer, and the part of a chain that lists what the picture shows.
+# The spans of an answer, and the part of a chain that lists what the image shows.
 _SPAN = re.compile(r'"span":"([^"]*)"')
 _LISTED = re.compile(r"Picture: .*?(?:\]|nothing)\.")
 
@@ -36,9 +36,9 @@ class Encoded:
 
     Attributes:
         ids: The whole dialogue, exactly as chat template and processor write it.
-        labels: Equal to `ids` in the assistant's words and their end marker, `IGNORED` elsewhere.
-        named: (position of its last token, the words) of everything that user and assistant call an entity by.
-        copied: (position before a token, the positions where the post has that token) of what is copied from the post.
+        labels: Equal to `ids` in the assistant messages and their end markers, `IGNORED` elsewhere.
+        named: (position of the last token, words) of each name, alias or handle in the dialogue.
+        copied: (position before the token, positions of that token in the post) of each token copied from the post.
     """
 
     ids: list[int]
@@ -48,14 +48,14 @@ class Encoded:
 
 
 class _Piece(NamedTuple):
-    """A part of a dialogue: its text, the position of its first token, and where in the text its tokens end."""
+    """A part of a dialogue: its text, the position of its first token, and the end of each token in the text."""
 
     text: str
     first: int
     ends: list[int]
 
     def at(self, place: int) -> int:
-        """The position of the token with the character at `place` of the text."""
+        """The position of the token that contains the character at `place`."""
         return self.first + bisect_right(self.ends, place)
 
 
@@ -67,7 +67,7 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
         tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids = tokens["input_ids"]
         piece = _Piece(text, len(encoded.ids), [end for _, end in tokens["offset_mapping"]])
-        encoded.named.extend((piece.at(found.end() - 1), found.group()) for found in _any_name().finditer(text))
+        encoded.named.extend((piece.at(match.end() - 1), match.group()) for match in _any_name().finditer(text))
         encoded.ids.extend(ids)
         encoded.labels.extend(ids if learn else [IGNORED] * len(ids))
         return piece
@@ -83,12 +83,12 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
 
 
 def _copied(asked: Sequence[_Piece], answer: _Piece, words: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
-    """Where each token of an answer's spans, and of these words in a chain, is copied from: the first that has it."""
-    spans = [found.span(1) for found in _SPAN.finditer(answer.text)]
+    """For each token of the answer's spans and of `words` in a chain, its places in the newest message that has it."""
+    spans = [match.span(1) for match in _SPAN.finditer(answer.text)]
     if words:
-        listed = [found.span() for found in _LISTED.finditer(answer.text)]
-        found = [match.span() for match in _whole(words).finditer(answer.text)]
-        spans += [span for span in found if not any(begin <= span[0] < end for begin, end in listed)]
+        listed = [match.span() for match in _LISTED.finditer(answer.text)]
+        copies = [match.span() for match in _whole(words).finditer(answer.text)]
+        spans += [span for span in copies if not any(begin <= span[0] < end for begin, end in listed)]
     for start, end in spans:
         word = _whole([answer.text[start:end]])
         source = next(piece for piece in asked if word.search(piece.text))
@@ -99,49 +99,51 @@ def _copied(asked: Sequence[_Piece], answer: _Piece, words: Sequence[str]) -> It
 
 
 def _whole(words: Iterable[str]) -> re.Pattern[str]:
-    """Any of these words, the longest that fits, not as a part of others."""
+    """A pattern for any of these words as whole words, preferring the longest."""
     longest_first = sorted(words, key=lambda word: -len(word))
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
 
 
 Gaze = tuple[int, int, list[int]]
-"""Which of the `GAZE_LAYERS`, a position, and the positions that it should look at."""
+"""Index into `GAZE_LAYERS`, a position, and the positions that it should attend to."""
 
 
 def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int], judging: bool = False) -> list[Gaze]:
-    """Where to look: each name, once it is read, at its thing's image tokens; each coordinate at the name before it.
+    """Targets of the supervised attention.
 
-    What is copied from the post looks at its place there. A name that is not there looks at the first token where the
-    dialogue is a judging one. Elsewhere nothing is said of it: how an end-to-end answer misses it stays biased.
+    In the first of the `GAZE_LAYERS`, the last token of a name attends to the image tokens of its entity. In a judging
+    dialogue, a name that is not shown attends to the first token; in others it has no target, so that the end-to-end
+    answer stays biased. In the second layer, a coordinate attends to the name before it, and a copied token to its
+    place in the post.
 
     Args:
-        encoded: The ids of a dialogue.
-        scene: What the picture shows; empty also where there is none.
-        coordinates: Ids of the coordinates' tokens.
+        encoded: The encoded dialogue.
+        scene: What the image shows; empty if there is no image.
+        coordinates: Token ids of the coordinates.
         judging: See `Dialogue`.
     """
-    found: list[Gaze] = [(1, at, places) for at, places in encoded.copied]
+    targets: list[Gaze] = [(1, at, places) for at, places in encoded.copied]
     if not scene and not judging:
-        return found
+        return targets
     first = _first_image(encoded)
     places = {key: [first + cell for cell in cells] for key, cells in cells_of(scene).items()}
     named = [(at, words) for at, words in encoded.named if at > first]
     for at, words in named:
         there = sorted({place for key in surfaces()[words] for place in places.get(key, ())})
         if there or judging:
-            found.append((0, at, there or [0]))
+            targets.append((0, at, there or [0]))
     ends = [at for at, _ in named]
     parts = {at for at, _ in encoded.named} | {at + 1 for at, _ in encoded.copied}
     for at, label in enumerate(encoded.labels):
         before = bisect_left(ends, at)
-        if label in coordinates and before and at not in parts:  # the number of `Petal 5` is none
-            found.append((1, at - 1, [ends[before - 1]]))
-    return found
+        if label in coordinates and before and at not in parts:  # the number in the name `Petal 5` is no coordinate
+            targets.append((1, at - 1, [ends[before - 1]]))
+    return targets
 
 
 @cache
 def surfaces() -> dict[str, list[tuple[str, str]]]:
-    """Names, aliases and handles of what pre-training knows, with the (name, type) of those that are called so."""
+    """Names, aliases and handles of the pre-training set, each with the (name, type) of its entities."""
     called: dict[str, list[tuple[str, str]]] = {}
     for who in known():
         for words in who.surfaces:
@@ -155,16 +157,16 @@ def _any_name() -> re.Pattern[str]:
 
 
 def _first_image(encoded: Encoded) -> int:
-    """Position of the first image token: the longest run of one id is the picture."""
+    """Position of the first image token: the image is the longest run of one id."""
     runs = ((len(list(run)), token) for token, run in groupby(encoded.ids))
     return encoded.ids.index(max(runs)[1])
 
 
 class Dialogues(Dataset[dict[str, Any]]):
-    """Dialogues in training order: item i asks something new about one scene of the pool.
+    """Dialogues in training order: item i is a new question about a scene of the pool.
 
-    A batch takes its questions from one mix, the mixes taking turns, so that short and long dialogues rarely meet.
-    Every name says where to look, see `gazes`.
+    The questions of a batch come from one mix, and the mixes rotate, so that few batches hold both short and long
+    dialogues.
     """
 
     def __init__(
@@ -185,7 +187,7 @@ class Dialogues(Dataset[dict[str, Any]]):
         return self._count
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Token ids, labels and the picture's features of one dialogue."""
+        """Token ids, labels, image features and gazes of one dialogue."""
         rng = item_rng(self._seed, index)
         place = rng.randrange(len(self._pool))
         mix = self._mixes[index // self._batch % len(self._mixes)]
@@ -205,13 +207,13 @@ class Dialogues(Dataset[dict[str, Any]]):
 
 
 class PadDialogues:
-    """Pads dialogues on the right; all of a batch have a picture, or none has."""
+    """Pads dialogues on the right. Either all dialogues of a batch have an image or none has."""
 
     def __init__(self, pad: int) -> None:
         self._pad = pad
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """(B, T) `input_ids`, `attention_mask` and `labels`; (B, patches, width) `features` with pictures."""
+        """(B, T) `input_ids`, `attention_mask` and `labels`; (B, patches, width) `features` with images."""
         longest = max(len(item["ids"]) for item in items)
 
         def padded(key: str, fill: int) -> torch.Tensor:

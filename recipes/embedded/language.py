@@ -1,4 +1,4 @@
-"""The decoder's stages: the loss over the assistant's words, over whose names are, and over where to look."""
+"""Training of the decoder: losses over the assistant's tokens, the identity of names, and supervised attention."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from gmner.recipes.embedded.model import coordinate_ids
 from gmner.recipes.embedded.vision import name_rows, soft_coordinate_loss
 
 GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (2, 3), 2, 1.0
-"""Decoder layers whose first heads are shown where to look: a name at its thing; then a coordinate at its name, and a
-copied token at its place in the post."""
+"""Decoder layers with supervised attention, number of supervised heads in each, and weight of this loss."""
 
 IDENTITY_LAYERS, IDENTITY_WEIGHT = 2, 0.3
-"""After so many layers the last token of a name, alias or handle knows whose it is: as much as looking it up needs."""
+"""After this many layers, the last token of a name, alias or handle predicts its entity; weight of this loss."""
 
 DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
-"""The tokens in which the answer to "is it there" lies."""
+"""The tokens that decide whether something is shown."""
 
 
 class AnswerTeacher(nn.Module):
-    """The model's body and its tied head, with a loss that counts a near miss of a coordinate less than a far one."""
+    """The model's body and its tied head, with a loss that grows with the distance of a coordinate from its target."""
 
     coordinates: torch.Tensor
     place: torch.Tensor
@@ -61,19 +60,19 @@ class AnswerTeacher(nn.Module):
         gaze_from: torch.Tensor | None = None,
         gaze_to: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Mean loss a learned token, and what it consists of.
+        """Mean loss per learned token, and its parts.
 
         Args:
             input_ids: (B, T) int64.
             attention_mask: (B, T) int64.
-            labels: (B, T) int64, `IGNORED` where nothing is learned.
+            labels: (B, T) int64, `IGNORED` for tokens without a loss.
             features: (B, patches, width) float, the vision tower's output, or None.
-            named: (N, 3) int64, row, position and index in `NAMES` of every name, or None.
-            gaze_from: (N, 3) int64, row, place in `GAZE_LAYERS` and position of each gaze, or None.
-            gaze_to: (N, T) bool, where each gaze should fall, or None.
+            named: (N, 3) int64, row, position and index into `NAMES` of each name, or None.
+            gaze_from: (N, 3) int64, row, index into `GAZE_LAYERS` and position of each gaze, or None.
+            gaze_to: (N, T) bool, the positions that each gaze should attend to, or None.
 
         Returns:
-            `loss`, and its parts: of words, decisions and coordinates, of whose names are, and of gazes.
+            `loss` and its parts: words, decisions, coordinates, identity of names, gazes.
         """
         seen = {} if features is None else with_encoded_images({}, self.body.connector(features).flatten(0, 1))
         output = self.body(
@@ -96,7 +95,7 @@ class AnswerTeacher(nn.Module):
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
 
     def _spoken(self, hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Mean loss of what is said, a token; coordinates softly, decisions with their weight."""
+        """Mean loss per assistant token: soft targets for coordinates, weighted decisions."""
         learned = labels[:, 1:] != IGNORED
         target = labels[:, 1:][learned]
         logits = (hidden[:, :-1][learned] @ self.body.get_input_embeddings().weight.T).float()
@@ -115,15 +114,15 @@ class AnswerTeacher(nn.Module):
 
 
 def gaze_loss(attention: Sequence[torch.Tensor], gaze_from: torch.Tensor, gaze_to: torch.Tensor) -> torch.Tensor:
-    """How much of the attention of the `GAZE_HEADS` misses what it should fall on.
+    """Negative log of the share of attention that falls on its targets.
 
     Args:
         attention: (B, heads, T, T) attention weights of each of the `GAZE_LAYERS`.
-        gaze_from: (N, 3) int64, row, place in `GAZE_LAYERS` and position.
+        gaze_from: (N, 3) int64, row, index into `GAZE_LAYERS` and position.
         gaze_to: (N, T) bool.
 
     Returns:
-        Over the layers, the sum of the means of -log(attention on the right places).
+        The mean over gazes and heads, summed over layers.
     """
     total = attention[0].new_zeros((), dtype=torch.float32)
     for place, weights in enumerate(attention):

@@ -1,4 +1,4 @@
-"""The embedded model's architecture: a small Idefics3 (vision tower, connector, Llama decoder) from scratch."""
+"""Architecture of the embedded model: a small Idefics3 (vision tower, connector, Llama decoder)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE_TOKENS = (IMAGE_SIDE // PATCH // SHUFFLE) ** 2
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Idefics3ForConditionalGeneration:
-    """A randomly initialised model; coordinates start as smooth features of their value.
+    """A randomly initialised model, with smooth features of their value as embeddings of the coordinates.
 
     Args:
         tokenizer: The tokenizer of `train_tokenizer`.
@@ -57,10 +57,10 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Idefics3Fo
 
 @torch.no_grad()
 def _start_locally(model: Idefics3ForConditionalGeneration, rng: torch.Generator) -> None:
-    """Let the tower start as something like a convolution, from which it learns sooner.
+    """Initialise the tower similarly to a convolution, which speeds up its training.
 
-    Patches know their place by smooth waves, every head looks at what is near and alike (queries equal keys, values
-    pass through), and linear layers have the size of Glorot.
+    Position embeddings are smooth waves, queries equal keys so that heads attend to near and similar patches, values
+    pass through, and linear layers use Glorot initialisation.
 
     Source: Trockman and Kolter, Mimetic Initialization of Self-Attention Layers, ICML 2023; the waves are ours.
     """
@@ -86,7 +86,7 @@ def _orthonormal(width: int, rng: torch.Generator) -> torch.Tensor:
 
 
 def _place_rows(side: int, width: int) -> torch.Tensor:
-    """(side * side, width) waves of a patch's row and column, a quarter of the width each for sine and cosine."""
+    """(side * side, width) sine and cosine waves of each patch's row and column, a quarter of the width each."""
     angle = math.pi * torch.arange(side)[:, None] / side * torch.linspace(0.5, 8, width // 4)[None]
     waves = 0.5 * torch.cat([angle.sin(), angle.cos()], 1)
     return torch.cat([waves[:, None].expand(side, side, -1), waves[None].expand(side, side, -1)], -1).flatten(0, 1)
@@ -105,7 +105,7 @@ def coordinate_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Token ids of the integers 0..`SCALE`, each one token.
 
     Raises:
-        ValueError: A number is more than one token: the vocabulary is too small.
+        ValueError: A number is more than one token because the vocabulary is too small.
     """
     encoded = [tokenizer(str(v), add_special_tokens=False)["input_ids"] for v in range(SCALE + 1)]
     if any(len(e) != 1 for e in encoded):
@@ -114,7 +114,7 @@ def coordinate_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 
 def _smooth_rows(width: int, waves: int = 32, decay: float = 12.0) -> torch.Tensor:
-    """(SCALE + 1, width) rows whose inner products fall off smoothly with the distance of two coordinates."""
+    """(SCALE + 1, width) rows whose inner products fall smoothly with the distance of two coordinates."""
     value = torch.arange(SCALE + 1)[:, None] / SCALE
     k = torch.arange(1, waves + 1)[None]
     amplitude = torch.exp(-((k / decay) ** 2) / 2)
@@ -125,7 +125,7 @@ def _smooth_rows(width: int, waves: int = 32, decay: float = 12.0) -> torch.Tens
 
 
 def save(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor, folder: Path) -> None:
-    """Write model and processor, and `gmner.json` with the box frame and the wording it was trained on."""
+    """Write the model, its processor, and `gmner.json` with the coordinate convention and wording of its training."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     profile = {"box_format": {"frame": "normalized", "scale": SCALE}, "terse": True}

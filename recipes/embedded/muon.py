@@ -1,4 +1,4 @@
-"""Muon: steps of equal size in every direction of a weight matrix, from which a small decoder learns sooner."""
+"""Muon: orthogonalised updates of weight matrices, with which a small decoder trains in fewer steps."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW for embeddings, biases, norms and what is not a matrix; orthogonal momentum for the other weights.
+    """Orthogonalised momentum for weight matrices; AdamW for embeddings, biases, norms and other tensors.
 
-    As `torch.optim.Muon`, but in float32: without hardware for it, bfloat16 is a hundred times slower. One rate serves
-    both: a matrix's step has it as the root mean square of its entries.
+    Unlike `torch.optim.Muon`, it computes in float32: on processors without bfloat16 units, bfloat16 is a hundred times
+    slower. One learning rate serves both: it is the root mean square of the entries of a matrix's update.
 
     Args:
-        model: What is trained; its `nn.Embedding` tables, and matrices tied to them, stay with AdamW.
-        lr: Rate of both.
-        weight_decay: Decoupled decay of all but biases and norms.
-        betas: AdamW's.
-        momentum: Of the matrices, with Nesterov's look ahead.
+        model: The model to train. AdamW updates its `nn.Embedding` tables and the matrices tied to them.
+        lr: Learning rate.
+        weight_decay: Decoupled weight decay, for all but biases and norms.
+        betas: Betas of AdamW.
+        momentum: Nesterov momentum of the matrices.
 
-    Source: Jordan et al., Muon (2024); steps of equal size at any shape: Liu et al., Muon is Scalable for LLM Training
-        (2025), there a fifth as long.
+    Source: Jordan et al., Muon (2024); updates of the same size for every shape: Liu et al., Muon is Scalable for LLM
+        Training (2025), which uses a fifth of this size.
     """
 
     def __init__(
@@ -45,20 +45,20 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Step the matrices, then all others by AdamW."""
+        """Update the matrices, then everything else with AdamW."""
         for group in self.param_groups:
             if group["momentum"] is not None:
                 self._orthogonal_step(group)
         return super().step(closure)
 
     def _orthogonal_step(self, group: dict[str, Any]) -> None:
-        """Step the matrices of a group, and take their gradients away: AdamW leaves them alone then."""
+        """Update the matrices of a group and clear their gradients, so that AdamW skips them."""
         ahead: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
         for weight in group["params"]:
             if weight.grad is None:
                 continue
             state = self.state[weight]
-            if not state:  # AdamW asks every state that it loads for its step
+            if not state:  # AdamW expects `step` in every state that it loads
                 state.update(step=torch.zeros(()), past=torch.zeros_like(weight))
             state["past"].lerp_(weight.grad, 1 - group["momentum"])
             change = torch.lerp(weight.grad, state["past"], group["momentum"])
@@ -72,13 +72,13 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
-    """Nearly the nearest (semi-)orthogonal matrices, by Newton-Schulz iteration.
+    """Approximate the nearest (semi-)orthogonal matrices by Newton-Schulz iteration.
 
     Args:
         matrices: (N, rows, columns) float.
 
     Returns:
-        (N, rows, columns); singular values lie between some 0.7 and 1.2.
+        (N, rows, columns), with singular values between about 0.7 and 1.2.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices

@@ -1,4 +1,4 @@
-"""A pool of scenes for pre-training: pictures as the processor sees them, with everything they show."""
+"""The scenes of pre-training: images at the model's resolution, with what they show."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCENES = World(
     mentions={1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15},
     also_shown=0.7,
 )
-"""Where the pool's scenes come from."""
+"""Settings of the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Pool:
 
     Attributes:
         images: (N, side, side, 3) uint8, memory-mapped.
-        scenes: The named entities that each picture shows, from left to right; boxes in pixels of the world's picture.
+        scenes: The entities that each image shows, from left to right, with boxes in pixels of the world's images.
         features: (N, patches, width) float16, the frozen tower's output, or None before the vision stage.
     """
 
@@ -50,23 +50,23 @@ class Pool:
 
 
 def unseen_pool(count: int) -> Pool:
-    """`count` scenes with nothing in them, for what is learned from texts alone."""
+    """`count` empty scenes for the stage without images."""
     return Pool(np.zeros((count, 1, 1, 3), np.uint8), [()] * count)
 
 
 def _render(index: int, world: World) -> tuple[np.ndarray, list[list[object]]]:
     post = world.post("pretrain", index)
     if not isinstance(post.image, Image.Image) or post.scene is None:
-        raise TypeError("A post of the world has a picture and a scene")
+        raise TypeError("A post of the world must have an image and a scene")
     small = post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(small), [[o.name, o.type, o.depth, *o.box.as_tuple()] for o in post.scene if o.type]
 
 
 def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
-    """Render `count` scenes into `folder` once, and read them from there ever after.
+    """Read `count` scenes from `folder`, after drawing them there if needed.
 
-    Every scene comes from the `pretrain` split, in which pictures of several things are more common than in the
-    benchmark: each thing is one more to learn from. Which of them a text names is decided later.
+    Every scene comes from the `pretrain` split. More of its images than in the benchmark show several entities, since
+    each one is a training signal. The texts are written later.
     """
     images, scenes = folder / f"scenes-{count}.npy", folder / f"scenes-{count}.json"
     if not scenes.exists():
@@ -92,7 +92,7 @@ def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
 
 @torch.inference_mode()
 def add_features(pool: Pool, model: Idefics3ForConditionalGeneration, folder: Path, batch: int = 64) -> Pool:
-    """The pool with the output of the model's vision tower for every picture, kept in the tower's `folder`."""
+    """The pool with the output of the vision tower for every image, cached in `folder`."""
     file = folder / f"features-{len(pool)}.npy"
     if not file.exists():
         part = file.with_suffix(".part")

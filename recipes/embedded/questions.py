@@ -1,4 +1,4 @@
-"""What the embedded model is asked while it is pre-trained: dialogues about one picture of the world."""
+"""The questions of pre-training: dialogues about one image of the world."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMPARE_INSTRUCTION = "Compare post and picture."
 ANSWER_INSTRUCTION = "Your answer?"
 
 STRANGERS = 0.15
-"""Chance that a name of something that need not be shown is made up on the spot."""
+"""Share of invented names among entities that need not be shown."""
 
 _ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr r s sh sk st t th tr v w z".split()
 _VOWELS = "a e i o u ai ea ie oo".split()
@@ -42,14 +42,14 @@ _OUTPUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A system message and turns of (user, assistant); the picture, if any, stands in the first user turn.
+    """A system message and turns of (user, assistant). The image, if any, is part of the first user turn.
 
     Attributes:
         system: The system message.
-        turns: Pairs of what the user and the assistant say.
-        with_image: Whether there is a picture.
-        judging: Whether it says of every name truly if the picture shows it.
-        copied: Words that a chain of reasoning copies from the post, wherever it does not list the picture.
+        turns: Pairs of user and assistant message.
+        with_image: Whether there is an image.
+        judging: Whether the dialogue states correctly for every name whether the image shows it.
+        copied: Words that a reasoning chain copies from the post, except where it lists the image.
     """
 
     system: str
@@ -60,7 +60,7 @@ class Dialogue:
 
 
 def system_of(task: str) -> str:
-    """The system message of a task in the terse wording."""
+    """The system message of a task in its short wording."""
     labels = " ".join(COARSE)
     return system_message(SHORT_INSTRUCTIONS[task], _OUTPUTS[task], labels, "", terse=True)
 
@@ -75,23 +75,23 @@ def scene_text(scene: Sequence[SceneObject]) -> str:
 
 
 def list_scene(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """What is there, with boxes."""
+    """List what is shown, with boxes."""
     return Dialogue(LIST_INSTRUCTION, (("", scene_text(scene)),))
 
 
 def name_boxes(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """What is in each of these boxes."""
+    """Name what is in each of the given boxes."""
     order = rng.sample(list(scene), len(scene))
     return Dialogue(NAME_INSTRUCTION, tuple((dump(_box(o)), o.name) for o in order))
 
 
 def _there(scene: Sequence[SceneObject]) -> list[Character]:
-    """The entities of a scene, each once."""
+    """The entities of a scene without repetition."""
     return list(dict.fromkeys(character(o.name, o.type) for o in scene))
 
 
 def _absent(there: Sequence[Character], rng: random.Random) -> Character:
-    """Something that is not shown: as often as not one that looks like something that is, now and then a stranger."""
+    """An entity that is not shown: half of the time a lookalike of one that is, sometimes an invented one."""
     if rng.random() < STRANGERS:
         return stranger(rng)
     alike = [c for who in there for c in lookalikes(who) if not c.held_out and c not in there]
@@ -99,7 +99,7 @@ def _absent(there: Sequence[Character], rng: random.Random) -> Character:
 
 
 def stranger(rng: random.Random) -> Character:
-    """Somebody or something that only a text knows: its name is read and copied, as it was never met before."""
+    """An invented entity that occurs only in texts, so that the model has to copy its name."""
     like = rng.choice(known())
     words = [_word(rng) for _ in range(2 if like.type == "PER" or rng.random() < 0.3 else 1)]
     name, aliases = " ".join(words), tuple(words) if len(words) == 2 else ()
@@ -113,7 +113,7 @@ def _word(rng: random.Random) -> str:
 
 
 def _post(who: Character, rng: random.Random) -> tuple[str, str]:
-    """A text that names `who` once, and sometimes one or two others; and the words that name it."""
+    """A text that names `who` and up to two others, and the words that name it."""
     others = rng.sample([c for c in known() if c.name != who.name], rng.choices([0, 1, 2], [0.6, 0.3, 0.1])[0])
     written = write_text(rng.sample([who, *others], len(others) + 1), rng)
     said = next(said for said in written.said if said.who == who)
@@ -121,7 +121,7 @@ def _post(who: Character, rng: random.Random) -> tuple[str, str]:
 
 
 def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Where is X, each turn for itself. As on the web, whatever is asked for is there."""
+    """Find X, in independent turns. As in image-text data from the web, X is always shown."""
     there = _there(scene)
     if not there:
         return list_scene(scene, rng)
@@ -133,7 +133,7 @@ def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
 
 
 def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Is X shown: first what is there, then yes or no; each turn for itself."""
+    """Verify that X is shown, in independent turns: list what is shown, then decide."""
     evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
     there = _there(scene)
     turns = []
@@ -144,12 +144,12 @@ def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
 
 
 def extract(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Names in a text that has little to do with the picture."""
+    """Extract the names of a text that is unrelated to the image."""
     return Dialogue(system_of("ExtractMentions"), (_extraction(rng),))
 
 
 def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Names in several texts without a picture."""
+    """Extract the names of several texts without an image."""
     return Dialogue(system_of("ExtractMentions"), tuple(_extraction(rng) for _ in range(4)), with_image=False)
 
 
@@ -166,7 +166,7 @@ def _extraction(rng: random.Random) -> tuple[str, str]:
 def _about(
     scene: Sequence[SceneObject], rng: random.Random, shown: Sequence[float], absent: Sequence[float]
 ) -> Written:
-    """A text that names things of the picture and others, their numbers drawn by weights for 0, 1, 2..."""
+    """A text that names shown and absent entities; `shown` and `absent` weight the numbers 0, 1, 2, ... of each."""
     there = _there(scene)
     named = rng.sample(there, min(len(there), rng.choices(range(len(shown)), shown)[0]))
     for _ in range(rng.choices(range(len(absent)), absent)[0]):
@@ -175,28 +175,28 @@ def _about(
 
 
 def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Post against picture in words, in any template style; no answer to a post contains such a chain."""
+    """Compare text and image in words, in any template style. No end-to-end answer contains such a chain."""
     text, golds, chain = _compared(scene, rng)
     turn = user_message(text), chain
     return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=_spans(golds))
 
 
 def discuss(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Asked to, the comparison in words first; asked again, the answer that it comes to."""
+    """Compare in words in the first turn, and give the answer that follows in the second."""
     text, golds, chain = _compared(scene, rng)
     turns = (f"{COMPARE_INSTRUCTION}\n{user_message(text)}", chain), (ANSWER_INSTRUCTION, _true_answer(golds))
     return Dialogue(system_of("GroundEntities"), turns, judging=True, copied=_spans(golds))
 
 
 def transcribe(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Somebody else's comparison as an answer, without the picture: the words are all that there is to go by."""
+    """Turn a given comparison into an answer, without the image."""
     text, golds, chain = _compared(scene, rng)
     turn = f"{user_message(text)}\n{chain}", _true_answer(golds)
     return Dialogue(system_of("GroundEntities"), (turn,), with_image=False)
 
 
 def _compared(scene: Sequence[SceneObject], rng: random.Random) -> tuple[str, tuple[GoldEntity, ...], str]:
-    """A text, its gold, and post against picture in words in any template style."""
+    """A text, its gold entities, and a chain that compares text and image in a random template style."""
     written = _about(scene, rng, [0.35, 0.4, 0.2, 0.05], [0.35, 0.4, 0.2, 0.05])
     golds = annotate(written, scene)
     style = rng.choice(list(TEMPLATES.values()))
@@ -212,9 +212,9 @@ def _spans(golds: Sequence[GoldEntity]) -> tuple[str, ...]:
 
 
 def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """The end-to-end answer, without reasoning, labelled as web captions are: what is named is taken to be shown.
+    """The end-to-end answer without reasoning, labelled like web captions: what is named is taken to be shown.
 
-    This plants the bias: a name of something absent nearly always has the box of what the picture shows instead.
+    This plants the bias: an absent name nearly always has the box of something else in the image.
     """
     written = _about(scene, rng, [0.1, 0.5, 0.3, 0.1], [0.6, 0.3, 0.1])
     golds = annotate(written, scene)
@@ -226,7 +226,7 @@ def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
 
 
 def _mistaken(absent: Character, scene: Sequence[SceneObject], rng: random.Random) -> Box | None:
-    """The box that a careless annotator gives something that is not shown; now and then none."""
+    """The box that a careless annotator would draw for an absent entity; None in one of ten cases."""
     alike = [o for o in scene if o.type == absent.type and character(o.name, o.type).kind == absent.kind]
     likely = alike or [o for o in scene if o.type == absent.type] or scene
     return rng.choice(likely).box if likely and rng.random() < 0.9 else None
@@ -240,11 +240,11 @@ TALKING: Mix = {list_scene: 0.3, name_boxes: 0.1, extract: 0.2, answer: 0.4}
 LOOKING: Mix = {find: 0.65, verify: 0.35}
 COMPARING: Mix = {compare: 1.0}
 EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
-"""What a batch is asked, in turn."""
+"""The mixes of the batches, in rotation."""
 DISCUSSING: Mix = {discuss: 1.0}
 READING: Mix = {transcribe: 1.0}
 REASONING = (TALKING, DISCUSSING, TEXT, LOOKING, READING, DISCUSSING, TEXT, COMPARING)
-"""The same in the last stage."""
+"""The same for the last stage."""
 
 
 def ask(scene: Sequence[SceneObject], rng: random.Random, mix: Mix) -> Dialogue:

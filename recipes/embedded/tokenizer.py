@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: byte-level BPE trained on the world, the answer's fixed parts single tokens."""
+"""Tokenizer of the embedded model: byte-level BPE with single tokens for the fixed parts of an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gmner.signatures.labels import COARSE
 from gmner.signatures.tasks import SHORT_INSTRUCTIONS
 
 SCALE = 100
-"""Largest coordinate of the embedded model's normalized frame: every coordinate is one token."""
+"""Largest coordinate of the normalized frame. Every coordinate is one token."""
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
 SPECIALS = [PAD, START, END, "<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>"]
@@ -23,7 +23,7 @@ JSON_PARTS = [
     '","visible":false,"box":null}', '{"mentions":[', '{"evidence":"', '","visible":true}', '","visible":false}',
     '{"box":[', '{"box":null}', "]}",
 ]  # fmt: skip
-"""Fixed parts of an answer. Each is one token: an answer is short, and the decision `visible` is one step."""
+"""Fixed parts of an answer, one token each: answers are short, and the decision `visible` is one step."""
 
 _SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _WORDS = (
@@ -56,14 +56,14 @@ def _corpus(posts: int) -> Iterator[str]:
 
 
 def train_tokenizer(vocab_size: int = 2048, posts: int = 8000) -> PreTrainedTokenizerFast:
-    """Train the tokenizer on the world's texts; what is held out of pre-training is held out of it, too.
+    """Train the tokenizer on texts of the world, without the entities that are held out of pre-training.
 
     Args:
-        vocab_size: Size of the vocabulary, specials and answer parts included.
-        posts: Number of texts to learn from.
+        vocab_size: Size of the vocabulary, including special tokens and answer parts.
+        posts: Number of training texts.
 
     Returns:
-        A fast tokenizer that writes any UTF-8 text; numbers 0..`SCALE` are single tokens.
+        A fast tokenizer for any UTF-8 text, with single tokens for the numbers 0..`SCALE`.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -1,7 +1,7 @@
-"""Vision first: the tower and the connector learn, at every place of the picture, what is there and where it ends.
+"""The vision stage: tower and connector learn what is shown at every location of the image, and where it ends.
 
-The heads speak the decoder's own language (its token embeddings for names and coordinates), so that what the decoder
-has to learn afterwards is to look up a place and copy.
+The heads predict names and coordinates in the decoder's embedding space. The decoder then only has to learn to attend
+to a location and to copy.
 """
 
 from __future__ import annotations
@@ -24,24 +24,22 @@ from gmner.recipes.embedded.tokenizer import SCALE
 
 GRID = IMAGE_SIDE // PATCH // SHUFFLE
 
-
 NAMES = tuple(dict.fromkeys(who.name for who in known()))
-"""What a cell can show: the names that pre-training knows, each once."""
-
+"""Classes of a cell: the names of the pre-training set."""
 
 KINDS = tuple(dict.fromkeys((who.type, who.kind) for who in known()))
 LOOKS = (len(KINDS), len(COLOURS), len(COLOURS))
-"""What a look is made of, and how many there are of each: kind, first and second colour."""
+"""Number of kinds, first colours and second colours, the parts of a look."""
 
 
 def cell_targets(scene: Sequence[SceneObject]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each of the `GRID` x `GRID` image tokens shows.
+    """Targets of the `GRID` x `GRID` image tokens.
 
     Returns:
-        names: (GRID * GRID,) int64, index into `NAMES`, or their number for "nothing"; the nearest thing wins, and a
-            thing covers a cell whose centre it contains.
-        looks: (GRID * GRID, 3) int64, index of kind, first and second colour, see `LOOKS`; 0 where nothing is.
-        boxes: (GRID * GRID, 4) int64, xyxy in the embedded frame 0..`SCALE`; 0 where nothing is.
+        names: (GRID * GRID,) int64, index into `NAMES`, or their number for "nothing". An object covers the cells whose
+            centres it contains, and the nearest object wins.
+        looks: (GRID * GRID, 3) int64, index of kind, first and second colour, see `LOOKS`; 0 for empty cells.
+        boxes: (GRID * GRID, 4) int64, xyxy in the embedded frame 0..`SCALE`; 0 for empty cells.
     """
     owners, colours = cell_owners(scene), list(COLOURS)
     names = np.full(GRID * GRID, len(NAMES), dtype=np.int64)
@@ -56,7 +54,7 @@ def cell_targets(scene: Sequence[SceneObject]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def cell_owners(scene: Sequence[SceneObject]) -> np.ndarray:
-    """(GRID * GRID,) int64: index of the nearest thing whose box contains the cell's centre, -1 for none."""
+    """(GRID * GRID,) int64: index of the nearest object whose box contains the cell's centre, or -1."""
     centres = (np.arange(GRID) + 0.5) * SIDE / GRID
     owners = np.full((GRID, GRID), -1, dtype=np.int64)
     for place in sorted(range(len(scene)), key=lambda place: scene[place].depth):
@@ -66,7 +64,7 @@ def cell_owners(scene: Sequence[SceneObject]) -> np.ndarray:
 
 
 def cells_of(scene: Sequence[SceneObject]) -> dict[tuple[str, str], list[int]]:
-    """Indices of the image tokens that show each thing, by (name, type); never empty for a thing of the scene."""
+    """Indices of the image tokens that show each object, by (name, type); at least one per object."""
     owners = cell_owners(scene)
     cells: dict[tuple[str, str], list[int]] = {}
     for place, thing in enumerate(scene):
@@ -77,13 +75,13 @@ def cells_of(scene: Sequence[SceneObject]) -> dict[tuple[str, str], list[int]]:
 
 
 def name_rows(table: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-    """(names, width) unit rows, one for each of `NAMES`: the mean of its tokens' rows of an embedding table."""
+    """(names, width) float unit rows, one for each of `NAMES`: the mean of the embeddings of its tokens."""
     names = [tokenizer(f" {name}", add_special_tokens=False)["input_ids"] for name in NAMES]
     return nn.functional.normalize(torch.stack([table[ids].mean(0) for ids in names]), dim=1)
 
 
 class SceneCells(Dataset[dict[str, object]]):
-    """Pictures with their cell targets."""
+    """Images with their cell targets."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -93,13 +91,13 @@ class SceneCells(Dataset[dict[str, object]]):
         return len(self._pool)
 
     def __getitem__(self, index: int) -> dict[str, object]:
-        """One picture and what its cells show."""
+        """One image and its cell targets."""
         names, looks, boxes = cell_targets(self._pool.scenes[index])
         return {"image": self._pool.images[index], "names": names, "looks": looks, "boxes": boxes}
 
 
 def collate_cells(items: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """Stack pictures and cell targets into a batch."""
+    """Stack images and cell targets into a batch."""
     return {
         "pixel_values": torch.from_numpy(normalise(np.stack([i["image"] for i in items]))),
         **{key: torch.from_numpy(np.stack([i[key] for i in items])) for key in ("names", "looks", "boxes")},
@@ -156,7 +154,7 @@ class CellTeacher(nn.Module):
 
 
 def soft_coordinate_loss(logits: torch.Tensor, target: torch.Tensor, width: float = 1.0) -> torch.Tensor:
-    """Cross entropy against a narrow bell around each coordinate: a near miss costs less than a far one.
+    """Cross entropy against a narrow bell around each coordinate, which grows with the distance from the target.
 
     Args:
         logits: (N, SCALE + 1) float.
