@@ -32,7 +32,7 @@ class FileRules:
     may_replace: Callable[[Namespace, Path], bool] = _never
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Command:
     """A command of `gmner`.
 

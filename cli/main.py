@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from gmner.cli.command import Command
 from gmner.cli.files import prepare
-from gmner.cli.registry import commands, find_command
+from gmner.cli.registry import COMMANDS
 from gmner.signatures.errors import GmnerError, ServerError
 from gmner.signatures.terminal import PrintableFormatter, printable
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(top)
     given = top.parse_args(arguments)
     with _logging():
-        return _run(find_command(given.command), given)
+        return _run(COMMANDS[given.command], given)
 
 
 def _run(command: Command, given: argparse.Namespace) -> int:
@@ -64,12 +64,12 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="gmner",
         description=_DESCRIPTION,
-        epilog="\n".join([_MORE, *(f"  {command.example}" for command in commands())]),
+        epilog="\n".join([_MORE, *(f"  {command.example}" for command in COMMANDS.values())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"gmner {version('gmner')}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in commands():
+    for command in COMMANDS.values():
         added = subparsers.add_parser(
             command.name,
             help=command.summary,

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from gmner.cli import check, compile, evaluate, export, extract, fetch, merge, quickstart, run, view, world
 from gmner.cli.command import Command
-from gmner.signatures.errors import InputError
+from gmner.signatures.registry import Registry, check_type
 
-_COMMANDS: dict[str, Command] = {}
+_BUILT_IN = (
+    quickstart.COMMAND,
+    world.COMMAND,
+    fetch.COMMAND,
+    extract.COMMAND,
+    evaluate.COMMAND,
+    view.COMMAND,
+    export.COMMAND,
+    check.COMMAND,
+    compile.COMMAND,
+    run.COMMAND,
+    merge.COMMAND,
+)
+COMMANDS: Registry[Command] = Registry("command", {command.name: command for command in _BUILT_IN})
+"""The commands by name, in the order in which `gmner --help` lists them."""
 
 
 def register(command: Command) -> Command:
@@ -19,7 +33,7 @@ def register(command: Command) -> Command:
         The command itself.
 
     Raises:
-        InputError: Another command has this name.
+        InputError: Not a `Command`, a name that is not a word, or another command has this name.
 
     Example:
         A file `count.py` that adds `gmner count POSTS`:
@@ -40,34 +54,15 @@ def register(command: Command) -> Command:
             register(Command("count", "count posts", "gmner count posts.jsonl", add_arguments, run))
             sys.exit(main())
     """
-    if _COMMANDS.get(command.name, command) is not command:
-        raise InputError("Another command has this name", received=command.name, remedy="Choose another name")
-    _COMMANDS[command.name] = command
+    check_type(command, Command)
+    COMMANDS.add(command.name, command)
     return command
 
 
-def commands() -> tuple[Command, ...]:
-    """The registered commands, in the order in which `gmner --help` lists them."""
-    return tuple(_COMMANDS.values())
-
-
-def find_command(name: str) -> Command:
-    """The command with this name.
+def unregister(name: str) -> None:
+    """Remove a command that `register` added.
 
     Raises:
-        KeyError: There is none.
+        InputError: No command with this name was registered.
     """
-    return _COMMANDS[name]
-
-
-register(quickstart.COMMAND)
-register(world.COMMAND)
-register(fetch.COMMAND)
-register(extract.COMMAND)
-register(evaluate.COMMAND)
-register(view.COMMAND)
-register(export.COMMAND)
-register(check.COMMAND)
-register(compile.COMMAND)
-register(run.COMMAND)
-register(merge.COMMAND)
+    COMMANDS.remove(name)

@@ -36,7 +36,7 @@ def checked_sets(
 
     Raises:
         InputError: The program could not write the gold answer of a post, the validation set cannot be scored, or no
-            post is left. The fact names the first posts and the reasons.
+            post is left. The message names the first posts and the reasons.
         ImageError: An image of the training set cannot be read.
     """
     report = check_posts(train, adapter.labels, adapter.limits, adapter.profile)

@@ -14,7 +14,7 @@ class CompileSettings:
     """The settings of one compile; `gmner.MCR` has their defaults.
 
     Attributes:
-        mrsi: Settings of the injection. None: it does not run.
+        mrsi: Settings of MRSI. None: it does not run.
         cvo: Settings of the optimization. None: it does not run.
         d1_share: D1's share of the posts, above 0 and at most 1.
         holdout: Share of the training set that is held out for validation, below 1.

@@ -63,7 +63,7 @@ class MCR(Teleprompter):
     weights of the LM are not accessible, MRSI sets demonstrations on the program, and CVO is skipped with a warning.
 
     Args:
-        mrsi: Settings of the injection. None: CVO alone, on all posts, as in the paper's ablation.
+        mrsi: Settings of MRSI. None: CVO alone, on all posts, as in the paper's ablation.
         cvo: Settings of the optimization. None: MRSI alone.
         d1_share: D1's share of the posts; the paper does not give it. 1: D1 and D2 are both all posts.
         holdout: Share of the training set that is held out for validation if `compile` gets no `valset`: at least 16

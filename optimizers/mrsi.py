@@ -42,7 +42,7 @@ ALONE = "answer alone"
 
 @dataclass(frozen=True, kw_only=True)
 class MRSI(Training):
-    """Settings of the injection: how chains are written, and how a model learns them.
+    """Settings of MRSI: how reasoning chains are written, and how a model learns them ("injection" in the paper).
 
     The arguments of `gmner.Training` (`batch`, `rate`, `tuning`, ...) are accepted as well.
 

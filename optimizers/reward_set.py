@@ -8,18 +8,17 @@ import inspect
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, TypeAlias
 
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, JudgedReward, Reward, cvo
 from gmner.optimizers.rewards.own import (
+    REGISTERED,
     RewardFunction,
     check_reward,
     place,
-    registered,
-    registered_names,
     reward_name,
 )
 from gmner.signatures.boxes import BoxFormat
@@ -210,13 +209,14 @@ def _pair(entry: Any, weight: Any) -> tuple[RewardFunction, float]:
 
 
 def _named(name: str) -> RewardFunction:
-    reward: Callable[..., Any] | None = Reward(name) if name in DEFAULT_WEIGHTS else registered(name)
-    if reward is None:
+    if name in DEFAULT_WEIGHTS:
+        return Reward(name)
+    if name not in REGISTERED:
         raise InputError(
-            "Unknown reward", received=name, accepted=", ".join(registered_names()),
+            "Unknown reward", received=name, accepted=", ".join((*DEFAULT_WEIGHTS, *REGISTERED)),
             remedy="Register it with gmner.rewards.register, or pass the function itself",
         )  # fmt: skip
-    return reward
+    return REGISTERED[name]
 
 
 def _bound(reward: RewardFunction, labels: LabelSet, box_format: BoxFormat) -> RewardFunction:

@@ -37,7 +37,7 @@ def check_examples(
         leave_out_invalid: Skip invalid examples and log a warning with their number.
 
     Raises:
-        InputError: Gold annotations are invalid, or no example is left; the fact names the first posts and the faults.
+        InputError: Gold annotations are invalid, or no example is left. The message names the first posts and faults.
     """
     checked = dict(given)
     for name in _SETS:

@@ -27,7 +27,7 @@ def recorded_json(file: Path, description: str) -> Any:
 
     Raises:
         BundleError: It cannot be read, is not UTF-8, is not JSON, is nested too deeply, or contains a lone surrogate;
-            the fact names the file.
+            the message names the file.
     """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def check_adapter_config(folder: Path) -> None:
     """Check that the configuration of a bundle's adapter is a JSON object whose patterns are regular expressions.
 
     Raises:
-        BundleError: It is not; the fact names the file.
+        BundleError: It is not; the message names the file.
     """
     file = folder / "adapter_config.json"
     config = recorded_json(file, "the configuration of an adapter")

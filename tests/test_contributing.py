@@ -15,7 +15,6 @@ from mypy.options import Options
 
 import gmner
 from gmner.data.oddities import Posts
-from gmner.optimizers.rewards import own
 
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -65,9 +64,9 @@ def test_the_family_is_known(blocks: list[str]):
     assert gmner.families.profile_for_name("openai/My-VLM-7B").box_format == gmner.BoxFormat("normalized", 1000)
 
 
-def test_the_reward_has_a_name(blocks: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(own, "_REGISTERED", {})
+def test_the_reward_has_a_name(blocks: list[str]):
     names = run(blocks, "def all_found")
+    gmner.rewards.unregister("all_found")
     assert names["all_found"].__name__ == "all_found"
     assert isinstance(names["optimizer"], gmner.MCR)
 

@@ -20,7 +20,6 @@ from gmner.cli import models, registry
 from gmner.cli.command import Command
 from gmner.cli.printing import print_result
 from gmner.data.post import Post
-from gmner.optimizers.rewards import own
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import Limits
@@ -82,6 +81,7 @@ KINDS = {
     "protocol": (gmner.protocols, PROTOCOL, "paper"),
     "preset": (gmner.presets, PRESET, "tiny"),
     "family": (gmner.families, FAMILY, "qwen2_5_vl"),
+    "command": (registry, COMMAND, "extract"),
 }
 OTHERS = {
     "reader": dataclasses.replace(READER, read=print),
@@ -89,20 +89,19 @@ OTHERS = {
     "protocol": dataclasses.replace(PROTOCOL, region=gmner.protocols.RegionRule(0.7)),
     "preset": dataclasses.replace(PRESET, build=gmner.MCR),
     "family": dataclasses.replace(FAMILY, box_format=gmner.BoxFormat()),
+    "command": dataclasses.replace(COMMAND, resumes=True),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_COMMANDS", dict(registry._COMMANDS))
-    monkeypatch.setattr(own, "_REGISTERED", dict(own._REGISTERED))
-    registry.register(COMMAND)
+def registered() -> Iterator[None]:
     gmner.rewards.register(all_found)
     gmner.styles.register(verdicts)
     for module, value, _ in KINDS.values():
         module.register(value)
     yield
+    gmner.rewards.unregister("all_found")
     gmner.styles.unregister("verdicts")
     for module, value, _ in KINDS.values():
         module.unregister(value.name)

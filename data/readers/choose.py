@@ -71,7 +71,7 @@ def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
 
     Raises:
         InputError: The file does not exist.
-        DataError: A line has neither form; the fact names file and line.
+        DataError: A line has neither form; the message names file and line.
     """
     path = Path(path)
     if path.is_file() and not _is_prediction(path):

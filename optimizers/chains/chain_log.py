@@ -28,7 +28,7 @@ class ChainLog:
         path: The file; created if it does not exist.
 
     Raises:
-        DataError: A complete line that is not a chain; the fact names file and line.
+        DataError: A complete line that is not a chain; the message names file and line.
 
     Example:
         >>> import tempfile

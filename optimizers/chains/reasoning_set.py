@@ -1,7 +1,7 @@
 """`ReasoningSet`: D_R as a value and as a folder, so that an expensive teacher writes its chains only once.
 
 Source: MCR (Ma et al., Findings of ACL 2026), section on MRSI: D_R has chains about the gold annotation and is split
-into D1 (injection) and D2 (reinforcement). The files and the checks before a set is used again are ours.
+into D1 (for MRSI) and D2 (for CVO). The files and the checks before a set is used again are ours.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class ReasoningSet:
 
     Attributes:
         chains: The chains, at most one per post and style, each of a post in D1 or D2.
-        d1: Ids of the posts for the injection, in training order.
-        d2: Ids of the posts for the reinforcement; none of them is in `d1`.
+        d1: Ids of the posts for MRSI, in training order.
+        d2: Ids of the posts for CVO; none of them is in `d1`.
         digests: Post id -> `post_digest`, for the posts in `d1` and `d2`.
         origin: What the set was made for, and how.
 
@@ -76,13 +76,13 @@ class ReasoningSet:
 
         Args:
             chains: The chains.
-            d1: The posts for the injection.
-            d2: The posts for the reinforcement.
+            d1: The posts for MRSI.
+            d2: The posts for CVO.
             origin: What the chains were made for, and how.
 
         Raises:
             InputError: See the class.
-            ImageError: An image cannot be read; the fact names the post.
+            ImageError: An image cannot be read; the message names the post.
         """
         digests = {post.id: post_digest(post) for post in (*d1, *d2)}
         d1_ids, d2_ids = tuple(post.id for post in d1), tuple(post.id for post in d2)
@@ -128,7 +128,7 @@ class ReasoningSet:
         Raises:
             InputError: Another coordinate convention, other labels, posts that are missing, added or changed, or a
                 chain that is too long for the model's answers.
-            ImageError: An image cannot be read; the fact names the post.
+            ImageError: An image cannot be read; the message names the post.
         """
         origin, names = self.origin, tuple(labels)
         expected = _coordinates(origin.box_format, origin.resize if resize else None)
@@ -162,7 +162,7 @@ class ReasoningSet:
             The folder.
 
         Raises:
-            InputError: A post with chains is missing, or a text is not Unicode; the fact names the post.
+            InputError: A post with chains is missing, or a text is not Unicode; the message names the post.
         """
         folder, by_id = Path(folder), None if posts is None else self._given(posts)
         table = self._table(by_id)
@@ -206,7 +206,7 @@ class ReasoningSet:
         Raises:
             InputError: There is no reasoning set.
             DataError: A line is not a chain, its post is in neither half, or its post and style occurred before; or a
-                post is in both halves, or the split has another fault. The fact names file and line.
+                post is in both halves, or the split has another fault. The message names file and line.
         """
         folder = folder_or_hub(folder, "Reasoning set", InputError, kind="dataset", files=(SPLIT_FILE, CHAINS_FILE))
         finish_replacing(folder, _FILES)
@@ -267,7 +267,7 @@ def post_digest(post: Post) -> str:
     The digest is the same for an image in memory and for a lossless file of it.
 
     Raises:
-        ImageError: The image cannot be read; the fact names the post.
+        ImageError: The image cannot be read; the message names the post.
     """
     gold = [(e.span, e.start, e.end, e.type, [_corners(box) for box in e.boxes]) for e in post.gold]
     scene = None if post.scene is None else [(thing.name, thing.type, _corners(thing.box)) for thing in post.scene]

@@ -1,4 +1,4 @@
-"""Strata of posts, the split into D1 (injection) and D2 (reinforcement), and the checks of a training set."""
+"""Strata of posts, the split into D1 (for MRSI) and D2 (for CVO), and the checks of a training set."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:
 
     Raises:
         InputError: A post with boxes and no image.
-        ImageError: An image that cannot be read or that the model does not accept; the fact names the post.
+        ImageError: An image that cannot be read or that the model does not accept; the message names the post.
     """
     imageless = [post.id for post in posts if post.image is None and any(entity.visible for entity in post.gold)]
     if imageless:

@@ -31,7 +31,7 @@ from gmner.optimizers.rewards.judgement import (
     judge,
     reward_columns,
 )
-from gmner.optimizers.rewards.own import JudgedReward, judged, register
+from gmner.optimizers.rewards.own import JudgedReward, judged, register, unregister
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
@@ -50,6 +50,7 @@ __all__ = [
     "judgements",
     "register",
     "reward_columns",
+    "unregister",
     "whole_answers",
 ]
 

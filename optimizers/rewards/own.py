@@ -14,6 +14,7 @@ from gmner.optimizers.rewards.judgement import DEFAULT_FORMAT, Judgement
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError, RewardError
 from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.registry import Registry
 
 RewardFunction: TypeAlias = Callable[..., Any]
 """A reward function as TRL's `GRPOTrainer` calls it: `f(completions, **columns)`, one float or None per completion."""
@@ -29,7 +30,8 @@ _MORE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _ONE = ([inspect.Parameter.POSITIONAL_ONLY], [inspect.Parameter.POSITIONAL_OR_KEYWORD])
 _FORM = "a function `def name(completions, **columns)` that returns one float or None per completion"
 _TAKEN = ("step", "prompt", "completion", "post", "call", "advantage")  # other columns of a table of rollouts
-_REGISTERED: dict[str, RewardFunction] = {}
+REGISTERED: Registry[RewardFunction] = Registry("reward", {}, reserved=FORMULAS)
+"""The rewards that `register` added, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,7 @@ def judged(function: Callable[[Judgement], float | None]) -> JudgedReward:
 def register(reward: _R) -> _R:
     """Register a reward under its `__name__`, which `CVO(rewards=[...])` then accepts; usable as a decorator.
 
-    Registering again replaces the earlier reward if both are defined at the same place in the code, as when a notebook
-    cell is executed again.
+    Registering the same definition again replaces the earlier reward, as when a notebook cell is executed again.
 
     Args:
         reward: A reward function with TRL's signature, or the result of `judged`.
@@ -114,24 +115,17 @@ def register(reward: _R) -> _R:
         InputError: `reward` is not a reward function, or another reward has this name.
     """
     check_reward(reward)
-    name = reward_name(reward)
-    other = _REGISTERED.get(name)
-    if name in FORMULAS or (other is not None and place(other) != place(reward)):
-        raise InputError(
-            "Another reward is registered under this name", received=name, remedy="Choose another name for the function"
-        )
-    _REGISTERED[name] = reward
+    REGISTERED.add(reward_name(reward), reward)
     return reward
 
 
-def registered(name: str) -> RewardFunction | None:
-    """The reward that is registered under a name, or None."""
-    return _REGISTERED.get(name)
+def unregister(name: str) -> None:
+    """Remove a reward that `register` added.
 
-
-def registered_names() -> list[str]:
-    """The names of all rewards: the five of CVO, then the registered ones."""
-    return [*FORMULAS, *_REGISTERED]
+    Raises:
+        InputError: No reward with this name was registered.
+    """
+    REGISTERED.remove(name)
 
 
 def reward_name(reward: Any, accepted: str = _FORM) -> str:

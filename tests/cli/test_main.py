@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from gmner.data.readers.readers import READERS
 from gmner.signatures.errors import InputError, ServerError
 
 HEAVY = ("torch", "transformers", "dspy", "datasets", "trl", "scipy")
-NAMES = tuple(command.name for command in registry.commands())
+NAMES = tuple(command.name for command in registry.COMMANDS.values())
 ALL_HELP = """
 import sys, json
 from gmner.cli.main import main
@@ -44,9 +45,10 @@ EXTERNAL = Command(
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes the commands that a test registers."""
-    monkeypatch.setattr(registry, "_COMMANDS", dict(registry._COMMANDS))
+def registered() -> Iterator[None]:
+    """Removes the command that a test registers."""
+    yield
+    registry.unregister(EXTERNAL.name)
 
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +62,7 @@ def test_help_imports_no_heavy_library():
     assert done.stdout.count("example") == len(NAMES) + 1
 
 
-@pytest.mark.parametrize("command", registry.commands(), ids=lambda command: command.name)
+@pytest.mark.parametrize("command", registry.COMMANDS.values(), ids=lambda command: command.name)
 def test_example_of_a_command_runs(command: Command):
     words = shlex.split(command.example)
     assert words[:2] == ["gmner", command.name]
@@ -76,7 +78,7 @@ def test_command_registered_from_outside(gold: Path, tmp_path: Path, capsys: pyt
         run("--help")
     assert "count posts\n" in (told := capsys.readouterr().out)
     assert "  gmner count posts.jsonl\n" in told
-    with pytest.raises(InputError, match="Another command has this name"):
+    with pytest.raises(InputError, match="Another command is registered under this name"):
         registry.register(dataclasses.replace(EXTERNAL, name="extract"))
 
 
@@ -90,7 +92,7 @@ def test_files_of_an_external_command_are_checked(gold: Path, capsys: pytest.Cap
     assert "replace an input" in fails(capsys, "count", gold, "-o", gold)
     assert "does not write to standard output" in fails(capsys, "count", gold, "-o", "-")
     assert "does not read standard input" in fails(capsys, "count", "-")
-    registry._COMMANDS.clear()
+    registry.unregister(EXTERNAL.name)
     rules = FileRules(kept_beside=(".part",))
     registry.register(dataclasses.replace(EXTERNAL, add_arguments=add_arguments, files=rules))
     part = gold.rename(gold.with_name("counts.jsonl.part"))

@@ -194,6 +194,11 @@ def test_registered_reward_is_found_by_name():
 
     with pytest.raises(InputError, match="Another reward is registered under this name"):
         gmner.rewards.register(span)
+    gmner.rewards.unregister("registered_from_outside")
+    with pytest.raises(InputError, match="No reward was registered under this name"):
+        gmner.rewards.unregister("registered_from_outside")
+    with pytest.raises(InputError, match="Unknown reward"):
+        CVO(rewards=["registered_from_outside"])
 
 
 async def awaited(completions: list[Any], **columns: Any) -> list[float]:
