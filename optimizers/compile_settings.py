@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.signatures.errors import InputError
+from gmner.signatures.number_checks import check_integer, check_positive, check_share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,17 +47,12 @@ class CompileSettings:
                 raise InputError(f"{name.lower()} must be {name}(...) or None", received=stage)
         if self.mrsi is None and self.cvo is None:
             raise InputError("MCR needs MRSI, CVO or both", received=(self.mrsi, self.cvo))
-        if not 0 < self.d1_share <= 1:
-            raise InputError("d1_share must be above 0 and at most 1", received=self.d1_share)
-        if not 0 <= self.holdout < 1:
-            raise InputError("holdout must be at least 0 and below 1", received=self.holdout)
-        if self.max_minutes is not None and not self.max_minutes > 0:
-            raise InputError("max_minutes must be positive or None", received=self.max_minutes)
-        if self.learnable_answers is not None and self.learnable_answers < 2:
-            raise InputError(
-                "learnable_answers must be at least 2 or None, because a single answer does not vary",
-                received=self.learnable_answers,
-            )
+        check_share("d1_share", self.d1_share, zero=False)
+        check_share("holdout", self.holdout, zero=True)
+        check_positive("max_minutes", self.max_minutes, optional=True)
+        check_integer("seed", self.seed, least=0)
+        because = "because a single answer does not vary"
+        check_integer("learnable_answers", self.learnable_answers, least=2, optional=True, why=because)
 
     @property
     def longest_answer(self) -> int:

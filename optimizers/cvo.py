@@ -30,6 +30,10 @@ from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.trainable import ProgramCall
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import form_of
+from gmner.signatures.number_checks import check_integer, check_positive
+
+_SCALES = ("none", "group", "batch")
+_ROLLOUTS = ("free", "constrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +102,18 @@ class CVO(Training):
         object.__setattr__(self, "reward_set", chosen_rewards(self.rewards, self.weights, self.sigma, self.soft))
         object.__setattr__(self, "weights", own_copy("weights", self.weights))
         object.__setattr__(self, "grpo_options", own_copy("grpo_options", self.grpo_options))
-        if self.generations < 2:
-            raise InputError(
-                "generations must be at least 2, because GRPO compares the answers to a prompt",
-                received=self.generations, accepted="2 or more",
-            )  # fmt: skip
-        if self.prompts < 1:
-            raise InputError("prompts must be at least 1", received=self.prompts, accepted="1 or more")
+        because = "because GRPO compares the answers to a prompt"
+        check_integer("generations", self.generations, least=2, why=because)
+        check_integer("prompts", self.prompts)
         object.__setattr__(self, "batch", self.generations * self.prompts)
         super().__post_init__()
-        if self.redraws < 0:
-            raise InputError("redraws must not be negative", received=self.redraws, accepted="0 or more")
+        check_integer("redraws", self.redraws, least=0)
+        check_integer("max_completion_length", self.max_completion_length)
+        check_positive("temperature", self.temperature)
+        check_positive("beta", self.beta, zero=True)
+        for name, accepted in {"scale_rewards": _SCALES, "rollouts": _ROLLOUTS}.items():
+            if getattr(self, name) not in accepted:
+                raise InputError(f"Unknown value of {name}", received=getattr(self, name), accepted=", ".join(accepted))
         options = self.grpo_options
         served = options.get("vllm_mode") == "server" or options.get("vllm_tensor_parallel_size", 1) > 1
         if self.rollouts == "constrained" and options.get("use_vllm") and served:

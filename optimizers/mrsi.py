@@ -34,6 +34,7 @@ from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError
+from gmner.signatures.number_checks import check_integer
 from gmner.signatures.wire import Frame
 
 ALONE = "answer alone"
@@ -78,11 +79,10 @@ class MRSI(Training):
         object.__setattr__(self, "styles", None if self.styles is None else styles_by_name(self.styles))
         object.__setattr__(self, "sft_options", own_copy("sft_options", self.sft_options))
         super().__post_init__()
-        if not self.style_set or self.per_post < 1:
-            received = (list(self.style_set), self.per_post)
-            raise InputError("MRSI needs at least one style and one chain per post", received=received)
-        if self.threads < 1:
-            raise InputError("threads must be at least 1", received=self.threads, accepted="1 or more")
+        check_integer("per_post", self.per_post)
+        check_integer("threads", self.threads)
+        if not self.style_set:
+            raise InputError("MRSI needs at least one style", received=self.styles)
         if not isinstance(self.demonstrations, Demonstrations):
             raise _not_demonstrations(self.demonstrations)
 

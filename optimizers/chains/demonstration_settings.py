@@ -7,6 +7,7 @@ from typing import Any
 
 from gmner.optimizers.chains.demonstrations import LEVELS, Level
 from gmner.signatures.errors import InputError
+from gmner.signatures.number_checks import check_integer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +44,11 @@ class Demonstrations:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        _check_count("count", self.count, optional=True)
-        _check_count("served_count", self.served_count)
-        _check_count("sets", self.sets)
-        _check_count("max_metric_calls", self.max_metric_calls, optional=True)
-        _check_count("side", self.side, least=1)
+        check_integer("count", self.count, least=0, optional=True)
+        check_integer("served_count", self.served_count, least=0)
+        check_integer("sets", self.sets, least=0)
+        check_integer("max_metric_calls", self.max_metric_calls, least=0, optional=True)
+        check_integer("side", self.side)
         if self.check not in LEVELS:
             raise InputError("Unknown value of check", received=self.check, accepted=", ".join(LEVELS))
 
@@ -66,11 +67,3 @@ class Demonstrations:
             "max_metric_calls": self.max_metric_calls, "demonstration_sets": self.sets,
             "demonstration_side": self.side, "check": self.check,
         }  # fmt: skip
-
-
-def _check_count(name: str, value: int | None, *, least: int = 0, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        accepted = f"an integer, {least} or more{', or None' if optional else ''}"
-        raise InputError(f"{name} of Demonstrations is out of range", received=value, accepted=accepted)

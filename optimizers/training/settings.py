@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, get_args
 
 from gmner.signatures.errors import InputError
+from gmner.signatures.number_checks import check_integer, check_positive, check_share, is_integer
 
 Tuning = Literal["auto", "lora", "lora-frozen-vision", "full"]
 """Which weights are trained; see `Training`."""
@@ -35,11 +35,9 @@ class Lora:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        _check_count("rank", self.rank)
-        if not _is_number(self.alpha) or not self.alpha > 0:
-            raise InputError("alpha must be positive", received=self.alpha, accepted="a number above 0")
-        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
-            raise InputError("dropout must be at least 0 and below 1", received=self.dropout)
+        check_integer("rank", self.rank)
+        check_positive("alpha", self.alpha)
+        check_share("dropout", self.dropout, zero=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,26 +87,21 @@ class Training:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        _check_count("batch", self.batch)
-        if self.micro_batch is not None:
-            _check_count("micro_batch", self.micro_batch, accepted="1 or more, or None")
-        if not _is_number(self.epochs) or not self.epochs > 0:
-            raise InputError("epochs must be positive", received=self.epochs, accepted="a number above 0")
-        _check_count("least_steps", self.least_steps, least=0)
-        if self.max_steps is not None:
-            _check_count("max_steps", self.max_steps, accepted="1 or more, or None")
-        if self.rate is not None and (not _is_number(self.rate) or self.rate < 0):
-            raise InputError("rate must not be negative", received=self.rate, accepted="a number such as 1e-4, or None")
+        check_integer("batch", self.batch)
+        check_integer("micro_batch", self.micro_batch, optional=True)
+        check_positive("epochs", self.epochs)
+        check_integer("least_steps", self.least_steps, least=0)
+        check_integer("max_steps", self.max_steps, optional=True)
+        check_positive("rate", self.rate, zero=True, optional=True)
         if self.tuning not in self._tunings():
             accepted = ", ".join(self._tunings())
             raise InputError(f"Unknown tuning of {type(self).__name__}", received=self.tuning, accepted=accepted)
         if not isinstance(self.lora, Lora):
             raise InputError("lora must be a Lora", received=self.lora, accepted="Lora(rank=16, alpha=32, dropout=0.0)")
-        if self.validate_every not in (None, "auto") and (
-            not _is_count(self.validate_every) or self.validate_every < 1
-        ):
-            raise InputError("validate_every must be at least 1, 'auto' or None", received=self.validate_every)
-        _check_count("patience", self.patience)
+        every = self.validate_every
+        if every not in (None, "auto") and (not is_integer(every) or every < 1):
+            raise InputError("validate_every must be at least 1, 'auto' or None", received=every)
+        check_integer("patience", self.patience)
 
     @property
     def trains(self) -> bool:
@@ -149,19 +142,3 @@ def own_copy(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         raise InputError(f"{name} must be a mapping", received=options, accepted="a mapping from name to value")
     return dict(options)
-
-
-def _check_count(name: str, value: object, *, least: int = 1, accepted: str = "") -> None:
-    if not _is_count(value):
-        raise InputError(f"{name} must be an integer", received=value, accepted=accepted or f"{least} or more")
-    if value < least:
-        fact = f"{name} must not be negative" if least == 0 else f"{name} must be at least {least}"
-        raise InputError(fact, received=value, accepted=accepted or f"{least} or more")
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -340,13 +340,13 @@ def test_mcr_checks_the_demonstrations_of_the_student():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"count": -1}, "count of Demonstrations is out of range.*got -1"),
-        ({"count": 2.0}, "count of Demonstrations.*an integer, 0 or more, or None"),
-        ({"count": True}, "count of Demonstrations"),
-        ({"served_count": None}, "served_count of Demonstrations.*an integer, 0 or more"),
-        ({"max_metric_calls": -1}, "max_metric_calls of Demonstrations"),
-        ({"sets": -1}, "sets of Demonstrations"),
-        ({"side": 0}, "side of Demonstrations.*1 or more"),
+        ({"count": -1}, "count must not be negative.*got -1"),
+        ({"count": 2.0}, "count must be an integer.*0 or more, or None"),
+        ({"count": True}, "count must be an integer"),
+        ({"served_count": None}, "served_count must be an integer.*0 or more"),
+        ({"max_metric_calls": -1}, "max_metric_calls must not be negative"),
+        ({"sets": -1}, "sets must not be negative"),
+        ({"side": 0}, "side must be at least 1"),
         ({"check": "loud"}, "Unknown value of check.*off, warn, error"),
     ],
 )

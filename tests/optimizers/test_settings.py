@@ -62,6 +62,42 @@ def test_values_out_of_range_are_refused(stage: type[gmner.Training], settings: 
     assert fact in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "fact"),
+    [
+        (
+            gmner.CVO,
+            {"generations": 1},
+            "generations must be at least 2, because GRPO compares the answers to a prompt",
+        ),
+        (gmner.CVO, {"generations": "8"}, "generations must be an integer (got '8')"),
+        (gmner.CVO, {"prompts": 0}, "prompts must be at least 1 (got 0)"),
+        (gmner.CVO, {"redraws": -1}, "redraws must not be negative (got -1)"),
+        (gmner.CVO, {"max_completion_length": 0}, "max_completion_length must be at least 1 (got 0)"),
+        (gmner.CVO, {"temperature": 0}, "temperature must be positive (got 0)"),
+        (gmner.CVO, {"beta": -0.1}, "beta must not be negative (got -0.1)"),
+        (gmner.CVO, {"scale_rewards": "std"}, "scale_rewards (got 'std'). Accepted: none, group, batch"),
+        (gmner.CVO, {"rollouts": "any"}, "rollouts (got 'any'). Accepted: free, constrained"),
+        (gmner.MRSI, {"per_post": 0}, "per_post must be at least 1 (got 0)"),
+        (gmner.MRSI, {"threads": 0}, "threads must be at least 1 (got 0)"),
+        (gmner.MRSI, {"styles": {}}, "MRSI needs at least one style"),
+        (gmner.MCR, {"d1_share": 0}, "d1_share must be above 0 and at most 1 (got 0)"),
+        (gmner.MCR, {"d1_share": "half"}, "d1_share must be above 0 and at most 1 (got 'half')"),
+        (gmner.MCR, {"holdout": 1}, "holdout must be at least 0 and below 1 (got 1)"),
+        (gmner.MCR, {"max_minutes": 0}, "max_minutes must be positive or None (got 0)"),
+        (gmner.MCR, {"learnable_answers": 1}, "learnable_answers must be at least 2, because a single answer"),
+        (gmner.MCR, {"seed": -1}, "seed must not be negative (got -1)"),
+        (Lora, {"rank": 0}, "rank must be at least 1 (got 0)"),
+        (Lora, {"alpha": float("inf")}, "alpha must be positive (got inf)"),
+        (Lora, {"dropout": 1.0}, "dropout must be at least 0 and below 1 (got 1.0)"),
+    ],
+)
+def test_settings_of_one_kind_are_checked(kind: Any, settings: dict[str, Any], fact: str):
+    with pytest.raises(InputError) as refusal:
+        kind(**settings)
+    assert fact in str(refusal.value)
+
+
 def test_what_only_one_stage_accepts():
     with pytest.raises(InputError, match="batch must be at least 1"):
         gmner.MRSI(batch=0)
@@ -143,8 +179,6 @@ def test_unknown_options_are_refused_by_name():
         gmner.StagedGMNER(answer=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="batch"):
         filter_by_outcome(gmner.GMNER(scripted_lm({})), gmner.World().posts("dev", 1), batch=3)  # type: ignore[call-arg]
-    with pytest.raises(InputError, match="learnable_answers must be at least 2 or None"):
-        gmner.MCR(learnable_answers=1)
 
 
 def test_the_options_of_a_program_have_defaults_and_are_documented():
