@@ -61,7 +61,7 @@ def test_shipped_weights_have_the_final_recorded_loss():
     with torch.no_grad():
         seen = model.model.vision_model(pixel_values=torch.from_numpy(normalise(images))[:, 0]).last_hidden_state
     pool = Pool(images, [tuple(thing for thing in post.scene if thing.type) for post in posts], seen.numpy())
-    batch, rounds = 16, 3 * len(REASONING)
+    batch, rounds = 16, 2 * len(REASONING)
     data = Dialogues(pool, tokenizer, REASONING, rounds, batch, seed=99)
     teacher, pad = AnswerTeacher(model, tokenizer).eval(), PadDialogues(tokenizer.pad_token_id)
     with torch.no_grad():
