@@ -128,17 +128,6 @@ def test_few_rows_are_repeated_for_enough_steps(settings: dict[str, Any], rows: 
     assert MRSI(**settings).steps(rows) == steps
 
 
-def test_refusals():
-    with pytest.raises(InputError, match="least_steps"):
-        MRSI(least_steps=-1)
-    with pytest.raises(InputError, match="max_steps"):
-        MRSI(max_steps=0)
-    with pytest.raises(InputError, match="needs at least one style"):
-        MRSI(styles={})
-    with pytest.raises(InputError, match="needs at least one style"):
-        MRSI(per_post=0)
-
-
 def test_full_tuning_of_an_lm_with_an_adapter_is_refused(program: Programs, posts: list[Post], tmp_path: Path):
     from gmner.programs.models.loading import load_vlm
 
