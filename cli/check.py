@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from gmner.cli.command import Command
-from gmner.cli.options import GOLD, add_dataset
+from gmner.cli.options import GOLD, add_dataset, add_labels, read_labels
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import print_result
 
@@ -16,19 +16,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner check`."""
     parser.add_argument("posts", type=Path, metavar="POSTS", help=GOLD)
     add_dataset(parser)
-    labels = "entity types, separated by commas (default: PER,LOC,ORG,OTHER)"
-    parser.add_argument("--labels", metavar="A,B", help=labels)
+    add_labels(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(given: Namespace) -> int:
     """Print what is wrong with the posts; 1 if a compile would refuse some of them."""
     from gmner.programs.gold_check import check_posts
-    from gmner.signatures.labels import COARSE, as_labels
+    from gmner.signatures.labels import COARSE
 
+    labels = read_labels(given) or COARSE
     posts = read_posts(given, given.posts, given.split)
-    names = None if given.labels is None else [name.strip() for name in given.labels.split(",")]
-    report = check_posts(posts, COARSE if names is None else as_labels(names))
+    report = check_posts(posts, labels)
     if given.json:
         oddities = [{"kind": o.kind, "where": o.where, "message": o.message} for o in posts.oddities]
         print_result(json.dumps({**report.to_dict(), "oddities": oddities}, ensure_ascii=False, indent=1))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gmner.cli import models
 from gmner.cli.command import Command
 from gmner.cli.files import check_bundle_place, check_run_dir, keep_bundle_place
-from gmner.cli.options import MODEL, Names, add_dataset, add_output, positive_minutes
+from gmner.cli.options import MODEL, Names, add_dataset, add_labels, add_output, positive_minutes, read_labels
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_message
@@ -40,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help=run_dir)
     add_output(parser, "BUNDLE", "folder to save the compiled program to")
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
+    add_labels(parser)
     action = parser.add_argument("--preset", metavar="PRESET", default="default", help="training settings: %(names)s")
     action.names = Names(_preset_names)  # type: ignore[attr-defined]
     minutes = "stop training after N minutes; run the same command again to resume"
@@ -56,10 +57,10 @@ def run(given: Namespace) -> int:
     check_place(given.output)
     check_run_dir(given.run_dir, [given.train, *([] if given.val is None else [given.val])])
     check_bundle_place(given.output, given.run_dir, overwrite=given.overwrite)
+    optimizer, labels = preset(given.preset), read_labels(given)
     train = _training_posts(given, given.train, given.train_split)
     val = _training_posts(given, given.val, given.val_split) if given.val else None
-    program = models.load_program(given.model)
-    optimizer = preset(given.preset)
+    program = models.load_program(given.model, labels=labels)
     if given.max_minutes is not None:
         optimizer.max_minutes = given.max_minutes
     optimizer.leave_out_invalid = given.leave_out_invalid

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gmner.cli import models
 from gmner.cli.command import Command, FileRules
 from gmner.cli.files import STANDARD, check_images
-from gmner.cli.options import MODEL, POSTS, add_dataset, add_output, positive_int
+from gmner.cli.options import MODEL, POSTS, add_dataset, add_labels, add_output, positive_int, read_labels
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_failures, print_message
@@ -30,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("posts", type=Path, metavar="POSTS", help=POSTS)
     add_output(parser, "PRED.jsonl", "file to write the predictions to")
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
+    add_labels(parser)
     server = "OpenAI-compatible server, such as vLLM's http://localhost:8000/v1; its key is read from OPENAI_API_KEY"
     parser.add_argument("--server", metavar="URL", help=server)
     served = "name of the model on the server (default: its only model)"
@@ -71,13 +72,14 @@ def run(given: Namespace) -> int:
 
 
 def _program(given: Namespace) -> GroundingProgram:
+    labels = read_labels(given)
     if given.server is not None:
-        return models.served_program(given)
+        return models.served_program(given, labels)
     if given.served is not None:
         raise InputError("--served requires --server", received=given.served, remedy="Add --server URL")
     if given.model is None:
         print_message("The embedded model only knows its synthetic world; for real posts, choose a model with --model")
-    return models.load_program(given.model, staged=given.staged)
+    return models.load_program(given.model, staged=given.staged, labels=labels)
 
 
 def _predict(given: Namespace, program: GroundingProgram, posts: Sequence[Post]) -> Sequence[Prediction]:

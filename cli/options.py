@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from gmner.signatures.errors import InputError
+
+if TYPE_CHECKING:
+    from gmner.signatures.labels import LabelSet
 
 POSTS = "JSONL with id, text and image on each line, or a data set folder (with --split)"
 """Help of an argument that names posts."""
@@ -70,6 +76,33 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     action = parser.add_argument("--format", default="auto", metavar="FORMAT", help=formats)
     action.names = Names(_format_names)  # type: ignore[attr-defined]
     parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add `--labels`; read it with `read_labels`."""
+    labels = "entity types: names separated by commas, or a JSON file with a list of names or an object"
+    described = "{name: description} (default: PER,LOC,ORG,OTHER)"
+    parser.add_argument("--labels", metavar="A,B", help=f"{labels} {described}")
+
+
+def read_labels(given: argparse.Namespace) -> LabelSet | None:
+    """The label set of `--labels`, or None without it.
+
+    Raises:
+        InputError: The label set or its file is invalid.
+    """
+    from gmner.signatures.labels import as_labels
+
+    if given.labels is None:
+        return None
+    file = Path(given.labels)
+    if file.suffix != ".json":
+        return as_labels([name.strip() for name in given.labels.split(",")])
+    try:
+        return as_labels(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        accepted = 'a JSON file such as ["PER", "LOC"] or {"PER": "person"}'
+        raise InputError("Cannot read the label set", received=f"{file}: {error}", accepted=accepted) from error
 
 
 _N = TypeVar("_N", int, float)

@@ -159,7 +159,7 @@ def test_a_style_and_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert list(gmner.preset("verdicts").mrsi.style_set) == ["verdicts"]
     train = tmp_path / "train.tsv"
     train.write_text("".join(f"{n}\tName{n}\tPER\n" for n in range(8)), encoding="utf-8")
-    monkeypatch.setattr(models, "load_program", lambda model: gmner.GMNER(scripted_lm({})))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: gmner.GMNER(scripted_lm({})))
     words = ("--run-dir", tmp_path / "run", "-o", tmp_path / "bundle", "--preset", "verdicts")
     assert run("compile", "--train", train, *words) == 0
     demos = json.loads((tmp_path / "bundle" / "program.json").read_text(encoding="utf-8"))

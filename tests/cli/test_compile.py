@@ -16,7 +16,7 @@ from gmner.programs.gmner import GMNER
 def test_compile_checks_the_output_first(
     gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(models, "load_program", lambda model: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: pytest.fail("a model was loaded"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     said = fails(capsys, "compile", "--train", gold, "--run-dir", tmp_path / "run", "-o", tmp_path / "mine")
@@ -45,7 +45,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     """The optimizer that replaces every preset."""
     optimizer = Recorded()
     monkeypatch.setattr(presets, "preset", lambda name: optimizer)
-    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({})))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: GMNER(scripted_lm({})))
     return optimizer
 
 
@@ -105,7 +105,7 @@ def test_compile_that_learns_nothing_exits_with_3(
 def test_unknown_preset_is_reported(
     monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({})))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: GMNER(scripted_lm({})))
     assert "default, tiny, qwen2.5-vl-7b" in fails(capsys, *words, "--preset", "huge")
 
 

@@ -15,6 +15,7 @@ from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.programs.bundle import save_bundle
 from gmner.programs.gmner import GMNER
 from gmner.programs.program import GroundingProgram
+from gmner.signatures.labels import LabelSet
 
 TEXTS = {
     "a": "Kevin Durant cries in Paris",
@@ -61,7 +62,7 @@ def test_extract_with_split_and_limit(
     twitter_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
-    monkeypatch.setattr(models, "load_program", lambda model, staged: program)
+    monkeypatch.setattr(models, "load_program", lambda model, **_: program)
     assert run("extract", twitter_root, "--split", "dev", "--limit", 7, "-o", tmp_path / "p.jsonl") == 0
     expected = [post.id for post in read_twitter_gmner(twitter_root, "dev")[:7]]
     assert [prediction.id for prediction in read_predictions(tmp_path / "p.jsonl")] == expected
@@ -78,6 +79,32 @@ def test_bundle_as_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     words = ("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "o", "--model", tmp_path / "bundle", "--staged")
     assert run(*words) == 2
     assert "Remove --staged" in capsys.readouterr().err
+    assert run(*words[:-1], "--labels", "PER") == 2
+    assert "Remove --labels" in capsys.readouterr().err
+
+
+def test_labels_of_extract_and_compile(
+    posts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    seen: list[object] = []
+
+    def load(model: str | None, *, labels: LabelSet | None = None, **_: object) -> GMNER:
+        seen.append(labels)
+        return GMNER(scripted_lm({"reasoning": "", "entities": []}))
+
+    monkeypatch.setattr(models, "load_program", load)
+    file = tmp_path / "labels.json"
+    file.write_text('{"TEAM": "sports club", "PER": "person"}')
+    for number, labels in enumerate(("PER, TEAM", file, None)):
+        words = [] if labels is None else ["--labels", labels]
+        assert run("extract", posts, "-o", tmp_path / f"{number}.jsonl", *words) == 0
+    assert seen == [LabelSet(("PER", "TEAM")), LabelSet.of({"TEAM": "sports club", "PER": "person"}), None]
+    capsys.readouterr()
+    file.write_text("PER")
+    for command in (("extract", posts), ("compile", "--train", posts, "--run-dir", tmp_path / "run"), ("check", posts)):
+        output = ("-o", tmp_path / "o") if command[0] != "check" else ()
+        assert "Cannot read the label set" in fails(capsys, *command, *output, "--labels", file)
+        assert "distinct, non-empty names" in fails(capsys, *command, *output, "--labels", "PER,,PER")
 
 
 def test_extract_fails_if_every_post_fails(
@@ -109,6 +136,6 @@ def test_missing_posts_are_reported(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_unwritable_output_is_reported(
     posts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(models, "load_program", lambda model, staged: GMNER(scripted_lm({})))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: GMNER(scripted_lm({})))
     assert run("extract", posts, "-o", posts / "inside" / "a.jsonl") == 2
     assert "Traceback" not in capsys.readouterr().err

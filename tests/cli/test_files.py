@@ -29,7 +29,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes commands use a scripted program."""
     lm = scripted_lm({"reasoning": "", "entities": []})
 
-    def load(model: str | None, staged: bool = False) -> GMNER | StagedGMNER:
+    def load(model: str | None, staged: bool = False, **_: object) -> GMNER | StagedGMNER:
         return (StagedGMNER if staged else GMNER)(lm)
 
     monkeypatch.setattr(models, "load_program", load)
