@@ -65,10 +65,12 @@ def run(given: Namespace) -> int:
         fact = "The run stopped because the model also failed on a short test text without an image"
         remedy = "The predictions so far are kept; run the same command again to resume"
         raise ServerError(fact, received=error_line(error), remedy=remedy) from error
-    failures = Counter(prediction.error["kind"] for prediction in predictions if prediction.error)
     print_message(f"Wrote predictions for {counted_posts(len(predictions))} to {given.output}")
-    print_failures(failures, "; the file gives the reasons")
-    return int(sum(failures.values()) == len(predictions))
+    failed = [(prediction.id, prediction.error) for prediction in predictions if prediction.error]
+    print_failures(Counter(error["kind"] for _, error in failed), "; the file gives the reasons")
+    for id_, error in {error["kind"]: (id_, error) for id_, error in reversed(failed)}.values():
+        print_message(f"For example {id_}: {error['message']}")
+    return int(len(failed) == len(predictions))
 
 
 def _program(given: Namespace) -> GroundingProgram:

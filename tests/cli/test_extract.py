@@ -113,7 +113,10 @@ def test_extract_fails_if_every_post_fails(
     lines = [json.dumps({"id": id_, "text": "Ana", "image": "none.png"}) for id_ in "ab"]
     (tmp_path / "posts.jsonl").write_text("\n".join(lines))
     assert run("extract", tmp_path / "posts.jsonl", "-o", tmp_path / "o.jsonl", "--model", tiny("qwen2_5_vl")) == 1
-    assert "2 posts failed: bad_image 2; the file gives the reasons" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "2 posts failed: bad_image 2; the file gives the reasons" in said
+    assert "For example a: An image is missing" in said
+    assert "For example b" not in said
 
 
 def test_model_without_weights_is_reported(posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
