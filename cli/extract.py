@@ -67,9 +67,9 @@ def run(given: Namespace) -> int:
         raise ServerError(fact, received=error_line(error), remedy=remedy) from error
     print_message(f"Wrote predictions for {counted_posts(len(predictions))} to {given.output}")
     failed = [(prediction.id, prediction.error) for prediction in predictions if prediction.error]
-    print_failures(Counter(error["kind"] for _, error in failed), "; the file gives the reasons")
-    for id_, error in {error["kind"]: (id_, error) for id_, error in reversed(failed)}.values():
-        print_message(f"For example {id_}: {error['message']}")
+    print_failures(Counter(reason["kind"] for _, reason in failed), "; the file gives the reasons")
+    for id_, reason in {reason["kind"]: (id_, reason) for id_, reason in reversed(failed)}.values():
+        print_message(f"For example {id_}: {reason['message']}")
     return int(len(failed) == len(predictions))
 
 
