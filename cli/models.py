@@ -53,12 +53,13 @@ def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgra
     if given.model is not None and not is_bundle(given.model):
         remedy = "Remove --model; to choose a model of the server, pass its name with --served"
         raise InputError("With --server, --model must be a bundle", received=given.model, remedy=remedy)
+    if given.model is not None:
+        _check_bundle_options(given.model, given.staged, labels)
     lm, profile = served_lm(given.server, given.served, num_retries=3)
     if given.model is None:
         name = lm.model.partition("/")[2]
         print_message(f"Using model {name} at {given.server}; its boxes are read as {profile.box_format.describe()}")
         return (StagedGMNER if given.staged else GMNER)(lm, profile=profile, labels=labels or COARSE)
-    _check_bundle_options(given.model, given.staged, labels)
     return load(given.model, lm=lm)
 
 

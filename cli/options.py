@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-
-from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
     from gmner.signatures.labels import LabelSet
@@ -89,20 +86,17 @@ def read_labels(given: argparse.Namespace) -> LabelSet | None:
     """The label set of `--labels`, or None without it.
 
     Raises:
-        InputError: The label set or its file is invalid.
+        InputError: The label set is invalid, or its file does not exist.
+        DataError: The file is not UTF-8 or not JSON.
     """
+    from gmner.data.readers.json_values import load_json
     from gmner.signatures.labels import as_labels
 
     if given.labels is None:
         return None
-    file = Path(given.labels)
-    if file.suffix != ".json":
-        return as_labels([name.strip() for name in given.labels.split(",")])
-    try:
-        return as_labels(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        accepted = 'a JSON file such as ["PER", "LOC"] or {"PER": "person"}'
-        raise InputError("Cannot read the label set", received=f"{file}: {error}", accepted=accepted) from error
+    if given.labels.endswith(".json"):
+        return as_labels(load_json(Path(given.labels)))
+    return as_labels([name.strip() for name in given.labels.split(",")])
 
 
 _N = TypeVar("_N", int, float)

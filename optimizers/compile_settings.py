@@ -16,7 +16,7 @@ class CompileSettings:
 
     Attributes:
         mrsi: Settings of MRSI. None: it does not run.
-        cvo: Settings of the optimization. None: it does not run.
+        cvo: Settings of CVO. None: it does not run.
         d1_share: D1's share of the posts, above 0 and at most 1.
         holdout: Share of the training set that is held out for validation, below 1.
         learnable_answers: Answers sampled per post of D2 to filter it. None: D2 is not filtered.

@@ -38,7 +38,7 @@ _ROLLOUTS = ("free", "constrained")
 
 @dataclass(frozen=True, kw_only=True)
 class CVO(Training):
-    """Settings of the optimization against verifiable rewards.
+    """Settings of CVO, the optimization against verifiable rewards.
 
     The arguments of `gmner.Training` (`rate`, `tuning`, `max_steps`, ...) are accepted as well, except `batch`, which
     is `generations * prompts`.

@@ -64,7 +64,7 @@ class MCR(Teleprompter):
 
     Args:
         mrsi: Settings of MRSI. None: CVO alone, on all posts, as in the paper's ablation.
-        cvo: Settings of the optimization. None: MRSI alone.
+        cvo: Settings of CVO. None: MRSI alone.
         d1_share: D1's share of the posts; the paper does not give it. 1: D1 and D2 are both all posts.
         holdout: Share of the training set that is held out for validation if `compile` gets no `valset`: at least 16
             posts, at most 200, and none if there are fewer than 48. 0: nothing is held out, and stages are not scored.

@@ -8,9 +8,11 @@ from command_line import fails, run
 from scripted import scripted_lm
 
 from gmner.cli import models
+from gmner.cli.models import load_program
 from gmner.optimizers import presets, quickstart
 from gmner.optimizers.compilation import History
 from gmner.programs.gmner import GMNER
+from gmner.signatures.labels import LabelSet
 
 
 def test_compile_checks_the_output_first(
@@ -102,10 +104,29 @@ def test_compile_that_learns_nothing_exits_with_3(
     assert (tmp_path / "bundle" / "manifest.json").is_file()
 
 
+def test_labels_reach_the_program_but_not_a_bundle(
+    recorded: Recorded,
+    words: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    seen: list[object] = []
+    monkeypatch.setattr(models, "load_program", lambda *_, labels: seen.append(labels) or GMNER(scripted_lm({})))
+    assert run(*words, "--labels", "PER,TEAM") == 0
+    assert seen == [LabelSet(("PER", "TEAM"))]
+    capsys.readouterr()
+    monkeypatch.setattr(models, "load_program", load_program)
+    words = (*words[:-1], tmp_path / "other", "--model", tmp_path / "bundle", "--labels", "PER")
+    assert "Remove --labels" in fails(capsys, *words)
+
+
 def test_unknown_preset_is_reported(
     monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(models, "load_program", lambda model, **_: GMNER(scripted_lm({})))
+    assert "default, tiny, qwen2.5-vl-7b" in fails(capsys, *words, "--preset", "huge")
+    words = ("compile", "--train", "none.jsonl", *words[3:])  # the preset is checked before posts are read
     assert "default, tiny, qwen2.5-vl-7b" in fails(capsys, *words, "--preset", "huge")
 
 

@@ -15,7 +15,7 @@ from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.programs.bundle import save_bundle
 from gmner.programs.gmner import GMNER
 from gmner.programs.program import GroundingProgram
-from gmner.signatures.labels import LabelSet
+from gmner.signatures.labels import COARSE, LabelSet
 
 TEXTS = {
     "a": "Kevin Durant cries in Paris",
@@ -83,7 +83,14 @@ def test_bundle_as_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert "Remove --labels" in capsys.readouterr().err
 
 
-def test_labels_of_extract_and_compile(
+@pytest.mark.slow
+@pytest.mark.parametrize("staged", [False, True])
+def test_program_has_the_labels_of_the_command(staged: bool):
+    assert models.load_program(None, staged=staged, labels=LabelSet(("TEAM", "PER"))).labels.names == ("TEAM", "PER")
+    assert models.load_program(None, staged=staged).labels == COARSE
+
+
+def test_labels_are_read_before_the_posts(
     posts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     seen: list[object] = []
@@ -100,10 +107,11 @@ def test_labels_of_extract_and_compile(
         assert run("extract", posts, "-o", tmp_path / f"{number}.jsonl", *words) == 0
     assert seen == [LabelSet(("PER", "TEAM")), LabelSet.of({"TEAM": "sports club", "PER": "person"}), None]
     capsys.readouterr()
-    file.write_text("PER")
+    file.write_text("[" * 20_000)
     for command in (("extract", posts), ("compile", "--train", posts, "--run-dir", tmp_path / "run"), ("check", posts)):
         output = ("-o", tmp_path / "o") if command[0] != "check" else ()
-        assert "Cannot read the label set" in fails(capsys, *command, *output, "--labels", file)
+        assert "labels.json: not JSON" in fails(capsys, *command, *output, "--labels", file)
+        assert "File not found" in fails(capsys, *command, *output, "--labels", "none.json")
         assert "distinct, non-empty names" in fails(capsys, *command, *output, "--labels", "PER,,PER")
 
 

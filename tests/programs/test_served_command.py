@@ -114,6 +114,19 @@ def test_bundle_with_a_server(posts: Path):
         assert [(e.key, e.box) for e in found[post.id].entities] == [(e.key, e.box) for e in expected]
 
 
+def test_labels_with_a_server(posts: Path, capsys: pytest.CaptureFixture[str]):
+    with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": ""}) as (base, bodies):
+        assert extract(posts, "--server", base, "--labels", "PER,TEAM") == 0
+        asked = len(bodies)
+        assert all("TEAM" in json.dumps(body) and "LOC" not in json.dumps(body) for body in bodies)
+        GMNER(load_vlm(cache=False)).save(posts.parent / "bundle")
+        capsys.readouterr()
+        words = ("--server", base, "--model", posts.parent / "bundle", "--overwrite", "--labels", "PER")
+        assert extract(posts, *words) == 2
+    assert "Remove --labels" in capsys.readouterr().err
+    assert len(bodies) == asked
+
+
 def test_family_is_inferred_from_the_served_or_the_underlying_name():
     models = {"a": "", "b": "/data/Qwen3-VL-8B-mcr"}
     with serving(lambda _: (200, {}, ""), models) as (base, _):
