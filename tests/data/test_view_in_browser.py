@@ -22,8 +22,12 @@ EVIL = "<script>window.evil=1</script><img src=x onerror=window.evil=1>\"'></sty
 ON = "[...document.querySelectorAll('.on')].map(e => e.tagName.toLowerCase() + ' ' + e.dataset.e).join(', ')"
 
 
-def report() -> str:
-    """Three posts before and after: fixed, broken, and right both times except for a type."""
+def report(names: tuple[str, ...] = ("before", "after")) -> str:
+    """Three posts before and after: fixed, broken, and right both times except for a type.
+
+    Args:
+        names: The stages; those behind the second one have its answers.
+    """
     ada, bo = GoldEntity("Ada", 0, 3, "PER", (Box(10, 10, 90, 90),)), GoldEntity("Bo", 8, 10, "PER", ())
     rome = GoldEntity("Rome", 14, 18, "LOC", ())
     picture = Image.new("RGB", (200, 150), "teal")
@@ -35,7 +39,8 @@ def report() -> str:
     )
     boxed = (right[0], GroundedEntity("Bo", 8, 10, "PER", Box(100, 20, 180, 140)), right[2])
     typed = (*right[:2], GroundedEntity("Rome", 14, 18, "ORG"))
-    answers = {"before": (boxed, right, typed), "after": (right, right[:2], typed)}
+    after = (right, right[:2], typed)
+    answers = {name: after if place else (boxed, right, typed) for place, name in enumerate(names)}
     stages = {
         name: [Prediction(post.id, TEXT, EVIL, given) for post, given in zip(posts, every, strict=True)]
         for name, every in answers.items()
@@ -187,6 +192,16 @@ def test_scripts_in_posts_do_not_run(page: Tab):
 def test_no_horizontal_scrolling_on_a_phone(page: Tab):
     page.resize(390, 800)
     assert page.ask("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("width", [1400, 1000, 390])
+def test_no_score_is_cut_off(tab: Tab, tmp_path: Path, width: int):
+    (tmp_path / "three.html").write_text(report(("before", "after MRSI", "after CVO")), encoding="utf-8")
+    tab.resize(width, 900)
+    tab.open(tmp_path / "three.html")
+    sections = "[...document.querySelectorAll('.tables section')]"
+    assert tab.ask(f"{sections}.length") >= 2
+    assert tab.ask(f"{sections}.filter(s => s.scrollWidth > s.clientWidth).length") == 0
 
 
 def test_notebook_highlights_without_a_script(tab: Tab, tmp_path: Path):
