@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli import models
-from gmner.cli.command import Command
+from gmner.cli.command import Command, FileRules
 from gmner.cli.files import check_bundle_place, check_run_dir, keep_bundle_place
-from gmner.cli.options import MODEL, Names, add_dataset, add_labels, add_output, positive_minutes, read_labels
-from gmner.cli.posts import read_posts
-from gmner.cli.printing import posts as counted_posts
-from gmner.cli.printing import print_message
+from gmner.cli.options import MODEL, add_dataset, add_labels, add_output, offer, positive_minutes, read_labels
+from gmner.cli.posts import add_with_pictures, read_wanted_posts, report_missing_images
+from gmner.cli.printing import print_message, print_result
 
 if TYPE_CHECKING:
-    from gmner.data.post import Post
+    from gmner.optimizers.mcr import MCR
     from gmner.programs.program import GroundingProgram
 
 UNCHANGED = 3
@@ -33,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     for of, default in {"train": "train", "val": "dev"}.items():
         parser.add_argument(f"--{of}-split", metavar="SPLIT", default=default, help=split.replace("%(of)s", of))
     add_dataset(parser, split=False)
-    parser.add_argument("--with-pictures", action="store_true", help="skip posts whose image is missing")
+    add_with_pictures(parser)
     invalid = "skip posts whose gold annotations the program cannot express, and report how many"
     parser.add_argument("--leave-out-invalid", action="store_true", help=invalid)
     run_dir = "run directory for checkpoints and logs; a stopped compile resumes from it"
@@ -42,36 +41,57 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
     add_labels(parser)
     action = parser.add_argument("--preset", metavar="PRESET", default="default", help="training settings: %(names)s")
-    action.names = Names(_preset_names)  # type: ignore[attr-defined]
+    offer(action, _preset_names, described=_described_presets)
+    config = "YAML or JSON file of settings that differ from the preset, for example `cvo: {rate: 1.0e-5}`"
+    parser.add_argument("--config", type=Path, metavar="YAML", help=config)
+    setting = "change a setting (repeatable), for example cvo.rate=1e-5 or mrsi.styles=[table]; overrides --config"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=setting)
     minutes = "stop training after N minutes; run the same command again to resume"
     parser.add_argument("--max-minutes", type=positive_minutes, metavar="N", help=minutes)
-    dry_run = "measure two steps of each stage, print the expected steps, tokens, memory and time, and write nothing"
+    dry_run = "print all settings; measure two steps of each stage, print the expected steps, tokens, memory and time"
+    dry_run += "; write nothing"
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
 
 
 def run(given: Namespace) -> int:
     """Compile a program and save it; `UNCHANGED` if nothing was learned."""
-    from gmner.optimizers.presets import preset
+    from gmner.optimizers.plain_settings import settings_text
     from gmner.programs.bundle import check_place
 
     check_place(given.output)
     check_run_dir(given.run_dir, [given.train, *([] if given.val is None else [given.val])])
     check_bundle_place(given.output, given.run_dir, overwrite=given.overwrite)
-    optimizer, labels = preset(given.preset), read_labels(given)
-    train = _training_posts(given, given.train, given.train_split)
-    val = _training_posts(given, given.val, given.val_split) if given.val else None
+    optimizer, labels = _optimizer(given), read_labels(given)
+    train = read_wanted_posts(given, given.train, given.train_split)
+    val = read_wanted_posts(given, given.val, given.val_split) if given.val else None
     program = models.load_program(given.model, labels=labels)
-    if given.max_minutes is not None:
-        optimizer.max_minutes = given.max_minutes
-    optimizer.leave_out_invalid = given.leave_out_invalid
+    for posts in filter(None, (train, val)):
+        report_missing_images(posts)
     options = {"trainset": train, "valset": val, "optimizer": optimizer, "run_dir": given.run_dir}
     if given.dry_run:
+        print_result(settings_text(optimizer))
         program.compile(**options, dry_run=True)
         return 0
     compiled = program.compile(**options)
     compiled.save(given.output)
     keep_bundle_place(given.output, given.run_dir)
     return _report(compiled, given.output)
+
+
+def _optimizer(given: Namespace) -> MCR:
+    """The preset with the settings of `--config`, then of `--set`, then of the options for single settings."""
+    from gmner.optimizers.plain_settings import parse_settings, read_settings, with_settings
+    from gmner.optimizers.presets import preset
+
+    optimizer = preset(given.preset)
+    if given.config is not None:
+        optimizer = with_settings(optimizer, read_settings(given.config))
+    if given.set:
+        optimizer = with_settings(optimizer, parse_settings(given.set))
+    if given.max_minutes is not None:
+        optimizer.max_minutes = given.max_minutes
+    optimizer.leave_out_invalid |= given.leave_out_invalid
+    return optimizer
 
 
 def _report(compiled: GroundingProgram, output: Path) -> int:
@@ -87,20 +107,13 @@ def _report(compiled: GroundingProgram, output: Path) -> int:
     return 0
 
 
-def _training_posts(given: Namespace, path: Path, split: str) -> list[Post]:
-    """Annotated posts; with `--with-pictures`, only those whose image exists."""
-    posts = read_posts(given, path, split)
-    kept = [post for post in posts if not given.with_pictures or _has_image(post)]
-    if len(kept) < len(posts):
-        print_message(f"Skipped {len(posts) - len(kept)} of {counted_posts(len(posts))} of {path}: no image")
-    return kept
-
-
-def _has_image(post: Post) -> bool:
-    return post.image is not None and (not isinstance(post.image, Path) or post.image.is_file())
-
-
 def _preset_names() -> Iterable[str]:
+    from gmner.optimizers.presets import PRESETS
+
+    return PRESETS
+
+
+def _described_presets() -> Iterable[str]:
     from gmner.optimizers.presets import PRESETS
 
     return [f"{preset.name} ({preset.summary})" for preset in PRESETS.values()]
@@ -113,4 +126,5 @@ COMMAND = Command(
     add_arguments,
     run,
     resumes=True,
+    files=FileRules(inputs=("config",)),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command, FileRules
-from gmner.cli.options import GOLD, Names, add_dataset
+from gmner.cli.options import GOLD, add_dataset, offer
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import print_ids, print_result
 
@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_dataset(parser)
     protocol = "scoring protocol, one of %(names)s, or 'all' to compare them (default: %(default)s)"
     action = parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=protocol)
-    action.names = Names(_protocol_names)  # type: ignore[attr-defined]
+    offer(action, _protocol_names, also=["all"])
     against = "predictions of another system, for a paired significance test"
     parser.add_argument("--against", type=Path, metavar="PRED", help=against)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables; scores are in percent")

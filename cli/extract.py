@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from gmner.cli import models
 from gmner.cli.command import Command, FileRules
 from gmner.cli.files import STANDARD, check_images
-from gmner.cli.options import MODEL, POSTS, add_dataset, add_labels, add_output, positive_int, read_labels
-from gmner.cli.posts import read_posts
+from gmner.cli.options import POSTS, add_dataset, add_output, positive_int
+from gmner.cli.posts import add_with_pictures, read_wanted_posts, report_missing_images
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_failures, print_message
-from gmner.signatures.errors import GmnerError, InputError, ServerError
+from gmner.signatures.errors import InputError
 from gmner.signatures.terminal import printable
 
 if TYPE_CHECKING:
@@ -29,59 +29,30 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner extract`."""
     parser.add_argument("posts", type=Path, metavar="POSTS", help=POSTS)
     add_output(parser, "PRED.jsonl", "file to write the predictions to")
-    parser.add_argument("--model", metavar="MODEL", help=MODEL)
-    add_labels(parser)
-    server = "OpenAI-compatible server, such as vLLM's http://localhost:8000/v1; its key is read from OPENAI_API_KEY"
-    parser.add_argument("--server", metavar="URL", help=server)
-    served = "name of the model on the server (default: its only model)"
-    parser.add_argument("--served", metavar="NAME", help=served)
+    models.add_program(parser)
     add_dataset(parser)
+    add_with_pictures(parser)
     parser.add_argument("--limit", type=positive_int, metavar="N", help="process only the first N posts")
-    staged = "use three model calls per post: extract, verify and ground"
-    parser.add_argument("--staged", action="store_true", help=staged)
-    votes = "sample N answers per post and take a majority vote (default: 1, no sampling)"
-    parser.add_argument("--answers", type=positive_int, default=1, metavar="N", help=votes)
-    confidence = "add the model's confidence, from 0 to 1, to each entity"
-    parser.add_argument("--confidence", action="store_true", help=confidence)
     threads = "number of posts processed in parallel (default: depends on the model)"
     parser.add_argument("--threads", type=positive_int, metavar="N", help=threads)
 
 
 def run(given: Namespace) -> int:
     """Write a prediction for each post; 1 if every post failed."""
-    posts = read_posts(given, given.posts, given.split)[: given.limit]
+    posts = read_wanted_posts(given, given.posts, given.split, given.limit)
     if not posts:
         raise InputError("No posts to process", received=str(given.posts))
     check_images(given.output, posts)
-    program = _program(given)
-    program.confidence, program.answers = given.confidence, given.answers
-    try:
+    program = models.program_of(given)
+    report_missing_images(posts)
+    with models.failures("The predictions so far are kept; run the same command again to resume"):
         predictions = _predict(given, program, posts)
-    except (GmnerError, OSError):
-        raise
-    except Exception as error:
-        from gmner.programs.error_causes import error_line
-
-        fact = "The run stopped because the model also failed on a short test text without an image"
-        remedy = "The predictions so far are kept; run the same command again to resume"
-        raise ServerError(fact, received=error_line(error), remedy=remedy) from error
     print_message(f"Wrote predictions for {counted_posts(len(predictions))} to {given.output}")
     failed = [(prediction.id, prediction.error) for prediction in predictions if prediction.error]
     print_failures(Counter(reason["kind"] for _, reason in failed), "; the file gives the reasons")
     for id_, reason in {reason["kind"]: (id_, reason) for id_, reason in reversed(failed)}.values():
         print_message(f"For example {id_}: {reason['message']}")
     return int(len(failed) == len(predictions))
-
-
-def _program(given: Namespace) -> GroundingProgram:
-    labels = read_labels(given)
-    if given.server is not None:
-        return models.served_program(given, labels)
-    if given.served is not None:
-        raise InputError("--served requires --server", received=given.served, remedy="Add --server URL")
-    if given.model is None:
-        print_message("The embedded model only knows its synthetic world; for real posts, choose a model with --model")
-    return models.load_program(given.model, staged=given.staged, labels=labels)
 
 
 def _predict(given: Namespace, program: GroundingProgram, posts: Sequence[Post]) -> Sequence[Prediction]:

@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gmner.cli.options import MODEL, add_labels, positive_int, read_labels
 from gmner.cli.printing import print_message
-from gmner.signatures.errors import InputError
+from gmner.signatures.errors import GmnerError, InputError, ServerError
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
     from gmner.signatures.labels import LabelSet
+
+
+def add_program(parser: ArgumentParser) -> None:
+    """Add the arguments that choose a program and say how it answers; `program_of` reads them."""
+    parser.add_argument("--model", metavar="MODEL", help=MODEL)
+    add_labels(parser)
+    server = "OpenAI-compatible server, such as vLLM's http://localhost:8000/v1; its key is read from OPENAI_API_KEY"
+    parser.add_argument("--server", metavar="URL", help=server)
+    served = "name of the model on the server (default: its only model)"
+    parser.add_argument("--served", metavar="NAME", help=served)
+    staged = "use three model calls per post: extract, verify and ground"
+    parser.add_argument("--staged", action="store_true", help=staged)
+    votes = "sample N answers per post and take a majority vote (default: 1, no sampling)"
+    parser.add_argument("--answers", type=positive_int, default=1, metavar="N", help=votes)
+    confidence = "add the model's confidence, from 0 to 1, to each entity"
+    parser.add_argument("--confidence", action="store_true", help=confidence)
+
+
+def program_of(given: Namespace) -> GroundingProgram:
+    """The program that the arguments of `add_program` choose.
+
+    Raises:
+        InputError: Arguments that exclude each other, or an invalid label set.
+        GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
+    """
+    labels = read_labels(given)
+    if given.server is not None:
+        program = served_program(given, labels)
+    elif given.served is not None:
+        raise InputError("--served requires --server", received=given.served, remedy="Add --server URL")
+    else:
+        if given.model is None:
+            fact = "The embedded model only knows its synthetic world; for real posts, choose a model with --model"
+            print_message(fact)
+        program = load_program(given.model, staged=given.staged, labels=labels)
+    program.confidence, program.answers = given.confidence, given.answers
+    return program
+
+
+@contextmanager
+def failures(remedy: str) -> Iterator[None]:
+    """Turn the failure of a model, not of a single post, into a `ServerError`.
+
+    Args:
+        remedy: What the user can do.
+    """
+    try:
+        yield
+    except (GmnerError, OSError):
+        raise
+    except Exception as error:
+        from gmner.programs.error_causes import error_line
+
+        fact = "The run stopped because the model also failed on a short test text without an image"
+        raise ServerError(fact, received=error_line(error), remedy=remedy) from error
 
 
 def load_program(model: str | None, *, staged: bool = False, labels: LabelSet | None = None) -> GroundingProgram:

@@ -45,6 +45,25 @@ class Names:
         return name in list(self)
 
 
+def offer(
+    action: argparse.Action,
+    names: Callable[[], Iterable[str]],
+    *,
+    described: Callable[[], Iterable[str]] | None = None,
+    also: Iterable[str] = (),
+) -> None:
+    """Name the values of an argument: in its help, as `%(names)s`, and to a shell that completes it.
+
+    Args:
+        action: The argument.
+        names: Imports and returns the names.
+        described: The same for the help; None: `names`.
+        also: Further values that the shell completes.
+    """
+    action.names = Names(described or names)  # type: ignore[attr-defined]
+    action.completer = lambda **_: [*also, *names()]  # type: ignore[attr-defined]
+
+
 def add_output(parser: argparse.ArgumentParser, metavar: str, text: str, *, required: bool = True) -> None:
     """Add `-o` and `--overwrite`.
 
@@ -71,7 +90,7 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     parser.add_argument("--images", type=Path, action="append", metavar="DIR", help=images)
     formats = "data format, one of %(names)s (default: auto, detected from the files)"
     action = parser.add_argument("--format", default="auto", metavar="FORMAT", help=formats)
-    action.names = Names(_format_names)  # type: ignore[attr-defined]
+    offer(action, _format_names, also=["auto"])
     parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gmner.cli.printing import posts as counted_posts
+from gmner.cli.printing import print_message
+
 if TYPE_CHECKING:
     from gmner.data.oddities import Posts
+    from gmner.data.post import Post
+
+_MISSING = "missing_image"
+
+
+def add_with_pictures(parser: ArgumentParser) -> None:
+    """Add `--with-pictures`; `read_wanted_posts` follows it."""
+    parser.add_argument("--with-pictures", action="store_true", help="skip posts whose image is missing")
 
 
 def read_posts(given: Namespace, path: Path, split: str | None) -> Posts:
@@ -24,3 +38,52 @@ def read_posts(given: Namespace, path: Path, split: str | None) -> Posts:
     from gmner.data.readers.choose import read_dataset
 
     return read_dataset(path, split, given.images, format=given.format, instances=given.instances)
+
+
+def read_wanted_posts(given: Namespace, path: Path, split: str | None, limit: int | None = None) -> Posts:
+    """The posts that a command processes. Readers log nothing about missing images, see `report_missing_images`.
+
+    Args:
+        given: The parsed arguments. With `--with-pictures`, posts whose image is missing are skipped.
+        path: See `read_posts`.
+        split: See `read_posts`.
+        limit: Maximum number of posts; None: all.
+
+    Raises:
+        GmnerError: See `gmner.read_dataset`.
+    """
+    with _silent_about_missing_images():
+        posts = read_posts(given, path, split)
+    if given.with_pictures:
+        kept = [post for post in posts if _has_image(post)]
+        if len(kept) < len(posts):
+            print_message(f"Skipped {len(posts) - len(kept)} of {counted_posts(len(posts))} of {path}: no image")
+        posts = posts.only(kept)
+    return posts.only(posts[:limit])
+
+
+def report_missing_images(posts: Posts) -> None:
+    """Print how many of these posts have a missing image, and the first one; nothing if none has."""
+    missing = [oddity for oddity in posts.oddities if oddity.kind == _MISSING]
+    if missing:
+        without = len({oddity.post for oddity in missing})
+        print_message(f"Images are missing for {counted_posts(without)}; the first: {missing[0]}")
+
+
+def _has_image(post: Post) -> bool:
+    return post.image is not None and (not isinstance(post.image, Path) or post.image.is_file())
+
+
+@contextmanager
+def _silent_about_missing_images() -> Iterator[None]:
+    """Keep readers from logging the missing images of all posts."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(f"{_MISSING}:")
+
+    log = logging.getLogger("gmner.data.oddities")
+    log.addFilter(other)
+    try:
+        yield
+    finally:
+        log.removeFilter(other)

@@ -26,11 +26,13 @@ class Oddity:
         kind: Its kind in snake case, such as `stray_inside_tag` or `missing_image`.
         where: The file, followed by `:line` or the name of the object if there is one.
         message: What is wrong, and what the reader did about it.
+        post: The id of the post that it concerns; None: the file or several posts.
     """
 
     kind: str
     where: str
     message: str
+    post: str | None = None
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
@@ -54,6 +56,12 @@ class Posts(Listing[Post]):
 
     def _repr_html_(self) -> str | None:
         return FORMATTERS.html(self)
+
+    def only(self, posts: Iterable[Post]) -> Posts:
+        """Some of the posts, with the oddities that concern them or a whole file."""
+        chosen = list(posts)
+        ids = {None, *(post.id for post in chosen)}
+        return Posts(chosen, (oddity for oddity in self.oddities if oddity.post in ids))
 
     def report(self, each: int = 20) -> str:
         """Describe the oddities: one line with the count of each kind, then one line per oddity.
@@ -84,17 +92,27 @@ class OddityLog:
         self.oddities: list[Oddity] = []
         self._quiet: set[str] = set()
 
-    def add(self, kind: str, where: str, message: str, *, quiet: bool = False, level: int = logging.WARNING) -> None:
+    def add(
+        self,
+        kind: str,
+        where: str,
+        message: str,
+        *,
+        post: str | None = None,
+        quiet: bool = False,
+        level: int = logging.WARNING,
+    ) -> None:
         """Add an oddity and log it.
 
         Args:
             kind: See `Oddity`.
             where: See `Oddity`.
             message: See `Oddity`.
+            post: See `Oddity`.
             quiet: Log all oddities of this kind as one line with their count, when `posts` is called.
             level: The level of the log line.
         """
-        self.oddities.append(Oddity(kind, where, message))
+        self.oddities.append(Oddity(kind, where, message, post))
         if quiet:
             self._quiet.add(kind)
         else:

@@ -126,7 +126,10 @@ def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> l
     missing = [image for image in images if isinstance(image, Path) and not os.path.isfile(image)]
     if missing and missing_images == "error":
         raise DataError(f"{where}: an image is missing", received=str(missing[0]))
-    return [Oddity("missing_image", where, f"the image {path} is missing; the post keeps its path") for path in missing]
+    return [
+        Oddity("missing_image", where, f"the image {path} is missing; the post keeps its path", post.id)
+        for path in missing
+    ]
 
 
 def _grounded(value: object) -> bool:

@@ -18,6 +18,15 @@ from gmner.signatures.tasks import GroundEntities
 class GMNER(GroundingProgram):
     """Grounded multimodal named entity recognition with one model call: reasoning, then entities with types and boxes.
 
+    Args:
+        lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.
+        labels: The entity types: a `LabelSet`, a list of names, or a mapping name -> description.
+        profile: Coordinate convention and resize rule of the model, if they cannot be inferred from its name.
+        image_root: Folder that image paths must stay in; None: any local path.
+        fetch: Download images that are given as URLs.
+        limits: Limits of an answer: characters of reasoning, number of entities.
+        **answering: `confidence`, `answers` and `temperature`, see `gmner.programs.program.GroundingProgram`.
+
     Example:
         >>> import gmner  # doctest: +SKIP
         >>> program = gmner.GMNER(lm=gmner.load_vlm())  # doctest: +SKIP

@@ -18,6 +18,7 @@ from gmner.programs.engine.batching import ended_within
 from gmner.programs.error_causes import broken_off, error_line
 from gmner.programs.local_engine import is_served
 from gmner.programs.models.families import ModelProfile, profile_for_name
+from gmner.programs.named_lm import NamedLM
 from gmner.signatures.errors import ModelError
 
 _LOG = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def noting_cuts() -> Iterator[list[Cut]]:
         _CUTS.reset(token)
 
 
-class ServedLM(dspy.LM):
+class ServedLM(NamedLM):
     """A `dspy.LM` that logs a warning before every retry.
 
     A request is retried if the server is busy, fails, cannot be reached or closes the connection, or if its reply

@@ -27,6 +27,15 @@ class StagedGMNER(GroundingProgram):
     The first call extracts the mentions. Then one call per mention verifies whether the image shows it, and one call
     per shown mention predicts its box. On the local engine, the calls of a stage form one batch. A mention that is
     verified but gets no box counts as not shown.
+
+    Args:
+        lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.
+        labels: The entity types: a `LabelSet`, a list of names, or a mapping name -> description.
+        profile: Coordinate convention and resize rule of the model, if they cannot be inferred from its name.
+        image_root: Folder that image paths must stay in; None: any local path.
+        fetch: Download images that are given as URLs.
+        limits: Limits of an answer: characters of reasoning, number of entities.
+        **answering: `confidence`, `answers` and `temperature`, see `gmner.programs.program.GroundingProgram`.
     """
 
     bundle_name: ClassVar[str] = "StagedGMNER"

@@ -76,12 +76,11 @@ class Pictures:
                 if path is not None:
                     return Path(path)
                 if refused:
-                    self._report(
-                        "link_outside", f"the image {name} of post {post} is a link that leads outside {folder}", where
-                    )
+                    fact = f"the image {name} of post {post} is a link that leads outside {folder}"
+                    self._report("link_outside", fact, where, post)
                     return None
         if self._folders or self._strict:
-            self._report("missing_image", f"post {post} has no image {names[0]} in {self._places()}", where)
+            self._report("missing_image", f"post {post} has no image {names[0]} in {self._places()}", where, post)
         return None
 
     def _look(self, folder: Path, name: str) -> tuple[str | None, bool]:
@@ -92,10 +91,11 @@ class Pictures:
             shelf = self._shelves[folder, parent] = _shelve(folder / parent, self._roots)
         return shelf.find(last), last in shelf.outside
 
-    def _report(self, kind: str, fact: str, where: str) -> None:
+    def _report(self, kind: str, fact: str, where: str, post: str) -> None:
         if self._strict:
             raise DataError(f"{where}: {fact}", remedy="Pass the image folders, or missing_images='warn'")
-        self._findings.add(kind, where, f"{fact}; the post is read without it", quiet=kind == "missing_image")
+        message = f"{fact}; the post is read without it"
+        self._findings.add(kind, where, message, post=post, quiet=kind == "missing_image")
 
     def _places(self) -> str:
         return ", ".join(map(str, self._folders)) or "any folder, because no image folder was found"

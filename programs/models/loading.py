@@ -9,6 +9,7 @@ import dspy
 
 from gmner.programs.engine.vlm_engine import AsyncVLMEngine, VLMEngine
 from gmner.programs.models.weights import ModelSource, load_weights
+from gmner.programs.named_lm import NamedLM
 
 
 def load_vlm(
@@ -74,7 +75,7 @@ def lm_of(engine: VLMEngine, title: str, *, temperature: float = 0.0, cache: boo
         temperature: Sampling temperature; 0: greedy.
         cache: Whether DSPy may answer from its cache.
     """
-    return dspy.LM(
+    return NamedLM(
         f"local/{title}",
         engine=engine,
         async_engine=AsyncVLMEngine(engine),

@@ -11,6 +11,8 @@ from gmner.cli import models
 from gmner.cli.models import load_program
 from gmner.optimizers import presets, quickstart
 from gmner.optimizers.compilation import History
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.plain_settings import read_settings, settings_of
 from gmner.programs.gmner import GMNER
 from gmner.signatures.labels import LabelSet
 
@@ -26,13 +28,11 @@ def test_compile_checks_the_output_first(
     assert not list((tmp_path / "run").iterdir())
 
 
-class Recorded:
+class Recorded(MCR):
     """Replaces MCR: records the arguments of `compile` and returns the student."""
 
-    max_minutes: float | None = None
-    leave_out_invalid = False
-
     def __init__(self, unchanged: str = "", fallen: dict[str, str] | None = None) -> None:
+        super().__init__()
         self.history = History({}, {}, "mrsi", {}, unchanged, fallen or {})
         self.given: dict[str, Any] = {}
 
@@ -80,6 +80,41 @@ def test_compile_options_and_dry_run(recorded: Recorded, words: tuple[object, ..
     assert recorded.given["dry_run"] is True
     assert (recorded.max_minutes, recorded.leave_out_invalid) == (1.5, True)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_settings_of_a_file_and_of_the_command_line(
+    words: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    seen: list[MCR] = []
+    monkeypatch.setattr(MCR, "compile", lambda self, student, **_: seen.append(self) or student)
+    monkeypatch.setattr(models, "load_program", lambda model, **_: GMNER(scripted_lm({})))
+    (tmp_path / "mcr.yaml").write_text(
+        "seed: 3\nmrsi: {max_steps: 5, lora: {rank: 4}}\ncvo: {rate: 1e-4, prompts: 2}\n"
+    )
+    chosen = ("--config", tmp_path / "mcr.yaml", "--set", "cvo.rate=1e-5", "--set", "mrsi.styles=[table]")
+    assert run(*words, "--preset", "tiny", "--dry-run", *chosen) == 0
+    (optimizer,) = seen
+    assert (optimizer.seed, optimizer.mrsi.max_steps, optimizer.mrsi.lora.rank, optimizer.mrsi.batch) == (3, 5, 4, 16)
+    assert (list(optimizer.mrsi.styles), optimizer.cvo.rate, optimizer.cvo.prompts) == (["table"], 1e-5, 2)
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    assert read_settings(tmp_path / "printed.yaml") == settings_of(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (("--set", "cvo.rat=1"), "Unknown setting cvo.rat"),
+        (("--set", "cvo.rate=fast"), "cvo: rate must not be negative (got 'fast')"),
+        (("--set", "seed"), "not of the form NAME=VALUE (got 'seed')"),
+        (("--config", "none.yaml"), "none.yaml"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_unusable_settings_are_refused_before_posts_are_read(
+    words: tuple[object, ...], capsys: pytest.CaptureFixture[str], chosen: tuple[str, ...], said: str
+):
+    words = ("compile", "--train", "none.jsonl", *words[3:])
+    assert said in fails(capsys, *words, *chosen)
 
 
 def test_compile_skips_posts_without_an_image(

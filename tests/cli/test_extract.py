@@ -69,6 +69,52 @@ def test_extract_with_split_and_limit(
     assert "only knows its synthetic world" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "ids", "said"),
+    [
+        ((), "abcd", "Images are missing for 1 post; the first: {posts}:4: the image"),
+        (("--limit", 3), "abc", None),
+        (("--with-pictures",), "a", "Skipped 3 of 4 posts of {posts}: no image"),
+        (("--with-pictures", "--limit", 1), "a", "Skipped 3 of 4 posts of {posts}: no image"),
+    ],
+    ids=["all", "limit", "with pictures", "both"],
+)
+def test_missing_images_of_the_processed_posts_are_reported(
+    posts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[object, ...],
+    ids: str,
+    said: str | None,
+):
+    program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: program)
+    words = ("extract", posts, "-o", tmp_path / "p.jsonl", "--images", tmp_path / "pictures", *options)
+    assert run(*words) == 0
+    assert [prediction.id for prediction in read_predictions(tmp_path / "p.jsonl")] == list(ids)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("Images are", "Skipped"))]
+    assert len(lines) == (said is not None)
+    assert not lines or lines[0].startswith(said.format(posts=posts))
+
+
+def test_limit_restricts_what_readers_log_about_images(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+):
+    for folder in ("txt", "xml", "images"):
+        (tmp_path / "tweets" / folder).mkdir(parents=True)
+    (tmp_path / "tweets" / "txt" / "dev.txt").write_text("".join(f"IMGID:{n}\nAna\tB-PER\n\n" for n in range(5)))
+    program = GMNER(scripted_lm({"reasoning": "", "entities": []}))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: program)
+    assert run("extract", tmp_path / "tweets", "--split", "dev", "--limit", 3, "-o", tmp_path / "p.jsonl") == 0
+    assert "missing_image" not in caplog.text
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("Images are missing"))
+    assert line.startswith("Images are missing for 3 posts; the first:")
+
+
 def test_bundle_as_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     seen: list[GroundingProgram] = []
     save_bundle(GMNER(scripted_lm({})), tmp_path / "bundle")

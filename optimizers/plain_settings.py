@@ -1,0 +1,194 @@
+"""Settings of MCR as plain data: listed, read from a file, and changed by name.
+
+The names are those of the arguments of `MCR`, and within `mrsi` and `cvo` those of `MRSI` and `CVO`:
+
+    seed: 1
+    mrsi:
+      styles: [picture_first, table]
+      lora: {rank: 8}
+    cvo:
+      rate: 1.0e-5
+      rewards: {span: 1, grounding: 2}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.signatures.errors import DataError, GmnerError, InputError
+
+_S = TypeVar("_S")
+_STAGES = {"mrsi": MRSI, "cvo": CVO}
+_DEPRECATED = frozenset({"weights", "sigma", "soft"})
+
+
+class _Changes(dict[str, Any]):
+    """Values for some keys of a mapping, whose other keys stay; a plain mapping replaces the whole one."""
+
+
+def settings_of(optimizer: MCR) -> dict[str, Any]:
+    """All settings, as data for YAML or JSON. Styles and rewards are represented by their names.
+
+    Args:
+        optimizer: The optimizer.
+
+    Returns:
+        The nested settings. `with_settings` accepts them if all styles and rewards are registered.
+    """
+    return {name: _plain(name, getattr(optimizer, name), optimizer) for name in _names(MCR)}
+
+
+def _plain(name: str, value: Any, owner: Any) -> Any:
+    if name == "styles":
+        return None if value is None else list(value)
+    if name == "rewards":
+        return dict(owner.reward_set.weights)
+    if dataclasses.is_dataclass(value):
+        names = [field for field in _names(type(value)) if field not in _DEPRECATED]
+        return {field: _plain(field, getattr(value, field), value) for field in names}
+    if isinstance(value, Mapping):
+        return {str(key): _plain("", item, value) for key, item in value.items()}
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def settings_text(optimizer: MCR) -> str:
+    """`settings_of` as YAML, which `read_settings` reads."""
+    return yaml.safe_dump(settings_of(optimizer), sort_keys=False, allow_unicode=True)
+
+
+def read_settings(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read settings from a YAML or JSON file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: The file is not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path} is not YAML", received=reason, accepted="a mapping, as `cvo: {rate: 1.0e-5}`"
+        ) from error
+    settings = {} if settings is None else settings
+    if not isinstance(settings, dict):
+        raise DataError(f"{path} is not a mapping", received=settings, accepted="`name: value` on each line")
+    return settings
+
+
+def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings from words such as `cvo.rate=1e-5` or `mrsi.styles=[table]`; values are YAML.
+
+    Args:
+        assignments: The words; a later one overrides an earlier one.
+
+    Raises:
+        InputError: A word is not of this form.
+    """
+    settings = _Changes()
+    for word in assignments:
+        path, equals, value = word.partition("=")
+        names = path.strip().split(".")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not all(names):
+            accepted = "NAME=VALUE, for example cvo.rate=1e-5"
+            raise InputError("A setting is not of the form NAME=VALUE", received=word, accepted=accepted)
+        place = settings
+        for name in names[:-1]:
+            inner = place.get(name)
+            place[name] = inner if isinstance(inner, _Changes) else _Changes()
+            place = place[name]
+        place[names[-1]] = parsed
+    return settings
+
+
+def with_settings(optimizer: MCR, settings: Mapping[str, Any]) -> MCR:
+    """A copy of an optimizer with other settings.
+
+    A mapping in place of `mrsi`, `cvo`, `lora` or `demonstrations` changes the settings that it names; a stage that was
+    off is then on, with its defaults for the rest. Any other value replaces the former one.
+
+    Args:
+        optimizer: The optimizer; it is not changed.
+        settings: Values by name, nested as in `settings_of`.
+
+    Raises:
+        InputError: An unknown name, or a value that is not accepted; the message starts with the name of the setting.
+
+    Example:
+        >>> import gmner
+        >>> with_settings(gmner.MCR(), {"seed": 1, "cvo": {"rate": 1e-5}}).cvo.rate
+        1e-05
+    """
+    return _changed(optimizer, settings, "")
+
+
+def _changed(value: _S, settings: Mapping[str, Any], prefix: str) -> _S:
+    """A copy of a dataclass with other values of the named fields."""
+    kind = type(value)
+    unknown = [name for name in settings if name not in _names(kind)]
+    if unknown:
+        raise InputError(f"Unknown setting {prefix}{unknown[0]}", accepted=", ".join(_names(kind)))
+    values = {name: _new(value, name, given, f"{prefix}{name}.") for name, given in settings.items()}
+    try:
+        return dataclasses.replace(value, **values)  # type: ignore[type-var]
+    except GmnerError as error:
+        if not prefix:
+            raise
+        fact = f"{prefix.rstrip('.')}: {error.fact}"
+        raise InputError(fact, received=error.received, accepted=error.accepted, remedy=error.remedy) from error
+
+
+def _new(owner: Any, name: str, given: Any, prefix: str) -> Any:
+    """The new value of a field."""
+    current = getattr(owner, name)
+    if name in _STAGES and isinstance(given, Mapping):
+        current = _STAGES[name]() if current is None else current
+    if dataclasses.is_dataclass(current) and isinstance(given, Mapping):
+        return _changed(current, given, prefix)
+    if isinstance(given, _Changes):
+        known = owner.reward_set.weights if name == "rewards" else current
+        if not isinstance(known, Mapping):
+            raise InputError(f"{prefix.rstrip('.')} has no settings of its own", received=json.dumps(given))
+        return {**known, **given}
+    return _number(given) if _takes_float(type(owner), name) else given
+
+
+def _number(given: Any) -> Any:
+    """YAML reads `1e-5` as a string, because it has no point."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return float(given)
+    except ValueError:
+        return given
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    """The names of the settings of a dataclass."""
+    return tuple(field.name for field in dataclasses.fields(kind) if field.init)
+
+
+@cache
+def _takes_float(kind: type, name: str) -> bool:
+    """Whether the annotation of a field, which is a string, has `float`."""
+    annotation = next(field.type for field in dataclasses.fields(kind) if field.name == name)
+    return bool(re.search(r"\bfloat\b", str(annotation)))

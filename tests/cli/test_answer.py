@@ -1,0 +1,76 @@
+"""`gmner answer`: one post, as text and as JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import fails, run
+from PIL import Image
+from scripted import scripted_lm
+
+from gmner.cli import models
+from gmner.programs.gmner import GMNER
+
+_SHOWN = {"span": "Ana Bo", "type": "PER", "visible": True, "box": [100, 200, 500, 1000]}
+_HIDDEN = {"span": "Rome", "type": "LOC", "visible": False, "box": None}
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
+    program = GMNER(scripted_lm(answer))
+    monkeypatch.setattr(models, "load_program", lambda model, **_: program)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    Image.new("RGB", (200, 100)).save(tmp_path / "post.png")
+    return tmp_path / "post.png"
+
+
+def test_answer_prints_reasoning_and_entities(
+    monkeypatch: pytest.MonkeyPatch, image: Path, capsys: pytest.CaptureFixture[str]
+):
+    scripted(monkeypatch, {"reasoning": "Ana is there.", "entities": [_SHOWN, _HIDDEN]})
+    assert run("answer", "Ana Bo in Rome", "--image", image) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Reasoning: Ana is there.",
+        "Ana Bo  PER  box 20, 20, 100, 100",
+        "Rome    LOC  not shown",
+    ]
+
+
+def test_answer_as_json(monkeypatch: pytest.MonkeyPatch, image: Path, capsys: pytest.CaptureFixture[str]):
+    scripted(monkeypatch, {"reasoning": "", "entities": [_SHOWN]})
+    assert run("answer", "Ana Bo", "--image", image, "--json") == 0
+    place = {"span": "Ana Bo", "start": 0, "end": 6, "type": "PER", "visible": True, "box": [20.0, 20.0, 100.0, 100.0]}
+    assert json.loads(capsys.readouterr().out) == {"text": "Ana Bo", "reasoning": "", "entities": [place]}
+
+
+def test_answer_without_entities(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    scripted(monkeypatch, {"reasoning": "", "entities": []})
+    assert run("answer", "what a day") == 0
+    assert capsys.readouterr().out == "No entities\n"
+
+
+def test_answer_that_failed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    scripted(monkeypatch, {"reasoning": ""})
+    assert run("answer", "Ana Bo") == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "not an object with the required keys" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((" ",), "The text of the post is empty"),
+        (("Ana", "--image", "none.png"), "The image does not exist (got 'none.png')"),
+        (("Ana", "--served", "x"), "--served requires --server"),
+        (("Ana", "--labels", "none.json"), "none.json"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_unusable_arguments_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+):
+    monkeypatch.setattr(models, "load_program", lambda model, **_: pytest.fail("a model was loaded"))
+    assert said in fails(capsys, "answer", *words)
