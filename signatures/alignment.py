@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Set
 from enum import StrEnum
 from functools import lru_cache
 
+from gmner.signatures.segmentation import segment
+
 _SHORT, _FEW = 2000, 64  # alignments are cached up to this many characters of text and spans of an answer
-_PIECE = re.compile(r"\w+|[^\w\s]")
 
 
 class Alignment(StrEnum):
@@ -24,37 +24,34 @@ class Alignment(StrEnum):
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Character offsets (start, end) of the pieces of a text: runs of word characters, and single other characters.
+    """Character offsets (start, end) of the pieces of a text, see `segment` for the rules.
 
     A span consists of one or more adjacent pieces with the characters in between. `Durant` is therefore a span of
-    `Durant,`, and every span of tokens in a tokenized data set is a span.
+    `Durant,`, and every span of tokens in a tokenized data set is a span, unless a token ends inside a grapheme cluster
+    or inside a word.
     """
-    return [match.span() for match in _PIECE.finditer(text)]
+    return [(piece.start, piece.end) for piece in segment(text)]
 
 
 def occurrences(span: str, text: str) -> list[tuple[int, int]]:
     """Offsets (start, end) of the occurrences of `span` in `text` as whole pieces; case-sensitive, left to right."""
-    if not span:
+    start = text.find(span) if span else -1
+    if start < 0:
         return []
-    offsets, start = [], text.find(span)
+    starts, ends = _bounds(text)
+    offsets = []
     while start >= 0:
-        if _at_piece_boundaries(text, start, start + len(span)):
+        if start in starts and start + len(span) in ends:
             offsets.append((start, start + len(span)))
         start = text.find(span, start + 1)
     return offsets
 
 
-def _at_piece_boundaries(text: str, start: int, end: int) -> bool:
-    """Whether text[start:end] begins and ends at piece boundaries; examines only the characters at its two ends."""
-    first, last = text[start], text[end - 1]
-    if first.isspace() or last.isspace():
-        return False
-    cut_before = start > 0 and _is_word_character(first) and _is_word_character(text[start - 1])
-    return not cut_before and not (end < len(text) and _is_word_character(last) and _is_word_character(text[end]))
-
-
-def _is_word_character(character: str) -> bool:
-    return character.isalnum() or character == "_"
+@lru_cache(maxsize=32)
+def _bounds(text: str) -> tuple[frozenset[int], frozenset[int]]:
+    """Offsets at which pieces begin, and at which they end."""
+    parts = segment(text)
+    return frozenset(piece.start for piece in parts), frozenset(piece.end for piece in parts)
 
 
 def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
