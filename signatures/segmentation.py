@@ -45,6 +45,9 @@ _SOUTH_EAST_ASIAN_SCRIPTS = (
     r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}"
     r"\p{Tibetan}\p{Javanese}\p{Balinese}"
 )
+SPACED_LETTER = rf"(?:(?![{_CJK_SCRIPTS}{_SOUTH_EAST_ASIAN_SCRIPTS}\p{{Hangul}}])\w)"
+"""Pattern for `regex`: a word character of a script in which words are separated by spaces."""
+
 _SPACED_SCRIPTS = (
     "Latin Greek Cyrillic Armenian Georgian Hebrew Arabic Syriac Thaana Nko Devanagari Bengali Gurmukhi Gujarati Oriya "
     "Tamil Telugu Kannada Malayalam Sinhala Ethiopic Cherokee Canadian_Aboriginal Mongolian Tifinagh Coptic Vai Adlam "
@@ -164,7 +167,7 @@ def _groups(clusters: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     for index, cluster in enumerate(clusters):
         kind = _kind(cluster[0])
         if kind == _NO_SCRIPT and current not in _OTHER_KINDS:
-            continue  # a modifier letter, such as the ʻ of Hawaiʻi
+            continue  # a modifier letter of no script, such as the okina of Hawaii
         if kind != current:
             if index:
                 yield current, first, index
