@@ -166,8 +166,8 @@ def test_checking_repeated_types_is_linear(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "name", "chain"),
     [
-        ("蔡英文在东京", "蔡英文", "帖子提到蔡英文(PER)，蔡英文is shown at [0,0,500,1000]."),
-        ("손흥민이 서울에서", "손흥민", "손흥민이 (PER) is shown at [0,0,500,1000]."),
+        ("蔡英文在东京", "蔡英文", "帖子提到蔡英文(PER), 蔡英文is shown at [0,0,500,1000]."),
+        ("손흥민이 서울에서", "손흥민", "손흥민(PER)은 is shown at [0,0,500,1000]."),
         ("ลิซ่าในกรุงเทพ", "ลิซ่า", "โพสต์ลิซ่า (PER) is shown at [0,0,500,1000]."),
     ],
 )
