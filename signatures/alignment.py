@@ -47,6 +47,15 @@ def occurrences(span: str, text: str) -> list[tuple[int, int]]:
     return offsets
 
 
+def _whole_words_first(places: list[tuple[int, int]], text: str) -> list[tuple[int, int]]:
+    """The occurrences that no letter, digit or `_` touches, and then those inside of words, each from left to right."""
+    return sorted(places, key=lambda place: _cuts_word(text, place[0]) or _cuts_word(text, place[1]))
+
+
+def _cuts_word(text: str, offset: int) -> bool:
+    return 0 < offset < len(text) and all(c.isalnum() or c == "_" for c in text[offset - 1 : offset + 1])
+
+
 @lru_cache(maxsize=32)
 def _bounds(text: str) -> tuple[frozenset[int], frozenset[int]]:
     """Offsets at which pieces begin, and at which they end."""
@@ -58,9 +67,10 @@ def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
     """Resolve each span of an answer to an occurrence in the text, from left to right.
 
     Each span is aligned with its first occurrence that does not overlap an earlier span; in `Sage Group ... Sage`, the
-    spans `Sage Group` and `Sage` are therefore aligned separately. If all occurrences overlap, the span is aligned with
-    the first one that does not coincide with an earlier span, and otherwise with the last one (`REUSED`). A span that
-    is not in the text gets (-1, -1, MISSING).
+    spans `Sage Group` and `Sage` are therefore aligned separately. Occurrences inside of a word come last: in
+    `Obamas and Obama`, the span `Obama` is the last word. If all occurrences overlap, the span is aligned with the
+    first one that does not coincide with an earlier span, and otherwise with the last one (`REUSED`). A span that is
+    not in the text gets (-1, -1, MISSING).
 
     Args:
         spans: The strings in the order of the answer.
@@ -88,7 +98,9 @@ def _places(spans: tuple[str, ...], text: str) -> list[tuple[int, int, Alignment
     searches: dict[str, _Search] = {}
     result = []
     for span in spans:
-        search = searches.get(span) or searches.setdefault(span, _Search(occurrences(span, text)))
+        search = searches.get(span)
+        if search is None:
+            search = searches[span] = _Search(_whole_words_first(occurrences(span, text), text))
         if not search.occurrences:
             result.append((-1, -1, Alignment.MISSING))
             continue
