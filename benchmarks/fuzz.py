@@ -2,6 +2,7 @@
 
     python benchmarks/fuzz.py                                # 10,000 answers of all families
     python benchmarks/fuzz.py --answers 500 --families qwen2_5_vl
+    python benchmarks/fuzz.py --scripts thai chinese         # words of these posts of tests/scripts.py only
 
 Stops at the first invalid answer with exit status 1, and prints the post as JSON.
 """
@@ -20,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from scripts import SAMPLES
 from tiny import FAMILIES, build_tiny
 
 from gmner.data.post import Post
@@ -41,14 +43,15 @@ WORDS = [
     "a\u0301", "'s", "{", "}]", "[[ ## x ## ]]", "#x_y", "@name", "http://t.co/x", "\t", "\n",
     "\r\n", "  ", "1,5", "null", "true", "<IMG_CONTEXT>", "<row_1_col_1>", "\ud7ff",
 ]  # fmt: skip
+SCRIPTS = {sample.id: sample.text.split(" ") for sample in SAMPLES}
 
 
-def fuzzed(draw: random.Random, number: int) -> Post:
-    """A random post of unusual words; every 200th post has 2,000 words."""
+def fuzzed(draw: random.Random, number: int, words: list[str]) -> Post:
+    """A random post of these words; every 200th post has 2,000 words."""
     count = 2000 if number % LONG_EVERY == LONG_EVERY - 1 else draw.randint(1, 24)
     size = draw.choice(SIZES)
     image = None if size is None else Image.new("RGB", size, draw.choice(["red", "blue", "white"]))
-    text = " ".join(draw.choice(WORDS) for _ in range(count))
+    text = " ".join(draw.choice(words) for _ in range(count))
     return Post(str(number), text if text.strip() else "-", image)
 
 
@@ -88,14 +91,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=10_000)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--scripts", nargs="+", choices=list(SCRIPTS), help="default: all, and unusual words")
     args = parser.parse_args()
+    words = [word for name in args.scripts or SCRIPTS for word in SCRIPTS[name]] + ([] if args.scripts else WORDS)
     per_family, done = -(-args.answers // len(args.families)), 0
     with tempfile.TemporaryDirectory() as folder:
         for family in args.families:
             lm = load_vlm(build_tiny(family, Path(folder) / family), cache=False)
             program, generator = GMNER(lm, limits=Limits(reasoning=24, entities=3)), Generator(lm.engine.weights)
             draw = random.Random(family)
-            posts = [fuzzed(draw, number) for number in range(per_family)]
+            posts = [fuzzed(draw, number, words) for number in range(per_family)]
             for batch in tqdm(list(batches(posts)), desc=family, unit="batch"):
                 error = check(program, batch, generator)
                 if error:

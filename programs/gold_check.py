@@ -14,12 +14,13 @@ from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.models.families import ModelProfile
-from gmner.signatures.alignment import occurrences, pieces
+from gmner.signatures.alignment import occurrences
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
 from gmner.signatures.mentions import GoldEntity
-from gmner.signatures.schema import MAX_SPAN_PIECES, Limits
+from gmner.signatures.schema import Limits
+from gmner.signatures.segmentation import MAX_SPAN_WORDS, is_cut_in_cluster, is_space, length_in_words
 
 _LEAST_IOU = 0.5
 """A box whose IoU with its own rounded coordinates is not above this cannot be predicted correctly in any protocol."""
@@ -132,9 +133,9 @@ def check_posts(
 
     Returns:
         The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `not_unicode`, `offsets`, `same_place`,
-        `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `too_many_entities`, `no_picture`,
-        `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for anything else that the
-        schema does not allow.
+        `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `cuts_a_character` (a combining mark or a part
+        of an emoji is left out), `too_many_entities`, `no_picture`, `bad_picture`, `box_outside`, `box_without_area`,
+        `box_too_small`, and `schema` for anything else that the schema does not allow.
 
     Raises:
         InputError: An item is not a post, or the labels are invalid.
@@ -223,13 +224,16 @@ def _mention_faults(entity: GoldEntity, text: str, labels: LabelSet) -> FaultTex
         yield "unknown_type", f"{span!r} has the unknown type {entity.type!r} (known: {', '.join(labels)})"
     if not span or not 0 <= entity.start < entity.end or text[entity.start : entity.end] != span:
         yield "offsets", f"{span!r} is not at {entity.start}:{entity.end} of the text"
-    elif span != span.strip():
+    elif is_space(span[0]) or is_space(span[-1]):
         yield "blank_at_edge", f"{span!r} begins or ends with a blank"
+    elif is_cut_in_cluster(text, entity.start) or is_cut_in_cluster(text, entity.end):
+        place = f"{span!r} at {entity.start}:{entity.end}"
+        yield "cuts_a_character", f"{place} begins or ends between a character and its combining marks, or in an emoji"
     elif (entity.start, entity.end) not in occurrences(span, text):
         yield "cuts_a_word", f"{span!r} at {entity.start}:{entity.end} begins or ends inside a word"
-    elif len(pieces(span)) > MAX_SPAN_PIECES:
-        size = len(pieces(span))
-        yield "span_too_long", f"{span!r} has {size} words and symbols, but a span has at most {MAX_SPAN_PIECES}"
+    elif (length := length_in_words(span)) > MAX_SPAN_WORDS:
+        size = f"{length:g} words and symbols" if length < float("inf") else "too many parts"
+        yield "span_too_long", f"{span!r} has {size}, but a span has at most {MAX_SPAN_WORDS} words"
 
 
 def _box_faults(post: Post, request: Request) -> FaultTexts:

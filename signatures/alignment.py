@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Set
 from enum import StrEnum
 from functools import lru_cache
 
+from gmner.signatures.segmentation import segment
+
 _SHORT, _FEW = 2000, 64  # alignments are cached up to this many characters of text and spans of an answer
-_PIECE = re.compile(r"\w+|[^\w\s]")
 
 
 class Alignment(StrEnum):
@@ -24,46 +24,53 @@ class Alignment(StrEnum):
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Character offsets (start, end) of the pieces of a text: runs of word characters, and single other characters.
+    """Character offsets (start, end) of the pieces of a text, see `segment` for the rules.
 
     A span consists of one or more adjacent pieces with the characters in between. `Durant` is therefore a span of
-    `Durant,`, and every span of tokens in a tokenized data set is a span.
+    `Durant,`, and every span of tokens in a tokenized data set is a span, unless a token ends inside a grapheme cluster
+    or inside a word.
     """
-    return [match.span() for match in _PIECE.finditer(text)]
+    return [(piece.start, piece.end) for piece in segment(text)]
 
 
 def occurrences(span: str, text: str) -> list[tuple[int, int]]:
     """Offsets (start, end) of the occurrences of `span` in `text` as whole pieces; case-sensitive, left to right."""
-    if not span:
+    start = text.find(span) if span else -1
+    if start < 0:
         return []
-    offsets, start = [], text.find(span)
+    starts, ends = _bounds(text)
+    offsets = []
     while start >= 0:
-        if _at_piece_boundaries(text, start, start + len(span)):
+        if start in starts and start + len(span) in ends:
             offsets.append((start, start + len(span)))
         start = text.find(span, start + 1)
     return offsets
 
 
-def _at_piece_boundaries(text: str, start: int, end: int) -> bool:
-    """Whether text[start:end] begins and ends at piece boundaries; examines only the characters at its two ends."""
-    first, last = text[start], text[end - 1]
-    if first.isspace() or last.isspace():
-        return False
-    cut_before = start > 0 and _is_word_character(first) and _is_word_character(text[start - 1])
-    return not cut_before and not (end < len(text) and _is_word_character(last) and _is_word_character(text[end]))
+def _whole_words_first(places: list[tuple[int, int]], text: str) -> list[tuple[int, int]]:
+    """The occurrences that no letter, digit or `_` touches, and then those inside of words, each from left to right."""
+    return sorted(places, key=lambda place: _cuts_word(text, place[0]) or _cuts_word(text, place[1]))
 
 
-def _is_word_character(character: str) -> bool:
-    return character.isalnum() or character == "_"
+def _cuts_word(text: str, offset: int) -> bool:
+    return 0 < offset < len(text) and all(c.isalnum() or c == "_" for c in text[offset - 1 : offset + 1])
+
+
+@lru_cache(maxsize=32)
+def _bounds(text: str) -> tuple[frozenset[int], frozenset[int]]:
+    """Offsets at which pieces begin, and at which they end."""
+    parts = segment(text)
+    return frozenset(piece.start for piece in parts), frozenset(piece.end for piece in parts)
 
 
 def align(spans: Iterable[str], text: str) -> list[tuple[int, int, Alignment]]:
     """Resolve each span of an answer to an occurrence in the text, from left to right.
 
     Each span is aligned with its first occurrence that does not overlap an earlier span; in `Sage Group ... Sage`, the
-    spans `Sage Group` and `Sage` are therefore aligned separately. If all occurrences overlap, the span is aligned with
-    the first one that does not coincide with an earlier span, and otherwise with the last one (`REUSED`). A span that
-    is not in the text gets (-1, -1, MISSING).
+    spans `Sage Group` and `Sage` are therefore aligned separately. Occurrences inside of a word come last: in
+    `Obamas and Obama`, the span `Obama` is the last word. If all occurrences overlap, the span is aligned with the
+    first one that does not coincide with an earlier span, and otherwise with the last one (`REUSED`). A span that is
+    not in the text gets (-1, -1, MISSING).
 
     Args:
         spans: The strings in the order of the answer.
@@ -91,7 +98,9 @@ def _places(spans: tuple[str, ...], text: str) -> list[tuple[int, int, Alignment
     searches: dict[str, _Search] = {}
     result = []
     for span in spans:
-        search = searches.get(span) or searches.setdefault(span, _Search(occurrences(span, text)))
+        search = searches.get(span)
+        if search is None:
+            search = searches[span] = _Search(_whole_words_first(occurrences(span, text), text))
         if not search.occurrences:
             result.append((-1, -1, Alignment.MISSING))
             continue

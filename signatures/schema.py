@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, cast
 
-from gmner.signatures.alignment import pieces
 from gmner.signatures.boxes import BoxFormat, Size
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import LabelSet
+from gmner.signatures.segmentation import MAX_SPAN_WORDS, reaches, segment
 
-MAX_SPAN_PIECES = 14
+_LOG = logging.getLogger(__name__)
+
 MAX_REASONING = 900
+
+SPANS_OF = "x-spans-of"
+"""Keyword of a schema: the string is a span of this text. It replaces an enumeration that would be too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +52,45 @@ _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator"
 _FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
 
 
-def candidate_spans(text: str, max_pieces: int = MAX_SPAN_PIECES) -> list[str]:
-    """All strings that can be spans of a text: up to `max_pieces` adjacent pieces, in order, without duplicates."""
-    bounds = pieces(text)
+_MOST_CHARACTERS = 150_000
+# Largest total number of characters of the spans that a schema enumerates (about 220 English words, 370 Han characters
+# or 130 Thai clusters). Up to there, llguidance takes at most 50 ms, and xgrammar seconds. For 1.4 million characters
+# (an English post of 2,000 words), llguidance takes 1.4 s, and xgrammar minutes.
+
+
+def candidate_spans(text: str, max_words: int = MAX_SPAN_WORDS) -> list[str]:
+    """All strings that can be spans of a text, in order, without duplicates.
+
+    Args:
+        text: The text of the post.
+        max_words: Largest length of a span in words, see `gmner.signatures.segmentation.reaches`.
+    """
+    return list(dict.fromkeys(_candidates(text, max_words)))
+
+
+def _candidates(text: str, max_words: int = MAX_SPAN_WORDS) -> Iterator[str]:
+    pieces = segment(text)
+    for first, last in enumerate(reaches(pieces, max_words)):
+        start = pieces[first].start
+        for piece in pieces[first:last]:
+            yield text[start : piece.end]
+
+
+def _span_schema(text: str) -> Schema:
+    """Schema of a span: an enumeration, or for a long text `SPANS_OF` and the length of its longest span."""
     spans: dict[str, None] = {}
-    for first, (start, _) in enumerate(bounds):
-        for _, end in bounds[first : first + max_pieces]:
-            spans.setdefault(text[start:end])
-    return list(spans)
+    rest = _MOST_CHARACTERS
+    for span in _candidates(text):
+        rest -= len(span)
+        if rest < 0:
+            return {"type": "string", "maxLength": _longest_span(text), SPANS_OF: text}
+        spans.setdefault(span)
+    return {"enum": list(spans)}
+
+
+def _longest_span(text: str) -> int:
+    pieces = segment(text)
+    return max(pieces[last - 1].end - pieces[first].start for first, last in enumerate(reaches(pieces)))
 
 
 def _object(properties: Schema) -> Schema:
@@ -83,20 +121,36 @@ def served_schema(schema: Schema) -> Schema:
     per_rule_fsm_hashes"). Nested repetitions would work there, but are slow in llguidance. With `maxLength`, free text
     can contain escaped quotes and line breaks.
 
+    Servers have no substring grammar, and cannot compile tens of thousands of spans in time. In a long text, the length
+    of a span is therefore the only limit, which is logged as a warning. An answer with a span that is not in the text
+    is then an `AnswerError`.
+
     Args:
         schema: A schema for the local engine; it is not modified.
     """
-    return cast(Schema, _served(schema))
+    long_texts: dict[str, int] = {}
+    served = cast(Schema, _served(schema, long_texts))
+    for text, longest in long_texts.items():
+        _LOG.warning(
+            "A post of %d characters has too many spans for the grammar of a server: spans are limited to %d "
+            "characters, but not to the text of the post. Use a local model, or split the post",
+            len(text),
+            longest,
+        )
+    return served
 
 
-def _served(part: Any) -> Any:
+def _served(part: Any, long_texts: dict[str, int]) -> Any:
     if isinstance(part, list):
-        return [_served(item) for item in part]
+        return [_served(item, long_texts) for item in part]
     if not isinstance(part, dict):
         return part
     if "pattern" in part:
         return {"type": "string", "maxLength": _limit(part)}
-    return {name: _served(value) for name, value in part.items()}
+    if SPANS_OF in part:
+        long_texts[part[SPANS_OF]] = part["maxLength"]
+        return {name: value for name, value in part.items() if name != SPANS_OF}
+    return {name: _served(value, long_texts) for name, value in part.items()}
 
 
 def _limit(free_text: Schema) -> int:
@@ -104,14 +158,15 @@ def _limit(free_text: Schema) -> int:
 
 
 def _mention_properties(text: str, labels: LabelSet) -> Schema:
-    return {"span": {"enum": candidate_spans(text)}, "type": {"enum": list(labels)}}
+    return {"span": _span_schema(text), "type": {"enum": list(labels)}}
 
 
 def _list(items: Schema, text: str, limit: int) -> Schema:
     """Schema of a bounded list; the list is empty if the text has no words."""
-    if not pieces(text):
+    number = len(segment(text))
+    if not number:
         return {"type": "array", "maxItems": 0}
-    return {"type": "array", "items": items, "maxItems": min(limit, len(pieces(text)))}
+    return {"type": "array", "items": items, "maxItems": min(limit, number)}
 
 
 def _root(properties: Schema) -> Schema:
@@ -184,6 +239,8 @@ def longest_answer(schema: Schema) -> int:
     if "anyOf" in schema:
         return max(longest_answer(option) for option in schema["anyOf"])
     kind = schema["type"]
+    if SPANS_OF in schema:
+        return 2 + _longest_part(schema[SPANS_OF], schema["maxLength"])
     if kind == "object":
         return 2 + sum(len(json.dumps(name)) + 2 + longest_answer(part) for name, part in schema["properties"].items())
     if kind == "array" and "prefixItems" in schema:
@@ -194,3 +251,9 @@ def longest_answer(schema: Schema) -> int:
         # A server may escape free text: a character above U+FFFF becomes two escapes of six bytes.
         return 2 + (12 * schema["maxLength"] if "maxLength" in schema else 4 * _limit(schema))
     return len(str(schema.get("maximum", "false")))
+
+
+def _longest_part(text: str, characters: int) -> int:
+    """The largest number of bytes of adjacent characters of a text in JSON with ASCII escapes."""
+    sums = [0, *accumulate(len(json.dumps(character)) - 2 for character in text)]
+    return max(end - start for start, end in zip(sums, sums[characters:] or sums[-1:], strict=False))

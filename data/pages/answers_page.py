@@ -23,6 +23,7 @@ from gmner.data.files.atomic import whole_text
 from gmner.data.listing import counted
 from gmner.data.pages.cards import Card, build_card
 from gmner.data.pages.markup import colour_of, colours
+from gmner.data.pages.scripts import isolated, short_name
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.data.scoring.entity_errors import Fault
@@ -227,6 +228,8 @@ def _environment() -> Environment:
     loader = PackageLoader("gmner.data.pages", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["colour"] = lambda name, palette: colour_of(palette, name)
+    environment.filters["isolated"] = isolated
+    environment.filters["short_name"] = short_name
     return environment
 
 

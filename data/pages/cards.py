@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from gmner.data.images.opening import ImageSource
 from gmner.data.pages.markup import Picture, Rect, Segment, link, picture_for_page, rects, segments
+from gmner.data.pages.scripts import isolated
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.scoring.entity_errors import Fault, find_errors
@@ -143,7 +144,7 @@ def _boxes(entity: GroundedEntity) -> tuple[Box, ...]:
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:
     if gold is not None and fault is Fault.WRONG_SPAN:
-        return f"{fault.label}: {gold.span}"
+        return f"{fault.label}: {isolated(gold.span)}"
     if gold is not None and fault is Fault.WRONG_TYPE:
         return f"{fault.label}: {gold.type}"
     return fault.label

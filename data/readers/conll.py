@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gmner.data.oddities import OddityLog
 from gmner.data.readers.sources import text_lines
-from gmner.signatures.errors import DataError
+from gmner.signatures.errors import DataError, InputError
 
 _HEADER = "IMGID:"
 _TAG = re.compile(r"O|[BI]-\S+")
@@ -138,13 +138,23 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-def offsets(tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """Character offsets (start, end) of tokens in the text that joins them with single spaces."""
+def offsets(tokens: Sequence[str], joiner: str = " ") -> list[tuple[int, int]]:
+    """Character offsets (start, end) of tokens in the text that joins them with `joiner`."""
     result, at = [], 0
     for token in tokens:
         result.append((at, at + len(token)))
-        at += len(token) + 1
+        at += len(token) + len(joiner)
     return result
+
+
+def check_joiner(joiner: object) -> None:
+    """Check the characters between tokens.
+
+    Raises:
+        InputError: `joiner` is not empty and not white space.
+    """
+    if not isinstance(joiner, str) or joiner.strip():
+        raise InputError("joiner must be empty or white space", received=joiner, accepted="' ' or ''")
 
 
 class _Rows:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
-from gmner.data.readers.conll import is_tag, mentions, offsets
+from gmner.data.readers.conll import check_joiner, is_tag, mentions, offsets
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import id_of, record_of, strings_of
 from gmner.data.readers.reader import DatasetLocation, Reader
@@ -37,11 +37,12 @@ def read_mner_mi(
     *,
     corpus: str = "MNER-MI",
     missing_images: MissingImages = "warn",
+    joiner: str = " ",
 ) -> Posts:
     """Read a split of MNER-MI, or of MNER-MI-Plus, which joins it with Twitter-2017.
 
     A line is `{"id": 5302, "text": [tokens], "images": ["5302_0.jpg", ...], "label": ["O", ..., "B-PER"], "url": ""}`.
-    The text is the tokens joined with single spaces; offsets refer to that text. The data has no boxes: the posts have
+    The text is the tokens joined with `joiner`; offsets refer to that text. The data has no boxes: the posts have
     `grounded=False`, and only MNER can be scored. Types are those of the file (PER, LOC, ORG, MIS; MISC in the
     Twitter-2017 part). The first image that exists is `image`, the others are `more_images`.
 
@@ -56,17 +57,20 @@ def read_mner_mi(
             file or its folder.
         corpus: `MNER-MI`, or `MNER-UNI` for MNER-MI-Plus; ignored if `root` is a file.
         missing_images: `warn`: a missing image is left out; `error`: it is a `DataError`.
+        joiner: What separates the tokens in the text: a space, or nothing (`joiner=""`) for data in a script without
+            spaces whose tokens are characters, such as Chinese.
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-        InputError: The file or split does not exist; the error names the files that do.
+        InputError: The file or split does not exist; the error names the files that do. Or `joiner` is a text.
         DataError: A line is malformed, or has different numbers of tokens and labels; the error names file and line.
 
     Source: Huang et al., "MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media",
     LREC-COLING 2024.
     """
+    check_joiner(joiner)
     path, findings = Path(root), OddityLog()
     folder = path
     if path.is_file():
@@ -74,7 +78,7 @@ def read_mner_mi(
     else:
         path = _split_file(path, split, corpus)
     pictures = find_pictures(folder, images, _IMAGE_FOLDERS, findings, missing_images)
-    return findings.posts(_Reader(path, pictures, findings).posts())
+    return findings.posts(_Reader(path, pictures, findings, joiner).posts())
 
 
 def _split_file(root: Path, split: str, corpus: str) -> Path:
@@ -98,8 +102,8 @@ def _split_file(root: Path, split: str, corpus: str) -> Path:
 class _Reader:
     """Reads the lines of one file."""
 
-    def __init__(self, path: Path, pictures: Pictures, findings: OddityLog) -> None:
-        self._path, self._pictures, self._findings = path, pictures, findings
+    def __init__(self, path: Path, pictures: Pictures, findings: OddityLog, joiner: str) -> None:
+        self._path, self._pictures, self._findings, self._joiner = path, pictures, findings, joiner
         self._ids = UniqueIds(findings)
 
     def posts(self) -> list[Post]:
@@ -121,7 +125,7 @@ class _Reader:
         pictures = self._images(record, unique, where)
         return Post(
             id=unique,
-            text=" ".join(tokens),
+            text=self._joiner.join(tokens),
             image=pictures[0] if pictures else None,
             entities=self._entities(tokens, tags, where),
             tokens=tokens,
@@ -151,7 +155,7 @@ class _Reader:
         return tokens, tags
 
     def _entities(self, tokens: tuple[str, ...], tags: tuple[str, ...], where: str) -> tuple[GoldEntity, ...]:
-        places, text = offsets(tokens), " ".join(tokens)
+        places, text = offsets(tokens, self._joiner), self._joiner.join(tokens)
         entities = []
         for span in mentions(tokens, tags, lambda index: f"{where}: token {index + 1}", self._findings):
             start, end = places[span.first][0], places[span.last - 1][1]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from gmner.data.oddities import MissingImages, OddityLog, Posts
 from gmner.data.post import Post
-from gmner.data.readers.conll import Block, TokenSpan, mentions, offsets, read_blocks, spans
+from gmner.data.readers.conll import Block, TokenSpan, check_joiner, mentions, offsets, read_blocks, spans
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import FolderListing, UniqueIds, list_folder, split_file
@@ -30,10 +30,11 @@ def read_twitter_gmner(
     images: Folders | None = None,
     *,
     missing_images: MissingImages = "warn",
+    joiner: str = " ",
 ) -> Posts:
     """Read a split of Twitter-GMNER ("Twitter10000", v1 and v2.0).
 
-    The text is the tokens joined with single spaces, not unescaped; offsets refer to that text. The boxes of an entity
+    The text is the tokens joined with `joiner`, not unescaped; offsets refer to that text. The boxes of an entity
     are all objects whose name equals its words, including case, so two mentions with the same words share them. Without
     such an object, or without an XML file, the entity is not shown. Coordinates are the numbers of the annotation
     (1-based pixels of the original image; xmax and ymax may equal its size), converted to float.
@@ -51,22 +52,25 @@ def read_twitter_gmner(
         images: The folder with `<image id>.jpg` (or `.jpeg`, `.png`, `.JPG`), or several, which are searched in this
             order; None: `images/`, `twitter10000/` and similar folders under `root`.
         missing_images: `warn`: a post whose image is missing is read with `image=None`; `error`: it is a `DataError`.
+        joiner: What separates the tokens in the text: a space, or nothing (`joiner=""`) for data in a script without
+            spaces whose tokens are characters, such as Chinese.
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-        InputError: The folder or split does not exist; the error names the splits that do.
+        InputError: The folder or split does not exist; the error names the splits that do. Or `joiner` is a text.
         DataError: A line or an XML file is malformed, a file or its folder is a link to a place outside `root`, or an
             image is missing with `missing_images="error"`. The error names file and line, or post and folders.
 
     Source: Yu et al., "Grounded Multimodal Named Entity Recognition on Social Media", ACL 2023.
     """
+    check_joiner(joiner)
     root, findings = Path(root), OddityLog()
     path = split_file(root / "txt", split, root, "Pass the folder that holds txt/ and xml/")
     pictures = find_pictures(root, images, _IMAGE_FOLDERS, findings, missing_images)
     blocks = read_blocks(path, findings=findings)
-    return findings.posts(_Joined(root, pictures, findings).posts(blocks))
+    return findings.posts(_Joined(root, pictures, findings, joiner).posts(blocks))
 
 
 def read_twitter_fmnerg(
@@ -76,6 +80,7 @@ def read_twitter_fmnerg(
     *,
     granularity: Granularity = "fine",
     missing_images: MissingImages = "warn",
+    joiner: str = " ",
 ) -> Posts:
     """Read a split of Twitter-FMNERG: the tweets, spans and boxes of Twitter-GMNER with 8 coarse and 51 fine types.
 
@@ -88,6 +93,7 @@ def read_twitter_fmnerg(
         images: As for `read_twitter_gmner`.
         granularity: Whether entities have their `fine` or their `coarse` type.
         missing_images: As for `read_twitter_gmner`.
+        joiner: As for `read_twitter_gmner`.
 
     Raises:
         InputError: As for `read_twitter_gmner`, or `granularity` has another value.
@@ -98,12 +104,13 @@ def read_twitter_fmnerg(
     """
     if granularity not in _COLUMNS:
         raise InputError("granularity must be 'fine' or 'coarse'", received=granularity)
+    check_joiner(joiner)
     root, findings = Path(root), OddityLog()
     folder = root / "txt_fine" if (root / "txt_fine").is_dir() else root / "txt"
     path = split_file(folder, split, root, "Pass the folder that holds txt_fine/ and xml/")
     pictures = find_pictures(root, images, _IMAGE_FOLDERS, findings, missing_images)
     blocks = _agreeing(read_blocks(path, _COLUMNS[granularity], findings), findings)
-    return findings.posts(_Joined(root, pictures, findings).posts(blocks))
+    return findings.posts(_Joined(root, pictures, findings, joiner).posts(blocks))
 
 
 def _agreeing(blocks: Iterable[Block], findings: OddityLog) -> Iterator[Block]:
@@ -119,8 +126,8 @@ def _agreeing(blocks: Iterable[Block], findings: OddityLog) -> Iterator[Block]:
 class _Joined:
     """Joins tweets with their boxes and images. Each XML file is read once."""
 
-    def __init__(self, root: Path, pictures: Pictures, findings: OddityLog) -> None:
-        self._root, self._pictures, self._findings = root, pictures, findings
+    def __init__(self, root: Path, pictures: Pictures, findings: OddityLog, joiner: str) -> None:
+        self._root, self._pictures, self._findings, self._joiner = root, pictures, findings, joiner
         self._folder = root / "xml"
         self._xml = self._listing()
 
@@ -132,9 +139,9 @@ class _Joined:
         return [
             Post(
                 id=ids.of(block.id, block.place()),
-                text=" ".join(block.tokens),
+                text=self._joiner.join(block.tokens),
                 image=self._pictures.find([block.id], block.id, block.place()),
-                entities=_entities(block, spans_, objects.get(block.id, [])),
+                entities=self._entities(block, spans_, objects.get(block.id, [])),
                 tokens=block.tokens,
             )
             for block, spans_ in zip(blocks, mentions_by_block, strict=True)
@@ -143,12 +150,24 @@ class _Joined:
     def _mentions(self, block: Block) -> list[TokenSpan]:
         return mentions(block.tokens, block.tags[0], block.place, self._findings)
 
+    def _words(self, block: Block, span: TokenSpan) -> str:
+        return self._joiner.join(block.tokens[span.first : span.last])
+
+    def _entities(self, block: Block, token_spans: list[TokenSpan], objects: list[NamedBox]) -> tuple[GoldEntity, ...]:
+        places = offsets(block.tokens, self._joiner)
+        entities = []
+        for span in token_spans:
+            words = self._words(block, span)
+            boxes = dict.fromkeys(box for name, box in objects if name == words)
+            entities.append(GoldEntity(words, places[span.first][0], places[span.last - 1][1], span.type, tuple(boxes)))
+        return tuple(entities)
+
     def _objects(self, blocks: list[Block], mentions_by_block: list[list[TokenSpan]]) -> dict[str, list[NamedBox]]:
         """The boxes of the tweets that have any, by id. Objects that no tweet with this id names are reported."""
         words: dict[str, set[str]] = {}
         places: dict[str, str] = {}
         for block, spans_ in zip(blocks, mentions_by_block, strict=True):
-            words.setdefault(block.id, set()).update(_words(block, span) for span in spans_)
+            words.setdefault(block.id, set()).update(self._words(block, span) for span in spans_)
             places.setdefault(block.id, block.place())
         result = {}
         for name, named in words.items():
@@ -176,16 +195,6 @@ class _Joined:
         return listing
 
 
-def _entities(block: Block, token_spans: list[TokenSpan], objects: list[NamedBox]) -> tuple[GoldEntity, ...]:
-    places = offsets(block.tokens)
-    entities = []
-    for span in token_spans:
-        words = _words(block, span)
-        boxes = dict.fromkeys(box for name, box in objects if name == words)
-        entities.append(GoldEntity(words, places[span.first][0], places[span.last - 1][1], span.type, tuple(boxes)))
-    return tuple(entities)
-
-
 def _similar_name(orphan: str, named: Iterable[str]) -> str:
     """A hint if an object differs from an entity only in white space or case."""
     similar = [words for words in sorted(named) if _folded(words) == _folded(orphan)]
@@ -194,10 +203,6 @@ def _similar_name(orphan: str, named: Iterable[str]) -> str:
 
 def _folded(words: str) -> str:
     return "".join(words.split()).casefold()
-
-
-def _words(block: Block, span: TokenSpan) -> str:
-    return " ".join(block.tokens[span.first : span.last])
 
 
 def _is_gmner(location: DatasetLocation) -> bool:

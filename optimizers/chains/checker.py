@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import regex
+
 from gmner.optimizers.chains.styles.facts import Facts, allowed_signs
 from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.segmentation import SPACED_LETTER
 
 
 class Contradiction(StrEnum):
@@ -138,7 +141,7 @@ class _Reading:
         self.masked, self.text = _masked(self.chain, self.known), allowed_signs(self.facts.text)
         self.words = frozenset(re.findall(r"\w+", self.text))
         alternatives = "|".join(re.escape(label) for label in sorted(self.facts.labels, key=len, reverse=True))
-        self.label = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
+        self.label = regex.compile(rf"(?<!{SPACED_LETTER})(?:{alternatives})(?!{SPACED_LETTER})")
 
     def problems(self, *, complete: bool) -> Iterator[Problem]:
         for sentence in _SENTENCE.split(self.masked):
@@ -306,11 +309,12 @@ def _masked(chain: str, known: Sequence[_Known]) -> str:
         return chain
     names = sorted(marks, key=len, reverse=True)
     pattern = "|".join(f"{_edge(name[0], '<!')}{re.escape(name)}{_edge(name[-1], '!')}" for name in names)
-    return re.sub(pattern, lambda name: marks[name[0]], chain)
+    return str(regex.sub(pattern, lambda name: marks[name[0]], chain))
 
 
 def _edge(sign: str, side: str) -> str:
-    return rf"(?{side}\w)" if re.match(r"\w", sign) else ""
+    """Forbids a letter beside a name, except in scripts in which words or particles follow without a space."""
+    return rf"(?{side}{SPACED_LETTER})" if regex.match(SPACED_LETTER, sign) else ""
 
 
 def _verdict(text: str) -> bool | None:

@@ -18,9 +18,10 @@ from llguidance.numpy import fill_next_token_bitmask
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gmner.programs.engine.recent import Recent
+from gmner.programs.engine.span_grammar import has_spans, span_grammar
 from gmner.programs.seams.outlines_seams import BACKENDS, grammar_backend, guidance_tokenizer
 from gmner.signatures.errors import InputError, ModelError
-from gmner.signatures.schema import Schema
+from gmner.signatures.schema import Schema, served_schema
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 # The default for schemas without `x-guidance`: white space between JSON tokens could be repeated for ever.
@@ -30,8 +31,8 @@ _UNFORCED = '%llguidance {"no_forcing": true}\nstart: %json '
 # the embedded model writes `{"box":null}` as a single token, which a forced `{` would rule out.
 
 _CACHE_BYTES = 128 * 2**20
-# Capacity in bytes of the cache of parsed grammars. Parsing takes milliseconds (half a second and 40 MB for a post of
-# 2,000 words); copying a parsed grammar costs next to nothing.
+# Capacity in bytes of the cache of parsed grammars. Parsing takes milliseconds; copying a parsed grammar costs next to
+# nothing.
 
 _BYTES_PER_SCHEMA_BYTE, _FIXED_BYTES = 14, 2**18
 # Estimated bytes of a parsed grammar after use: for each byte of its schema, and the fixed part. llguidance does not
@@ -87,26 +88,33 @@ class GrammarCompiler:
         Raises:
             InputError: The back end cannot compile the schema.
         """
-        text = json.dumps({"x-guidance": _COMPACT, **schema}, ensure_ascii=False)
-        if (tokenizer := guidance_tokenizer(self._backend)) is not None:
-            return Grammar(self._matcher(text, tokenizer).deep_copy(), tokenizer)
+        tokenizer, spans = guidance_tokenizer(self._backend), has_spans(schema)
+        if tokenizer is not None:
+            grammar = span_grammar(schema, _COMPACT) if spans else _UNFORCED + _json_text(schema)
+            return Grammar(self._matcher(grammar, tokenizer).deep_copy(), tokenizer)
+        text = _json_text(served_schema(schema) if spans else schema)
         try:
             return self._backend.get_json_schema_logits_processor(text)
         except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
             raise InputError("A JSON schema cannot be compiled", received=text, remedy=str(error)) from error
 
-    def _matcher(self, schema: str, tokenizer: LLTokenizer) -> LLMatcher:
-        written = schema.encode("utf-8", "surrogatepass")
+    def _matcher(self, grammar: str, tokenizer: LLTokenizer) -> LLMatcher:
+        written = grammar.encode("utf-8", "surrogatepass")
         key = xxhash.xxh3_128_digest(written)
         if (matcher := self._cache.get(key)) is None:
-            matcher = _parse(schema, tokenizer)
+            matcher = _parse(grammar, tokenizer)
             self._cache.put(key, matcher, _FIXED_BYTES + _BYTES_PER_SCHEMA_BYTE * len(written))
         return matcher
 
 
-def _parse(schema: str, tokenizer: LLTokenizer) -> LLMatcher:
-    matcher = LLMatcher(tokenizer, _UNFORCED + schema, log_level=0, limits=_LIMITS)
+def _json_text(schema: Schema) -> str:
+    return json.dumps({"x-guidance": _COMPACT, **schema}, ensure_ascii=False)
+
+
+def _parse(grammar: str, tokenizer: LLTokenizer) -> LLMatcher:
+    matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
     if matcher.is_error():
+        schema = grammar.removeprefix(_UNFORCED)
         raise InputError(
             "A JSON schema cannot be compiled", received=schema, remedy=matcher.get_error()[:_MESSAGE_LENGTH]
         )

@@ -161,3 +161,16 @@ def test_checking_repeated_types_is_linear(monkeypatch):
         assert {problem.kind for problem in check_chain("PER " * size, FACTS)} >= {Contradiction.MISSING_SPAN}
         work.append(len(searches))
     assert work[1] <= 5 * work[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "chain"),
+    [
+        ("蔡英文在东京", "蔡英文", "帖子提到蔡英文(PER), 蔡英文is shown at [0,0,500,1000]."),
+        ("손흥민이 서울에서", "손흥민", "손흥민(PER)은 is shown at [0,0,500,1000]."),
+        ("ลิซ่าในกรุงเทพ", "ลิซ่า", "โพสต์ลิซ่า (PER) is shown at [0,0,500,1000]."),
+    ],
+)
+def test_names_without_spaces_around_them_are_found(text, name, chain):
+    post = Post("1", text, None, (GoldEntity(name, 0, len(name), "PER", (HALF,)),))
+    assert kinds(chain, Facts.of(post, FRAME)) == set()

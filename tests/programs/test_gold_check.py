@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from scripts import SAMPLES
 
 from gmner.cli.main import main
 from gmner.data.jsonl import write_posts
@@ -57,6 +58,28 @@ def test_each_kind_of_fault_is_reported(kind: str):
     assert (report.ids, report.refused) == (("p",), 1)
     assert [kept.id for kept in report.kept([post(id="fine"), FAULTY[kind]])] == ["fine"]
     assert kind in report.summary()
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "kind"),
+    [
+        ("Zoe\u0301 waves", "Zoe", "cuts_a_character"),
+        ("क्षत्रिय", "क्", "cuts_a_character"),
+        ("👩‍👧 waves", "👩", "cuts_a_character"),
+        ("وترامب", "ترامب", "cuts_a_word"),
+        ("Ada\u200bBo", "Ada\u200b", "blank_at_edge"),
+        ("東" * 29, "東" * 29, "span_too_long"),
+        ("aB" * 120, "aB" * 120, "span_too_long"),
+    ],
+)
+def test_names_that_cannot_be_cut_out_are_reported(text: str, span: str, kind: str):
+    gold = post(named(span, text.index(span)), text=text)
+    assert [fault.kind for fault in check_posts([gold]).faults] == [kind]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
+def test_names_in_every_script_can_be_learned(sample):
+    assert check_posts([sample.post(PICTURE)]).faults == ()
 
 
 def test_box_too_small_for_the_model_coordinates():

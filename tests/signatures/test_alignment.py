@@ -23,7 +23,7 @@ TEXTS = st.text(max_size=30) | st.lists(st.sampled_from(WORDS), max_size=8).map(
         ("O'Neil", ["O", "'", "Neil"]),
         ("hi🎉Ada", ["hi", "🎉", "Ada"]),
         ("שלום עולם", ["שלום", "עולם"]),
-        ("@ MahaveerM_ :", ["@", "MahaveerM_", ":"]),
+        ("@ MahaveerM_ :", ["@", "Mahaveer", "M", "_", ":"]),
     ],
 )
 def test_pieces(text, expected):
@@ -131,3 +131,16 @@ def test_equal_mentions_are_aligned_in_linear_time(monkeypatch):
     assert [place[0] for place in align(["a"] * 2000, "a " * 2000)] == list(range(0, 4000, 2))
     assert searched == [2000]
     assert len(steps) < 5 * 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "expected"),
+    [
+        ("Obamas and Obama", 1, [(11, 16)]),
+        ("Obamas and Obama", 2, [(11, 16), (0, 5)]),
+        ("#TeamObama", 1, [(5, 10)]),
+        ("Obama #TeamObama Obama", 3, [(0, 5), (17, 22), (11, 16)]),
+    ],
+)
+def test_occurrences_inside_of_words_come_last(text: str, count: int, expected: list[tuple[int, int]]):
+    assert [place[:2] for place in align(["Obama"] * count, text)] == expected

@@ -208,3 +208,9 @@ def test_link_out_of_the_root_is_not_a_split(root, tmp_path_factory):
     path.symlink_to(elsewhere)
     with pytest.raises(InputError, match="no such split"):
         read_mner_mi(root)
+
+
+def test_joiner_of_tokens_that_are_characters(root):
+    write(root, {**RECORD, "text": ["看", "东", "京"], "label": ["O", "B-LOC", "I-LOC"]})
+    (post,) = read_mner_mi(root, joiner="")
+    assert (post.text, [(e.span, e.start, e.end) for e in post.gold]) == ("看东京", [("东京", 1, 3)])

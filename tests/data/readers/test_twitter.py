@@ -396,3 +396,18 @@ def test_score_of_always_not_shown_is_as_published(published):
     ]
     scores = evaluate(answers, posts)
     assert (round(scores.gmner.f1, 2), scores.mner.f1, round(scores.eeg.f1, 2)) == (f1, 100.0, f1)
+
+
+def test_joiner_of_tokens_that_are_characters(root):
+    (root / "xml" / "7.xml").write_text(xml(("勒布朗", (1, 2, 30, 40))), encoding="utf-8")
+    lines = ["IMGID:7", "看\tO", "勒\tB-PER", "布\tI-PER", "朗\tI-PER", "在\tO", "东\tB-LOC", "京\tI-LOC", ""]
+    (root / "txt" / "train.txt").write_text("\n".join(lines), encoding="utf-8")
+    (post,) = read_twitter_gmner(root, "train", joiner="")
+    assert post.text == "看勒布朗在东京"
+    assert [(e.span, e.start, e.end, len(e.boxes)) for e in post.gold] == [("勒布朗", 1, 4, 1), ("东京", 5, 7, 0)]
+    assert all(entity.key in occurrences(entity.span, post.text) for entity in post.gold)
+
+
+def test_joiner_must_be_white_space(root):
+    with pytest.raises(InputError, match="joiner must be empty or white space"):
+        read_twitter_gmner(root, "train", joiner="-")
