@@ -17,10 +17,9 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -29,7 +28,6 @@ from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.signatures.errors import DataError, GmnerError, InputError
 
-_S = TypeVar("_S")
 _STAGES = {"mrsi": MRSI, "cvo": CVO}
 _DEPRECATED = frozenset({"weights", "sigma", "soft"})
 
@@ -137,10 +135,11 @@ def with_settings(optimizer: MCR, settings: Mapping[str, Any]) -> MCR:
         >>> with_settings(gmner.MCR(), {"seed": 1, "cvo": {"rate": 1e-5}}).cvo.rate
         1e-05
     """
-    return _changed(optimizer, settings, "")
+    changed: MCR = _changed(optimizer, settings, "")
+    return changed
 
 
-def _changed(value: _S, settings: Mapping[str, Any], prefix: str) -> _S:
+def _changed(value: Any, settings: Mapping[str, Any], prefix: str) -> Any:
     """A copy of a dataclass with other values of the named fields."""
     kind = type(value)
     unknown = [name for name in settings if name not in _names(kind)]
@@ -148,7 +147,7 @@ def _changed(value: _S, settings: Mapping[str, Any], prefix: str) -> _S:
         raise InputError(f"Unknown setting {prefix}{unknown[0]}", accepted=", ".join(_names(kind)))
     values = {name: _new(value, name, given, f"{prefix}{name}.") for name, given in settings.items()}
     try:
-        return dataclasses.replace(value, **values)  # type: ignore[type-var]
+        return dataclasses.replace(value, **values)
     except GmnerError as error:
         if not prefix:
             raise
@@ -181,14 +180,12 @@ def _number(given: Any) -> Any:
         return given
 
 
-@cache
-def _names(kind: type) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     """The names of the settings of a dataclass."""
     return tuple(field.name for field in dataclasses.fields(kind) if field.init)
 
 
-@cache
-def _takes_float(kind: type, name: str) -> bool:
+def _takes_float(kind: Any, name: str) -> bool:
     """Whether the annotation of a field, which is a string, has `float`."""
     annotation = next(field.type for field in dataclasses.fields(kind) if field.name == name)
     return bool(re.search(r"\bfloat\b", str(annotation)))
