@@ -50,7 +50,7 @@ def test_page_of_a_finished_run(run_dir: Path):
         assert words in page
     assert 'href="cvo/rollouts.html"' in page
     assert "the program " in page
-    assert page.count("<summary>step 1, ") == page.count("<summary>step 2, ") == 4
+    assert page.count("<summary><bdi>step 1, ") == page.count("<summary><bdi>step 2, ") == 4
     assert "<b>run" not in page
     assert "&lt;i&gt;train-" in page
     score = json.loads((run_dir / "scores-cvo.json").read_text())["mner"]["f1"]
