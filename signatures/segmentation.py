@@ -119,7 +119,7 @@ def segment(text: str) -> tuple[Piece, ...]:
             pieces += _run(token[0], token.start())
         elif token.lastgroup != "space":
             weight = _WORD if token.lastgroup else _unspaced_weight(token[0][0]) or _WORD
-            pieces.append(Piece(*token.span(), weight))
+            pieces.append(Piece(token.start(), token.end(), weight))
     return tuple(pieces)
 
 

@@ -69,7 +69,7 @@ class _Rules:
         return f'"[" {item}{more} "]"' if least else f'"[" ({item}{more})? "]"'
 
     def _object(self, properties: Schema) -> str:
-        parts = []
+        parts: list[str] = []
         for name, part in properties.items():
             opening = ("," if parts else "{") + json.dumps(name, ensure_ascii=False) + ":"
             parts.append(f"{json.dumps(opening, ensure_ascii=False)} {self.of(part)}")
