@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,13 @@ from gmner.signatures.errors import DataError, GmnerError, InputError
 
 _STAGES = {"mrsi": MRSI, "cvo": CVO}
 _DEPRECATED = frozenset({"weights", "sigma", "soft"})
+
+
+_CHECKED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "bool": (lambda given: isinstance(given, bool), "true or false"),
+    "str | PathLike[str] | None": (lambda given: given is None or isinstance(given, str), "a path or null"),
+}
+# Annotations of fields that the optimizers do not check themselves: whether a value fits, and what is accepted.
 
 
 class _Changes(dict[str, Any]):
@@ -77,7 +84,7 @@ def read_settings(path: str | PathLike[str]) -> dict[str, Any]:
     """
     try:
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{path} is not YAML", received=reason, accepted="a mapping, as `cvo: {rate: 1.0e-5}`"
@@ -103,7 +110,7 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
         names = path.strip().split(".")
         try:
             parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # a ValueError for a date that does not exist
             equals = ""
         if not equals or not all(names):
             accepted = "NAME=VALUE, for example cvo.rate=1e-5"
@@ -148,6 +155,8 @@ def _changed(value: Any, settings: Mapping[str, Any], prefix: str) -> Any:
     values = {name: _new(value, name, given, f"{prefix}{name}.") for name, given in settings.items()}
     try:
         return dataclasses.replace(value, **values)
+    except TypeError as error:
+        raise InputError(f"Unusable value of a setting of {prefix.rstrip('.') or 'MCR'}", received=values) from error
     except GmnerError as error:
         if not prefix:
             raise
@@ -167,7 +176,13 @@ def _new(owner: Any, name: str, given: Any, prefix: str) -> Any:
         if not isinstance(known, Mapping):
             raise InputError(f"{prefix.rstrip('.')} has no settings of its own", received=json.dumps(given))
         return {**known, **given}
-    return _number(given) if _takes_float(type(owner), name) else given
+    annotation = _annotation(type(owner), name)
+    accepted = next((word for kind, (fits, word) in _CHECKED.items() if annotation == kind and not fits(given)), "")
+    if name == "styles" and isinstance(given, Mapping):
+        accepted = "a list of names"
+    if accepted:
+        raise InputError(f"Unusable value of {prefix.rstrip('.')}", received=given, accepted=accepted)
+    return _number(given) if re.search(r"\bfloat\b", annotation) else given
 
 
 def _number(given: Any) -> Any:
@@ -185,7 +200,6 @@ def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind) if field.init)
 
 
-def _takes_float(kind: Any, name: str) -> bool:
-    """Whether the annotation of a field, which is a string, has `float`."""
-    annotation = next(field.type for field in dataclasses.fields(kind) if field.name == name)
-    return bool(re.search(r"\bfloat\b", str(annotation)))
+def _annotation(kind: Any, name: str) -> str:
+    """The annotation of a field, as it is written."""
+    return next(str(field.type) for field in dataclasses.fields(kind) if field.name == name)
