@@ -73,7 +73,7 @@ def check_images(output: Path, posts: Sequence[Post]) -> None:
         InputError: It is.
     """
     if output != STANDARD and output.exists():
-        images = [image for post in posts for image in (post.image, *post.more_images) if isinstance(image, Path)]
+        images = [image for post in posts for image in post.images if isinstance(image, Path)]
         check_inputs(output, images, own=True)
 
 

@@ -44,7 +44,7 @@ class Post:
         text: The text; all offsets are character offsets into it.
         image: Path of the image, or a PIL image; None if the post has no image or it is missing.
         entities: The gold mentions in text order; empty if the post mentions no entity, None if it is not annotated.
-        more_images: Further images of the post, in order; boxes refer to `image`, the first one.
+        more_images: Further images of the post, in order. The `picture` of a box is its image's number in `images`.
         grounded: Whether the data set annotates regions. If False, `boxes` are empty because none were drawn, and only
             MNER can be scored.
         tokens: The tokens of the data set; None if it has none.
@@ -73,6 +73,11 @@ class Post:
             raise InputError(f"text of post {self.id!r} must be a string", received=self.text, accepted="a string")
 
     @property
+    def images(self) -> tuple[Path | Image.Image, ...]:
+        """All images of the post, in order. The first one has the number 1, see `Box.picture`."""
+        return self.more_images if self.image is None else (self.image, *self.more_images)
+
+    @property
     def gold(self) -> tuple[GoldEntity, ...]:
         """The gold mentions; empty if the post is not annotated."""
         return self.entities or ()
@@ -80,7 +85,7 @@ class Post:
     def __repr__(self) -> str:
         """Id, first words, and the numbers of entities and images; short enough for a list of posts."""
         gold = "not annotated" if self.entities is None else counted(len(self.entities), "entity", "entities")
-        images = counted(int(self.image is not None) + len(self.more_images), "image", "images")
+        images = counted(len(self.images), "image", "images")
         return f"Post({self.id!r}, {shortened(self.text)!r}, {gold}, {images})"
 
     def _repr_html_(self) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gmner.data.html_formatters import FORMATTERS
@@ -15,6 +15,7 @@ from gmner.signatures.errors import DataError, GmnerError, InputError
 from gmner.signatures.mentions import GroundedEntity
 
 _ENTITY_KEYS = {"span", "start", "end", "type", "visible", "box"}
+_OPTIONAL_KEYS = {"picture", "more_boxes", "more_pictures", "confidence"}
 _KEYS = {"id", "text", "reasoning", "entities", "error"}
 
 
@@ -46,7 +47,9 @@ class Prediction:
 
         `{"id", "text", "reasoning", "entities": [{"span", "start", "end", "type", "visible", "box"}], "error"}`, with
         character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null. An entity that has
-        further boxes or a confidence also has the keys `"more_boxes": [[x1, y1, x2, y2]]` or `"confidence": 0.97`.
+        further boxes or a confidence also has the keys `"more_boxes": [[x1, y1, x2, y2]]` or `"confidence": 0.97`. A
+        box that is not in the first image of its post has the number of its image beside it, counted from 1:
+        `"picture": 2`, and for further boxes `"more_pictures": [2]`.
         """
         return {
             "id": self.id,
@@ -165,6 +168,32 @@ def checked_box(value: object) -> Box:
         raise DataError("A box is invalid", received=value, remedy=str(error)) from error
 
 
+def in_picture(box: Box, number: object) -> Box:
+    """The same box in the image with this number.
+
+    Raises:
+        DataError: The number is not an integer of at least 1.
+    """
+    if type(number) is not int or number < 1:
+        accepted = "an integer of at least 1: the images of a post are counted from 1"
+        raise DataError("The number of an image is invalid", received=number, accepted=accepted)
+    return box if number == box.picture else replace(box, picture=number)
+
+
+def in_pictures(boxes: Sequence[Box], numbers: object, name: str) -> tuple[Box, ...]:
+    """The same boxes in the images with these numbers, one for each box; None: all are in the first image.
+
+    Raises:
+        DataError: There are more or fewer numbers than boxes, or one is not an integer of at least 1.
+    """
+    if numbers is None:
+        return tuple(boxes)
+    if not isinstance(numbers, list) or len(numbers) != len(boxes):
+        accepted = f"a list of {len(boxes)} integers, one for each box"
+        raise DataError(f"`{name}` must have the number of an image for each box", received=numbers, accepted=accepted)
+    return tuple(in_picture(box, number) for box, number in zip(boxes, numbers, strict=True))
+
+
 def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
     record: dict[str, Any] = {
         "span": entity.span,
@@ -174,20 +203,24 @@ def _entity_record(entity: GroundedEntity) -> dict[str, Any]:
         "visible": entity.visible,
         "box": None if entity.box is None else list(entity.box.as_tuple()),
     }
+    if entity.box is not None and entity.box.picture > 1:
+        record["picture"] = entity.box.picture
     if entity.more_boxes:
         record["more_boxes"] = [list(box.as_tuple()) for box in entity.more_boxes]
+    if any(box.picture > 1 for box in entity.more_boxes):
+        record["more_pictures"] = [box.picture for box in entity.more_boxes]
     if entity.confidence is not None:
         record["confidence"] = entity.confidence
     return record
 
 
 def _entity(record: object, text: str, taken: set[tuple[int, int]]) -> GroundedEntity:
-    fields = checked_object(record, _ENTITY_KEYS, "an entity of a prediction", {"more_boxes", "confidence"})
+    fields = checked_object(record, _ENTITY_KEYS, "an entity of a prediction", _OPTIONAL_KEYS)
     kind = checked_string(fields["type"], "type")
-    box = None if fields["box"] is None else checked_box(fields["box"])
+    box = _first_box(fields)
     if fields["visible"] is not (box is not None):
         raise DataError("`visible` and `box` contradict each other", received=dict(fields))
-    more_boxes = _more_boxes(fields.get("more_boxes", []), box)
+    more_boxes = _more_boxes(fields, box)
     confidence = _confidence(fields.get("confidence"))
     if fields["start"] == fields["end"] == -1:
         span = checked_string(fields["span"], "span")
@@ -205,7 +238,17 @@ def _confidence(value: object) -> float | None:
     return float(value)
 
 
-def _more_boxes(value: object, first: Box | None) -> tuple[Box, ...]:
+def _first_box(fields: Mapping[str, Any]) -> Box | None:
+    picture = fields.get("picture")
+    if fields["box"] is not None:
+        return in_picture(checked_box(fields["box"]), 1 if picture is None else picture)
+    if picture is not None:
+        raise DataError("`picture` requires `box`", received=picture, accepted="no such key if `box` is null")
+    return None
+
+
+def _more_boxes(fields: Mapping[str, Any], first: Box | None) -> tuple[Box, ...]:
+    value = fields.get("more_boxes", [])
     if not isinstance(value, list):
         raise DataError("`more_boxes` must be a list", received=value)
     if value and first is None:
@@ -214,7 +257,7 @@ def _more_boxes(value: object, first: Box | None) -> tuple[Box, ...]:
             received=value,
             accepted="the first box in `box`, further ones in `more_boxes`",
         )
-    return tuple(checked_box(box) for box in value)
+    return in_pictures([checked_box(box) for box in value], fields.get("more_pictures"), "more_pictures")
 
 
 def _error(value: object) -> dict[str, str] | None:

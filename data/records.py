@@ -14,11 +14,18 @@ from PIL import Image
 from gmner.data.images.opening import local_path
 from gmner.data.oddities import MissingImages, Oddity
 from gmner.data.post import Post, SceneObject
-from gmner.data.prediction import checked_box, checked_object, checked_place, checked_string
+from gmner.data.prediction import (
+    checked_box,
+    checked_object,
+    checked_place,
+    checked_string,
+    in_picture,
+    in_pictures,
+)
 from gmner.signatures.errors import DataError, GmnerError, ImageError, InputError
 from gmner.signatures.mentions import GoldEntity
 
-_SCENE_KEYS = {"attributes", "covered", "depth"}
+_SCENE_KEYS = {"attributes", "covered", "depth", "picture"}
 _ENTITY_KEYS = {"span", "start", "end", "type", "boxes"}
 
 
@@ -27,6 +34,8 @@ def post_record(post: Post) -> dict[str, Any]:
 
     `{"id", "text", "entities": [{"span", "start", "end", "type", "boxes"}], "tokens", "scene": [{"name", "type",
     "box"}], "slice", "grounded"}`. Offsets are in characters, boxes `[x1, y1, x2, y2]` in pixels of the original image.
+    If not all boxes are in the first image, `pictures` of an entity has the number of the image of each box, counted
+    from 1, and `picture` of an object in the scene that of its box.
     """
     return {
         "id": post.id,
@@ -121,9 +130,8 @@ def missing_pictures(post: Post, where: str, missing_images: MissingImages) -> l
     """
     if missing_images not in ("warn", "error"):
         raise InputError("missing_images must be 'warn' or 'error'", received=missing_images)
-    images = (post.image, *post.more_images)
     # Path.is_file raises an error if a name is too long.
-    missing = [image for image in images if isinstance(image, Path) and not os.path.isfile(image)]
+    missing = [image for image in post.images if isinstance(image, Path) and not os.path.isfile(image)]
     if missing and missing_images == "error":
         raise DataError(f"{where}: an image is missing", received=str(missing[0]))
     return [
@@ -141,8 +149,8 @@ def _grounded(value: object) -> bool:
 
 
 def _gold(record: object, text: str) -> GoldEntity:
-    fields = checked_object(record, _ENTITY_KEYS, "an entity of a post")
-    boxes = each(fields["boxes"], "boxes", checked_box) or ()
+    fields = checked_object(record, _ENTITY_KEYS, "an entity of a post", {"pictures"})
+    boxes = in_pictures(each(fields["boxes"], "boxes", checked_box) or (), fields.get("pictures"), "pictures")
     return GoldEntity(*checked_place(fields, text), checked_string(fields["type"], "type"), boxes)
 
 
@@ -155,20 +163,25 @@ def _scene_object(record: object) -> SceneObject:
         raise DataError("`covered` must be a number from 0 to 1", received=covered)
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 0:
         raise DataError("`depth` must be an integer of at least 0", received=depth, accepted="0 (farthest), 1, 2")
-    return SceneObject(name, kind, checked_box(fields["box"]), attributes, float(covered), depth)
+    picture = fields.get("picture")
+    box = in_picture(checked_box(fields["box"]), 1 if picture is None else picture)
+    return SceneObject(name, kind, box, attributes, float(covered), depth)
 
 
 def _entity_record(entity: GoldEntity) -> dict[str, Any]:
-    return {
+    record: dict[str, Any] = {
         "span": entity.span,
         "start": entity.start,
         "end": entity.end,
         "type": entity.type,
         "boxes": [list(box.as_tuple()) for box in entity.boxes],
     }
+    elsewhere = any(box.picture > 1 for box in entity.boxes)
+    return record | ({"pictures": [box.picture for box in entity.boxes]} if elsewhere else {})
 
 
 def _object_record(thing: SceneObject) -> dict[str, Any]:
     required: dict[str, Any] = {"name": thing.name, "type": thing.type, "box": list(thing.box.as_tuple())}
-    optional = {"attributes": list(thing.attributes), "covered": thing.covered, "depth": thing.depth}
+    optional: dict[str, Any] = {"attributes": list(thing.attributes), "covered": thing.covered, "depth": thing.depth}
+    optional |= {"picture": thing.box.picture} if thing.box.picture > 1 else {}
     return required | {key: value for key, value in optional.items() if value}

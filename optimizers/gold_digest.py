@@ -40,4 +40,5 @@ def _entity(entity: GoldEntity) -> _Notation:
 
 
 def _box(box: Box) -> _Notation:
-    return _Notation("Box({})".format(", ".join(f"{name}={getattr(box, name)!r}" for name in ("x1", "y1", "x2", "y2"))))
+    names = ("x1", "y1", "x2", "y2", *(("picture",) if box.picture > 1 else ()))
+    return _Notation("Box({})".format(", ".join(f"{name}={getattr(box, name)!r}" for name in names)))

@@ -32,7 +32,7 @@ from gmner.optimizers.training.trainable import StageBar
 from gmner.optimizers.training.validation import NO_MONITORING, ValidationMonitor
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.engine.vlm_engine import VLMEngine
-from gmner.programs.trainable import Trainable
+from gmner.programs.trainable import Trainable, post_inputs
 from gmner.signatures.errors import InputError
 from gmner.signatures.number_checks import check_integer
 from gmner.signatures.wire import Frame
@@ -218,4 +218,4 @@ def _not_demonstrations(received: object) -> InputError:
 
 
 def _frame(post: Post, adapter: PromptAdapter) -> Frame:
-    return adapter.request({"text": post.text, "image": post.image}).frame
+    return adapter.request(post_inputs(post)).frame

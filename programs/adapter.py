@@ -19,15 +19,15 @@ from PIL import Image
 from gmner.programs.engine.confidence import Token, confidences
 from gmner.programs.local_engine import in_process_engine, profiled_engine
 from gmner.programs.models.families import ModelProfile
-from gmner.programs.prompt_images import inline, load_picture, named, original_size
+from gmner.programs.prompt_images import inline, named, opened_picture, original_size, picture_sources
 from gmner.programs.records import forget_pictures
 from gmner.programs.served import Cut, noting_cuts, speaking
 from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet, as_labels
 from gmner.signatures.schema import Limits, served_schema
-from gmner.signatures.tasks import system_message, user_message, wording
-from gmner.signatures.wire import Frame
+from gmner.signatures.tasks import picture_caption, system_message, user_message, wording
+from gmner.signatures.wire import Frame, Sizes
 
 Message = dict[str, Any]
 
@@ -77,24 +77,32 @@ class PromptAdapter(dspy.Adapter):
         """Build the request that determines the schema and the coordinates of an answer.
 
         Args:
-            inputs: `text`, `image` (dspy.Image, PIL image, path or None) and, for verification and grounding,
-                `mention`.
+            inputs: `text`, `image` (dspy.Image, PIL image, path or None), `more_images` (a list of further images, if
+                there are any) and, for verification and grounding, `mention`.
 
         Raises:
-            InputError: The text is not a string.
-            ImageError: The image cannot be read.
+            InputError: The text is not a string, or there are more images than the model takes.
+            ImageError: An image cannot be read.
         """
         if not isinstance(inputs["text"], str):
             raise InputError("The text of a post must be a string", received=inputs["text"], accepted="a string")
-        image = load_picture(inputs.get("image"))
-        size = original_size(inputs.get("image"), image)
-        resized = None if size is None else self.profile.resized(size)
-        if image is not None and image.size != size:  # the processor resizes the scaled-down image
-            resized = self.profile.resized(image.size)
         mention = inputs.get("mention")
         span = None if mention is None else as_entity(mention).span
-        frame = Frame(self.profile.box_format, size, resized)
-        return Request(inputs["text"], self.labels, frame, span, self.limits)
+        return Request(inputs["text"], self.labels, self._frame(inputs), span, self.limits)
+
+    def _frame(self, inputs: Mapping[str, Any]) -> Frame:
+        """The coordinate convention for the images in some inputs."""
+        sources = picture_sources(inputs)
+        self.profile.check_pictures(len(sources))
+        if not sources:
+            return Frame(self.profile.box_format)
+        (size, resized), *more = [self._sizes(source) for source in sources]
+        return Frame(self.profile.box_format, size, resized, tuple(more))
+
+    def _sizes(self, source: Any) -> Sizes:
+        """Width and height of an image, and after the processor's resize of the image in the prompt."""
+        image = opened_picture(source)
+        return original_size(source, image) or image.size, self.profile.resized(image.size)
 
     def __call__(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Call the LM with the schema of this request and parse its answer; arguments as for `dspy.Adapter`."""
@@ -186,10 +194,12 @@ class PromptAdapter(dspy.Adapter):
                 this signature are skipped.
             inputs: See `request`.
         """
-        messages: list[Message] = [_message("system", self._system(signature))]
         # Optimizers give every predictor the demonstrations of the whole program; DSPy's adapters skip these as well.
         needed = ({*signature.output_fields} | {*signature.input_fields} & {"mention"}) - _OPTIONAL
-        for demo in (demo for demo in demos if needed <= {*demo.keys()}):
+        shown = [demo for demo in demos if needed <= {*demo.keys()}]
+        several = any(len(picture_sources(example)) > 1 for example in (*shown, inputs))
+        messages: list[Message] = [_message("system", self._system(signature, several=several))]
+        for demo in shown:
             messages.append(self._user(demo))
             messages.append(_message("assistant", self.answer(signature, demo)))
         return [*messages, self._user(inputs)]
@@ -229,7 +239,7 @@ class PromptAdapter(dspy.Adapter):
         """Parse an answer to `inputs`; see `parse`."""
         return form_of(list(signature.output_fields)).parse(completion, self.request(inputs), True)
 
-    def _system(self, signature: type[dspy.Signature]) -> str:
+    def _system(self, signature: type[dspy.Signature], *, several: bool) -> str:
         terse = self.profile.terse
         labels = " ".join(self.labels) if terse else self.labels.describe()
         return system_message(
@@ -238,12 +248,13 @@ class PromptAdapter(dspy.Adapter):
             labels,
             self.profile.box_format.describe(),
             terse=terse,
+            several=several,
         )
 
     def _user(self, inputs: Mapping[str, Any]) -> Message:
         mention = inputs.get("mention")
         text = user_message(inputs["text"], None if mention is None else as_entity(mention).span)
-        return _message("user", text, load_picture(inputs.get("image")))
+        return _message("user", text, [opened_picture(source) for source in picture_sources(inputs)])
 
 
 def _cut_answer(cut: Cut, text: str) -> TruncatedAnswerError:
@@ -280,8 +291,13 @@ def _greedy(lm: dspy.BaseLM) -> dict[str, Any]:
     return {} if temperature_set else {"temperature": 0.0}
 
 
-def _message(role: str, text: str, picture: Image.Image | None = None) -> Message:
-    parts: list[dict[str, Any]] = [] if picture is None else [{"type": "image", "image": picture}]
+def _message(role: str, text: str, pictures: Sequence[Image.Image] = ()) -> Message:
+    """A message with images before its text; several are numbered, because an answer names the image of a box."""
+    parts: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures, 1):
+        if len(pictures) > 1:
+            parts.append({"type": "text", "text": picture_caption(number)})
+        parts.append({"type": "image", "image": picture})
     return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
 
 

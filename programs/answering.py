@@ -25,6 +25,7 @@ class AnsweringProgram(Protocol):
         confidence: Whether each entity has a confidence.
         answers: Number of answers sampled for each post.
         temperature: Sampling temperature if `answers` is larger than 1.
+        limit_pictures: Largest number of images of a post that are used; None: all.
         scores: Scores that an optimizer measured, or None.
     """
 
@@ -35,6 +36,7 @@ class AnsweringProgram(Protocol):
     confidence: bool
     answers: int
     temperature: float
+    limit_pictures: int | None
     scores: dict[str, Any] | None
 
     @property
@@ -45,7 +47,7 @@ class AnsweringProgram(Protocol):
         """The prompt adapter for the program's labels and model."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict the entities of one post: `text`, `image`."""
+        """Predict the entities of one post: `text`, and `image` or `images`."""
 
     def predictors(self) -> list[Any]:
         """The predictors, in order."""

@@ -11,7 +11,9 @@ from gmner.signatures.wire import dump
 STAGES = ("extract", "verify", "ground")
 
 
-def call_column(stage: str, place: int, mentions: Sequence[Mapping[str, Any]], named: int) -> str:
+def call_column(
+    stage: str, place: int, mentions: Sequence[Mapping[str, Any]], named: int, *, several: bool = False
+) -> str:
     """Write the column `call` of a row as JSON.
 
     Args:
@@ -19,8 +21,9 @@ def call_column(stage: str, place: int, mentions: Sequence[Mapping[str, Any]], n
         place: Index in `mentions` of the mention that is verified or grounded; 0 for `extract`.
         mentions: Every known mention of the post: `span`, `type`, `start`, `end`, the verdict `visible`, and the `box`
             that the last stage predicts whatever the verdict (four integers in the model's coordinate convention, or
-            None).
+            None). For a post with several images, also `picture`, the number of the image of this box.
         named: Number of mentions that the program extracts; they come first in `mentions`.
+        several: Whether the post has several images.
 
     Raises:
         InputError: Unknown stage, or `place` is not the index of an extracted mention.
@@ -30,4 +33,5 @@ def call_column(stage: str, place: int, mentions: Sequence[Mapping[str, Any]], n
     if stage != "extract" and not 0 <= place < named:
         fact = "place must be the index of an extracted mention"
         raise InputError(fact, received=place, accepted=f"0 to {named - 1}" if named else "none: there is no mention")
-    return dump({"stage": stage, "place": place, "named": named, "mentions": list(mentions)})
+    images = {"several": True} if several else {}
+    return dump({"stage": stage, "place": place, "named": named, **images, "mentions": list(mentions)})

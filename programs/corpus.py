@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dspy
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from gmner.data.files.outputs import is_stream
 from gmner.data.images.opening import image_size
 from gmner.data.jsonl import write_predictions
+from gmner.data.pictures import first_pictures
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.programs.answering import AnsweringProgram
@@ -42,7 +44,7 @@ def answer_post(program: AnsweringProgram, post: Post) -> Prediction:
             `gmner.programs.failures.failure_of_post`.
     """
     try:
-        answer = program(text=post.text, image=post.image)
+        answer = program(text=post.text, **_images(post))
         prediction = Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities))
         Prediction.from_record(replace(prediction, id="").to_record())  # check that the record can be read back
     except Exception as error:
@@ -51,6 +53,11 @@ def answer_post(program: AnsweringProgram, post: Post) -> Prediction:
             raise
         return Prediction.failed(post.id, post.text, known)
     return prediction
+
+
+def _images(post: Post) -> dict[str, Any]:
+    """The images of a post as an argument of a program: `image`, or `images` if there are several."""
+    return {"images": post.images} if len(post.images) > 1 else {"image": post.images[0] if post.images else None}
 
 
 def _answers(
@@ -90,14 +97,14 @@ def _order(program: AnsweringProgram, posts: Sequence[Post]) -> list[int]:
 
 
 def _image_tokens(post: Post, profile: ModelProfile, root: Path | None) -> float:
-    """Estimated number of tokens of the image of a post; 0 if it does not depend on the image size."""
-    if post.image is None or profile.rule is None:
+    """Estimated number of tokens of the images of a post; 0 if it does not depend on the image sizes."""
+    if profile.rule is None:
         return 0.0
     try:
-        width, height = profile.rule(image_size(post.image, root=root))
+        sizes = [profile.rule(image_size(image, root=root)) for image in post.images]
     except ImageError:  # recorded as an error of the post when it is processed
         return 0.0
-    return width * height / profile.rule.factor**2
+    return sum(width * height for width, height in sizes) / profile.rule.factor**2
 
 
 def answer_posts(
@@ -115,8 +122,8 @@ def answer_posts(
     Returns:
         One prediction per post, in order; see `answer_post` for errors.
     """
-    order = _order(program, posts)
-    by_index = dict(zip(order, _answers(program, [posts[index] for index in order], threads, progress), strict=True))
+    order, used = _order(program, posts), first_pictures(posts, program.limit_pictures)
+    by_index = dict(zip(order, _answers(program, [used[index] for index in order], threads, progress), strict=True))
     return Predictions((by_index[index] for index in range(len(posts))), posts)
 
 
@@ -168,7 +175,8 @@ def extract_corpus(
     with corpus_file.opened() as file:
         for note in file.notes:
             LOG.warning("%s: %s", out, note)
-        remaining = [posts[index] for index in _order(program, posts) if ids[index] not in file.done]
+        used = first_pictures(posts, program.limit_pictures)
+        remaining = [used[index] for index in _order(program, posts) if ids[index] not in file.done]
         by_id = dict(file.done)
         for prediction in _answers(program, remaining, threads, progress):
             file.append(prediction)
@@ -189,4 +197,5 @@ def _run_of(program: AnsweringProgram) -> dict[str, str]:
         "state": state_digest(program),
         "confidence": str(program.confidence),
         "answers": f"{program.answers} at {program.temperature}" if program.answers > 1 else "1",
+        "limit_pictures": str(program.limit_pictures),
     }

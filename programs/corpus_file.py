@@ -31,6 +31,9 @@ from gmner.signatures.errors import DataError, ImageError, InputError
 Run = Mapping[str, str]
 """The settings that determine the predictions of a run, apart from the posts, by name."""
 
+_NEWER = {"limit_pictures": "None"}
+"""Settings that runs of earlier versions did not record, with the value that they had."""
+
 _SOURCE, _ARGUMENTS = "source", "arguments"
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
@@ -38,24 +41,29 @@ _NOT_OURS = "The output already exists, and this command did not write it or it 
 
 
 def source_digest(post: Post, root: Path | None = None) -> str:
-    """A digest (16 hexadecimal digits) of a post's text and of the content of its image, whatever the image's path.
+    """A digest (16 hexadecimal digits) of a post's text and of the content of its images, whatever their paths.
 
     Args:
         post: The post.
         root: The folder that relative image paths start from.
     """
-    digest, image = _text_digest(post), post.image
+    digest = _text_digest(post)
     try:
-        if isinstance(image, Image.Image):
-            digest.update(f"{image.mode}{image.size}".encode() + open_image(image).tobytes())
-        elif image is not None:
-            file, _ = open_inside(local_path(image, root), root)
-            with file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+        for image in post.images:
+            _add_image(digest, image, root)
     except (ImageError, OSError):
         return _missing_digest(post)
     return digest.hexdigest()
+
+
+def _add_image(digest: xxhash.xxh3_64, image: Path | Image.Image, root: Path | None) -> None:
+    if isinstance(image, Image.Image):
+        digest.update(f"{image.mode}{image.size}".encode() + open_image(image).tobytes())
+        return
+    file, _ = open_inside(local_path(image, root), root)
+    with file:
+        while block := file.read(1 << 20):
+            digest.update(block)
 
 
 def _text_digest(post: Post) -> xxhash.xxh3_64:
@@ -255,7 +263,7 @@ class CorpusFile:
         state = self._state()
         if state is None:
             raise InputError(_NOT_OURS, received=str(self.out), remedy=OVERWRITE)
-        differing = [name for name in self.run if state["run"].get(name) != self.run[name]]
+        differing = self._other_settings(state["run"])
         if set(state["posts"]) != set(self.sources):
             differing.append(f"posts ({len(state['posts'])} before, {len(self.sources)} now)")
         if differing:
@@ -298,9 +306,12 @@ class CorpusFile:
             return None
         return state if valid else None
 
+    def _other_settings(self, before: Mapping[str, Any]) -> list[str]:
+        """The names of the settings that differ from those of an earlier run, which may lack the newer ones."""
+        return [name for name in self.run if before.get(name, _NEWER.get(name)) != self.run[name]]
+
     def _differing(self, head: object, texts: Mapping[str, str]) -> list[str]:
-        old = head if isinstance(head, dict) else {}
-        differing = [name for name in self.run if old.get(name) != self.run[name]]
+        differing = self._other_settings(head if isinstance(head, dict) else {})
         if any(post_id not in self.posts or self.posts[post_id].text != text for post_id, text in texts.items()):
             differing.append("posts")
         return differing

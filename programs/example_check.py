@@ -12,6 +12,7 @@ from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.gold_check import FALSIFYING, GoldReport, check_posts, refusal
+from gmner.programs.prompt_images import picture_sources
 from gmner.signatures.mentions import GoldEntity
 
 LOG = logging.getLogger(__name__)
@@ -94,16 +95,20 @@ def _warn_of_unanswerable(report: GoldReport) -> None:
 def _post_of(value: Any, name: str) -> Post | None:
     """The post of an example; None if its gold cannot be checked, or its image would have to be downloaded."""
     if isinstance(value, Post):
-        return None if "://" in str(value.image) else value
+        return None if any("://" in str(image) for image in value.images) else value
     if not isinstance(value, dspy.Example):
         return None
-    post, gold, text, image = (value.get(key) for key in ("post", "entities", "text", "image"))
+    post, gold, text = (value.get(key) for key in ("post", "entities", "text"))
+    images = value.get("images") or picture_sources(value.toDict())
     entities = tuple(gold) if isinstance(gold, Sequence) else None
     if isinstance(post, Post) and (gold is None or entities == post.gold):
         return _post_of(post, name)
     if not isinstance(text, str) or not entities or not all(isinstance(entity, GoldEntity) for entity in entities):
         return None
     name = post.id if isinstance(post, Post) else name
-    if isinstance(image, dspy.Image):
-        image = None if image.url is None else image.url
-    return Post(name, text, image, entities)
+    image, *more = [_source(image) for image in images] or [None]
+    return Post(name, text, image, entities, more_images=tuple(more))
+
+
+def _source(image: Any) -> Any:
+    return image.url if isinstance(image, dspy.Image) else image

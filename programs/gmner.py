@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import dspy
 
 from gmner.data.post import Post
-from gmner.programs.program import Answer, GroundingProgram
+from gmner.programs.program import Answer, GroundingProgram, Inputs
 from gmner.programs.trainable import Keep, ProgramCall, TuningCall, post_inputs
 from gmner.signatures.mentions import GroundedEntity
 from gmner.signatures.tasks import GroundEntities
@@ -25,7 +25,8 @@ class GMNER(GroundingProgram):
         image_root: Folder that image paths must stay in; None: any local path.
         fetch: Download images that are given as URLs.
         limits: Limits of an answer: characters of reasoning, number of entities.
-        **answering: `confidence`, `answers` and `temperature`, see `gmner.programs.program.GroundingProgram`.
+        **answering: `confidence`, `answers`, `temperature` and `limit_pictures`, see
+            `gmner.programs.program.GroundingProgram`.
 
     Example:
         >>> import gmner  # doctest: +SKIP
@@ -64,11 +65,11 @@ class GMNER(GroundingProgram):
     def _build(self) -> None:
         self.answer = dspy.Predict(GroundEntities)
 
-    def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        return _with_confidences(self.answer(text=text, image=image))
+    def _answer(self, inputs: Inputs) -> Answer:
+        return _with_confidences(self.answer(**inputs))
 
-    async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
-        return _with_confidences(await self.answer.acall(text=text, image=image))
+    async def _aanswer(self, inputs: Inputs) -> Answer:
+        return _with_confidences(await self.answer.acall(**inputs))
 
 
 def _with_confidences(result: dspy.Prediction) -> Answer:

@@ -14,6 +14,7 @@ from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.models.families import ModelProfile
+from gmner.programs.prompt_images import picture_inputs
 from gmner.signatures.alignment import occurrences
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
@@ -132,10 +133,11 @@ def check_posts(
         regions: Whether posts without annotated regions are a fault, as they are in a trainset.
 
     Returns:
-        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `not_unicode`, `offsets`, `same_place`,
-        `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `cuts_a_character` (a combining mark or a part
-        of an emoji is left out), `too_many_entities`, `no_picture`, `bad_picture`, `box_outside`, `box_without_area`,
-        `box_too_small`, and `schema` for anything else that the schema does not allow.
+        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `not_unicode`, `offsets`,
+        `same_place`, `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `cuts_a_character` (a combining
+        mark or a part of an emoji is left out), `too_many_entities`, `too_many_pictures`, `no_picture`,
+        `no_such_picture`, `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for
+        anything else that the schema does not allow.
 
     Raises:
         InputError: An item is not a post, or the labels are invalid.
@@ -187,8 +189,13 @@ def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> FaultT
         yield "empty_text", "its text is empty"
     if not _is_unicode(post.text):
         yield "not_unicode", "its text contains a lone surrogate (half of a character), which no model accepts"
+    most = adapter.profile.max_pictures
+    if most is not None and len(post.images) > most:
+        yield "too_many_pictures", f"it has {len(post.images)} images, but the model takes at most {most}"
+        yield from _text_faults(post, adapter.labels, adapter.limits)
+        return
     try:
-        request = adapter.request({"text": post.text, "image": post.image})
+        request = adapter.request({"text": post.text, **picture_inputs(post.images)})
     except (ImageError, InputError) as error:
         yield "bad_picture", str(error)
         request = None
@@ -238,20 +245,24 @@ def _mention_faults(entity: GoldEntity, text: str, labels: LabelSet) -> FaultTex
 
 def _box_faults(post: Post, request: Request) -> FaultTexts:
     """Faults of boxes in the image; the first box, which is used for training, also as the model writes it."""
-    size = request.frame.size
+    sizes = [size for size, _ in request.frame.pictures]
     for entity in post.gold:
-        if size is None:
+        if not sizes:
             if entity.boxes:
                 yield "no_picture", f"{entity.span!r} has a box, but the post has no image"
             continue
         for number, box in enumerate(entity.boxes):
             name = f"the box ({', '.join(f'{value:g}' for value in box.as_tuple())}) of {entity.span!r}"
+            if box.picture > len(sizes):
+                yield "no_such_picture", f"{name} is in image {box.picture}, but the post has {len(sizes)}"
+                continue
+            size = sizes[box.picture - 1]
             if not box.inside(size):
                 yield "box_outside", f"{name} extends beyond the image of {size[0]} x {size[1]} pixels"
                 continue
             if not box.area:
                 yield "box_without_area", f"{name} has no area"
-            elif number == 0 and request.frame.decode(request.frame.encode(box)).iou(box) <= _LEAST_IOU:
+            elif number == 0 and request.frame.decode(request.frame.encode(box), box.picture).iou(box) <= _LEAST_IOU:
                 coordinates = list(request.frame.encode(box))
                 yield "box_too_small", f"{name} is too small for the model's coordinates {coordinates}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,13 +28,14 @@ from gmner.programs.error_causes import own_error
 from gmner.programs.local_engine import in_process_engine, profiled_engine
 from gmner.programs.models.families import InProcess, ModelProfile, profile_for_name
 from gmner.programs.optimizing import compiled
-from gmner.programs.prompt_images import PostPicture
+from gmner.programs.prompt_images import PostPicture, picture_inputs
 from gmner.programs.seams.dspy_seams import requested_trace
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.keyword_options import refuse_unknown_options
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
 from gmner.signatures.mentions import GroundedEntity, unique_mentions
+from gmner.signatures.number_checks import check_integer
 from gmner.signatures.schema import Limits
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ Picture: TypeAlias = str | PathLike[str] | Image.Image | dspy.Image | None
 
 Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
 """Reasoning and entities of a post."""
+
+Inputs: TypeAlias = dict[str, Any]
+"""The inputs of the end-to-end signature: `text`, `image`, and `more_images` for a post with several."""
+
+LOG = logging.getLogger(__name__)
 
 _HELD, _SENT = 8, 20
 # Bytes per pixel of an image during a call: with the copies of the local processor, or with the text for a server.
@@ -58,6 +65,7 @@ class GroundedPost(dspy.Prediction):
         text: The text of the post; None: that of `base`.
         image: Its image; None: that of `base`.
         size: (width, height) in pixels of the original image, if `image` was scaled down; None: that of `image`.
+        more_images: Further images of the post, each with the size of its original; None: those of `base`.
         **fields: The fields `entities` and `reasoning`.
     """
 
@@ -68,6 +76,7 @@ class GroundedPost(dspy.Prediction):
         text: str | None = None,
         image: Image.Image | None = None,
         size: Size | None = None,
+        more_images: Sequence[tuple[Image.Image, Size]] | None = None,
         **fields: Any,
     ) -> None:
         source = base if isinstance(base, GroundedPost) else None
@@ -76,6 +85,8 @@ class GroundedPost(dspy.Prediction):
         self._text: str | None = text if text is not None or source is None else source._text
         self._image: Image.Image | None = image if image is not None or source is None else source._image
         self._size: Size | None = size if size is not None or source is None else source._size
+        more = more_images if more_images is not None or source is None else source._more_images
+        self._more_images: tuple[tuple[Image.Image, Size], ...] = tuple(more or ())
 
     def __repr__(self) -> str:
         """One line per entity, with its confidence if it has one."""
@@ -87,37 +98,49 @@ class GroundedPost(dspy.Prediction):
 
     def inputs(self) -> GroundedPost:
         """The fields that `with_inputs` selected."""
-        return type(self)(super().inputs(), text=self._text, image=self._image, size=self._size)
+        return self._with_post(super().inputs())
 
     def labels(self) -> GroundedPost:
         """The other fields."""
-        return type(self)(super().labels(), text=self._text, image=self._image, size=self._size)
+        return self._with_post(super().labels())
+
+    def _with_post(self, fields: dspy.Example) -> GroundedPost:
+        """Some fields with the post of this answer."""
+        more = self._more_images
+        return type(self)(fields, text=self._text, image=self._image, size=self._size, more_images=more)
 
     def as_pair(self) -> tuple[Post, Prediction]:
-        """The post and its prediction as values, both with the id `post`; the image has its original size."""
-        image = self._image
-        if image is not None and self._size not in (None, image.size):
-            image = image.resize(self._size)
-        post = Post("post", self._text or "", image)
+        """The post and its prediction as values, both with the id `post`; its images have their original size."""
+        image = None if self._image is None else _resized(self._image, self._size)
+        more = tuple(_resized(further, size) for further, size in self._more_images)
+        post = Post("post", self._text or "", image, more_images=more)
         return post, Prediction(post.id, post.text, self.get("reasoning") or "", tuple(self.get("entities") or ()))
 
     def _repr_html_(self) -> str:
         from gmner.data.pages.notebook import entity_html  # imports a template engine, which only notebooks need
 
         post, prediction = self.as_pair()
-        return entity_html(post.text, post.image, prediction.entities, prediction.reasoning)
+        entities, reasoning = prediction.entities, prediction.reasoning
+        return entity_html(post.text, post.image, entities, reasoning, post.more_images)
 
 
-def _grounded(text: str, picture: PostPicture | None, answer: Answer) -> GroundedPost:
+def _resized(image: Image.Image, size: Size | None) -> Image.Image:
+    return image if size in (None, image.size) else image.resize(size)
+
+
+def _grounded(text: str, pictures: Sequence[PostPicture], answer: Answer) -> GroundedPost:
     reasoning, entities = answer
-    image, size = (None, None) if picture is None else (picture.opened, picture.size)
-    return GroundedPost(text=text, image=image, size=size, entities=unique_mentions(entities), reasoning=reasoning)
+    opened = [(picture.opened, picture.size) for picture in pictures]
+    image, size = opened[0] if opened else (None, None)
+    fields = {"entities": unique_mentions(entities), "reasoning": reasoning}
+    return GroundedPost(text=text, image=image, size=size, more_images=opened[1:], **fields)
 
 
 def _box_text(entity: GroundedEntity) -> str:
     if entity.box is None:
         return "not shown"
-    return "at ({})".format(", ".join(f"{v:.0f}" for v in entity.box.as_tuple()))
+    place = "at ({})".format(", ".join(f"{v:.0f}" for v in entity.box.as_tuple()))
+    return place if entity.box.picture == 1 else f"in image {entity.box.picture} {place}"
 
 
 def _confidence_text(entity: GroundedEntity) -> str:
@@ -130,6 +153,7 @@ class AnsweringOptions(TypedDict, total=False):
     confidence: bool
     answers: int
     temperature: float
+    limit_pictures: int | None
 
 
 class GroundingProgram(dspy.Module):
@@ -146,9 +170,11 @@ class GroundingProgram(dspy.Module):
         **answering: How posts are answered. `confidence` (default False): add the model's confidence to each entity,
             see `gmner.programs.engine.confidence`. `answers` (default 1): number of answers to sample per post, over
             which a vote is taken, see `gmner.programs.consistency`; 1: one answer, as the LM gives it. `temperature`
-            (default 0.7): sampling temperature if `answers` is above 1.
+            (default 0.7): sampling temperature if `answers` is above 1. `limit_pictures` (default None: all): use only
+            the first images of a post with more, which is logged as a warning.
 
-    `fetch`, `confidence`, `answers` and `temperature` may also be set later; they are not saved with the program.
+    `fetch`, `confidence`, `answers`, `temperature` and `limit_pictures` may also be set later; they are not saved with
+    the program.
 
     Attributes:
         scores: Scores that an optimizer measured, as JSON data by stage; saved with the program, or None.
@@ -172,6 +198,8 @@ class GroundingProgram(dspy.Module):
         self.confidence: bool = answering.get("confidence", False)
         self.answers: int = answering.get("answers", 1)
         self.temperature: float = answering.get("temperature", 0.7)
+        self.limit_pictures: int | None = answering.get("limit_pictures")
+        check_integer("limit_pictures", self.limit_pictures, optional=True)
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
         self._build()
@@ -182,56 +210,60 @@ class GroundingProgram(dspy.Module):
         """Create the predictors."""
         raise NotImplementedError
 
-    def _answer(self, text: str, image: dspy.Image | None) -> Answer:
+    def _answer(self, inputs: Inputs) -> Answer:
         """Reasoning and entities of one post; called while the program's adapter is active."""
         raise NotImplementedError
 
-    async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
+    async def _aanswer(self, inputs: Inputs) -> Answer:
         """`_answer` for asyncio."""
         raise NotImplementedError
 
-    def forward(self, text: str, image: Picture = None) -> GroundedPost:
-        """Find the named entities of a post and ground them in its image.
+    def forward(self, text: str, image: Picture = None, images: Sequence[Picture] | None = None) -> GroundedPost:
+        """Find the named entities of a post and ground them in its images.
 
         Args:
             text: The text of the post.
             image: A local path, a PIL image, a dspy.Image with data, or None; with `fetch` also a URL.
+            images: Several images of the post, in order, in place of `image`.
 
         Returns:
             `entities` in the order of the answer (offsets into `text`, boxes in pixels of the original image), without
-            repetitions of the same span, and `reasoning`.
+            repetitions of the same span, and `reasoning`. `picture` of a box is the number of its image, counted
+            from 1.
 
         Raises:
-            InputError: The text is empty, not a string, or contains a lone surrogate.
-            ImageError: The image is missing, broken, too large, outside `image_root`, or cannot be downloaded.
+            InputError: The text is empty, not a string, or contains a lone surrogate; both `image` and `images` are
+                given; or the post has more images than the model takes.
+            ImageError: An image is missing, broken, too large, outside `image_root`, or cannot be downloaded.
             ModelError: There is no LM.
             AnswerError: The model's answer does not follow the schema, was cut off, or lacks the log probabilities that
                 `confidence` needs.
         """
-        with self._opened(text, image) as picture:
+        with self._opened(text, _listed(image, images)) as pictures:
             try:
-                return _grounded(text, picture, self._answered(text, picture))
+                return _grounded(text, pictures, self._answered(_inputs(text, pictures)))
             except Exception as error:
                 failure = own_error(error) or error
         raise failure  # outside the handler, which would add the error itself as context
 
-    async def aforward(self, text: str, image: Picture = None) -> GroundedPost:
+    async def aforward(self, text: str, image: Picture = None, images: Sequence[Picture] | None = None) -> GroundedPost:
         """`forward` for asyncio: `await program.acall(text=..., image=...)`; concurrent calls share a batch."""
-        source, size = await asyncio.to_thread(self._source, text, image)  # reading and downloading take time
+        listed = _listed(image, images)
+        sources, size = await asyncio.to_thread(self._sources, text, listed)  # reading and downloading take time
         async with HELD.aholding(size):
-            picture = await asyncio.to_thread(self._open, source)
+            pictures = await asyncio.to_thread(self._open, sources)
             try:
-                return _grounded(text, picture, await self._aanswered(text, picture))
+                return _grounded(text, pictures, await self._aanswered(_inputs(text, pictures)))
             except Exception as error:
                 failure = own_error(error) or error
         raise failure
 
-    def _answered(self, text: str, image: dspy.Image | None) -> Answer:
+    def _answered(self, inputs: Inputs) -> Answer:
         """One answer, or the majority vote over several."""
 
         def drawn(number: int | None) -> Answer:
             with self._speaking(number):
-                return self._answer(text, image)
+                return self._answer(inputs)
 
         if self._drawn() == 1:
             return drawn(None)
@@ -239,12 +271,12 @@ class GroundingProgram(dspy.Module):
             futures = [pool.submit(copy_context().run, drawn, number) for number in range(self.answers)]
             return vote([future.result() for future in futures])
 
-    async def _aanswered(self, text: str, image: dspy.Image | None) -> Answer:
+    async def _aanswered(self, inputs: Inputs) -> Answer:
         """`_answered` for asyncio."""
 
         async def drawn(number: int | None) -> Answer:
             with self._speaking(number):
-                return await self._aanswer(text, image)
+                return await self._aanswer(inputs)
 
         if self._drawn() == 1:
             return await drawn(None)
@@ -259,14 +291,14 @@ class GroundingProgram(dspy.Module):
         return self.answers
 
     @contextmanager
-    def _opened(self, text: str, image: Picture) -> Iterator[PostPicture | None]:
-        """Check the text, open the image, and reserve the memory of the image while the block runs."""
-        source, size = self._source(text, image)
+    def _opened(self, text: str, images: Sequence[Picture]) -> Iterator[list[PostPicture]]:
+        """Check the text, open the images, and reserve their memory while the block runs."""
+        sources, size = self._sources(text, images)
         with HELD.holding(size):
-            yield self._open(source)
+            yield self._open(sources)
 
-    def _source(self, text: str, image: Picture) -> tuple[ImageSource | PostPicture | None, int]:
-        """Check the text; returns the source of the image and the number of bytes that a call with it needs."""
+    def _sources(self, text: str, images: Sequence[Picture]) -> tuple[list[ImageSource | PostPicture], int]:
+        """Check the text; returns the sources of the images and the number of bytes that a call with them needs."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(
                 "The text of a post must be a non-empty string", received=text, accepted="a string with words"
@@ -277,7 +309,17 @@ class GroundingProgram(dspy.Module):
             remedy = "Remove it; it may be half of an emoji that was cut"
             fact = "The text of a post contains a lone surrogate (half of a character)"
             raise InputError(fact, received=text, remedy=remedy) from error
-        if image is None or isinstance(image, PostPicture):
+        if self.limit_pictures is not None and len(images) > self.limit_pictures:
+            LOG.warning("Only the first %d of %d images of a post are used", self.limit_pictures, len(images))
+            images = images[: self.limit_pictures]
+        found = [self._source(image) for image in images]
+        return [source for source, _ in found], sum(size for _, size in found)
+
+    def _source(self, image: Picture) -> tuple[ImageSource | PostPicture, int]:
+        """The source of an image, and the number of bytes that a call with it needs."""
+        if image is None:
+            raise InputError("images must not contain None", received=None, accepted="paths or images")
+        if isinstance(image, PostPicture):
             return image, 0
         source: ImageSource = image.url if isinstance(image, dspy.Image) else image
         if self.fetch and isinstance(source, str) and "://" in source:
@@ -285,11 +327,10 @@ class GroundingProgram(dspy.Module):
         width, height = scaled_size(image_size(source, root=self.image_root), self._used())
         return source, width * height * (_SENT if self._engine() is None else _HELD)
 
-    def _open(self, source: ImageSource | PostPicture | None) -> PostPicture | None:
-        """Open the image of a post as a `dspy.Image`."""
-        if source is None or isinstance(source, PostPicture):
-            return source
-        return PostPicture(*open_scaled(source, self._used(), root=self.image_root))
+    def _open(self, sources: Sequence[ImageSource | PostPicture]) -> list[PostPicture]:
+        """Open the images of a post as `dspy.Image`s."""
+        used, root = self._used(), self.image_root
+        return [s if isinstance(s, PostPicture) else PostPicture(*open_scaled(s, used, root=root)) for s in sources]
 
     def _used(self) -> int | None:
         """The largest number of pixels of an image that the model uses; None: unknown."""
@@ -400,6 +441,25 @@ class GroundingProgram(dspy.Module):
         from gmner.programs.bundle_files import load_state
 
         load_state(self, Path(path))
+
+
+def _listed(image: Picture, images: Sequence[Picture] | None) -> Sequence[Picture]:
+    """The images of a post as a list.
+
+    Raises:
+        InputError: Both arguments are given, or `images` is not a list.
+    """
+    if images is None:
+        return () if image is None else (image,)
+    if image is not None:
+        raise InputError("image and images cannot be used together", remedy="Put all images into images=[...]")
+    if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+        raise InputError("images must be a list of images", received=images, remedy="Pass a single image as image=")
+    return images
+
+
+def _inputs(text: str, pictures: Sequence[PostPicture]) -> Inputs:
+    return {"text": text, **picture_inputs(pictures)}
 
 
 def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,11 @@ def load_picture(source: object) -> Image.Image | None:
         ImageError: The image is missing, broken or too large, or a dspy.Image with a URL, which is not downloaded.
         InputError: The source has another type.
     """
-    if source is None:
-        return None
+    return None if source is None else opened_picture(source)
+
+
+def opened_picture(source: object) -> Image.Image:
+    """Open an image; see `load_picture`."""
     if isinstance(source, PostPicture):
         return source.opened
     if isinstance(source, dspy.Image):
@@ -85,6 +89,18 @@ def load_picture(source: object) -> Image.Image | None:
         return open_image(source)
     accepted = "a path, a PIL image, a dspy.Image, bytes or None"
     raise InputError("An image cannot be opened from this value", received=source, accepted=accepted)
+
+
+def picture_sources(inputs: Mapping[str, Any]) -> list[Any]:
+    """The images of a post in the inputs of a signature, `image` and `more_images`, in order; None is left out."""
+    sources = [inputs.get("image"), *(inputs.get("more_images") or ())]
+    return [source for source in sources if source is not None]
+
+
+def picture_inputs(sources: Sequence[Any]) -> dict[str, Any]:
+    """The inputs of a signature for the images of a post: `image`, and `more_images` if there are several."""
+    first, *more = sources or (None,)
+    return {"image": first, **({"more_images": more} if more else {})}
 
 
 def original_size(source: object, picture: Image.Image | None) -> Size | None:

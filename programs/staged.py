@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import dspy
 
 from gmner.data.post import Post
-from gmner.programs.program import Answer, GroundingProgram, Picture
+from gmner.programs.program import Answer, GroundingProgram, Inputs, Picture
+from gmner.programs.prompt_images import picture_inputs
 from gmner.programs.staged_calls import Trace, staged_calls, staged_tuning_calls, trace_of, traced
 from gmner.programs.trainable import Keep, ProgramCall, TuningCall
 from gmner.signatures.forms import as_entity
@@ -35,7 +36,8 @@ class StagedGMNER(GroundingProgram):
         image_root: Folder that image paths must stay in; None: any local path.
         fetch: Download images that are given as URLs.
         limits: Limits of an answer: characters of reasoning, number of entities.
-        **answering: `confidence`, `answers` and `temperature`, see `gmner.programs.program.GroundingProgram`.
+        **answering: `confidence`, `answers`, `temperature` and `limit_pictures`, see
+            `gmner.programs.program.GroundingProgram`.
     """
 
     bundle_name: ClassVar[str] = "StagedGMNER"
@@ -67,34 +69,35 @@ class StagedGMNER(GroundingProgram):
         self.verify = dspy.Predict(VerifyVisibility)
         self.ground = dspy.Predict(GroundMention)
 
-    def _answer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions = _extracted(self.extract(text=text, image=image))
-        inputs = _mention_inputs(text, image, mentions)
+    def _answer(self, post: Inputs) -> Answer:
+        mentions = _extracted(self.extract(**post))
+        inputs = _mention_inputs(post, mentions)
         verdicts = _call_all(self.verify, inputs)
         return _combined(mentions, verdicts, _call_all(self.ground, _shown(inputs, verdicts)))
 
-    async def _aanswer(self, text: str, image: dspy.Image | None) -> Answer:
-        mentions = _extracted(await self.extract.acall(text=text, image=image))
-        inputs = _mention_inputs(text, image, mentions)
+    async def _aanswer(self, post: Inputs) -> Answer:
+        mentions = _extracted(await self.extract.acall(**post))
+        inputs = _mention_inputs(post, mentions)
         verdicts = await asyncio.gather(*(self.verify.acall(**values) for values in inputs))
         grounded = await asyncio.gather(*(self.ground.acall(**values) for values in _shown(inputs, verdicts)))
         return _combined(mentions, verdicts, grounded)
 
-    def trace(self, text: str, image: Picture = None, also: Sequence[Mention] = ()) -> Trace:
+    def trace(self, text: str, images: Sequence[Picture] = (), also: Sequence[Mention] = ()) -> Trace:
         """Run all three stages for every extracted mention and for the mentions in `also`.
 
         Args:
             text: The text of the post.
-            image: Its image, see `forward`.
+            images: Its images, see `forward`.
             also: Further mentions of the text.
 
         Raises:
             GmnerError: See `forward`.
         """
-        with self._opened(text, image) as picture, self._speaking():
-            extracted = _extracted(self.extract(text=text, image=picture))
+        with self._opened(text, images) as pictures, self._speaking():
+            post = {"text": text, **picture_inputs(pictures)}
+            extracted = _extracted(self.extract(**post))
             mentions = tuple(unique_mentions([*extracted, *map(as_entity, also)]))
-            inputs = _mention_inputs(text, picture, mentions)
+            inputs = _mention_inputs(post, mentions)
             if not inputs:
                 return Trace(len(extracted), mentions, (False,) * len(mentions), (None,) * len(mentions))
             visible = tuple(verdict.visible for verdict in _call_all(self.verify, inputs))
@@ -109,9 +112,9 @@ def _extracted(result: dspy.Prediction) -> list[GroundedEntity]:
     return unique_mentions(replace(m, confidence=c) for m, c in zip(mentions, confidences, strict=True))
 
 
-def _mention_inputs(text: str, image: dspy.Image | None, mentions: Sequence[Mention]) -> list[dict[str, Any]]:
+def _mention_inputs(post: Inputs, mentions: Sequence[Mention]) -> list[dict[str, Any]]:
     """The inputs of the later stages, one per mention; none if there is no image."""
-    return [] if image is None else [{"text": text, "image": image, "mention": mention} for mention in mentions]
+    return [] if post["image"] is None else [{**post, "mention": mention} for mention in mentions]
 
 
 def _shown(inputs: Sequence[dict[str, Any]], verdicts: Sequence[dspy.Prediction]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import dspy
@@ -18,6 +19,7 @@ from gmner.programs.call_column import call_column
 from gmner.programs.error_causes import own_error
 from gmner.programs.trainable import ProgramCall, TuningCall, post_inputs
 from gmner.signatures.boxes import Box
+from gmner.signatures.forms import as_box, box_data
 from gmner.signatures.mentions import GroundedEntity, Mention
 from gmner.signatures.wire import Frame
 
@@ -48,7 +50,7 @@ class Staged(AnsweringProgram, Protocol):
     verify: dspy.Predict
     ground: dspy.Predict
 
-    def trace(self, text: str, image: Any = None, also: Sequence[Mention] = ()) -> Trace:
+    def trace(self, text: str, images: Sequence[Any] = (), also: Sequence[Mention] = ()) -> Trace:
         """Run all three stages for every mention."""
 
 
@@ -60,7 +62,7 @@ def staged_tuning_calls(
     The chain is the evidence of the verifications.
     """
     calls: list[TuningCall] = [(extract_call(program, post), {"mentions": list(entities)})]
-    for mention in entities if post.image is not None else ():
+    for mention in entities if post.images else ():
         verdict = {"evidence": reasoning, "visible": mention.visible}
         calls.append((mention_call(program, "verify", post, mention), verdict))
         if mention.visible:
@@ -95,14 +97,14 @@ def staged_calls(program: Staged, posts: Sequence[Post], traces: Mapping[str, Tr
         if post.id not in traces:
             continue
         trace = traces[post.id]
-        known, shown = _known(trace, adapter.request(post_inputs(post)).frame), _shown(post)
-        calls.append(replace(extract_call(program, post), rest=call_column("extract", 0, known, trace.named)))
-        for place, mention in enumerate(trace.mentions[: trace.named] if post.image is not None else ()):
-            verify = call_column("verify", place, known, trace.named)
-            calls.append(replace(mention_call(program, "verify", post, mention), rest=verify))
+        frame = adapter.request(post_inputs(post)).frame
+        known, shown = _known(trace, frame), _shown(post)
+        column = partial(call_column, mentions=known, named=trace.named, several=frame.several)
+        calls.append(replace(extract_call(program, post), rest=column("extract", 0)))
+        for place, mention in enumerate(trace.mentions[: trace.named] if post.images else ()):
+            calls.append(replace(mention_call(program, "verify", post, mention), rest=column("verify", place)))
             if trace.visible[place] or mention.key in shown:
-                ground = call_column("ground", place, known, trace.named)
-                calls.append(replace(mention_call(program, "ground", post, mention), rest=ground))
+                calls.append(replace(mention_call(program, "ground", post, mention), rest=column("ground", place)))
     return calls
 
 
@@ -114,7 +116,7 @@ def _known(trace: Trace, frame: Frame) -> list[dict[str, Any]]:
     return [
         {
             "span": mention.span, "type": mention.type, "start": mention.start, "end": mention.end,
-            "visible": visible and box is not None, "box": None if box is None else frame.encode(box),
+            "visible": visible and box is not None, **frame.region(box),
         }
         for mention, visible, box in zip(trace.mentions, trace.visible, trace.boxes, strict=True)
     ]  # fmt: skip
@@ -137,7 +139,7 @@ def traced(
 
     def trace_post(post: Post) -> dict[str, Any] | None:
         try:
-            return _record(program.trace(post.text, post.image, post.gold))
+            return _record(program.trace(post.text, post.images, post.gold))
         except Exception as error:
             if own_error(error) is None:
                 raise
@@ -157,12 +159,12 @@ def traced(
 
 def _record(trace: Trace) -> dict[str, Any]:
     mentions = [asdict(Mention(m.span, m.start, m.end, m.type)) for m in trace.mentions]
-    boxes = [None if box is None else list(box.as_tuple()) for box in trace.boxes]
+    boxes = [None if box is None else box_data(box) for box in trace.boxes]
     return {"named": trace.named, "mentions": mentions, "visible": list(trace.visible), "boxes": boxes}
 
 
 def trace_of(record: Mapping[str, Any]) -> Trace:
     """A trace from the data that `traced` returns."""
     mentions = tuple(Mention(**mention) for mention in record["mentions"])
-    boxes = tuple(None if box is None else Box(*box) for box in record["boxes"])
+    boxes = tuple(map(as_box, record["boxes"]))
     return Trace(record["named"], mentions, tuple(record["visible"]), boxes)

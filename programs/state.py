@@ -15,8 +15,10 @@ from PIL import Image
 from gmner.programs.prompt_images import load_picture
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import BundleError, InputError
-from gmner.signatures.forms import as_box, as_data, as_entity
+from gmner.signatures.forms import as_box, as_data, as_entity, box_data
 from gmner.signatures.mentions import Mention
+
+_MORE = "more_images"
 
 Keep = Callable[[bytes], str]
 """Stores the bytes of a PNG file and returns the name under which they are stored."""
@@ -61,7 +63,8 @@ def restore_program(program: dspy.Module, state: Mapping[str, Any], find: Callab
 def _read(name: str, predict: dspy.Predict, state: Any, find: Callable[[str], Path]) -> dict[str, Any]:
     """The demonstrations and the signature in the state of a predictor; the rest is ignored."""
     try:
-        signature, fields = state["signature"], state["signature"]["fields"]
+        signature = _with_more_images(predict, state["signature"])
+        fields = signature["fields"]
         texts = [signature["instructions"], *(field[key] for field in fields for key in ("prefix", "description"))]
         if not all(isinstance(text, str) for text in texts) or len(fields) != len(predict.signature.fields):
             raise TypeError("instructions, prefixes and descriptions of fields must be strings")
@@ -70,6 +73,20 @@ def _read(name: str, predict: dspy.Predict, state: Any, find: Callable[[str], Pa
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
         raise BundleError(f"The state of the predictor {name!r} cannot be read", remedy=repr(error)) from error
     return {"signature": signature, "demos": demos}
+
+
+def _dump_signature(predict: dspy.Predict) -> dict[str, Any]:
+    """The state of a signature, without the field `more_images`, which the states of earlier versions do not have."""
+    state: dict[str, Any] = predict.signature.dump_state()
+    place = list(predict.signature.fields).index(_MORE)
+    return {**state, "fields": [field for number, field in enumerate(state["fields"]) if number != place]}
+
+
+def _with_more_images(predict: dspy.Predict, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `_dump_signature`: inserts the predictor's own field."""
+    place = list(predict.signature.fields).index(_MORE)
+    fields = [*state["fields"]]
+    return {**state, "fields": [*fields[:place], predict.signature.dump_state()["fields"][place], *fields[place:]]}
 
 
 def state_digest(program: dspy.Module) -> str:
@@ -84,18 +101,20 @@ def _dump_predict(name: str, predict: dspy.Predict, keep: Keep) -> dict[str, Any
         {key: _as_json(f"{name}, {key}", key, demo[key], keep) for key in predict.signature.fields if key in demo}
         for demo in predict.demos
     ]
-    return {"traces": [], "train": [], "demos": demos, "signature": predict.signature.dump_state(), "lm": None}
+    return {"traces": [], "train": [], "demos": demos, "signature": _dump_signature(predict), "lm": None}
 
 
 def _as_json(place: str, key: str, value: Any, keep: Keep) -> Any:
     """A value of a demonstration as JSON data."""
+    if key == _MORE:
+        return [_as_json(place, "image", item, keep) for item in value or ()]
     if key == "image" or isinstance(value, (Image.Image, dspy.Image)):
         picture = load_picture(value)
         return None if picture is None else keep(_png(picture))
     if isinstance(value, Mention):
         return as_data(as_entity(value))
     if isinstance(value, Box):
-        return list(value.as_tuple())
+        return box_data(value)
     if isinstance(value, (list, tuple)):
         return [_as_json(place, "", item, keep) for item in value]
     try:
@@ -105,9 +124,13 @@ def _as_json(place: str, key: str, value: Any, keep: Keep) -> Any:
 
 
 def _placed(demo: Mapping[str, Any], find: Callable[[str], Path]) -> dict[str, Any]:
-    name = demo.get("image")
     _check_values(demo)
-    return {**demo} if name is None else {**demo, "image": str(find(name))}
+    found = {**demo}
+    if demo.get("image") is not None:
+        found["image"] = str(find(demo["image"]))
+    if demo.get(_MORE) is not None:
+        found[_MORE] = [str(find(name)) for name in demo[_MORE]]
+    return found
 
 
 def _check_values(demo: Mapping[str, Any]) -> None:

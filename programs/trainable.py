@@ -10,6 +10,7 @@ import dspy
 
 from gmner.data.post import Post
 from gmner.programs.answering import AnsweringProgram
+from gmner.programs.prompt_images import picture_inputs
 from gmner.signatures.mentions import GroundedEntity
 
 
@@ -35,7 +36,7 @@ class ProgramCall:
 
 def post_inputs(post: Post) -> dict[str, Any]:
     """The inputs of the end-to-end signature for a post."""
-    return {"text": post.text, "image": post.image}
+    return {"text": post.text, **picture_inputs(post.images)}
 
 
 TuningCall: TypeAlias = tuple[ProgramCall, Mapping[str, Any]]

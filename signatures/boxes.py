@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gmner.signatures.errors import InputError
@@ -19,17 +19,26 @@ class Box:
 
     `repr` rounds coordinates to hundredths of a pixel; the attributes and files keep them unrounded.
 
+    Attributes:
+        picture: Number of the image of the post that the box is in, counted from 1. Boxes in different images are
+            different, and their IoU is 0.
+
     Raises:
-        InputError: A coordinate is not finite, or corners are reversed. Corners are never swapped silently.
+        InputError: A coordinate is not finite, corners are reversed, or `picture` is not an integer of at least 1.
+            Corners are never swapped silently.
     """
 
     x1: float
     y1: float
     x2: float
     y2: float
+    picture: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Check the coordinates."""
+        """Check the coordinates and the number of the image."""
+        if type(self.picture) is not int or self.picture < 1:
+            accepted = "an integer of at least 1: images are counted from 1"
+            raise InputError("picture of a box is invalid", received=self.picture, accepted=accepted)
         x1, y1, x2, y2 = values = (self.x1, self.y1, self.x2, self.y2)
         # A fast path, because rewards create a box for each sampled box.
         if (
@@ -51,8 +60,8 @@ class Box:
             )
 
     def __repr__(self) -> str:
-        """The box with coordinates rounded for reading."""
-        names = ("x1", "y1", "x2", "y2")
+        """The box with coordinates rounded for reading; with the number of its image if that is not the first one."""
+        names = ("x1", "y1", "x2", "y2", *(("picture",) if self.picture > 1 else ()))
         return f"Box({', '.join(f'{name}={round(getattr(self, name), 2)}' for name in names)})"
 
     @property
@@ -61,7 +70,7 @@ class Box:
         return (self.x2 - self.x1) * (self.y2 - self.y1)
 
     def as_tuple(self) -> tuple[float, float, float, float]:
-        """(x1, y1, x2, y2), float pixels of the original image."""
+        """(x1, y1, x2, y2), float pixels of the original image, without the number of the image."""
         return (self.x1, self.y1, self.x2, self.y2)
 
     def iou(self, other: Box) -> float:
@@ -77,10 +86,13 @@ def iou(a: Box, b: Box) -> float:
     """Intersection over union of two boxes in the same coordinates.
 
     Returns:
-        A float in 0..1: 1 for identical boxes (even if their area is zero), 0 for disjoint boxes.
+        A float in 0..1: 1 for identical boxes (even if their area is zero), 0 for disjoint boxes and for boxes in
+        different images of a post.
     """
     if a.x1 == b.x1 and a == b:
         return 1.0
+    if a.picture != b.picture:
+        return 0.0
     ax1, ay1, ax2, ay2, bx1, by1, bx2, by2 = a.x1, a.y1, a.x2, a.y2, b.x1, b.y1, b.x2, b.y2
     width = (ax2 if ax2 < bx2 else bx2) - (ax1 if ax1 > bx1 else bx1)
     height = (ay2 if ay2 < by2 else by2) - (ay1 if ay1 > by1 else by1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gmner.signatures import schema, wire
@@ -23,7 +23,7 @@ class Request:
     Attributes:
         text: The text of the post.
         labels: The entity types.
-        frame: Coordinate convention and size of the image of the post.
+        frame: Coordinate convention and sizes of the images of the post.
         mention: The mention in question, for verification and grounding.
         limits: Limits of the answer.
     """
@@ -53,18 +53,30 @@ class Form:
 def as_box(value: object) -> Box | None:
     """Convert a `Box`, four numbers in pixels of the original image, or None to a box.
 
+    A fifth number is the number of the image that the box is in, see `Box`.
+
     Raises:
         InputError: The value is none of these.
     """
     if value is None or isinstance(value, Box):
         return value
-    if isinstance(value, (list, tuple)) and len(value) == 4:
-        return Box(*value)
+    if isinstance(value, (list, tuple)) and len(value) in (4, 5):
+        return Box(*value[:4], picture=value[4] if len(value) == 5 else 1)
     raise InputError("Not a box", received=value, accepted="Box, [x1, y1, x2, y2] in pixels, or None")
+
+
+def box_data(box: Box) -> list[float]:
+    """Convert a box to JSON data, with the number of its image as a fifth item if that is not the first image.
+
+    Inverse of `as_box`.
+    """
+    return [*box.as_tuple(), *((box.picture,) if box.picture > 1 else ())]
 
 
 def as_entity(value: object) -> GroundedEntity:
     """Convert a mention, or JSON data with span, start, end, type and box (pixels), to an entity.
+
+    `picture` is the number of the image of the box, counted from 1; without it, the first image.
 
     Raises:
         InputError: The value is neither.
@@ -76,15 +88,21 @@ def as_entity(value: object) -> GroundedEntity:
     if isinstance(value, Mention):
         return GroundedEntity(value.span, value.start, value.end, value.type)
     if isinstance(value, Mapping) and {"span", "start", "end", "type"} <= set(value):
-        box = as_box(value.get("box"))
+        box, picture = as_box(value.get("box")), value.get("picture")
+        if box is not None and picture is not None:
+            box = replace(box, picture=picture)
         return GroundedEntity(value["span"], value["start"], value["end"], value["type"], box)
     raise InputError("Not an entity", received=value, accepted="GroundedEntity, or span, start, end, type, box")
 
 
 def as_data(entity: GroundedEntity) -> dict[str, Any]:
-    """Convert an entity to JSON data, with the box in pixels of the original image. Inverse of `as_entity`."""
+    """Convert an entity to JSON data, with the box in pixels of the original image. Inverse of `as_entity`.
+
+    `picture`, the number of the image of the box, is only given if that is not the first image.
+    """
     box = None if entity.box is None else list(entity.box.as_tuple())
-    return {"span": entity.span, "start": entity.start, "end": entity.end, "type": entity.type, "box": box}
+    data = {"span": entity.span, "start": entity.start, "end": entity.end, "type": entity.type, "box": box}
+    return data | ({"picture": entity.box.picture} if entity.box is not None and entity.box.picture > 1 else {})
 
 
 def _answer_schema(request: Request) -> schema.Schema:
@@ -95,6 +113,7 @@ def _answer_schema(request: Request) -> schema.Schema:
         request.frame.size,
         request.frame.resized,
         request.limits,
+        request.frame.more,
     )
 
 
@@ -131,12 +150,17 @@ def _parse_verification(text: str, request: Request, reorder: bool) -> Values:
 
 
 def _render_box(values: Mapping[str, Any], request: Request) -> str:
-    box = as_box(values["box"])
-    return wire.dump({"box": None if box is None else request.frame.encode(box)})
+    return wire.render_grounding(as_box(values["box"]), request.frame)
 
 
 def _parse_box(text: str, request: Request, reorder: bool) -> Values:
-    return {"box": wire.load_box(wire.load_object(text, ("box",))["box"], request.frame, reorder=reorder)}
+    region = wire.load_grounding(text, several=request.frame.several)
+    return {"box": wire.load_region(region, request.frame, reorder=reorder)}
+
+
+def _grounding_schema(request: Request) -> schema.Schema:
+    frame = request.frame
+    return schema.grounding_schema(frame.box_format, frame.size, frame.resized, frame.more)
 
 
 _FORMS: dict[frozenset[str], Form] = {
@@ -149,11 +173,7 @@ _FORMS: dict[frozenset[str], Form] = {
     frozenset({"evidence", "visible"}): Form(
         lambda request: schema.verification_schema(request.limits), _render_verification, _parse_verification
     ),
-    frozenset({"box"}): Form(
-        lambda request: schema.grounding_schema(request.frame.box_format, request.frame.size, request.frame.resized),
-        _render_box,
-        _parse_box,
-    ),
+    frozenset({"box"}): Form(_grounding_schema, _render_box, _parse_box),
 }
 
 

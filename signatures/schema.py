@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, cast
@@ -47,6 +47,9 @@ class Limits:
 
 
 Schema = dict[str, Any]
+
+Pictures = Sequence[tuple[Size, Size | None]]
+"""Width and height of each image in pixels, and after the processor's resize (None: not needed)."""
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
@@ -183,11 +186,33 @@ def verification_schema(limits: Limits = Limits()) -> Schema:
     return _root({"evidence": free_text_schema(limits.reasoning), "visible": {"type": "boolean"}})
 
 
-def grounding_schema(box_format: BoxFormat, size: Size | None, resized: Size | None = None) -> Schema:
-    """Schema of a grounding answer: `{"box": [x1, y1, x2, y2]}` or `{"box": null}`; always null without an image."""
+def grounding_schema(
+    box_format: BoxFormat, size: Size | None, resized: Size | None = None, more: Pictures = ()
+) -> Schema:
+    """Schema of a grounding answer: `{"box": [x1, y1, x2, y2]}` or `{"box": null}`; always null without an image.
+
+    With further images (`more`), the answer is `{"region": {"picture": 2, "box": [x1, y1, x2, y2]}}` or
+    `{"region": null}`.
+    """
     if size is None:
         return _root({"box": {"type": "null"}})
+    if more:
+        regions = [_object(region) for region in _regions(box_format, ((size, resized), *more))]
+        return _root({"region": {"anyOf": [*regions, {"type": "null"}]}})
     return _root({"box": {"anyOf": [box_schema(box_format, size, resized), {"type": "null"}]}})
+
+
+def _regions(box_format: BoxFormat, pictures: Pictures) -> list[Schema]:
+    """Properties of the region of a shown entity: one alternative for the images with the same range of coordinates."""
+    if len(pictures) == 1:
+        return [{"box": box_schema(box_format, *pictures[0])}]
+    numbers: dict[Size, list[int]] = {}
+    sizes: dict[Size, tuple[Size, Size | None]] = {}
+    for number, (size, resized) in enumerate(pictures, 1):
+        extent = box_format.extent(size, resized)
+        numbers.setdefault(extent, []).append(number)
+        sizes.setdefault(extent, (size, resized))
+    return [{"picture": {"enum": numbers[extent]}, "box": box_schema(box_format, *sizes[extent])} for extent in numbers]
 
 
 def answer_schema(
@@ -197,11 +222,13 @@ def answer_schema(
     size: Size | None,
     resized: Size | None = None,
     limits: Limits = Limits(),
+    more: Pictures = (),
 ) -> Schema:
     """Schema of the end-to-end answer to one post.
 
     `{"reasoning": str, "entities": [{"span", "type", "visible", "box"}]}`: a span consists of adjacent pieces of the
-    text, a type is a label, `box` is null exactly if `visible` is false, and coordinates are in range.
+    text, a type is a label, `box` is null exactly if `visible` is false, and coordinates are in range. For a post with
+    several images, `picture` precedes `box`: the number of the image, counted from 1, or null.
 
     Args:
         text: The text of the post.
@@ -210,16 +237,18 @@ def answer_schema(
         size: Width and height of the original image in pixels; None if there is no image, so nothing can be visible.
         resized: Width and height after the processor's resize, for the frame `resized`.
         limits: Limits of reasoning and list.
+        more: Size and resized size of each further image of a post with several.
 
     Source: our own format.
     """
     mention = _mention_properties(text, labels)
-    hidden = _object({**mention, "visible": {"const": False}, "box": {"type": "null"}})
+    nowhere = {"picture": {"type": "null"}} if more else {}
+    hidden = _object({**mention, "visible": {"const": False}, **nowhere, "box": {"type": "null"}})
     if size is None:
         item = hidden
     else:
-        box = box_schema(box_format, size, resized)
-        item = {"anyOf": [_object({**mention, "visible": {"const": True}, "box": box}), hidden]}
+        regions = _regions(box_format, ((size, resized), *more))
+        item = {"anyOf": [*(_object({**mention, "visible": {"const": True}, **r}) for r in regions), hidden]}
     return _root({"reasoning": free_text_schema(limits.reasoning), "entities": _list(item, text, limits.entities)})
 
 

@@ -25,6 +25,7 @@ class GroundEntities(dspy.Signature):
 
     text: str = dspy.InputField(desc="the text of the post")
     image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    more_images: list[dspy.Image] | None = dspy.InputField(desc="further pictures of the post, in order")
     reasoning: str = dspy.OutputField(desc="the chain of reasoning, before the entities")
     entities: list[GroundedEntity] = dspy.OutputField(desc="every named entity with type and box, or box null")
 
@@ -38,6 +39,7 @@ class ExtractMentions(dspy.Signature):
 
     text: str = dspy.InputField(desc="the text of the post")
     image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    more_images: list[dspy.Image] | None = dspy.InputField(desc="further pictures of the post, in order")
     mentions: list[Mention] = dspy.OutputField(desc="every named entity with its type")
 
 
@@ -49,6 +51,7 @@ class VerifyVisibility(dspy.Signature):
 
     text: str = dspy.InputField(desc="the text of the post")
     image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    more_images: list[dspy.Image] | None = dspy.InputField(desc="further pictures of the post, in order")
     mention: Mention = dspy.InputField(desc="the entity to look for")
     evidence: str = dspy.OutputField(desc="what the picture shows")
     visible: bool = dspy.OutputField(desc="whether the picture shows the entity")
@@ -59,6 +62,7 @@ class GroundMention(dspy.Signature):
 
     text: str = dspy.InputField(desc="the text of the post")
     image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    more_images: list[dspy.Image] | None = dspy.InputField(desc="further pictures of the post, in order")
     mention: Mention = dspy.InputField(desc="the entity to box")
     box: Box | None = dspy.OutputField(desc="the entity's box, or null")
 
@@ -87,7 +91,16 @@ def wording(instructions: str, *, terse: bool) -> str:
     return short.get(instructions, instructions) if terse else instructions
 
 
-def system_message(instructions: str, output_names: Any, label_line: str, box_line: str, *, terse: bool) -> str:
+SEVERAL = (
+    "Some posts have several pictures, numbered from 1: an entity is shown if one of them shows it, and `picture` is "
+    "the number of the picture that the box is in, or null."
+)
+"""The line of the system message about posts with several images, for tasks with boxes."""
+
+
+def system_message(
+    instructions: str, output_names: Any, label_line: str, box_line: str, *, terse: bool, several: bool = False
+) -> str:
     """Build the system message of a task: its instructions, and the types and coordinate convention if it needs them.
 
     Args:
@@ -96,6 +109,7 @@ def system_message(instructions: str, output_names: Any, label_line: str, box_li
         label_line: Description of the label set, see `LabelSet.describe`, or only its names if terse.
         box_line: Description of the coordinate convention, see `BoxFormat.describe`.
         terse: Whether to write a single line without the coordinate convention.
+        several: Whether a post of the dialogue has several images; the message then says how a box names its image.
     """
     asks_types = not {"entities", "mentions"}.isdisjoint(output_names)
     asks_boxes = not {"entities", "box"}.isdisjoint(output_names)
@@ -106,7 +120,14 @@ def system_message(instructions: str, output_names: Any, label_line: str, box_li
         lines.append(f"Types: {label_line}.")
     if asks_boxes:
         lines.append(f"Boxes: {box_line}.")
+    if asks_boxes and several:
+        lines.append(f"Pictures: {SEVERAL}")
     return "\n".join(lines)
+
+
+def picture_caption(number: int) -> str:
+    """The text before an image in the user message of a post with several."""
+    return f"Picture {number}: "
 
 
 def user_message(text: str, mention: str | None = None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gmner.signatures.alignment import Alignment, align
@@ -15,33 +15,77 @@ from gmner.signatures.mentions import GroundedEntity, Mention
 
 _INTEGER = frozenset({int})
 _ENTITY = frozenset({"span", "type", "visible", "box"})
+_ENTITY_OF_SEVERAL = _ENTITY | {"picture"}
+
+Sizes = tuple[Size, Size | None]
+"""Width and height of an image in pixels, and after the processor's resize if the convention is `resized`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The coordinate convention of a model, applied to one image.
+    """The coordinate convention of a model, applied to the images of a post.
 
     Args:
         box_format: The model family's coordinate convention.
         size: Width and height of the original image in pixels; None: no image.
         resized: Width and height after the processor's resize, if the convention is `resized`.
+        more: Sizes of the further images of a post with several. Its answers have the number of an image, `picture`,
+            beside each box.
     """
 
     box_format: BoxFormat
     size: Size | None = None
     resized: Size | None = None
+    more: tuple[Sizes, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether the post has more than one image."""
+        return bool(self.more)
+
+    @property
+    def pictures(self) -> tuple[Sizes, ...]:
+        """The sizes of all images, in order; empty without an image."""
+        return () if self.size is None else ((self.size, self.resized), *self.more)
+
+    def sizes(self, picture: int) -> Sizes:
+        """The sizes of an image.
+
+        Args:
+            picture: Its number, counted from 1.
+
+        Raises:
+            InputError: The post has no such image.
+        """
+        if picture == 1 and self.size is not None:
+            return self.size, self.resized
+        if self.size is None or not 1 < picture <= 1 + len(self.more):
+            accepted = f"1 to {len(self.pictures)}" if self.pictures else "no box, because the post has no image"
+            raise InputError("A box is in an image that the post does not have", received=picture, accepted=accepted)
+        return self.more[picture - 2]
 
     def encode(self, box: Box) -> list[int]:
         """Convert a box in pixels of the original image to four integers in the convention of the model."""
         if self.size is None:
             raise InputError("A post without an image cannot have a box", received=box.as_tuple())
-        return list(self.box_format.encode(box, self.size, self.resized))
+        return list(self.box_format.encode(box, *self.sizes(box.picture)))
 
-    def decode(self, wire: Sequence[float]) -> Box:
-        """Convert four numbers in the convention of the model to a box in pixels of the original image."""
+    def decode(self, wire: Sequence[float], picture: int = 1) -> Box:
+        """Convert four numbers in the convention of the model to a box in pixels of the original image.
+
+        Args:
+            wire: The numbers.
+            picture: Number of the image of the post that the box is in, counted from 1.
+        """
         if self.size is None:
             raise InputError("A post without an image cannot have a box", received=list(wire))
-        return self.box_format.decode(wire, self.size, self.resized)
+        box = self.box_format.decode(wire, *self.sizes(picture))
+        return box if picture == 1 else replace(box, picture=picture)
+
+    def region(self, box: Box | None) -> dict[str, Any]:
+        """The JSON data of a region in an answer: `box`, preceded by `picture` if the post has several images."""
+        where = {"picture": None if box is None else box.picture} if self.more else {}
+        return {**where, "box": None if box is None else self.encode(box)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +101,9 @@ def dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def entity_record(span: str, type_: str, box: list[int] | None) -> dict[str, Any]:
-    """The JSON data of an entity in an end-to-end answer."""
-    return {"span": span, "type": type_, "visible": box is not None, "box": box}
+def entity_record(span: str, type_: str, region: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON data of an entity in an end-to-end answer; `region` is that of `Frame.region`."""
+    return {"span": span, "type": type_, "visible": region["box"] is not None, **region}
 
 
 def render_answer(reasoning: str, entities: Sequence[tuple[Mention, Box | None]], frame: Frame) -> str:
@@ -70,7 +114,7 @@ def render_answer(reasoning: str, entities: Sequence[tuple[Mention, Box | None]]
         entities: Pairs of mention and box (pixels of the original image; None if not shown).
         frame: The coordinate convention for the image of the post.
     """
-    records = [entity_record(m.span, m.type, None if box is None else frame.encode(box)) for m, box in entities]
+    records = [entity_record(m.span, m.type, frame.region(box)) for m, box in entities]
     return dump({"reasoning": reasoning, "entities": records})
 
 
@@ -99,6 +143,37 @@ def load_verification(text: str) -> dict[str, Any]:
     if not isinstance(value["evidence"], str) or type(value["visible"]) is not bool:
         raise AnswerError("`evidence` must be a string and `visible` a boolean", received=value)
     return value
+
+
+def render_grounding(box: Box | None, frame: Frame) -> str:
+    """Render a grounding answer, see `gmner.signatures.schema.grounding_schema`.
+
+    Args:
+        box: Pixels of the original image; None if not shown.
+        frame: The coordinate convention for the images of the post.
+    """
+    region = frame.region(box)
+    return dump({"region": None if box is None else region} if frame.several else region)
+
+
+def load_grounding(text: str, *, several: bool) -> dict[str, Any]:
+    """Parse a grounding answer into the JSON data of its region, see `Frame.region`.
+
+    Args:
+        text: The answer.
+        several: Whether the post has several images.
+
+    Raises:
+        AnswerError: The text is not JSON of this form.
+    """
+    if not several:
+        return load_object(text, ("box",))
+    region = load_object(text, ("region",))["region"]
+    if region is None:
+        return {"picture": None, "box": None}
+    if not isinstance(region, dict) or region.keys() != {"picture", "box"} or None in region.values():
+        raise AnswerError("`region` must be null, or an object with picture and box", received=region)
+    return region
 
 
 def load_mentions(records: object, text: str, labels: LabelSet) -> list[GroundedEntity]:
@@ -130,12 +205,38 @@ def _placed(records: object, text: str, labels: LabelSet) -> list[tuple[dict[str
     return list(zip(records, places, strict=True))
 
 
-def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | None:
+def load_region(record: Mapping[str, Any], frame: Frame, *, reorder: bool = False) -> Box | None:
+    """Convert the region of an answer, see `Frame.region`, to a box in pixels of the original image.
+
+    Args:
+        record: JSON data with `box`, and with `picture` exactly if the post has several images.
+        frame: The coordinate convention for the images of the post.
+        reorder: See `load_box`.
+
+    Raises:
+        AnswerError: See `load_box`; or `picture` is not the number of an image of the post, counted from 1; or only one
+            of `picture` and `box` is null.
+    """
+    if not frame.several:
+        return load_box(record["box"], frame, reorder=reorder)
+    picture, images = record["picture"], len(frame.pictures)
+    if (picture is None) != (record["box"] is None):
+        raise AnswerError("`picture` and `box` contradict each other", received=dict(record))
+    if picture is None:
+        return None
+    if type(picture) is not int or not 1 <= picture <= images:
+        accepted = f"1 to {images}"
+        raise AnswerError("`picture` is not the number of an image of the post", received=picture, accepted=accepted)
+    return load_box(record["box"], frame, picture, reorder=reorder)
+
+
+def load_box(value: object, frame: Frame, picture: int = 1, *, reorder: bool = False) -> Box | None:
     """Convert a JSON value, null or four integers in range, to a box in pixels of the original image.
 
     Args:
         value: The JSON value.
         frame: The coordinate convention for the image of the post.
+        picture: Number of the image that the box is in, counted from 1.
         reorder: Whether to swap reversed corners, which a grammar cannot forbid. Rewards never set this.
 
     Raises:
@@ -149,7 +250,7 @@ def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | Non
         x1, y1, x2, y2 = value
         value = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
     try:
-        return frame.decode(value)
+        return frame.decode(value, picture)
     except InputError as error:
         raise AnswerError(error.fact, received=value, accepted=error.accepted) from error
 
@@ -166,16 +267,18 @@ def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, r
 
     Raises:
         AnswerError: The JSON has another form, a span is not in the text, a type is unknown, `visible` and `box`
-            contradict each other, or a box has coordinates out of range or reversed corners.
+            contradict each other, a box has coordinates out of range or reversed corners, or it is in an image that the
+            post does not have.
     """
     value = load_object(text, ("reasoning", "entities"))
     if not isinstance(value["reasoning"], str):
         raise AnswerError("The reasoning must be a string", received=value["reasoning"])
-    entities = []
+    entities, keys = [], _ENTITY_OF_SEVERAL if frame.several else _ENTITY
     for record, (start, end, alignment) in _placed(value["entities"], post_text, labels):
-        if record.keys() != _ENTITY or type(record["visible"]) is not bool:
-            raise AnswerError("An entity must have exactly span, type, visible and box", received=record)
-        box = load_box(record["box"], frame, reorder=reorder)
+        if record.keys() != keys or type(record["visible"]) is not bool:
+            names = "span, type, visible, picture and box" if frame.several else "span, type, visible and box"
+            raise AnswerError(f"An entity must have exactly {names}", received=record)
+        box = load_region(record, frame, reorder=reorder)
         if record["visible"] != (box is not None):
             raise AnswerError("`visible` and `box` contradict each other", received=record)
         entities.append(GroundedEntity(record["span"], start, end, record["type"], box, alignment))

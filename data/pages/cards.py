@@ -23,7 +23,7 @@ class CardRow:
     Attributes:
         span: The predicted words; the gold words if the mention was missed.
         type: The entity type.
-        region: Number of boxes and confidence as text.
+        region: Number of boxes, their images if there are several, and confidence, as text.
         faults: Error classes with their descriptions; None if there is no gold annotation.
         missed: Whether this is a gold mention without a prediction.
         link: Key that links the parts of a mention, see `gmner.data.pages.markup.link`.
@@ -41,11 +41,14 @@ class CardRow:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The gold annotation of a post, or the answer of one stage; `rows` is None if there is neither."""
+    """The gold annotation of a post, or the answer of one stage; `rows` is None if there is neither.
+
+    `rects` has the boxes of each image of the card.
+    """
 
     title: str
     segments: Sequence[Segment]
-    rects: Sequence[Rect]
+    rects: Sequence[Sequence[Rect]]
     rows: Sequence[CardRow] | None
     gold: bool = False
     wrong: bool = False
@@ -55,14 +58,26 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
+class CardPicture:
+    """An image of a card.
+
+    Attributes:
+        picture: The image; None if it cannot be opened.
+        error: Why it cannot be opened; empty if it can.
+    """
+
+    picture: Picture | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """One post with its panels."""
 
     id: str
     slice: str
     panels: Sequence[Panel]
-    picture: Picture | None
-    picture_error: str
+    pictures: Sequence[CardPicture]
     wrong: Sequence[int]
 
 
@@ -74,36 +89,43 @@ def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[s
         answers: Stage name -> answer.
         stages: All stages in the order of their panels; stages without an answer are skipped.
     """
-    picture, image_error = _open(post.image)
+    pictures = [_open(image) for image in post.images]
+    several = len(pictures) > 1
     panels = []
     if post.entities is not None:
-        rows = [CardRow(e.span, e.type, _count(len(e.boxes)) if post.grounded else "", link=link(e)) for e in post.gold]
-        boxes = [(entity, box) for entity in post.gold for box in entity.boxes]
-        drawn = rects(boxes, picture) if picture else []
+        rows = [
+            CardRow(e.span, e.type, _region(e.boxes, several=several) if post.grounded else "", link=link(e))
+            for e in post.gold
+        ]
+        drawn = _drawn([(entity, box) for entity in post.gold for box in entity.boxes], pictures)
         panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
     panels += [
-        replace(_stage(name, post, answers[name], picture), stage=number)
+        replace(_stage(name, post, answers[name], pictures), stage=number)
         for number, name in enumerate(stages)
         if name in answers
     ]
     if not panels:
-        panels.append(Panel("not annotated", segments(post.text, ()), (), None, gold=True))
+        panels.append(Panel("not annotated", segments(post.text, ()), _drawn((), pictures), None, gold=True))
     wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
-    return Card(post.id, post.slice or "", panels, picture, image_error, wrong)
+    return Card(post.id, post.slice or "", panels, pictures, wrong)
 
 
-def answer_card(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity], reasoning: str = "") -> Card:
+def answer_card(
+    text: str, images: Sequence[ImageSource], entities: Sequence[GroundedEntity], reasoning: str = ""
+) -> Card:
     """Build the card of an answer without gold annotation; its panel has no title."""
-    picture, image_error = _open(image)
-    panel = _panel("", text, entities, [_row(entity) for entity in entities], picture)
-    return Card("", "", [replace(panel, reasoning=reasoning)], picture, image_error, ())
+    pictures = [_open(image) for image in images]
+    rows = [_row(entity, several=len(pictures) > 1) for entity in entities]
+    return Card("", "", [replace(_panel("", text, entities, rows, pictures), reasoning=reasoning)], pictures, ())
 
 
-def _stage(name: str, post: Post, answer: Prediction, picture: Picture | None) -> Panel:
-    rows = _judged_rows(post, answer) if post.entities is not None else [_row(entity) for entity in answer.entities]
+def _stage(name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture]) -> Panel:
+    several = len(pictures) > 1
+    unjudged = post.entities is None
+    rows = [_row(e, several=several) for e in answer.entities] if unjudged else _judged_rows(post, answer)
     error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
     wrong = bool(error) or any(row.faults for row in rows)
-    panel = _panel(name, post.text, answer.entities, rows, picture)
+    panel = _panel(name, post.text, answer.entities, rows, pictures)
     return replace(panel, wrong=wrong, reasoning=answer.reasoning, error=error)
 
 
@@ -112,29 +134,38 @@ def _panel(
     text: str,
     entities: Sequence[GroundedEntity],
     rows: Sequence[CardRow],
-    picture: Picture | None,
+    pictures: Sequence[CardPicture],
 ) -> Panel:
-    boxes = [(entity, box) for entity in entities for box in _boxes(entity)]
-    drawn = rects(boxes, picture) if picture else []
+    drawn = _drawn([(entity, box) for entity in entities for box in _boxes(entity)], pictures)
     return Panel(title, segments(text, entities), drawn, rows)
 
 
+def _drawn(boxes: Sequence[tuple[Mention, Box]], pictures: Sequence[CardPicture]) -> list[list[Rect]]:
+    """The boxes of each image; those in an image that the post does not have are only mentioned in their rows."""
+    return [
+        rects([pair for pair in boxes if pair[1].picture == number], shown.picture) if shown.picture else []
+        for number, shown in enumerate(pictures, 1)
+    ]
+
+
 def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
-    rows = []
+    rows, several = [], len(post.images) > 1
     for error in find_errors(post.gold, answer.entities):
         known_faults = [fault for fault in error.faults if post.grounded or not fault.about_regions]
         faults = tuple((fault, _in_words(fault, error.gold)) for fault in known_faults)
         if error.predicted is not None:
-            rows.append(_row(error.predicted, faults))
+            rows.append(_row(error.predicted, faults, several=several))
         elif error.gold is not None:
             gold = error.gold
             rows.append(CardRow(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
     return rows
 
 
-def _row(entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None) -> CardRow:
+def _row(
+    entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None, *, several: bool = False
+) -> CardRow:
     confidence = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    region = _count(len(_boxes(entity))) + confidence
+    region = _region(_boxes(entity), several=several) + confidence
     return CardRow(entity.span, entity.type, region, faults, link=link(entity), confidence=entity.confidence)
 
 
@@ -150,12 +181,17 @@ def _in_words(fault: Fault, gold: Mention | None) -> str:
     return fault.label
 
 
-def _count(boxes: int) -> str:
-    return {0: "not shown", 1: "boxed"}.get(boxes, f"{boxes} boxes")
+def _region(boxes: Sequence[Box], *, several: bool) -> str:
+    """The number of boxes in words; if the post has several images, also which images they are in."""
+    count = {0: "not shown", 1: "boxed"}.get(len(boxes), f"{len(boxes)} boxes")
+    numbers = [str(number) for number in sorted({box.picture for box in boxes})]
+    if not numbers or (not several and numbers == ["1"]):
+        return count
+    return f"{count} in image {numbers[0]}" if len(numbers) == 1 else f"{count} in images {', '.join(numbers)}"
 
 
-def _open(image: ImageSource | None) -> tuple[Picture | None, str]:
+def _open(image: ImageSource) -> CardPicture:
     try:
-        return picture_for_page(image), ""
+        return CardPicture(picture_for_page(image))
     except ImageError as error:
-        return None, error.fact
+        return CardPicture(None, error.fact)

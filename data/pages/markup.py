@@ -132,7 +132,12 @@ def drawing_size(size: Size) -> Size:
 
 
 def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
-    """Convert boxes (pixels of the original image) to units of the drawing, clipped; small boxes come last, on top."""
+    """Convert boxes (pixels of the original image) to units of the drawing, clipped; small boxes come last, on top.
+
+    Args:
+        boxes: The boxes in this image, each with its mention.
+        picture: The image.
+    """
     fx, fy = picture.drawing[0] / picture.size[0], picture.drawing[1] / picture.size[1]
     result = []
     for mention, box in boxes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from gmner.data.html_formatters import FORMATTERS
 from gmner.data.images.opening import ImageSource
@@ -18,16 +19,23 @@ SHOWN = 10
 """Maximum number of posts shown, because the notebook file contains the image of each."""
 
 
-def entity_html(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity], reasoning: str = "") -> str:
-    """Render one answer: the image with boxes, the text with spans, the entities, and the collapsed reasoning.
+def entity_html(
+    text: str,
+    image: ImageSource | None,
+    entities: Sequence[GroundedEntity],
+    reasoning: str = "",
+    more_images: Sequence[ImageSource] = (),
+) -> str:
+    """Render one answer: the images with boxes, the text with spans, the entities, and the collapsed reasoning.
 
     Args:
         text: The text of the post.
         image: The image, see `open_image`, or None. If it cannot be opened, the error is shown instead.
         entities: The predicted entities, boxes in pixels of the original image.
         reasoning: The chain of reasoning; may be empty.
+        more_images: Further images of the post, in order.
     """
-    return _fragment([answer_card(text, image, entities, reasoning)])
+    return _fragment([answer_card(text, () if image is None else (image, *more_images), entities, reasoning)])
 
 
 def posts_html(posts: Sequence[Post]) -> str:
@@ -54,7 +62,7 @@ def _fragment(cards: Sequence[Card], total: int = 1) -> str:
     panels = [panel for card in cards for panel in card.panels]
     shapes: list[Segment | Rect | CardRow] = []
     for panel in panels:
-        shapes += [*panel.segments, *panel.rects, *(panel.rows or ())]
+        shapes += [*panel.segments, *chain.from_iterable(panel.rects), *(panel.rows or ())]
     more = f"first {len(cards)} of {total:,} posts" if total > len(cards) else ""
     return render_page(
         "fragment.html.j2",

@@ -63,17 +63,35 @@ def _in_unit(values: tuple[float, ...], size: tuple[float, float] | None) -> boo
 
 
 def box_oddities(post: Post, where: str) -> list[Oddity]:
-    """Find what is unusual about the boxes of a post. Reads only the header of its image.
+    """Find what is unusual about the boxes of a post. Reads only the headers of its images.
+
+    In addition to those of `odd_box`, there is the kind `no_such_image`: a box is in an image that the post does not
+    have.
 
     Args:
-        post: The post. If its image is missing or broken, its size is not checked.
+        post: The post. If an image is missing or broken, its size is not checked.
         where: File and line of the post, for the oddities.
     """
     boxes = [(entity.span, box) for entity in post.gold for box in entity.boxes]
-    if not boxes:
-        return []
+    sizes = {number: _size(post, number) for number in sorted({box.picture for _, box in boxes})}
+    images = len(post.images)
+    absent = [
+        Oddity("no_such_image", where, f"{span!r}: a box is in image {box.picture} of {images} (the box is kept)")
+        for span, box in boxes
+        if box.picture > max(images, 1)
+    ]
+    return absent + [
+        Oddity(kind, where, f"{span!r}: {message}")
+        for span, box in boxes
+        for kind, message in odd_box(box, sizes[box.picture])
+    ]
+
+
+def _size(post: Post, number: int) -> tuple[int, int] | None:
+    """Size of an image of a post; None if there is none, or it cannot be read."""
+    if number > len(post.images):
+        return None
     try:
-        size = None if post.image is None else image_size(post.image)
+        return image_size(post.images[number - 1])
     except ImageError:
-        size = None
-    return [Oddity(kind, where, f"{span!r}: {message}") for span, box in boxes for kind, message in odd_box(box, size)]
+        return None

@@ -43,9 +43,10 @@ def evaluate(
 
     Args:
         program_or_predictions: A program with `batch_posts(posts, progress=)`; a program that is called as
-            `program(text=, image=)` and returns an object with `.entities` and `.reasoning`; predictions; or a mapping
-            from post id to prediction. A post without a prediction is scored as an empty answer and listed in
-            `Evaluation.missing`. A `GmnerError` of a program is recorded, and the evaluation continues.
+            `program(text=, image=)`, or with `images=` for a post with several, and returns an object with `.entities`
+            and `.reasoning`; predictions; or a mapping from post id to prediction. A post without a prediction is
+            scored as an empty answer and listed in `Evaluation.missing`. A `GmnerError` of a program is recorded, and
+            the evaluation continues.
         posts: Annotated posts with unique ids. If their regions are not annotated (`grounded` is False), only MNER is
             scored, and the other scores are NaN.
         protocol: The scoring protocol, see `gmner.data.scoring.protocols`.
@@ -138,7 +139,8 @@ def _checked(value: object) -> Prediction:
 
 def _call(program: Callable[..., typing.Any], post: Post) -> Prediction:
     try:
-        answer = program(text=post.text, image=post.image)
+        images: dict[str, typing.Any] = {"images": post.images} if len(post.images) > 1 else {"image": post.image}
+        answer = program(text=post.text, **images)
     except GmnerError as error:
         return Prediction.failed(post.id, post.text, error)
     return Prediction(post.id, post.text, answer.reasoning or "", tuple(answer.entities))

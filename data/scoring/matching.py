@@ -35,6 +35,7 @@ class GoldRegions:
         self._shown = [index for index, boxes in enumerate(regions) if boxes]
         rows = [box.as_tuple() for boxes in regions for box in boxes]
         self._boxes = np.array(rows, dtype=float).reshape(-1, 4)
+        self._pictures = np.array([box.picture for boxes in regions for box in boxes], dtype=int)
         sizes = [len(regions[index]) for index in self._shown]
         self._starts = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
 
@@ -43,7 +44,9 @@ class GoldRegions:
         if len(self._boxes) < _FEW:
             return np.array([max((iou(box, gold) for gold in boxes), default=0.0) for boxes in self._regions])
         best = np.zeros(len(self._regions))
-        best[self._shown] = np.maximum.reduceat(_ious(box, self._boxes), self._starts)
+        best[self._shown] = np.maximum.reduceat(
+            np.where(self._pictures == box.picture, _ious(box, self._boxes), 0.0), self._starts
+        )
         return best
 
     def right(self, predicted: Region, rule: RegionRule) -> np.ndarray:

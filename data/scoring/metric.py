@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 def to_example(post: Post) -> dspy.Example:
-    """Convert a post to a DSPy example with inputs `text` and `image`, gold `entities`, and the `post` itself."""
+    """Convert a post to a DSPy example with inputs `text` and `image`, gold `entities`, and the `post` itself.
+
+    The example of a post with several images has the input `images` in place of `image`.
+    """
     import dspy
 
-    return dspy.Example(text=post.text, image=post.image, entities=post.gold, post=post).with_inputs("text", "image")
+    images = {"images": list(post.images)} if len(post.images) > 1 else {"image": post.image}
+    return dspy.Example(text=post.text, **images, entities=post.gold, post=post).with_inputs("text", *images)
 
 
 def gmner_metric(
@@ -130,4 +134,5 @@ def _region(boxes: Iterable[Box]) -> str:
 
 
 def _corners(box: Box) -> str:
-    return str([round(value) for value in box.as_tuple()])
+    corners = str([round(value) for value in box.as_tuple()])
+    return corners if box.picture == 1 else f"{corners} of picture {box.picture}"

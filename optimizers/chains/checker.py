@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import regex
 
-from gmner.optimizers.chains.styles.facts import Facts, allowed_signs
+from gmner.optimizers.chains.styles.facts import Facts, allowed_signs, of_picture
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.segmentation import SPACED_LETTER
 
@@ -52,11 +52,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known about a name: its gold mentions, and its boxes as the model writes them, including the scene's."""
+    """What is known about a name: its gold mentions, and its boxes, including the scene's.
+
+    A box is given as the model writes it, with the number of its image.
+    """
 
     name: str
     gold: tuple[GoldEntity, ...]
-    boxes: tuple[tuple[int, ...], ...]
+    boxes: tuple[tuple[tuple[int, ...], int], ...]
     scene_types: frozenset[str]
 
     @property
@@ -74,6 +77,8 @@ _MARKS = "[\ue000-\uf8ff]"
 _SENTENCE = re.compile(r"(?<=[.?!])\s+")
 _CLAUSE = re.compile(r"\s*;\s+")
 _BOX = re.compile(r"\[\s*-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?)*\s*\]")
+_PICTURE_AFTER = re.compile(r"[\s,(]*(?:(?:of|in|on)\s+)?(?:picture|image|photo)\s*(\d{1,3})\b", re.I)
+_PICTURE_BEFORE = re.compile(r"\b(?:picture|image|photo)\s*(\d{1,3})[\s,:(]*(?:at[\s:]*)?$", re.I)
 _SEEN = (
     r"shown|visible|seen|there|present|depicted|pictured|appears?|found"
     r"|in (?:the|this) (?:picture|image|photo|scene)"
@@ -135,6 +140,7 @@ class _Reading:
     typed: set[str] = field(default_factory=set)
     judged: set[str] = field(default_factory=set)
     boxed: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)  # names with a box in an image that the chain does not name
 
     def __post_init__(self) -> None:
         self.known = _known(self.facts)
@@ -181,6 +187,9 @@ class _Reading:
             yield Problem(Contradiction.UNSAID, f"it is not said whether {known.name!r} is shown or not shown")
         if known.verdicts == {True} and known.name not in self.boxed:
             yield Problem(Contradiction.UNSAID, f"the box of {known.name!r} is not said")
+        elif known.name in self.elsewhere:
+            fact = f"the picture of the box of {known.name!r} is not said"
+            yield Problem(Contradiction.UNSAID, f"{fact}: write [x1,y1,x2,y2]{of_picture(2)}")
 
     def _complete(self, sentence: str, title: str) -> Iterator[Problem]:
         """A list of all shown or of all absent entities must be complete."""
@@ -244,10 +253,17 @@ class _Reading:
             numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", written[0])]
             if owner is not None:
                 self.boxed.add(owner.name)
-            if not any(_near(numbers, box) for box in right):
+            picture = _picture_of(clause, written) if self.facts.frame.several else None
+            if not any(_near(numbers, box) and picture in (None, number) for box, number in right):
                 whose = "nothing" if owner is None else repr(owner.name)
-                truth = " or ".join(str(list(box)) for box in right) or "nowhere in the picture"
-                yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {written[0]}")
+                truth = " or ".join(self._place(box, number) for box, number in right) or "nowhere in the picture"
+                said = written[0] + ("" if picture is None else of_picture(picture))
+                yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {said}")
+            elif picture is None and self.facts.frame.several and owner is not None:
+                self.elsewhere.add(owner.name)
+
+    def _place(self, box: Sequence[int], picture: int) -> str:
+        return f"{list(box)}{of_picture(picture) if self.facts.frame.several else ''}"
 
     def _verdicts(self, clause: str, marks: Sequence[re.Match[str]], title: str) -> Iterator[Problem]:
         if clause.rstrip().endswith("?"):
@@ -287,14 +303,14 @@ def _known(facts: Facts) -> list[_Known]:
     gold: dict[str, list[GoldEntity]] = {}
     for entity in facts.entities:
         gold.setdefault(allowed_signs(entity.span), []).append(entity)
-    boxes: dict[str, list[tuple[int, ...]]] = {}
+    boxes: dict[str, list[tuple[tuple[int, ...], int]]] = {}
     scene_types: dict[str, set[str]] = {}
     for name, entities in gold.items():
-        encoded = (tuple(facts.frame.encode(box)) for entity in entities for box in entity.boxes)
+        encoded = ((tuple(facts.frame.encode(box)), box.picture) for entity in entities for box in entity.boxes)
         boxes[name] = list(dict.fromkeys(encoded))
     for thing in facts.scene or ():
         name = allowed_signs(thing.name)
-        boxes.setdefault(name, []).append(tuple(facts.frame.encode(thing.box)))
+        boxes.setdefault(name, []).append((tuple(facts.frame.encode(thing.box)), thing.box.picture))
         scene_types.setdefault(name, set()).add(thing.type)
     return [
         _Known(name, tuple(gold.get(name, ())), tuple(places), frozenset(scene_types.get(name, ())))
@@ -335,6 +351,12 @@ def _verdict_of_heading(title: str, said: bool | None) -> bool | None:
     if title in _ABSENT_HEADINGS:
         return False
     return True if title in _SHOWN_HEADINGS | _PICTURE_HEADINGS else said
+
+
+def _picture_of(clause: str, box: re.Match[str]) -> int | None:
+    """The number of the image that a chain gives for a box, after it or before it; None: it gives none."""
+    said = _PICTURE_AFTER.match(clause, box.end()) or _PICTURE_BEFORE.search(clause, 0, box.start())
+    return int(said[1]) if said else None
 
 
 def _near(numbers: Sequence[float], box: Sequence[int]) -> bool:

@@ -23,7 +23,7 @@ from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.split import stratum
 from gmner.programs.adapter import PromptAdapter
-from gmner.programs.prompt_images import load_picture, original_size
+from gmner.programs.prompt_images import opened_picture, original_size, picture_inputs, picture_sources
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import GmnerError, InputError
 from gmner.signatures.forms import as_data, as_entity
@@ -34,12 +34,15 @@ from gmner.signatures.wire import Frame
 LOG = logging.getLogger(__name__)
 
 Demo = dict[str, Any]
-"""`text`, `image`, `reasoning` and `entities` of a post, and `post_id`; boxes in pixels of this `image`."""
+"""`text`, `image`, `reasoning` and `entities` of a post, and `post_id`; boxes in pixels of this `image`.
+
+The demonstration of a post with several images also has `more_images`, a list.
+"""
 
 Level = Literal["off", "warn", "error"]
 LEVELS: tuple[Level, ...] = ("off", "warn", "error")
 
-_QUAD = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
+_QUAD = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\](?: of picture (\d{1,3}))?")
 _SHOWN_FAULTS = 5
 
 
@@ -73,7 +76,7 @@ def _priority(
     post = posts[chain.post_id]
     kinds = [stratum(posts[other.post_id]) for other in chosen].count(stratum(post))
     styles = [other.style for other in chosen].count(chain.style)
-    return kinds, post.image is None, styles, len(post.text) if short_first else 0
+    return kinds, not post.images, styles, len(post.text) if short_first else 0
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class DemoWriter:
     side: int
 
     def __call__(self, chain: Chain) -> Demo:
-        """The demonstration of a chain as plain data; `image` is a path, or None if the post has no image.
+        """The demonstration of a chain as plain data; images are paths, and `image` is None if the post has none.
 
         Boxes are scaled with the image, in the entities and in the reasoning.
 
@@ -103,21 +106,23 @@ class DemoWriter:
         """
         post = self.posts[chain.post_id]
         demo = {"post_id": post.id, "text": post.text, "image": None, "reasoning": chain.reasoning}
-        picture = load_picture(post.image)
-        if picture is None:
+        pictures = [opened_picture(source) for source in post.images]
+        if not pictures:
             return {**demo, "entities": list(chain.entities)}
-        small = _downscaled(picture, self.side)
-        scaling = _Scaling(picture.size, small.size, self._frame(picture.size), self._frame(small.size))
+        small = [_downscaled(picture, self.side) for picture in pictures]
+        before, after = [picture.size for picture in pictures], [picture.size for picture in small]
+        scaling = _Scaling(before, after, self._frame(before), self._frame(after))
         return {
             **demo,
-            "image": self._saved(small),
+            **picture_inputs([self._saved(picture) for picture in small]),
             "reasoning": scaling.reasoning(chain.reasoning, _boxes(chain, post)),
             "entities": [as_data(scaling.entity(as_entity(entity))) for entity in chain.entities],
         }
 
-    def _frame(self, size: Size) -> Frame:
+    def _frame(self, sizes: Sequence[Size]) -> Frame:
         profile = self.adapter.profile
-        return Frame(profile.box_format, size, profile.resized(size))
+        (size, resized), *more = [(size, profile.resized(size)) for size in sizes]
+        return Frame(profile.box_format, size, resized, tuple(more))
 
     def _saved(self, picture: Image.Image) -> str | dspy.Image:
         picture.info.clear()  # pixels only: a colour profile or a comment would be sent with every request
@@ -148,23 +153,24 @@ def _boxes(chain: Chain, post: Post) -> list[Box]:
 
 @dataclass(frozen=True)
 class _Scaling:
-    """Converts boxes from an image to its smaller copy; changes nothing if the size is the same.
+    """Converts boxes from images to their smaller copies; changes nothing if all sizes are the same.
 
     Width and height are rounded to whole pixels, so each axis has its own factor.
     """
 
-    before: Size
-    after: Size
+    before: Sequence[Size]
+    after: Sequence[Size]
     old: Frame
     new: Frame
 
     def box(self, box: Box) -> Box:
-        if self.before == self.after:
+        before, after = self.before[box.picture - 1], self.after[box.picture - 1]
+        if before == after:
             return box
         # Multiply first: a rounded quotient times the width may exceed the image.
-        x1, x2 = (x * self.after[0] / self.before[0] for x in (box.x1, box.x2))
-        y1, y2 = (y * self.after[1] / self.before[1] for y in (box.y1, box.y2))
-        return Box(x1, y1, x2, y2)
+        x1, x2 = (x * after[0] / before[0] for x in (box.x1, box.x2))
+        y1, y2 = (y * after[1] / before[1] for y in (box.y1, box.y2))
+        return Box(x1, y1, x2, y2, picture=box.picture)
 
     def entity(self, entity: GroundedEntity) -> GroundedEntity:
         box = None if entity.box is None else self.box(entity.box)
@@ -178,18 +184,22 @@ class _Scaling:
         if self.before == self.after:
             return text
         # Of equal boxes the first one counts, because the answer's box must be the same in both.
-        known = {tuple(self.old.encode(box)): self.new.encode(self.box(box)) for box in reversed(boxes)}
+        known = {(*self.old.encode(box), box.picture): self.new.encode(self.box(box)) for box in reversed(boxes)}
 
         def converted(match: re.Match[str]) -> str:
-            numbers = tuple(int(number) for number in match.groups())
-            box = known.get(numbers) or self._converted(numbers)
-            return match[0] if box is None else "[" + ",".join(map(str, box)) + "]"
+            *coordinates, said = match.groups()
+            numbers = tuple(int(number) for number in coordinates)
+            pictures = range(1, len(self.before) + 1) if said is None else (int(said),)
+            written = (known[*numbers, picture] for picture in pictures if (*numbers, picture) in known)
+            box = next(written, None) or self._converted(numbers, pictures[0])
+            rest = match[0].partition("]")[2]
+            return match[0] if box is None else f"[{','.join(map(str, box))}]{rest}"
 
         return _QUAD.sub(converted, text)
 
-    def _converted(self, numbers: Sequence[int]) -> list[int] | None:
+    def _converted(self, numbers: Sequence[int], picture: int) -> list[int] | None:
         try:
-            return self.new.encode(self.box(self.old.decode(numbers)))
+            return self.new.encode(self.box(self.old.decode(numbers, picture)))
         except InputError:
             return None  # not a box
 
@@ -240,7 +250,7 @@ def _post_of(demo: Mapping[str, Any]) -> str:
 
 
 def _faults(demo: Mapping[str, Any], labels: LabelSet) -> Iterator[str]:
-    text, values, size = demo.get("text"), demo.get("entities"), None
+    text, values = demo.get("text"), demo.get("entities")
     if not isinstance(text, str) or not text.strip():
         yield "it has no text"
         return
@@ -248,15 +258,15 @@ def _faults(demo: Mapping[str, Any], labels: LabelSet) -> Iterator[str]:
         yield "it has no list of entities"
         return
     try:
-        size = original_size(demo.get("image"), load_picture(demo.get("image")))
+        sizes = [original_size(source, opened_picture(source)) for source in picture_sources(demo)]
     except GmnerError as error:
         yield f"its image cannot be used: {error}"
         return
     for value in values:
-        yield from _entity_faults(value, text, size, labels)
+        yield from _entity_faults(value, text, sizes, labels)
 
 
-def _entity_faults(value: object, text: str, size: Size | None, labels: LabelSet) -> Iterator[str]:
+def _entity_faults(value: object, text: str, sizes: Sequence[Size | None], labels: LabelSet) -> Iterator[str]:
     try:
         entity = as_entity(value)
     except GmnerError as error:
@@ -270,7 +280,10 @@ def _entity_faults(value: object, text: str, size: Size | None, labels: LabelSet
         yield f"the type {entity.type!r} of {span!r} is not one of {', '.join(labels)}"
     if isinstance(value, Mapping) and value.get("visible", entity.visible) is not entity.visible:
         yield f"`visible` and `box` of {span!r} contradict each other"
-    if box is not None and size is None:
+    size = None if box is None or box.picture > len(sizes) else sizes[box.picture - 1]
+    if box is not None and not sizes:
         yield f"{span!r} has a box, but there is no image"
+    elif box is not None and size is None:
+        yield f"{span!r} has a box in image {box.picture}, but there are {len(sizes)} images"
     elif box is not None and size is not None and not box.inside(size):
         yield f"the box {box.as_tuple()} of {span!r} is outside its image of {size[0]} x {size[1]} pixels"

@@ -32,6 +32,7 @@ from gmner.programs.models.families import ResizeRule
 from gmner.programs.models.hub import folder_or_hub, upload
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, InputError
+from gmner.signatures.forms import box_data
 
 if TYPE_CHECKING:
     import datasets
@@ -272,16 +273,16 @@ def post_digest(post: Post) -> str:
     gold = [(e.span, e.start, e.end, e.type, [_corners(box) for box in e.boxes]) for e in post.gold]
     scene = None if post.scene is None else [(thing.name, thing.type, _corners(thing.box)) for thing in post.scene]
     digest = hashlib.sha256(json.dumps([post.text, gold, scene]).encode())
-    if post.image is not None:
+    for source in post.images:
         with located(f"post {post.id!r}"):
-            image = open_image(post.image)
+            image = open_image(source)
         digest.update(f"{image.size}".encode())
         digest.update(image.tobytes())
     return digest.hexdigest()[:16]
 
 
 def _corners(box: Box) -> list[float]:
-    return [float(value) for value in box.as_tuple()]
+    return [float(value) for value in box_data(box)]
 
 
 def _tally(names: Iterable[str]) -> dict[str, int]:

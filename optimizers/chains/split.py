@@ -7,6 +7,7 @@ from collections.abc import Sequence, Sized
 
 from gmner.data.post import Post
 from gmner.programs.adapter import PromptAdapter
+from gmner.programs.trainable import post_inputs
 from gmner.signatures.errors import ImageError, InputError
 
 
@@ -99,7 +100,7 @@ def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:
         InputError: A post with boxes and no image.
         ImageError: An image that cannot be read or that the model does not accept; the message names the post.
     """
-    imageless = [post.id for post in posts if post.image is None and any(entity.visible for entity in post.gold)]
+    imageless = [post.id for post in posts if not post.images and any(entity.visible for entity in post.gold)]
     if imageless:
         raise InputError(
             f"{len(imageless)} posts of the training set have boxes but no image",
@@ -110,7 +111,7 @@ def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:
         )
     for post in posts:
         try:
-            adapter.request({"text": post.text, "image": post.image})
+            adapter.request(post_inputs(post))
         except ImageError as error:
             fact = f"Post {post.id!r} of the training set: {error.fact}"
             raise ImageError(

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gmner.optimizers.rewards.judgement import DEFAULT_FORMAT, Judgement, as_size, completion_text, judge_rows
+from gmner.optimizers.rewards.judgement import (
+    DEFAULT_FORMAT,
+    MORE_SIZES,
+    Judgement,
+    as_size,
+    completion_text,
+    judge_rows,
+)
 from gmner.optimizers.rewards.staged_calls import whole_answer
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.labels import COARSE, LabelSet
@@ -62,7 +69,8 @@ def judgements(
         resized: Width and height after the processor's resize, for the `resized` convention.
         call: See `whole_answers`; the whole answer is judged.
         **columns: CVO passes the program's entity types as `labels` and its coordinate convention as `box_format`; the
-            defaults are `COARSE` and `DEFAULT_FORMAT`. Other columns are ignored.
+            defaults are `COARSE` and `DEFAULT_FORMAT`. `more_sizes` has the sizes of the further images of posts with
+            several. Other columns are ignored.
 
     Returns:
         One judgement per completion; None for an invalid answer.
@@ -73,7 +81,8 @@ def judgements(
     """
     texts = [completion_text(completion) for completion in completions]
     labels, box_format = columns.get("labels", COARSE), columns.get("box_format", DEFAULT_FORMAT)
-    return _LAST.judged([texts, post_text, gold, size, resized, call], labels, box_format)
+    more = [value or "" for value in columns.get(MORE_SIZES) or [""] * len(texts)]
+    return _LAST.judged([texts, post_text, gold, size, resized, more, call], labels, box_format)
 
 
 class _LastBatch:
@@ -87,9 +96,9 @@ class _LastBatch:
         batch = [[None if column is None else list(column) for column in columns], labels, box_format]
         kept = self._kept
         if kept is None or kept[0] != batch:
-            texts, post_text, gold, size, resized, call = columns
+            texts, post_text, gold, size, resized, more, call = columns
             answers = whole_answers(texts, post_text, call, labels)
-            rows = zip(answers, post_text, gold, map(as_size, size), map(as_size, resized), strict=True)
+            rows = zip(answers, post_text, gold, map(as_size, size), map(as_size, resized), more, strict=True)
             kept = self._kept = (batch, judge_rows(rows, labels, box_format))
         return list(kept[1])
 

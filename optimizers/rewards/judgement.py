@@ -11,12 +11,16 @@ from typing import Any, TypeAlias
 from gmner.data.post import Post
 from gmner.signatures.boxes import Box, BoxFormat, Size
 from gmner.signatures.errors import AnswerError, DataError, InputError
+from gmner.signatures.forms import box_data
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
-from gmner.signatures.wire import Frame, parse_answer
+from gmner.signatures.wire import Frame, Sizes, parse_answer
 
-Row: TypeAlias = tuple[str | None, str, str, Size | None, Size | None]
-"""An answer (None: invalid), the text of its post, the gold mentions as JSON, size and resized size."""
+Row: TypeAlias = tuple[str | None, str, str, Size | None, Size | None, str]
+"""Answer (None: invalid), text of its post, gold mentions as JSON, size, resized size and the column `more_sizes`."""
+
+MORE_SIZES = "more_sizes"
+"""Name of a column that only rows of posts with several images need."""
 
 DEFAULT_FORMAT = BoxFormat()
 """Coordinates in 0..1000, relative to the image's width and height."""
@@ -62,9 +66,11 @@ class Judgement:
 def reward_columns(post: Post, frame: Frame) -> dict[str, Any]:
     """The columns of one row that the rewards read: `post_text`, `gold`, `size` and `resized`, as JSON values.
 
+    For a post with several images, `more_sizes` has the sizes of the further ones as JSON text.
+
     Args:
         post: An annotated post.
-        frame: The coordinate convention, with the sizes of the post's image.
+        frame: The coordinate convention, with the sizes of the post's images.
 
     Raises:
         InputError: The post is not annotated, or a size that the coordinate convention needs is missing.
@@ -74,17 +80,18 @@ def reward_columns(post: Post, frame: Frame) -> dict[str, Any]:
         raise InputError("Rewards need annotated posts", received=post.id, remedy="Remove posts without annotations")
     _check_frame(frame)
     gold = [
-        {"span": e.span, "start": e.start, "end": e.end, "type": e.type, "boxes": [b.as_tuple() for b in e.boxes]}
+        {"span": e.span, "start": e.start, "end": e.end, "type": e.type, "boxes": list(map(box_data, e.boxes))}
         for e in post.entities
     ]
     column = json.dumps(gold)
     gold_entities(column, post.text)
-    return {
+    columns: dict[str, Any] = {
         "post_text": post.text,
         "gold": column,
         "size": None if frame.size is None else list(frame.size),
         "resized": None if frame.resized is None else list(frame.resized),
     }
+    return columns | ({MORE_SIZES: json.dumps(frame.more)} if frame.more else {})
 
 
 def completion_text(completion: Any) -> str:
@@ -113,7 +120,7 @@ def judge(
     labels: LabelSet = COARSE,
     box_format: BoxFormat = DEFAULT_FORMAT,
 ) -> Judgement | None:
-    """Parse a completion strictly and compare it with the gold annotations.
+    """Parse a completion strictly and compare it with the gold annotations of a post with at most one image.
 
     Mentions are matched one to one by (span, occurrence). If an answer repeats a mention, the entity whose box has the
     highest IoU is matched, then one with any box, then the first one. A mention that is given both with and without a
@@ -126,26 +133,27 @@ def judge(
         DataError: The gold annotations do not match the text.
         InputError: A size that the coordinate convention needs is missing.
     """
-    return judge_rows([(completion, post_text, gold, size, resized)], labels, box_format)[0]
+    return judge_rows([(completion, post_text, gold, size, resized, "")], labels, box_format)[0]
 
 
 def judge_rows(rows: Iterable[Row], labels: LabelSet, box_format: BoxFormat) -> list[Judgement | None]:
     """Judge each row, see `judge`; equal rows are parsed once.
 
     Args:
-        rows: Answer (None: invalid), text of the post, gold, size and resized size of its image.
+        rows: Answer (None: invalid), text of the post, gold, size and resized size of its image, and the column
+            `more_sizes` (empty if the post has at most one image).
         labels: The entity types.
         box_format: The coordinate convention of boxes.
     """
-    frames: dict[tuple[Size | None, Size | None], Frame] = {}
+    frames: dict[tuple[Size | None, Size | None, str], Frame] = {}
     by_row: dict[Row, Judgement | None] = {}
     judgements = []
     for row in rows:
         if row not in by_row:
-            answer, text, gold, size, resized = row
-            frame = frames.get((size, resized))
+            answer, text, gold, size, resized, more = row
+            frame = frames.get((size, resized, more))
             if frame is None:
-                frame = frames[size, resized] = Frame(box_format, size, resized)
+                frame = frames[size, resized, more] = Frame(box_format, size, resized, _more_sizes(more))
                 _check_frame(frame)
             by_row[row] = None if answer is None else _judgement(answer, text, gold_entities(gold, text), labels, frame)
         judgements.append(by_row[row])
@@ -183,13 +191,24 @@ def _best_iou(gold: GoldEntity, box: Box) -> float:
 
 def _check_frame(frame: Frame) -> None:
     """Raise an error if a size is missing; the parser would treat it as an invalid box with a reward of 0."""
-    if frame.size is not None:
-        frame.box_format.extent(frame.size, frame.resized)
+    for size, resized in frame.pictures:
+        frame.box_format.extent(size, resized)
+
+
+def _more_sizes(column: str) -> tuple[Sizes, ...]:
+    """The sizes of the further images of a post, from the column `more_sizes`."""
+    sizes = json.loads(column) if column else ()
+    return tuple(((size[0], size[1]), as_size(resized)) for size, resized in sizes)
 
 
 def as_size(value: Sequence[int] | None) -> Size | None:
     """Convert a size from a data set, which is a list, to a hashable tuple."""
     return None if value is None else (value[0], value[1])
+
+
+def _box(data: Sequence[Any]) -> Box:
+    """Inverse of `box_data`."""
+    return Box(*data[:4], picture=data[4] if len(data) > 4 else 1)
 
 
 @lru_cache(maxsize=1024)
@@ -200,8 +219,7 @@ def gold_entities(gold: str, post_text: str) -> tuple[GoldEntity, ...]:
         DataError: A mention is not in the text at its offsets, or two mentions have the same offsets.
     """
     entities = tuple(
-        GoldEntity(r["span"], r["start"], r["end"], r["type"], tuple(Box(*box) for box in r["boxes"]))
-        for r in json.loads(gold)
+        GoldEntity(r["span"], r["start"], r["end"], r["type"], tuple(map(_box, r["boxes"]))) for r in json.loads(gold)
     )
     for entity in entities:
         if not entity.span or post_text[entity.start : entity.end] != entity.span:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from gmner.signatures.errors import AnswerError
 from gmner.signatures.labels import COARSE, LabelSet
-from gmner.signatures.wire import dump, entity_record, load_mentions, load_object, load_verification
+from gmner.signatures.wire import dump, entity_record, load_grounding, load_mentions, load_object, load_verification
 
 
 def call_title(call: str) -> str:
@@ -38,25 +38,31 @@ def whole_answer(completion: str, call: str, post_text: str, labels: LabelSet = 
         JSON to be judged like any answer; None if the completion is not a valid answer to its call.
     """
     record = json.loads(call)
-    mentions = [dict(mention) for mention in record["mentions"]]
+    mentions, several = [dict(mention) for mention in record["mentions"]], record.get("several", False)
     answer = mentions[: record["named"]]
     try:
         if record["stage"] == "extract":
-            answer = _extracted(completion, mentions, post_text, labels)
+            unknown = {"visible": False, **_region({}, several=several)}
+            answer = _extracted(completion, mentions, unknown, post_text, labels)
         elif record["stage"] == "verify":
             answer[record["place"]]["visible"] = load_verification(completion)["visible"]
         else:
-            answer[record["place"]] |= {"visible": True, "box": load_object(completion, ("box",))["box"]}
+            answer[record["place"]] |= {"visible": True, **load_grounding(completion, several=several)}
     except AnswerError:
         return None
-    entities = [entity_record(m["span"], m["type"], m["box"] if m["visible"] else None) for m in answer]
+    entities = [entity_record(m["span"], m["type"], _region(m, several=several)) for m in answer]
     return dump({"reasoning": "", "entities": entities})
 
 
+def _region(mention: Mapping[str, Any], *, several: bool) -> dict[str, Any]:
+    """The region of a mention in a whole answer: nowhere if it is not shown."""
+    shown = mention.get("visible", False)
+    return {name: mention[name] if shown else None for name in (("picture", "box") if several else ("box",))}
+
+
 def _extracted(
-    completion: str, mentions: Sequence[dict[str, Any]], post_text: str, labels: LabelSet
+    completion: str, mentions: Sequence[dict[str, Any]], unknown: Mapping[str, Any], post_text: str, labels: LabelSet
 ) -> list[dict[str, Any]]:
     known = {(m["start"], m["end"]): m for m in reversed(mentions)}
     extracted = load_mentions(load_object(completion, ("mentions",))["mentions"], post_text, labels)
-    unknown = {"visible": False, "box": None}
     return [{**known.get(m.key, unknown), "span": m.span, "type": m.type} for m in extracted]

@@ -18,11 +18,14 @@ from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.trainable import Trainable
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
+from gmner.signatures.tasks import SEVERAL, picture_caption
 
 LOG = logging.getLogger(__name__)
 
 _TURN = 64
 # Upper bound of the bytes that a chat template adds to a message.
+_CAPTION, _NOTE = len(picture_caption(10**6)), len(SEVERAL) + _TURN
+# The same of the text for each image of a post with several, and of the line about them in the system message.
 _NAMED = 5
 
 
@@ -123,11 +126,11 @@ class _Lengths:
     def of(self, post: Post, most: int) -> int:
         """The number of tokens of a post's prompt, or an upper bound if that is at most `most`."""
         try:
-            size = None if post.image is None else image_size(post.image, root=self._root)
+            sizes = [image_size(image, root=self._root) for image in post.images]
         except ImageError:  # raised again when the image is opened
             return 0
-        image = 0 if size is None else self._widths.image(size)
-        bound = self._fixed + len(post.text.encode("utf-8", "replace")) + image
+        images = sum(map(self._widths.image, sizes)) + (_CAPTION * len(sizes) + _NOTE if len(sizes) > 1 else 0)
+        bound = self._fixed + len(post.text.encode("utf-8", "replace")) + images
         if bound <= most:
             return bound
         return self._widths.of(self._adapter.dialogue(self._signature, self._demos, post_inputs(post)))

@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 from gmner.data.files.atomic import encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.rewards.judgement import MORE_SIZES
 from gmner.optimizers.training.lengths import RowLengths, within_context
 from gmner.optimizers.training.program_calls import post_inputs
 from gmner.optimizers.training.trainable import trainable_engine
@@ -185,10 +186,12 @@ def rollout_rows(calls: Sequence[ProgramCall], adapter: PromptAdapter, columns: 
         adapter: The adapter that will be used at inference.
         columns: The columns of the rewards, one mapping for each call; see `gmner.optimizers.rewards.reward_columns`.
     """
+    # A table has the same columns in every row.
+    few = {MORE_SIZES: ""} if any(MORE_SIZES in extra for extra in columns) else {}
     rows = []
     for call, extra in zip(calls, columns, strict=True):
         prompt, images = split_pictures(adapter.dialogue(call.signature, call.demos, call.inputs))
-        rows.append({"prompt": prompt, "images": images, **extra})
+        rows.append({"prompt": prompt, "images": images, **few, **extra})
     return _table(rows, {"prompt": _CHAT})
 
 

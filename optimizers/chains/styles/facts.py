@@ -30,6 +30,7 @@ class Facts:
         text: The text of the post.
         image: The image of the post, or None.
         labels: The names of the entity types.
+        more_images: Further images of the post, in order.
     """
 
     entities: tuple[GoldEntity, ...]
@@ -38,12 +39,14 @@ class Facts:
     text: str = ""
     image: Path | Image.Image | None = None
     labels: tuple[str, ...] = COARSE.names
+    more_images: tuple[Path | Image.Image, ...] = ()
 
     @classmethod
     def of(cls, post: Post, frame: Frame, labels: Iterable[str] = COARSE) -> Facts:
         """The facts of an annotated post; objects of the scene that are not named entities are left out."""
         scene = None if post.scene is None else tuple(thing for thing in post.scene if thing.type)
-        return cls(post.gold, scene, frame, post.text, post.image, tuple(labels))
+        image, *more = post.images or (None,)
+        return cls(post.gold, scene, frame, post.text, image, tuple(labels), tuple(more))
 
     @property
     def shown(self) -> list[GoldEntity]:
@@ -63,17 +66,17 @@ class Facts:
         return [o for o in self.scene or () if o.name not in named and o.box not in boxes]
 
     def at(self, box: Box) -> str:
-        """A box as the model writes it: `[12,3,45,60]`."""
-        return dump(self.frame.encode(box))
+        """A box as the model writes it: `[12,3,45,60]`, or `[12,3,45,60] of picture 2` if there are several images."""
+        return f"{dump(self.frame.encode(box))}{of_picture(box.picture) if self.frame.several else ''}"
 
     def region(self, entity: GoldEntity) -> str:
         """The first box of a shown entity, as the model writes it."""
         return self.at(entity.boxes[0])
 
     def picture(self) -> str:
-        """Everything that the image is known to show, with boxes, from left to right."""
+        """Everything that the images are known to show, with boxes, from left to right in each."""
         things = [(o.name, o.box) for o in self.scene] if self.scene is not None else self._gold_things()
-        ordered = sorted(things, key=lambda thing: (thing[1].x1, thing[1].y1))
+        ordered = sorted(things, key=lambda thing: (thing[1].picture, thing[1].x1, thing[1].y1))
         nothing = "nothing" if self.scene is not None else "none of the names"
         return "; ".join(f"{name} {self.at(box)}" for name, box in ordered) or nothing
 
@@ -83,6 +86,11 @@ class Facts:
 
     def _gold_things(self) -> list[tuple[str, Box]]:
         return list({(e.span, e.boxes[0]): None for e in self.shown})
+
+
+def of_picture(number: int) -> str:
+    """The words that name the image of a box in a chain; they follow the coordinates."""
+    return f" of picture {number}"
 
 
 @dataclass(frozen=True, slots=True)

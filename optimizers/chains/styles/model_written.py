@@ -13,9 +13,13 @@ from gmner.optimizers.chains.checker import check_chain
 from gmner.optimizers.chains.styles import stepwise
 from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_signs, draft_chain
 from gmner.programs.error_causes import own_error
+from gmner.programs.prompt_images import picture_inputs
 from gmner.programs.seams.dspy_seams import requested_trace
 from gmner.programs.served import speaking
 from gmner.signatures.errors import AnswerError, InputError
+
+_MORE = "more_images"
+_SEVERAL = "The post has several pictures. Name the picture of every box as the draft does: [x1,y1,x2,y2] of picture 2."
 
 
 class RewriteChain(dspy.Signature):
@@ -109,8 +113,13 @@ class LLMStyle:
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
         kept = {"trace": requested_trace(), "disable_history": True}  # its entries would keep the images in memory
         with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
-            answer = dspy.Predict(self.task)(draft=template, complaint=complaint, **self._inputs(facts))
+            answer = dspy.Predict(self._task(facts))(draft=template, complaint=complaint, **self._inputs(facts))
         return str(answer.chain or "")
+
+    def _task(self, facts: Facts) -> type[dspy.Signature]:
+        """The signature for a post; if it has several images, it asks for the image of each box."""
+        task = self.task
+        return task.with_instructions(f"{task.instructions}\n\n{_SEVERAL}") if facts.frame.several else task
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
         return {"text": facts.text}
@@ -128,5 +137,12 @@ class MLLMStyle(LLMStyle):
     task = DescribeChain
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
-        picture = None if facts.image is None else dspy.Image(open_image(facts.image))
-        return {"text": facts.text, "image": picture}
+        images = [image for image in (facts.image, *facts.more_images) if image is not None]
+        return {"text": facts.text, **picture_inputs([dspy.Image(open_image(image)) for image in images])}
+
+    def _task(self, facts: Facts) -> type[dspy.Signature]:
+        task = super()._task(facts)
+        if not facts.more_images:
+            return task
+        field = dspy.InputField(desc="further pictures of the post, in order, from picture 2")
+        return task.insert(2, _MORE, field, list[dspy.Image])

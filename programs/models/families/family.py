@@ -11,6 +11,7 @@ from gmner.programs.models.families.image_inputs import ImageInputs
 from gmner.programs.models.families.resize import ResizeRule
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
+from gmner.signatures.number_checks import check_integer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -42,11 +43,12 @@ class ModelFamily:
         prepare: Changes a model after its weights are loaded, for inference and for training.
         image_inputs: How the processor passes images to the model. None: not known, so that encoded images are not
             cached, and that in training each answer has its own copy of the prompt.
+        max_pictures: Largest number of images of a post that its models take; None: any number.
         vision_modules: Regular expression that matches the full names of the modules of the vision tower, and no
             others; `lora-frozen-vision` does not train them.
 
     Raises:
-        InputError: A regular expression is invalid.
+        InputError: A regular expression is invalid, or `max_pictures` is not an integer of at least 1.
     """
 
     name: str
@@ -59,9 +61,11 @@ class ModelFamily:
     prepare: Callable[[PreTrainedModel], None] | None = None
     image_inputs: ImageInputs | None = None
     vision_modules: str = VISION_MODULES
+    max_pictures: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the regular expressions."""
+        """Check the regular expressions and the number of images."""
+        check_integer("max_pictures", self.max_pictures, optional=True)
         for field in ("served_as", "vision_modules"):
             try:
                 re.compile(getattr(self, field))

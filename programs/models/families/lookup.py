@@ -23,7 +23,7 @@ def profile_of(model_type: str, processor: Any, folder: Path | None = None) -> M
     """
     family = family_of(model_type)
     rule = None if family.resize is None else family.resize(processor.image_processor)
-    profile = ModelProfile(family.box_format, rule=rule)
+    profile = ModelProfile(family.box_format, rule=rule, max_pictures=family.max_pictures)
     return profile if folder is None else overridden(profile, folder)
 
 
@@ -46,7 +46,9 @@ def profile_for_name(model_name: str) -> ModelProfile:
     own profile. Unknown families get coordinates in 0..1000.
     """
     family = family_served_as(model_name)
-    return ModelProfile(NORMALIZED) if family is None else ModelProfile(family.box_format, rule=family.default_resize)
+    if family is None:
+        return ModelProfile(NORMALIZED)
+    return ModelProfile(family.box_format, rule=family.default_resize, max_pictures=family.max_pictures)
 
 
 def profile_on_server(model_name: str, weights: ModelProfile) -> ModelProfile:

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from gmner.data.listing import counted
 from gmner.programs.models.families.resize import ResizeRule
 from gmner.signatures.boxes import BoxFormat, Size
-from gmner.signatures.errors import GmnerError, ModelError
+from gmner.signatures.errors import GmnerError, InputError, ModelError
+from gmner.signatures.number_checks import check_integer
 
 PROFILE_FILE = "gmner.json"
-"""An optional file in a model's folder: `{"box_format": {"frame", "scale"}, "terse": bool}` overrides the family."""
+"""An optional file in a model's folder, which overrides the family.
+
+`{"box_format": {"frame", "scale"}, "terse": bool, "max_pictures": int or null}`; all keys are optional. A terse model
+takes one image of a post unless `max_pictures` says otherwise, because the short wording does not number images.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,34 @@ class ModelProfile:
         box_format: The coordinate convention of the model.
         terse: Whether the model was trained on the short prompt wording (the embedded model was).
         rule: How the processor resizes an image; None: not known. The `normalized` convention does not need it.
+        max_pictures: Largest number of images of a post; None: any number.
+
+    Raises:
+        InputError: `max_pictures` is not an integer of at least 1.
     """
 
     box_format: BoxFormat = BoxFormat()  # noqa: RUF009 - frozen
     terse: bool = False
     rule: ResizeRule | None = None
+    max_pictures: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the number of images."""
+        check_integer("max_pictures", self.max_pictures, optional=True)
+
+    def check_pictures(self, number: int) -> None:
+        """Check that the model takes as many images as a post has.
+
+        Raises:
+            InputError: It takes fewer.
+        """
+        if self.max_pictures is not None and number > self.max_pictures:
+            most = f"at most {counted(self.max_pictures, 'image', 'images')} of a post"
+            remedy = (
+                f"Use only the first: limit_pictures={self.max_pictures} (on the command line, --limit-pictures "
+                f"{self.max_pictures}), or choose a model that takes several"
+            )
+            raise InputError(f"The model takes {most}", received=number, accepted=most, remedy=remedy)
 
     def resized(self, size: Size) -> Size | None:
         """(width, height) after the processor's own resize of an image of `size` pixels; None: not known."""
@@ -77,4 +106,8 @@ def overridden(profile: ModelProfile, folder: Path) -> ModelProfile:
         raise ModelError(f"{file} is not a valid profile", received=str(error), accepted=accepted) from error
     if type(terse) is not bool:
         raise ModelError(f"{file} is not a valid profile", received=given, accepted=accepted)
-    return ModelProfile(box_format, terse, profile.rule)
+    pictures = given.get("max_pictures", 1 if terse else profile.max_pictures)
+    try:
+        return ModelProfile(box_format, terse, profile.rule, pictures)
+    except InputError as error:
+        raise ModelError(f"{file} is not a valid profile", received=str(error), accepted=accepted) from error
