@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner answer`."""
     parser.add_argument("text", metavar="TEXT", help="text of the post")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="image of the post (default: none)")
+    image = "image of the post (default: none; repeatable: several images of one post, in order)"
+    parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help=image)
     models.add_program(parser)
     as_json = "print JSON: text, reasoning and entities, boxes as x1, y1, x2, y2 in pixels of the image"
     parser.add_argument("--json", action="store_true", help=as_json)
@@ -30,17 +31,21 @@ def run(given: Namespace) -> int:
     """Print the answer; 1 if the model failed."""
     if not given.text.strip():
         raise InputError("The text of the post is empty", received=given.text)
-    if given.image is not None and not given.image.is_file():
-        raise ImageError("The image does not exist", received=str(given.image))
+    for image in given.image:
+        if not image.is_file():
+            raise ImageError("The image does not exist", received=str(image))
     from gmner.data.post import Post
 
     program = models.program_of(given)
     with models.failures("Check the model or the server, and run the command again"):
-        (prediction,) = program.batch_posts([Post("post", given.text, given.image)], progress=False)
+        first, *more = given.image or [None]
+        post = Post("post", given.text, first, more_images=tuple(more))
+        (prediction,) = program.batch_posts([post], progress=False)
     if prediction.error:
         print_message(f"gmner: {prediction.error['message']}")
         return 1
-    print_result(_as_json(prediction) if given.json else _as_text(prediction))
+    several = len(given.image) > 1
+    print_result(_as_json(prediction) if given.json else _as_text(prediction, several=several))
     return 0
 
 
@@ -49,19 +54,22 @@ def _as_json(prediction: Prediction) -> str:
     return json.dumps({key: record[key] for key in ("text", "reasoning", "entities")}, ensure_ascii=False, indent=1)
 
 
-def _as_text(prediction: Prediction) -> str:
+def _as_text(prediction: Prediction, *, several: bool) -> str:
     """The reasoning, if there is any, and a line for each entity."""
     entities = prediction.entities
     span, type_ = (max((len(getattr(e, name)) for e in entities), default=0) for name in ("span", "type"))
-    lines = [f"{e.span:{span}}  {e.type:{type_}}  {_place(e)}" for e in entities]
+    lines = [f"{e.span:{span}}  {e.type:{type_}}  {_place(e, several=several)}" for e in entities]
     reasoning = [f"Reasoning: {prediction.reasoning}"] if prediction.reasoning else []
     return "\n".join([*reasoning, *(lines or ["No entities"])])
 
 
-def _place(entity: GroundedEntity) -> str:
-    """Where the image shows an entity, and the model's confidence if it was asked for."""
+def _place(entity: GroundedEntity, *, several: bool) -> str:
+    """Where the images show an entity, and the model's confidence if it was asked for."""
     boxes = [box for box in (entity.box, *entity.more_boxes) if box is not None]
-    shown = "; ".join(", ".join(f"{value:.0f}" for value in box.as_tuple()) for box in boxes)
+    shown = "; ".join(
+        ", ".join(f"{value:.0f}" for value in box.as_tuple()) + (f" of image {box.picture}" if several else "")
+        for box in boxes
+    )
     place = f"box {shown}" if shown else "not shown"
     return place if entity.confidence is None else f"{place} ({entity.confidence:.0%})"
 

@@ -40,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_output(parser, "BUNDLE", "folder to save the compiled program to")
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
     add_labels(parser)
+    add_limit_pictures(parser)
     action = parser.add_argument("--preset", metavar="PRESET", default="default", help="training settings: %(names)s")
     offer(action, _preset_names, described=_described_presets)
     config = "YAML or JSON file of settings that differ from the preset, for example `cvo: {rate: 1.0e-5}`"
@@ -65,6 +66,7 @@ def run(given: Namespace) -> int:
     train = read_wanted_posts(given, given.train, given.train_split)
     val = read_wanted_posts(given, given.val, given.val_split) if given.val else None
     program = models.load_program(given.model, labels=labels)
+    program.limit_pictures = given.limit_pictures
     for posts in filter(None, (train, val)):
         report_missing_images(posts)
     options = {"trainset": train, "valset": val, "optimizer": optimizer, "run_dir": given.run_dir}

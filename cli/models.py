@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gmner.cli.options import MODEL, add_labels, positive_int, read_labels
+from gmner.cli.options import MODEL, add_labels, add_limit_pictures, positive_int, read_labels
 from gmner.cli.printing import print_message
 from gmner.signatures.errors import GmnerError, InputError, ServerError
 
@@ -28,6 +28,7 @@ def add_program(parser: ArgumentParser) -> None:
     parser.add_argument("--staged", action="store_true", help=staged)
     votes = "sample N answers per post and take a majority vote (default: 1, no sampling)"
     parser.add_argument("--answers", type=positive_int, default=1, metavar="N", help=votes)
+    add_limit_pictures(parser)
     confidence = "add the model's confidence, from 0 to 1, to each entity"
     parser.add_argument("--confidence", action="store_true", help=confidence)
 
@@ -50,6 +51,7 @@ def program_of(given: Namespace) -> GroundingProgram:
             print_message(fact)
         program = load_program(given.model, staged=given.staged, labels=labels)
     program.confidence, program.answers = given.confidence, given.answers
+    program.limit_pictures = given.limit_pictures
     return program
 
 

@@ -94,6 +94,12 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
 
 
+def add_limit_pictures(parser: argparse.ArgumentParser) -> None:
+    """Add `--limit-pictures`."""
+    text = "use only the first N images of a post that has more, which is logged (default: all)"
+    parser.add_argument("--limit-pictures", type=positive_int, metavar="N", help=text)
+
+
 def add_labels(parser: argparse.ArgumentParser) -> None:
     """Add `--labels`; read it with `read_labels`."""
     labels = "entity types: names separated by commas, or a JSON file with a list of names or an object"

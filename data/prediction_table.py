@@ -9,16 +9,28 @@ from gmner.data.records import located
 from gmner.signatures.errors import InputError
 
 
-def prediction_features() -> Any:
-    """The `datasets.Features` of the columns, which are the keys of `Prediction.to_record`."""
+def prediction_features(*, several: bool = False) -> Any:
+    """The `datasets.Features` of the columns, which are the keys of `Prediction.to_record`.
+
+    Args:
+        several: Whether a box is not in the first image of its post; entities then have `picture` and `more_pictures`.
+    """
     from datasets import Features, List, Value
 
     string, integer, box = Value("string"), Value("int64"), List(Value("float64"))
     mention = {"span": string, "start": integer, "end": integer, "type": string}
     region = {"visible": Value("bool"), "box": box, "more_boxes": List(box)}
+    if several:
+        region |= {"picture": integer, "more_pictures": List(integer)}
     entity = {**mention, **region, "confidence": Value("float64")}
     error = {"kind": string, "message": string}
     return Features({"id": string, "text": string, "reasoning": string, "entities": List(entity), "error": error})
+
+
+def names_pictures(prediction: Prediction) -> bool:
+    """Whether a box is not in the first image of the post."""
+    boxes = (box for entity in prediction.entities for box in (entity.box, *entity.more_boxes))
+    return any(box is not None and box.picture > 1 for box in boxes)
 
 
 def prediction_row(prediction: Prediction) -> dict[str, Any]:

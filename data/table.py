@@ -14,7 +14,7 @@ from gmner.data.images.opening import open_lazily
 from gmner.data.oddities import MissingImages, Oddity, Posts
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
-from gmner.data.prediction_table import prediction_features, prediction_row
+from gmner.data.prediction_table import names_pictures, prediction_features, prediction_row
 from gmner.data.readers.box_checks import box_oddities
 from gmner.data.records import (
     checked_path,
@@ -55,6 +55,9 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
     | `slice` | string | the post has no slice |
     | `grounded` | bool | never |
 
+    If not all boxes are in the first image of their post, entities also have `pictures`, the number of the image of
+    each box (counted from 1), and objects of a scene `picture`.
+
     `start` and `end` are character offsets, a box is `[x1, y1, x2, y2]` in pixels of the original image. Image paths
     are stored as paths; `save_to_disk` and `push_to_hub` embed the files. PIL images are encoded losslessly, as PNG.
 
@@ -67,9 +70,11 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
 
     items: list[Any] = list(posts)
     if isinstance(posts, Predictions) or (items and all(isinstance(item, Prediction) for item in items)):
-        features, rows = prediction_features(), [prediction_row(item) for item in items]
+        features = prediction_features(several=any(map(names_pictures, items)))
+        rows = [prediction_row(item) for item in items]
     elif all(isinstance(item, Post) for item in items):
-        features, rows = _features(), [_row(item) for item in items]
+        rows = [_row(item) for item in items]
+        features = _features(several=any(_names_pictures(row) for row in rows))
     else:
         received = sorted({type(item).__name__ for item in items})
         raise InputError(
@@ -127,12 +132,20 @@ def to_examples(posts: Iterable[Post]) -> list[dspy.Example]:
     return [to_example(post) for post in posts]
 
 
-def _features() -> Any:
+def _names_pictures(row: Mapping[str, Any]) -> bool:
+    """Whether the row of a post has a box that is not in the first image."""
+    scene, entities = row["scene"] or (), row["entities"] or ()
+    return any("picture" in thing for thing in scene) or any("pictures" in entity for entity in entities)
+
+
+def _features(*, several: bool = False) -> Any:
     from datasets import Features, Image, List, Value
 
     string, box = Value("string"), List(Value("float64"))
     appearance = {"attributes": List(string), "covered": Value("float64"), "depth": Value("int64")}
     mention = {"span": string, "start": Value("int64"), "end": Value("int64"), "type": string}
+    pictures = {"pictures": List(Value("int64"))} if several else {}
+    picture = {"picture": Value("int64")} if several else {}
     return Features(
         {
             "id": string,
@@ -140,8 +153,8 @@ def _features() -> Any:
             "tokens": List(string),
             "image": Image(),
             "more_images": List(Image()),
-            "entities": List({**mention, "boxes": List(box)}),
-            "scene": List({"name": string, "type": string, "box": box, **appearance}),
+            "entities": List({**mention, "boxes": List(box), **pictures}),
+            "scene": List({"name": string, "type": string, "box": box, **appearance, **picture}),
             "slice": string,
             "grounded": Value("bool"),
         }

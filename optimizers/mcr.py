@@ -23,6 +23,7 @@ from typing import Any
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from gmner.data.pictures import first_pictures
 from gmner.data.post import Post
 from gmner.optimizers.chains.demonstration_search import RECORD
 from gmner.optimizers.chains.reasoning_pass import check_given_chains, teacher_lm
@@ -202,8 +203,10 @@ class MCR(Teleprompter):
         self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Trainable
     ) -> tuple[list[Post], list[Post] | None]:
         """The training posts and the validation posts, which are given, held out or None."""
-        train = as_posts(trainset)
-        val = as_posts(valset) if valset else None  # BetterTogether passes [] for no validation set
+        limit = student.limit_pictures
+        train = first_pictures(as_posts(trainset), limit)
+        # BetterTogether passes [] for no validation set.
+        val = first_pictures(as_posts(valset), limit) if valset else None
         train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
         trained = training.trainable_engine(student.model) is not None
         if val is None and self.holdout and trained and not self._all_have_chains(train):

@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from gmner.data.pictures import first_pictures
 from gmner.data.post import Post
 from gmner.data.scoring.metric import to_example
 from gmner.programs.answering import AnsweringProgram
@@ -47,6 +48,7 @@ def compiled(
             raise InputError(fact, received=type(optimizer), remedy=remedy)
         return optimizer.compile(program, **arguments)
     _check_optimizer(program, optimizer)
+    arguments = {name: _limited(value, program.limit_pictures) for name, value in arguments.items()}
     arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
     arguments = {name: _as_examples(value) for name, value in arguments.items()}
     student: Any = copy_with_lms(program)
@@ -115,6 +117,12 @@ def _check_optimizer(program: AnsweringProgram, optimizer: Any) -> None:
 
 def _trainable_by_dspy(lm: dspy.BaseLM) -> bool:
     return bool(getattr(getattr(lm, "provider", None), "finetunable", False))
+
+
+def _limited(value: Any, limit: int | None) -> Any:
+    """The posts of a list with only their first images; anything else unchanged."""
+    posts = isinstance(value, Sequence) and bool(value) and all(isinstance(item, Post) for item in value)
+    return first_pictures(value, limit) if posts else value
 
 
 def _as_examples(value: Any) -> Any:

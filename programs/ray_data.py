@@ -6,6 +6,8 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from gmner.data.images.opening import open_lazily
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
@@ -30,7 +32,7 @@ def answer_dataset(
     Args:
         program: The program; the weights of a local model are not sent, only where to load them from.
         dataset: A `ray.data.Dataset` with the columns `id` (str), `text` (str) and `image` (a path that the workers
-            can read, the bytes of a file, or null).
+            can read, the bytes of a file, or null). The column `more_images`, a list of such values, is optional.
         workers: Number of workers, each with a model; reading and writing need further CPUs.
         batch: Number of rows that a worker gets at once.
         **options: Passed to `ray.data.Dataset.map_batches`, for example `num_gpus=1`, `num_cpus`, `memory`.
@@ -86,16 +88,21 @@ def _post(row: dict[str, Any]) -> Post:
         InputError: A cell has another type.
         ImageError: The bytes are not an image.
     """
-    post_id, text, image = (row.get(name) for name in COLUMNS)
+    post_id, text, _ = (row.get(name) for name in COLUMNS)
     if not isinstance(post_id, (str, int)) or isinstance(post_id, bool):
         raise InputError("The id of a row is missing", received=post_id, accepted="a string or an integer")
     if not isinstance(text, str):
         raise InputError("The text of a row is not a string", received=text)
-    if isinstance(image, bytes):
-        return Post(str(post_id), text, open_lazily(image))
-    if not isinstance(image, (str, NoneType)):
-        raise InputError("The image of a row has another type", received=image, accepted="a path, bytes, or null")
-    return Post(str(post_id), text, None if image is None else Path(image))
+    image, *more = (_image(cell) for cell in (row.get("image"), *(row.get("more_images") or ())))
+    return Post(str(post_id), text, image, more_images=tuple(further for further in more if further is not None))
+
+
+def _image(cell: Any) -> Path | Image.Image | None:
+    if isinstance(cell, bytes):
+        return open_lazily(cell)
+    if not isinstance(cell, (str, NoneType)):
+        raise InputError("The image of a row has another type", received=cell, accepted="a path, bytes, or null")
+    return None if cell is None else Path(cell)
 
 
 def _string(cell: Any) -> str:
@@ -107,7 +114,7 @@ def _record(prediction: Prediction) -> dict[str, Any]:
     record = prediction.to_record()
     # Arrow stores UTF-8, which cannot encode a lone surrogate; a server may return one.
     record["reasoning"] = record["reasoning"].encode("utf-8", "replace").decode("utf-8")
-    return {**record, "entities": [{"confidence": None, **entity} for entity in record["entities"]]}
+    return {**record, "entities": [{"confidence": None, "picture": None, **e} for e in record["entities"]]}
 
 
 def _schema(pyarrow: Any) -> Any:
@@ -116,7 +123,7 @@ def _schema(pyarrow: Any) -> Any:
     entity = pyarrow.struct(
         {
             "span": string, "start": whole, "end": whole, "type": string, "visible": pyarrow.bool_(),
-            "box": pyarrow.list_(real), "confidence": real,
+            "box": pyarrow.list_(real), "picture": whole, "confidence": real,
         }
     )  # fmt: skip
     error = pyarrow.struct({"kind": string, "message": string})

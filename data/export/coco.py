@@ -19,13 +19,14 @@ from gmner.signatures.mentions import Mention
 def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, Any]:
     """Convert annotated posts to a COCO data set, which pycocotools and similar tools read after `json.dump`.
 
-    - `images`: `{"id", "file_name", "width", "height"}` of every post with an image; pixels of the upright original
+    - `images`: `{"id", "file_name", "width", "height"}` of every image of every post; pixels of the upright original
       image, read from its header. `file_name` is the name without its folder, or `<id>.png` for a PIL image.
     - `categories`: one per type.
     - `annotations`: one per box: `bbox` `[x, y, width, height]` in float pixels of the original image (the coordinates
       of the data set, not shifted), `area`, `iscrowd` 0, an empty `segmentation`, and the mention's `entity_id`,
       `span`, `start` and `end`. The boxes of one mention share its `entity_id`.
-    - In addition to COCO: `posts` (`{"id", "text", "image_id", "more_images", "annotated"}`), and `not_shown` for the
+    - In addition to COCO: `posts` (`{"id", "text", "image_id", "more_images", "annotated"}`; a post with
+      several images also has `more_image_ids`), and `not_shown` for the
       mentions without a box (`{"entity_id", "post_id", "category_id", "span", "start", "end"}`).
 
     Ids count from 1 in the order of the posts, because pycocotools ignores an annotation with the id 0.
@@ -60,7 +61,7 @@ def to_coco(posts: Iterable[Post], labels: LabelSet | None = None) -> dict[str, 
             if not entity.boxes:
                 coco["not_shown"].append({"post_id": post.id, **shared})
             for box in entity.boxes:
-                number, image_id = len(coco["annotations"]) + 1, _image_id(post, image_ids)
+                number, image_id = len(coco["annotations"]) + 1, _image_id(post, box, image_ids)
                 coco["annotations"].append({"id": number, "image_id": image_id, **shared, **_region(box)})
     return coco
 
@@ -98,7 +99,7 @@ def predictions_to_coco(
             score = 1.0 if entity.confidence is None else entity.confidence
             mention = {**_place(entity), "type": entity.type}
             for box in boxes_of(entity):
-                ids = {"image_id": _image_id(post, image_ids), "category_id": _category(entity, post, categories)}
+                ids = {"image_id": _image_id(post, box, image_ids), "category_id": _category(entity, post, categories)}
                 results.append({**ids, "bbox": _region(box)["bbox"], "score": score, **mention})
     return results
 
@@ -129,22 +130,32 @@ def _category(entity: Mention, post: Post, categories: dict[str, int]) -> int:
     return categories[entity.type]
 
 
-def _image_ids(posts: Sequence[Post]) -> dict[str, int]:
-    return {post.id: number for number, post in enumerate((p for p in posts if p.image is not None), 1)}
+def _image_ids(posts: Sequence[Post]) -> dict[str, list[int]]:
+    """Post id -> the ids of its images; first those of all first images, then of further ones."""
+    ids: dict[str, list[int]] = {post.id: [] for post in posts}
+    for id_, (_, post) in enumerate(_pictures(posts), 1):
+        ids[post.id].append(id_)
+    return ids
 
 
-def _image_id(post: Post, ids: dict[str, int]) -> int:
-    if post.id not in ids:
-        raise InputError(f"post {post.id!r}: The post has boxes but no image", accepted="a post with an image")
-    return ids[post.id]
+def _pictures(posts: Sequence[Post]) -> list[tuple[int, Post]]:
+    """The number of each image, from 1, with its post: the first images of all posts, then the further ones."""
+    first = [(1, post) for post in posts if post.images]
+    return first + [(number, post) for post in posts for number in range(2, len(post.images) + 1)]
+
+
+def _image_id(post: Post, box: Box, ids: dict[str, list[int]]) -> int:
+    if box.picture > len(ids[post.id]):
+        picture_size(post, box.picture)  # raises the error
+    return ids[post.id][box.picture - 1]
 
 
 def _images(posts: Sequence[Post]) -> list[dict[str, Any]]:
-    names, ids, images = picture_names(posts), _image_ids(posts), []
-    for post, name in zip(posts, names, strict=True):
-        if post.image is not None:
-            width, height = picture_size(post)
-            images.append({"id": ids[post.id], "file_name": name, "width": width, "height": height})
+    names = {post.id: post_names for post, post_names in zip(posts, picture_names(posts), strict=True)}
+    images = []
+    for id_, (number, post) in enumerate(_pictures(posts), 1):
+        width, height = picture_size(post, number)
+        images.append({"id": id_, "file_name": names[post.id][number - 1], "width": width, "height": height})
     return images
 
 
@@ -157,7 +168,9 @@ def _posts(posts: Sequence[Post]) -> list[dict[str, Any]]:
                 accepted="grounded posts",
             )
         more = [path.name if isinstance(path, Path) else None for path in post.more_images]
-        shared = {"id": post.id, "text": post.text, "image_id": ids.get(post.id), "more_images": more}
+        image_id, more_ids = next(iter(ids[post.id]), None), ids[post.id][1:]
+        shared = {"id": post.id, "text": post.text, "image_id": image_id, "more_images": more}
+        shared |= {"more_image_ids": more_ids} if more_ids else {}
         records.append({**shared, "annotated": post.entities is not None})
     return records
 

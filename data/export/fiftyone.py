@@ -17,14 +17,16 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None = None, name: str | None = None) -> Any:
-    """Convert posts to a `fiftyone.Dataset` with one sample per post and boxes as detections.
+    """Convert posts to a `fiftyone.Dataset` with one sample per image and boxes as detections.
 
-    A sample has the fields `post_id` and `text`. Samples of annotated posts also have `ground_truth`, a `Detections`
-    with one detection per box, and `not_shown`, a `Classifications` with one classification per mention without a box
-    (`not_grounded` if the post was annotated without boxes). With predictions, `predictions` and `predicted_not_shown`
-    hold the same for the predicted entities. Every detection and classification has the type as its label, and `span`,
-    `start`, `end` and `confidence` (None if the entity has none); the boxes of one mention share `entity`, its number
-    in the post. Boxes are `[x, y, width, height]` relative to the width and height of the original image.
+    A sample has the fields `post_id` and `text`; those of a post with several images also have `picture`, the number of
+    the image from 1, and mentions without a box are in the sample of the first image. Samples of annotated posts also
+    have `ground_truth`, a `Detections` with one detection per box, and `not_shown`, a `Classifications` with one
+    classification per mention without a box (`not_grounded` if the post was annotated without boxes). With predictions,
+    `predictions` and `predicted_not_shown` hold the same for the predicted entities. Every detection and classification
+    has the type as its label, and `span`, `start`, `end` and `confidence` (None if the entity has none); the boxes of
+    one mention share `entity`, its number in the post. Boxes are `[x, y, width, height]` relative to the width and
+    height of the original image.
 
     Args:
         posts: Posts whose images are files.
@@ -41,7 +43,7 @@ def to_fiftyone(posts: Iterable[Post], predictions: Iterable[Prediction] | None 
     fiftyone = _library()
     posts = checked_posts(posts)
     predictions_by_id = {} if predictions is None else answers(predictions, posts)
-    samples = [_sample(fiftyone, post, predictions_by_id.get(post.id)) for post in posts]
+    samples = [sample for post in posts for sample in _samples(fiftyone, post, predictions_by_id.get(post.id))]
     dataset = fiftyone.Dataset(name)
     dataset.add_samples(samples)
     return dataset
@@ -55,22 +57,36 @@ def _library() -> Any:
     return fiftyone
 
 
-def _sample(fiftyone: Any, post: Post, answer: Prediction | None) -> Any:
+def _samples(fiftyone: Any, post: Post, answer: Prediction | None) -> list[Any]:
+    files = [image for image in post.images if isinstance(image, Path)]
     with located(f"post {post.id!r}"):
-        if not isinstance(post.image, Path):
+        if not files or len(files) < len(post.images):
             remedy = "Leave out posts without an image, and write the others with write_posts"
             raise InputError("The post has no image file", received=post.image, remedy=remedy)
-    size, fields = picture_size(post), dict[str, Any]()
+    return [_sample(fiftyone, post, answer, number) for number in range(1, len(files) + 1)]
+
+
+def _sample(fiftyone: Any, post: Post, answer: Prediction | None, number: int) -> Any:
+    """The sample of one image."""
+    place = (picture_size(post, number), number)
+    fields: dict[str, Any] = {"picture": number} if len(post.images) > 1 else {}
     if post.entities is not None:
         unboxed = "not_shown" if post.grounded else "not_grounded"
-        fields["ground_truth"], fields[unboxed] = _labels(fiftyone, post.entities, size)
+        fields["ground_truth"], fields[unboxed] = _labels(fiftyone, post.entities, place)
     if answer is not None:
-        fields["predictions"], fields["predicted_not_shown"] = _labels(fiftyone, answer.entities, size)
-    return fiftyone.Sample(filepath=os.path.abspath(post.image), post_id=post.id, text=post.text, **fields)
+        fields["predictions"], fields["predicted_not_shown"] = _labels(fiftyone, answer.entities, place)
+    path = os.path.abspath(str(post.images[number - 1]))
+    return fiftyone.Sample(filepath=path, post_id=post.id, text=post.text, **fields)
 
 
-def _labels(fiftyone: Any, entities: Sequence[GoldEntity | GroundedEntity], size: Size) -> tuple[Any, Any]:
-    """Detections for the boxes, and classifications for the mentions without a box."""
+def _labels(
+    fiftyone: Any, entities: Sequence[GoldEntity | GroundedEntity], picture: tuple[Size, int]
+) -> tuple[Any, Any]:
+    """Detections for the boxes in an image (size, number), and classifications for the mentions without a box.
+
+    The classifications are those of the first image.
+    """
+    size, shown = picture
     detections, classifications = [], []
     for number, entity in enumerate(entities):
         place: dict[str, Any] = {"span": entity.span, "start": entity.start, "end": entity.end, "entity": number}
@@ -78,9 +94,11 @@ def _labels(fiftyone: Any, entities: Sequence[GoldEntity | GroundedEntity], size
             place["confidence"] = entity.confidence
         boxes = boxes_of(entity)
         detections += [
-            fiftyone.Detection(label=entity.type, bounding_box=_relative(box, size), **place) for box in boxes
+            fiftyone.Detection(label=entity.type, bounding_box=_relative(box, size), **place)
+            for box in boxes
+            if box.picture == shown
         ]
-        if not boxes:
+        if not boxes and shown == 1:
             classifications.append(fiftyone.Classification(label=entity.type, **place))
     return fiftyone.Detections(detections=detections), fiftyone.Classifications(classifications=classifications)
 

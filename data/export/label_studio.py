@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -43,6 +44,9 @@ def to_label_studio(
     to the mention. A mention without a relation is not shown. The project needs the labeling configuration of
     `label_studio_config`.
 
+    If a post has several images, all tasks have the list `images` in addition, which the labeling configuration then
+    shows, and every box has the index of its image in this list, `item_index`, from 0.
+
     The confidence of an entity, if it has one, is the `score` of its results. The `score` of a prediction is the lowest
     of these.
 
@@ -51,7 +55,8 @@ def to_label_studio(
         predictions: The predictions to use as pre-annotations; the gold annotation then becomes the `annotations` of
             the tasks. None: the gold annotation is the pre-annotation.
         image_url: The prefix of image file names in URLs (`/data/local-files/?d=images/`, `https://.../`), or a
-            function that returns the URL of a post's image. A post without an image has the URL "".
+            function that returns the URL of a post's image; for a post with several, it is called once for each, with
+            a post that has only this image. A post without an image has the URL "".
         model_version: Name of the pre-annotations.
 
     Raises:
@@ -63,32 +68,39 @@ def to_label_studio(
     """
     posts = checked_posts(posts)
     predictions_by_id = None if predictions is None else answers(predictions, posts)
-    urls = [image_url(post) if post.image is not None else "" for post in posts] if callable(image_url) else None
-    tasks = []
-    for post, url in zip(posts, urls or _urls(posts, str(image_url)), strict=True):
-        task: dict[str, Any] = {"data": {"id": post.id, "text": post.text, "image": url}}
-        gold = None if post.entities is None else _result(post, post.entities)
+    several, tasks = has_several(posts), []
+    for post, urls in zip(posts, _urls(posts, image_url), strict=True):
+        data: dict[str, Any] = {"id": post.id, "text": post.text, "image": urls[0] if urls else ""}
+        task: dict[str, Any] = {"data": data | ({"images": urls} if several else {})}
+        gold = None if post.entities is None else _result(post, post.entities, several=several)
         if predictions_by_id is not None and gold is not None:
             task["annotations"] = [{"result": gold, "ground_truth": True}]
         if predictions_by_id is not None:
-            gold = _result(post, predictions_by_id[post.id].entities) if post.id in predictions_by_id else None
+            answer = predictions_by_id.get(post.id)
+            gold = None if answer is None else _result(post, answer.entities, several=several)
         task["predictions"] = [] if gold is None else [{"model_version": model_version, **_score(gold), "result": gold}]
         tasks.append(task)
     return tasks
 
 
-def label_studio_config(labels: LabelSet) -> str:
+def has_several(posts: Iterable[Post]) -> bool:
+    """Whether a post has several images; tasks and configuration of Label Studio then differ."""
+    return any(len(post.images) > 1 for post in posts)
+
+
+def label_studio_config(labels: LabelSet, *, several: bool = False) -> str:
     """The labeling configuration, as XML, of a project for the tasks of `to_label_studio`.
 
     Args:
         labels: The types. Each becomes a label for spans and for boxes, with its description as the hint.
+        several: Whether a post of the project has several images.
     """
     view = Element("View")
     SubElement(SubElement(view, "Relations"), "Relation", value=_RELATION)
     _labels(SubElement(view, "Labels", name=_TYPE, toName=_TEXT), labels)
     SubElement(view, "Text", name=_TEXT, value="$text")
     _labels(SubElement(view, "RectangleLabels", name=_BOX, toName=_IMAGE), labels)
-    SubElement(view, "Image", name=_IMAGE, value="$image")
+    SubElement(view, "Image", {"name": _IMAGE} | ({"valueList": "$images"} if several else {"value": "$image"}))
     indent(view)
     return tostring(view, encoding="unicode")
 
@@ -98,21 +110,28 @@ def _labels(parent: Element, labels: LabelSet) -> None:
         SubElement(parent, "Label", {"value": name} | ({"hint": description} if description else {}))
 
 
-def _urls(posts: Sequence[Post], prefix: str) -> list[str]:
-    return ["" if name is None else prefix + quote(name, errors="surrogatepass") for name in picture_names(posts)]
+def _urls(posts: Sequence[Post], image_url: str | Callable[[Post], str]) -> list[list[str]]:
+    """The URLs of the images of each post."""
+    if callable(image_url):
+        alone = ([replace(post, image=image, more_images=()) for image in post.images] for post in posts)
+        return [[image_url(single) for single in singles] for singles in alone]
+    prefix = image_url
+    return [[prefix + quote(name, errors="surrogatepass") for name in names] for names in picture_names(posts)]
 
 
-def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity]) -> list[dict[str, Any]]:
+def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity], *, several: bool) -> list[dict[str, Any]]:
     """The results of one annotation: spans, boxes and relations of each entity."""
     results: list[dict[str, Any]] = []
-    size = picture_size(post) if any(map(boxes_of, entities)) else (0, 0)
+    numbers = {box.picture for entity in entities for box in boxes_of(entity)}
+    sizes = {number: picture_size(post, number) for number in sorted(numbers)}
     for number, entity in enumerate(entities):
         in_text = entity.start >= 0
         if in_text:
             results.append(_span(f"span{number}", entity) | _confidence(entity))
         for index, box in enumerate(boxes_of(entity)):
             id_ = f"box{number}_{index}"
-            results.append(_rectangle(id_, entity, box, size) | _confidence(entity))
+            where = {"item_index": box.picture - 1} if several else {}
+            results.append(_rectangle(id_, entity, box, sizes[box.picture]) | where | _confidence(entity))
             if in_text:
                 results.append(_relation(id_, f"span{number}"))
     return results
@@ -170,7 +189,7 @@ def _write(export: Export) -> None:
     labels = types_of_all(export.posts, export.predictions)
     if any(NO_XML.search(name) for name in labels):
         raise InputError("A type has a character that XML cannot represent", received=list(labels))
-    config = label_studio_config(labels)
+    config = label_studio_config(labels, several=has_several(export.posts))
     export.write_json(tasks)
     with whole_text(export.out.with_suffix(_CONFIG)) as file:
         file.write(config)

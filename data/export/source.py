@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from gmner.data.images.opening import image_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
@@ -69,38 +71,49 @@ def boxes_of(entity: GoldEntity | GroundedEntity) -> tuple[Box, ...]:
     return () if entity.box is None else (entity.box, *entity.more_boxes)
 
 
-def picture_names(posts: Sequence[Post]) -> list[str | None]:
-    """The file name of each post's image without its folder: `<id>.png` for a PIL image, None without an image.
+def picture_names(posts: Sequence[Post]) -> list[list[str]]:
+    """The file names of each post's images without their folder.
+
+    They are `<id>.png` for the first PIL image of a post, and `<id>_2.png` for the second.
 
     Raises:
         InputError: Two different images have the same file name.
     """
-    names = [_name(post) for post in posts]
-    owners: dict[str, Post] = {}
-    for post, name in zip(posts, names, strict=True):
-        if name is not None and owners.setdefault(name, post).image != post.image:
-            raise InputError(
-                f"The images of posts {owners[name].id!r} and {post.id!r} have the same file name",
-                received=name,
-                remedy="Write the posts with write_posts, which gives every image a name of its own",
-            )
+    names = [[_name(post, image, number) for number, image in enumerate(post.images, 1)] for post in posts]
+    owners: dict[str, tuple[Post, Path | Image.Image]] = {}
+    for post, post_names in zip(posts, names, strict=True):
+        for image, name in zip(post.images, post_names, strict=True):
+            owner, owned = owners.setdefault(name, (post, image))
+            if owned != image:
+                raise InputError(
+                    f"The images of posts {owner.id!r} and {post.id!r} have the same file name",
+                    received=name,
+                    remedy="Write the posts with write_posts, which gives every image a name of its own",
+                )
     return names
 
 
-def picture_size(post: Post) -> Size:
-    """Width and height of a post's image in pixels, read from its header.
+def picture_size(post: Post, number: int = 1) -> Size:
+    """Width and height of an image of a post in pixels, read from its header.
+
+    Args:
+        post: The post.
+        number: Number of the image, counted from 1, as in `Box.picture`.
 
     Raises:
-        InputError: The post has no image.
+        InputError: The post has no such image.
         ImageError: The image is missing or broken. Both errors name the post.
     """
     with located(f"post {post.id!r}"):
-        if post.image is None:
+        if not post.images:
             raise InputError("The post has boxes but no image", accepted="a post with an image")
-        return image_size(post.image)
+        if number > len(post.images):
+            accepted = f"1 to {len(post.images)}"
+            raise InputError("The post has a box in an image that it does not have", received=number, accepted=accepted)
+        return image_size(post.images[number - 1])
 
 
-def _name(post: Post) -> str | None:
-    if post.image is None:
-        return None
-    return post.image.name if isinstance(post.image, Path) else f"{post.id}.png"
+def _name(post: Post, image: Path | Image.Image, number: int) -> str:
+    if isinstance(image, Path):
+        return image.name
+    return f"{post.id}.png" if number == 1 else f"{post.id}_{number}.png"

@@ -3,7 +3,6 @@
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from xml.etree.ElementTree import fromstring
 
@@ -63,15 +62,19 @@ def test_coco_boxes_equal_the_gold(given_posts):
 
 
 def test_coco_format(tmp_path):
-    PICTURE.save(tmp_path / "a b.jpg")
-    on_disk, bare = Post("2", TEXT, tmp_path / "a b.jpg", more_images=(Path("c.jpg"),)), Post("3", "", None, ())
+    for name in ("a b.jpg", "c.jpg"):
+        PICTURE.save(tmp_path / name)
+    on_disk = Post("2", TEXT, tmp_path / "a b.jpg", more_images=(tmp_path / "c.jpg",))
+    bare = Post("3", "", None, ())
     coco = to_coco([bare, POST, on_disk])
     assert coco["categories"] == [
         {"id": 1, "name": "LOC", "supercategory": "entity"},
         {"id": 2, "name": "PER", "supercategory": "entity"},
     ]
     size = {"width": 64, "height": 48}
-    assert coco["images"] == [{"id": 1, "file_name": "1.png", **size}, {"id": 2, "file_name": "a b.jpg", **size}]
+    assert coco["images"] == [
+        {"id": id_, "file_name": name, **size} for id_, name in enumerate(("1.png", "a b.jpg", "c.jpg"), 1)
+    ]
     mention = {"image_id": 1, "entity_id": 1, "category_id": 2, "span": "Ada", "start": 0, "end": 3}
     rest = {"iscrowd": 0, "segmentation": []}
     assert coco["annotations"] == [
@@ -83,7 +86,8 @@ def test_coco_format(tmp_path):
     assert coco["posts"] == [
         {"id": "3", "text": "", "image_id": None, "more_images": [], "annotated": True},
         {"id": "1", "text": TEXT, "image_id": 1, "more_images": [], "annotated": True},
-        {"id": "2", "text": TEXT, "image_id": 2, "more_images": ["c.jpg"], "annotated": False},
+        {"id": "2", "text": TEXT, "image_id": 2, "more_images": ["c.jpg"], "annotated": False}
+        | {"more_image_ids": [3]},
     ]
 
 
