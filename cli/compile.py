@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from gmner.cli import models
 from gmner.cli.command import Command, FileRules
 from gmner.cli.files import check_bundle_place, check_run_dir, keep_bundle_place
-from gmner.cli.options import MODEL, add_dataset, add_labels, add_output, offer, positive_minutes, read_labels
+from gmner.cli.options import (
+    MODEL,
+    add_dataset,
+    add_labels,
+    add_limit_pictures,
+    add_output,
+    offer,
+    positive_minutes,
+    read_labels,
+)
 from gmner.cli.posts import add_with_pictures, read_wanted_posts, report_missing_images
 from gmner.cli.printing import print_message, print_result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from gmner.signatures.errors import GmnerError, InputError
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
 
+_MORE = "more_images"
 COLUMNS = ("id", "text", "image")
 
 
@@ -77,8 +79,11 @@ class _Worker:
                 predictions[index] = Prediction.failed(_string(row.get("id")), _string(row.get("text")), error)
         answers = answer_posts(self._program, list(posts.values()), progress=False)
         predictions |= dict(zip(posts, answers, strict=True))
-        records = [_record(predictions[index]) for index in range(table.num_rows)]
-        return pyarrow.Table.from_pylist(records, schema=_schema(pyarrow))
+        # The schema must not depend on the batch, so it follows the columns of the dataset.
+        several = _MORE in table.column_names
+        none = {"confidence": None, **({"picture": None} if several else {})}
+        records = [_record(predictions[index], none) for index in range(table.num_rows)]
+        return pyarrow.Table.from_pylist(records, schema=_schema(pyarrow, several=several))
 
 
 def _post(row: dict[str, Any]) -> Post:
@@ -93,7 +98,7 @@ def _post(row: dict[str, Any]) -> Post:
         raise InputError("The id of a row is missing", received=post_id, accepted="a string or an integer")
     if not isinstance(text, str):
         raise InputError("The text of a row is not a string", received=text)
-    image, *more = (_image(cell) for cell in (row.get("image"), *(row.get("more_images") or ())))
+    image, *more = (_image(cell) for cell in (row.get("image"), *(row.get(_MORE) or ())))
     return Post(str(post_id), text, image, more_images=tuple(further for further in more if further is not None))
 
 
@@ -109,21 +114,22 @@ def _string(cell: Any) -> str:
     return "" if cell is None else cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
-def _record(prediction: Prediction) -> dict[str, Any]:
-    """A prediction with the same keys in every row."""
+def _record(prediction: Prediction, none: Mapping[str, None]) -> dict[str, Any]:
+    """A prediction with the same keys in every row, those of `none` in every entity."""
     record = prediction.to_record()
     # Arrow stores UTF-8, which cannot encode a lone surrogate; a server may return one.
     record["reasoning"] = record["reasoning"].encode("utf-8", "replace").decode("utf-8")
-    return {**record, "entities": [{"confidence": None, "picture": None, **e} for e in record["entities"]]}
+    return {**record, "entities": [{**none, **entity} for entity in record["entities"]]}
 
 
-def _schema(pyarrow: Any) -> Any:
+def _schema(pyarrow: Any, *, several: bool) -> Any:
     """The schema of a table of predictions; inferred from a batch without boxes or errors, it would differ."""
     string, real, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
     entity = pyarrow.struct(
         {
             "span": string, "start": whole, "end": whole, "type": string, "visible": pyarrow.bool_(),
-            "box": pyarrow.list_(real), "picture": whole, "confidence": real,
+            "box": pyarrow.list_(real), "confidence": real,
+            **({"picture": whole} if several else {}),
         }
     )  # fmt: skip
     error = pyarrow.struct({"kind": string, "message": string})

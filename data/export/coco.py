@@ -169,7 +169,7 @@ def _posts(posts: Sequence[Post]) -> list[dict[str, Any]]:
             )
         more = [path.name if isinstance(path, Path) else None for path in post.more_images]
         image_id, more_ids = next(iter(ids[post.id]), None), ids[post.id][1:]
-        shared = {"id": post.id, "text": post.text, "image_id": image_id, "more_images": more}
+        shared: dict[str, Any] = {"id": post.id, "text": post.text, "image_id": image_id, "more_images": more}
         shared |= {"more_image_ids": more_ids} if more_ids else {}
         records.append({**shared, "annotated": post.entities is not None})
     return records
