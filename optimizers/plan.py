@@ -79,7 +79,7 @@ class Plan:
         """Tables of the stages and of the requests, with their totals."""
         lines = list[str]()
         if self.stages:
-            rows = [("stage", "posts", "samples", "steps", "tokens", "time")]
+            rows: list[tuple[str, ...]] = [("stage", "posts", "samples", "steps", "tokens", "time")]
             for s in self.stages:
                 figures = (f"{number:,}" for number in (s.posts, s.samples, s.steps, s.tokens))
                 rows.append((s.name, *figures, _time(s.seconds)))
@@ -98,7 +98,7 @@ class Plan:
         return "\n".join(lines or ["nothing to train and no requests to send"])
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines with the first column to the left and the others to the right."""
     first = max(8, *(len(row[0]) for row in rows))
     return ["".join([row[0].ljust(first), *(cell.rjust(16) for cell in row[1:])]) for row in rows]
