@@ -52,27 +52,44 @@ class Panel:
     reasoning: str = ""
     error: str = ""
     stage: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One post with its panels."""
+    """One post with its panels.
+
+    Attributes:
+        id: The post's id.
+        slice: Its slice; may be empty.
+        panels: Its panels.
+        picture: Its image, or None.
+        picture_error: Why the image cannot be shown.
+        wrong: Indices of the stages whose answer has an error.
+        text: The post's text, for the search.
+        differ: Whether its answers differ.
+    """
 
     id: str
     slice: str
     panels: Sequence[Panel]
     picture: Picture | None
     picture_error: str
-    wrong: Sequence[int]
+    wrong: Sequence[int] = ()
+    text: str = ""
+    differ: bool = False
 
 
-def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) -> Card:
+def build_card(
+    post: Post, answers: Mapping[str, Prediction], stages: Sequence[str], notes: Mapping[str, str] | None = None
+) -> Card:
     """Build the card of a post with its gold annotation, if it has one, and its answers.
 
     Args:
         post: The post.
         answers: Stage name -> answer.
         stages: All stages in the order of their panels; stages without an answer are skipped.
+        notes: Stage name -> a note to its answer.
     """
     picture, image_error = _open(post.image)
     panels = []
@@ -82,21 +99,27 @@ def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[s
         drawn = rects(boxes, picture) if picture else []
         panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
     panels += [
-        replace(_stage(name, post, answers[name], picture), stage=number)
+        replace(_stage(name, post, answers[name], picture), stage=number, note=(notes or {}).get(name, ""))
         for number, name in enumerate(stages)
         if name in answers
     ]
     if not panels:
         panels.append(Panel("not annotated", segments(post.text, ()), (), None, gold=True))
     wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
-    return Card(post.id, post.slice or "", panels, picture, image_error, wrong)
+    return Card(post.id, post.slice or "", panels, picture, image_error, wrong, post.text, _differ(answers))
+
+
+def _differ(answers: Mapping[str, Prediction]) -> bool:
+    """Whether answers have different entities, apart from their order and confidence."""
+    found = [frozenset((e.key, e.type, e.box, e.more_boxes) for e in answer.entities) for answer in answers.values()]
+    return len(set(found)) > 1
 
 
 def answer_card(text: str, image: ImageSource | None, entities: Sequence[GroundedEntity], reasoning: str = "") -> Card:
     """Build the card of an answer without gold annotation; its panel has no title."""
     picture, image_error = _open(image)
     panel = _panel("", text, entities, [_row(entity) for entity in entities], picture)
-    return Card("", "", [replace(panel, reasoning=reasoning)], picture, image_error, ())
+    return Card("", "", [replace(panel, reasoning=reasoning)], picture, image_error)
 
 
 def _stage(name: str, post: Post, answer: Prediction, picture: Picture | None) -> Panel:
