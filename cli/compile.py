@@ -58,8 +58,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=setting)
     minutes = "stop training after N minutes; run the same command again to resume"
     parser.add_argument("--max-minutes", type=positive_minutes, metavar="N", help=minutes)
-    dry_run = "print all settings; measure two steps of each stage, print the expected steps, tokens, memory and time"
-    dry_run += "; write nothing"
+    dry_run = "print all settings; measure two steps of each stage and a few requests to servers, print the expected "
+    dry_run += "steps, tokens, memory, time and cost; write nothing"
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
 
 

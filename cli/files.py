@@ -54,7 +54,7 @@ def prepare(command: Command, given: Namespace, stack: ExitStack) -> None:
     if STANDARD in outputs and not rules.standard_output:
         raise InputError(f"gmner {command.name} does not write to standard output", accepted="a path with -o")
     # `posts` of `gmner world` is a number.
-    named = (getattr(given, name, None) for name in (*INPUTS, *rules.inputs))
+    named = (value for name in (*INPUTS, *rules.inputs) for value in _listed(getattr(given, name, None)))
     read = [Path(value) for value in named if isinstance(value, (str, Path))]
     images = [Path(folder) for folder in _listed(getattr(given, "images", None))]
     outputs = [output for output in outputs if output != STANDARD]
@@ -215,7 +215,7 @@ def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
 
 
 def _connect_standard_input(command: Command, given: Namespace, stack: ExitStack) -> None:
-    names = [name for name in (*_POSTS, *_ANSWERS) if getattr(given, name, None) == STANDARD]
+    names = [name for name in (*_POSTS, *_ANSWERS) if STANDARD in _listed(getattr(given, name, None))]
     if not names:
         return
     if not command.files.standard_input:

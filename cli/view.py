@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from gmner.cli.command import Command, FileRules
@@ -17,7 +18,11 @@ from gmner.signatures.errors import InputError
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner view`."""
-    parser.add_argument("predictions", type=Path, metavar="PRED.jsonl", help="predictions of `gmner extract`")
+    predictions = (
+        "predictions of `gmner extract`; with several files, the systems are shown side by side, and what each "
+    )
+    predictions += "one mended and broke against the first"
+    parser.add_argument("predictions", type=Path, nargs="+", metavar="PRED.jsonl", help=predictions)
     posts = parser.add_mutually_exclusive_group(required=True)
     posts.add_argument("--posts", type=Path, metavar="POSTS", help=f"posts: {POSTS}")
     posts.add_argument(
@@ -36,20 +41,47 @@ def run(given: Namespace) -> None:
     from gmner.data.scoring.evaluate import evaluate
 
     posts = read_posts(given, given.gold or given.posts, given.split)
-    predictions = {prediction.id: prediction for prediction in read_answers(given.predictions, posts)}
-    scores = {"answers": evaluate(predictions, posts)} if given.gold else None
-    shown = [(post, {"answers": predictions[post.id]}) for post in posts if post.id in predictions][: given.limit]
+    systems = {
+        name: {prediction.id: prediction for prediction in read_answers(file, posts)}
+        for name, file in zip(system_names(given.predictions), given.predictions, strict=True)
+    }
+    scores = {name: evaluate(answers, posts) for name, answers in systems.items()} if given.gold else None
+    pairs = [(post, {name: found[post.id] for name, found in systems.items() if post.id in found}) for post in posts]
+    shown = [(post, answers) for post, answers in pairs if answers][: given.limit]
     if not shown:
+        received = ", ".join(map(str, given.predictions))
         remedy = "Pass the posts and the split that the predictions were made for"
-        raise InputError("No prediction belongs to any of the posts", received=str(given.predictions), remedy=remedy)
+        raise InputError("No prediction belongs to any of the posts", received=received, remedy=remedy)
     treated = "scored as empty" if given.gold else "not shown"
-    print_ids(f"Posts without a prediction, {treated}", [post.id for post in posts if post.id not in predictions])
-    print_ids("Predictions for unknown posts, ignored", sorted(predictions.keys() - {post.id for post in posts}))
+    for name, answers in systems.items():
+        of = f" of {name}" if len(systems) > 1 else ""
+        print_ids(f"Posts without a prediction{of}, {treated}", [post.id for post in posts if post.id not in answers])
+        print_ids(f"Predictions{of} for unknown posts, ignored", sorted(answers.keys() - {post.id for post in posts}))
     check_images(given.output, posts)
     own = arguments_of(given)
     with written(given.output, overwrite=given.overwrite, own=own) as place, whole_text(place) as file:
-        file.write(render_html(shown, title=given.predictions.name, scores=scores))
+        title = " and ".join(file.name for file in given.predictions)
+        file.write(render_html(shown, title=title, scores=scores))
     print_message(f"Wrote a page of {counted_posts(len(shown))} to {given.output}")
+
+
+def system_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file of predictions: `answers` for a single one, else its stem, or as much of its path as needed.
+
+    Raises:
+        InputError: A file is given twice.
+    """
+    if len(files) == 1:
+        return ["answers"]
+    paths = [file.resolve().with_suffix("") for file in files]
+    twice = next((file for place, file in enumerate(files) if paths[place] in paths[:place]), None)
+    if twice is not None:
+        raise InputError("A file of predictions is given twice", received=str(twice), accepted="different files")
+    names, parts = [path.name for path in paths], 1
+    while len(set(names)) < len(names):
+        parts += 1
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+    return names
 
 
 COMMAND = Command(

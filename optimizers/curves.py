@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -12,7 +12,6 @@ from xml.sax.saxutils import escape
 from gmner.data.files.atomic import whole_text
 
 CURVES = "curves.svg"
-_WIDTH, _HEIGHT, _GAP, _TOP, _BOTTOM = 210, 150, 50, 30, 24
 LOGGED = {
     "reward": "reward",
     "reward_std": "reward spread in a group",
@@ -23,35 +22,55 @@ LOGGED = {
 }
 """The figures of a GRPO training that are drawn: name in TRL's log -> title."""
 
+Curve = Mapping[int, float]
+"""Optimizer step -> value."""
 
+COLOURS = ("#2f6fde", "#d9761d", "#1f9254", "#8a4fc9", "#b8336a", "#0f8a96")
+"""Colours of the series of a panel, legible on white and on black; further series repeat them."""
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 210, 130, 46, 14, 30, 34
+_POINTS = 150
 _REWARD = re.compile(r"rewards/(.+)/mean")
 
 
 def draw_curves(
-    curves: Mapping[str, Mapping[int, float]], *, logarithmic: bool = False, columns: int | None = None
+    panels: Mapping[str, Curve | Mapping[str, Curve]],
+    *,
+    logarithmic: bool = False,
+    columns: int | None = None,
+    on_page: bool = False,
 ) -> str:
-    """Draw curves side by side as SVG.
+    """Draw panels side by side as SVG. The mouse shows step and value of each point.
 
     Args:
-        curves: Title -> optimizer step -> value. Empty curves are left out.
+        panels: Title -> a curve, or the curves of several series by name. Empty ones are left out.
         logarithmic: Use a logarithmic y axis; values must be above 0.
         columns: Number of panels in a row. None: all of them.
+        on_page: Whether the SVG is a part of a page: its text has the colour of the page and there is no background.
     """
-    drawn = [(title, values) for title, values in curves.items() if values]
-    across, row = min(columns or len(drawn), len(drawn)) or 1, _TOP + _HEIGHT + _BOTTOM
-    panels = []
-    for place, (title, values) in enumerate(drawn):
-        left, top = _GAP + place % across * (_WIDTH + _GAP), place // across * row
-        panels.append(f'<g transform="translate(0 {top})">{_panel(title, values, left, logarithmic)}</g>')
-    width, height = across * (_WIDTH + _GAP) + _GAP, row * math.ceil(len(drawn) / across)
-    style = 'font-family="sans-serif" font-size="11" fill="#4a4f5c"'
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" {style}>',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        *panels,
-        "</svg>\n",
-    ]
-    return "\n".join(lines)
+    named = {title: _series(panel) for title, panel in panels.items()}
+    drawn = [(title, {name: curve for name, curve in series.items() if curve}) for title, series in named.items()]
+    drawn = [(title, series) for title, series in drawn if series]
+    names = list(dict.fromkeys(name for series in named.values() for name in series))
+    across = min(columns or len(drawn), len(drawn)) or 1
+    wide, high = _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BOTTOM
+    parts = []
+    for place, (title, series) in enumerate(drawn):
+        at = f"{place % across * wide} {place // across * high}"
+        parts.append(f'<g transform="translate({at})">{_panel(title, series, names, logarithmic)}</g>')
+    width, height = across * wide, high * math.ceil(len(drawn) / across)
+    colour = "currentColor" if on_page else "#3d4350"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+    back = [] if on_page else [f'<rect width="{width}" height="{height}" fill="white"/>']
+    style = "<style>.point{opacity:0}.point:hover{opacity:1}</style>"
+    return "\n".join(
+        [f'{head} font-family="sans-serif" font-size="11" fill="{colour}">', style, *back, *parts, "</svg>\n"]
+    )
+
+
+def colour_of(place: int) -> str:
+    """The colour of the series at a place."""
+    return COLOURS[place % len(COLOURS)]
 
 
 def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
@@ -76,25 +95,90 @@ def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     return path
 
 
-def _panel(title: str, curve: Mapping[int, float], left: int, logarithmic: bool) -> str:
-    steps, values = list(curve), list(curve.values())
-    heights = [math.log(value) for value in values] if logarithmic else values
-    low, span = min(heights), max(max(heights) - min(heights), 1e-9)
-    first, last = steps[0], max(steps[-1], steps[0] + 1)
-    points = " ".join(
-        f"{left + _WIDTH * (step - first) / (last - first):.1f},{_TOP + 4 + (_HEIGHT - 8) * (1 - (h - low) / span):.1f}"
-        for step, h in zip(steps, heights, strict=True)
+def _series(panel: Curve | Mapping[str, Curve]) -> dict[str, Curve]:
+    """The series of a panel by name; a single curve has no name."""
+    named = {str(name): curve for name, curve in panel.items() if isinstance(curve, Mapping)}
+    return named or {"": {int(step): value for step, value in panel.items() if not isinstance(value, Mapping)}}
+
+
+def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logarithmic: bool) -> str:
+    values = [value for curve in series.values() for value in curve.values()]
+    steps = [step for curve in series.values() for step in curve]
+    rows = _logarithmic_ticks(min(values), max(values)) if logarithmic else ticks(min(values), max(values))
+    height = math.log if logarithmic else float
+    low, high = (end(map(height, [*rows, *values])) for end in (min, max))
+    first, last = min(steps), max(max(steps), min(steps) + 1)
+    columns = [step for step in ticks(first, last, most=6) if first <= step <= last and step == round(step)]
+
+    def x(step: float) -> float:
+        return round(_LEFT + _WIDTH * (step - first) / (last - first), 1)
+
+    def y(value: float) -> float:
+        return round(_TOP + _HEIGHT * (1 - (height(value) - low) / max(high - low, 1e-9)), 1)
+
+    words = [f'<text x="{_LEFT}" y="{_TOP - 12}" font-weight="600">{escape(_titled(title, series))}</text>']
+    grid = 'stroke="currentColor" stroke-opacity=".18"'
+    for row in rows:
+        words.append(f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y(row)}" y2="{y(row)}" {grid}/>')
+        words.append(f'<text x="{_LEFT - 6}" y="{y(row) + 4:.1f}" text-anchor="end">{row:g}</text>')
+    below = _TOP + _HEIGHT
+    for step in columns:
+        words.append(f'<line x1="{x(step)}" x2="{x(step)}" y1="{below}" y2="{below + 4}" stroke="currentColor"/>')
+        words.append(f'<text x="{x(step)}" y="{below + 16}" text-anchor="middle">{step:,.0f}</text>')
+    words.append(f'<text x="{_LEFT + _WIDTH}" y="{below + 29}" text-anchor="end" fill-opacity=".75">steps</text>')
+    words.append(
+        f'<path d="M{_LEFT} {_TOP}V{below}H{_LEFT + _WIDTH}" fill="none" stroke="currentColor" stroke-opacity=".5"/>'
     )
-    texts = [
-        (left, _TOP - 10, "start", f"{title}: {values[0]:.2f} to {values[-1]:.2f}"),
-        (left - 4, _TOP + 10, "end", f"{max(values):.1f}"),
-        (left - 4, _TOP + _HEIGHT, "end", f"{min(values):.1f}"),
-        (left + _WIDTH, _TOP + _HEIGHT + 16, "end", f"{steps[-1]:,} steps"),
-    ]
-    return "\n".join(
-        [
-            f'<rect x="{left}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" stroke="#b8bcc6"/>',
-            f'<polyline points="{points}" fill="none" stroke="#2d5fdc" stroke-width="1.6"/>',
-            *(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(words)}</text>' for x, y, anchor, words in texts),
-        ]
-    )
+    for name, curve in series.items():
+        colour, points = colour_of(names.index(name)), [(x(step), y(value)) for step, value in curve.items()]
+        line = " ".join(f"{across},{down}" for across, down in points)
+        words.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        words += _points(name, curve, points, colour)
+    return "\n".join(words)
+
+
+def _titled(title: str, series: Mapping[str, Curve]) -> str:
+    """The title, with the first and the last value of a single curve."""
+    if len(series) > 1:
+        return title
+    values = list(next(iter(series.values())).values())
+    return f"{title}: {_short(values[0])} to {_short(values[-1])}"
+
+
+def _points(name: str, curve: Curve, points: Sequence[tuple[float, float]], colour: str) -> Iterable[str]:
+    """Points that appear under the mouse; some of them if they are many."""
+    every = math.ceil(len(points) / _POINTS)
+    for (step, value), (across, down) in list(zip(curve.items(), points, strict=True))[::every]:
+        what = escape(f"{f'{name}, ' if name else ''}step {step:,}: {_short(value)}")
+        yield f'<circle class="point" cx="{across}" cy="{down}" r="5" fill="{colour}"><title>{what}</title></circle>'
+
+
+def _short(value: float) -> str:
+    """A value with three significant digits, and at least two decimals below 100."""
+    return f"{value:.3g}" if value and abs(value) < 0.01 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round values from at most `low` to at least `high`, one, two or five times a power of ten apart.
+
+    Args:
+        low: Smallest value of an axis.
+        high: Largest value of the axis.
+        most: Maximum number of ticks, at least 3.
+    """
+    span = high - low or abs(high) or 1.0
+    size = 10.0 ** math.floor(math.log10(span / (most - 1)))
+    for step in (size, 2 * size, 5 * size, 10 * size, 20 * size):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last - first < most:
+            break
+    return [float(f"{place * step:.10g}") for place in range(first, max(last, first + 1) + 1)]
+
+
+def _logarithmic_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten, with their doubles and fives if those are fewer than three."""
+    tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    fine = [factor * 10.0**ten for ten in tens for factor in (1, 2, 5)]
+    inside = [tick for tick in fine if low / 2 < tick < high * 2]
+    powers = [tick for tick in inside if math.log10(tick) == round(math.log10(tick))]
+    return [float(f"{tick:.10g}") for tick in (powers if len(powers) > 2 else inside)]

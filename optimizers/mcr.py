@@ -132,8 +132,9 @@ class MCR(Teleprompter):
                 training set are held out, see `holdout`.
             run_dir: Folder for everything that the compile writes. A stopped compile with the same arguments resumes
                 from it. None: a temporary folder that is deleted when the process ends.
-            dry_run: Print what the compile would do and cost (see `gmner.optimizers.plan.Plan`), measured over two
-                steps of each stage, and return a copy of the student. `run_dir` is not touched.
+            dry_run: Print what the compile would do and cost (see `gmner.optimizers.plan.Plan`), and return a copy of
+                the student. Two steps of each stage are measured, and servers are asked for a few answers and chains.
+                `run_dir` is not touched.
             **kwargs: Not used; any further argument is refused.
 
         Raises:
@@ -186,7 +187,7 @@ class MCR(Teleprompter):
         config = self._config(student, train, val, self._authors(student, lm))
         launch = ProcessGroup()
         if dry_run:
-            planned = plan(self.settings, student, train)
+            planned = plan(self.settings, student, train, val, lm)
             if launch.first:
                 sys.stdout.write(printable(f"{planned}") + "\n")
             return student.deepcopy()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dspy
 import torch
+from tqdm import tqdm
 
 from gmner.data.post import Post
 from gmner.optimizers.chains.split import check_split, split_posts
@@ -18,8 +21,10 @@ from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.peak_memory import process_peak
+from gmner.optimizers.request_plan import SENT, RequestPlan, request_plans
 from gmner.optimizers.reward_set import describe_weights
 from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.trainable import Trainable
@@ -54,16 +59,16 @@ class Plan:
 
     Attributes:
         stages: The training stages in order; empty if the weights are not accessible.
-        teacher_requests: Number of chains that LMs would write, without retries.
+        requests: The requests to LMs: for chains that they write, and for the answers of a student on a server.
         memory: Peak memory of the measured steps in bytes, of the GPU or, without one, of this process.
         rewards: Weight of each reward of CVO by name; empty without CVO.
         seconds: Time of all stages, without scoring on a validation set and without the teacher.
     """
 
     stages: tuple[StagePlan, ...]
-    teacher_requests: int
     memory: int
     rewards: Mapping[str, float] = field(default_factory=dict)
+    requests: tuple[RequestPlan, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -71,18 +76,32 @@ class Plan:
         return sum(stage.seconds for stage in self.stages)
 
     def __str__(self) -> str:
-        """A table of the stages and their totals."""
-        rows = [("stage", "posts", "samples", "steps", "tokens", "time")]
-        for s in self.stages:
-            rows.append((s.name, f"{s.posts:,}", f"{s.samples:,}", f"{s.steps:,}", f"{s.tokens:,}", _time(s.seconds)))
-        lines = ["".join(cell.ljust(8) if not i else cell.rjust(14) for i, cell in enumerate(row)) for row in rows]
-        where = "GPU" if torch.cuda.is_available() else "process"
-        lines.append(f"memory of the {where}: {self.memory / 2**30:.1f} GiB; time of the stages: {_time(self.seconds)}")
+        """Tables of the stages and of the requests, with their totals."""
+        lines = list[str]()
+        if self.stages:
+            rows: list[tuple[str, ...]] = [("stage", "posts", "samples", "steps", "tokens", "time")]
+            for s in self.stages:
+                figures = (f"{number:,}" for number in (s.posts, s.samples, s.steps, s.tokens))
+                rows.append((s.name, *figures, _time(s.seconds)))
+            lines += _table(rows)
+            where, memory = "GPU" if torch.cuda.is_available() else "process", f"{self.memory / 2**30:.1f} GiB"
+            lines.append(f"memory of the {where}: {memory}; time of the stages: {_time(self.seconds)}")
         if self.rewards:
             lines.append(f"rewards: {describe_weights(self.rewards)}")
-        if self.teacher_requests:
-            lines.append(f"chains written by LMs: {self.teacher_requests:,} (time not included)")
-        return "\n".join(lines)
+        if self.requests:
+            rows = [("requests", "number", "tokens in", "tokens out", "cost")]
+            for r in self.requests:
+                tokens = (f"{number:,}" if number else "not reported" for number in (r.tokens_in, r.tokens_out))
+                cost = "price not known" if r.cost is None else f"$ {r.cost:,.2f}"
+                rows.append((f"{r.purpose} of {r.model}", f"{r.requests:,}", *tokens, cost))
+            lines += [*_table(rows), f"estimated from {SENT} posts of each row; time not included"]
+        return "\n".join(lines or ["nothing to train and no requests to send"])
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines with the first column to the left and the others to the right."""
+    first = max(8, *(len(row[0]) for row in rows))
+    return ["".join([row[0].ljust(first), *(cell.rjust(16) for cell in row[1:])]) for row in rows]
 
 
 def _time(seconds: float) -> str:
@@ -90,50 +109,62 @@ def _time(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def plan(settings: CompileSettings, student: Trainable, train: Sequence[Post]) -> Plan:
-    """Measure two steps of each stage, on copies of the weights and in a temporary folder.
+def plan(
+    settings: CompileSettings,
+    student: Trainable,
+    train: Sequence[Post],
+    val: Sequence[Post] | None = None,
+    teacher: dspy.BaseLM | None = None,
+) -> Plan:
+    """Measure two steps of each stage on copies of the weights in a temporary folder, and a few requests to LMs.
 
     Args:
         settings: The settings of the compile.
         student: The program to compile.
         train: Annotated posts.
+        val: Annotated posts on which the compile scores programs, or None.
+        teacher: The LM of model-written styles that have none of their own.
 
     Returns:
-        The plan. No LM is called: model-written chains and those of `chains_from` are measured with chains of
-        templates. The prompt has the student's demonstrations, without those that MRSI would choose.
+        The plan. `SENT` chains are written in each model-written style, and a student on a server answers `SENT` posts;
+        these requests are sent and cost money. The stages are measured with chains of templates. The prompt has the
+        student's demonstrations, without those that MRSI would choose.
 
     Raises:
         InputError: A stage has no post.
+        dspy.LMError: A server does not answer.
     """
     engine = training.trainable_engine(student.model)
-    if engine is None:
-        requests = _requests(settings.mrsi, len(train)) if settings.mrsi else 0
-        return Plan((), requests, _memory())
     train = fitting_posts(train, student, settings.longest_answer)
-    first, second = list[Post](), list(train)
-    if settings.mrsi is not None:
-        share = 1.0 if settings.cvo is None or not settings.mrsi.trains else settings.d1_share
-        first, second = split_posts(train, share, random.Random(settings.seed))
-        second = second or list(train)
-    injected = settings.mrsi is not None and settings.mrsi.trains
-    check_split(first, second, injected=injected, optimized=settings.cvo is not None)
+    first, second = list[Post](train), list(train)
+    if engine is not None:
+        if settings.mrsi is None:
+            first = []
+        else:
+            share = 1.0 if settings.cvo is None or not settings.mrsi.trains else settings.d1_share
+            first, second = split_posts(train, share, random.Random(settings.seed))
+            second = second or list(train)
+        injected = settings.mrsi is not None and settings.mrsi.trains
+        check_split(first, second, injected=injected, optimized=settings.cvo is not None)
+    measured: list[tuple[str, Callable[[], StagePlan | RequestPlan]]] = []
+    if engine is not None and settings.mrsi is not None and settings.mrsi.trains:
+        measured.append(("mrsi", partial(_of_mrsi, settings.mrsi, student, engine, first, settings.seed)))
+    if engine is not None and settings.cvo is not None:
+        measured.append(("cvo", partial(_of_cvo, settings.cvo, student, engine, second, settings.seed)))
+    if ProcessGroup().first:
+        measured += request_plans(settings, student, first, val, teacher, served=engine is None)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    stages = []
-    if settings.mrsi is not None and settings.mrsi.trains:
-        stages.append(_of_mrsi(settings.mrsi, student, engine, first, settings.seed))
-    if settings.cvo is not None:
-        stages.append(_of_cvo(settings.cvo, student, engine, second, settings.seed))
-    requests = _requests(settings.mrsi, len(first)) if settings.mrsi else 0
-    return Plan(tuple(stages), requests, _memory(), {} if settings.cvo is None else settings.cvo.reward_set.weights)
-
-
-def _requests(mrsi: MRSI, posts: int) -> int:
-    """Expected number of chains that LMs write; the styles of a post are drawn uniformly without repetition."""
-    if mrsi.chains_from is not None:
-        return 0
-    model_written = sum(isinstance(style, LLMStyle) for style in mrsi.style_set.values())
-    return round(posts * min(mrsi.per_post, len(mrsi.style_set)) * model_written / len(mrsi.style_set))
+    parts = list[StagePlan | RequestPlan]()
+    with tqdm(total=len(measured), desc="dry run", disable=not settings.progress) as bar:
+        for name, measure in measured:
+            bar.set_postfix_str(name)
+            parts.append(measure())
+            bar.update()
+    stages = tuple(part for part in parts if isinstance(part, StagePlan))
+    requests = tuple(part for part in parts if isinstance(part, RequestPlan))
+    rewards = {} if engine is None or settings.cvo is None else settings.cvo.reward_set.weights
+    return Plan(stages, _memory(), rewards, requests)
 
 
 def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:

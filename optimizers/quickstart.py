@@ -17,7 +17,7 @@ from gmner.programs.models.loading import load_vlm
 from gmner.signatures.terminal import printable
 
 STAGES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
-TRAIN_POSTS, TEST_POSTS, REPORT_POSTS = 1000, 120, 60
+TRAIN_POSTS, TEST_POSTS = 1000, 120
 
 
 def main(run_dir: str | Path = "runs/quickstart") -> Path:
@@ -44,8 +44,7 @@ def main(run_dir: str | Path = "runs/quickstart") -> Path:
         scores[title] = evaluate(predictions[title], test)
     _say(table(scores))
     pairs = [
-        (post, {title: answers[place] for title, answers in predictions.items()})
-        for place, post in enumerate(test[:REPORT_POSTS])
+        (post, {title: answers[place] for title, answers in predictions.items()}) for place, post in enumerate(test)
     ]
     report = folder / "report.html"
     with whole_text(report) as file:

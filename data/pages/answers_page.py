@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -20,17 +19,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gmner.data.files.atomic import whole_text
-from gmner.data.listing import counted
 from gmner.data.pages.cards import Card, build_card
 from gmner.data.pages.markup import colour_of, colours
+from gmner.data.pages.score_tables import change_table, score_tables
 from gmner.data.pages.scripts import isolated, short_name
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.data.scoring.entity_errors import Fault
-from gmner.data.scoring.evaluation import Evaluation, Figures, percent
-from gmner.data.scoring.pairing import TASKS
+from gmner.data.scoring.evaluation import Evaluation
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GroundedEntity
+
+PAGE_POSTS = 30
+"""Number of posts that a page shows at a time."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -104,18 +105,28 @@ def _pair(item: Any, posts: Mapping[str, Post]) -> Pair:
     raise InputError("Cannot show this object", received=item, accepted="posts, predictions, answers of a program")
 
 
-def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evaluation] | None = None) -> str:
+def render_html(
+    pairs: Sequence[Pair],
+    *,
+    title: str,
+    scores: Mapping[str, Evaluation] | None = None,
+    notes: Sequence[Mapping[str, str]] = (),
+    slices_are: str = "slice",
+) -> str:
     """Render a self-contained HTML page of posts with their predictions.
 
     Each post is a card with one panel for the gold annotation, if there is one, and one panel per stage. A panel shows
     the image with boxes, the text with spans, the entities with their errors, and the collapsed reasoning. The top of
-    the page shows the scores of the stages, and filters. If predictions have confidences, there is also a threshold:
-    entities below it are hidden, and the others are scored.
+    the page shows the scores of the stages, what each one mended and broke against the first, filters, a search, and
+    the order of the posts, `PAGE_POSTS` of which are shown at a time. If predictions have confidences, there is also a
+    threshold: entities below it are hidden, and the others are scored.
 
     Args:
         pairs: Posts with their predictions by stage name, such as `{"before": ..., "after CVO": ...}`.
         title: Heading of the page.
         scores: Evaluations by stage name, in display order.
+        notes: For each pair, notes to answers by stage name, such as the rewards of a sampled answer.
+        slices_are: What the slices of the posts are, as the name of their filter.
 
     Returns:
         The page. Images are inlined with at most 480 pixels per side; no external resources are loaded.
@@ -126,7 +137,11 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
     if not pairs and not scores:
         raise InputError("Nothing to show", accepted="posts with predictions, or scores")
     stages = list(dict.fromkeys([name for _, answers in pairs for name in answers]))
-    cards = [build_card(post, answers, stages) for post, answers in pairs]
+    noted = notes or [{}] * len(pairs)
+    cards = [build_card(post, answers, stages, note) for (post, answers), note in zip(pairs, noted, strict=True)]
+    tables = score_tables(scores or {})
+    if (changes := change_table(pairs, stages, scores or {})) is not None:
+        tables.insert(1, changes)
     script = _source("report.js.j2")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return render_page(
@@ -138,8 +153,9 @@ def render_html(pairs: Sequence[Pair], *, title: str, scores: Mapping[str, Evalu
         slices=sorted({card.slice for card in cards if card.slice}),
         faults=_faults(cards),
         has_confidence=any(entity.confidence is not None for entity in _answered(pairs)),
-        tables=_tables(scores or {}),
-        columns=list(scores or {}),
+        slices_are=slices_are,
+        page_posts=PAGE_POSTS,
+        tables=tables,
         types=_types(pairs),
         palette=colours(_types(pairs)),
         # The script is part of the package, so it needs no escaping; the policy contains its hash.
@@ -164,63 +180,6 @@ def _answered(pairs: Sequence[Pair]) -> Iterator[GroundedEntity]:
 def _types(pairs: Sequence[Pair]) -> list[str]:
     types = {entity.type for post, _ in pairs for entity in post.gold} | {entity.type for entity in _answered(pairs)}
     return [name for name in colours(types) if name in types]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Figures of the stages as rows of (name, [(value, note)])."""
-
-    caption: str
-    rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
-
-
-def _tables(scores: Mapping[str, Evaluation]) -> list[Table]:
-    if not scores:
-        return []
-    stages = list(scores.values())
-    faults = [
-        (fault.label, [(str(e.errors.get(fault, 0)), "") for e in stages])
-        for fault in Fault
-        if fault in stages[0].errors
-    ]
-    names = sorted({name for e in stages for name in e.by_slice})
-    slices = [(_slice_name(name, stages), [(_slice_f1(e.by_slice.get(name)), "") for e in stages]) for name in names]
-    tables = [
-        Table(_scores_caption(stages), _score_rows(stages)),
-        Table("Error classes", faults),
-        Table("GMNER F1 by slice (posts)", slices),
-    ]
-    return [table for table in tables if table.rows]
-
-
-def _scores_caption(stages: Sequence[Evaluation]) -> str:
-    """The caption of the scores: the numbers of posts and of posts without a prediction."""
-    posts, missing = max(e.posts for e in stages), max(len(e.missing) for e in stages)
-    unanswered = f", {missing:,} of them without a prediction" if missing else ""
-    return f"Scores on {counted(posts, 'post', 'posts')}{unanswered}"
-
-
-def _score_rows(stages: Sequence[Evaluation]) -> list[tuple[str, Sequence[tuple[str, str]]]]:
-    rows: list[tuple[str, Sequence[tuple[str, str]]]] = []
-    for task in [task for task in TASKS if all(task in e.tasks for e in stages)]:
-        cells = [(percent(getattr(e, task).f1), "{:.1f} to {:.1f}".format(*e.intervals[task])) for e in stages]
-        rows.append((f"{task.upper()} F1", cells))
-    if all(e.grounded for e in stages):
-        rows += [
-            ("boxed correctly if shown, %", [(percent(e.found_of_shown), "") for e in stages]),
-            ("boxed if not shown, %", [(percent(e.boxed_of_absent), "") for e in stages]),
-            ("textual bias: N-F1", [(percent(e.bias.n_f1), f"{e.bias.grounded_absent} boxed") for e in stages]),
-        ]
-    rows.append(("visual bias: N-Rate, %", [(percent(e.bias.n_rate), f"{e.bias.n_count} entities") for e in stages]))
-    return rows
-
-
-def _slice_name(name: str, stages: Sequence[Evaluation]) -> str:
-    return f"{name} ({max(e.by_slice[name].posts for e in stages if name in e.by_slice)})"
-
-
-def _slice_f1(figures: Figures | None) -> str:
-    return "-" if figures is None else percent(figures.gmner.f1)
 
 
 @cache

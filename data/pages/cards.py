@@ -55,6 +55,7 @@ class Panel:
     reasoning: str = ""
     error: str = ""
     stage: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +73,37 @@ class CardPicture:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One post with its panels."""
+    """One post with its panels.
+
+    Attributes:
+        id: The post's id.
+        slice: Its slice; may be empty.
+        panels: Its panels.
+        pictures: Its images in order.
+        wrong: Indices of the stages whose answer has an error.
+        text: The post's text, for the search.
+        differ: Whether its answers differ.
+    """
 
     id: str
     slice: str
     panels: Sequence[Panel]
     pictures: Sequence[CardPicture]
-    wrong: Sequence[int]
+    wrong: Sequence[int] = ()
+    text: str = ""
+    differ: bool = False
 
 
-def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[str]) -> Card:
+def build_card(
+    post: Post, answers: Mapping[str, Prediction], stages: Sequence[str], notes: Mapping[str, str] | None = None
+) -> Card:
     """Build the card of a post with its gold annotation, if it has one, and its answers.
 
     Args:
         post: The post.
         answers: Stage name -> answer.
         stages: All stages in the order of their panels; stages without an answer are skipped.
+        notes: Stage name -> a note to its answer.
     """
     pictures = [_open(image) for image in post.images]
     several = len(pictures) > 1
@@ -100,14 +116,20 @@ def build_card(post: Post, answers: Mapping[str, Prediction], stages: Sequence[s
         drawn = _drawn([(entity, box) for entity in post.gold for box in entity.boxes], pictures)
         panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
     panels += [
-        replace(_stage(name, post, answers[name], pictures), stage=number)
+        replace(_stage(name, post, answers[name], pictures), stage=number, note=(notes or {}).get(name, ""))
         for number, name in enumerate(stages)
         if name in answers
     ]
     if not panels:
         panels.append(Panel("not annotated", segments(post.text, ()), _drawn((), pictures), None, gold=True))
     wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
-    return Card(post.id, post.slice or "", panels, pictures, wrong)
+    return Card(post.id, post.slice or "", panels, pictures, wrong, post.text, _differ(answers))
+
+
+def _differ(answers: Mapping[str, Prediction]) -> bool:
+    """Whether answers have different entities, apart from their order and confidence."""
+    found = [frozenset((e.key, e.type, e.box, e.more_boxes) for e in answer.entities) for answer in answers.values()]
+    return len(set(found)) > 1
 
 
 def answer_card(
@@ -116,7 +138,7 @@ def answer_card(
     """Build the card of an answer without gold annotation; its panel has no title."""
     pictures = [_open(image) for image in images]
     rows = [_row(entity, several=len(pictures) > 1) for entity in entities]
-    return Card("", "", [replace(_panel("", text, entities, rows, pictures), reasoning=reasoning)], pictures, ())
+    return Card("", "", [replace(_panel("", text, entities, rows, pictures), reasoning=reasoning)], pictures)
 
 
 def _stage(name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture]) -> Panel:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from PIL import Image
 
 from gmner.data.images.opening import ImageSource, open_image
+from gmner.data.pages.scripts import short_name
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import Mention
@@ -19,7 +20,7 @@ from gmner.signatures.mentions import Mention
 LONG_SIDE = 480
 """Longest side of an inlined image in pixels, and of a drawing in its own units."""
 
-_NAME_WIDTH, _NAME_HEIGHT = 140, 24
+_NAME_HEIGHT, _LETTER_WIDTH = 27.0, 11.0  # of a name in units of a drawing that is 290 pixels wide
 _COLOURS = ("#2f6fde", "#1f9254", "#c2571a", "#8a4fc9", "#b8336a", "#0f8a96", "#8a6d0b", "#6b7280")
 
 
@@ -51,8 +52,9 @@ class Rect:
         height: Height.
         type: Type of the entity.
         title: Words of the entity.
-        name_y: Baseline of the name in the box.
-        name_at_right: Whether the name is right-aligned in the box, because there is not enough space to the right.
+        name_at: Where its name is drawn: share of width and height of the drawing, 0 to 1, of a corner of the name.
+        name_above: Whether this is a lower corner of the name, otherwise an upper one.
+        name_at_right: Whether this is a right corner, because there is not enough space to the right.
         link: The key of its mention, see `link`.
     """
 
@@ -62,14 +64,10 @@ class Rect:
     height: float
     type: str
     title: str
-    name_y: float = 0.0
+    name_at: tuple[float, float] = (0.0, 0.0)
+    name_above: bool = False
     name_at_right: bool = False
     link: str = ""
-
-    @property
-    def name_x(self) -> float:
-        """Left end of the name; right end if `name_at_right`."""
-        return round(self.x + self.width - 7 if self.name_at_right else self.x + 7, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +132,8 @@ def drawing_size(size: Size) -> Size:
 def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
     """Convert boxes (pixels of the original image) to units of the drawing, clipped; small boxes come last, on top.
 
+    A name is above its box if there is space, otherwise below it, otherwise in its upper corner.
+
     Args:
         boxes: The boxes in this image, each with its mention.
         picture: The image.
@@ -144,20 +144,29 @@ def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
         xs = [min(max(x * fx, 0), picture.drawing[0]) for x in (box.x1, box.x2)]
         ys = [min(max(y * fy, 0), picture.drawing[1]) for y in (box.y1, box.y2)]
         x, y, width, height = (round(value, 1) for value in (xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0]))
-        at_right = x > picture.drawing[0] * 0.6
-        result.append(Rect(x, y, width, height, mention.type, mention.span, y + 23, at_right, link(mention)))
-    return _without_collisions(sorted(result, key=lambda rect: -rect.width * rect.height))
+        result.append(Rect(x, y, width, height, mention.type, mention.span, link=link(mention)))
+    taken: list[tuple[float, float, float]] = []
+    return [_named(rect, picture.drawing, taken) for rect in sorted(result, key=lambda rect: -rect.width * rect.height)]
 
 
-def _without_collisions(boxes: Sequence[Rect]) -> list[Rect]:
-    """Move names down so that they do not overlap."""
-    placed: list[Rect] = []
-    for rect in boxes:
-        same_column = [other for other in placed if abs(other.name_x - rect.name_x) < _NAME_WIDTH]
-        while any(abs(other.name_y - rect.name_y) < _NAME_HEIGHT for other in same_column):
-            rect = replace(rect, name_y=round(rect.name_y + _NAME_HEIGHT, 1))
-        placed.append(rect)
-    return placed
+def _named(rect: Rect, drawing: Size, taken: list[tuple[float, float, float]]) -> Rect:
+    """Place the name of a box where it covers no other name; `taken` has (left, right, top) of those."""
+    at_right = rect.x > drawing[0] * 0.6
+    length = _LETTER_WIDTH * len(short_name(rect.title)) + 2 * _LETTER_WIDTH
+    left = max(rect.x + rect.width - length, 0.0) if at_right else rect.x
+    above, below = rect.y - _NAME_HEIGHT, rect.y + rect.height
+    tops = [top for top in (above, below) if 0 <= top <= drawing[1] - _NAME_HEIGHT]
+    tops += [rect.y + step * _NAME_HEIGHT for step in range(len(taken) + 1)]
+    top = next(top for top in tops if not any(_meets(left, left + length, top, other) for other in taken))
+    taken.append((left, left + length, top))
+    is_above = top == above
+    x, y = rect.x + rect.width if at_right else rect.x, rect.y if is_above else top
+    place = round(x / drawing[0], 4), round(y / drawing[1], 4)
+    return replace(rect, name_at=place, name_above=is_above, name_at_right=at_right)
+
+
+def _meets(left: float, right: float, top: float, other: tuple[float, float, float]) -> bool:
+    return left < other[1] and other[0] < right and abs(top - other[2]) < _NAME_HEIGHT
 
 
 def picture_for_page(image: ImageSource | None) -> Picture | None:

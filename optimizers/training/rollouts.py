@@ -107,8 +107,8 @@ def _applied(value: float | None) -> float | None:
 def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptAdapter, steps: int = 2) -> Path:
     """Write `rollouts.html` into a stage's folder: the answers of the first and the last steps.
 
-    Each post of a step has a card with its answers, those with the highest advantage first. The slice filter selects
-    the step, and the folded reasoning begins with the rewards.
+    Each post of a step has a card with its answers, those with the highest advantage first, each with its rewards. A
+    filter selects the step.
 
     Args:
         folder: The folder of the stage `cvo` in a run directory.
@@ -127,31 +127,35 @@ def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptA
         groups.setdefault((rollout.step, rollout.post_id, rollout.call), []).append(rollout)
     every = sorted({step for step, _, _ in groups})
     kept = {*every[:steps], *every[-steps:]}
+    shown = [(step, posts[post_id], sampled) for (step, post_id, _), sampled in groups.items() if step in kept]
+    answers = [_answers(post, sampled, adapter) for _, post, sampled in shown]
     pairs = [
-        (replace(posts[post_id], slice=f"step {step}"), _answers(posts[post_id], sampled, adapter))
-        for (step, post_id, _), sampled in groups.items()
-        if step in kept
+        (replace(post, slice=f"{step}"), {name: answer for name, (answer, _) in found.items()})
+        for (step, post, _), found in zip(shown, answers, strict=True)
     ]
+    notes = [{name: note for name, (_, note) in found.items()} for found in answers]
     page = folder / PAGE
     with whole_text(page) as file:
-        file.write(render_html(pairs, title="What CVO sampled"))
+        file.write(render_html(pairs, title="What CVO sampled", notes=notes, slices_are="step"))
     return page
 
 
-def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> dict[str, Prediction]:
-    """The answers to one post with their rewards, those with the highest advantage first."""
-    frame = adapter.request(post_inputs(post)).frame
+def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> dict[str, tuple[Prediction, str]]:
+    """The answers to one post with their rewards as text, those with the highest advantage first."""
     answers = {}
     for place, rollout in enumerate(sorted(sampled, key=lambda rollout: rollout.rank), 1):
         name = f"{call_title(rollout.call)}, answer {place}" if rollout.call else f"answer {place}"
         rewards = ", ".join(f"{n} {'-' if v is None else f'{v:.2f}'}" for n, v in rollout.rewards.items())
-        call, text = rollout.call, rollout.text
-        try:
-            whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
-            answer = parse_answer(whole, post.text, adapter.labels, frame)
-        except AnswerError as error:
-            answers[name] = Prediction.failed(post.id, post.text, error)
-            continue
-        reasoning = f"[{rewards}; advantage {rollout.advantage:+.2f}] {text if call else answer.reasoning}"
-        answers[name] = Prediction(post.id, post.text, reasoning, tuple(answer.entities))
+        answers[name] = _prediction(post, rollout, adapter), f"{rewards}; advantage {rollout.advantage:+.2f}"
     return answers
+
+
+def _prediction(post: Post, rollout: Rollout, adapter: PromptAdapter) -> Prediction:
+    """The answer of a rollout; for a call of a staged program with the text of the call as its reasoning."""
+    call, text = rollout.call, rollout.text
+    try:
+        whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
+        answer = parse_answer(whole, post.text, adapter.labels, adapter.request(post_inputs(post)).frame)
+    except AnswerError as error:
+        return Prediction.failed(post.id, post.text, error)
+    return Prediction(post.id, post.text, text if call else answer.reasoning, tuple(answer.entities))

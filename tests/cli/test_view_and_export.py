@@ -45,3 +45,36 @@ def test_view_reports_posts_without_a_prediction(
     assert "Scores on 2 posts, 1 of them without a prediction" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert run("view", half, "--posts", gold, "-o", tmp_path / "other.html") == 0
     assert "Posts without a prediction, not shown (1): b\n" in capsys.readouterr().err
+
+
+def test_view_shows_systems_side_by_side(gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    other = tmp_path / "deep" / half.name
+    other.parent.mkdir()
+    other.write_bytes(half.read_bytes())
+    whole = tmp_path / "whole.jsonl"
+    whole.write_text(half.read_text().replace('"z"', '"b"'))
+    page = tmp_path / "page.html"
+    assert run("view", half, whole, other, "--gold", gold, "-o", page) == 0
+    text, said = page.read_text(encoding="utf-8"), capsys.readouterr().err
+    names = [f"{half.parent.name}/{half.stem}", f"{whole.parent.name}/whole", f"deep/{half.stem}"]
+    assert all(f"<bdi>{name}</bdi>" in text for name in names)
+    assert f"Mended and broken against {names[0]}" in text
+    assert f"Posts without a prediction of {names[0]}, scored as empty (1): b\n" in said
+    assert "whole, scored" not in said
+
+
+@pytest.mark.parametrize(("files", "message"), [((0, 0), "given twice"), ((0, "-"), "does not read standard input")])
+def test_view_refuses_files_that_it_cannot_compare(
+    gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], files: tuple, message: str
+):
+    words = [half if file == 0 else file for file in files]
+    assert run("view", *words, "--gold", gold, "-o", tmp_path / "page.html") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_view_does_not_replace_its_second_input(gold: Path, half: Path, tmp_path: Path):
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(half.read_bytes())
+    assert run("view", half, other, "--gold", gold, "-o", other, "--overwrite") == 2
+    assert other.read_bytes() == half.read_bytes()

@@ -4,14 +4,17 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pages import EVIL, Page, answer_of, drawn, post_of
 
 from gmner.data.pages.answers_page import render_html, save_html
-from gmner.data.pages.markup import LONG_SIDE, colours, drawing_size, picture_for_page, rects, segments
+from gmner.data.pages.markup import LONG_SIDE, Picture, Rect, colours, drawing_size, picture_for_page, rects, segments
 from gmner.data.pages.notebook import entity_html, posts_html, predictions_html
+from gmner.data.pages.score_tables import change_table
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.data.scoring.evaluate import evaluate
@@ -77,7 +80,7 @@ def test_untrusted_text_is_escaped(tmp_path):
         assert EVIL in page.text
         assert "49" not in re.sub(r"data:image[^\"]*|sha256-[^']*", "", html)
         styles = [attrs["style"] for _, attrs in page.tags if "style" in attrs]
-        assert all(re.fullmatch(r"--c:#[0-9a-f]{6}|--panels:\d", style) for style in styles)
+        assert all(re.fullmatch(r"--c:#[0-9a-f]{6}(;--[xy]:[\d.]+)*|--panels:\d|--r:[\d.]+", style) for style in styles)
 
 
 def test_segments_examples():
@@ -102,11 +105,50 @@ def test_boxes_are_drawn_in_original_pixels():
     assert drawing_size((10_000, 1)) == (LONG_SIDE, 1)
 
 
-def test_labels_do_not_overlap():
-    picture = picture_for_page(drawn())
-    same = [(GroundedEntity(name, 0, 1, "PER"), Box(1, 1, 20, 20)) for name in "abc"]
-    heights = sorted(rect.name_y for rect in rects(same, picture))
-    assert all(after - before >= 20 for before, after in pairwise(heights))
+def test_names_are_outside_of_their_boxes_where_there_is_space():
+    picture = picture_for_page(drawn((480, 480)))
+
+    def named(*corners: float) -> Rect:
+        return rects([(GroundedEntity("Ada", 0, 3, "PER"), Box(*corners))], picture)[0]
+
+    above, below, inside = named(10, 100, 90, 200), named(10, 5, 90, 200), named(10, 5, 90, 475)
+    assert (above.name_above, above.name_at) == (True, pytest.approx((10 / 480, 100 / 480), abs=1e-4))
+    assert (below.name_above, below.name_at) == (False, pytest.approx((10 / 480, 200 / 480), abs=1e-4))
+    assert (inside.name_above, inside.name_at) == (False, pytest.approx((10 / 480, 5 / 480), abs=1e-4))
+    right = named(400, 100, 460, 200)
+    assert (right.name_at_right, right.name_at[0]) == (True, pytest.approx(460 / 480, abs=1e-4))
+
+
+@given(corners=st.lists(st.tuples(*[st.integers(0, 470)] * 4), min_size=1, max_size=5))
+def test_names_do_not_overlap(corners: list[tuple[int, int, int, int]]):
+    picture = Picture("", (480, 480), (480, 480))
+    boxes = [Box(min(a, c), min(b, d), max(a, c) + 9, max(b, d) + 9) for a, b, c, d in corners]
+    found = rects([(GroundedEntity("Ada", 0, 3, "PER"), box) for box in boxes], picture)
+    places = []
+    for rect in found:
+        x, y = (share * 480 for share in rect.name_at)
+        places.append((x - 40 if rect.name_at_right else x, y - 27 if rect.name_above else y))
+    assert all(abs(a[0] - b[0]) >= 40 or abs(a[1] - b[1]) >= 26.9 for a, b in combinations(places, 2))
+
+
+def test_what_each_system_mended_and_broke():
+    posts = [post_of(text="Ada met Al"), replace(post_of(text="Ada met Al"), id="2")]
+    gold = posts[0].gold
+    right = tuple(GroundedEntity(g.span, g.start, g.end, g.type, g.boxes[0] if g.boxes else None) for g in gold)
+    first = [answer_of(posts[0]), answer_of(posts[1], *right)]
+    second = [answer_of(posts[0], *right), answer_of(posts[1])]
+    pairs = [(post, {"a": one, "b": two}) for post, one, two in zip(posts, first, second, strict=True)]
+    scores = {"a": evaluate(first, posts), "b": evaluate(second, posts)}
+    table = change_table(pairs, ["a", "b"], scores)
+    figures = {name: cells[0][0] for name, cells in table.rows}
+    assert table.columns == ["b"]
+    assert figures["posts mended"] == figures["posts broken"] == "1"
+    assert figures["mentions mended"] == figures["mentions broken"] == str(len(gold))
+    assert float(figures["gain in GMNER F1"]) == pytest.approx(scores["b"].gmner.f1 - scores["a"].gmner.f1, abs=0.06)
+    assert change_table(pairs, ["a"], scores) is None
+    bare = [(replace(post, entities=None), answers) for post, answers in pairs]
+    assert change_table(bare, ["a", "b"], {}) is None
+    assert "Mended and broken against a" in Page(render_html(pairs, title="t", scores=scores)).text
 
 
 def test_posts_without_annotations_or_predictions():

@@ -71,11 +71,11 @@ def row(card: int, stage: int, line: int) -> str:
 
 
 def test_hover_highlights_spans_boxes_and_rows(page: Tab):
-    linked = "g 0-3, mark 0-3, li 0-3"
+    linked = "g 0-3, span 0-3, mark 0-3, li 0-3"
     page.hover(row(1, 0, 1))
     assert page.ask(ON) == ", ".join([linked] * 3)  # in the gold annotation and both predictions
     page.hover(".card:nth-of-type(1) [data-stage='0'] mark[data-e='8-10']")
-    assert page.ask(ON) == "mark 8-10, li 8-10, g 8-10, mark 8-10, li 8-10, mark 8-10, li 8-10"
+    assert page.ask(ON) == "mark 8-10, li 8-10, g 8-10, span 8-10, mark 8-10, li 8-10, mark 8-10, li 8-10"
     page.hover(".card:nth-of-type(1) .gold g[data-e='0-3'] .box")
     assert page.ask(ON) == ", ".join([linked] * 3)
     page.hover("h1")
@@ -95,13 +95,15 @@ def test_keyboard_navigation(page: Tab):
     page.press("j")
     assert page.ask("document.activeElement.getAttribute('aria-label')").startswith("post 0")
     page.press("Tab")
+    assert page.ask("document.activeElement.className") == "to"
+    page.press("Tab")
     assert page.ask("document.activeElement.textContent") == "Ada"
-    assert page.ask(ON).startswith("g 0-3, mark 0-3, li 0-3")
+    assert page.ask(ON).startswith("g 0-3, span 0-3, mark 0-3, li 0-3")
     for key, post in (("j", "1"), ("j", "2"), ("j", "2"), ("k", "1")):
         page.press(key)
         assert page.ask("document.activeElement.closest('.card').getAttribute('aria-label')").startswith(f"post {post}")
     page.hover(row(1, 0, 2))  # the mouse has priority again
-    assert page.ask(ON).startswith("mark 8-10, li 8-10, g 8-10")
+    assert page.ask(ON).startswith("mark 8-10, li 8-10, g 8-10, span 8-10")
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,9 @@ def test_keyboard_navigation(page: Tab):
     [
         ({}, "012"),
         ({"show": "wrong 0"}, "02"),
-        ({"show": "fixed"}, "0"),
-        ({"show": "broken"}, "1"),
+        ({"show": "fixed 1"}, "0"),
+        ({"show": "broken 1"}, "1"),
+        ({"show": "differ"}, "01"),
         ({"slice": "mixed"}, "01"),
         ({"fault": "boxed_absent"}, "0"),
         ({"fault": "missed"}, "1"),
@@ -159,6 +162,104 @@ def test_confidence_threshold(tab: Tab, tmp_path: Path):
         assert tab.ask(SCORES) == f"model: {score}"
     tab.choose("#slice", "s1")
     assert tab.ask(SCORES) == "model: F1 66.7, precision 100.0, recall 50.0"
+
+
+SHOWN = "[...document.querySelectorAll('.card:not([hidden])')].map(e => e.dataset.id).join(' ')"
+
+
+@pytest.fixture
+def many(tab: Tab, tmp_path: Path) -> Tab:
+    """A page with 70 posts of one or two mentions, whose confidence falls and whose errors grow with their number."""
+    pairs = []
+    for n in range(70):
+        gold = tuple(GoldEntity(word, 4 * k, 4 * k + 3, "PER") for k, word in enumerate(("Ada", "Bob")))
+        post = Post(f"p{n:02}", "Ada Bob" + (" needle" if n == 65 else ""), None, gold)
+        found = [GroundedEntity("Ada", 0, 3, "PER", confidence=1 - n / 100)]
+        found += [GroundedEntity("Bob", 4, 7, "ORG" if n == 69 else "PER", confidence=0.9)] * (n != 68)
+        pairs.append((post, {"model": Prediction(post.id, post.text, "", tuple(found))}))
+    (tmp_path / "many.html").write_text(render_html(pairs, title="many"), encoding="utf-8")
+    tab.resize(1280, 900)
+    tab.open(tmp_path / "many.html")
+    return tab
+
+
+def test_posts_are_shown_in_pages(many: Tab):
+    pages = [" ".join(f"p{n:02}" for n in numbers) for numbers in (range(30), range(30, 60), range(60, 70))]
+    assert many.ask(SHOWN) == pages[0]
+    assert many.ask("document.querySelector('#back').disabled && !document.querySelector('#on').disabled")
+    many.click("#on")
+    assert many.ask(SHOWN) == pages[1]
+    assert many.ask("document.querySelector('#page').textContent") == "31 to 60 of 70"
+    assert many.ask("document.activeElement.dataset.id") == "p30"
+    many.press("k")  # steps to the page before
+    assert many.ask("document.activeElement.dataset.id") == "p29"
+    assert many.ask(SHOWN) == pages[0]
+    many.press("j")
+    many.click("#on")
+    assert many.ask(SHOWN) == pages[2]
+    assert many.ask("document.querySelector('#on').disabled")
+
+
+def test_order_search_and_link(many: Tab):
+    many.choose("#order", "sure")
+    assert many.ask(SHOWN).startswith("p69 p68 p67")
+    many.choose("#order", "wrong")
+    assert many.ask(SHOWN).startswith("p68 p69 p00 p01")
+    many.choose("#order", "")
+    assert many.ask(SHOWN).startswith("p00 p01")
+    many.press("/")
+    assert many.ask("document.activeElement.id") == "find"
+    search = "(t => (t.value = %r, t.dispatchEvent(new Event('input'))))(document.querySelector('#find'))"
+    many.ask(search % "NEEDLE ada")
+    assert many.ask(SHOWN) == "p65"
+    assert many.ask("document.querySelector('.pages').hidden")
+    many.ask(search % "needle nowhere")
+    assert many.ask(SHOWN) == ""
+    link = "document.querySelector('[data-id=p44] .to').getAttribute('href')"
+    assert many.ask(link) == "#post=p44"
+    many.ask("(location.hash = '#post=p44', new Promise(done => setTimeout(() => done(1), 100)))")
+    assert many.ask("document.activeElement.dataset.id") == "p44"  # the search that hid it is reset
+    assert many.ask("document.querySelector('#find').value") == ""
+    assert "p44" in many.ask(SHOWN)
+
+
+def test_link_to_a_post_opens_it(tab: Tab, tmp_path: Path):
+    odd = "a/b c%&\u00e9#"
+    pairs = [(Post(name, "text"), {}) for name in (*(f"p{n}" for n in range(40)), odd)]
+    (tmp_path / "odd.html").write_text(render_html(pairs, title="odd"), encoding="utf-8")
+    tab.open(tmp_path / "odd.html")
+    href = tab.ask("[...document.querySelectorAll('.card')].at(-1).querySelector('.to').href")
+    tab._call("Page.navigate", url="about:blank")
+    tab._call("Page.navigate", url=href)
+    found = "new Promise(done => setTimeout(() => done(document.activeElement.dataset.id), 300))"
+    assert tab.ask(found) == odd
+
+
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_no_answer_is_cut_off(tab: Tab, tmp_path: Path, width: int):
+    (tmp_path / "three.html").write_text(report(("before", "after MRSI", "after CVO")), encoding="utf-8")
+    tab.resize(width, 900)
+    tab.open(tmp_path / "three.html")
+    parts = "[...document.querySelectorAll('.panels, .panel, .panel *')].filter(e => !e.closest('svg, details'))"
+    assert tab.ask(f"{parts}.filter(e => e.getBoundingClientRect().right > innerWidth).length") == 0
+    assert tab.ask("document.documentElement.scrollWidth") <= width
+
+
+def test_names_have_the_same_size_on_drawings_of_any_size(tab: Tab, tmp_path: Path):
+    (tmp_path / "three.html").write_text(report(), encoding="utf-8")
+    heights = []
+    for width in (1400, 390):
+        tab.resize(width, 900)
+        tab.open(tmp_path / "three.html")
+        heights.append(tab.ask("document.querySelector('.gm-name').getBoundingClientRect().height"))
+    assert heights[0] == heights[1] > 10
+
+
+def test_right_and_wrong_are_told_in_words(page: Tab):
+    verdicts = page.ask("[...document.querySelectorAll('.verdict')].map(e => e.textContent).join(', ')")
+    assert verdicts == ", ".join(
+        f"{sign}" for sign in ("✗ wrong", "✓ right", "✓ right", "✗ wrong", "✗ wrong", "✗ wrong")
+    )
 
 
 def test_no_threshold_without_confidences(page: Tab):

@@ -6,8 +6,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from gmner.optimizers.curves import draw_curves, write_log_curves
+from gmner.optimizers.curves import COLOURS, draw_curves, ticks, write_log_curves
 
 
 def points(svg: str) -> list[list[tuple[float, float]]]:
@@ -50,3 +52,31 @@ def test_missing_log_entries_are_not_drawn(tmp_path: Path):
     assert [len(curve) for curve in points(svg)] == [2, 1, 2]
     assert "reward: 1.00 to 2.00" in svg
     assert "spread" not in svg
+
+
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-6, 1e6), most=st.integers(3, 8))
+def test_ticks_are_few_and_round_and_enclose_the_values(low: float, span: float, most: int):
+    assume(span > 1e-5 * abs(low))
+    high = low + span
+    found = ticks(low, high, most)
+    assert 2 <= len(found) <= most + 1
+    assert found == sorted(found)
+    assert found[0] <= low + span * 1e-6
+    assert found[-1] >= high - span * 1e-6
+
+
+def test_several_series_share_axes_and_keep_their_colours():
+    curves = {"loss": {"a": {1: 1.0, 2: 0.5}, "b": {1: 3.0, 4: 1.0}}, "reward": {"a": {}, "b": {1: 0.0, 2: 1.0}}}
+    svg = draw_curves(curves)
+    strokes = re.findall(r'<polyline points="[^"]*" fill="none" stroke="([^"]*)"', svg)
+    assert strokes == [COLOURS[0], COLOURS[1], COLOURS[1]]
+    (a, b, _) = points(svg)
+    assert a[0][1] > b[0][1]  # 1.0 is below 3.0
+    assert b[1][0] > a[1][0]
+    assert "<title>b, step 4: 1.00</title>" in svg
+
+
+def test_long_curves_have_few_points_under_the_mouse():
+    svg = draw_curves({"loss": {step: 1.0 / step for step in range(1, 2001)}})
+    assert 100 <= svg.count("<circle") <= 150
+    assert len(points(svg)[0]) == 2000

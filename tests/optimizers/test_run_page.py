@@ -110,3 +110,92 @@ def test_page_elsewhere_links_to_the_run(run_dir: Path, tmp_path: Path):
         written = write_run_page(run_dir, page).read_text(encoding="utf-8")
         (link,) = re.findall(r'href="([^"]*rollouts[^"]*)"', written)
         assert (page.parent / unquote(link)).resolve() == (run_dir / "cvo" / "rollouts.html").resolve()
+
+
+def test_page_of_two_runs_shows_what_differs(run_dir: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(run_dir, other)
+    config = json.loads((other / "config.json").read_text())
+    config["cvo"]["rate"] = 0.125
+    (other / "config.json").write_text(json.dumps(config))
+    (other / "result.json").unlink()
+    path = write_run_page([run_dir, other], tmp_path / "two.html")
+    page = path.read_text(encoding="utf-8")
+    assert "Settings that differ" in page
+    assert "cvo.rate" in page
+    assert "mrsi.rate" not in page.split("<main>")[0]
+    assert "<bdi>other: after CVO</bdi>" in page
+    assert "a &lt;b&gt;run: after CVO" in page
+    assert page.count('class="state done"') == 4
+    assert page.count("All rollouts with images") == 2
+    assert "<summary><bdi>step 1, " not in page
+    lines = re.findall(r'<polyline [^>]*stroke="(#[0-9a-f]+)"', page)
+    assert lines.count(lines[0]) == lines.count(lines[1]) == len(lines) / 2
+    assert "<title>other, step 1: " in page
+    with pytest.raises(InputError, match="different run directories"):
+        render_run(run_dir, run_dir)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_nothing_is_cut_off(run_dir: Path, tmp_path: Path, width: int):
+    other = tmp_path / "other"
+    shutil.copytree(run_dir, other)
+    with chromium() as tab:
+        tab.resize(width, 900)
+        for folders in ([run_dir], [run_dir, other]):
+            tab.open(write_run_page(folders, tmp_path / "run.html"))
+            assert tab.ask("document.documentElement.scrollWidth") <= width
+            wide = "[...document.querySelectorAll('.tables section')].filter(s => s.scrollWidth > s.clientWidth).length"
+            if width > 400 or len(folders) == 1:
+                assert tab.ask(wide) == 0
+            tab.ask("document.querySelector('.curves').focus()")  # what scrolls can be reached with the keyboard
+            assert tab.ask("document.activeElement.className") == "curves"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+def test_curves_have_no_white_ground_in_dark_mode_and_show_values_under_the_mouse(run_dir: Path, tmp_path: Path):
+    with chromium() as tab:
+        tab.prefer("dark")
+        tab.open(write_run_page(run_dir, tmp_path / "run.html"))
+        assert tab.ask("document.querySelector('.curves svg > rect') === null")
+        colour = "getComputedStyle(document.querySelector('.curves text')).fill"
+        assert tab.ask(f"parseInt({colour}.slice(4)) > 150")
+        tab.hover(".curves .point")
+        assert tab.ask("getComputedStyle(document.querySelector('.curves .point')).opacity") == "1"
+        assert tab.ask("document.querySelector('.curves .point title').textContent").startswith("step 1: ")
+
+
+def test_watched_page_reloads_until_the_run_is_finished(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(run_dir, copy)
+    result = (copy / "result.json").read_bytes()
+    (copy / "result.json").unlink()
+    pages = []
+
+    def wait(seconds: float) -> None:
+        pages.append((seconds, (copy / "run.html").read_text(encoding="utf-8")))
+        if len(pages) == 2:
+            (copy / "result.json").write_bytes(result)
+
+    monkeypatch.setattr("time.sleep", wait)
+    assert main(["run", str(copy), "--watch", "3"]) == 0
+    assert [seconds for seconds, _ in pages] == [3, 3]
+    assert all('<meta http-equiv="refresh" content="3">' in page and "none yet" in page for _, page in pages)
+    last = (copy / "run.html").read_text(encoding="utf-8")
+    assert "refresh" not in last
+    assert "none yet" not in last
+    assert str(copy / "run.html") in capsys.readouterr().err
+
+
+def test_validation_scores_by_step_are_drawn(run_dir: Path, tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run_dir, copy)
+    record = json.loads((copy / "cvo" / "done.json").read_text())
+    record["log"] += [{"step": step, "eval_gmner_f1": 10.0 * step, "eval_mner_f1": 90.0} for step in (1, 2)]
+    (copy / "cvo" / "done.json").write_text(json.dumps(record))
+    page = render_run(copy)
+    assert "GMNER F1 on the validation set: 10.00 to 20.00" in page
+    assert "MNER F1 on the validation set: 90.00 to 90.00" in page

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
@@ -20,6 +23,17 @@ from gmner.signatures.errors import AnswerError, InputError
 
 _MORE = "more_images"
 _SEVERAL = "The post has several pictures. Name the picture of every box as the draft does: [x1,y1,x2,y2] of picture 2."
+_KEEPS: ContextVar[bool] = ContextVar("keeps history", default=False)  # its entries keep the images in memory
+
+
+@contextmanager
+def asking_with_history() -> Iterator[None]:
+    """In this block, the history of an LM that writes chains has its calls, with their tokens and cost."""
+    token = _KEEPS.set(True)
+    try:
+        yield
+    finally:
+        _KEEPS.reset(token)
 
 
 class RewriteChain(dspy.Signature):
@@ -111,7 +125,7 @@ class LLMStyle:
         return Draft(template, problem=complaint)
 
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
-        kept = {"trace": requested_trace(), "disable_history": True}  # its entries would keep the images in memory
+        kept = {"trace": requested_trace(), "disable_history": not _KEEPS.get()}
         with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
             answer = dspy.Predict(self._task(facts))(draft=template, complaint=complaint, **self._inputs(facts))
         return str(answer.chain or "")
