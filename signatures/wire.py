@@ -13,7 +13,7 @@ from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.labels import LabelSet
 from gmner.signatures.mentions import GroundedEntity, Mention
 
-_INTEGER = frozenset({int})
+_NUMBERS = {"integers": frozenset({int}), "floats": frozenset({int, float})}
 _ENTITY = frozenset({"span", "type", "visible", "box"})
 
 
@@ -31,8 +31,8 @@ class Frame:
     size: Size | None = None
     resized: Size | None = None
 
-    def encode(self, box: Box) -> list[int]:
-        """Convert a box in pixels of the original image to four integers in the convention of the model."""
+    def encode(self, box: Box) -> list[float]:
+        """Convert a box in pixels of the original image to four numbers in the convention of the model."""
         if self.size is None:
             raise InputError("A post without an image cannot have a box", received=box.as_tuple())
         return list(self.box_format.encode(box, self.size, self.resized))
@@ -57,7 +57,7 @@ def dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def entity_record(span: str, type_: str, box: list[int] | None) -> dict[str, Any]:
+def entity_record(span: str, type_: str, box: list[float] | None) -> dict[str, Any]:
     """The JSON data of an entity in an end-to-end answer."""
     return {"span": span, "type": type_, "visible": box is not None, "box": box}
 
@@ -131,7 +131,7 @@ def _placed(records: object, text: str, labels: LabelSet) -> list[tuple[dict[str
 
 
 def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | None:
-    """Convert a JSON value, null or four integers in range, to a box in pixels of the original image.
+    """Convert a JSON value, null or four numbers in range, to a box in pixels of the original image.
 
     Args:
         value: The JSON value.
@@ -143,11 +143,13 @@ def load_box(value: object, frame: Frame, *, reorder: bool = False) -> Box | Non
     """
     if value is None:
         return None
-    if not isinstance(value, list) or not _INTEGER.issuperset(map(type, value)):
-        raise AnswerError("A box must be null or four integers", received=value)
+    form = frame.box_format.form
+    if not isinstance(value, list) or not _NUMBERS[form].issuperset(map(type, value)):
+        written = "integers" if form == "integers" else "numbers from 0 to 1"
+        raise AnswerError(f"A box must be null or four {written}", received=value)
     if reorder and len(value) == 4:
-        x1, y1, x2, y2 = value
-        value = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+        a1, b1, a2, b2 = value  # xyxy or yxyx: the corners are pairs in both
+        value = [min(a1, a2), min(b1, b2), max(a1, a2), max(b1, b2)]
     try:
         return frame.decode(value)
     except InputError as error:

@@ -56,7 +56,7 @@ class _Known:
 
     name: str
     gold: tuple[GoldEntity, ...]
-    boxes: tuple[tuple[int, ...], ...]
+    boxes: tuple[tuple[float, ...], ...]
     scene_types: frozenset[str]
 
     @property
@@ -238,13 +238,14 @@ class _Reading:
 
     def _boxes(self, clause: str, marks: Sequence[re.Match[str]]) -> Iterator[Problem]:
         every = [box for known in self.known for box in known.boxes]
+        step = self.facts.frame.box_format.step
         for written in _BOX.finditer(clause):
             owner = self._before(written.start(), marks)
             right = every if owner is None else owner.boxes
             numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", written[0])]
             if owner is not None:
                 self.boxed.add(owner.name)
-            if not any(_near(numbers, box) for box in right):
+            if not any(_near(numbers, box, step) for box in right):
                 whose = "nothing" if owner is None else repr(owner.name)
                 truth = " or ".join(str(list(box)) for box in right) or "nowhere in the picture"
                 yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {written[0]}")
@@ -287,7 +288,7 @@ def _known(facts: Facts) -> list[_Known]:
     gold: dict[str, list[GoldEntity]] = {}
     for entity in facts.entities:
         gold.setdefault(allowed_signs(entity.span), []).append(entity)
-    boxes: dict[str, list[tuple[int, ...]]] = {}
+    boxes: dict[str, list[tuple[float, ...]]] = {}
     scene_types: dict[str, set[str]] = {}
     for name, entities in gold.items():
         encoded = (tuple(facts.frame.encode(box)) for entity in entities for box in entity.boxes)
@@ -337,6 +338,7 @@ def _verdict_of_heading(title: str, said: bool | None) -> bool | None:
     return True if title in _SHOWN_HEADINGS | _PICTURE_HEADINGS else said
 
 
-def _near(numbers: Sequence[float], box: Sequence[int]) -> bool:
-    """Whether a written box equals a known one up to rounding."""
-    return len(numbers) == len(box) and all(abs(a - b) <= 1 for a, b in zip(numbers, box, strict=True))
+def _near(numbers: Sequence[float], box: Sequence[float], step: float) -> bool:
+    """Whether a written box equals a known one up to a step of the coordinate convention."""
+    most = step * 1.001  # decimals are not exact
+    return len(numbers) == len(box) and all(abs(a - b) <= most for a, b in zip(numbers, box, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,8 @@ Demo = dict[str, Any]
 Level = Literal["off", "warn", "error"]
 LEVELS: tuple[Level, ...] = ("off", "warn", "error")
 
-_QUAD = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
+_NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
+_QUAD = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]")
 _SHOWN_FAULTS = 5
 
 
@@ -181,13 +183,19 @@ class _Scaling:
         known = {tuple(self.old.encode(box)): self.new.encode(self.box(box)) for box in reversed(boxes)}
 
         def converted(match: re.Match[str]) -> str:
-            numbers = tuple(int(number) for number in match.groups())
+            numbers = tuple(self._number(number) for number in match.groups())
             box = known.get(numbers) or self._converted(numbers)
             return match[0] if box is None else "[" + ",".join(map(str, box)) + "]"
 
         return _QUAD.sub(converted, text)
 
-    def _converted(self, numbers: Sequence[int]) -> list[int] | None:
+    def _number(self, written: str) -> float:
+        """A coordinate; NaN, which is in no range, for decimals where the model writes integers."""
+        if self.old.box_format.form == "floats":
+            return float(written)
+        return int(written) if written.isdecimal() else math.nan
+
+    def _converted(self, numbers: Sequence[float]) -> list[float] | None:
         try:
             return self.new.encode(self.box(self.old.decode(numbers)))
         except InputError:
