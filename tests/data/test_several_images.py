@@ -131,7 +131,7 @@ def test_first_images_of_a_post(caplog: pytest.LogCaptureFixture):
     scene = (SceneObject("Bo", "PER", Box(12, 6, 60, 42, picture=3)),)
     with caplog.at_level(logging.WARNING):
         one, other = first_pictures([replace(post(), scene=scene), Post("x", TEXT)], 2)
-    assert "Only the first 2 images of a post are used: 1 of 2 posts have more" in caplog.text
+    assert "limit_pictures=2: the further images of 1 of 2 posts are not used" in caplog.text
     assert [image.size for image in one.images] == list(SIZES[:2])
     assert [e.boxes for e in one.gold] == [gold()[0].boxes, (), gold()[2].boxes[:1], ()]
     assert one.scene == ()

@@ -115,8 +115,8 @@ def test_first_images_are_used_if_the_program_is_told_so(caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         program(text=TEXT, images=images())
         program.batch_posts([post("a"), post("b"), Post("c", TEXT, images()[0])], progress=False)
-    assert "Only the first 1 of 3 images of a post are used" in caplog.text
-    assert "2 of 3 posts have more" in caplog.text
+    assert "limit_pictures=1: 2 of the 3 images of a post are not used" in caplog.text
+    assert "the further images of 2 of 3 posts are not used" in caplog.text
     assert [len(pictures_of(request)) for request in lm.engine.requests] == [1] * 4
     with pytest.raises(InputError, match="limit_pictures must be at least 1"):
         GMNER(lm, limit_pictures=0)
