@@ -290,7 +290,7 @@ class MCR(Teleprompter):
             "model": student.model.model,
             "labels": dict(student.labels.types),
             "limits": dataclasses.asdict(student.limits),
-            "box_format": dataclasses.asdict(student.adapter().profile.box_format),
+            "box_format": student.adapter().profile.box_format.as_data(),
             "instructions": "\n".join(predictor.signature.instructions for predictor in student.predictors()),
             "demonstrations": state_digest(student),
             "train": [post.id for post in train],

@@ -11,6 +11,12 @@ from gmner.signatures.errors import InputError
 
 Size = tuple[int, int]
 _INF = math.inf
+_WORDS = {
+    "frame": ("normalized", "resized", "original"),
+    "order": ("xyxy", "yxyx"),
+    "form": ("integers", "floats"),
+}
+_POWERS = tuple(10**digits for digits in range(1, 7))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -104,43 +110,77 @@ def iou(a: Box, b: Box) -> float:
 
 @dataclass(frozen=True, slots=True)
 class BoxFormat:
-    """The coordinate convention of a model family, which writes a box as four integers x1, y1, x2, y2.
+    """The coordinate convention of a model family, which writes a box as four numbers.
 
     Args:
         frame: `normalized` (0..scale of the width and height of the image; scale 1000 for Qwen2-VL and Qwen3-VL),
             `resized` (pixels of the image after the processor's resize; Qwen2.5-VL), or
             `original` (pixels of the original image).
-        scale: Largest coordinate of `normalized`; ignored otherwise.
+        scale: Largest coordinate of `normalized`; ignored otherwise. If the form is `floats`, the number of steps from
+            0 to 1: with 1000, coordinates have three decimals.
+        order: `xyxy` (x1, y1, x2, y2), or `yxyx` (y1, x1, y2, x2; Gemma 4).
+        form: `integers`, or `floats` (0..1 of the width and height of the image; Kimi-VL).
 
     Raises:
-        InputError: The frame is unknown, or the scale is not an integer from 1 to 1,000,000.
+        InputError: A value is unknown, the scale is not an integer from 1 to 1,000,000, or the form is `floats` and the
+            frame is not `normalized` or the scale not a power of ten.
 
-    Source: the conventions of the model families. Inside the library, a box is always in pixels of the original image.
+    Source: the conventions of the model families. Inside the library, a box is always xyxy in pixels of the original
+    image.
     """
 
     frame: Literal["normalized", "resized", "original"] = "normalized"
     scale: int = 1000
+    order: Literal["xyxy", "yxyx"] = "xyxy"
+    form: Literal["integers", "floats"] = "integers"
 
     def __post_init__(self) -> None:
-        """Check frame and scale."""
-        if self.frame not in ("normalized", "resized", "original"):
-            accepted = "normalized, resized, original"
-            raise InputError("frame of a BoxFormat is unknown", received=self.frame, accepted=accepted)
-        if not isinstance(self.scale, int) or not 1 <= self.scale <= 1_000_000:
+        """Check frame, scale, order and form."""
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                fact = f"{name} of a BoxFormat is unknown"
+                raise InputError(fact, received=getattr(self, name), accepted=", ".join(words))
+        if type(self.scale) is not int or not 1 <= self.scale <= 1_000_000:
             accepted = "an integer from 1 to 1,000,000"
             raise InputError("scale of a BoxFormat is invalid", received=self.scale, accepted=accepted)
+        if self.form == "floats" and (self.frame != "normalized" or self.scale not in _POWERS):
+            fact = "The form `floats` of a BoxFormat needs the frame `normalized` and a power of ten as scale"
+            accepted = f"scale {', '.join(map(str, _POWERS))}"
+            raise InputError(fact, received=(self.frame, self.scale), accepted=accepted)
 
     def describe(self) -> str:
-        """Describe the four integers of a box in one line for a prompt."""
+        """Describe the four numbers of a box in one line for a prompt."""
+        corners = "[x1, y1, x2, y2]" if self.order == "xyxy" else "[y1, x1, y2, x2]"
+        if self.form == "floats":
+            return f"{corners}, decimals, 0 to 1 of the picture's width and height"
         unit = {
             "normalized": f"0 to {self.scale} of the picture's width and height",
             "resized": "pixels of the picture",
             "original": "pixels of the picture",
         }[self.frame]
-        return f"[x1, y1, x2, y2], integers, {unit}"
+        return f"{corners}, integers, {unit}"
+
+    def as_data(self) -> dict[str, str | int]:
+        """The convention as JSON data; `order` and `form` only where they differ from the defaults.
+
+        Files that were written before these two existed therefore compare equal.
+        """
+        more = {"order": (self.order, "xyxy"), "form": (self.form, "integers")}
+        return {
+            "frame": self.frame,
+            "scale": self.scale,
+            **{name: value for name, (value, default) in more.items() if value != default},
+        }
+
+    @property
+    def step(self) -> float:
+        """The smallest difference between two coordinates on the wire: 1 for integers, 1/scale for decimals."""
+        return 1 if self.form == "integers" else 1 / self.scale
 
     def extent(self, size: Size, resized: Size | None = None) -> Size:
-        """Largest (x, y) coordinate on the wire for an image of `size` (width, height) pixels.
+        """Largest (x, y) coordinate for an image of `size` (width, height) pixels, in steps of the form.
+
+        On the wire this is the largest coordinate itself if the form is `integers`, and 1 if it is `floats`.
 
         Args:
             size: Width and height of the original image in pixels.
@@ -159,12 +199,25 @@ class BoxFormat:
             )
         return resized
 
-    def encode(self, box: Box, size: Size, resized: Size | None = None) -> tuple[int, int, int, int]:
-        """Convert a box in pixels of the original image to four integers, clipped to the image."""
+    def limits(self, size: Size, resized: Size | None = None) -> tuple[int, int, int, int]:
+        """Largest value of each of the four numbers on the wire, in their order; see `extent`."""
+        ex, ey = (1, 1) if self.form == "floats" else self.extent(size, resized)
+        return (ex, ey, ex, ey) if self.order == "xyxy" else (ey, ex, ey, ex)
+
+    def encode(self, box: Box, size: Size, resized: Size | None = None) -> tuple[float, float, float, float]:
+        """Convert a box in pixels of the original image to four numbers in this convention, clipped to the image.
+
+        Returns:
+            Four `int`, or, if the form is `floats`, four `float` that are rounded to the steps of the scale.
+        """
         ex, ey = self.extent(size, resized)
-        xs = [min(max(round(x / size[0] * ex), 0), ex) for x in (box.x1, box.x2)]
-        ys = [min(max(round(y / size[1] * ey), 0), ey) for y in (box.y1, box.y2)]
-        return (xs[0], ys[0], xs[1], ys[1])
+        x1, x2 = (min(max(round(x / size[0] * ex), 0), ex) for x in (box.x1, box.x2))
+        y1, y2 = (min(max(round(y / size[1] * ey), 0), ey) for y in (box.y1, box.y2))
+        corners = (x1, y1, x2, y2) if self.order == "xyxy" else (y1, x1, y2, x2)
+        if self.form == "integers":
+            return corners
+        a, b, c, d = (step / self.scale for step in corners)
+        return (a, b, c, d)
 
     def decode(self, wire: Sequence[float], size: Size, resized: Size | None = None) -> Box:
         """Convert four numbers in this convention to a box in float pixels of the original image.
@@ -172,8 +225,11 @@ class BoxFormat:
         Raises:
             InputError: The numbers are not four finite coordinates in range, or corners are reversed.
         """
-        ex, ey = self.extent(size, resized)
+        ex, ey = (1, 1) if self.form == "floats" else self.extent(size, resized)
         x1, y1, x2, y2 = wire if len(wire) == 4 else (-1,) * 4
+        if self.order == "yxyx":
+            x1, y1, x2, y2 = y1, x1, y2, x2
         if not (0 <= x1 <= ex and 0 <= y1 <= ey and 0 <= x2 <= ex and 0 <= y2 <= ey):
-            raise InputError("A box has coordinates out of range", received=list(wire), accepted=f"0..{ex} and 0..{ey}")
+            accepted = f"0..{ex} and 0..{ey}" if self.order == "xyxy" else f"0..{ey} and 0..{ex}"
+            raise InputError("A box has coordinates out of range", received=list(wire), accepted=accepted)
         return Box(x1 / ex * size[0], y1 / ey * size[1], x2 / ex * size[0], y2 / ey * size[1])

@@ -52,6 +52,7 @@ Pictures = Sequence[tuple[Size, Size | None]]
 """Width and height of each image in pixels, and after the processor's resize (None: not needed)."""
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+_SERVED_DECIMALS = 17
 _FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
 
 
@@ -106,9 +107,18 @@ def _object(properties: Schema) -> Schema:
 
 
 def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -> Schema:
-    """Schema of four integers x1, y1, x2, y2 in the range of a `BoxFormat`, for an image of `size` (width, height)."""
-    ex, ey = box_format.extent(size, resized)
-    axes = [{"type": "integer", "minimum": 0, "maximum": extent} for extent in (ex, ey, ex, ey)]
+    """Schema of the four numbers of a box in the order, form and range of a `BoxFormat`.
+
+    Args:
+        box_format: The coordinate convention.
+        size: Width and height of the original image in pixels.
+        resized: Width and height after the processor's resize, for the frame `resized`.
+    """
+    number: Schema = {"type": "integer", "minimum": 0}
+    if box_format.form == "floats":
+        # llguidance writes at most as many decimals as the factor has.
+        number = {"type": "number", "minimum": 0, "multipleOf": 1 / box_format.scale}
+    axes = [{**number, "maximum": largest} for largest in box_format.limits(size, resized)]
     return {"type": "array", "prefixItems": axes, "items": False, "minItems": 4, "maxItems": 4}
 
 
@@ -122,7 +132,7 @@ def served_schema(schema: Schema) -> Schema:
 
     xgrammar (vLLM, SGLang) fails on a character class that is repeated more than 128 times ("Check failed:
     per_rule_fsm_hashes"). Nested repetitions would work there, but are slow in llguidance. With `maxLength`, free text
-    can contain escaped quotes and line breaks.
+    can contain escaped quotes and line breaks. vLLM refuses `multipleOf`, so that decimals are only limited to 0..1.
 
     Servers have no substring grammar, and cannot compile tens of thousands of spans in time. In a long text, the length
     of a span is therefore the only limit, which is logged as a warning. An answer with a span that is not in the text
@@ -150,6 +160,8 @@ def _served(part: Any, long_texts: dict[str, int]) -> Any:
         return part
     if "pattern" in part:
         return {"type": "string", "maxLength": _limit(part)}
+    if "multipleOf" in part:
+        return {name: value for name, value in part.items() if name != "multipleOf"}
     if SPANS_OF in part:
         long_texts[part[SPANS_OF]] = part["maxLength"]
         return {name: value for name, value in part.items() if name != SPANS_OF}
@@ -279,6 +291,8 @@ def longest_answer(schema: Schema) -> int:
     if kind == "string":
         # A server may escape free text: a character above U+FFFF becomes two escapes of six bytes.
         return 2 + (12 * schema["maxLength"] if "maxLength" in schema else 4 * _limit(schema))
+    if kind == "number":  # xgrammar writes six decimals at most
+        return 2 + (len(str(round(1 / schema["multipleOf"]))) - 1 if "multipleOf" in schema else _SERVED_DECIMALS)
     return len(str(schema.get("maximum", "false")))
 
 

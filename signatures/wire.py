@@ -13,7 +13,7 @@ from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.labels import LabelSet
 from gmner.signatures.mentions import GroundedEntity, Mention
 
-_INTEGER = frozenset({int})
+_NUMBERS = {"integers": frozenset({int}), "floats": frozenset({int, float})}
 _ENTITY = frozenset({"span", "type", "visible", "box"})
 _ENTITY_OF_SEVERAL = _ENTITY | {"picture"}
 
@@ -64,8 +64,8 @@ class Frame:
             raise InputError("A box is in an image that the post does not have", received=picture, accepted=accepted)
         return self.more[picture - 2]
 
-    def encode(self, box: Box) -> list[int]:
-        """Convert a box in pixels of the original image to four integers in the convention of the model."""
+    def encode(self, box: Box) -> list[float]:
+        """Convert a box in pixels of the original image to four numbers in the convention of the model."""
         if self.size is None:
             raise InputError("A post without an image cannot have a box", received=box.as_tuple())
         return list(self.box_format.encode(box, *self.sizes(box.picture)))
@@ -231,7 +231,7 @@ def load_region(record: Mapping[str, Any], frame: Frame, *, reorder: bool = Fals
 
 
 def load_box(value: object, frame: Frame, picture: int = 1, *, reorder: bool = False) -> Box | None:
-    """Convert a JSON value, null or four integers in range, to a box in pixels of the original image.
+    """Convert a JSON value, null or four numbers in range, to a box in pixels of the original image.
 
     Args:
         value: The JSON value.
@@ -244,11 +244,13 @@ def load_box(value: object, frame: Frame, picture: int = 1, *, reorder: bool = F
     """
     if value is None:
         return None
-    if not isinstance(value, list) or not _INTEGER.issuperset(map(type, value)):
-        raise AnswerError("A box must be null or four integers", received=value)
+    form = frame.box_format.form
+    if not isinstance(value, list) or not _NUMBERS[form].issuperset(map(type, value)):
+        written = "integers" if form == "integers" else "numbers from 0 to 1"
+        raise AnswerError(f"A box must be null or four {written}", received=value)
     if reorder and len(value) == 4:
-        x1, y1, x2, y2 = value
-        value = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+        a1, b1, a2, b2 = value  # xyxy or yxyx: the corners are pairs in both
+        value = [min(a1, a2), min(b1, b2), max(a1, a2), max(b1, b2)]
     try:
         return frame.decode(value, picture)
     except InputError as error:

@@ -78,9 +78,12 @@ def plain_box(value: Any, frame: Frame) -> Box | None:
     if frame.size is None:
         raise AnswerError("A post without an image cannot have a box", received=value)
     width, height = frame.box_format.extent(frame.size, frame.resized)
-    if len(value) != 4 or not all(0 <= v <= most for v, most in zip(value, [width, height] * 2, strict=True)):
+    swapped = frame.box_format.order == "yxyx"
+    largest = [height, width] * 2 if swapped else [width, height] * 2
+    if len(value) != 4 or not all(0 <= v <= most for v, most in zip(value, largest, strict=True)):
         raise AnswerError("A box has coordinates out of range", received=value)
-    scaled = [v / most * side for v, most, side in zip(value, [width, height] * 2, [*frame.size] * 2, strict=True)]
+    xyxy = [value[1], value[0], value[3], value[2]] if swapped else value
+    scaled = [v / most * side for v, most, side in zip(xyxy, [width, height] * 2, [*frame.size] * 2, strict=True)]
     if scaled[2] < scaled[0] or scaled[3] < scaled[1]:
         raise AnswerError("A box has reversed corners", received=value)
     return Box(*scaled)

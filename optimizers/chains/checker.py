@@ -59,7 +59,7 @@ class _Known:
 
     name: str
     gold: tuple[GoldEntity, ...]
-    boxes: tuple[tuple[tuple[int, ...], int], ...]
+    boxes: tuple[tuple[tuple[float, ...], int], ...]
     scene_types: frozenset[str]
 
     @property
@@ -247,6 +247,7 @@ class _Reading:
 
     def _boxes(self, clause: str, marks: Sequence[re.Match[str]]) -> Iterator[Problem]:
         every = [box for known in self.known for box in known.boxes]
+        step = self.facts.frame.box_format.step
         for written in _BOX.finditer(clause):
             owner = self._before(written.start(), marks)
             right = every if owner is None else owner.boxes
@@ -254,7 +255,7 @@ class _Reading:
             if owner is not None:
                 self.boxed.add(owner.name)
             picture = _picture_of(clause, written) if self.facts.frame.several else None
-            if not any(_near(numbers, box) and picture in (None, number) for box, number in right):
+            if not any(_near(numbers, box, step) and picture in (None, number) for box, number in right):
                 whose = "nothing" if owner is None else repr(owner.name)
                 truth = " or ".join(self._place(box, number) for box, number in right) or "nowhere in the picture"
                 said = written[0] + ("" if picture is None else of_picture(picture))
@@ -262,7 +263,7 @@ class _Reading:
             elif picture is None and self.facts.frame.several and owner is not None:
                 self.elsewhere.add(owner.name)
 
-    def _place(self, box: Sequence[int], picture: int) -> str:
+    def _place(self, box: Sequence[float], picture: int) -> str:
         return f"{list(box)}{of_picture(picture) if self.facts.frame.several else ''}"
 
     def _verdicts(self, clause: str, marks: Sequence[re.Match[str]], title: str) -> Iterator[Problem]:
@@ -303,7 +304,7 @@ def _known(facts: Facts) -> list[_Known]:
     gold: dict[str, list[GoldEntity]] = {}
     for entity in facts.entities:
         gold.setdefault(allowed_signs(entity.span), []).append(entity)
-    boxes: dict[str, list[tuple[tuple[int, ...], int]]] = {}
+    boxes: dict[str, list[tuple[tuple[float, ...], int]]] = {}
     scene_types: dict[str, set[str]] = {}
     for name, entities in gold.items():
         encoded = ((tuple(facts.frame.encode(box)), box.picture) for entity in entities for box in entity.boxes)
@@ -359,6 +360,7 @@ def _picture_of(clause: str, box: re.Match[str]) -> int | None:
     return int(said[1]) if said else None
 
 
-def _near(numbers: Sequence[float], box: Sequence[int]) -> bool:
-    """Whether a written box equals a known one up to rounding."""
-    return len(numbers) == len(box) and all(abs(a - b) <= 1 for a, b in zip(numbers, box, strict=True))
+def _near(numbers: Sequence[float], box: Sequence[float], step: float) -> bool:
+    """Whether a written box equals a known one up to a step of the coordinate convention."""
+    most = step * 1.001  # decimals are not exact
+    return len(numbers) == len(box) and all(abs(a - b) <= most for a, b in zip(numbers, box, strict=True))

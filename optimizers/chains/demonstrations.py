@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +43,8 @@ The demonstration of a post with several images also has `more_images`, a list.
 Level = Literal["off", "warn", "error"]
 LEVELS: tuple[Level, ...] = ("off", "warn", "error")
 
-_QUAD = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\](?: of picture (\d{1,3}))?")
+_NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
+_QUAD = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\](?: of picture (\d{{1,3}}))?")
 _SHOWN_FAULTS = 5
 
 
@@ -188,7 +190,7 @@ class _Scaling:
 
         def converted(match: re.Match[str]) -> str:
             *coordinates, said = match.groups()
-            numbers = tuple(int(number) for number in coordinates)
+            numbers = tuple(self._number(number) for number in coordinates)
             pictures = range(1, len(self.before) + 1) if said is None else (int(said),)
             written = (known[*numbers, picture] for picture in pictures if (*numbers, picture) in known)
             box = next(written, None) or self._converted(numbers, pictures[0])
@@ -197,7 +199,13 @@ class _Scaling:
 
         return _QUAD.sub(converted, text)
 
-    def _converted(self, numbers: Sequence[int], picture: int) -> list[int] | None:
+    def _number(self, written: str) -> float:
+        """A coordinate; NaN, which is in no range, for decimals where the model writes integers."""
+        if self.old.box_format.form == "floats":
+            return float(written)
+        return int(written) if written.isdecimal() else math.nan
+
+    def _converted(self, numbers: Sequence[float], picture: int) -> list[float] | None:
         try:
             return self.new.encode(self.box(self.old.decode(numbers, picture)))
         except InputError:

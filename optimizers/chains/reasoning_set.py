@@ -315,12 +315,15 @@ def _check_place(chain: Chain, members: set[str], seen: set[tuple[str, str]]) ->
 
 
 def _coordinates(box_format: BoxFormat, resize: ResizeRule | None) -> str:
-    """What the integers of a box depend on besides the image, as text."""
+    """What the numbers of a box depend on besides the image, as text."""
+    order = "" if box_format.order == "xyxy" else f", {box_format.order}"
     if box_format.frame == "normalized":
-        return f"normalized, 0 to {box_format.scale}"
+        form = "" if box_format.form == "integers" else ", written as decimals from 0 to 1"
+        return f"normalized, 0 to {box_format.scale}{form}{order}"
     if box_format.frame == "original" or resize is None:
-        return box_format.frame
-    return f"resized, sides a multiple of {resize.factor}, {resize.min_pixels} to {resize.max_pixels} pixels"
+        return box_format.frame + order
+    sides = f"sides a multiple of {resize.factor}, {resize.min_pixels} to {resize.max_pixels} pixels"
+    return f"resized, {sides}{order}"
 
 
 def _unusable(fact: str, received: object, accepted: str) -> InputError:

@@ -65,7 +65,7 @@ def system_of(task: str) -> str:
     return system_message(SHORT_INSTRUCTIONS[task], _OUTPUTS[task], labels, "", terse=True)
 
 
-def _box(thing: SceneObject) -> list[int]:
+def _box(thing: SceneObject) -> list[float]:
     return FRAME.encode(thing.box)
 
 

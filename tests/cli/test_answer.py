@@ -71,7 +71,9 @@ def test_answer_with_the_first_image_only(
     assert run("answer", "Ana Bo", "--image", image, "--image", image, "--limit-pictures", "1") == 0
     assert "box 20, 20, 100, 100" in capsys.readouterr().out
     assert "limit_pictures=1: the further images of 1 of 1 posts are not used" in caplog.text
-    assert "an integer of at least 1" in fails(capsys, "answer", "Ana", "--limit-pictures", "0")
+    with pytest.raises(SystemExit):
+        run("answer", "Ana", "--limit-pictures", "0")
+    assert "an integer of at least 1" in capsys.readouterr().err
 
 
 def test_answer_without_entities(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -47,6 +47,8 @@ PROFILES = {
     "normalized": ModelProfile(),
     "resized": ModelProfile(BoxFormat("resized"), rule=ResizeRule(28, 56 * 56, 28 * 28 * 16384)),
     "original": ModelProfile(BoxFormat("original")),
+    "yxyx": ModelProfile(BoxFormat(order="yxyx")),
+    "floats": ModelProfile(BoxFormat(form="floats")),
 }
 frames = pytest.mark.parametrize("frame", PROFILES)
 
@@ -158,7 +160,7 @@ def test_boxes_in_the_reasoning_are_scaled_too(frame: str):
     chain = dataclasses.replace(chain_of(post), reasoning=f"Picture: a cup {old.encode(thing)}.")
     demo = DemoWriter({"p": post}, adapter_of(frame), None, 250)(chain)
     new = Frame(profile.box_format, (250, 125), profile.resized((250, 125)))
-    figures = [int(figure) for figure in re.findall(r"\d+", demo["reasoning"])]
+    figures = [float(figure) for figure in re.findall(r"\d+(?:\.\d+)?", demo["reasoning"])]
     assert new.decode(figures).iou(Box(50, 25, 150, 75)) > 0.97
 
 

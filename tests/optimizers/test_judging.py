@@ -20,7 +20,7 @@ TEXT = "Ada Okoro sings for Lagos in Lagos , Sage Group and Sage , « Ṣadé »
 SPANS = ("Ada Okoro", "Ada", "Lagos", "Sage", "Sage Group", "Group", "Ṣadé", "tonight")
 FRAMES = (
     Frame(BoxFormat(), (640, 480)), Frame(BoxFormat("resized"), (640, 480), (56, 84)),
-    Frame(BoxFormat("original"), (30, 40)), Frame(BoxFormat(), None),
+    Frame(BoxFormat("original"), (30, 40)), Frame(BoxFormat(), None), Frame(BoxFormat(order="yxyx"), (640, 480)),
 )  # fmt: skip
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1001, 10**30, 0.5, float("nan"), "", "PER", "Lago", [], {}, [1, 2, 3], [0, 0, 5, 5.0],
@@ -71,7 +71,7 @@ def outcome(call: Any) -> Any:
         return type(error), error.fact, repr(error.received)
 
 
-@pytest.mark.parametrize("frame", FRAMES, ids=["normalized", "resized", "original", "no image"])
+@pytest.mark.parametrize("frame", FRAMES, ids=["normalized", "resized", "original", "no image", "yxyx"])
 def test_judge_equals_the_reference_implementation(frame: Frame):
     draw = random.Random(0)
     boxes = () if frame.size is None else (Box(0, 0, 20, 30), Box(5, 5, 15, 25))

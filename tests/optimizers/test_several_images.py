@@ -95,7 +95,15 @@ def test_model_that_writes_chains_sees_all_images():
     assert "more_images" not in one.engine.requests[0].system
 
 
-@pytest.mark.parametrize("profile", [PIXELS, ModelProfile(BoxFormat("resized"), rule=ResizeRule(4, 16, 10**6))])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        PIXELS,
+        ModelProfile(BoxFormat("resized"), rule=ResizeRule(4, 16, 10**6)),
+        ModelProfile(BoxFormat("original", order="yxyx")),
+        ModelProfile(BoxFormat(form="floats")),
+    ],
+)
 def test_demonstrations_have_small_copies_of_all_images(profile: ModelProfile, tmp_path: Path):
     student, one = program(profile), post()
     (chain,) = MRSI(styles=["table"]).chains([one], student.adapter(), random.Random(0))

@@ -88,8 +88,19 @@ def test_profile_of_served_model(name, frame, resized):
 def test_profile_file_overrides_the_family(tmp_path):
     file = tmp_path / "gmner.json"
     file.write_text('{"box_format": {"frame": "normalized", "scale": 100}, "terse": true}')
-    assert profile_of("idefics3", None, tmp_path) == ModelProfile(BoxFormat("normalized", 100), terse=True)
-    for bad in ("[]", "{", '{"box_format": {"frame": "cm"}}', '{"terse": 1}', '{"box_format": {"size": 1}}'):
+    assert profile_of("idefics3", None, tmp_path) == ModelProfile(
+        BoxFormat("normalized", 100), terse=True, max_pictures=1
+    )
+    file.write_text('{"box_format": {"order": "yxyx", "form": "floats"}}')
+    assert profile_of("idefics3", None, tmp_path).box_format == BoxFormat("normalized", 1000, "yxyx", "floats")
+    for bad in (
+        '{"box_format": {"order": "xywh"}}',
+        "[]",
+        "{",
+        '{"box_format": {"frame": "cm"}}',
+        '{"terse": 1}',
+        '{"box_format": {"size": 1}}',
+    ):
         file.write_text(bad)
         with pytest.raises(ModelError, match="not a valid profile"):
             profile_of("idefics3", None, tmp_path)

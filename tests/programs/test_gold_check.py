@@ -16,7 +16,8 @@ from gmner.data.jsonl import write_posts
 from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.programs.gold_check import check_posts
-from gmner.signatures.boxes import Box
+from gmner.programs.models.families import ModelProfile
+from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import Limits
 
@@ -52,6 +53,13 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("kind", FAULTY)
+def test_decimals_are_multiples_of_their_step():
+    profile = ModelProfile(BoxFormat(form="floats"))
+    wide = Image.new("RGB", (1000, 10))
+    posts = [Post(f"{x}", TEXT, wide, (named(boxes=[(0, 0, x, 10)]),)) for x in range(1, 1000)]
+    assert check_posts(posts, profile=profile).faults == ()
+
+
 def test_each_kind_of_fault_is_reported(kind: str):
     report = check_posts([post(id="fine"), FAULTY[kind]], limits=Limits(entities=2))
     assert [(fault.post_id, fault.kind) for fault in report.faults] == [("p", kind)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ from gmner.signatures.number_checks import check_integer
 PROFILE_FILE = "gmner.json"
 """An optional file in a model's folder, which overrides the family.
 
-`{"box_format": {"frame", "scale"}, "terse": bool, "max_pictures": int or null}`; all keys are optional. A terse model
-takes one image of a post unless `max_pictures` says otherwise, because the short wording does not number images.
+`{"box_format": {"frame", "scale", "order", "form"}, "terse": bool, "max_pictures": int or null}`; what it does not say
+is as in the family. A terse model takes one image of a post unless `max_pictures` says otherwise, because the short
+wording does not number images.
 """
 
 
@@ -98,10 +100,12 @@ def overridden(profile: ModelProfile, folder: Path) -> ModelProfile:
     file = folder / PROFILE_FILE
     if not file.is_file():
         return profile
-    accepted = '{"box_format": {"frame": "normalized", "scale": 1000}, "terse": false}'
+    accepted = (
+        '{"box_format": {"frame": "normalized", "scale": 1000, "order": "xyxy", "form": "integers"}, "terse": false}'
+    )
     try:
         given = json.loads(file.read_text(encoding="utf-8"))
-        box = {"frame": profile.box_format.frame, "scale": profile.box_format.scale, **given.get("box_format", {})}
+        box = {**dataclasses.asdict(profile.box_format), **given.get("box_format", {})}
         box_format, terse = BoxFormat(**box), given.get("terse", profile.terse)
     except (ValueError, TypeError, AttributeError, RecursionError, OSError, GmnerError) as error:
         raise ModelError(f"{file} is not a valid profile", received=str(error), accepted=accepted) from error
