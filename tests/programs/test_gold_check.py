@@ -53,13 +53,6 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("kind", FAULTY)
-def test_decimals_are_multiples_of_their_step():
-    profile = ModelProfile(BoxFormat(form="floats"))
-    wide = Image.new("RGB", (1000, 10))
-    posts = [Post(f"{x}", TEXT, wide, (named(boxes=[(0, 0, x, 10)]),)) for x in range(1, 1000)]
-    assert check_posts(posts, profile=profile).faults == ()
-
-
 def test_each_kind_of_fault_is_reported(kind: str):
     report = check_posts([post(id="fine"), FAULTY[kind]], limits=Limits(entities=2))
     assert [(fault.post_id, fault.kind) for fault in report.faults] == [("p", kind)]
@@ -120,3 +113,10 @@ def test_check_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["check", file, "--labels", "CAT"]) == 1
     code = "import sys; from gmner.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, "check", file], capture_output=True).returncode == 0
+
+
+def test_decimals_are_multiples_of_their_step():
+    profile = ModelProfile(BoxFormat(form="floats"))
+    wide = Image.new("RGB", (1000, 10))
+    posts = [Post(f"{x}", TEXT, wide, (named(boxes=[(0, 0, x, 10)]),)) for x in range(1, 1000)]
+    assert check_posts(posts, profile=profile).faults == ()
