@@ -71,7 +71,7 @@ def report_missing_images(posts: Posts) -> None:
 
 
 def _has_image(post: Post) -> bool:
-    return post.image is not None and (not isinstance(post.image, Path) or post.image.is_file())
+    return bool(post.images) and all(not isinstance(image, Path) or image.is_file() for image in post.images)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def first_pictures(posts: Sequence[Post], limit: int | None) -> list[Post]:
         return list(posts)
     more = sum(len(post.images) > limit for post in posts)
     if more:
-        LOG.warning("Only the first %d images of a post are used: %d of %d posts have more", limit, more, len(posts))
+        LOG.warning("limit_pictures=%d: the further images of %d of %d posts are not used", limit, more, len(posts))
     return [with_first_pictures(post, limit) for post in posts]
 
 

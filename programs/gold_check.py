@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from gmner.data.listing import counted
 from gmner.data.post import Post
@@ -32,6 +32,15 @@ FALSIFYING = ("duplicate_id", "not_annotated", "empty_text", "offsets", "same_pl
 _NAMED = 5
 
 _ANSWER = form_of(["reasoning", "entities"])
+
+
+def _steps(_: Any, step: float, value: Any, __: Any) -> Iterator[ValidationError]:
+    """`multipleOf` up to rounding: 0.938 is 938 steps of 0.001, although the quotient is not exact."""
+    if abs(value / step - round(value / step)) > 1e-6:
+        yield ValidationError(f"{value!r} is not a multiple of {step}")
+
+
+_VALIDATOR = validators.extend(Draft202012Validator, {"multipleOf": _steps})
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +279,6 @@ def _box_faults(post: Post, request: Request) -> FaultTexts:
 def _schema_faults(post: Post, request: Request) -> FaultTexts:
     """Violations of the decoding schema by the gold answer."""
     answer = _ANSWER.render({"reasoning": "", "entities": [as_entity(e) for e in post.gold]}, request)
-    for error in Draft202012Validator(_ANSWER.schema(request)).iter_errors(json.loads(answer)):
+    for error in _VALIDATOR(_ANSWER.schema(request)).iter_errors(json.loads(answer)):
         where = "/".join(map(str, error.absolute_path))
         yield "schema", f"the schema of the answer does not allow {where or 'it'}: {str(error.instance)[:120]}"

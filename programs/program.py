@@ -310,8 +310,9 @@ class GroundingProgram(dspy.Module):
             fact = "The text of a post contains a lone surrogate (half of a character)"
             raise InputError(fact, received=text, remedy=remedy) from error
         if self.limit_pictures is not None and len(images) > self.limit_pictures:
-            LOG.warning("Only the first %d of %d images of a post are used", self.limit_pictures, len(images))
-            images = images[: self.limit_pictures]
+            limit, more = self.limit_pictures, len(images) - self.limit_pictures
+            LOG.warning("limit_pictures=%d: %d of the %d images of a post are not used", limit, more, len(images))
+            images = images[:limit]
         found = [self._source(image) for image in images]
         return [source for source, _ in found], sum(size for _, size in found)
 

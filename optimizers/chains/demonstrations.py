@@ -44,7 +44,7 @@ Level = Literal["off", "warn", "error"]
 LEVELS: tuple[Level, ...] = ("off", "warn", "error")
 
 _NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
-_QUAD = re.compile(rf"\[{','.join([_NUMBER] * 4)}\](?: of picture (\d{{1,3}}))?")
+_QUAD = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\](?: of picture (\d{{1,3}}))?")
 _SHOWN_FAULTS = 5
 
 

@@ -45,6 +45,37 @@ def test_answer_as_json(monkeypatch: pytest.MonkeyPatch, image: Path, capsys: py
     assert json.loads(capsys.readouterr().out) == {"text": "Ana Bo", "reasoning": "", "entities": [place]}
 
 
+def test_answer_to_a_post_with_several_images(
+    monkeypatch: pytest.MonkeyPatch, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    Image.new("RGB", (100, 300)).save(tmp_path / "second.png")
+    entities = [{**_SHOWN, "picture": 2}, {**_HIDDEN, "picture": None}]
+    scripted(monkeypatch, {"reasoning": "", "entities": entities})
+    images = ("--image", image, "--image", tmp_path / "second.png")
+    assert run("answer", "Ana Bo in Rome", *images) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Ana Bo  PER  box 10, 60, 50, 300 of image 2",
+        "Rome    LOC  not shown",
+    ]
+    assert run("answer", "Ana Bo in Rome", *images, "--json") == 0
+    assert [e.get("picture") for e in json.loads(capsys.readouterr().out)["entities"]] == [2, None]
+
+
+def test_answer_with_the_first_image_only(
+    monkeypatch: pytest.MonkeyPatch,
+    image: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+):
+    scripted(monkeypatch, {"reasoning": "", "entities": [_SHOWN]})
+    assert run("answer", "Ana Bo", "--image", image, "--image", image, "--limit-pictures", "1") == 0
+    assert "box 20, 20, 100, 100" in capsys.readouterr().out
+    assert "limit_pictures=1: the further images of 1 of 1 posts are not used" in caplog.text
+    with pytest.raises(SystemExit):
+        run("answer", "Ana", "--limit-pictures", "0")
+    assert "an integer of at least 1" in capsys.readouterr().err
+
+
 def test_answer_without_entities(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     scripted(monkeypatch, {"reasoning": "", "entities": []})
     assert run("answer", "what a day") == 0

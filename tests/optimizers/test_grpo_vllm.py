@@ -14,6 +14,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from several_images import SIZES
+from several_images import posts as several_posts
 from trl.trainer import grpo_trainer
 
 from gmner.data.post import Post
@@ -110,6 +112,18 @@ def test_vllm_prompts_equal_the_training_prompts(
     for ids, images in pictures.items():
         assert images is None if placeholder not in ids else len(images) == 1
     assert all(params.logit_bias[placeholder] == -100 for _, _, params in sampler.asked)
+
+
+@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl", "internvl"])
+def test_all_images_of_a_post_reach_vllm(program: Programs, tmp_path: Path, vllm: type[StandIn], family: str):
+    student = program(family)
+    optimize(cvo(max_steps=1), student, several_posts(2), tmp_path)
+    (sampler,) = vllm.made
+    placeholder = student.model.engine.model.config.image_token_id
+    assert len(sampler.asked) == 4
+    for ids, images, _ in sampler.asked:
+        assert ids.count(placeholder) == 3
+        assert [image.size for image in images] == list(SIZES)
 
 
 def test_different_prompt_of_vllm_stops_the_training(

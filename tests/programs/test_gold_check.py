@@ -16,7 +16,8 @@ from gmner.data.jsonl import write_posts
 from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.programs.gold_check import check_posts
-from gmner.signatures.boxes import Box
+from gmner.programs.models.families import ModelProfile
+from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import Limits
 
@@ -112,3 +113,10 @@ def test_check_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["check", file, "--labels", "CAT"]) == 1
     code = "import sys; from gmner.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, "check", file], capture_output=True).returncode == 0
+
+
+def test_decimals_are_multiples_of_their_step():
+    profile = ModelProfile(BoxFormat(form="floats"))
+    wide = Image.new("RGB", (1000, 10))
+    posts = [Post(f"{x}", TEXT, wide, (named(boxes=[(0, 0, x, 10)]),)) for x in range(1, 1000)]
+    assert check_posts(posts, profile=profile).faults == ()

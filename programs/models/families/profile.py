@@ -17,9 +17,9 @@ from gmner.signatures.number_checks import check_integer
 PROFILE_FILE = "gmner.json"
 """An optional file in a model's folder, which overrides the family.
 
-`{"box_format": {"frame", "scale", "order", "form"}, "terse": bool, "max_pictures": int or null}`; all keys are
-optional. A terse model takes one image of a post unless `max_pictures` says otherwise, because the short wording does
-not number images.
+`{"box_format": {"frame", "scale", "order", "form"}, "terse": bool, "max_pictures": int or null}`; what it does not say
+is as in the family. A terse model takes one image of a post unless `max_pictures` says otherwise, because the short
+wording does not number images.
 """
 
 
@@ -53,12 +53,13 @@ class ModelProfile:
             InputError: It takes fewer.
         """
         if self.max_pictures is not None and number > self.max_pictures:
-            most = f"at most {counted(self.max_pictures, 'image', 'images')} of a post"
+            most = counted(self.max_pictures, "image", "images")
             remedy = (
                 f"Use only the first: limit_pictures={self.max_pictures} (on the command line, --limit-pictures "
                 f"{self.max_pictures}), or choose a model that takes several"
             )
-            raise InputError(f"The model takes {most}", received=number, accepted=most, remedy=remedy)
+            fact = f"The model takes at most {most} of a post"
+            raise InputError(fact, received=number, accepted=f"posts with at most {most}", remedy=remedy)
 
     def resized(self, size: Size) -> Size | None:
         """(width, height) after the processor's own resize of an image of `size` pixels; None: not known."""
