@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import BROWSER, chromium
 
 import gmner
 from gmner.cli.main import parser
@@ -48,6 +49,25 @@ def test_pages_load_nothing_from_other_hosts(site: Path):
     pages = [*site.rglob("*.html")]
     assert pages
     assert [found for page in pages for found in loaded.findall(page.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+def test_search_works_on_pages_that_are_opened_as_files(site: Path):
+    query = "document.querySelector('[data-md-component=search-query]')"
+    type_ = (
+        f"(q => (q.focus(), q.value = 'extraction', q.dispatchEvent(new Event('keyup', {{bubbles: true}}))))({query})"
+    )
+    found = """new Promise(done => { const wait = setInterval(() => {
+        const titles = [...document.querySelectorAll('.md-search-result__item h1')].map(title => title.textContent);
+        if (titles.length) clearInterval(wait), done(titles.join(', '));
+    }, 50); })"""
+    for page in ("index.html", "howto/compile.html"):
+        with chromium() as tab:
+            tab.open(site / page)
+            tab.ask(type_)
+            assert "Extraction" in tab.ask(found)
+            assert tab.messages == []
 
 
 @pytest.mark.e2e
