@@ -99,7 +99,7 @@ def _post_of(value: Any, name: str) -> Post | None:
     if not isinstance(value, dspy.Example):
         return None
     post, gold, text = (value.get(key) for key in ("post", "entities", "text"))
-    images = value.get("images") or picture_sources(value.toDict())
+    images = picture_sources(value)
     entities = tuple(gold) if isinstance(gold, Sequence) else None
     if isinstance(post, Post) and (gold is None or entities == post.gold):
         return _post_of(post, name)

@@ -92,8 +92,11 @@ def opened_picture(source: object) -> Image.Image:
 
 
 def picture_sources(inputs: Mapping[str, Any]) -> list[Any]:
-    """The images of a post in the inputs of a signature, `image` and `more_images`, in order; None is left out."""
-    sources = [inputs.get("image"), *(inputs.get("more_images") or ())]
+    """The images of a post in the inputs of a signature, in order; None is left out.
+
+    They are `image` and `more_images`, or `images`, as in an example whose images are the argument of a program.
+    """
+    sources = inputs.get("images") or [inputs.get("image"), *(inputs.get("more_images") or ())]
     return [source for source in sources if source is not None]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from PIL import Image
 
-from gmner.programs.prompt_images import load_picture
+from gmner.programs.prompt_images import load_picture, picture_inputs, picture_sources
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import BundleError, InputError
 from gmner.signatures.forms import as_box, as_data, as_entity, box_data
@@ -99,9 +99,14 @@ def _dump_predict(name: str, predict: dspy.Predict, keep: Keep) -> dict[str, Any
     # An optimizer may use the whole example of a data set as a demonstration; only the signature's fields are needed.
     demos = [
         {key: _as_json(f"{name}, {key}", key, demo[key], keep) for key in predict.signature.fields if key in demo}
-        for demo in predict.demos
+        for demo in map(_with_inputs, predict.demos)
     ]
     return {"traces": [], "train": [], "demos": demos, "signature": _dump_signature(predict), "lm": None}
+
+
+def _with_inputs(demo: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A demonstration with the images of an example, `images`, as inputs of a signature."""
+    return {**demo, **picture_inputs(picture_sources(demo))} if "images" in demo else demo
 
 
 def _as_json(place: str, key: str, value: Any, keep: Keep) -> Any:

@@ -211,7 +211,7 @@ def test_fetched_posts_are_a_readable_folder(
     assert first.image.read_bytes() == again.image.read_bytes() == _png()
     assert Image.open(file.image).size == (9, 9)
     assert without.image is None
-    program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana")]}))
+    program = GMNER(scripted_lm({"reasoning": "", "entities": [entity("Ana")]}), limit_pictures=1)
     errors = [answer.error and answer.error["kind"] for answer in program.batch_posts(posts, progress=False)]
     assert errors == [None, None, "bad_image", None, "bad_image", None]
     assert none.image.parent == folder / "images"

@@ -203,9 +203,21 @@ def test_compile_uses_the_first_images_if_the_program_does():
         assert all(len(pictures_of(SimpleNamespace(messages=[turn]))) <= 1 for turn in request.messages)
     assert compiled is not student
     few = student.compile(trainset=posts(3), optimizer=dspy.LabeledFewShot(k=1))
-    assert few.answer.demos[0].get("more_images") is None
-    (shown,) = [e for e in few.answer.demos[0].entities if e.boxes and e.span != "Ada"] or [None]
-    assert shown is None
+    (demo,) = few.answer.demos
+    assert [e.span for e in demo.entities if e.boxes] == ["Ada"]
+    few(text=TEXT)
+    assert len(pictures_of(student.model.engine.requests[-1])) == 1
+
+
+def test_demonstrations_of_dspy_have_all_their_images(tmp_path: Path):
+    student = program()
+    few = student.compile(trainset=posts(1), optimizer=dspy.LabeledFewShot(k=1))
+    few.save(tmp_path / "bundle")
+    for each in (few, gmner.load(tmp_path / "bundle", lm=student.model)):
+        each(text=TEXT)
+        request = student.model.engine.requests[-1]
+        assert [picture.size for picture in pictures_of(request)] == list(SIZES)
+        assert [e["picture"] for e in json.loads(request.messages[1].parts[0].text)["entities"]] == [1, 3, 2, None]
 
 
 def test_length_of_a_prompt_is_bounded(tiny_lm: Callable[[str], dspy.LM]):

@@ -171,6 +171,21 @@ def test_example_of_a_post_with_several_images():
     assert gmner.gmner_metric(example, answer) == pytest.approx(2 * 3 / (3 + 4))
 
 
+def test_posts_of_mner_mi_are_answered_with_all_images(tmp_path: Path):
+    for folder in ("text", "images"):
+        (tmp_path / folder).mkdir()
+    names = [f"7_{number}.png" for number in range(3)]
+    for name, image in zip(names, images(), strict=True):
+        image.save(tmp_path / "images" / name)
+    record = {"id": 7, "text": TEXT.split(), "images": names, "label": ["B-PER", *["O"] * 6]}
+    (tmp_path / "text" / "MNER-MI_test.txt").write_text(json.dumps(record), encoding="utf-8")
+    lm = scripted_lm(ANSWER, PIXELS)
+    posts = gmner.read_mner_mi(tmp_path, "test")
+    predictions = gmner.evaluate(GMNER(lm), posts, progress=False).predictions
+    assert [picture.size for picture in pictures_of(lm.engine.requests[0])] == list(SIZES)
+    assert predictions[0].entities[1].box == Box(12, 6, 60, 42, picture=3)
+
+
 def test_staged_program_names_the_image():
     def answer(request: lm15.Request) -> dict[str, Any]:
         properties = schema_of(request)["properties"]
