@@ -48,6 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help=run_dir)
     add_output(parser, "BUNDLE", "folder to save the compiled program to")
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
+    models.add_profile(parser)
     add_labels(parser)
     add_limit_pictures(parser)
     action = parser.add_argument("--preset", metavar="PRESET", default="default", help="training settings: %(names)s")
@@ -74,7 +75,7 @@ def run(given: Namespace) -> int:
     optimizer, labels = _optimizer(given), read_labels(given)
     train = read_wanted_posts(given, given.train, given.train_split)
     val = read_wanted_posts(given, given.val, given.val_split) if given.val else None
-    program = models.load_program(given.model, labels=labels)
+    program = models.load_program(given.model, labels=labels, profile=given.profile)
     program.limit_pictures = given.limit_pictures
     for posts in filter(None, (train, val)):
         report_missing_images(posts)

@@ -31,10 +31,9 @@ from gmner.signatures.errors import DataError, ImageError, InputError
 Run = Mapping[str, str]
 """The settings that determine the predictions of a run, apart from the posts, by name."""
 
-_NEWER = {"limit_pictures": "None"}
-"""Settings that runs of earlier versions did not record, with the value that they had."""
-
 _SOURCE, _ARGUMENTS = "source", "arguments"
+_NOT_RECORDED = ("profile",)
+_UNLIMITED = {"limit_pictures": "None"}  # of runs of earlier versions
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
 _NOT_OURS = "The output already exists, and this command did not write it or it was changed since"
@@ -306,12 +305,15 @@ class CorpusFile:
             return None
         return state if valid else None
 
-    def _other_settings(self, before: Mapping[str, Any]) -> list[str]:
-        """The names of the settings that differ from those of an earlier run, which may lack the newer ones."""
-        return [name for name in self.run if before.get(name, _NEWER.get(name)) != self.run[name]]
+    def _other_settings(self, old: Mapping[str, Any]) -> list[str]:
+        """The names of the settings that differ; what earlier versions did not record is assumed to be equal."""
+        assumed = {name: self.run[name] for name in _NOT_RECORDED if name in self.run}
+        before = {**assumed, **_UNLIMITED, **old} if old else {}
+        return [name for name in self.run if before.get(name) != self.run[name]]
 
     def _differing(self, head: object, texts: Mapping[str, str]) -> list[str]:
-        differing = self._other_settings(head if isinstance(head, dict) else {})
+        old = head if isinstance(head, dict) else {}
+        differing = self._other_settings(old)
         if any(post_id not in self.posts or self.posts[post_id].text != text for post_id, text in texts.items()):
             differing.append("posts")
         return differing
