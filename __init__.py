@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gmner.data.readers.grec import read_grec as read_grec
     from gmner.data.readers.labels import labels_of as labels_of
     from gmner.data.readers.mner_mi import read_mner_mi as read_mner_mi
+    from gmner.data.readers.real_photos import real_photos as real_photos
     from gmner.data.readers.triples import read_triples as read_triples
     from gmner.data.readers.twitter import read_twitter_fmnerg as read_twitter_fmnerg
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
