@@ -40,7 +40,8 @@ def to_label_studio(
     A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
     result with `start` and `end` in characters of the text. Each of its boxes is a `rectanglelabels` result with x, y,
     width and height in percent of the original image, and the size of the image; a relation `shows` leads from the box
-    to the mention. A mention without a relation is not shown. The project needs the labeling configuration of
+    to the mention. A mention without a relation is not shown. The data of a post that is not grounded also has
+    `"grounded": false`. The project needs the labeling configuration of
     `label_studio_config`.
 
     The confidence of an entity, if it has one, is the `score` of its results. The `score` of a prediction is the lowest
@@ -67,6 +68,8 @@ def to_label_studio(
     tasks = []
     for post, url in zip(posts, urls or _urls(posts, str(image_url)), strict=True):
         task: dict[str, Any] = {"data": {"id": post.id, "text": post.text, "image": url}}
+        if not post.grounded:
+            task["data"]["grounded"] = False
         gold = None if post.entities is None else _result(post, post.entities)
         if predictions_by_id is not None and gold is not None:
             task["annotations"] = [{"result": gold, "ground_truth": True}]
