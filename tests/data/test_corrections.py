@@ -165,8 +165,9 @@ LATE = {"updated_at": "2026-11-02T00:00:00Z", "result": []}
 SLIPS = {
     "a box without a relation": (lambda task, results: results.pop(2), ["box_without_mention"], 2, 1),
     "a relation drawn twice": (again(2), ["duplicate_relation"], 2, 2),
-    value = {"start": start, "end": end, "text": text, "labels": [type_]}
-    return append({"type": "labels", "id": "more", "value": value})
+    "a relation to a deleted region": (
+        lambda task, results: results.pop(0), ["odd_relation"] * 2 + ["box_without_mention"] * 2, 1, 0,
+    ),
     "a mention marked twice": (again(0), ["duplicate_mention"], 2, 2),
     "a box drawn twice": (
         lambda task, results: results.extend([{**results[1], "id": "b"}, {**results[2], "from_id": "b"}]),
