@@ -42,7 +42,7 @@ def run(given: Namespace) -> None:
     from gmner.data.export.write import write_export
 
     exporter = _exporter(given)
-    posts = read_posts(given, given.gold, given.split)
+    posts: Sequence[Post] = read_posts(given, given.gold, given.split)
     predictions = None if given.predictions is None else _predictions(given, posts, exporter)
     if given.least_sure is not None:
         posts, predictions = _least_sure(given, posts, predictions)

@@ -98,10 +98,11 @@ class _DataSet:
             id_ = id_of(item.get("id"), where, self._findings)
             if id_ is None or id_ in drafts:
                 raise DataError(f"{where}: the id is missing or occurs twice", received=item.get("id"))
-            text, image = text_of(item.get("text"), "text", where, self._findings), item.get("image_id")
-            drafts[id_] = (Post(id_, text), item.get("annotated") is not False, self._files.get(image))
-            if image is not None:
-                post_of[image] = id_
+            text, name = text_of(item.get("text"), "text", where, self._findings), None
+            if item.get("image_id") is not None:
+                image = whole_number(item["image_id"], "image_id", where)
+                post_of[image], name = id_, self._files.get(image)
+            drafts[id_] = (Post(id_, text), item.get("annotated") is not False, name)
         if "posts" in self._data:
             return drafts, post_of
         originals = self._corrections.originals()

@@ -46,7 +46,7 @@ def from_label_studio(
     - `box_without_mention`, `no_type` (left out); `duplicate_mention`, `several_types`, `overlapping_mentions`,
       `duplicate_box`, `types_differ` (the type of a box is not that of its mention);
     - `duplicate_relation`, `odd_relation` (not between a mention and a box, or to a region that does not exist);
-    - `span_differs` (offsets and text contradict each other; the only occurrence of the text is read),
+    - `utf16_offsets` (converted), `span_differs` (offsets and text contradict each other; the only occurrence of the text is read),
       `span_not_in_text` (left out), `white_space_in_span` (removed);
     - `rotated_box` (its hull is read), `unknown_result`, `unknown_post`, `text_differs`, and those of boxes and images.
 
@@ -111,8 +111,8 @@ class _Task:
 
     def _results(self) -> list[Any] | None:
         """The results of the latest submitted annotation; None if there is none."""
-        given = [record_of(item, self._where) for item in list_of(self._record.get("annotations", []), "annotations",
-                                                                  self._where)]  # fmt: skip
+        items = list_of(self._record.get("annotations", []), "annotations", self._where)
+        given = [record_of(item, self._where) for item in items]
         submitted = [item for item in given if not item.get("was_cancelled")]
         if not submitted:
             if given:
@@ -157,6 +157,11 @@ class _Task:
             raise DataError(f"{self._where}: a mention has no offsets", received=dict(value))
         inside = 0 <= start < end <= len(self._text)
         if isinstance(words, str) and words.strip() and not (inside and self._text[start:end] == words):
+            units = _code_points(self._text, start, end)
+            if units is not None and self._text[slice(*units)] == words:
+                message = f"the offsets of {words!r} count UTF-16 units; they are read as {units[0]} to {units[1]}"
+                self._report("utf16_offsets", message)
+                return self._stripped(*units)
             found = _occurrences(self._text, words)
             if not inside or self._text[start:end].strip() != words.strip():
                 if len(found) != 1:
@@ -231,6 +236,17 @@ class _Task:
 def _time(annotation: Mapping[str, Any]) -> str:
     """When an annotation was last changed, in ISO format, which sorts by time."""
     return str(annotation.get("updated_at") or annotation.get("created_at") or "")
+
+
+def _code_points(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """Offsets in characters from offsets in UTF-16 units; None if they are outside the text or split a character."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    if not 0 <= start < end <= len(units) // 2:
+        return None
+    try:
+        return len(units[: 2 * start].decode("utf-16-le")), len(units[: 2 * end].decode("utf-16-le"))
+    except UnicodeDecodeError:
+        return None
 
 
 def _occurrences(text: str, words: str) -> list[int]:

@@ -200,6 +200,16 @@ def test_slips_in_label_studio_are_oddities(slip):
     assert all(back[0].text[entity.start : entity.end] == entity.span for entity in back[0].gold)
 
 
+@pytest.mark.parametrize(("start", "expected"), [(9, ["utf16_offsets"]), (8, []), (1, ["span_not_in_text"])])
+def test_offsets_in_utf16_units(start, expected):
+    entity = GoldEntity("Ana", 8, 11, "PER")
+    tasks = submitted([Post("1", "🎉 Ana & Ana", PICTURE, (entity,))])
+    tasks[0]["annotations"][0]["result"][0]["value"] |= {"start": start, "end": start + 3}
+    back = from_label_studio(tasks)
+    assert [kind for kind in kinds(back) if kind != "no_image_folder"] == expected
+    assert back[0].gold == (() if "span_not_in_text" in expected else (entity,))
+
+
 def test_tasks_that_nobody_finished_are_not_annotated():
     open_task, skipped = submitted([POST, replace(POST, id="2")])
     open_task["annotations"] = []
