@@ -46,8 +46,8 @@ def from_label_studio(
     - `box_without_mention`, `no_type` (left out); `duplicate_mention`, `several_types`, `overlapping_mentions`,
       `duplicate_box`, `types_differ` (the type of a box is not that of its mention);
     - `duplicate_relation`, `odd_relation` (not between a mention and a box, or to a region that does not exist);
-    - `utf16_offsets` (converted), `span_differs` (offsets and text contradict each other; the only occurrence of the text is read),
-      `span_not_in_text` (left out), `white_space_in_span` (removed);
+    - `utf16_offsets` (converted), `span_differs` (offsets and text contradict each other; the only occurrence of the
+      text is read), `span_not_in_text` (left out), `white_space_in_span` (removed);
     - `rotated_box` (its hull is read), `unknown_result`, `unknown_post`, `text_differs`, and those of boxes and images.
 
     Args:

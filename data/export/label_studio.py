@@ -41,8 +41,8 @@ def to_label_studio(
     result with `start` and `end` in characters of the text. Each of its boxes is a `rectanglelabels` result with x, y,
     width and height in percent of the original image, and the size of the image; a relation `shows` leads from the box
     to the mention. A mention without a relation is not shown. The data of a post that is not grounded also has
-    `"grounded": false`. The project needs the labeling configuration of
-    `label_studio_config`.
+    `"grounded": false`. The project needs the labeling configuration of `label_studio_config`. `from_label_studio`
+    reads the tasks again after people corrected them.
 
     The confidence of an entity, if it has one, is the `score` of its results. The `score` of a prediction is the lowest
     of these.
