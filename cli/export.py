@@ -33,6 +33,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--predictions", type=Path, metavar="PRED", help=predictions)
     least = "write only the N posts whose predictions are the least sure (of gmner extract --confidence)"
     parser.add_argument("--least-sure", type=positive_int, metavar="N", help=least)
+    urls = "prefix of image file names in the tasks of label-studio (default: /data/local-files/?d=)"
+    parser.add_argument("--image-url", metavar="PREFIX", help=urls)
     add_output(parser, "OUT", "file to write to; for voc, a folder")
     add_dataset(parser)
 
@@ -49,7 +51,8 @@ def run(given: Namespace) -> None:
     if exporter.folder and given.output == STANDARD:
         fact = f"The format {exporter.name} is written to a folder, not to standard output"
         raise InputError(fact, received="-", accepted="a path with -o")
-    _write(given, posts, exporter, partial(write_export, given.to, posts, predictions, split=given.split))
+    write = partial(write_export, given.to, posts, predictions, split=given.split, image_url=given.image_url)
+    _write(given, posts, exporter, write)
     print_message(f"Wrote {counted_posts(len(posts))} to {given.output}")
 
 

@@ -29,6 +29,7 @@ _ASKED = (
     "instances",
     "limit",
     "least_sure",
+    "image_url",
 )
 
 Arguments = Mapping[str, str | None]

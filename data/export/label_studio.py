@@ -169,7 +169,8 @@ def _write(export: Export) -> None:
     if export.out.suffix == _CONFIG:
         accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
         raise InputError("The tasks of Label Studio are JSON", received=str(export.out), accepted=accepted)
-    tasks = to_label_studio(export.posts, export.predictions)
+    prefix = LOCAL_FILES if export.image_url is None else export.image_url
+    tasks = to_label_studio(export.posts, export.predictions, image_url=prefix)
     labels = types_of_all(export.posts, export.predictions)
     if any(NO_XML.search(name) for name in labels):
         raise InputError("A type has a character that XML cannot represent", received=list(labels))
@@ -179,4 +180,4 @@ def _write(export: Export) -> None:
         file.write(config)
 
 
-LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,))
+LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,), has_image_urls=True)

@@ -93,7 +93,13 @@ def test_export_of_the_least_sure(corpus: Path, tmp_path: Path, capsys: pytest.C
     assert run(*words, "--predictions", predictions) == 0
     tasks = json.loads(out.read_text())
     assert [(task["data"]["id"], task["predictions"][0]["score"]) for task in tasks] == [("b", 0.2), ("c", 0.5)]
+    assert tasks[0]["data"]["image"].startswith("/data/local-files/?d=0000")
+    prefix = ("--image-url", "https://x.org/")
+    assert run(*words, "--predictions", predictions, "--overwrite", *prefix) == 0
+    assert json.loads(out.read_text())[0]["data"]["image"].startswith("https://x.org/0000")
     capsys.readouterr()
+    said = fails(capsys, "export", "--to", "coco", "--gold", corpus, "-o", tmp_path / "coco.json", *prefix)
+    assert "coco contains no URLs of images (got 'https://x.org/'). Accepted: label-studio" in said
     assert "--least-sure requires predictions" in fails(capsys, *words)
     failed = gmner.Prediction("d", "Ana", error={"kind": "bad_image", "message": "x"})
     nothing = gmner.Prediction("e", "Ana")
