@@ -20,10 +20,16 @@ from gmner.data.html_formatters import FORMATTERS
 
 # The one list of public names: type checkers read it, and `__getattr__` imports a name when it is first used.
 if TYPE_CHECKING:
+    from gmner.data.confidence import least_sure as least_sure
     from gmner.data.export import exporters as exporters
+    from gmner.data.export import importers as importers
     from gmner.data.export.coco import predictions_to_coco as predictions_to_coco
     from gmner.data.export.coco import to_coco as to_coco
     from gmner.data.export.fiftyone import to_fiftyone as to_fiftyone
+    from gmner.data.export.from_coco import from_coco as from_coco
+    from gmner.data.export.from_label_studio import from_label_studio as from_label_studio
+    from gmner.data.export.from_voc import from_voc as from_voc
+    from gmner.data.export.importers import read_corrections as read_corrections
     from gmner.data.export.label_studio import label_studio_config as label_studio_config
     from gmner.data.export.label_studio import to_label_studio as to_label_studio
     from gmner.data.export.voc import write_voc as write_voc
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
     from gmner.data.readers.grec import read_grec as read_grec
     from gmner.data.readers.labels import labels_of as labels_of
     from gmner.data.readers.mner_mi import read_mner_mi as read_mner_mi
+    from gmner.data.readers.real_photos import real_photos as real_photos
     from gmner.data.readers.triples import read_triples as read_triples
     from gmner.data.readers.twitter import read_twitter_fmnerg as read_twitter_fmnerg
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner

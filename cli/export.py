@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command, FileRules
 from gmner.cli.files import STANDARD, check_images, write_beside, write_into, written
-from gmner.cli.options import GOLD, Names, add_dataset, add_output
+from gmner.cli.options import GOLD, Names, add_dataset, add_output, positive_int
 from gmner.cli.own_outputs import arguments_of, is_result
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import posts as counted_posts
@@ -31,6 +31,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=GOLD)
     predictions = "predictions to write: pre-annotations for label-studio, results for coco"
     parser.add_argument("--predictions", type=Path, metavar="PRED", help=predictions)
+    least = "write only the N posts whose predictions are the least sure (of gmner extract --confidence)"
+    parser.add_argument("--least-sure", type=positive_int, metavar="N", help=least)
+    urls = "prefix of image file names in the tasks of label-studio (default: /data/local-files/?d=)"
+    parser.add_argument("--image-url", metavar="PREFIX", help=urls)
     add_output(parser, "OUT", "file to write to; for voc, a folder")
     add_dataset(parser)
 
@@ -40,12 +44,15 @@ def run(given: Namespace) -> None:
     from gmner.data.export.write import write_export
 
     exporter = _exporter(given)
-    posts = read_posts(given, given.gold, given.split)
+    posts: Sequence[Post] = read_posts(given, given.gold, given.split)
     predictions = None if given.predictions is None else _predictions(given, posts, exporter)
+    if given.least_sure is not None:
+        posts, predictions = _least_sure(given, posts, predictions)
     if exporter.folder and given.output == STANDARD:
         fact = f"The format {exporter.name} is written to a folder, not to standard output"
         raise InputError(fact, received="-", accepted="a path with -o")
-    _write(given, posts, exporter, partial(write_export, given.to, posts, predictions, split=given.split))
+    write = partial(write_export, given.to, posts, predictions, split=given.split, image_url=given.image_url)
+    _write(given, posts, exporter, write)
     print_message(f"Wrote {counted_posts(len(posts))} to {given.output}")
 
 
@@ -68,6 +75,19 @@ def _predictions(given: Namespace, posts: Sequence[Post], exporter: Exporter) ->
     if exporter.needs_confidence and unsure:
         print_message(f"Boxes without a confidence get the score 1.0 ({unsure:,}); use gmner extract --confidence")
     return predictions
+
+
+def _least_sure(
+    given: Namespace, posts: Sequence[Post], predictions: list[Prediction] | None
+) -> tuple[Sequence[Post], list[Prediction]]:
+    """The posts of `--least-sure`, the least sure first, and their predictions."""
+    from gmner.data.confidence import least_sure
+
+    if predictions is None:
+        raise InputError("--least-sure requires predictions", accepted="--predictions PRED")
+    predictions = least_sure(predictions, given.least_sure)
+    by_id = {post.id: post for post in posts}
+    return [by_id[prediction.id] for prediction in predictions], predictions
 
 
 def _write(given: Namespace, posts: Sequence[Post], exporter: Exporter, write: Callable[[Path], None]) -> None:

@@ -16,7 +16,21 @@ from pathlib import Path
 from gmner.data.files.outputs import OVERWRITE, exists
 from gmner.signatures.errors import InputError
 
-_ASKED = ("to", "predictions", "posts", "gold", "split", "images", "format", "instances", "limit")
+_ASKED = (
+    "to",
+    "source",
+    "tasks",
+    "predictions",
+    "posts",
+    "gold",
+    "split",
+    "images",
+    "format",
+    "instances",
+    "limit",
+    "least_sure",
+    "image_url",
+)
 
 Arguments = Mapping[str, str | None]
 """Arguments of a command by name, with paths resolved; None: not given."""

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from gmner.cli import answer, check, compile, evaluate, export, extract, fetch, merge, quickstart, run, view, world
+from gmner.cli import (
+    answer,
+    check,
+    compile,
+    evaluate,
+    export,
+    extract,
+    fetch,
+    import_,
+    merge,
+    quickstart,
+    run,
+    view,
+    world,
+)
 from gmner.cli.command import Command
 from gmner.signatures.registry import Registry, check_type
 
@@ -15,6 +29,7 @@ _BUILT_IN = (
     evaluate.COMMAND,
     view.COMMAND,
     export.COMMAND,
+    import_.COMMAND,
     check.COMMAND,
     compile.COMMAND,
     run.COMMAND,

@@ -40,6 +40,10 @@ def write_tsv(export: gmner.exporters.Export) -> None:
     export.out.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def read_tsv_again(given: gmner.importers.Corrected) -> gmner.Posts:
+    return read_tsv(gmner.readers.DatasetLocation(given.path))
+
+
 def count_names(gold: Any, predicted: Any, region: gmner.protocols.RegionRule) -> dict[str, gmner.protocols.TaskCounts]:
     """Names alone, whatever their types and boxes are."""
     wanted, found = {entity.span for entity in gold}, {entity.span for entity in predicted}
@@ -63,6 +67,7 @@ def all_found(judgement: Any) -> float:
 
 READER = gmner.readers.Reader("tsv", read_tsv, lambda location: location.path.suffix == ".tsv")
 EXPORTER = gmner.exporters.Exporter("tsv", write_tsv)
+IMPORTER = gmner.importers.Importer("tsv", read_tsv_again)
 PROTOCOL = gmner.protocols.Protocol("names", gmner.protocols.RegionRule(0.5), count_names, "this test", "names alone")
 PRESET = gmner.presets.Preset("verdicts", "for this test", build_verdicts)
 FAMILY = gmner.families.ModelFamily("toy_vlm", gmner.BoxFormat("normalized", 100), served_as="toy-?vision")
@@ -78,6 +83,7 @@ COMMAND = Command(
 KINDS = {
     "reader": (gmner.readers, READER, "jsonl"),
     "exporter": (gmner.exporters, EXPORTER, "coco"),
+    "importer": (gmner.importers, IMPORTER, "coco"),
     "protocol": (gmner.protocols, PROTOCOL, "paper"),
     "preset": (gmner.presets, PRESET, "tiny"),
     "family": (gmner.families, FAMILY, "qwen2_5_vl"),
@@ -86,6 +92,7 @@ KINDS = {
 OTHERS = {
     "reader": dataclasses.replace(READER, read=print),
     "exporter": dataclasses.replace(EXPORTER, folder=True),
+    "importer": dataclasses.replace(IMPORTER, read=print),
     "protocol": dataclasses.replace(PROTOCOL, region=gmner.protocols.RegionRule(0.7)),
     "preset": dataclasses.replace(PRESET, build=gmner.MCR),
     "family": dataclasses.replace(FAMILY, box_format=gmner.BoxFormat()),
@@ -132,13 +139,17 @@ def printed(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_reader_and_an_exporter(tsv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_reader_an_exporter_and_an_importer(tsv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     posts = gmner.read_dataset(tsv)
     assert [(post.id, post.gold[0].type) for post in posts] == [("a", "PER"), ("b", "LOC")]
     assert gmner.read_dataset(tsv, format="tsv") == posts
     out = tmp_path / "out.tsv"
     printed(capsys, "export", "--to", "tsv", "--gold", tsv, "--format", "tsv", "-o", out)
     assert out.read_text(encoding="utf-8") == tsv.read_text(encoding="utf-8")
+    assert gmner.importers.read_corrections(out, "tsv") == posts
+    back = tmp_path / "back.jsonl"
+    printed(capsys, "import", "--from", "tsv", out, "-o", back)
+    assert gmner.read_posts(back) == posts
     printed(capsys, "export", "--to", "coco", "--gold", tsv, "-o", tmp_path / "coco.json")
     assert [kind["name"] for kind in json.loads((tmp_path / "coco.json").read_text())["categories"]] == ["LOC", "PER"]
 
@@ -185,7 +196,8 @@ def test_a_reward_and_a_command(tsv: Path, capsys: pytest.CaptureFixture[str]):
     ("command", "said"),
     [
         ("export", "coco, label-studio, voc, tsv"),
-        ("extract", "mner-mi-plus, grec, tsv (default: auto"),
+        ("import", "coco, label-studio, voc, tsv"),
+        ("extract", "mner-mi-plus, grec, real-photos, tsv (default: auto"),
         ("evaluate", "mqspn-script, names, or 'all'"),
         ("compile", "qwen2.5-vl-7b (as in the paper), verdicts (for this test)"),
         (None, "count posts"),

@@ -22,12 +22,14 @@ class Export:
         predictions: Predictions for them; None: none were given.
         out: The file or folder to write to.
         split: The name of the split; None: none was named.
+        image_url: The prefix of image file names in URLs; None: that of the format.
     """
 
     posts: Sequence[Post]
     predictions: Sequence[Prediction] | None
     out: Path
     split: str | None = None
+    image_url: str | None = None
 
     def write_json(self, value: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a value as JSON to `out`, completely or not at all."""
@@ -48,6 +50,7 @@ class Exporter:
         suffixes_beside: Suffixes of the files that `write` puts beside the output, in place of its own suffix.
         needs_confidence: Whether the format requires a score for each predicted box, so that 1.0 is written for boxes
             without a confidence.
+        has_image_urls: Whether the format contains URLs of images, so that `image_url` has an effect.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Exporter:
     folder: bool = False
     suffixes_beside: tuple[str, ...] = ()
     needs_confidence: bool = False
+    has_image_urls: bool = False
 
     def files(self, out: Path) -> list[Path]:
         """The files of an export to the file `out`."""

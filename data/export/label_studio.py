@@ -41,8 +41,9 @@ def to_label_studio(
     A task is `{"data": {"id", "text", "image"}, "predictions": [{"model_version", "result"}]}`. A mention is a `labels`
     result with `start` and `end` in characters of the text. Each of its boxes is a `rectanglelabels` result with x, y,
     width and height in percent of the original image, and the size of the image; a relation `shows` leads from the box
-    to the mention. A mention without a relation is not shown. The project needs the labeling configuration of
-    `label_studio_config`.
+    to the mention. A mention without a relation is not shown. The data of a post that is not grounded also has
+    `"grounded": false`. The project needs the labeling configuration of `label_studio_config`. `from_label_studio`
+    reads the tasks again after people corrected them.
 
     If a post has several images, all tasks have the list `images` in addition, which the labeling configuration then
     shows, and every box has the index of its image in this list, `item_index`, from 0.
@@ -71,7 +72,9 @@ def to_label_studio(
     several, tasks = has_several(posts), []
     for post, urls in zip(posts, _urls(posts, image_url), strict=True):
         data: dict[str, Any] = {"id": post.id, "text": post.text, "image": urls[0] if urls else ""}
-        task: dict[str, Any] = {"data": data | ({"images": urls} if several else {})}
+        more: dict[str, Any] = {"images": urls} if several else {}
+        more |= {} if post.grounded else {"grounded": False}
+        task: dict[str, Any] = {"data": data | more}
         gold = None if post.entities is None else _result(post, post.entities, several=several)
         if predictions_by_id is not None and gold is not None:
             task["annotations"] = [{"result": gold, "ground_truth": True}]
@@ -185,7 +188,8 @@ def _write(export: Export) -> None:
     if export.out.suffix == _CONFIG:
         accepted = "a name such as tasks.json: the labeling configuration is written beside it as .xml"
         raise InputError("The tasks of Label Studio are JSON", received=str(export.out), accepted=accepted)
-    tasks = to_label_studio(export.posts, export.predictions)
+    prefix = LOCAL_FILES if export.image_url is None else export.image_url
+    tasks = to_label_studio(export.posts, export.predictions, image_url=prefix)
     labels = types_of_all(export.posts, export.predictions)
     if any(NO_XML.search(name) for name in labels):
         raise InputError("A type has a character that XML cannot represent", received=list(labels))
@@ -195,4 +199,4 @@ def _write(export: Export) -> None:
         file.write(config)
 
 
-LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,))
+LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,), has_image_urls=True)

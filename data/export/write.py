@@ -9,10 +9,17 @@ from gmner.data.export.exporter import Export
 from gmner.data.export.exporters import EXPORTERS
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
+from gmner.signatures.errors import InputError
 
 
 def write_export(
-    form: str, posts: Sequence[Post], predictions: Sequence[Prediction] | None, out: Path, split: str | None = None
+    form: str,
+    posts: Sequence[Post],
+    predictions: Sequence[Prediction] | None,
+    out: Path,
+    split: str | None = None,
+    *,
+    image_url: str | None = None,
 ) -> None:
     """Write posts in the format of another tool.
 
@@ -24,8 +31,13 @@ def write_export(
         predictions: Predictions for them, or None.
         out: The file; for `voc`, the folder.
         split: The name of the split in `voc`.
+        image_url: The prefix of image file names in URLs, for `label-studio`; None: `/data/local-files/?d=`.
 
     Raises:
         InputError: The format does not exist, or cannot represent the posts or predictions. Nothing is written then.
     """
-    EXPORTERS.find(form).write(Export(posts, predictions, out, split))
+    exporter = EXPORTERS.find(form)
+    if image_url is not None and not exporter.has_image_urls:
+        accepted = ", ".join(name for name, other in EXPORTERS.items() if other.has_image_urls)
+        raise InputError(f"The format {form} contains no URLs of images", received=image_url, accepted=accepted)
+    exporter.write(Export(posts, predictions, out, split, image_url))

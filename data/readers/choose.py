@@ -34,7 +34,7 @@ def read_dataset(
     `txt_fine/` without `txt/` (Twitter-FMNERG) or `text/` (MNER-MI).
 
     Args:
-        path: The file or the folder.
+        path: The file or the folder; for posts of an installed package, the name of their format (`real-photos`).
         split: The split, if the format has splits.
         images: One or several image folders; None: the folder that belongs to `path`.
         format: `auto`, or the name of a format, one of `gmner.readers.READERS`.
@@ -45,10 +45,8 @@ def read_dataset(
         DataError: A file does not follow its format.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError("File or folder not found", received=str(path), accepted="a JSONL file or a data set folder")
     location = DatasetLocation(path, split or "", images, None if instances is None else Path(instances))
-    reader = _detected(location) if format == AUTO else READERS.find(format, also=[AUTO])
+    reader = _reader(location, format)
     try:
         return reader.read(location)
     except InputError as error:
@@ -77,6 +75,19 @@ def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     if path.is_file() and not _is_prediction(path):
         return read_triples(path, posts)
     return Predictions(read_predictions(path), posts)
+
+
+def _reader(location: DatasetLocation, format: str) -> Reader:
+    """The reader that is named, or that detects its format."""
+    named = None if format == AUTO else READERS.find(format, also=[AUTO])
+    if location.path.exists():
+        return named or _detected(location)
+    own = READERS.get(str(location.path))
+    if own is None or own.needs_path or named not in (None, own):
+        names = ", ".join(reader.name for reader in READERS.values() if not reader.needs_path)
+        accepted = f"a JSONL file, a data set folder, or {names}"
+        raise InputError("File or folder not found", received=str(location.path), accepted=accepted)
+    return own
 
 
 def _detected(location: DatasetLocation) -> Reader:

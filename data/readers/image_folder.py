@@ -116,14 +116,19 @@ def find_pictures(
     Raises:
         InputError: `images` is not a folder, or `missing` has another value.
     """
-    folders = list(_known(root, known, findings)) if images is None else _given(images)
+    folders = list(_known(root, known, findings)) if images is None else given_folders(images)
     if not folders:
         message = f"none of the image folders {', '.join(known)} exists; all posts are read without an image"
         findings.add("no_image_folder", str(root), message, level=logging.INFO)
     return Pictures(folders, [root, *folders], findings, missing)
 
 
-def _given(images: Folders) -> list[Path]:
+def given_folders(images: Folders) -> list[Path]:
+    """The image folders that a caller names.
+
+    Raises:
+        InputError: One of them does not exist, or there are none.
+    """
     folders = [Path(images)] if isinstance(images, (str, os.PathLike)) else [Path(folder) for folder in images]
     for folder in folders:
         if not folder.is_dir():

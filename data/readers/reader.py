@@ -15,7 +15,7 @@ class DatasetLocation:
     """Where the posts are that a reader reads: the arguments of `gmner.read_dataset`.
 
     Attributes:
-        path: The file or folder, which exists.
+        path: The file or folder, which exists unless the reader needs none.
         split: The name of the split; empty if none was named.
         images: One or several image folders; None: the folder that belongs to `path`.
         instances: COCO's `instances.json`, for GREC.
@@ -44,8 +44,11 @@ class Reader:
         read: Reads the posts. What is unusual in the files belongs into `Posts.oddities`. Raises `InputError` if the
             split does not exist, and `DataError` if a file does not follow the format.
         detects: Whether the files have this format, for `format="auto"`. By default, the format must be named.
+        needs_path: Whether the posts are in a file or folder. Otherwise the name of the format stands for them, as in
+            `gmner.read_dataset("real-photos")`.
     """
 
     name: str
     read: Callable[[DatasetLocation], Posts]
     detects: Callable[[DatasetLocation], bool] = _never
+    needs_path: bool = True

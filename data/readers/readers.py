@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gmner.data.oddities import Oddity, OddityLog, Posts
-from gmner.data.readers import grec, mner_mi, posts_file, twitter
+from gmner.data.readers import grec, mner_mi, posts_file, real_photos, twitter
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.signatures.registry import Registry, check_type
 
@@ -20,6 +20,7 @@ _BUILT_IN = (
     mner_mi.MNER_MI,
     mner_mi.MNER_MI_PLUS,
     grec.GREC,
+    real_photos.REAL_PHOTOS,
 )
 READERS: Registry[Reader] = Registry("data format", {reader.name: reader for reader in _BUILT_IN}, reserved=[AUTO])
 """The readers by the name of their format."""

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import run
+from command_line import fails, run
+from PIL import Image
 
+import gmner
 from gmner.data.readers.twitter import read_twitter_gmner
 
 
@@ -78,3 +80,65 @@ def test_view_does_not_replace_its_second_input(gold: Path, half: Path, tmp_path
     other.write_bytes(half.read_bytes())
     assert run("view", half, other, "--gold", gold, "-o", other, "--overwrite") == 2
     assert other.read_bytes() == half.read_bytes()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three posts with images, in a folder of their own."""
+    entity = gmner.GoldEntity("Ana", 0, 3, "PER", (gmner.Box(1.0, 2.0, 30.0, 40.0),))
+    posts = [gmner.Post(id_, "Ana", Image.new("RGB", (64, 48)), (entity,), slice="mixed") for id_ in "abc"]
+    return gmner.write_posts(posts, tmp_path / "corpus")
+
+
+def test_import_reads_what_people_corrected(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tasks, out = tmp_path / "tasks.json", corpus.with_name("corrected.jsonl")
+    assert run("export", "--to", "label-studio", "--gold", corpus, "-o", tasks) == 0
+    done = json.loads(tasks.read_text())
+    for task in done[:2]:
+        task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+    done[1]["annotations"][0]["result"] = []
+    tasks.write_text(json.dumps(done))
+    words = ("import", "--from", "label-studio", tasks, "--posts", corpus, "-o")
+    for _ in range(2):
+        assert run(*words, out) == 0
+    assert "left out (1): c\nWrote 2 posts to" in capsys.readouterr().err
+    before, after = gmner.read_posts(corpus), gmner.read_posts(out)
+    assert [post.gold for post in after] == [before[0].gold, ()]
+    assert [(post.image, post.slice) for post in after] == [(post.image, post.slice) for post in before[:2]]
+    elsewhere = tmp_path / "x" / "corrected.jsonl"
+    assert "is not in the image folder" in fails(capsys, *words, elsewhere)
+    assert run("import", "--from", "label-studio", tasks, "--images", corpus.parent / "images", "-o", elsewhere) == 0
+    assert len(gmner.read_posts(elsewhere, corpus.parent / "images", missing_images="error")) == 2
+    capsys.readouterr()
+    assert "output" in fails(capsys, *words, tasks, "--overwrite")
+    tasks.write_text(json.dumps(done[2:]))
+    said = fails(capsys, *words, elsewhere)
+    assert "No post has an annotation" in said
+
+
+def test_export_of_the_least_sure(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sure = {"a": 0.9, "b": 0.2, "c": 0.5}
+    answers = [gmner.Prediction(id_, "Ana", "", (gmner.GroundedEntity("Ana", 0, 3, "PER", confidence=value),))
+               for id_, value in sure.items()]  # fmt: skip
+    predictions, out = tmp_path / "predictions.jsonl", tmp_path / "tasks.json"
+    gmner.write_predictions(answers, predictions)
+    words = ("export", "--to", "label-studio", "--gold", corpus, "--least-sure", 2, "-o", out)
+    assert run(*words, "--predictions", predictions) == 0
+    tasks = json.loads(out.read_text())
+    assert [(task["data"]["id"], task["predictions"][0]["score"]) for task in tasks] == [("b", 0.2), ("c", 0.5)]
+    assert tasks[0]["data"]["image"].startswith("/data/local-files/?d=0000")
+    prefix = ("--image-url", "https://x.org/")
+    assert run(*words, "--predictions", predictions, "--overwrite", *prefix) == 0
+    assert json.loads(out.read_text())[0]["data"]["image"].startswith("https://x.org/0000")
+    capsys.readouterr()
+    said = fails(capsys, "export", "--to", "coco", "--gold", corpus, "-o", tmp_path / "coco.json", *prefix)
+    assert "coco contains no URLs of images (got 'https://x.org/'). Accepted: label-studio" in said
+    assert "--least-sure requires predictions" in fails(capsys, *words)
+    failed = gmner.Prediction("d", "Ana", error={"kind": "bad_image", "message": "x"})
+    nothing = gmner.Prediction("e", "Ana")
+    assert [p.id for p in gmner.least_sure([nothing, *answers, failed])] == ["d", "b", "c", "a", "e"]
+    with pytest.raises(gmner.InputError, match="count must be at least 1"):
+        gmner.least_sure(answers, 0)
+    unknown = gmner.Prediction("f", "Ana", "", (gmner.GroundedEntity("Ana", 0, 3, "PER"),))
+    with pytest.raises(gmner.InputError, match=r"post 'f' has no confidence.*--confidence"):
+        gmner.least_sure([unknown])

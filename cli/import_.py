@@ -1,0 +1,111 @@
+"""`gmner import`: posts that were exported to another tool and corrected there."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmner.cli.command import Command, FileRules
+from gmner.cli.files import check_images, written
+from gmner.cli.options import POSTS, Names, add_dataset, add_output
+from gmner.cli.own_outputs import arguments_of, is_result
+from gmner.cli.posts import read_posts
+from gmner.cli.printing import posts as counted_posts
+from gmner.cli.printing import print_ids, print_message
+from gmner.signatures.errors import InputError
+
+if TYPE_CHECKING:
+    from gmner.data.post import Post
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `gmner import`."""
+    corrected = "file of tasks or annotations that the tool wrote; for voc, the folder"
+    parser.add_argument("tasks", type=Path, metavar="TASKS", help=corrected)
+    formats = "format to read: %(choices)s"
+    parser.add_argument("--from", dest="source", required=True, choices=Names(_format_names), metavar="FORMAT",
+                        help=formats)  # fmt: skip
+    posts = "posts that were exported, for what the format cannot represent"
+    parser.add_argument("--posts", type=Path, metavar="POSTS", help=f"{posts}: {POSTS}")
+    add_output(parser, "POSTS.jsonl", "file to write the corrected posts to")
+    add_dataset(parser)
+
+
+def run(given: Namespace) -> None:
+    """Write the corrected posts. What a person left out or did twice is logged."""
+    from gmner.data.export.importers import read_corrections
+    from gmner.data.jsonl import write_records
+
+    originals = None if given.posts is None else read_posts(given, given.posts, given.split)
+    images = given.images if originals is None else None  # paths of the exported posts are already in these folders
+    found = read_corrections(given.tasks, given.source, originals, images, split=given.split)
+    posts = [post for post in found if post.entities is not None]
+    if not posts:
+        remedy = "Submit annotations first" if found else "Export the tasks again"
+        raise InputError("No post has an annotation", received=str(given.tasks), remedy=remedy)
+    folder = given.images[0] if given.images else given.output.parent
+    records = [_record(post, folder) for post in posts]
+    check_images(given.output, posts)
+    with written(given.output, overwrite=given.overwrite, own=arguments_of(given)) as place:
+        write_records(place, records)
+    print_ids("Posts without a submitted annotation, left out", [post.id for post in found if post.entities is None])
+    print_message(f"Wrote {counted_posts(len(posts))} to {given.output}{_where(posts, given)}")
+
+
+def _record(post: Post, folder: Path) -> dict[str, object]:
+    """A post as a line of JSONL, with images relative to the image folder."""
+    from gmner.data.records import post_record
+
+    names = [_relative(post, path, folder) for path in _paths(post)]
+    record: dict[str, object] = {
+        "id": post.id,
+        "text": post.text,
+        "image": names[0] if post.image is not None else None,
+    }
+    if post.more_images:
+        record["more_images"] = names[-len(post.more_images) :]
+    record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
+    return record if post.grounded else {**record, "grounded": False}
+
+
+def _paths(post: Post) -> list[Path]:
+    images = (*(() if post.image is None else (post.image,)), *post.more_images)
+    return [image for image in images if isinstance(image, Path)]
+
+
+def _relative(post: Post, path: Path, folder: Path) -> str:
+    name = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    if name.startswith(os.pardir):
+        raise InputError(
+            f"The image of post {post.id!r} is not in the image folder {folder}, where the output would look for it",
+            received=str(path),
+            remedy="Pass the folder with --images, or write the output beside the exported posts",
+        )
+    return Path(name).as_posix()
+
+
+def _where(posts: Sequence[Post], given: Namespace) -> str:
+    """What the next command needs to find the images."""
+    return f"; images: --images {given.images[0]}" if given.images and any(map(_paths, posts)) else ""
+
+
+def _format_names() -> Iterable[str]:
+    from gmner.data.export.importers import IMPORTERS
+
+    return IMPORTERS
+
+
+COMMAND = Command(
+    "import",
+    "read posts that were corrected in another tool",
+    "gmner import --from label-studio tasks.json --posts posts.jsonl -o corrected.jsonl",
+    add_arguments,
+    run,
+    files=FileRules(
+        inputs=("tasks",),
+        may_replace=lambda given, output: is_result([output]),
+    ),
+)

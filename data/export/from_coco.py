@@ -1,0 +1,211 @@
+"""Data sets in the format of COCO whose boxes or mentions were corrected, as posts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gmner.data.export.corrections import Corrections, Marked
+from gmner.data.export.importer import Corrected, Importer
+from gmner.data.export.source import picture_names
+from gmner.data.oddities import Posts
+from gmner.data.post import Post
+from gmner.data.readers.image_folder import Folders
+from gmner.data.readers.json_values import id_of, list_of, load_json, record_of, text_of, whole_number
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import DataError, InputError
+
+
+def from_coco(
+    data: Mapping[str, Any],
+    posts: Iterable[Post] | None = None,
+    images: Folders | None = None,
+    *,
+    path: str | Path = "coco.json",
+) -> Posts:
+    """Convert a corrected COCO data set of `to_coco` to posts.
+
+    Annotations with the same offsets are the boxes of one mention; its type is the category. An annotation that a
+    person added needs `span`, and `start` and `end` if the text contains the words more than once; the values may also
+    be in `attributes`. If the tool dropped the key `posts`, pass the exported posts; images are then matched by name.
+
+    What a person left out or did twice is an oddity with the annotation as its place: `box_without_mention` (no span;
+    left out), `span_not_in_text`, `span_occurs_several_times` (left out), `types_differ` (boxes of one mention with
+    different categories; the first is read), `shown_and_not_shown` (a mention in `not_shown` that has boxes; the boxes
+    are read), `box_without_post` (left out), `duplicate_mention`, `several_types`, `overlapping_mentions`,
+    `duplicate_box`, `unknown_post`, `text_differs`, and those of boxes and images.
+
+    Args:
+        data: The data set, as `json.load` returns it.
+        posts: The exported posts. Their images, tokens, scenes and slices are kept. None: the posts consist of what the
+            data set contains.
+        images: One or several image folders; None: the images of `posts`.
+        path: The file of the data set, for oddities; `images/` beside it is the default folder without `posts`.
+
+    Returns:
+        The posts in the order of the data set; boxes in pixels of the original image.
+
+    Raises:
+        InputError: An image folder does not exist.
+        DataError: The data set does not follow the format, or has no `posts` and none are given.
+    """
+    corrections = Corrections(Path(path), posts, images)
+    return _DataSet(corrections, record_of(data, str(path)), str(path)).posts()
+
+
+class _DataSet:
+    """The mentions of each post, from annotations and from `not_shown`."""
+
+    def __init__(self, corrections: Corrections, data: Mapping[str, Any], path: str) -> None:
+        self._corrections, self._findings, self._data, self._path = corrections, corrections.findings, data, path
+        self._types = {
+            whole_number(item.get("id"), "id", where): text_of(item.get("name"), "name", where, self._findings)
+            for item, where in self._items("categories")
+        }
+        self._files = {
+            whole_number(item.get("id"), "id", where): text_of(item.get("file_name"), "file_name", where,
+                                                               self._findings)
+            for item, where in self._items("images")
+        }  # fmt: skip
+        self._number_of = dict[int, int]()  # image id -> number of the image in its post, from 1
+        self._drafts, self._post_of = self._posts()
+        # Post -> mention -> mark. A mention is identified by its offsets, which boxes that a person added have, too.
+        self._marks: dict[str, dict[object, Marked]] = {id_: {} for id_ in self._drafts}
+
+    def posts(self) -> Posts:
+        """The corrected posts."""
+        absent = [(item, where, self._post_of_absent(item, where)) for item, where in self._items("not_shown")]
+        for item, where in self._items("annotations"):
+            self._add_box(item, where)
+        for item, where, key in absent:
+            self._add_absent(item, where, key)
+        found = []
+        for id_, (draft, annotated, files) in self._drafts.items():
+            marks = list(self._marks[id_].values()) if annotated or self._marks[id_] else None
+            names = [[name] for name in files]
+            found.append(self._corrections.post(draft, marks, names, f"{self._path}: post {id_}"))
+        return self._corrections.posts(found)
+
+    def _items(self, key: str) -> list[tuple[Mapping[str, Any], str]]:
+        items = list_of(self._data.get(key, []), key, self._path)
+        places = [f"{self._path}: `{key}` number {number}" for number in range(1, len(items) + 1)]
+        return [(record_of(item, where), where) for item, where in zip(items, places, strict=True)]
+
+    def _posts(self) -> tuple[dict[str, tuple[Post, bool, list[str]]], dict[int, str]]:
+        """Post id -> post without mentions, whether it is annotated, file names; and image id -> post id."""
+        drafts, post_of = dict[str, tuple[Post, bool, list[str]]](), dict[int, str]()
+        for item, where in self._items("posts"):
+            id_ = id_of(item.get("id"), where, self._findings)
+            if id_ is None or id_ in drafts:
+                raise DataError(f"{where}: the id is missing or occurs twice", received=item.get("id"))
+            text = text_of(item.get("text"), "text", where, self._findings)
+            first = [] if item.get("image_id") is None else [item["image_id"]]
+            more = list_of(item.get("more_image_ids", []), "more_image_ids", where)
+            numbers = [whole_number(number, "image_id", where) for number in [*first, *more]]
+            post_of |= dict.fromkeys(numbers, id_)
+            self._number_of |= {image: place for place, image in enumerate(numbers, 1)}
+            files = [self._files[image] for image in numbers if image in self._files]
+            drafts[id_] = (Post(id_, text), item.get("annotated") is not False, files)
+        if "posts" in self._data:
+            return drafts, post_of
+        originals = self._corrections.originals()
+        if not originals:
+            raise DataError(f"{self._path}: no texts, because the key `posts` is missing",
+                            remedy="Pass the exported posts with --posts, or posts=")  # fmt: skip
+        owners = {
+            name: (post.id, number)
+            for post, names in zip(originals, picture_names(originals), strict=True)
+            for number, name in enumerate(names, 1)
+        }
+        for image, name in self._files.items():
+            if (owner := owners.get(Path(name).name)) is not None:
+                id_, self._number_of[image] = owner
+                given, known = self._corrections.original(id_), drafts.get(id_)
+                files = [*(known[2] if known else []), name]
+                drafts[id_] = (Post(id_, given.text if given else ""), True, files)
+                post_of[image] = id_
+        return drafts, post_of
+
+    def _add_box(self, item: Mapping[str, Any], where: str) -> None:
+        image = whole_number(item.get("image_id"), "image_id", where)
+        id_ = self._post_of.get(image)
+        if id_ is None:
+            self._report("box_without_post", where, "the image belongs to no post; the box is left out")
+            return
+        place, type_ = self._place(item, id_, where), self._type(item, where)
+        box = replace(_box(item.get("bbox"), where), picture=self._number_of.get(image, 1))
+        if place is None:
+            return
+        mark = self._marks[id_].setdefault(place, Marked(*place, type_))
+        mark.boxes.append(box)
+        if mark.type != type_:
+            message = f"{self._words(id_, place)!r} is {mark.type}, but this box is {type_}; {mark.type} is read"
+            self._report("types_differ", where, message, id_)
+
+    def _add_absent(self, item: Mapping[str, Any], where: str, id_: str) -> None:
+        place, marks = self._place(item, id_, where), self._marks[id_]
+        if place is None:
+            return
+        shown = any((mark.start, mark.end) == place and mark.boxes for mark in marks.values())
+        if shown:
+            message = f"{self._words(id_, place)!r} is not shown, but has boxes; the boxes are read"
+            self._report("shown_and_not_shown", where, message, id_)
+        else:
+            marks.setdefault(("not shown", where), Marked(*place, self._type(item, where)))
+
+    def _post_of_absent(self, item: Mapping[str, Any], where: str) -> str:
+        id_ = id_of(item.get("post_id"), where, self._findings)
+        if id_ is None or id_ not in self._marks:
+            raise DataError(f"{where}: unknown post", received=item.get("post_id"))
+        return id_
+
+    def _type(self, item: Mapping[str, Any], where: str) -> str:
+        number = item.get("category_id")
+        if number not in self._types:
+            accepted = ", ".join(map(str, self._types))
+            raise DataError(f"{where}: unknown category", received=number, accepted=accepted)
+        return self._types[number]
+
+    def _place(self, item: Mapping[str, Any], id_: str, where: str) -> tuple[int, int] | None:
+        """Start and end of the mention that an annotation names; None if there is no such mention."""
+        attributes = item.get("attributes")
+        fields = {**(attributes if isinstance(attributes, dict) else {}), **item}
+        span, start, end = (fields.get(name) for name in ("span", "start", "end"))
+        text = self._drafts[id_][0].text
+        if not isinstance(span, str) or not span:
+            self._report("box_without_mention", where, "the box has no `span` and is left out", id_)
+            return None
+        if type(start) is int and type(end) is int and 0 <= start < end and text[start:end] == span:
+            return start, end
+        count = text.count(span)
+        if count != 1:
+            kind = "span_occurs_several_times" if count else "span_not_in_text"
+            message = f"{span!r} occurs {count} times in the text, and its offsets are missing or wrong"
+            self._report(kind, where, f"{message}; it is left out", id_)
+            return None
+        return text.index(span), text.index(span) + len(span)
+
+    def _words(self, id_: str, place: tuple[int, int]) -> str:
+        return self._drafts[id_][0].text[slice(*place)]
+
+    def _report(self, kind: str, where: str, message: str, post: str | None = None) -> None:
+        self._findings.add(kind, where, message, post=post)
+
+
+def _box(value: object, where: str) -> Box:
+    if not isinstance(value, list) or len(value) != 4 or not all(type(side) in (int, float) for side in value):
+        raise DataError(f"{where}: `bbox` must be four numbers", received=value, accepted="[x, y, width, height]")
+    x, y, width, height = map(float, value)
+    try:
+        return Box(x, y, x + width, y + height)
+    except InputError as error:
+        raise DataError(f"{where}: `bbox` is not a valid box", received=value, remedy=str(error)) from error
+
+
+def _read(given: Corrected) -> Posts:
+    return from_coco(load_json(given.path), given.posts, given.images, path=given.path)
+
+
+COCO = Importer("coco", _read)
