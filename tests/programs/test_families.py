@@ -1,5 +1,6 @@
 """Which family a model belongs to, and that an unknown one is refused."""
 
+import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -215,3 +216,13 @@ def test_extract_does_not_continue_a_file_under_another_profile(tmp_path: Path):
     with pytest.raises(InputError, match="with other profile"):
         extract_corpus(gmner.GMNER(lm, profile=ModelProfile(BoxFormat("original"))), posts, out)
     assert len(extract_corpus(gmner.GMNER(lm), posts, out)) == 1
+
+
+def test_table_of_the_docs_is_current(repo_root: Path):
+    spec = importlib.util.spec_from_file_location("families", repo_root / "docs" / "families.py")
+    assert spec is not None
+    assert spec.loader is not None
+    families = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(families)
+    text = (repo_root / "docs" / "models.md").read_text(encoding="utf-8")
+    assert families.page(text) == text, "run python docs/families.py"
