@@ -69,17 +69,18 @@ class Convention:
         return np.asarray(rows, float).reshape(-1, 4)
 
 
-def candidates(profile: ModelProfile | None) -> list[Convention]:
+def candidates(profile: ModelProfile | None, *, local: bool = False) -> list[Convention]:
     """The conventions that a probe compares, that of the profile first.
 
     0..1000, 0..100, decimals from 0 to 1, pixels of the original image, and pixels after the resize, each with the
-    orders xyxy and yxyx. The resize is that of the profile; if it has none, those of the families that write pixels
-    after the resize.
+    orders xyxy and yxyx. The resize is that of the profile. If it has none, a model on a server is compared with the
+    resizes of the families that write pixels after it; a local model has none.
 
     Args:
         profile: The profile in force; None: there is none.
+        local: Whether the model was loaded on this machine, so that its resize is known.
     """
-    rules = _rules(profile)
+    rules = _rules(profile, local=local)
     own = [] if profile is None else [_own(profile)]
     formats: list[Convention] = [Convention(form) for form in _FRAMES]
     formats += [Convention(BoxFormat("resized"), rule) for rule in rules]
@@ -102,18 +103,16 @@ def _own(profile: ModelProfile) -> Convention | None:
     return None if profile.rule is None else Convention(BoxFormat("resized", order=form.order), profile.rule)
 
 
-def _rules(profile: ModelProfile | None) -> list[ResizeRule]:
-    if profile is not None and profile.rule is not None:
-        return [profile.rule]
+def _rules(profile: ModelProfile | None, *, local: bool) -> list[ResizeRule]:
+    if local or (profile is not None and profile.rule is not None):
+        return [] if profile is None or profile.rule is None else [profile.rule]
     pixels = (family for family in FAMILIES.values() if family.box_format.frame == "resized")
     return list(dict.fromkeys(family.default_resize for family in pixels if family.default_resize is not None))
 
 
 def relative_boxes(boxes: Iterable[Box], sizes: Sequence[Size]) -> Floats:
     """Boxes in pixels as shares of width and height, (n, 4), xyxy."""
-    rows = [
-        (box.x1 / w, box.y1 / h, box.x2 / w, box.y2 / h) for box, (w, h) in zip(boxes, sizes, strict=True)
-    ]
+    rows = [(box.x1 / w, box.y1 / h, box.x2 / w, box.y2 / h) for box, (w, h) in zip(boxes, sizes, strict=True)]
     return np.asarray(rows, float).reshape(-1, 4)
 
 

@@ -96,7 +96,9 @@ def _drawing(size: Size, rng: random.Random) -> Drawing:
 
 def _question(picture: Image.Image, text: str, name: str, box: Box | None) -> Question:
     start = text.index(name)
-    return Question(picture, text, Mention(name, start, start + len(name), "OTHER"), () if box is None else (box,))
+    return Question(
+        picture, text, Mention(name, start, start + len(name), "OTHER"), () if box is None else (box,), drawn=True
+    )
 
 
 def _places(size: Size, rng: random.Random) -> list[tuple[float, float, float]]:

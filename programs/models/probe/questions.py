@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
+from pathlib import Path
 
 import dspy
 from PIL import Image
@@ -13,7 +14,7 @@ from gmner.data.images.opening import open_image
 from gmner.data.post import Post
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import InputError
-from gmner.signatures.mentions import Mention
+from gmner.signatures.mentions import GoldEntity, Mention
 
 _MOST_POSTED = 48
 _MOST_ABSENT = 12
@@ -28,12 +29,14 @@ class Question:
         text: Text of the post.
         mention: The part of the text that names what to find.
         boxes: Where the image shows it, pixels of the image; empty: the image does not show it.
+        drawn: Whether it is a drawn shape, and not an entity of a post.
     """
 
     picture: Image.Image = field(repr=False)
     text: str
     mention: Mention
     boxes: tuple[Box, ...] = ()
+    drawn: bool = False
 
     @property
     def size(self) -> Size:
@@ -58,10 +61,13 @@ def questions_of(posts: Sequence[Post]) -> list[Question]:
         InputError: No entity has a box.
         ImageError: An image cannot be opened.
     """
-    useful = [post for post in posts if post.image is not None and post.entities and post.grounded]
-    ordered = [entry for entry in chain.from_iterable(zip_longest(*(_entries(post) for post in useful))) if entry]
-    shown = [entry for entry in ordered if entry[1].boxes][:_MOST_POSTED]
-    hidden = [entry for entry in ordered if not entry[1].boxes][:_MOST_ABSENT]
+    ordered = [
+        entry
+        for entry in chain.from_iterable(zip_longest(*(_entries(post) for post in posts if post.grounded)))
+        if entry is not None
+    ]
+    shown = [entry for entry in ordered if entry[2].boxes][:_MOST_POSTED]
+    hidden = [entry for entry in ordered if not entry[2].boxes][:_MOST_ABSENT]
     if not shown:
         raise InputError(
             "No entity of the posts has a box in an image",
@@ -70,13 +76,13 @@ def questions_of(posts: Sequence[Post]) -> list[Question]:
         )
     opened: dict[int, Image.Image] = {}
     questions = []
-    for post, entity in (*shown, *hidden):
-        if id(post) not in opened:
-            opened[id(post)] = open_image(post.image)
+    for post, image, entity in (*shown, *hidden):
+        picture = opened.setdefault(id(post), opened.get(id(post)) or open_image(image))
         mention = Mention(entity.span, entity.start, entity.end, entity.type)
-        questions.append(Question(opened[id(post)], post.text, mention, tuple(entity.boxes)))
+        questions.append(Question(picture, post.text, mention, tuple(entity.boxes)))
     return questions
 
 
-def _entries(post: Post) -> list[tuple[Post, object]]:
-    return [(post, entity) for entity in post.entities or ()]
+def _entries(post: Post) -> list[tuple[Post, Path | Image.Image, GoldEntity]]:
+    """The entities of a post with an image."""
+    return [] if post.image is None else [(post, post.image, entity) for entity in post.gold]

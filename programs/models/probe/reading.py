@@ -12,8 +12,7 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _GAP = r"[\s,;:()\[\]{}<>|%*]+"
 _FOUR = re.compile(rf"(?<![\w.])({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER})(?![\w.]*\d)")
 _NAMED = re.compile(
-    rf"""["']?\b(x|y)[ _-]?(min|max|1|2|0)["']?\s*[:=]\s*({_NUMBER})|["']?\b(left|top|right|bottom)["']?\s*[:=]\s*({_NUMBER})""",
-    re.IGNORECASE,
+    rf"""["']?\b(?:(x|y)[ _-]?(min|max|1|2|0)|(left|top|right|bottom))["']?\s*[:=]\s*({_NUMBER})""", re.IGNORECASE
 )
 _ABSENT = re.compile(
     r"\b(?:not|no|none|nothing|null|absent|cannot|can't|doesn't|does not|isn't|isn’t|doesn’t|without|unable)\b",
@@ -65,7 +64,7 @@ _SIDES = {"left": 0, "top": 1, "right": 2, "bottom": 3}
 def _by_name(answer: str) -> Numbers | None:
     """The first value of each coordinate that has a name, as xyxy; None if one is missing."""
     values: dict[int, float] = {}
-    for axis, end, number, side, at_side in _NAMED.findall(answer):
+    for axis, end, side, number in _NAMED.findall(answer):
         place = _SIDES[side.lower()] if side else _PLACES[axis.lower()][end.lower()]
-        values.setdefault(place, float(at_side or number))
+        values.setdefault(place, float(number))
     return (values[0], values[1], values[2], values[3]) if len(values) == 4 else None
