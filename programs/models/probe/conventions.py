@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +56,7 @@ class Convention:
             numbers: Four numbers of each answer as written, (n, 4).
             sizes: (width, height) of the image of each answer, pixels.
         """
-        limits = [self.box_format.limits(size, self.resized(size)) for size in sizes]
-        shares = numbers / np.asarray(limits, float).reshape(-1, 4)
+        shares = numbers / _limits(self, tuple(sizes))
         if self.box_format.order == "yxyx":
             shares = shares[:, [1, 0, 3, 2]]
         first, second = shares[:, :2], shares[:, 2:]
@@ -67,6 +67,13 @@ class Convention:
         pairs = zip(boxes, sizes, strict=True)
         rows = [self.box_format.encode(box, size, self.resized(size)) for box, size in pairs]
         return np.asarray(rows, float).reshape(-1, 4)
+
+
+@lru_cache(maxsize=256)
+def _limits(convention: Convention, sizes: tuple[Size, ...]) -> Floats:
+    """The largest value of each of the four numbers for images of these sizes, (n, 4)."""
+    limits = [convention.box_format.limits(size, convention.resized(size)) for size in sizes]
+    return np.asarray(limits, float).reshape(-1, 4)
 
 
 def candidates(profile: ModelProfile | None, *, local: bool = False) -> list[Convention]:

@@ -103,22 +103,29 @@ class Judgement:
         return next((fit for fit in self.fits if fit.convention == convention), None)
 
 
-def fit(convention: Convention, answered: Answered) -> Fit:
-    """Read answers in a convention and compare them with the places of the things in question."""
+def fit(convention: Convention, answered: Answered, gold: Floats | None = None) -> Fit:
+    """Read answers in a convention and compare them with the places of the things in question.
+
+    Args:
+        convention: The convention.
+        answered: Questions and answers.
+        gold: `places_of(answered.questions)`, if it is known.
+    """
+    gold = places_of(answered.questions) if gold is None else gold
     values = np.full(len(answered.questions), np.nan)
     boxed = [place for place, numbers in enumerate(answered.numbers) if numbers is not None]
     if not boxed:
         return Fit(convention, values, 0.0)
     sizes = [answered.questions[place].size for place in boxed]
     read = convention.relative(np.asarray([answered.numbers[place] for place in boxed], float), sizes)
-    table = ious(read[:, None, None, :], _gold(answered.questions)[None]).max(axis=2)
+    table = ious(read[:, None, None, :], gold[None]).max(axis=2)
     values[boxed] = table[np.arange(len(boxed)), boxed]
     others = np.ones(table.shape, bool)
     others[np.arange(len(boxed)), boxed] = False
     return Fit(convention, values, float(table[others].mean()) if others.any() else 0.0)
 
 
-def _gold(questions: Sequence[Question]) -> Floats:
+def places_of(questions: Sequence[Question]) -> Floats:
     """The boxes of all questions as shares, (questions, most boxes, 4), filled up with boxes without area."""
     gold = np.zeros((len(questions), max(len(question.boxes) for question in questions), 4))
     for row, question in zip(gold, questions, strict=True):
@@ -133,7 +140,8 @@ def judge(answered: Answered, conventions: Sequence[Convention]) -> Judgement:
         answered: Questions and answers.
         conventions: The candidates; of candidates that coincide, the earlier one is called.
     """
-    return call([fit(convention, answered) for convention in conventions], answered.questions)
+    gold = places_of(answered.questions)
+    return call([fit(convention, answered, gold) for convention in conventions], answered.questions)
 
 
 def call(found: Sequence[Fit], questions: Sequence[Question]) -> Judgement:
