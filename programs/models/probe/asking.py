@@ -22,7 +22,7 @@ from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.questions import Question
 from gmner.programs.models.probe.reading import FreeAnswer, read_free, writes_location_tokens
-from gmner.programs.prompt_images import inline, load_picture
+from gmner.programs.prompt_images import PostPicture, inline, load_picture
 from gmner.programs.served import speaking
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, ServerError
@@ -171,7 +171,7 @@ class Asker:
     def _text(self, words: str, question: Question, **options: Any) -> str:
         limits = {} if self._lm.kwargs.get("max_tokens") is not None else {"max_tokens": self._max_tokens}
         settings = {**greedy(self._lm), **limits, **options}
-        inputs = {"question": words, "image": dspy.Image(question.picture)}
+        inputs = {"question": words, "image": PostPicture(question.picture)}
         (value,) = _FreeText(raw=self._local)(self._lm, settings, _LookAndAnswer, [], inputs)
         return str(value["answer"])
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 
-import dspy
 from PIL import Image
 
 from gmner.data.images.opening import open_image
 from gmner.data.post import Post
+from gmner.programs.prompt_images import PostPicture
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, Mention
@@ -45,7 +45,7 @@ class Question:
 
     def inputs(self) -> dict[str, object]:
         """The inputs of the signature `GroundMention`."""
-        return {"text": self.text, "image": dspy.Image(self.picture), "mention": self.mention}
+        return {"text": self.text, "image": PostPicture(self.picture), "mention": self.mention}
 
 
 def questions_of(posts: Sequence[Post]) -> list[Question]:
