@@ -39,6 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help=run_dir)
     add_output(parser, "BUNDLE", "folder to save the compiled program to")
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
+    models.add_profile(parser)
     add_labels(parser)
     action = parser.add_argument("--preset", metavar="PRESET", default="default", help="training settings: %(names)s")
     offer(action, _preset_names, described=_described_presets)
@@ -64,7 +65,7 @@ def run(given: Namespace) -> int:
     optimizer, labels = _optimizer(given), read_labels(given)
     train = read_wanted_posts(given, given.train, given.train_split)
     val = read_wanted_posts(given, given.val, given.val_split) if given.val else None
-    program = models.load_program(given.model, labels=labels)
+    program = models.load_program(given.model, labels=labels, profile=given.profile)
     for posts in filter(None, (train, val)):
         report_missing_images(posts)
     options = {"trainset": train, "valset": val, "optimizer": optimizer, "run_dir": given.run_dir}

@@ -24,12 +24,19 @@ def add_program(parser: ArgumentParser) -> None:
     parser.add_argument("--server", metavar="URL", help=server)
     served = "name of the model on the server (default: its only model)"
     parser.add_argument("--served", metavar="NAME", help=served)
+    add_profile(parser)
     staged = "use three model calls per post: extract, verify and ground"
     parser.add_argument("--staged", action="store_true", help=staged)
     votes = "sample N answers per post and take a majority vote (default: 1, no sampling)"
     parser.add_argument("--answers", type=positive_int, default=1, metavar="N", help=votes)
     confidence = "add the model's confidence, from 0 to 1, to each entity"
     parser.add_argument("--confidence", action="store_true", help=confidence)
+
+
+def add_profile(parser: ArgumentParser) -> None:
+    """Add the argument that says how a model writes boxes."""
+    profile = "JSON file that says how the model writes boxes, if its family is unknown (see the docs, Models)"
+    parser.add_argument("--profile", metavar="FILE", help=profile)
 
 
 def program_of(given: Namespace) -> GroundingProgram:
@@ -48,7 +55,7 @@ def program_of(given: Namespace) -> GroundingProgram:
         if given.model is None:
             fact = "The embedded model only knows its synthetic world; for real posts, choose a model with --model"
             print_message(fact)
-        program = load_program(given.model, staged=given.staged, labels=labels)
+        program = load_program(given.model, staged=given.staged, labels=labels, profile=given.profile)
     program.confidence, program.answers = given.confidence, given.answers
     return program
 
@@ -71,16 +78,19 @@ def failures(remedy: str) -> Iterator[None]:
         raise ServerError(fact, received=error_line(error), remedy=remedy) from error
 
 
-def load_program(model: str | None, *, staged: bool = False, labels: LabelSet | None = None) -> GroundingProgram:
+def load_program(
+    model: str | None, *, staged: bool = False, labels: LabelSet | None = None, profile: str | None = None
+) -> GroundingProgram:
     """Load a program.
 
     Args:
         model: A bundle, or a model (folder or Hub id); None: the embedded model.
         staged: Use `StagedGMNER` in place of `GMNER`.
         labels: Entity types; None: those of the bundle, or the default.
+        profile: A JSON file that says how the model writes boxes; None: that of its folder or family.
 
     Raises:
-        InputError: `staged` or `labels` with a bundle, which stores its own program and label set.
+        InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile.
         GmnerError: See `gmner.load_vlm` and `gmner.load`.
     """
     from gmner.programs.bundle import is_bundle, load
@@ -90,9 +100,9 @@ def load_program(model: str | None, *, staged: bool = False, labels: LabelSet | 
     from gmner.signatures.labels import COARSE
 
     if model is not None and is_bundle(model):
-        _check_bundle_options(model, staged, labels)
+        _check_bundle_options(model, staged, labels, profile)
         return load(model)
-    return (StagedGMNER if staged else GMNER)(load_vlm(model), labels=labels or COARSE)
+    return (StagedGMNER if staged else GMNER)(load_vlm(model, profile=profile), labels=labels or COARSE)
 
 
 def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgram:
@@ -104,7 +114,7 @@ def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgra
     """
     from gmner.programs.bundle import is_bundle, load
     from gmner.programs.gmner import GMNER
-    from gmner.programs.served import served_lm
+    from gmner.programs.served import served_lm, served_model
     from gmner.programs.staged import StagedGMNER
     from gmner.signatures.labels import COARSE
 
@@ -112,17 +122,18 @@ def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgra
         remedy = "Remove --model; to choose a model of the server, pass its name with --served"
         raise InputError("With --server, --model must be a bundle", received=given.model, remedy=remedy)
     if given.model is not None:
-        _check_bundle_options(given.model, given.staged, labels)
-    lm, profile = served_lm(given.server, given.served, num_retries=3)
-    if given.model is None:
-        name = lm.model.partition("/")[2]
-        print_message(f"Using model {name} at {given.server}; its boxes are read as {profile.box_format.describe()}")
-        return (StagedGMNER if given.staged else GMNER)(lm, profile=profile, labels=labels or COARSE)
-    return load(given.model, lm=lm)
+        _check_bundle_options(given.model, given.staged, labels, given.profile)
+    if given.model is not None:
+        return load(given.model, lm=served_model(given.server, given.served, num_retries=3)[0])
+    lm, profile = served_lm(given.server, given.served, profile=given.profile, num_retries=3)
+    name = lm.model.partition("/")[2]
+    print_message(f"Using model {name} at {given.server}; its boxes are read as {profile.box_format.describe()}")
+    return (StagedGMNER if given.staged else GMNER)(lm, profile=profile, labels=labels or COARSE)
 
 
-def _check_bundle_options(bundle: str, staged: bool, labels: LabelSet | None) -> None:
-    for option, used, own in (("--staged", staged, "program"), ("--labels", labels is not None, "label set")):
+def _check_bundle_options(bundle: str, staged: bool, labels: LabelSet | None, profile: str | None) -> None:
+    given = {"--staged": staged, "--labels": labels is not None, "--profile": profile is not None}
+    for (option, used), own in zip(given.items(), ("program", "label set", "profile"), strict=True):
         if used:
             fact = f"{option} cannot be used with a bundle, which stores its own {own}"
             raise InputError(fact, received=bundle, remedy=f"Remove {option}")

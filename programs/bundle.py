@@ -105,6 +105,8 @@ def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None,
         **settings.model_kwargs,
     }
     adapter = {"adapter": folder / "adapter"} if manifest.adapter else {}
+    if base is None and manifest.weights is not None:
+        saved["profile"] = manifest.weights
     try:
         lm = load_vlm(**{**model, **adapter, **saved, **options})
     except ModelError as error:

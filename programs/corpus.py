@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections import Counter
@@ -186,6 +187,7 @@ def _run_of(program: AnsweringProgram) -> dict[str, str]:
         "model": program.model.model,
         "labels": labels,
         "limits": limits,
+        "profile": json.dumps(program.adapter().profile.as_data()),
         "state": state_digest(program),
         "confidence": str(program.confidence),
         "answers": f"{program.answers} at {program.temperature}" if program.answers > 1 else "1",

@@ -32,6 +32,7 @@ Run = Mapping[str, str]
 """The settings that determine the predictions of a run, apart from the posts, by name."""
 
 _SOURCE, _ARGUMENTS = "source", "arguments"
+_NOT_RECORDED = ("profile",)
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
 _NOT_OURS = "The output already exists, and this command did not write it or it was changed since"
@@ -255,7 +256,7 @@ class CorpusFile:
         state = self._state()
         if state is None:
             raise InputError(_NOT_OURS, received=str(self.out), remedy=OVERWRITE)
-        differing = [name for name in self.run if state["run"].get(name) != self.run[name]]
+        differing = self._other_settings(state["run"])
         if set(state["posts"]) != set(self.sources):
             differing.append(f"posts ({len(state['posts'])} before, {len(self.sources)} now)")
         if differing:
@@ -298,9 +299,15 @@ class CorpusFile:
             return None
         return state if valid else None
 
+    def _other_settings(self, old: Mapping[str, Any]) -> list[str]:
+        """The names of the settings that differ; what earlier versions did not record is assumed to be equal."""
+        assumed = {name: self.run[name] for name in _NOT_RECORDED if name in self.run}
+        before = {**assumed, **old} if old else {}
+        return [name for name in self.run if before.get(name) != self.run[name]]
+
     def _differing(self, head: object, texts: Mapping[str, str]) -> list[str]:
         old = head if isinstance(head, dict) else {}
-        differing = [name for name in self.run if old.get(name) != self.run[name]]
+        differing = self._other_settings(old)
         if any(post_id not in self.posts or self.posts[post_id].text != text for post_id, text in texts.items()):
             differing.append("posts")
         return differing

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from gmner.data.files.folders import recover_folder
 from gmner.programs.models.families import ModelProfile
@@ -128,6 +129,15 @@ class Manifest(_Part):
         if limits.reasoning > _LARGEST.reasoning or limits.entities > _LARGEST.entities:
             raise ValueError(f"limits must be at most {_LARGEST}")
         return limits
+
+    @field_serializer("box_format")
+    def _short(self, box_format: BoxFormat) -> dict[str, Any]:
+        return box_format.as_data()
+
+    @field_serializer("profile", "weights")
+    def _short_profile(self, profile: ModelProfile | None) -> dict[str, Any] | None:
+        # Earlier versions can read bundles of the conventions that they know.
+        return None if profile is None else {**asdict(profile), "box_format": profile.box_format.as_data()}
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into a bundle's folder."""

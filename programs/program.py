@@ -24,8 +24,15 @@ from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
 from gmner.programs.error_causes import own_error
-from gmner.programs.local_engine import in_process_engine, profiled_engine
-from gmner.programs.models.families import InProcess, ModelProfile, profile_for_name
+from gmner.programs.local_engine import in_process_engine, is_served, profiled_engine
+from gmner.programs.models.families import (
+    InProcess,
+    ModelProfile,
+    ProfileLike,
+    as_profile,
+    family_served_as,
+    profile_for_name,
+)
 from gmner.programs.optimizing import compiled
 from gmner.programs.prompt_images import PostPicture
 from gmner.programs.seams.dspy_seams import requested_trace
@@ -138,7 +145,8 @@ class GroundingProgram(dspy.Module):
     Args:
         lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.
         labels: The entity types: a `LabelSet`, a list of names, or a mapping name -> description.
-        profile: Coordinate convention and resize rule of the model, if they cannot be inferred from its name.
+        profile: Coordinate convention and resize rule of the model, if they cannot be inferred from its name: a
+            `ModelProfile`, or JSON data or a file as for `load_vlm`.
         image_root: Folder that image paths must stay in; None: any local path.
         fetch: Download images that are given as public `http` or `https` URLs, see `gmner.data.images.fetching.fetch`.
             The server that hosts an image sees the download.
@@ -159,7 +167,7 @@ class GroundingProgram(dspy.Module):
         lm: dspy.BaseLM | None = None,
         *,
         labels: LabelSet | Sequence[str] | Mapping[str, str] = COARSE,
-        profile: ModelProfile | None = None,
+        profile: ProfileLike | None = None,
         image_root: str | PathLike[str] | None = None,
         fetch: bool = False,
         limits: Limits = Limits(),  # noqa: B008 - frozen
@@ -168,7 +176,8 @@ class GroundingProgram(dspy.Module):
         super().__init__()
         named = ("lm", "labels", "profile", "image_root", "fetch", "limits")
         refuse_unknown_options(type(self).__name__, answering, (*named, *AnsweringOptions.__annotations__))
-        self.labels, self.profile, self.limits, self.fetch = as_labels(labels), profile, limits, fetch
+        self.labels, self.limits, self.fetch = as_labels(labels), limits, fetch
+        self.profile: ModelProfile | None = None if profile is None else as_profile(profile)
         self.confidence: bool = answering.get("confidence", False)
         self.answers: int = answering.get("answers", 1)
         self.temperature: float = answering.get("temperature", 0.7)
@@ -403,6 +412,14 @@ class GroundingProgram(dspy.Module):
 
 
 def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
-    """The profile of an LM's model: that of its engine, or else the one inferred from its name."""
+    """The profile of an LM's model: that of its engine, or else the one inferred from its name.
+
+    An LM of another kind, which neither has a profile nor is on a server, writes coordinates in 0..1000.
+
+    Raises:
+        ModelError: The model is on a server, and its family is unknown or refused.
+    """
     engine = profiled_engine(lm)
-    return profile_for_name(lm.model) if engine is None else engine.profile
+    if engine is not None:
+        return engine.profile
+    return profile_for_name(lm.model) if is_served(lm) or family_served_as(lm.model) else ModelProfile()

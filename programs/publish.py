@@ -15,6 +15,7 @@ from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.local_engine import engine_of
 from gmner.programs.manifest import read_manifest
+from gmner.programs.models.families import PROFILE_FILE
 from gmner.programs.models.hub import upload
 from gmner.signatures.errors import ModelError
 
@@ -59,6 +60,8 @@ def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overw
         for file in (file for pattern in _BESIDE_WEIGHTS for file in engine.path.glob(pattern)):
             if file.name != "config.json" and not file.name.endswith(".index.json"):
                 shutil.copyfile(file, new / file.name)
+        if engine.weights.profile_text is not None:
+            (new / PROFILE_FILE).write_text(engine.weights.profile_text, encoding="utf-8")
     return Path(folder)
 
 

@@ -17,7 +17,7 @@ from dspy.utils.exceptions import LMError, is_retryable_lm_error
 from gmner.programs.engine.batching import ended_within
 from gmner.programs.error_causes import broken_off, error_line
 from gmner.programs.local_engine import is_served
-from gmner.programs.models.families import ModelProfile, profile_for_name
+from gmner.programs.models.families import ModelProfile, ProfileLike, profile_for_name
 from gmner.programs.named_lm import NamedLM
 from gmner.signatures.errors import ModelError
 
@@ -142,7 +142,9 @@ def speaking(lm: dspy.BaseLM) -> dspy.BaseLM:
     return served
 
 
-def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[dspy.LM, ModelProfile]:
+def served_lm(
+    server: str, name: str | None = None, *, profile: ProfileLike | None = None, **settings: Any
+) -> tuple[dspy.LM, ModelProfile]:
     """Create the LM of a model on a server, and its profile.
 
     The list of models is requested first, so that a wrong URL or name is reported immediately. The model family, which
@@ -153,14 +155,26 @@ def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[ds
     Args:
         server: URL of the server, up to the part before `/chat/completions`: `http://localhost:8000/v1`.
         name: Name of the model on the server; None: its only model.
+        profile: How the model writes boxes, if its name does not tell, or if the server has other pixel limits than the
+            published model: see `load_vlm`.
         **settings: Passed to `ServedLM`, for instance `num_retries`, `timeout`, `temperature`.
 
     Raises:
-        ModelError: The server does not respond, does not serve this model, or serves several and no name was given.
+        ModelError: The server does not respond, does not serve this model, or serves several and no name was given; or
+            the family of the model is unknown, and no profile was given.
 
     Example:
         >>> lm, profile = served_lm("http://localhost:8000/v1")  # doctest: +SKIP
         >>> GMNER(lm, profile=profile)  # doctest: +SKIP
+    """
+    lm, names = served_model(server, name, **settings)
+    return lm, profile_for_name(names, profile)
+
+
+def served_model(server: str, name: str | None = None, **settings: Any) -> tuple[dspy.LM, str]:
+    """Create the LM of a model on a server, and return its names: the weights that it serves first, then its own.
+
+    Its family does not matter; see `served_lm` for the arguments and errors.
     """
     import openai  # takes long to import, and only this function needs it
 
@@ -182,7 +196,8 @@ def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[ds
     lm = ServedLM(
         f"openai/{chosen.id}", **{"api_base": server, "api_key": key, "max_tokens": None, "cache": False, **settings}
     )
-    return lm, profile_for_name(f"{chosen.id} {getattr(chosen, 'root', '')}")
+    names = (getattr(chosen, "root", None), chosen.id, getattr(chosen, "parent", None))
+    return lm, " ".join(name for name in names if name)
 
 
 def _was_cut(response: Any) -> bool:

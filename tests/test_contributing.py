@@ -61,7 +61,8 @@ def test_the_family_is_known(blocks: list[str]):
     run(blocks, "families.register")
     assert gmner.families.profile_for_name("openai/My-VLM-7B").box_format == gmner.BoxFormat("normalized", 100)
     gmner.families.unregister("my_vlm")
-    assert gmner.families.profile_for_name("openai/My-VLM-7B").box_format == gmner.BoxFormat("normalized", 1000)
+    with pytest.raises(gmner.ModelError, match="family of the model is unknown"):
+        gmner.families.profile_for_name("openai/My-VLM-7B")
 
 
 def test_the_reward_has_a_name(blocks: list[str]):
@@ -73,13 +74,15 @@ def test_the_reward_has_a_name(blocks: list[str]):
 
 def test_the_profile_of_a_family_is_read(blocks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from gmner.programs.models.families import ModelProfile
-    from gmner.programs.models.families.profile import overridden
+    from gmner.programs.models.families.profile import stored_profile
     from gmner.signatures.boxes import BoxFormat
 
     monkeypatch.chdir(tmp_path)
     run(blocks, "PROFILE_FILE")
     before = ModelProfile(BoxFormat(frame="normalized", scale=1000))
-    assert overridden(before, Path("checkpoint")).box_format == BoxFormat(frame="resized", scale=1000)
+    stored = stored_profile(Path("checkpoint"), before)
+    assert stored is not None
+    assert stored.box_format == BoxFormat(frame="resized", scale=1000)
 
 
 def test_picture_of_the_packages_is_current(repo_root: Path):

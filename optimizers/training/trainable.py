@@ -141,7 +141,8 @@ def tuned_lm(lm: dspy.LM, engine: VLMEngine, folder: Path) -> dspy.LM:
     """Create an LM like `lm` with the weights that a stage saved in `folder`: an adapter, or a whole model."""
     state = engine.dump_state()
     state.pop("fingerprint")
-    options = {**state.pop("model_kwargs"), **{k: state[k] for k in ("dtype", "device_map", "max_batch", "backend")}}
+    same = ("dtype", "device_map", "max_batch", "backend", "profile")
+    options = {**state.pop("model_kwargs"), **{name: state[name] for name in same}}
     if (folder / "adapter_config.json").is_file():
         where: dict[str, Any] = {"model": state["model"], "revision": state["revision"], "adapter": str(folder)}
     else:
@@ -178,9 +179,9 @@ def save_weights(model: Any, processor: ProcessorMixin, engine: VLMEngine, folde
         model.save_pretrained(work)
         if not isinstance(model, PeftModel):
             processor.save_pretrained(work)
-            profile = engine.path / PROFILE_FILE
-            if profile.is_file():
-                (Path(work) / profile.name).write_bytes(profile.read_bytes())
+            profile = engine.weights.profile_text
+            if profile is not None:
+                (Path(work) / PROFILE_FILE).write_text(profile, encoding="utf-8")
         for file in Path(work).iterdir():
             os.replace(file, folder / file.name)
 
@@ -288,7 +289,7 @@ def run(trainer: Any, folder: Path, watch: ValidationMonitor, engine: VLMEngine)
         engine: The engine whose weights are copied and trained.
     """
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(MarkWhole(engine.path / PROFILE_FILE))
+    trainer.add_callback(MarkWhole(engine.path / PROFILE_FILE, engine.weights.profile_text))
     if not torch.cuda.is_available():
         trainer.add_callback(Trim())
     watch.attach(trainer)

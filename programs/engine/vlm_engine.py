@@ -182,7 +182,8 @@ class VLMEngine:
     @classmethod
     def _loaded(cls, state: dict[str, Any]) -> VLMEngine:
         expected = state.pop("fingerprint")
-        source = ModelSource(**{field.name: state.pop(field.name) for field in fields(ModelSource)})
+        recorded = [field.name for field in fields(ModelSource) if field.name in state]  # earlier versions had fewer
+        source = ModelSource(**{name: state.pop(name) for name in recorded})
         weights = load_weights(source)
         if weights.fingerprint != expected:
             raise ModelError(

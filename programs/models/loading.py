@@ -8,6 +8,7 @@ from typing import Any
 import dspy
 
 from gmner.programs.engine.vlm_engine import AsyncVLMEngine, VLMEngine
+from gmner.programs.models.families import ProfileLike, profile_data
 from gmner.programs.models.weights import ModelSource, load_weights
 from gmner.programs.named_lm import NamedLM
 
@@ -39,26 +40,30 @@ def load_vlm(
         **loading: How the weights are loaded, with the names of `from_pretrained`. `revision`: branch, tag or commit on
             the Hub. `dtype`: a torch dtype by name; `auto`, the default: the checkpoint's own, or float32 for small
             models on the CPU. `device_map`: where to place the weights; None, the default: on all GPUs (under
-            `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. Other
-            arguments are passed on, for example `attn_implementation="sdpa"`.
+            `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. `profile`:
+            how the model writes boxes, if its family is unknown or it was trained otherwise: a `ModelProfile`, JSON
+            data as in `gmner.json` (see docs/models.md), or a file with them. Other arguments are passed on, for
+            example `attn_implementation="sdpa"`.
 
     Returns:
         An LM whose `engine` is a `VLMEngine`.
 
     Raises:
         ModelError: The model does not exist, has no weights, is not a vision-language model, or does not match the
-            adapter.
+            adapter; or its family is unknown and there is no profile.
 
     Example:
         >>> lm = load_vlm()  # doctest: +SKIP
         >>> lm.engine.profile.box_format  # doctest: +SKIP
     """
+    profile: ProfileLike | None = loading.pop("profile", None)
     source = ModelSource(
         None if model is None else str(model),
         None if adapter is None else str(adapter),
         revision=loading.pop("revision", None),
         dtype=loading.pop("dtype", "auto"),
         device_map=loading.pop("device_map", None),
+        profile=None if profile is None else profile_data(profile),
         model_kwargs=loading,
     )
     engine = VLMEngine(load_weights(source), max_batch=max_batch, backend=backend)

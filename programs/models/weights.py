@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gmner.programs.models.families import ModelProfile, family_of, profile_of
+from gmner.programs.models.families import PROFILE_FILE, ModelProfile, check_family, family_of, profile_of
 from gmner.programs.models.fingerprint import fingerprint
 from gmner.programs.models.hub import folder_or_hub
 from gmner.programs.models.processors import load_processor
@@ -51,6 +51,7 @@ class ModelSource:
     revision: str | None = None
     dtype: str = "auto"
     device_map: Any = None
+    profile: dict[str, Any] | None = None
     model_kwargs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,6 +85,14 @@ class Weights:
         return list(dict.fromkeys([self.processor.tokenizer.eos_token_id, *(i for i in listed if i is not None)]))
 
     @property
+    def profile_text(self) -> str | None:
+        """The content of the `gmner.json` that must be saved with the weights; None: they need none."""
+        if self.source.profile is not None:
+            return json.dumps(self.profile.as_data(), indent=2) + "\n"
+        file = self.path / PROFILE_FILE
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    @property
     def context(self) -> int | None:
         """Context length in tokens, prompt and answer together; None: not in the configuration."""
         return context_of(self.model.config)
@@ -105,6 +114,7 @@ def load_weights(source: ModelSource) -> Weights:
     path = resolve_model(source.model, source.revision)
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
     config = _config(path)
+    check_family(config.model_type, path, source.profile)
     with _loading("The model cannot be loaded", path), _quietly():
         _check_size(config, path)
         processor = load_processor(path, config.model_type)
@@ -113,7 +123,7 @@ def load_weights(source: ModelSource) -> Weights:
             model = _with_adapter(model, adapter)
         processor.tokenizer.padding_side = "left"
         model.generation_config = _plain_generation(model, processor)
-        profile = profile_of(config.model_type, processor, path)
+        profile = profile_of(config.model_type, processor, path, source.profile)
         name = fingerprint(path, *([] if adapter is None else [adapter]))
     return Weights(model.eval(), processor, profile, path, adapter, name, source)
 

@@ -93,6 +93,7 @@ def test_profile_file_overrides_the_family(tmp_path):
     assert profile_of("idefics3", None, tmp_path).box_format == BoxFormat("normalized", 1000, "yxyx", "floats")
     for bad in (
         '{"box_format": {"order": "xywh"}}',
+        '{"boxes": {}}',
         "[]",
         "{",
         '{"box_format": {"frame": "cm"}}',

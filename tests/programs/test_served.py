@@ -18,6 +18,7 @@ from gmner.data.world.generate import World
 from gmner.programs import served as served_module
 from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import AnswerError, TruncatedAnswerError
@@ -28,7 +29,7 @@ EMPTY = '{"reasoning":"","entities":[]}'
 
 def served(base: str, **options: Any) -> dspy.LM:
     settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": None, "cache": False, "num_retries": 0}
-    return dspy.LM("openai/embedded", api_base=base, api_key="key", **{**settings, **options})
+    return dspy.LM("openai/Qwen3-VL-tiny", api_base=base, api_key="key", **{**settings, **options})
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +75,15 @@ def test_sampled_answers_have_their_own_rollout_ids(local: dspy.LM, posts: list[
 @pytest.mark.parametrize(
     ("model", "options", "sent"),
     [
-        ("openai/embedded", {}, 0.0),  # servers sample by default, local models do not
-        ("openai/embedded", {"temperature": 0.4}, 0.4),
+        ("openai/Qwen3-VL-tiny", {}, 0.0),  # servers sample by default, local models do not
+        ("openai/Qwen3-VL-tiny", {"temperature": 0.4}, 0.4),
         ("openai/gpt-5", {}, None),  # accepts no temperature
     ],
 )
 def test_served_model_decodes_greedily_by_default(model: str, options: Any, sent: float | None):
     with serving(lambda _: (200, {}, completion(EMPTY, "m"))) as (base, bodies):
         lm = dspy.LM(model, api_base=base, api_key="key", cache=False, num_retries=0, **options)
-        GMNER(lm)(text="Ana met Ben")
+        GMNER(lm, profile=ModelProfile())(text="Ana met Ben")
     assert [body.get("temperature") for body in bodies] == [sent]
 
 

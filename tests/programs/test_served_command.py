@@ -13,9 +13,10 @@ from gmner.data.jsonl import read_predictions
 from gmner.data.world.generate import World
 from gmner.programs.bundle import load
 from gmner.programs.gmner import GMNER
-from gmner.programs.models.families import profile_for_name
+from gmner.programs.models.families import ModelProfile, profile_for_name
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.served import served_lm
+from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import ModelError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("socket_enabled")]
@@ -55,10 +56,13 @@ def test_empty_run_and_unreachable_server_exit_with_1(
     monkeypatch.setattr("gmner.programs.served.ended_within", lambda _: False)
     refusal = completion(SAID, "m")
     refusal["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "no"}
-    with serving(lambda _: (200, {}, refusal), {"mine": ""}) as (base, _):
+    with serving(lambda _: (200, {}, refusal), {"mine": "Qwen3-VL"}) as (base, _):
         assert extract(posts, "--server", base) == 1
     assert "2 posts failed: bad_answer 2" in capsys.readouterr().err
-    with serving(lambda _: (500, {}, {"error": {"message": "boom\x1b[2J\nAll is well"}}), {"mine": ""}) as (base, _):
+    with serving(lambda _: (500, {}, {"error": {"message": "boom\x1b[2J\nAll is well"}}), {"mine": "Qwen3-VL"}) as (
+        base,
+        _,
+    ):
         (posts.parent / "out.jsonl").unlink()
         assert extract(posts, "--server", base) == 1
     *_, retried, last = capsys.readouterr().err.strip().splitlines()
@@ -67,7 +71,7 @@ def test_empty_run_and_unreachable_server_exit_with_1(
     assert last.startswith("gmner: The run stopped")
     assert last.endswith("run the same command again to resume.")
     assert "\x1b" not in last + retried
-    with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": ""}) as (base, _):
+    with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": "Qwen3-VL"}) as (base, _):
         assert extract(posts, "--server", base) == 0
     assert all(not answer.error for answer in read_predictions(posts.parent / "out.jsonl"))
 
@@ -79,7 +83,9 @@ def test_failed_posts_are_counted(posts: Path, capsys: pytest.CaptureFixture[str
 
     # The short test text has other words.
     posts.write_text('{"id":"a","text":"Ana met Ben Odd"}\n{"id":"b","text":"Ana"}\n')
-    with serving(lambda body: answer(body) if "Odd" in str(body) else (200, {}, completion(SAID, "m")), {"m": ""}) as (
+    with serving(
+        lambda body: answer(body) if "Odd" in str(body) else (200, {}, completion(SAID, "m")), {"m": "Qwen3-VL"}
+    ) as (
         base,
         _,
     ):
@@ -89,7 +95,7 @@ def test_failed_posts_are_counted(posts: Path, capsys: pytest.CaptureFixture[str
 
 def test_retries_are_logged_with_asyncio(caplog: pytest.LogCaptureFixture):
     replies = iter([(429, {"Retry-After": "0"}, {"error": {"message": "slow"}}), (200, {}, completion(SAID, "m"))])
-    with serving(lambda _: next(replies), {"mine": ""}) as (base, bodies):
+    with serving(lambda _: next(replies), {"mine": "Qwen3-VL"}) as (base, bodies):
         lm, profile = served_lm(base, num_retries=1)
         answer = asyncio.run(GMNER(lm, profile=profile).acall(text="Ana"))
     assert ([e.span for e in answer.entities], len(bodies)) == (["Ana"], 2)
@@ -115,7 +121,7 @@ def test_bundle_with_a_server(posts: Path):
 
 
 def test_labels_with_a_server(posts: Path, capsys: pytest.CaptureFixture[str]):
-    with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": ""}) as (base, bodies):
+    with serving(lambda _: (200, {}, completion(SAID, "m")), {"mine": "Qwen3-VL"}) as (base, bodies):
         assert extract(posts, "--server", base, "--labels", "PER,TEAM") == 0
         asked = len(bodies)
         assert all("TEAM" in json.dumps(body) and "LOC" not in json.dumps(body) for body in bodies)
@@ -128,9 +134,13 @@ def test_labels_with_a_server(posts: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_family_is_inferred_from_the_served_or_the_underlying_name():
-    models = {"a": "", "b": "/data/Qwen3-VL-8B-mcr"}
+    models = {"a": "", "b": "/data/Qwen3-VL-8B-mcr", "qwen2.5-vl": "/data/Qwen3-VL-8B-mcr"}
     with serving(lambda _: (200, {}, ""), models) as (base, _):
-        assert served_lm(base, "a")[1] == profile_for_name("a")
+        with pytest.raises(ModelError, match="family of the model is unknown"):
+            served_lm(base, "a")
+        given = {"box_format": {"frame": "normalized", "scale": 100}}
+        assert served_lm(base, "a", profile=given)[1] == ModelProfile(BoxFormat("normalized", 100))
+        assert served_lm(base, "qwen2.5-vl")[1] == profile_for_name("Qwen3-VL")  # the weights count more than the name
         assert served_lm(base, "b")[1] == profile_for_name("Qwen3-VL")
         lm, _ = served_lm(base, "b", temperature=0.3)
     assert (lm.model, lm.kwargs["temperature"]) == ("openai/b", 0.3)

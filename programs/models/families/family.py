@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gmner.programs.models.families.image_inputs import ImageInputs
 from gmner.programs.models.families.resize import ResizeRule
+from gmner.programs.models.families.thinking import Thinking
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
 
@@ -44,6 +45,14 @@ class ModelFamily:
             cached, and that in training each answer has its own copy of the prompt.
         vision_modules: Regular expression that matches the full names of the modules of the vision tower, and no
             others; `lora-frozen-vision` does not train them.
+        model_types: Further values of `model_type` with which its checkpoints are configured.
+        title: The name for people, for example `Qwen2.5-VL`; empty: `name`.
+        convention: Whether the makers of the models publish `box_format` (`published`), others report it
+            (`unconfirmed`), or nothing is known and the models must be trained on it (`none`).
+        source: Where the convention is published.
+        untried: What has not been tried with this family, as a sentence without a full stop; empty: nothing to say.
+        refused: Why its models cannot be used without a profile; empty: they can.
+        thinking: How its models think before they answer. None: they do not.
 
     Raises:
         InputError: A regular expression is invalid.
@@ -59,6 +68,13 @@ class ModelFamily:
     prepare: Callable[[PreTrainedModel], None] | None = None
     image_inputs: ImageInputs | None = None
     vision_modules: str = VISION_MODULES
+    model_types: tuple[str, ...] = ()
+    title: str = ""
+    convention: Literal["published", "unconfirmed", "none"] = "published"
+    source: str = ""
+    untried: str = ""
+    refused: str = ""
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         """Check the regular expressions."""
@@ -68,6 +84,22 @@ class ModelFamily:
             except (re.error, TypeError) as error:
                 fact = f"{field} is not a regular expression"
                 raise InputError(fact, received=getattr(self, field), remedy=str(error)) from error
+
+    @property
+    def shown_as(self) -> str:
+        """The name for people."""
+        return self.title or self.name
+
+    def notice(self) -> str:
+        """What a user should know before trusting the boxes of this family; empty: nothing."""
+        boxes = f"Boxes of {self.shown_as} are read as {self.box_format.describe()}"
+        check = "Check it with `gmner probe`, or pass a profile"
+        if self.convention == "none":
+            missing = f"{self.shown_as} has no published coordinate convention"
+            return f"{missing}. {boxes}, on which it must be trained. {check}"
+        if self.convention == "unconfirmed":
+            return f"{boxes}, which its makers have not confirmed (source: {self.source}). {check}"
+        return f"{boxes} (source: {self.source}). {self.untried}. {check}" if self.untried else ""
 
     def processor_class(self) -> Any:
         """The class whose `from_pretrained` loads the processor of a checkpoint."""

@@ -13,4 +13,12 @@ def longest_edge_pixels(image_processor: Any) -> int:
     return int(image_processor.size["longest_edge"]) ** 2
 
 
-IDEFICS3 = ModelFamily("idefics3", image_pixels=longest_edge_pixels, image_inputs=PaddedTiles())
+IDEFICS3 = ModelFamily(
+    "idefics3",
+    served_as=r"idefics[-_]?3",
+    image_pixels=longest_edge_pixels,
+    image_inputs=PaddedTiles(),
+    title="Idefics3",
+    convention="none",
+    source="no statement was found",
+)

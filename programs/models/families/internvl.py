@@ -38,4 +38,12 @@ def _image_pixels(image_processor: Any) -> int:
     return int(image_processor.size["height"] * image_processor.size["width"] * tiles)
 
 
-INTERNVL = ModelFamily("internvl", image_pixels=_image_pixels, processor=_processor, image_inputs=Tiles())
+INTERNVL = ModelFamily(
+    "internvl",
+    served_as=r"intern[-_]?vl[-_]?[23](?!\d)",
+    image_pixels=_image_pixels,
+    processor=_processor,
+    image_inputs=Tiles(),
+    title="InternVL2, 2.5, 3 and 3.5",
+    source="internvl.readthedocs.io, section Chat Data Format",
+)

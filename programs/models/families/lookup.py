@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gmner.programs.models.families.family import NORMALIZED
-from gmner.programs.models.families.profile import ModelProfile, overridden
-from gmner.programs.models.families.registry import family_of, family_served_as
+from gmner.programs.models.families.family import ModelFamily
+from gmner.programs.models.families.profile import ModelProfile, ProfileLike, as_profile, stored_profile
+from gmner.programs.models.families.registry import FAMILIES, family_of, family_served_as, known_family
+from gmner.programs.models.families.resize import ResizeRule
+from gmner.signatures.errors import ModelError
+
+_LOG = logging.getLogger(__name__)
+_BOTH_WAYS = (
+    "If you know the convention, pass it as profile=ModelProfile(BoxFormat(...)), as --profile FILE on the command "
+    "line, or as gmner.json in the folder of the model; to find it, run `gmner probe MODEL`"
+)
 
 
-def profile_of(model_type: str, processor: Any, folder: Path | None = None) -> ModelProfile:
-    """The profile of a loaded checkpoint.
+def profile_of(
+    model_type: str, processor: Any, folder: Path | None = None, given: ProfileLike | None = None
+) -> ModelProfile:
+    """The profile of a loaded checkpoint: the given one, that of `gmner.json` in its folder, or that of its family.
 
     Args:
         model_type: The configuration's `model_type`.
         processor: The checkpoint's processor; its pixel limits give the resize rule.
         folder: The checkpoint's folder, which may contain `gmner.json`.
+        given: The profile that the user passed, see `as_profile`.
 
     Raises:
-        ModelError: `gmner.json` is not a valid profile.
+        ModelError: The family is unknown or refused and there is no profile, a profile is not valid, or the frame is
+            `resized` and the resize rule is not known.
     """
-    family = family_of(model_type)
-    rule = None if family.resize is None else family.resize(processor.image_processor)
-    profile = ModelProfile(family.box_format, rule=rule)
-    return profile if folder is None else overridden(profile, folder)
+    family = known_family(model_type)
+    rule = None if family is None or family.resize is None else family.resize(processor.image_processor)
+    base = None if family is None or family.refused else ModelProfile(family.box_format, rule=rule)
+    profile = None
+    if given is not None:
+        profile = as_profile(given, base)
+    elif folder is not None:
+        profile = stored_profile(folder, base)
+    return _checked(_of_family(family, rule, model_type) if profile is None else profile, model_type)
 
 
 def image_pixels(model_type: str, image_processor: Any) -> int | None:
@@ -39,14 +58,25 @@ def image_pixels(model_type: str, image_processor: Any) -> int | None:
     return family_of(model_type).largest_image(image_processor)
 
 
-def profile_for_name(model_name: str) -> ModelProfile:
+def profile_for_name(model_name: str, given: ProfileLike | None = None) -> ModelProfile:
     """Infer the profile of a served model from its name, for example `openai/Qwen/Qwen2.5-VL-7B-Instruct`.
 
     The resize rule is that of the published checkpoints; a server that was started with other pixel limits needs its
-    own profile. Unknown families get coordinates in 0..1000.
+    own profile.
+
+    Args:
+        model_name: The name on the server, or several names; see `family_served_as`.
+        given: The profile that the user passed, see `as_profile`.
+
+    Raises:
+        ModelError: The family is unknown or refused and no profile was given, the profile is not valid, or the frame is
+            `resized` and the resize rule is not known.
     """
     family = family_served_as(model_name)
-    return ModelProfile(NORMALIZED) if family is None else ModelProfile(family.box_format, rule=family.default_resize)
+    rule = None if family is None else family.default_resize
+    base = None if family is None or family.refused else ModelProfile(family.box_format, rule=rule)
+    profile = _of_family(family, rule, model_name) if given is None else as_profile(given, base)
+    return _checked(profile, model_name)
 
 
 def profile_on_server(model_name: str, weights: ModelProfile) -> ModelProfile:
@@ -58,9 +88,65 @@ def profile_on_server(model_name: str, weights: ModelProfile) -> ModelProfile:
         model_name: The name on the server, for example `openai/my-model`.
         weights: The profile of the weights as loaded on this machine, with their pixel limits.
     """
-    named = profile_for_name(model_name)
-    known = family_served_as(model_name) is not None
-    return named if known and named.box_format != weights.box_format else weights
+    family = family_served_as(model_name)
+    known = family is not None and not family.refused and family.box_format != weights.box_format
+    return profile_for_name(model_name) if known else weights
+
+
+def check_family(model_type: str, folder: Path, given: ProfileLike | None = None) -> None:
+    """Refuse a checkpoint whose family is unknown or refused and that has no profile, before anything is loaded.
+
+    Args:
+        model_type: The configuration's `model_type`.
+        folder: The checkpoint's folder, which may contain `gmner.json`.
+        given: The profile that the user passed.
+
+    Raises:
+        ModelError: The family is unknown or refused and there is no profile, or the profile is not valid.
+    """
+    family = known_family(model_type)
+    base = None if family is None or family.refused else ModelProfile(family.box_format)
+    if given is not None:
+        as_profile(given, base)
+    elif stored_profile(folder, base) is None:
+        _supported(family, model_type)
+
+
+def _of_family(family: ModelFamily | None, rule: ResizeRule | None, name: str) -> ModelProfile:
+    """The profile of a family, after its notice; an unknown or refused family raises `ModelError`."""
+    supported = _supported(family, name)
+    if notice := supported.notice():
+        _notify(notice)
+    return ModelProfile(supported.box_format, rule=rule)
+
+
+def _supported(family: ModelFamily | None, name: str) -> ModelFamily:
+    if family is None:
+        raise ModelError(
+            "The family of the model is unknown, and therefore how it writes boxes",
+            received=name,
+            accepted=", ".join(family.shown_as for family in FAMILIES.values() if not family.refused),
+            remedy=_BOTH_WAYS,
+        )
+    if family.refused:
+        raise ModelError(f"{family.shown_as} is not supported. {family.refused}", received=name, remedy=_BOTH_WAYS)
+    return family
+
+
+@cache
+def _notify(notice: str) -> None:
+    """Log a notice once in a process."""
+    _LOG.warning(notice)
+
+
+def _checked(profile: ModelProfile, name: str) -> ModelProfile:
+    if profile.box_format.frame == "resized" and profile.rule is None:
+        raise ModelError(
+            "The frame `resized` needs the resize rule of the model's processor, which is not known",
+            received=name,
+            remedy='Add "resize": {"factor": ..., "min_pixels": ..., "max_pixels": ...} to the profile',
+        )
+    return profile
 
 
 def picture_ids(config: Any) -> list[int]:

@@ -24,10 +24,12 @@ def _processor() -> type[ProcessorMixin]:
 QWEN2_5_VL = ModelFamily(
     "qwen2_5_vl",
     BoxFormat("resized"),
-    served_as=r"qwen-?(2\.5|25|2_5)[-_]?vl",
+    served_as=r"qwen-?2[._p]?5[-_]?vl(?![a-z])",
     default_resize=ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     resize=ResizeRule.of,
     processor=_processor,
     prepare=pack,
     image_inputs=Patches(),
+    title="Qwen2.5-VL",
+    source="issue 676 of QwenLM/Qwen3-VL, answered by its makers",
 )

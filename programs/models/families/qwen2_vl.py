@@ -22,10 +22,12 @@ def _processor() -> type[ProcessorMixin]:
 
 QWEN2_VL = ModelFamily(
     "qwen2_vl",
-    served_as=r"qwen-?2[-_]?vl",
+    served_as=r"qwen-?2[-_]?vl(?![a-z])",
     default_resize=ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     resize=ResizeRule.of,
     processor=_processor,
     prepare=pack,
     image_inputs=Patches(),
+    title="Qwen2-VL",
+    source="issue 1486 of QwenLM/Qwen3-VL, answered by its makers",
 )

@@ -10,6 +10,7 @@ from gmner.programs.models.families.image_only import image_only
 from gmner.programs.models.families.packing import pack
 from gmner.programs.models.families.patches import Patches
 from gmner.programs.models.families.resize import ResizeRule
+from gmner.programs.models.families.thinking import Thinking
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -23,12 +24,16 @@ def _processor() -> type[ProcessorMixin]:
 
 QWEN3_VL = ModelFamily(
     "qwen3_vl",
-    served_as=r"qwen-?3[-_]?vl",
+    served_as=r"qwen-?3[-_]?vl(?![a-z])",
     default_resize=ResizeRule(32, 256 * 256, 4096 * 4096),
     resize=ResizeRule.of,
     processor=_processor,
     prepare=pack,
     image_inputs=Patches(),
+    title="Qwen3-VL",
+    source="issues 1427 and 1486 of QwenLM/Qwen3-VL, answered by its makers",
+    # Only the Thinking models think; their template always opens the thoughts.
+    thinking=Thinking(switch=None, default=False),
 )
 # Served under the same names as the dense models. No test runs its image cache.
-QWEN3_VL_MOE = replace(QWEN3_VL, name="qwen3_vl_moe", served_as="", image_inputs=None)
+QWEN3_VL_MOE = replace(QWEN3_VL, name="qwen3_vl_moe", served_as="", image_inputs=None, title="Qwen3-VL (MoE)")

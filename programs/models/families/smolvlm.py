@@ -46,4 +46,13 @@ def _processor() -> type[ProcessorMixin]:
     return named_as(stock.SmolVLMProcessor, ImageOnly)
 
 
-SMOLVLM = ModelFamily("smolvlm", image_pixels=longest_edge_pixels, processor=_processor, image_inputs=PaddedTiles())
+SMOLVLM = ModelFamily(
+    "smolvlm",
+    served_as=r"smol[-_]?vlm",
+    image_pixels=longest_edge_pixels,
+    processor=_processor,
+    image_inputs=PaddedTiles(),
+    title="SmolVLM",
+    convention="none",
+    source="no statement was found",
+)
