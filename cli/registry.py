@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from gmner.cli import answer, check, compile, evaluate, export, extract, fetch, merge, quickstart, run, view, world
+from gmner.cli import (
+    answer,
+    check,
+    compile,
+    evaluate,
+    export,
+    extract,
+    fetch,
+    merge,
+    probe,
+    quickstart,
+    run,
+    view,
+    world,
+)
 from gmner.cli.command import Command
 from gmner.signatures.registry import Registry, check_type
 
@@ -10,6 +24,7 @@ _BUILT_IN = (
     quickstart.COMMAND,
     world.COMMAND,
     fetch.COMMAND,
+    probe.COMMAND,
     answer.COMMAND,
     extract.COMMAND,
     evaluate.COMMAND,

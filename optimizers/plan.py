@@ -17,11 +17,11 @@ from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
-from gmner.programs.peak_memory import process_peak
 from gmner.optimizers.reward_set import describe_weights
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.peak_memory import process_peak
 from gmner.programs.trainable import Trainable
 
 _MEASURED = 2

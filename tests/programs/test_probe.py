@@ -13,11 +13,20 @@ from scripted import scripted_lm
 from gmner.data.world.generate import World
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.probe import drawing
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.probing import probe
 from gmner.programs.models.probe.report import ProbeReport
 from gmner.signatures.boxes import Box, BoxFormat, Size
 from gmner.signatures.errors import InputError, ServerError
+
+
+@pytest.fixture(autouse=True)
+def small_images(monkeypatch: pytest.MonkeyPatch):
+    """Images that are encoded quickly."""
+    monkeypatch.setattr(drawing, "SIZES", (*drawing.SIZES[:8], (196, 280), (392, 252)))
+    monkeypatch.setattr(drawing, "_LARGE", ((420, 308), (322, 574)))
+
 
 PLAIN = ModelProfile()
 PIXELS = ModelProfile(BoxFormat("resized"), rule=QWEN)
@@ -34,7 +43,8 @@ def test_each_convention_is_called_and_agrees_with_its_profile(convention: Conve
     assert report.state == "agrees"
     assert report.called == convention
     assert report.found_profile() == profile
-    assert report.fit is not None and report.fit.mean > 0.8
+    assert report.fit is not None
+    assert report.fit.mean > 0.8
     assert report.asked.fits[0].convention == convention
     assert report.enforced is True
 
@@ -144,7 +154,7 @@ def test_failing_model():
     def fail(request: Any) -> str:
         raise RuntimeError("out of order")
 
-    with pytest.raises(ServerError, match="The model failed on every question.*out of order"):
+    with pytest.raises(ServerError, match=r"The model failed on every question.*out of order"):
         probed(fail, PLAIN)
 
 
@@ -253,8 +263,10 @@ def test_embedded_model_on_shapes_and_on_its_world():
     lm = load_vlm()
     report = probe(lm, progress=False)
     assert (report.state, report.called, report.enforced) == ("unknown", None, True)
-    assert report.costs.memory is not None and report.costs.device in ("GPU", "process")
+    assert report.costs.memory is not None
+    assert report.costs.device in ("GPU", "process")
     assert report.costs.tokens_per_second is not None
     report = probe(lm, posts=World().posts("dev", 30), progress=False)
     assert (report.state, report.called) == ("agrees", Convention(BoxFormat("normalized", 100)))
-    assert report.fit is not None and report.fit.mean > 0.6
+    assert report.fit is not None
+    assert report.fit.mean > 0.6

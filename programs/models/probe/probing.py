@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import dspy
 from tqdm import tqdm
@@ -27,6 +28,9 @@ from gmner.signatures.number_checks import check_integer
 FREE_TOKENS = 768
 """Token limit of an answer in free text, unless the LM sets its own."""
 
+NO_PROFILE: Literal["none"] = "none"
+"""`probe(profile=NO_PROFILE)`: no profile is in force."""
+
 _MOST_FRAMED = 24
 _ALWAYS_FRAMED = (BoxFormat("normalized", 1000, "yxyx"),)
 
@@ -49,7 +53,7 @@ class _Set:
 def probe(
     lm: dspy.BaseLM,
     *,
-    profile: ModelProfile | None = None,
+    profile: ModelProfile | Literal["none"] | None = None,
     posts: Sequence[Post] | None = None,
     seed: int = 0,
     max_tokens: int = FREE_TOKENS,
@@ -66,6 +70,7 @@ def probe(
     Args:
         lm: A local model (`gmner.load_vlm`) or a model on a server.
         profile: The profile in force; None: that of a local model, or of the family that the name on a server implies.
+            "none": no profile is in force.
         posts: Annotated posts. With them, the probe asks for their entities, and draws nothing: for a model that only
             knows one kind of image.
         seed: Seed of the drawn images.
@@ -89,7 +94,9 @@ def probe(
         raise InputError("lm must be a model", received=lm, accepted="gmner.load_vlm(...), or another dspy.LM")
     check_integer("max_tokens", max_tokens)
     check_integer("threads", threads, optional=True)
-    known = profile or _profile_in_force(lm)
+    known = _profile_in_force(lm) if profile is None else None if profile == NO_PROFILE else profile
+    if not isinstance(known, ModelProfile | None):
+        raise InputError("profile must be a ModelProfile", received=profile, accepted='a ModelProfile, "none", or None')
     asked = _question_set(known, posts, seed)
     conventions = candidates(known, local=in_process_engine(lm) is not None)
     total = len(asked.free) + len(asked.absent) + len(_frames(conventions)) * len(asked.framed) + 1
@@ -121,7 +128,9 @@ def _profile_in_force(lm: dspy.BaseLM) -> ModelProfile | None:
     if engine is not None:
         return engine.profile
     family = family_served_as(lm.model)
-    return None if family is None else ModelProfile(family.box_format, rule=family.default_resize)
+    if family is None or family.refused:
+        return None
+    return ModelProfile(family.box_format, rule=family.default_resize)
 
 
 def _run(
