@@ -1,10 +1,12 @@
 """A scripted model that knows the drawn shapes of a probe and writes boxes in one coordinate convention."""
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
 
 from dspy import lm15
+from openai_server import Body, Reply, completion
 from scripted import pictures_of, words_of
 
 from gmner.programs.models.families import ResizeRule
@@ -80,3 +82,22 @@ class ShapeModel:
 def speaking(convention: Convention) -> Callable[[Size, Box], Written]:
     """A function that writes a box in a convention."""
     return lambda size, box: list(convention.box_format.encode(box, size, convention.resized(size)))
+
+
+def replying(model: ShapeModel, name: str = "m") -> Callable[[Body], Reply]:
+    """The server's answers of a scripted model; with usage, and only text."""
+
+    def answer(body: Body) -> Reply:
+        *_, turn = body["messages"]
+        parts = [
+            lm15.TextPart(part["text"])
+            if part["type"] == "text"
+            else lm15.ImagePart(data=part["image_url"]["url"].partition(",")[2])
+            for part in turn["content"]
+        ]
+        form = body.get("response_format")
+        config = lm15.Config(response_format={"type": "json_schema", **form["json_schema"]} if form else None)
+        said = model(lm15.Request(model=name, messages=(lm15.Message.user(parts),), config=config))
+        return 200, {}, completion(said if isinstance(said, str) else json.dumps(said), name)
+
+    return answer

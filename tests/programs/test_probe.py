@@ -6,8 +6,8 @@ from typing import Any
 
 import dspy
 import pytest
-from openai_server import Body, Reply, completion, serving
-from probed import CONVENTIONS, QWEN, SMALL, TITLES, ShapeModel, speaking
+from openai_server import serving
+from probed import CONVENTIONS, QWEN, SMALL, TITLES, ShapeModel, replying, speaking
 from scripted import scripted_lm
 
 from gmner.data.world.generate import World
@@ -208,26 +208,6 @@ def test_posts_of_the_user():
     report = probed(answer, PLAIN, posts=posts)
     assert (report.state, report.called) == ("contradicted", own)
     assert report.not_shown.said == report.not_shown.absent > 0
-
-
-def replying(model: ShapeModel, lm_model: str = "m") -> Any:
-    """The server's answers of a scripted model; with usage, and only text."""
-    from dspy import lm15
-
-    def answer(body: Body) -> Reply:
-        *_, turn = body["messages"]
-        parts = [
-            lm15.TextPart(part["text"])
-            if part["type"] == "text"
-            else lm15.ImagePart(data=part["image_url"]["url"].partition(",")[2])
-            for part in turn["content"]
-        ]
-        form = body.get("response_format")
-        config = lm15.Config(response_format={"type": "json_schema", **form["json_schema"]} if form else None)
-        said = model(lm15.Request(model=lm_model, messages=(lm15.Message.user(parts),), config=config))
-        return 200, {}, completion(said if isinstance(said, str) else json.dumps(said), lm_model)
-
-    return answer
 
 
 @pytest.mark.usefixtures("socket_enabled")
