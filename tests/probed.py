@@ -5,11 +5,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from dspy import lm15
 from openai_server import Body, Reply, completion
 from scripted import pictures_of, words_of
 
 from gmner.programs.models.families import ResizeRule
+from gmner.programs.models.probe import drawing
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.drawing import draw, sizes_for
 from gmner.signatures.boxes import Box, BoxFormat, Size
@@ -30,6 +32,12 @@ CONVENTIONS = [
 TITLES = [convention.title for convention in CONVENTIONS]
 
 Written = list[float]
+
+
+def use_small_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw images that are encoded quickly; the first six have the sizes of a real probe."""
+    monkeypatch.setattr(drawing, "SIZES", (*drawing.SIZES[:6], (238, 182), (182, 266), (266, 154), (154, 294)))
+    monkeypatch.setattr(drawing, "_LARGE", ((196, 154), (140, 210)))
 
 
 class ShapeModel:

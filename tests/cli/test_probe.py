@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from command_line import fails, run
 from openai_server import completion, serving
-from probed import ShapeModel, replying, speaking
+from probed import ShapeModel, replying, speaking, use_small_images
 from scripted import scripted_lm
 
 from gmner.programs.models import loading
 from gmner.programs.models.families import ModelProfile, as_profile
-from gmner.programs.models.probe import drawing
 from gmner.programs.models.probe.conventions import Convention
 from gmner.signatures.boxes import BoxFormat
 
@@ -22,8 +21,7 @@ PLAIN = ModelProfile()
 
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(drawing, "SIZES", (*drawing.SIZES[:8], (196, 280), (392, 252)))
-    monkeypatch.setattr(drawing, "_LARGE", ((420, 308), (322, 574)))
+    use_small_images(monkeypatch)
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, model: Any, profile: ModelProfile | None = PLAIN) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 import dspy
 import pytest
 from openai_server import serving
-from probed import CONVENTIONS, QWEN, SMALL, TITLES, ShapeModel, replying, speaking
-from scripted import scripted_lm
+from probed import CONVENTIONS, QWEN, SMALL, TITLES, ShapeModel, replying, speaking, use_small_images
+from scripted import pictures_of, scripted_lm, words_of
 
 from gmner.data.world.generate import World
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.loading import load_vlm
-from gmner.programs.models.probe import drawing
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.probing import probe
 from gmner.programs.models.probe.report import ProbeReport
@@ -24,8 +23,7 @@ from gmner.signatures.errors import InputError, ServerError
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch: pytest.MonkeyPatch):
     """Images that are encoded quickly."""
-    monkeypatch.setattr(drawing, "SIZES", (*drawing.SIZES[:8], (196, 280), (392, 252)))
-    monkeypatch.setattr(drawing, "_LARGE", ((420, 308), (322, 574)))
+    use_small_images(monkeypatch)
 
 
 PLAIN = ModelProfile()
@@ -36,7 +34,7 @@ def probed(model: Any, profile: ModelProfile, **options: Any) -> ProbeReport:
     return probe(scripted_lm(model, profile), progress=False, **options)
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS, ids=TITLES)
+@pytest.mark.parametrize("convention", CONVENTIONS[3:6], ids=TITLES[3:6])
 def test_each_convention_is_called_and_agrees_with_its_profile(convention: Convention):
     profile = ModelProfile(convention.box_format, rule=QWEN)
     report = probed(ShapeModel(speaking(convention), noise=0.01), profile)
@@ -65,6 +63,7 @@ def test_original_pixels_contradict_pixels_after_the_resize():
     assert report.found_profile().box_format == BoxFormat("original")
 
 
+@pytest.mark.slow
 def test_pixels_of_a_resize_with_a_low_limit():
     own = Convention(BoxFormat("resized"), SMALL)
     report = probed(ShapeModel(speaking(own), SMALL, noise=0.01), ModelProfile(BoxFormat("resized"), rule=SMALL))
@@ -83,9 +82,8 @@ def test_nothing_boxed_is_not_called():
         report.found_profile()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_boxes_are_not_called(seed: int):
-    rng = random.Random(seed)
+def test_random_boxes_are_not_called():
+    rng = random.Random(0)
 
     def anywhere(size: Size, box: Box) -> list[float]:
         left, top = rng.randint(0, 700), rng.randint(0, 700)
@@ -190,13 +188,11 @@ def test_invalid_arguments_are_refused(options: dict[str, Any], message: str):
 
 
 def test_posts_of_the_user():
-    posts = World().posts("dev", 12)
+    posts = World().posts("dev", 24)
     places = {(post.text, entity.span): entity.boxes for post in posts for entity in post.gold}
     own = Convention(BoxFormat("normalized", 1000, "yxyx"))
 
     def answer(request: Any) -> str | dict[str, Any]:
-        from scripted import pictures_of, words_of
-
         words = words_of(request)
         if request.config.response_format is None or "Entity: " not in words:
             return "unmistakable-7319" if request.config.response_format else "A picture."

@@ -13,16 +13,17 @@ from typing import Any, TypeVar
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
+from PIL import Image
 from tqdm import tqdm
 
 from gmner.programs.adapter import PromptAdapter, greedy
 from gmner.programs.error_causes import error_line, own_error
-from gmner.programs.local_engine import batching_engine, profiled_engine
+from gmner.programs.local_engine import batching_engine, in_process_engine
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.questions import Question
 from gmner.programs.models.probe.reading import FreeAnswer, read_free, writes_location_tokens
-from gmner.programs.prompt_images import PostPicture, inline, load_picture
+from gmner.programs.prompt_images import PostPicture, inline, load_picture, named
 from gmner.programs.served import speaking
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, ServerError
@@ -56,9 +57,10 @@ class _LookAndAnswer(dspy.Signature):
 class _FreeText(dspy.Adapter):
     """One question with an image, and the whole output of the model as the answer."""
 
-    def __init__(self, *, raw: bool) -> None:
+    def __init__(self, *, by_name: bool) -> None:
         super().__init__()
-        self.raw = raw
+        self.by_name = by_name
+        self.kept: list[Image.Image] = []  # keeps the images alive that a local engine looks up by name
 
     def format(
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
@@ -67,8 +69,15 @@ class _FreeText(dspy.Adapter):
         picture = load_picture(inputs["image"])
         parts: list[dict[str, Any]] = [{"type": "text", "text": inputs["question"]}]
         if picture is not None:
-            parts.insert(0, {"type": "image_url", "image_url": {"url": inline(picture, raw=self.raw)}})
+            parts.insert(0, {"type": "image_url", "image_url": {"url": self._address(picture)}})
         return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": parts}]
+
+    def _address(self, picture: Image.Image) -> str:
+        if not self.by_name:
+            return inline(picture)
+        address, kept = named(picture)
+        self.kept.append(kept)
+        return address
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
         """The output of the model as it is."""
@@ -117,7 +126,7 @@ class Asker:
     ) -> None:
         self._lm = speaking(lm.copy(cache=False)) if isinstance(lm, dspy.LM) else lm
         self._profile, self._max_tokens, self._bar = profile, max_tokens, bar
-        self._local = profiled_engine(lm) is not None
+        self._by_name = in_process_engine(lm) is not None
         engine = batching_engine(lm)
         self.threads = threads or (_SERVED_THREADS if engine is None else 2 * engine.max_batch)
         self.tally = Tally()
@@ -172,7 +181,7 @@ class Asker:
         limits = {} if self._lm.kwargs.get("max_tokens") is not None else {"max_tokens": self._max_tokens}
         settings = {**greedy(self._lm), **limits, **options}
         inputs = {"question": words, "image": PostPicture(question.picture)}
-        (value,) = _FreeText(raw=self._local)(self._lm, settings, _LookAndAnswer, [], inputs)
+        (value,) = _FreeText(by_name=self._by_name)(self._lm, settings, _LookAndAnswer, [], inputs)
         return str(value["answer"])
 
     def _box(self, adapter: PromptAdapter, question: Question) -> tuple[Box | None]:
