@@ -91,6 +91,8 @@ if TYPE_CHECKING:
     from gmner.programs.gold_check import check_posts as check_posts
     from gmner.programs.models import families as families
     from gmner.programs.models.loading import load_vlm as load_vlm
+    from gmner.programs.models.probe.probing import probe as probe
+    from gmner.programs.models.probe.report import ProbeReport as ProbeReport
     from gmner.programs.staged import StagedGMNER as StagedGMNER
     from gmner.signatures.boxes import Box as Box
     from gmner.signatures.boxes import BoxFormat as BoxFormat

@@ -20,13 +20,13 @@ from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.peak_memory import process_peak
 from gmner.optimizers.request_plan import SENT, RequestPlan, request_plans
 from gmner.optimizers.reward_set import describe_weights
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.peak_memory import process_peak
 from gmner.programs.trainable import Trainable
 
 _MEASURED = 2

@@ -139,7 +139,7 @@ class PromptAdapter(dspy.Adapter):
             schema = served_schema(schema)
         body = {"name": "answer", "strict": True, "schema": schema}
         lm_kwargs = {
-            **_greedy(lm),
+            **greedy(lm),
             **lm_kwargs,
             **self.draw,
             "response_format": {"type": "json_schema", "json_schema": body},
@@ -282,7 +282,7 @@ def _tokens(records: Sequence[Mapping[str, Any]]) -> list[Token]:
     return [(text, float(token["logprob"])) for text, token in zip(texts, records, strict=True)]
 
 
-def _greedy(lm: dspy.BaseLM) -> dict[str, Any]:
+def greedy(lm: dspy.BaseLM) -> dict[str, Any]:
     """Temperature 0 unless the LM sets one, because servers sample by default and local models do not.
 
     OpenAI's reasoning models accept no temperature; DSPy sets `max_completion_tokens` for them.

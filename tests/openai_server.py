@@ -16,8 +16,8 @@ Reply = tuple[int, Mapping[str, str], Body | str]
 """Status, headers, body."""
 
 
-def checked_request(path: str, headers: Mapping[str, str], body: Body) -> None:
-    """Check a request against OpenAI's format of a chat completion with images and a JSON schema."""
+def checked_request(path: str, headers: Mapping[str, str], body: Body, *, free_text: bool = False) -> None:
+    """Check a request against OpenAI's format of a chat completion with images and, unless free, a JSON schema."""
     assert path == "/v1/chat/completions"
     assert headers["Content-Type"].startswith("application/json")
     assert headers["Authorization"] == "Bearer key"
@@ -31,6 +31,8 @@ def checked_request(path: str, headers: Mapping[str, str], body: Body) -> None:
             if part["type"] == "image_url":
                 assert message["role"] == "user"
                 assert part["image_url"]["url"].startswith("data:image/png;base64,")
+    if free_text and "response_format" not in body:
+        return
     wanted = body["response_format"]
     assert wanted["type"] == "json_schema"
     assert set(wanted["json_schema"]) >= {"name", "schema"}
@@ -94,13 +96,14 @@ def as_token(text: str, logprob: float) -> Body:
 
 @contextmanager
 def serving(
-    answer: Callable[[Body], Reply], models: Mapping[str, str] | None = None
+    answer: Callable[[Body], Reply], models: Mapping[str, str] | None = None, *, free_text: bool = False
 ) -> Iterator[tuple[str, list[Body]]]:
     """The URL of a server and the bodies of its requests; a malformed request gets status 400.
 
     Args:
         answer: Returns the reply to a request.
         models: The listed models: name and underlying model, as reported by vLLM.
+        free_text: Whether requests without a schema are allowed.
     """
     bodies: list[Body] = []
 
@@ -117,7 +120,7 @@ def serving(
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             bodies.append(body)
             try:
-                checked_request(self.path, dict(self.headers), body)
+                checked_request(self.path, dict(self.headers), body, free_text=free_text)
                 status, headers, reply = answer(body)
             except AssertionError as error:
                 status, headers, reply = 400, {}, {"error": {"message": f"not the OpenAI form: {error}"}}

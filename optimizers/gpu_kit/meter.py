@@ -9,7 +9,7 @@ from types import TracebackType
 
 import torch
 
-from gmner.optimizers.peak_memory import process_peak
+from gmner.programs.peak_memory import process_peak
 
 GIB = 2**30
 

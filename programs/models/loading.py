@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 import dspy
 
 from gmner.programs.engine.vlm_engine import AsyncVLMEngine, VLMEngine
-from gmner.programs.models.families import ProfileLike, profile_data
-from gmner.programs.models.weights import ModelSource, load_weights
+from gmner.programs.models.families import ModelProfile, ProfileLike, known_family, profile_data
+from gmner.programs.models.families.profile import stored_profile
+from gmner.programs.models.probe.probing import NO_PROFILE, probe
+from gmner.programs.models.weights import ModelSource, Weights, config_of, load_weights, resolve_model
 from gmner.programs.named_lm import NamedLM
+
+_LOG = logging.getLogger(__name__)
+
+PROBE = "probe"
+"""`load_vlm(profile=PROBE)`: find out how the model writes boxes."""
+
+_UNTOLD = ModelProfile().as_data()
 
 
 def load_vlm(
@@ -42,8 +53,8 @@ def load_vlm(
             models on the CPU. `device_map`: where to place the weights; None, the default: on all GPUs (under
             `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. `profile`:
             how the model writes boxes, if its family is unknown or it was trained otherwise: a `ModelProfile`, JSON
-            data as in `gmner.json` (see docs/models.md), or a file with them. Other arguments are passed on, for
-            example `attn_implementation="sdpa"`.
+            data as in `gmner.json` (see docs/models.md), or a file with them; "probe": find it out, see `gmner.probe`.
+            Other arguments are passed on, for example `attn_implementation="sdpa"`.
 
     Returns:
         An LM whose `engine` is a `VLMEngine`.
@@ -51,6 +62,7 @@ def load_vlm(
     Raises:
         ModelError: The model does not exist, has no weights, is not a vision-language model, or does not match the
             adapter; or its family is unknown and there is no profile.
+        InputError: `profile` is "probe", and the convention of the model cannot be told.
 
     Example:
         >>> lm = load_vlm()  # doctest: +SKIP
@@ -63,12 +75,56 @@ def load_vlm(
         revision=loading.pop("revision", None),
         dtype=loading.pop("dtype", "auto"),
         device_map=loading.pop("device_map", None),
-        profile=None if profile is None else profile_data(profile),
+        profile=None if profile is None or profile == PROBE else profile_data(profile),
         model_kwargs=loading,
     )
-    engine = VLMEngine(load_weights(source), max_batch=max_batch, backend=backend)
+    weights = load_weights(source) if profile != PROBE else _probed(source, max_batch=max_batch, backend=backend)
+    engine = VLMEngine(weights, max_batch=max_batch, backend=backend)
     title = name or ("embedded" if model is None else engine.path.name)
     return lm_of(engine, f"{title}@{engine.fingerprint}", temperature=temperature, cache=cache)
+
+
+def load_for_probe(
+    model: str | PathLike[str] | None = None, *, profile: ProfileLike | None = None, **settings: Any
+) -> tuple[dspy.LM, ModelProfile | None]:
+    """Load a model for `gmner.probe`, even if its family is unknown or refused.
+
+    Args:
+        model: See `load_vlm`.
+        profile: The profile in force; None: that of the model's folder or family.
+        **settings: See `load_vlm`.
+
+    Returns:
+        The LM, and the profile in force; None: there is none.
+
+    Raises:
+        ModelError: See `load_vlm`.
+    """
+    told = profile is not None or _told(None if model is None else str(model), settings.get("revision"))
+    lm = load_vlm(model, profile=profile if told else _UNTOLD, **settings)
+    return lm, lm.engine.profile if told else None
+
+
+def _told(model: str | None, revision: str | None) -> bool:
+    """Whether the folder or the family of a model says how it writes boxes."""
+    path = resolve_model(model, revision)
+    family = known_family(config_of(path).model_type)
+    return (family is not None and not family.refused) or stored_profile(path, None) is not None
+
+
+def _probed(source: ModelSource, **engine: Any) -> Weights:
+    """Weights with the profile that a probe finds."""
+    told = _told(source.model, source.revision)
+    weights = load_weights(source if told else replace(source, profile=_UNTOLD))
+    probing = VLMEngine(weights, **engine)
+    try:
+        report = probe(lm_of(probing, f"probed@{probing.fingerprint}"), profile=None if told else NO_PROFILE)
+    finally:
+        probing.close()
+    if report.state == "contradicted":
+        _LOG.warning("The probe contradicts the profile of the model:\n%s", report.summary())
+    found = report.found_profile()
+    return replace(weights, profile=found, source=replace(source, profile=found.as_data()))
 
 
 def lm_of(engine: VLMEngine, title: str, *, temperature: float = 0.0, cache: bool = True) -> dspy.LM:

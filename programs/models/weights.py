@@ -113,7 +113,7 @@ def load_weights(source: ModelSource) -> Weights:
     _check_dtype(source.dtype)
     path = resolve_model(source.model, source.revision)
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
-    config = _config(path)
+    config = config_of(path)
     check_family(config.model_type, path, source.profile)
     with _loading("The model cannot be loaded", path), _quietly():
         _check_size(config, path)
@@ -186,7 +186,12 @@ def resolve_adapter(adapter: str) -> Path:
     return folder.resolve()
 
 
-def _config(path: Path) -> Any:
+def config_of(path: Path) -> Any:
+    """The configuration of a checkpoint.
+
+    Raises:
+        ModelError: It cannot be read, or the model is not a vision-language model.
+    """
     with _loading("The model's config.json cannot be read", path):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmner.optimizers import peak_memory
+from gmner.programs import peak_memory
 
 
 def test_peak_grows_with_allocated_memory_and_stays():

@@ -1,0 +1,252 @@
+"""`probe`: asks a model for boxes of things in known places, and says which coordinate convention explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import dspy
+from tqdm import tqdm
+
+from gmner.data.post import Post
+from gmner.programs.local_engine import in_process_engine, profiled_engine
+from gmner.programs.models.families import ModelProfile
+from gmner.programs.models.families.registry import family_served_as
+from gmner.programs.models.probe.asking import Asker, Malformed, Tally
+from gmner.programs.models.probe.conventions import Convention, candidates, in_force
+from gmner.programs.models.probe.drawing import draw, sizes_for
+from gmner.programs.models.probe.judging import Answered, Fit, Judgement, beats, call, fit, judge
+from gmner.programs.models.probe.questions import Question, questions_of
+from gmner.programs.models.probe.reading import Numbers
+from gmner.programs.models.probe.report import Costs, NotShown, ProbeReport, State
+from gmner.programs.peak_memory import process_peak
+from gmner.signatures.boxes import Box, BoxFormat
+from gmner.signatures.errors import InputError
+from gmner.signatures.number_checks import check_integer
+
+FREE_TOKENS = 768
+"""Token limit of an answer in free text, unless the LM sets its own."""
+
+NO_PROFILE: Literal["none"] = "none"
+"""`probe(profile=NO_PROFILE)`: no profile is in force."""
+
+_MOST_FRAMED = 24
+_ALWAYS_FRAMED = (BoxFormat("normalized", 1000, "yxyx"),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """The questions of a probe.
+
+    Attributes:
+        free: About things that are shown, in free text.
+        framed: About things that are shown, in each convention.
+        absent: About things that are not shown.
+    """
+
+    free: tuple[Question, ...]
+    framed: tuple[Question, ...]
+    absent: tuple[Question, ...]
+
+
+def probe(
+    lm: dspy.BaseLM,
+    *,
+    profile: ModelProfile | Literal["none"] | None = None,
+    posts: Sequence[Post] | None = None,
+    seed: int = 0,
+    max_tokens: int = FREE_TOKENS,
+    threads: int | None = None,
+    progress: bool = True,
+) -> ProbeReport:
+    """Find out in which coordinate convention a model writes boxes.
+
+    Draws a dozen images with shapes in known places, in sizes that separate the conventions, and asks for their boxes:
+    in free text without naming a convention, and, as programs ask, with the instructions and the schema of each
+    convention. A convention is called only if it explains the boxes clearly better than chance and than every other
+    one; the rule is that of `gmner.programs.models.probe.judging.call`. About 140 calls.
+
+    Args:
+        lm: A local model (`gmner.load_vlm`) or a model on a server.
+        profile: The profile in force; None: that of a local model, or of the family that the name on a server implies.
+            "none": no profile is in force.
+        posts: Annotated posts. With them, the probe asks for their entities, and draws nothing: for a model that only
+            knows one kind of image.
+        seed: Seed of the drawn images.
+        max_tokens: Token limit of an answer in free text, unless the LM sets its own. A thinking model needs more.
+        threads: Number of calls at a time; None: twice the batch of a local model, or 16 on a server.
+        progress: Show a progress bar.
+
+    Raises:
+        InputError: `lm` is not an LM, a number is not positive, or no entity of the posts has a box.
+        ImageError: An image of the posts cannot be opened.
+        ServerError: The model fails on every question.
+
+    Example:
+        >>> report = probe(load_vlm("Qwen/Qwen2.5-VL-7B-Instruct"))  # doctest: +SKIP
+        >>> report.state, report.called.title  # doctest: +SKIP
+        ('agrees', 'pixels after resize xyxy')
+
+    Source: our own; the conventions are those that the model families publish.
+    """
+    if not isinstance(lm, dspy.BaseLM):
+        raise InputError("lm must be a model", received=lm, accepted="gmner.load_vlm(...), or another dspy.LM")
+    check_integer("max_tokens", max_tokens)
+    check_integer("threads", threads, optional=True)
+    known = _profile_in_force(lm) if profile is None else None if profile == NO_PROFILE else profile
+    if not isinstance(known, ModelProfile | None):
+        raise InputError("profile must be a ModelProfile", received=profile, accepted='a ModelProfile, "none", or None')
+    asked = _question_set(known, posts, seed)
+    conventions = candidates(known, local=in_process_engine(lm) is not None)
+    total = len(asked.free) + len(asked.absent) + len(_frames(conventions)) * len(asked.framed) + 1
+    _reset_memory(lm)
+    with tqdm(total=total, desc="probe", unit="call", disable=not progress) as bar:
+        asker = Asker(lm, known or ModelProfile(), max_tokens, threads, bar)
+        return _run(asker, asked, lm, known, conventions)
+
+
+def _question_set(profile: ModelProfile | None, posts: Sequence[Post] | None, seed: int) -> _Set:
+    if posts is not None:
+        questions = questions_of(posts)
+        shown = tuple(question for question in questions if question.boxes)
+        return _Set(shown, shown[:_MOST_FRAMED], tuple(question for question in questions if not question.boxes))
+    drawings = draw(sizes_for(None if profile is None else profile.rule), seed)
+    shown = tuple(question for drawing in drawings for question in drawing.shown)
+    return _Set(shown, tuple(drawing.shown[0] for drawing in drawings), tuple(drawing.absent for drawing in drawings))
+
+
+def _frames(conventions: Sequence[Convention]) -> list[Convention]:
+    """The conventions in which a probe asks: that of the profile, those with xyxy, and 0..1000 yxyx."""
+    first, *rest = conventions
+    return [first, *(c for c in rest if c.box_format.order == "xyxy" or c.box_format in _ALWAYS_FRAMED)]
+
+
+def _profile_in_force(lm: dspy.BaseLM) -> ModelProfile | None:
+    """The profile that a program would use; None: the family of a model on a server is not recognised."""
+    engine = profiled_engine(lm)
+    if engine is not None:
+        return engine.profile
+    family = family_served_as(lm.model)
+    if family is None or family.refused:
+        return None
+    return ModelProfile(family.box_format, rule=family.default_resize)
+
+
+def _run(
+    asker: Asker, asked: _Set, lm: dspy.BaseLM, profile: ModelProfile | None, conventions: Sequence[Convention]
+) -> ProbeReport:
+    """Ask everything, and judge the answers."""
+    enforced = asker.enforces_schema(asked.free[0])
+    spoken = asker.free(asked.free)
+    free = judge(Answered(asked.free, tuple(answer.numbers for answer in spoken)), conventions)
+    framed = {convention: asker.framed(asked.framed, convention) for convention in _frames(conventions)}
+    judged = call([_framed_fit(c, boxes, asked.framed) for c, boxes in framed.items()], asked.framed)
+    own = in_force(profile)
+    state, called, reason = decide(own, free, judged, asked.framed)
+    usual = own or called or conventions[0]
+    if usual not in framed:
+        framed[usual] = asker.framed(asked.framed, usual)
+    absent = asker.framed(asked.absent, usual) if asked.absent else []
+    not_shown = NotShown(len(absent), absent.count(None), len(asked.framed), framed[usual].count(None))
+    remarks = tuple(_remarks(asker.tally, profile, own, free, called))
+    costs = _costs(lm, asker)
+    return ProbeReport(lm.model, profile, state, called, free, judged, reason, not_shown, enforced, costs, remarks)
+
+
+def decide(
+    own: Convention | None, free: Judgement, framed: Judgement, questions: Sequence[Question]
+) -> tuple[State, Convention | None, str]:
+    """Whether the convention in force agrees with the answers, and which convention is called.
+
+    Answers in free text decide. Where they call no convention, answers to prompts that require a convention decide. A
+    model that writes another convention in free text, but follows the one in force when the prompt requires it, as well
+    as it follows its own, agrees.
+
+    Args:
+        own: The convention in force; None: there is none.
+        free: Judgement of the answers in free text.
+        framed: Judgement of the answers to prompts that require a convention, each read in it.
+        questions: The questions of `framed`.
+
+    Returns:
+        State, called convention, and the reason why none is called.
+    """
+    called = free.called or framed.called
+    required = framed.fit(own)
+    follows = required is not None and required.explains
+    if called is None and not follows:
+        return "unknown", None, _why(free, framed)
+    if own is None:
+        return ("unknown", None, _why(free, framed)) if called is None else ("called", called, "")
+    if called is None or called == own:
+        return "agrees", own, ""
+    rival = framed.fit(called)
+    if follows and required is not None and (rival is None or not beats(rival, required, questions)):
+        return "agrees", called, ""
+    return "contradicted", called, ""
+
+
+def _why(free: Judgement, framed: Judgement) -> str:
+    """Why no convention is called."""
+    grounds = any(fit.explains for fit in (*free.fits, *framed.fits))
+    fact = "" if grounds else "it does not ground; "
+    return f"{fact}in free text, {free.reason}; asked in a convention, {framed.reason}"
+
+
+def _framed_fit(convention: Convention, boxes: Sequence[Box | Malformed | None], questions: Sequence[Question]) -> Fit:
+    """How well boxes that a prompt required in a convention fit, read in this convention."""
+    numbers: list[Numbers | None] = []
+    for box, question in zip(boxes, questions, strict=True):
+        if isinstance(box, Box):
+            a, b, c, d = convention.written([box], [question.size])[0].tolist()
+            numbers.append((a, b, c, d))
+        else:
+            numbers.append(None)
+    return fit(convention, Answered(tuple(questions), tuple(numbers)))
+
+
+def _remarks(
+    tally: Tally, profile: ModelProfile | None, own: Convention | None, free: Judgement, called: Convention | None
+) -> Iterator[str]:
+    """What else the probe noticed."""
+    if tally.location_tokens:
+        yield f"{tally.location_tokens} answers in free text have location tokens, which are not supported"
+    if profile is not None and own is None:
+        yield "the profile in force has pixels after a resize that is not known"
+    if free.called is not None and called == own and free.called != own:
+        yield f"in free text, it writes {free.called.title}"
+    if tally.malformed:
+        yield f"{tally.malformed} answers had not the form that the schema requires"
+    if tally.errors:
+        yield f"{len(tally.errors)} of {tally.calls} calls failed; the first: {tally.errors[0]}"
+
+
+def _reset_memory(lm: dspy.BaseLM) -> None:
+    if in_process_engine(lm) is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+
+def _costs(lm: dspy.BaseLM, asker: Asker) -> Costs:
+    memory, device = None, ""
+    if in_process_engine(lm) is not None:
+        import torch
+
+        gpu = torch.cuda.is_available()
+        memory, device = (torch.cuda.max_memory_allocated(), "GPU") if gpu else (process_peak(), "process")
+    tally = asker.tally
+    first = tally.errors[0] if tally.errors else ""
+    return Costs(
+        tally.calls,
+        asker.threads,
+        tally.seconds,
+        tally.tokens,
+        memory,
+        device,
+        tally.malformed,
+        len(tally.errors),
+        first,
+    )
