@@ -7,9 +7,10 @@ from typing import Any
 
 import dspy
 
-from gmner.programs.engine.vlm_engine import AsyncVLMEngine, VLMEngine
+from gmner.programs.engine.vlm_engine import THINKING_TOKENS, AsyncVLMEngine, VLMEngine
 from gmner.programs.models.weights import ModelSource, load_weights
 from gmner.programs.named_lm import NamedLM
+from gmner.signatures.errors import ModelError
 
 
 def load_vlm(
@@ -39,31 +40,43 @@ def load_vlm(
         **loading: How the weights are loaded, with the names of `from_pretrained`. `revision`: branch, tag or commit on
             the Hub. `dtype`: a torch dtype by name; `auto`, the default: the checkpoint's own, or float32 for small
             models on the CPU. `device_map`: where to place the weights; None, the default: on all GPUs (under
-            `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. Other
-            arguments are passed on, for example `attn_implementation="sdpa"`.
+            `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. `thinking`:
+            True: a thinking model thinks before its answer; False, the default: it answers at once. `thinking_tokens`:
+            tokens of thinking after which it is closed and the answer follows; 2048 by default. Other arguments are
+            passed on, for example `attn_implementation="sdpa"`.
 
     Returns:
         An LM whose `engine` is a `VLMEngine`.
 
     Raises:
-        ModelError: The model does not exist, has no weights, is not a vision-language model, or does not match the
-            adapter.
+        ModelError: The model does not exist, has no weights, is not a vision-language model, does not match the
+            adapter, or cannot think and `thinking` is True.
 
     Example:
         >>> lm = load_vlm()  # doctest: +SKIP
         >>> lm.engine.profile.box_format  # doctest: +SKIP
     """
+    thinking_tokens = loading.pop("thinking_tokens", THINKING_TOKENS)
     source = ModelSource(
         None if model is None else str(model),
         None if adapter is None else str(adapter),
         revision=loading.pop("revision", None),
         dtype=loading.pop("dtype", "auto"),
         device_map=loading.pop("device_map", None),
+        thinking=_switch(loading.pop("thinking", False)),
         model_kwargs=loading,
     )
-    engine = VLMEngine(load_weights(source), max_batch=max_batch, backend=backend)
+    weights = load_weights(source)
+    engine = VLMEngine(weights, max_batch=max_batch, backend=backend, thinking_tokens=thinking_tokens)
     title = name or ("embedded" if model is None else engine.path.name)
-    return lm_of(engine, f"{title}@{engine.fingerprint}", temperature=temperature, cache=cache)
+    mode = f"+thinking{thinking_tokens}" if source.thinking else ""  # another cache of DSPy
+    return lm_of(engine, f"{title}@{engine.fingerprint}{mode}", temperature=temperature, cache=cache)
+
+
+def _switch(thinking: Any) -> bool:
+    if type(thinking) is not bool:
+        raise ModelError("thinking must be True or False", received=thinking)
+    return thinking
 
 
 def lm_of(engine: VLMEngine, title: str, *, temperature: float = 0.0, cache: bool = True) -> dspy.LM:

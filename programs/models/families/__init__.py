@@ -16,6 +16,7 @@ from gmner.programs.models.families.patches import Patches
 from gmner.programs.models.families.profile import PROFILE_FILE, Batching, InProcess, ModelProfile, Profiled
 from gmner.programs.models.families.registry import FAMILIES, family_of, register, unregister
 from gmner.programs.models.families.resize import ResizeRule
+from gmner.programs.models.families.thinking import Thinking, split_thinking, thinking_in
 from gmner.programs.models.families.tiles import Tiles
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Patches",
     "Profiled",
     "ResizeRule",
+    "Thinking",
     "Tiles",
     "family_of",
     "image_pixels",
@@ -40,5 +42,7 @@ __all__ = [
     "profile_of",
     "profile_on_server",
     "register",
+    "split_thinking",
+    "thinking_in",
     "unregister",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmner.programs.models.families.image_inputs import ImageInputs
 from gmner.programs.models.families.resize import ResizeRule
+from gmner.programs.models.families.thinking import Thinking
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
 from gmner.signatures.number_checks import check_integer
@@ -44,6 +45,8 @@ class ModelFamily:
         image_inputs: How the processor passes images to the model. None: not known, so that encoded images are not
             cached, and that in training each answer has its own copy of the prompt.
         max_pictures: Largest number of images of a post that its models take; None: any number.
+        thinking: The markers of its thinking models, if they differ from the common ones or are not in the chat
+            template; None: those that the chat template of a checkpoint mentions.
         vision_modules: Regular expression that matches the full names of the modules of the vision tower, and no
             others; `lora-frozen-vision` does not train them.
 
@@ -62,6 +65,7 @@ class ModelFamily:
     image_inputs: ImageInputs | None = None
     vision_modules: str = VISION_MODULES
     max_pictures: int | None = None
+    thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
         """Check the regular expressions and the number of images."""

@@ -1,0 +1,105 @@
+"""`Thinking`: how the models of a family mark the text that they think before an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gmner.signatures.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    r"""How a model marks its thinking, and how its chat template switches it off.
+
+    A thinking model writes `begin`, its thoughts and `end` before the answer. The chat templates of many models write
+    `begin` at the end of the prompt, so that the model cannot leave it out.
+
+    Attributes:
+        begin: The marker before the thoughts.
+        end: The marker after them.
+        switch: The variable of the chat template that is false to switch thinking off; ignored by templates that do
+            not use it.
+        opening: What follows `begin`.
+        closing: What stands before and after `end` where thinking is closed for the model. An empty block is
+            `begin + opening + closing[0] + end + closing[1]`, as in the templates of Qwen3:
+            `<think>\n\n</think>\n\n`.
+
+    Raises:
+        InputError: A marker is empty.
+    """
+
+    begin: str = "<think>"
+    end: str = "</think>"
+    switch: str = "enable_thinking"
+    opening: str = "\n"
+    closing: tuple[str, str] = ("\n", "\n\n")
+
+    def __post_init__(self) -> None:
+        """Check the markers."""
+        if not self.begin or not self.end:
+            raise InputError("The markers of thinking must not be empty", received=(self.begin, self.end))
+
+    @property
+    def opener(self) -> str:
+        """The text that opens a block."""
+        return self.begin + self.opening
+
+    @property
+    def closer(self) -> str:
+        """The text that closes a block."""
+        return self.end.join(self.closing)
+
+    @property
+    def empty(self) -> str:
+        """A block without thoughts, with which a thinking model answers at once."""
+        return self.opener + self.closer
+
+
+THINK = Thinking()
+"""Qwen3-VL-Thinking, Qwen3.5, MiMo-VL, GLM-4.1V to 4.6V, MiniCPM-V 4.5: `<think>` and `</think>`."""
+
+KIMI = Thinking("◁think▷", "◁/think▷", opening="", closing=("", ""))
+"""Kimi-VL-Thinking; its chat template has no switch."""
+
+GEMMA = Thinking("<|channel>thought\n", "<channel|>", opening="", closing=("", ""))
+"""Gemma 4: its thoughts are a channel of their own."""
+
+KNOWN = (THINK, KIMI, GEMMA)
+"""The markers that are looked for in a chat template, in order."""
+
+
+def thinking_in(template: str, family: Thinking | None = None) -> Thinking | None:
+    """The markers of thinking that occur in a chat template.
+
+    Args:
+        template: The chat template.
+        family: The markers of the model's family, which are tried first.
+
+    Returns:
+        The markers; None: the template does not mention thinking. The model then does not think, or it writes the
+        markers without its template.
+    """
+    tried = KNOWN if family is None else (family, *KNOWN)
+    return next((one for one in tried if one.begin.strip() in template or one.end in template), None)
+
+
+def split_thinking(text: str, thinking: Thinking | None = None) -> tuple[str, str]:
+    """Split the thoughts from the text of a server that has no reasoning parser.
+
+    Args:
+        text: The content of the server's answer. Text that begins as a JSON object is an answer, in which the markers
+            are data.
+        thinking: The markers of the model; None: any known ones.
+
+    Returns:
+        The thoughts (empty if there are none) and the answer. Both are without the markers.
+    """
+    if text.lstrip().startswith("{"):
+        return "", text
+    for one in KNOWN if thinking is None else (thinking,):
+        before, marker, after = text.partition(one.end)
+        if marker:
+            return before.strip().removeprefix(one.begin.strip()).strip(), after
+        if text.lstrip().startswith(one.begin.strip()):
+            return text.strip().removeprefix(one.begin.strip()).strip(), ""
+    return "", text
