@@ -16,7 +16,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 from PIL import Image
 
-from gmner.programs.engine.confidence import Token, confidences
+from gmner.programs.engine.confidence import Token, answer_tokens, confidences
 from gmner.programs.local_engine import in_process_engine, profiled_engine
 from gmner.programs.models.families import ModelProfile, split_thinking
 from gmner.programs.prompt_images import inline, named, opened_picture, original_size, picture_sources
@@ -156,14 +156,17 @@ class PromptAdapter(dspy.Adapter):
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Note which answers of a call were cut, convert DSPy's error for an empty one, and let its images go."""
+        thoughts: list[str] = []
         try:
             with noting_cuts() as self._cuts, noting_thoughts() as thoughts:
                 yield
-            self.thoughts += thoughts
         except AdapterParseError as error:  # `parse` raises none: DSPy does, for an answer without text
+            if self._cuts and thoughts:
+                raise _cut_answer(self._cuts[-1], thoughts[-1], "thinking") from error
             fact = "The model returned no text: it refused, called a tool, or its content was filtered"
             raise AnswerError(fact, received=error.lm_response) from error
         finally:
+            self.thoughts += thoughts
             forget_pictures(self._sent)
 
     def _with_confidences(self, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -237,7 +240,8 @@ class PromptAdapter(dspy.Adapter):
             if self._local is not False:
                 raise
             if self._cuts:
-                raise _cut_answer(self._cuts[-1], completion) from error
+                part = "answer" if completion or not self.thoughts else "thinking"
+                raise _cut_answer(self._cuts[-1], completion or self.thoughts[-1], part) from error
             raise AnswerError(
                 f"The server did not enforce the schema of the answer: {error.fact}",
                 received=error.received, accepted=error.accepted, remedy=_ENFORCE,
@@ -272,10 +276,13 @@ class PromptAdapter(dspy.Adapter):
         return _message("user", text, [opened_picture(source) for source in picture_sources(inputs)])
 
 
-def _cut_answer(cut: Cut, text: str) -> TruncatedAnswerError:
+def _cut_answer(cut: Cut, text: str, part: str = "answer") -> TruncatedAnswerError:
     size = f"{len(text)} characters" if cut.tokens is None else f"{cut.tokens} tokens"
-    fact = f"The server cut the answer off after {size} (finish_reason: length)"
-    return TruncatedAnswerError(fact, received=text, remedy="Raise the LM's max_tokens, or the server's context length")
+    fact = f"The server cut the {part} off after {size} (finish_reason: length)"
+    remedy = "Raise the LM's max_tokens, or the server's context length"
+    if part == "thinking":
+        remedy += '; or switch thinking off: extra_body={"chat_template_kwargs": {"enable_thinking": False}}'
+    return TruncatedAnswerError(fact, received=text, remedy=remedy)
 
 
 def _confidences(text: str, logprobs: Mapping[str, Any] | None) -> list[float | None]:
@@ -287,7 +294,7 @@ def _confidences(text: str, logprobs: Mapping[str, Any] | None) -> list[float | 
             received=logprobs,
             remedy="Set confidence=False, or use a model that returns log probabilities",
         )
-    return confidences(text, tokens)
+    return confidences(text, answer_tokens(text, tokens))
 
 
 def _tokens(records: Sequence[Mapping[str, Any]]) -> list[Token]:

@@ -17,7 +17,7 @@ from dspy.utils.exceptions import LMError, is_retryable_lm_error
 from gmner.programs.engine.batching import ended_within
 from gmner.programs.error_causes import broken_off, error_line
 from gmner.programs.local_engine import is_served
-from gmner.programs.models.families import ModelProfile, profile_for_name
+from gmner.programs.models.families import ModelProfile, Thinking, family_served_as, profile_for_name
 from gmner.programs.named_lm import NamedLM
 from gmner.signatures.errors import ModelError
 
@@ -142,7 +142,9 @@ def speaking(lm: dspy.BaseLM) -> dspy.BaseLM:
     return served
 
 
-def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[dspy.LM, ModelProfile]:
+def served_lm(
+    server: str, name: str | None = None, *, thinking: bool | None = None, **settings: Any
+) -> tuple[dspy.LM, ModelProfile]:
     """Create the LM of a model on a server, and its profile.
 
     The list of models is requested first, so that a wrong URL or name is reported immediately. The model family, which
@@ -153,6 +155,8 @@ def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[ds
     Args:
         server: URL of the server, up to the part before `/chat/completions`: `http://localhost:8000/v1`.
         name: Name of the model on the server; None: its only model.
+        thinking: Whether the model thinks before it answers, which is sent as a variable of its chat template, see
+            `template_switch`. None: as the server is set up.
         **settings: Passed to `ServedLM`, for instance `num_retries`, `timeout`, `temperature`.
 
     Raises:
@@ -179,10 +183,31 @@ def served_lm(server: str, name: str | None = None, **settings: Any) -> tuple[ds
     if name is not None and name not in models:
         raise ModelError("The server has no model of this name", received=name, accepted=served)
     chosen = models[name or next(iter(models))]
+    names = f"{chosen.id} {getattr(chosen, 'root', '')}"
+    if thinking is not None:
+        settings["extra_body"] = {**settings.get("extra_body", {}), **template_switch(names, on=thinking)}
     lm = ServedLM(
         f"openai/{chosen.id}", **{"api_base": server, "api_key": key, "max_tokens": None, "cache": False, **settings}
     )
-    return lm, profile_for_name(f"{chosen.id} {getattr(chosen, 'root', '')}")
+    return lm, profile_for_name(names)
+
+
+def template_switch(names: str, *, on: bool) -> dict[str, Any]:
+    """The body of a request that switches thinking on or off in the chat template of a model on vLLM or SGLang.
+
+    Args:
+        names: The names of the model.
+        on: Whether it thinks.
+
+    Raises:
+        ModelError: The chat templates of its family have no switch.
+    """
+    family = family_served_as(names)
+    switch = (family.thinking if family is not None and family.thinking is not None else Thinking()).switch
+    if not switch:
+        remedy = "Serve it with another chat template"
+        raise ModelError("Thinking of this model cannot be switched", received=names, remedy=remedy)
+    return {"chat_template_kwargs": {switch: on}}
 
 
 def _was_cut(response: Any) -> bool:

@@ -7,8 +7,8 @@ What the published templates do with thinking (the rest is the usual chat in `<|
 | `opens` | Qwen3-VL-Thinking | ends with `<think>\\n` | none | gets an empty block before its content |
 | `switch` | Qwen3.5, from 4B | ends with `<think>\\n` | `enable_thinking`: an empty block | gets an empty block |
 | `switch_off` | Qwen3.5, below 4B | ends with an empty block | `enable_thinking` set to true: `<think>\\n` | gets one |
-| `model_opens` | GLM-4.5V, MiniCPM-V 4.5 | leaves the block to the model | `enable_thinking`: an empty block | as it is |
-| `bare` | Kimi-VL-Thinking | leaves the block to the model | none | text after `◁/think▷` |
+| `model_opens` | GLM-4.5V, MiniCPM-V 4.5 | is without a block | `enable_thinking`: an empty block | as it is |
+| `bare` | Kimi-VL-Thinking | is without a block | none | text after `◁/think▷` |
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def _template(block: str, *, last: str = _LAST, text: str = _AFTER) -> str:
 
 
 OPENED = "{{ '<think>\n' }}"
+_ELSE_OPENED = "{% else %}" + OPENED + "{% endif %}"
+_ELSE_EMPTY = "{% else %}" + _EMPTY + "{% endif %}"
 TEMPLATES = {
     "opens": _template(OPENED),
     "switch": _template(

@@ -1,14 +1,13 @@
 """Thinking models: chat templates, the engine, confidence and training rows."""
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import dspy
 import pytest
 import torch
-from engine_requests import SIZE, checked, request, schema_for
+from engine_requests import checked, request, schema_for
 from thinking_templates import TEMPLATES, thinking_checkpoint
 from transformers import AutoTokenizer
 
@@ -393,6 +392,9 @@ def test_state_of_an_earlier_version(checkpoint: Checkpoint):
         ("<think>\nand on", "and on", ""),
         ('◁think▷left◁/think▷{"a":1}', "left", '{"a":1}'),
         ("Sure!", "", "Sure!"),
+        ("", "", ""),
+        ('<|channel>thought\nleft<channel|>{"a":1}', "left", '{"a":1}'),
+        ('◁think▷left◁/think▷{"a":"</think>"}', "left", '{"a":"</think>"}'),
     ],
 )
 def test_thoughts_are_split_from_an_answer(text: str, thinking: str, answer: str):

@@ -14,7 +14,7 @@ from gmner.programs.models.families.lookup import (
 from gmner.programs.models.families.padded_tiles import PaddedTiles
 from gmner.programs.models.families.patches import Patches
 from gmner.programs.models.families.profile import PROFILE_FILE, Batching, InProcess, ModelProfile, Profiled
-from gmner.programs.models.families.registry import FAMILIES, family_of, register, unregister
+from gmner.programs.models.families.registry import FAMILIES, family_of, family_served_as, register, unregister
 from gmner.programs.models.families.resize import ResizeRule
 from gmner.programs.models.families.thinking import Thinking, split_thinking, thinking_in
 from gmner.programs.models.families.tiles import Tiles
@@ -36,6 +36,7 @@ __all__ = [
     "Thinking",
     "Tiles",
     "family_of",
+    "family_served_as",
     "image_pixels",
     "picture_ids",
     "profile_for_name",

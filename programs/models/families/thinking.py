@@ -58,7 +58,7 @@ class Thinking:
 THINK = Thinking()
 """Qwen3-VL-Thinking, Qwen3.5, MiMo-VL, GLM-4.1V to 4.6V, MiniCPM-V 4.5: `<think>` and `</think>`."""
 
-KIMI = Thinking("◁think▷", "◁/think▷", opening="", closing=("", ""))
+KIMI = Thinking("◁think▷", "◁/think▷", switch="", opening="", closing=("", ""))
 """Kimi-VL-Thinking; its chat template has no switch."""
 
 GEMMA = Thinking("<|channel>thought\n", "<channel|>", opening="", closing=("", ""))
@@ -83,23 +83,20 @@ def thinking_in(template: str, family: Thinking | None = None) -> Thinking | Non
     return next((one for one in tried if one.begin.strip() in template or one.end in template), None)
 
 
-def split_thinking(text: str, thinking: Thinking | None = None) -> tuple[str, str]:
+def split_thinking(text: str) -> tuple[str, str]:
     """Split the thoughts from the text of a server that has no reasoning parser.
 
     Args:
         text: The content of the server's answer. Text that begins as a JSON object is an answer, in which the markers
             are data.
-        thinking: The markers of the model; None: any known ones.
 
     Returns:
         The thoughts (empty if there are none) and the answer. Both are without the markers.
     """
     if text.lstrip().startswith("{"):
         return "", text
-    for one in KNOWN if thinking is None else (thinking,):
+    for one in sorted(KNOWN, key=lambda known: text.find(known.end) % (len(text) + 1)):  # the first marker in the text
         before, marker, after = text.partition(one.end)
-        if marker:
+        if marker or text.lstrip().startswith(one.begin.strip()):
             return before.strip().removeprefix(one.begin.strip()).strip(), after
-        if text.lstrip().startswith(one.begin.strip()):
-            return text.strip().removeprefix(one.begin.strip()).strip(), ""
     return "", text
