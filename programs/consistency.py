@@ -41,8 +41,8 @@ def vote(answers: Sequence[tuple[str, Sequence[GroundedEntity], *More]]) -> tupl
     elected = [_elected(votes, len(answers)) for _, votes in sorted(by_span.items()) if 2 * len(votes) > len(answers)]
     result = {(e.key, e.type, e.visible) for e in elected}
     agreement = [len(result & {(e.key, e.type, e.visible) for e in entities}) - len(entities) for entities in lists]
-    reasoning, _, *more = answers[agreement.index(max(agreement))]
-    return reasoning, elected, *more
+    best = answers[agreement.index(max(agreement))]
+    return best[0], elected, *best[2:]
 
 
 def _elected(votes: Sequence[GroundedEntity], answers: int) -> GroundedEntity:
