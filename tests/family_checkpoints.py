@@ -285,14 +285,8 @@ def _llava(tokenizer: PreTrainedTokenizerFast) -> Parts:
         **_ids(tokenizer, image_token_index="<image>", video_token_index="<video>"),
     }
     images = LlavaOnevisionImageProcessorPil(size={"height": side, "width": side}, image_grid_pinpoints=grids)
-    processor = _llava_processor()(
-        images,
-        tokenizer,
-        (side // 14) ** 2,
-        vision_feature_select_strategy="full",
-        chat_template=tokenizer.chat_template,
-    )
-    return config, processor
+    template, tokens = tokenizer.chat_template, (side // 14) ** 2
+    return config, _llava_processor()(images, tokenizer, tokens, "full", template)
 
 
 _QWEN = (_QWEN_SPECIALS, "<|im_end|>", "<|endoftext|>")
@@ -316,7 +310,7 @@ CHECKPOINTS: dict[str, TinyFamily] = {
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """Register those families of `CHECKPOINTS` for the block that are not built in, with their image-only processors."""
+    """Register those families of `CHECKPOINTS` that are not built in for the block, with image-only processors."""
     names = [name for name in CHECKPOINTS if FAMILIES.get(name) is None]
     for name in names:
         register(ModelFamily(name, processor=CHECKPOINTS[name].processor))
