@@ -204,7 +204,7 @@ def template_switch(names: str, *, on: bool) -> dict[str, Any]:
     """
     family = family_served_as(names)
     switch = (family.thinking if family is not None and family.thinking is not None else Thinking()).switch
-    if not switch:
+    if switch is None:
         remedy = "Serve it with another chat template"
         raise ModelError("Thinking of this model cannot be switched", received=names, remedy=remedy)
     return {"chat_template_kwargs": {switch: on}}

@@ -28,7 +28,7 @@ class ThinkingRules:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, markers: Thinking, limit: int) -> None:
         self._tokenizer, self._markers, self.limit = tokenizer, markers, limit
-        self._tail = len(markers.end.encode())  # a token has at least one byte
+        self._tail = len(markers.closing.encode())  # a token has at least one byte
         self.closer = self.encode(markers.closer)
 
     @property
@@ -56,11 +56,11 @@ class ThinkingRules:
         """
         tail = list(ids[-self._tail :])
         before, text = self.decode(tail), self.decode([*tail, drawn])
-        place = text.rfind(self._markers.end)
-        if place < 0 or place + len(self._markers.end) <= len(before):
+        place = text.rfind(self._markers.closing)
+        if place < 0 or place + len(self._markers.closing) <= len(before):
             return None
-        stop = place + len(self._markers.end)
-        rest, after = text[stop:], self._markers.closing[1]
+        stop = place + len(self._markers.closing)
+        rest, after = text[stop:], self._markers.around_closing[1]
         if not rest.strip():
             return [drawn, *(self.encode(after.removeprefix(rest)) if after.startswith(rest) else [])]
         shared = next((n for n, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), len(before))
@@ -69,7 +69,7 @@ class ThinkingRules:
     def text(self, ids: Sequence[int]) -> str:
         """The thoughts, without the end marker and surrounding white space."""
         text = self.decode(ids)
-        place = text.rfind(self._markers.end)
+        place = text.rfind(self._markers.closing)
         return (text if place < 0 else text[:place]).strip()
 
 

@@ -51,7 +51,7 @@ def switch_thinking(processor: ProcessorMixin, on: bool, family: Thinking | None
         markers = _in_vocabulary(processor.tokenizer, family)
     if markers is None:
         if on:
-            accepted = f"a chat template or a tokenizer with {', '.join(known.begin.strip() for known in KNOWN)}"
+            accepted = f"a chat template or a tokenizer with {', '.join(known.opening.strip() for known in KNOWN)}"
             remedy = "Load it with thinking=False; it still writes the reasoning of its answers"
             raise ModelError("The model does not think before it answers", accepted=accepted, remedy=remedy)
         return None
@@ -85,7 +85,7 @@ def answer_lead(processor: ProcessorMixin, markers: Thinking | None) -> str:
     if markers is None or template is None:
         return ""
     prompt = _rendered(processor, template, generate=True)
-    block = prompt[prompt.rfind(markers.begin.strip()) :] if markers.begin.strip() in prompt else ""
+    block = prompt[prompt.rfind(markers.opening.strip()) :] if markers.opening.strip() in prompt else ""
     for lead in ("", block, markers.closer):
         whole = _rendered(processor, template, generate=False, answer=lead + _ANSWER)
         if whole.startswith(prompt + _ANSWER):
@@ -96,12 +96,12 @@ def answer_lead(processor: ProcessorMixin, markers: Thinking | None) -> str:
 
 def _additions(processor: ProcessorMixin, template: str, markers: Thinking, *, on: bool) -> tuple[str, str]:
     """What to add before and after a template."""
-    switched = bool(markers.switch) and markers.switch in template
+    switched = markers.switch is not None and markers.switch in template
     before = _ours(f"{{% set {markers.switch} = {'true' if on else 'false'} %}}") if switched else ""
     prompt = _rendered(processor, before + template, generate=True)
     turns = _rendered(processor, before + template, generate=False)
     ending = prompt[len(turns) :] if prompt.startswith(turns) else prompt
-    begin, end = ending.rfind(markers.begin.strip()), ending.rfind(markers.end)
+    begin, end = ending.rfind(markers.opening.strip()), ending.rfind(markers.closing)
     opened, closed = begin > end, end >= 0 and begin <= end
     if on and closed:
         raise ModelError("The chat template always closes its thinking", received=ending)
@@ -132,11 +132,12 @@ def _rendered(processor: ProcessorMixin, template: str, *, generate: bool, answe
 
 
 def _in_vocabulary(tokenizer: Any, family: Thinking | None) -> Thinking | None:
-    """The markers that are tokens of a tokenizer; those of the family are believed."""
-    if family is not None:
+    """The markers that are tokens of a tokenizer; those of a family that always thinks need not be tokens."""
+    if family is not None and family.default:
         return family
     tokens = {token.content for token in tokenizer.added_tokens_decoder.values()}
-    return next((one for one in KNOWN if {one.begin.strip(), one.end} <= tokens), None)
+    tried = KNOWN if family is None else (family, *KNOWN)
+    return next((one for one in tried if {one.opening.strip(), one.closing} <= tokens), None)
 
 
 def _set_template(processor: ProcessorMixin, text: str) -> None:

@@ -141,7 +141,7 @@ def test_thinking_tokens_must_be_a_number(checkpoint: Checkpoint, value):
 
 def test_markers_must_not_be_empty():
     with pytest.raises(InputError, match="must not be empty"):
-        Thinking(end="")
+        Thinking(closing="")
 
 
 # Where thinking ends

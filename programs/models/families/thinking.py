@@ -9,45 +9,47 @@ from gmner.signatures.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    r"""How a model marks its thinking, and how its chat template switches it off.
+    r"""How the models of a family mark the text that they think before an answer.
 
-    A thinking model writes `begin`, its thoughts and `end` before the answer. The chat templates of many models write
-    `begin` at the end of the prompt, so that the model cannot leave it out.
+    A thinking model writes `opening`, its thoughts and `closing`; the answer follows. The chat templates of many models
+    write `opening` at the end of the prompt, so that the model cannot leave it out.
 
     Attributes:
-        begin: The marker before the thoughts.
-        end: The marker after them.
-        switch: The variable of the chat template that is false to switch thinking off; ignored by templates that do
-            not use it.
-        opening: What follows `begin`.
-        closing: What stands before and after `end` where thinking is closed for the model. An empty block is
-            `begin + opening + closing[0] + end + closing[1]`, as in the templates of Qwen3:
+        opening: The marker that opens the thoughts, in the answer or at the end of the generation prompt.
+        closing: The marker that closes them.
+        switch: The variable of the chat template that switches thinking off when it is false; ignored by templates that
+            do not use it. None: the templates have none.
+        default: Whether the models think if the variable is not given. False: only some of them do.
+        after_opening: What follows `opening`.
+        around_closing: What stands before and after `closing` where thinking is closed for the model. An empty block is
+            `opening + after_opening + around_closing[0] + closing + around_closing[1]`, as in the templates of Qwen3:
             `<think>\n\n</think>\n\n`.
 
     Raises:
         InputError: A marker is empty.
     """
 
-    begin: str = "<think>"
-    end: str = "</think>"
-    switch: str = "enable_thinking"
-    opening: str = "\n"
-    closing: tuple[str, str] = ("\n", "\n\n")
+    opening: str = "<think>"
+    closing: str = "</think>"
+    switch: str | None = "enable_thinking"
+    default: bool = True
+    after_opening: str = "\n"
+    around_closing: tuple[str, str] = ("\n", "\n\n")
 
     def __post_init__(self) -> None:
         """Check the markers."""
-        if not self.begin or not self.end:
-            raise InputError("The markers of thinking must not be empty", received=(self.begin, self.end))
+        if not self.opening or not self.closing:
+            raise InputError("The markers of thinking must not be empty", received=(self.opening, self.closing))
 
     @property
     def opener(self) -> str:
         """The text that opens a block."""
-        return self.begin + self.opening
+        return self.opening + self.after_opening
 
     @property
     def closer(self) -> str:
         """The text that closes a block."""
-        return self.end.join(self.closing)
+        return self.closing.join(self.around_closing)
 
     @property
     def empty(self) -> str:
@@ -58,10 +60,10 @@ class Thinking:
 THINK = Thinking()
 """Qwen3-VL-Thinking, Qwen3.5, MiMo-VL, GLM-4.1V to 4.6V, MiniCPM-V 4.5: `<think>` and `</think>`."""
 
-KIMI = Thinking("◁think▷", "◁/think▷", switch="", opening="", closing=("", ""))
+KIMI = Thinking("◁think▷", "◁/think▷", switch=None, default=False, after_opening="", around_closing=("", ""))
 """Kimi-VL-Thinking; its chat template has no switch."""
 
-GEMMA = Thinking("<|channel>thought\n", "<channel|>", opening="", closing=("", ""))
+GEMMA = Thinking("<|channel>thought\n", "<channel|>", default=False, after_opening="", around_closing=("", ""))
 """Gemma 4: its thoughts are a channel of their own."""
 
 KNOWN = (THINK, KIMI, GEMMA)
@@ -80,7 +82,7 @@ def thinking_in(template: str, family: Thinking | None = None) -> Thinking | Non
         markers without its template.
     """
     tried = KNOWN if family is None else (family, *KNOWN)
-    return next((one for one in tried if one.begin.strip() in template or one.end in template), None)
+    return next((one for one in tried if one.opening.strip() in template or one.closing in template), None)
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -95,8 +97,10 @@ def split_thinking(text: str) -> tuple[str, str]:
     """
     if text.lstrip().startswith("{"):
         return "", text
-    for one in sorted(KNOWN, key=lambda known: text.find(known.end) % (len(text) + 1)):  # the first marker in the text
-        before, marker, after = text.partition(one.end)
-        if marker or text.lstrip().startswith(one.begin.strip()):
-            return before.strip().removeprefix(one.begin.strip()).strip(), after
+    for one in sorted(
+        KNOWN, key=lambda known: text.find(known.closing) % (len(text) + 1)
+    ):  # the first marker in the text
+        before, marker, after = text.partition(one.closing)
+        if marker or text.lstrip().startswith(one.opening.strip()):
+            return before.strip().removeprefix(one.opening.strip()).strip(), after
     return "", text
