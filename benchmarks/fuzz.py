@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from family_checkpoints import CHECKPOINTS, build_checkpoint, registered
 from scripts import SAMPLES
 from tiny import FAMILIES, build_tiny
 
@@ -34,6 +35,7 @@ from gmner.signatures.errors import AnswerError
 from gmner.signatures.forms import form_of
 from gmner.signatures.schema import Limits
 
+EVERY = (*FAMILIES, *CHECKPOINTS)
 BATCH, LONG_EVERY, LONG = 16, 200, 4000
 SIZES = [None, (64, 64), (90, 60), (33, 200), (300, 77)]
 WORDS = [
@@ -86,18 +88,23 @@ def check(program: GMNER, posts: list[Post], generator: Generator) -> str:
     return ""
 
 
+def built(family: str, folder: Path) -> Path:
+    """Write the tiny checkpoint of a family."""
+    return (build_tiny if family in FAMILIES else build_checkpoint)(family, folder)
+
+
 def main() -> int:
     """Generate answers, and stop at the first invalid one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=10_000)
-    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--families", nargs="+", choices=EVERY, default=EVERY)
     parser.add_argument("--scripts", nargs="+", choices=list(SCRIPTS), help="default: all, and unusual words")
     args = parser.parse_args()
     words = [word for name in args.scripts or SCRIPTS for word in SCRIPTS[name]] + ([] if args.scripts else WORDS)
     per_family, done = -(-args.answers // len(args.families)), 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, registered():
         for family in args.families:
-            lm = load_vlm(build_tiny(family, Path(folder) / family), cache=False)
+            lm = load_vlm(built(family, Path(folder) / family), cache=False)
             program, generator = GMNER(lm, limits=Limits(reasoning=24, entities=3)), Generator(lm.engine.weights)
             draw = random.Random(family)
             posts = [fuzzed(draw, number, words) for number in range(per_family)]

@@ -140,7 +140,8 @@ class MCR(Teleprompter):
         Raises:
             InputError: The student is not such a program, or it is a staged one and MRSI would set demonstrations; the
                 training set is empty or not annotated; the program could not write a gold answer (see
-                `gmner.check_posts`); the validation set cannot be scored; no style uses the teacher, or a style needs
+                `gmner.check_posts`); the validation set cannot be scored; weights are trained and the LM was loaded
+                with `thinking=True`; no style uses the teacher, or a style needs
                 one; or an unknown argument.
             ImageError: An image of the training set cannot be read, or the model does not accept it.
             RewardError: A reward raised, or returned something other than one number or None per completion.
@@ -175,6 +176,8 @@ class MCR(Teleprompter):
         dry_run: bool,
     ) -> Trainable:
         """Check all arguments before anything is written, then run the stages."""
+        if self.cvo is not None or (self.mrsi is not None and self.mrsi.trains):
+            training.check_answers_at_once(student.model)
         train, val = self._sets(trainset, valset, student)
         if not student.whole_answers:
             self._check_staged(student)

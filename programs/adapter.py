@@ -16,12 +16,13 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 from PIL import Image
 
-from gmner.programs.engine.confidence import Token, confidences
+from gmner.programs.engine.confidence import Token, answer_tokens, confidences
 from gmner.programs.local_engine import in_process_engine, profiled_engine
-from gmner.programs.models.families import ModelProfile
+from gmner.programs.models.families import ModelProfile, split_thinking
 from gmner.programs.prompt_images import inline, named, opened_picture, original_size, picture_sources
 from gmner.programs.records import forget_pictures
 from gmner.programs.served import Cut, noting_cuts, speaking
+from gmner.programs.thoughts import noting_thoughts
 from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import LabelSet, as_labels
@@ -52,6 +53,9 @@ class PromptAdapter(dspy.Adapter):
         confidence: Request log probabilities and add `confidences` to the outputs; see
             `gmner.programs.engine.confidence`.
         draw: Sampling settings that override those of the LM, such as `temperature` and `seed`.
+
+    Attributes:
+        thoughts: What the model thought before each of its answers, if it thinks; calls append to the list.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class PromptAdapter(dspy.Adapter):
         super().__init__()
         self.labels, self.profile, self.limits, self.confidence = as_labels(labels), profile, limits, confidence
         self.draw = dict(draw or {})
+        self.thoughts: list[str] = []
         self._request: Request | None = None
         self._cuts: list[Cut] = []
         self._local: bool | None = None  # whether the model runs in this process; None outside of a call
@@ -151,13 +156,17 @@ class PromptAdapter(dspy.Adapter):
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Note which answers of a call were cut, convert DSPy's error for an empty one, and let its images go."""
+        thoughts: list[str] = []
         try:
-            with noting_cuts() as self._cuts:
+            with noting_cuts() as self._cuts, noting_thoughts() as thoughts:
                 yield
         except AdapterParseError as error:  # `parse` raises none: DSPy does, for an answer without text
+            if self._cuts and thoughts:
+                raise _cut_answer(self._cuts[-1], thoughts[-1], "thinking") from error
             fact = "The model returned no text: it refused, called a tool, or its content was filtered"
             raise AnswerError(fact, received=error.lm_response) from error
         finally:
+            self.thoughts += thoughts
             forget_pictures(self._sent)
 
     def _with_confidences(self, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -222,6 +231,8 @@ class PromptAdapter(dspy.Adapter):
         """
         if self._request is None:
             raise InputError("An answer cannot be parsed without its post", remedy="Call `read` with the inputs")
+        if self._local is False:
+            completion = self._without_thinking(completion)
         self._read_texts.append(completion)
         try:
             return form_of(list(signature.output_fields)).parse(completion, self._request, True)
@@ -229,11 +240,19 @@ class PromptAdapter(dspy.Adapter):
             if self._local is not False:
                 raise
             if self._cuts:
-                raise _cut_answer(self._cuts[-1], completion) from error
+                part = "answer" if completion or not self.thoughts else "thinking"
+                raise _cut_answer(self._cuts[-1], completion or self.thoughts[-1], part) from error
             raise AnswerError(
                 f"The server did not enforce the schema of the answer: {error.fact}",
                 received=error.received, accepted=error.accepted, remedy=_ENFORCE,
             ) from error  # fmt: skip
+
+    def _without_thinking(self, completion: str) -> str:
+        """The answer in a text of a server; thoughts before it, where the server has no reasoning parser, are kept."""
+        thinking, answer = split_thinking(completion)
+        if thinking:
+            self.thoughts.append(thinking)
+        return answer.strip() if answer is not completion else completion
 
     def read(self, signature: type[dspy.Signature], inputs: Mapping[str, Any], completion: str) -> dict[str, Any]:
         """Parse an answer to `inputs`; see `parse`."""
@@ -257,10 +276,13 @@ class PromptAdapter(dspy.Adapter):
         return _message("user", text, [opened_picture(source) for source in picture_sources(inputs)])
 
 
-def _cut_answer(cut: Cut, text: str) -> TruncatedAnswerError:
+def _cut_answer(cut: Cut, text: str, part: str = "answer") -> TruncatedAnswerError:
     size = f"{len(text)} characters" if cut.tokens is None else f"{cut.tokens} tokens"
-    fact = f"The server cut the answer off after {size} (finish_reason: length)"
-    return TruncatedAnswerError(fact, received=text, remedy="Raise the LM's max_tokens, or the server's context length")
+    fact = f"The server cut the {part} off after {size} (finish_reason: length)"
+    remedy = "Raise the LM's max_tokens, or the server's context length"
+    if part == "thinking":
+        remedy += '; or switch thinking off: extra_body={"chat_template_kwargs": {"enable_thinking": False}}'
+    return TruncatedAnswerError(fact, received=text, remedy=remedy)
 
 
 def _confidences(text: str, logprobs: Mapping[str, Any] | None) -> list[float | None]:
@@ -272,7 +294,7 @@ def _confidences(text: str, logprobs: Mapping[str, Any] | None) -> list[float | 
             received=logprobs,
             remedy="Set confidence=False, or use a model that returns log probabilities",
         )
-    return confidences(text, tokens)
+    return confidences(text, answer_tokens(text, tokens))
 
 
 def _tokens(records: Sequence[Mapping[str, Any]]) -> list[Token]:

@@ -102,8 +102,11 @@ def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None,
         "dtype": settings.dtype,
         "max_batch": settings.max_batch,
         "backend": settings.backend,
+        "thinking": settings.thinking,
         **settings.model_kwargs,
     }
+    if settings.thinking_tokens is not None:
+        saved["thinking_tokens"] = settings.thinking_tokens
     adapter = {"adapter": folder / "adapter"} if manifest.adapter else {}
     if base is None and manifest.weights is not None:
         saved["profile"] = manifest.weights

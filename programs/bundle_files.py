@@ -164,6 +164,8 @@ def _settings(lm: dspy.BaseLM) -> Settings:
         return Settings(sampling=sampling)
     state = engine.dump_state()
     loading = {name: state[name] for name in ("dtype", "max_batch", "backend", "model_kwargs")}
+    if state["thinking"]:
+        loading.update(thinking=True, thinking_tokens=state["thinking_tokens"])
     return Settings(name=lm.model.removeprefix("local/").split("@")[0], cache=lm.cache, sampling=sampling, **loading)
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVarTuple
 
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GroundedEntity, unique_mentions
 
-Drawn = tuple[str, Sequence[GroundedEntity]]
-"""Reasoning and entities of one answer."""
+More = TypeVarTuple("More")
 
 
-def vote(answers: Sequence[Drawn]) -> Drawn:
+def vote(answers: Sequence[tuple[str, Sequence[GroundedEntity], *More]]) -> tuple[str, list[GroundedEntity], *More]:
     """Combine the answers to one post by a majority vote.
 
     - A span (the same start and end) is kept if more than half of the answers contain it.
@@ -25,15 +25,15 @@ def vote(answers: Sequence[Drawn]) -> Drawn:
     - It is shown if more than half of these answers give it a box. Its box is the one with the highest mean IoU with
       the others.
     - Its confidence is the share of all answers that contain the span with this type and this verdict.
-    - The reasoning is taken from the answer that agrees best with the result.
+    - The reasoning is taken from the answer that agrees best with the result, and so is what follows the entities.
 
     Args:
-        answers: At least one. A span that an answer repeats counts once.
+        answers: At least one: reasoning, entities and further values. A span that an answer repeats counts once.
 
     Returns:
-        Reasoning and entities, in text order.
+        Reasoning, entities in text order, and the further values.
     """
-    lists = [unique_mentions(entities) for _, entities in answers]
+    lists = [unique_mentions(answer[1]) for answer in answers]
     by_span: dict[tuple[int, int], list[GroundedEntity]] = {}
     for entities in lists:
         for entity in entities:
@@ -41,7 +41,8 @@ def vote(answers: Sequence[Drawn]) -> Drawn:
     elected = [_elected(votes, len(answers)) for _, votes in sorted(by_span.items()) if 2 * len(votes) > len(answers)]
     result = {(e.key, e.type, e.visible) for e in elected}
     agreement = [len(result & {(e.key, e.type, e.visible) for e in entities}) - len(entities) for entities in lists]
-    return answers[agreement.index(max(agreement))][0], elected
+    best = answers[agreement.index(max(agreement))]
+    return best[0], elected, *best[2:]
 
 
 def _elected(votes: Sequence[GroundedEntity], answers: int) -> GroundedEntity:

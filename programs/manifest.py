@@ -65,6 +65,8 @@ class Settings(_Part):
         max_batch: See `load_vlm`.
         backend: See `load_vlm`.
         model_kwargs: See `load_vlm`.
+        thinking: See `load_vlm`.
+        thinking_tokens: See `load_vlm`; None: its default.
     """
 
     name: str | None = None
@@ -74,6 +76,8 @@ class Settings(_Part):
     max_batch: Annotated[int, Field(ge=1)] = 16
     backend: str = "llguidance"
     model_kwargs: dict[str, Any] = {}
+    thinking: bool = False
+    thinking_tokens: Annotated[int, Field(ge=0)] | None = None
 
     @field_validator("dtype")
     @classmethod

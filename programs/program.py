@@ -53,6 +53,9 @@ Picture: TypeAlias = str | PathLike[str] | Image.Image | dspy.Image | None
 Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
 """Reasoning and entities of a post."""
 
+Thoughtful: TypeAlias = tuple[str, Sequence[GroundedEntity], str]
+"""Reasoning, entities and thinking."""
+
 Inputs: TypeAlias = dict[str, Any]
 """The inputs of the end-to-end signature: `text`, `image`, and `more_images` for a post with several."""
 
@@ -65,6 +68,8 @@ _HELD, _SENT = 8, 20
 class GroundedPost(dspy.Prediction):
     """The prediction for one post: `entities` (list of GroundedEntity) and `reasoning`; notebooks display it as HTML.
 
+    `thinking` is what a thinking model wrote before its answer; empty for others.
+
     Copies (`copy`, `without`, `with_inputs`, `copy.deepcopy`, pickle) keep the text and the image of the post.
 
     Args:
@@ -73,7 +78,7 @@ class GroundedPost(dspy.Prediction):
         image: Its image; None: that of `base`.
         size: (width, height) in pixels of the original image, if `image` was scaled down; None: that of `image`.
         more_images: Further images of the post, each with the size of its original; None: those of `base`.
-        **fields: The fields `entities` and `reasoning`.
+        **fields: The fields `entities` and `reasoning`, and `thinking` if there is any.
     """
 
     def __init__(
@@ -94,6 +99,11 @@ class GroundedPost(dspy.Prediction):
         self._size: Size | None = size if size is not None or source is None else source._size
         more = more_images if more_images is not None or source is None else source._more_images
         self._more_images: tuple[tuple[Image.Image, Size], ...] = tuple(more or ())
+
+    @property
+    def thinking(self) -> str:
+        """What the model thought before its answer; empty if it does not think."""
+        return self.get("thinking") or ""
 
     def __repr__(self) -> str:
         """One line per entity, with its confidence if it has one."""
@@ -135,11 +145,13 @@ def _resized(image: Image.Image, size: Size | None) -> Image.Image:
     return image if size in (None, image.size) else image.resize(size)
 
 
-def _grounded(text: str, pictures: Sequence[PostPicture], answer: Answer) -> GroundedPost:
-    reasoning, entities = answer
+def _grounded(text: str, pictures: Sequence[PostPicture], answer: Thoughtful) -> GroundedPost:
+    reasoning, entities, thinking = answer
     opened = [(picture.opened, picture.size) for picture in pictures]
     image, size = opened[0] if opened else (None, None)
-    fields = {"entities": unique_mentions(entities), "reasoning": reasoning}
+    fields: dict[str, Any] = {"entities": unique_mentions(entities), "reasoning": reasoning}
+    if thinking:
+        fields["thinking"] = thinking
     return GroundedPost(text=text, image=image, size=size, more_images=opened[1:], **fields)
 
 
@@ -267,12 +279,13 @@ class GroundingProgram(dspy.Module):
                 failure = own_error(error) or error
         raise failure
 
-    def _answered(self, inputs: Inputs) -> Answer:
+    def _answered(self, inputs: Inputs) -> Thoughtful:
         """One answer, or the majority vote over several."""
 
-        def drawn(number: int | None) -> Answer:
-            with self._speaking(number):
-                return self._answer(inputs)
+        def drawn(number: int | None) -> Thoughtful:
+            with self._speaking(number) as adapter:
+                reasoning, entities = self._answer(inputs)
+            return reasoning, entities, "\n\n".join(adapter.thoughts)
 
         if self._drawn() == 1:
             return drawn(None)
@@ -280,12 +293,13 @@ class GroundingProgram(dspy.Module):
             futures = [pool.submit(copy_context().run, drawn, number) for number in range(self.answers)]
             return vote([future.result() for future in futures])
 
-    async def _aanswered(self, inputs: Inputs) -> Answer:
+    async def _aanswered(self, inputs: Inputs) -> Thoughtful:
         """`_answered` for asyncio."""
 
-        async def drawn(number: int | None) -> Answer:
-            with self._speaking(number):
-                return await self._aanswer(inputs)
+        async def drawn(number: int | None) -> Thoughtful:
+            with self._speaking(number) as adapter:
+                reasoning, entities = await self._aanswer(inputs)
+            return reasoning, entities, "\n\n".join(adapter.thoughts)
 
         if self._drawn() == 1:
             return await drawn(None)
@@ -369,8 +383,8 @@ class GroundingProgram(dspy.Module):
         return PromptAdapter(self.labels, profile, self.limits, confidence=self.confidence)
 
     @contextmanager
-    def _speaking(self, number: int | None = None) -> Iterator[None]:
-        """Activate the program's adapter; `number` is the index among several sampled answers."""
+    def _speaking(self, number: int | None = None) -> Iterator[PromptAdapter]:
+        """Activate the program's adapter and yield it; `number` is the index among several sampled answers."""
         adapter = self.adapter()
         if number is not None:
             # DSPy's cache distinguishes rollouts by this id and does not send it.
@@ -378,7 +392,7 @@ class GroundingProgram(dspy.Module):
             if "seed" in self.model.supported_params:
                 adapter.draw["seed"] = number
         with dspy.context(adapter=adapter, trace=requested_trace()):
-            yield
+            yield adapter
 
     def compile(
         self,

@@ -17,12 +17,14 @@ from gmner.programs.local_engine import engine_of
 from gmner.programs.manifest import read_manifest
 from gmner.programs.models.families import PROFILE_FILE
 from gmner.programs.models.hub import upload
+from gmner.programs.models.thinking_templates import template_of
 from gmner.signatures.errors import ModelError
 
 if TYPE_CHECKING:
     from gmner.programs.manifest import Base, Manifest
 
 CARD_FILE = "README.md"
+TEMPLATE_FILE = "chat_template.jinja"
 _BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 _TASKS = ("gmner", "mner", "eeg")
 
@@ -32,7 +34,8 @@ def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overw
 
     Weights and configuration are those of the loaded model, in its precision; tokenizer, processor and chat template
     are copied from the base checkpoint. Instructions and demonstrations are not included: serve the checkpoint, and
-    load the bundle with `gmner.load(bundle, lm=dspy.LM("openai/...", api_base=...))`.
+    load the bundle with `gmner.load(bundle, lm=dspy.LM("openai/...", api_base=...))`. The chat template of a thinking
+    model is written as it is used here, so that a server switches thinking on or off in the same way.
 
     Args:
         program: A program on a local model.
@@ -62,6 +65,9 @@ def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overw
                 shutil.copyfile(file, new / file.name)
         if engine.weights.profile_text is not None:
             (new / PROFILE_FILE).write_text(engine.weights.profile_text, encoding="utf-8")
+        template = template_of(engine.processor)
+        if engine.weights.thinking is not None and template is not None:
+            (new / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     return Path(folder)
 
 

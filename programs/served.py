@@ -17,7 +17,7 @@ from dspy.utils.exceptions import LMError, is_retryable_lm_error
 from gmner.programs.engine.batching import ended_within
 from gmner.programs.error_causes import broken_off, error_line
 from gmner.programs.local_engine import is_served
-from gmner.programs.models.families import ModelProfile, ProfileLike, profile_for_name
+from gmner.programs.models.families import ModelProfile, ProfileLike, Thinking, family_served_as, profile_for_name
 from gmner.programs.named_lm import NamedLM
 from gmner.signatures.errors import ModelError
 
@@ -143,7 +143,12 @@ def speaking(lm: dspy.BaseLM) -> dspy.BaseLM:
 
 
 def served_lm(
-    server: str, name: str | None = None, *, profile: ProfileLike | None = None, **settings: Any
+    server: str,
+    name: str | None = None,
+    *,
+    profile: ProfileLike | None = None,
+    thinking: bool | None = None,
+    **settings: Any,
 ) -> tuple[dspy.LM, ModelProfile]:
     """Create the LM of a model on a server, and its profile.
 
@@ -157,6 +162,8 @@ def served_lm(
         name: Name of the model on the server; None: its only model.
         profile: How the model writes boxes, if its name does not tell, or if the server has other pixel limits than the
             published model: see `load_vlm`.
+        thinking: Whether the model thinks before it answers, which is sent as a variable of its chat template, see
+            `template_switch`. None: as the server is set up.
         **settings: Passed to `ServedLM`, for instance `num_retries`, `timeout`, `temperature`.
 
     Raises:
@@ -167,11 +174,13 @@ def served_lm(
         >>> lm, profile = served_lm("http://localhost:8000/v1")  # doctest: +SKIP
         >>> GMNER(lm, profile=profile)  # doctest: +SKIP
     """
-    lm, names = served_model(server, name, **settings)
+    lm, names = served_model(server, name, thinking=thinking, **settings)
     return lm, profile_for_name(names, profile)
 
 
-def served_model(server: str, name: str | None = None, **settings: Any) -> tuple[dspy.LM, str]:
+def served_model(
+    server: str, name: str | None = None, *, thinking: bool | None = None, **settings: Any
+) -> tuple[dspy.LM, str]:
     """Create the LM of a model on a server, and return its names: the weights that it serves first, then its own.
 
     Its family does not matter; see `served_lm` for the arguments and errors.
@@ -193,11 +202,31 @@ def served_model(server: str, name: str | None = None, **settings: Any) -> tuple
     if name is not None and name not in models:
         raise ModelError("The server has no model of this name", received=name, accepted=served)
     chosen = models[name or next(iter(models))]
+    names = " ".join(filter(None, (getattr(chosen, "root", None), chosen.id, getattr(chosen, "parent", None))))
+    if thinking is not None:
+        settings["extra_body"] = {**settings.get("extra_body", {}), **template_switch(names, on=thinking)}
     lm = ServedLM(
         f"openai/{chosen.id}", **{"api_base": server, "api_key": key, "max_tokens": None, "cache": False, **settings}
     )
-    names = (getattr(chosen, "root", None), chosen.id, getattr(chosen, "parent", None))
-    return lm, " ".join(name for name in names if name)
+    return lm, names
+
+
+def template_switch(names: str, *, on: bool) -> dict[str, Any]:
+    """The body of a request that switches thinking on or off in the chat template of a model on vLLM or SGLang.
+
+    Args:
+        names: The names of the model.
+        on: Whether it thinks.
+
+    Raises:
+        ModelError: The chat templates of its family have no switch.
+    """
+    family = family_served_as(names)
+    switch = (family.thinking if family is not None and family.thinking is not None else Thinking()).switch
+    if switch is None:
+        remedy = "Serve it with another chat template"
+        raise ModelError("Thinking of this model cannot be switched", received=names, remedy=remedy)
+    return {"chat_template_kwargs": {switch: on}}
 
 
 def _was_cut(response: Any) -> bool:

@@ -31,7 +31,7 @@ settings.register_profile("fast", parent=settings.get_profile("gmner"), max_exam
 settings.load_profile(os.environ.get("GMNER_EXAMPLES", "gmner"))
 
 
-TIERS = ("e2e", "slow")
+TIERS = ("nightly", "e2e", "slow")
 """Marks of the tests that `./tests/run fast` leaves out, the longest first."""
 _cpu_seconds = pytest.StashKey[float]()
 

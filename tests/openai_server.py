@@ -68,9 +68,14 @@ def as_request(body: Body) -> lm15.Request:
     )
 
 
-def completion(text: str, model: str, logprobs: list[Body] | None = None) -> Body:
-    """The body of a response."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+def completion(
+    text: str | None, model: str, logprobs: list[Body] | None = None, *, thinking: str | None = None
+) -> Body:
+    """The body of a response; with `thinking`, that of a server with a reasoning parser."""
+    message = {"role": "assistant", "content": text}
+    if thinking is not None:
+        message["reasoning_content"] = thinking
+    choice: Body = {"index": 0, "message": message, "finish_reason": "stop"}
     if logprobs is not None:
         choice["logprobs"] = {"content": logprobs}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -82,9 +87,12 @@ def answered_by(engine: Any) -> Callable[[Body], Reply]:
 
     def answer(body: Body) -> Reply:
         response = engine.complete(as_request(body))
+        *thoughts, text = (part.text for part in response.message.parts)
         said = response.logprobs
         tokens = said and [as_token(t.token, t.logprob) for t in said] + [as_token("<|im_end|>", -0.5)]
-        return 200, {}, completion(response.message.parts[0].text, body["model"], tokens)
+        if tokens and thoughts:  # vLLM returns the tokens of the thinking, too
+            tokens = [as_token(thoughts[0], -9.0), as_token("\n</think>\n\n", -9.0), *tokens]
+        return 200, {}, completion(text, body["model"], tokens, thinking=thoughts[0] if thoughts else None)
 
     return answer
 
@@ -120,7 +128,8 @@ def serving(
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             bodies.append(body)
             try:
-                checked_request(self.path, dict(self.headers), body, free_text=free_text)
+                headers = {name.title(): value for name, value in self.headers.items()}
+                checked_request(self.path, headers, body, free_text=free_text)
                 status, headers, reply = answer(body)
             except AssertionError as error:
                 status, headers, reply = 400, {}, {"error": {"message": f"not the OpenAI form: {error}"}}

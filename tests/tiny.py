@@ -51,7 +51,7 @@ def _corpus(seed: int = 0) -> Iterator[str]:
 
 
 def tiny_tokenizer(
-    specials: tuple[str, ...], eos: str, template: str, vocab_size: int = 640
+    specials: tuple[str, ...], eos: str, template: str, vocab_size: int = 640, pad: str = "<|endoftext|>"
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with the special tokens of the family and left padding."""
     raw = Tokenizer(models.BPE())
@@ -63,9 +63,7 @@ def tiny_tokenizer(
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
     raw.train_from_iterator(_corpus(), trainer)
     raw.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token=eos, pad_token="<|endoftext|>", padding_side="left"
-    )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=eos, pad_token=pad, padding_side="left")
     wrapped.chat_template = template
     return wrapped
 

@@ -21,6 +21,7 @@ from gmner.optimizers.training.trainable import trainable_engine
 from gmner.programs.adapter import Message, PromptAdapter
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.models.thinking_templates import answer_lead
 from gmner.programs.trainable import ProgramCall, Trainable, TuningCall
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import as_entity
@@ -161,11 +162,12 @@ def _single_call(
 def _tuning_table(calls: Sequence[TuningCall], adapter: PromptAdapter, engine: VLMEngine | None) -> Dataset:
     """A table with a row for each call that fits the context."""
     rows, lengths = [], RowLengths(engine)
+    lead = "" if engine is None else answer_lead(engine.processor, engine.weights.thinking)
     for call, answer in calls:
         dialogue, text = _texts_of(call, answer, adapter)
         if lengths.fits(call.post.id, dialogue, text):
             prompt, images = split_pictures(dialogue)
-            completion = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+            completion = [{"role": "assistant", "content": [{"type": "text", "text": lead + text}]}]
             rows.append({"prompt": prompt, "completion": completion, "images": images})
     lengths.warn()
     return _table(rows, {"prompt": _CHAT, "completion": _CHAT})

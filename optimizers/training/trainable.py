@@ -39,6 +39,25 @@ def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
     return engine_of(lm, VLMEngine)
 
 
+def check_answers_at_once(lm: dspy.BaseLM) -> None:
+    """Check that the model of a compile does not think before its answers.
+
+    Rows and rollouts are prompts with answers, and in the answers of MCR the chain is the reasoning. A model that was
+    trained so would be used in another way if it thought at inference.
+
+    Raises:
+        InputError: The LM was loaded with `thinking=True`.
+    """
+    engine = trainable_engine(lm)
+    if engine is not None and engine.weights.source.thinking:
+        raise InputError(
+            "A model that thinks before its answers cannot be trained",
+            received=lm.model,
+            accepted="an LM that was loaded with thinking=False, the default",
+            remedy="Load it without thinking; a thinking LM can be the teacher of MRSI",
+        )
+
+
 def training_copy(
     source: ModelSource, path: Path, tuning: Tuning, lora: Lora, *, small: Tuning = "full"
 ) -> tuple[Any, ProcessorMixin]:

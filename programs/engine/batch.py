@@ -91,7 +91,7 @@ class Batch:
         # among all rows; that row stays.
         if positions is not None and positions.shape[-2] == row_count:
             self._model_kwargs["position_ids"] = positions[..., selected, :]
-        self._cache.batch_select_indices(selected)
+        seams.select_rows(self._cache, selected)
         self._rope_deltas = {
             m: deltas[selected] if len(deltas) == row_count else deltas for m, deltas in self._rope_deltas.items()
         }

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
+from gmner.programs.models.families import split_thinking
 from gmner.signatures.errors import AnswerError
 
 _DECODER = json.JSONDecoder()
@@ -58,6 +59,27 @@ def confidences(answer: str, tokens: Sequence[Token]) -> list[float | None]:
         )
     except (ValueError, IndexError) as error:
         raise AnswerError("The answer is not JSON", received=answer, remedy=str(error)) from error
+
+
+def answer_tokens(answer: str, tokens: Sequence[Token]) -> list[Token]:
+    """The tokens of an answer without those of the thinking before it, which vLLM returns as well.
+
+    Args:
+        answer: The answer's text, without its thinking.
+        tokens: All tokens, in order. One that also contains the end of the thinking keeps only the answer's part.
+    """
+    text = "".join(token for token, _ in tokens)
+    begin = text.rfind(answer.strip())
+    if begin < 0:
+        begin = len(text) - len(split_thinking(text)[1])
+    if not text[:begin].strip():
+        return list(tokens)
+    kept, at = list[Token](), 0
+    for token, logprob in tokens:
+        if at + len(token) > begin:
+            kept.append((token[max(0, begin - at) :], logprob))
+        at += len(token)
+    return kept
 
 
 def _without_box(answer: str, begin: int, end: int) -> tuple[int, int]:

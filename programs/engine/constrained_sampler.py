@@ -14,6 +14,7 @@ from transformers import LogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
 from gmner.programs.engine.batching import Abandoned, awaited
 from gmner.programs.engine.grammar import Grammar, Mask, RowMasks
+from gmner.programs.engine.thought import Thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class SamplerRow:
             grammar allows; None: not collected.
         abandoned: Returns whether the caller has given up; the answer then ends at the next token.
         prompt_tokens: Length of the prompt in tokens, image tokens included.
+        thought: The thinking before the answer; None: the answer begins at once.
         written: The token ids of the answer so far, without the end token.
         ended: Whether the answer has ended.
         truncated: Whether it ended at the limit before it was complete.
@@ -65,10 +67,21 @@ class SamplerRow:
     logprobs: list[float] | None = None
     abandoned: Abandoned = awaited
     prompt_tokens: int = 0
+    thought: Thought | None = None
     written: list[int] = field(default_factory=list)
     ended: bool = False
     truncated: bool = False
     _generator: torch.Generator | None = field(default=None, repr=False)
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the answer has not begun, because the model still thinks."""
+        return self.thought is not None and not self.thought.closed
+
+    @property
+    def length(self) -> int:
+        """Length of prompt, thinking and answer so far in tokens."""
+        return self.prompt_tokens + len(self.written) + (0 if self.thought is None else len(self.thought.ids))
 
     def draw(self, scores: torch.Tensor) -> torch.Tensor:
         """Sample the next token: scores (1, vocabulary) -> (1, 1)."""
@@ -100,7 +113,8 @@ class ConstrainedSampler(LogitsProcessor):
         self, rows: Sequence[SamplerRow], end_ids: Sequence[int], end_id: int, never: Sequence[int] = ()
     ) -> None:
         self.rows, self.end_ids, self.end_id, self.never = list(rows), frozenset(end_ids), end_id, list(never)
-        self._mask = RowMasks([row.grammar for row in rows])
+        self._mask = RowMasks([])
+        self._mask.join([row.grammar for row in rows], [row.thinking for row in rows])
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask and draw: ids (rows, length), scores (rows, vocabulary) -> scores with one finite value a row."""
@@ -112,9 +126,12 @@ class ConstrainedSampler(LogitsProcessor):
         scores[:, self.never] = float("-inf")
         scores = self._mask(input_ids, scores)
         tokens = scores.argmax(-1)
+        thinking = [row.thinking and not row.ended for row in self.rows]
         for place, row in enumerate(self.rows):
             self._draw(place, row, scores[place : place + 1], tokens)
         for place, token in enumerate(tokens.tolist()):
+            if thinking[place] and token not in self.end_ids:
+                continue
             if token not in self.end_ids:
                 self.rows[place].written.append(token)
             elif not self.rows[place].ended:
@@ -131,7 +148,7 @@ class ConstrainedSampler(LogitsProcessor):
     def join(self, rows: Sequence[SamplerRow]) -> None:
         """Append rows."""
         self.rows += rows
-        self._mask.join([row.grammar for row in rows])
+        self._mask.join([row.grammar for row in rows], [row.thinking for row in rows])
 
     def _draw(self, place: int, row: SamplerRow, scores: torch.Tensor, tokens: torch.Tensor) -> None:
         """Replace a row's greedy token where it is sampled or cut off; scores (1, vocabulary)."""
@@ -139,12 +156,16 @@ class ConstrainedSampler(LogitsProcessor):
             tokens[place] = self.end_id
         elif len(row.written) >= row.limit or row.abandoned():
             # An answer at its limit is still complete if its grammar allows the end here. Free text never tells.
-            may_end = row.grammar is not None and bool(scores[0, self.end_id] > float("-inf"))
+            may_end = row.grammar is not None and not row.thinking and bool(scores[0, self.end_id] > float("-inf"))
             row.truncated = not may_end
             tokens[place] = self.end_id
         else:
             if row.sampling.temperature > 0:
                 tokens[place] = row.draw(scores)[0, 0]
-            if row.logprobs is not None:
+            if row.thought is not None and row.thinking:
+                tokens[place] = row.thought.next(int(tokens[place]), self.end_ids)
+                if row.thought.closed:
+                    self._mask.begin(place)
+            elif row.logprobs is not None:
                 # From the masked scores before temperature and warpers, so that settings do not change a confidence.
                 row.logprobs.append(float(scores[0].float().log_softmax(-1)[tokens[place]]))

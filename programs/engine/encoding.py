@@ -97,6 +97,8 @@ class ChatEncoder:
 
     def _character_ids(self, marker: str) -> list[int]:
         ids = self.tokenizer.encode(marker, add_special_tokens=False, split_special_tokens=True)
+        if self.tokenizer.convert_tokens_to_ids(marker) in ids:  # only special tokens are split: `</think>` is none
+            ids = [i for part in (marker[0], marker[1:]) for i in self.tokenizer.encode(part, add_special_tokens=False)]
         if self.tokenizer.convert_tokens_to_ids(marker) in ids:
             raise InputError("The tokenizer cannot write a model marker as text", received=marker)
         return ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,14 @@ from gmner.programs.engine.constrained_sampler import SamplerRow, Sampling
 from gmner.programs.engine.encoding import ChatEncoder, Conversation, deduplicated
 from gmner.programs.engine.grammar import GrammarCompiler
 from gmner.programs.engine.running import RunningBatch
+from gmner.programs.engine.thought import ThinkingRules, Thought
 from gmner.programs.engine.vision_cache import VisionFeatureCache
 from gmner.programs.models.families import picture_ids
 from gmner.programs.models.weights import Weights
 from gmner.signatures.errors import InputError
 from gmner.signatures.schema import Schema, longest_answer
+
+_LOG = logging.getLogger(__name__)
 
 FREE_TEXT_TOKENS = 512
 """Default `max_tokens` of answers without a bound of their own: free text and foreign schemas."""
@@ -60,9 +64,11 @@ class Completion:
     Attributes:
         text: The answer without special tokens.
         prompt_tokens: Length of the prompt in tokens, image tokens included.
-        tokens: Length of the answer in tokens.
+        tokens: Length of the answer in tokens, without its thinking.
         truncated: Whether the limit was reached before the answer was complete.
-        logprobs: Text and log probability of each token; None if `Prompt.logprobs` is False.
+        logprobs: Text and log probability of each token of the answer; None if `Prompt.logprobs` is False.
+        thinking: The thoughts before the answer; None: the model does not think.
+        thinking_tokens: Length of the thinking in tokens, with its end marker.
     """
 
     text: str
@@ -70,6 +76,8 @@ class Completion:
     tokens: int
     truncated: bool
     logprobs: tuple[Token, ...] | None = None
+    thinking: str | None = None
+    thinking_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +102,21 @@ class Generator:
         weights: The loaded model.
         backend: The back end of Outlines.
         cached_images: Capacity of the vision cache in images or tiles, see `gmner.programs.engine.vision_cache`.
+        thinking_tokens: Tokens of thinking after which it is closed, if the model was loaded with thinking.
     """
 
-    def __init__(self, weights: Weights, backend: str = "llguidance", cached_images: int = 32) -> None:
+    def __init__(
+        self, weights: Weights, backend: str = "llguidance", cached_images: int = 32, thinking_tokens: int = 0
+    ) -> None:
         self._weights = weights
         self.encoder = ChatEncoder(weights.processor)
         self._vision_cache = VisionFeatureCache(weights.model, cached_images)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
         self._last_encoded: tuple[list[Prompt], Encoded] | None = None
+        self._thinking: ThinkingRules | None = None
+        self._warned = False
+        if weights.source.thinking and weights.thinking is not None:
+            self._thinking = ThinkingRules(weights.processor.tokenizer, weights.thinking, thinking_tokens)
 
     def check(self, prompt: Prompt) -> None:
         """Validate a prompt on its own, so that a bad one does not fail a whole batch.
@@ -144,21 +159,24 @@ class Generator:
         """Token limit of the answer to a prompt of `width` tokens, within the model's context.
 
         Raises:
-            InputError: The prompt and `max_tokens` exceed the context; without `max_tokens`, the prompt and
-                `FREE_TEXT_TOKENS` (or the longest answer, if that is shorter) do.
+            InputError: The prompt, its thinking and `max_tokens` exceed the context; without `max_tokens`, the prompt,
+                its thinking and `FREE_TEXT_TOKENS` (or the longest answer, if that is shorter) do.
         """
         context, limit = self._weights.context, prompt.limit
-        if context is None or width + limit <= context:
+        thinking = 0 if self._thinking is None else self._thinking.most
+        if context is None or width + thinking + limit <= context:
             return limit
         required = limit if prompt.max_tokens is not None else min(limit, FREE_TEXT_TOKENS)
-        if width + required > context:
+        if width + thinking + required > context:
+            thoughts, fewer = (f", {thinking} for the thinking", " or thinking_tokens") if thinking else ("", "")
+            remedy = "Shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens"
             raise InputError(
                 "The prompt and its answer exceed the model's context",
-                received=f"{width} tokens of prompt and {required} for the answer",
+                received=f"{width} tokens of prompt{thoughts} and {required} for the answer",
                 accepted=f"{context} tokens together",
-                remedy="Shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens",
+                remedy=remedy + fewer,
             )
-        return context - width
+        return context - width - thinking
 
     def add(self, batch: RunningBatch, prompts: Sequence[Prompt]) -> list[SamplerRow]:
         """Prefill prompts and add them to a running batch.
@@ -189,12 +207,21 @@ class Generator:
     def completion(self, row: SamplerRow) -> Completion:
         """Decode an answer that has ended."""
         logprobs = None if row.logprobs is None else self._tokens(row.written, row.logprobs)
-        return Completion(self._text(row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs)
+        answer = self._text(row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs
+        thought = row.thought
+        if thought is None:
+            return Completion(*answer)
+        if thought.cut and not self._warned:
+            self._warned = True
+            _LOG.warning("Thinking was closed after %d tokens; raise thinking_tokens", thought.rules.limit)
+        return Completion(*answer, thought.text, len(thought.ids))
 
     def _row(self, prompt: Prompt, width: int = 0) -> SamplerRow:
         grammar = None if prompt.schema is None else self._grammars.compile(prompt.schema)
         logprobs: list[float] | None = [] if prompt.logprobs else None
-        return SamplerRow(grammar, self.budget(prompt, width), prompt.sampling, logprobs, prompt.abandoned, width)
+        thought = None if self._thinking is None else Thought(self._thinking)
+        limit = self.budget(prompt, width)
+        return SamplerRow(grammar, limit, prompt.sampling, logprobs, prompt.abandoned, width, thought)
 
     def _text(self, ids: Sequence[int]) -> str:
         # clean_up_tokenization_spaces would remove spaces before punctuation, and a span would no longer be verbatim.

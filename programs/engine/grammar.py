@@ -141,6 +141,8 @@ class RowMasks:
         """
         last_ids = input_ids[:, -1].tolist()
         for place, row in enumerate(self._rows):
+            if row.waiting:
+                continue
             if isinstance(row.grammar, Grammar):
                 self._fill(place, row.grammar.matcher, last_ids[place] if row.begun else None)
                 row.begun = True
@@ -158,6 +160,10 @@ class RowMasks:
         if matcher.is_error():
             raise ModelError("The grammar of an answer cannot continue", received=matcher.get_error())
 
+    def begin(self, place: int) -> None:
+        """Apply the grammar of a row that was waiting, from the next token on."""
+        self._rows[place].waiting = False
+
     def end(self, place: int) -> None:
         """Mark a row as ended: its grammar is not used any more, and all tokens are allowed."""
         self._rows[place] = _RowMask(None)
@@ -170,9 +176,14 @@ class RowMasks:
         if self._bits is not None:
             self._bits = self._bits[list(places)]
 
-    def join(self, grammars: Sequence[Grammar | Mask | None]) -> None:
-        """Append rows."""
-        self._rows += [_RowMask(grammar) for grammar in grammars]
+    def join(self, grammars: Sequence[Grammar | Mask | None], waiting: Sequence[bool] = ()) -> None:
+        """Append rows.
+
+        Args:
+            grammars: One a row, in its initial state; None: free text.
+            waiting: For each row whether its grammar applies only after `begin`; empty: for none.
+        """
+        self._rows += [_RowMask(*row) for row in zip(grammars, waiting or [False] * len(grammars), strict=True)]
         tokenizer = next((grammar.tokenizer for grammar in grammars if isinstance(grammar, Grammar)), None)
         if self._bits is None and tokenizer is not None:
             words = -(-tokenizer.vocab_size // _BITS)
@@ -196,4 +207,5 @@ def forbid(logits: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
 @dataclass(slots=True)
 class _RowMask:
     grammar: Grammar | Mask | None
+    waiting: bool = False
     begun: bool = False

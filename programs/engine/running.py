@@ -50,7 +50,7 @@ class RunningBatch:
         if self._batch is None:
             return True
         rows = self._sampler.rows
-        sizes = [row.prompt_tokens + len(row.written) for row in rows if not row.ended]
+        sizes = [row.length for row in rows if not row.ended]
         return self.joinable and alike(min(narrowest, *sizes, widest), max(widest, *sizes, narrowest))
 
     def add(self, inputs: Mapping[str, Any], copies: Sequence[int], rows: Sequence[SamplerRow]) -> None:

@@ -30,6 +30,9 @@ from gmner.programs.prompt_images import picture_named
 from gmner.signatures.errors import ImageError, InputError, ModelError, TruncatedAnswerError
 
 _PARAMS = frozenset({"temperature", "max_tokens", "top_p", "top_k", "seed", "response_format", "logprobs"})
+THINKING_TOKENS = 2048
+"""Default limit of thinking in tokens."""
+
 _live: weakref.WeakValueDictionary[str, VLMEngine] = weakref.WeakValueDictionary()
 _live_lock = threading.Lock()
 # A saved program refers to its engine several times (one sync and one async engine for each predictor). Looking it up
@@ -50,13 +53,17 @@ class VLMEngine:
             smaller.
         backend: The back end of Outlines.
         window: Seconds to wait for more calls after the first one, when no call is active.
+        thinking_tokens: Tokens of thinking after which it is closed and the answer follows, if the weights were loaded
+            with `thinking`.
 
     Attributes:
         weights: The loaded model.
         max_batch: Largest number of active requests, as passed.
+        thinking_tokens: As passed.
 
     Raises:
-        ModelError: `max_batch` is below 1, the model has no chat template, or the back end is not available.
+        ModelError: `max_batch` is below 1, `thinking_tokens` is negative, the model has no chat template, or the back
+            end is not available.
     """
 
     supports_response_schema = True
@@ -65,13 +72,23 @@ class VLMEngine:
     supported_params = _PARAMS
 
     def __init__(
-        self, weights: Weights, *, max_batch: int = 16, backend: str = "llguidance", window: float = 0.008
+        self,
+        weights: Weights,
+        *,
+        max_batch: int = 16,
+        backend: str = "llguidance",
+        window: float = 0.008,
+        thinking_tokens: int = THINKING_TOKENS,
     ) -> None:
         if max_batch < 1:
             raise ModelError("max_batch must be at least 1", received=max_batch, accepted="1 or more")
-        self.weights, self.max_batch = weights, max_batch
-        self._settings: dict[str, Any] = {"max_batch": max_batch, "backend": backend, "window": window}
-        self._generator = Generator(weights, backend)
+        if type(thinking_tokens) is not int or thinking_tokens < 0:
+            raise ModelError("thinking_tokens must not be negative", received=thinking_tokens, accepted="0 or more")
+        self.weights, self.max_batch, self.thinking_tokens = weights, max_batch, thinking_tokens
+        self._settings: dict[str, Any] = {
+            "max_batch": max_batch, "backend": backend, "window": window, "thinking_tokens": thinking_tokens
+        }  # fmt: skip
+        self._generator = Generator(weights, backend, thinking_tokens=thinking_tokens)
         scheduler = RequestScheduler(self._generator, max_batch, read_request, _reply)
         self._batcher: Batcher[lm15.Request, lm15.Response] = Batcher(
             scheduler, window, partial(_forked, weights.model)
@@ -325,11 +342,17 @@ def _reply(request: lm15.Request, prompt: Prompt, completion: Completion) -> lm1
         return TruncatedAnswerError(
             f"The answer did not end within {completion.tokens} tokens", received=completion.text, remedy=remedy
         )
+    thoughts = completion.thinking_tokens
+    parts = [*([lm15.ThinkingPart(completion.thinking)] if completion.thinking else []), lm15.TextPart(completion.text)]
     return lm15.Response(
         id=uuid.uuid4().hex,
         model=request.model,
-        message=lm15.Message.assistant([lm15.TextPart(completion.text)]),
+        message=lm15.Message.assistant(parts),
         finish_reason="length" if completion.truncated else "stop",
-        usage=lm15.Usage(input_tokens=completion.prompt_tokens, output_tokens=completion.tokens),
+        usage=lm15.Usage(
+            input_tokens=completion.prompt_tokens,
+            output_tokens=completion.tokens + thoughts,
+            reasoning_tokens=thoughts or None,
+        ),
         logprobs=None if completion.logprobs is None else tuple(lm15.TokenLogprob(*t) for t in completion.logprobs),
     )

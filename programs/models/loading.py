@@ -9,12 +9,13 @@ from typing import Any
 
 import dspy
 
-from gmner.programs.engine.vlm_engine import AsyncVLMEngine, VLMEngine
+from gmner.programs.engine.vlm_engine import THINKING_TOKENS, AsyncVLMEngine, VLMEngine
 from gmner.programs.models.families import ModelProfile, ProfileLike, known_family, profile_data
 from gmner.programs.models.families.profile import stored_profile
 from gmner.programs.models.probe.probing import NO_PROFILE, probe
 from gmner.programs.models.weights import ModelSource, Weights, config_of, load_weights, resolve_model
 from gmner.programs.named_lm import NamedLM
+from gmner.signatures.errors import ModelError
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ def load_vlm(
             `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. `profile`:
             how the model writes boxes, if its family is unknown or it was trained otherwise: a `ModelProfile`, JSON
             data as in `gmner.json` (see docs/models.md), or a file with them; "probe": find it out, see `gmner.probe`.
+            `thinking`: True: a thinking model thinks before its answer; False, the default: it answers at once.
+            `thinking_tokens`: tokens of thinking after which it is closed and the answer follows; 2048 by default.
             Other arguments are passed on, for example `attn_implementation="sdpa"`.
 
     Returns:
@@ -61,7 +64,7 @@ def load_vlm(
 
     Raises:
         ModelError: The model does not exist, has no weights, is not a vision-language model, or does not match the
-            adapter; or its family is unknown and there is no profile.
+            adapter; its family is unknown and there is no profile; or it cannot think and `thinking` is True.
         InputError: `profile` is "probe", and the convention of the model cannot be told.
 
     Example:
@@ -69,6 +72,7 @@ def load_vlm(
         >>> lm.engine.profile.box_format  # doctest: +SKIP
     """
     profile: ProfileLike | None = loading.pop("profile", None)
+    thinking_tokens = loading.pop("thinking_tokens", THINKING_TOKENS)
     source = ModelSource(
         None if model is None else str(model),
         None if adapter is None else str(adapter),
@@ -76,12 +80,20 @@ def load_vlm(
         dtype=loading.pop("dtype", "auto"),
         device_map=loading.pop("device_map", None),
         profile=None if profile is None or profile == PROBE else profile_data(profile),
+        thinking=_switch(loading.pop("thinking", False)),
         model_kwargs=loading,
     )
     weights = load_weights(source) if profile != PROBE else _probed(source, max_batch=max_batch, backend=backend)
-    engine = VLMEngine(weights, max_batch=max_batch, backend=backend)
+    engine = VLMEngine(weights, max_batch=max_batch, backend=backend, thinking_tokens=thinking_tokens)
     title = name or ("embedded" if model is None else engine.path.name)
-    return lm_of(engine, f"{title}@{engine.fingerprint}", temperature=temperature, cache=cache)
+    mode = f"+thinking{thinking_tokens}" if source.thinking else ""  # another cache of DSPy
+    return lm_of(engine, f"{title}@{engine.fingerprint}{mode}", temperature=temperature, cache=cache)
+
+
+def _switch(thinking: Any) -> bool:
+    if type(thinking) is not bool:
+        raise ModelError("thinking must be True or False", received=thinking)
+    return thinking
 
 
 def load_for_probe(

@@ -24,10 +24,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gmner.programs.models.families import PROFILE_FILE, ModelProfile, check_family, family_of, profile_of
+from gmner.programs.models.families import PROFILE_FILE, ModelProfile, Thinking, check_family, family_of, profile_of
 from gmner.programs.models.fingerprint import fingerprint
 from gmner.programs.models.hub import folder_or_hub
-from gmner.programs.models.processors import load_processor
+from gmner.programs.models.processors import thinking_processor
 from gmner.programs.recorded import ADAPTER_FILES, DTYPES
 from gmner.signatures.errors import ModelError
 
@@ -53,6 +53,7 @@ class ModelSource:
     device_map: Any = None
     profile: dict[str, Any] | None = None
     model_kwargs: dict[str, Any] = field(default_factory=dict)
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Weights:
         adapter_path: The folder of the adapter, or None.
         fingerprint: See `fingerprint`.
         source: The arguments it was loaded with.
+        thinking: The markers of its thinking, whether it is switched on or off; None: the model does not think.
     """
 
     model: PreTrainedModel
@@ -76,6 +78,7 @@ class Weights:
     adapter_path: Path | None
     fingerprint: str
     source: ModelSource
+    thinking: Thinking | None = None
 
     @property
     def end_ids(self) -> list[int]:
@@ -117,7 +120,7 @@ def load_weights(source: ModelSource) -> Weights:
     check_family(config.model_type, path, source.profile)
     with _loading("The model cannot be loaded", path), _quietly():
         _check_size(config, path)
-        processor = load_processor(path, config.model_type)
+        processor, thinking = thinking_processor(path, config.model_type, thinking=source.thinking)
         model = _model(path, source)
         if adapter is not None:
             model = _with_adapter(model, adapter)
@@ -125,7 +128,7 @@ def load_weights(source: ModelSource) -> Weights:
         model.generation_config = _plain_generation(model, processor)
         profile = profile_of(config.model_type, processor, path, source.profile)
         name = fingerprint(path, *([] if adapter is None else [adapter]))
-    return Weights(model.eval(), processor, profile, path, adapter, name, source)
+    return Weights(model.eval(), processor, profile, path, adapter, name, source, thinking)
 
 
 @contextmanager

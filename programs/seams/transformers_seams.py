@@ -151,6 +151,21 @@ def cpu_bytes(cache: Any) -> int:
     return 2 * len(cache.layers) * keys.nbytes if keys is not None and keys.device.type == "cpu" else 0
 
 
+def select_rows(cache: Any, rows: torch.Tensor) -> None:
+    """Select rows of a KV cache in place; a row may be selected several times.
+
+    Relies on `Cache.layers` and `reorder_cache` of a layer, which accepts any rows. The layers of linear attention, as
+    in Qwen3.5, lack the `batch_select_indices` of the others, and that of `Cache` calls it on every layer. Since 5.23.
+
+    Args:
+        cache: The cache.
+        rows: Indices of rows, (rows selected,).
+    """
+    for layer in cache.layers:
+        select = getattr(layer, "batch_select_indices", layer.reorder_cache)
+        select(rows)
+
+
 def append_rows(cache: Any, other: Any) -> None:
     """Append the rows of another KV cache of the same length.
 

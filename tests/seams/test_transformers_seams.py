@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from seam_checks import check_parameters, seam
 from transformers import AttentionInterface, DynamicCache, GenerationMixin, PreTrainedConfig
-from transformers.cache_utils import DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
 from transformers.image_utils import infer_channel_dimension_format
 from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
 
@@ -174,3 +175,11 @@ def test_warning_about_channels(caplog: pytest.LogCaptureFixture, monkeypatch: p
         assert not caplog.records
         infer_channel_dimension_format(narrow)
         assert {record.name for record in caplog.records} == {"transformers.image_utils"}
+
+
+def test_rows_of_linear_attention():
+    with seam("transformers:reorder_cache of a layer with linear attention", FILE):
+        layer = LinearAttentionLayer()
+        layer.update_recurrent_state(torch.arange(3.0)[:, None, None, None])
+        seams.select_rows(SimpleNamespace(layers=[layer]), torch.tensor([2, 0, 2, 1]))
+        assert layer.recurrent_states[0].flatten().tolist() == [2, 0, 2, 1]

@@ -33,7 +33,7 @@ from gmner.programs.models.families.registry import (
     unregister,
 )
 from gmner.programs.models.families.resize import ResizeRule
-from gmner.programs.models.families.thinking import Thinking
+from gmner.programs.models.families.thinking import Thinking, split_thinking, thinking_in
 from gmner.programs.models.families.tiles import Tiles
 
 __all__ = [
@@ -65,5 +65,7 @@ __all__ = [
     "profile_of",
     "profile_on_server",
     "register",
+    "split_thinking",
+    "thinking_in",
     "unregister",
 ]

@@ -54,7 +54,7 @@ class ModelFamily:
         source: Where the convention is published.
         untried: What has not been tried with this family, as a sentence without a full stop; empty: nothing to say.
         refused: Why its models cannot be used without a profile; empty: they can.
-        thinking: How its models think before they answer. None: they do not.
+        thinking: The markers of its thinking models. None: those that the chat template of a checkpoint mentions.
 
     Raises:
         InputError: A regular expression is invalid, or `max_pictures` is not an integer of at least 1.

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -138,7 +139,7 @@ class Asker:
         Raises:
             ServerError: Every call failed.
         """
-        answers = self._all([lambda question=question: self._free_text(question) for question in questions])
+        answers = self._all([partial(self._free_text, question) for question in questions])
         self.tally.location_tokens += sum(text is not None and writes_location_tokens(text) for text in answers)
         return [FreeAnswer(None) if text is None else read_free(text) for text in answers]
 
@@ -157,7 +158,7 @@ class Asker:
         """
         profile = replace(self._profile, box_format=convention.box_format, rule=convention.rule or self._profile.rule)
         adapter = PromptAdapter(COARSE, profile)
-        answers = self._all([lambda question=question: self._box(adapter, question) for question in questions])
+        answers = self._all([partial(self._box, adapter, question) for question in questions])
         return [MALFORMED if answer is None else answer[0] for answer in answers]
 
     def enforces_schema(self, question: Question) -> bool | None:
