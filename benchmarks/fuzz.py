@@ -4,8 +4,8 @@
     python benchmarks/fuzz.py --answers 500 --families qwen2_5_vl kimi_vl
     python benchmarks/fuzz.py --scripts thai chinese         # words of these posts of tests/scripts.py only
 
-The families are all that are registered and not refused. A family with a tiny checkpoint in tests/tiny.py answers with
-its own architecture and chat template. For any other, for example one that exists only on servers, a tiny Qwen2.5-VL
+The families are all that are registered and not refused. A family with a tiny checkpoint in tests/ answers with its own
+architecture and chat template. For any other, for example one that exists only on servers, a tiny Qwen2.5-VL
 answers in the coordinate convention of the family. The posts go through the scripts in turn: the words of one script,
 then of the next, then unusual words mixed with all of them.
 
@@ -30,16 +30,17 @@ from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from gemma4_checkpoint import build_gemma4
 from scripts import SAMPLES
-from tiny import FAMILIES as TINY
-from tiny import build_tiny
+from tiny import FAMILIES, build_tiny
 
 from gmner.data.post import Post
 from gmner.optimizers.training.program_calls import post_inputs
 from gmner.programs.engine.constrained_sampler import Sampling
 from gmner.programs.engine.generation import Generator, Prompt
 from gmner.programs.gmner import GMNER
-from gmner.programs.models.families import FAMILIES, ModelProfile
+from gmner.programs.models.families import FAMILIES as KNOWN
+from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import AnswerError
 from gmner.signatures.forms import form_of
@@ -58,7 +59,8 @@ WORDS = [
     "\r\n", "  ", "1,5", "null", "true", "<IMG_CONTEXT>", "<row_1_col_1>", "<think>", "</think>", "\ud7ff",
 ]  # fmt: skip
 SCRIPTS = {sample.id: sample.text.split(" ") for sample in SAMPLES}
-NAMES = tuple(name for name, family in FAMILIES.items() if not family.refused)
+NAMES = tuple(name for name, family in KNOWN.items() if not family.refused)
+TINY = (*FAMILIES, "gemma4")
 
 
 def vocabularies(scripts: Sequence[str] | None) -> Mapping[str, list[str]]:
@@ -86,14 +88,15 @@ def batches(posts: list[Post]) -> Iterator[list[Post]]:
 @cache
 def checkpoint(architecture: str, folder: Path) -> Path:
     """The tiny checkpoint of an architecture, built at the first call."""
-    return build_tiny(architecture, folder / architecture)
+    target = folder / architecture
+    return build_gemma4(target) if architecture == "gemma4" else build_tiny(architecture, target)
 
 
 def lm_of(family: str, folder: Path) -> dspy.LM:
     """The model that answers for a family, see above."""
     if family in TINY:
         return load_vlm(checkpoint(family, folder), cache=False)
-    known = FAMILIES[family]
+    known = KNOWN[family]
     profile = ModelProfile(known.box_format, rule=known.default_resize)
     return load_vlm(checkpoint(STAND_IN, folder), profile=profile, cache=False)
 

@@ -47,7 +47,7 @@ def test_faults_are_found(fuzz, span: str, box: Box | None, image: bool, expecte
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gemma4", "kimi_vl", "mimo_vl"])
+@pytest.mark.parametrize("family", ["gemini", "kimi_vl", "mimo_vl"])
 def test_family_without_a_checkpoint_answers_in_its_convention(fuzz, family: str, tmp_path: Path):
     profile, known = fuzz.lm_of(family, tmp_path).engine.profile, FAMILIES[family]
     assert profile.box_format == known.box_format
