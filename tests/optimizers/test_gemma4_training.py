@@ -17,10 +17,10 @@ from gmner.signatures.schema import Limits
 @pytest.mark.slow
 def test_two_steps_of_sft_and_of_grpo(tmp_path: Path):
     lm = load_vlm(build_gemma4(tmp_path / "tiny"), cache=False)
-    student = GMNER(lm, limits=Limits(reasoning=12, entities=2))
+    student = GMNER(lm, limits=Limits(reasoning=12, entities=3))
     optimizer = MCR(
         mrsi=MRSI(max_steps=2, per_post=1, tuning="full", batch=2),
-        cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=300),
+        cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=400),
         progress=False,
     )
     better = student.compile(trainset=World().posts("train", 6), optimizer=optimizer, run_dir=tmp_path / "run")
