@@ -18,8 +18,7 @@ no generation prompt), llama4, lfm2_vl, kimi_k25.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ import torch
 from tiny import tiny_tokenizer
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast, ProcessorMixin
 
-from gmner.programs.models.families import FAMILIES, ModelFamily, register, unregister
+from gmner.programs.models.families import llava_onevision
 
 WIDTH, LAYERS, VISION_WIDTH, VISION_LAYERS = 64, 2, 32, 2
 
@@ -100,7 +99,6 @@ class TinyFamily:
         pad: The padding token.
         template: The chat template.
         build: Tokenizer -> keyword arguments of the configuration, and the processor.
-        processor: Returns the image-only class that loads the processor; None: `AutoProcessor`.
         ends: Further tokens that end an answer.
     """
 
@@ -109,7 +107,6 @@ class TinyFamily:
     pad: str
     template: str
     build: Callable[[PreTrainedTokenizerFast], Parts]
-    processor: Callable[[], type[ProcessorMixin]] | None = None
     ends: tuple[str, ...] = field(default=())
 
 
@@ -245,30 +242,6 @@ def _gemma3(tokenizer: PreTrainedTokenizerFast) -> Parts:
     return config, Gemma3Processor(images, tokenizer, tokenizer.chat_template, image_seq_length=4)
 
 
-def _llava_processor() -> type[ProcessorMixin]:
-    from transformers import LlavaOnevisionProcessor
-
-    from gmner.programs.models.families.image_only import named_as
-
-    class ImageOnly(LlavaOnevisionProcessor):
-        def __init__(
-            self,
-            image_processor: Any = None,
-            tokenizer: Any = None,
-            num_image_tokens: Any = None,
-            vision_feature_select_strategy: Any = None,
-            chat_template: Any = None,
-            vision_aspect_ratio: str = "anyres_max_9",
-            **_: Any,
-        ) -> None:
-            super().__init__(
-                image_processor, tokenizer, None, num_image_tokens, vision_feature_select_strategy, chat_template,
-                vision_aspect_ratio=vision_aspect_ratio,
-            )  # fmt: skip
-
-    return named_as(LlavaOnevisionProcessor, ImageOnly)
-
-
 def _llava(tokenizer: PreTrainedTokenizerFast) -> Parts:
     from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
@@ -286,7 +259,7 @@ def _llava(tokenizer: PreTrainedTokenizerFast) -> Parts:
     }
     images = LlavaOnevisionImageProcessorPil(size={"height": side, "width": side}, image_grid_pinpoints=grids)
     template, tokens = tokenizer.chat_template, (side // 14) ** 2
-    return config, _llava_processor()(images, tokenizer, tokens, "full", template)
+    return config, llava_onevision.processor()(images, tokenizer, tokens, "full", template)
 
 
 _QWEN = (_QWEN_SPECIALS, "<|im_end|>", "<|endoftext|>")
@@ -294,31 +267,18 @@ _GLM_TOKENS = (_GLM_SPECIALS, "<|endoftext|>", "<|endoftext|>")
 _GLM_ENDS = ("<|user|>", "<|observation|>")
 _MOE = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": WIDTH}
 CHECKPOINTS: dict[str, TinyFamily] = {
-    "qwen3_vl_moe": TinyFamily(*_QWEN, _QWEN3, _qwen3(_EXPERTS, deepstack_visual_indexes=[0]), _qwen_processor),
-    "qwen3_5": TinyFamily(*_QWEN, _QWEN3_5, _qwen3(_HYBRID), _qwen_processor),
+    "qwen3_vl_moe": TinyFamily(*_QWEN, _QWEN3, _qwen3(_EXPERTS, deepstack_visual_indexes=[0])),
+    "qwen3_5": TinyFamily(*_QWEN, _QWEN3_5, _qwen3(_HYBRID)),
     "qwen3_5_moe": TinyFamily(
-        *_QWEN, _QWEN3_5, _qwen3({**_HYBRID, **_EXPERTS, "shared_expert_intermediate_size": WIDTH}), _qwen_processor
+        *_QWEN, _QWEN3_5, _qwen3({**_HYBRID, **_EXPERTS, "shared_expert_intermediate_size": WIDTH})
     ),
-    "glm4v": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm4v"), _glm_processor("glm4v"), _GLM_ENDS),
-    "glm4v_moe": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm4v_moe", **_MOE), _glm_processor("glm4v"), _GLM_ENDS),
-    "glm46v": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm46v"), _glm_processor("glm46v"), _GLM_ENDS),
-    "gemma3": TinyFamily(_GEMMA_SPECIALS, "<eos>", "<pad>", _GEMMA3, _gemma3, None, ("<end_of_turn>",)),
-    "llava_onevision": TinyFamily(_LLAVA_SPECIALS, "<|im_end|>", "<|endoftext|>", _LLAVA, _llava, _llava_processor),
+    "glm4v": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm4v"), _GLM_ENDS),
+    "glm4v_moe": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm4v_moe", **_MOE), _GLM_ENDS),
+    "glm46v": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm46v"), _GLM_ENDS),
+    "gemma3": TinyFamily(_GEMMA_SPECIALS, "<eos>", "<pad>", _GEMMA3, _gemma3, ("<end_of_turn>",)),
+    "llava_onevision": TinyFamily(_LLAVA_SPECIALS, "<|im_end|>", "<|endoftext|>", _LLAVA, _llava),
 }
 """Family -> how its checkpoint is built."""
-
-
-@contextmanager
-def registered() -> Iterator[None]:
-    """Register those families of `CHECKPOINTS` that are not built in for the block, with image-only processors."""
-    names = [name for name in CHECKPOINTS if FAMILIES.get(name) is None]
-    for name in names:
-        register(ModelFamily(name, processor=CHECKPOINTS[name].processor))
-    try:
-        yield
-    finally:
-        for name in names:
-            unregister(name)
 
 
 def build_checkpoint(family: str, folder: Path, seed: int = 0) -> Path:

@@ -1,13 +1,13 @@
 """Every family with a tiny checkpoint and its chat template: answers, boxes on the wire, batches and training."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dspy
 import pytest
 from engine_requests import checked, request, schema_for, text_of
-from family_checkpoints import CHECKPOINTS, build_checkpoint, registered
+from family_checkpoints import CHECKPOINTS, build_checkpoint
 from filelock import FileLock
 from PIL import Image
 from tiny import FAMILIES as PRESENT
@@ -18,7 +18,7 @@ from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.engine.generation import Generator, Prompt
 from gmner.programs.gmner import GMNER
-from gmner.programs.models.families import family_of
+from gmner.programs.models.families import FAMILIES
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.boxes import Box
 from gmner.signatures.schema import Limits
@@ -31,7 +31,7 @@ FamilyLM = Callable[[str], dspy.LM]
 
 
 @pytest.fixture(scope="module")
-def family_lm(tmp_path_factory, worker_id: str, tiny) -> Iterator[FamilyLM]:
+def family_lm(tmp_path_factory, worker_id: str, tiny) -> FamilyLM:
     base = tmp_path_factory.getbasetemp()
     root = (base if worker_id == "master" else base.parent) / "families"
     root.mkdir(exist_ok=True)
@@ -43,8 +43,7 @@ def family_lm(tmp_path_factory, worker_id: str, tiny) -> Iterator[FamilyLM]:
             loaded[family] = load_vlm(folder, cache=False)
         return loaded[family]
 
-    with registered():
-        yield lm
+    return lm
 
 
 def _built(root: Path, family: str) -> Path:
@@ -147,5 +146,5 @@ def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path
     assert better(text="Kevin Durant in Paris").entities is not None
 
 
-def test_unregistered_family_has_the_defaults():
-    assert all(family_of(name).name == name for name in CHECKPOINTS)
+def test_every_checkpoint_is_of_a_built_in_family():
+    assert set(CHECKPOINTS) < set(FAMILIES)

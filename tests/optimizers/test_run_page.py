@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -180,7 +181,7 @@ def test_watched_page_reloads_until_the_run_is_finished(
         if len(pages) == 2:
             (copy / "result.json").write_bytes(result)
 
-    monkeypatch.setattr("time.sleep", wait)
+    monkeypatch.setattr("gmner.cli.run.time", SimpleNamespace(sleep=wait))  # other threads keep their own
     assert main(["run", str(copy), "--watch", "3"]) == 0
     assert [seconds for seconds, _ in pages] == [3, 3]
     assert all('<meta http-equiv="refresh" content="3">' in page and "none yet" in page for _, page in pages)
