@@ -187,7 +187,7 @@ def test_a_reward_and_a_command(tsv: Path, capsys: pytest.CaptureFixture[str]):
         ("export", "coco, label-studio, voc, tsv"),
         ("extract", "mner-mi-plus, grec, tsv (default: auto"),
         ("evaluate", "mqspn-script, names, or 'all'"),
-        ("compile", "qwen2.5-vl-7b (as in the paper), verdicts (for this test)"),
+        ("compile", "qwen3-vl-4b (the paper's settings, not tried), verdicts (for this test)"),
         (None, "count posts"),
     ],
 )

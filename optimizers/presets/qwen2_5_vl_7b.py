@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gmner.optimizers.presets.definition import Preset
+from gmner.optimizers.presets.paper_settings import paper_settings
 
 if TYPE_CHECKING:
     from gmner.optimizers.mcr import MCR
 
 
 def _build() -> MCR:
-    from gmner.optimizers.cvo import CVO
-    from gmner.optimizers.mcr import MCR
-    from gmner.optimizers.mrsi import MRSI
-
-    mrsi = MRSI(micro_batch=2, rate=1e-4, tuning="lora-frozen-vision")
-    cvo = CVO(prompts=8, micro_batch=4, epochs=2, rate=1e-5, tuning="lora-frozen-vision")
-    return MCR(mrsi=mrsi, cvo=cvo)
+    return paper_settings()
 
 
 def _stage_gb(samples: int) -> float:

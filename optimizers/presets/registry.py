@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gmner.optimizers.presets import default, qwen2_5_vl_7b, tiny
+from gmner.optimizers.presets import default, mimo_vl_7b, qwen2_5_vl_7b, qwen3_vl_4b, qwen3_vl_8b, tiny
 from gmner.optimizers.presets.definition import Preset
 from gmner.signatures.errors import InputError
 from gmner.signatures.registry import Registry, check_type
@@ -12,7 +12,14 @@ from gmner.signatures.registry import Registry, check_type
 if TYPE_CHECKING:
     from gmner.optimizers.mcr import MCR
 
-_BUILT_IN = (default.DEFAULT, tiny.TINY, qwen2_5_vl_7b.QWEN2_5_VL_7B)
+_BUILT_IN = (
+    default.DEFAULT,
+    tiny.TINY,
+    qwen2_5_vl_7b.QWEN2_5_VL_7B,
+    mimo_vl_7b.MIMO_VL_7B,
+    qwen3_vl_8b.QWEN3_VL_8B,
+    qwen3_vl_4b.QWEN3_VL_4B,
+)
 PRESETS: Registry[Preset] = Registry("preset", {preset.name: preset for preset in _BUILT_IN})
 """The presets by name."""
 
@@ -62,6 +69,10 @@ def preset(name: str) -> MCR:
       optimizer, and about 2 GB for each sample that is held at once. Measured on an H100 with random weights: 18.5 GiB
       (MRSI) and 23.1 GiB (CVO), see `docs/gpu.md`. Each loaded program takes another 15.5 GiB. `micro_batch` trades
       memory for time without changing the result; batch sizes count the samples of all processes.
+
+    - `mimo-vl-7b`: for MiMo-VL-7B, the paper's second model: as `qwen2.5-vl-7b`, with the paper's 5 epochs of MRSI.
+    - `qwen3-vl-8b`, `qwen3-vl-4b`: as `qwen2.5-vl-7b`, for Qwen3-VL; the paper does not use it. The smaller one holds
+      twice as many samples at once. These three were not run with the published weights.
 
     Change single settings with `dataclasses.replace`, for example
     `optimizer.cvo = dataclasses.replace(optimizer.cvo, prompts=2)`.

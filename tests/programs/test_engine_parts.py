@@ -76,7 +76,6 @@ def test_resize_rule_equals_that_of_transformers(width, height, factor):
         ("openai/Qwen/Qwen3-VL-8B-Instruct", "normalized", (640, 480)),
         ("openai/HuggingFaceTB/SmolVLM-Instruct", "normalized", None),
         ("openai/OpenGVLab/InternVL3-8B-hf", "normalized", None),
-        ("openai/gpt-4o", "normalized", None),
     ],
 )
 def test_profile_of_served_model(name, frame, resized):

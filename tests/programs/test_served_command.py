@@ -20,6 +20,7 @@ from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import ModelError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("socket_enabled")]
+NAMED = {"m": "Qwen3-VL"}
 SAID = '{"reasoning":"","entities":[{"span":"Ana","type":"PER","visible":false,"box":null}]}'
 
 

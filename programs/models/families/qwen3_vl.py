@@ -36,4 +36,11 @@ QWEN3_VL = ModelFamily(
     thinking=Thinking(switch=None, default=False),
 )
 # Served under the same names as the dense models. No test runs its image cache.
-QWEN3_VL_MOE = replace(QWEN3_VL, name="qwen3_vl_moe", served_as="", image_inputs=None, title="Qwen3-VL (MoE)")
+QWEN3_VL_MOE = replace(
+    QWEN3_VL,
+    name="qwen3_vl_moe",
+    served_as="",
+    image_inputs=None,
+    title="Qwen3-VL (MoE)",
+    untried="No checkpoint has been tried",
+)

@@ -1,0 +1,36 @@
+"""Writes the table of model families in `docs/models.md`: `python docs/families.py` after a family has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gmner.programs.models.families import FAMILIES, ModelFamily
+
+PAGE = Path(__file__).with_name("models.md")
+BEGIN, END = "<!-- families -->\n", "<!-- end of families -->\n"
+_STATES = {"published": "published", "unconfirmed": "not confirmed by its makers", "none": "none published; ours"}
+
+
+def table() -> str:
+    """The table in Markdown, one row a family."""
+    head = "| family | `model_type` | boxes | convention | source | tried |\n|---|---|---|---|---|---|\n"
+    return head + "".join(map(_row, sorted(FAMILIES.values(), key=lambda family: family.shown_as)))
+
+
+def _row(family: ModelFamily) -> str:
+    types = ", ".join(f"`{name}`" for name in (family.name, *family.model_types))
+    if family.refused:
+        return f"| {family.shown_as} | {types} | refused | {family.refused} | | |\n"
+    boxes = family.box_format.describe().replace("the picture", "the image")
+    tried = family.untried or "random checkpoints: answers, SFT and GRPO"
+    return f"| {family.shown_as} | {types} | {boxes} | {_STATES[family.convention]} | {family.source} | {tried} |\n"
+
+
+def page(text: str) -> str:
+    """The page with the current table."""
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + "\n" + table() + "\n" + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
