@@ -2,6 +2,8 @@
 
 import json
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -11,8 +13,10 @@ from probed import CONVENTIONS, QWEN, SMALL, TITLES, ShapeModel, replying, speak
 from scripted import pictures_of, scripted_lm, words_of
 
 from gmner.data.world.generate import World
+from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.models import loading
 from gmner.programs.models.families import ModelProfile
-from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.loading import load_for_probe, load_vlm
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.probing import probe
 from gmner.programs.models.probe.report import ProbeReport
@@ -177,6 +181,7 @@ def test_a_failed_call_is_reported():
     [
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
         ({"threads": 0}, "threads must be at least 1"),
+        ({"profile": "normalized"}, "profile must be a ModelProfile"),
         ({"posts": []}, "No entity of the posts has a box"),
     ],
 )
@@ -232,6 +237,38 @@ def test_model_on_a_server(name: str, state: str):
     assert {body["temperature"] for body in bodies} == {0.0}
     assert "memory: on the server" in report.summary()
     assert lm.history == []
+
+
+def test_a_model_is_loaded_with_the_probed_profile(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    asked = []
+
+    def probed_as(lm: dspy.LM, *, profile: Any) -> ProbeReport:
+        asked.append((lm.engine.profile, profile))
+        known = lm.engine.profile if profile is None else PLAIN
+        return probed(ShapeModel(speaking(Convention(BoxFormat("normalized", 100)))), known)
+
+    monkeypatch.setattr(loading, "probe", probed_as)
+    family = load_vlm(tiny("qwen3_vl")).engine.profile
+    engine = load_vlm(tiny("qwen3_vl"), profile="probe").engine
+    assert asked == [(family, None)]
+    assert engine.profile == ModelProfile(BoxFormat("normalized", 100), rule=family.rule)
+    assert "The probe contradicts the profile of the model" in caplog.text
+    assert VLMEngine.load_state(json.loads(json.dumps(engine.dump_state()))).profile == engine.profile
+
+    monkeypatch.setattr(loading, "known_family", lambda name: None)
+    assert load_vlm(tiny("qwen3_vl"), profile="probe").engine.profile.box_format == BoxFormat("normalized", 100)
+    assert asked[1][1] == "none"
+    lm, profile = load_for_probe(tiny("qwen3_vl"))
+    assert (lm.engine.profile.box_format, profile) == (BoxFormat(), None)
+
+
+def test_a_model_that_cannot_be_told_is_not_loaded(tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch):
+    nothing = ShapeModel(lambda size, box: None)
+    monkeypatch.setattr(loading, "probe", lambda lm, **_: probed(nothing, PLAIN))
+    with pytest.raises(InputError, match="The probe cannot tell the coordinate convention"):
+        load_vlm(tiny("qwen3_vl"), profile="probe")
 
 
 @pytest.mark.slow
