@@ -156,7 +156,8 @@ def _named(rect: Rect, drawing: Size, taken: list[tuple[float, float, float]]) -
     left = max(rect.x + rect.width - length, 0.0) if at_right else rect.x
     above, below = rect.y - _NAME_HEIGHT, rect.y + rect.height
     tops = [top for top in (above, below) if 0 <= top <= drawing[1] - _NAME_HEIGHT]
-    tops += [rect.y + step * _NAME_HEIGHT for step in range(len(taken) + 1)]
+    # Each of the others can stand in the way of two of these places.
+    tops += [rect.y + step * _NAME_HEIGHT for step in range(2 * len(taken) + 1)]
     top = next(top for top in tops if not any(_meets(left, left + length, top, other) for other in taken))
     taken.append((left, left + length, top))
     is_above = top == above

@@ -147,7 +147,7 @@ def test_labels_reach_the_program_but_not_a_bundle(
     capsys: pytest.CaptureFixture[str],
 ):
     seen: list[object] = []
-    monkeypatch.setattr(models, "load_program", lambda *_, labels: seen.append(labels) or GMNER(scripted_lm({})))
+    monkeypatch.setattr(models, "load_program", lambda *_, labels, **__: seen.append(labels) or GMNER(scripted_lm({})))
     assert run(*words, "--labels", "PER,TEAM") == 0
     assert seen == [LabelSet(("PER", "TEAM"))]
     capsys.readouterr()

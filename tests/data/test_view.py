@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pages import EVIL, Page, answer_of, drawn, post_of
 
@@ -119,6 +119,7 @@ def test_names_are_outside_of_their_boxes_where_there_is_space():
     assert (right.name_at_right, right.name_at[0]) == (True, pytest.approx(460 / 480, abs=1e-4))
 
 
+@example(corners=[(18, 40, 100, 470), (0, 0, 91, 470)])  # the first name is between two places of the second
 @given(corners=st.lists(st.tuples(*[st.integers(0, 470)] * 4), min_size=1, max_size=5))
 def test_names_do_not_overlap(corners: list[tuple[int, int, int, int]]):
     picture = Picture("", (480, 480), (480, 480))

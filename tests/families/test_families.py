@@ -133,7 +133,7 @@ def test_answers_are_those_of_plain_generate(family_lm: FamilyLM, family: str):
 @pytest.mark.nightly
 @pytest.mark.parametrize("family", CHECKPOINTS)
 def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path: Path):
-    student = GMNER(family_lm(family), limits=Limits(reasoning=12, entities=2))
+    student = GMNER(family_lm(family), limits=Limits(reasoning=12, entities=6))
     optimizer = MCR(
         mrsi=MRSI(max_steps=2, per_post=1, tuning="full", batch=2),
         cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=300),

@@ -30,7 +30,7 @@ def no_cost_map(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def served(base: str, **options: Any) -> dspy.LM:
-    return dspy.LM("openai/m", api_base=base, api_key="key", cache=False, num_retries=0, **options)
+    return dspy.LM("openai/qwen3-vl-8b-thinking", api_base=base, api_key="key", cache=False, num_retries=0, **options)
 
 
 def always(text: str | None, logprobs: list[Body] | None = None, **more: Any) -> Callable[[Body], Reply]:

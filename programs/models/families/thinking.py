@@ -75,14 +75,17 @@ def thinking_in(template: str, family: Thinking | None = None) -> Thinking | Non
 
     Args:
         template: The chat template.
-        family: The markers of the model's family, which are tried first.
+        family: The markers of the model's family, which are tried first; a template with a switch that the family does
+            not have is that of another of its models.
 
     Returns:
         The markers; None: the template does not mention thinking. The model then does not think, or it writes the
         markers without its template.
     """
     tried = KNOWN if family is None else (family, *KNOWN)
-    return next((one for one in tried if one.opening.strip() in template or one.closing in template), None)
+    found = [one for one in tried if one.opening.strip() in template or one.closing in template]
+    switched = [one for one in found if one.switch is not None and one.switch in template]
+    return next(iter([*switched, *found]), None)
 
 
 def split_thinking(text: str) -> tuple[str, str]:
