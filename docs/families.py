@@ -21,7 +21,8 @@ def _row(family: ModelFamily) -> str:
     types = ", ".join(f"`{name}`" for name in (family.name, *family.model_types))
     if family.refused:
         return f"| {family.shown_as} | {types} | refused | {family.refused} | | |\n"
-    boxes = family.box_format.describe().replace("the picture", "the image")
+    after_resize = "after the processor's resize" if family.box_format.frame == "resized" else ""
+    boxes = f"{family.box_format.describe().replace('the picture', 'the image')} {after_resize}".strip()
     tried = family.untried or "random checkpoints: answers, SFT and GRPO"
     return f"| {family.shown_as} | {types} | {boxes} | {_STATES[family.convention]} | {family.source} | {tried} |\n"
 
