@@ -163,13 +163,14 @@ def _typed(asked: Sequence[_Piece], answer: _Piece) -> Iterator[tuple[int, list[
 
 
 def _judged(user: str, asked: _Piece, answer: _Piece, said: Sequence[_Piece]) -> Iterator[tuple[int, list[int]]]:
-    """For each decision, the last tokens of the name it is about: in the question, and in what was said before."""
+    """For each decision, the last tokens of the name it is about: in the question, and in the evidence or chain."""
     _, _, entity = user.partition(_ENTITY)
+    pieces = (answer,) if entity else (*said, answer)
     for match in _DECISION.finditer(answer.text):
         before = answer.text[: match.start()]
         name = entity or (_SPAN.findall(before) or [""])[-1]
         at = answer.at(match.start())
-        places = [*asked.lasts(name)[-1:], *(place for piece in (*said, answer) for place in piece.lasts(name))]
+        places = [*asked.lasts(name)[-1:], *(place for piece in pieces for place in piece.lasts(name))]
         if name and (places := [place for place in places if place < at]):
             yield at - 1, places
 

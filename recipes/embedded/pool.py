@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import Idefics3ForConditionalGeneration
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import Character, character
+from gmner.data.world.cast import Character, character, characters
 from gmner.data.world.drawing.picture import picture
 from gmner.data.world.drawing.portraits import portrait
 from gmner.data.world.generate import TYPES
@@ -82,8 +82,8 @@ def unseen_pool(count: int) -> Pool:
     return Pool(np.zeros((count, 1, 1, 3), np.uint8), [Scene()] * count)
 
 
-def _render(index: int) -> tuple[np.ndarray, list[list[object]]]:
-    """The pixels of an image, and a record of each entity in it."""
+def drawn_scene(index: int) -> tuple[np.ndarray, Scene]:
+    """Draw the scene with this index: (side, side, 3) uint8 pixels, and what they show."""
     rng = item_rng("scene", index)
     casting = Casting(MENTIONS, TYPES, ALSO_SHOWN, rng)
     _, shown = plan(rng.choices(list(SLICES), list(SLICES.values()))[0], casting)
@@ -91,9 +91,14 @@ def _render(index: int) -> tuple[np.ndarray, list[list[object]]]:
     if portrait.cache_info().currsize > _PORTRAITS:
         portrait.cache_clear()
     image, things = picture([cast[who] for who in shown], rng)
-    scene = Scene.of(things, [new for who, new in cast.items() if new is not who])
     small = np.asarray(image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS))
-    known = set(cast)
+    return small, Scene.of(things, [new for who, new in cast.items() if new is not who])
+
+
+def _record(index: int) -> tuple[np.ndarray, list[list[object]]]:
+    """The pixels of a scene, and a row of JSON values for each entity in it."""
+    small, scene = drawn_scene(index)
+    known = set(characters())
     return small, [
         [o.name, o.type, o.depth, *o.box.as_tuple(), None if who in known else asdict(who)]
         for o, who in zip(scene.things, scene.cast, strict=True)
@@ -112,7 +117,7 @@ def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
         gold = []
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             for i, (image, objects) in enumerate(
-                tqdm(pool.imap(_render, range(count), 64), total=count, desc="scenes")
+                tqdm(pool.imap(_record, range(count), 64), total=count, desc="scenes")
             ):
                 array[i] = image
                 gold.append(objects)
