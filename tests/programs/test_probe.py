@@ -187,7 +187,7 @@ def test_a_failed_call_is_reported():
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
-        probed(lambda request: pytest.fail("asked"), PLAIN, **options)
+        probe(scripted_lm(lambda request: pytest.fail("asked"), PLAIN), progress=False, **options)
     with pytest.raises(InputError, match="lm must be a model"):
         probe("model")  # type: ignore[arg-type]
 
