@@ -328,3 +328,18 @@ def test_unknown_formats_and_files(tmp_path: Path):
         read_corrections(tmp_path, "csv")
     with pytest.raises(InputError, match="File or folder not found"):
         read_corrections(tmp_path / "no.json", "coco")
+
+
+def test_boxes_of_several_images_come_back_in_their_images():
+    """Through Label Studio and COCO; a box in an image that the post does not have is refused."""
+    images = (Image.new("RGB", (64, 48)), Image.new("RGB", (90, 60)))
+    boxes = (Box(1.0, 2.0, 30.0, 40.0), Box(5.0, 6.0, 80.0, 50.0, picture=2))
+    post = Post("p", "Ana met Bo", images[0], (GoldEntity("Ana", 0, 3, "PER", boxes),), more_images=images[1:])
+    tasks = to_label_studio([post])
+    tasks[0]["annotations"] = [{"result": tasks[0]["predictions"][0]["result"]}]
+    for corrected in (from_label_studio(tasks, [post]), from_coco(to_coco([post]), [post])):
+        assert [entity.boxes for entity in corrected[0].gold] == [boxes]
+        assert len(corrected[0].images) == 2
+    tasks[0]["annotations"][0]["result"][1]["item_index"] = 2
+    with pytest.raises(DataError, match=r"unknown image \(got 2\). Accepted: 0 to 1"):
+        from_label_studio(tasks, [post])
