@@ -78,7 +78,7 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, text: str, *, requ
 
 
 def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
-    """Add the arguments that say how posts are read: `--split`, `--images`, `--format` and `--instances`.
+    """Add the arguments that say how posts are read, from `--split` to `--joiner`.
 
     Args:
         parser: The parser of a command.
@@ -92,6 +92,8 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     action = parser.add_argument("--format", default="auto", metavar="FORMAT", help=formats)
     offer(action, _format_names, also=["auto"])
     parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
+    joiner = "what separates the tokens in the text, for Twitter-GMNER, Twitter-FMNERG and MNER-MI (default: a space)"
+    parser.add_argument("--joiner", metavar="SPACE", help=f"{joiner}; '' for scripts without spaces")
 
 
 def add_limit_pictures(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ _ASKED = (
     "images",
     "format",
     "instances",
+    "joiner",
     "limit",
     "least_sure",
     "image_url",

@@ -37,7 +37,7 @@ def read_posts(given: Namespace, path: Path, split: str | None) -> Posts:
     """
     from gmner.data.readers.choose import read_dataset
 
-    return read_dataset(path, split, given.images, format=given.format, instances=given.instances)
+    return read_dataset(path, split, given.images, format=given.format, instances=given.instances, joiner=given.joiner)
 
 
 def read_wanted_posts(given: Namespace, path: Path, split: str | None, limit: int | None = None) -> Posts:

@@ -72,6 +72,15 @@ _PARTS = regex.compile(
 )
 # Parts of the letters of one script. U: upper case, S: Latin S, s: Latin s, l: any other letter.
 
+_PREFIXES = {
+    "Arabic": regex.compile("[\u0648\u0641]?[\u0628\u0643\u0644]?"),
+    "Hebrew": regex.compile("\u05d5?(?:\u05db?\u05e9|\u05de\u05e9)?[\u05d1\u05db\u05dc\u05de]?\u05d4?"),
+    "Ethiopic": regex.compile("[\u12e8\u1260\u1208\u12a8]?"),
+}
+# Conjunctions, prepositions and articles that are written together with the next word, letter by letter: Arabic wa, fa,
+# bi, ka, li; Hebrew ve, she, be, ke, le, mi, ha; Amharic ye, be, le, ke.
+_SHORTEST_AFTER_PREFIX = 2  # letters
+
 
 class Piece(NamedTuple):
     """A piece of a text.
@@ -107,6 +116,8 @@ def segment(text: str) -> tuple[Piece, ...]:
     - In scripts written without spaces (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar and others), every cluster
       is a piece. Where a word ends there is a question of meaning, which the model decides.
     - In Korean, every syllable is a piece, because particles follow a name without a space.
+    - In Arabic, Hebrew and Ethiopic script, letters that may be a prefix (Arabic `wa`, `bi`; Hebrew `ve`, `ha`; Amharic
+      `ye`) are a piece each if at least two letters follow. Whether they belong to the name, only the model can decide.
     - Other words are one piece, but are cut where the script changes, between letters and digits, at `_`, and where
       case changes (`Team|Obama`, `i|Phone`, `USA|Today`).
     - In Latin script, a capitalised word of at least four letters and an acronym are cut before a final `s`
@@ -181,7 +192,17 @@ def _parts(kind: str, clusters: Sequence[str]) -> Iterable[tuple[int, int]]:
         return ((index, index + 1) for index in range(len(clusters)))
     if kind in _OTHER_KINDS:
         return [(0, len(clusters))]
+    if kind in _PREFIXES:
+        return _after_prefix(_PREFIXES[kind], clusters)
     return (part.span() for part in _PARTS.finditer("".join(map(_letter, clusters))))
+
+
+def _after_prefix(prefix: regex.Pattern[str], clusters: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """First and last (excluded) index of each letter of a prefix, and of what follows it."""
+    match = prefix.match("".join(cluster[0] for cluster in clusters))
+    length = max(0, min(match.end() if match else 0, len(clusters) - _SHORTEST_AFTER_PREFIX))
+    yield from ((index, index + 1) for index in range(length))
+    yield length, len(clusters)
 
 
 @lru_cache(maxsize=4096)

@@ -26,6 +26,7 @@ def read_dataset(
     *,
     format: str = "auto",
     instances: str | os.PathLike[str] | None = None,
+    joiner: str | None = None,
 ) -> Posts:
     """Read posts in any format.
 
@@ -39,14 +40,24 @@ def read_dataset(
         images: One or several image folders; None: the folder that belongs to `path`.
         format: `auto`, or the name of a format, one of `gmner.readers.READERS`.
         instances: COCO's `instances.json`, for GREC.
+        joiner: What separates the tokens in the texts of formats that store tokens (Twitter-GMNER, Twitter-FMNERG,
+            MNER-MI); None: a space. Data in a script without spaces needs `joiner=""`.
 
     Raises:
-        InputError: The path, the format or the split does not exist.
+        InputError: The path, the format or the split does not exist, or the format does not use `instances` or
+            `joiner`.
         DataError: A file does not follow its format.
     """
     path = Path(path)
-    location = DatasetLocation(path, split or "", images, None if instances is None else Path(instances))
+    location = DatasetLocation(
+        path,
+        split or "",
+        images,
+        instances=None if instances is None else Path(instances),
+        joiner=" " if joiner is None else joiner,
+    )
     reader = _reader(location, format)
+    _refuse_unused(reader, instances=instances, joiner=joiner)
     try:
         return reader.read(location)
     except InputError as error:
@@ -88,6 +99,15 @@ def _reader(location: DatasetLocation, format: str) -> Reader:
         accepted = f"a JSONL file, a data set folder, or {names}"
         raise InputError("File or folder not found", received=str(location.path), accepted=accepted)
     return own
+
+
+def _refuse_unused(reader: Reader, **options: object) -> None:
+    """Refuse options that are given, and that the format of the reader does not use."""
+    for name, value in options.items():
+        if value is not None and name not in reader.options:
+            formats = ", ".join(other.name for other in READERS.values() if name in other.options)
+            fact = f"The format {reader.name} does not use {name}"
+            raise InputError(fact, received=value, accepted=f"formats {formats}", remedy=f"Leave {name} out")
 
 
 def _detected(location: DatasetLocation) -> Reader:

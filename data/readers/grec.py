@@ -246,4 +246,4 @@ def _read(location: DatasetLocation) -> Posts:
     return read_grec(location.path, location.instances, location.split, location.images)
 
 
-GREC = Reader("grec", _read)
+GREC = Reader("grec", _read, options=("instances",))

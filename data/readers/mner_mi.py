@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,10 @@ def _detects(location: DatasetLocation) -> bool:
     return location.folder_with("text", without=("txt", "posts.jsonl"))
 
 
-MNER_MI = Reader(
-    "mner-mi", lambda location: read_mner_mi(location.path, location.split or "train", location.images), _detects
-)
-MNER_MI_PLUS = Reader(
-    "mner-mi-plus",
-    lambda location: read_mner_mi(location.path, location.split or "train", location.images, corpus="MNER-UNI"),
-)
+def _read(location: DatasetLocation, corpus: str = "MNER-MI") -> Posts:
+    split = location.split or "train"
+    return read_mner_mi(location.path, split, location.images, corpus=corpus, joiner=location.joiner)
+
+
+MNER_MI = Reader("mner-mi", _read, _detects, options=("joiner",))
+MNER_MI_PLUS = Reader("mner-mi-plus", partial(_read, corpus="MNER-UNI"), options=("joiner",))

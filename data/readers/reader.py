@@ -19,12 +19,14 @@ class DatasetLocation:
         split: The name of the split; empty if none was named.
         images: One or several image folders; None: the folder that belongs to `path`.
         instances: COCO's `instances.json`, for GREC.
+        joiner: What separates the tokens of a format that stores tokens: white space, or nothing.
     """
 
     path: Path
     split: str = ""
     images: Folders | None = None
     instances: Path | None = None
+    joiner: str = " "
 
     def folder_with(self, name: str, *, without: tuple[str, ...] = ()) -> bool:
         """Whether `path` is a folder with a subfolder `name`, but without any of the entries in `without`."""
@@ -46,9 +48,11 @@ class Reader:
         detects: Whether the files have this format, for `format="auto"`. By default, the format must be named.
         needs_path: Whether the posts are in a file or folder. Otherwise the name of the format stands for them, as in
             `gmner.read_dataset("real-photos")`.
+        options: Which of `instances` and `joiner` the format uses. `gmner.read_dataset` refuses the others.
     """
 
     name: str
     read: Callable[[DatasetLocation], Posts]
     detects: Callable[[DatasetLocation], bool] = _never
     needs_path: bool = True
+    options: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -213,13 +214,16 @@ def _is_fmnerg(location: DatasetLocation) -> bool:
     return location.folder_with("txt_fine", without=("txt", "posts.jsonl"))
 
 
-TWITTER_GMNER = Reader(
-    "twitter", lambda location: read_twitter_gmner(location.path, location.split, location.images), _is_gmner
-)
-TWITTER_FMNERG = Reader(
-    "fmnerg", lambda location: read_twitter_fmnerg(location.path, location.split, location.images), _is_fmnerg
-)
-TWITTER_FMNERG_COARSE = Reader(
-    "fmnerg-coarse",
-    lambda location: read_twitter_fmnerg(location.path, location.split, location.images, granularity="coarse"),
-)
+def _read_gmner(location: DatasetLocation) -> Posts:
+    return read_twitter_gmner(location.path, location.split, location.images, joiner=location.joiner)
+
+
+def _read_fmnerg(location: DatasetLocation, granularity: Granularity = "fine") -> Posts:
+    return read_twitter_fmnerg(
+        location.path, location.split, location.images, granularity=granularity, joiner=location.joiner
+    )
+
+
+TWITTER_GMNER = Reader("twitter", _read_gmner, _is_gmner, options=("joiner",))
+TWITTER_FMNERG = Reader("fmnerg", _read_fmnerg, _is_fmnerg, options=("joiner",))
+TWITTER_FMNERG_COARSE = Reader("fmnerg-coarse", partial(_read_fmnerg, granularity="coarse"), options=("joiner",))

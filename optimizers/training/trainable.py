@@ -317,3 +317,6 @@ def run(trainer: Any, folder: Path, watch: ValidationMonitor, engine: VLMEngine)
     if trainer.is_world_process_zero():
         drop_after(folder, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    config, source = (part.config.get_text_config() for part in (without_adapter(trainer.model), engine.model))
+    if hasattr(source, "output_router_logits"):  # TRL switches them on, and transformers cannot generate with them
+        config.output_router_logits = source.output_router_logits

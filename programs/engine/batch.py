@@ -39,7 +39,8 @@ class Batch:
     """
 
     def __init__(self, model: PreTrainedModel, ids: torch.Tensor, model_kwargs: dict[str, Any]) -> None:
-        self.model, self.ids, self._model_kwargs = model, ids, model_kwargs
+        self.model, self.ids = model, ids
+        self._model_kwargs = {**model_kwargs, **_without_router_logits(model)}
         self._rope_deltas: dict[torch.nn.Module, torch.Tensor] = {}
         self._steps = 0
 
@@ -156,3 +157,12 @@ class Batch:
     @property
     def _cache(self) -> Any:
         return self._model_kwargs["past_key_values"]
+
+
+def _without_router_logits(model: PreTrainedModel) -> dict[str, bool]:
+    """The input that keeps a mixture of experts from returning the logits of its routers.
+
+    A trainer may have switched them on in the model's config. Then the model computes the loss of the routers too, and
+    this fails for steps with a cache: the attention mask is longer than the tokens.
+    """
+    return {"output_router_logits": False} if hasattr(model.config.get_text_config(), "output_router_logits") else {}

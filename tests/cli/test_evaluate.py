@@ -96,6 +96,7 @@ def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFi
     assert run(*words, "--instances", tmp_path / "instances.json", "--json") == 0
     assert json.loads(capsys.readouterr().out)["n_acc"] == 100
     assert "instances.json" in fails(capsys, *words)
+    assert "The format grec does not use joiner" in fails(capsys, *words, "--joiner", "")
     line = {"id": 1, "text": ["Ana", "met"], "images": [], "label": ["B-PER", "O"], "url": ""}
     (tmp_path / "mi.txt").write_text(json.dumps(line))
     write_predictions([Prediction("1", "Ana met", "", (GroundedEntity("Ana", 0, 3, "PER"),))], tmp_path / "p.jsonl")

@@ -140,7 +140,9 @@ def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path
         progress=False,
     )
     better = student.compile(trainset=World().posts("train", 6), optimizer=optimizer, run_dir=tmp_path)
-    before, after = (program.model.engine.model.state_dict() for program in (student, better))
+    before, after = (program.model.engine.model for program in (student, better))
+    assert after.config.to_diff_dict() == before.config.to_diff_dict()
+    before, after = before.state_dict(), after.state_dict()
     assert before.keys() == after.keys()
     assert any(not before[name].equal(after[name]) for name in before)
     assert better(text="Kevin Durant in Paris").entities is not None

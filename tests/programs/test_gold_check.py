@@ -67,7 +67,7 @@ def test_each_kind_of_fault_is_reported(kind: str):
         ("Zoe\u0301 waves", "Zoe", "cuts_a_character"),
         ("क्षत्रिय", "क्", "cuts_a_character"),
         ("👩‍👧 waves", "👩", "cuts_a_character"),
-        ("وترامب", "ترامب", "cuts_a_word"),
+        ("Ankarada", "Ankara", "cuts_a_word"),
         ("Ada\u200bBo", "Ada\u200b", "blank_at_edge"),
         ("東" * 29, "東" * 29, "span_too_long"),
         ("aB" * 120, "aB" * 120, "span_too_long"),

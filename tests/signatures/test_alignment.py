@@ -22,7 +22,7 @@ TEXTS = st.text(max_size=30) | st.lists(st.sampled_from(WORDS), max_size=8).map(
         ("Durant, 35", ["Durant", ",", "35"]),
         ("O'Neil", ["O", "'", "Neil"]),
         ("hi🎉Ada", ["hi", "🎉", "Ada"]),
-        ("שלום עולם", ["שלום", "עולם"]),
+        ("ירוק עולם", ["ירוק", "עולם"]),
         ("@ MahaveerM_ :", ["@", "Mahaveer", "M", "_", ":"]),
     ],
 )

@@ -8,6 +8,7 @@ from PIL import Image
 
 from gmner.data.oddities import Oddity, OddityLog
 from gmner.data.prediction import Prediction
+from gmner.data.readers.choose import read_dataset
 from gmner.data.readers.conll import read_blocks
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.readers.voc import read_boxes
@@ -406,6 +407,21 @@ def test_joiner_of_tokens_that_are_characters(root):
     assert post.text == "看勒布朗在东京"
     assert [(e.span, e.start, e.end, len(e.boxes)) for e in post.gold] == [("勒布朗", 1, 4, 1), ("东京", 5, 7, 0)]
     assert all(entity.key in occurrences(entity.span, post.text) for entity in post.gold)
+
+
+def test_joiner_of_a_dataset(root):
+    (post,) = read_dataset(root, "train", joiner="")
+    assert " " not in post.text
+    (spaced,) = read_dataset(root, "train")
+    assert " " in spaced.text
+    assert spaced.text.replace(" ", "") == post.text
+
+
+@pytest.mark.parametrize("option", ["joiner", "instances"])
+def test_options_that_a_format_does_not_use_are_refused(root, option):
+    (root / "posts.jsonl").write_text('{"id": "1", "text": "Ada"}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=f"The format jsonl does not use {option}.*Leave {option} out"):
+        read_dataset(root / "posts.jsonl", **{option: ""})
 
 
 def test_joiner_must_be_white_space(root):
