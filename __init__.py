@@ -47,11 +47,18 @@ if TYPE_CHECKING:
     from gmner.data.prediction import Prediction as Prediction
     from gmner.data.prediction import Predictions as Predictions
     from gmner.data.readers import readers as readers
+    from gmner.data.readers.answers import read_answers as read_answers
+    from gmner.data.readers.ccks import read_ccks as read_ccks
+    from gmner.data.readers.ccks import read_ccks_answers as read_ccks_answers
     from gmner.data.readers.choose import read_dataset as read_dataset
+    from gmner.data.readers.entity_json import read_entity_json as read_entity_json
+    from gmner.data.readers.entity_json import read_entity_json_answers as read_entity_json_answers
     from gmner.data.readers.grec import read_grec as read_grec
     from gmner.data.readers.labels import labels_of as labels_of
     from gmner.data.readers.mner_mi import read_mner_mi as read_mner_mi
     from gmner.data.readers.real_photos import real_photos as real_photos
+    from gmner.data.readers.riveg import read_riveg as read_riveg
+    from gmner.data.readers.riveg import read_riveg_answers as read_riveg_answers
     from gmner.data.readers.triples import read_triples as read_triples
     from gmner.data.readers.twitter import read_twitter_fmnerg as read_twitter_fmnerg
     from gmner.data.readers.twitter import read_twitter_gmner as read_twitter_gmner
@@ -60,6 +67,9 @@ if TYPE_CHECKING:
     from gmner.data.scoring.evaluation import Evaluation as Evaluation
     from gmner.data.scoring.expressions import ExpressionScores as ExpressionScores
     from gmner.data.scoring.expressions import evaluate_expressions as evaluate_expressions
+    from gmner.data.scoring.gold_version import GoldDifferences as GoldDifferences
+    from gmner.data.scoring.gold_version import GoldVersion as GoldVersion
+    from gmner.data.scoring.gold_version import compare_gold as compare_gold
     from gmner.data.scoring.metric import gmner_metric as gmner_metric
     from gmner.data.scoring.metric import to_example as to_example
     from gmner.data.scoring.protocols import PROTOCOLS as PROTOCOLS

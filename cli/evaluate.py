@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gmner.cli.command import Command, FileRules
 from gmner.cli.options import GOLD, add_dataset, offer
 from gmner.cli.posts import read_posts
-from gmner.cli.printing import print_ids, print_result
+from gmner.cli.printing import print_ids, print_message, print_result
 
 if TYPE_CHECKING:
     from gmner.data.post import Post
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `gmner evaluate`."""
-    predictions = "predictions: JSONL file of `gmner extract`, or one line per post of triples text|TYPE|[x1,y1,x2,y2]"
+    forms = "triples text|TYPE|[x1,y1,x2,y2], or the files of RiVEG, SAKE, UnCo or CCKS-2025"
+    predictions = f"predictions: JSONL of `gmner extract`, {forms}"
     parser.add_argument("predictions", type=Path, metavar="PRED", help=predictions)
     parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=GOLD)
     add_dataset(parser)
@@ -29,12 +30,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     offer(action, _protocol_names, also=["all"])
     against = "predictions of another system, for a paired significance test"
     parser.add_argument("--against", type=Path, metavar="PRED", help=against)
+    made_on = "gold that the predictions were made or published on; differences from --gold are named (format detected)"
+    parser.add_argument("--made-on", type=Path, metavar="POSTS", help=made_on)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables; scores are in percent")
 
 
 def run(given: Namespace) -> None:
     """Print the scores."""
-    from gmner.data.readers.choose import read_answers
+    from gmner.data.readers.answers import read_answers
     from gmner.data.scoring.score_report import score_report
 
     posts = read_posts(given, given.gold, given.split)
@@ -43,10 +46,23 @@ def run(given: Namespace) -> None:
         _print_expressions(predictions, posts, as_json=given.json)
         return
     others = None if given.against is None else read_answers(given.against, posts)
+    if given.made_on is not None:
+        _print_differences(posts, given)
     report = score_report(posts, predictions, given.protocol, others)
     print_ids("Posts without a prediction, scored as empty", report.evaluation.missing)
     print_ids("Predictions for unknown posts, ignored", report.evaluation.unknown)
     print_result(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if given.json else report.summary())
+
+
+def _print_differences(posts: Sequence[Post], given: Namespace) -> None:
+    """Print how the gold differs from the gold of `--made-on`."""
+    from gmner.data.readers.choose import read_dataset
+    from gmner.data.scoring.gold_version import compare_gold
+
+    differences = compare_gold(posts, read_dataset(given.made_on, given.split))
+    if differences:
+        print_message(f"The predictions were made on other gold: {given.made_on} has {differences.theirs}")
+        print_message(f"Differences between {given.gold} and {given.made_on}: {differences}")
 
 
 def _print_expressions(predictions: Predictions, posts: Sequence[Post], *, as_json: bool) -> None:

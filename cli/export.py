@@ -64,7 +64,7 @@ def _exporter(given: Namespace) -> Exporter:
 
 def _predictions(given: Namespace, posts: Sequence[Post], exporter: Exporter) -> list[Prediction]:
     """The predictions for these posts."""
-    from gmner.data.readers.choose import read_answers
+    from gmner.data.readers.answers import read_answers
 
     known = {post.id for post in posts}
     everything = read_answers(given.predictions, posts)

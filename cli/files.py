@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STANDARD = Path("-")
 """Standard input or standard output, as a path of the command line."""
 
-_POSTS = ("posts", "gold", "train", "val")
+_POSTS = ("posts", "gold", "train", "val", "made_on")
 _ANSWERS = ("predictions", "against")
 INPUTS = (*_POSTS, *_ANSWERS, "instances", "bundle", "model")
 """Arguments that name inputs, in every command that has them."""

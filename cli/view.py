@@ -37,7 +37,7 @@ def run(given: Namespace) -> None:
     """Write the page."""
     from gmner.data.files.atomic import whole_text
     from gmner.data.pages.answers_page import render_html
-    from gmner.data.readers.choose import read_answers
+    from gmner.data.readers.answers import read_answers
     from gmner.data.scoring.evaluate import evaluate
 
     posts = read_posts(given, given.gold or given.posts, given.split)

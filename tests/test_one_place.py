@@ -197,7 +197,10 @@ def test_a_reward_and_a_command(tsv: Path, capsys: pytest.CaptureFixture[str]):
     [
         ("export", "coco, label-studio, voc, tsv"),
         ("import", "coco, label-studio, voc, tsv"),
-        ("extract", "mner-mi-plus, grec, real-photos, tsv (default: auto"),
+        (
+            "extract",
+            "mner-mi-plus, grec, riveg, entity-json, entity-json-coarse, ccks, real-photos, tsv (default: auto",
+        ),
         ("evaluate", "mqspn-script, names, or 'all'"),
         ("compile", "qwen3-vl-4b (the paper's settings, not tried), verdicts (for this test)"),
         (None, "count posts"),

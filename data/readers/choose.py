@@ -1,20 +1,14 @@
-"""`read_dataset`: reads posts in any format. `read_answers`: reads predictions in any format."""
+"""`read_dataset`: reads posts in any format."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from gmner.data.jsonl import read_predictions
 from gmner.data.oddities import Posts
-from gmner.data.post import Post
-from gmner.data.prediction import Predictions
 from gmner.data.readers.image_folder import Folders
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.readers import AUTO, READERS
-from gmner.data.readers.triples import read_triples
 from gmner.data.readers.twitter import TWITTER_GMNER
 from gmner.signatures.errors import InputError
 
@@ -71,23 +65,6 @@ def read_dataset(
         ) from error
 
 
-def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
-    """Read the predictions of any system: JSONL, or triples (see `read_triples`), depending on the first line.
-
-    Args:
-        path: The file.
-        posts: The posts that the predictions are for; triples without ids must be in their order.
-
-    Raises:
-        InputError: The file does not exist.
-        DataError: A line has neither form; the message names file and line.
-    """
-    path = Path(path)
-    if path.is_file() and not _is_prediction(path):
-        return read_triples(path, posts)
-    return Predictions(read_predictions(path), posts)
-
-
 def _reader(location: DatasetLocation, format: str) -> Reader:
     """The reader that is named, or that detects its format."""
     named = None if format == AUTO else READERS.find(format, also=[AUTO])
@@ -114,14 +91,3 @@ def _detected(location: DatasetLocation) -> Reader:
     """The reader that was registered last among those that detect their format; a folder may be Twitter-GMNER."""
     readers = (reader for reader in [*READERS.values()][::-1] if reader.detects(location))
     return next(readers, TWITTER_GMNER)
-
-
-def _is_prediction(path: Path) -> bool:
-    """Whether the first line that is not blank is a prediction as JSON; also True for an empty file."""
-    with path.open("rb") as file:
-        first = next((line for line in file if line.strip()), b"{}").removeprefix(b"\xef\xbb\xbf")
-    try:
-        record = json.loads(first)
-    except (ValueError, RecursionError):
-        return first.lstrip().startswith(b"{")
-    return not (isinstance(record, dict) and any(name.startswith("response_") for name in record))

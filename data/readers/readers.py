@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gmner.data.oddities import Oddity, OddityLog, Posts
-from gmner.data.readers import grec, mner_mi, posts_file, real_photos, twitter
+from gmner.data.readers import ccks, entity_json, grec, mner_mi, posts_file, real_photos, riveg, twitter
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.signatures.registry import Registry, check_type
 
@@ -20,6 +20,10 @@ _BUILT_IN = (
     mner_mi.MNER_MI,
     mner_mi.MNER_MI_PLUS,
     grec.GREC,
+    riveg.RIVEG,
+    entity_json.ENTITY_JSON,
+    entity_json.ENTITY_JSON_COARSE,
+    ccks.CCKS,
     real_photos.REAL_PHOTOS,
 )
 READERS: Registry[Reader] = Registry("data format", {reader.name: reader for reader in _BUILT_IN}, reserved=[AUTO])

@@ -6,21 +6,16 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
-from gmner.data.readers.escapes import EscapedText
-from gmner.signatures.alignment import Alignment, align
+from gmner.data.readers.placing import UNREADABLE, Triple, box_or_unreadable, placed_prediction
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
-from gmner.signatures.mentions import GroundedEntity
 
 _LOG = logging.getLogger(__name__)
-
-UNREADABLE = Box(-1.0, -1.0, -1.0, -1.0)
-"""Placeholder for an unreadable box: outside every image and without area, so that it matches no gold box."""
 
 _DUMP_KEY = "response_answer_orig"
 _OPENED = re.compile("<answer>", re.I)
@@ -28,7 +23,6 @@ _CLOSED = re.compile("</answer>", re.I)
 _BARS = str.maketrans(dict.fromkeys("\uff5c\u2502\u4e28\uffe8\u2223", "|"))
 _BETWEEN = re.compile("[;\uff1b\n]+")
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
-Triple = tuple[str, str, tuple[Box, ...]]
 
 
 def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:
@@ -135,32 +129,7 @@ def _prediction(post: Post, line: str, path: Path, number: int) -> Prediction:
     triples, dropped = parse_triples(line)
     for part in dropped:
         _LOG.warning("%s:%d: %r is not a triple and is ignored", path, number, part)
-    places = _places([words for words, _, _ in triples], post.text)
-    entities = []
-    for (words, kind, boxes), (start, end, how) in zip(triples, places, strict=True):
-        span = words if how is Alignment.MISSING else post.text[start:end]
-        box, more = (boxes[0], boxes[1:]) if boxes else (None, ())
-        entities.append(GroundedEntity(span, start, end, kind, box, how, more))
-    return Prediction(post.id, post.text, "", tuple(entities))
-
-
-def _places(spans: Sequence[str], text: str) -> list[tuple[int, int, Alignment]]:
-    """The positions of spans in the text. A span that is not in the text may be there with escaped characters."""
-    places = align(spans, text)
-    if "&" not in text:
-        return places
-    escaped, taken = EscapedText(text), {place[:2] for place in places}
-    # No position becomes free again, so the search for a repeated span continues where it stopped.
-    searches: dict[str, Iterator[tuple[int, int]]] = {}
-    for index, (span, (_, _, how)) in enumerate(zip(spans, places, strict=True)):
-        if how is not Alignment.MISSING:
-            continue
-        search = searches.get(span) or searches.setdefault(span, escaped.places(span))
-        place = next((place for place in search if place not in taken), None)
-        if place is not None:
-            taken.add(place)
-            places[index] = (*place, Alignment.EXACT)
-    return places
+    return placed_prediction(post, triples)
 
 
 def _boxes(field: str) -> tuple[Box, ...]:
@@ -169,11 +138,4 @@ def _boxes(field: str) -> tuple[Box, ...]:
     numbers = [float(number) for number in _NUMBER.findall(field)]
     if not numbers or len(numbers) % 4:
         return (UNREADABLE,)
-    return tuple(_box(numbers[at : at + 4]) for at in range(0, len(numbers), 4))
-
-
-def _box(numbers: Sequence[float]) -> Box:
-    try:
-        return Box(*numbers)
-    except InputError:
-        return UNREADABLE
+    return tuple(box_or_unreadable(numbers[at : at + 4]) for at in range(0, len(numbers), 4))

@@ -61,7 +61,7 @@ def count_strings_any_box(
     """Count one post by words, with several predicted boxes allowed; `e2e-gmner`.
 
     Uses the largest one-to-one matching. A region is correct if any predicted box has an IoU of at least 0.5 with any
-    gold box. An unreadable box is wrong for every mention, see `gmner.data.readers.triples.UNREADABLE`.
+    gold box. An unreadable box is wrong for every mention, see `gmner.data.readers.placing.UNREADABLE`.
 
     Source: E2E-GMNER, `evaluation/metrics.py` and `region_correct` of `evaluation/geometry.py`.
     """

@@ -11,6 +11,7 @@ from gmner.data.prediction import Prediction
 from gmner.data.scoring.counts import types_of
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.evaluation import Evaluation, percent
+from gmner.data.scoring.gold_version import GoldVersion
 from gmner.data.scoring.pairing import Scores, TaskCounts
 from gmner.data.scoring.protocols import ALL, PAPER, PROTOCOLS
 from gmner.data.scoring.resampling import Comparison, compare
@@ -28,17 +29,20 @@ class ScoreReport:
         protocols: Protocol -> task -> scores; empty if a single protocol is selected.
         scenarios: Scores of spans and types in the scenarios of nervaluate.
         comparison: The paired test against another system, or None.
+        gold: The version of the gold annotation.
     """
 
     evaluation: Evaluation
     protocols: Mapping[str, Mapping[str, Scores]]
     scenarios: Mapping[str, ScenarioScores]
     comparison: Comparison | None
+    gold: GoldVersion
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert the report to JSON data: the evaluation, `scenarios`, and `protocols` and `comparison` if present."""
+        """Convert the report to JSON data: evaluation, `gold`, `scenarios`; `protocols` and `comparison` if present."""
         record = {
             **self.evaluation.to_dict(),
+            "gold": self.gold.to_dict(),
             "scenarios": {name: scores.to_dict() for name, scores in self.scenarios.items()},
         }
         if self.protocols:
@@ -53,7 +57,7 @@ class ScoreReport:
     def summary(self) -> str:
         """Format the report as text for a terminal."""
         text = "  ".join(f"{name} {percent(scores.f1)}" for name, scores in self.scenarios.items())
-        parts = [self.evaluation.summary(), f"text-only F1  {text}"]
+        parts = [self.evaluation.summary(), f"gold  {self.gold}", f"text-only F1  {text}"]
         if self.protocols:
             parts.append(protocol_table(self.protocols))
         if self.comparison is not None:
@@ -86,6 +90,7 @@ def score_report(
         protocol_scores(posts, evaluation.predictions) if protocol == ALL else {},
         text_scenarios(evaluation.predictions, posts),
         None if baseline is None else compare(baseline, evaluation, names=("against", "scored")),
+        GoldVersion.of(posts),
     )
 
 

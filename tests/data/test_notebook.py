@@ -18,7 +18,7 @@ from gmner.data.pages.markup import segments
 from gmner.data.pages.notebook import SHOWN, entity_html, predictions_html
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
-from gmner.data.readers.choose import read_answers
+from gmner.data.readers.answers import read_answers
 from gmner.data.world.generate import World
 from gmner.signatures.boxes import Box
 from gmner.signatures.mentions import GroundedEntity

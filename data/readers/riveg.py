@@ -1,0 +1,200 @@
+"""RiVEG's files for Twitter-GMNER: its gold, and its answers with words, type and verdict.
+
+Source: RiVEG (Li et al., Findings of ACL 2024), folder `statistic` of its repository.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gmner.data.oddities import OddityLog, Posts
+from gmner.data.post import Post
+from gmner.data.prediction import Predictions
+from gmner.data.readers.json_values import list_of, load_json, record_of
+from gmner.data.readers.placing import (
+    UNREADABLE,
+    Triple,
+    box_or_unreadable,
+    image_key,
+    placed_prediction,
+    posts_by_image,
+)
+from gmner.data.readers.reader import DatasetLocation, Reader
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import DataError, InputError
+from gmner.signatures.mentions import GoldEntity
+
+_LOG = logging.getLogger(__name__)
+
+BOXES_FILE = "refcoco_val_predict.json"
+"""The boxes of the answers, as RiVEG's script names their file: `[{"uniq_id": ..., "box": [x1, y1, x2, y2]}]`."""
+
+_BETWEEN_NAMES = " | "
+_NAME = re.compile(r"(?P<span>.+)\((?P<type>[^()]+)\)", re.DOTALL)
+_BOX = re.compile(r"&\[([^\]]*)\]")
+_GOLD_LINE = re.compile(r"[^#]+###.+###\d###(&\[[^\]]*\])+")
+_ANSWER_LINE = re.compile(r"Imageid:[^#]+#[^#]*###.+###\d(###&\[[^\]]*\])?")
+
+
+class _Row(NamedTuple):
+    """One line: the image, its number within the answers, the name, and whether the image shows it."""
+
+    image: str
+    unique_id: str
+    span: str
+    type: str
+    shown: bool
+    boxes: tuple[Box, ...]
+
+
+def read_riveg(path: str | os.PathLike[str], answers: str | os.PathLike[str] | None = None) -> Posts:
+    """Read RiVEG's gold: lines of `IMAGE###NAME(TYPE)###description###VERDICT###&[x1, y1, x2, y2]`.
+
+    The verdict is 0 for not shown; an entity with several boxes has several `&[...]`. The file has no tweets: the text
+    of a post is its names, separated by ` | `, and offsets refer to that (figures that depend on the text, such as
+    N-Count, say nothing). Its id is the name of the image without the
+    extension, which is also the id of the post in Twitter-GMNER. Posts without entities are not in the file: an answer
+    to one would not be counted. With `answers`, such posts are added, as RiVEG's script counts them.
+
+    Args:
+        path: The file, `GMNER_finall_label.txt`.
+        answers: A file that `read_riveg_answers` reads; None: only the posts of the gold.
+
+    Raises:
+        InputError: The file does not exist.
+        DataError: A line has another form; the error names file and line.
+    """
+    path, findings = Path(path), OddityLog()
+    posts = []
+    for image, rows in _by_image(_rows(path, _GOLD_LINE)).items():
+        entities, start = [], 0
+        for row in rows:
+            entities.append(GoldEntity(row.span, start, start + len(row.span), row.type, row.boxes))
+            start += len(row.span) + len(_BETWEEN_NAMES)
+        posts.append(Post(image, _BETWEEN_NAMES.join(row.span for row in rows), None, tuple(entities)))
+    known = {post.id for post in posts}
+    for image, rows in ({} if answers is None else _by_image(_rows(Path(answers), _ANSWER_LINE))).items():
+        if image not in known:
+            posts.append(Post(image, _BETWEEN_NAMES.join(row.span for row in rows), None, ()))
+    return findings.posts(posts)
+
+
+def read_riveg_answers(
+    path: str | os.PathLike[str], posts: Sequence[Post], boxes: str | os.PathLike[str] | None = None
+) -> Predictions:
+    """Read RiVEG's answers: lines of `Imageid:IMAGE#NUMBER###NAME(TYPE)###description###VERDICT`.
+
+    The boxes are in a file of their own. Without it, an entity that is predicted to be shown has the box `UNREADABLE`,
+    which is wrong for every gold box: names, types and verdicts can be scored (MNER, grounded absent), regions cannot,
+    and this is logged. A post without lines is answered with no entities.
+
+    Args:
+        path: The file, such as `OFAVE_to_OFAREC_augment.txt`.
+        posts: The posts that the predictions are for, found by the name of their image or by their id.
+        boxes: File of boxes in pixels of the original image, `[{"uniq_id": "IMAGE#NUMBER", "box": [x1, y1, x2, y2]}]`;
+            None: `refcoco_val_predict.json` beside the answers, if it exists.
+
+    Raises:
+        InputError: A file does not exist.
+        DataError: A line has another form, or no image belongs to a post; the error names the file.
+    """
+    path = Path(path)
+    rows = list(_rows(path, _ANSWER_LINE))
+    beside = path.parent / BOXES_FILE
+    found = _boxes(Path(boxes)) if boxes is not None else _boxes(beside) if beside.is_file() else {}
+    without = sum(row.shown and not row.boxes and row.unique_id not in found for row in rows)
+    if without:
+        _LOG.warning(
+            "%s: %d answers are shown and have no box: their regions are counted as wrong (boxes are read from %s)",
+            path, without, beside,
+        )  # fmt: skip
+    known, grouped = posts_by_image(posts), _by_image(rows)
+    if rows and not grouped.keys() & known.keys():
+        raise DataError(
+            f"{path}: no image belongs to one of the posts",
+            received=rows[0].image,
+            accepted=f"images such as {next(iter(known), 'none')}",
+        )
+    answers = {}
+    for image, lines in grouped.items():
+        post = known.get(image) or Post(image, _BETWEEN_NAMES.join(row.span for row in lines))
+        answers[post.id] = placed_prediction(post, [_triple(row, found) for row in lines])
+    empty = (placed_prediction(post, ()) for post in posts if post.id not in answers)
+    return Predictions([*answers.values(), *empty], posts)
+
+
+def is_riveg_answer(line: str) -> bool:
+    """Whether a line of a file has the form that `read_riveg_answers` reads."""
+    return bool(_ANSWER_LINE.fullmatch(line.strip()))
+
+
+def _triple(row: _Row, found: Mapping[str, Box]) -> Triple:
+    boxes = (row.boxes or (found.get(row.unique_id, UNREADABLE),)) if row.shown else ()
+    return row.span, row.type, boxes
+
+
+def _by_image(rows: Iterator[_Row] | Sequence[_Row]) -> dict[str, list[_Row]]:
+    grouped: dict[str, list[_Row]] = {}
+    for row in rows:
+        grouped.setdefault(image_key(row.image), []).append(row)
+    return grouped
+
+
+def _rows(path: Path, form: re.Pattern[str]) -> Iterator[_Row]:
+    if not path.is_file():
+        raise InputError("File not found", received=str(path), accepted="a file of RiVEG")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8", remedy=str(error)) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        fields = line.strip().split("###")
+        name = _NAME.fullmatch(fields[1]) if len(fields) > 1 else None
+        if not form.fullmatch(line.strip()) or name is None:
+            accepted = "IMAGE###NAME(TYPE)###description###VERDICT###&[x1, y1, x2, y2]"
+            if form is _ANSWER_LINE:
+                accepted = "Imageid:IMAGE#NUMBER###NAME(TYPE)###description###VERDICT"
+            raise DataError(f"{path}:{number}: not a line of RiVEG", received=line.strip(), accepted=accepted)
+        boxes = fields.pop() if fields[-1].startswith("&") else ""
+        unique_id, shown = fields[0].removeprefix("Imageid:"), fields[-1] != "0"
+        places = tuple(map(_box, _BOX.findall(boxes))) if shown else ()
+        yield _Row(unique_id.split("#", 1)[0], unique_id, name["span"].strip(), name["type"].strip(), shown, places)
+
+
+def _box(numbers: str) -> Box:
+    try:
+        return box_or_unreadable([float(number) for number in numbers.split(",")])
+    except ValueError:
+        return UNREADABLE
+
+
+def _boxes(path: Path) -> dict[str, Box]:
+    """The boxes by the number of their answer."""
+    found = {}
+    for number, item in enumerate(list_of(load_json(path), "boxes", str(path))):
+        record = record_of(item, f"{path}: number {number}")
+        box = record.get("box")
+        numeric = isinstance(box, list) and len(box) == 4 and all(type(value) in (int, float) for value in box)
+        found[str(record.get("uniq_id"))] = box_or_unreadable(box) if numeric else UNREADABLE
+    return found
+
+
+def _read(location: DatasetLocation) -> Posts:
+    return read_riveg(location.path)
+
+
+def _detects(location: DatasetLocation) -> bool:
+    if not location.path.is_file():
+        return False
+    with location.path.open(encoding="utf-8-sig", errors="replace") as file:
+        return bool(_GOLD_LINE.fullmatch(next((line.strip() for line in file if line.strip()), "")))
+
+
+RIVEG = Reader("riveg", _read, _detects)

@@ -1,0 +1,153 @@
+"""`GoldVersion`: which gold annotation scores refer to, and how it differs from another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gmner.data.post import Post
+from gmner.data.readers.placing import posts_by_image
+from gmner.signatures.mentions import GoldEntity
+
+
+@dataclass(frozen=True, slots=True)
+class GoldVersion:
+    """The version of a gold annotation. Published files of one data set differ, so it belongs to every score.
+
+    Attributes:
+        posts: Number of posts.
+        mentions: Number of gold mentions.
+        shown: How many of them the images show; None if regions are not annotated.
+        absent: How many they do not show; None if regions are not annotated.
+        fingerprint: Hash of names, types and boxes, post by post; the order of the posts and their texts do not matter.
+    """
+
+    posts: int
+    mentions: int
+    shown: int | None
+    absent: int | None
+    fingerprint: str
+
+    @classmethod
+    def of(cls, posts: Sequence[Post]) -> GoldVersion:
+        """The version of the gold of annotated posts."""
+        mentions = sum(len(post.gold) for post in posts)
+        grounded = all(post.grounded for post in posts)
+        shown = sum(entity.visible for post in posts for entity in post.gold) if grounded else None
+        rows = sorted([post.id, *sorted(map(_row, post.gold))] for post in posts if post.gold)
+        digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:8]
+        return cls(len(posts), mentions, shown, None if shown is None else mentions - shown, digest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert the version to JSON data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        regions = "no regions" if self.shown is None else f"{self.shown:,} shown, {self.absent:,} not shown"
+        return f"{self.posts:,} posts, {self.mentions:,} mentions ({regions}), version {self.fingerprint}"
+
+
+_OTHER = frozenset({"OTHER", "MISC", "MIS"})
+# Names of the type of what is neither a person nor a place nor an organization. Published files differ in it.
+
+
+@dataclass(frozen=True, slots=True)
+class GoldDifferences:
+    """How two gold annotations of the same posts differ.
+
+    Mentions are compared by post, name and type; the types OTHER, MISC and MIS count as the same.
+
+    Attributes:
+        ours: The version of the first gold.
+        theirs: The version of the second gold.
+        only_ours: `(post id, name, type)` of mentions that only the first one has, once for each.
+        only_theirs: The same for the second one.
+        shown_ours: Mentions of both that are shown by the first one and not by the second one.
+        shown_theirs: Mentions of both that are shown by the second one and not by the first one.
+        boxes: Mentions that both call shown, with other boxes.
+        types: Types that only one of them has: those of the first, those of the second.
+        compared_regions: Whether both annotate regions.
+    """
+
+    ours: GoldVersion
+    theirs: GoldVersion
+    only_ours: tuple[tuple[str, str, str], ...]
+    only_theirs: tuple[tuple[str, str, str], ...]
+    shown_ours: tuple[tuple[str, str, str], ...]
+    shown_theirs: tuple[tuple[str, str, str], ...]
+    boxes: tuple[tuple[str, str, str], ...]
+    types: tuple[tuple[str, ...], tuple[str, ...]]
+    compared_regions: bool
+
+    def __bool__(self) -> bool:
+        """Whether they differ."""
+        rows = self.only_ours, self.only_theirs, self.shown_ours, self.shown_theirs, self.boxes, *self.types
+        return any(rows)
+
+    def __str__(self) -> str:
+        parts = [
+            (self.only_ours, "mentions are only in the first"),
+            (self.only_theirs, "only in the second"),
+            (self.shown_ours, "are shown only by the first"),
+            (self.shown_theirs, "are shown only by the second"),
+            (self.boxes, "have other boxes"),
+        ]
+        texts = [f"{len(rows):,} {text} (such as {_named(rows[0])})" for rows, text in parts if rows]
+        for kinds, which in zip(self.types, ("first", "second"), strict=True):
+            texts += [f"types that only the {which} has: {', '.join(kinds)}"] if kinds else []
+        regions = "" if self.compared_regions else "; regions are not compared"
+        return ("; ".join(texts) or "no differences") + regions
+
+
+def compare_gold(ours: Sequence[Post], theirs: Sequence[Post]) -> GoldDifferences:
+    """Compare two gold annotations of the same data set, such as the published files of two systems.
+
+    Posts are matched by id, or by the name of their image; a post that only one of them has counts as one without
+    mentions in the other. Texts and offsets are not compared, because not every published file has them.
+
+    Args:
+        ours: Annotated posts.
+        theirs: Annotated posts.
+    """
+    known = posts_by_image(ours)
+    names = {post.id: (known[post.id].id if post.id in known else post.id) for post in theirs}
+    regions = all(post.grounded for post in (*ours, *theirs))
+    first = _mentions((post.id, post) for post in ours)
+    second = _mentions((names[post.id], post) for post in theirs)
+    only_ours, only_theirs, shown_ours, shown_theirs, boxes = ([] for _ in range(5))
+    for key in sorted(first.keys() | second.keys()):
+        a, b = first.get(key, []), second.get(key, [])
+        only_ours += [key] * max(0, len(a) - len(b))
+        only_theirs += [key] * max(0, len(b) - len(a))
+        for mine, other in zip(a, b, strict=False):
+            if not regions or mine.boxes == other.boxes or set(mine.boxes) == set(other.boxes):
+                continue
+            if mine.visible and other.visible:
+                boxes.append(key)
+            else:
+                (shown_ours if mine.visible else shown_theirs).append(key)
+    differences = (tuple(rows) for rows in (only_ours, only_theirs, shown_ours, shown_theirs, boxes))
+    kinds = [{entity.type for post in posts for entity in post.gold} for posts in (ours, theirs)]
+    types = (tuple(sorted(kinds[0] - kinds[1])), tuple(sorted(kinds[1] - kinds[0])))
+    return GoldDifferences(GoldVersion.of(ours), GoldVersion.of(theirs), *differences, types, regions)
+
+
+def _mentions(posts: Iterable[tuple[str, Post]]) -> dict[tuple[str, str, str], list[GoldEntity]]:
+    found: dict[tuple[str, str, str], list[GoldEntity]] = {}
+    for id_, post in posts:
+        for entity in post.gold:
+            kind = "OTHER" if entity.type in _OTHER else entity.type
+            found.setdefault((id_, entity.span, kind), []).append(entity)
+    return found
+
+
+def _row(entity: GoldEntity) -> tuple[str, str, list[tuple[float, ...]]]:
+    boxes = sorted((float(box.picture), *map(float, box.as_tuple())) for box in entity.boxes)
+    return entity.span, entity.type, boxes
+
+
+def _named(row: tuple[str, str, str]) -> str:
+    return f"{row[1]!r} ({row[2]}) of post {row[0]}"
