@@ -99,6 +99,8 @@ if TYPE_CHECKING:
     from gmner.programs.gold_check import GoldFault as GoldFault
     from gmner.programs.gold_check import GoldReport as GoldReport
     from gmner.programs.gold_check import check_posts as check_posts
+    from gmner.programs.grec import GREC as GREC
+    from gmner.programs.mner import MNER as MNER
     from gmner.programs.models import families as families
     from gmner.programs.models.loading import load_vlm as load_vlm
     from gmner.programs.models.probe.probing import probe as probe
@@ -126,7 +128,9 @@ if TYPE_CHECKING:
     from gmner.signatures.mentions import Mention as Mention
     from gmner.signatures.tasks import ExtractMentions as ExtractMentions
     from gmner.signatures.tasks import GroundEntities as GroundEntities
+    from gmner.signatures.tasks import GroundExpression as GroundExpression
     from gmner.signatures.tasks import GroundMention as GroundMention
+    from gmner.signatures.tasks import NameEntities as NameEntities
     from gmner.signatures.tasks import VerifyVisibility as VerifyVisibility
 
 __version__ = version("gmner")

@@ -44,7 +44,7 @@ _OPTIONAL = {"reasoning", "evidence"}
 
 
 class PromptAdapter(dspy.Adapter):
-    """A `dspy.Adapter` for the four signatures of GMNER.
+    """A `dspy.Adapter` for the signatures in `gmner.signatures.tasks`.
 
     Args:
         labels: The entity types.
@@ -198,7 +198,7 @@ class PromptAdapter(dspy.Adapter):
         """Write chat messages with image parts `{"type": "image", "image": PIL image}`; the last one is the user's.
 
         Args:
-            signature: One of the four signatures, possibly with rewritten instructions.
+            signature: One of `gmner.signatures.tasks.TASKS`, possibly with rewritten instructions.
             demos: Demonstrations: inputs and outputs, boxes in pixels of their own image. Those that lack an output of
                 this signature are skipped.
             inputs: See `request`.
@@ -209,9 +209,9 @@ class PromptAdapter(dspy.Adapter):
         several = any(len(picture_sources(example)) > 1 for example in (*shown, inputs))
         messages: list[Message] = [_message("system", self._system(signature, several=several))]
         for demo in shown:
-            messages.append(self._user(demo))
+            messages.append(self._user(signature, demo))
             messages.append(_message("assistant", self.answer(signature, demo)))
-        return [*messages, self._user(inputs)]
+        return [*messages, self._user(signature, inputs)]
 
     def answer(self, signature: type[dspy.Signature], example: Mapping[str, Any]) -> str:
         """Write the expected answer of an example as text.
@@ -270,9 +270,10 @@ class PromptAdapter(dspy.Adapter):
             several=several,
         )
 
-    def _user(self, inputs: Mapping[str, Any]) -> Message:
+    def _user(self, signature: type[dspy.Signature], inputs: Mapping[str, Any]) -> Message:
         mention = inputs.get("mention")
-        text = user_message(inputs["text"], None if mention is None else as_entity(mention).span)
+        span = None if mention is None else as_entity(mention).span
+        text = user_message(inputs["text"], span, expression="boxes" in signature.output_fields)
         return _message("user", text, [opened_picture(source) for source in picture_sources(inputs)])
 
 

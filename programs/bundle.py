@@ -23,11 +23,13 @@ from gmner.programs.bundle_files import load_state as load_state
 from gmner.programs.bundle_files import profile_here, restore_state
 from gmner.programs.bundle_files import save_bundle as save_bundle
 from gmner.programs.gmner import GMNER
+from gmner.programs.grec import GREC
 from gmner.programs.manifest import (
     Base,
     Manifest,
     read_manifest,
 )
+from gmner.programs.mner import MNER
 from gmner.programs.models.families import profile_on_server
 from gmner.programs.models.fingerprint import fingerprint
 from gmner.programs.models.hub import folder_or_hub
@@ -38,7 +40,7 @@ from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import BundleError, ModelError
 from gmner.signatures.labels import LabelSet
 
-_PROGRAMS: dict[str, type[GroundingProgram]] = {cls.__name__: cls for cls in (GMNER, StagedGMNER)}
+_PROGRAMS: dict[str, type[GroundingProgram]] = {cls.__name__: cls for cls in (GMNER, StagedGMNER, MNER, GREC)}
 _ATTENTION = ("eager", "sdpa", "flash_attention_2")
 
 

@@ -39,7 +39,7 @@ COPIED_BELOW = 200 * 2**20
 """A model in a local folder is copied into the bundle if it has fewer bytes; for a larger one, its path is stored."""
 
 STATE_FILE = "program.json"
-PROGRAMS = ("GMNER", "StagedGMNER")
+PROGRAMS = ("GMNER", "StagedGMNER", "MNER", "GREC")
 """The program classes that can be saved, by `bundle_name`; their subclasses cannot."""
 
 _LIBRARIES = ("gmner", "dspy", "transformers", "torch", "outlines", "peft", "llguidance")

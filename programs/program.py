@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
 
 import dspy
 from PIL import Image
@@ -20,11 +20,12 @@ from gmner.data.images.decoding import scaled_size
 from gmner.data.images.fetching import fetch
 from gmner.data.images.opening import ImageSource, image_size, open_scaled
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction, Predictions
+from gmner.data.prediction import Predictions
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
 from gmner.programs.error_causes import own_error
+from gmner.programs.grounded_post import GroundedPost
 from gmner.programs.local_engine import in_process_engine, is_served, profiled_engine
 from gmner.programs.models.families import (
     InProcess,
@@ -37,7 +38,6 @@ from gmner.programs.models.families import (
 from gmner.programs.optimizing import compiled
 from gmner.programs.prompt_images import PostPicture, picture_inputs
 from gmner.programs.seams.dspy_seams import requested_trace
-from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError, ModelError
 from gmner.signatures.keyword_options import refuse_unknown_options
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
@@ -59,90 +59,12 @@ Thoughtful: TypeAlias = tuple[str, Sequence[GroundedEntity], str]
 Inputs: TypeAlias = dict[str, Any]
 """The inputs of the end-to-end signature: `text`, `image`, and `more_images` for a post with several."""
 
+_Program = TypeVar("_Program", bound="GroundingProgram")
+
 LOG = logging.getLogger(__name__)
 
 _HELD, _SENT = 8, 20
 # Bytes per pixel of an image during a call: with the copies of the local processor, or with the text for a server.
-
-
-class GroundedPost(dspy.Prediction):
-    """The prediction for one post: `entities` (list of GroundedEntity) and `reasoning`; notebooks display it as HTML.
-
-    `thinking` is what a thinking model wrote before its answer; empty for others.
-
-    Copies (`copy`, `without`, `with_inputs`, `copy.deepcopy`, pickle) keep the text and the image of the post.
-
-    Args:
-        base: A prediction or a mapping of fields to copy.
-        text: The text of the post; None: that of `base`.
-        image: Its image; None: that of `base`.
-        size: (width, height) in pixels of the original image, if `image` was scaled down; None: that of `image`.
-        more_images: Further images of the post, each with the size of its original; None: those of `base`.
-        **fields: The fields `entities` and `reasoning`, and `thinking` if there is any.
-    """
-
-    def __init__(
-        self,
-        base: Mapping[str, Any] | dspy.Example | None = None,
-        *,
-        text: str | None = None,
-        image: Image.Image | None = None,
-        size: Size | None = None,
-        more_images: Sequence[tuple[Image.Image, Size]] | None = None,
-        **fields: Any,
-    ) -> None:
-        source = base if isinstance(base, GroundedPost) else None
-        copied = dict(base.items()) if base is not None and source is None else base
-        super().__init__(copied, **{n: list(v) if n == "entities" else v for n, v in fields.items()})
-        self._text: str | None = text if text is not None or source is None else source._text
-        self._image: Image.Image | None = image if image is not None or source is None else source._image
-        self._size: Size | None = size if size is not None or source is None else source._size
-        more = more_images if more_images is not None or source is None else source._more_images
-        self._more_images: tuple[tuple[Image.Image, Size], ...] = tuple(more or ())
-
-    @property
-    def thinking(self) -> str:
-        """What the model thought before its answer; empty if it does not think."""
-        return self.get("thinking") or ""
-
-    def __repr__(self) -> str:
-        """One line per entity, with its confidence if it has one."""
-        lines = [
-            f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_box_text(e)}{_confidence_text(e)}"
-            for e in self.get("entities") or ()
-        ]
-        return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entities"])]) + ")"
-
-    def inputs(self) -> GroundedPost:
-        """The fields that `with_inputs` selected."""
-        return self._with_post(super().inputs())
-
-    def labels(self) -> GroundedPost:
-        """The other fields."""
-        return self._with_post(super().labels())
-
-    def _with_post(self, fields: dspy.Example) -> GroundedPost:
-        """Some fields with the post of this answer."""
-        more = self._more_images
-        return type(self)(fields, text=self._text, image=self._image, size=self._size, more_images=more)
-
-    def as_pair(self) -> tuple[Post, Prediction]:
-        """The post and its prediction as values, both with the id `post`; its images have their original size."""
-        image = None if self._image is None else _resized(self._image, self._size)
-        more = tuple(_resized(further, size) for further, size in self._more_images)
-        post = Post("post", self._text or "", image, more_images=more)
-        return post, Prediction(post.id, post.text, self.get("reasoning") or "", tuple(self.get("entities") or ()))
-
-    def _repr_html_(self) -> str:
-        from gmner.data.pages.notebook import entity_html  # imports a template engine, which only notebooks need
-
-        post, prediction = self.as_pair()
-        entities, reasoning = prediction.entities, prediction.reasoning
-        return entity_html(post.text, post.image, entities, reasoning, post.more_images)
-
-
-def _resized(image: Image.Image, size: Size | None) -> Image.Image:
-    return image if size in (None, image.size) else image.resize(size)
 
 
 def _grounded(text: str, pictures: Sequence[PostPicture], answer: Thoughtful) -> GroundedPost:
@@ -153,17 +75,6 @@ def _grounded(text: str, pictures: Sequence[PostPicture], answer: Thoughtful) ->
     if thinking:
         fields["thinking"] = thinking
     return GroundedPost(text=text, image=image, size=size, more_images=opened[1:], **fields)
-
-
-def _box_text(entity: GroundedEntity) -> str:
-    if entity.box is None:
-        return "not shown"
-    place = "at ({})".format(", ".join(f"{v:.0f}" for v in entity.box.as_tuple()))
-    return place if entity.box.picture == 1 else f"in image {entity.box.picture} {place}"
-
-
-def _confidence_text(entity: GroundedEntity) -> str:
-    return "" if entity.confidence is None else f" ({entity.confidence:.0%})"
 
 
 class AnsweringOptions(TypedDict, total=False):
@@ -393,6 +304,51 @@ class GroundingProgram(dspy.Module):
                 adapter.draw["seed"] = number
         with dspy.context(adapter=adapter, trace=requested_trace()):
             yield adapter
+
+    def extract_names(self, text: str, image: Picture = None, images: Sequence[Picture] | None = None) -> GroundedPost:
+        """Find the names of a post and their types, without boxes, with the weights of this program; see `MNER`.
+
+        Arguments and errors are those of `forward`.
+        """
+        from gmner.programs.mner import MNER
+
+        program = self.with_task(MNER)
+        answer: GroundedPost = program(text=text, image=image, images=images)
+        return answer
+
+    def ground_expression(
+        self, expression: str, image: Picture = None, images: Sequence[Picture] | None = None
+    ) -> GroundedPost:
+        """Box everything that a referring expression means, with the weights of this program; see `GREC`.
+
+        Args:
+            expression: The expression, such as `the two dogs on the left`.
+            image: See `forward`.
+            images: See `forward`.
+
+        Returns:
+            `reasoning`, and `entities` with a single entity: the expression, with `box` (None: the image does not show
+            it) and `more_boxes`, in pixels of the original image.
+        """
+        from gmner.programs.grec import GREC
+
+        program = self.with_task(GREC)
+        program.confidence, program.answers = False, 1
+        answer: GroundedPost = program(text=expression, image=image, images=images)
+        return answer
+
+    def with_task(self, program: type[_Program]) -> _Program:
+        """A program of another class with the LM and the settings of this one, but without its demonstrations.
+
+        Args:
+            program: `GMNER`, `StagedGMNER`, `MNER` or `GREC`.
+        """
+        other = program(
+            self.predictors()[0].lm, labels=self.labels, profile=self.profile, image_root=self.image_root,
+            fetch=self.fetch, limits=self.limits, limit_pictures=self.limit_pictures,
+        )  # fmt: skip
+        other.confidence, other.answers, other.temperature = self.confidence, self.answers, self.temperature
+        return other
 
     def compile(
         self,

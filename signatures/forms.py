@@ -133,12 +133,40 @@ def _render_mentions(values: Mapping[str, Any], request: Request) -> str:
 
 
 def _parse_mentions(text: str, request: Request, reorder: bool) -> Values:
-    records = wire.load_object(text, ("mentions",))["mentions"]
-    return {
-        "mentions": [
-            Mention(m.span, m.start, m.end, m.type) for m in wire.load_mentions(records, request.text, request.labels)
-        ]
-    }
+    return _mentions(wire.load_object(text, ("mentions",))["mentions"], request)
+
+
+def _mentions(records: object, request: Request) -> Values:
+    found = wire.load_mentions(records, request.text, request.labels)
+    return {"mentions": [Mention(m.span, m.start, m.end, m.type) for m in found]}
+
+
+def _render_names(values: Mapping[str, Any], request: Request) -> str:
+    mentions = [as_entity(value) for value in values["mentions"]]
+    records = [{"span": m.span, "type": m.type} for m in mentions]
+    return wire.dump({"reasoning": values.get("reasoning") or "", "mentions": records})
+
+
+def _parse_names(text: str, request: Request, reorder: bool) -> Values:
+    reasoning, records = wire.load_reasoned(text, "mentions")
+    return {"reasoning": reasoning, **_mentions(records, request)}
+
+
+def _expression_schema(request: Request) -> schema.Schema:
+    frame = request.frame
+    return schema.expression_schema(frame.box_format, frame.size, frame.resized, request.limits, frame.more)
+
+
+def _render_boxes(values: Mapping[str, Any], request: Request) -> str:
+    boxes = [as_box(value) for value in values["boxes"]]
+    regions = [request.frame.region(box) for box in boxes]
+    records = regions if request.frame.several else [region["box"] for region in regions]
+    return wire.dump({"reasoning": values.get("reasoning") or "", "boxes": records})
+
+
+def _parse_boxes(text: str, request: Request, reorder: bool) -> Values:
+    reasoning, records = wire.load_reasoned(text, "boxes")
+    return {"reasoning": reasoning, "boxes": wire.load_boxes(records, request.frame, reorder=reorder)}
 
 
 def _render_verification(values: Mapping[str, Any], request: Request) -> str:
@@ -174,6 +202,10 @@ _FORMS: dict[frozenset[str], Form] = {
         lambda request: schema.verification_schema(request.limits), _render_verification, _parse_verification
     ),
     frozenset({"box"}): Form(_grounding_schema, _render_box, _parse_box),
+    frozenset({"reasoning", "mentions"}): Form(
+        lambda request: schema.names_schema(request.text, request.labels, request.limits), _render_names, _parse_names
+    ),
+    frozenset({"reasoning", "boxes"}): Form(_expression_schema, _render_boxes, _parse_boxes),
 }
 
 

@@ -10,6 +10,9 @@ from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 
+EXPRESSION = "EXPRESSION"
+"""The type of a referring expression, which is the only entity of its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mention:

@@ -193,6 +193,32 @@ def mentions_schema(text: str, labels: LabelSet, limits: Limits = Limits()) -> S
     return _root({"mentions": _list(_object(_mention_properties(text, labels)), text, limits.entities)})
 
 
+def names_schema(text: str, labels: LabelSet, limits: Limits = Limits()) -> Schema:
+    """Schema of an extraction answer with reasoning: `{"reasoning": str, "mentions": [{"span", "type"}]}`."""
+    (mentions,) = mentions_schema(text, labels, limits)["properties"].values()
+    return _root({"reasoning": free_text_schema(limits.reasoning), "mentions": mentions})
+
+
+def expression_schema(
+    box_format: BoxFormat,
+    size: Size | None,
+    resized: Size | None = None,
+    limits: Limits = Limits(),
+    more: Pictures = (),
+) -> Schema:
+    """Schema of the answer to a referring expression: `{"reasoning": str, "boxes": [[x1, y1, x2, y2]]}`.
+
+    With further images (`more`), the boxes are `{"picture": 2, "box": [x1, y1, x2, y2]}`. Without an image, the list is
+    empty.
+    """
+    boxes: Schema = {"type": "array", "maxItems": 0}
+    if size is not None:
+        regions = _regions(box_format, ((size, resized), *more))
+        item = {"anyOf": [_object(region) for region in regions]} if more else regions[0]["box"]
+        boxes = {"type": "array", "items": item, "maxItems": limits.entities}
+    return _root({"reasoning": free_text_schema(limits.reasoning), "boxes": boxes})
+
+
 def verification_schema(limits: Limits = Limits()) -> Schema:
     """Schema of a verification answer: `{"evidence": str, "visible": bool}`; the evidence precedes the decision."""
     return _root({"evidence": free_text_schema(limits.reasoning), "visible": {"type": "boolean"}})

@@ -1,4 +1,4 @@
-"""The DSPy signatures of GMNER: extraction, visual verification, grounding, and all three in one answer.
+"""The DSPy signatures: all of GMNER in one answer, its three parts, and the two related tasks of the MCR paper.
 
 Source: MCR (Ma et al., Findings of ACL 2026) defines the task and the four constraints C_s, C_t, C_e, C_u; the wording
 is ours.
@@ -67,16 +67,50 @@ class GroundMention(dspy.Signature):
     box: Box | None = dspy.OutputField(desc="the entity's box, or null")
 
 
+class NameEntities(dspy.Signature):
+    """Find every named entity in the text of the post and give its type.
+
+    First reason: which words are names, and what type each has; the pictures may help to decide what a name means.
+    Then answer in JSON. Only words of the text are entities. Copy each span verbatim, in the order of the text. If the
+    post names nothing, the list is empty.
+    """
+
+    text: str = dspy.InputField(desc="the text of the post")
+    image: dspy.Image | None = dspy.InputField(desc="the picture of the post")
+    more_images: list[dspy.Image] | None = dspy.InputField(desc="further pictures of the post, in order")
+    reasoning: str = dspy.OutputField(desc="the chain of reasoning, before the mentions")
+    mentions: list[Mention] = dspy.OutputField(desc="every named entity with its type")
+
+
+class GroundExpression(dspy.Signature):
+    """Box everything in the picture that the expression refers to.
+
+    First reason: what the expression refers to, what the picture shows, and whether that is meant or only something of
+    its kind. Then answer in JSON. Each thing gets a box of its own, from left to right. If the picture does not show
+    what the expression refers to, the list is empty.
+    """
+
+    text: str = dspy.InputField(desc="the expression")
+    image: dspy.Image | None = dspy.InputField(desc="the picture")
+    more_images: list[dspy.Image] | None = dspy.InputField(desc="further pictures, in order")
+    reasoning: str = dspy.OutputField(desc="the chain of reasoning, before the boxes")
+    boxes: list[Box] = dspy.OutputField(desc="a box for each thing that the expression refers to")
+
+
 SHORT_INSTRUCTIONS: dict[str, str] = {
     "GroundEntities": "Find entities, box what is shown.",
     "ExtractMentions": "Find entities.",
     "VerifyVisibility": "Is it shown?",
     "GroundMention": "Where is it?",
+    "NameEntities": "Think, then find entities.",
+    "GroundExpression": "Think, then box what is meant.",
 }
-"""The terse instructions with which the embedded model was trained, because short prompts suit a small model."""
+"""The terse instructions for a small model. The embedded model was trained with the first four."""
 
 
-TASKS: tuple[type[dspy.Signature], ...] = (GroundEntities, ExtractMentions, VerifyVisibility, GroundMention)
+TASKS: tuple[type[dspy.Signature], ...] = (
+    GroundEntities, ExtractMentions, VerifyVisibility, GroundMention, NameEntities, GroundExpression,
+)  # fmt: skip
 """All signatures, the end-to-end signature first."""
 
 
@@ -112,7 +146,7 @@ def system_message(
         several: Whether a post of the dialogue has several images; the message then says how a box names its image.
     """
     asks_types = not {"entities", "mentions"}.isdisjoint(output_names)
-    asks_boxes = not {"entities", "box"}.isdisjoint(output_names)
+    asks_boxes = not {"entities", "box", "boxes"}.isdisjoint(output_names)
     if terse:
         return f"{instructions} {label_line}" if asks_types else instructions
     lines = [instructions]
@@ -130,6 +164,7 @@ def picture_caption(number: int) -> str:
     return f"Picture {number}: "
 
 
-def user_message(text: str, mention: str | None = None) -> str:
-    """Build the text of the user message: the post, and the entity in question."""
-    return f"Post: {text}" if mention is None else f"Post: {text}\nEntity: {mention}"
+def user_message(text: str, mention: str | None = None, *, expression: bool = False) -> str:
+    """Build the text of the user message: the post, and the entity in question; or an expression."""
+    text = f"Expression: {text}" if expression else f"Post: {text}"
+    return text if mention is None else f"{text}\nEntity: {mention}"

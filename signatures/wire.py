@@ -176,6 +176,44 @@ def load_grounding(text: str, *, several: bool) -> dict[str, Any]:
     return region
 
 
+def load_reasoned(text: str, key: str) -> tuple[str, list[Any]]:
+    """Parse an answer that consists of `reasoning` and a list.
+
+    Args:
+        text: The answer.
+        key: The name of the list.
+
+    Raises:
+        AnswerError: The text is not JSON of this form.
+    """
+    value = load_object(text, ("reasoning", key))
+    if not isinstance(value["reasoning"], str) or not isinstance(value[key], list):
+        raise AnswerError(f"`reasoning` must be a string and `{key}` a list", received=value)
+    return value["reasoning"], value[key]
+
+
+def load_boxes(records: Sequence[Any], frame: Frame, *, reorder: bool = False) -> list[Box]:
+    """Convert the boxes of an answer to boxes in pixels of the original image.
+
+    Args:
+        records: Four numbers each; for several images `{"picture", "box"}` each.
+        frame: The coordinate convention for the images.
+        reorder: See `load_box`.
+
+    Raises:
+        AnswerError: See `load_region`; or one of them is null.
+    """
+    found = []
+    for record in records:
+        if frame.several and (not isinstance(record, dict) or record.keys() != {"picture", "box"}):
+            raise AnswerError("A box must be an object with picture and box", received=record)
+        box = load_region(record if frame.several else {"box": record}, frame, reorder=reorder)
+        if box is None:
+            raise AnswerError("A box must not be null", received=record)
+        found.append(box)
+    return found
+
+
 def load_mentions(records: object, text: str, labels: LabelSet) -> list[GroundedEntity]:
     """Create entities without boxes from JSON records with `span` and `type`.
 

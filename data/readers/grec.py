@@ -18,10 +18,7 @@ from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.sources import UniqueIds
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
-from gmner.signatures.mentions import GoldEntity
-
-EXPRESSION = "EXPRESSION"
-"""The type of the single entity of such a post."""
+from gmner.signatures.mentions import EXPRESSION, GoldEntity
 
 _IMAGE_FOLDERS = ("train2014", "images", "images/train2014")
 _NO_TARGET = -1

@@ -51,7 +51,7 @@ def _corpus(posts: int) -> Iterator[str]:
         yield " ".join(rng.sample(_WORDS.split(), 8))
     for _ in range(40):
         yield from (f"{v}," for v in range(SCALE + 1))
-        yield "\n".join([*SHORT_INSTRUCTIONS.values(), "user assistant system\nuser\nassistant\nsystem\n"])
+        yield "\n".join([*list(SHORT_INSTRUCTIONS.values())[:4], "user assistant system\nuser\nassistant\nsystem\n"])
         yield " ".join(COARSE)
 
 

@@ -16,9 +16,11 @@ from gmner.signatures.schema import (
     answer_schema,
     box_schema,
     candidate_spans,
+    expression_schema,
     grounding_schema,
     longest_answer,
     mentions_schema,
+    names_schema,
     served_schema,
     verification_schema,
 )
@@ -58,6 +60,8 @@ def test_no_valid_answer_is_longer_than_the_bound(data, text, labels, box_format
     schemas = (
         answer_schema(text, labels, box_format, size, limits=limits),
         mentions_schema(text, labels, limits),
+        names_schema(text, labels, limits),
+        expression_schema(box_format, size, limits=limits),
         verification_schema(limits),
         grounding_schema(box_format, size),
     )
