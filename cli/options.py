@@ -92,7 +92,7 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     action = parser.add_argument("--format", default="auto", metavar="FORMAT", help=formats)
     offer(action, _format_names, also=["auto"])
     parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
-    joiner = "what separates the tokens in the text, for Twitter-GMNER, Twitter-FMNERG and MNER-MI (default: a space)"
+    joiner = "what separates the tokens in the texts of token data (default: a space)"
     parser.add_argument("--joiner", metavar="SPACE", help=f"{joiner}; '' for scripts without spaces")
 
 
