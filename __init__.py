@@ -20,6 +20,7 @@ from gmner.data.html_formatters import FORMATTERS
 
 # The one list of public names: type checkers read it, and `__getattr__` imports a name when it is first used.
 if TYPE_CHECKING:
+    from gmner.app.serving import launch_app as launch_app
     from gmner.data.confidence import least_sure as least_sure
     from gmner.data.export import exporters as exporters
     from gmner.data.export import importers as importers

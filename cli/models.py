@@ -12,12 +12,18 @@ from gmner.cli.printing import print_message
 from gmner.signatures.errors import GmnerError, InputError, ServerError
 
 if TYPE_CHECKING:
+    from gmner.programs.choice import ProgramChoice
     from gmner.programs.program import GroundingProgram
     from gmner.signatures.labels import LabelSet
 
 
-def add_program(parser: ArgumentParser) -> None:
-    """Add the arguments that choose a program and say how it answers; `program_of` reads them."""
+def add_program(parser: ArgumentParser, *, votes: str = "--answers") -> None:
+    """Add the arguments that choose a program and say how it answers; `program_of` reads them.
+
+    Args:
+        parser: The parser of a command.
+        votes: The option that sets the number of answers to sample.
+    """
     parser.add_argument("--model", metavar="MODEL", help=MODEL)
     add_labels(parser)
     server = "OpenAI-compatible server, such as vLLM's http://localhost:8000/v1; its key is read from OPENAI_API_KEY"
@@ -27,8 +33,8 @@ def add_program(parser: ArgumentParser) -> None:
     add_profile(parser)
     staged = "use three model calls per post: extract, verify and ground"
     parser.add_argument("--staged", action="store_true", help=staged)
-    votes = "sample N answers per post and take a majority vote (default: 1, no sampling)"
-    parser.add_argument("--answers", type=positive_int, default=1, metavar="N", help=votes)
+    sampled = "sample N answers per post and take a majority vote (default: 1, no sampling)"
+    parser.add_argument(votes, dest="answers", type=positive_int, default=1, metavar="N", help=sampled)
     add_limit_pictures(parser)
     confidence = "add the model's confidence, from 0 to 1, to each entity"
     parser.add_argument("--confidence", action="store_true", help=confidence)
@@ -83,28 +89,10 @@ def failures(remedy: str) -> Iterator[None]:
 def load_program(
     model: str | None, *, staged: bool = False, labels: LabelSet | None = None, profile: str | None = None
 ) -> GroundingProgram:
-    """Load a program.
+    """Load a program of this machine, see `gmner.programs.choice.choose`."""
+    from gmner.programs.choice import ProgramChoice, choose
 
-    Args:
-        model: A bundle, or a model (folder or Hub id); None: the embedded model.
-        staged: Use `StagedGMNER` in place of `GMNER`.
-        labels: Entity types; None: those of the bundle, or the default.
-        profile: A JSON file that says how the model writes boxes; None: that of its folder or family.
-
-    Raises:
-        InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile.
-        GmnerError: See `gmner.load_vlm` and `gmner.load`.
-    """
-    from gmner.programs.bundle import is_bundle, load
-    from gmner.programs.gmner import GMNER
-    from gmner.programs.models.loading import load_vlm
-    from gmner.programs.staged import StagedGMNER
-    from gmner.signatures.labels import COARSE
-
-    if model is not None and is_bundle(model):
-        _check_bundle_options(model, staged, labels, profile)
-        return load(model)
-    return (StagedGMNER if staged else GMNER)(load_vlm(model, profile=profile), labels=labels or COARSE)
+    return choose(ProgramChoice(model, profile=profile, labels=labels, staged=staged), option=_named)
 
 
 def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgram:
@@ -114,28 +102,32 @@ def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgra
         InputError: `--model` is not a bundle, or `--staged` or `--labels` is given with a bundle.
         GmnerError: See `gmner.programs.served.served_lm` and `gmner.load`.
     """
-    from gmner.programs.bundle import is_bundle, load
-    from gmner.programs.gmner import GMNER
-    from gmner.programs.served import served_lm, served_model
-    from gmner.programs.staged import StagedGMNER
-    from gmner.signatures.labels import COARSE
+    from gmner.programs.choice import choose
 
-    if given.model is not None and not is_bundle(given.model):
-        remedy = "Remove --model; to choose a model of the server, pass its name with --served"
-        raise InputError("With --server, --model must be a bundle", received=given.model, remedy=remedy)
-    if given.model is not None:
-        _check_bundle_options(given.model, given.staged, labels, given.profile)
-    if given.model is not None:
-        return load(given.model, lm=served_model(given.server, given.served, num_retries=3)[0])
-    lm, profile = served_lm(given.server, given.served, profile=given.profile, num_retries=3)
-    name = lm.model.partition("/")[2]
-    print_message(f"Using model {name} at {given.server}; its boxes are read as {profile.box_format.describe()}")
-    return (StagedGMNER if given.staged else GMNER)(lm, profile=profile, labels=labels or COARSE)
+    program = choose(choice_of(given, labels), option=_named)
+    if given.model is None:
+        name, profile = program.model.model.partition("/")[2], program.adapter().profile
+        print_message(f"Using model {name} at {given.server}; its boxes are read as {profile.box_format.describe()}")
+    return program
 
 
-def _check_bundle_options(bundle: str, staged: bool, labels: LabelSet | None, profile: str | None) -> None:
-    given = {"--staged": staged, "--labels": labels is not None, "--profile": profile is not None}
-    for (option, used), own in zip(given.items(), ("program", "label set", "profile"), strict=True):
-        if used:
-            fact = f"{option} cannot be used with a bundle, which stores its own {own}"
-            raise InputError(fact, received=bundle, remedy=f"Remove {option}")
+def choice_of(given: Namespace, labels: LabelSet | None) -> ProgramChoice:
+    """The arguments of `add_program` as a value; `labels` is that of `read_labels`."""
+    from gmner.programs.choice import ProgramChoice
+
+    return ProgramChoice(
+        model=given.model,
+        server=given.server,
+        served=given.served,
+        profile=given.profile,
+        labels=labels,
+        staged=given.staged,
+        confidence=given.confidence,
+        answers=given.answers,
+        limit_pictures=given.limit_pictures,
+    )
+
+
+def _named(attribute: str) -> str:
+    """The option that sets an attribute of a choice."""
+    return f"--{attribute}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gmner.cli import (
     answer,
+    app,
     check,
     compile,
     evaluate,
@@ -27,6 +28,7 @@ _BUILT_IN = (
     fetch.COMMAND,
     probe.COMMAND,
     answer.COMMAND,
+    app.COMMAND,
     extract.COMMAND,
     evaluate.COMMAND,
     view.COMMAND,

@@ -1,4 +1,4 @@
-"""`least_sure`: the predictions that a person should look at first."""
+"""`least_sure`: the predictions that a person should look at first, by the confidence of their entities."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ def least_sure(predictions: Iterable[Prediction], count: int | None = None) -> l
     """
     if count is not None and count < 1:
         raise InputError("count must be at least 1", received=count)
-    return sorted(predictions, key=_confidence)[:count]
+    return sorted(predictions, key=answer_confidence)[:count]
 
 
-def _confidence(prediction: Prediction) -> float:
-    """The lowest confidence of a prediction: -1 if it failed, 2 if it has no entities."""
+def answer_confidence(prediction: Prediction) -> float:
+    """The lowest confidence of the entities of a prediction: -1 if it failed, 2 if it has no entities.
+
+    Raises:
+        InputError: An entity has no confidence.
+    """
     if prediction.error is not None:
         return -1.0
     values = [2.0]

@@ -15,6 +15,7 @@ import grimp
 ROOMS = {
     "recipes": "how the embedded model is made",
     "cli": "one file per command",
+    "app": "the page of gmner app",
     "optimizers": "MCR, MRSI, CVO: compile a program",
     "programs": "what answers posts",
     "data": "posts, predictions, files, scoring",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,14 +42,15 @@ class Tab:
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.messages: list[str] = []
+        self.requests: list[str] = []
         self._call("Page.enable")
         self._call("Emulation.setFocusEmulationEnabled", enabled=True)
         self._call("Log.enable")
         self._call("Runtime.enable")
 
-    def open(self, page: Path) -> None:
-        """Open a file and wait until it is loaded."""
-        self._call("Page.navigate", url=page.as_uri())
+    def open(self, page: Path | str) -> None:
+        """Open a file or an address and wait until it is loaded."""
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while self._next().get("method") != "Page.loadEventFired":
             pass
 
@@ -57,6 +60,15 @@ class Tab:
         if "exceptionDetails" in found:
             raise AssertionError(found["exceptionDetails"])
         return found["result"].get("value")
+
+    def wait(self, condition: str, seconds: float = 60) -> Any:
+        """Wait until a JavaScript expression is true, and return its value."""
+        end = time.monotonic() + seconds
+        while not (found := self.ask(condition)):
+            if time.monotonic() > end:
+                raise AssertionError(f"still false: {condition}")
+            time.sleep(0.1)
+        return found
 
     def hover(self, selector: str) -> None:
         """Move the mouse to the middle of the first matching element."""
@@ -69,9 +81,37 @@ class Tab:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse button at a point of the viewport, move, and release it at another one."""
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=start[0], y=start[1])
+        self._call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], button="left", clickCount=1)
+        for part in (0.3, 0.7, 1):
+            x, y = (a + (b - a) * part for a, b in zip(start, end, strict=True))
+            self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+        self._call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], button="left", clickCount=1)
+
+    def type(self, text: str) -> None:
+        """Insert a text where the focus is."""
+        self._call("Input.insertText", text=text)
+
+    def upload(self, selector: str, *files: Path) -> None:
+        """Choose files in the first matching file input."""
+        root = self._call("DOM.getDocument")["root"]["nodeId"]
+        node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def screenshot(self, path: Path) -> None:
+        """Write the visible part of the page as PNG."""
+        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
+
+    def watch_requests(self) -> None:
+        """Collect the addresses of all requests from now on in `requests`."""
+        self._call("Network.enable")
+
     def press(self, key: str) -> None:
-        """Press a key: a letter, `Tab`, `Escape`, `Enter`."""
-        codes = {"Tab": 9, "Escape": 27, "Enter": 13}
+        """Press a key: a letter, an arrow such as `ArrowUp`, `Tab`, `Escape`, `Enter`, `Delete`."""
+        codes = {"Tab": 9, "Escape": 27, "Enter": 13, "Delete": 46}
+        codes |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         code = codes.get(key) or ord(key.upper())
         text = {"text": "\r"} if key == "Enter" else {} if key in codes else {"text": key}
         for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
@@ -130,6 +170,8 @@ class Tab:
         message = json.loads(first)
         if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
             self.messages.append(json.dumps(message["params"]))
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(message["params"]["request"]["url"])
         return message
 
 

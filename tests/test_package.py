@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 import gmner
 
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "outlines", "datasets"}
-ROOMS = ("signatures", "data", "programs", "optimizers", "cli")
+ROOMS = ("signatures", "data", "programs", "optimizers", "app", "cli")
 SHOW_HELP = """
 sys.argv = ["gmner", "--help"]
 try:
@@ -79,6 +79,7 @@ def test_wheel_contains_the_data_files(wheel_names: set[str], repo_root: Path):
         for folder in ("programs/models/embedded", "data/pages/templates")
         for path in (repo_root / folder).glob("*.*")
     ]
+    files += [path for kind in ("css", "js") for path in (repo_root / "app").glob(f"*.{kind}")]
     expected = {f"gmner/{path.relative_to(repo_root).as_posix()}" for path in files} | {"gmner/py.typed"}
     assert {name for name in wheel_names if not name.endswith(".py")} == expected
 

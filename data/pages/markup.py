@@ -170,8 +170,12 @@ def _meets(left: float, right: float, top: float, other: tuple[float, float, flo
     return left < other[1] and other[0] < right and abs(top - other[2]) < _NAME_HEIGHT
 
 
-def picture_for_page(image: ImageSource | None) -> Picture | None:
+def picture_for_page(image: ImageSource | None, side: int = LONG_SIDE) -> Picture | None:
     """Scale an image down and encode it as a data URI; None stays None.
+
+    Args:
+        image: The image.
+        side: Longest side of the encoded image in pixels.
 
     Raises:
         ImageError: See `open_image`.
@@ -180,7 +184,7 @@ def picture_for_page(image: ImageSource | None) -> Picture | None:
         return None
     rgb = open_image(image)
     size = rgb.size
-    rgb.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
+    rgb.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # Small images are usually drawings, and PNG is small enough for them.
     kind = "png" if max(rgb.size) <= LONG_SIDE // 2 else "jpeg"

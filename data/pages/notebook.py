@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from gmner.data.html_formatters import FORMATTERS
@@ -36,6 +37,16 @@ def entity_html(
         more_images: Further images of the post, in order.
     """
     return _fragment([answer_card(text, () if image is None else (image, *more_images), entities, reasoning)])
+
+
+def answers_html(post: Post, answers: Mapping[str, Prediction]) -> str:
+    """Render one or several answers to a post side by side, without its id.
+
+    Args:
+        post: The post. If an image cannot be opened, the error is shown instead.
+        answers: The name of a system -> its answer.
+    """
+    return _fragment([build_card(replace(post, id=""), answers, tuple(answers))])
 
 
 def posts_html(posts: Sequence[Post]) -> str:

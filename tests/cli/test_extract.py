@@ -118,7 +118,7 @@ def test_limit_restricts_what_readers_log_about_images(
 def test_bundle_as_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     seen: list[GroundingProgram] = []
     save_bundle(GMNER(scripted_lm({})), tmp_path / "bundle")
-    monkeypatch.setattr("gmner.programs.bundle.load", lambda folder: seen.append(folder))
+    monkeypatch.setattr("gmner.programs.bundle.load", lambda folder: seen.append(folder) or GMNER(scripted_lm({})))
     models.load_program(str(tmp_path / "bundle"))
     assert seen == [str(tmp_path / "bundle")]
     (tmp_path / "posts.jsonl").write_text('{"id": "1", "text": "Ana"}')

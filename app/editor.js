@@ -1,0 +1,310 @@
+// The editor of one post: words, types, boxes. Runs as the body of a function with `element`, `trigger`, `props` and
+// `watch` (Gradio's gr.HTML). Texts only ever become text nodes. Offsets are code points, boxes pixels of the image.
+const own = `gm${Math.random().toString(36).slice(2)}`;
+let post = null, chars = [], entities = [], saved = "", past = [], chosen = -1, box = 0, sel = null, cursor = 0,
+  drawing = false, warned = false, said = "", bad = false, fresh = null;
+
+const make = (name, options = {}, ...children) => {
+  const { cls, on = {}, ...attributes } = options;
+  const made = document.createElement(name);
+  if (cls) made.className = cls;
+  for (const [key, value] of Object.entries(attributes)) if (value !== false && value != null) made.setAttribute(key, value === true ? "" : value);
+  for (const [kind, handler] of Object.entries(on)) made.addEventListener(kind, handler);
+  made.append(...children);
+  return made;
+};
+const button = (text, act, options = {}) => make("button", { type: "button", on: { click: act }, ...options }, text);
+const words = (start, end) => chars.slice(start, end).join("");
+const spanOf = (entity) => words(entity.start, entity.end);
+const colour = (name) => (post.types.find((type) => type.name === name) || { colour: "#6b7280" }).colour;
+const copy = (value) => JSON.parse(JSON.stringify(value));
+const plain = () => entities.map(({ start, end, type, boxes }) => ({ start, end, type, boxes }));
+const state = () => JSON.stringify(plain());
+const dirty = () => state() !== saved;
+const root = () => element.querySelector(".gm-ed");
+const say = (text, isBad = false) => { said = text; bad = isBad; };
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const round = (value) => Math.round(value * 10) / 10;
+
+function change(act) {
+  past.push(copy(entities));
+  const kept = entities[chosen];
+  act();
+  entities.sort((a, b) => a.start - b.start || a.end - b.end);
+  if (kept && entities.includes(kept)) chosen = entities.indexOf(kept);
+  chosen = Math.min(chosen, entities.length - 1);
+  warned = false;
+}
+function undo() {
+  if (!past.length) return;
+  entities = past.pop(); chosen = Math.min(chosen, entities.length - 1); box = 0; say("Undone."); render();
+}
+function choose(index, at = 0) { chosen = index; box = at; drawing = false; }
+
+// ---- words ----
+function place(index) { return post.pieces[index]; }
+function selected() {
+  if (!sel) return null;
+  const [first, last] = [Math.min(...sel), Math.max(...sel)];
+  return { start: place(first)[0], end: place(last)[1] };
+}
+function same(range, but = -1) { return entities.findIndex((e, n) => n !== but && e.start === range.start && e.end === range.end); }
+function add(type) {
+  const range = selected();
+  if (!range) return;
+  const there = same(range);
+  if (there >= 0) { change(() => { entities[there].type = type; }); choose(there); say(`The type of “${spanOf(range)}” is ${type}.`); }
+  else {
+    const made = { ...range, type, boxes: [] };
+    change(() => entities.push(made));
+    choose(entities.indexOf(made)); say(`Added “${spanOf(made)}” as ${type}, not shown.`);
+  }
+  sel = null; render();
+}
+function respan() {
+  const range = selected(), entity = entities[chosen];
+  if (!range || !entity) return;
+  if (same(range, chosen) >= 0) { say("Another entity already has these words.", true); render(); return; }
+  change(() => Object.assign(entity, range)); sel = null; say(`The words are now “${spanOf(entity)}”.`); render();
+}
+function wordAt(event) {
+  const found = document.elementFromPoint(event.clientX, event.clientY);
+  return found && found.closest && found.closest(".gm-ed") === root() && found.classList.contains("gm-w") ? Number(found.dataset.i) : null;
+}
+function textDown(event) {
+  const at = wordAt(event);
+  if (at == null) { sel = null; render(); return; }
+  sel = event.shiftKey && sel ? [sel[0], at] : [at, at]; cursor = at;
+  const inside = entities.findIndex((e) => e.start <= place(at)[0] && place(at)[1] <= e.end);
+  if (inside >= 0 && !event.shiftKey) choose(inside);
+  const move = (moved) => { const over = wordAt(moved); if (over != null && sel && sel[1] !== over) { sel = [sel[0], over]; cursor = over; marks(); } };
+  const up = () => { document.removeEventListener("pointermove", move); document.removeEventListener("pointerup", up); document.removeEventListener("pointercancel", up); render(); focusOn(".gm-ed-text"); };
+  document.addEventListener("pointermove", move); document.addEventListener("pointerup", up); document.addEventListener("pointercancel", up);
+  marks();
+}
+function textKey(event) {
+  const last = post.pieces.length - 1, rtl = getComputedStyle(event.currentTarget).direction === "rtl";
+  const by = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1, ArrowDown: 5, ArrowUp: -5 }[event.key];
+  const goal = by ? cursor + by : { Home: 0, End: last }[event.key];
+  if (goal !== undefined && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    cursor = clamp(goal, 0, last);
+    sel = event.shiftKey ? [sel ? sel[0] : clamp(cursor - (by || 0), 0, last), cursor] : [cursor, cursor];
+    event.preventDefault(); render(); focusOn(".gm-ed-text");
+  } else if (/^[1-9]$/.test(event.key) && sel && post.types[event.key - 1]) {
+    event.preventDefault(); event.stopPropagation(); add(post.types[event.key - 1].name); focusOn(".gm-ed-text");
+  } else if (event.key === "Escape") { sel = null; render(); focusOn(".gm-ed-text"); }
+}
+function marks() {  // only the classes, so that a drag keeps its elements
+  const range = selected();
+  for (const word of element.querySelectorAll(".gm-w")) {
+    const [start, end] = place(Number(word.dataset.i));
+    const on = !!range && range.start <= start && end <= range.end;
+    word.classList.toggle("gm-sel", on); word.setAttribute("aria-selected", on);
+  }
+}
+function textView() {
+  const view = make("p", { cls: "gm-ed-text", dir: "auto", tabindex: 0, role: "listbox", "aria-multiselectable": "true", "aria-label": "Words of the post. Arrow keys move, Shift extends, a digit marks the words as an entity", "aria-activedescendant": post.pieces.length ? `${own}w${cursor}` : false, on: { pointerdown: textDown, keydown: textKey } });
+  let at = 0;
+  const range = selected();
+  post.pieces.forEach(([start, end], index) => {
+    view.append(words(at, start));
+    const over = entities.filter((e) => e.start <= start && end <= e.end);
+    const main = over.includes(entities[chosen]) ? entities[chosen] : over[0];
+    const isOn = !!range && range.start <= start && end <= range.end;
+    const word = make("span", { cls: `gm-w${main ? " gm-in" : ""}${main && main === entities[chosen] ? " gm-on" : ""}${isOn ? " gm-sel" : ""}${index === cursor ? " gm-cur" : ""}`, id: `${own}w${index}`, role: "option", "aria-selected": String(isOn), "data-i": index }, words(start, end));
+    if (main) word.style.setProperty("--gm-c", colour(main.type));
+    view.append(word);
+    for (const entity of over) if (entity.end === end) { const sup = make("sup", { "aria-hidden": "true" }, entity.type); sup.style.color = `color-mix(in srgb, ${colour(entity.type)} 70%, currentColor)`; view.append(sup); }
+    at = end;
+  });
+  view.append(words(at, chars.length));
+  return view;
+}
+function toolsView() {
+  const range = selected();
+  if (!range) return make("div", { cls: "gm-ed-tools" }, make("span", {}, "Select words to mark them as an entity."));
+  const kinds = post.types.map((type, index) => {
+    const made = button(make("i"), () => add(type.name), { "data-add": type.name, title: index < 9 ? `Key ${index + 1}` : false });
+    made.append(type.name); made.style.setProperty("--gm-c", type.colour); return made;
+  });
+  const more = entities[chosen] && same(range) < 0 ? [button(`Use as the words of “${spanOf(entities[chosen])}”`, respan, { "data-act": "respan" })] : [];
+  return make("div", { cls: "gm-ed-tools" }, make("span", {}, "Mark “", make("bdi", {}, spanOf(range)), "” as"), ...kinds, ...more);
+}
+
+// ---- boxes ----
+function size(number) { return post.images[number - 1]; }
+function putBox(index, at, corners) {
+  const target = entities[index].boxes[at], image = size(target.picture);
+  let [x1, y1, x2, y2] = corners;
+  if (x1 > x2) [x1, x2] = [x2, x1];
+  if (y1 > y2) [y1, y2] = [y2, y1];
+  target.box = [clamp(x1, 0, image.width), clamp(y1, 0, image.height), clamp(x2, 0, image.width), clamp(y2, 0, image.height)].map(round);
+}
+function shifted([x1, y1, x2, y2], dx, dy, image) {
+  const x = clamp(dx, -x1, image.width - x2), y = clamp(dy, -y1, image.height - y2);
+  return [x1 + x, y1 + y, x2 + x, y2 + y];
+}
+function laid(view, corners, image) {
+  const [x1, y1, x2, y2] = corners;
+  Object.assign(view.style, { left: `${100 * x1 / image.width}%`, top: `${100 * y1 / image.height}%`, width: `${100 * (x2 - x1) / image.width}%`, height: `${100 * (y2 - y1) / image.height}%` });
+  view.classList.toggle("gm-top", y1 / image.height < .08);
+}
+function drag(event, number, act, done) {  // act(x, y, dx, dy) in pixels of the image
+  const image = size(number), frame = event.currentTarget.closest(".gm-ed-pic").getBoundingClientRect();
+  const at = (e) => [clamp((e.clientX - frame.left) / frame.width * image.width, 0, image.width), clamp((e.clientY - frame.top) / frame.height * image.height, 0, image.height)];
+  const raw = (e) => [(e.clientX - frame.left) / frame.width * image.width, (e.clientY - frame.top) / frame.height * image.height];
+  const from = raw(event), start = at(event);
+  let moved = false;
+  const move = (e) => { const to = raw(e); moved ||= Math.hypot(e.clientX - event.clientX, e.clientY - event.clientY) > 3; if (moved) act(start, at(e), to[0] - from[0], to[1] - from[1]); };
+  const up = () => { document.removeEventListener("pointermove", move); document.removeEventListener("pointerup", up); document.removeEventListener("pointercancel", up); done(moved); };
+  document.addEventListener("pointermove", move); document.addEventListener("pointerup", up); document.addEventListener("pointercancel", up);
+  event.preventDefault(); event.stopPropagation();
+}
+function grab(event, index, at, corner) {
+  if (event.button) return;
+  const entity = entities[index], before = copy(entities), { picture, box: from } = copy(entity.boxes[at]);
+  const wasOn = chosen === index && box === at;
+  const view = element.querySelector(`[data-box="${index}-${at}"]`);
+  drag(event, picture, (_, to, dx, dy) => {
+    const [x1, y1, x2, y2] = from;
+    putBox(index, at, corner ? [corner.includes("w") ? to[0] : x1, corner.includes("n") ? to[1] : y1, corner.includes("e") ? to[0] : x2, corner.includes("s") ? to[1] : y2] : shifted(from, dx, dy, size(picture)));
+    laid(view, entity.boxes[at].box, size(picture));
+  }, (moved) => {
+    if (moved) { past.push(before); warned = false; say(`Box of “${spanOf(entity)}”: ${entity.boxes[at].box.map(Math.round).join(", ")}.`); }
+    if (moved || !wasOn) { choose(index, at); render(); }
+    focusOn(`[data-box="${index}-${at}"]`);
+  });
+}
+function draw(event, number) {
+  if (event.button || event.target.closest(".gm-b")) return;
+  if (chosen < 0) { say("Choose an entity first: its box is drawn then.", true); render(); return; }
+  if (event.pointerType !== "mouse" && !drawing) return;
+  const entity = entities[chosen], before = copy(entities);
+  let at = -1;
+  drag(event, number, (start, to) => {
+    if (at < 0) { at = entity.boxes.length; entity.boxes.push({ picture: number, box: [0, 0, 0, 0] }); }
+    putBox(chosen, at, [...start, ...to]);
+    if (!fresh) { fresh = make("div", { cls: "gm-b gm-on" }); fresh.style.setProperty("--gm-c", colour(entity.type)); element.querySelector(`[data-pic="${number}"]`).append(fresh); }
+    laid(fresh, entity.boxes[at].box, size(number));
+  }, () => {
+    fresh = null;
+    if (at < 0) return;
+    const [x1, y1, x2, y2] = entity.boxes[at].box;
+    if (x2 - x1 < 2 || y2 - y1 < 2) { entities = before; say("The box is too small.", true); }
+    else { past.push(before); warned = false; choose(chosen, at); say(`Drew a box of “${spanOf(entity)}”.`); }
+    drawing = false; render(); focusOn(`[data-box="${chosen}-${at}"]`);
+  });
+}
+function middleBox() {
+  const entity = entities[chosen], number = post.images.findIndex((image) => !image.error) + 1, image = size(number);
+  change(() => entity.boxes.push({ picture: number, box: [image.width / 3, image.height / 3, image.width * 2 / 3, image.height * 2 / 3].map(round) }));
+  choose(chosen, entity.boxes.length - 1); say("Added a box in the middle: move it with the arrow keys, with Shift change its size."); render();
+  focusOn(`[data-box="${chosen}-${box}"]`);
+}
+function removeBox(index, at) {
+  change(() => entities[index].boxes.splice(at, 1)); choose(index); render();
+  say(`Removed a box of “${spanOf(entities[index])}”.`); render(); focusOn(`[data-entity="${index}"]`);
+}
+function boxKey(event, index, at) {
+  const entity = entities[index], { picture, box: corners } = entity.boxes[at], image = size(picture);
+  const by = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
+  if (by) {
+    const step = Math.max(1, Math.max(image.width, image.height) / (event.altKey ? 400 : 100));
+    const [x1, y1, x2, y2] = corners;
+    change(() => putBox(index, at, event.shiftKey ? [x1, y1, Math.max(x1 + 2, x2 + by[0] * step), Math.max(y1 + 2, y2 + by[1] * step)] : shifted(corners, by[0] * step, by[1] * step, image)));
+    choose(index, at); say(`Box: ${entity.boxes[at].box.map(Math.round).join(", ")}.`);
+  } else if (event.key === "Delete" || event.key === "Backspace") { event.preventDefault(); removeBox(index, at); return; }
+  else return;
+  event.preventDefault(); event.stopPropagation(); render(); focusOn(`[data-box="${index}-${at}"]`);
+}
+function imageView(image, number) {
+  if (image.error) return make("p", { cls: "gm-ed-note gm-bad" }, image.error);
+  const on = drawing && chosen >= 0;
+  const view = make("div", { cls: `gm-ed-pic${on ? " gm-drawing-now" : ""}`, "data-pic": number, on: { pointerdown: (event) => draw(event, number), mousedown: (event) => event.preventDefault() } }, make("img", { src: image.uri, alt: post.images.length > 1 ? `Image ${number} of the post` : "Image of the post", draggable: "false" }));
+  view.style.setProperty("--r", image.width / image.height);
+  if (on) view.style.setProperty("--gm-c", colour(entities[chosen].type));
+  entities.forEach((entity, index) => entity.boxes.forEach((item, at) => {
+    if (item.picture !== number) return;
+    const isOn = index === chosen && at === box;
+    const made = make("div", { cls: `gm-b${isOn ? " gm-on" : ""}`, tabindex: 0, role: "button", "aria-pressed": String(isOn), "data-box": `${index}-${at}`, "aria-label": `Box of ${spanOf(entity)}, ${entity.type}: ${item.box.map(Math.round).join(", ")}. Arrow keys move it, with Shift change its size, Delete removes it`, on: { pointerdown: (event) => grab(event, index, at, ""), keydown: (event) => boxKey(event, index, at), focus: () => { if (chosen !== index || box !== at) { choose(index, at); render(); focusOn(`[data-box="${index}-${at}"]`); } } } }, make("b", { "aria-hidden": "true" }, make("bdi", {}, spanOf(entity))));
+    made.style.setProperty("--gm-c", colour(entity.type)); laid(made, item.box, image);
+    if (isOn) for (const corner of ["nw", "ne", "sw", "se"]) made.append(make("span", { cls: "gm-h", "data-d": corner, on: { pointerdown: (event) => grab(event, index, at, corner) } }));
+    view.append(made);
+  }));
+  return view;
+}
+
+// ---- list and actions ----
+function rowView(entity, index) {
+  const isOn = index === chosen, images = post.images.some((image) => !image.error);
+  const kinds = post.types.map((type) => make("option", { value: type.name, selected: type.name === entity.type }, type.name));
+  if (!post.types.some((type) => type.name === entity.type)) kinds.unshift(make("option", { value: entity.type, selected: true }, entity.type));
+  const type = make("select", { "aria-label": `Type of ${spanOf(entity)}`, on: { change: (event) => { const value = event.target.value; change(() => { entity.type = value; }); say(`The type of “${spanOf(entity)}” is ${value}.`); render(); focusOn(`[data-type="${index}"]`); } }, "data-type": index }, ...kinds);
+  const count = entity.boxes.length, sure = entity.confidence == null ? "" : ` · ${Math.round(100 * entity.confidence)} % sure`;
+  const shown = make("small", {}, (count ? (count > 1 ? `shown, ${count} boxes` : "shown") : "not shown") + sure);
+  const head = make("div", { cls: "gm-ed-row" }, button(make("bdi", {}, spanOf(entity)), () => { choose(index); sel = null; render(); focusOn(`[data-entity="${index}"]`); }, { cls: "gm-span", "aria-pressed": String(isOn), "data-entity": index }), shown, type,
+    button("Remove", () => { say(`Removed “${spanOf(entity)}”.`); change(() => entities.splice(index, 1)); choose(-1); render(); focusOn(".gm-ed-text"); }, { "aria-label": `Remove ${spanOf(entity)}`, "data-act": "remove" }));
+  const item = make("li", { cls: isOn ? "gm-on" : "" }, head);
+  item.style.setProperty("--gm-c", colour(entity.type));
+  if (isOn && images) item.append(make("div", { cls: "gm-ed-row" },
+    button(drawing ? "Stop drawing" : count ? "Draw another box" : "Draw its box", () => { drawing = !drawing; say(drawing ? "Drag over the image." : ""); render(); focusOn('[data-act="draw"]'); }, { "aria-pressed": String(drawing), "data-act": "draw" }),
+    button("Box by keyboard", middleBox, { "data-act": "middle" }),
+    ...(count ? [button(count > 1 ? "Remove this box" : "Remove the box", () => removeBox(index, Math.min(box, count - 1)), { "data-act": "unbox" }), ...(count > 1 ? [button("Not shown", () => { change(() => { entity.boxes = []; }); say(`“${spanOf(entity)}” is not shown.`); render(); focusOn(`[data-entity="${index}"]`); }, { "data-act": "hide" })] : [])] : [])));
+  return item;
+}
+function send(next) { trigger("gm_save", { id: post.id, entities: plain(), next }); }
+function leave(by) {
+  if (dirty() && !warned) { warned = true; say("The changes are not saved. Press S to save them, or the same key again to leave them.", true); render(); return; }
+  trigger("gm_step", { id: post.id, by });
+}
+function actionsView() {
+  const save = button(post.review ? "Save and next" : "Save correction", () => send(post.review), { cls: "gm-main", "data-act": "save" });
+  const more = [button("Undo", undo, { "data-act": "undo", disabled: !past.length })];
+  if (post.done) more.push(button("Discard saved correction", () => trigger("gm_discard", { id: post.id }), { "data-act": "discard" }));
+  if (!post.review) return make("div", { cls: "gm-ed-actions" }, save, ...more);
+  const accept = button("Accept as it is", () => send(true), { "data-act": "accept", disabled: dirty(), title: "Key A" });
+  return make("div", { cls: "gm-ed-actions" }, button("Previous", () => leave(-1), { "data-act": "previous", title: "Key P" }), ...(dirty() ? [save] : [accept]), button("Next", () => leave(1), { "data-act": "next", title: "Key N" }), ...more);
+}
+function keysView() {
+  const rows = [["A", "accept the post as it is and go on"], ["S", "save and go on"], ["N, P", "next, previous post"]];
+  const keys = [...(post.review ? rows : [["S", "save"]]), ["arrow keys", "on the words: move; with Shift: extend; on a box: move; with Shift: change its size; with Alt: small steps"], ["1 – 9", "mark the selected words with a type"], ["Delete", "on a box: remove it"], ["Ctrl Z", "undo"]];
+  const list = make("dl");
+  for (const [key, text] of keys) list.append(make("dt", {}, make("kbd", {}, key)), make("dd", {}, text));
+  const open = !!(root().querySelector("details") || {}).open;
+  return make("details", { open }, make("summary", {}, "Keys"), list);
+}
+function focusOn(selector) { const found = element.querySelector(selector); if (found) found.focus({ preventScroll: true }); }
+
+function render() {
+  const view = root();
+  if (!view) return;
+  if (!post) { view.replaceChildren(); return; }
+  const status = dirty() ? "changed, not saved" : post.done ? "saved" : "not corrected yet";
+  const pictures = post.images.map((image, index) => imageView(image, index + 1));
+  const side = make("div", {}, textView(), toolsView(),
+    entities.length ? make("ul", { cls: "gm-ed-list", "aria-label": "Entities" }, ...entities.map(rowView)) : make("p", {}, "No entities."),
+    make("p", { cls: `gm-ed-note${bad ? " gm-bad" : ""}`, role: "status" }, said), actionsView(), keysView());
+  const body = make("div", { cls: `gm-ed-body${pictures.length ? "" : " gm-nopics"}` }, ...(pictures.length ? [make("div", { cls: "gm-ed-pics" }, ...pictures)] : []), side);
+  view.replaceChildren(make("p", { cls: "gm-ed-head" }, make("b", {}, make("bdi", {}, post.id)), make("span", { "data-status": true }, status)), body);
+}
+function show() {
+  const data = props.value;
+  post = data && typeof data === "object" && Array.isArray(data.pieces) ? data : null;
+  if (post) {
+    chars = Array.from(post.text); entities = copy(post.entities); saved = state();
+    past = []; sel = null; cursor = 0; drawing = false; warned = false; say(""); choose(entities.length ? 0 : -1);
+  }
+  render();
+}
+function pageKey(event) {
+  if (!element.isConnected) { document.removeEventListener("keydown", pageKey); return; }
+  if (!post || event.defaultPrevented || !element.offsetParent) return;
+  if ((event.ctrlKey || event.metaKey) && event.key === "z" && root().contains(document.activeElement)) { event.preventDefault(); undo(); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, [contenteditable=true]")) return;
+  if (!post.review && !root().contains(document.activeElement)) return;
+  const act = { s: () => send(post.review), ...(post.review ? { a: () => (dirty() ? (say("The post was changed: S saves it.", true), render()) : send(true)), n: () => leave(1), p: () => leave(-1) } : {}) }[event.key.toLowerCase()];
+  if (act) { event.preventDefault(); act(); }
+}
+document.addEventListener("keydown", pageKey);
+watch("value", show);
+show();

@@ -1,0 +1,165 @@
+"""`serve`: runs the page until Ctrl-C; `launch_app`: the same with keyword arguments, as on a Space."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gmner.app.corrections import CorrectionsFile
+from gmner.app.policy import ContentPolicy
+from gmner.app.samples import sample_posts
+from gmner.app.settings import AppSettings
+from gmner.programs.choice import ProgramChoice
+from gmner.signatures.errors import InputError
+from gmner.signatures.labels import as_labels
+
+LOCAL = "127.0.0.1"
+LARGEST_UPLOAD = 20 * 2**20
+"""Largest uploaded file in bytes."""
+
+_SHARED = ("0.0.0.0", "::")
+_UPLOADS = "GRADIO_TEMP_DIR"
+
+
+def check_gradio() -> None:
+    """Check that Gradio is installed, without importing it.
+
+    Raises:
+        InputError: It is not.
+    """
+    if find_spec("gradio") is None:
+        raise InputError("The app needs Gradio, which is not installed", remedy="pip install 'gmner[app]'")
+
+
+@contextmanager
+def running(settings: AppSettings, *, port: int | None = None, host: str = LOCAL) -> Iterator[str]:
+    """Serve the page while the block runs.
+
+    Uploads are kept in a temporary folder, which is deleted at the end. Nothing is sent to Gradio's makers.
+
+    Args:
+        settings: What the page starts with; without samples, it gets those of `sample_posts`.
+        port: The port; None: the first free one from 7860.
+        host: The address to listen on.
+
+    Yields:
+        The address of the page.
+
+    Raises:
+        InputError: Gradio is not installed, or the port is in use.
+    """
+    check_gradio()
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio when it is imported and later
+    from starlette.middleware import Middleware
+
+    from gmner.app.page import build_page, head, theme
+
+    with tempfile.TemporaryDirectory(prefix="gmner-app-", ignore_cleanup_errors=True) as folder, _uploads(folder):
+        (samples := Path(folder) / "samples").mkdir()
+        blocks = build_page(settings if settings.samples else replace(settings, samples=sample_posts(samples)))
+        try:
+            _, address, _ = blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                inline=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                footer_links=[],
+                run_history=False,
+                mcp_server=False,
+                ssr_mode=False,
+                pwa=False,
+                enable_monitoring=False,
+                max_file_size=LARGEST_UPLOAD,
+                app_kwargs={"middleware": [Middleware(ContentPolicy)], "docs_url": None, "redoc_url": None},
+                theme=theme(),
+                head=head(),
+            )
+        except OSError as error:
+            remedy = "Choose another one with --port"
+            raise InputError("The port is in use", received=port, accepted="a free port", remedy=remedy) from error
+        try:
+            yield address
+        finally:
+            blocks.close(verbose=False)
+
+
+@contextmanager
+def _uploads(folder: str) -> Iterator[None]:
+    """Let Gradio keep uploads in a folder."""
+    before = os.environ.get(_UPLOADS)
+    os.environ[_UPLOADS] = str(Path(folder) / "uploads")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_UPLOADS, None)
+        else:
+            os.environ[_UPLOADS] = before
+
+
+def serve(settings: AppSettings, started: Callable[[str], None], *, port: int | None = None, host: str = LOCAL) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        settings: What the page starts with.
+        started: Called with the address of the page.
+        port: See `running`.
+        host: See `running`.
+
+    Raises:
+        InputError: See `running`.
+    """
+    with running(settings, port=port, host=host) as address:
+        started(address)
+        try:
+            while not threading.Event().wait(3600):
+                pass
+        except KeyboardInterrupt:
+            pass
+    if settings.corrections is not None:
+        settings.corrections.close()
+
+
+def launch_app(
+    model: str | None = None,
+    *,
+    second: str | None = None,
+    labels: Any = None,
+    corrections: str | os.PathLike[str] | None = None,
+    host: str = LOCAL,
+    port: int | None = None,
+) -> None:
+    """Serve the page of `gmner app` until the process is stopped, for example on a Hugging Face Space.
+
+    Args:
+        model: A model (folder or Hub id) or a bundle; None: the embedded model.
+        second: A model or bundle beside it.
+        labels: Entity types, see `GMNER`; None: those of the bundle, or the default.
+        corrections: File for corrections; None: they are not saved.
+        host: The address to listen on. With `0.0.0.0`, others can open the page: they cannot choose models or servers.
+        port: The port; None: the first free one from 7860.
+
+    Raises:
+        InputError: Gradio is not installed, the port is in use, `labels` are invalid, or the file of the corrections
+            was not written by the app.
+
+    Example:
+        >>> gmner.launch_app("you/your-bundle", host="0.0.0.0", port=7860)  # doctest: +SKIP
+    """
+    types = None if labels is None else as_labels(labels)
+    settings = AppSettings(
+        choice=ProgramChoice(model, labels=types),
+        second=None if second is None else ProgramChoice(second, labels=types),
+        corrections=None if corrections is None else CorrectionsFile(corrections),
+        fixed=host not in (LOCAL, "localhost", "::1"),
+    )
+    serve(settings, lambda address: None, port=port, host=host)

@@ -1,0 +1,79 @@
+"""The HTML parts of the page that show answers, differences and messages; all texts are escaped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from gmner.app.differences import Difference, differences
+from gmner.app.timed_answer import TimedAnswer
+from gmner.data.pages.notebook import answers_html
+from gmner.data.post import Post
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """What the page shows of the answers to a post.
+
+    Attributes:
+        status: Cost of each answer, or the error, as HTML.
+        answers: The linked view of all answers side by side, as HTML.
+        differences: The differences of two answers in words, as HTML; empty for a single answer.
+        json: The answers as JSON.
+    """
+
+    status: str
+    answers: str
+    differences: str
+    json: str
+
+
+def answer_view(post: Post, answers: Mapping[str, TimedAnswer]) -> AnswerView:
+    """Show one or two answers to a post.
+
+    Args:
+        post: The post.
+        answers: Name of a program -> its answer.
+    """
+    status = Markup("").join(
+        message(answer.prediction.error["message"], problem=True, about=name)
+        if answer.prediction.error
+        else message(answer.cost(), about=name)
+        for name, answer in answers.items()
+    )
+    predictions = {name: answer.prediction for name, answer in answers.items()}
+    compared = ""
+    if len(answers) == 2 and not any(prediction.error for prediction in predictions.values()):
+        first, second = predictions
+        compared = differences_html(differences(predictions[first], predictions[second], (first, second)))
+    records = {name: prediction.to_record() for name, prediction in predictions.items()}
+    kept = {name: {key: record[key] for key in ("text", "reasoning", "entities", "error")}
+            for name, record in records.items()}  # fmt: skip
+    shown = kept if len(kept) > 1 else next(iter(kept.values()))
+    answered = {name: prediction for name, prediction in predictions.items() if not prediction.error}
+    view = answers_html(post, answered) if answered else ""
+    return AnswerView(status, view, compared, json.dumps(shown, ensure_ascii=False, indent=1))
+
+
+def differences_html(found: Sequence[Difference]) -> str:
+    """Differences as a list, each with its kind as a word."""
+    if not found:
+        return message("Both answers name the same entities, with the same types and boxes.")
+    items = Markup("").join(
+        Markup("<li><em>{}</em> <strong><bdi>{}</bdi></strong>: {}</li>").format(item.kind, item.span, item.text)
+        for item in found
+    )
+    count = f"{len(found)} {'difference' if len(found) == 1 else 'differences'}"
+    return Markup('<div class="gm-differences"><p>{}</p><ul>{}</ul></div>').format(count, items)
+
+
+def message(text: str, *, problem: bool = False, about: str = "") -> Markup:
+    """A message that screen readers announce; a problem begins with the word `Problem`."""
+    name = Markup("<strong><bdi>{}</bdi></strong>: ").format(about) if about else ""
+    kind = Markup("<b>Problem.</b> ") if problem else ""
+    role, style = ("alert", "gm-message gm-alert") if problem else ("status", "gm-message")
+    html = '<p class="{}" role="{}" dir="auto">{}{}{}</p>'
+    return Markup(html).format(style, role, name, kind, escape(text))

@@ -1,0 +1,149 @@
+"""`ProgramChoice`: which program answers, as a command or a page names it, and `choose`, which builds it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import dspy
+
+from gmner.programs import bundle as bundles
+from gmner.programs import served as servers
+from gmner.programs.gmner import GMNER
+from gmner.programs.models import loading
+from gmner.programs.models.families import ModelProfile
+from gmner.programs.program import GroundingProgram
+from gmner.programs.staged import StagedGMNER
+from gmner.signatures.errors import InputError
+from gmner.signatures.labels import COARSE, LabelSet
+
+_RETRIES = 3
+
+
+def _option(name: str) -> str:
+    return f"`{name}`"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramChoice:
+    """A program: a model or a bundle on this machine, or a model on a server, and how it answers.
+
+    Attributes:
+        model: A model (folder or Hub id) or a bundle; None: the embedded model. With `server`, a bundle or None.
+        server: Address of an OpenAI-compatible server; None: this machine.
+        served: Name of the model on the server; None: its only model.
+        profile: A JSON file that says how the model writes boxes; None: that of its folder or family.
+        labels: Entity types; None: those of the bundle, or the default.
+        staged: Whether to use `StagedGMNER` in place of `GMNER`.
+        confidence: See `GroundingProgram`.
+        answers: See `GroundingProgram`.
+        limit_pictures: See `GroundingProgram`.
+    """
+
+    model: str | None = None
+    server: str | None = None
+    served: str | None = None
+    profile: str | None = None
+    labels: LabelSet | None = None
+    staged: bool = False
+    confidence: bool = False
+    answers: int = 1
+    limit_pictures: int | None = None
+
+    @property
+    def name(self) -> str:
+        """A name for people: that of the model or the bundle, of the model on the server, or `embedded model`."""
+        where = self.served or self.server
+        return " at ".join(part for part in (self.model, where) if part) or "embedded model"
+
+
+class LoadedModels:
+    """The models and bundles that were loaded last, so that other labels or options do not load the weights again.
+
+    Args:
+        size: The largest number of models to keep.
+    """
+
+    def __init__(self, size: int = 2) -> None:
+        self._size, self._lock = size, Lock()
+        self._loaded: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, load: Callable[[], Any]) -> Any:
+        """The value of `load` for this key; it is called if the value is not kept. One call at a time."""
+        with self._lock:
+            if key not in self._loaded:
+                while len(self._loaded) >= self._size:
+                    self._loaded.popitem(last=False)  # before loading, so that the memory is free
+                self._loaded[key] = load()
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+
+
+def choose(
+    choice: ProgramChoice, *, loaded: LoadedModels | None = None, option: Callable[[str], str] = _option
+) -> GroundingProgram:
+    """Build a program.
+
+    Args:
+        choice: The program.
+        loaded: Keeps loaded models for further calls; None: every call loads its model.
+        option: How error messages name an attribute of `ProgramChoice`: a command writes `--staged`.
+
+    Raises:
+        InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile;
+            `served` without `server`; or `server` with a model that is not a bundle.
+        GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
+    """
+    loaded = LoadedModels() if loaded is None else loaded
+    if choice.served is not None and choice.server is None:
+        remedy = f"Add {option('server')}"
+        raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
+    bundle = choice.model if choice.model is not None and bundles.is_bundle(choice.model) else None
+    if bundle is not None:
+        _check_bundle_options(choice, bundle, option)
+        program = _bundle(choice, bundle, loaded)
+    else:
+        if choice.server is not None and choice.model is not None:
+            remedy = f"Remove {option('model')}; to choose a model of the server, pass its name with {option('served')}"
+            fact = f"With {option('server')}, {option('model')} must be a bundle"
+            raise InputError(fact, received=choice.model, remedy=remedy)
+        lm, profile = _model(choice, loaded)
+        kind = StagedGMNER if choice.staged else GMNER
+        program = kind(lm, profile=profile, labels=choice.labels or COARSE)
+    program.confidence, program.answers = choice.confidence, choice.answers
+    program.limit_pictures = choice.limit_pictures
+    return program
+
+
+def _model(choice: ProgramChoice, loaded: LoadedModels) -> tuple[dspy.BaseLM, ModelProfile | None]:
+    server = choice.server
+    key = ("model", choice.model, server, choice.served, choice.profile)
+    if server is None:
+        return loaded.get(key, lambda: (loading.load_vlm(choice.model, profile=choice.profile), None))
+    served = choice.served
+    return loaded.get(key, lambda: servers.served_lm(server, served, profile=choice.profile, num_retries=_RETRIES))
+
+
+def _bundle(choice: ProgramChoice, bundle: str, loaded: LoadedModels) -> GroundingProgram:
+    server = choice.server
+    if server is None:
+        program = loaded.get(("bundle", bundle), lambda: bundles.load(bundle))
+    else:
+        served = choice.served
+        key = ("bundle", bundle, server, served)
+        program = loaded.get(
+            key, lambda: bundles.load(bundle, lm=servers.served_model(server, served, num_retries=_RETRIES)[0])
+        )
+    copy: GroundingProgram = program.deepcopy()  # shares the weights; the options of this call are its own
+    return copy
+
+
+def _check_bundle_options(choice: ProgramChoice, bundle: str, option: Callable[[str], str]) -> None:
+    given = {"staged": choice.staged, "labels": choice.labels is not None, "profile": choice.profile is not None}
+    for (name, used), own in zip(given.items(), ("program", "label set", "profile"), strict=True):
+        if used:
+            fact = f"{option(name)} cannot be used with a bundle, which stores its own {own}"
+            raise InputError(fact, received=bundle, remedy=f"Remove {option(name)}")
