@@ -23,6 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     image = "image of the post (default: none; repeatable: several images of one post, in order)"
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help=image)
     models.add_program(parser)
+    models.add_task(parser)
     as_json = "print JSON: text, reasoning and entities, boxes as x1, y1, x2, y2 in pixels of the image"
     parser.add_argument("--json", action="store_true", help=as_json)
 
@@ -44,7 +45,7 @@ def run(given: Namespace) -> int:
     if prediction.error:
         print_message(f"gmner: {prediction.error['message']}")
         return 1
-    several = len(given.image) > 1
+    several = None if given.task == "mner" else len(given.image) > 1
     print_result(_as_json(prediction) if given.json else _as_text(prediction, several=several))
     return 0
 
@@ -54,23 +55,23 @@ def _as_json(prediction: Prediction) -> str:
     return json.dumps({key: record[key] for key in ("text", "reasoning", "entities")}, ensure_ascii=False, indent=1)
 
 
-def _as_text(prediction: Prediction, *, several: bool) -> str:
-    """The reasoning, if there is any, and a line for each entity."""
+def _as_text(prediction: Prediction, *, several: bool | None) -> str:
+    """The reasoning, if there is any, and a line for each entity; `several` is None if no boxes were asked for."""
     entities = prediction.entities
     span, type_ = (max((len(getattr(e, name)) for e in entities), default=0) for name in ("span", "type"))
-    lines = [f"{e.span:{span}}  {e.type:{type_}}  {_place(e, several=several)}" for e in entities]
+    lines = [f"{e.span:{span}}  {e.type:{type_}}  {_place(e, several=several)}".rstrip() for e in entities]
     reasoning = [f"Reasoning: {prediction.reasoning}"] if prediction.reasoning else []
     return "\n".join([*reasoning, *(lines or ["No entities"])])
 
 
-def _place(entity: GroundedEntity, *, several: bool) -> str:
+def _place(entity: GroundedEntity, *, several: bool | None) -> str:
     """Where the images show an entity, and the model's confidence if it was asked for."""
     boxes = [box for box in (entity.box, *entity.more_boxes) if box is not None]
     shown = "; ".join(
         ", ".join(f"{value:.0f}" for value in box.as_tuple()) + (f" of image {box.picture}" if several else "")
         for box in boxes
     )
-    place = f"box {shown}" if shown else "not shown"
+    place = "" if several is None else f"box {shown}" if shown else "not shown"
     return place if entity.confidence is None else f"{place} ({entity.confidence:.0%})"
 
 

@@ -30,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("posts", type=Path, metavar="POSTS", help=POSTS)
     add_output(parser, "PRED.jsonl", "file to write the predictions to")
     models.add_program(parser)
+    models.add_task(parser)
     add_dataset(parser)
     add_with_pictures(parser)
     parser.add_argument("--limit", type=positive_int, metavar="N", help="process only the first N posts")

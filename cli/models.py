@@ -40,6 +40,20 @@ def add_program(parser: ArgumentParser, *, votes: str = "--answers") -> None:
     parser.add_argument("--confidence", action="store_true", help=confidence)
 
 
+def add_task(parser: ArgumentParser) -> None:
+    """Add `--task`."""
+    task = "gmner: entities with boxes; mner: names and types alone; grec: the boxes of referring expressions"
+    parser.add_argument(
+        "--task", choices=("gmner", "mner", "grec"), help=f"{task} (default: grec for --format grec, otherwise gmner)"
+    )
+
+
+def _task_of(given: Namespace) -> str:
+    """The task of `--task`, or the one that the data has."""
+    task = getattr(given, "task", None)
+    return task or ("grec" if getattr(given, "format", None) == "grec" else "gmner")
+
+
 def add_profile(parser: ArgumentParser) -> None:
     """Add the argument that says how a model writes boxes."""
     profile = "JSON file that says how the model writes boxes, if its family is unknown (see the docs, Models)"
@@ -62,7 +76,9 @@ def program_of(given: Namespace) -> GroundingProgram:
         if given.model is None:
             fact = "The embedded model only knows its synthetic world; for real posts, choose a model with --model"
             print_message(fact)
-        program = load_program(given.model, staged=given.staged, labels=labels, profile=given.profile)
+        program = load_program(
+            given.model, staged=given.staged, labels=labels, profile=given.profile, task=_task_of(given)
+        )
     program.confidence, program.answers = given.confidence, given.answers
     program.limit_pictures = given.limit_pictures
     return program
@@ -87,12 +103,17 @@ def failures(remedy: str) -> Iterator[None]:
 
 
 def load_program(
-    model: str | None, *, staged: bool = False, labels: LabelSet | None = None, profile: str | None = None
+    model: str | None,
+    *,
+    staged: bool = False,
+    labels: LabelSet | None = None,
+    profile: str | None = None,
+    task: str = "gmner",
 ) -> GroundingProgram:
     """Load a program of this machine, see `gmner.programs.choice.choose`."""
     from gmner.programs.choice import ProgramChoice, choose
 
-    return choose(ProgramChoice(model, profile=profile, labels=labels, staged=staged), option=_named)
+    return choose(ProgramChoice(model, profile=profile, labels=labels, staged=staged, task=task), option=_named)
 
 
 def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgram:
@@ -125,6 +146,7 @@ def choice_of(given: Namespace, labels: LabelSet | None) -> ProgramChoice:
         confidence=given.confidence,
         answers=given.answers,
         limit_pictures=given.limit_pictures,
+        task=_task_of(given),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -13,6 +13,8 @@ import dspy
 from gmner.programs import bundle as bundles
 from gmner.programs import served as servers
 from gmner.programs.gmner import GMNER
+from gmner.programs.grec import GREC
+from gmner.programs.mner import MNER
 from gmner.programs.models import loading
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.program import GroundingProgram
@@ -21,6 +23,9 @@ from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet
 
 _RETRIES = 3
+GMNER_TASK = "gmner"
+TASKS: Mapping[str, type[GroundingProgram]] = {GMNER_TASK: GMNER, "mner": MNER, "grec": GREC}
+"""What a program can be asked for: entities with boxes, names alone, the boxes of an expression."""
 
 
 def _option(name: str) -> str:
@@ -41,6 +46,7 @@ class ProgramChoice:
         confidence: See `GroundingProgram`.
         answers: See `GroundingProgram`.
         limit_pictures: See `GroundingProgram`.
+        task: A name in `TASKS`; a bundle of another task answers with its weights, without its demonstrations.
     """
 
     model: str | None = None
@@ -52,6 +58,7 @@ class ProgramChoice:
     confidence: bool = False
     answers: int = 1
     limit_pictures: int | None = None
+    task: str = GMNER_TASK
 
     @property
     def name(self) -> str:
@@ -93,14 +100,18 @@ def choose(
         option: How error messages name an attribute of `ProgramChoice`: a command writes `--staged`.
 
     Raises:
-        InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile;
-            `served` without `server`; or `server` with a model that is not a bundle.
+        InputError: `staged` with another task than GMNER; `staged`, `labels` or `profile` with a bundle, which stores
+            its own program, label set and profile; `served` without `server`; or `server` with a model that is not a
+            bundle.
         GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
     """
     loaded = LoadedModels() if loaded is None else loaded
     if choice.served is not None and choice.server is None:
         remedy = f"Add {option('server')}"
         raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
+    if choice.staged and choice.task != GMNER_TASK:
+        remedy = f"Remove {option('staged')} or {option('task')}"
+        raise InputError(f"{option('staged')} is a program for GMNER", received=choice.task, remedy=remedy)
     bundle = choice.model if choice.model is not None and bundles.is_bundle(choice.model) else None
     if bundle is not None:
         _check_bundle_options(choice, bundle, option)
@@ -113,6 +124,8 @@ def choose(
         lm, profile = _model(choice, loaded)
         kind = StagedGMNER if choice.staged else GMNER
         program = kind(lm, profile=profile, labels=choice.labels or COARSE)
+    if choice.task != GMNER_TASK and not isinstance(program, TASKS[choice.task]):
+        program = program.with_task(TASKS[choice.task])
     program.confidence, program.answers = choice.confidence, choice.answers
     program.limit_pictures = choice.limit_pictures
     return program
