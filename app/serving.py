@@ -53,7 +53,7 @@ def running(settings: AppSettings, *, port: int | None = None, host: str = LOCAL
         The address of the page.
 
     Raises:
-        InputError: Gradio is not installed, or the port is in use.
+        InputError: Gradio is not installed, or the page cannot be served at this address.
     """
     check_gradio()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio when it is imported and later
@@ -84,8 +84,11 @@ def running(settings: AppSettings, *, port: int | None = None, host: str = LOCAL
                 head=head(),
             )
         except OSError as error:
-            remedy = "Choose another one with --port"
-            raise InputError("The port is in use", received=port, accepted="a free port", remedy=remedy) from error
+            fact = (
+                "The page cannot be served at this address: the port is in use, or the address is not of this machine"
+            )
+            received = f"{host}, port {'7860 to 7959' if port is None else port}"
+            raise InputError(fact, received=received, remedy="Choose another port") from error
         try:
             yield address
         finally:

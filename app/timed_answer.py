@@ -64,8 +64,8 @@ def uploaded_post(text: str, images: Sequence[Path | str] = ()) -> Post:
         if not path.is_file():
             raise ImageError("The image does not exist", received=path.name, remedy="Add the image again")
         digest.update(path.read_bytes())
-    first, *more = paths or [None]
-    return Post(f"post-{digest.hexdigest()[:12]}", text, first, more_images=tuple(path for path in more if path))
+    first = paths[0] if paths else None
+    return Post(f"post-{digest.hexdigest()[:12]}", text, first, more_images=tuple(paths[1:]))
 
 
 def timed_answer(choice: ProgramChoice, post: Post, loaded: LoadedModels) -> TimedAnswer:

@@ -69,13 +69,13 @@ class TryTab:
         self._go = gr.Button("Find entities", variant="primary", size="lg", elem_id="gm-go")
         with gr.Accordion("Options", open=False, elem_classes="gm-tap"):
             self._program_fields("", start)
-        with gr.Accordion("Entity types", open=False, elem_classes="gm-tap"):
+        with gr.Accordion("Entity types (a bundle has its own)", open=False, elem_classes="gm-tap"):
             self._table = gr.Dataframe(
                 table_of(labels),
                 headers=["type", "description"],
                 type="array",
-                column_count=(2, "fixed"),
-                row_count=(len(labels.names), "dynamic"),
+                column_count=2,
+                column_limits=(2, 2),
                 interactive=True,
                 show_label=False,
                 elem_id="gm-labels",
@@ -125,7 +125,7 @@ class TryTab:
         return message(f"Corrections are saved to {corrections.path} ({len(corrections)} so far).")
 
     def _connect(self) -> None:
-        given = {self._post, self._table, self._compare, *self._fields.values()}
+        given: set[gr.blocks.Block] = {self._post, self._table, self._compare, *self._fields.values()}
         shown = [self._status, self._answers, self._differences, self._json, self._editor, self._shown]
         for start in (self._go.click, self._post.submit):
             start(self._answer, given, shown, api_visibility="private", concurrency_limit=1)
@@ -151,12 +151,12 @@ class TryTab:
         answers = {name: timed_answer(one, post, self._loaded) for name, one in zip(names, choices, strict=True)}
         view = answer_view(post, answers)
         first = answers[names[0]].prediction
+        saved = None if self._settings.corrections is None else self._settings.corrections.get(post.id)
         types = dict(labels.types)
-        for entity in first.entities:  # a bundle has its own types
+        for entity in (*first.entities, *(saved.gold if saved else ())):  # a bundle has its own types
             types.setdefault(entity.type, "")
         shown = _Shown(post, LabelSet.of(types))
-        saved = None if self._settings.corrections is None else self._settings.corrections.get(post.id)
-        drafts = drafts_of(first.entities)
+        drafts = drafts_of(first.entities if saved is None else saved.gold)
         data = editor_data(post, drafts, shown.labels, done=saved is not None)
         return view.status, view.answers, view.differences, view.json, data, shown
 

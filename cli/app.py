@@ -42,7 +42,7 @@ def run(given: Namespace) -> None:
     from gmner.app.corrections import CorrectionsFile
     from gmner.app.serving import check_gradio, serve
     from gmner.app.settings import AppSettings, default_corrections
-    from gmner.programs.choice import ProgramChoice
+    from gmner.programs.choice import ProgramChoice, check_choice
 
     if given.predictions is not None and given.posts is None:
         raise InputError("--answers requires --posts", received=str(given.predictions), remedy="Add --posts POSTS")
@@ -50,8 +50,10 @@ def run(given: Namespace) -> None:
     labels = read_labels(given)
     read = [path for path in (given.posts, given.predictions, *(given.images or ())) if path is not None]
     corrections = CorrectionsFile(given.corrections or default_corrections(given.posts), read)
+    choice = models.choice_of(given, labels)
+    check_choice(choice, option=models.option_of)
     settings = AppSettings(
-        choice=models.choice_of(given, labels),
+        choice=choice,
         second=None if given.second is None else ProgramChoice(given.second, confidence=given.confidence),
         corrections=corrections,
         review=_review(given, corrections, labels),
@@ -63,7 +65,7 @@ def run(given: Namespace) -> None:
 def _review(given: Namespace, corrections: CorrectionsFile, labels: LabelSet | None) -> Review | None:
     """The corpus to correct, or None."""
     from gmner.app.review import Review
-    from gmner.data.readers.choose import read_answers
+    from gmner.data.readers.answers import read_answers
 
     if given.posts is None:
         return None

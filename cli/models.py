@@ -113,7 +113,7 @@ def load_program(
     """Load a program of this machine, see `gmner.programs.choice.choose`."""
     from gmner.programs.choice import ProgramChoice, choose
 
-    return choose(ProgramChoice(model, profile=profile, labels=labels, staged=staged, task=task), option=_named)
+    return choose(ProgramChoice(model, profile=profile, labels=labels, staged=staged, task=task), option=option_of)
 
 
 def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgram:
@@ -125,7 +125,7 @@ def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgra
     """
     from gmner.programs.choice import choose
 
-    program = choose(choice_of(given, labels), option=_named)
+    program = choose(choice_of(given, labels), option=option_of)
     if given.model is None:
         name, profile = program.model.model.partition("/")[2], program.adapter().profile
         print_message(f"Using model {name} at {given.server}; its boxes are read as {profile.box_format.describe()}")
@@ -150,6 +150,6 @@ def choice_of(given: Namespace, labels: LabelSet | None) -> ProgramChoice:
     )
 
 
-def _named(attribute: str) -> str:
+def option_of(attribute: str) -> str:
     """The option that sets an attribute of a choice."""
     return f"--{attribute}"

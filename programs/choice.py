@@ -100,27 +100,14 @@ def choose(
         option: How error messages name an attribute of `ProgramChoice`: a command writes `--staged`.
 
     Raises:
-        InputError: `staged` with another task than GMNER; `staged`, `labels` or `profile` with a bundle, which stores
-            its own program, label set and profile; `served` without `server`; or `server` with a model that is not a
-            bundle.
+        InputError: See `check_choice`.
         GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
     """
+    check_choice(choice, option=option)
     loaded = LoadedModels() if loaded is None else loaded
-    if choice.served is not None and choice.server is None:
-        remedy = f"Add {option('server')}"
-        raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
-    if choice.staged and choice.task != GMNER_TASK:
-        remedy = f"Remove {option('staged')} or {option('task')}"
-        raise InputError(f"{option('staged')} is a program for GMNER", received=choice.task, remedy=remedy)
-    bundle = choice.model if choice.model is not None and bundles.is_bundle(choice.model) else None
-    if bundle is not None:
-        _check_bundle_options(choice, bundle, option)
-        program = _bundle(choice, bundle, loaded)
+    if choice.model is not None and bundles.is_bundle(choice.model):
+        program = _bundle(choice, choice.model, loaded)
     else:
-        if choice.server is not None and choice.model is not None:
-            remedy = f"Remove {option('model')}; to choose a model of the server, pass its name with {option('served')}"
-            fact = f"With {option('server')}, {option('model')} must be a bundle"
-            raise InputError(fact, received=choice.model, remedy=remedy)
         lm, profile = _model(choice, loaded)
         kind = StagedGMNER if choice.staged else GMNER
         program = kind(lm, profile=profile, labels=choice.labels or COARSE)
@@ -154,9 +141,34 @@ def _bundle(choice: ProgramChoice, bundle: str, loaded: LoadedModels) -> Groundi
     return copy
 
 
-def _check_bundle_options(choice: ProgramChoice, bundle: str, option: Callable[[str], str]) -> None:
+def check_choice(choice: ProgramChoice, *, option: Callable[[str], str] = _option) -> None:
+    """Check, without loading a model, that the attributes of a choice do not exclude each other.
+
+    Args:
+        choice: The program.
+        option: See `choose`.
+
+    Raises:
+        InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile;
+            `served` without `server`; `server` with a model that is not a bundle; or `staged` with another task than
+            GMNER.
+    """
+    if choice.served is not None and choice.server is None:
+        remedy = f"Add {option('server')}"
+        raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
+    if choice.staged and choice.task != GMNER_TASK:
+        remedy = f"Remove {option('staged')} or {option('task')}"
+        raise InputError(f"{option('staged')} is a program for GMNER", received=choice.task, remedy=remedy)
+    if choice.model is None:
+        return
+    if not bundles.is_bundle(choice.model):
+        if choice.server is not None:
+            remedy = f"Remove {option('model')}; to choose a model of the server, pass its name with {option('served')}"
+            fact = f"With {option('server')}, {option('model')} must be a bundle"
+            raise InputError(fact, received=choice.model, remedy=remedy)
+        return
     given = {"staged": choice.staged, "labels": choice.labels is not None, "profile": choice.profile is not None}
     for (name, used), own in zip(given.items(), ("program", "label set", "profile"), strict=True):
         if used:
             fact = f"{option(name)} cannot be used with a bundle, which stores its own {own}"
-            raise InputError(fact, received=bundle, remedy=f"Remove {option(name)}")
+            raise InputError(fact, received=choice.model, remedy=f"Remove {option(name)}")

@@ -1,0 +1,327 @@
+"""The page in Chromium: answer, correct, save, reload, walk a corpus; a hostile text does nothing."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from chromium import BROWSER, Tab, chromium
+from PIL import Image
+from scripted import entity, scripted_lm, words_of
+
+from gmner.app import serving, timed_answer
+from gmner.app.corrections import CorrectionsFile
+from gmner.app.review import Review
+from gmner.app.settings import AppSettings
+from gmner.data.jsonl import read_posts
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.programs.choice import ProgramChoice
+from gmner.programs.gmner import GMNER
+from gmner.programs.gold_check import check_posts
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GroundedEntity
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.enable_socket,  # the page is served by this process
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium"),
+]
+
+EVIL = "Ada <script>window.evil=1</script> met Bo <img src=x onerror=window.evil=1> \u202egnp.exe {{evil}} ${window.evil=1}"
+EDITOR, REVIEW = "#gm-try-editor", "#gm-review-editor"
+CUT_OFF = """[...document.querySelectorAll('.gm-ed, .gm-ed *')].filter((e) => {
+  const r = e.getBoundingClientRect();
+  return r.width && !e.classList.contains('gm-h') && (r.right > innerWidth + 1 || r.left < -1);
+}).map((e) => e.className + e.tagName)"""
+SMALL = """[...document.querySelectorAll('.gm-ed button, .gm-ed select, .gm-ed summary, .gm-h, #gm-go')].filter((e) => {
+  const r = e.getBoundingClientRect();
+  return r.width && (r.height < 43.5 || r.width < 43.5);
+}).map((e) => e.outerHTML.slice(0, 80))"""
+
+
+@dataclass
+class Site:
+    """A served page."""
+
+    address: str
+    folder: Path
+    corrections: CorrectionsFile
+
+
+def corpus() -> tuple[list[Post], dict[str, Prediction]]:
+    """Three posts with their predictions; the least sure one is `b`, and its text is hostile."""
+    image = Image.new("RGB", (400, 200), "teal")
+    posts = [Post("a", "Ada met Bo", image), Post("b", EVIL, image), Post("c", "Bo sings 😀 in Rome", image)]
+    ada, bo = GroundedEntity("Ada", 0, 3, "PER", Box(40, 20, 200, 180), confidence=0.9), EVIL.index("Bo")
+    entities = {
+        "a": (ada, GroundedEntity("Bo", 8, 10, "PER", confidence=0.95)),
+        "b": (ada, GroundedEntity("Bo", bo, bo + 2, "LOC", confidence=0.2)),
+        "c": (
+            GroundedEntity("Bo", 0, 2, "PER", confidence=0.99),
+            GroundedEntity("Rome", 14, 18, "LOC", confidence=0.8),
+        ),
+    }
+    return posts, {post.id: Prediction(post.id, post.text, EVIL, entities[post.id]) for post in posts}
+
+
+def settings(file: CorrectionsFile, folder: Path) -> AppSettings:
+    posts, answers = corpus()
+    sample = folder / "sample.png"
+    Image.new("RGB", (40, 20), "red").save(sample)
+    return AppSettings(
+        ProgramChoice(), ProgramChoice("other"), file, Review(posts, answers, file), [Post("s", "Ada waves", sample)]
+    )
+
+
+def program(choice: ProgramChoice, **_: object) -> GMNER:
+    """A program that finds Ada, and Bo if it is the second one."""
+    if choice.model == "broken":
+        raise InputError("No such model", received=EVIL)
+    second = [entity("Bo", None, "PER")] if choice.model == "other" else []
+
+    def answer(request: object) -> dict[str, object]:
+        assert "Ada" in words_of(request)  # type: ignore[arg-type]
+        return {"reasoning": "Ada is shown.", "entities": [entity("Ada", [100, 100, 500, 900]), *second]}
+
+    return GMNER(scripted_lm(answer))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("app")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timed_answer, "choose", program)
+        file = CorrectionsFile(folder / "fixed.jsonl")
+        with serving.running(settings(file, folder)) as address:
+            yield Site(address, folder, file)
+
+
+@pytest.fixture(scope="module")
+def tab(site: Site) -> Iterator[Tab]:
+    with chromium() as opened:
+        opened.watch_requests()
+        opened.resize(1400, 900)
+        opened.open(site.address)
+        opened.wait(f"document.querySelector('{REVIEW} .gm-w')")
+        yield opened
+
+
+def text(tab: Tab, selector: str) -> str:
+    return tab.ask(f"document.querySelector({json.dumps(selector)}).innerText")
+
+
+def act(tab: Tab, editor: str, name: str) -> None:
+    tab.click(f'{editor} [data-act="{name}"]')
+
+
+def head(tab: Tab, editor: str, contains: str) -> None:
+    tab.wait(f"document.querySelector('{editor} .gm-ed-head').innerText.includes({json.dumps(contains)})")
+
+
+def corner(tab: Tab, selector: str, x: float, y: float) -> tuple[float, float]:
+    """A point of an element, as shares of its width and height."""
+    return tuple(
+        tab.ask(
+            f"(e => (e.scrollIntoView({{block: 'center'}}), (r => [r.x + r.width * {x}, r.y + r.height * {y}])"
+            f"(e.getBoundingClientRect())))(document.querySelector({json.dumps(selector)}))"
+        )
+    )
+
+
+def test_the_corpus_is_walked_with_the_least_sure_post_first(tab: Tab, site: Site):
+    head(tab, REVIEW, "b")
+    assert "0 of 3 done; post 1 of 3 in this list; its least sure entity: 20%" in text(tab, "#gm-review-status")
+    # The type of Bo is wrong.
+    tab.choose(f'{REVIEW} [data-type="1"]', "PER")
+    head(tab, REVIEW, "changed, not saved")
+    assert tab.ask(f"document.querySelector('{REVIEW} [data-act=accept]')") is None
+    tab.ask("document.activeElement.blur()")
+    tab.press("n")  # refused once, because the change is not saved
+    tab.wait(f"document.querySelector('{REVIEW} .gm-bad')")
+    tab.press("s")
+    head(tab, REVIEW, "c")
+    (saved,) = read_posts(site.folder / "fixed.jsonl")
+    assert [(found.span, found.type) for found in saved.gold] == [("Ada", "PER"), ("Bo", "PER")]
+    assert saved.gold[0].boxes == (Box(40, 20, 200, 180),)
+    assert saved.text == EVIL
+
+
+def test_words_are_marked_with_the_keyboard_behind_an_emoji(tab: Tab, site: Site):
+    tab.ask(f"document.querySelector('{REVIEW} .gm-ed-text').focus()")
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight"):
+        tab.press(key)
+    assert text(tab, f"{REVIEW} .gm-ed-tools bdi") == "Rome"
+    tab.press("3")
+    tab.wait(f"document.querySelector('{REVIEW} [data-type=\"1\"]').value === 'ORG'")
+    act(tab, REVIEW, "undo")
+    tab.wait(f"document.querySelector('{REVIEW} [data-type=\"1\"]').value === 'LOC'")
+    # The words of Rome become "in 😀 Rome" and go back; then the post is accepted with one key.
+    tab.ask("document.activeElement.blur()")
+    tab.press("a")
+    head(tab, REVIEW, "a")
+    saved = read_posts(site.folder / "fixed.jsonl")[1]
+    assert [(found.span, found.start, found.type) for found in saved.gold] == [("Bo", 0, "PER"), ("Rome", 14, "LOC")]
+
+
+def test_boxes_are_dragged_drawn_and_removed(tab: Tab, site: Site):
+    box = f'{REVIEW} [data-box="0-0"]'
+    tab.click(f'{REVIEW} [data-entity="0"]')
+    tab.drag(corner(tab, box, 0.5, 0.5), corner(tab, box, 0.6, 0.5))
+    values = f"JSON.parse('[' + document.querySelector('{box}').ariaLabel.match(/: ([\\d, ]+)/)[1] + ']')"
+    tab.wait(f"({values})[0] > 50 && ({values})[2] - ({values})[0] === 160")
+    tab.drag(corner(tab, f"{box} [data-d=se]", 0.1, 0.1), corner(tab, f"{REVIEW} .gm-ed-pic", 1, 1))
+    tab.wait(f"({values})[2] === 400 && ({values})[3] === 200")
+    tab.press("ArrowLeft")
+    tab.wait(f"({values})[2] === 396")
+    tab.press("Delete")
+    tab.wait(f"!document.querySelector('{box}')")
+    tab.click(f'{REVIEW} [data-entity="1"]')
+    picture = f"{REVIEW} .gm-ed-pic"
+    tab.drag(corner(tab, picture, 0.25, 0.25), corner(tab, picture, 0.75, 0.5))
+    tab.wait(f"document.querySelector('{REVIEW} [data-box=\"1-0\"]')")
+    act(tab, REVIEW, "save")
+    tab.wait("document.querySelector('#gm-review-status').innerText.includes('3 of 3 done')")
+    saved = read_posts(site.folder / "fixed.jsonl")[2]
+    (ada, bo) = saved.gold
+    assert ada.boxes == ()
+    assert bo.boxes[0].as_tuple() == pytest.approx((100, 50, 300, 100), abs=3)
+    assert not check_posts(read_posts(site.folder / "fixed.jsonl")).faults
+
+
+def test_progress_is_kept_and_a_correction_can_be_discarded(tab: Tab, site: Site):
+    tab.open(site.address)
+    tab.wait(f"document.querySelector('{REVIEW} .gm-w')")
+    head(tab, REVIEW, "saved")
+    assert "3 of 3 done" in text(tab, "#gm-review-status")
+    act(tab, REVIEW, "discard")
+    tab.wait("document.querySelector('#gm-review-status').innerText.includes('2 of 3 done')")
+    tab.click("#gm-show label:nth-of-type(2)")  # to do
+    tab.wait("document.querySelector('#gm-review-status').innerText.includes('1 of 1 in this list')")
+    assert [post.id for post in read_posts(site.folder / "fixed.jsonl")] == ["c", "a"]
+
+
+def test_two_programs_answer_a_hostile_post(tab: Tab, site: Site):
+    Image.new("RGB", (200, 100), "navy").save(site.folder / "up.png")
+    tab.click("[role=tab]:nth-of-type(2)")
+    tab.wait("document.querySelector('#gm-post textarea')")
+    tab.upload("#gm-post input[type=file]", site.folder / "up.png")
+    tab.wait("document.querySelector('#gm-post img')")
+    tab.ask("document.querySelector('#gm-post textarea').focus()")
+    tab.type(EVIL)
+    tab.click("#gm-go")
+    tab.wait(f"document.querySelector('{EDITOR} .gm-w')")
+    assert "embedded model: " in text(tab, "#gm-status")
+    assert "other: " in text(tab, "#gm-status")
+    assert "1 tokens in the prompt" in text(tab, "#gm-status")
+    assert len(tab.ask("[...document.querySelectorAll('#gm-answers section')].map(e => e.innerText)")) == 2
+    assert text(tab, "#gm-compared li").split() == [
+        "entity",
+        "Bo:",
+        "only",
+        "in",
+        "other,",
+        "as",
+        "PER,",
+        "not",
+        "shown",
+    ]
+    assert "Ada is shown." in tab.ask("document.querySelector('#gm-answers details').textContent")
+    assert EVIL[:40] in text(tab, f"{EDITOR} .gm-ed-text").replace("\u200b", "")
+    assert tab.ask("typeof window.evil") == "undefined"
+    assert tab.ask("document.querySelectorAll('.gm-ed script, #gm-answers script, [onerror]').length") == 0
+
+
+def test_the_answer_is_corrected_saved_and_there_again(tab: Tab, site: Site):
+    tab.click(f'{EDITOR} [data-act="unbox"]')
+    tab.ask(f"document.querySelector('{EDITOR} .gm-ed-text').focus()")
+    act(tab, EDITOR, "save")
+    head(tab, EDITOR, "saved")
+    assert "3 corrected in" in text(tab, "#gm-try-saved")
+    saved = read_posts(site.folder / "fixed.jsonl", missing_images="error")[-1]
+    assert (saved.text, [found.span for found in saved.gold], saved.gold[0].boxes) == (EVIL, ["Ada"], ())
+    assert Image.open(saved.images[0]).getpixel((0, 0)) == (0, 0, 128)
+    tab.click("#gm-go")
+    tab.wait("document.querySelector('#gm-status').innerText.includes('seconds')")
+    head(tab, EDITOR, "saved")
+    assert "not shown" in text(tab, f"{EDITOR} .gm-ed-list")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_off_or_too_small(tab: Tab, scheme: str):
+    tab.prefer(scheme)
+    for width in (390, 800, 1400):
+        tab.resize(width, 900)
+        tab.wait(f"innerWidth === {width}")
+        assert tab.ask("document.documentElement.scrollWidth") <= width
+        assert tab.ask(CUT_OFF) == []
+        assert tab.ask(SMALL) == []
+    names = (f"{EDITOR} .gm-ed-head span", f"{EDITOR} .gm-span", f"{EDITOR} small", f"{EDITOR} [data-act=save]")
+    assert tab.contrast(*names) >= 4.5
+
+
+def test_errors_are_told_in_words(tab: Tab):
+    tab.ask("document.querySelectorAll('.label-wrap').forEach((e) => e.classList.contains('open') || e.click())")
+    tab.wait("document.querySelector('#gm-model textarea, #gm-model input')?.offsetParent")
+    tab.ask("document.querySelector('#gm-model textarea, #gm-model input').focus()")
+    tab.type("broken")
+    tab.click("#gm-go")
+    tab.wait("document.querySelector('#gm-status .gm-alert')")
+    assert text(tab, "#gm-status .gm-alert").startswith("broken: Problem. No such model (got 'Ada <script>")
+    assert tab.ask("typeof window.evil") == "undefined"
+
+
+def test_nothing_was_loaded_from_elsewhere(tab: Tab, site: Site):
+    away = [url for url in tab.requests if not url.startswith((site.address, "data:", "blob:"))]
+    assert len(tab.requests) > 20
+    assert away == []
+    assert tab.messages == []
+    policy = httpx.get(site.address).headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    tab.ask("fetch('https://example.com/').catch(() => {})")
+    assert "Content Security Policy" in "".join(tab.messages)
+
+
+def test_only_uploaded_files_are_read(site: Site, tmp_path: Path):
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (5, 5)).save(secret)
+    assert httpx.get(f"{site.address}gradio_api/file={secret}").status_code in (403, 404)
+    config = httpx.get(f"{site.address}config").json()
+    go = next(part["id"] for part in config["components"] if part["props"].get("elem_id") == "gm-go")
+    call = next(call for call in config["dependencies"] if [go, "click"] in [list(to) for to in call["targets"]])
+    props = {part["id"]: part["props"].get("value") for part in config["components"]}
+    file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    post = {"text": "Ada", "files": [file]}
+    kinds = {part["id"]: part["type"] for part in config["components"]}
+    data = [post if kinds[id] == "multimodaltextbox" else props[id] for id in call["inputs"]]
+    sent = {"data": data, "fn_index": call["id"], "session_hash": "intruder"}
+    assert httpx.post(f"{site.address}gradio_api/queue/join", json=sent).status_code == 200
+    with httpx.stream("GET", f"{site.address}gradio_api/queue/data?session_hash=intruder", timeout=60) as events:
+        said = [json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:")]
+    done = next(event for event in said if event["msg"] == "process_completed")
+    assert not done["success"]
+    assert not any("secret" in path.name for path in site.folder.rglob("*"))
+
+
+def test_large_files_are_refused(site: Site):
+    big = {"files": ("big.png", b"\0" * (serving.LARGEST_UPLOAD + 1), "image/png")}
+    assert httpx.post(f"{site.address}gradio_api/upload", files=big).status_code == 413
+
+
+def test_the_page_listens_on_this_machine_only(site: Site, tmp_path: Path):
+    assert site.address.startswith("http://127.0.0.1:")
+    port = int(site.address.rsplit(":", 1)[1].strip("/"))
+    with (
+        pytest.raises(InputError, match="the port is in use"),
+        serving.running(settings(CorrectionsFile(tmp_path / "c.jsonl"), tmp_path), port=port),
+    ):
+        pass
+    with socket.socket() as other:
+        other.settimeout(5)
+        own = socket.gethostbyname(socket.gethostname())
+        if not own.startswith("127."):
+            assert other.connect_ex((own, port)) != 0
