@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import dspy
 
 from gmner.data.post import Post
-from gmner.programs.program import Answer, GroundingProgram, Inputs
+from gmner.programs.program import Answer, Inputs
+from gmner.programs.related_tasks import RelatedTasks
 from gmner.programs.trainable import Keep, ProgramCall, TuningCall, post_inputs
 from gmner.signatures.mentions import GroundedEntity
 from gmner.signatures.tasks import GroundEntities
 
 
-class GMNER(GroundingProgram):
+class GMNER(RelatedTasks):
     """Grounded multimodal named entity recognition with one model call: reasoning, then entities with types and boxes.
 
     Args:

@@ -17,7 +17,7 @@ class GREC(GroundingProgram):
 
     `text` is the expression; it can refer to nothing that the image shows, to one thing or to several. The answer is a
     single entity, as `read_grec` reads them: its span is the expression, its type `EXPRESSION`, and its boxes are `box`
-    and `more_boxes`. `GroundingProgram.ground_expression` calls it with the weights of a trained `GMNER`.
+    and `more_boxes`. `GMNER.ground_expression` calls it with the weights of a trained `GMNER`.
 
     Args:
         lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.

@@ -16,7 +16,7 @@ class MNER(GroundingProgram):
     """Multimodal named entity recognition with one model call: reasoning, then names with types.
 
     For posts whose regions are not annotated, such as those of MNER-MI. The images help to decide what a name means; no
-    entity has a box. `GroundingProgram.extract_names` calls it with the weights of a trained `GMNER`.
+    entity has a box. `GMNER.extract_names` calls it with the weights of a trained `GMNER`.
 
     Args:
         lm: Any `dspy.LM`, see `load_vlm`; None: the one of `dspy.configure`.

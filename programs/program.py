@@ -305,38 +305,6 @@ class GroundingProgram(dspy.Module):
         with dspy.context(adapter=adapter, trace=requested_trace()):
             yield adapter
 
-    def extract_names(self, text: str, image: Picture = None, images: Sequence[Picture] | None = None) -> GroundedPost:
-        """Find the names of a post and their types, without boxes, with the weights of this program; see `MNER`.
-
-        Arguments and errors are those of `forward`.
-        """
-        from gmner.programs.mner import MNER
-
-        program = self.with_task(MNER)
-        answer: GroundedPost = program(text=text, image=image, images=images)
-        return answer
-
-    def ground_expression(
-        self, expression: str, image: Picture = None, images: Sequence[Picture] | None = None
-    ) -> GroundedPost:
-        """Box everything that a referring expression means, with the weights of this program; see `GREC`.
-
-        Args:
-            expression: The expression, such as `the two dogs on the left`.
-            image: See `forward`.
-            images: See `forward`.
-
-        Returns:
-            `reasoning`, and `entities` with a single entity: the expression, with `box` (None: the image does not show
-            it) and `more_boxes`, in pixels of the original image.
-        """
-        from gmner.programs.grec import GREC
-
-        program = self.with_task(GREC)
-        program.confidence, program.answers = False, 1
-        answer: GroundedPost = program(text=expression, image=image, images=images)
-        return answer
-
     def with_task(self, program: type[_Program]) -> _Program:
         """A program of another class with the LM and the settings of this one, but without its demonstrations.
 

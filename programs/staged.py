@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import dspy
 
 from gmner.data.post import Post
-from gmner.programs.program import Answer, GroundingProgram, Inputs, Picture
+from gmner.programs.program import Answer, Inputs, Picture
 from gmner.programs.prompt_images import picture_inputs
+from gmner.programs.related_tasks import RelatedTasks
 from gmner.programs.staged_calls import Trace, staged_calls, staged_tuning_calls, trace_of, traced
 from gmner.programs.trainable import Keep, ProgramCall, TuningCall
 from gmner.signatures.forms import as_entity
@@ -22,7 +23,7 @@ from gmner.signatures.mentions import GroundedEntity, Mention, unique_mentions
 from gmner.signatures.tasks import ExtractMentions, GroundMention, VerifyVisibility
 
 
-class StagedGMNER(GroundingProgram):
+class StagedGMNER(RelatedTasks):
     """Grounded multimodal named entity recognition in three stages.
 
     The first call extracts the mentions. Then one call per mention verifies whether the image shows it, and one call

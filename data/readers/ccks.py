@@ -129,9 +129,8 @@ def _triples(rows: object, where: str) -> Iterator[Triple]:
 def _region(bounds: Any) -> tuple[Box, ...]:
     if bounds is None:
         return ()
-    sides = [bounds.get(side) for side in _SIDES] if isinstance(bounds, Mapping) else []
-    numeric = len(sides) == 4 and all(type(side) in (int, float) for side in sides)
-    return (box_or_unreadable(sides) if numeric else UNREADABLE,)
+    sides = [bounds.get(side) for side in _SIDES] if isinstance(bounds, Mapping) else None
+    return (box_or_unreadable(sides),)
 
 
 def _read(location: DatasetLocation) -> Posts:

@@ -17,7 +17,7 @@ from gmner.data.prediction import Prediction, Predictions
 from gmner.data.readers.conll import check_joiner, offsets
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import list_of, load_json, record_of, strings_of, text_of, whole_number
-from gmner.data.readers.placing import UNREADABLE, box_or_unreadable, image_key, place_spans, posts_by_image
+from gmner.data.readers.placing import box_or_unreadable, image_key, place_spans, posts_by_image
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
@@ -169,8 +169,7 @@ def _boxes(row: Mapping[str, Any], where: str) -> tuple[Box, ...]:
         region = regions[number - 1] if number else []
     if region is None or region == []:
         return ()
-    numeric = isinstance(region, list) and len(region) == 4 and all(type(value) in (int, float) for value in region)
-    return (box_or_unreadable(region) if numeric else UNREADABLE,)
+    return (box_or_unreadable(region),)
 
 
 def _records(values: Sequence[Any], path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:

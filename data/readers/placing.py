@@ -54,11 +54,13 @@ def place_spans(spans: Sequence[str], text: str) -> list[tuple[int, int, Alignme
     return places
 
 
-def box_or_unreadable(numbers: Sequence[float]) -> Box:
-    """The box of four numbers, or `UNREADABLE` if they are none."""
+def box_or_unreadable(numbers: object) -> Box:
+    """The box of a list of four numbers, or `UNREADABLE` if the value is anything else."""
+    if not isinstance(numbers, list) or len(numbers) != 4 or not all(type(n) in (int, float) for n in numbers):
+        return UNREADABLE
     try:
         return Box(*numbers)
-    except (InputError, TypeError):
+    except InputError:
         return UNREADABLE
 
 

@@ -180,9 +180,7 @@ def _boxes(path: Path) -> dict[str, Box]:
     found = {}
     for number, item in enumerate(list_of(load_json(path), "boxes", str(path))):
         record = record_of(item, f"{path}: number {number}")
-        box = record.get("box")
-        numeric = isinstance(box, list) and len(box) == 4 and all(type(value) in (int, float) for value in box)
-        found[str(record.get("uniq_id"))] = box_or_unreadable(box) if numeric else UNREADABLE
+        found[str(record.get("uniq_id"))] = box_or_unreadable(record.get("box"))
     return found
 
 

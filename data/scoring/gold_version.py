@@ -50,6 +50,9 @@ class GoldVersion:
         return f"{self.posts:,} posts, {self.mentions:,} mentions ({regions}), version {self.fingerprint}"
 
 
+_Row = tuple[str, str, str]
+"""Post id, name and type of a mention."""
+
 _OTHER = frozenset({"OTHER", "MISC", "MIS"})
 # Names of the type of what is neither a person nor a place nor an organization. Published files differ in it.
 
@@ -74,11 +77,11 @@ class GoldDifferences:
 
     ours: GoldVersion
     theirs: GoldVersion
-    only_ours: tuple[tuple[str, str, str], ...]
-    only_theirs: tuple[tuple[str, str, str], ...]
-    shown_ours: tuple[tuple[str, str, str], ...]
-    shown_theirs: tuple[tuple[str, str, str], ...]
-    boxes: tuple[tuple[str, str, str], ...]
+    only_ours: tuple[_Row, ...]
+    only_theirs: tuple[_Row, ...]
+    shown_ours: tuple[_Row, ...]
+    shown_theirs: tuple[_Row, ...]
+    boxes: tuple[_Row, ...]
     types: tuple[tuple[str, ...], tuple[str, ...]]
     compared_regions: bool
 
@@ -117,7 +120,8 @@ def compare_gold(ours: Sequence[Post], theirs: Sequence[Post]) -> GoldDifference
     regions = all(post.grounded for post in (*ours, *theirs))
     first = _mentions((post.id, post) for post in ours)
     second = _mentions((names[post.id], post) for post in theirs)
-    only_ours, only_theirs, shown_ours, shown_theirs, boxes = ([] for _ in range(5))
+    only_ours, only_theirs = list[_Row](), list[_Row]()
+    shown_ours, shown_theirs, boxes = list[_Row](), list[_Row](), list[_Row]()
     for key in sorted(first.keys() | second.keys()):
         a, b = first.get(key, []), second.get(key, [])
         only_ours += [key] * max(0, len(a) - len(b))
@@ -129,14 +133,23 @@ def compare_gold(ours: Sequence[Post], theirs: Sequence[Post]) -> GoldDifference
                 boxes.append(key)
             else:
                 (shown_ours if mine.visible else shown_theirs).append(key)
-    differences = (tuple(rows) for rows in (only_ours, only_theirs, shown_ours, shown_theirs, boxes))
     kinds = [{entity.type for post in posts for entity in post.gold} for posts in (ours, theirs)]
     types = (tuple(sorted(kinds[0] - kinds[1])), tuple(sorted(kinds[1] - kinds[0])))
-    return GoldDifferences(GoldVersion.of(ours), GoldVersion.of(theirs), *differences, types, regions)
+    return GoldDifferences(
+        GoldVersion.of(ours),
+        GoldVersion.of(theirs),
+        only_ours=tuple(only_ours),
+        only_theirs=tuple(only_theirs),
+        shown_ours=tuple(shown_ours),
+        shown_theirs=tuple(shown_theirs),
+        boxes=tuple(boxes),
+        types=types,
+        compared_regions=regions,
+    )
 
 
-def _mentions(posts: Iterable[tuple[str, Post]]) -> dict[tuple[str, str, str], list[GoldEntity]]:
-    found: dict[tuple[str, str, str], list[GoldEntity]] = {}
+def _mentions(posts: Iterable[tuple[str, Post]]) -> dict[_Row, list[GoldEntity]]:
+    found: dict[_Row, list[GoldEntity]] = {}
     for id_, post in posts:
         for entity in post.gold:
             kind = "OTHER" if entity.type in _OTHER else entity.type
@@ -149,5 +162,5 @@ def _row(entity: GoldEntity) -> tuple[str, str, list[tuple[float, ...]]]:
     return entity.span, entity.type, boxes
 
 
-def _named(row: tuple[str, str, str]) -> str:
+def _named(row: _Row) -> str:
     return f"{row[1]!r} ({row[2]}) of post {row[0]}"

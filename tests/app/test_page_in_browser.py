@@ -32,7 +32,10 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium"),
 ]
 
-EVIL = "Ada <script>window.evil=1</script> met Bo <img src=x onerror=window.evil=1> \u202egnp.exe {{evil}} ${window.evil=1}"
+EVIL = (
+    "Ada <script>window.evil=1</script> met Bo <img src=x onerror=window.evil=1> \u202egnp.exe {{evil}} "
+    "${window.evil=1}"
+)
 EDITOR, REVIEW = "#gm-try-editor", "#gm-review-editor"
 CUT_OFF = """[...document.querySelectorAll('.gm-ed, .gm-ed *')].filter((e) => {
   const r = e.getBoundingClientRect();
