@@ -50,7 +50,7 @@ class TryTab:
                 self._outputs()
         self._shown = gr.State(None)
         gr.HTML('<h3 class="gm-heading">Correct the answer</h3>', apply_default_css=False)
-        self._saved = gr.HTML(self._place(), apply_default_css=False, elem_id="gm-try-saved")
+        self._saved = gr.HTML(self._place, apply_default_css=False, elem_id="gm-try-saved")
         self._editor = editor("gm-try-editor")
         self._connect()
 
@@ -75,7 +75,6 @@ class TryTab:
                 headers=["type", "description"],
                 type="array",
                 column_count=2,
-                column_limits=(2, 2),
                 interactive=True,
                 show_label=False,
                 elem_id="gm-labels",

@@ -119,8 +119,14 @@ def act(tab: Tab, editor: str, name: str) -> None:
     tab.click(f'{editor} [data-act="{name}"]')
 
 
-def head(tab: Tab, editor: str, contains: str) -> None:
-    tab.wait(f"document.querySelector('{editor} .gm-ed-head').innerText.includes({json.dumps(contains)})")
+def shows(tab: Tab, editor: str, id: str) -> None:
+    """Wait until the editor shows the post with this id."""
+    tab.wait(f"document.querySelector('{editor} .gm-ed-head b')?.innerText === {json.dumps(id)}")
+
+
+def is_now(tab: Tab, editor: str, status: str) -> None:
+    """Wait until the post in the editor has a status."""
+    tab.wait(f"document.querySelector('{editor} [data-status]')?.innerText === {json.dumps(status)}")
 
 
 def corner(tab: Tab, selector: str, x: float, y: float) -> tuple[float, float]:
@@ -134,17 +140,17 @@ def corner(tab: Tab, selector: str, x: float, y: float) -> tuple[float, float]:
 
 
 def test_the_corpus_is_walked_with_the_least_sure_post_first(tab: Tab, site: Site):
-    head(tab, REVIEW, "b")
+    shows(tab, REVIEW, "b")
     assert "0 of 3 done; post 1 of 3 in this list; its least sure entity: 20%" in text(tab, "#gm-review-status")
     # The type of Bo is wrong.
     tab.choose(f'{REVIEW} [data-type="1"]', "PER")
-    head(tab, REVIEW, "changed, not saved")
+    is_now(tab, REVIEW, "changed, not saved")
     assert tab.ask(f"document.querySelector('{REVIEW} [data-act=accept]')") is None
     tab.ask("document.activeElement.blur()")
     tab.press("n")  # refused once, because the change is not saved
     tab.wait(f"document.querySelector('{REVIEW} .gm-bad')")
     tab.press("s")
-    head(tab, REVIEW, "c")
+    shows(tab, REVIEW, "c")
     (saved,) = read_posts(site.folder / "fixed.jsonl")
     assert [(found.span, found.type) for found in saved.gold] == [("Ada", "PER"), ("Bo", "PER")]
     assert saved.gold[0].boxes == (Box(40, 20, 200, 180),)
@@ -163,7 +169,7 @@ def test_words_are_marked_with_the_keyboard_behind_an_emoji(tab: Tab, site: Site
     # The words of Rome become "in 😀 Rome" and go back; then the post is accepted with one key.
     tab.ask("document.activeElement.blur()")
     tab.press("a")
-    head(tab, REVIEW, "a")
+    shows(tab, REVIEW, "a")
     saved = read_posts(site.folder / "fixed.jsonl")[1]
     assert [(found.span, found.start, found.type) for found in saved.gold] == [("Bo", 0, "PER"), ("Rome", 14, "LOC")]
 
@@ -196,7 +202,7 @@ def test_boxes_are_dragged_drawn_and_removed(tab: Tab, site: Site):
 def test_progress_is_kept_and_a_correction_can_be_discarded(tab: Tab, site: Site):
     tab.open(site.address)
     tab.wait(f"document.querySelector('{REVIEW} .gm-w')")
-    head(tab, REVIEW, "saved")
+    is_now(tab, REVIEW, "saved")
     assert "3 of 3 done" in text(tab, "#gm-review-status")
     act(tab, REVIEW, "discard")
     tab.wait("document.querySelector('#gm-review-status').innerText.includes('2 of 3 done')")
@@ -219,19 +225,10 @@ def test_two_programs_answer_a_hostile_post(tab: Tab, site: Site):
     assert "other: " in text(tab, "#gm-status")
     assert "1 tokens in the prompt" in text(tab, "#gm-status")
     assert len(tab.ask("[...document.querySelectorAll('#gm-answers section')].map(e => e.innerText)")) == 2
-    assert text(tab, "#gm-compared li").split() == [
-        "entity",
-        "Bo:",
-        "only",
-        "in",
-        "other,",
-        "as",
-        "PER,",
-        "not",
-        "shown",
-    ]
+    compared = "entity Bo: only in other, as PER, not shown"
+    assert " ".join(text(tab, "#gm-compared li").split()) == compared
     assert "Ada is shown." in tab.ask("document.querySelector('#gm-answers details').textContent")
-    assert EVIL[:40] in text(tab, f"{EDITOR} .gm-ed-text").replace("\u200b", "")
+    assert EVIL[3:] in text(tab, f"{EDITOR} .gm-ed-text")
     assert tab.ask("typeof window.evil") == "undefined"
     assert tab.ask("document.querySelectorAll('.gm-ed script, #gm-answers script, [onerror]').length") == 0
 
@@ -240,14 +237,14 @@ def test_the_answer_is_corrected_saved_and_there_again(tab: Tab, site: Site):
     tab.click(f'{EDITOR} [data-act="unbox"]')
     tab.ask(f"document.querySelector('{EDITOR} .gm-ed-text').focus()")
     act(tab, EDITOR, "save")
-    head(tab, EDITOR, "saved")
+    is_now(tab, EDITOR, "saved")
     assert "3 corrected in" in text(tab, "#gm-try-saved")
     saved = read_posts(site.folder / "fixed.jsonl", missing_images="error")[-1]
     assert (saved.text, [found.span for found in saved.gold], saved.gold[0].boxes) == (EVIL, ["Ada"], ())
     assert Image.open(saved.images[0]).getpixel((0, 0)) == (0, 0, 128)
     tab.click("#gm-go")
     tab.wait("document.querySelector('#gm-status').innerText.includes('seconds')")
-    head(tab, EDITOR, "saved")
+    is_now(tab, EDITOR, "saved")
     assert "not shown" in text(tab, f"{EDITOR} .gm-ed-list")
 
 
