@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium"),
 ]
 
-EVIL = "Ada <script>window.evil=1</script> met Bo <img src=x onerror=window.evil=1> \u202egnp.exe {{evil}} ${window.evil=1}"
+EVIL = "Ada <script>window.evil=1</script> met Bo <img src=x onerror=window.evil=1> \u202egnp {{e}} ${window.evil=1}"
 EDITOR, REVIEW = "#gm-try-editor", "#gm-review-editor"
 CUT_OFF = """[...document.querySelectorAll('.gm-ed, .gm-ed *')].filter((e) => {
   const r = e.getBoundingClientRect();
@@ -223,7 +223,7 @@ def test_two_programs_answer_a_hostile_post(tab: Tab, site: Site):
     tab.wait(f"document.querySelector('{EDITOR} .gm-w')")
     assert "embedded model: " in text(tab, "#gm-status")
     assert "other: " in text(tab, "#gm-status")
-    assert "1 tokens in the prompt" in text(tab, "#gm-status")
+    assert "1 token in the prompt" in text(tab, "#gm-status")
     assert len(tab.ask("[...document.querySelectorAll('#gm-answers section')].map(e => e.innerText)")) == 2
     compared = "entity Bo: only in other, as PER, not shown"
     assert " ".join(text(tab, "#gm-compared li").split()) == compared

@@ -28,7 +28,7 @@ def test_an_answer_with_its_cost(program: GMNER):
     assert [found.span for found in answer.prediction.entities] == ["Ada"]
     assert answer.prediction.id == "p"
     assert (answer.prompt_tokens, answer.answer_tokens) == (1, 1)
-    assert answer.cost() == f"{answer.seconds:.1f} seconds, 1 tokens in the prompt, 1 in the answer"
+    assert answer.cost() == f"{answer.seconds:.1f} seconds, 1 token in the prompt, 1 token in the answer"
 
 
 def test_unknown_tokens_are_said_to_be_unknown():
