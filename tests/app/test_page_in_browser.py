@@ -1,5 +1,6 @@
 """The page in Chromium: answer, correct, save, reload, walk a corpus; a hostile text does nothing."""
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from chromium import BROWSER, Tab, chromium
 from PIL import Image
-from scripted import entity, scripted_lm, words_of
+from scripted import entity, pictures_of, scripted_lm, words_of
 
 from gmner.app import serving, timed_answer
 from gmner.app.corrections import CorrectionsFile
@@ -86,7 +87,10 @@ def program(choice: ProgramChoice, **_: object) -> GMNER:
 
     def answer(request: object) -> dict[str, object]:
         assert "Ada" in words_of(request)  # type: ignore[arg-type]
-        return {"reasoning": "Ada is shown.", "entities": [entity("Ada", [100, 100, 500, 900]), *second]}
+        found = [entity("Ada", [100, 100, 500, 900]), *second]
+        if len(pictures_of(request)) > 1:  # type: ignore[arg-type]
+            found = [{**item, "picture": 2 if item["visible"] else None} for item in found]
+        return {"reasoning": "Ada is shown.", "entities": found}
 
     return GMNER(scripted_lm(answer))
 
@@ -248,6 +252,27 @@ def test_the_answer_is_corrected_saved_and_there_again(tab: Tab, site: Site):
     assert "not shown" in text(tab, f"{EDITOR} .gm-ed-list")
 
 
+def test_images_are_pasted_and_dropped(tab: Tab, site: Site):
+    tab.open(site.address)
+    tab.wait(f"document.querySelector('{REVIEW} .gm-w')")
+    tab.click("[role=tab]:nth-of-type(2)")
+    tab.wait("document.querySelector('#gm-post textarea')")
+    data = base64.b64encode((site.folder / "up.png").read_bytes()).decode()
+    file = f"new File([Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))], 'new.png', {{type: 'image/png'}})"
+    held = f"(() => {{ const held = new DataTransfer(); held.items.add({file}); return held; }})()"
+    paste = f"new ClipboardEvent('paste', {{clipboardData: {held}, bubbles: true, cancelable: true}})"
+    tab.ask(f"void document.querySelector('#gm-post textarea').dispatchEvent({paste})")
+    tab.wait("document.querySelectorAll('#gm-post img').length === 1")
+    drop = f"new DragEvent('drop', {{dataTransfer: {held}, bubbles: true, cancelable: true}})"
+    tab.ask(f"void document.querySelector('#gm-post textarea').dispatchEvent({drop})")
+    tab.wait("document.querySelectorAll('#gm-post img').length === 2")
+    tab.ask("document.querySelector('#gm-post textarea').focus()")
+    tab.type("Ada and Bo")
+    tab.click("#gm-go")
+    tab.wait(f"document.querySelectorAll('{EDITOR} .gm-ed-pic').length === 2")
+    assert "image 2 of 2" in text(tab, "#gm-answers")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off_or_too_small(tab: Tab, scheme: str):
     tab.prefer(scheme)
@@ -322,3 +347,15 @@ def test_the_page_listens_on_this_machine_only(site: Site, tmp_path: Path):
         own = socket.gethostbyname(socket.gethostname())
         if not own.startswith("127."):
             assert other.connect_ex((own, port)) != 0
+
+
+def test_visitors_cannot_choose_models():
+    from gmner.app.page import build_page
+
+    fixed = build_page(AppSettings(ProgramChoice("m"), fixed=True)).get_config_file()
+    ids = {part["props"].get("elem_id") for part in fixed["components"]}
+    assert {"gm-go", "gm-staged", "gm-votes"} <= ids
+    assert not ids & {"gm-model", "gm-server", "gm-served", "gm-second-model"}
+    own = build_page(AppSettings(ProgramChoice("m"))).get_config_file()
+    assert {"gm-model", "gm-server", "gm-second-model"} <= {part["props"].get("elem_id") for part in own["components"]}
+    assert not own["analytics_enabled"]

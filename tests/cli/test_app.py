@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from command_line import fails, run
 
 from gmner.app import serving
+from gmner.app.corrections import CorrectionsFile
 from gmner.app.settings import AppSettings
 from gmner.data.post import Post
+from gmner.programs.choice import ProgramChoice
 from gmner.signatures.errors import InputError
 
 
@@ -124,6 +127,20 @@ def test_launch_app_closes_the_page_to_visitors(monkeypatch: pytest.MonkeyPatch,
     assert (own.second.model, own.choice.labels.names, own.fixed) == ("c", ("A",), False)
     assert own.corrections is not None
     assert at_home == {"host": "127.0.0.1", "port": None}
+
+
+def test_ctrl_c_lets_others_write_the_corrections(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving, "running", lambda settings, **_: nullcontext("http://127.0.0.1:7860/"))
+    monkeypatch.setattr(serving.threading.Event, "wait", interrupt)
+    file = CorrectionsFile(tmp_path / "c.jsonl")
+    file.save(Post("a", "Ana", entities=()))
+    seen: list[str] = []
+    serving.serve(AppSettings(ProgramChoice(), corrections=file), seen.append)
+    assert seen == ["http://127.0.0.1:7860/"]
+    CorrectionsFile(tmp_path / "c.jsonl").save(Post("b", "Ana", entities=()))
 
 
 @pytest.mark.nightly
