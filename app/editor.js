@@ -2,7 +2,7 @@
 // `watch` (Gradio's gr.HTML). Texts only ever become text nodes. Offsets are code points, boxes pixels of the image.
 const own = `gm${Math.random().toString(36).slice(2)}`;
 let post = null, chars = [], entities = [], saved = "", past = [], chosen = -1, box = 0, sel = null, cursor = 0,
-  drawing = false, warned = false, said = "", bad = false, fresh = null;
+  drawing = false, warned = false, said = "", bad = false, fresh = null, sentAt = 0;
 
 const make = (name, options = {}, ...children) => {
   const { cls, on = {}, ...attributes } = options;
@@ -252,15 +252,19 @@ function rowView(entity, index) {
     ...(count ? [button(count > 1 ? "Remove this box" : "Remove the box", () => removeBox(index, Math.min(box, count - 1)), { "data-act": "unbox" }), ...(count > 1 ? [button("Not shown", () => { change(() => { entity.boxes = []; }); say(`“${spanOf(entity)}” is not shown.`); render(); focusOn(`[data-entity="${index}"]`); }, { "data-act": "hide" })] : [])] : [])));
   return item;
 }
-function send(next) { trigger("gm_save", { id: post.id, entities: plain(), next }); }
+function emit(kind, data) {  // one event at a time: the post may be another one after it
+  if (Date.now() - sentAt < 1500) return;
+  sentAt = Date.now(); trigger(kind, { id: post.id, ...data });
+}
+function send(next) { emit("gm_save", { entities: plain(), next }); }
 function leave(by) {
   if (dirty() && !warned) { warned = true; say("The changes are not saved. Press S to save them, or the same key again to leave them.", true); render(); return; }
-  trigger("gm_step", { id: post.id, by });
+  emit("gm_step", { by });
 }
 function actionsView() {
   const save = button(post.review ? "Save and next" : "Save correction", () => send(post.review), { cls: "gm-main", "data-act": "save" });
   const more = [button("Undo", undo, { "data-act": "undo", disabled: !past.length })];
-  if (post.done) more.push(button("Discard saved correction", () => trigger("gm_discard", { id: post.id }), { "data-act": "discard" }));
+  if (post.done) more.push(button("Discard saved correction", () => emit("gm_discard", {}), { "data-act": "discard" }));
   if (!post.review) return make("div", { cls: "gm-ed-actions" }, save, ...more);
   const accept = button("Accept as it is", () => send(true), { "data-act": "accept", disabled: dirty(), title: "Key A" });
   return make("div", { cls: "gm-ed-actions" }, button("Previous", () => leave(-1), { "data-act": "previous", title: "Key P" }), ...(dirty() ? [save] : [accept]), button("Next", () => leave(1), { "data-act": "next", title: "Key N" }), ...more);
@@ -292,13 +296,13 @@ function show() {
   post = data && typeof data === "object" && Array.isArray(data.pieces) ? data : null;
   if (post) {
     chars = Array.from(post.text); entities = copy(post.entities); saved = state();
-    past = []; sel = null; cursor = 0; drawing = false; warned = false; say(""); choose(entities.length ? 0 : -1);
+    past = []; sentAt = 0; sel = null; cursor = 0; drawing = false; warned = false; say(""); choose(entities.length ? 0 : -1);
   }
   render();
 }
 function pageKey(event) {
   if (!element.isConnected) { document.removeEventListener("keydown", pageKey); return; }
-  if (!post || event.defaultPrevented || !element.offsetParent) return;
+  if (!post || event.defaultPrevented || event.repeat || !element.offsetParent) return;
   if ((event.ctrlKey || event.metaKey) && event.key === "z" && root().contains(document.activeElement)) { event.preventDefault(); undo(); return; }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, [contenteditable=true]")) return;
   if (!post.review && !root().contains(document.activeElement)) return;

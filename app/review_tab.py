@@ -35,7 +35,7 @@ class ReviewTab:
             order = _ORDER[1] if sure else _ORDER[0]
             self._order = gr.Radio(list(_ORDER), value=order, label="Order", visible=sure, elem_id="gm-order")
             self._below = gr.Slider(0, 100, 100, step=1, visible=sure, elem_id="gm-below",
-                                    label="Only posts whose least sure entity is at most this sure (%)")  # fmt: skip
+                                    label="Least sure entity at most (%)")  # fmt: skip
         self._status = gr.HTML("", apply_default_css=False, elem_id="gm-review-status")
         self._current = gr.State(None)
         self._editor = editor("gm-review-editor")
@@ -132,7 +132,7 @@ class ReviewTab:
         place = f"post {ids.index(id) + 1} of {len(ids)} in this list" if id in ids else f"{len(ids)} in this list"
         sure = self._review.confidence(id)
         confidence = "" if sure is None else f"; its least sure entity: {sure:.0%}"
-        return f"{done} of {total} done; {place}{confidence}. Saved to {self._corrections.path}."
+        return f"{done} of {total} done; {place}{confidence}. Corrections: {self._corrections.path}."
 
 
 def _filter(show: str, order: str, below: float) -> ReviewFilter:

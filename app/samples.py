@@ -20,13 +20,13 @@ def sample_posts(folder: Path) -> list[Post]:
     Args:
         folder: An existing folder for the images of the world.
     """
-    world = World().posts("test", 40)
-    chosen = list[Post]()
-    for post in world:  # one of each slice, as far as they occur
-        if post.image is not None and post.gold and post.slice not in {other.slice for other in chosen}:
-            chosen.append(post)
-    kept = [_with_file(post, folder) for post in chosen[:_WORLD]]
-    return [*kept, *_photos()]
+    world, chosen, index = World(), dict[str | None, Post](), 0
+    while len(chosen) < _WORLD:  # each of another slice
+        post = world.post("test", index)
+        if post.image is not None and post.gold:
+            chosen.setdefault(post.slice, post)
+        index += 1
+    return [*(_with_file(post, folder) for post in chosen.values()), *_photos()]
 
 
 def _with_file(post: Post, folder: Path) -> Post:

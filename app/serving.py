@@ -84,9 +84,7 @@ def running(settings: AppSettings, *, port: int | None = None, host: str = LOCAL
                 head=head(),
             )
         except OSError as error:
-            fact = (
-                "The page cannot be served at this address: the port is in use, or the address is not of this machine"
-            )
+            fact = "The page cannot be served: the port is in use, or the host is not an address of this machine"
             received = f"{host}, port {'7860 to 7959' if port is None else port}"
             raise InputError(fact, received=received, remedy="Choose another port") from error
         try:

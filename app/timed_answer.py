@@ -11,6 +11,7 @@ from typing import Any
 
 import dspy
 
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs.choice import LoadedModels, ProgramChoice, choose
@@ -43,7 +44,8 @@ class TimedAnswer:
         seconds = f"{self.seconds:.1f} seconds"
         if self.prompt_tokens is None or self.answer_tokens is None:
             return f"{seconds}, tokens unknown (the model reports none, or the answer was cached)"
-        return f"{seconds}, {self.prompt_tokens:,} tokens in the prompt, {self.answer_tokens:,} in the answer"
+        prompt, answer = (counted(count, "token", "tokens") for count in (self.prompt_tokens, self.answer_tokens))
+        return f"{seconds}, {prompt} in the prompt, {answer} in the answer"
 
 
 def uploaded_post(text: str, images: Sequence[Path | str] = ()) -> Post:

@@ -50,7 +50,7 @@ class TryTab:
                 self._outputs()
         self._shown = gr.State(None)
         gr.HTML('<h3 class="gm-heading">Correct the answer</h3>', apply_default_css=False)
-        self._saved = gr.HTML(self._place(), apply_default_css=False, elem_id="gm-try-saved")
+        self._saved = gr.HTML(self._place, apply_default_css=False, elem_id="gm-try-saved")
         self._editor = editor("gm-try-editor")
         self._connect()
 
@@ -75,7 +75,6 @@ class TryTab:
                 headers=["type", "description"],
                 type="array",
                 column_count=2,
-                column_limits=(2, 2),
                 interactive=True,
                 show_label=False,
                 elem_id="gm-labels",
@@ -95,14 +94,15 @@ class TryTab:
     def _program_fields(self, prefix: str, start: ProgramChoice) -> None:
         """The fields of a program; those that choose a model only where visitors may."""
         fields: dict[str, gr.components.Component] = {}
-        name = prefix.capitalize() if prefix else ""
         if not self._settings.fixed:
             model = "model folder, Hub id or bundle; empty: the embedded model, which only knows its synthetic world"
             server = "address of an OpenAI-compatible server, such as http://localhost:8000/v1"
-            fields["model"] = gr.Textbox(start.model or "", label=f"{name}Model", info=model)
-            fields["server"] = gr.Textbox(start.server or "", label=f"{name}Server", info=server)
+            fields["model"] = gr.Textbox(start.model or "", label=f"{prefix}model".capitalize(), info=model)
+            fields["server"] = gr.Textbox(start.server or "", label=f"{prefix}server".capitalize(), info=server)
             served = "empty: its only model"
-            fields["served"] = gr.Textbox(start.served or "", label=f"{name}Name on the server", info=served)
+            fields["served"] = gr.Textbox(
+                start.served or "", label=f"{prefix}name on the server".capitalize(), info=served
+            )
         fields["staged"] = gr.Checkbox(start.staged, label="Staged", info="three calls: extract, verify, ground")
         fields["confidence"] = gr.Checkbox(start.confidence, label="Confidence", info="of each entity, 0 to 100 %")
         fields["votes"] = gr.Number(start.answers, label="Votes", info="answers to sample; 1: no vote", precision=0,

@@ -74,11 +74,11 @@ def _review(given: Namespace, corrections: CorrectionsFile, labels: LabelSet | N
     if given.predictions is not None:
         answers = {prediction.id: prediction for prediction in read_answers(given.predictions, posts)}
         unknown = sorted(answers.keys() - {post.id for post in posts})
-        print_ids("Predictions for unknown posts, ignored", unknown)
         if len(unknown) == len(answers):
             remedy = "Pass the posts and the split that the predictions were made for"
             fact = "No prediction belongs to any of the posts"
             raise InputError(fact, received=str(given.predictions), remedy=remedy)
+        print_ids("Predictions for unknown posts, ignored", unknown)
     return Review(posts, answers, corrections, labels)
 
 

@@ -61,14 +61,13 @@ class Tab:
             raise AssertionError(found["exceptionDetails"])
         return found["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 60) -> Any:
-        """Wait until a JavaScript expression is true, and return its value."""
+    def wait(self, condition: str, seconds: float = 60) -> None:
+        """Wait until a JavaScript expression is true."""
         end = time.monotonic() + seconds
-        while not (found := self.ask(condition)):
+        while not self.ask(f"!!({condition})"):
             if time.monotonic() > end:
                 raise AssertionError(f"still false: {condition}")
             time.sleep(0.1)
-        return found
 
     def hover(self, selector: str) -> None:
         """Move the mouse to the middle of the first matching element."""
@@ -181,7 +180,7 @@ def chromium() -> Iterator[Tab]:
     assert BROWSER is not None
     theirs, to = os.pipe()
     back, ours = os.pipe()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # its children still write the cache
         command = [
             BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
             f"--user-data-dir={folder}", "--remote-debugging-pipe", "--window-size=1280,900", "about:blank",

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -128,6 +128,7 @@ golds = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(golds)
 def test_saving_without_a_change_changes_nothing(entities: list[GoldEntity]):
     sent = json.loads(json.dumps([draft_data(draft) for draft in drafts_of(entities)]))

@@ -1,5 +1,6 @@
 """The page in Chromium: answer, correct, save, reload, walk a corpus; a hostile text does nothing."""
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from chromium import BROWSER, Tab, chromium
 from PIL import Image
-from scripted import entity, scripted_lm, words_of
+from scripted import entity, pictures_of, scripted_lm, words_of
 
 from gmner.app import serving, timed_answer
 from gmner.app.corrections import CorrectionsFile
@@ -32,10 +33,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium"),
 ]
 
-EVIL = (
-    "Ada <script>window.evil=1</script> met Bo <img src=x onerror=window.evil=1> \u202egnp.exe {{evil}} "
-    "${window.evil=1}"
-)
+EVIL = "Ada <script>window.evil=1</script> met Bo <img src=x onerror=window.evil=1> \u202egnp {{e}} ${window.evil=1}"
 EDITOR, REVIEW = "#gm-try-editor", "#gm-review-editor"
 CUT_OFF = """[...document.querySelectorAll('.gm-ed, .gm-ed *')].filter((e) => {
   const r = e.getBoundingClientRect();
@@ -89,7 +87,10 @@ def program(choice: ProgramChoice, **_: object) -> GMNER:
 
     def answer(request: object) -> dict[str, object]:
         assert "Ada" in words_of(request)  # type: ignore[arg-type]
-        return {"reasoning": "Ada is shown.", "entities": [entity("Ada", [100, 100, 500, 900]), *second]}
+        found = [entity("Ada", [100, 100, 500, 900]), *second]
+        if len(pictures_of(request)) > 1:  # type: ignore[arg-type]
+            found = [{**item, "picture": 2 if item["visible"] else None} for item in found]
+        return {"reasoning": "Ada is shown.", "entities": found}
 
     return GMNER(scripted_lm(answer))
 
@@ -122,8 +123,14 @@ def act(tab: Tab, editor: str, name: str) -> None:
     tab.click(f'{editor} [data-act="{name}"]')
 
 
-def head(tab: Tab, editor: str, contains: str) -> None:
-    tab.wait(f"document.querySelector('{editor} .gm-ed-head').innerText.includes({json.dumps(contains)})")
+def shows(tab: Tab, editor: str, id: str) -> None:
+    """Wait until the editor shows the post with this id."""
+    tab.wait(f"document.querySelector('{editor} .gm-ed-head b')?.innerText === {json.dumps(id)}")
+
+
+def is_now(tab: Tab, editor: str, status: str) -> None:
+    """Wait until the post in the editor has a status."""
+    tab.wait(f"document.querySelector('{editor} [data-status]')?.innerText === {json.dumps(status)}")
 
 
 def corner(tab: Tab, selector: str, x: float, y: float) -> tuple[float, float]:
@@ -137,17 +144,17 @@ def corner(tab: Tab, selector: str, x: float, y: float) -> tuple[float, float]:
 
 
 def test_the_corpus_is_walked_with_the_least_sure_post_first(tab: Tab, site: Site):
-    head(tab, REVIEW, "b")
+    shows(tab, REVIEW, "b")
     assert "0 of 3 done; post 1 of 3 in this list; its least sure entity: 20%" in text(tab, "#gm-review-status")
     # The type of Bo is wrong.
     tab.choose(f'{REVIEW} [data-type="1"]', "PER")
-    head(tab, REVIEW, "changed, not saved")
+    is_now(tab, REVIEW, "changed, not saved")
     assert tab.ask(f"document.querySelector('{REVIEW} [data-act=accept]')") is None
     tab.ask("document.activeElement.blur()")
     tab.press("n")  # refused once, because the change is not saved
     tab.wait(f"document.querySelector('{REVIEW} .gm-bad')")
     tab.press("s")
-    head(tab, REVIEW, "c")
+    shows(tab, REVIEW, "c")
     (saved,) = read_posts(site.folder / "fixed.jsonl")
     assert [(found.span, found.type) for found in saved.gold] == [("Ada", "PER"), ("Bo", "PER")]
     assert saved.gold[0].boxes == (Box(40, 20, 200, 180),)
@@ -166,7 +173,7 @@ def test_words_are_marked_with_the_keyboard_behind_an_emoji(tab: Tab, site: Site
     # The words of Rome become "in 😀 Rome" and go back; then the post is accepted with one key.
     tab.ask("document.activeElement.blur()")
     tab.press("a")
-    head(tab, REVIEW, "a")
+    shows(tab, REVIEW, "a")
     saved = read_posts(site.folder / "fixed.jsonl")[1]
     assert [(found.span, found.start, found.type) for found in saved.gold] == [("Bo", 0, "PER"), ("Rome", 14, "LOC")]
 
@@ -199,7 +206,7 @@ def test_boxes_are_dragged_drawn_and_removed(tab: Tab, site: Site):
 def test_progress_is_kept_and_a_correction_can_be_discarded(tab: Tab, site: Site):
     tab.open(site.address)
     tab.wait(f"document.querySelector('{REVIEW} .gm-w')")
-    head(tab, REVIEW, "saved")
+    is_now(tab, REVIEW, "saved")
     assert "3 of 3 done" in text(tab, "#gm-review-status")
     act(tab, REVIEW, "discard")
     tab.wait("document.querySelector('#gm-review-status').innerText.includes('2 of 3 done')")
@@ -220,21 +227,12 @@ def test_two_programs_answer_a_hostile_post(tab: Tab, site: Site):
     tab.wait(f"document.querySelector('{EDITOR} .gm-w')")
     assert "embedded model: " in text(tab, "#gm-status")
     assert "other: " in text(tab, "#gm-status")
-    assert "1 tokens in the prompt" in text(tab, "#gm-status")
+    assert "1 token in the prompt" in text(tab, "#gm-status")
     assert len(tab.ask("[...document.querySelectorAll('#gm-answers section')].map(e => e.innerText)")) == 2
-    assert text(tab, "#gm-compared li").split() == [
-        "entity",
-        "Bo:",
-        "only",
-        "in",
-        "other,",
-        "as",
-        "PER,",
-        "not",
-        "shown",
-    ]
+    compared = "entity Bo: only in other, as PER, not shown"
+    assert " ".join(text(tab, "#gm-compared li").split()) == compared
     assert "Ada is shown." in tab.ask("document.querySelector('#gm-answers details').textContent")
-    assert EVIL[:40] in text(tab, f"{EDITOR} .gm-ed-text").replace("\u200b", "")
+    assert EVIL[3:] in text(tab, f"{EDITOR} .gm-ed-text")
     assert tab.ask("typeof window.evil") == "undefined"
     assert tab.ask("document.querySelectorAll('.gm-ed script, #gm-answers script, [onerror]').length") == 0
 
@@ -243,15 +241,36 @@ def test_the_answer_is_corrected_saved_and_there_again(tab: Tab, site: Site):
     tab.click(f'{EDITOR} [data-act="unbox"]')
     tab.ask(f"document.querySelector('{EDITOR} .gm-ed-text').focus()")
     act(tab, EDITOR, "save")
-    head(tab, EDITOR, "saved")
+    is_now(tab, EDITOR, "saved")
     assert "3 corrected in" in text(tab, "#gm-try-saved")
     saved = read_posts(site.folder / "fixed.jsonl", missing_images="error")[-1]
     assert (saved.text, [found.span for found in saved.gold], saved.gold[0].boxes) == (EVIL, ["Ada"], ())
     assert Image.open(saved.images[0]).getpixel((0, 0)) == (0, 0, 128)
     tab.click("#gm-go")
     tab.wait("document.querySelector('#gm-status').innerText.includes('seconds')")
-    head(tab, EDITOR, "saved")
+    is_now(tab, EDITOR, "saved")
     assert "not shown" in text(tab, f"{EDITOR} .gm-ed-list")
+
+
+def test_images_are_pasted_and_dropped(tab: Tab, site: Site):
+    tab.open(site.address)
+    tab.wait(f"document.querySelector('{REVIEW} .gm-w')")
+    tab.click("[role=tab]:nth-of-type(2)")
+    tab.wait("document.querySelector('#gm-post textarea')")
+    data = base64.b64encode((site.folder / "up.png").read_bytes()).decode()
+    file = f"new File([Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0))], 'new.png', {{type: 'image/png'}})"
+    held = f"(() => {{ const held = new DataTransfer(); held.items.add({file}); return held; }})()"
+    paste = f"new ClipboardEvent('paste', {{clipboardData: {held}, bubbles: true, cancelable: true}})"
+    tab.ask(f"void document.querySelector('#gm-post textarea').dispatchEvent({paste})")
+    tab.wait("document.querySelectorAll('#gm-post img').length === 1")
+    drop = f"new DragEvent('drop', {{dataTransfer: {held}, bubbles: true, cancelable: true}})"
+    tab.ask(f"void document.querySelector('#gm-post textarea').dispatchEvent({drop})")
+    tab.wait("document.querySelectorAll('#gm-post img').length === 2")
+    tab.ask("document.querySelector('#gm-post textarea').focus()")
+    tab.type("Ada and Bo")
+    tab.click("#gm-go")
+    tab.wait(f"document.querySelectorAll('{EDITOR} .gm-ed-pic').length === 2")
+    assert "image 2 of 2" in text(tab, "#gm-answers")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -328,3 +347,15 @@ def test_the_page_listens_on_this_machine_only(site: Site, tmp_path: Path):
         own = socket.gethostbyname(socket.gethostname())
         if not own.startswith("127."):
             assert other.connect_ex((own, port)) != 0
+
+
+def test_visitors_cannot_choose_models():
+    from gmner.app.page import build_page
+
+    fixed = build_page(AppSettings(ProgramChoice("m"), fixed=True)).get_config_file()
+    ids = {part["props"].get("elem_id") for part in fixed["components"]}
+    assert {"gm-go", "gm-staged", "gm-votes"} <= ids
+    assert not ids & {"gm-model", "gm-server", "gm-served", "gm-second-model"}
+    own = build_page(AppSettings(ProgramChoice("m"))).get_config_file()
+    assert {"gm-model", "gm-server", "gm-second-model"} <= {part["props"].get("elem_id") for part in own["components"]}
+    assert not own["analytics_enabled"]

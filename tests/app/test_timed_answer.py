@@ -28,7 +28,7 @@ def test_an_answer_with_its_cost(program: GMNER):
     assert [found.span for found in answer.prediction.entities] == ["Ada"]
     assert answer.prediction.id == "p"
     assert (answer.prompt_tokens, answer.answer_tokens) == (1, 1)
-    assert answer.cost() == f"{answer.seconds:.1f} seconds, 1 tokens in the prompt, 1 in the answer"
+    assert answer.cost() == f"{answer.seconds:.1f} seconds, 1 token in the prompt, 1 token in the answer"
 
 
 def test_unknown_tokens_are_said_to_be_unknown():
@@ -74,13 +74,8 @@ def test_uploaded_posts(tmp_path: Path):
     post = uploaded_post("Ada", [str(a), b])
     assert (post.text, post.images, post.entities) == ("Ada", (a, b), None)
     assert post.id == uploaded_post("Ada", [a, b]).id
-    others = [
-        uploaded_post("Bo", [a, b]),
-        uploaded_post("Ada", [b, a]),
-        uploaded_post("Ada"),
-        uploaded_post("Ada", [a]),
-    ]
-    assert len({post.id, *(other.id for other in others)}) == 5
+    others = [("Bo", [a, b]), ("Ada", [b, a]), ("Ada", []), ("Ada", [a])]
+    assert len({post.id, *(uploaded_post(*other).id for other in others)}) == 5
     assert uploaded_post("half \ud83d").id != uploaded_post("half \ud83e").id
 
 
