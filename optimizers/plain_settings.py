@@ -151,7 +151,8 @@ def _changed(value: Any, settings: Mapping[str, Any], prefix: str) -> Any:
     kind = type(value)
     unknown = [name for name in settings if name not in _names(kind)]
     if unknown:
-        raise InputError(f"Unknown setting {prefix}{unknown[0]}", accepted=", ".join(_names(kind)))
+        accepted = ", ".join(name for name in _names(kind) if name not in _DEPRECATED)
+        raise InputError(f"Unknown setting {prefix}{unknown[0]}", accepted=accepted)
     values = {name: _new(value, name, given, f"{prefix}{name}.") for name, given in settings.items()}
     try:
         return dataclasses.replace(value, **values)

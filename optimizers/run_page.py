@@ -14,6 +14,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from gmner.data.files.atomic import whole_text
+from gmner.data.listing import distinct_names
 from gmner.data.pages.answers_page import render_page
 from gmner.optimizers.curves import Curve, colour_of, draw_curves
 from gmner.optimizers.run_summary import RunSummary, StageSummary, read_run
@@ -64,17 +65,12 @@ def is_run_page(page: Path, *folders: Path) -> bool:
 
 
 def _title(folders: Sequence[Path]) -> str:
-    return f"Compile: {' and '.join(run_names(folders))}"
+    return f"Compile: {' and '.join(_run_names(folders))}"
 
 
-def run_names(folders: Sequence[Path]) -> list[str]:
-    """A name for each run directory: that of the folder, or as much of its path as is needed to tell them apart."""
-    paths, parts = [folder.resolve() for folder in folders], 1
-    names = [path.name for path in paths]
-    while len(set(names)) < len(set(paths)):
-        parts += 1
-        names = ["/".join(path.parts[-parts:]) for path in paths]
-    return names
+def _run_names(folders: Sequence[Path]) -> list[str]:
+    """A name for each run directory."""
+    return distinct_names([folder.resolve() for folder in folders])
 
 
 def render_run(*folders: Path, page: Path | None = None, refresh: int | None = None) -> str:
@@ -90,7 +86,7 @@ def render_run(*folders: Path, page: Path | None = None, refresh: int | None = N
     """
     if not folders or len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("A page needs different run directories", received=", ".join(map(str, folders)))
-    runs = dict(zip(run_names(folders), map(read_run, folders), strict=True))
+    runs = dict(zip(_run_names(folders), map(read_run, folders), strict=True))
     single = next(iter(runs.values())) if len(runs) == 1 else None
     columns = {
         (title if single else f"{name}: {title}"): scores

@@ -99,7 +99,7 @@ def read_run(folder: Path) -> RunSummary:
         InputError: The folder is not the run directory of a compile.
     """
     config = _read(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if not {"model", "train"} <= set(config):
+    if not isinstance(config.get("model"), str) or not isinstance(config.get("train"), list):
         accepted = "the run_dir of a compile"
         raise InputError("Not the run directory of a compile", received=str(folder), accepted=accepted)
     stages = [_injection(folder / "mrsi"), _optimization(folder / "cvo")]
@@ -175,7 +175,8 @@ def _log(folder: Path) -> tuple[list[dict[str, Any]], int | None]:
     newest = last_checkpoint(folder)
     # A running compile may have deleted the checkpoint in the meantime.
     state = (None if newest is None else trainer_state(newest)) or {}
-    log = _read(folder / "done.json")["log"] if (folder / "done.json").is_file() else state.get("log_history", [])
+    done = folder / "done.json"
+    log = _read(done).get("log", []) if done.is_file() else state.get("log_history", [])
     return log, state.get("max_steps")
 
 
@@ -212,8 +213,7 @@ def _samples(folder: Path) -> list[Sample]:
 
 
 def _sample(title: str, rollout: Rollout) -> Sample:
-    rewards = ", ".join(f"{name} {'-' if v is None else f'{v:.2f}'}" for name, v in rollout.rewards.items())
-    return Sample(title, f"{rewards}; advantage {rollout.advantage:+.2f}", rollout.text)
+    return Sample(title, rollout.rewards_text, rollout.text)
 
 
 def _scores(scores: Mapping[str, Any]) -> StageScores:

@@ -14,6 +14,7 @@ from gmner.data.prediction import Predictions
 from gmner.data.readers.image_folder import Folders
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.readers import AUTO, READERS
+from gmner.data.readers.sources import split_required
 from gmner.data.readers.triples import read_triples
 from gmner.data.readers.twitter import TWITTER_GMNER
 from gmner.signatures.errors import InputError
@@ -47,17 +48,8 @@ def read_dataset(
     path = Path(path)
     location = DatasetLocation(path, split or "", images, None if instances is None else Path(instances))
     reader = _reader(location, format)
-    try:
+    with split_required(path, split):
         return reader.read(location)
-    except InputError as error:
-        if split or error.received != "":
-            raise
-        raise InputError(
-            f"{path} has several splits",
-            received=split,
-            accepted=error.accepted,
-            remedy="Choose one with --split, or split=",
-        ) from error
 
 
 def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predictions:

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,8 +104,20 @@ def test_command_writes_the_page(run_dir: Path, tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "page.html").is_file()
     assert main(["run", str(tmp_path)]) == 2
     assert "Not the run directory of a compile" in capsys.readouterr().err
-    with pytest.raises(InputError, match="Not the run directory"):
-        render_run(tmp_path)
+    for content in ("{}", '{"model": 1, "train": []}', '{"model": "m", "train": 2}'):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(InputError, match="Not the run directory"):
+            render_run(tmp_path)
+
+
+def test_page_needs_no_torch(run_dir: Path, tmp_path: Path):
+    """`gmner run --watch` then starts quickly, and takes little memory beside a training."""
+    script = (
+        "import sys, gmner.cli.main as c; c.main(sys.argv[1:]); print('torch' in sys.modules, 'dspy' in sys.modules)"
+    )
+    words = [sys.executable, "-c", script, "run", str(run_dir), "-o", str(tmp_path / "page.html")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (tmp_path / "page.html").is_file()
 
 
 def test_page_elsewhere_links_to_the_run(run_dir: Path, tmp_path: Path):
