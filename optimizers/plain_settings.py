@@ -80,8 +80,11 @@ def read_settings(path: str | PathLike[str]) -> dict[str, Any]:
         path: The file.
 
     Raises:
+        InputError: The file does not exist.
         DataError: The file is not UTF-8, not YAML, or not a mapping.
     """
+    if not Path(path).is_file():
+        raise InputError("File not found", received=str(path), accepted="a YAML or JSON file")
     try:
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -207,7 +207,7 @@ def _samples(folder: Path) -> list[Sample]:
     for (step, post, call), group in groups.items():
         if step in (min(steps), max(steps)):
             ranked = sorted(group, key=lambda rollout: rollout.rank)
-            title = f"step {step}, {post}{f', {call_title(call)}' if call else ''}"
+            title = f"step {step}, post {post}{f', {call_title(call)}' if call else ''}"
             samples += [_sample(f"{title}: best", ranked[0]), _sample(f"{title}: worst", ranked[-1])]
     return samples
 
@@ -220,8 +220,14 @@ def _scores(scores: Mapping[str, Any]) -> StageScores:
     slices = sorted(scores.get("by_slice", {}))
     return StageScores(
         {name: _cell(scores, keys) for name, keys in _SCORES.items()},
-        {name: _cell(scores, ("by_slice", name, "gmner", "f1")) for name in slices},
+        {_slice_name(scores, name): _cell(scores, ("by_slice", name, "gmner", "f1")) for name in slices},
     )
+
+
+def _slice_name(scores: Mapping[str, Any], name: str) -> str:
+    """The name of a slice with its number of posts, which runs of earlier versions lack."""
+    posts = scores["by_slice"][name].get("posts")
+    return name if posts is None else f"{name} ({posts:,})"
 
 
 def _cell(scores: Any, keys: Sequence[str]) -> str:

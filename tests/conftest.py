@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import Tab, chromium
 from filelock import FileLock
 from hypothesis import settings
 
@@ -137,3 +138,19 @@ def tiny_lm(tiny: Callable[[str], Path]) -> Callable[[str], dspy.LM]:
         return loaded[family]
 
     return lm
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Tab]:
+    """A Chromium that all tests of a worker share."""
+    with chromium() as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(browser: Tab) -> Tab:
+    """The tab of the browser, in light mode and with the size of a laptop."""
+    browser.messages.clear()
+    browser.prefer("light")
+    browser.resize(1280, 900)
+    return browser

@@ -142,8 +142,6 @@ def render_html(
     tables = score_tables(scores or {})
     if (changes := change_table(pairs, stages, scores or {})) is not None:
         tables.insert(1, changes)
-    script = _source("report.js.j2")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return render_page(
         "report.html.j2",
         title=title,
@@ -158,9 +156,7 @@ def render_html(
         tables=tables,
         types=_types(pairs),
         palette=colours(_types(pairs)),
-        # The script is part of the package, so it needs no escaping; the policy contains its hash.
-        script=Markup(script),
-        digest=digest,
+        **page_script("report.js.j2"),
     )
 
 
@@ -195,6 +191,13 @@ def _environment() -> Environment:
 def render_page(template: str, **values: Any) -> str:
     """Render a template of this package with escaped values; lone surrogates are replaced by U+FFFD."""
     return _SURROGATE.sub("\ufffd", _environment().get_template(template).render(**values))
+
+
+def page_script(name: str) -> dict[str, str]:
+    """A script of this package and its hash, which the content security policy of a page contains."""
+    script = _source(name)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return {"script": Markup(script), "digest": digest}  # part of the package, so it needs no escaping
 
 
 def _source(name: str) -> str:
