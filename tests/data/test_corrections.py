@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from strategies import SIZE, full_posts, posts
@@ -61,7 +61,6 @@ def without_doubles(posts):
     ]
 
 
-@settings(max_examples=40)
 @given(given_posts())
 def test_nothing_is_lost_by_label_studio(posts):
     tasks = submitted(posts)
@@ -71,7 +70,6 @@ def test_nothing_is_lost_by_label_studio(posts):
     assert from_label_studio(tasks) == [bare(post) for post in posts]
 
 
-@settings(max_examples=40)
 @given(given_posts())
 def test_nothing_is_lost_by_coco(posts):
     posts = [replace(post, grounded=True) for post in posts]
@@ -83,7 +81,6 @@ def test_nothing_is_lost_by_coco(posts):
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
 @given(st.lists(posts(), max_size=2))
 def test_nothing_is_lost_by_voc(tmp_path_factory, found):
     folder, written = tmp_path_factory.mktemp("voc"), []
@@ -222,7 +219,7 @@ def test_tasks_that_nobody_finished_are_not_annotated(caplog: pytest.LogCaptureF
     assert kinds(back) == ["not_submitted", "not_submitted", "unknown_post", "skipped_task", "unknown_post"]
     logged = [record.getMessage() for record in caplog.records]
     assert [line.split(": ")[:2] for line in logged if ".json" in line] == [
-        ["not_submitted", "2 times; first"], ["skipped_task", "1 times; first"], ["unknown_post", "2 times; first"],
+        ["not_submitted", "2 times; first"], ["skipped_task", "1 time; first"], ["unknown_post", "2 times; first"],
     ]  # fmt: skip
 
 
