@@ -18,7 +18,9 @@ from gmner.optimizers.training.checkpoints import last_checkpoint, trainer_state
 from gmner.optimizers.training.rollouts import Rollout, kept_rollouts, read_rollouts
 from gmner.signatures.errors import InputError
 
-_TITLES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
+TITLES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
+"""What the program of each stage is called in reports."""
+
 _INJECTED = {"loss": "loss", "mean_token_accuracy": "token accuracy"}
 _VALIDATED = {f"eval_{task}_f1": f"{task.upper()} F1 on the validation set" for task in ("gmner", "mner", "eeg")}
 _SCORES: Mapping[str, Sequence[str]] = {
@@ -106,7 +108,7 @@ def read_run(folder: Path) -> RunSummary:
     result = _read(folder / "result.json") if (folder / "result.json").is_file() else {}
     scores = {
         title: _scores(_read(folder / f"scores-{name}.json"))
-        for name, title in _TITLES.items()
+        for name, title in TITLES.items()
         if (folder / f"scores-{name}.json").is_file()
     }
     unchanged = [f"The compile did not change the program: {why}" for why in [result.get("unchanged")] if why]
@@ -143,7 +145,7 @@ def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None, way: str
         facts["rewards"] = describe_weights(config["cvo"]["weights"])
     if way:
         facts["method"] = way
-    facts["result"] = "none yet" if chosen is None else f"the program {_TITLES[chosen]}"
+    facts["result"] = "none yet" if chosen is None else f"the program {TITLES[chosen]}"
     return facts
 
 
