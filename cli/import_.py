@@ -61,7 +61,8 @@ def _record(post: Post, folder: Path) -> dict[str, object]:
     """A post as a line of JSONL, with images relative to the image folder."""
     from gmner.data.records import post_record
 
-    first, *more = [_relative(post, path, folder) for path in _paths(post)] or [None]
+    names = [_relative(post, path, folder) for path in _paths(post)]
+    first, more = names[0] if names else None, names[1:]
     record: dict[str, object] = {"id": post.id, "text": post.text, "image": first}
     if more:
         record["more_images"] = more

@@ -95,7 +95,8 @@ class Corrections:
         return self.findings.posts(posts)
 
     def _joined(self, draft: Post, given: Post | None, names: Sequence[Sequence[str]], where: str) -> Post:
-        first, *more = self._images(draft, names, where) or ([] if given is None else given.images) or [draft.image]
+        found: Sequence[Any] = self._images(draft, names, where) or (() if given is None else given.images)
+        first, *more = found or (draft.image,)
         images: dict[str, Any] = {"image": first, "more_images": tuple(more)}
         if given is None:
             return replace(draft, **images)
