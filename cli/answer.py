@@ -66,10 +66,9 @@ def _as_text(prediction: Prediction, *, several: bool | None) -> str:
 
 def _place(entity: GroundedEntity, *, several: bool | None) -> str:
     """Where the images show an entity, and the model's confidence if it was asked for."""
-    boxes = [box for box in (entity.box, *entity.more_boxes) if box is not None]
     shown = "; ".join(
         ", ".join(f"{value:.0f}" for value in box.as_tuple()) + (f" of image {box.picture}" if several else "")
-        for box in boxes
+        for box in entity.boxes
     )
     place = "" if several is None else f"box {shown}" if shown else "not shown"
     return place if entity.confidence is None else f"{place} ({entity.confidence:.0%})"

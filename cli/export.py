@@ -12,7 +12,7 @@ from gmner.cli.command import Command, FileRules
 from gmner.cli.files import STANDARD, check_images, write_beside, write_into, written
 from gmner.cli.options import GOLD, Names, add_dataset, add_output, positive_int
 from gmner.cli.own_outputs import arguments_of, is_result
-from gmner.cli.posts import read_posts
+from gmner.cli.posts import check_any_answered, read_posts
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_ids, print_message
 from gmner.data.files.outputs import check_inputs, is_stream
@@ -68,6 +68,7 @@ def _predictions(given: Namespace, posts: Sequence[Post], exporter: Exporter) ->
 
     known = {post.id for post in posts}
     everything = read_answers(given.predictions, posts)
+    check_any_answered(given.predictions, {prediction.id for prediction in everything}, posts)
     predictions = [prediction for prediction in everything if prediction.id in known]
     print_ids("Predictions for unknown posts, ignored", [p.id for p in everything if p.id not in known])
     entities = [entity for prediction in predictions for entity in prediction.entities]

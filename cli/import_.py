@@ -52,6 +52,8 @@ def run(given: Namespace) -> None:
     with written(given.output, overwrite=given.overwrite, own=arguments_of(given)) as place:
         write_records(place, records)
     print_ids("Posts without a submitted annotation, left out", [post.id for post in found if post.entities is None])
+    if originals is None and not any(map(_paths, posts)):
+        print_message("No images were found; if the posts have images, pass --posts POSTS or --images DIR")
     print_message(f"Wrote {counted_posts(len(posts))} to {given.output}{_where(posts, given)}")
 
 
@@ -60,20 +62,16 @@ def _record(post: Post, folder: Path) -> dict[str, object]:
     from gmner.data.records import post_record
 
     names = [_relative(post, path, folder) for path in _paths(post)]
-    record: dict[str, object] = {
-        "id": post.id,
-        "text": post.text,
-        "image": names[0] if post.image is not None else None,
-    }
-    if post.more_images:
-        record["more_images"] = names[-len(post.more_images) :]
+    first, more = names[0] if names else None, names[1:]
+    record: dict[str, object] = {"id": post.id, "text": post.text, "image": first}
+    if more:
+        record["more_images"] = more
     record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
     return record if post.grounded else {**record, "grounded": False}
 
 
 def _paths(post: Post) -> list[Path]:
-    images = (*(() if post.image is None else (post.image,)), *post.more_images)
-    return [image for image in images if isinstance(image, Path)]
+    return [image for image in post.images if isinstance(image, Path)]
 
 
 def _relative(post: Post, path: Path, folder: Path) -> str:

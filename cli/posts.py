@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_message
+from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
     from gmner.data.oddities import Posts
@@ -68,6 +69,22 @@ def report_missing_images(posts: Posts) -> None:
     if missing:
         without = len({oddity.post for oddity in missing})
         print_message(f"Images are missing for {counted_posts(without)}; the first: {missing[0]}")
+
+
+def check_any_answered(file: Path, ids: Container[str], posts: Sequence[Post]) -> None:
+    """Refuse predictions none of which belongs to one of the posts.
+
+    Args:
+        file: The file of the predictions, for the error.
+        ids: The ids of the predictions.
+        posts: The posts.
+
+    Raises:
+        InputError: There is no such prediction.
+    """
+    if not any(post.id in ids for post in posts):
+        remedy = "Pass the posts and the split that the predictions were made for"
+        raise InputError("No prediction belongs to any of the posts", received=str(file), remedy=remedy)
 
 
 def _has_image(post: Post) -> bool:

@@ -10,9 +10,10 @@ from gmner.cli.command import Command, FileRules
 from gmner.cli.files import check_images, written
 from gmner.cli.options import POSTS, add_dataset, add_output, positive_int
 from gmner.cli.own_outputs import arguments_of, is_result
-from gmner.cli.posts import read_posts
+from gmner.cli.posts import check_any_answered, read_posts
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_ids, print_message
+from gmner.data.listing import distinct_names
 from gmner.signatures.errors import InputError
 
 
@@ -45,13 +46,11 @@ def run(given: Namespace) -> None:
         name: {prediction.id: prediction for prediction in read_answers(file, posts)}
         for name, file in zip(system_names(given.predictions), given.predictions, strict=True)
     }
+    for file, found in zip(given.predictions, systems.values(), strict=True):
+        check_any_answered(file, found, posts)
     scores = {name: evaluate(answers, posts) for name, answers in systems.items()} if given.gold else None
     pairs = [(post, {name: found[post.id] for name, found in systems.items() if post.id in found}) for post in posts]
     shown = [(post, answers) for post, answers in pairs if answers][: given.limit]
-    if not shown:
-        received = ", ".join(map(str, given.predictions))
-        remedy = "Pass the posts and the split that the predictions were made for"
-        raise InputError("No prediction belongs to any of the posts", received=received, remedy=remedy)
     treated = "scored as empty" if given.gold else "not shown"
     for name, answers in systems.items():
         of = f" of {name}" if len(systems) > 1 else ""
@@ -68,20 +67,19 @@ def run(given: Namespace) -> None:
 def system_names(files: Sequence[Path]) -> list[str]:
     """A name for each file of predictions: `answers` for a single one, else its stem, or as much of its path as needed.
 
+    The suffix belongs to the name if files differ only in it.
+
     Raises:
         InputError: A file is given twice.
     """
     if len(files) == 1:
         return ["answers"]
-    paths = [file.resolve().with_suffix("") for file in files]
+    paths = [file.resolve() for file in files]
     twice = next((file for place, file in enumerate(files) if paths[place] in paths[:place]), None)
     if twice is not None:
         raise InputError("A file of predictions is given twice", received=str(twice), accepted="different files")
-    names, parts = [path.name for path in paths], 1
-    while len(set(names)) < len(names):
-        parts += 1
-        names = ["/".join(path.parts[-parts:]) for path in paths]
-    return names
+    stems = [path.with_suffix("") for path in paths]
+    return distinct_names(stems if len(set(stems)) == len(paths) else paths)
 
 
 COMMAND = Command(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+from pathlib import Path
 from typing import Protocol, Self, SupportsIndex, TypeVar, overload
 
 
@@ -47,3 +49,12 @@ def shortened(text: str, length: int = 48) -> str:
 def counted(count: int, singular: str, plural: str) -> str:
     """Format a count with its noun: `no entities`, `1 entity`, `1,500 entities`."""
     return f"{f'{count:,}' if count else 'no'} {singular if count == 1 else plural}"
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each path: its last part, or as many of its last parts as tell different paths apart."""
+    names, parts = [path.name for path in paths], 1
+    while len(set(names)) < len(set(paths)):
+        parts += 1
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+    return names

@@ -122,5 +122,5 @@ class OddityLog:
         """Return the posts of the reader with all oddities, and log the counts of the quiet kinds."""
         for kind in sorted(self._quiet):
             oddities = [oddity for oddity in self.oddities if oddity.kind == kind]
-            _LOG.warning("%s: %d times; first: %s", kind, len(oddities), oddities[0])
+            _LOG.warning("%s: %s; first: %s", kind, counted(len(oddities), "time", "times"), oddities[0])
         return Posts(posts, self.oddities)

@@ -29,7 +29,7 @@ def prediction_features(*, several: bool = False) -> Any:
 
 def names_pictures(prediction: Prediction) -> bool:
     """Whether a box is not in the first image of the post."""
-    boxes = (box for entity in prediction.entities for box in (entity.box, *entity.more_boxes))
+    boxes = (box for entity in prediction.entities for box in entity.boxes)
     return any(box is not None and box.picture > 1 for box in boxes)
 
 

@@ -27,7 +27,8 @@ from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
-from gmner.optimizers.training.rollouts import kept_rollouts, write_rollout_page
+from gmner.optimizers.training.rollout_page import write_rollout_page
+from gmner.optimizers.training.rollouts import kept_rollouts
 from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
 from gmner.programs.corpus import answer_posts

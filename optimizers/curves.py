@@ -1,4 +1,4 @@
-"""Training curves as one SVG, with one panel per figure and the optimizer steps on the x axis."""
+"""Training curves as SVG, with one panel per figure and the optimizer steps on the x axis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ Curve = Mapping[int, float]
 COLOURS = ("#2f6fde", "#d9761d", "#1f9254", "#8a4fc9", "#b8336a", "#0f8a96")
 """Colours of the series of a panel, legible on white and on black; further series repeat them."""
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 210, 130, 46, 14, 30, 34
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 210, 130, 46, 14, 44, 34
+_ACROSS, _DOWN = _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BOTTOM
+_TEXT = 'font-family="sans-serif" font-size="11"'
+_QUOTE = {'"': "&quot;"}
 _POINTS = 150
 _REWARD = re.compile(r"rewards/(.+)/mean")
 
@@ -38,34 +41,37 @@ def draw_curves(
     *,
     logarithmic: bool = False,
     columns: int | None = None,
-    on_page: bool = False,
 ) -> str:
-    """Draw panels side by side as SVG. The mouse shows step and value of each point.
+    """Draw panels side by side as one SVG. The mouse shows step and value of each point.
 
     Args:
         panels: Title -> a curve, or the curves of several series by name. Empty ones are left out.
         logarithmic: Use a logarithmic y axis; values must be above 0.
         columns: Number of panels in a row. None: all of them.
-        on_page: Whether the SVG is a part of a page: its text has the colour of the page and there is no background.
     """
-    named = {title: _series(panel) for title, panel in panels.items()}
-    drawn = [(title, {name: curve for name, curve in series.items() if curve}) for title, series in named.items()]
-    drawn = [(title, series) for title, series in drawn if series]
-    names = list(dict.fromkeys(name for series in named.values() for name in series))
+    drawn = _drawn(panels, logarithmic=logarithmic)
     across = min(columns or len(drawn), len(drawn)) or 1
-    wide, high = _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BOTTOM
-    parts = []
-    for place, (title, series) in enumerate(drawn):
-        at = f"{place % across * wide} {place // across * high}"
-        parts.append(f'<g transform="translate({at})">{_panel(title, series, names, logarithmic)}</g>')
-    width, height = across * wide, high * math.ceil(len(drawn) / across)
-    colour = "currentColor" if on_page else "#3d4350"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
-    back = [] if on_page else [f'<rect width="{width}" height="{height}" fill="white"/>']
+    parts = [
+        f'<g transform="translate({place % across * _ACROSS} {place // across * _DOWN})">{panel}</g>'
+        for place, (_, panel) in enumerate(drawn)
+    ]
+    width, height = across * _ACROSS, _DOWN * math.ceil(len(drawn) / across)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" {_TEXT}'
+    back = f'<rect width="{width}" height="{height}" fill="white"/>'
     style = "<style>.point{opacity:0}.point:hover{opacity:1}</style>"
-    return "\n".join(
-        [f'{head} font-family="sans-serif" font-size="11" fill="{colour}">', style, *back, *parts, "</svg>\n"]
-    )
+    return "\n".join([f'{head} fill="#3d4350">', style, back, *parts, "</svg>\n"])
+
+
+def draw_panels(panels: Mapping[str, Curve | Mapping[str, Curve]]) -> list[str]:
+    """Draw each panel as an SVG of its own for a page, which arranges them and has a style for the class `point`.
+
+    Text has the colour of the page, and there is no background.
+
+    Args:
+        panels: See `draw_curves`.
+    """
+    head = f'<svg viewBox="0 0 {_ACROSS} {_DOWN}" {_TEXT} fill="currentColor" role="img"'
+    return [f'{head} aria-label="{escape(title, _QUOTE)}">{panel}</svg>' for title, panel in _drawn(panels)]
 
 
 def colour_of(place: int) -> str:
@@ -95,6 +101,14 @@ def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     return path
 
 
+def _drawn(panels: Mapping[str, Curve | Mapping[str, Curve]], *, logarithmic: bool = False) -> list[tuple[str, str]]:
+    """Title and drawing of each panel that has a curve."""
+    named = {title: _series(panel) for title, panel in panels.items()}
+    names = list(dict.fromkeys(name for series in named.values() for name in series))
+    filled = {t: {name: curve for name, curve in series.items() if curve} for t, series in named.items()}
+    return [(title, _panel(title, series, names, logarithmic)) for title, series in filled.items() if series]
+
+
 def _series(panel: Curve | Mapping[str, Curve]) -> dict[str, Curve]:
     """The series of a panel by name; a single curve has no name."""
     named = {str(name): curve for name, curve in panel.items() if isinstance(curve, Mapping)}
@@ -116,7 +130,9 @@ def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logari
     def y(value: float) -> float:
         return round(_TOP + _HEIGHT * (1 - (height(value) - low) / max(high - low, 1e-9)), 1)
 
-    words = [f'<text x="{_LEFT}" y="{_TOP - 12}" font-weight="600">{escape(_titled(title, series))}</text>']
+    words = [f'<text x="{_LEFT}" y="{_TOP - 26}" font-weight="600">{escape(title)}</text>']
+    if len(series) == 1:
+        words.append(f'<text x="{_LEFT}" y="{_TOP - 11}" fill-opacity=".8">{_change(*series.values())}</text>')
     grid = 'stroke="currentColor" stroke-opacity=".18"'
     for row in rows:
         words.append(f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y(row)}" y2="{y(row)}" {grid}/>')
@@ -137,12 +153,10 @@ def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logari
     return "\n".join(words)
 
 
-def _titled(title: str, series: Mapping[str, Curve]) -> str:
-    """The title, with the first and the last value of a single curve."""
-    if len(series) > 1:
-        return title
-    values = list(next(iter(series.values())).values())
-    return f"{title}: {_short(values[0])} to {_short(values[-1])}"
+def _change(curve: Curve) -> str:
+    """The first and the last value of a curve."""
+    first, *others = curve.values()
+    return f"{_short(first)} to {_short(others[-1])}" if others else _short(first)
 
 
 def _points(name: str, curve: Curve, points: Sequence[tuple[float, float]], colour: str) -> Iterable[str]:

@@ -22,7 +22,7 @@ from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.training.rows import rollout_rows
-from gmner.optimizers.training.settings import Every, Training, own_copy
+from gmner.optimizers.training.settings import Every, Training, own_copy, own_options
 from gmner.optimizers.training.trainable import StageBar
 from gmner.optimizers.training.validation import NO_MONITORING, ValidationMonitor
 from gmner.programs.adapter import PromptAdapter
@@ -101,7 +101,7 @@ class CVO(Training):
         """Refuse unusable settings."""
         object.__setattr__(self, "reward_set", chosen_rewards(self.rewards, self.weights, self.sigma, self.soft))
         object.__setattr__(self, "weights", own_copy("weights", self.weights))
-        object.__setattr__(self, "grpo_options", own_copy("grpo_options", self.grpo_options))
+        object.__setattr__(self, "grpo_options", own_options("grpo_options", self.grpo_options, GRPOConfig))
         because = "because GRPO compares the answers to a prompt"
         check_integer("generations", self.generations, least=2, why=because)
         check_integer("prompts", self.prompts)

@@ -26,7 +26,7 @@ from gmner.optimizers.chains.styles import TEMPLATES, Style, styles_by_name
 from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.optimizers.training import trainable as training
-from gmner.optimizers.training.settings import Training, own_copy
+from gmner.optimizers.training.settings import Training, own_options
 from gmner.optimizers.training.sft import SharingSFTTrainer
 from gmner.optimizers.training.trainable import StageBar
 from gmner.optimizers.training.validation import NO_MONITORING, ValidationMonitor
@@ -77,7 +77,7 @@ class MRSI(Training):
     def __post_init__(self) -> None:
         """Refuse unusable settings."""
         object.__setattr__(self, "styles", None if self.styles is None else styles_by_name(self.styles))
-        object.__setattr__(self, "sft_options", own_copy("sft_options", self.sft_options))
+        object.__setattr__(self, "sft_options", own_options("sft_options", self.sft_options, SFTConfig))
         super().__post_init__()
         check_integer("per_post", self.per_post)
         check_integer("threads", self.threads)

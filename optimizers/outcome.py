@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 
 from gmner.data.scoring.evaluation import Evaluation
+from gmner.optimizers.run_summary import TITLES
 from gmner.optimizers.training import trainable as training
 from gmner.programs.trainable import Trainable
 
@@ -44,8 +45,8 @@ def fallen(scores: Mapping[str, Evaluation]) -> dict[str, str]:
         if figure(new) < figure(old):
             name = "GMNER F1" if new.grounded else "MNER F1"
             falls[stage] = (
-                f"{stage} scores {figure(new):.1f} {name} on the validation set of {new.posts} posts, less than "
-                f"{earlier} ({figure(old):.1f})"
+                f"{name} on the validation set of {new.posts} posts is {figure(new):.1f} {TITLES[stage]}, less than "
+                f"{TITLES[earlier]} ({figure(old):.1f})"
             )
     return falls
 

@@ -80,8 +80,11 @@ def read_settings(path: str | PathLike[str]) -> dict[str, Any]:
         path: The file.
 
     Raises:
+        InputError: The file does not exist.
         DataError: The file is not UTF-8, not YAML, or not a mapping.
     """
+    if not Path(path).is_file():
+        raise InputError("File not found", received=str(path), accepted="a YAML or JSON file")
     try:
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -151,7 +154,8 @@ def _changed(value: Any, settings: Mapping[str, Any], prefix: str) -> Any:
     kind = type(value)
     unknown = [name for name in settings if name not in _names(kind)]
     if unknown:
-        raise InputError(f"Unknown setting {prefix}{unknown[0]}", accepted=", ".join(_names(kind)))
+        accepted = ", ".join(name for name in _names(kind) if name not in _DEPRECATED)
+        raise InputError(f"Unknown setting {prefix}{unknown[0]}", accepted=accepted)
     values = {name: _new(value, name, given, f"{prefix}{name}.") for name, given in settings.items()}
     try:
         return dataclasses.replace(value, **values)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
 from gmner.data.files.atomic import whole_text
-from gmner.data.pages.answers_page import render_page
-from gmner.optimizers.curves import Curve, colour_of, draw_curves
+from gmner.data.listing import distinct_names
+from gmner.data.pages.answers_page import page_script, render_page
+from gmner.optimizers.curves import Curve, colour_of, draw_panels
 from gmner.optimizers.run_summary import RunSummary, StageSummary, read_run
 from gmner.optimizers.training.rollouts import PAGE
 from gmner.signatures.errors import InputError
@@ -25,11 +27,11 @@ RUN_PAGE = "run.html"
 
 @dataclass(frozen=True, slots=True)
 class StageSection:
-    """A stage on the page: its name, each run's state and progress, and the curves of all runs as SVG."""
+    """A stage on the page: its name, each run's state and progress, and an SVG of each figure with all runs."""
 
     name: str
     states: Sequence[tuple[str, StageSummary]]
-    curves: Markup
+    curves: Sequence[Markup]
 
 
 def write_run_page(
@@ -40,7 +42,8 @@ def write_run_page(
     Args:
         run_dir: The run directory of a compile that is running, stopped or done, or several.
         output: The HTML file. None: `run.html` in the (first) run directory.
-        refresh: Number of seconds after which a browser loads the page again. None: never.
+        refresh: Number of seconds after which a browser loads the page again, unless a sample or the settings are open.
+            None: never.
 
     Returns:
         The path of the page. It is a single file that loads nothing else, and links to `cvo/rollouts.html` of the run
@@ -64,17 +67,12 @@ def is_run_page(page: Path, *folders: Path) -> bool:
 
 
 def _title(folders: Sequence[Path]) -> str:
-    return f"Compile: {' and '.join(run_names(folders))}"
+    return f"Compile: {' and '.join(_run_names(folders))}"
 
 
-def run_names(folders: Sequence[Path]) -> list[str]:
-    """A name for each run directory: that of the folder, or as much of its path as is needed to tell them apart."""
-    paths, parts = [folder.resolve() for folder in folders], 1
-    names = [path.name for path in paths]
-    while len(set(names)) < len(set(paths)):
-        parts += 1
-        names = ["/".join(path.parts[-parts:]) for path in paths]
-    return names
+def _run_names(folders: Sequence[Path]) -> list[str]:
+    """A name for each run directory."""
+    return distinct_names([folder.resolve() for folder in folders])
 
 
 def render_run(*folders: Path, page: Path | None = None, refresh: int | None = None) -> str:
@@ -90,27 +88,25 @@ def render_run(*folders: Path, page: Path | None = None, refresh: int | None = N
     """
     if not folders or len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("A page needs different run directories", received=", ".join(map(str, folders)))
-    runs = dict(zip(run_names(folders), map(read_run, folders), strict=True))
+    runs = dict(zip(_run_names(folders), map(read_run, folders), strict=True))
     single = next(iter(runs.values())) if len(runs) == 1 else None
-    columns = {
-        (title if single else f"{name}: {title}"): scores
-        for name, run in runs.items()
-        for title, scores in run.scores.items()
-    }
+    columns = [scores for run in runs.values() for scores in run.scores.values()]
     place = folders[0] if page is None else page.parent
     links = [(name, _link(folder / "cvo" / PAGE, place)) for name, folder in zip(runs, folders, strict=True)]
     return render_page(
         "run.html.j2",
         title=_title(folders),
         refresh=refresh,
+        written=f"{datetime.now():%H:%M:%S}",
+        **page_script("run.js.j2"),
         alerts=[(name, alert) for name, run in runs.items() for alert in run.alerts],
         runs=[(name, colour_of(number)) for number, name in enumerate(runs)],
         facts=_rows([run.facts for run in runs.values()]),
         stages=_sections(runs),
-        columns=list(columns),
+        scored=[(name, list(run.scores)) for name, run in runs.items() if run.scores],
         tables=[
-            ("Scores on the validation set", _rows([scores.figures for scores in columns.values()])),
-            ("GMNER F1 by slice", _rows([scores.by_slice for scores in columns.values()])),
+            ("Scores on the validation set", _rows([scores.figures for scores in columns])),
+            ("GMNER F1 by slice (posts)", _rows([scores.by_slice for scores in columns])),
         ],
         samples=single.samples if single else [],
         rollouts=[(name, link) for name, link in links if link],
@@ -138,9 +134,7 @@ def _sections(runs: dict[str, RunSummary]) -> list[StageSection]:
                     panels.setdefault(title, {})["" if len(runs) == 1 else run] = curve
         # All runs in the order of the page, so that each has the same colour everywhere.
         ordered = {t: {run: p.get(run, {}) for run in ([""] if len(runs) == 1 else runs)} for t, p in panels.items()}
-        sections.append(
-            StageSection(name, states, Markup(draw_curves(ordered, columns=4, on_page=True) if panels else ""))
-        )
+        sections.append(StageSection(name, states, [Markup(svg) for svg in draw_panels(ordered)]))
     return sections
 
 

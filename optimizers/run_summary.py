@@ -18,7 +18,9 @@ from gmner.optimizers.training.checkpoints import last_checkpoint, trainer_state
 from gmner.optimizers.training.rollouts import Rollout, kept_rollouts, read_rollouts
 from gmner.signatures.errors import InputError
 
-_TITLES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
+TITLES = {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"}
+"""What the program of each stage is called in reports."""
+
 _INJECTED = {"loss": "loss", "mean_token_accuracy": "token accuracy"}
 _VALIDATED = {f"eval_{task}_f1": f"{task.upper()} F1 on the validation set" for task in ("gmner", "mner", "eeg")}
 _SCORES: Mapping[str, Sequence[str]] = {
@@ -99,14 +101,14 @@ def read_run(folder: Path) -> RunSummary:
         InputError: The folder is not the run directory of a compile.
     """
     config = _read(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if not {"model", "train"} <= set(config):
+    if not isinstance(config.get("model"), str) or not isinstance(config.get("train"), list):
         accepted = "the run_dir of a compile"
         raise InputError("Not the run directory of a compile", received=str(folder), accepted=accepted)
     stages = [_injection(folder / "mrsi"), _optimization(folder / "cvo")]
     result = _read(folder / "result.json") if (folder / "result.json").is_file() else {}
     scores = {
         title: _scores(_read(folder / f"scores-{name}.json"))
-        for name, title in _TITLES.items()
+        for name, title in TITLES.items()
         if (folder / f"scores-{name}.json").is_file()
     }
     unchanged = [f"The compile did not change the program: {why}" for why in [result.get("unchanged")] if why]
@@ -143,7 +145,7 @@ def _facts(folder: Path, config: Mapping[str, Any], chosen: str | None, way: str
         facts["rewards"] = describe_weights(config["cvo"]["weights"])
     if way:
         facts["method"] = way
-    facts["result"] = "none yet" if chosen is None else f"the program {_TITLES[chosen]}"
+    facts["result"] = "none yet" if chosen is None else f"the program {TITLES[chosen]}"
     return facts
 
 
@@ -175,7 +177,8 @@ def _log(folder: Path) -> tuple[list[dict[str, Any]], int | None]:
     newest = last_checkpoint(folder)
     # A running compile may have deleted the checkpoint in the meantime.
     state = (None if newest is None else trainer_state(newest)) or {}
-    log = _read(folder / "done.json")["log"] if (folder / "done.json").is_file() else state.get("log_history", [])
+    done = folder / "done.json"
+    log = _read(done).get("log", []) if done.is_file() else state.get("log_history", [])
     return log, state.get("max_steps")
 
 
@@ -206,22 +209,27 @@ def _samples(folder: Path) -> list[Sample]:
     for (step, post, call), group in groups.items():
         if step in (min(steps), max(steps)):
             ranked = sorted(group, key=lambda rollout: rollout.rank)
-            title = f"step {step}, {post}{f', {call_title(call)}' if call else ''}"
+            title = f"step {step}, post {post}{f', {call_title(call)}' if call else ''}"
             samples += [_sample(f"{title}: best", ranked[0]), _sample(f"{title}: worst", ranked[-1])]
     return samples
 
 
 def _sample(title: str, rollout: Rollout) -> Sample:
-    rewards = ", ".join(f"{name} {'-' if v is None else f'{v:.2f}'}" for name, v in rollout.rewards.items())
-    return Sample(title, f"{rewards}; advantage {rollout.advantage:+.2f}", rollout.text)
+    return Sample(title, rollout.rewards_text, rollout.text)
 
 
 def _scores(scores: Mapping[str, Any]) -> StageScores:
     slices = sorted(scores.get("by_slice", {}))
     return StageScores(
         {name: _cell(scores, keys) for name, keys in _SCORES.items()},
-        {name: _cell(scores, ("by_slice", name, "gmner", "f1")) for name in slices},
+        {_slice_name(scores, name): _cell(scores, ("by_slice", name, "gmner", "f1")) for name in slices},
     )
+
+
+def _slice_name(scores: Mapping[str, Any], name: str) -> str:
+    """The name of a slice with its number of posts, which runs of earlier versions lack."""
+    posts = scores["by_slice"][name].get("posts")
+    return name if posts is None else f"{name} ({posts:,})"
 
 
 def _cell(scores: Any, keys: Sequence[str]) -> str:

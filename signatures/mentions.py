@@ -82,6 +82,11 @@ class GroundedEntity(Mention):
         """Whether the entity is predicted to be shown."""
         return self.box is not None
 
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """All predicted boxes, pixels of the original image; empty if the entity is not shown."""
+        return () if self.box is None else (self.box, *self.more_boxes)
+
 
 _M = TypeVar("_M", bound=Mention)
 

@@ -21,7 +21,8 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 _CONTRAST = """(names) => {
   const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
   const light = (colour) => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).map((v) => linear(v / 255));
+    const most = colour.startsWith("color(") ? 1 : 255;  // of color-mix
+    const [r, g, b] = colour.match(/[\\d.]+/g).map((v) => linear(v / most));
     return .2126 * r + .7152 * g + .0722 * b;
   };
   const behind = (e) => getComputedStyle(e).backgroundColor === "rgba(0, 0, 0, 0)" ? behind(e.parentElement) : e;
@@ -51,6 +52,10 @@ class Tab:
     def open(self, page: Path | str) -> None:
         """Open a file or an address and wait until it is loaded."""
         self._call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
+        self.wait_for_load()
+
+    def wait_for_load(self) -> None:
+        """Wait until a page has been loaded."""
         while self._next().get("method") != "Page.loadEventFired":
             pass
 
@@ -180,7 +185,7 @@ def chromium() -> Iterator[Tab]:
     assert BROWSER is not None
     theirs, to = os.pipe()
     back, ours = os.pipe()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # its children still write the cache
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # its processes end later
         command = [
             BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
             f"--user-data-dir={folder}", "--remote-debugging-pipe", "--window-size=1280,900", "about:blank",

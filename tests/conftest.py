@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import Tab, chromium
 from filelock import FileLock
 from hypothesis import settings
 
@@ -26,8 +27,10 @@ os.environ.update(
     DSPY_CACHEDIR=_dspy_cache.name,
 )
 
-settings.register_profile("gmner", deadline=None, derandomize=True, database=None)
+# The examples are the same in each run, so that further ones find nothing new: the nightly run tries more.
+settings.register_profile("gmner", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.register_profile("fast", parent=settings.get_profile("gmner"), max_examples=25)
+settings.register_profile("nightly", parent=settings.get_profile("gmner"), max_examples=100)
 settings.load_profile(os.environ.get("GMNER_EXAMPLES", "gmner"))
 
 
@@ -137,3 +140,19 @@ def tiny_lm(tiny: Callable[[str], Path]) -> Callable[[str], dspy.LM]:
         return loaded[family]
 
     return lm
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Tab]:
+    """A Chromium that all tests of a worker share."""
+    with chromium() as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(browser: Tab) -> Tab:
+    """The tab of the browser, in light mode and with the size of a laptop."""
+    browser.messages.clear()
+    browser.prefer("light")
+    browser.resize(1280, 900)
+    return browser

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import BROWSER, chromium
+from chromium import BROWSER, Tab
 
 import gmner
 from gmner.cli.main import parser
@@ -53,7 +53,7 @@ def test_pages_load_nothing_from_other_hosts(site: Path):
 
 @pytest.mark.e2e
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
-def test_search_works_on_pages_that_are_opened_as_files(site: Path):
+def test_search_works_on_pages_that_are_opened_as_files(tab: Tab, site: Path):
     query = "document.querySelector('[data-md-component=search-query]')"
     type_ = (
         f"(q => (q.focus(), q.value = 'extraction', q.dispatchEvent(new Event('keyup', {{bubbles: true}}))))({query})"
@@ -63,11 +63,10 @@ def test_search_works_on_pages_that_are_opened_as_files(site: Path):
         if (titles.length) clearInterval(wait), done(titles.join(', '));
     }, 50); })"""
     for page in ("index.html", "howto/compile.html"):
-        with chromium() as tab:
-            tab.open(site / page)
-            tab.ask(type_)
-            assert "Extraction" in tab.ask(found)
-            assert tab.messages == []
+        tab.open(site / page)
+        tab.ask(type_)
+        assert "Extraction" in tab.ask(found)
+        assert tab.messages == []
 
 
 @pytest.mark.e2e

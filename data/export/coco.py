@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gmner.data.export.exporter import Export, Exporter
-from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size
+from gmner.data.export.source import answers, checked_posts, picture_names, picture_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.boxes import Box
@@ -98,7 +98,7 @@ def predictions_to_coco(
         for entity in given[post.id].entities:
             score = 1.0 if entity.confidence is None else entity.confidence
             mention = {**_place(entity), "type": entity.type}
-            for box in boxes_of(entity):
+            for box in entity.boxes:
                 ids = {"image_id": _image_id(post, box, image_ids), "category_id": _category(entity, post, categories)}
                 results.append({**ids, "bbox": _region(box)["bbox"], "score": score, **mention})
     return results

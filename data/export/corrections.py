@@ -75,7 +75,8 @@ class Corrections:
         """
         given = self.original(draft.id)
         if self._originals is not None and given is None:
-            self.findings.add("unknown_post", where, f"no exported post has the id {draft.id}", post=draft.id)
+            message = f"no exported post has the id {draft.id}"
+            self.findings.add("unknown_post", where, message, post=draft.id, quiet=True)
         post = self._joined(draft, given, names, where)
         post = replace(post, id=self._ids.of(draft.id, where))
         if marks is None:
@@ -94,23 +95,27 @@ class Corrections:
         return self.findings.posts(posts)
 
     def _joined(self, draft: Post, given: Post | None, names: Sequence[Sequence[str]], where: str) -> Post:
-        found = list[Path | None]()
-        if self._pictures is not None:
-            found = [self._pictures.find(known, draft.id, where) for known in names if known]
-        first, *more = found or [None]
+        found: Sequence[Any] = self._images(draft, names, where) or (() if given is None else given.images)
+        first, *more = found or (draft.image,)
+        images: dict[str, Any] = {"image": first, "more_images": tuple(more)}
         if given is None:
-            return replace(draft, image=first or draft.image, more_images=tuple(path for path in more if path))
-        fields: dict[str, Any] = {
-            "image": first or given.image or draft.image,
-            "tokens": draft.tokens or given.tokens,
-            "scene": given.scene,
-        }
+            return replace(draft, **images)
+        fields: dict[str, Any] = {**images, "tokens": draft.tokens or given.tokens, "scene": given.scene}
         if draft.text != given.text:
             message = f"the text differs from that of the exported post, {given.text!r}"
             self.findings.add("text_differs", where, message, post=draft.id)
             fields["tokens"] = draft.tokens
-        rest: dict[str, Any] = {"slice": given.slice, "more_images": given.more_images, "grounded": given.grounded}
-        return replace(draft, **fields, **rest)
+        return replace(draft, **fields, slice=given.slice, grounded=given.grounded)
+
+    def _images(self, draft: Post, names: Sequence[Sequence[str]], where: str) -> list[Path]:
+        """The images of a post in the image folders.
+
+        None if one of them is missing: the others would get other numbers, which the boxes refer to.
+        """
+        if self._pictures is None:
+            return []
+        found = [self._pictures.find(known, draft.id, where) if known else None for known in names]
+        return [] if None in found else [path for path in found if path is not None]
 
     def _merged(self, marks: Iterable[Marked], post: Post, where: str) -> list[Marked]:
         """One mark for each pair of offsets; marks that overlap are reported."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmner.data.export.source import answers, boxes_of, checked_posts, picture_size
+from gmner.data.export.source import answers, checked_posts, picture_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.records import located
@@ -92,7 +92,7 @@ def _labels(
         place: dict[str, Any] = {"span": entity.span, "start": entity.start, "end": entity.end, "entity": number}
         if isinstance(entity, GroundedEntity) and entity.confidence is not None:
             place["confidence"] = entity.confidence
-        boxes = boxes_of(entity)
+        boxes = entity.boxes
         detections += [
             fiftyone.Detection(label=entity.type, bounding_box=_relative(box, size), **place)
             for box in boxes

@@ -51,8 +51,10 @@ def from_coco(
         InputError: An image folder does not exist.
         DataError: The data set does not follow the format, or has no `posts` and none are given.
     """
-    corrections = Corrections(Path(path), posts, images)
-    return _DataSet(corrections, record_of(data, str(path)), str(path)).posts()
+    if not isinstance(data, dict):
+        accepted = "an object with `images`, `annotations` and `categories`"
+        raise DataError(f"{path}: not a data set of COCO", received=data, accepted=accepted)
+    return _DataSet(Corrections(Path(path), posts, images), data, str(path)).posts()
 
 
 class _DataSet:

@@ -22,6 +22,8 @@ from gmner.signatures.errors import DataError, InputError
 _DECIMALS = 6
 """Digits after the point of a coordinate in pixels: percentages are not exact."""
 
+_ACCEPTED = "the export format JSON of Label Studio (not JSON-MIN or CSV)"
+
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
 """What Label Studio puts before the name of an uploaded file."""
 
@@ -68,11 +70,10 @@ def from_label_studio(
 
     Source: Label Studio's documentation, "Export annotations" and "Label Studio JSON format of annotated tasks".
     """
+    if not isinstance(tasks, list):
+        raise DataError(f"{path}: not a list of tasks", received=tasks, accepted=_ACCEPTED)
     corrections = Corrections(Path(path), posts, images)
-    found = [
-        _Task(corrections, task, f"{path}: task {number}").post()
-        for number, task in enumerate(list_of(tasks, "tasks", str(path)), 1)
-    ]
+    found = [_Task(corrections, task, f"{path}: task {number}").post() for number, task in enumerate(tasks, 1)]
     return corrections.posts(found)
 
 
@@ -82,8 +83,7 @@ class _Task:
     def __init__(self, corrections: Corrections, task: object, where: str) -> None:
         record = record_of(task, where)
         if not isinstance(record.get("data"), dict):
-            accepted = "the export format JSON (not JSON-MIN or CSV)"
-            raise DataError(f"{where}: no `data`", received=sorted(record), accepted=accepted)
+            raise DataError(f"{where}: no `data`", received=sorted(record), accepted=_ACCEPTED)
         self._corrections, self._findings, self._record = corrections, corrections.findings, record
         data = record["data"]
         own = id_of(data.get("id"), where, self._findings) or id_of(record.get("id"), where, self._findings)
@@ -109,8 +109,8 @@ class _Task:
         self._connect()
         return self._corrections.post(draft, list(self._spans.values()), names, self._where)
 
-    def _report(self, kind: str, message: str) -> None:
-        self._findings.add(kind, self._where, message, post=self._id)
+    def _report(self, kind: str, message: str, *, quiet: bool = False) -> None:
+        self._findings.add(kind, self._where, message, post=self._id, quiet=quiet)
 
     def _results(self) -> list[Any] | None:
         """The results of the latest submitted annotation; None if there is none."""
@@ -119,9 +119,10 @@ class _Task:
         submitted = [item for item in given if not item.get("was_cancelled")]
         if not submitted:
             if given:
-                self._report("skipped_task", "the task was skipped; the post is not annotated")
+                self._report("skipped_task", "the task was skipped; the post is not annotated", quiet=True)
             else:
-                self._report("not_submitted", "the task has no submitted annotation; the post is not annotated")
+                message = "the task has no submitted annotation; the post is not annotated"
+                self._report("not_submitted", message, quiet=True)
             return None
         if len(submitted) > 1:
             self._report("several_annotations", f"{len(submitted)} annotations were submitted; the latest is read")

@@ -11,6 +11,7 @@ from gmner.data.export.importer import Corrected, Importer
 from gmner.data.oddities import Posts
 from gmner.data.post import Post
 from gmner.data.readers.image_folder import Folders
+from gmner.data.readers.sources import split_required
 from gmner.data.readers.twitter import read_twitter_gmner
 
 
@@ -45,7 +46,8 @@ def from_voc(
 
 
 def _read(given: Corrected) -> Posts:
-    return from_voc(given.path, given.split or "", given.posts, given.images)
+    with split_required(given.path, given.split):
+        return from_voc(given.path, given.split or "", given.posts, given.images)
 
 
 VOC = Importer("voc", _read)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from gmner.data.export.exporter import Export, Exporter
-from gmner.data.export.source import answers, boxes_of, checked_posts, picture_names, picture_size, types_of_all
+from gmner.data.export.source import answers, checked_posts, picture_names, picture_size, types_of_all
 from gmner.data.export.voc import NO_XML
 from gmner.data.files.atomic import whole_text
 from gmner.data.post import Post
@@ -125,13 +125,13 @@ def _urls(posts: Sequence[Post], image_url: str | Callable[[Post], str]) -> list
 def _result(post: Post, entities: Sequence[GoldEntity | GroundedEntity], *, several: bool) -> list[dict[str, Any]]:
     """The results of one annotation: spans, boxes and relations of each entity."""
     results: list[dict[str, Any]] = []
-    numbers = {box.picture for entity in entities for box in boxes_of(entity)}
+    numbers = {box.picture for entity in entities for box in entity.boxes}
     sizes = {number: picture_size(post, number) for number in sorted(numbers)}
     for number, entity in enumerate(entities):
         in_text = entity.start >= 0
         if in_text:
             results.append(_span(f"span{number}", entity) | _confidence(entity))
-        for index, box in enumerate(boxes_of(entity)):
+        for index, box in enumerate(entity.boxes):
             id_ = f"box{number}_{index}"
             where = {"item_index": box.picture - 1} if several else {}
             results.append(_rectangle(id_, entity, box, sizes[box.picture]) | where | _confidence(entity))

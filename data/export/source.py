@@ -12,10 +12,9 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.readers.labels import labels_of
 from gmner.data.records import located
-from gmner.signatures.boxes import Box, Size
+from gmner.signatures.boxes import Size
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet
-from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 def checked_posts(posts: Iterable[Post]) -> list[Post]:
@@ -62,13 +61,6 @@ def types_of_all(posts: Sequence[Post], predictions: Iterable[Prediction] | None
     further = sorted({entity.type for answer in predictions or () for entity in answer.entities} - names)
     types = (*gold, *((name, known.get(name, "")) for name in further))
     return LabelSet(types) if types else COARSE
-
-
-def boxes_of(entity: GoldEntity | GroundedEntity) -> tuple[Box, ...]:
-    """All boxes of a gold or predicted mention, pixels of the original image; empty if it is not shown."""
-    if isinstance(entity, GoldEntity):
-        return entity.boxes
-    return () if entity.box is None else (entity.box, *entity.more_boxes)
 
 
 def picture_names(posts: Sequence[Post]) -> list[list[str]]:

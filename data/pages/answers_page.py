@@ -117,9 +117,9 @@ def render_html(
 
     Each post is a card with one panel for the gold annotation, if there is one, and one panel per stage. A panel shows
     the image with boxes, the text with spans, the entities with their errors, and the collapsed reasoning. The top of
-    the page shows the scores of the stages, what each one mended and broke against the first, filters, a search, and
-    the order of the posts, `PAGE_POSTS` of which are shown at a time. If predictions have confidences, there is also a
-    threshold: entities below it are hidden, and the others are scored.
+    the page shows the scores of the stages, if there are any, with what each one mended and broke against the first,
+    then filters, a search, and the order of the posts, `PAGE_POSTS` of which are shown at a time. If predictions have
+    confidences, there is also a threshold: entities below it are hidden, and the others are scored.
 
     Args:
         pairs: Posts with their predictions by stage name, such as `{"before": ..., "after CVO": ...}`.
@@ -140,10 +140,8 @@ def render_html(
     noted = notes or [{}] * len(pairs)
     cards = [build_card(post, answers, stages, note) for (post, answers), note in zip(pairs, noted, strict=True)]
     tables = score_tables(scores or {})
-    if (changes := change_table(pairs, stages, scores or {})) is not None:
+    if scores and (changes := change_table(pairs, stages, scores)) is not None:
         tables.insert(1, changes)
-    script = _source("report.js.j2")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return render_page(
         "report.html.j2",
         title=title,
@@ -158,9 +156,7 @@ def render_html(
         tables=tables,
         types=_types(pairs),
         palette=colours(_types(pairs)),
-        # The script is part of the package, so it needs no escaping; the policy contains its hash.
-        script=Markup(script),
-        digest=digest,
+        **page_script("report.js.j2"),
     )
 
 
@@ -195,6 +191,13 @@ def _environment() -> Environment:
 def render_page(template: str, **values: Any) -> str:
     """Render a template of this package with escaped values; lone surrogates are replaced by U+FFFD."""
     return _SURROGATE.sub("\ufffd", _environment().get_template(template).render(**values))
+
+
+def page_script(name: str) -> dict[str, str]:
+    """A script of this package and its hash, which the content security policy of a page contains."""
+    script = _source(name)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return {"script": Markup(script), "digest": digest}  # part of the package, so it needs no escaping
 
 
 def _source(name: str) -> str:

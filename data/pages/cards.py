@@ -10,7 +10,7 @@ from gmner.data.pages.markup import Picture, Rect, Segment, link, picture_for_pa
 from gmner.data.pages.scripts import isolated
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scoring.entity_errors import Fault, find_errors
+from gmner.data.scoring.entity_errors import Fault, post_errors
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import ImageError
 from gmner.signatures.mentions import GroundedEntity, Mention
@@ -158,7 +158,7 @@ def _panel(
     rows: Sequence[CardRow],
     pictures: Sequence[CardPicture],
 ) -> Panel:
-    drawn = _drawn([(entity, box) for entity in entities for box in _boxes(entity)], pictures)
+    drawn = _drawn([(entity, box) for entity in entities for box in entity.boxes], pictures)
     return Panel(title, segments(text, entities), drawn, rows)
 
 
@@ -172,9 +172,8 @@ def _drawn(boxes: Sequence[tuple[Mention, Box]], pictures: Sequence[CardPicture]
 
 def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
     rows, several = [], len(post.images) > 1
-    for error in find_errors(post.gold, answer.entities):
-        known_faults = [fault for fault in error.faults if post.grounded or not fault.about_regions]
-        faults = tuple((fault, _in_words(fault, error.gold)) for fault in known_faults)
+    for error in post_errors(post, answer.entities):
+        faults = tuple((fault, _in_words(fault, error.gold)) for fault in error.faults)
         if error.predicted is not None:
             rows.append(_row(error.predicted, faults, several=several))
         elif error.gold is not None:
@@ -187,12 +186,8 @@ def _row(
     entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None, *, several: bool = False
 ) -> CardRow:
     confidence = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    region = _region(_boxes(entity), several=several) + confidence
+    region = _region(entity.boxes, several=several) + confidence
     return CardRow(entity.span, entity.type, region, faults, link=link(entity), confidence=entity.confidence)
-
-
-def _boxes(entity: GroundedEntity) -> tuple[Box, ...]:
-    return () if entity.box is None else (entity.box, *entity.more_boxes)
 
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scoring.entity_errors import Fault, find_errors
+from gmner.data.scoring.entity_errors import Fault, post_errors
 from gmner.data.scoring.evaluation import Evaluation, Figures, percent
 from gmner.data.scoring.pairing import TASKS
 from gmner.data.scoring.resampling import compare
@@ -114,11 +114,10 @@ def _changes(pairs: Sequence[tuple[Post, Mapping[str, Prediction]]], first: str,
 
 def _right(post: Post, answer: Prediction) -> tuple[set[int], bool]:
     """The indices of the gold mentions that are right, and whether the whole answer is."""
-    errors = find_errors(post.gold, answer.entities)
-    right = [not [f for f in error.faults if post.grounded or not f.about_regions] for error in errors]
+    errors = post_errors(post, answer.entities)
     places = {id(gold): place for place, gold in enumerate(post.gold)}
-    mentions = {places[id(e.gold)] for e, ok in zip(errors, right, strict=True) if ok and e.gold is not None}
-    return mentions, all(right) and not answer.error
+    mentions = {places[id(error.gold)] for error in errors if error.gold is not None and not error.faults}
+    return mentions, not answer.error and not any(error.faults for error in errors)
 
 
 def _gain(first: Evaluation, other: Evaluation) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from gmner.data.oddities import Posts
 from gmner.data.readers.image_folder import Folders
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.data.readers.readers import AUTO, READERS
+from gmner.data.readers.sources import split_required
 from gmner.data.readers.twitter import TWITTER_GMNER
 from gmner.signatures.errors import InputError
 
@@ -52,17 +53,8 @@ def read_dataset(
     )
     reader = _reader(location, format)
     _refuse_unused(reader, instances=instances, joiner=joiner)
-    try:
+    with split_required(path, split):
         return reader.read(location)
-    except InputError as error:
-        if split or error.received != "":
-            raise
-        raise InputError(
-            f"{path} has several splits",
-            received=split,
-            accepted=error.accepted,
-            remedy="Choose one with --split, or split=",
-        ) from error
 
 
 def _reader(location: DatasetLocation, format: str) -> Reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +82,27 @@ def split_file(folder: Path, split: str, root: Path, remedy: str) -> Path:
             remedy=remedy,
         )
     return folder / name
+
+
+@contextmanager
+def split_required(path: Path, split: str | None) -> Iterator[None]:
+    """Turn the error of a reader that found no split named "" into one that says how to choose a split.
+
+    Args:
+        path: The data set.
+        split: The split that the caller named; the reader got `split or ""`.
+
+    Raises:
+        InputError: The data set has splits, and none was named.
+    """
+    try:
+        yield
+    except InputError as error:
+        if split or error.received != "":
+            raise
+        remedy = "Choose one with --split, or split="
+        fact = f"{path} has several splits"
+        raise InputError(fact, received=split, accepted=error.accepted, remedy=remedy) from error
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

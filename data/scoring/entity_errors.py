@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
+from gmner.data.post import Post
 from gmner.data.scoring.pairing import Pairs, pair_mentions
 from gmner.data.scoring.region_rule import PAPER_REGION, RegionRule
 from gmner.signatures.mentions import GoldEntity, GroundedEntity, Mention
@@ -98,6 +99,14 @@ def find_errors(
     errors += [EntityError(g, None, (Fault.MISSED,)) for i, g in enumerate(free_gold) if i not in met_gold]
     errors += [EntityError(None, p, (Fault.INVENTED,)) for j, p in enumerate(free_predicted) if j not in met_predicted]
     return sorted(errors, key=lambda error: (error.gold or error.predicted or _NOWHERE).key)
+
+
+def post_errors(post: Post, predicted: Sequence[GroundedEntity]) -> list[EntityError]:
+    """`find_errors` for a post; without errors about regions if the post is not grounded."""
+    errors = find_errors(post.gold, predicted)
+    if post.grounded:
+        return errors
+    return [replace(error, faults=tuple(f for f in error.faults if not f.about_regions)) for error in errors]
 
 
 _NOWHERE = Mention("", -1, -1, "")

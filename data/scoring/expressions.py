@@ -62,7 +62,7 @@ def evaluate_expressions(
     for prediction in predictions:
         if prediction.id in answers:
             raise InputError("Two predictions have the same id", received=prediction.id)
-        answers[prediction.id] = [b for e in prediction.entities for b in (e.box, *e.more_boxes) if b is not None]
+        answers[prediction.id] = [box for entity in prediction.entities for box in entity.boxes]
     pairs = [(answers.get(post.id, []), [b for e in post.gold for b in e.boxes]) for post in posts]
     exact = sum(_exact(boxes, targets, threshold) for boxes, targets in pairs)
     absent = [not boxes for boxes, targets in pairs if not targets]

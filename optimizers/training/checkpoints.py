@@ -1,4 +1,4 @@
-"""Finds the newest complete checkpoint of a stage, from which training resumes."""
+"""Finds the newest complete checkpoint of a stage, from which training resumes. Loads no torch."""
 
 from __future__ import annotations
 
@@ -10,39 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import TrainerCallback
-
-from gmner.data.files.atomic import whole_text
 
 MARK = "whole.json"
 """A JSON file with the name and size in bytes of every file of a checkpoint; written last."""
 
 STATE = "trainer_state.json"
-
-
-class MarkWhole(TrainerCallback):
-    """Writes the list of a checkpoint's files into the checkpoint when all of them are saved.
-
-    Args:
-        profile: The model's `gmner.json`, which is copied into each checkpoint. Without it, a checkpoint that is loaded
-            on its own would have the coordinate convention of its family. May be missing.
-        content: What to write in place of the content of this file, if the model was loaded with another profile.
-    """
-
-    def __init__(self, profile: Path, content: str | None = None) -> None:
-        self._profile, self._content = profile, content
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark the checkpoint of this step."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            if self._content is not None:
-                (folder / self._profile.name).write_text(self._content, encoding="utf-8")
-            elif self._profile.is_file():
-                shutil.copyfile(self._profile, folder / self._profile.name)
-            sizes = {name: file.stat().st_size for name, file in _files(folder)}
-            with whole_text(folder / MARK) as mark:
-                json.dump(sizes, mark)
 
 
 def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
@@ -81,7 +53,7 @@ def is_whole(checkpoint: Path) -> bool:
     if trainer_state(checkpoint) is None:  # the last file that transformers writes
         return False
     try:
-        files = dict(_files(checkpoint))
+        files = dict(files_of(checkpoint))
         return _as_marked(checkpoint, files) and all(_complete(file) for file in files.values())
     except OSError:  # another process is removing the checkpoint
         return False
@@ -93,7 +65,7 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
     return sorted(((int(step), path) for step, path in named if step.isdecimal()), reverse=True)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name and path of each file of a checkpoint, except the mark."""
     files = (path for path in folder.rglob("*") if path.is_file() and path != folder / MARK)
     return ((path.relative_to(folder).as_posix(), path) for path in files)
@@ -116,7 +88,7 @@ def _complete(file: Path) -> bool:
     """Whether a file is complete according to its own format: safetensors, a PyTorch archive, JSON."""
     try:
         if file.suffix == ".safetensors":
-            with safe_open(file, "pt"):
+            with safe_open(file, "np"):
                 return True
         if file.suffix in (".pt", ".pth", ".bin"):
             return zipfile.is_zipfile(file)

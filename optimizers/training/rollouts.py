@@ -1,28 +1,20 @@
-"""The answers that CVO samples: TRL writes them as one parquet file per step; read here and shown on a page."""
+"""The answers that CVO samples, which TRL writes as one parquet file per step. Reading them loads no torch."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gmner.data.files.atomic import whole_text
-from gmner.data.pages.answers_page import render_html
-from gmner.data.post import Post
-from gmner.data.prediction import Prediction
 from gmner.optimizers.checked_rewards import kept_weights
 from gmner.optimizers.rewards.judgement import completion_text
-from gmner.optimizers.rewards.staged_calls import call_title, whole_answer
-from gmner.optimizers.training.program_calls import post_inputs
-from gmner.programs.adapter import PromptAdapter
-from gmner.signatures.errors import AnswerError, InputError
-from gmner.signatures.wire import parse_answer
+from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
 FOLDER = "completions"
@@ -54,6 +46,12 @@ class Rollout:
     def rank(self) -> float:
         """Sort key: the best answer first, answers without an advantage (NaN) last."""
         return math.inf if math.isnan(self.advantage) else -self.advantage
+
+    @property
+    def rewards_text(self) -> str:
+        """The rewards and the advantage as one line."""
+        rewards = ", ".join(f"{name} {'-' if v is None else f'{v:.2f}'}" for name, v in self.rewards.items())
+        return f"{rewards}; advantage {self.advantage:+.2f}"
 
 
 def kept_rollouts(folder: Path) -> list[Path]:
@@ -102,60 +100,3 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 def _applied(value: float | None) -> float | None:
     """Convert NaN, which TRL writes for a reward that does not apply, to None."""
     return None if value is None or math.isnan(value) else value
-
-
-def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptAdapter, steps: int = 2) -> Path:
-    """Write `rollouts.html` into a stage's folder: the answers of the first and the last steps.
-
-    Each post of a step has a card with its answers, those with the highest advantage first, each with its rewards. A
-    filter selects the step.
-
-    Args:
-        folder: The folder of the stage `cvo` in a run directory.
-        posts: The posts of D2 by id.
-        adapter: The adapter of the program that was trained.
-        steps: Number of steps at the beginning, and at the end.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        InputError: The folder has no rollouts.
-    """
-    groups: dict[tuple[int, str, str], list[Rollout]] = {}
-    for rollout in read_rollouts(folder):
-        groups.setdefault((rollout.step, rollout.post_id, rollout.call), []).append(rollout)
-    every = sorted({step for step, _, _ in groups})
-    kept = {*every[:steps], *every[-steps:]}
-    shown = [(step, posts[post_id], sampled) for (step, post_id, _), sampled in groups.items() if step in kept]
-    answers = [_answers(post, sampled, adapter) for _, post, sampled in shown]
-    pairs = [
-        (replace(post, slice=f"{step}"), {name: answer for name, (answer, _) in found.items()})
-        for (step, post, _), found in zip(shown, answers, strict=True)
-    ]
-    notes = [{name: note for name, (_, note) in found.items()} for found in answers]
-    page = folder / PAGE
-    with whole_text(page) as file:
-        file.write(render_html(pairs, title="What CVO sampled", notes=notes, slices_are="step"))
-    return page
-
-
-def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> dict[str, tuple[Prediction, str]]:
-    """The answers to one post with their rewards as text, those with the highest advantage first."""
-    answers = {}
-    for place, rollout in enumerate(sorted(sampled, key=lambda rollout: rollout.rank), 1):
-        name = f"{call_title(rollout.call)}, answer {place}" if rollout.call else f"answer {place}"
-        rewards = ", ".join(f"{n} {'-' if v is None else f'{v:.2f}'}" for n, v in rollout.rewards.items())
-        answers[name] = _prediction(post, rollout, adapter), f"{rewards}; advantage {rollout.advantage:+.2f}"
-    return answers
-
-
-def _prediction(post: Post, rollout: Rollout, adapter: PromptAdapter) -> Prediction:
-    """The answer of a rollout; for a call of a staged program with the text of the call as its reasoning."""
-    call, text = rollout.call, rollout.text
-    try:
-        whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
-        answer = parse_answer(whole, post.text, adapter.labels, adapter.request(post_inputs(post)).frame)
-    except AnswerError as error:
-        return Prediction.failed(post.id, post.text, error)
-    return Prediction(post.id, post.text, text if call else answer.reasoning, tuple(answer.entities))

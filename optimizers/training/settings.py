@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -142,3 +144,24 @@ def own_copy(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         raise InputError(f"{name} must be a mapping", received=options, accepted="a mapping from name to value")
     return dict(options)
+
+
+def own_options(name: str, options: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """`own_copy` of options that a configuration class of TRL takes.
+
+    Args:
+        name: The name of the argument.
+        options: The options by name.
+        config: The class.
+
+    Raises:
+        InputError: It is not a mapping, or the class has no such option.
+    """
+    known = [field.name for field in dataclasses.fields(config) if field.init]
+    for option in own_copy(name, options):
+        if option not in known:
+            accepted = f"the arguments of trl.{config.__name__}"
+            similar = difflib.get_close_matches(str(option), known, n=1)
+            remedy = f"Did you mean {similar[0]}" if similar else ""
+            raise InputError(f"Unknown option in {name}", received=option, accepted=accepted, remedy=remedy)
+    return own_copy(name, options)

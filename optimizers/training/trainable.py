@@ -20,7 +20,8 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, PrinterCa
 from transformers.utils import logging as transformers_logging
 
 from gmner.data.images.trimming import trim
-from gmner.optimizers.training.checkpoints import MarkWhole, drop_after, last_checkpoint
+from gmner.optimizers.training.checkpoint_mark import MarkWhole
+from gmner.optimizers.training.checkpoints import drop_after, last_checkpoint
 from gmner.optimizers.training.settings import Lora, Training, Tuning
 from gmner.optimizers.training.validation import ValidationMonitor
 from gmner.programs.engine.vlm_engine import VLMEngine

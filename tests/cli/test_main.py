@@ -124,12 +124,10 @@ def test_errors_become_one_line_and_an_exit_code(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("gmner ev", {"evaluate"}),
         ("gmner extract --mod", {"--model"}),
         ("gmner ex", {"extract", "export"}),
         ("gmner compile --preset t", {"tiny"}),
         ("gmner evaluate --protocol a", {"all"}),
-        ("gmner evaluate --format mner-mi-", {"mner-mi-plus"}),
     ],
 )
 def test_shell_completion(line: str, words: set[str]):

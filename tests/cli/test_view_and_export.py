@@ -65,6 +65,27 @@ def test_view_shows_systems_side_by_side(gold: Path, half: Path, tmp_path: Path,
     assert "whole, scored" not in said
 
 
+def test_view_names_files_that_differ_in_their_suffix(gold: Path, half: Path, tmp_path: Path):
+    other = half.with_suffix(".txt")
+    other.write_bytes(half.read_bytes())
+    assert run("view", half, other, "--gold", gold, "-o", tmp_path / "page.html") == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(f"<bdi>{path.name}</bdi>" in text for path in (half, other))
+
+
+@pytest.mark.parametrize("words", [("view", "good", "foreign"), ("view", "foreign"), ("export",)])
+def test_predictions_of_other_posts_are_refused(
+    gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+):
+    foreign = tmp_path / "foreign.jsonl"
+    foreign.write_text(half.read_text().replace('"a"', '"y"'))
+    files = [{"good": half, "foreign": foreign}[name] for name in words[1:]]
+    options = files if words[0] == "view" else ["--to", "label-studio", "--predictions", foreign]
+    said = fails(capsys, words[0], *options, "--gold", gold, "-o", tmp_path / "out.json")
+    assert f"No prediction belongs to any of the posts (got '{foreign}')" in said
+    assert not (tmp_path / "out.json").exists()
+
+
 @pytest.mark.parametrize(("files", "message"), [((0, 0), "given twice"), ((0, "-"), "does not read standard input")])
 def test_view_refuses_files_that_it_cannot_compare(
     gold: Path, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], files: tuple, message: str
@@ -109,6 +130,9 @@ def test_import_reads_what_people_corrected(corpus: Path, tmp_path: Path, capsys
     assert "is not in the image folder" in fails(capsys, *words, elsewhere)
     assert run("import", "--from", "label-studio", tasks, "--images", corpus.parent / "images", "-o", elsewhere) == 0
     assert len(gmner.read_posts(elsewhere, corpus.parent / "images", missing_images="error")) == 2
+    assert "No images" not in capsys.readouterr().err
+    assert run("import", "--from", "label-studio", tasks, "-o", tmp_path / "y.jsonl") == 0
+    assert "No images were found; if the posts have images, pass --posts POSTS or" in capsys.readouterr().err
     capsys.readouterr()
     assert "output" in fails(capsys, *words, tasks, "--overwrite")
     tasks.write_text(json.dumps(done[2:]))

@@ -98,7 +98,7 @@ def test_voc_boxes_are_corrected(tmp_path: Path, split):
     xml = tmp_path / "xml" / "1.xml"
     xml.write_text(xml.read_text().replace("<xmin>1</xmin>", "<xmin>9</xmin>").replace(">0.1<", ">0.101<"))
     if split is None:
-        with pytest.raises(InputError, match=r"no such split.*Accepted: dev"):
+        with pytest.raises(InputError, match=r"has several splits.*Accepted: dev.*--split"):
             read_corrections(tmp_path, "voc")
         return
     (back,) = read_corrections(tmp_path, "voc", [POST], split=split)
@@ -210,13 +210,17 @@ def test_offsets_in_utf16_units(start, expected):
     assert back[0].gold == (() if "span_not_in_text" in expected else (entity,))
 
 
-def test_tasks_that_nobody_finished_are_not_annotated():
+def test_tasks_that_nobody_finished_are_not_annotated(caplog: pytest.LogCaptureFixture):
     open_task, skipped = submitted([POST, replace(POST, id="2")])
     open_task["annotations"] = []
     skipped["annotations"][0]["was_cancelled"] = True
-    back = from_label_studio([open_task, skipped], [POST])
-    assert [post.entities for post in back] == [None, None]
-    assert kinds(back) == ["not_submitted", "skipped_task", "unknown_post"]
+    back = from_label_studio([open_task, {**open_task, "data": {**open_task["data"], "id": "3"}}, skipped], [POST])
+    assert [post.entities for post in back] == [None, None, None]
+    assert kinds(back) == ["not_submitted", "not_submitted", "unknown_post", "skipped_task", "unknown_post"]
+    logged = [record.getMessage() for record in caplog.records]
+    assert [line.split(": ")[:2] for line in logged if ".json" in line] == [
+        ["not_submitted", "2 times; first"], ["skipped_task", "1 time; first"], ["unknown_post", "2 times; first"],
+    ]  # fmt: skip
 
 
 def test_a_task_imported_twice_gets_an_id_of_its_own():
@@ -258,7 +262,7 @@ def test_image_urls_lead_nowhere_else(tmp_path: Path, url):
 @pytest.mark.parametrize(
     ("tasks", "fact"),
     [
-        ({}, "`tasks` must be a list"),
+        ({}, "not a list of tasks.*JSON-MIN"),
         ([{"id": 1, "text": TEXT, "type": []}], "task 1: no `data`.*JSON-MIN"),
         ([{"data": {"text": TEXT}}], "task 1: no `id`"),
         ([{"data": {"id": 1}}], r"task 1 \(post 1\): `text` must be a string"),
@@ -323,6 +327,11 @@ def test_coco_files_that_are_malformed(change, fact):
         coco_after(change)
 
 
+def test_tasks_are_not_a_data_set_of_coco():
+    with pytest.raises(DataError, match=r"not a data set of COCO.*Accepted: an object with `images`"):
+        from_coco(submitted([POST]))
+
+
 def test_unknown_formats_and_files(tmp_path: Path):
     with pytest.raises(InputError, match=r"Unknown import format.*Accepted: coco, label-studio, voc"):
         read_corrections(tmp_path, "csv")
@@ -343,3 +352,23 @@ def test_boxes_of_several_images_come_back_in_their_images():
     tasks[0]["annotations"][0]["result"][1]["item_index"] = 2
     with pytest.raises(DataError, match=r"unknown image \(got 2\). Accepted: 0 to 1"):
         from_label_studio(tasks, [post])
+
+
+@pytest.mark.parametrize("missing", ["missing", "without URL"])
+def test_boxes_keep_their_images_if_one_is_missing(tmp_path: Path, missing: str):
+    """The images that are left would get other numbers, and the boxes would be in the wrong ones."""
+    images = tuple(tmp_path / f"{name}.png" for name in "abc")
+    for number, path in enumerate(images):
+        Image.new("RGB", (64 + number, 48)).save(path)
+    boxes = (Box(1.0, 2.0, 30.0, 40.0), Box(1.0, 2.0, 30.0, 40.0, picture=3))
+    post = Post("p", "Ana met Bo", images[0], (GoldEntity("Ana", 0, 3, "PER", boxes),), more_images=images[1:])
+    tasks = to_label_studio([post])
+    tasks[0]["annotations"] = tasks[0].pop("predictions")
+    if missing == "missing":
+        images[1].unlink()
+    else:
+        tasks[0]["data"]["images"][1] = None
+    (alone,) = from_label_studio(tasks, images=tmp_path)
+    assert (alone.images, alone.gold[0].boxes) == ((), boxes)
+    (joined,) = from_label_studio(tasks, [post], tmp_path)
+    assert (joined.images, joined.gold[0].boxes) == (images, boxes)

@@ -230,3 +230,14 @@ def test_page_with_a_lone_surrogate(tmp_path):
     page = save_html([(post, {"a": Prediction(post.id, post.text, "\ud83d")})], tmp_path / "page.html")
     assert "Ana \ufffd" in page.read_text(encoding="utf-8")
     posts_html([post]).encode()
+
+
+def test_answers_without_scores_are_not_compared():
+    """Such as the sampled answers of CVO, the first of which is the best one in any case."""
+    post = Post("1", "Ana", None, (GoldEntity("Ana", 0, 3, "PER"),))
+    found = GroundedEntity("Ana", 0, 3, "PER")
+    answers = {"one": (), "other": (found,)}
+    predictions = {name: Prediction("1", "Ana", "", entities) for name, entities in answers.items()}
+    page = render_html([(post, predictions)], title="t")
+    assert "wrong in" in page
+    assert "mended" not in page.lower()

@@ -10,7 +10,8 @@ import torch
 from kills import kills
 from safetensors.torch import save_file
 
-from gmner.optimizers.training.checkpoints import MARK, MarkWhole, drop_after, is_whole, last_checkpoint, trainer_state
+from gmner.optimizers.training.checkpoint_mark import MarkWhole
+from gmner.optimizers.training.checkpoints import MARK, drop_after, is_whole, last_checkpoint, trainer_state
 
 FILES = ("model.safetensors", "config.json", "optimizer.pt", "rng_state.pth", "training_args.bin", "trainer_state.json")
 

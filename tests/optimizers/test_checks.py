@@ -137,7 +137,7 @@ def test_stage_with_a_lower_score_is_reported(posts: list[Post]):
     scored = evaluate([], [post for post in posts if post.gold][:2])
     low, high = (dataclasses.replace(scored, gmner=dataclasses.replace(scored.gmner, f1=f1)) for f1 in (40.0, 60.0))
     falls = fallen({"before": high, "mrsi": low, "cvo": high})
-    assert falls == {"mrsi": "mrsi scores 40.0 GMNER F1 on the validation set of 2 posts, less than before (60.0)"}
+    assert falls == {"mrsi": "GMNER F1 on the validation set of 2 posts is 40.0 after MRSI, less than before (60.0)"}
     assert fallen({"before": low, "mrsi": low, "cvo": high}) == {}
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gmner.optimizers.curves import COLOURS, draw_curves, ticks, write_log_curves
+from gmner.optimizers.curves import COLOURS, draw_curves, draw_panels, ticks, write_log_curves
 
 
 def points(svg: str) -> list[list[tuple[float, float]]]:
@@ -39,7 +39,15 @@ def test_single_step_and_flat_curve(curve: dict[int, float]):
 
 def test_title_is_escaped():
     svg = draw_curves({"a < b & c": {1: 1.0, 2: 2.0}})
-    assert any((node.text or "").startswith("a < b & c: 1.00") for node in ElementTree.fromstring(svg).iter())
+    assert any((node.text or "").startswith("a < b & c") for node in ElementTree.fromstring(svg).iter())
+
+
+def test_panels_of_a_page_are_drawn_one_by_one():
+    panels = {'a "b" <c>': {1: 1.0, 2: 2.0}, "empty": {}, "loss": {"a": {1: 1.0}, "b": {1: 3.0, 4: 1.0}}}
+    first, second = draw_panels(panels)
+    assert ElementTree.fromstring(first).attrib["aria-label"] == 'a "b" <c>'
+    assert [len(curve) for curve in points(first) + points(second)] == [2, 1, 2]
+    assert points(first) == points(draw_curves({"a": panels['a "b" <c>']}))
 
 
 def test_missing_log_entries_are_not_drawn(tmp_path: Path):
@@ -50,7 +58,7 @@ def test_missing_log_entries_are_not_drawn(tmp_path: Path):
     ]
     svg = write_log_curves(log, tmp_path).read_text(encoding="utf-8")
     assert [len(curve) for curve in points(svg)] == [2, 1, 2]
-    assert "reward: 1.00 to 2.00" in svg
+    assert "1.00 to 2.00" in svg
     assert "spread" not in svg
 
 

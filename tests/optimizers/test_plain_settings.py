@@ -79,6 +79,11 @@ def test_a_later_setting_wins_and_a_stage_that_was_off_is_on_again():
         ("cvo.weights=3", "Unusable value of a setting of cvo"),
         ("mrsi=3", "mrsi must be MRSI(...) or None"),
         ("holdout=2", "holdout must be"),
+        (
+            "cvo.grpo_options={loss_typ: grpo}",
+            "cvo: Unknown option in grpo_options (got 'loss_typ')",
+        ),
+        ("mrsi.sft_options.weight_decai=1", "the arguments of trl.SFTConfig. Did you mean weight_decay"),
     ],
 )
 def test_an_unusable_setting_is_named(word: str, said: str):
@@ -92,6 +97,12 @@ def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, content: bytes,
     (tmp_path / "mcr.yaml").write_bytes(content)
     with pytest.raises(DataError, match=said):
         read_settings(tmp_path / "mcr.yaml")
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "."])
+def test_a_file_that_does_not_exist_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(InputError, match=r"File not found .*Accepted: a YAML or JSON file"):
+        read_settings(tmp_path / name)
 
 
 def test_an_empty_file_changes_nothing(tmp_path: Path):

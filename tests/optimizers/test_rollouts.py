@@ -17,7 +17,8 @@ from gmner.optimizers.mcr import MCR
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
 from gmner.optimizers.run_page import render_run
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
-from gmner.optimizers.training.rollouts import Rollout, kept_rollouts, read_rollouts, write_rollout_page
+from gmner.optimizers.training.rollout_page import write_rollout_page
+from gmner.optimizers.training.rollouts import Rollout, kept_rollouts, read_rollouts
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.wire import parse_answer
