@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import dspy
 from tqdm import tqdm
@@ -28,9 +28,10 @@ from gmner.signatures.number_checks import check_integer
 FREE_TOKENS = 768
 """Token limit of an answer in free text, unless the LM sets its own."""
 
-NO_PROFILE: Literal["none"] = "none"
-"""`probe(profile=NO_PROFILE)`: no profile is in force."""
+PROBE = "probe"
+"""`load_vlm(profile=PROBE)`, `served_lm(profile=PROBE)`: find out how the model writes boxes."""
 
+_LOG = logging.getLogger(__name__)
 _MOST_FRAMED = 24
 _ALWAYS_FRAMED = (BoxFormat("normalized", 1000, "yxyx"),)
 
@@ -53,7 +54,8 @@ class _Set:
 def probe(
     lm: dspy.BaseLM,
     *,
-    profile: ModelProfile | Literal["none"] | None = None,
+    profile: ModelProfile | None = None,
+    without_profile: bool = False,
     posts: Sequence[Post] | None = None,
     seed: int = 0,
     max_tokens: int = FREE_TOKENS,
@@ -70,7 +72,7 @@ def probe(
     Args:
         lm: A local model (`gmner.load_vlm`) or a model on a server.
         profile: The profile in force; None: that of a local model, or of the family that the name on a server implies.
-            "none": no profile is in force.
+        without_profile: No profile is in force: the report does not say whether one agrees.
         posts: Annotated posts. With them, the probe asks for their entities, and draws nothing: for a model that only
             knows one kind of image.
         seed: Seed of the drawn images.
@@ -79,7 +81,8 @@ def probe(
         progress: Show a progress bar.
 
     Raises:
-        InputError: `lm` is not an LM, a number is not positive, or no entity of the posts has a box.
+        InputError: `lm` is not an LM, a number is not positive, there is a profile `without_profile`, or no entity of
+            the posts has a box.
         ImageError: An image of the posts cannot be opened.
         ServerError: The model fails on every question.
 
@@ -94,9 +97,13 @@ def probe(
         raise InputError("lm must be a model", received=lm, accepted="gmner.load_vlm(...), or another dspy.LM")
     check_integer("max_tokens", max_tokens)
     check_integer("threads", threads, optional=True)
-    known = _profile_in_force(lm) if profile is None else None if profile == NO_PROFILE else profile
-    if not isinstance(known, ModelProfile | None):
-        raise InputError("profile must be a ModelProfile", received=profile, accepted='a ModelProfile, "none", or None')
+    if not isinstance(profile, ModelProfile | None):
+        raise InputError("profile must be a ModelProfile", received=profile, accepted="a ModelProfile, or None")
+    if profile is not None and without_profile:
+        raise InputError(
+            "A profile is given, and without_profile=True", received=profile, remedy="Leave one of them out"
+        )
+    known = _profile_in_force(lm) if profile is None and not without_profile else profile
     asked = _question_set(known, posts, seed)
     conventions = candidates(known, local=in_process_engine(lm) is not None)
     total = len(asked.free) + len(asked.absent) + len(_frames(conventions)) * len(asked.framed) + 1
@@ -104,6 +111,23 @@ def probe(
     with tqdm(total=total, desc="probe", unit="call", disable=not progress) as bar:
         asker = Asker(lm, known or ModelProfile(), max_tokens, threads, bar)
         return _run(asker, asked, lm, known, conventions)
+
+
+def profile_by_probe(lm: dspy.BaseLM, known: ModelProfile | None) -> ModelProfile:
+    """The profile that a probe finds, for a program that is about to use it; a contradiction is logged.
+
+    Args:
+        lm: The model.
+        known: The profile in force; None: there is none.
+
+    Raises:
+        InputError: The convention cannot be told.
+        ServerError: The model fails on every question.
+    """
+    report = probe(lm, profile=known, without_profile=known is None)
+    if report.state == "contradicted":
+        _LOG.warning("The probe contradicts the profile of the model:\n%s", report.summary())
+    return report.found_profile()
 
 
 def _question_set(profile: ModelProfile | None, posts: Sequence[Post] | None, seed: int) -> _Set:
