@@ -73,7 +73,7 @@ def program_of(given: Namespace) -> GroundingProgram:
         InputError: Arguments that exclude each other, or an invalid label set.
         GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
     """
-    labels = read_labels(given)
+    labels, thinking = read_labels(given), thinking_options(given)
     if given.server is not None:
         program = served_program(given, labels)
     elif given.served is not None:
@@ -82,7 +82,6 @@ def program_of(given: Namespace) -> GroundingProgram:
         if given.model is None:
             fact = "The embedded model only knows its synthetic world; for real posts, choose a model with --model"
             print_message(fact)
-        thinking = thinking_options(given)
         program = load_program(given.model, staged=given.staged, labels=labels, profile=given.profile, **thinking)
     program.confidence, program.answers = given.confidence, given.answers
     program.limit_pictures = given.limit_pictures

@@ -49,7 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Print the report. 1: the profile in force is contradicted. 3: it cannot be told."""
-    from gmner.programs.models.probe.probing import FREE_TOKENS, probe
+    from gmner.programs.models.probe.probing import FREE_TOKENS, NO_PROFILE, probe
 
     if given.served is not None and given.server is None:
         raise InputError("--served requires --server", received=given.served, remedy="Add --server URL")
@@ -64,8 +64,7 @@ def run(given: Namespace) -> int:
     with failures("Check the model or the server, and run the command again"):
         report = probe(
             lm,
-            profile=profile,
-            without_profile=profile is None,
+            profile=profile or NO_PROFILE,
             posts=posts,
             seed=given.seed,
             max_tokens=given.max_tokens or FREE_TOKENS,

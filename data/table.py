@@ -40,7 +40,8 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
     """Convert posts or predictions to a `datasets.Dataset`, one row each.
 
     `from_dataset` converts posts back. The columns of predictions are the keys of `Prediction.to_record`, with
-    `more_boxes` and `confidence` in every entity, and `thinking` in every row if there is any; `Prediction.from_record` reads a row.
+    `more_boxes` and `confidence` in every entity, and `thinking` in every row if there is any.
+    `Prediction.from_record` reads a row.
 
     The columns of posts:
 

@@ -35,8 +35,8 @@ def from_coco(
     left out), `span_not_in_text`, `span_occurs_several_times` (left out), `types_differ` (boxes of one mention with
     different categories; the first is read), `shown_and_not_shown` (a mention in `not_shown` that has boxes; the boxes
     are read), `box_without_post` (left out), `duplicate_mention`, `several_types`, `overlapping_mentions`,
-    `duplicate_box`, `unknown_post`, `text_differs`, `images_incomplete` (see `Corrections.post`), and those of boxes and
-    images.
+    `duplicate_box`, `unknown_post`, `text_differs`, `images_incomplete` (see `Corrections.post`), and those of boxes
+    and images.
 
     Args:
         data: The data set, as `json.load` returns it.

@@ -27,7 +27,7 @@ def entity_html(
     more_images: Sequence[ImageSource] = (),
     thinking: str = "",
 ) -> str:
-    """Render one answer: the images with boxes, the text with spans, the entities, and the collapsed thinking and reasoning.
+    """Render one answer: the images with boxes, the text with spans, the entities, collapsed thinking and reasoning.
 
     Args:
         text: The text of the post.

@@ -86,6 +86,7 @@ def test_unusable_arguments_are_refused(
     assert said in fails(capsys, "probe", *words)
 
 
+@pytest.mark.slow  # imports litellm
 @pytest.mark.usefixtures("socket_enabled")
 def test_model_on_a_server(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
     monkeypatch.setenv("OPENAI_API_KEY", "key")

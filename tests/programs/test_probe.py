@@ -185,7 +185,6 @@ def test_a_failed_call_is_reported():
         ({"threads": 0}, "threads must be at least 1"),
         ({"profile": "normalized"}, "profile must be a ModelProfile"),
         ({"profile": "none"}, "profile must be a ModelProfile"),
-        ({"profile": PLAIN, "without_profile": True}, "A profile is given, and without_profile=True"),
         ({"posts": []}, "No entity of the posts has a box"),
     ],
 )
@@ -197,7 +196,7 @@ def test_invalid_arguments_are_refused(options: dict[str, Any], message: str):
 
 
 def test_posts_of_the_user():
-    posts = World().posts("dev", 14)
+    posts = World().posts("dev", 24)
     places = {(post.text, entity.span): entity.boxes for post in posts for entity in post.gold}
     own = Convention(BoxFormat("normalized", 1000, "yxyx"))
 
@@ -248,22 +247,22 @@ def test_a_model_is_loaded_with_the_probed_profile(
 ):
     asked = []
 
-    def probed_as(lm: dspy.LM, *, profile: Any, without_profile: bool) -> ProbeReport:
-        asked.append((profile, without_profile))
-        known = PLAIN if profile is None else profile
+    def probed_as(lm: dspy.LM, *, profile: Any) -> ProbeReport:
+        asked.append(profile)
+        known = PLAIN if profile is probing.NO_PROFILE else profile
         return probed(ShapeModel(speaking(Convention(BoxFormat("normalized", 100)))), known)
 
     monkeypatch.setattr(probing, "probe", probed_as)
     engine = load_vlm(tiny("qwen3_vl"), profile="probe").engine
-    ((family, without),) = asked
-    assert (family.box_format, family.rule is None, without) == (BoxFormat(), False, False)
+    (family,) = asked
+    assert (family.box_format, family.rule is None) == (BoxFormat(), False)
     assert engine.profile == ModelProfile(BoxFormat("normalized", 100), rule=family.rule)
     assert "The probe contradicts the profile of the model" in caplog.text
     assert VLMEngine.load_state(json.loads(json.dumps(engine.dump_state()))).profile == engine.profile
 
     monkeypatch.setattr(loading, "known_family", lambda name: None)
     assert load_vlm(tiny("qwen3_vl"), profile="probe").engine.profile.box_format == BoxFormat("normalized", 100)
-    assert asked[1] == (None, True)
+    assert asked[1] is probing.NO_PROFILE
     lm, profile = load_for_probe(tiny("qwen3_vl"))
     assert (lm.engine.profile.box_format, profile) == (BoxFormat(), None)
 
@@ -281,10 +280,10 @@ def test_a_served_model_gets_the_probed_profile(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     hundred, asked = BoxFormat("normalized", 100), []
 
-    def probed_as(lm: dspy.LM, *, profile: Any, without_profile: bool) -> ProbeReport:
-        asked.append((lm.model, profile, without_profile))
+    def probed_as(lm: dspy.LM, *, profile: Any) -> ProbeReport:
+        asked.append((lm.model, profile))
         model = ShapeModel(speaking(Convention(hundred)))
-        return probe(scripted_lm(model), profile=profile, without_profile=without_profile, progress=False)
+        return probe(scripted_lm(model), profile=profile, progress=False)
 
     monkeypatch.setattr(probing, "probe", probed_as)
     for name in ("house", "Qwen3-VL-8B"):
@@ -292,8 +291,8 @@ def test_a_served_model_gets_the_probed_profile(monkeypatch: pytest.MonkeyPatch,
             lm, profile = served_lm(base, profile="probe", num_retries=0)
         assert (lm.model, profile.box_format) == (f"openai/{name}", hundred)
         assert ("The probe contradicts the profile" in caplog.text) == (name != "house")
-    assert asked[0] == ("openai/house", None, True)
-    assert (asked[1][1].box_format, asked[1][2]) == (BoxFormat(), False)
+    assert asked[0] == ("openai/house", probing.NO_PROFILE)
+    assert asked[1][1].box_format == BoxFormat()
 
 
 @pytest.mark.slow

@@ -76,6 +76,7 @@ def test_confidence_is_that_of_the_answer(parser: bool, end: str):
     assert [e.confidence for e in answer.entities] == [pytest.approx(0.5)]
 
 
+@pytest.mark.slow  # imports litellm
 def test_a_file_is_not_continued_with_another_switch(tmp_path: Path):
     off = {"chat_template_kwargs": {"enable_thinking": False}}
     with serving(always(ANSWER)) as (base, _):

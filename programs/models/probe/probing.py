@@ -31,6 +31,18 @@ FREE_TOKENS = 768
 PROBE = "probe"
 """`load_vlm(profile=PROBE)`, `served_lm(profile=PROBE)`: find out how the model writes boxes."""
 
+
+class NoProfile:
+    """The type of `NO_PROFILE`."""
+
+    def __repr__(self) -> str:
+        """The name of its only value."""
+        return "NO_PROFILE"
+
+
+NO_PROFILE = NoProfile()
+"""`probe(profile=NO_PROFILE)`: no profile is in force, so that none can agree or be contradicted."""
+
 _LOG = logging.getLogger(__name__)
 _MOST_FRAMED = 24
 _ALWAYS_FRAMED = (BoxFormat("normalized", 1000, "yxyx"),)
@@ -54,8 +66,7 @@ class _Set:
 def probe(
     lm: dspy.BaseLM,
     *,
-    profile: ModelProfile | None = None,
-    without_profile: bool = False,
+    profile: ModelProfile | NoProfile | None = None,
     posts: Sequence[Post] | None = None,
     seed: int = 0,
     max_tokens: int = FREE_TOKENS,
@@ -72,7 +83,7 @@ def probe(
     Args:
         lm: A local model (`gmner.load_vlm`) or a model on a server.
         profile: The profile in force; None: that of a local model, or of the family that the name on a server implies.
-        without_profile: No profile is in force: the report does not say whether one agrees.
+            `NO_PROFILE`: there is none.
         posts: Annotated posts. With them, the probe asks for their entities, and draws nothing: for a model that only
             knows one kind of image.
         seed: Seed of the drawn images.
@@ -81,8 +92,7 @@ def probe(
         progress: Show a progress bar.
 
     Raises:
-        InputError: `lm` is not an LM, a number is not positive, there is a profile `without_profile`, or no entity of
-            the posts has a box.
+        InputError: `lm` is not an LM, a number is not positive, or no entity of the posts has a box.
         ImageError: An image of the posts cannot be opened.
         ServerError: The model fails on every question.
 
@@ -97,13 +107,11 @@ def probe(
         raise InputError("lm must be a model", received=lm, accepted="gmner.load_vlm(...), or another dspy.LM")
     check_integer("max_tokens", max_tokens)
     check_integer("threads", threads, optional=True)
-    if not isinstance(profile, ModelProfile | None):
-        raise InputError("profile must be a ModelProfile", received=profile, accepted="a ModelProfile, or None")
-    if profile is not None and without_profile:
-        raise InputError(
-            "A profile is given, and without_profile=True", received=profile, remedy="Leave one of them out"
-        )
-    known = _profile_in_force(lm) if profile is None and not without_profile else profile
+    if not isinstance(profile, ModelProfile | NoProfile | None):
+        accepted = "a ModelProfile, NO_PROFILE, or None"
+        raise InputError("profile must be a ModelProfile", received=profile, accepted=accepted)
+    given = _profile_in_force(lm) if profile is None else profile
+    known = given if isinstance(given, ModelProfile) else None
     asked = _question_set(known, posts, seed)
     conventions = candidates(known, local=in_process_engine(lm) is not None)
     total = len(asked.free) + len(asked.absent) + len(_frames(conventions)) * len(asked.framed) + 1
@@ -124,7 +132,7 @@ def profile_by_probe(lm: dspy.BaseLM, known: ModelProfile | None) -> ModelProfil
         InputError: The convention cannot be told.
         ServerError: The model fails on every question.
     """
-    report = probe(lm, profile=known, without_profile=known is None)
+    report = probe(lm, profile=known or NO_PROFILE)
     if report.state == "contradicted":
         _LOG.warning("The probe contradicts the profile of the model:\n%s", report.summary())
     return report.found_profile()
