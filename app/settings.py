@@ -61,6 +61,8 @@ def choice_of_fields(fields: Mapping[str, object], start: ProgramChoice) -> Prog
         confidence=bool(fields.get("confidence", start.confidence)),
         answers=int(votes),
         limit_pictures=start.limit_pictures,
+        thinking=start.thinking,
+        thinking_tokens=start.thinking_tokens,
     )
 
 

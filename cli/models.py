@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gmner.cli.options import MODEL, add_labels, add_limit_pictures, positive_int, read_labels
 from gmner.cli.printing import print_message
@@ -31,6 +31,7 @@ def add_program(parser: ArgumentParser, *, votes: str = "--answers") -> None:
     served = "name of the model on the server (default: its only model)"
     parser.add_argument("--served", metavar="NAME", help=served)
     add_profile(parser)
+    add_thinking(parser)
     staged = "use three model calls per post: extract, verify and ground"
     parser.add_argument("--staged", action="store_true", help=staged)
     sampled = "sample N answers per post and take a majority vote (default: 1, no sampling)"
@@ -56,8 +57,33 @@ def _task_of(given: Namespace) -> str:
 
 def add_profile(parser: ArgumentParser) -> None:
     """Add the argument that says how a model writes boxes."""
-    profile = "JSON file that says how the model writes boxes, if its family is unknown (see the docs, Models)"
+    profile = "JSON file that says how the model writes boxes, if its family is unknown (see the docs, Models); "
+    profile += "or `probe`: find it out first, see `gmner probe`"
     parser.add_argument("--profile", metavar="FILE", help=profile)
+
+
+def add_thinking(parser: ArgumentParser) -> None:
+    """Add the arguments that switch the thinking of a model; `thinking_options` reads them."""
+    thinking = "let a thinking model think before its answer, or not (default: not; on a server: as it is set up)"
+    parser.add_argument("--thinking", action=BooleanOptionalAction, help=thinking)
+    tokens = "tokens after which the thinking of a model on this machine is closed (default: 2048)"
+    parser.add_argument("--thinking-tokens", type=positive_int, metavar="N", help=tokens)
+
+
+def thinking_options(given: Namespace) -> dict[str, Any]:
+    """The arguments of `add_thinking` for `load_vlm`, `gmner.load` and `served_lm`; those not given are left out.
+
+    Raises:
+        InputError: `--thinking-tokens` without `--thinking`, or with `--server`.
+    """
+    tokens = given.thinking_tokens
+    if tokens is not None and given.server is not None:
+        remedy = "Remove it; the limit of a server is part of its own settings"
+        raise InputError("--thinking-tokens cannot be used with --server", received=tokens, remedy=remedy)
+    if tokens is not None and not given.thinking:
+        raise InputError("--thinking-tokens requires --thinking", received=tokens, remedy="Add --thinking")
+    options = {"thinking": given.thinking, "thinking_tokens": tokens}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def program_of(given: Namespace) -> GroundingProgram:
@@ -67,7 +93,7 @@ def program_of(given: Namespace) -> GroundingProgram:
         InputError: Arguments that exclude each other, or an invalid label set.
         GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
     """
-    labels = read_labels(given)
+    labels, thinking = read_labels(given), thinking_options(given)
     if given.server is not None:
         program = served_program(given, labels)
     elif given.served is not None:
@@ -77,7 +103,12 @@ def program_of(given: Namespace) -> GroundingProgram:
             fact = "The embedded model only knows its synthetic world; for real posts, choose a model with --model"
             print_message(fact)
         program = load_program(
-            given.model, staged=given.staged, labels=labels, profile=given.profile, task=_task_of(given)
+            given.model,
+            staged=given.staged,
+            labels=labels,
+            profile=given.profile,
+            task=_task_of(given),
+            **thinking,
         )
     program.confidence, program.answers = given.confidence, given.answers
     program.limit_pictures = given.limit_pictures
@@ -109,11 +140,13 @@ def load_program(
     labels: LabelSet | None = None,
     profile: str | None = None,
     task: str = "gmner",
+    **thinking: Any,
 ) -> GroundingProgram:
     """Load a program of this machine, see `gmner.programs.choice.choose`."""
     from gmner.programs.choice import ProgramChoice, choose
 
-    return choose(ProgramChoice(model, profile=profile, labels=labels, staged=staged, task=task), option=option_of)
+    choice = ProgramChoice(model, profile=profile, labels=labels, staged=staged, task=task, **thinking)
+    return choose(choice, option=option_of)
 
 
 def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgram:
@@ -147,6 +180,7 @@ def choice_of(given: Namespace, labels: LabelSet | None) -> ProgramChoice:
         answers=given.answers,
         limit_pictures=given.limit_pictures,
         task=_task_of(given),
+        **thinking_options(given),
     )
 
 

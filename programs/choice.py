@@ -46,6 +46,8 @@ class ProgramChoice:
         confidence: See `GroundingProgram`.
         answers: See `GroundingProgram`.
         limit_pictures: See `GroundingProgram`.
+        thinking: See `gmner.load_vlm`; None: off, as a bundle was saved, or as a server is set up.
+        thinking_tokens: See `gmner.load_vlm`; only on this machine.
         task: A name in `TASKS`; a bundle of another task answers with its weights, without its demonstrations.
     """
 
@@ -59,6 +61,8 @@ class ProgramChoice:
     answers: int = 1
     limit_pictures: int | None = None
     task: str = GMNER_TASK
+    thinking: bool | None = None
+    thinking_tokens: int | None = None
 
     @property
     def name(self) -> str:
@@ -120,23 +124,28 @@ def choose(
 
 def _model(choice: ProgramChoice, loaded: LoadedModels) -> tuple[dspy.BaseLM, ModelProfile | None]:
     server = choice.server
-    key = ("model", choice.model, server, choice.served, choice.profile)
+    options = _thinking(choice)
+    key = ("model", choice.model, server, choice.served, choice.profile, *options.items())
     if server is None:
-        return loaded.get(key, lambda: (loading.load_vlm(choice.model, profile=choice.profile), None))
-    served = choice.served
-    return loaded.get(key, lambda: servers.served_lm(server, served, profile=choice.profile, num_retries=_RETRIES))
+        return loaded.get(key, lambda: (loading.load_vlm(choice.model, profile=choice.profile, **options), None))
+    served, options = choice.served, {"num_retries": _RETRIES, **options}
+    return loaded.get(key, lambda: servers.served_lm(server, served, profile=choice.profile, **options))
+
+
+def _thinking(choice: ProgramChoice) -> dict[str, Any]:
+    """The options of thinking that are set."""
+    options = {"thinking": choice.thinking, "thinking_tokens": choice.thinking_tokens}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _bundle(choice: ProgramChoice, bundle: str, loaded: LoadedModels) -> GroundingProgram:
-    server = choice.server
+    server, served, options = choice.server, choice.served, _thinking(choice)
+    key = ("bundle", bundle, server, served, *options.items())
     if server is None:
-        program = loaded.get(("bundle", bundle), lambda: bundles.load(bundle))
+        program = loaded.get(key, lambda: bundles.load(bundle, **options))
     else:
-        served = choice.served
-        key = ("bundle", bundle, server, served)
-        program = loaded.get(
-            key, lambda: bundles.load(bundle, lm=servers.served_model(server, served, num_retries=_RETRIES)[0])
-        )
+        options = {"num_retries": _RETRIES, **options}
+        program = loaded.get(key, lambda: bundles.load(bundle, lm=servers.served_model(server, served, **options)[0]))
     copy: GroundingProgram = program.deepcopy()  # shares the weights; the options of this call are its own
     return copy
 

@@ -65,7 +65,8 @@ class Corrections:
         """A corrected post.
 
         What the other tool does not know (tokens, scene, slice) is that of the exported post. Boxes that nobody moved
-        get its coordinates.
+        get its coordinates. Without the exported posts, a post has all images that the file names, or none of them if
+        one is missing: a box names its image by number, and must not move to another image.
 
         Args:
             draft: Id, text and further values that the file has.
@@ -95,8 +96,16 @@ class Corrections:
         return self.findings.posts(posts)
 
     def _joined(self, draft: Post, given: Post | None, names: Sequence[Sequence[str]], where: str) -> Post:
-        found: Sequence[Any] = self._images(draft, names, where) or (() if given is None else given.images)
-        first, *more = found or (draft.image,)
+        found = self._found(draft.id, names, where)
+        paths = tuple(path for path in found if path is not None)
+        if len(paths) < len(found):  # the others would get other numbers, which the boxes refer to
+            if paths and given is None:
+                message = (
+                    f"{len(paths)} of the {len(found)} images of post {draft.id} were found; it is read without any"
+                )
+                self.findings.add("images_incomplete", where, message, post=draft.id)
+            paths = ()
+        first, *more = paths or (() if given is None else given.images) or (draft.image,)
         images: dict[str, Any] = {"image": first, "more_images": tuple(more)}
         if given is None:
             return replace(draft, **images)
@@ -107,15 +116,11 @@ class Corrections:
             fields["tokens"] = draft.tokens
         return replace(draft, **fields, slice=given.slice, grounded=given.grounded)
 
-    def _images(self, draft: Post, names: Sequence[Sequence[str]], where: str) -> list[Path]:
-        """The images of a post in the image folders.
-
-        None if one of them is missing: the others would get other numbers, which the boxes refer to.
-        """
+    def _found(self, id: str, names: Sequence[Sequence[str]], where: str) -> list[Path | None]:
+        """The images of a post in order; None: missing, or the file does not name it."""
         if self._pictures is None:
             return []
-        found = [self._pictures.find(known, draft.id, where) if known else None for known in names]
-        return [] if None in found else [path for path in found if path is not None]
+        return [self._pictures.find(known, id, where) if known else None for known in names]
 
     def _merged(self, marks: Iterable[Marked], post: Post, where: str) -> list[Marked]:
         """One mark for each pair of offsets; marks that overlap are reported."""
