@@ -215,6 +215,22 @@ def test_progress_is_kept_and_a_correction_can_be_discarded(tab: Tab, site: Site
     assert [post.id for post in read_posts(site.folder / "fixed.jsonl")] == ["c", "a"]
 
 
+def test_a_finger_scrolls_over_the_image_unless_a_box_is_drawn(tab: Tab):
+    picture = f"{REVIEW} .gm-ed-pic"
+    tab.click(f'{REVIEW} [data-entity="1"]')
+    touch = f"""(() => {{
+      const image = document.querySelector('{picture}'), r = image.getBoundingClientRect();
+      const at = (kind, x, y, to) => to.dispatchEvent(new PointerEvent(kind, {{pointerType: 'touch', bubbles: true,
+        cancelable: true, clientX: r.x + r.width * x, clientY: r.y + r.height * y}}));
+      at('pointerdown', .2, .2, image); at('pointermove', .6, .6, document); at('pointerup', .6, .6, document);
+      return document.querySelectorAll('{REVIEW} .gm-b').length;
+    }})()"""
+    assert tab.ask(touch) == 1
+    act(tab, REVIEW, "draw")
+    assert tab.ask(touch) == 2
+    assert tab.ask(f"document.querySelector('{REVIEW} [data-act=draw]').ariaPressed") == "false"
+
+
 def test_two_programs_answer_a_hostile_post(tab: Tab, site: Site):
     Image.new("RGB", (200, 100), "navy").save(site.folder / "up.png")
     tab.click("[role=tab]:nth-of-type(2)")
