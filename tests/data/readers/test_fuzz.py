@@ -57,7 +57,7 @@ PREDICTION = {
     "error": None,
 }
 
-FUZZ = settings(max_examples=int(os.environ.get("GMNER_FUZZ", "100")))
+FUZZ = settings(max_examples=int(os.environ.get("GMNER_FUZZ", settings().max_examples)))
 
 values = st.recursive(
     st.none()
