@@ -120,8 +120,8 @@ def serve(settings: AppSettings, started: Callable[[str], None], *, port: int | 
         InputError: See `running`.
     """
     with running(settings, port=port, host=host) as address:
-        started(address)
         try:
+            started(address)
             while not threading.Event().wait(3600):
                 pass
         except KeyboardInterrupt:
