@@ -31,7 +31,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from family_checkpoints import CHECKPOINTS, build_checkpoint
-from gemma4_checkpoint import build_gemma4
 from scripts import SAMPLES
 from tiny import FAMILIES, build_tiny
 
@@ -63,7 +62,7 @@ WORDS = [
 ]  # fmt: skip
 SCRIPTS = {sample.id: sample.text.split(" ") for sample in SAMPLES}
 NAMES = tuple(name for name, family in KNOWN.items() if not family.refused)
-TINY = (*FAMILIES, *CHECKPOINTS, "gemma4")
+TINY = (*FAMILIES, *CHECKPOINTS)
 
 
 def vocabularies(scripts: Sequence[str] | None) -> Mapping[str, list[str]]:
@@ -92,8 +91,6 @@ def batches(posts: list[Post]) -> Iterator[list[Post]]:
 def checkpoint(architecture: str, folder: Path) -> Path:
     """The tiny checkpoint of an architecture, built at the first call."""
     target = folder / architecture
-    if architecture == "gemma4":
-        return build_gemma4(target)
     return (build_checkpoint if architecture in CHECKPOINTS else build_tiny)(architecture, target)
 
 

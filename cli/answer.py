@@ -23,7 +23,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     image = "image of the post (default: none; repeatable: several images of one post, in order)"
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help=image)
     models.add_program(parser)
-    as_json = "print JSON: text, reasoning and entities, boxes as x1, y1, x2, y2 in pixels of the image"
+    as_json = (
+        "print JSON: text, reasoning, thinking if any, and entities, boxes as x1, y1, x2, y2 in pixels of the image"
+    )
     parser.add_argument("--json", action="store_true", help=as_json)
 
 
@@ -51,16 +53,18 @@ def run(given: Namespace) -> int:
 
 def _as_json(prediction: Prediction) -> str:
     record = prediction.to_record()
-    return json.dumps({key: record[key] for key in ("text", "reasoning", "entities")}, ensure_ascii=False, indent=1)
+    chosen = {key: record[key] for key in ("text", "thinking", "reasoning", "entities") if key in record}
+    return json.dumps(chosen, ensure_ascii=False, indent=1)
 
 
 def _as_text(prediction: Prediction, *, several: bool) -> str:
-    """The reasoning, if there is any, and a line for each entity."""
+    """Thinking and reasoning, if there are any, and a line for each entity."""
     entities = prediction.entities
     span, type_ = (max((len(getattr(e, name)) for e in entities), default=0) for name in ("span", "type"))
     lines = [f"{e.span:{span}}  {e.type:{type_}}  {_place(e, several=several)}" for e in entities]
-    reasoning = [f"Reasoning: {prediction.reasoning}"] if prediction.reasoning else []
-    return "\n".join([*reasoning, *(lines or ["No entities"])])
+    words = {"Thinking": prediction.thinking, "Reasoning": prediction.reasoning}
+    said = [f"{name}: {text}" for name, text in words.items() if text]
+    return "\n".join([*said, *(lines or ["No entities"])])
 
 
 def _place(entity: GroundedEntity, *, several: bool) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gmner.cli.options import MODEL, add_labels, add_limit_pictures, positive_int, read_labels
 from gmner.cli.printing import print_message
@@ -25,6 +25,7 @@ def add_program(parser: ArgumentParser) -> None:
     served = "name of the model on the server (default: its only model)"
     parser.add_argument("--served", metavar="NAME", help=served)
     add_profile(parser)
+    add_thinking(parser)
     staged = "use three model calls per post: extract, verify and ground"
     parser.add_argument("--staged", action="store_true", help=staged)
     votes = "sample N answers per post and take a majority vote (default: 1, no sampling)"
@@ -36,8 +37,33 @@ def add_program(parser: ArgumentParser) -> None:
 
 def add_profile(parser: ArgumentParser) -> None:
     """Add the argument that says how a model writes boxes."""
-    profile = "JSON file that says how the model writes boxes, if its family is unknown (see the docs, Models)"
+    profile = "JSON file that says how the model writes boxes, if its family is unknown (see the docs, Models); "
+    profile += "or `probe`: find it out first, see `gmner probe`"
     parser.add_argument("--profile", metavar="FILE", help=profile)
+
+
+def add_thinking(parser: ArgumentParser) -> None:
+    """Add the arguments that switch the thinking of a model; `thinking_options` reads them."""
+    thinking = "let a thinking model think before its answer, or not (default: not; on a server: as it is set up)"
+    parser.add_argument("--thinking", action=BooleanOptionalAction, help=thinking)
+    tokens = "tokens after which the thinking of a model on this machine is closed (default: 2048)"
+    parser.add_argument("--thinking-tokens", type=positive_int, metavar="N", help=tokens)
+
+
+def thinking_options(given: Namespace) -> dict[str, Any]:
+    """The arguments of `add_thinking` for `load_vlm`, `gmner.load` and `served_lm`; those not given are left out.
+
+    Raises:
+        InputError: `--thinking-tokens` without `--thinking`, or with `--server`.
+    """
+    tokens = given.thinking_tokens
+    if tokens is not None and given.server is not None:
+        remedy = "Remove it; the limit of a server is part of its own settings"
+        raise InputError("--thinking-tokens cannot be used with --server", received=tokens, remedy=remedy)
+    if tokens is not None and not given.thinking:
+        raise InputError("--thinking-tokens requires --thinking", received=tokens, remedy="Add --thinking")
+    options = {"thinking": given.thinking, "thinking_tokens": tokens}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def program_of(given: Namespace) -> GroundingProgram:
@@ -47,7 +73,7 @@ def program_of(given: Namespace) -> GroundingProgram:
         InputError: Arguments that exclude each other, or an invalid label set.
         GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
     """
-    labels = read_labels(given)
+    labels, thinking = read_labels(given), thinking_options(given)
     if given.server is not None:
         program = served_program(given, labels)
     elif given.served is not None:
@@ -56,7 +82,7 @@ def program_of(given: Namespace) -> GroundingProgram:
         if given.model is None:
             fact = "The embedded model only knows its synthetic world; for real posts, choose a model with --model"
             print_message(fact)
-        program = load_program(given.model, staged=given.staged, labels=labels, profile=given.profile)
+        program = load_program(given.model, staged=given.staged, labels=labels, profile=given.profile, **thinking)
     program.confidence, program.answers = given.confidence, given.answers
     program.limit_pictures = given.limit_pictures
     return program
@@ -81,7 +107,12 @@ def failures(remedy: str) -> Iterator[None]:
 
 
 def load_program(
-    model: str | None, *, staged: bool = False, labels: LabelSet | None = None, profile: str | None = None
+    model: str | None,
+    *,
+    staged: bool = False,
+    labels: LabelSet | None = None,
+    profile: str | None = None,
+    **thinking: Any,
 ) -> GroundingProgram:
     """Load a program.
 
@@ -90,6 +121,7 @@ def load_program(
         staged: Use `StagedGMNER` in place of `GMNER`.
         labels: Entity types; None: those of the bundle, or the default.
         profile: A JSON file that says how the model writes boxes; None: that of its folder or family.
+        **thinking: See `thinking_options`; a bundle otherwise thinks as it was saved.
 
     Raises:
         InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile.
@@ -103,8 +135,8 @@ def load_program(
 
     if model is not None and is_bundle(model):
         _check_bundle_options(model, staged, labels, profile)
-        return load(model)
-    return (StagedGMNER if staged else GMNER)(load_vlm(model, profile=profile), labels=labels or COARSE)
+        return load(model, **thinking)
+    return (StagedGMNER if staged else GMNER)(load_vlm(model, profile=profile, **thinking), labels=labels or COARSE)
 
 
 def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgram:
@@ -125,9 +157,10 @@ def served_program(given: Namespace, labels: LabelSet | None) -> GroundingProgra
         raise InputError("With --server, --model must be a bundle", received=given.model, remedy=remedy)
     if given.model is not None:
         _check_bundle_options(given.model, given.staged, labels, given.profile)
+    options = {"num_retries": 3, **thinking_options(given)}
     if given.model is not None:
-        return load(given.model, lm=served_model(given.server, given.served, num_retries=3)[0])
-    lm, profile = served_lm(given.server, given.served, profile=given.profile, num_retries=3)
+        return load(given.model, lm=served_model(given.server, given.served, **options)[0])
+    lm, profile = served_lm(given.server, given.served, profile=given.profile, **options)
     name = lm.model.partition("/")[2]
     print_message(f"Using model {name} at {given.server}; its boxes are read as {profile.box_format.describe()}")
     return (StagedGMNER if given.staged else GMNER)(lm, profile=profile, labels=labels or COARSE)

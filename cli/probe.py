@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command
-from gmner.cli.models import failures
+from gmner.cli.models import add_thinking, failures, thinking_options
 from gmner.cli.options import add_dataset, add_output, positive_int
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import print_message, print_result
@@ -32,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--served", metavar="NAME", help="name of the model on the server (default: its only model)")
     profile = "JSON file with the profile in force (default: that of the model's folder or family)"
     parser.add_argument("--profile", metavar="FILE", help=profile)
+    add_thinking(parser)
     posts = "annotated posts to ask about, in place of drawn shapes"
     parser.add_argument("--posts", type=Path, metavar="POSTS", help=posts)
     add_dataset(parser)
@@ -56,7 +57,7 @@ def run(given: Namespace) -> int:
         remedy = "To choose a model of the server, pass its name with --served"
         raise InputError("MODEL cannot be used with --server", received=given.model, remedy=remedy)
     posts = None if given.posts is None else read_posts(given, given.posts, given.split)
-    lm, profile = _served(given) if given.server is not None else _local(given)
+    lm, profile = _model(given)
     place = _place(given, lm)
     if place is not None and exists(place) and not given.overwrite:
         raise InputError("The file of the profile already exists", received=str(place), remedy=OVERWRITE)
@@ -75,22 +76,15 @@ def run(given: Namespace) -> int:
     return _STATUS[report.state]
 
 
-def _local(given: Namespace) -> tuple[dspy.LM, ModelProfile | None]:
+def _model(given: Namespace) -> tuple[dspy.LM, ModelProfile | None]:
+    """The model, and the profile in force: that of `--profile`, of its folder or of its family; None: there is none."""
     from gmner.programs.models.loading import load_for_probe
+    from gmner.programs.served import served_for_probe
 
-    return load_for_probe(given.model, profile=given.profile)
-
-
-def _served(given: Namespace) -> tuple[dspy.LM, ModelProfile | None]:
-    """The model on the server, and the profile of its family or of `--profile`."""
-    from gmner.programs.models.families import profile_for_name
-    from gmner.programs.models.families.registry import family_served_as
-    from gmner.programs.served import served_model
-
-    lm, names = served_model(given.server, given.served, num_retries=3)
-    family = family_served_as(names)
-    unknown = given.profile is None and (family is None or bool(family.refused))
-    return lm, None if unknown else profile_for_name(names, given.profile)
+    thinking = thinking_options(given)
+    if given.server is None:
+        return load_for_probe(given.model, profile=given.profile, **thinking)
+    return served_for_probe(given.server, given.served, profile=given.profile, num_retries=3, **thinking)
 
 
 def _place(given: Namespace, lm: dspy.LM) -> Path | None:

@@ -17,6 +17,7 @@ from gmner.signatures.mentions import GroundedEntity
 _ENTITY_KEYS = {"span", "start", "end", "type", "visible", "box"}
 _OPTIONAL_KEYS = {"picture", "more_boxes", "more_pictures", "confidence"}
 _KEYS = {"id", "text", "reasoning", "entities", "error"}
+_THINKING = "thinking"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,6 +30,7 @@ class Prediction:
         reasoning: The chain of reasoning; empty if there is none.
         entities: The predicted entities, boxes in float pixels of the original image.
         error: Why there is no answer: `{"kind", "message"}`, see `GmnerError.kind`; None if there is one.
+        thinking: What a thinking model wrote before its answer; empty if there is nothing.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Prediction:
     reasoning: str = ""
     entities: tuple[GroundedEntity, ...] = ()
     error: dict[str, str] | None = None
+    thinking: str = ""
 
     @classmethod
     def failed(cls, id: str, text: str, error: GmnerError) -> Prediction:
@@ -49,15 +52,17 @@ class Prediction:
         character offsets, and boxes `[x1, y1, x2, y2]` in pixels of the original image, or null. An entity that has
         further boxes or a confidence also has the keys `"more_boxes": [[x1, y1, x2, y2]]` or `"confidence": 0.97`. A
         box that is not in the first image of its post has the number of its image beside it, counted from 1:
-        `"picture": 2`, and for further boxes `"more_pictures": [2]`.
+        `"picture": 2`, and for further boxes `"more_pictures": [2]`. The answer of a thinking model also has the key
+        `"thinking"`.
         """
-        return {
+        record = {
             "id": self.id,
             "text": self.text,
             "reasoning": self.reasoning,
             "entities": [_entity_record(entity) for entity in self.entities],
             "error": self.error,
         }
+        return {**record, _THINKING: self.thinking} if self.thinking else record
 
     @classmethod
     def from_record(cls, record: object) -> Prediction:
@@ -70,16 +75,18 @@ class Prediction:
             DataError: Missing or unknown keys, offsets that do not match the span, `visible` and `box` that contradict
                 each other, an invalid box, or `more_boxes` without `box`.
         """
-        fields = checked_object(record, _KEYS, "a prediction")
+        fields = checked_object(record, _KEYS, "a prediction", {_THINKING})
         for key in ("id", "text", "reasoning"):
             checked_string(fields[key], key)
+        thinking = checked_string(fields.get(_THINKING, ""), _THINKING)
         if not isinstance(fields["entities"], list):
             raise DataError("The entities of a prediction must be a list", received=fields["entities"])
         entities, taken = list[GroundedEntity](), set[tuple[int, int]]()
         for item in fields["entities"]:
             entities.append(_entity(item, fields["text"], taken))
             taken.add(entities[-1].key)
-        return cls(fields["id"], fields["text"], fields["reasoning"], tuple(entities), _error(fields["error"]))
+        error = _error(fields["error"])
+        return cls(fields["id"], fields["text"], fields["reasoning"], tuple(entities), error, thinking)
 
     def __repr__(self) -> str:
         """Id, first words, and the number of entities or the error; short enough for a list of predictions."""

@@ -9,11 +9,12 @@ from gmner.data.records import located
 from gmner.signatures.errors import InputError
 
 
-def prediction_features(*, several: bool = False) -> Any:
+def prediction_features(*, several: bool = False, thinking: bool = False) -> Any:
     """The `datasets.Features` of the columns, which are the keys of `Prediction.to_record`.
 
     Args:
         several: Whether a box is not in the first image of its post; entities then have `picture` and `more_pictures`.
+        thinking: Whether there is a column `thinking`.
     """
     from datasets import Features, List, Value
 
@@ -24,7 +25,8 @@ def prediction_features(*, several: bool = False) -> Any:
         region |= {"picture": integer, "more_pictures": List(integer)}
     entity = {**mention, **region, "confidence": Value("float64")}
     error = {"kind": string, "message": string}
-    return Features({"id": string, "text": string, "reasoning": string, "entities": List(entity), "error": error})
+    columns = {"id": string, "text": string, "reasoning": string, "entities": List(entity), "error": error}
+    return Features({**columns, "thinking": string} if thinking else columns)
 
 
 def names_pictures(prediction: Prediction) -> bool:
@@ -37,15 +39,15 @@ def prediction_row(prediction: Prediction) -> dict[str, Any]:
     """Convert a prediction to a row that `Prediction.from_record` reads.
 
     Raises:
-        InputError: Text or reasoning contains a lone surrogate; the message names the prediction.
+        InputError: Text, reasoning or thinking contains a lone surrogate; the message names the prediction.
     """
     record = prediction.to_record()
     with located(f"prediction {prediction.id!r}"):
         try:
-            f"{record['id']}{record['text']}{record['reasoning']}".encode()
+            f"{record['id']}{record['text']}{record['reasoning']}{prediction.thinking}".encode()
         except UnicodeEncodeError as error:
             raise InputError(
                 "The text cannot be encoded as UTF-8", received=record["text"], remedy=str(error)
             ) from error
     entities = [{"more_boxes": [], "confidence": None, **entity} for entity in record["entities"]]
-    return {**record, "entities": entities}
+    return {**record, "entities": entities, "thinking": prediction.thinking}

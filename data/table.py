@@ -40,7 +40,8 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
     """Convert posts or predictions to a `datasets.Dataset`, one row each.
 
     `from_dataset` converts posts back. The columns of predictions are the keys of `Prediction.to_record`, with
-    `more_boxes` and `confidence` in every entity; `Prediction.from_record` reads a row.
+    `more_boxes` and `confidence` in every entity, and `thinking` in every row if there is any.
+    `Prediction.from_record` reads a row.
 
     The columns of posts:
 
@@ -70,7 +71,8 @@ def to_dataset(posts: Iterable[Post] | Iterable[Prediction]) -> datasets.Dataset
 
     items: list[Any] = list(posts)
     if isinstance(posts, Predictions) or (items and all(isinstance(item, Prediction) for item in items)):
-        features = prediction_features(several=any(map(names_pictures, items)))
+        thinking = any(item.thinking for item in items)
+        features = prediction_features(several=any(map(names_pictures, items)), thinking=thinking)
         rows = [prediction_row(item) for item in items]
     elif all(isinstance(item, Post) for item in items):
         rows = [_row(item) for item in items]

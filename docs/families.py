@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from gmner.programs.models.families import FAMILIES, ModelFamily
@@ -23,8 +24,20 @@ def _row(family: ModelFamily) -> str:
         return f"| {family.shown_as} | {types} | refused | {family.refused} | | |\n"
     after_resize = "after the processor's resize" if family.box_format.frame == "resized" else ""
     boxes = f"{family.box_format.describe().replace('the picture', 'the image')} {after_resize}".strip()
-    tried = family.untried or "random checkpoints: answers, SFT and GRPO"
+    tried = ". ".join(filter(None, (_tests(family), family.untried)))
     return f"| {family.shown_as} | {types} | {boxes} | {_STATES[family.convention]} | {family.source} | {tried} |\n"
+
+
+def _tests(family: ModelFamily) -> str:
+    """What the tests do with a tiny random checkpoint of the family; empty: there is none."""
+    tests = str(PAGE.parent.parent / "tests")
+    if tests not in sys.path:
+        sys.path.append(tests)
+    from family_checkpoints import CHECKPOINTS
+    from tiny import FAMILIES as EVERYDAY
+
+    tier = "tests" if family.name in EVERYDAY else "nightly tests" if family.name in CHECKPOINTS else ""
+    return f"A random checkpoint in the {tier}: answers, boxes, SFT and GRPO" if tier else ""
 
 
 def page(text: str) -> str:

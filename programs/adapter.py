@@ -21,7 +21,7 @@ from gmner.programs.local_engine import in_process_engine, profiled_engine
 from gmner.programs.models.families import ModelProfile, split_thinking
 from gmner.programs.prompt_images import inline, named, opened_picture, original_size, picture_sources
 from gmner.programs.records import forget_pictures
-from gmner.programs.served import Cut, noting_cuts, speaking
+from gmner.programs.server_lm import Cut, noting_cuts, speaking
 from gmner.programs.thoughts import noting_thoughts
 from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
 from gmner.signatures.forms import Request, as_entity, form_of

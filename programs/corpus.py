@@ -46,7 +46,7 @@ def answer_post(program: AnsweringProgram, post: Post) -> Prediction:
     """
     try:
         answer = program(text=post.text, **_images(post))
-        prediction = Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities))
+        prediction = Prediction(post.id, post.text, answer.reasoning, tuple(answer.entities), thinking=answer.thinking)
         Prediction.from_record(replace(prediction, id="").to_record())  # check that the record can be read back
     except Exception as error:
         known = failure_of_post(program, error)
@@ -190,6 +190,8 @@ def extract_corpus(
 def _run_of(program: AnsweringProgram) -> dict[str, str]:
     """The settings that determine the predictions of a run, apart from the posts."""
     labels, limits = program.labels.describe(), str(program.limits)
+    # Of a model on a server; the model string of a local one contains it.
+    thinking = (getattr(program.model, "kwargs", {}).get("extra_body") or {}).get("chat_template_kwargs")
     return {
         "program": type(program).__name__,
         "model": program.model.model,
@@ -200,4 +202,5 @@ def _run_of(program: AnsweringProgram) -> dict[str, str]:
         "confidence": str(program.confidence),
         "answers": f"{program.answers} at {program.temperature}" if program.answers > 1 else "1",
         "limit_pictures": str(program.limit_pictures),
+        "thinking": json.dumps(thinking, sort_keys=True),
     }

@@ -33,7 +33,7 @@ Run = Mapping[str, str]
 
 _SOURCE, _ARGUMENTS = "source", "arguments"
 _NOT_RECORDED = ("profile",)
-_UNLIMITED = {"limit_pictures": "None"}  # of runs of earlier versions
+_EARLIER = {"limit_pictures": "None", "thinking": "null"}  # settings that runs of earlier versions do not record
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}
 _NOT_OURS = "The output already exists, and this command did not write it or it was changed since"
@@ -308,7 +308,7 @@ class CorpusFile:
     def _other_settings(self, old: Mapping[str, Any]) -> list[str]:
         """The names of the settings that differ; what earlier versions did not record is assumed to be equal."""
         assumed = {name: self.run[name] for name in _NOT_RECORDED if name in self.run}
-        before = {**assumed, **_UNLIMITED, **old} if old else {}
+        before = {**assumed, **_EARLIER, **old} if old else {}
         return [name for name in self.run if before.get(name) != self.run[name]]
 
     def _differing(self, head: object, texts: Mapping[str, str]) -> list[str]:

@@ -130,15 +130,15 @@ class GroundedPost(dspy.Prediction):
         """The post and its prediction as values, both with the id `post`; its images have their original size."""
         image = None if self._image is None else _resized(self._image, self._size)
         more = tuple(_resized(further, size) for further, size in self._more_images)
-        post = Post("post", self._text or "", image, more_images=more)
-        return post, Prediction(post.id, post.text, self.get("reasoning") or "", tuple(self.get("entities") or ()))
+        post, entities = Post("post", self._text or "", image, more_images=more), tuple(self.get("entities") or ())
+        return post, Prediction("post", post.text, self.get("reasoning") or "", entities, thinking=self.thinking)
 
     def _repr_html_(self) -> str:
         from gmner.data.pages.notebook import entity_html  # imports a template engine, which only notebooks need
 
         post, prediction = self.as_pair()
-        entities, reasoning = prediction.entities, prediction.reasoning
-        return entity_html(post.text, post.image, entities, reasoning, post.more_images)
+        entities, reasoning, thinking = prediction.entities, prediction.reasoning, prediction.thinking
+        return entity_html(post.text, post.image, entities, reasoning, post.more_images, thinking)
 
 
 def _resized(image: Image.Image, size: Size | None) -> Image.Image:

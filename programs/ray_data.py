@@ -41,7 +41,8 @@ def answer_dataset(
 
     Returns:
         A lazy `ray.data.Dataset` with the columns of a prediction, see `Prediction.to_record`: `id`, `text`,
-        `reasoning`, `entities`, `error`. `write_json` writes lines that `read_predictions` reads.
+        `reasoning`, `entities`, `error`, `thinking` (empty if the model does not think). `write_json` writes lines
+        that `read_predictions` reads.
 
     Raises:
         InputError: A column is missing.
@@ -118,7 +119,8 @@ def _record(prediction: Prediction, none: Mapping[str, None]) -> dict[str, Any]:
     """A prediction with the same keys in every row, those of `none` in every entity."""
     record = prediction.to_record()
     # Arrow stores UTF-8, which cannot encode a lone surrogate; a server may return one.
-    record["reasoning"] = record["reasoning"].encode("utf-8", "replace").decode("utf-8")
+    for name in ("reasoning", "thinking"):
+        record[name] = getattr(prediction, name).encode("utf-8", "replace").decode("utf-8")
     return {**record, "entities": [{**none, **entity} for entity in record["entities"]]}
 
 
@@ -133,5 +135,5 @@ def _schema(pyarrow: Any, *, several: bool) -> Any:
         }
     )  # fmt: skip
     error = pyarrow.struct({"kind": string, "message": string})
-    columns = {"id": string, "text": string, "reasoning": string, "entities": pyarrow.list_(entity), "error": error}
-    return pyarrow.schema(columns)
+    texts = dict.fromkeys(("id", "text", "reasoning"), string)
+    return pyarrow.schema({**texts, "entities": pyarrow.list_(entity), "error": error, "thinking": string})

@@ -10,6 +10,8 @@ depth; those here run through the same Auto classes.
 | qwen3_5, qwen3_5_moe | | the same | none by default, only first | the same | the same, `<think>\\n` | `enable_thinking`: empty block |
 | glm4v, glm4v_moe, glm46v | `[gMASK]<sop>\\n` | `<|role|>\\n`, no end | none by default | `<|begin_of_image|><|image|><|end_of_image|>` | `<|assistant|>\\n` | off: `/nothink` behind the user's text and `<think></think>` |
 | gemma3 | `<bos>` | `<start_of_turn>role\\n` ... `<end_of_turn>\\n`, `model` | before the text of the first user turn | `<start_of_image>` | `<start_of_turn>model\\n` | |
+| gemma4 | `<bos>` | `<|turn>role\\n` ... `<turn|>\\n`, `model`; texts are stripped | as a turn, none by default | `<|image|>` | `<|turn>model\\n` | `enable_thinking`: `<|think|>` in the system turn; `<|channel>thought\\n` ... `<channel|>` |
+| minicpmv4_6, minicpmv4_7 | | as qwen3_5 | none by default | `<|image_pad|>` (our guess: only the processor was read) | as qwen3_5, no block | off: empty block |
 | llava_onevision | | `<|im_start|>role ` ... `<|im_end|>` | as a turn | `<image>`, first; texts follow a line feed | `<|im_start|>assistant\\n` | |
 
 Not here, because their processors need torchvision: mistral3 (`[INST]` ... `[/INST]`, a default `[SYSTEM_PROMPT]`, `[IMG]`,
@@ -27,7 +29,7 @@ import torch
 from tiny import tiny_tokenizer
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast, ProcessorMixin
 
-from gmner.programs.models.families import llava_onevision
+from gmner.programs.models.families import family_of, llava_onevision
 
 WIDTH, LAYERS, VISION_WIDTH, VISION_LAYERS = 64, 2, 32, 2
 
@@ -44,6 +46,15 @@ _GEMMA_SPECIALS = (
     "<image_soft_token>", "<unused0>",
 )  # fmt: skip
 _LLAVA_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>", "<|object_ref_start|>")
+
+_GEMMA4_SPECIALS = (
+    "<|endoftext|>", "<pad>", "<eos>", "<bos>", "<|turn>", "<turn|>", "<|image>", "<|image|>", "<image|>", "<|audio>",
+    "<|audio|>", "<audio|>", "<|video|>", "<|think|>", "<|channel>", "<channel|>",
+)  # fmt: skip
+_MINICPM_TOKENS = {
+    "image": "<|image_pad|>", "video": "<|video_pad|>", "image_start": "<image>", "image_end": "</image>",
+    "slice_start": "<slice>", "slice_end": "</slice>", "image_id_start": "<image_id>", "image_id_end": "</image_id>",
+}  # fmt: skip
 
 _PARTS = "{% for c in m.content %}{% if c.type == 'image' %}IMAGE{% else %}{{ c.text }}{% endif %}{% endfor %}"
 _QWEN_IMAGE = "{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
@@ -76,6 +87,20 @@ _GEMMA3 = (
     "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + (first if loop.first else '') }}"
     + _PARTS.replace("IMAGE", "{{ '<start_of_image>' }}").replace("c.text", "c.text | trim")
     + "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+_GEMMA4 = (
+    "{% set thinks = enable_thinking is defined and enable_thinking %}{{ '<bos>' }}"
+    "{% if thinks and messages[0].role != 'system' %}{{ '<|turn>system\\n<|think|>\\n<turn|>\\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' }}"
+    "{% if thinks and loop.first and m.role == 'system' %}{{ '<|think|>\\n' }}{% endif %}"
+    "{% for c in m.content %}{% if c.type == 'image' %}{{ '<|image|>' }}{% else %}{{ c.text | trim }}{% endif %}"
+    "{% endfor %}{{ '<turn|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|turn>model\\n' }}{% endif %}"
+)
+_MINICPM = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    + _PARTS.replace("IMAGE", "{{ '<|image_pad|>' }}")
+    + "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )
 _LLAVA = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + ' ' }}{% for c in m.content if c.type == 'image' %}"
@@ -262,7 +287,62 @@ def _llava(tokenizer: PreTrainedTokenizerFast) -> Parts:
     return config, llava_onevision.processor()(images, tokenizer, tokens, "full", template)
 
 
+def _gemma4(tokenizer: PreTrainedTokenizerFast) -> Parts:
+    from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+
+    roles = {"boi": "<|image>", "image": "<|image|>", "eoi": "<image|>"}
+    roles |= {"boa": "<|audio>", "audio": "<|audio|>", "eoa": "<audio|>"}
+    tokenizer._set_model_specific_special_tokens({f"{name}_token": token for name, token in roles.items()})
+    ids = _ids(tokenizer, **{f"{name}_token_id": token for name, token in roles.items() if name != "eoa"})
+    text = _text(
+        tokenizer, hidden_size_per_layer_input=8, head_dim=16, global_head_dim=32, sliding_window=64,
+        layer_types=["sliding_attention", "full_attention"], final_logit_softcapping=30.0,
+        bos_token_id=tokenizer.convert_tokens_to_ids("<bos>"),
+    )  # fmt: skip
+    seeing = {
+        "hidden_size": VISION_WIDTH, "intermediate_size": 2 * VISION_WIDTH, "num_hidden_layers": VISION_LAYERS,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "patch_size": 8, "pooling_kernel_size": 3,
+        "position_embedding_size": 1024,
+    }  # fmt: skip
+    config = {
+        "vision_config": seeing,
+        "text_config": {**text, "vocab_size_per_layer_input": text["vocab_size"]},
+        "audio_config": None,
+        **ids,
+        **_ids(tokenizer, video_token_id="<|video|>", eoa_token_index="<audio|>"),
+    }
+    images = Gemma4ImageProcessorPil(patch_size=8, max_soft_tokens=70, pooling_kernel_size=3)
+    processor = family_of("gemma4").processor_class()
+    return config, processor(images, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=70)
+
+
+def _minicpm(name: str) -> Callable[[PreTrainedTokenizerFast], Parts]:
+    def build(tokenizer: PreTrainedTokenizerFast) -> Parts:
+        from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
+
+        tokens = {f"{token}_token": text for token, text in _MINICPM_TOKENS.items()}
+        tokenizer._set_model_specific_special_tokens(tokens)
+        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+        seeing = {
+            "hidden_size": VISION_WIDTH, "intermediate_size": 2 * VISION_WIDTH, "num_hidden_layers": VISION_LAYERS,
+            "num_attention_heads": 4, "image_size": 64, "patch_size": 8,
+        }  # fmt: skip
+        config = {
+            "vision_config": seeing,
+            "text_config": {"model_type": "qwen3_5_text", **_text(tokenizer, rope_parameters=rope, **_HYBRID)},
+            "insert_layer_id": 0,
+            "image_size": 64,
+            **_ids(tokenizer, image_token_id="<|image_pad|>", video_token_id="<|video_pad|>"),
+        }
+        images = MiniCPMV4_6ImageProcessorPil(patch_size=8, scale_resolution=64, max_slice_nums=4)
+        processor = family_of(name).processor_class()
+        return config, processor(images, tokenizer, chat_template=tokenizer.chat_template)
+
+    return build
+
+
 _QWEN = (_QWEN_SPECIALS, "<|im_end|>", "<|endoftext|>")
+_MINICPM_SPECIALS = ((*_QWEN_SPECIALS, *list(_MINICPM_TOKENS.values())[2:]), "<|im_end|>", "<|endoftext|>")
 _GLM_TOKENS = (_GLM_SPECIALS, "<|endoftext|>", "<|endoftext|>")
 _GLM_ENDS = ("<|user|>", "<|observation|>")
 _MOE = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": WIDTH}
@@ -276,6 +356,9 @@ CHECKPOINTS: dict[str, TinyFamily] = {
     "glm4v_moe": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm4v_moe", **_MOE), _GLM_ENDS),
     "glm46v": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm46v"), _GLM_ENDS),
     "gemma3": TinyFamily(_GEMMA_SPECIALS, "<eos>", "<pad>", _GEMMA3, _gemma3, ("<end_of_turn>",)),
+    "gemma4": TinyFamily(_GEMMA4_SPECIALS, "<turn|>", "<|endoftext|>", _GEMMA4, _gemma4),
+    "minicpmv4_6": TinyFamily(*_MINICPM_SPECIALS, _MINICPM, _minicpm("minicpmv4_6")),
+    "minicpmv4_7": TinyFamily(*_MINICPM_SPECIALS, _MINICPM, _minicpm("minicpmv4_7")),
     "llava_onevision": TinyFamily(_LLAVA_SPECIALS, "<|im_end|>", "<|endoftext|>", _LLAVA, _llava),
 }
 """Family -> how its checkpoint is built."""

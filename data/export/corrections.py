@@ -65,7 +65,8 @@ class Corrections:
         """A corrected post.
 
         What the other tool does not know (tokens, scene, slice) is that of the exported post. Boxes that nobody moved
-        get its coordinates.
+        get its coordinates. Without the exported posts, a post has all images that the file names, or none of them if
+        one is missing: a box names its image by number, and must not move to another image.
 
         Args:
             draft: Id, text and further values that the file has.
@@ -94,12 +95,11 @@ class Corrections:
         return self.findings.posts(posts)
 
     def _joined(self, draft: Post, given: Post | None, names: Sequence[Sequence[str]], where: str) -> Post:
-        found = list[Path | None]()
-        if self._pictures is not None:
-            found = [self._pictures.find(known, draft.id, where) for known in names if known]
-        first, *more = found or [None]
+        found = self._found(draft.id, names, where)
+        first = found[0] if found else None
         if given is None:
-            return replace(draft, image=first or draft.image, more_images=tuple(path for path in more if path))
+            complete = self._complete(found, draft.id, where)
+            return replace(draft, image=complete[0] if complete else draft.image, more_images=complete[1:])
         fields: dict[str, Any] = {
             "image": first or given.image or draft.image,
             "tokens": draft.tokens or given.tokens,
@@ -111,6 +111,21 @@ class Corrections:
             fields["tokens"] = draft.tokens
         rest: dict[str, Any] = {"slice": given.slice, "more_images": given.more_images, "grounded": given.grounded}
         return replace(draft, **fields, **rest)
+
+    def _found(self, id: str, names: Sequence[Sequence[str]], where: str) -> list[Path | None]:
+        """The images of a post in order; None: missing, or the file does not name it."""
+        if self._pictures is None:
+            return []
+        return [self._pictures.find(known, id, where) if known else None for known in names]
+
+    def _complete(self, found: Sequence[Path | None], id: str, where: str) -> tuple[Path, ...]:
+        """The images of a post; none of them if one is missing, which is reported if others are there."""
+        paths = tuple(path for path in found if path is not None)
+        if len(paths) == len(found) or not paths:
+            return paths
+        message = f"{len(paths)} of the {len(found)} images of post {id} were found; it is read without any"
+        self.findings.add("images_incomplete", where, message, post=id)
+        return ()
 
     def _merged(self, marks: Iterable[Marked], post: Post, where: str) -> list[Marked]:
         """One mark for each pair of offsets; marks that overlap are reported."""

@@ -35,7 +35,8 @@ def from_coco(
     left out), `span_not_in_text`, `span_occurs_several_times` (left out), `types_differ` (boxes of one mention with
     different categories; the first is read), `shown_and_not_shown` (a mention in `not_shown` that has boxes; the boxes
     are read), `box_without_post` (left out), `duplicate_mention`, `several_types`, `overlapping_mentions`,
-    `duplicate_box`, `unknown_post`, `text_differs`, and those of boxes and images.
+    `duplicate_box`, `unknown_post`, `text_differs`, `images_incomplete` (see `Corrections.post`), and those of boxes
+    and images.
 
     Args:
         data: The data set, as `json.load` returns it.
@@ -84,7 +85,7 @@ class _DataSet:
         found = []
         for id_, (draft, annotated, files) in self._drafts.items():
             marks = list(self._marks[id_].values()) if annotated or self._marks[id_] else None
-            names = [[name] for name in files]
+            names = [[name] if name else [] for name in files]
             found.append(self._corrections.post(draft, marks, names, f"{self._path}: post {id_}"))
         return self._corrections.posts(found)
 
@@ -106,7 +107,7 @@ class _DataSet:
             numbers = [whole_number(number, "image_id", where) for number in [*first, *more]]
             post_of |= dict.fromkeys(numbers, id_)
             self._number_of |= {image: place for place, image in enumerate(numbers, 1)}
-            files = [self._files[image] for image in numbers if image in self._files]
+            files = [self._files.get(image, "") for image in numbers]
             drafts[id_] = (Post(id_, text), item.get("annotated") is not False, files)
         if "posts" in self._data:
             return drafts, post_of

@@ -49,7 +49,8 @@ def from_label_studio(
     - `duplicate_relation`, `odd_relation` (not between a mention and a box, or to a region that does not exist);
     - `utf16_offsets` (converted), `span_differs` (offsets and text contradict each other; the only occurrence of the
       text is read), `span_not_in_text` (left out), `white_space_in_span` (removed);
-    - `rotated_box` (its hull is read), `unknown_result`, `unknown_post`, `text_differs`, and those of boxes and images.
+    - `rotated_box` (its hull is read), `unknown_result`, `unknown_post`, `text_differs`, `images_incomplete` (see
+      `Corrections.post`), and those of boxes and images.
 
     Args:
         tasks: The tasks: `{"data": {"id", "text", "image"}, "annotations": [{"result"}]}`, as `json.load` returns them;

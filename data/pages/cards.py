@@ -53,6 +53,7 @@ class Panel:
     gold: bool = False
     wrong: bool = False
     reasoning: str = ""
+    thinking: str = ""
     error: str = ""
     stage: int | None = None
     note: str = ""
@@ -133,12 +134,17 @@ def _differ(answers: Mapping[str, Prediction]) -> bool:
 
 
 def answer_card(
-    text: str, images: Sequence[ImageSource], entities: Sequence[GroundedEntity], reasoning: str = ""
+    text: str,
+    images: Sequence[ImageSource],
+    entities: Sequence[GroundedEntity],
+    reasoning: str = "",
+    thinking: str = "",
 ) -> Card:
     """Build the card of an answer without gold annotation; its panel has no title."""
     pictures = [_open(image) for image in images]
     rows = [_row(entity, several=len(pictures) > 1) for entity in entities]
-    return Card("", "", [replace(_panel("", text, entities, rows, pictures), reasoning=reasoning)], pictures)
+    panel = replace(_panel("", text, entities, rows, pictures), reasoning=reasoning, thinking=thinking)
+    return Card("", "", [panel], pictures)
 
 
 def _stage(name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture]) -> Panel:
@@ -148,7 +154,7 @@ def _stage(name: str, post: Post, answer: Prediction, pictures: Sequence[CardPic
     error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
     wrong = bool(error) or any(row.faults for row in rows)
     panel = _panel(name, post.text, answer.entities, rows, pictures)
-    return replace(panel, wrong=wrong, reasoning=answer.reasoning, error=error)
+    return replace(panel, wrong=wrong, reasoning=answer.reasoning, thinking=answer.thinking, error=error)
 
 
 def _panel(

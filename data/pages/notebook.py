@@ -25,8 +25,9 @@ def entity_html(
     entities: Sequence[GroundedEntity],
     reasoning: str = "",
     more_images: Sequence[ImageSource] = (),
+    thinking: str = "",
 ) -> str:
-    """Render one answer: the images with boxes, the text with spans, the entities, and the collapsed reasoning.
+    """Render one answer: the images with boxes, the text with spans, the entities, collapsed thinking and reasoning.
 
     Args:
         text: The text of the post.
@@ -34,8 +35,10 @@ def entity_html(
         entities: The predicted entities, boxes in pixels of the original image.
         reasoning: The chain of reasoning; may be empty.
         more_images: Further images of the post, in order.
+        thinking: What a thinking model wrote before its answer; may be empty.
     """
-    return _fragment([answer_card(text, () if image is None else (image, *more_images), entities, reasoning)])
+    images = () if image is None else (image, *more_images)
+    return _fragment([answer_card(text, images, entities, reasoning, thinking)])
 
 
 def posts_html(posts: Sequence[Post]) -> str:

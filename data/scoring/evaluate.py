@@ -143,7 +143,8 @@ def _call(program: Callable[..., typing.Any], post: Post) -> Prediction:
         answer = program(text=post.text, **images)
     except GmnerError as error:
         return Prediction.failed(post.id, post.text, error)
-    return Prediction(post.id, post.text, answer.reasoning or "", tuple(answer.entities))
+    thinking = str(getattr(answer, "thinking", None) or "")
+    return Prediction(post.id, post.text, answer.reasoning or "", tuple(answer.entities), thinking=thinking)
 
 
 def _answer(post: Post, predictions: Mapping[str, Prediction]) -> Prediction:

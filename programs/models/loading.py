@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -12,15 +11,10 @@ import dspy
 from gmner.programs.engine.vlm_engine import THINKING_TOKENS, AsyncVLMEngine, VLMEngine
 from gmner.programs.models.families import ModelProfile, ProfileLike, known_family, profile_data
 from gmner.programs.models.families.profile import stored_profile
-from gmner.programs.models.probe.probing import NO_PROFILE, probe
+from gmner.programs.models.probe.probing import PROBE, profile_by_probe
 from gmner.programs.models.weights import ModelSource, Weights, config_of, load_weights, resolve_model
 from gmner.programs.named_lm import NamedLM
 from gmner.signatures.errors import ModelError
-
-_LOG = logging.getLogger(__name__)
-
-PROBE = "probe"
-"""`load_vlm(profile=PROBE)`: find out how the model writes boxes."""
 
 _UNTOLD = ModelProfile().as_data()
 
@@ -130,12 +124,9 @@ def _probed(source: ModelSource, **engine: Any) -> Weights:
     weights = load_weights(source if told else replace(source, profile=_UNTOLD))
     probing = VLMEngine(weights, **engine)
     try:
-        report = probe(lm_of(probing, f"probed@{probing.fingerprint}"), profile=None if told else NO_PROFILE)
+        found = profile_by_probe(lm_of(probing, f"probed@{probing.fingerprint}"), weights.profile if told else None)
     finally:
         probing.close()
-    if report.state == "contradicted":
-        _LOG.warning("The probe contradicts the profile of the model:\n%s", report.summary())
-    found = report.found_profile()
     return replace(weights, profile=found, source=replace(source, profile=found.as_data()))
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from scripted import scripted_lm
 
 from gmner.cli import models
+from gmner.data.prediction import Prediction
 from gmner.programs.gmner import GMNER
 
 _SHOWN = {"span": "Ana Bo", "type": "PER", "visible": True, "box": [100, 200, 500, 1000]}
@@ -43,6 +44,44 @@ def test_answer_as_json(monkeypatch: pytest.MonkeyPatch, image: Path, capsys: py
     assert run("answer", "Ana Bo", "--image", image, "--json") == 0
     place = {"span": "Ana Bo", "start": 0, "end": 6, "type": "PER", "visible": True, "box": [20.0, 20.0, 100.0, 100.0]}
     assert json.loads(capsys.readouterr().out) == {"text": "Ana Bo", "reasoning": "", "entities": [place]}
+
+
+def test_answer_prints_thinking(monkeypatch: pytest.MonkeyPatch, image: Path, capsys: pytest.CaptureFixture[str]):
+    asked = {}
+    program = GMNER(scripted_lm({"reasoning": "Ana.", "entities": []}))
+    answered = Prediction("post", "Ana Bo", "Ana.", thinking="Who?")
+    monkeypatch.setattr(program, "batch_posts", lambda posts, **_: [answered])
+    monkeypatch.setattr(models, "load_program", lambda model, **options: asked.update(options) or program)
+    assert run("answer", "Ana Bo", "--thinking", "--thinking-tokens", 50) == 0
+    assert capsys.readouterr().out.splitlines() == ["Thinking: Who?", "Reasoning: Ana.", "No entities"]
+    assert (asked["thinking"], asked["thinking_tokens"]) == (True, 50)
+    asked.clear()
+    assert run("answer", "Ana Bo", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["thinking"] == "Who?"
+    assert not {"thinking", "thinking_tokens"} & set(asked)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--thinking-tokens", "50"), "--thinking-tokens requires --thinking"),
+        (("--no-thinking", "--thinking-tokens", "50"), "--thinking-tokens requires --thinking"),
+        (
+            ("--thinking", "--thinking-tokens", "5", "--server", "http://localhost:1/v1"),
+            "--thinking-tokens cannot be used with --server",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [("answer", "Ana"), ("probe",)])
+def test_switches_of_thinking_that_make_no_sense(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...], options: tuple[str, ...], said: str
+):
+    assert said in fails(capsys, *command, *options)
+
+
+def test_the_embedded_model_cannot_think(capsys: pytest.CaptureFixture[str]):
+    assert run("answer", "Ana", "--thinking") == 2
+    assert "The model does not think before it answers" in capsys.readouterr().err
 
 
 def test_answer_to_a_post_with_several_images(

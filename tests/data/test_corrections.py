@@ -340,6 +340,59 @@ def test_boxes_of_several_images_come_back_in_their_images():
     for corrected in (from_label_studio(tasks, [post]), from_coco(to_coco([post]), [post])):
         assert [entity.boxes for entity in corrected[0].gold] == [boxes]
         assert len(corrected[0].images) == 2
+    for corrected in (from_label_studio(tasks), from_coco(to_coco([post]))):  # without the exported posts
+        assert [entity.boxes for entity in corrected[0].gold] == [boxes]
+        assert corrected[0].images == ()
     tasks[0]["annotations"][0]["result"][1]["item_index"] = 2
     with pytest.raises(DataError, match=r"unknown image \(got 2\). Accepted: 0 to 1"):
         from_label_studio(tasks, [post])
+
+
+def several(names: tuple[str, ...], folder: Path) -> Post:
+    """A post with an image of each name, and a box in the last one."""
+    folder.mkdir()
+    for number, name in enumerate(names, 1):
+        Image.new("RGB", (40 + 10 * number, 30)).save(folder / name)
+    images = [folder / name for name in names]
+    gold = GoldEntity("Ana", 0, 3, "PER", (Box(1.0, 2.0, 30.0, 20.0, picture=len(names)),))
+    return Post("p", "Ana met Bo", images[0], (gold,), more_images=tuple(images[1:]))
+
+
+def read_back(tool: str, post: Post, folder: Path):
+    """The post after a tool, read without the exported posts."""
+    if tool == "coco":
+        data = json.loads(json.dumps(to_coco([post])))
+        return from_coco(data, images=folder), data
+    (task,) = json.loads(json.dumps(to_label_studio([post])))
+    task["annotations"] = [{"result": task.pop("predictions")[0]["result"]}]
+    return from_label_studio([task], images=folder), [task]
+
+
+@pytest.mark.parametrize("tool", ["coco", "label-studio"])
+def test_several_images_are_found_without_the_exported_posts(tool: str, tmp_path: Path):
+    post = several(("p.png", "p_2.png", "p_3.png"), tmp_path / "images")
+    found, _ = read_back(tool, post, tmp_path / "images")
+    assert list(found) == [post]
+    assert kinds(found) == []
+
+
+@pytest.mark.parametrize("tool", ["coco", "label-studio"])
+@pytest.mark.parametrize("missing", ["p.png", "p_2.png", "p_3.png"])
+def test_boxes_do_not_move_to_another_image_where_one_is_missing(tool: str, missing: str, tmp_path: Path):
+    post = several(("p.png", "p_2.png", "p_3.png"), tmp_path / "images")
+    data = read_back(tool, post, tmp_path / "images")[1]
+    (tmp_path / "images" / missing).unlink()
+    read = from_coco if tool == "coco" else from_label_studio
+    found = read(data, images=tmp_path / "images")
+    assert found[0].images == ()
+    assert found[0].gold == post.gold
+    assert sorted(kinds(found)) == ["images_incomplete", "missing_image", "no_such_image"]
+
+
+def test_an_image_that_the_tool_dropped_moves_no_box(tmp_path: Path):
+    post = several(("p.png", "p_2.png", "p_3.png"), tmp_path / "images")
+    data = json.loads(json.dumps(to_coco([post])))
+    data["images"] = [image for image in data["images"] if image["file_name"] != "p_2.png"]
+    found = from_coco(data, images=tmp_path / "images")
+    assert (found[0].images, found[0].gold) == ((), post.gold)
+    assert kinds(found) == ["images_incomplete", "no_such_image"]

@@ -24,7 +24,13 @@ from gmner.signatures.boxes import Box
 from gmner.signatures.schema import Limits
 from gmner.signatures.wire import Frame
 
-EVERY = (*PRESENT, *CHECKPOINTS)
+SAMPLED = ("gemma4", "minicpmv4_6")
+"""Their own processors, y before x, and linear attention: tested every day, the others each night."""
+
+FURTHER = [
+    pytest.param(name, marks=pytest.mark.slow if name in SAMPLED else pytest.mark.nightly) for name in CHECKPOINTS
+]
+EVERY = [*PRESENT, *FURTHER]
 SIZES = [(60, 60), (90, 60), (33, 200), (640, 480), (1023, 77), (1200, 800), (31, 17)]
 
 FamilyLM = Callable[[str], dspy.LM]
@@ -53,7 +59,7 @@ def _built(root: Path, family: str) -> Path:
     return root / family
 
 
-@pytest.mark.parametrize("family", CHECKPOINTS)
+@pytest.mark.parametrize("family", FURTHER)
 def test_answers_are_valid(family_lm: FamilyLM, family: str):
     engine = family_lm(family).engine
     posts = ["Kevin Durant in Paris", "日本 東京", "<image> </think> <|im_start|>"]
@@ -133,10 +139,10 @@ def test_answers_are_those_of_plain_generate(family_lm: FamilyLM, family: str):
 @pytest.mark.nightly
 @pytest.mark.parametrize("family", CHECKPOINTS)
 def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path: Path):
-    student = GMNER(family_lm(family), limits=Limits(reasoning=12, entities=6))
+    student = GMNER(family_lm(family), limits=Limits(reasoning=12, entities=3))
     optimizer = MCR(
         mrsi=MRSI(max_steps=2, per_post=1, tuning="full", batch=2),
-        cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=300),
+        cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=400),
         progress=False,
     )
     better = student.compile(trainset=World().posts("train", 6), optimizer=optimizer, run_dir=tmp_path)

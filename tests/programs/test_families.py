@@ -44,6 +44,7 @@ NAMES = {
     "sake": ["lab/SAKE-7B", "sake-7b-gmner"],
     "internvl": ["OpenGVLab/InternVL3-8B-hf", "OpenGVLab/InternVL3_5-8B-HF", "InternVL2_5-26B", "internvl3.5-38b"],
     "minicpmv4_6": ["openbmb/MiniCPM-V-4_5", "openbmb/MiniCPM-V-4.6", "minicpm-v4.5:8b", "openbmb/MiniCPM-o-4_5"],
+    "minicpmv4_7": ["openbmb/MiniCPM-V-4.7", "minicpm-v4.7"],
     "glm4v": ["zai-org/GLM-4.1V-9B-Thinking"],
     "glm4v_moe": ["zai-org/GLM-4.5V", "zai-org/GLM-4.5V-FP8", "glm-4p5v"],
     "glm46v": ["zai-org/GLM-4.6V", "zai-org/GLM-4.6V-Flash", "glm-4.6v"],

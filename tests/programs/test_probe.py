@@ -17,9 +17,11 @@ from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.models import loading
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.loading import load_for_probe, load_vlm
+from gmner.programs.models.probe import probing
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.probing import probe
 from gmner.programs.models.probe.report import ProbeReport
+from gmner.programs.served import served_lm
 from gmner.signatures.boxes import Box, BoxFormat, Size
 from gmner.signatures.errors import InputError, ServerError
 
@@ -182,6 +184,7 @@ def test_a_failed_call_is_reported():
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"profile": "normalized"}, "profile must be a ModelProfile"),
+        ({"profile": "none"}, "profile must be a ModelProfile"),
         ({"posts": []}, "No entity of the posts has a box"),
     ],
 )
@@ -215,7 +218,7 @@ def test_posts_of_the_user():
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        ("Qwen/Qwen3-VL-8B-Instruct", "contradicted"),
+        pytest.param("Qwen/Qwen3-VL-8B-Instruct", "contradicted", marks=pytest.mark.slow),
         ("Qwen/Qwen2.5-VL-7B-Instruct", "agrees"),
         ("house-model", "called"),
     ],
@@ -245,30 +248,51 @@ def test_a_model_is_loaded_with_the_probed_profile(
     asked = []
 
     def probed_as(lm: dspy.LM, *, profile: Any) -> ProbeReport:
-        asked.append((lm.engine.profile, profile))
-        known = lm.engine.profile if profile is None else PLAIN
+        asked.append(profile)
+        known = PLAIN if profile is probing.NO_PROFILE else profile
         return probed(ShapeModel(speaking(Convention(BoxFormat("normalized", 100)))), known)
 
-    monkeypatch.setattr(loading, "probe", probed_as)
-    family = load_vlm(tiny("qwen3_vl")).engine.profile
+    monkeypatch.setattr(probing, "probe", probed_as)
     engine = load_vlm(tiny("qwen3_vl"), profile="probe").engine
-    assert asked == [(family, None)]
+    (family,) = asked
+    assert (family.box_format, family.rule is None) == (BoxFormat(), False)
     assert engine.profile == ModelProfile(BoxFormat("normalized", 100), rule=family.rule)
     assert "The probe contradicts the profile of the model" in caplog.text
     assert VLMEngine.load_state(json.loads(json.dumps(engine.dump_state()))).profile == engine.profile
 
     monkeypatch.setattr(loading, "known_family", lambda name: None)
     assert load_vlm(tiny("qwen3_vl"), profile="probe").engine.profile.box_format == BoxFormat("normalized", 100)
-    assert asked[1][1] == "none"
+    assert asked[1] is probing.NO_PROFILE
     lm, profile = load_for_probe(tiny("qwen3_vl"))
     assert (lm.engine.profile.box_format, profile) == (BoxFormat(), None)
 
 
 def test_a_model_that_cannot_be_told_is_not_loaded(tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch):
     nothing = ShapeModel(lambda size, box: None)
-    monkeypatch.setattr(loading, "probe", lambda lm, **_: probed(nothing, PLAIN))
+    monkeypatch.setattr(probing, "probe", lambda lm, **_: probed(nothing, PLAIN))
     with pytest.raises(InputError, match="The probe cannot tell the coordinate convention"):
         load_vlm(tiny("qwen3_vl"), profile="probe")
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_a_served_model_gets_the_probed_profile(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """By the name on the server, nothing is known of the first, and something wrong of the second."""
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    hundred, asked = BoxFormat("normalized", 100), []
+
+    def probed_as(lm: dspy.LM, *, profile: Any) -> ProbeReport:
+        asked.append((lm.model, profile))
+        model = ShapeModel(speaking(Convention(hundred)))
+        return probe(scripted_lm(model), profile=profile, progress=False)
+
+    monkeypatch.setattr(probing, "probe", probed_as)
+    for name in ("house", "Qwen3-VL-8B"):
+        with serving(lambda _: pytest.fail("asked"), {name: name}) as (base, _):
+            lm, profile = served_lm(base, profile="probe", num_retries=0)
+        assert (lm.model, profile.box_format) == (f"openai/{name}", hundred)
+        assert ("The probe contradicts the profile" in caplog.text) == (name != "house")
+    assert asked[0] == ("openai/house", probing.NO_PROFILE)
+    assert asked[1][1].box_format == BoxFormat()
 
 
 @pytest.mark.slow

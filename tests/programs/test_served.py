@@ -15,7 +15,7 @@ from openai_server import Body, Reply, answered_by, as_token, completion, servin
 from gmner.data.jsonl import read_predictions
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.programs import served as served_module
+from gmner.programs import server_lm
 from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.families import ModelProfile
@@ -246,7 +246,7 @@ def test_truncated_answer_of_a_server_names_the_limit(history: bool):
 
 @pytest.mark.slow
 def test_incomplete_reply_is_retried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
+    monkeypatch.setattr(server_lm, "ended_within", lambda wait: False)
     whole = json.dumps(completion(EMPTY, "m"))
     replies = iter([whole[:60], "", whole])
     with serving(lambda _: (200, {}, next(replies))) as (base, bodies), caplog.at_level("WARNING"):
@@ -264,7 +264,7 @@ def test_incomplete_reply_is_retried(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 
 def test_every_retry_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(served_module, "ended_within", lambda wait: False)
+    monkeypatch.setattr(server_lm, "ended_within", lambda wait: False)
     replies: Iterator[Reply] = iter([(500, {}, {"error": {"message": "boom"}}), (200, {}, completion(EMPTY, "m"))])
     with serving(lambda _: next(replies)) as (base, _), caplog.at_level("WARNING"):
         lm = served(base, num_retries=3)

@@ -54,7 +54,7 @@ def test_only_model_of_a_server_is_used(posts: Path, capsys: pytest.CaptureFixtu
 def test_empty_run_and_unreachable_server_exit_with_1(
     posts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gmner.programs.served.ended_within", lambda _: False)
+    monkeypatch.setattr("gmner.programs.server_lm.ended_within", lambda _: False)
     refusal = completion(SAID, "m")
     refusal["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "no"}
     with serving(lambda _: (200, {}, refusal), {"mine": "Qwen3-VL"}) as (base, _):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -10,11 +11,12 @@ from openai_server import Body, Reply, answered_by, as_token, completion, servin
 from thinking_templates import thinking_checkpoint
 
 from gmner.data.post import Post
+from gmner.programs.corpus import extract_corpus
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.served import served_lm
 from gmner.programs.staged import StagedGMNER
-from gmner.signatures.errors import AnswerError, TruncatedAnswerError
+from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 ANSWER = '{"reasoning":"Ana is a </think> person.","entities":[{"span":"Ana","type":"PER","visible":false,"box":null}]}'
@@ -48,8 +50,10 @@ def always(text: str | None, logprobs: list[Body] | None = None, **more: Any) ->
 )
 def test_thinking_is_kept_and_not_parsed(text: str, thinking: str | None):
     with serving(always(text, thinking=thinking)) as (base, _):
-        answer = GMNER(served(base))(text="Ana met Ben")
-    assert answer.thinking == THOUGHTS
+        program = GMNER(served(base))
+        answer = program(text="Ana met Ben")
+        (prediction,) = program.batch_posts([Post("a", "Ana met Ben")], progress=False)
+    assert prediction.thinking == answer.thinking == answer.as_pair()[1].thinking == THOUGHTS
     assert answer.reasoning == "Ana is a </think> person."
     assert [e.span for e in answer.entities] == ["Ana"]
 
@@ -70,6 +74,15 @@ def test_confidence_is_that_of_the_answer(parser: bool, end: str):
     with serving(always(text, tokens, thinking=thinking)) as (base, _):
         answer = GMNER(served(base), confidence=True)(text="Ana met Ben")
     assert [e.confidence for e in answer.entities] == [pytest.approx(0.5)]
+
+
+@pytest.mark.slow  # imports litellm
+def test_a_file_is_not_continued_with_another_switch(tmp_path: Path):
+    off = {"chat_template_kwargs": {"enable_thinking": False}}
+    with serving(always(ANSWER)) as (base, _):
+        extract_corpus(GMNER(served(base, extra_body=off)), [Post("a", "Ana met Ben")], tmp_path / "p.jsonl")
+        with pytest.raises(InputError, match="thinking"):
+            extract_corpus(GMNER(served(base)), [Post("a", "Ana met Ben")], tmp_path / "p.jsonl")
 
 
 def cut(text: str | None, thinking: str | None = None) -> Callable[[Body], Reply]:

@@ -122,7 +122,7 @@ def test_engine_gets_requests_and_history_gets_entries():
         def update_history(self, entry: dict[str, Any]) -> None:
             entries.append(entry)
 
-    with seam("dspy:LM.update_history and LM(engine=...)", "programs/served.py and programs/engine/vlm_engine.py"):
+    with seam("dspy:LM.update_history and LM(engine=...)", "programs/server_lm.py and programs/engine/vlm_engine.py"):
         lm = Noting("local/scripted", engine=engine, cache=False, num_retries=2)
         assert lm("Hello") == ["yes"]
         assert isinstance(engine.requests[0], lm15.Request)

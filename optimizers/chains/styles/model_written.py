@@ -18,7 +18,7 @@ from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_si
 from gmner.programs.error_causes import own_error
 from gmner.programs.prompt_images import picture_inputs
 from gmner.programs.seams.dspy_seams import requested_trace
-from gmner.programs.served import speaking
+from gmner.programs.server_lm import speaking
 from gmner.signatures.errors import AnswerError, InputError
 
 _MORE = "more_images"

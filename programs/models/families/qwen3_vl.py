@@ -42,5 +42,5 @@ QWEN3_VL_MOE = replace(
     served_as="",
     image_inputs=None,
     title="Qwen3-VL (MoE)",
-    untried="No checkpoint has been tried",
+    untried="Published weights have not been tried",
 )

@@ -44,6 +44,7 @@ _BUILT_IN = (
     mimo_vl.MIMO_VL,
     sake.SAKE,
     minicpm_v.MINICPM_V,
+    minicpm_v.MINICPM_V47,
     glm4v.GLM4V,
     glm4v.GLM4V_MOE,
     glm4v.GLM46V,

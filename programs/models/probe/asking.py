@@ -25,7 +25,7 @@ from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.questions import Question
 from gmner.programs.models.probe.reading import FreeAnswer, read_free, writes_location_tokens
 from gmner.programs.prompt_images import PostPicture, inline, load_picture, named
-from gmner.programs.served import speaking
+from gmner.programs.server_lm import speaking
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, ServerError
 from gmner.signatures.labels import COARSE

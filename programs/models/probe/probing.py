@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import dspy
 from tqdm import tqdm
@@ -28,9 +28,22 @@ from gmner.signatures.number_checks import check_integer
 FREE_TOKENS = 768
 """Token limit of an answer in free text, unless the LM sets its own."""
 
-NO_PROFILE: Literal["none"] = "none"
-"""`probe(profile=NO_PROFILE)`: no profile is in force."""
+PROBE = "probe"
+"""`load_vlm(profile=PROBE)`, `served_lm(profile=PROBE)`: find out how the model writes boxes."""
 
+
+class NoProfile:
+    """The type of `NO_PROFILE`."""
+
+    def __repr__(self) -> str:
+        """The name of its only value."""
+        return "NO_PROFILE"
+
+
+NO_PROFILE = NoProfile()
+"""`probe(profile=NO_PROFILE)`: no profile is in force, so that none can agree or be contradicted."""
+
+_LOG = logging.getLogger(__name__)
 _MOST_FRAMED = 24
 _ALWAYS_FRAMED = (BoxFormat("normalized", 1000, "yxyx"),)
 
@@ -53,7 +66,7 @@ class _Set:
 def probe(
     lm: dspy.BaseLM,
     *,
-    profile: ModelProfile | Literal["none"] | None = None,
+    profile: ModelProfile | NoProfile | None = None,
     posts: Sequence[Post] | None = None,
     seed: int = 0,
     max_tokens: int = FREE_TOKENS,
@@ -70,7 +83,7 @@ def probe(
     Args:
         lm: A local model (`gmner.load_vlm`) or a model on a server.
         profile: The profile in force; None: that of a local model, or of the family that the name on a server implies.
-            "none": no profile is in force.
+            `NO_PROFILE`: there is none.
         posts: Annotated posts. With them, the probe asks for their entities, and draws nothing: for a model that only
             knows one kind of image.
         seed: Seed of the drawn images.
@@ -94,9 +107,11 @@ def probe(
         raise InputError("lm must be a model", received=lm, accepted="gmner.load_vlm(...), or another dspy.LM")
     check_integer("max_tokens", max_tokens)
     check_integer("threads", threads, optional=True)
-    known = _profile_in_force(lm) if profile is None else None if profile == NO_PROFILE else profile
-    if not isinstance(known, ModelProfile | None):
-        raise InputError("profile must be a ModelProfile", received=profile, accepted='a ModelProfile, "none", or None')
+    if not isinstance(profile, ModelProfile | NoProfile | None):
+        accepted = "a ModelProfile, NO_PROFILE, or None"
+        raise InputError("profile must be a ModelProfile", received=profile, accepted=accepted)
+    given = _profile_in_force(lm) if profile is None else profile
+    known = given if isinstance(given, ModelProfile) else None
     asked = _question_set(known, posts, seed)
     conventions = candidates(known, local=in_process_engine(lm) is not None)
     total = len(asked.free) + len(asked.absent) + len(_frames(conventions)) * len(asked.framed) + 1
@@ -104,6 +119,23 @@ def probe(
     with tqdm(total=total, desc="probe", unit="call", disable=not progress) as bar:
         asker = Asker(lm, known or ModelProfile(), max_tokens, threads, bar)
         return _run(asker, asked, lm, known, conventions)
+
+
+def profile_by_probe(lm: dspy.BaseLM, known: ModelProfile | None) -> ModelProfile:
+    """The profile that a probe finds, for a program that is about to use it; a contradiction is logged.
+
+    Args:
+        lm: The model.
+        known: The profile in force; None: there is none.
+
+    Raises:
+        InputError: The convention cannot be told.
+        ServerError: The model fails on every question.
+    """
+    report = probe(lm, profile=known or NO_PROFILE)
+    if report.state == "contradicted":
+        _LOG.warning("The probe contradicts the profile of the model:\n%s", report.summary())
+    return report.found_profile()
 
 
 def _question_set(profile: ModelProfile | None, posts: Sequence[Post] | None, seed: int) -> _Set:
