@@ -107,10 +107,10 @@ def probe(
         raise InputError("lm must be a model", received=lm, accepted="gmner.load_vlm(...), or another dspy.LM")
     check_integer("max_tokens", max_tokens)
     check_integer("threads", threads, optional=True)
-    if not isinstance(profile, ModelProfile | NoProfile | None):
+    given: object = _profile_in_force(lm) if profile is None else profile
+    if not isinstance(given, ModelProfile | NoProfile | None):
         accepted = "a ModelProfile, NO_PROFILE, or None"
         raise InputError("profile must be a ModelProfile", received=profile, accepted=accepted)
-    given = _profile_in_force(lm) if profile is None else profile
     known = given if isinstance(given, ModelProfile) else None
     asked = _question_set(known, posts, seed)
     conventions = candidates(known, local=in_process_engine(lm) is not None)
