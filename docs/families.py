@@ -24,7 +24,8 @@ def _row(family: ModelFamily) -> str:
         return f"| {family.shown_as} | {types} | refused | {family.refused} | | |\n"
     after_resize = "after the processor's resize" if family.box_format.frame == "resized" else ""
     boxes = f"{family.box_format.describe().replace('the picture', 'the image')} {after_resize}".strip()
-    tried = ". ".join(filter(None, (_tests(family), family.untried)))
+    without = f"No GRPO. {family.no_grpo}" if family.no_grpo else ""
+    tried = ". ".join(filter(None, (_tests(family), family.untried, without)))
     return f"| {family.shown_as} | {types} | {boxes} | {_STATES[family.convention]} | {family.source} | {tried} |\n"
 
 
@@ -37,7 +38,8 @@ def _tests(family: ModelFamily) -> str:
     from tiny import FAMILIES as EVERYDAY
 
     tier = "tests" if family.name in EVERYDAY else "nightly tests" if family.name in CHECKPOINTS else ""
-    return f"A random checkpoint in the {tier}: answers, boxes, SFT and GRPO" if tier else ""
+    parts = "answers, boxes and SFT" if family.no_grpo else "answers, boxes, SFT and GRPO"
+    return f"A random checkpoint in the {tier}: {parts}" if tier else ""
 
 
 def page(text: str) -> str:

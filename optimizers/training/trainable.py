@@ -58,6 +58,19 @@ def check_answers_at_once(lm: dspy.BaseLM) -> None:
         )
 
 
+def check_grpo(lm: dspy.BaseLM) -> None:
+    """Check that CVO can train the model.
+
+    Raises:
+        InputError: TRL's GRPO cannot train models of its family, see `ModelFamily.no_grpo`.
+    """
+    engine = trainable_engine(lm)
+    family = None if engine is None else family_of(engine.model.config.model_type)
+    if family is not None and family.no_grpo:
+        fact = f"CVO cannot train {family.shown_as}. {family.no_grpo}"
+        raise InputError(fact, received=lm.model, remedy="Compile it with MRSI alone: MCR(cvo=None)")
+
+
 def training_copy(
     source: ModelSource, path: Path, tuning: Tuning, lora: Lora, *, small: Tuning = "full"
 ) -> tuple[Any, ProcessorMixin]:

@@ -21,6 +21,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.families import FAMILIES
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.boxes import Box
+from gmner.signatures.errors import InputError
 from gmner.signatures.schema import Limits
 from gmner.signatures.wire import Frame
 
@@ -139,13 +140,18 @@ def test_answers_are_those_of_plain_generate(family_lm: FamilyLM, family: str):
 @pytest.mark.nightly
 @pytest.mark.parametrize("family", CHECKPOINTS)
 def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path: Path):
-    student = GMNER(family_lm(family), limits=Limits(reasoning=12, entities=3))
+    student, posts = GMNER(family_lm(family), limits=Limits(reasoning=12, entities=3)), World().posts("train", 6)
     optimizer = MCR(
         mrsi=MRSI(max_steps=2, per_post=1, tuning="full", batch=2),
         cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=400),
         progress=False,
     )
-    better = student.compile(trainset=World().posts("train", 6), optimizer=optimizer, run_dir=tmp_path)
+    if FAMILIES[family].no_grpo:
+        with pytest.raises(InputError, match="CVO cannot train"):
+            student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        optimizer.cvo = None
+    better = student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "run")
     before, after = (program.model.engine.model.state_dict() for program in (student, better))
     assert before.keys() == after.keys()
     assert any(not before[name].equal(after[name]) for name in before)

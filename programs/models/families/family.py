@@ -54,6 +54,7 @@ class ModelFamily:
         source: Where the convention is published.
         untried: What has not been tried with this family, as a sentence without a full stop; empty: nothing to say.
         refused: Why its models cannot be used without a profile; empty: they can.
+        no_grpo: Why CVO cannot train its models, as a sentence without a full stop; empty: it can.
         thinking: The markers of its thinking models. None: those that the chat template of a checkpoint mentions.
 
     Raises:
@@ -77,6 +78,7 @@ class ModelFamily:
     source: str = ""
     untried: str = ""
     refused: str = ""
+    no_grpo: str = ""
     thinking: Thinking | None = None
 
     def __post_init__(self) -> None:

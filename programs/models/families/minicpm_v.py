@@ -52,6 +52,7 @@ MINICPM_V = ModelFamily(
     title="MiniCPM-V 4.5 and 4.6",
     source="issue 982 of OpenBMB/MiniCPM-V, answered by its makers (about 4.5)",
     untried="Published weights have not been tried, and 4.5 itself can only be used on a server",
+    no_grpo="Its processor packs all images of a batch into one tensor, which TRL 1.16 cannot split between answers",
     thinking=Thinking(default=False),
 )
 MINICPM_V47 = replace(
