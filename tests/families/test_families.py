@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import dspy
 import pytest
@@ -18,8 +20,9 @@ from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.engine.generation import Generator, Prompt
 from gmner.programs.gmner import GMNER
-from gmner.programs.models.families import FAMILIES
+from gmner.programs.models.families import FAMILIES, ModelProfile, profile_of
 from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.processors import load_processor
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 from gmner.signatures.schema import Limits
@@ -38,19 +41,29 @@ FamilyLM = Callable[[str], dspy.LM]
 
 
 @pytest.fixture(scope="module")
-def family_lm(tmp_path_factory, worker_id: str, tiny) -> FamilyLM:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str, tiny) -> Callable[[str], Path]:
+    """The folder of a family's tiny checkpoint."""
     base = tmp_path_factory.getbasetemp()
     root = (base if worker_id == "master" else base.parent) / "families"
     root.mkdir(exist_ok=True)
-    loaded: dict[str, dspy.LM] = {}
+    return lambda family: tiny(family) if family in PRESENT else _built(root, family)
 
-    def lm(family: str) -> dspy.LM:
-        if family not in loaded:
-            folder = tiny(family) if family in PRESENT else _built(root, family)
-            loaded[family] = load_vlm(folder, cache=False)
-        return loaded[family]
 
-    return lm
+@pytest.fixture(scope="module")
+def family_lm(checkpoint: Callable[[str], Path]) -> FamilyLM:
+    return cache(lambda family: load_vlm(checkpoint(family), cache=False))
+
+
+@pytest.fixture(scope="module")
+def profiled(checkpoint: Callable[[str], Path]) -> Callable[[str], tuple[Any, ModelProfile]]:
+    """The processor and the profile of a family, without its weights."""
+
+    def loaded(family: str) -> tuple[Any, ModelProfile]:
+        folder = checkpoint(family)
+        processor = load_processor(folder, family)
+        return processor, profile_of(family, processor, folder)
+
+    return cache(loaded)
 
 
 def _built(root: Path, family: str) -> Path:
@@ -74,9 +87,9 @@ def test_answers_are_valid(family_lm: FamilyLM, family: str):
 
 
 @pytest.mark.parametrize("family", EVERY)
-def test_gold_boxes_survive_the_wire(family_lm: FamilyLM, family: str):
+def test_gold_boxes_survive_the_wire(profiled, family: str):
     """A box as the adapter writes it comes back within a pixel."""
-    profile, draw = family_lm(family).engine.profile, random.Random(0)
+    profile, draw = profiled(family)[1], random.Random(0)
     for size in SIZES:
         frame = Frame(profile.box_format, size, profile.resized(size))
         for _ in range(20):
@@ -88,15 +101,15 @@ def test_gold_boxes_survive_the_wire(family_lm: FamilyLM, family: str):
 
 
 @pytest.mark.parametrize("family", EVERY)
-def test_resize_rule_is_that_of_the_processor(family_lm: FamilyLM, family: str):
-    engine = family_lm(family).engine
-    if engine.profile.rule is None:
-        assert engine.profile.box_format.frame != "resized"
+def test_resize_rule_is_that_of_the_processor(profiled, family: str):
+    processor, profile = profiled(family)
+    if profile.rule is None:
+        assert profile.box_format.frame != "resized"
         return
-    images = engine.processor.image_processor
+    images = processor.image_processor
     for size in SIZES:
         rows, columns = images([Image.new("RGB", size)])["image_grid_thw"][0][1:]
-        assert engine.profile.resized(size) == (int(columns) * images.patch_size, int(rows) * images.patch_size)
+        assert profile.resized(size) == (int(columns) * images.patch_size, int(rows) * images.patch_size)
 
 
 @pytest.mark.nightly
