@@ -107,7 +107,7 @@ def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None,
         "thinking": settings.thinking,
         **settings.model_kwargs,
     }
-    if settings.thinking_tokens is not None:
+    if settings.thinking_tokens is not None and options.get("thinking", settings.thinking):
         saved["thinking_tokens"] = settings.thinking_tokens
     adapter = {"adapter": folder / "adapter"} if manifest.adapter else {}
     if base is None and manifest.weights is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from inspect import Signature, signature
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
@@ -86,6 +87,19 @@ class AnsweringOptions(TypedDict, total=False):
     limit_pictures: int | None
 
 
+class _InitSignature:
+    """The arguments of `__init__` as the signature of a class, which `GMNER?` and `help` show.
+
+    DSPy's metaclass would make it `(*args, **kwargs)`.
+    """
+
+    def __get__(self, program: object, cls: type) -> Signature:
+        """The signature of the class; programs have their own."""
+        if program is not None:
+            raise AttributeError("__signature__")
+        return Signature(list(signature(cls.__init__).parameters.values())[1:])  # type: ignore[misc]
+
+
 class GroundingProgram(dspy.Module):
     """Base class of the GMNER programs.
 
@@ -110,6 +124,8 @@ class GroundingProgram(dspy.Module):
     Attributes:
         scores: Scores that an optimizer measured, as JSON data by stage; saved with the program, or None.
     """
+
+    __signature__ = _InitSignature()
 
     def __init__(
         self,

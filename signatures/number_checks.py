@@ -63,7 +63,8 @@ def check_positive(name: str, value: object, *, zero: bool = False, optional: bo
         return
     if not is_number(value) or value < 0 or not (value or zero):
         none = " or None" if optional else ""
-        fact = f"{name} must not be negative" if zero else f"{name} must be positive{none}"
+        bound = "must not be negative" if zero else f"must be positive{none}"
+        fact = f"{name} {f'must be a number{none}' if isinstance(value, str) else bound}"
         raise InputError(fact, received=value, accepted=f"a number {'of at least 0' if zero else 'above 0'}{none}")
 
 

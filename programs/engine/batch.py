@@ -165,4 +165,5 @@ def _without_router_logits(model: PreTrainedModel) -> dict[str, bool]:
     A trainer may have switched them on in the model's config. Then the model computes the loss of the routers too, and
     this fails for steps with a cache: the attention mask is longer than the tokens.
     """
-    return {"output_router_logits": False} if hasattr(model.config.get_text_config(), "output_router_logits") else {}
+    on = getattr(model.config.get_text_config(), "output_router_logits", False)
+    return {"output_router_logits": False} if on else {}

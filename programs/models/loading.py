@@ -14,7 +14,7 @@ from gmner.programs.models.families.profile import stored_profile
 from gmner.programs.models.probe.probing import PROBE, profile_by_probe
 from gmner.programs.models.weights import ModelSource, Weights, config_of, load_weights, resolve_model
 from gmner.programs.named_lm import NamedLM
-from gmner.signatures.errors import ModelError
+from gmner.signatures.errors import InputError, ModelError
 
 _UNTOLD = ModelProfile().as_data()
 
@@ -59,14 +59,15 @@ def load_vlm(
     Raises:
         ModelError: The model does not exist, has no weights, is not a vision-language model, or does not match the
             adapter; its family is unknown and there is no profile; or it cannot think and `thinking` is True.
-        InputError: `profile` is "probe", and the convention of the model cannot be told.
+        InputError: `profile` is "probe", and the convention of the model cannot be told; or `thinking_tokens` is given
+            without `thinking=True`.
 
     Example:
         >>> lm = load_vlm()  # doctest: +SKIP
         >>> lm.engine.profile.box_format  # doctest: +SKIP
     """
     profile: ProfileLike | None = loading.pop("profile", None)
-    thinking_tokens = loading.pop("thinking_tokens", THINKING_TOKENS)
+    thinking, thinking_tokens = _thinking(loading.pop("thinking", False), loading.pop("thinking_tokens", None))
     source = ModelSource(
         None if model is None else str(model),
         None if adapter is None else str(adapter),
@@ -74,7 +75,7 @@ def load_vlm(
         dtype=loading.pop("dtype", "auto"),
         device_map=loading.pop("device_map", None),
         profile=None if profile is None or profile == PROBE else profile_data(profile),
-        thinking=_switch(loading.pop("thinking", False)),
+        thinking=thinking,
         model_kwargs=loading,
     )
     weights = load_weights(source) if profile != PROBE else _probed(source, max_batch=max_batch, backend=backend)
@@ -84,10 +85,14 @@ def load_vlm(
     return lm_of(engine, f"{title}@{engine.fingerprint}{mode}", temperature=temperature, cache=cache)
 
 
-def _switch(thinking: Any) -> bool:
+def _thinking(thinking: Any, tokens: Any) -> tuple[bool, Any]:
+    """Whether the model thinks, and the largest number of tokens of its thinking."""
     if type(thinking) is not bool:
         raise ModelError("thinking must be True or False", received=thinking)
-    return thinking
+    if tokens is not None and not thinking:
+        remedy = "Add thinking=True, or leave thinking_tokens out"
+        raise InputError("thinking_tokens requires thinking=True", received=tokens, remedy=remedy)
+    return thinking, THINKING_TOKENS if tokens is None else tokens
 
 
 def load_for_probe(

@@ -42,7 +42,7 @@ def test_each_stage_has_the_shared_settings_with_its_own_defaults(stage: type[gm
         ({"micro_batch": "4"}, "micro_batch must be an integer (got '4')"),
         ({"epochs": 0}, "epochs must be positive (got 0)"),
         ({"epochs": float("nan")}, "epochs must be positive (got nan)"),
-        ({"epochs": "2"}, "epochs must be positive (got '2')"),
+        ({"epochs": "2"}, "epochs must be a number (got '2')"),
         ({"least_steps": -1}, "least_steps must not be negative (got -1)"),
         ({"max_steps": 0}, "max_steps must be at least 1 (got 0). Accepted: 1 or more, or None"),
         ({"max_steps": True}, "max_steps must be an integer (got True)"),

@@ -29,7 +29,8 @@ LIMITS = Limits(reasoning=20, entities=4)
 
 def thinking_program(tiny: Callable[[str], Path], folder: Path, name: str, *, on: bool = False) -> GMNER:
     checkpoint = thinking_checkpoint(tiny("qwen3_vl"), name, folder / "checkpoint")
-    return GMNER(load_vlm(checkpoint, thinking=on, thinking_tokens=9, cache=False), limits=LIMITS)
+    options = {"thinking": True, "thinking_tokens": 9} if on else {}
+    return GMNER(load_vlm(checkpoint, cache=False, **options), limits=LIMITS)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from scripted import entity, huge_png, pictures_of, schema_of, scripted_lm, words_of
 
+import gmner
 from gmner.data.pages.answers_page import save_html
 from gmner.data.post import Post
 from gmner.programs.gmner import GMNER
@@ -175,6 +177,13 @@ def test_path_outside_the_image_root_is_refused(photo: Path, tmp_path: Path):
     with pytest.raises(ImageError, match="outside"):
         program(text=TEXT, image="../photo.png")
     assert GMNER(scripted_lm(ANSWER), image_root=tmp_path)(text=TEXT, image="photo.png").entities
+
+
+@pytest.mark.parametrize("program", [gmner.GMNER, gmner.StagedGMNER, gmner.MNER, gmner.GREC])
+def test_a_class_shows_its_arguments(program: type):
+    names = list(inspect.signature(program).parameters)
+    assert names == ["lm", "labels", "profile", "image_root", "fetch", "limits", "answering"]
+    assert list(inspect.signature(program()).parameters) == ["args", "kwargs"]  # those of a call, by DSPy
 
 
 def test_program_without_lm_raises():

@@ -57,6 +57,11 @@ def _prompt(processor, chat=CHAT) -> str:
 # Chat templates
 
 
+def test_thinking_tokens_need_thinking(checkpoint: Checkpoint):
+    with pytest.raises(InputError, match=r"thinking_tokens requires thinking=True \(got 9\)"):
+        load_vlm(checkpoint("opens"), thinking_tokens=9)
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_prompt_ends_inside_or_behind_the_block(checkpoint: Checkpoint, name: str):
     folder = checkpoint(name)
