@@ -104,7 +104,7 @@ def test_settings_of_a_file_and_of_the_command_line(
     ("chosen", "said"),
     [
         (("--set", "cvo.rat=1"), "Unknown setting cvo.rat"),
-        (("--set", "cvo.rate=fast"), "cvo: rate must be a number (got 'fast')"),
+        (("--set", "cvo.rate=fast"), "cvo: rate must be a number or None (got 'fast')"),
         (("--set", "seed"), "not of the form NAME=VALUE (got 'seed')"),
         (("--config", "none.yaml"), "none.yaml"),
     ],

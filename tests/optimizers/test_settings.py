@@ -48,7 +48,7 @@ def test_each_stage_has_the_shared_settings_with_its_own_defaults(stage: type[gm
         ({"max_steps": True}, "max_steps must be an integer (got True)"),
         ({"rate": -1e-4}, "rate must not be negative (got -0.0001)"),
         ({"rate": float("inf")}, "rate must not be negative"),
-        ({"rate": "1e-4"}, "rate must not be negative (got '1e-4')"),
+        ({"rate": "1e-4"}, "rate must be a number or None (got '1e-4')"),
         ({"tuning": "qlora"}, "(got 'qlora'). Accepted: auto, lora, lora-frozen-vision, full"),
         ({"lora": {"rank": 8}}, "lora must be a Lora"),
         ({"validate_every": 0}, "validate_every must be at least 1, 'auto' or None (got 0)"),

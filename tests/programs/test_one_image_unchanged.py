@@ -51,7 +51,7 @@ def written(profile: ModelProfile) -> Iterator[Any]:
     """Everything that a model with this profile reads and writes about the posts, in inference and in training."""
     adapter = PromptAdapter(COARSE, profile)
     demo = {"reasoning": "so", "entities": list(POSTS[0].gold), "mentions": list(POSTS[0].gold)}
-    for task in TASKS:
+    for task in TASKS[:4]:  # those of GMNER
         for post in POSTS:
             first, *_ = gold = [as_entity(entity) for entity in post.gold]
             inputs = {**post_inputs(post), **({"mention": first} if "mention" in task.input_fields else {})}

@@ -16,7 +16,7 @@ from gmner.signatures.errors import InputError
 
 HELD_OUT = {who.name for who in characters() if who.held_out}
 CHECKSUM = "f624914ad25d8367"
-DRAWN = "82ff57afc65a57dd"
+DRAWN = "8a29c0fefe2bf242"
 
 
 @pytest.fixture(scope="module")
