@@ -12,7 +12,7 @@ import pandas
 import pytest
 import torch
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 Weights = Callable[[Path], dict[str, torch.Tensor]]
 

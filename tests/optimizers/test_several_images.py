@@ -13,6 +13,7 @@ import pytest
 import torch
 from scripted import pictures_of, scripted_lm
 from several_images import SIZES, TEXT, gold, post, posts
+from tiers import daily
 
 import gmner
 from gmner.data.post import Post
@@ -226,7 +227,7 @@ def test_length_of_a_prompt_is_bounded(tiny_lm: Callable[[str], dspy.LM]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl", "internvl"])
+@pytest.mark.parametrize("family", daily(["idefics3", "qwen2_5_vl", "internvl"], "qwen2_5_vl"))
 def test_two_steps_of_each_stage(
     program: Programs, tmp_path: Path, family: str, weights: Callable[[Path], dict[str, torch.Tensor]]
 ):

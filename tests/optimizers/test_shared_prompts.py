@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiers import daily
 from tiny import FAMILIES
 
 from gmner.data.post import Post
@@ -79,7 +80,7 @@ def _gradients(model: Any, values: torch.Tensor) -> list[torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", daily(FAMILIES, "qwen2_5_vl", "idefics3"))
 def test_shared_prompts_give_equal_figures(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
@@ -106,7 +107,7 @@ def test_other_attention_and_checkpointing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "internvl"])
+@pytest.mark.parametrize("family", daily(["qwen2_5_vl", "idefics3", "internvl"], "qwen2_5_vl"))
 def test_micro_batches_keep_answers_of_a_prompt_together(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
@@ -121,7 +122,7 @@ def test_micro_batches_keep_answers_of_a_prompt_together(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", daily(FAMILIES, "qwen2_5_vl", "idefics3"))
 def test_sft_loss_of_shared_prompts_equals_single_rows(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):

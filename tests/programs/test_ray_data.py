@@ -39,6 +39,7 @@ def program() -> GMNER:
     return GMNER(load_vlm(cache=False))
 
 
+@pytest.mark.nightly
 def test_two_workers_give_the_same_answers(cluster: None, program: GMNER, tmp_path: Path):
     posts = World().posts("dev", 4)
     rows = [{"id": "words", "text": "Nothing to see", "image": None}]

@@ -25,6 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     command.main()
 
 
+@pytest.mark.nightly
 def test_command_trains_a_model_and_resumes(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -37,6 +37,7 @@ def test_record_belongs_to_the_current_recipe():
     assert {name: stage["steps"] for name, stage in RECORD["stages"].items()} == command.STEPS
 
 
+@pytest.mark.nightly
 def test_first_steps_reproduce_the_recorded_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     trainer = command._LossTrainer
     monkeypatch.setattr(command, "_LossTrainer", lambda **given: trainer(**given, callbacks=[StopEarly()]))
