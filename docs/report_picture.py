@@ -22,6 +22,8 @@ _SHOW = """(id => {
   const card = document.querySelector(`article[data-id="${id}"]`);
   if (!card) return null;
   card.hidden = false;
+  for (const part of document.body.querySelectorAll('*'))
+    if (getComputedStyle(part).position === 'sticky') part.style.position = 'static';
   card.querySelectorAll('details').forEach((part) => { part.open = true; });
   card.scrollIntoView();
   const place = card.getBoundingClientRect();
