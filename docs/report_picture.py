@@ -1,6 +1,6 @@
 """Draws one post of a report as a picture, for the README.
 
-gmner quickstart && python docs/report_picture.py runs/quickstart/report.html test-15 -o docs/pictures/report.webp
+gmner quickstart && python docs/report_picture.py runs/quickstart/report.html test-12 -o docs/pictures/report.webp
 
 Needs Chromium.
 """
