@@ -28,7 +28,8 @@ def test_narrow_images_cause_no_warning(tiny_lm, family, caplog):
             assert generator.encode([prompt(size)]).inputs["pixel_values"].isfinite().all()
     finally:
         logger.removeHandler(caplog.handler)
-    assert not caplog.records
+    notice = "gmner.programs.models.families.lookup"  # what is said once about a family
+    assert [record for record in caplog.records if record.name != notice] == []
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
