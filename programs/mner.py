@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import dspy
 
 from gmner.programs.program import Answer, GroundingProgram, Inputs
 from gmner.signatures.forms import as_entity
+from gmner.signatures.mentions import GroundedEntity
 from gmner.signatures.tasks import NameEntities
 
 
@@ -43,7 +44,12 @@ class MNER(GroundingProgram):
         return _named(await self.answer.acall(**inputs))
 
 
-def _named(result: Any) -> Answer:
+def _named(result: dspy.Prediction) -> Answer:
+    return result.reasoning, listed_mentions(result)
+
+
+def listed_mentions(result: dspy.Prediction) -> list[GroundedEntity]:
+    """The mentions of an answer, without boxes; with confidences if the program requested them."""
     mentions = [as_entity(mention) for mention in result.mentions]
     confidences = result.get("confidences") or [None] * len(mentions)
-    return result.reasoning, [replace(m, confidence=c) for m, c in zip(mentions, confidences, strict=True)]
+    return [replace(m, confidence=c) for m, c in zip(mentions, confidences, strict=True)]

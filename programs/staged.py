@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import dspy
 
 from gmner.data.post import Post
+from gmner.programs.mner import listed_mentions
 from gmner.programs.program import Answer, Inputs, Picture
 from gmner.programs.prompt_images import picture_inputs
 from gmner.programs.related_tasks import RelatedTasks
@@ -107,10 +108,8 @@ class StagedGMNER(RelatedTasks):
 
 
 def _extracted(result: dspy.Prediction) -> list[GroundedEntity]:
-    """The mentions of the first stage, without boxes; with confidences if the program requested them."""
-    mentions = [as_entity(mention) for mention in result.mentions]
-    confidences = result.get("confidences") or [None] * len(mentions)
-    return unique_mentions(replace(m, confidence=c) for m, c in zip(mentions, confidences, strict=True))
+    """The mentions of the first stage, each place in the text once."""
+    return unique_mentions(listed_mentions(result))
 
 
 def _mention_inputs(post: Inputs, mentions: Sequence[Mention]) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from gmner.data.world.text import write_text
 from gmner.signatures.labels import COARSE
 from gmner.signatures.tasks import SHORT_INSTRUCTIONS
 
+_TRAINED = ("GroundEntities", "ExtractMentions", "VerifyVisibility", "GroundMention")
+
 SCALE = 100
 """Largest coordinate of the normalized frame. Every coordinate is one token."""
 
@@ -51,7 +53,9 @@ def _corpus(posts: int) -> Iterator[str]:
         yield " ".join(rng.sample(_WORDS.split(), 8))
     for _ in range(40):
         yield from (f"{v}," for v in range(SCALE + 1))
-        yield "\n".join([*list(SHORT_INSTRUCTIONS.values())[:4], "user assistant system\nuser\nassistant\nsystem\n"])
+        yield "\n".join(
+            [*(SHORT_INSTRUCTIONS[task] for task in _TRAINED), "user assistant system\nuser\nassistant\nsystem\n"]
+        )
         yield " ".join(COARSE)
 
 
