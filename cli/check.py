@@ -22,12 +22,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> int:
     """Print what is wrong with the posts; 1 if a compile would refuse some of them."""
+    from gmner.programs.gmner import GMNER
     from gmner.programs.gold_check import check_posts
     from gmner.signatures.labels import COARSE
 
     labels = read_labels(given) or COARSE
     posts = read_posts(given, given.posts, given.split)
-    report = check_posts(posts, labels)
+    report = check_posts(posts, labels, tasks=GMNER.tasks)
     if given.json:
         oddities = [{"kind": o.kind, "where": o.where, "message": o.message} for o in posts.oddities]
         print_result(json.dumps({**report.to_dict(), "oddities": oddities}, ensure_ascii=False, indent=1))

@@ -11,7 +11,7 @@ from gmner.data.html_formatters import FORMATTERS
 from gmner.data.listing import counted, shortened
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
-from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.mentions import EXPRESSION, GoldEntity, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,17 @@ class Post:
     def gold(self) -> tuple[GoldEntity, ...]:
         """The gold mentions; empty if the post is not annotated."""
         return self.entities or ()
+
+    @property
+    def task(self) -> Task:
+        """What the post is annotated with, and so what a program learns from it.
+
+        `grec`: the regions of a referring expression, see `gmner.read_grec`. `mner`: names and types without regions.
+        `gmner`: names, types and regions.
+        """
+        if len(self.gold) == 1 and self.gold[0].type == EXPRESSION and self.gold[0].span == self.text:
+            return "grec"
+        return "gmner" if self.grounded else "mner"
 
     def __repr__(self) -> str:
         """Id, first words, and the numbers of entities and images; short enough for a list of posts."""

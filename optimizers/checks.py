@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gmner.data.listing import counted
 from gmner.data.post import Post
@@ -11,6 +11,8 @@ from gmner.data.scoring.evaluate import check_gold
 from gmner.optimizers.chains.split import check_pictures, check_trainset
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.gold_check import FALSIFYING, GoldReport, check_posts, refusal
+from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import MAIN_TASK, Task
 
 LOG = logging.getLogger(__name__)
 
@@ -21,7 +23,12 @@ _NAMED = 5
 
 
 def checked_sets(
-    train: Sequence[Post], val: Sequence[Post] | None, adapter: PromptAdapter, *, leave_out_invalid: bool = False
+    train: Sequence[Post],
+    val: Sequence[Post] | None,
+    adapter: PromptAdapter,
+    *,
+    tasks: Collection[Task] = MAIN_TASK,
+    leave_out_invalid: bool = False,
 ) -> tuple[list[Post], list[Post] | None]:
     """Check the training set and the validation set of a compile.
 
@@ -29,6 +36,7 @@ def checked_sets(
         train: The training set.
         val: The validation set, or None.
         adapter: The adapter of the program that learns. Its labels, limits and model decide which answers are possible.
+        tasks: The tasks whose posts the program learns.
         leave_out_invalid: Leave out the posts that would be refused, and log a warning with their number.
 
     Returns:
@@ -39,7 +47,7 @@ def checked_sets(
             post is left. The message names the first posts and the reasons.
         ImageError: An image of the training set cannot be read.
     """
-    report = check_posts(train, adapter.labels, adapter.limits, adapter.profile)
+    report = check_posts(train, adapter.labels, adapter.limits, adapter.profile, tasks=tasks)
     if report.faults and leave_out_invalid:
         _warn_of_left_out("training set", report)
         train = report.kept(train)
@@ -49,18 +57,25 @@ def checked_sets(
             check_pictures(train, adapter)
         raise refusal("training set", report, _LEAVE_OUT)
     if val is not None:
-        val = _checked_valset(val, adapter, leave_out_invalid=leave_out_invalid)
+        val = _checked_valset(val, adapter, tasks, leave_out_invalid=leave_out_invalid)
         _warn_of_overlap(train, val)
     return list(train), val
 
 
-def _checked_valset(val: Sequence[Post], adapter: PromptAdapter, *, leave_out_invalid: bool) -> list[Post]:
-    report = check_posts(val, adapter.labels, adapter.limits, adapter.profile, regions=False)
+def _checked_valset(
+    val: Sequence[Post], adapter: PromptAdapter, tasks: Collection[Task], *, leave_out_invalid: bool
+) -> list[Post]:
+    report = check_posts(val, adapter.labels, adapter.limits, adapter.profile, tasks={*tasks, "mner"})
     falsifying = report.only(FALSIFYING)
     if falsifying.faults and leave_out_invalid:
         _warn_of_left_out("validation set", falsifying)
         val = falsifying.kept(val)
     check_gold(val, "the validation set")
+    if len(found := sorted({post.task for post in val})) > 1:
+        raise InputError(
+            "The posts of the validation set are of several tasks", received=", ".join(found), accepted="one of them",
+            remedy="Pass the posts whose regions are annotated",
+        )  # fmt: skip
     if falsifying.faults and not leave_out_invalid:
         raise refusal("validation set", falsifying, _LEAVE_OUT)
     unanswerable = GoldReport(report.posts, tuple(f for f in report.faults if f.kind not in FALSIFYING))

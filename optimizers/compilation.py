@@ -22,6 +22,7 @@ from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.curves import write_log_curves
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.filtering import FilteredPosts, filter_by_outcome
+from gmner.optimizers.mixture import drawn, task_counts
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen, figure, why_unchanged
 from gmner.optimizers.run_directory import RunDirectory
@@ -33,6 +34,7 @@ from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.optimizers.training.validation import METRIC, Deadline, ValidationMonitor, resolve_every
 from gmner.programs.corpus import answer_posts
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.related_tasks import answer_by_task
 from gmner.programs.seams.dspy_seams import set_compiled
 from gmner.programs.trainable import ProgramCall, Trainable
 from gmner.signatures.errors import InputError
@@ -97,6 +99,7 @@ class Compilation:
         self.engine, self.progress = training.trainable_engine(student.model), settings.progress and launch.first
         self.adapter = student.adapter()
         train = fitting_posts(train, student, settings.longest_answer)
+        self.tasks = {post.task for post in train}
         self.d2: list[Post] = train
         self.posts: dict[str, Post] = {}
         self.chains: list[Chain] = []
@@ -161,12 +164,13 @@ class Compilation:
     def way(self) -> str:
         """A sentence that says how this compile uses chains and trains weights."""
         injects = self.settings.mrsi is not None and self.settings.mrsi.trains and self.engine is not None
-        parts = [f"MRSI trains the weights on the chains of {len(self.posts)} posts"] if injects else []
+        tasks = task_counts(self.posts.values())
+        parts = [f"MRSI trains the weights on the chains of {len(self.posts)} posts{tasks}"] if injects else []
         if self.settings.mrsi is not None and not injects:
             parts = [f"MRSI sets demonstrations ({len(self.demos)}) and trains no weights"]
         if self.settings.cvo is not None and self.engine is not None:
-            parts.append(f"CVO trains them with rewards on {len(self.d2)} posts" if injects else
-                         f"CVO trains the weights with rewards on {len(self.d2)} posts")  # fmt: skip
+            trained = "them" if injects else "the weights"
+            parts.append(f"CVO trains {trained} with rewards on {len(self.d2)} posts{task_counts(self.d2)}")
         return ", then ".join(parts)
 
     def _demonstrate(self) -> None:
@@ -192,13 +196,16 @@ class Compilation:
         if count is None:
             return list(student.demonstrations)
         search = DemonstrationSearch(mrsi.demonstrations, self.run, self.settings.seed, self.progress)
-        return search.find(student, count, self.chains, self.posts, self.val)
+        whole = [chain for chain in self.chains if self.posts[chain.post_id].task == "gmner"]
+        return search.find(student, count, whole, self.posts, self.val)
 
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
         folder = self.run.stage("mrsi")
         if not self.run.done("mrsi"):
             student = self.programs["before"]
-            lessons = mrsi.lessons(self.chains, student)
+            settings = self.settings
+            chains = drawn(self.chains, lambda c: self.posts[c.post_id].task, settings.task_weights, settings.seed)
+            lessons = mrsi.lessons(chains, student)
             rows = program_rows(student, lessons, self.posts, self.adapter, self.demos)
             watch = self._watch(engine, mrsi, mrsi.steps(len(rows)))
             self.log["mrsi"] = mrsi.inject(
@@ -213,7 +220,9 @@ class Compilation:
             raise InputError("The weights of the stage before CVO are missing", remedy="Start the compile again")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
-            rows = cvo.rows(self._calls(self.launch.in_turn(partial(self._learnable, cvo))), self.adapter)
+            learnable, settings = self.launch.in_turn(partial(self._learnable, cvo)), self.settings
+            posts = drawn(learnable, lambda post: post.task, settings.task_weights, settings.seed)
+            rows = cvo.rows(self._calls(posts), self.adapter)
             watch = self._watch(engine, cvo, cvo.steps(len(rows)))
             self.log["cvo"] = cvo.optimize(
                 rows, engine, self.adapter, folder, seed=self.settings.seed, progress=self.progress, watch=watch
@@ -228,15 +237,16 @@ class Compilation:
     def _calls(self, posts: Sequence[Post]) -> list[ProgramCall]:
         """The calls that CVO trains. For a staged program they contain its current answers, saved in the run."""
 
-        def keep(answer: Callable[..., list[Any]]) -> list[Any]:
+        def keep(answer: Callable[..., list[Any]], asked: Sequence[Post]) -> list[Any]:
             if not self.run.done("calls"):
-                answers = self.launch.shared(list(posts), partial(answer, progress=self.progress))
+                distinct = list({post.id: post for post in asked}.values())
+                answers = self.launch.shared(distinct, partial(answer, progress=self.progress))
                 if self.launch.first:
-                    by_id = dict(zip((post.id for post in posts), answers, strict=True))
+                    by_id = dict(zip((post.id for post in distinct), answers, strict=True))
                     self.run.mark_done("calls", by_id)
                 self.launch.wait()
             saved = self.run.record("calls")
-            return [saved[post.id] for post in posts]
+            return [saved[post.id] for post in asked]
 
         return self._last.rollout_calls(posts, self.demos, keep)
 
@@ -302,6 +312,12 @@ class Compilation:
                 LOG.warning("%s", falls[stage])
 
     def _evaluated(self, program: Trainable, *, progress: bool) -> Evaluation:
-        """A program's scores on the validation set; every process answers a part of it."""
-        answers = self.launch.shared(self.val or [], partial(answer_posts, program, progress=progress))
-        return evaluate(answers, self.val or [], progress=progress)
+        """A program's scores on the validation set; every process answers a part of it.
+
+        Posts without regions are answered as a whole, unless the weights learn to find names alone.
+        """
+        val = self.val or []
+        whole = val and val[0].task == "mner" and "mner" not in self.tasks
+        answer = answer_posts if whole else answer_by_task
+        answers = self.launch.shared(val, partial(answer, program, progress=progress))
+        return evaluate(answers, val, progress=progress)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mixture import check_weights
 from gmner.optimizers.mrsi import MRSI
 from gmner.signatures.errors import InputError
 from gmner.signatures.number_checks import check_integer, check_positive, check_share
@@ -21,6 +23,7 @@ class CompileSettings:
         holdout: Share of the training set that is held out for validation, below 1.
         learnable_answers: Answers sampled per post of D2 to filter it. None: D2 is not filtered.
         max_minutes: Minutes after which no training step begins. None: no limit.
+        task_weights: How often the posts of a task are drawn, see `gmner.optimizers.mixture.drawn`.
         seed: Seed of split, chains, order and sampling.
         progress: Whether progress bars are shown.
         leave_out_invalid: Whether posts with an unusable annotation are left out instead of refused.
@@ -35,6 +38,7 @@ class CompileSettings:
     holdout: float
     learnable_answers: int | None
     max_minutes: float | None
+    task_weights: Mapping[str, float]
     seed: int
     progress: bool
     leave_out_invalid: bool
@@ -50,6 +54,7 @@ class CompileSettings:
         check_share("d1_share", self.d1_share, zero=False)
         check_share("holdout", self.holdout, zero=True)
         check_positive("max_minutes", self.max_minutes, optional=True)
+        check_weights(self.task_weights)
         check_integer("seed", self.seed, least=0)
         because = "because a single answer does not vary"
         check_integer("learnable_answers", self.learnable_answers, least=2, optional=True, why=because)

@@ -17,10 +17,11 @@ import dspy
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
+from gmner.data.scoring.expressions import evaluate_expressions
 from gmner.data.scoring.metric import post_f1
 from gmner.optimizers.chains.split import check_trainset
 from gmner.programs.answering import AnsweringProgram
-from gmner.programs.corpus import answer_posts
+from gmner.programs.related_tasks import answer_by_task
 from gmner.signatures.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -34,8 +35,13 @@ Metric = Callable[[Post, Prediction], float]
 
 
 def f1_metric(post: Post, prediction: Prediction) -> float:
-    """GMNER F1 of the post, 0..1; see `gmner.data.scoring.metric.post_f1`."""
-    return post_f1(post.gold, prediction.entities)
+    """F1 of the post in its task, 0..1; see `gmner.data.scoring.metric.post_f1`.
+
+    For an expression, 1 if the boxes match the targets one to one, else 0; see `evaluate_expressions`.
+    """
+    if post.task == "grec":
+        return evaluate_expressions([prediction], [post]).precision / 100
+    return post_f1(post.gold, prediction.entities, task=post.task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,7 @@ def filter_by_outcome(
     """
     _check(posts, answers, temperature)
     seeds = random.Random(seed).sample(range(2**31), answers)
-    rounds = [answer_posts(_sampling_copy(program, temperature, number), posts, **running) for number in seeds]
+    rounds = [answer_by_task(_sampling_copy(program, temperature, number), posts, **running) for number in seeds]
     groups = list(zip(*rounds, strict=True))
     scores = {
         post.id: tuple(_score(post, answer, metric) for answer in group)

@@ -14,7 +14,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -35,6 +35,7 @@ from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.gold_digest import gold_digest
+from gmner.optimizers.mixture import main_task
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
@@ -42,6 +43,7 @@ from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.rows import fitting_posts
 from gmner.optimizers.training.validation import resolve_every
+from gmner.programs.related_tasks import learned_tasks
 from gmner.programs.state import state_digest
 from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError, RunDirectoryError
@@ -63,6 +65,11 @@ class MCR(Teleprompter):
     CVO then trains on D2 with TRL's GRPOTrainer and five rewards. The student and its weights are not changed. If the
     weights of the LM are not accessible, MRSI sets demonstrations on the program, and CVO is skipped with a warning.
 
+    A training set may also contain posts of the related tasks, see `gmner.Post.task`: names without regions (MNER-MI)
+    and referring expressions (GREC). Each is trained on what it says, with the prompt of its task, which
+    `program.extract_names` and `program.ground_expression` use: its chains state only what is annotated, and only the
+    rewards of that apply. Demonstrations are made of posts with names and regions.
+
     Args:
         mrsi: Settings of MRSI. None: CVO alone, on all posts, as in the paper's ablation.
         cvo: Settings of CVO. None: MRSI alone.
@@ -76,6 +83,8 @@ class MCR(Teleprompter):
         max_minutes: Stops training after this many minutes from the start of the compile. The running stage ends with
             a checkpoint, and its program is the result; the same compile with the same `run_dir` resumes training, also
             with another limit. None: no limit.
+        task_weights: How often the posts of a task (`gmner`, `mner`, `grec`) are drawn: with 2 each of them is used
+            twice in an epoch, with 0.5 half of them. A task that is not named has 1.
         seed: Seed of split, chains, order and sampling.
         progress: Show progress bars.
         leave_out_invalid: Leave out posts whose gold answer the program could not write (see `gmner.check_posts`), with
@@ -100,6 +109,7 @@ class MCR(Teleprompter):
     holdout: float = 0.1
     learnable_answers: int | None = None
     max_minutes: float | None = None
+    task_weights: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     progress: bool = True
     leave_out_invalid: bool = False
@@ -183,6 +193,7 @@ class MCR(Teleprompter):
         train, val = self._sets(trainset, valset, student)
         if not student.whole_answers:
             self._check_staged(student)
+        self._check_demonstrable(student, train)
         if self.cvo is not None:
             self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
         lm = teacher_lm(teacher)
@@ -213,7 +224,8 @@ class MCR(Teleprompter):
         train = first_pictures(as_posts(trainset), limit)
         # BetterTogether passes [] for no validation set.
         val = first_pictures(as_posts(valset), limit) if valset else None
-        train, val = checked_sets(train, val, student.adapter(), leave_out_invalid=self.leave_out_invalid)
+        tasks, leave_out = learned_tasks(student), self.leave_out_invalid
+        train, val = checked_sets(train, val, student.adapter(), tasks=tasks, leave_out_invalid=leave_out)
         trained = training.trainable_engine(student.model) is not None
         if val is None and self.holdout and trained and not self._all_have_chains(train):
             train, val = held_out(train, self.holdout, self.seed)
@@ -264,6 +276,22 @@ class MCR(Teleprompter):
                 remedy="Compile a GMNER program, or set demonstrations with dspy.BootstrapFewShot",
             )  # fmt: skip
 
+    def _check_demonstrable(self, student: Trainable, train: Sequence[Post]) -> None:
+        """Refuse demonstrations without a post that can become one, and warn about posts that cannot."""
+        if self.mrsi is None or not student.whole_answers:
+            return
+        trains = self.mrsi.trains and training.trainable_engine(student.model) is not None
+        if self.mrsi.demonstrations.wanted(trained=trains) is None:
+            return
+        others = [post.id for post in train if post.task != "gmner"]
+        if len(others) == len(train):
+            raise InputError(
+                "No post can become a demonstration", received=others[0], accepted="posts with names and regions",
+                remedy="Add such posts, or train weights without demonstrations",
+            )  # fmt: skip
+        if others and not trains:
+            LOG.warning("%d posts of related tasks are not used: demonstrations need names and regions", len(others))
+
     def _authors(self, student: Trainable, teacher: dspy.BaseLM | None) -> str:
         """The LMs that write chains, see `MRSI.authors`; also checks that teacher and LM can be used."""
         if self.mrsi is None:
@@ -292,6 +320,8 @@ class MCR(Teleprompter):
             **({} if self.cvo is None else own_rewards(self.cvo.reward_set)),
             "d1_share": self.d1_share,
             "holdout": self.holdout,
+            **({"task_weights": dict(self.task_weights)} if self.task_weights else {}),
+            **({"tasks": [post.task for post in train]} if any(post.task != "gmner" for post in train) else {}),
             "seed": self.seed,
             "model": student.model.model,
             "labels": dict(student.labels.types),
@@ -327,16 +357,19 @@ def held_out(train: Sequence[Post], share: float, seed: int) -> tuple[list[Post]
         seed: Seed of the choice.
 
     Returns:
-        The other posts, and the held-out ones; None for these if there are fewer than 48 posts.
+        The other posts, and the held-out ones, which are of one task (GMNER if there are enough such posts); None for
+        these if there are fewer than 48 posts of it.
     """
-    wanted = min(_MOST_HELD_OUT, max(_LEAST_HELD_OUT, round(share * len(train))))
-    if len(train) < 3 * _LEAST_HELD_OUT:
+    task = main_task(train, 3 * _LEAST_HELD_OUT)
+    candidates = [post for post in train if post.task == task]
+    wanted = min(_MOST_HELD_OUT, max(_LEAST_HELD_OUT, round(share * len(candidates))))
+    if len(candidates) < 3 * _LEAST_HELD_OUT:
         LOG.warning(
             "No validation set is given, and the training set is too small to hold one out: stages are not scored, and "
             "the program of the last stage is returned"
         )
         return list(train), None
-    out, _ = split_posts(train, wanted / len(train), random.Random(f"holdout-{seed}"))
+    out, _ = split_posts(candidates, wanted / len(candidates), random.Random(f"holdout-{seed}"))
     ids = {post.id for post in out}
     return [post for post in train if post.id not in ids], out
 

@@ -19,6 +19,7 @@ from gmner.optimizers.chains.split import check_split, split_posts
 from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mixture import drawn
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.request_plan import SENT, RequestPlan, request_plans
 from gmner.optimizers.reward_set import describe_weights
@@ -28,6 +29,7 @@ from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.peak_memory import process_peak
 from gmner.programs.trainable import Trainable
+from gmner.signatures.mentions import Task
 
 _MEASURED = 2
 
@@ -146,6 +148,7 @@ def plan(
             second = second or list(train)
         injected = settings.mrsi is not None and settings.mrsi.trains
         check_split(first, second, injected=injected, optimized=settings.cvo is not None)
+    first, second = (drawn(posts, _task, settings.task_weights, settings.seed) for posts in (first, second))
     measured: list[tuple[str, Callable[[], StagePlan | RequestPlan]]] = []
     if engine is not None and settings.mrsi is not None and settings.mrsi.trains:
         measured.append(("mrsi", partial(_of_mrsi, settings.mrsi, student, engine, first, settings.seed)))
@@ -165,6 +168,10 @@ def plan(
     requests = tuple(part for part in parts if isinstance(part, RequestPlan))
     rewards = {} if engine is None or settings.cvo is None else settings.cvo.reward_set.weights
     return Plan(stages, _memory(), rewards, requests)
+
+
+def _task(post: Post) -> Task:
+    return post.task
 
 
 def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
@@ -187,7 +194,7 @@ def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[
 def _of_cvo(cvo: CVO, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
     measured = posts[: _MEASURED * cvo.prompts]
-    calls = student.rollout_calls(measured, student.demonstrations, lambda answer: answer(measured, progress=False))
+    calls = student.rollout_calls(measured, student.demonstrations, lambda answer, asked: answer(asked, progress=False))
     rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)

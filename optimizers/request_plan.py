@@ -100,7 +100,8 @@ def _answers(settings: CompileSettings, student: Trainable, train: Sequence[Post
         if count is not None:
             templates = {name: getattr(style, "template", style) for name, style in mrsi.style_set.items()}
             adapter, rng = student.adapter(), random.Random(settings.seed)
-            chains = replace(mrsi, styles=templates).chains(train[: _CHOICE * max(count, 1)], adapter, rng)
+            whole = [post for post in train if post.task == "gmner"]
+            chains = replace(mrsi, styles=templates).chains(whole[: _CHOICE * max(count, 1)], adapter, rng)
             posts = {post.id: post for post in train}
             write = DemoWriter(posts, adapter, None, mrsi.demonstrations.side)
             program.set_demonstrations([write(chain) for chain in covering_chains(chains, posts, count)])

@@ -73,7 +73,7 @@ def _report(name: str, values: Sequence[Any], adapter: PromptAdapter) -> GoldRep
         if (post := _post_of(value, f"{name}[{place}]")) is not None:
             places.append(place)
             posts.append(post)
-    report = check_posts(posts, adapter.labels, adapter.limits, adapter.profile, regions=False)
+    report = check_posts(posts, adapter.labels, adapter.limits, adapter.profile, tasks=("gmner", "mner"))
     # DSPy's examples have no ids, so the same one may occur twice.
     kinds = {fault.kind for fault in report.faults} - {"duplicate_id"}
     if name == "valset":

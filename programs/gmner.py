@@ -10,7 +10,7 @@ import dspy
 
 from gmner.data.post import Post
 from gmner.programs.program import Answer, Inputs
-from gmner.programs.related_tasks import RelatedTasks
+from gmner.programs.related_tasks import RelatedTasks, related_call, related_tuning_call
 from gmner.programs.trainable import Keep, ProgramCall, TuningCall, post_inputs
 from gmner.signatures.mentions import GroundedEntity
 from gmner.signatures.tasks import GroundEntities
@@ -54,6 +54,8 @@ class GMNER(RelatedTasks):
         self, post: Post, reasoning: str, entities: Sequence[GroundedEntity], demos: Sequence[Mapping[str, Any]]
     ) -> list[TuningCall]:
         """See `gmner.programs.trainable.Trainable`: one call."""
+        if post.task != "gmner":
+            return [related_tuning_call(post, reasoning, entities)]
         return [(self._call(post, demos), {"reasoning": reasoning, "entities": list(entities)})]
 
     def rollout_calls(self, posts: Sequence[Post], demos: Sequence[Mapping[str, Any]], keep: Keep) -> list[ProgramCall]:
@@ -61,6 +63,8 @@ class GMNER(RelatedTasks):
         return [self._call(post, demos) for post in posts]
 
     def _call(self, post: Post, demos: Sequence[Mapping[str, Any]]) -> ProgramCall:
+        if post.task != "gmner":
+            return related_call(post)
         return ProgramCall(post, self.answer.signature, demos, post_inputs(post))
 
     def _build(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,19 +19,20 @@ from gmner.signatures.alignment import occurrences
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
-from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.mentions import MAIN_TASK, GoldEntity, Task
 from gmner.signatures.schema import Limits
 from gmner.signatures.segmentation import MAX_SPAN_WORDS, is_cut_in_cluster, is_space, length_in_words
 
 _LEAST_IOU = 0.5
 """A box whose IoU with its own rounded coordinates is not above this cannot be predicted correctly in any protocol."""
 
-FALSIFYING = ("duplicate_id", "not_annotated", "empty_text", "offsets", "same_place")
+FALSIFYING = ("duplicate_id", "not_annotated", "expression", "empty_text", "offsets", "same_place")
 """Faults that make the score of a valset wrong; the other faults only make full marks impossible."""
 
 _NAMED = 5
 
-_ANSWER = form_of(["reasoning", "entities"])
+_LISTS: Mapping[Task, str] = {"gmner": "entities", "mner": "mentions", "grec": "boxes"}
+"""The list in the answer to a post of each task."""
 
 
 def _steps(_: Any, step: float, value: Any, __: Any) -> Iterator[ValidationError]:
@@ -130,23 +131,26 @@ def check_posts(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     profile: ModelProfile = ModelProfile(),  # noqa: B008 - frozen
     *,
-    regions: bool = True,
+    tasks: Collection[Task] = MAIN_TASK,
 ) -> GoldReport:
     """Check whether a model can generate the gold answer of every post; every image is opened once.
+
+    The answer is that of the post's task, see `gmner.Post.task`.
 
     Args:
         posts: Annotated posts.
         labels: The entity types of the program to train.
         limits: The limits of its answers.
         profile: Coordinate convention and resize rule of its model.
-        regions: Whether posts without annotated regions are a fault, as they are in a trainset.
+        tasks: The tasks that are learned; a post of another one is a fault. `gmner.MCR` learns all three with a
+            `GMNER`, and then none of them is.
 
     Returns:
-        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `empty_text`, `not_unicode`, `offsets`,
-        `same_place`, `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `cuts_a_character` (a combining
-        mark or a part of an emoji is left out), `too_many_entities`, `too_many_pictures`, `no_picture`,
-        `no_such_picture`, `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema` for
-        anything else that the schema does not allow.
+        The faults: `duplicate_id`, `not_annotated`, `no_regions`, `expression`, `empty_text`, `not_unicode`,
+        `offsets`, `same_place`, `unknown_type`, `blank_at_edge`, `span_too_long`, `cuts_a_word`, `cuts_a_character` (a
+        combining mark or a part of an emoji is left out), `too_many_entities`, `too_many_boxes`, `too_many_pictures`,
+        `no_picture`, `no_such_picture`, `bad_picture`, `box_outside`, `box_without_area`, `box_too_small`, and `schema`
+        for anything else that the schema does not allow.
 
     Raises:
         InputError: An item is not a post, or the labels are invalid.
@@ -158,7 +162,7 @@ def check_posts(
     for place, post in enumerate(posts):
         if not isinstance(post, Post):
             raise InputError("Every item must be a post", received=post, accepted="gmner.Post")
-        post_faults = list(_post_faults(post, adapter, regions=regions))
+        post_faults = list(_post_faults(post, adapter, tasks))
         if post.id in ids:
             post_faults.insert(0, ("duplicate_id", "an earlier post has the same id"))
         ids.add(post.id)
@@ -189,10 +193,12 @@ FaultTexts = Iterator[tuple[str, str]]
 """Kind and message of faults."""
 
 
-def _post_faults(post: Post, adapter: PromptAdapter, *, regions: bool) -> FaultTexts:
+def _post_faults(post: Post, adapter: PromptAdapter, tasks: Collection[Task]) -> FaultTexts:
     if post.entities is None:
         yield "not_annotated", "it is not annotated"
-    elif regions and not post.grounded:
+    elif post.task not in tasks and post.task == "grec":
+        yield "expression", "it is a referring expression, which has no named entities"
+    elif not post.grounded and (post.task not in tasks or post.task == "grec"):
         yield "no_regions", "its regions are not annotated: training on it would teach that nothing is shown"
     if not post.text.strip():
         yield "empty_text", "its text is empty"
@@ -224,7 +230,11 @@ def _is_unicode(text: str) -> bool:
 
 
 def _text_faults(post: Post, labels: LabelSet, limits: Limits) -> FaultTexts:
-    """Faults of the mentions and of their number."""
+    """Faults of the mentions and of their number; of an expression, of the number of its boxes."""
+    if post.task == "grec":
+        if (boxes := len(post.gold[0].boxes)) > limits.entities:
+            yield "too_many_boxes", f"{boxes} boxes, but an answer has at most {limits.entities}"
+        return
     if len(post.gold) > limits.entities:
         yield "too_many_entities", f"{len(post.gold)} entities, but an answer has at most {limits.entities}"
     for key, times in Counter(entity.key for entity in post.gold).items():
@@ -253,7 +263,10 @@ def _mention_faults(entity: GoldEntity, text: str, labels: LabelSet) -> FaultTex
 
 
 def _box_faults(post: Post, request: Request) -> FaultTexts:
-    """Faults of boxes in the image; the first box, which is used for training, also as the model writes it."""
+    """Faults of boxes in the image.
+
+    The box that is used for training, the first one of an entity or any of an expression, also as the model writes it.
+    """
     sizes = [size for size, _ in request.frame.pictures]
     for entity in post.gold:
         if not sizes:
@@ -271,14 +284,19 @@ def _box_faults(post: Post, request: Request) -> FaultTexts:
                 continue
             if not box.area:
                 yield "box_without_area", f"{name} has no area"
-            elif number == 0 and request.frame.decode(request.frame.encode(box), box.picture).iou(box) <= _LEAST_IOU:
+            elif (number == 0 or post.task == "grec") and request.frame.decode(
+                request.frame.encode(box), box.picture
+            ).iou(box) <= _LEAST_IOU:
                 coordinates = list(request.frame.encode(box))
                 yield "box_too_small", f"{name} is too small for the model's coordinates {coordinates}"
 
 
 def _schema_faults(post: Post, request: Request) -> FaultTexts:
     """Violations of the decoding schema by the gold answer."""
-    answer = _ANSWER.render({"reasoning": "", "entities": [as_entity(e) for e in post.gold]}, request)
-    for error in _VALIDATOR(_ANSWER.schema(request)).iter_errors(json.loads(answer)):
+    items = post.gold[0].boxes if post.task == "grec" else [as_entity(entity) for entity in post.gold]
+    name = _LISTS[post.task]
+    form = form_of(["reasoning", name])
+    answer = form.render({"reasoning": "", name: items}, request)
+    for error in _VALIDATOR(form.schema(request)).iter_errors(json.loads(answer)):
         where = "/".join(map(str, error.absolute_path))
         yield "schema", f"the schema of the answer does not allow {where or 'it'}: {str(error.instance)[:120]}"

@@ -8,7 +8,7 @@ import dspy
 
 from gmner.programs.program import Answer, GroundingProgram, Inputs
 from gmner.signatures.errors import InputError
-from gmner.signatures.mentions import EXPRESSION, GroundedEntity
+from gmner.signatures.mentions import expression_entity
 from gmner.signatures.tasks import GroundExpression
 
 
@@ -54,5 +54,4 @@ class GREC(GroundingProgram):
 
 
 def _grounded(text: str, result: Any) -> Answer:
-    box, *more = result.boxes or [None]
-    return result.reasoning, [GroundedEntity(text, 0, len(text), EXPRESSION, box, more_boxes=tuple(more))]
+    return result.reasoning, [expression_entity(text, result.boxes)]

@@ -16,7 +16,7 @@ from gmner.data.post import Post
 from gmner.programs.mner import listed_mentions
 from gmner.programs.program import Answer, Inputs, Picture
 from gmner.programs.prompt_images import picture_inputs
-from gmner.programs.related_tasks import RelatedTasks
+from gmner.programs.related_tasks import RelatedTasks, related_call, related_tuning_call
 from gmner.programs.staged_calls import Trace, staged_calls, staged_tuning_calls, trace_of, traced
 from gmner.programs.trainable import Keep, ProgramCall, TuningCall
 from gmner.signatures.forms import as_entity
@@ -58,13 +58,17 @@ class StagedGMNER(RelatedTasks):
         self, post: Post, reasoning: str, entities: Sequence[GroundedEntity], demos: Sequence[Mapping[str, Any]]
     ) -> list[TuningCall]:
         """See `Trainable`; `demos` is ignored, because every predictor has its own demonstrations."""
+        if post.task != "gmner":
+            return [related_tuning_call(post, reasoning, entities)]
         return staged_tuning_calls(self, post, reasoning, entities)
 
     def rollout_calls(self, posts: Sequence[Post], demos: Sequence[Mapping[str, Any]], keep: Keep) -> list[ProgramCall]:
         """See `Trainable`; posts for which the program fails are skipped."""
-        records = zip(posts, keep(partial(traced, self)), strict=True)
+        own = [post for post in posts if post.task == "gmner"]
+        records = zip(own, keep(partial(traced, self), own), strict=True)
         traces = {post.id: trace_of(record) for post, record in records if record is not None}
-        return staged_calls(self, posts, traces)
+        related = [related_call(post) for post in posts if post.task != "gmner"]
+        return [*staged_calls(self, own, traces), *related]
 
     def _build(self) -> None:
         self.extract = dspy.Predict(ExtractMentions)

@@ -42,8 +42,8 @@ def post_inputs(post: Post) -> dict[str, Any]:
 TuningCall: TypeAlias = tuple[ProgramCall, Mapping[str, Any]]
 """A call, and the expected values of the signature's outputs."""
 
-Keep: TypeAlias = Callable[[Callable[..., list[Any]]], Sequence[Any]]
-"""Calls `answer(posts, progress=...)` and stores the result; a resumed compile gets the stored result."""
+Keep: TypeAlias = Callable[[Callable[..., list[Any]], Sequence[Post]], Sequence[Any]]
+"""`keep(answer, posts)` calls `answer(posts, progress=...)` and stores the result, which a resumed compile gets."""
 
 
 @runtime_checkable
@@ -88,6 +88,6 @@ class Trainable(AnsweringProgram, Protocol):
         Args:
             posts: Annotated posts.
             demos: The demonstrations of a whole answer.
-            keep: For a program that must process the posts first: calls the given function with the posts and returns
+            keep: For a program that must process posts first: calls the given function with these posts and returns
                 one JSON value per post, which is stored for a resumed compile.
         """

@@ -91,18 +91,21 @@ def as_entity(value: object) -> GroundedEntity:
         box, picture = as_box(value.get("box")), value.get("picture")
         if box is not None and picture is not None:
             box = replace(box, picture=picture)
-        return GroundedEntity(value["span"], value["start"], value["end"], value["type"], box)
+        more = tuple(box for box in map(as_box, value.get("more_boxes") or ()) if box is not None)
+        return GroundedEntity(value["span"], value["start"], value["end"], value["type"], box, more_boxes=more)
     raise InputError("Not an entity", received=value, accepted="GroundedEntity, or span, start, end, type, box")
 
 
 def as_data(entity: GroundedEntity) -> dict[str, Any]:
     """Convert an entity to JSON data, with the box in pixels of the original image. Inverse of `as_entity`.
 
-    `picture`, the number of the image of the box, is only given if that is not the first image.
+    `picture`, the number of the image of the box, is only given if that is not the first image, and `more_boxes`, a
+    list of `box_data`, only if there are any.
     """
     box = None if entity.box is None else list(entity.box.as_tuple())
     data = {"span": entity.span, "start": entity.start, "end": entity.end, "type": entity.type, "box": box}
-    return data | ({"picture": entity.box.picture} if entity.box is not None and entity.box.picture > 1 else {})
+    data |= {"picture": entity.box.picture} if entity.box is not None and entity.box.picture > 1 else {}
+    return data | ({"more_boxes": [box_data(box) for box in entity.more_boxes]} if entity.more_boxes else {})
 
 
 def _answer_schema(request: Request) -> schema.Schema:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
@@ -12,6 +12,12 @@ from gmner.signatures.errors import InputError
 
 EXPRESSION = "EXPRESSION"
 """The type of a referring expression, which is the only entity of its text."""
+
+Task: TypeAlias = Literal["gmner", "mner", "grec"]
+"""What a text is annotated with: names with regions, names alone, or the regions of a referring expression."""
+
+MAIN_TASK: tuple[Task, ...] = ("gmner",)
+"""The task of a program that learns no related one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,17 @@ class GroundedEntity(Mention):
     def boxes(self) -> tuple[Box, ...]:
         """All predicted boxes, pixels of the original image; empty if the entity is not shown."""
         return () if self.box is None else (self.box, *self.more_boxes)
+
+
+def expression_entity(expression: str, boxes: Sequence[Box]) -> GroundedEntity:
+    """The single entity of a referring expression: its whole text, with all of its boxes.
+
+    Args:
+        expression: The text.
+        boxes: Pixels of the original image; empty if the image shows nothing that is meant.
+    """
+    first = boxes[0] if boxes else None
+    return GroundedEntity(expression, 0, len(expression), EXPRESSION, first, more_boxes=tuple(boxes[1:]))
 
 
 _M = TypeVar("_M", bound=Mention)

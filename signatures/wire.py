@@ -11,11 +11,12 @@ from gmner.signatures.alignment import Alignment, align
 from gmner.signatures.boxes import Box, BoxFormat, Size
 from gmner.signatures.errors import AnswerError, InputError
 from gmner.signatures.labels import LabelSet
-from gmner.signatures.mentions import GroundedEntity, Mention
+from gmner.signatures.mentions import GroundedEntity, Mention, Task, expression_entity
 
 _NUMBERS = {"integers": frozenset({int}), "floats": frozenset({int, float})}
 _ENTITY = frozenset({"span", "type", "visible", "box"})
 _ENTITY_OF_SEVERAL = _ENTITY | {"picture"}
+_MENTION = frozenset({"span", "type"})
 
 Sizes = tuple[Size, Size | None]
 """Width and height of an image in pixels, and after the processor's resize if the convention is `resized`."""
@@ -90,7 +91,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A parsed end-to-end answer: the reasoning, and the entities in order."""
+    """A parsed answer: the reasoning, and the entities in order."""
 
     reasoning: str
     entities: tuple[GroundedEntity, ...]
@@ -220,9 +221,13 @@ def load_mentions(records: object, text: str, labels: LabelSet) -> list[Grounded
     Raises:
         AnswerError: A record has another form, a span is not in the text, or a type is not a label.
     """
+    placed = _placed(records, text, labels)
+    for record, _ in placed:
+        if record.keys() != _MENTION:
+            raise AnswerError("A mention must have exactly span and type", received=record)
     return [
         GroundedEntity(record["span"], start, end, record["type"], None, alignment)
-        for record, (start, end, alignment) in _placed(records, text, labels)
+        for record, (start, end, alignment) in placed
     ]
 
 
@@ -323,3 +328,26 @@ def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, r
             raise AnswerError("`visible` and `box` contradict each other", received=record)
         entities.append(GroundedEntity(record["span"], start, end, record["type"], box, alignment))
     return Answer(value["reasoning"], tuple(entities))
+
+
+def parse_task_answer(task: Task, text: str, post_text: str, labels: LabelSet, frame: Frame) -> Answer:
+    """Parse an answer to a post of any task strictly.
+
+    Args:
+        task: What the post is annotated with.
+        text: The output of the model: for `gmner` see `parse_answer`; for `mner` the `reasoning` and the `mentions`;
+            for `grec` the `reasoning` and the `boxes`, which become a single entity, see `expression_entity`.
+        post_text: The text of the post, or the expression.
+        labels: The entity types.
+        frame: The coordinate convention for the images of the post.
+
+    Raises:
+        AnswerError: The JSON has another form, a span is not in the text, a type is unknown, or a box is none.
+    """
+    if task == "gmner":
+        return parse_answer(text, post_text, labels, frame)
+    if task == "mner":
+        reasoning, records = load_reasoned(text, "mentions")
+        return Answer(reasoning, tuple(load_mentions(records, post_text, labels)))
+    reasoning, records = load_reasoned(text, "boxes")
+    return Answer(reasoning, (expression_entity(post_text, load_boxes(records, frame)),))

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from gmner.data.prediction import checked_box, checked_object, checked_string
+from gmner.data.prediction import checked_box, checked_object, checked_string, in_picture
 from gmner.optimizers.chains.chain import Chain
 from gmner.signatures.errors import DataError, GmnerError
 
 _REQUIRED, _OPTIONAL = {"post_id", "style", "reasoning", "entities"}, {"author", "problem"}
-_ENTITY_KEYS = {"span", "start", "end", "type", "box"}
+_ENTITY_KEYS, _ENTITY_OPTIONS = {"span", "start", "end", "type", "box"}, {"picture", "more_boxes"}
 
 
 class ChainLog:
@@ -122,12 +122,28 @@ def chain_of(line: bytes) -> Chain:
 
 
 def _check_entity(record: object) -> None:
-    entity = checked_object(record, _ENTITY_KEYS, "an entity of a chain")
+    entity = checked_object(record, _ENTITY_KEYS, "an entity of a chain", _ENTITY_OPTIONS)
     span, start, end = checked_string(entity["span"], "span"), entity["start"], entity["end"]
     checked_string(entity["type"], "type")
     if type(start) is not int or type(end) is not int or end - start != len(span) or not 0 <= start < end:
         raise DataError(
             "A span does not match its offsets", received=(span, start, end), accepted="end - start characters"
         )
-    if entity["box"] is not None:
-        checked_box(entity["box"])
+    box = None if entity["box"] is None else checked_box(entity["box"])
+    more = entity.get("more_boxes", [])
+    if box is None and {"picture", "more_boxes"} & entity.keys():
+        raise DataError("`picture` and `more_boxes` of an entity require `box`", received=entity)
+    if box is not None and "picture" in entity:
+        in_picture(box, entity["picture"])
+    if not isinstance(more, list):
+        raise DataError("`more_boxes` must be a list", received=more)
+    for further in more:
+        _check_further_box(further)
+
+
+def _check_further_box(value: object) -> None:
+    """Check a box as `gmner.signatures.forms.box_data` writes it."""
+    numbers = value if isinstance(value, list) else []
+    box = checked_box(numbers[:4] if len(numbers) == 5 else value)
+    if len(numbers) == 5:
+        in_picture(box, numbers[4])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 import regex
 
@@ -25,7 +26,8 @@ class Contradiction(StrEnum):
     `MISSING_SPAN`: a gold span does not occur in the chain verbatim. `WRONG_TYPE`, `WRONG_VISIBILITY`, `WRONG_BOX`: a
     statement about a name contradicts the gold annotation. `WRONG_COUNT`: the chain gives another number of entities.
     `NO_ENTITY`: something that is not a gold span is presented as an entity. `UNSAID`: the chain does not say the type,
-    the visibility or the box of a name in words that can be checked.
+    the visibility or the box of a name in words that can be checked. `UNANNOTATED`: it says what the images show of a
+    name although the regions of the post are not annotated.
     """
 
     MISSING_SPAN = "missing_span"
@@ -35,6 +37,7 @@ class Contradiction(StrEnum):
     NO_ENTITY = "no_entity"
     WRONG_COUNT = "wrong_count"
     UNSAID = "unsaid"
+    UNANNOTATED = "unannotated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +53,17 @@ class Problem:
     message: str
 
 
+Place: TypeAlias = tuple[tuple[float, ...], int]
+"""A box as the model writes it, and the number of its image."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known about a name: its gold mentions, and its boxes, including the scene's.
-
-    A box is given as the model writes it, with the number of its image.
-    """
+    """What is known about a name: its gold mentions, and its boxes, including the scene's."""
 
     name: str
     gold: tuple[GoldEntity, ...]
-    boxes: tuple[tuple[tuple[float, ...], int], ...]
+    boxes: tuple[Place, ...]
     scene_types: frozenset[str]
 
     @property
@@ -95,7 +99,8 @@ _PICTURE_HEADINGS = {"picture", "image", "photo"}
 _SHOWN_HEADINGS = {"shown", "in both", "seen", "visible"}
 _ABSENT_HEADINGS = {"only named", "not shown", "absent", "not visible"}
 _UNNAMED_HEADINGS = {"only shown", "only seen", "only in the picture", "not named"}
-_COUNT = re.compile(r"\bso (\d+|no) entit(?:y|ies)\b", re.I)
+_ENTITIES_COUNTED = re.compile(r"\bso (\d+|no) entit(?:y|ies)\b", re.I)
+_BOXES_COUNTED = re.compile(r"\bso (\d+|no) box(?:es)?\b", re.I)
 _NAME_LIST = re.compile(
     r"^\W*(?:(?:names|named|entities|post names|named in the post|in the post|types)\s*:|the (?:post|text) names\b"
     r"|which names\?|who or what is named\?|what types\?)",
@@ -140,6 +145,7 @@ class _Reading:
     typed: set[str] = field(default_factory=set)
     judged: set[str] = field(default_factory=set)
     boxed: set[str] = field(default_factory=set)
+    places: set[Place] = field(default_factory=set)  # the boxes that the chain gives to an expression
     elsewhere: set[str] = field(default_factory=set)  # names with a box in an image that the chain does not name
 
     def __post_init__(self) -> None:
@@ -174,19 +180,26 @@ class _Reading:
             self.subject = self._of(marks[-1])
 
     def _count(self) -> Iterator[Problem]:
-        right = len(self.facts.entities)
-        for said in _COUNT.findall(self.masked):
+        unit, right, counted = "entities", len(self.facts.entities), _ENTITIES_COUNTED
+        if self.facts.task == "grec":
+            unit, right, counted = "boxes", len(self.facts.targets), _BOXES_COUNTED
+        for said in counted.findall(self.masked):
             if said != str(right or "no") and said != str(right):
-                yield Problem(Contradiction.WRONG_COUNT, f"there are {right} entities, not {said}")
+                yield Problem(Contradiction.WRONG_COUNT, f"there are {right} {unit}, not {said}")
 
     def _unsaid(self, known: _Known) -> Iterator[Problem]:
         """The constraints that the chain does not state for a gold name that it contains."""
-        if known.name not in self.typed:
+        if known.name not in self.typed and self.facts.task != "grec":
             yield Problem(Contradiction.UNSAID, f"the type of {known.name!r} is not said: write {known.name} (TYPE)")
+        if self.facts.task == "mner":
+            return
         if known.name not in self.judged:
             yield Problem(Contradiction.UNSAID, f"it is not said whether {known.name!r} is shown or not shown")
         if known.verdicts == {True} and known.name not in self.boxed:
             yield Problem(Contradiction.UNSAID, f"the box of {known.name!r} is not said")
+        elif self.facts.task == "grec" and (unsaid := [box for box in known.boxes if box not in self.places]):
+            places = " and ".join(self._place(*box) for box in unsaid)
+            yield Problem(Contradiction.UNSAID, f"the expression also means {places}")
         elif known.name in self.elsewhere:
             fact = f"the picture of the box of {known.name!r} is not said"
             yield Problem(Contradiction.UNSAID, f"{fact}: write [x1,y1,x2,y2]{of_picture(2)}")
@@ -255,11 +268,18 @@ class _Reading:
             if owner is not None:
                 self.boxed.add(owner.name)
             picture = _picture_of(clause, written) if self.facts.frame.several else None
-            if not any(_near(numbers, box, step) and picture in (None, number) for box, number in right):
+            if owner is not None and self.facts.task == "mner":
+                yield Problem(
+                    Contradiction.UNANNOTATED, f"where {owner.name!r} is shown is not annotated: leave it out"
+                )
+                continue
+            said = [(box, number) for box, number in right if _near(numbers, box, step) and picture in (None, number)]
+            self.places |= set(said)
+            if not said:
                 whose = "nothing" if owner is None else repr(owner.name)
                 truth = " or ".join(self._place(box, number) for box, number in right) or "nowhere in the picture"
-                said = written[0] + ("" if picture is None else of_picture(picture))
-                yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {said}")
+                claimed = written[0] + ("" if picture is None else of_picture(picture))
+                yield Problem(Contradiction.WRONG_BOX, f"{whose} is at {truth}, not at {claimed}")
             elif picture is None and self.facts.frame.several and owner is not None:
                 self.elsewhere.add(owner.name)
 
@@ -276,13 +296,17 @@ class _Reading:
             if title in _UNNAMED_HEADINGS and owner.gold:
                 yield Problem(Contradiction.WRONG_VISIBILITY, f"{owner.name!r} is named in the post")
         answer = _ANSWER.match(clause)
-        if self.subject is not None and not title and (answer or not marks):
+        alone = self.facts.task != "mner" and (answer or not marks)  # such a clause can be about anything in the images
+        if self.subject is not None and not title and alone:
             yield from self._verdict(self.subject, answer[1].lower() == "yes" if answer else _verdict(clause))
 
     def _verdict(self, owner: _Known, said: bool | None) -> Iterator[Problem]:
         if said is not None:
             self.judged.add(owner.name)
-        if said is not None and owner.gold and said not in owner.verdicts:
+        if said is not None and owner.gold and self.facts.task == "mner":
+            fact = f"whether {owner.name!r} is shown is not annotated: leave it out"
+            yield Problem(Contradiction.UNANNOTATED, fact)
+        elif said is not None and owner.gold and said not in owner.verdicts:
             right = "not shown" if said else "shown"
             yield Problem(Contradiction.WRONG_VISIBILITY, f"{owner.name!r} is {right} in the picture")
 

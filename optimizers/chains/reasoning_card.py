@@ -65,10 +65,13 @@ boxes are `[x1, y1, x2, y2]` in pixels of the original image.
 | `author` | `template`, `llm` (a model that read the text) or `mllm` (a model that also saw the image) |
 | `problem` | why the chain replaces the one that the style wrote; empty if it replaces none |
 | `reasoning` | the chain |
-| `answer` | a JSON list of `{{"span", "start", "end", "type", "box"}}`; `start` and `end` are character offsets |
+| `answer` | a JSON list of `{{"span", "start", "end", "type", "box"}}`; see below |
 {text}
 `chains.jsonl` and `split.json` have the same content for `gmner`, without loss and with a digest of every post. Images
 are not included.
+
+In `answer`, `start` and `end` are character offsets. `picture` is the number of the image of a box that is not in the
+first one, and `more_boxes` are the further boxes of a referring expression.
 
 ## Licence
 
@@ -125,7 +128,10 @@ def _caution(models: int) -> str:
 
 def _tables(counts: ChainCounts) -> str:
     problems = dict(list(counts.problems.items())[:_MOST_PROBLEMS])
-    kinds = {"style": counts.styles, "author": counts.authors, "stratum": counts.strata, "problem": problems}
+    kinds = {
+        "task": counts.tasks, "style": counts.styles, "author": counts.authors, "stratum": counts.strata,
+        "problem": problems,
+    }  # fmt: skip
     return "\n\n".join(_table(name, rows) for name, rows in kinds.items() if rows)
 
 

@@ -45,6 +45,7 @@ class ChainCounts:
         authors: Chains by author.
         problems: Replaced chains, by the kind of their problem.
         strata: Chains by `stratum` of their post. None: no posts were given.
+        tasks: Chains by the task of their post, see `gmner.Post.task`. None: no posts were given.
     """
 
     chains: int
@@ -53,6 +54,7 @@ class ChainCounts:
     authors: Mapping[str, int]
     problems: Mapping[str, int]
     strata: Mapping[str, int] | None = None
+    tasks: Mapping[str, int] | None = None
 
     @property
     def fallbacks(self) -> int:

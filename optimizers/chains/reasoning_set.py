@@ -106,6 +106,7 @@ class ReasoningSet:
             _tally(chain.author for chain in self.chains),
             _tally(chain.problem.split(":")[0] for chain in self.chains if chain.problem),
             None if by_id is None else _tally(stratum(by_id[chain.post_id]) for chain in self.chains),
+            None if by_id is None else _tally(by_id[chain.post_id].task for chain in self.chains),
         )
 
     def usable_for(
@@ -152,8 +153,9 @@ class ReasoningSet:
         `README.md` is a data set card, and `data/chains.parquet` is a table for `datasets.load_dataset(folder)`. Its
         columns are strings: `post_id`, `split` (`d1` or `d2`), `style`, `author`, `problem` (empty: none), `reasoning`,
         `answer` (a JSON list of `{"span", "start", "end", "type", "box"}`: character offsets, boxes `[x1, y1, x2, y2]`
-        in pixels of the original image or null) and, with `posts`, `text`. The files are replaced together: an
-        interruption leaves either the old or the new set. Images are not saved.
+        in pixels of the original image or null; `picture` is the number of the image of a box that is not in the first,
+        `more_boxes` are the further boxes of an expression) and, with `posts`, `text`. The files are replaced together:
+        an interruption leaves either the old or the new set. Images are not saved.
 
         Args:
             folder: The folder; other files in it are kept.
@@ -272,7 +274,8 @@ def post_digest(post: Post) -> str:
     """
     gold = [(e.span, e.start, e.end, e.type, [_corners(box) for box in e.boxes]) for e in post.gold]
     scene = None if post.scene is None else [(thing.name, thing.type, _corners(thing.box)) for thing in post.scene]
-    digest = hashlib.sha256(json.dumps([post.text, gold, scene]).encode())
+    content = [post.text, gold, scene, *(["no regions"] if not post.grounded else [])]
+    digest = hashlib.sha256(json.dumps(content).encode())
     for source in post.images:
         with located(f"post {post.id!r}"):
             image = open_image(source)

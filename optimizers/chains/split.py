@@ -12,11 +12,17 @@ from gmner.signatures.errors import ImageError, InputError
 
 
 def stratum(post: Post) -> str:
-    """`empty`, `shown`, `absent` or `mixed`: which of the entities of a post its image shows."""
+    """`empty`, `shown`, `absent` or `mixed`: which of the entities of a post its image shows.
+
+    With the task before it, as in `mner` or `grec shown`, for a post of a related task.
+    """
+    if post.task == "mner":
+        return "mner" if post.gold else "mner empty"
     seen = {entity.visible for entity in post.gold}
     if not seen:
         return "empty"
-    return "mixed" if len(seen) == 2 else ("shown" if seen == {True} else "absent")
+    name = "mixed" if len(seen) == 2 else ("shown" if seen == {True} else "absent")
+    return name if post.task == "gmner" else f"{post.task} {name}"
 
 
 def split_posts(posts: Sequence[Post], share: float, rng: random.Random) -> tuple[list[Post], list[Post]]:
@@ -80,13 +86,6 @@ def check_trainset(posts: Sequence[Post]) -> None:
     bare = next((post.id for post in posts if post.entities is None), None)
     if bare is not None:
         raise InputError("A post of the training set is not annotated", received=bare, accepted="posts with entities")
-    unboxed = next((post.id for post in posts if not post.grounded), None)
-    if unboxed is not None:
-        raise InputError(
-            "A post of the training set has no annotated regions, so training on it would teach that nothing is shown",
-            received=unboxed,
-            accepted="posts with `grounded` set to true",
-        )
 
 
 def check_pictures(posts: Sequence[Post], adapter: PromptAdapter) -> None:

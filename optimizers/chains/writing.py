@@ -16,7 +16,7 @@ from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.checker import check_chain
 from gmner.optimizers.chains.styles import TEMPLATES, Draft, Facts, Style, draft_chain
 from gmner.optimizers.chains.styles.facts import ModelWritten
-from gmner.signatures.forms import as_data, as_entity
+from gmner.signatures.forms import as_data
 from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.schema import MAX_REASONING
 from gmner.signatures.wire import Frame
@@ -99,7 +99,7 @@ def _checked_chain(post_id: str, name: str, style: Style, facts: Facts, rng: ran
         table = draft_chain(TEMPLATES["table"], facts, rng)
         text = "" if _fault(table.text, facts, limit) else table.text
         written = Draft(text, problem="; ".join(filter(None, (written.problem, fault))))
-    entities = tuple(as_data(as_entity(entity)) for entity in facts.entities)
+    entities = tuple(map(as_data, facts.answer))
     return Chain(post_id, name, written.text, entities, written.author, written.problem)
 
 

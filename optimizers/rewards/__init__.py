@@ -26,6 +26,7 @@ from gmner.optimizers.rewards.formulas import FORMULAS, grounding_reward
 from gmner.optimizers.rewards.judgement import (
     DEFAULT_FORMAT,
     MORE_SIZES,
+    TASK,
     Finding,
     Judgement,
     completion_text,
@@ -120,7 +121,7 @@ class Reward:
             resized: Width and height after the processor's resize, for the `resized` convention.
             call: The call of a staged program that each row belongs to, see `gmner.optimizers.rewards.staged_calls`;
                 the program's whole answer with the completion is then scored. None: each completion is a whole answer.
-            **kwargs: `more_sizes`, see `reward_columns`; other columns and arguments of the trainer are ignored.
+            **kwargs: `more_sizes` and `task`, see `reward_columns`; other columns and arguments are ignored.
 
         Returns:
             One float in 0..1 per completion, 0 for an invalid answer; None if the reward does not apply.
@@ -129,7 +130,8 @@ class Reward:
             DataError: The gold annotations do not match the text.
             InputError: A completion has another format, or a size that the coordinate convention needs is missing.
         """
-        own = {"labels": self.labels, "box_format": self.box_format, MORE_SIZES: kwargs.get(MORE_SIZES)}
+        own: dict[str, Any] = {"labels": self.labels, "box_format": self.box_format}
+        own |= {name: kwargs.get(name) for name in (MORE_SIZES, TASK)}
         judged = judgements(completions, post_text, gold, size, resized, call, **own)
         return [self.score(judgement) for judgement in judged]
 

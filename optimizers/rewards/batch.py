@@ -8,6 +8,7 @@ from typing import Any
 from gmner.optimizers.rewards.judgement import (
     DEFAULT_FORMAT,
     MORE_SIZES,
+    TASK,
     Judgement,
     as_size,
     completion_text,
@@ -47,7 +48,8 @@ def whole_answers(
     if call is None:
         return list(texts)
     rows = zip(texts, call, post_text, strict=True)
-    return [whole_answer(text, row_call, row_text, labels) for text, row_call, row_text in rows]
+    # A post of a related task, and only that, has a call without a name: it is answered in one call.
+    return [whole_answer(text, row_call, row_text, labels) if row_call else text for text, row_call, row_text in rows]
 
 
 def judgements(
@@ -70,7 +72,7 @@ def judgements(
         call: See `whole_answers`; the whole answer is judged.
         **columns: CVO passes the program's entity types as `labels` and its coordinate convention as `box_format`; the
             defaults are `COARSE` and `DEFAULT_FORMAT`. `more_sizes` has the sizes of the further images of posts with
-            several. Other columns are ignored.
+            several, and `task` the task of each post if there are posts of a related task. Other columns are ignored.
 
     Returns:
         One judgement per completion; None for an invalid answer.
@@ -82,7 +84,8 @@ def judgements(
     texts = [completion_text(completion) for completion in completions]
     labels, box_format = columns.get("labels", COARSE), columns.get("box_format", DEFAULT_FORMAT)
     more = [value or "" for value in columns.get(MORE_SIZES) or [""] * len(texts)]
-    return _LAST.judged([texts, post_text, gold, size, resized, more, call], labels, box_format)
+    tasks = columns.get(TASK) or ["gmner"] * len(texts)
+    return _LAST.judged([texts, post_text, gold, size, resized, more, tasks, call], labels, box_format)
 
 
 class _LastBatch:
@@ -96,9 +99,9 @@ class _LastBatch:
         batch = [[None if column is None else list(column) for column in columns], labels, box_format]
         kept = self._kept
         if kept is None or kept[0] != batch:
-            texts, post_text, gold, size, resized, more, call = columns
+            texts, post_text, gold, size, resized, more, tasks, call = columns
             answers = whole_answers(texts, post_text, call, labels)
-            rows = zip(answers, post_text, gold, map(as_size, size), map(as_size, resized), more, strict=True)
+            rows = zip(answers, post_text, gold, map(as_size, size), map(as_size, resized), more, tasks, strict=True)
             kept = self._kept = (batch, judge_rows(rows, labels, box_format))
         return list(kept[1])
 

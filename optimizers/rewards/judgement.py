@@ -13,14 +13,18 @@ from gmner.signatures.boxes import Box, BoxFormat, Size
 from gmner.signatures.errors import AnswerError, DataError, InputError
 from gmner.signatures.forms import box_data
 from gmner.signatures.labels import COARSE, LabelSet
-from gmner.signatures.mentions import GoldEntity, GroundedEntity
-from gmner.signatures.wire import Frame, Sizes, parse_answer
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Task
+from gmner.signatures.wire import Frame, Sizes, parse_task_answer
 
-Row: TypeAlias = tuple[str | None, str, str, Size | None, Size | None, str]
-"""Answer (None: invalid), text of its post, gold mentions as JSON, size, resized size and the column `more_sizes`."""
+Row: TypeAlias = tuple[str | None, str, str, Size | None, Size | None, str, Task]
+"""Answer (None: invalid), text of its post, gold mentions as JSON, size, resized size, and the columns `more_sizes` and
+`task`."""
 
 MORE_SIZES = "more_sizes"
 """Name of a column that only rows of posts with several images need."""
+
+TASK = "task"
+"""Name of a column that only posts of a related task need, see `gmner.Post.task`; `gmner` for others."""
 
 DEFAULT_FORMAT = BoxFormat()
 """Coordinates in 0..1000, relative to the image's width and height."""
@@ -28,7 +32,11 @@ DEFAULT_FORMAT = BoxFormat()
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of comparing an answer with one gold mention.
+    """The result of comparing an answer with one gold mention, or with one target of an expression.
+
+    If the regions of a post are not annotated, `shown` is False for every mention. An expression without a target has a
+    single finding, which is not shown. A target is found if the answer has any box; its `iou` is that with its own box
+    of the largest one-to-one matching.
 
     Attributes:
         shown: Whether the image shows the mention, according to the gold annotation.
@@ -50,12 +58,14 @@ class Judgement:
     """A valid answer compared with the gold annotations; the five rewards are functions of it.
 
     Attributes:
-        n_pred: Number of predicted entities.
-        findings: One per gold mention, in the order of the annotation.
+        n_pred: Number of predicted entities; for an expression, of predicted boxes.
+        findings: One per gold mention, in the order of the annotation; for an expression, one per target.
+        task: What the post is annotated with.
     """
 
     n_pred: int
     findings: tuple[Finding, ...]
+    task: Task = "gmner"
 
     @property
     def most(self) -> int:
@@ -66,7 +76,8 @@ class Judgement:
 def reward_columns(post: Post, frame: Frame) -> dict[str, Any]:
     """The columns of one row that the rewards read: `post_text`, `gold`, `size` and `resized`, as JSON values.
 
-    For a post with several images, `more_sizes` has the sizes of the further ones as JSON text.
+    For a post with several images, `more_sizes` has the sizes of the further ones as JSON text. For a post of a related
+    task, `task` has its name.
 
     Args:
         post: An annotated post.
@@ -91,7 +102,8 @@ def reward_columns(post: Post, frame: Frame) -> dict[str, Any]:
         "size": None if frame.size is None else list(frame.size),
         "resized": None if frame.resized is None else list(frame.resized),
     }
-    return columns | ({MORE_SIZES: json.dumps(frame.more)} if frame.more else {})
+    columns |= {MORE_SIZES: json.dumps(frame.more)} if frame.more else {}
+    return columns | ({TASK: post.task} if post.task != "gmner" else {})
 
 
 def completion_text(completion: Any) -> str:
@@ -133,15 +145,15 @@ def judge(
         DataError: The gold annotations do not match the text.
         InputError: A size that the coordinate convention needs is missing.
     """
-    return judge_rows([(completion, post_text, gold, size, resized, "")], labels, box_format)[0]
+    return judge_rows([(completion, post_text, gold, size, resized, "", "gmner")], labels, box_format)[0]
 
 
 def judge_rows(rows: Iterable[Row], labels: LabelSet, box_format: BoxFormat) -> list[Judgement | None]:
     """Judge each row, see `judge`; equal rows are parsed once.
 
     Args:
-        rows: Answer (None: invalid), text of the post, gold, size and resized size of its image, and the column
-            `more_sizes` (empty if the post has at most one image).
+        rows: Answer (None: invalid), text of the post, gold, size and resized size of its image, and the columns
+            `more_sizes` (empty if the post has at most one image) and `task`.
         labels: The entity types.
         box_format: The coordinate convention of boxes.
     """
@@ -150,27 +162,44 @@ def judge_rows(rows: Iterable[Row], labels: LabelSet, box_format: BoxFormat) -> 
     judgements = []
     for row in rows:
         if row not in by_row:
-            answer, text, gold, size, resized, more = row
+            answer, text, gold, size, resized, more, task = row
             frame = frames.get((size, resized, more))
             if frame is None:
                 frame = frames[size, resized, more] = Frame(box_format, size, resized, _more_sizes(more))
                 _check_frame(frame)
-            by_row[row] = None if answer is None else _judgement(answer, text, gold_entities(gold, text), labels, frame)
+            wanted = gold_entities(gold, text)
+            by_row[row] = None if answer is None else _judgement(answer, text, wanted, labels, frame, task)
         judgements.append(by_row[row])
     return judgements
 
 
 def _judgement(
-    answer: str, text: str, gold: tuple[GoldEntity, ...], labels: LabelSet, frame: Frame
+    answer: str, text: str, gold: tuple[GoldEntity, ...], labels: LabelSet, frame: Frame, task: Task
 ) -> Judgement | None:
     try:
-        predicted = parse_answer(answer, text, labels, frame).entities
+        predicted = parse_task_answer(task, answer, text, labels, frame).entities
     except AnswerError:
         return None
+    if task == "grec":
+        return _expression_judgement(predicted[0].boxes, gold[0].boxes)
     by_span: dict[tuple[int, int], list[GroundedEntity]] = {}
     for entity in predicted:
         by_span.setdefault((entity.start, entity.end), []).append(entity)
-    return Judgement(len(predicted), tuple([_find(e, by_span.get((e.start, e.end))) for e in gold]))
+    return Judgement(len(predicted), tuple([_find(e, by_span.get((e.start, e.end))) for e in gold]), task)
+
+
+def _expression_judgement(predicted: Sequence[Box], targets: Sequence[Box]) -> Judgement:
+    said = bool(predicted)
+    if not targets:
+        return Judgement(len(predicted), (_finding(False, True, True, said, 0.0),), "grec")
+    overlaps = [0.0] * len(targets)
+    if said:
+        from scipy.optimize import linear_sum_assignment  # slow to import
+
+        table = [[box.iou(target) for box in predicted] for target in targets]
+        for place, other in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+            overlaps[place] = table[place][other]
+    return Judgement(len(predicted), tuple(_finding(True, said, True, said, iou) for iou in overlaps), "grec")
 
 
 def _find(gold: GoldEntity, same: list[GroundedEntity] | None) -> Finding:

@@ -15,7 +15,7 @@ from gmner.optimizers.training.program_calls import post_inputs
 from gmner.optimizers.training.rollouts import PAGE, Rollout, read_rollouts
 from gmner.programs.adapter import PromptAdapter
 from gmner.signatures.errors import AnswerError
-from gmner.signatures.wire import parse_answer
+from gmner.signatures.wire import parse_task_answer
 
 
 def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptAdapter, steps: int = 2) -> Path:
@@ -68,7 +68,8 @@ def _prediction(post: Post, rollout: Rollout, adapter: PromptAdapter) -> Predict
     call, text = rollout.call, rollout.text
     try:
         whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
-        answer = parse_answer(whole, post.text, adapter.labels, adapter.request(post_inputs(post)).frame)
+        frame = adapter.request(post_inputs(post)).frame
+        answer = parse_task_answer(post.task, whole, post.text, adapter.labels, frame)
     except AnswerError as error:
         return Prediction.failed(post.id, post.text, error)
     return Prediction(post.id, post.text, text if call else answer.reasoning, tuple(answer.entities))

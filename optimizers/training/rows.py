@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 from gmner.data.files.atomic import encoded
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
-from gmner.optimizers.rewards.judgement import MORE_SIZES
+from gmner.optimizers.rewards.judgement import MORE_SIZES, TASK
 from gmner.optimizers.training.lengths import RowLengths, within_context
 from gmner.optimizers.training.program_calls import post_inputs
 from gmner.optimizers.training.trainable import trainable_engine
@@ -29,6 +29,9 @@ from gmner.signatures.forms import as_entity
 LOG = logging.getLogger(__name__)
 
 _PARTS = List({"type": Value("string"), "text": Value("string")})
+_FEW = {MORE_SIZES: "", TASK: "gmner", "call": ""}
+"""Columns that only some rows need, with their values for the others."""
+
 _CHAT = List({"role": Value("string"), "content": _PARTS})
 
 
@@ -189,7 +192,7 @@ def rollout_rows(calls: Sequence[ProgramCall], adapter: PromptAdapter, columns: 
         columns: The columns of the rewards, one mapping for each call; see `gmner.optimizers.rewards.reward_columns`.
     """
     # A table has the same columns in every row.
-    few = {MORE_SIZES: ""} if any(MORE_SIZES in extra for extra in columns) else {}
+    few = {name: value for name, value in _FEW.items() if any(name in extra for extra in columns)}
     rows = []
     for call, extra in zip(calls, columns, strict=True):
         prompt, images = split_pictures(adapter.dialogue(call.signature, call.demos, call.inputs))

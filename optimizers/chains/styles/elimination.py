@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import random
+import re
 
 from gmner.optimizers.chains.styles.facts import Facts, conclusion, listed, placed, typed
 
+_OTHERS = 4
+
 
 def render(facts: Facts, rng: random.Random) -> str:
-    """Like `Named: A (PER), B (ORG). In both: A [...]. Only named: B. Only shown: C.`."""
+    """Like `Named: A (PER), B (ORG). In both: A [...]. Only named: B. Only shown: C.`.
+
+    About an expression: `Meant: A. In both: A [...], [...]. Only named: none.`; about names alone:
+    `Named: A (PER), B (ORG). Other words: C, D.`.
+    """
+    if facts.task == "mner":
+        return f"Named: {typed(facts.entities)}. Other words: {_others(facts)}. {conclusion(facts)}"
+    if facts.task == "grec":
+        both, only = (f"{facts.text} {facts.places}", "none") if facts.targets else ("none", facts.text)
+        return f"Meant: {facts.text}. In both: {both}. Only named: {only}. {conclusion(facts)}"
     both, named = f"In both: {placed(facts.shown, facts)}.", f"Only named: {listed([e.span for e in facts.absent])}."
     parts = [f"Named: {typed(facts.entities)}.", *rng.choice(((both, named), (named, both)))]
     if facts.scene is not None:
         parts.append(f"Only shown: {listed([o.name for o in facts.unnamed])}.")
     return " ".join([*parts, conclusion(facts)])
+
+
+def _others(facts: Facts) -> str:
+    """The first capitalised words of the post that belong to no name."""
+    words = [word for word in re.finditer(r"\w+", facts.text) if word[0][0].isupper()]
+    named = [range(entity.start, entity.end) for entity in facts.entities]
+    return listed([word[0] for word in words if not any(word.start() in span for span in named)][:_OTHERS])

@@ -13,8 +13,9 @@ from PIL import Image
 
 from gmner.data.post import Post, SceneObject
 from gmner.signatures.boxes import Box
+from gmner.signatures.forms import as_entity
 from gmner.signatures.labels import COARSE
-from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Task, expression_entity
 from gmner.signatures.schema import MAX_REASONING
 from gmner.signatures.wire import Frame, dump
 
@@ -31,6 +32,8 @@ class Facts:
         image: The image of the post, or None.
         labels: The names of the entity types.
         more_images: Further images of the post, in order.
+        task: What the post is annotated with. A chain about names alone (`mner`) says nothing about the images, and the
+            single entity of an expression (`grec`) has no type but all boxes that the expression means.
     """
 
     entities: tuple[GoldEntity, ...]
@@ -40,13 +43,30 @@ class Facts:
     image: Path | Image.Image | None = None
     labels: tuple[str, ...] = COARSE.names
     more_images: tuple[Path | Image.Image, ...] = ()
+    task: Task = "gmner"
 
     @classmethod
     def of(cls, post: Post, frame: Frame, labels: Iterable[str] = COARSE) -> Facts:
         """The facts of an annotated post; objects of the scene that are not named entities are left out."""
         scene = None if post.scene is None else tuple(thing for thing in post.scene if thing.type)
         image, *more = post.images or (None,)
-        return cls(post.gold, scene, frame, post.text, image, tuple(labels), tuple(more))
+        return cls(post.gold, scene, frame, post.text, image, tuple(labels), tuple(more), post.task)
+
+    @property
+    def answer(self) -> tuple[GroundedEntity, ...]:
+        """The gold answer: the entities, each with its first box; an expression with all of its boxes."""
+        if self.task == "grec":
+            return (expression_entity(self.entities[0].span, self.targets),)
+        return tuple(map(as_entity, self.entities))
+
+    @property
+    def targets(self) -> tuple[Box, ...]:
+        """Everything that the expression of a GREC post means, in pixels of the original image, left to right.
+
+        From left to right, as the signature asks for it, in the order of the images.
+        """
+        boxes = (box for entity in self.entities for box in entity.boxes)
+        return tuple(sorted(boxes, key=lambda box: (box.picture, box.x1, box.y1)))
 
     @property
     def shown(self) -> list[GoldEntity]:
@@ -73,11 +93,17 @@ class Facts:
         """The first box of a shown entity, as the model writes it."""
         return self.at(entity.boxes[0])
 
+    @property
+    def places(self) -> str:
+        """All boxes of `targets`, as the model writes them: `[12,3,45,60], [70,3,99,60]`; `none` if there are none."""
+        return listed([self.at(box) for box in self.targets])
+
     def picture(self) -> str:
         """Everything that the images are known to show, with boxes, from left to right in each."""
         things = [(o.name, o.box) for o in self.scene] if self.scene is not None else self._gold_things()
         ordered = sorted(things, key=lambda thing: (thing[1].picture, thing[1].x1, thing[1].y1))
-        nothing = "nothing" if self.scene is not None else "none of the names"
+        unknown = "nothing of the kind" if self.task == "grec" else "none of the names"
+        nothing = "nothing" if self.scene is not None else unknown
         return "; ".join(f"{name} {self.at(box)}" for name, box in ordered) or nothing
 
     def instead(self, entity: GoldEntity) -> str | None:
@@ -85,6 +111,8 @@ class Facts:
         return next((o.name for o in self.unnamed if o.type == entity.type), None)
 
     def _gold_things(self) -> list[tuple[str, Box]]:
+        if self.task == "grec":
+            return [(self.text, box) for box in self.targets]
         return list({(e.span, e.boxes[0]): None for e in self.shown})
 
 
@@ -137,10 +165,13 @@ def placed(entities: Sequence[GoldEntity], facts: Facts) -> str:
 def conclusion(facts: Facts) -> str:
     """`So 2 entities.`: the number of mentions in the answer, with the same words at the end of every style.
 
-    From this sentence, a small model learns when to end its list, and that the list of a post without names is empty.
+    About an expression, the number of boxes: `So 2 boxes.`. From this sentence, a small model learns when to end its
+    list, and that the list of a post without names is empty.
     """
-    count = len(facts.entities)
-    return f"So {count or 'no'} {'entity' if count == 1 else 'entities'}."
+    one, many, count = "entity", "entities", len(facts.entities)
+    if facts.task == "grec":
+        one, many, count = "box", "boxes", len(facts.targets)
+    return f"So {count or 'no'} {one if count == 1 else many}."
 
 
 def allowed_signs(text: str) -> str:

@@ -23,6 +23,16 @@ from gmner.signatures.errors import AnswerError, InputError
 
 _MORE = "more_images"
 _SEVERAL = "The post has several pictures. Name the picture of every box as the draft does: [x1,y1,x2,y2] of picture 2."
+_NAMES_ALONE = (
+    "Keep to the facts of the draft. Write every name verbatim with its type in brackets: Name (TYPE). Do not say "
+    "whether a picture shows a name. Call nothing else an entity. Use no quotation marks. If there is a complaint, mend "
+    "what it names."
+)
+_EXPRESSION = (
+    "The text is an expression that means something in the picture. Keep to the facts of the draft. Write the "
+    "expression verbatim. Say that it is shown at [x1,y1,x2,y2], with all boxes of the draft and their numbers, or that "
+    "it is not shown. Use no quotation marks. If there is a complaint, mend what it names."
+)
 _KEEPS: ContextVar[bool] = ContextVar("keeps history", default=False)  # its entries keep the images in memory
 
 
@@ -133,7 +143,12 @@ class LLMStyle:
     def _task(self, facts: Facts) -> type[dspy.Signature]:
         """The signature for a post; if it has several images, it asks for the image of each box."""
         task = self.task
-        return task.with_instructions(f"{task.instructions}\n\n{_SEVERAL}") if facts.frame.several else task
+        if facts.task != "gmner":
+            first, _, _ = task.instructions.partition("Keep to the facts of the draft.")
+            keep = _NAMES_ALONE if facts.task == "mner" else _EXPRESSION
+            task = task.with_instructions(f"{first}{keep}")
+        several = facts.frame.several and facts.task != "mner"
+        return task.with_instructions(f"{task.instructions}\n\n{_SEVERAL}") if several else task
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
         return {"text": facts.text}
