@@ -76,7 +76,6 @@ def test_d1_can_have_all_posts():
         ([], "The training set is empty"),
         ([POSTS[0], dataclasses.replace(POSTS[1], entities=None)], "not annotated.*train-1"),
         ([POSTS[0], POSTS[1], POSTS[0]], "have the same id.*train-0"),
-        ([POSTS[0], dataclasses.replace(POSTS[1], grounded=False)], "no annotated regions.*train-1"),
     ],
 )
 def test_invalid_trainsets_are_refused(posts: list[Post], message: str):

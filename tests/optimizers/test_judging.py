@@ -123,8 +123,9 @@ def test_batch_is_judged_once_for_all_rewards(monkeypatch: pytest.MonkeyPatch):
 
 def test_equal_answers_are_parsed_once(monkeypatch: pytest.MonkeyPatch):
     parsed: list[str] = []
-    parse = judgement.parse_answer
-    monkeypatch.setattr(judgement, "parse_answer", lambda text, *a: parsed.append(text) or parse(text, *a))
+    parse = judgement.parse_task_answer
+    counted = lambda task, text, *rest: parsed.append(text) or parse(task, text, *rest)  # noqa: E731
+    monkeypatch.setattr(judgement, "parse_task_answer", counted)
     columns = reward_columns(Post("p", TEXT, entities=()), FRAMES[0])
     batch = {name: [value] * 8 for name, value in columns.items()}
     answers = ['{"reasoning":"once","entities":[]}', "never"] * 4

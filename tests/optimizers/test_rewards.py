@@ -231,7 +231,7 @@ def test_errors_not_caused_by_the_answer_are_raised(reward: Reward, monkeypatch:
     def broken(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(rewards.judgement, "parse_answer", broken)
+    monkeypatch.setattr(rewards.judgement, "parse_task_answer", broken)
     judge.cache_clear()
     with pytest.raises(ZeroDivisionError):
         reward([completion], [TEXT], ["[]"], **fits)
@@ -282,8 +282,9 @@ def test_invalid_reward_settings_are_refused():
 
 def test_each_completion_is_parsed_once(monkeypatch: pytest.MonkeyPatch):
     parsed: list[str] = []
-    parse = rewards.judgement.parse_answer
-    monkeypatch.setattr(rewards.judgement, "parse_answer", lambda text, *a: parsed.append(text) or parse(text, *a))
+    parse = rewards.judgement.parse_task_answer
+    counted = lambda task, text, *rest: parsed.append(text) or parse(task, text, *rest)  # noqa: E731
+    monkeypatch.setattr(rewards.judgement, "parse_task_answer", counted)
     judge.cache_clear()
     completions = [answer(entity("Ada Okoro", "PER", [0, 0, 400, y])) for y in range(100)]
     columns = {k: [v] * 100 for k, v in reward_columns(Post("p", TEXT, entities=(gold(ADA, LEFT),)), FRAME).items()}

@@ -25,13 +25,13 @@ _MORE = "more_images"
 _SEVERAL = "The post has several pictures. Name the picture of every box as the draft does: [x1,y1,x2,y2] of picture 2."
 _NAMES_ALONE = (
     "Keep to the facts of the draft. Write every name verbatim with its type in brackets: Name (TYPE). Do not say "
-    "whether a picture shows a name. Call nothing else an entity. Use no quotation marks. If there is a complaint, mend "
-    "what it names."
+    "whether a picture shows a name. Call nothing else an entity. Use no quotation marks. If there is a complaint, "
+    "mend what it names."
 )
 _EXPRESSION = (
     "The text is an expression that means something in the picture. Keep to the facts of the draft. Write the "
-    "expression verbatim. Say that it is shown at [x1,y1,x2,y2], with all boxes of the draft and their numbers, or that "
-    "it is not shown. Use no quotation marks. If there is a complaint, mend what it names."
+    "expression verbatim. Say that it is shown at [x1,y1,x2,y2], with all boxes of the draft and their numbers, or "
+    "that it is not shown. Use no quotation marks. If there is a complaint, mend what it names."
 )
 _KEEPS: ContextVar[bool] = ContextVar("keeps history", default=False)  # its entries keep the images in memory
 
@@ -96,6 +96,7 @@ class LLMStyle:
 
     author = "llm"
     task: type[dspy.Signature] = RewriteChain
+    opening = "Rewrite a chain of reasoning about a post in your own words, three to six sentences."
 
     def __init__(self, lm: dspy.BaseLM | None = None, *, template: Style = stepwise.render, attempts: int = 2) -> None:
         if attempts < 1:
@@ -144,9 +145,8 @@ class LLMStyle:
         """The signature for a post; if it has several images, it asks for the image of each box."""
         task = self.task
         if facts.task != "gmner":
-            first, _, _ = task.instructions.partition("Keep to the facts of the draft.")
-            keep = _NAMES_ALONE if facts.task == "mner" else _EXPRESSION
-            task = task.with_instructions(f"{first}{keep}")
+            rules = _NAMES_ALONE if facts.task == "mner" else _EXPRESSION
+            task = task.with_instructions(f"{self.opening}\n\n{rules}")
         several = facts.frame.several and facts.task != "mner"
         return task.with_instructions(f"{task.instructions}\n\n{_SEVERAL}") if several else task
 
@@ -164,6 +164,10 @@ class MLLMStyle(LLMStyle):
 
     author = "mllm"
     task = DescribeChain
+    opening = (
+        "Rewrite a chain of reasoning about a post and its picture in your own words, four to eight sentences. First "
+        "describe what you see in the picture that helps to decide."
+    )
 
     def _inputs(self, facts: Facts) -> dict[str, object]:
         images = [image for image in (facts.image, *facts.more_images) if image is not None]
