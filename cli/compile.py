@@ -24,6 +24,7 @@ from gmner.cli.posts import add_with_pictures, read_wanted_posts, report_missing
 from gmner.cli.printing import print_message, print_result
 
 if TYPE_CHECKING:
+    from gmner.data.oddities import Posts
     from gmner.optimizers.mcr import MCR
     from gmner.programs.program import GroundingProgram
 
@@ -40,6 +41,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     split = "split of --%(of)s if it is a data set (default: %(default)s)"
     for of, default in {"train": "train", "val": "dev"}.items():
         parser.add_argument(f"--{of}-split", metavar="SPLIT", default=default, help=split.replace("%(of)s", of))
+    also = "further posts to train on, for example of MNER-MI (repeatable; the format is detected)"
+    parser.add_argument("--also", type=Path, action="append", default=[], metavar="POSTS", help=also)
+    expressions = "referring expressions to train on as well: a file of gRefCOCO, which needs --instances"
+    parser.add_argument("--expressions", type=Path, metavar="JSON", help=expressions)
     add_dataset(parser, split=False)
     add_with_pictures(parser)
     invalid = "skip posts whose gold annotations the program cannot express, and report how many"
@@ -70,11 +75,10 @@ def run(given: Namespace) -> int:
     from gmner.programs.bundle import check_place
 
     check_place(given.output)
-    check_run_dir(given.run_dir, [given.train, *([] if given.val is None else [given.val])])
+    check_run_dir(given.run_dir, [p for p in (given.train, given.val, *given.also, given.expressions) if p is not None])
     check_bundle_place(given.output, given.run_dir, overwrite=given.overwrite)
     optimizer, labels = _optimizer(given), read_labels(given)
-    train = read_wanted_posts(given, given.train, given.train_split)
-    val = read_wanted_posts(given, given.val, given.val_split) if given.val else None
+    train, val = _posts(given)
     program = models.load_program(given.model, labels=labels, profile=given.profile)
     program.limit_pictures = given.limit_pictures
     for posts in filter(None, (train, val)):
@@ -88,6 +92,22 @@ def run(given: Namespace) -> int:
     compiled.save(given.output)
     keep_bundle_place(given.output, given.run_dir)
     return _report(compiled, given.output)
+
+
+def _posts(given: Namespace) -> tuple[Posts, Posts | None]:
+    """The training posts of all sources, and the validation posts."""
+    from gmner.data.mixing import mix_posts
+
+    options = vars(given)
+    own = given if given.expressions is None else Namespace(**{**options, "instances": None, "most_targets": None})
+    detected = Namespace(**{**options, "format": "auto", "instances": None, "most_targets": None, "joiner": None})
+    train = [read_wanted_posts(own, given.train, given.train_split)]
+    train += [read_wanted_posts(detected, path, given.train_split) for path in given.also]
+    if given.expressions is not None:
+        grec = Namespace(**{**options, "format": "grec", "joiner": None})
+        train.append(read_wanted_posts(grec, given.expressions, given.train_split))
+    val = read_wanted_posts(own, given.val, given.val_split) if given.val else None
+    return mix_posts(*train) if len(train) > 1 else train[0], val
 
 
 def _optimizer(given: Namespace) -> MCR:
@@ -138,5 +158,5 @@ COMMAND = Command(
     add_arguments,
     run,
     resumes=True,
-    files=FileRules(inputs=("config",)),
+    files=FileRules(inputs=("config", "also", "expressions")),
 )

@@ -42,7 +42,7 @@ def run(given: Namespace) -> None:
 
     posts = read_posts(given, given.gold, given.split)
     predictions = read_answers(given.predictions, posts)
-    if given.format == "grec":
+    if posts and all(post.task == "grec" for post in posts):
         _print_expressions(predictions, posts, as_json=given.json)
         return
     others = None if given.against is None else read_answers(given.against, posts)

@@ -38,7 +38,8 @@ def read_posts(given: Namespace, path: Path, split: str | None) -> Posts:
     """
     from gmner.data.readers.choose import read_dataset
 
-    return read_dataset(path, split, given.images, format=given.format, instances=given.instances, joiner=given.joiner)
+    options = {name: getattr(given, name) for name in ("format", "instances", "joiner", "most_targets")}
+    return read_dataset(path, split, given.images, **options)
 
 
 def read_wanted_posts(given: Namespace, path: Path, split: str | None, limit: int | None = None) -> Posts:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gmner.cli import models
 from gmner.cli.command import Command
@@ -22,6 +24,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     splits = ("train", "dev", "test")
     parser.add_argument("--split", choices=splits, default="test", help="split of the posts (default: %(default)s)")
     parser.add_argument("--seed", type=int, metavar="SEED", default=0, help="seed of the world (default: %(default)s)")
+    task = "gmner: names with boxes; mner: names without boxes, as in MNER-MI; grec: referring expressions, as in GREC"
+    parser.add_argument("--task", choices=("gmner", "mner", "grec"), default="gmner", help=f"{task} (default: gmner)")
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", metavar="MODEL", help=MODEL)
     model.add_argument(
@@ -39,7 +43,7 @@ def run(given: Namespace) -> None:
 
     report.check_places(given.output, given.sheet)
     place = partial(written, overwrite=given.overwrite)
-    posts = report.draw_posts(given.split, given.posts, given.seed)
+    posts = report.draw_posts(given.split, given.posts, given.seed, task=given.task)
     if given.output is not None:
         with place(given.output) as folder:
             report.write_folder(posts, folder)
@@ -50,9 +54,27 @@ def run(given: Namespace) -> None:
         first = counted_posts(len(posts[: report.SHEET_POSTS]))
         print_message(f"Wrote a contact sheet of {first} to {given.sheet}")
     program = None if given.no_model else models.load_program(given.model)
+    if given.task != "gmner":
+        _print_related(report.related_report(posts, program), as_json=given.json)
+        return
     result = report.world_report(posts, given.seed, given.split, program)
     print_result(json.dumps(result.to_dict(), ensure_ascii=False, indent=1) if given.json else result.summary())
     print_failures(result.evaluation.failed if result.evaluation else {})
+
+
+def _print_related(result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the counts and scores of posts of a related task."""
+    if as_json:
+        print_result(json.dumps(result, ensure_ascii=False, indent=1))
+        return
+    lines = [counted_posts(result["posts"]), *(f"  {name}: {count:,}" for name, count in result["slices"].items())]
+    if "scores" in result:
+        lines += [f"Scores of {result['model']}", *map(_line, result["scores"], result["scores"].values())]
+    print_result("\n".join(lines))
+
+
+def _line(name: str, value: float | int | None) -> str:
+    return f"  {name}: {'-' if value is None else f'{value:,.2f}' if isinstance(value, float) else f'{value:,}'}"
 
 
 COMMAND = Command(

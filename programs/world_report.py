@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,15 @@ from gmner.data.oddities import Posts
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.evaluation import Evaluation, Figures, percent
+from gmner.data.scoring.expressions import evaluate_expressions
 from gmner.data.scoring.pairing import Scores
 from gmner.data.world.generate import WORLD_VERSION, World
 from gmner.data.world.plans import SLICES
+from gmner.data.world.related import expression_posts, name_posts
 from gmner.data.world.sheet import contact_sheet
 from gmner.data.world.statistics import TWITTER_GMNER, Statistics, side_by_side, statistics
 from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import Task
 
 if TYPE_CHECKING:
     from gmner.programs.program import GroundingProgram
@@ -90,15 +94,52 @@ def world_report(
     return WorldReport(seed, split, post_statistics, evaluation, program.model.model)
 
 
-def draw_posts(split: str, count: int, seed: int = 0, *, progress: bool = True) -> Posts:
+def related_report(posts: Sequence[Post], program: GroundingProgram | None = None) -> dict[str, Any]:
+    """Count posts of a related task by slice and, if a program is given, evaluate it on them.
+
+    Args:
+        posts: Posts of one task, see `draw_posts`.
+        program: The program to evaluate, with its prompt for this task.
+
+    Returns:
+        JSON data: `posts`, `slices`, and with a program `model` and `scores`: precision, recall and F1 of MNER in
+        percent, or those of `evaluate_expressions`.
+    """
+    counts: dict[str, Any] = {"posts": len(posts), "slices": dict(Counter(post.slice or "" for post in posts))}
+    if program is None:
+        return counts
+    from gmner.programs.related_tasks import answer_by_task  # imports dspy, which posts alone do not need
+
+    answers = answer_by_task(program, posts)
+    if posts[0].task == "grec":
+        scores: Mapping[str, Any] = evaluate_expressions(answers, posts).to_dict()
+    else:
+        mner = evaluate(answers, posts).mner
+        scores = {"precision": mner.precision, "recall": mner.recall, "f1": mner.f1}
+    return {**counts, "model": program.model.model, "scores": scores}
+
+
+def draw_posts(split: str, count: int, seed: int = 0, *, task: Task = "gmner", progress: bool = True) -> Posts:
     """Generate posts of the world, with a progress bar if it takes more than two seconds.
+
+    Args:
+        split: See `World.posts`.
+        count: Number of posts.
+        seed: Seed of the world.
+        task: `gmner`; or `mner` or `grec` for posts as in `gmner.data.world.related`.
+        progress: Show a progress bar.
 
     Raises:
         InputError: Unknown split.
     """
     world = World(seed=seed)
+    one: Mapping[Task, Callable[[int], Post]] = {
+        "gmner": lambda number: world.post(split, number),
+        "mner": lambda number: name_posts(world, split, 1, start=number)[0],
+        "grec": lambda number: expression_posts(world, split, 1, start=number)[0],
+    }
     numbers = tqdm(range(count), desc="drawing", unit="post", delay=2, disable=not progress)
-    return Posts(world.post(split, number) for number in numbers)
+    return Posts(map(one[task], numbers))
 
 
 _FIGURES: Mapping[str, Callable[[Figures], str]] = {

@@ -22,6 +22,7 @@ def read_dataset(
     format: str = "auto",
     instances: str | os.PathLike[str] | None = None,
     joiner: str | None = None,
+    most_targets: int | None = None,
 ) -> Posts:
     """Read posts in any format.
 
@@ -37,10 +38,11 @@ def read_dataset(
         instances: COCO's `instances.json`, for GREC.
         joiner: What separates the tokens in the texts of formats that store tokens (Twitter-GMNER, Twitter-FMNERG,
             MNER-MI); None: a space. Data in a script without spaces needs `joiner=""`.
+        most_targets: For GREC, see `gmner.read_grec`.
 
     Raises:
-        InputError: The path, the format or the split does not exist, or the format does not use `instances` or
-            `joiner`.
+        InputError: The path, the format or the split does not exist, or the format does not use `instances`, `joiner`
+            or `most_targets`.
         DataError: A file does not follow its format.
     """
     path = Path(path)
@@ -50,9 +52,10 @@ def read_dataset(
         images,
         instances=None if instances is None else Path(instances),
         joiner=" " if joiner is None else joiner,
+        most_targets=most_targets,
     )
     reader = _reader(location, format)
-    _refuse_unused(reader, instances=instances, joiner=joiner)
+    _refuse_unused(reader, instances=instances, joiner=joiner, most_targets=most_targets)
     with split_required(path, split):
         return reader.read(location)
 

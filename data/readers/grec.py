@@ -19,6 +19,7 @@ from gmner.data.readers.sources import UniqueIds
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import EXPRESSION, GoldEntity
+from gmner.signatures.number_checks import check_integer
 
 _IMAGE_FOLDERS = ("train2014", "images", "images/train2014")
 _NO_TARGET = -1
@@ -33,6 +34,7 @@ def read_grec(
     images: Folders | None = None,
     *,
     missing_images: MissingImages = "warn",
+    most_targets: int | None = None,
 ) -> Posts:
     """Read a split of gRefCOCO, one post per expression.
 
@@ -55,20 +57,24 @@ def read_grec(
         images: One or several image folders; None: `train2014/` or `images/` beside `refs`. The name of an image is
             that in `instances`, or else `file_name` without the number at its end.
         missing_images: `warn`: a post whose image is missing is read with `image=None`; `error`: it is a `DataError`.
+        most_targets: Leave out expressions with more targets. MCR trains on those with at most one: `most_targets=1`.
+            None: all are read.
 
     Returns:
         The posts in the order of the file.
 
     Raises:
-        InputError: The file or split does not exist; the error names the splits that do.
+        InputError: The file or split does not exist (the error names the splits that do), or `most_targets` is
+            negative.
         DataError: A file, ref or box is malformed, an `ann_id` is unknown, or a target is in another image; the error
             names file, ref, and sentence or annotation.
 
     Source: Liu et al., "GRES: Generalized Referring Expression Segmentation", CVPR 2023; He et al., "GREC: Generalized
     Referring Expression Comprehension", 2023.
     """
+    check_integer("most_targets", most_targets, least=0, optional=True)
     path, findings = Path(refs), OddityLog()
-    selected = list(_refs(path, split))
+    selected = [ref for ref in _refs(path, split) if _within(ref, most_targets)]
     pictures = find_pictures(path.parent, images, _IMAGE_FOLDERS, findings, missing_images)
     return findings.posts(_Reader(_Coco(Path(instances), findings), pictures, findings).posts(selected))
 
@@ -103,6 +109,11 @@ class _Image:
     name: str
     width: float
     height: float
+
+
+def _within(ref: _Ref, most: int | None) -> bool:
+    """Whether a ref has at most so many targets."""
+    return most is None or len(_targets(ref.record.get("ann_id"), ref.where)[0]) <= most
 
 
 class _Coco:
@@ -240,7 +251,9 @@ def _read(location: DatasetLocation) -> Posts:
         raise InputError(
             "GREC requires the boxes of COCO", accepted="instances.json", remedy="Pass --instances, or instances="
         )
-    return read_grec(location.path, location.instances, location.split, location.images)
+    return read_grec(
+        location.path, location.instances, location.split, location.images, most_targets=location.most_targets
+    )
 
 
-GREC = Reader("grec", _read, options=("instances",))
+GREC = Reader("grec", _read, options=("instances", "most_targets"))

@@ -20,6 +20,7 @@ class DatasetLocation:
         images: One or several image folders; None: the folder that belongs to `path`.
         instances: COCO's `instances.json`, for GREC.
         joiner: What separates the tokens of a format that stores tokens: white space, or nothing.
+        most_targets: For GREC, the largest number of targets of an expression that is read; None: all are read.
     """
 
     path: Path
@@ -27,6 +28,7 @@ class DatasetLocation:
     images: Folders | None = None
     instances: Path | None = None
     joiner: str = " "
+    most_targets: int | None = None
 
     def folder_with(self, name: str, *, without: tuple[str, ...] = ()) -> bool:
         """Whether `path` is a folder with a subfolder `name`, but without any of the entries in `without`."""
@@ -48,7 +50,8 @@ class Reader:
         detects: Whether the files have this format, for `format="auto"`. By default, the format must be named.
         needs_path: Whether the posts are in a file or folder. Otherwise the name of the format stands for them, as in
             `gmner.read_dataset("real-photos")`.
-        options: Which of `instances` and `joiner` the format uses. `gmner.read_dataset` refuses the others.
+        options: Which of `instances`, `joiner` and `most_targets` the format uses. `gmner.read_dataset` refuses the
+            others.
     """
 
     name: str
