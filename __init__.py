@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gmner.data.jsonl import read_predictions as read_predictions
     from gmner.data.jsonl import write_posts as write_posts
     from gmner.data.jsonl import write_predictions as write_predictions
+    from gmner.data.mixing import mix_posts as mix_posts
     from gmner.data.oddities import Oddity as Oddity
     from gmner.data.oddities import Posts as Posts
     from gmner.data.pages.answers_page import render_html as render_html
@@ -82,6 +83,8 @@ if TYPE_CHECKING:
     from gmner.data.table import to_dataset as to_dataset
     from gmner.data.table import to_examples as to_examples
     from gmner.data.world.generate import World as World
+    from gmner.data.world.related import expression_posts as expression_posts
+    from gmner.data.world.related import name_posts as name_posts
     from gmner.optimizers import presets as presets
     from gmner.optimizers import rewards as rewards
     from gmner.optimizers.chains import styles as styles

@@ -1,5 +1,6 @@
 """`gmner compile` and `gmner quickstart`."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,22 @@ def test_quickstart_uses_its_run_directory(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert [run("quickstart"), run("quickstart", "--run-dir", tmp_path / "run")] == [0, 0]
     assert seen == [Path("runs/quickstart"), tmp_path / "run"]
+
+
+def test_further_posts_and_expressions_are_mixed(
+    recorded: Recorded, words: tuple[object, ...], gold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    ref = {"image_id": 9, "split": "train", "file_name": "9_1.jpg", "sentences": [{"sent": "a dog"}]}
+    refs = [{**ref, "ref_id": 1, "ann_id": [1]}, {**ref, "ref_id": 2, "ann_id": [1, 2]}]
+    boxes = [{"id": number, "image_id": 9, "bbox": [1, 2, 10, 20]} for number in (1, 2)]
+    images = [{"id": 9, "file_name": "9.jpg", "width": 100, "height": 80}]
+    for name, value in (("refs.json", refs), ("instances.json", {"images": images, "annotations": boxes})):
+        (tmp_path / name).write_text(json.dumps(value))
+    (tmp_path / "images").mkdir()
+    grec = ("--expressions", tmp_path / "refs.json", "--instances", tmp_path / "instances.json", "--most-targets", 1)
+    assert run(*words, "--also", gold, *grec) == 0
+    assert [post.id for post in recorded.given["trainset"]] == ["a", "b", "2/a", "2/b", "1-0"]
+    assert recorded.given["trainset"][-1].task == "grec"
+    assert "Images are missing for 1 post" in capsys.readouterr().err
+    assert "does not use most_targets" in fails(capsys, *words, "--overwrite", "--most-targets", 1)
+    assert "GREC requires the boxes of COCO" in fails(capsys, *words, "--overwrite", *grec[:2])

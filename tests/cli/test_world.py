@@ -73,7 +73,7 @@ def test_posts_are_written_into_an_empty_folder(tmp_path: Path):
 def test_outputs_are_checked_before_posts_are_generated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(world_report, "draw_posts", lambda *_: pytest.fail("posts were drawn"))
+    monkeypatch.setattr(world_report, "draw_posts", lambda *_, **__: pytest.fail("posts were drawn"))
     (tmp_path / "notes.txt").write_text("mine")
     for words, message in (
         (("-o", tmp_path), "overwrite something else"),
@@ -113,7 +113,7 @@ def test_invalid_arguments_are_refused(words: tuple[object, ...], capsys: pytest
 
 def test_scores_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     posts = [World(slices={name: 1.0}).post("test", place) for place, name in enumerate([*reversed(SLICES), "empty"])]
-    monkeypatch.setattr(world_report, "draw_posts", lambda *_: posts)
+    monkeypatch.setattr(world_report, "draw_posts", lambda *_, **__: posts)
     monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({"reasoning": "", "entities": []})))
     assert run() == 0
     said = capsys.readouterr().out
@@ -139,3 +139,21 @@ def test_embedded_model_is_evaluated(capsys: pytest.CaptureFixture[str]):
     assert record["model"].startswith("local/embedded")
     assert record["evaluation"]["posts"] == 8
     assert sum(part["posts"] for part in record["evaluation"]["by_slice"].values()) == 8
+
+
+def test_posts_of_the_related_tasks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for task in ("mner", "grec"):
+        folder = tmp_path / task
+        assert run("--posts", 4, "--no-model", "--task", task, "-o", folder, "--sheet", tmp_path / f"{task}.png") == 0
+        assert {post.task for post in read_posts(folder)} == {task}
+    assert "no target" in capsys.readouterr().out
+    program = GMNER(scripted_lm({"reasoning": "", "boxes": []}))
+    monkeypatch.setattr(models, "load_program", lambda model: program)
+    assert run("--posts", 4, "--task", "grec", "--json") == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert (scores["n_acc"], scores["t_acc"], scores["expressions"]) == (100.0, 0.0, 4)
+    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({"reasoning": "", "mentions": []})))
+    assert run("--posts", 4, "--task", "mner") == 0
+    assert "f1: 0.00" in capsys.readouterr().out

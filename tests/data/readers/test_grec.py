@@ -210,3 +210,12 @@ def test_files_that_are_missing_or_not_text(read, tmp_path):
     (tmp_path / "grefs(unc).json").write_bytes(b"\x80\x04]")
     with pytest.raises(DataError, match=r"grefs\(unc\)\.json: not UTF-8"):
         read_grec(tmp_path / "grefs(unc).json", tmp_path / "instances.json", "val")
+
+
+def test_expressions_with_more_targets_are_left_out(read):
+    refs = [REF, {**REF, "ref_id": 6, "ann_id": [1]}, {**REF, "ref_id": 7, "ann_id": [-1], "no_target": True}]
+    assert [post.id.partition("-")[0] for post in read(refs, most_targets=1)] == ["6", "6", "7", "7"]
+    assert [post.id for post in read(refs, most_targets=0)] == ["7-70", "7-71"]
+    assert len(read(refs)) == 6
+    with pytest.raises(InputError, match="most_targets must not be negative"):
+        read(refs, most_targets=-1)
