@@ -188,7 +188,7 @@ class CVO(Training):
             watching = watch.arguments(max(10, steps // 4))
             common = training.common_arguments(
                 settings, folder, steps, rate=self._rate(model), seed=seed, watching=watching
-            )
+            ) | training.router_arguments(model)
             trainer = ConstrainedGRPOTrainer(
                 model=model,
                 args=self._config(common),

@@ -189,7 +189,7 @@ class MRSI(Training):
             common = training.common_arguments(
                 self, folder, steps, rate=self._rate(model), seed=seed, watching=watch.arguments(max(25, steps // 4))
             )
-            config = SFTConfig(**{**common, "max_length": None, **self.sft_options})
+            config = SFTConfig(**{**common, **training.router_arguments(model), "max_length": None, **self.sft_options})
             bar = StageBar("MRSI", steps, {"loss": "loss", "mean_token_accuracy": "accuracy"}, show=progress)
             trainer = SharingSFTTrainer(
                 model=model, args=config, train_dataset=rows, eval_dataset=watch.rows(rows),

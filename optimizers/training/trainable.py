@@ -253,6 +253,16 @@ def common_arguments(
     }  # fmt: skip
 
 
+def router_arguments(model: Any) -> dict[str, float]:
+    """An argument that keeps TRL from training the routers of a mixture of experts whose loss it cannot compute.
+
+    TRL reads the number of experts from `num_experts`, which some configurations call otherwise (GLM-4.5V).
+    """
+    config = without_adapter(model).config.get_text_config()
+    unknown = hasattr(config, "output_router_logits") and not hasattr(config, "num_experts")
+    return {"router_aux_loss_coef": 0.0} if unknown else {}
+
+
 class StageBar(TrainerCallback):
     """A progress bar for a stage, with figures that show whether the model learns."""
 
@@ -332,5 +342,6 @@ def run(trainer: Any, folder: Path, watch: ValidationMonitor, engine: VLMEngine)
         drop_after(folder, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     config, source = (part.config.get_text_config() for part in (without_adapter(trainer.model), engine.model))
-    if hasattr(source, "output_router_logits"):  # TRL switches them on, and transformers cannot generate with them
-        config.output_router_logits = source.output_router_logits
+    for name in ("output_router_logits", "router_aux_loss_coef"):  # TRL changes them; with the logits of the routers,
+        if hasattr(source, name):  # transformers cannot generate
+            setattr(config, name, getattr(source, name))
