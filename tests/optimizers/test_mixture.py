@@ -28,6 +28,7 @@ from gmner.optimizers.filtering import f1_metric
 from gmner.optimizers.mcr import held_out
 from gmner.optimizers.mixture import drawn
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.plain_settings import with_settings
 from gmner.optimizers.rewards import cvo, judgements, reward_columns
 from gmner.optimizers.training.rollouts import read_rollouts
 from gmner.optimizers.training.rows import program_rows, rollout_rows
@@ -304,3 +305,18 @@ def test_an_expression_set_validates_with_its_program(program: Callable[[str], G
     predictions = compiled.history.scores["before"].predictions
     assert [prediction.entities[0].type for prediction in predictions] == [EXPRESSION] * 2
     assert post_inputs(names())["text"] == names().text
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["qwen2.5-vl-7b", "mimo-vl-7b"])
+def test_presets_of_the_paper_on_real_posts_and_a_mixture(
+    program: Callable[[str], GMNER], twitter_root: Path, tmp_path: Path, name: str
+):
+    real = [post for post in gmner.read_twitter_gmner(twitter_root, "train") if post.images]
+    fewer = {"mrsi": {"max_steps": 1}, "cvo": {"max_steps": 1, "max_completion_length": 400}, "progress": False}
+    optimizer = with_settings(gmner.preset(name), fewer)
+    posts = gmner.mix_posts(real, mixture()[4:])
+    compiled: Any = program("qwen2_5_vl").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
+    assert list(compiled.history.programs) == ["before", "mrsi", "cvo"]
+    assert len({rollout.post_id for rollout in read_rollouts(tmp_path / "cvo")}) == 8
+    assert {*ReasoningSet.load(tmp_path / "chains").counts(posts).tasks} == {"gmner", "mner", "grec"}
