@@ -1,0 +1,105 @@
+r"""`python -m gmner.paper TABLE`: computes one table of the MCR paper.
+
+    python -m gmner.paper main --small                                   # on the world, in minutes
+    python -m gmner.paper main --gmner twitter-gmner --mner-mi MNER-MI \
+        --grec "grefs(unc).json" --instances instances.json \
+        --model Qwen/Qwen2.5-VL-7B-Instruct --preset qwen2.5-vl-7b --seeds 0 1 2
+    python -m gmner.paper main --small --dry-run                         # what would be trained
+
+All tables of one work folder share their trained programs and answers. A stopped command resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+
+from gmner.data.files.atomic import whole_text
+from gmner.paper.arms import ARMS, Arm, Base
+from gmner.paper.data import PaperData, Roots, read_data, small_data
+from gmner.paper.runs import Runs
+from gmner.paper.table import PaperTable, to_markdown, to_record
+from gmner.paper.tables.registry import TABLES
+from gmner.signatures.errors import GmnerError, InputError
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser("python -m gmner.paper", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=sorted(TABLES), help="the table")
+    parser.add_argument("--small", action="store_true", help="posts of the world and the embedded model, in minutes")
+    for name, what in {
+        "gmner": "folder of Twitter-GMNER", "fmnerg": "folder of Twitter-FMNERG", "mner-mi": "folder of MNER-MI",
+        "grec": "file grefs(unc).json of gRefCOCO", "instances": "instances.json of COCO, for --grec",
+    }.items():  # fmt: skip
+        parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=what)
+    parser.add_argument("--coarse", action="store_true", help="8 types of Twitter-FMNERG in place of 51")
+    parser.add_argument("--model", help="a model of gmner.load_vlm (default with --small: the embedded model)")
+    parser.add_argument("--preset", default="qwen2.5-vl-7b", help="training settings (default: %(default)s)")
+    parser.add_argument("--steps", type=int, nargs=2, metavar="N", help="optimizer steps of MRSI and of CVO")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of training (default: 0)")
+    parser.add_argument("--work", type=Path, help="work folder (default: runs/paper, or runs/paper-small)")
+    parser.add_argument("--dry-run", action="store_true", help="print the expected steps, tokens, memory and time")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Compute a table; returns the exit code."""
+    given = _parser().parse_args(words)
+    try:
+        return _run(given, TABLES[given.table])
+    except GmnerError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+
+
+def _run(given: Namespace, table: PaperTable) -> int:
+    base = Base(given.preset, given.small, None if given.steps is None else (given.steps[0], given.steps[1]))
+    data = _data(given)
+    for name in table.tests:
+        data.test(name)
+    work = given.work or Path("runs", "paper-small" if given.small else "paper")
+    if not given.small and given.model is None:
+        raise InputError("A model is missing", accepted="--model, for example Qwen/Qwen2.5-VL-7B-Instruct, or --small")
+    with Runs(work, data, base, model=given.model, seeds=given.seeds) as runs:
+        if given.dry_run:
+            _print_plan(runs, table)
+            return 0
+        rows = table.rows(runs)
+        text = to_markdown(table, rows, runs)
+        with whole_text(runs.path / f"{table.name}.json") as file:
+            json.dump(to_record(table, rows, runs), file, ensure_ascii=False, indent=1)
+        with whole_text(runs.path / f"{table.name}.md") as file:
+            file.write(text)
+        sys.stdout.write(text)
+        return 0
+
+
+def _data(given: Namespace) -> PaperData:
+    if given.small:
+        return small_data(fine=not given.coarse)
+    roots = Roots(given.gmner, given.fmnerg, given.mner_mi, given.grec, given.instances)
+    return read_data(roots, fine=not given.coarse)
+
+
+def _print_plan(runs: Runs, table: PaperTable) -> None:
+    """Print the dry run of each arm that would be trained."""
+    for arm in needed(table.arms):
+        if arm.build is not None:
+            sys.stdout.write(f"{arm.name}, {len(runs.seeds)} seeds\n")
+            runs.plan(arm)
+
+
+def needed(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms with those that they start from, each once, in the order of training."""
+    found: dict[str, Arm] = {}
+    for arm in arms:
+        for one in (*([ARMS[arm.start]] if arm.start else []), arm):
+            found.setdefault(one.name, one)
+    return list(found.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

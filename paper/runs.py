@@ -1,0 +1,189 @@
+"""`Runs`: the trained programs and answers of a work folder, which all tables share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import dspy
+
+from gmner.data.files.atomic import whole_text
+from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.post import Post
+from gmner.data.prediction import Predictions
+from gmner.data.scoring.gold_version import GoldVersion
+from gmner.optimizers.run_directory import RunDirectory
+from gmner.paper.arms import ARMS, Arm, Base
+from gmner.paper.data import PaperData
+from gmner.programs.bundle import load
+from gmner.programs.gmner import GMNER
+from gmner.programs.models.loading import load_vlm
+from gmner.programs.peak_memory import process_peak
+from gmner.programs.related_tasks import answer_by_task
+
+BUNDLE, COST = "program", "cost.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an arm with one seed cost.
+
+    Attributes:
+        minutes: Wall time of the compile; 0 without training.
+        steps: Optimizer steps by stage.
+        memory: Peak memory in bytes: of the GPU, or of this process so far.
+    """
+
+    minutes: float = 0.0
+    steps: dict[str, int] = field(default_factory=dict)
+    memory: int = 0
+
+
+class Runs:
+    """Trains and asks the arms of the paper; finished runs are kept in the work folder and never run again.
+
+    Args:
+        work: The folder. It belongs to one model, one preset and one set of posts.
+        data: The posts.
+        base: Settings that all arms share.
+        model: A model of `gmner.load_vlm`; None: the embedded model.
+        seeds: Seeds of training.
+        progress: Show progress bars.
+
+    Raises:
+        RunDirectoryError: The folder belongs to other arguments, or another process uses it.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        data: PaperData,
+        base: Base,
+        *,
+        model: str | None = None,
+        seeds: Sequence[int] = (0,),
+        progress: bool = True,
+    ) -> None:
+        self.data, self.base, self.model, self.seeds, self.progress = data, base, model, tuple(seeds), progress
+        config = {
+            "model": model, "base": dataclasses.asdict(base), "data": data.name,
+            "train": GoldVersion.of(data.train).to_dict(), "dev": len(data.dev),
+        }  # fmt: skip
+        self._folder = RunDirectory(work, config)
+        self._lm: dspy.LM | None = None
+        self._programs: dict[tuple[str, int, bool], GMNER] = {}
+
+    def __enter__(self) -> Runs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.close()
+
+    @property
+    def path(self) -> Path:
+        """The work folder."""
+        return self._folder.path
+
+    def program(self, arm: Arm, seed: int = 0, *, fine: bool = False) -> GMNER:
+        """The program of an arm; it is trained now if it was not before.
+
+        Args:
+            arm: The arm.
+            seed: Seed of its training.
+            fine: Train on posts with fine types.
+        """
+        key = arm.name, seed, fine
+        if key not in self._programs:
+            self._programs.clear()  # one trained model in memory at a time
+            self._programs[key] = self._made(arm, seed, fine=fine)
+        return self._programs[key]
+
+    def _made(self, arm: Arm, seed: int, *, fine: bool) -> GMNER:
+        folder = self._place(arm, seed, fine=fine)
+        if arm.build is not None and (folder / BUNDLE / "manifest.json").is_file():
+            saved: Any = load(folder / BUNDLE)
+            return saved
+        start = self.program(ARMS[arm.start], seed, fine=fine) if arm.start else self._student(fine=fine)
+        program = arm.ask(start)
+        if arm.build is None:
+            return program
+        train = self.data.fine_train if fine else self.data.train
+        began = time.monotonic()
+        trained: Any = program.compile(
+            trainset=train, valset=None if fine else self.data.dev or None,
+            optimizer=dataclasses.replace(arm.build(self.base, seed), progress=self.progress), run_dir=folder / "run",
+        )  # fmt: skip
+        logs = trained.history.log.items()
+        steps = {stage: max((entry["step"] for entry in log if "step" in entry), default=0) for stage, log in logs}
+        cost = Cost((time.monotonic() - began) / 60, steps, _peak())
+        trained.save(folder / BUNDLE)
+        with whole_text(folder / COST) as file:
+            json.dump(dataclasses.asdict(cost), file)
+        return trained
+
+    def plan(self, arm: Arm, *, fine: bool = False) -> None:
+        """Print what the training of an arm would do and cost, see `gmner.MCR.compile(dry_run=True)`.
+
+        It is measured on the model as it is, also for an arm that starts from another.
+        """
+        if arm.build is not None:
+            optimizer = dataclasses.replace(arm.build(self.base, self.seeds[0]), progress=self.progress)
+            train = self.data.fine_train if fine else self.data.train
+            arm.ask(self._student(fine=fine)).compile(trainset=train, optimizer=optimizer, dry_run=True)
+
+    def cost(self, arm: Arm, seed: int) -> Cost:
+        """What training an arm cost, with that of the arm that it starts from."""
+        self.program(arm, seed)
+        if arm.build is None:
+            return Cost()
+        own = Cost(**json.loads((self._place(arm, seed, fine=False) / COST).read_text(encoding="utf-8")))
+        before = self.cost(ARMS[arm.start], seed) if arm.start else Cost()
+        steps = {**before.steps, **own.steps}
+        return Cost(before.minutes + own.minutes, steps, max(before.memory, own.memory))
+
+    def answers(self, arm: Arm, seed: int, test: str, *, fine: bool = False) -> Predictions:
+        """The answers of an arm to a test set; they are generated now if they were not before."""
+        file = self._place(arm, seed, fine=fine) / f"{_slug(test)}.jsonl"
+        if not file.is_file():
+            posts = self.data.test(test)
+            answers = answer_by_task(self.program(arm, seed, fine=fine), posts, progress=self.progress)
+            write_predictions(answers, file)
+        return read_predictions(file)
+
+    def seeds_of(self, arm: Arm) -> tuple[int, ...]:
+        """The seeds of an arm; one without training has a single one."""
+        return self.seeds if arm.build is not None else self.seeds[:1]
+
+    def _place(self, arm: Arm, seed: int, *, fine: bool) -> Path:
+        kind = "-fine" if fine else ""
+        return self._folder.stage(f"{_slug(arm.name)}{kind}-{seed}")
+
+    def _student(self, *, fine: bool) -> GMNER:
+        if self._lm is None:
+            self._lm = load_vlm(self.model, cache=False)
+        return GMNER(self._lm, labels=self.data.fine_labels) if fine else GMNER(self._lm)
+
+
+def _peak() -> int:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else process_peak()
+
+
+def _slug(name: str) -> str:
+    """A name as a part of a path."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-").lower()
+
+
+def gold_of(posts: Sequence[Post]) -> dict[str, Any]:
+    """The version of the gold that answers are scored on."""
+    return GoldVersion.of(posts).to_dict()

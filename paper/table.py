@@ -1,0 +1,127 @@
+"""`PaperTable`: one table of the paper, its rows, and how they are written as JSON and Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from gmner.paper.arms import Arm
+from gmner.paper.runs import Runs
+
+Figures = Mapping[str, float | None]
+"""Column -> value; None: there is nothing to count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        name: The arm or setting.
+        seeds: The figures of each seed.
+        ours: What of it is our choice.
+    """
+
+    name: str
+    seeds: tuple[Figures, ...]
+    ours: str = ""
+
+    def mean(self, column: str) -> float | None:
+        """The mean over the seeds; None if a seed has no value."""
+        values = [figures.get(column) for figures in self.seeds]
+        known = [value for value in values if value is not None and not math.isnan(value)]
+        return fmean(known) if known and len(known) == len(values) else None
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper.
+
+    Attributes:
+        name: Its name on the command line.
+        title: What it shows, with its number in the paper.
+        rows: Computes the rows.
+        tests: The test sets that it is computed on.
+        arms: The arms that are trained or asked for it, without those that they start from.
+        published: Row -> figures that were published for Twitter-GMNER, MNER-MI and GREC.
+        notes: What is measured, and what of it is our choice.
+    """
+
+    name: str
+    title: str
+    rows: Callable[[Runs], list[Row]]
+    tests: tuple[str, ...]
+    arms: tuple[Arm, ...] = ()
+    published: Mapping[str, Figures] = field(default_factory=dict)
+    notes: str = ""
+
+
+def measured(runs: Runs, arms: Sequence[Arm], figures: Callable[[Arm, int], Figures]) -> list[Row]:
+    """A row for each arm.
+
+    Args:
+        runs: The runs.
+        arms: The arms, in order.
+        figures: The figures of an arm with one seed.
+    """
+    return [Row(arm.name, tuple(figures(arm, seed) for seed in runs.seeds_of(arm)), arm.ours) for arm in arms]
+
+
+def to_record(table: PaperTable, rows: Sequence[Row], runs: Runs) -> dict[str, Any]:
+    """A table as JSON data: the figures of each seed, the published ones, and what they were measured on."""
+    from gmner.paper.runs import gold_of
+
+    return {
+        "table": table.name,
+        "title": table.title,
+        "data": runs.data.name,
+        "model": runs.model or "embedded model",
+        "protocol": "paper",
+        "gold": {name: gold_of(runs.data.test(name)) for name in table.tests},
+        "seeds": list(runs.seeds),
+        "rows": [{"name": row.name, "seeds": [dict(f) for f in row.seeds], "ours": row.ours} for row in rows],
+        "published": {name: dict(figures) for name, figures in table.published.items()},
+        "notes": table.notes,
+    }
+
+
+def to_markdown(table: PaperTable, rows: Sequence[Row], runs: Runs) -> str:
+    """A table as Markdown: means over the seeds with their range, and the published figures below."""
+    columns = list(dict.fromkeys(name for row in rows for figures in row.seeds for name in figures))
+    columns += [name for figures in table.published.values() for name in figures if name not in columns]
+    head = ["", *columns]
+    lines = [f"**{table.title}** on {runs.data.name}; {runs.model or 'embedded model'}; {len(runs.seeds)} seeds", ""]
+    lines += [_line(head), _line(["---", *(["---:"] * len(columns))])]
+    lines += [_line([row.name, *(_cell(row, column) for column in columns)]) for row in rows]
+    for name, figures in table.published.items():
+        lines.append(_line([f"*{name}, published*", *(_number(figures.get(column)) for column in columns)]))
+    gold = [f"{name}: {_gold(runs, name)}" for name in table.tests]
+    choices = [f"- {row.name}: {row.ours}." for row in rows if row.ours]
+    notes = [table.notes] if table.notes else []
+    return "\n".join([*lines, "", "Gold: " + "; ".join(gold) + ". Protocol: paper.", "", *notes, *choices]) + "\n"
+
+
+def _gold(runs: Runs, name: str) -> str:
+    from gmner.data.scoring.gold_version import GoldVersion
+
+    return str(GoldVersion.of(runs.data.test(name)))
+
+
+def _cell(row: Row, column: str) -> str:
+    mean = row.mean(column)
+    values = [figures.get(column) for figures in row.seeds]
+    if mean is None or len(values) < 2:
+        return _number(mean)
+    known = [value for value in values if value is not None]
+    return f"{_number(mean)} ({_number(min(known))} to {_number(max(known))})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:,.1f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

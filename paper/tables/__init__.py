@@ -1,0 +1,1 @@
+"""The tables of the paper: one file each, and one line each in the registry."""
