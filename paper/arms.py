@@ -29,7 +29,7 @@ class Base:
     Attributes:
         preset: Name of a preset.
         small: Train the embedded model for a few steps.
-        steps: Optimizer steps of MRSI and of CVO; None: those of the preset, or in small 60 and 8.
+        steps: Optimizer steps of MRSI and of CVO; None: those of the preset, or in small `_SMALL_STEPS`.
     """
 
     preset: str = "qwen2.5-vl-7b"
@@ -41,18 +41,21 @@ class Base:
         """MRSI as in the paper: two chains per post in all styles."""
         mrsi = self._optimizer().mrsi
         assert mrsi is not None
-        steps = _SMALL_STEPS[0] if self.small else None
-        return dataclasses.replace(
-            mrsi, styles=dict(TEMPLATES), per_post=2, max_steps=self.steps[0] if self.steps else steps
-        )
+        mrsi = dataclasses.replace(mrsi, styles=dict(TEMPLATES), per_post=2)
+        if self.small:
+            mrsi = dataclasses.replace(mrsi, max_steps=_SMALL_STEPS[0])
+        return mrsi if self.steps is None else dataclasses.replace(mrsi, max_steps=self.steps[0])
 
     @property
     def cvo(self) -> CVO:
         """CVO with the five rewards."""
         cvo = self._optimizer().cvo
         assert cvo is not None
-        steps = _SMALL_STEPS[1] if self.small else None
-        return dataclasses.replace(cvo, max_steps=self.steps[1] if self.steps else steps)
+        if self.small:  # fewer answers, to save time
+            cvo = dataclasses.replace(
+                cvo, prompts=4, generations=4, max_completion_length=320, max_steps=_SMALL_STEPS[1]
+            )
+        return cvo if self.steps is None else dataclasses.replace(cvo, max_steps=self.steps[1])
 
     def _optimizer(self) -> MCR:
         return preset("default" if self.small else self.preset)

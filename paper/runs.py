@@ -16,7 +16,6 @@ import dspy
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
-from gmner.data.post import Post
 from gmner.data.prediction import Predictions
 from gmner.data.scoring.gold_version import GoldVersion
 from gmner.optimizers.run_directory import RunDirectory
@@ -182,8 +181,3 @@ def _peak() -> int:
 def _slug(name: str) -> str:
     """A name as a part of a path."""
     return re.sub(r"[^\w.]+", "-", name).strip("-").lower()
-
-
-def gold_of(posts: Sequence[Post]) -> dict[str, Any]:
-    """The version of the gold that answers are scored on."""
-    return GoldVersion.of(posts).to_dict()

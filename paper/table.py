@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from gmner.data.listing import counted
+from gmner.data.scoring.gold_version import GoldVersion
 from gmner.paper.arms import Arm
 from gmner.paper.runs import Runs
 
@@ -72,15 +74,13 @@ def measured(runs: Runs, arms: Sequence[Arm], figures: Callable[[Arm, int], Figu
 
 def to_record(table: PaperTable, rows: Sequence[Row], runs: Runs) -> dict[str, Any]:
     """A table as JSON data: the figures of each seed, the published ones, and what they were measured on."""
-    from gmner.paper.runs import gold_of
-
     return {
         "table": table.name,
         "title": table.title,
         "data": runs.data.name,
         "model": runs.model or "embedded model",
         "protocol": "paper",
-        "gold": {name: gold_of(runs.data.test(name)) for name in table.tests},
+        "gold": {name: GoldVersion.of(runs.data.test(name)).to_dict() for name in table.tests},
         "seeds": list(runs.seeds),
         "rows": [{"name": row.name, "seeds": [dict(f) for f in row.seeds], "ours": row.ours} for row in rows],
         "published": {name: dict(figures) for name, figures in table.published.items()},
@@ -92,22 +92,18 @@ def to_markdown(table: PaperTable, rows: Sequence[Row], runs: Runs) -> str:
     """A table as Markdown: means over the seeds with their range, and the published figures below."""
     columns = list(dict.fromkeys(name for row in rows for figures in row.seeds for name in figures))
     columns += [name for figures in table.published.values() for name in figures if name not in columns]
-    head = ["", *columns]
-    lines = [f"**{table.title}** on {runs.data.name}; {runs.model or 'embedded model'}; {len(runs.seeds)} seeds", ""]
-    lines += [_line(head), _line(["---", *(["---:"] * len(columns))])]
+    seeds = counted(len(runs.seeds), "seed", "seeds")
+    lines = [f"**{table.title}**, on {runs.data.name}, {runs.model or 'embedded model'}, {seeds}", ""]
+    lines += [_line(["", *columns]), _line(["---", *(["---:"] * len(columns))])]
     lines += [_line([row.name, *(_cell(row, column) for column in columns)]) for row in rows]
     for name, figures in table.published.items():
-        lines.append(_line([f"*{name}, published*", *(_number(figures.get(column)) for column in columns)]))
-    gold = [f"{name}: {_gold(runs, name)}" for name in table.tests]
+        lines.append(
+            _line([f"*{name}, published for the real data*", *(_number(figures.get(column)) for column in columns)])
+        )
+    gold = [f"{name}: {GoldVersion.of(runs.data.test(name))}" for name in table.tests]
     choices = [f"- {row.name}: {row.ours}." for row in rows if row.ours]
     notes = [table.notes] if table.notes else []
     return "\n".join([*lines, "", "Gold: " + "; ".join(gold) + ". Protocol: paper.", "", *notes, *choices]) + "\n"
-
-
-def _gold(runs: Runs, name: str) -> str:
-    from gmner.data.scoring.gold_version import GoldVersion
-
-    return str(GoldVersion.of(runs.data.test(name)))
 
 
 def _cell(row: Row, column: str) -> str:
