@@ -99,7 +99,8 @@ def _posts(given: Namespace) -> tuple[Posts, Posts | None]:
     from gmner.data.mixing import mix_posts
 
     options = vars(given)
-    own = given if given.expressions is None else Namespace(**{**options, "instances": None, "most_targets": None})
+    others = given.expressions is not None and given.format != "grec"  # the options of GREC are for these alone
+    own = Namespace(**{**options, "instances": None, "most_targets": None}) if others else given
     detected = Namespace(**{**options, "format": "auto", "instances": None, "most_targets": None, "joiner": None})
     train = [read_wanted_posts(own, given.train, given.train_split)]
     train += [read_wanted_posts(detected, path, given.train_split) for path in given.also]

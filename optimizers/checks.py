@@ -11,7 +11,6 @@ from gmner.data.scoring.evaluate import check_gold
 from gmner.optimizers.chains.split import check_pictures, check_trainset
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.gold_check import FALSIFYING, GoldReport, check_posts, refusal
-from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import MAIN_TASK, Task
 
 LOG = logging.getLogger(__name__)
@@ -71,11 +70,6 @@ def _checked_valset(
         _warn_of_left_out("validation set", falsifying)
         val = falsifying.kept(val)
     check_gold(val, "the validation set")
-    if len(found := sorted({post.task for post in val})) > 1:
-        raise InputError(
-            "The posts of the validation set are of several tasks", received=", ".join(found), accepted="one of them",
-            remedy="Pass the posts whose regions are annotated",
-        )  # fmt: skip
     if falsifying.faults and not leave_out_invalid:
         raise refusal("validation set", falsifying, _LEAVE_OUT)
     unanswerable = GoldReport(report.posts, tuple(f for f in report.faults if f.kind not in FALSIFYING))

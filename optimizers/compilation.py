@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,14 @@ class Compilation:
         by_id = {post.id: post for post in train}
         self.d2 = [by_id[name] for name in made.d2] or train  # if D1 is all posts, so is D2
         if self.engine is not None:
-            check_split(made.d1, self.d2, injected=True, optimized=settings.cvo is not None)
+            d1, d2 = self._drawn([by_id[name] for name in made.d1]), self._drawn(self.d2)
+            check_split(d1, d2, injected=True, optimized=settings.cvo is not None)
         self.posts = {name: by_id[name] for name in made.d1}
         self.chains = list(made.chains)
+
+    def _drawn(self, posts: Sequence[Post]) -> list[Post]:
+        """The posts as often as the weights of their tasks say."""
+        return drawn(posts, attrgetter("task"), self.settings.task_weights, self.settings.seed)
 
     def result(self) -> Trainable:
         """Run the stages and return the chosen program."""
@@ -197,13 +203,18 @@ class Compilation:
             return list(student.demonstrations)
         search = DemonstrationSearch(mrsi.demonstrations, self.run, self.settings.seed, self.progress)
         whole = [chain for chain in self.chains if self.posts[chain.post_id].task == "gmner"]
-        return search.find(student, count, whole, self.posts, self.val)
+        if count and not whole:
+            raise InputError(
+                "D1 has no post that can become a demonstration", accepted="posts with names and regions",
+                remedy="Use more of them, or train weights without demonstrations",
+            )  # fmt: skip
+        val = self.val if self.val and self.val[0].task != "grec" else None  # expressions have no demonstrations
+        return search.find(student, count, whole, self.posts, val)
 
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
         folder = self.run.stage("mrsi")
         if not self.run.done("mrsi"):
-            student = self.programs["before"]
-            settings = self.settings
+            student, settings = self.programs["before"], self.settings
             chains = drawn(self.chains, lambda c: self.posts[c.post_id].task, settings.task_weights, settings.seed)
             lessons = mrsi.lessons(chains, student)
             rows = program_rows(student, lessons, self.posts, self.adapter, self.demos)
@@ -220,8 +231,7 @@ class Compilation:
             raise InputError("The weights of the stage before CVO are missing", remedy="Start the compile again")
         folder = self.run.stage("cvo")
         if not self.run.done("cvo"):
-            learnable, settings = self.launch.in_turn(partial(self._learnable, cvo)), self.settings
-            posts = drawn(learnable, lambda post: post.task, settings.task_weights, settings.seed)
+            posts = self._drawn(self.launch.in_turn(partial(self._learnable, cvo)))
             rows = cvo.rows(self._calls(posts), self.adapter)
             watch = self._watch(engine, cvo, cvo.steps(len(rows)))
             self.log["cvo"] = cvo.optimize(

@@ -84,7 +84,7 @@ class MCR(Teleprompter):
             a checkpoint, and its program is the result; the same compile with the same `run_dir` resumes training, also
             with another limit. None: no limit.
         task_weights: How often the posts of a task (`gmner`, `mner`, `grec`) are drawn: with 2 each of them is used
-            twice in an epoch, with 0.5 half of them. A task that is not named has 1.
+            twice in an epoch, with 0.5 half of them, with 0 none. A task that is not named has 1.
         seed: Seed of split, chains, order and sampling.
         progress: Show progress bars.
         leave_out_invalid: Leave out posts whose gold answer the program could not write (see `gmner.check_posts`), with
@@ -193,7 +193,6 @@ class MCR(Teleprompter):
         train, val = self._sets(trainset, valset, student)
         if not student.whole_answers:
             self._check_staged(student)
-        self._check_demonstrable(student, train)
         if self.cvo is not None:
             self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
         lm = teacher_lm(teacher)
@@ -231,7 +230,36 @@ class MCR(Teleprompter):
             train, val = held_out(train, self.holdout, self.seed)
         if val is None and any(stage and stage.validate_every not in (None, "auto") for stage in (self.mrsi, self.cvo)):
             raise InputError("validate_every requires a validation set", remedy="Pass compile(valset=...)")
-        return train, val
+        return self._used(train, val, student), val
+
+    def _used(self, train: list[Post], val: Sequence[Post] | None, student: Trainable) -> list[Post]:
+        """The posts that something is learned from, so that no chains are written about others.
+
+        Without posts of tasks whose weight is 0, and if no weights are trained, without posts of related tasks.
+        """
+        mrsi, injected = self.mrsi, self.mrsi is not None and self.mrsi.trains
+        trained = training.trainable_engine(student.model) is not None and (injected or self.cvo is not None)
+        whole = [post for post in train if post.task == "gmner"]
+        shown = mrsi is not None and student.whole_answers and mrsi.demonstrations.wanted(trained=trained)
+        if not whole and (shown or not trained):
+            raise InputError(
+                "No post can become a demonstration", received=train[0].id, accepted="posts with names and regions",
+                remedy="Add such posts, or train weights without demonstrations",
+            )  # fmt: skip
+        used = [post for post in train if self.task_weights.get(post.task, 1)] if trained else whole
+        if not used:
+            fact, accepted = "task_weights leaves no post of the training set", "a weight above 0 for one of its tasks"
+            raise InputError(fact, received=dict(self.task_weights), accepted=accepted)
+        if not trained and val and val[0].task == "grec":
+            raise InputError(
+                "Demonstrations do not change the answers to referring expressions", received=val[0].id,
+                accepted="a validation set of posts with names",
+            )  # fmt: skip
+        if not trained and len(whole) < len(train):
+            left = len(train) - len(whole)
+            LOG.warning("%d posts of related tasks are not used: demonstrations need names and regions", left)
+        # A given set has the chains of all posts that it was written for.
+        return train if mrsi is not None and mrsi.chains_from is not None else used
 
     def _all_have_chains(self, train: Sequence[Post]) -> bool:
         """Whether the set of `chains_from` was written for all of these posts; none can be held out then."""
@@ -275,22 +303,6 @@ class MCR(Teleprompter):
                 accepted="an LM of gmner.load_vlm, Demonstrations(count=None) and a tuning other than none",
                 remedy="Compile a GMNER program, or set demonstrations with dspy.BootstrapFewShot",
             )  # fmt: skip
-
-    def _check_demonstrable(self, student: Trainable, train: Sequence[Post]) -> None:
-        """Refuse demonstrations without a post that can become one, and warn about posts that cannot."""
-        if self.mrsi is None or not student.whole_answers:
-            return
-        trains = self.mrsi.trains and training.trainable_engine(student.model) is not None
-        if self.mrsi.demonstrations.wanted(trained=trains) is None:
-            return
-        others = [post.id for post in train if post.task != "gmner"]
-        if len(others) == len(train):
-            raise InputError(
-                "No post can become a demonstration", received=others[0], accepted="posts with names and regions",
-                remedy="Add such posts, or train weights without demonstrations",
-            )  # fmt: skip
-        if others and not trains:
-            LOG.warning("%d posts of related tasks are not used: demonstrations need names and regions", len(others))
 
     def _authors(self, student: Trainable, teacher: dspy.BaseLM | None) -> str:
         """The LMs that write chains, see `MRSI.authors`; also checks that teacher and LM can be used."""

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from gmner.optimizers.training.rows import fitting_posts, program_rows
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.peak_memory import process_peak
 from gmner.programs.trainable import Trainable
-from gmner.signatures.mentions import Task
 
 _MEASURED = 2
 
@@ -147,11 +147,13 @@ def plan(
             first, second = split_posts(train, share, random.Random(settings.seed))
             second = second or list(train)
         injected = settings.mrsi is not None and settings.mrsi.trains
-        check_split(first, second, injected=injected, optimized=settings.cvo is not None)
-    first, second = (drawn(posts, _task, settings.task_weights, settings.seed) for posts in (first, second))
+    weighed = partial(drawn, task_of=attrgetter("task"), weights=settings.task_weights, seed=settings.seed)
+    rows, second = weighed(first), weighed(second)
+    if engine is not None:
+        check_split(rows, second, injected=injected, optimized=settings.cvo is not None)
     measured: list[tuple[str, Callable[[], StagePlan | RequestPlan]]] = []
     if engine is not None and settings.mrsi is not None and settings.mrsi.trains:
-        measured.append(("mrsi", partial(_of_mrsi, settings.mrsi, student, engine, first, settings.seed)))
+        measured.append(("mrsi", partial(_of_mrsi, settings.mrsi, student, engine, rows, settings.seed)))
     if engine is not None and settings.cvo is not None:
         measured.append(("cvo", partial(_of_cvo, settings.cvo, student, engine, second, settings.seed)))
     if ProcessGroup().first:
@@ -168,10 +170,6 @@ def plan(
     requests = tuple(part for part in parts if isinstance(part, RequestPlan))
     rewards = {} if engine is None or settings.cvo is None else settings.cvo.reward_set.weights
     return Plan(stages, _memory(), rewards, requests)
-
-
-def _task(post: Post) -> Task:
-    return post.task
 
 
 def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:

@@ -26,7 +26,7 @@ from gmner.signatures.segmentation import MAX_SPAN_WORDS, is_cut_in_cluster, is_
 _LEAST_IOU = 0.5
 """A box whose IoU with its own rounded coordinates is not above this cannot be predicted correctly in any protocol."""
 
-FALSIFYING = ("duplicate_id", "not_annotated", "expression", "empty_text", "offsets", "same_place")
+FALSIFYING = ("duplicate_id", "not_annotated", "no_regions", "expression", "empty_text", "offsets", "same_place")
 """Faults that make the score of a valset wrong; the other faults only make full marks impossible."""
 
 _NAMED = 5

@@ -39,8 +39,7 @@ class RelatedTasks(GroundingProgram):
 
         Arguments and errors are those of `GroundingProgram.forward`.
         """
-        program = self.with_task(MNER)
-        answer: GroundedPost = program(text=text, image=image, images=images)
+        answer: GroundedPost = self.for_task("mner")(text=text, image=image, images=images)
         return answer
 
     def ground_expression(
@@ -57,10 +56,20 @@ class RelatedTasks(GroundingProgram):
             `reasoning`, and `entities` with a single entity: the expression, with `box` (None: the image does not show
             it) and `more_boxes`, in pixels of the original image.
         """
-        program = self.with_task(GREC)
-        program.confidence, program.answers = False, 1
-        answer: GroundedPost = program(text=expression, image=image, images=images)
+        answer: GroundedPost = self.for_task("grec")(text=expression, image=image, images=images)
         return answer
+
+    def for_task(self, task: Task) -> GroundingProgram:
+        """The program that answers posts of a task with the weights and settings of this one; for `gmner` itself.
+
+        Without confidences and votes for `grec`, which has neither.
+        """
+        if task == "gmner":
+            return self
+        program = self.with_task(RELATED[task])
+        if task == "grec":
+            program.confidence, program.answers = False, 1
+        return program
 
 
 def learned_tasks(program: object) -> tuple[Task, ...]:
@@ -103,7 +112,6 @@ def answer_by_task(program: AnsweringProgram, posts: Sequence[Post], **running: 
         groups.setdefault(post.task, []).append(post)
     found: dict[str, Prediction] = {}
     for task, group in groups.items():
-        other = RELATED.get(task)
-        asked = program.with_task(other) if other is not None and isinstance(program, RelatedTasks) else program
+        asked = program.for_task(task) if isinstance(program, RelatedTasks) else program
         found |= {prediction.id: prediction for prediction in answer_posts(asked, group, **running)}
     return Predictions(found[post.id] for post in posts)

@@ -55,7 +55,8 @@ def evaluate(
 
     Raises:
         InputError: There are no posts, a post is not annotated, an id occurs twice, a prediction has another text than
-            its post, the protocol is unknown, or only some of the posts have annotated regions.
+            its post, the protocol is unknown, only some of the posts have annotated regions, or only some are referring
+            expressions.
     """
     rule = find_protocol(protocol)
     posts = list(posts)
@@ -110,6 +111,12 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
             received=mixed,
             remedy="Evaluate posts with and without regions separately; only MNER can be scored without regions",
         )
+    tasks = sorted({post.task for post in posts})
+    if len(tasks) > 1:
+        raise InputError(
+            f"The posts{of} are of several tasks", received=", ".join(tasks), accepted="posts of one task",
+            remedy="Score referring expressions separately",
+        )  # fmt: skip
 
 
 def _predictions(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:

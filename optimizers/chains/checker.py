@@ -16,7 +16,7 @@ from typing import TypeAlias
 import regex
 
 from gmner.optimizers.chains.styles.facts import Facts, allowed_signs, of_picture
-from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.mentions import EXPRESSION, GoldEntity
 from gmner.signatures.segmentation import SPACED_LETTER
 
 
@@ -27,7 +27,7 @@ class Contradiction(StrEnum):
     statement about a name contradicts the gold annotation. `WRONG_COUNT`: the chain gives another number of entities.
     `NO_ENTITY`: something that is not a gold span is presented as an entity. `UNSAID`: the chain does not say the type,
     the visibility or the box of a name in words that can be checked. `UNANNOTATED`: it says what the images show of a
-    name although the regions of the post are not annotated.
+    name although the regions of the post are not annotated, or gives a type to an expression.
     """
 
     MISSING_SPAN = "missing_span"
@@ -153,7 +153,10 @@ class _Reading:
         self.masked, self.text = _masked(self.chain, self.known), allowed_signs(self.facts.text)
         self.words = frozenset(re.findall(r"\w+", self.text))
         alternatives = "|".join(re.escape(label) for label in sorted(self.facts.labels, key=len, reverse=True))
-        self.label = regex.compile(rf"(?<!{SPACED_LETTER})(?:{alternatives})(?!{SPACED_LETTER})")
+        pattern = rf"(?<!{SPACED_LETTER})(?:{alternatives})(?!{SPACED_LETTER})"
+        if self.facts.task == "grec":  # a description may well say "a person"; in brackets, it is a type
+            pattern = rf"(?<=\()(?:{alternatives})(?=\))|\b{EXPRESSION}\b"
+        self.label = regex.compile(pattern)
 
     def problems(self, *, complete: bool) -> Iterator[Problem]:
         for sentence in _SENTENCE.split(self.masked):
@@ -239,7 +242,9 @@ class _Reading:
         if stranger or owner is None:
             return
         self.typed.add(owner.name)
-        if not owner.gold and label[0] not in owner.scene_types:
+        if owner.gold and self.facts.task == "grec":
+            yield Problem(Contradiction.UNANNOTATED, f"an expression has no type: leave out {label[0]}")
+        elif not owner.gold and label[0] not in owner.scene_types:
             yield Problem(Contradiction.NO_ENTITY, f"{owner.name!r} is no entity of the post")
         elif owner.gold and label[0] not in owner.types:
             right = " or ".join(sorted(owner.types))
@@ -328,18 +333,21 @@ def _known(facts: Facts) -> list[_Known]:
     gold: dict[str, list[GoldEntity]] = {}
     for entity in facts.entities:
         gold.setdefault(allowed_signs(entity.span), []).append(entity)
-    boxes: dict[str, list[tuple[tuple[float, ...], int]]] = {}
+    boxes: dict[str, list[Place]] = {}
     scene_types: dict[str, set[str]] = {}
     for name, entities in gold.items():
         encoded = ((tuple(facts.frame.encode(box)), box.picture) for entity in entities for box in entity.boxes)
         boxes[name] = list(dict.fromkeys(encoded))
     for thing in facts.scene or ():
         name = allowed_signs(thing.name)
+        if facts.task == "grec" and name in gold:  # the targets alone say what an expression means
+            continue
         boxes.setdefault(name, []).append((tuple(facts.frame.encode(thing.box)), thing.box.picture))
         scene_types.setdefault(name, set()).add(thing.type)
     return [
         _Known(name, tuple(gold.get(name, ())), tuple(places), frozenset(scene_types.get(name, ())))
         for name, places in boxes.items()
+        if name  # nothing is left of a name of control characters
     ]
 
 

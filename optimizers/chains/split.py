@@ -66,7 +66,9 @@ def check_split(d1: Sized, d2: Sized, *, injected: bool, optimized: bool) -> Non
     """
     if (injected and not d1) or (optimized and not d2):
         raise InputError(
-            "D1 or D2 has no post", received=(len(d1), len(d2)), remedy="Use more posts or another d1_share"
+            "D1 or D2 has no post",
+            received=(len(d1), len(d2)),
+            remedy="Use more posts, another d1_share or other task_weights",
         )
 
 

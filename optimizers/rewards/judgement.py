@@ -91,9 +91,12 @@ def reward_columns(post: Post, frame: Frame) -> dict[str, Any]:
         raise InputError("Rewards need annotated posts", received=post.id, remedy="Remove posts without annotations")
     _check_frame(frame)
     gold = [
-        {"span": e.span, "start": e.start, "end": e.end, "type": e.type, "boxes": list(map(box_data, e.boxes))}
+        {
+            "span": e.span, "start": e.start, "end": e.end, "type": e.type,
+            "boxes": list(map(box_data, e.boxes if post.task != "mner" else ())),  # see `Post.grounded`
+        }
         for e in post.entities
-    ]
+    ]  # fmt: skip
     column = json.dumps(gold)
     gold_entities(column, post.text)
     columns: dict[str, Any] = {

@@ -24,8 +24,8 @@ COLUMNS = (
     "prompts", "completions", "completion_ids", "post", "post_text", "gold", "size", "resized", "labels", "box_format",
     "trainer_state", "log_extra", "log_metric",
 )  # fmt: skip
-"""The arguments that CVO always passes to a reward; `images`, `call` (staged programs), `schema` and
-`more_sizes` (posts with several images) are optional."""
+"""The arguments that CVO always passes to a reward. Optional ones: `images`, `schema`, `call` (staged programs; empty
+for a post of a related task), `more_sizes` (posts with several images) and `task` (if there are related tasks)."""
 
 _MORE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _ONE = ([inspect.Parameter.POSITIONAL_ONLY], [inspect.Parameter.POSITIONAL_OR_KEYWORD])

@@ -15,9 +15,11 @@ from gmner.optimizers.training.program_calls import post_inputs
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.generation import FREE_TEXT_TOKENS
 from gmner.programs.engine.vlm_engine import VLMEngine
+from gmner.programs.related_tasks import learned_tasks, related_call
 from gmner.programs.trainable import Trainable
 from gmner.signatures.boxes import Size
 from gmner.signatures.errors import ImageError
+from gmner.signatures.mentions import Task
 from gmner.signatures.tasks import SEVERAL, picture_caption
 
 LOG = logging.getLogger(__name__)
@@ -118,10 +120,7 @@ class _Lengths:
 
     def __init__(self, program: Trainable, encoder: ChatEncoder) -> None:
         self._adapter, self._widths, self._root = program.adapter(), _Widths(encoder), program.image_root
-        predictor = program.predictors()[0]
-        self._signature, self._demos = predictor.signature, list(predictor.demos)
-        messages = self._adapter.dialogue(self._signature, self._demos, {"text": "", "image": None})
-        self._fixed = sum(map(self._widths.bound, messages))
+        self._program, self._fixed = program, dict[Task, int]()
 
     def of(self, post: Post, most: int) -> int:
         """The number of tokens of a post's prompt, or an upper bound if that is at most `most`."""
@@ -130,10 +129,25 @@ class _Lengths:
         except ImageError:  # raised again when the image is opened
             return 0
         images = sum(map(self._widths.image, sizes)) + (_CAPTION * len(sizes) + _NOTE if len(sizes) > 1 else 0)
-        bound = self._fixed + len(post.text.encode("utf-8", "replace")) + images
+        bound = self._without(post) + len(post.text.encode("utf-8", "replace")) + images
         if bound <= most:
             return bound
-        return self._widths.of(self._adapter.dialogue(self._signature, self._demos, post_inputs(post)))
+        return self._widths.of(self._adapter.dialogue(*self._asked(post), post_inputs(post)))
+
+    def _asked(self, post: Post) -> tuple[Any, list[Any]]:
+        """The signature and the demonstrations of the first call for a post."""
+        if post.task != "gmner" and post.task in learned_tasks(self._program):
+            call = related_call(post)
+            return call.signature, list(call.demos)
+        predictor = self._program.predictors()[0]
+        return predictor.signature, list(predictor.demos)
+
+    def _without(self, post: Post) -> int:
+        """Upper bound of the number of tokens of a prompt without text and images, which depends only on the task."""
+        if post.task not in self._fixed:
+            messages = self._adapter.dialogue(*self._asked(post), {"text": "", "image": None})
+            self._fixed[post.task] = sum(map(self._widths.bound, messages))
+        return self._fixed[post.task]
 
 
 class _Widths:

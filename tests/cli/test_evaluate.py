@@ -95,6 +95,9 @@ def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert run(*words, "--instances", tmp_path / "instances.json", "--json") == 0
     assert json.loads(capsys.readouterr().out)["n_acc"] == 100
+    for option, value in (("--against", tmp_path / "none.jsonl"), ("--protocol", "all")):
+        message = f"Referring expressions are scored without {option}"
+        assert message in fails(capsys, *words, "--instances", tmp_path / "instances.json", option, value)
     assert "instances.json" in fails(capsys, *words)
     assert "The format grec does not use joiner" in fails(capsys, *words, "--joiner", "")
     line = {"id": 1, "text": ["Ana", "met"], "images": [], "label": ["B-PER", "O"], "url": ""}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
+
+import regex
 
 from gmner.optimizers.chains.styles.facts import Facts, conclusion, listed, placed, typed
 
 _OTHERS = 4
+_WORD = r"[\w\p{M}]+"
 
 
 def render(facts: Facts, rng: random.Random) -> str:
@@ -29,7 +31,15 @@ def render(facts: Facts, rng: random.Random) -> str:
 
 
 def _others(facts: Facts) -> str:
-    """The first capitalised words of the post that belong to no name."""
-    words = [word for word in re.finditer(r"\w+", facts.text) if word[0][0].isupper()]
-    named = [range(entity.start, entity.end) for entity in facts.entities]
-    return listed([word[0] for word in words if not any(word.start() in span for span in named)][:_OTHERS])
+    """The first capitalised words of the post that belong to no name, do not occur in one, and are no type."""
+    named = {word for entity in facts.entities for word in _words(entity.span)} | {*facts.labels}
+    found = [
+        word[0]
+        for word in regex.finditer(_WORD, facts.text)
+        if not any(word.start() < entity.end and entity.start < word.end() for entity in facts.entities)
+    ]
+    return listed([word for word in dict.fromkeys(found) if word[0].isupper() and word not in named][:_OTHERS])
+
+
+def _words(text: str) -> list[str]:
+    return regex.findall(_WORD, text)
