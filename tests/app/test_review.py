@@ -107,3 +107,26 @@ def test_refusals(tmp_path: Path):
         Review([], {}, file)
     with pytest.raises(InputError, match=r"occurs twice \(got 'b'\)"):
         Review([*POSTS, POSTS[1]], {}, file)
+
+
+def test_offsets_of_another_text_are_refused(tmp_path: Path):
+    file = CorrectionsFile(tmp_path / "c.jsonl")
+    with pytest.raises(InputError, match="prediction for post 'a' has another text"):
+        Review([Post("a", "Now Ada met Bo")], ANSWERS, file)
+    file.save(Post("a", "Ada met Bo", entities=(GoldEntity("Bo", 8, 10, "PER"),)))
+    for other in (Post("a", "Now Ada met Bo"), Post("a", "Ada met Bo", tmp_path / "x.png")):
+        with pytest.raises(InputError, match=r"correction of post 'a' has another text.*--corrections"):
+            Review([other], {}, file)
+    assert Review([Post("b", "Bo"), *POSTS[:1]], {}, file).counts() == (1, 2)
+
+
+def test_a_failed_prediction_does_not_delete_the_annotation(tmp_path: Path):
+    gold = GoldEntity("Bo", 8, 10, "PER")
+    review = Review([Post("e", "Ada met Bo", entities=(gold,))], ANSWERS, CorrectionsFile(tmp_path / "c.jsonl"))
+    assert [draft.entity for draft in review.drafts("e")] == [gold]
+
+
+def test_types_of_earlier_corrections_can_be_saved_again(tmp_path: Path):
+    file = CorrectionsFile(tmp_path / "c.jsonl")
+    file.save(Post("a", "Ada met Bo", entities=(GoldEntity("Bo", 8, 10, "DOG"),)))
+    assert "DOG" in Review(POSTS, {}, file).labels
