@@ -43,7 +43,8 @@ class CardRow:
 class Panel:
     """The gold annotation of a post, or the answer of one stage; `rows` is None if there is neither.
 
-    `rects` has the boxes of each image of the card.
+    `rects` has the boxes of each image of the card. An answer is `judged` if the post is annotated, and then `wrong` if
+    it has an error.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Panel:
     rects: Sequence[Sequence[Rect]]
     rows: Sequence[CardRow] | None
     gold: bool = False
+    judged: bool = False
     wrong: bool = False
     reasoning: str = ""
     thinking: str = ""
@@ -81,7 +83,8 @@ class Card:
         slice: Its slice; may be empty.
         panels: Its panels.
         pictures: Its images in order.
-        wrong: Indices of the stages whose answer has an error.
+        wrong: Indices of the stages whose answer is judged and has an error.
+        right: Indices of the stages whose answer is judged and has none.
         text: The post's text, for the search.
         differ: Whether its answers differ.
     """
@@ -91,6 +94,7 @@ class Card:
     panels: Sequence[Panel]
     pictures: Sequence[CardPicture]
     wrong: Sequence[int] = ()
+    right: Sequence[int] = ()
     text: str = ""
     differ: bool = False
 
@@ -123,8 +127,9 @@ def build_card(
     ]
     if not panels:
         panels.append(Panel("not annotated", segments(post.text, ()), _drawn((), pictures), None, gold=True))
-    wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
-    return Card(post.id, post.slice or "", panels, pictures, wrong, post.text, _differ(answers))
+    verdicts = [(panel.stage, panel.wrong) for panel in panels if panel.judged and panel.stage is not None]
+    wrong, right = ([stage for stage, is_wrong in verdicts if is_wrong is which] for which in (True, False))
+    return Card(post.id, post.slice or "", panels, pictures, wrong, right, post.text, _differ(answers))
 
 
 def _differ(answers: Mapping[str, Prediction]) -> bool:
@@ -149,12 +154,13 @@ def answer_card(
 
 def _stage(name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture]) -> Panel:
     several = len(pictures) > 1
-    unjudged = post.entities is None
-    rows = [_row(e, several=several) for e in answer.entities] if unjudged else _judged_rows(post, answer)
+    judged = post.entities is not None
+    rows = _judged_rows(post, answer) if judged else [_row(entity, several=several) for entity in answer.entities]
     error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
-    wrong = bool(error) or any(row.faults for row in rows)
+    wrong = judged and (bool(error) or any(row.faults for row in rows))
     panel = _panel(name, post.text, answer.entities, rows, pictures)
-    return replace(panel, wrong=wrong, reasoning=answer.reasoning, thinking=answer.thinking, error=error)
+    thoughts = {"reasoning": answer.reasoning, "thinking": answer.thinking}
+    return replace(panel, judged=judged, wrong=wrong, error=error, **thoughts)
 
 
 def _panel(
