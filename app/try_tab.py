@@ -113,8 +113,8 @@ class TryTab:
 
     def _outputs(self) -> None:
         self._status = gr.HTML(message("No answer yet."), apply_default_css=False, elem_id="gm-status")
-        self._answers = gr.HTML("", apply_default_css=False, elem_id="gm-answers")
         self._differences = gr.HTML("", apply_default_css=False, elem_id="gm-compared")
+        self._answers = gr.HTML("", apply_default_css=False, elem_id="gm-answers")
         with gr.Accordion("JSON", open=False, elem_classes="gm-tap"):
             self._json = gr.Code("", language="json", show_label=False, elem_id="gm-json")
 

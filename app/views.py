@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from gmner.app.differences import Difference, differences
 from gmner.app.timed_answer import TimedAnswer
+from gmner.data.listing import counted
+from gmner.data.pages.differences import differences
+from gmner.data.pages.markup import DIFFERS
 from gmner.data.pages.notebook import answers_html
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,8 @@ class AnswerView:
 
     Attributes:
         status: Cost of each answer, or the error, as HTML.
-        answers: The linked view of all answers side by side, as HTML.
-        differences: The differences of two answers in words, as HTML; empty for a single answer.
+        answers: The linked view of all answers side by side, as HTML; two are marked where they differ.
+        differences: The number of differences of two answers, as HTML; empty for a single answer.
         json: The answers as JSON.
     """
 
@@ -47,8 +50,7 @@ def answer_view(post: Post, answers: Mapping[str, TimedAnswer]) -> AnswerView:
     predictions = {name: answer.prediction for name, answer in answers.items()}
     compared = ""
     if len(answers) == 2 and not any(prediction.error for prediction in predictions.values()):
-        first, second = predictions
-        compared = differences_html(differences(predictions[first], predictions[second], (first, second)))
+        compared = _count(*predictions.values())
     records = {name: prediction.to_record() for name, prediction in predictions.items()}
     kept = {name: {key: record[key] for key in ("text", "reasoning", "entities", "error")}
             for name, record in records.items()}  # fmt: skip
@@ -58,16 +60,12 @@ def answer_view(post: Post, answers: Mapping[str, TimedAnswer]) -> AnswerView:
     return AnswerView(status, view, compared, json.dumps(shown, ensure_ascii=False, indent=1))
 
 
-def differences_html(found: Sequence[Difference]) -> str:
-    """Differences as a list, each with its kind as a word."""
-    if not found:
+def _count(first: Prediction, second: Prediction) -> Markup:
+    remarks, _ = differences(first, second)
+    count = sum(len(remark.words) for remark in remarks)
+    if not count:
         return message("Both answers name the same entities, with the same types and boxes.")
-    items = Markup("").join(
-        Markup("<li><em>{}</em> <strong><bdi>{}</bdi></strong>: {}</li>").format(item.kind, item.span, item.text)
-        for item in found
-    )
-    count = f"{len(found)} {'difference' if len(found) == 1 else 'differences'}"
-    return Markup('<div class="gm-differences"><p>{}</p><ul>{}</ul></div>').format(count, items)
+    return message(f"{counted(count, 'difference', 'differences')}, marked with {DIFFERS} in both answers.")
 
 
 def message(text: str, *, problem: bool = False, about: str = "") -> Markup:

@@ -245,8 +245,9 @@ def test_two_programs_answer_a_hostile_post(tab: Tab, site: Site):
     assert "other: " in text(tab, "#gm-status")
     assert "1 token in the prompt" in text(tab, "#gm-status")
     assert len(tab.ask("[...document.querySelectorAll('#gm-answers section')].map(e => e.innerText)")) == 2
-    compared = "entity Bo: only in other, as PER, not shown"
-    assert " ".join(text(tab, "#gm-compared li").split()) == compared
+    assert text(tab, "#gm-compared") == "1 difference, marked with ≠ in both answers."
+    remarks = tab.ask("[...document.querySelectorAll('#gm-answers .differs')].map(e => e.innerText)")
+    assert remarks == ["≠ only in the other answer", "≠ only in this answer"]
     assert "Ada is shown." in tab.ask("document.querySelector('#gm-answers details').textContent")
     assert EVIL[3:] in text(tab, f"{EDITOR} .gm-ed-text")
     assert tab.ask("typeof window.evil") == "undefined"
