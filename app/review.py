@@ -15,6 +15,7 @@ from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 Show = Literal["all", "to do", "done"]
 
@@ -110,11 +111,18 @@ class Review:
 
     def drafts(self, id: str) -> list[Draft]:
         """The entities with which the correction of a post begins."""
-        done = self.corrections.get(id)
+        return drafts_of(self._entities(id))
+
+    def left_out(self, id: str) -> int:
+        """The number of entities that `drafts` leaves out."""
+        return len(self._entities(id)) - len(self.drafts(id))
+
+    def _entities(self, id: str) -> Sequence[GroundedEntity | GoldEntity]:
+        """The entities of the correction of a post, else of its prediction, else of its annotation."""
+        done, answer = self.corrections.get(id), self._answers.get(id)
         if done is not None:
-            return drafts_of(done.gold)
-        answer = self._answers.get(id)
-        return drafts_of(self.posts[id].gold if answer is None or answer.error else answer.entities)
+            return done.gold
+        return self.posts[id].gold if answer is None or answer.error else answer.entities
 
     def answer(self, id: str) -> Prediction | None:
         """The prediction of a post, or None."""

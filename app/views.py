@@ -13,6 +13,7 @@ from gmner.data.listing import counted
 from gmner.data.pages.differences import differences
 from gmner.data.pages.markup import DIFFERS
 from gmner.data.pages.notebook import answers_html
+from gmner.data.pages.scripts import printable
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 
@@ -28,7 +29,7 @@ class AnswerView:
         json: The answers as JSON.
     """
 
-    status: str
+    status: Markup
     answers: str
     differences: str
     json: str
@@ -57,7 +58,7 @@ def answer_view(post: Post, answers: Mapping[str, TimedAnswer]) -> AnswerView:
     shown = kept if len(kept) > 1 else next(iter(kept.values()))
     answered = {name: prediction for name, prediction in predictions.items() if not prediction.error}
     view = answers_html(post, answered) if answered else ""
-    return AnswerView(status, view, compared, json.dumps(shown, ensure_ascii=False, indent=1))
+    return AnswerView(status, view, compared, printable(json.dumps(shown, ensure_ascii=False, indent=1)))
 
 
 def _count(first: Prediction, second: Prediction) -> Markup:
@@ -68,10 +69,18 @@ def _count(first: Prediction, second: Prediction) -> Markup:
     return message(f"{counted(count, 'difference', 'differences')}, marked with {DIFFERS} in both answers.")
 
 
+def left_out(count: int) -> Markup:
+    """That the editor does not show some entities; empty if there are none."""
+    if not count:
+        return Markup("")
+    what = counted(count, "entity is", "entities are")
+    return message(f"{what} left out of the editor: not in the text, or the words of another one.")
+
+
 def message(text: str, *, problem: bool = False, about: str = "") -> Markup:
     """A message that screen readers announce; a problem begins with the word `Problem`."""
     name = Markup("<strong><bdi>{}</bdi></strong>: ").format(about) if about else ""
     kind = Markup("<b>Problem.</b> ") if problem else ""
     role, style = ("alert", "gm-message gm-alert") if problem else ("status", "gm-message")
     html = '<p class="{}" role="{}" dir="auto">{}{}{}</p>'
-    return Markup(html).format(style, role, name, kind, escape(text))
+    return Markup(printable(Markup(html).format(style, role, name, kind, escape(text))))

@@ -6,6 +6,7 @@ import pytest
 
 from gmner.app.corrections import CorrectionsFile
 from gmner.app.review import Review, ReviewFilter
+from gmner.app.views import left_out
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import ImageError, InputError
@@ -79,6 +80,15 @@ def test_drafts_begin_with_correction_answer_or_gold(tmp_path: Path):
     done(review, "a")
     assert [[draft.entity.span for draft in review.drafts(id)] for id in "abc"] == [[], ["Ada"], ["Bo"]]
     assert review.drafts("b")[0].confidence == 0.5
+
+
+def test_entities_that_nobody_could_mark_are_counted(tmp_path: Path):
+    ada, eve = GroundedEntity("Ada", 0, 3, "PER"), GroundedEntity("Eve", -1, -1, "PER")
+    prediction = Prediction("a", "Ada met Bo", "", (ada, ada, eve))
+    review = Review(POSTS, {"a": prediction}, CorrectionsFile(tmp_path / "c.jsonl"))
+    assert (len(review.drafts("a")), review.left_out("a"), review.left_out("b")) == (1, 2, 0)
+    assert "2 entities are left out of the editor" in left_out(2)
+    assert left_out(0) == ""
 
 
 def test_without_confidences_there_is_no_order_by_them(tmp_path: Path):
