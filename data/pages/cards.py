@@ -173,8 +173,8 @@ def _stage(
     wrong = judged and (bool(error) or any(row.faults for row in rows))
     differing = {remark.entity for remark in remarks}
     panel = _panel(name, post.text, answer.entities, rows, pictures, differing)
-    thoughts = {"reasoning": answer.reasoning, "thinking": answer.thinking}
-    return replace(panel, judged=judged, wrong=wrong, error=error, **thoughts)
+    panel = replace(panel, reasoning=answer.reasoning, thinking=answer.thinking)
+    return replace(panel, judged=judged, wrong=wrong, error=error)
 
 
 def _panel(
