@@ -170,7 +170,8 @@ def _checked_corrections(posts: Mapping[str, Post], corrections: CorrectionsFile
 def _labels(posts: Iterable[Post], answers: Iterable[Prediction], labels: LabelSet | None) -> LabelSet:
     """The given (or default) types, and all that occur."""
     known = dict((labels or COARSE).types)
-    for annotated in (*posts, *answers):
-        for name in (entity.type for entity in annotated.entities or () if entity.type.strip()):
-            known.setdefault(name, "")
+    names = [entity.type for post in posts for entity in post.gold]
+    names += [entity.type for answer in answers for entity in answer.entities]
+    for name in filter(str.strip, names):
+        known.setdefault(name, "")
     return LabelSet.of(known)
