@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -16,9 +17,9 @@ from PIL import Image
 from gmner.data.files.atomic import add_picture, whole_text
 from gmner.data.files.locks import InUse, take_lock
 from gmner.data.files.outputs import check_inputs, exists
-from gmner.data.jsonl import read_posts, write_records
+from gmner.data.jsonl import read_posts, record_line, write_records
 from gmner.data.post import Post
-from gmner.data.records import located, post_record
+from gmner.data.records import located, post_with_images
 from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ _IMAGES = "images"
 
 
 class CorrectionsFile:
-    """Corrected posts in a file; those that are in it are done.
+    """Corrected posts in a file; those that are in it are done. Iterating over it yields them.
 
     The file is created with the first correction. Beside it, `.NAME.app.json` records that `gmner app` wrote it, and a
     digest of its content; a file of another command is never changed. Images inside its folder are referred to,
-    others are copied to `images/`.
+    others are copied to `images/`. Threads may use it at the same time.
 
     Args:
         path: The file.
@@ -46,6 +47,8 @@ class CorrectionsFile:
 
     def __init__(self, path: str | os.PathLike[str], inputs: Iterable[Path] = ()) -> None:
         self.path = Path(path)
+        self._file = Path(os.path.realpath(self.path))  # the target of a link is replaced, not the link
+        self._thread = RLock()
         self._lock: FileLock | None = None
         self._locked = False
         if not self.path.parent.is_dir():
@@ -65,43 +68,73 @@ class CorrectionsFile:
         """Whether the post with this id is done."""
         return id in self._posts
 
+    def __iter__(self) -> Iterator[Post]:
+        with self._thread:
+            return iter(list(self._posts.values()))
+
     def get(self, id: str) -> Post | None:
         """The corrected post with this id, or None."""
         return self._posts.get(id)
 
-    def save(self, post: Post) -> None:
+    def revision(self, id: str) -> str:
+        """A name for the present correction of a post; empty if there is none. Equal corrections have equal names."""
+        record = self._records.get(id)
+        return "" if record is None else hashlib.sha256(record_line(record).encode()).hexdigest()[:16]
+
+    def save(self, post: Post, revision: str | None = None) -> None:
         """Add a corrected post, or replace its earlier correction, and write the file.
 
+        Args:
+            post: The post.
+            revision: The `revision` from which this correction was made; None: replace any.
+
         Raises:
-            InputError: The post is not annotated, or another process writes the file.
+            InputError: The post is not annotated, another process writes the file, or the post has another correction
+                than `revision`, because it is also open elsewhere.
             ImageError: An image of the post is missing.
             OSError: The file cannot be written; it and the corrections are then as before.
         """
         if post.entities is None:
             raise InputError("A corrected post must have entities", received=post.id, accepted="a list, maybe empty")
-        self._take()
-        record = self._record(post)
-        self._write({**self._records, post.id: record})
-        # As a reader of the file will see it, so that the file does not depend on uploads that are deleted.
-        self._posts[post.id] = self._kept(post, record)
+        with self._thread:
+            self._take()
+            record = self._record(post)
+            if record == self._records.get(post.id):
+                return
+            self._check_revision(post.id, revision)
+            self._write({**self._records, post.id: record})
+            # As a reader of the file will see it, so that the file does not depend on uploads that are deleted.
+            self._posts[post.id] = self._kept(post, record)
 
-    def discard(self, id: str) -> None:
+    def discard(self, id: str, revision: str | None = None) -> None:
         """Remove the correction of a post and write the file; nothing happens if there is none.
 
+        Args:
+            id: The id of the post.
+            revision: See `save`.
+
         Raises:
-            InputError: Another process writes the file.
+            InputError: Another process writes the file, or the post has another correction than `revision`.
             OSError: The file cannot be written.
         """
-        if id in self._posts:
-            self._take()
-            self._write({name: record for name, record in self._records.items() if name != id})
-            del self._posts[id]
+        with self._thread:
+            if id in self._posts:
+                self._check_revision(id, revision)
+                self._take()
+                self._write({name: record for name, record in self._records.items() if name != id})
+                del self._posts[id]
+
+    def _check_revision(self, id: str, revision: str | None) -> None:
+        if revision is not None and revision != self.revision(id):
+            fact = "The post was corrected elsewhere since it was opened here"
+            raise InputError(fact, received=id, remedy="Open it again to see that correction")
 
     def close(self) -> None:
         """Let other processes write the file."""
-        if self._lock is not None:
-            self._lock.release()
-        self._lock, self._locked = None, False
+        with self._thread:
+            if self._lock is not None:
+                self._lock.release()
+            self._lock, self._locked = None, False
 
     def _checked(self) -> str:
         """The digest of the file after checking that it is ours; empty if it does not exist."""
@@ -121,7 +154,11 @@ class CorrectionsFile:
 
     @property
     def _note(self) -> Path:
-        return self.path.with_name(f".{self.path.name[:200]}.app.json")
+        return self._beside("app.json")
+
+    def _beside(self, kind: str) -> Path:
+        """A hidden file beside the file."""
+        return self._file.with_name(f".{self._file.name[:200]}.{kind}")
 
     def _known(self) -> list[str]:
         """The digests of our content: before and after the last write, which may have been interrupted."""
@@ -136,7 +173,7 @@ class CorrectionsFile:
         """Lock the file, and refuse if it is no longer what was read."""
         if not self._locked:
             try:
-                self._lock = take_lock(self.path.with_name(f".{self.path.name[:200]}.lock"))
+                self._lock = take_lock(self._beside("lock"))
             except InUse as error:
                 fact = f"The corrections are being written by {error.holder}"
                 raise InputError(
@@ -149,13 +186,13 @@ class CorrectionsFile:
             raise InputError(fact, received=str(self.path), remedy="Start the app again with another file")
 
     def _write(self, records: Mapping[str, Mapping[str, Any]]) -> None:
-        draft = self.path.with_name(f".{self.path.name[:200]}.new")
+        draft = self._beside("new")
         try:
             write_records(draft, records.values())
             after = _digest(draft)
             with whole_text(self._note) as file:
                 json.dump({"written_by": "gmner app", "sha256": [*filter(None, (self._digest, after))]}, file)
-            os.replace(draft, self.path)
+            os.replace(draft, self._file)
         finally:
             draft.unlink(missing_ok=True)
         self._digest, self._records = after, dict(records)
@@ -165,10 +202,7 @@ class CorrectionsFile:
         slug = re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60] or "post"
         with located(f"post {post.id!r}"):
             images = [self._place(image, f"{slug}_{number}") for number, image in enumerate(post.images, 1)]
-        record: dict[str, Any] = {"id": post.id, "text": post.text, "image": images[0] if images else None}
-        record |= {"more_images": images[1:]} if images[1:] else {}
-        record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
-        return record if post.grounded else {**record, "grounded": False}
+        return post_with_images(post, images)
 
     def _place(self, image: Path | Image.Image, stem: str) -> str:
         """The path of an image relative to the folder of the file."""
@@ -181,9 +215,9 @@ class CorrectionsFile:
         return f"{_IMAGES}/{add_picture(image, folder / _IMAGES / stem).name}"
 
     def _kept(self, post: Post, record: Mapping[str, Any]) -> Post:
-        names = [name for name in (record["image"], *record.get("more_images", ())) if name]
-        first, *more = [self.path.parent / name for name in names] or [None]
-        return replace(post, image=first, more_images=tuple(path for path in more if path))
+        names = [record["image"], *record.get("more_images", ())]
+        first, *more = [None if name is None else self.path.parent / name for name in names]
+        return replace(post, image=first, more_images=tuple(path for path in more if path is not None))
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,8 @@
 // `watch` (Gradio's gr.HTML). Texts only ever become text nodes. Offsets are code points, boxes pixels of the image.
 const own = `gm${Math.random().toString(36).slice(2)}`;
 let post = null, chars = [], entities = [], saved = "", past = [], chosen = -1, box = 0, sel = null, cursor = 0,
-  drawing = false, warned = false, said = "", bad = false, fresh = null, sentAt = 0;
+  drawing = false, warned = false, said = "", bad = false, fresh = null;
+const unsaved = new Map();  // post id -> its changed entities, if the server showed another post before they were saved
 
 const make = (name, options = {}, ...children) => {
   const { cls, on = {}, ...attributes } = options;
@@ -39,6 +40,16 @@ function undo() {
   if (!past.length) return;
   entities = past.pop(); chosen = Math.min(chosen, entities.length - 1); box = 0; say("Undone."); render();
 }
+function track(move, done) {  // until the pointer is released
+  const ends = ["pointerup", "pointercancel"];
+  const stop = () => {
+    document.removeEventListener("pointermove", move);
+    for (const kind of ends) document.removeEventListener(kind, stop);
+    done();
+  };
+  document.addEventListener("pointermove", move);
+  for (const kind of ends) document.addEventListener(kind, stop);
+}
 function choose(index, at = 0) { chosen = index; box = at; drawing = false; }
 
 // ---- words ----
@@ -72,27 +83,30 @@ function wordAt(event) {
   return found && found.closest && found.closest(".gm-ed") === root() && found.classList.contains("gm-w") ? Number(found.dataset.i) : null;
 }
 function textDown(event) {
+  if (event.button) return;
   const at = wordAt(event);
   if (at == null) { sel = null; render(); return; }
   sel = event.shiftKey && sel ? [sel[0], at] : [at, at]; cursor = at;
   const inside = entities.findIndex((e) => e.start <= place(at)[0] && place(at)[1] <= e.end);
   if (inside >= 0 && !event.shiftKey) choose(inside);
-  const move = (moved) => { const over = wordAt(moved); if (over != null && sel && sel[1] !== over) { sel = [sel[0], over]; cursor = over; marks(); } };
-  const up = () => { document.removeEventListener("pointermove", move); document.removeEventListener("pointerup", up); document.removeEventListener("pointercancel", up); render(); focusOn(".gm-ed-text"); };
-  document.addEventListener("pointermove", move); document.addEventListener("pointerup", up); document.addEventListener("pointercancel", up);
+  track((moved) => {
+    const over = wordAt(moved);
+    if (over != null && sel && sel[1] !== over) { sel = [sel[0], over]; cursor = over; marks(); }
+  }, () => { render(); focusOn(".gm-ed-text"); });
   marks();
 }
 function textKey(event) {
+  if (!post.pieces.length || event.ctrlKey || event.metaKey || event.altKey) return;
   const last = post.pieces.length - 1, rtl = getComputedStyle(event.currentTarget).direction === "rtl";
   const by = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1, ArrowDown: 5, ArrowUp: -5 }[event.key];
   const goal = by ? cursor + by : { Home: 0, End: last }[event.key];
-  if (goal !== undefined && !event.ctrlKey && !event.metaKey && !event.altKey) {
+  if (goal !== undefined) {
     cursor = clamp(goal, 0, last);
     sel = event.shiftKey ? [sel ? sel[0] : clamp(cursor - (by || 0), 0, last), cursor] : [cursor, cursor];
-    event.preventDefault(); render(); focusOn(".gm-ed-text");
+    event.preventDefault(); render();
   } else if (/^[1-9]$/.test(event.key) && sel && post.types[event.key - 1]) {
-    event.preventDefault(); event.stopPropagation(); add(post.types[event.key - 1].name); focusOn(".gm-ed-text");
-  } else if (event.key === "Escape") { sel = null; render(); focusOn(".gm-ed-text"); }
+    event.preventDefault(); event.stopPropagation(); add(post.types[event.key - 1].name);
+  } else if (event.key === "Escape") { sel = null; render(); }
 }
 function marks() {  // only the classes, so that a drag keeps its elements
   const range = selected();
@@ -103,7 +117,12 @@ function marks() {  // only the classes, so that a drag keeps its elements
   }
 }
 function textView() {
-  const view = make("p", { cls: "gm-ed-text", dir: "auto", tabindex: 0, role: "listbox", "aria-multiselectable": "true", "aria-label": "Words of the post. Arrow keys move, Shift extends, a digit marks the words as an entity", "aria-activedescendant": post.pieces.length ? `${own}w${cursor}` : false, on: { pointerdown: textDown, keydown: textKey } });
+  const view = make("p", {
+    cls: "gm-ed-text", dir: "auto", tabindex: 0, role: "listbox", "aria-multiselectable": "true",
+    "aria-label": "Words of the post. Arrow keys move, Shift extends, a digit marks the words as an entity",
+    "aria-activedescendant": post.pieces.length ? `${own}w${cursor}` : false,
+    on: { pointerdown: textDown, keydown: textKey },
+  });
   let at = 0;
   const range = selected();
   post.pieces.forEach(([start, end], index) => {
@@ -111,10 +130,16 @@ function textView() {
     const over = entities.filter((e) => e.start <= start && end <= e.end);
     const main = over.includes(entities[chosen]) ? entities[chosen] : over[0];
     const isOn = !!range && range.start <= start && end <= range.end;
-    const word = make("span", { cls: `gm-w${main ? " gm-in" : ""}${main && main === entities[chosen] ? " gm-on" : ""}${isOn ? " gm-sel" : ""}${index === cursor ? " gm-cur" : ""}`, id: `${own}w${index}`, role: "option", "aria-selected": String(isOn), "data-i": index }, words(start, end));
+    const styles = { "gm-in": main, "gm-on": main && main === entities[chosen], "gm-sel": isOn, "gm-cur": index === cursor };
+    const cls = ["gm-w", ...Object.keys(styles).filter((name) => styles[name])].join(" ");
+    const word = make("span", { cls, id: `${own}w${index}`, role: "option", "aria-selected": String(isOn), "data-i": index }, words(start, end));
     if (main) word.style.setProperty("--gm-c", colour(main.type));
     view.append(word);
-    for (const entity of over) if (entity.end === end) { const sup = make("sup", { "aria-hidden": "true" }, entity.type); sup.style.color = `color-mix(in srgb, ${colour(entity.type)} 70%, currentColor)`; view.append(sup); }
+    for (const entity of over.filter((one) => one.end === end)) {
+      const type = make("sup", { "aria-hidden": "true" }, entity.type);
+      type.style.color = `color-mix(in srgb, ${colour(entity.type)} 70%, currentColor)`;
+      view.append(type);
+    }
     at = end;
   });
   view.append(words(at, chars.length));
@@ -146,18 +171,21 @@ function shifted([x1, y1, x2, y2], dx, dy, image) {
 }
 function laid(view, corners, image) {
   const [x1, y1, x2, y2] = corners;
-  Object.assign(view.style, { left: `${100 * x1 / image.width}%`, top: `${100 * y1 / image.height}%`, width: `${100 * (x2 - x1) / image.width}%`, height: `${100 * (y2 - y1) / image.height}%` });
+  const across = (value) => `${100 * value / image.width}%`, down = (value) => `${100 * value / image.height}%`;
+  Object.assign(view.style, { left: across(x1), top: down(y1), width: across(x2 - x1), height: down(y2 - y1) });
   view.classList.toggle("gm-top", y1 / image.height < .08);
 }
 function drag(event, number, act, done) {  // act(x, y, dx, dy) in pixels of the image
   const image = size(number), frame = event.currentTarget.closest(".gm-ed-pic").getBoundingClientRect();
-  const at = (e) => [clamp((e.clientX - frame.left) / frame.width * image.width, 0, image.width), clamp((e.clientY - frame.top) / frame.height * image.height, 0, image.height)];
   const raw = (e) => [(e.clientX - frame.left) / frame.width * image.width, (e.clientY - frame.top) / frame.height * image.height];
-  const from = raw(event), start = at(event);
+  const inside = ([x, y]) => [clamp(x, 0, image.width), clamp(y, 0, image.height)];
+  const from = raw(event);
   let moved = false;
-  const move = (e) => { const to = raw(e); moved ||= Math.hypot(e.clientX - event.clientX, e.clientY - event.clientY) > 3; if (moved) act(start, at(e), to[0] - from[0], to[1] - from[1]); };
-  const up = () => { document.removeEventListener("pointermove", move); document.removeEventListener("pointerup", up); document.removeEventListener("pointercancel", up); done(moved); };
-  document.addEventListener("pointermove", move); document.addEventListener("pointerup", up); document.addEventListener("pointercancel", up);
+  track((e) => {
+    moved ||= Math.hypot(e.clientX - event.clientX, e.clientY - event.clientY) > 3;
+    const to = raw(e);
+    if (moved) act(inside(from), inside(to), to[0] - from[0], to[1] - from[1]);
+  }, () => done(moved));
   event.preventDefault(); event.stopPropagation();
 }
 function grab(event, index, at, corner) {
@@ -166,8 +194,8 @@ function grab(event, index, at, corner) {
   const wasOn = chosen === index && box === at;
   const view = element.querySelector(`[data-box="${index}-${at}"]`);
   drag(event, picture, (_, to, dx, dy) => {
-    const [x1, y1, x2, y2] = from;
-    putBox(index, at, corner ? [corner.includes("w") ? to[0] : x1, corner.includes("n") ? to[1] : y1, corner.includes("e") ? to[0] : x2, corner.includes("s") ? to[1] : y2] : shifted(from, dx, dy, size(picture)));
+    const resized = () => ["w", "n", "e", "s"].map((side, place) => (corner.includes(side) ? to[place % 2] : from[place]));
+    putBox(index, at, corner ? resized() : shifted(from, dx, dy, size(picture)));
     laid(view, entity.boxes[at].box, size(picture));
   }, (moved) => {
     if (moved) { past.push(before); warned = false; say(`Box of “${spanOf(entity)}”: ${entity.boxes[at].box.map(Math.round).join(", ")}.`); }
@@ -177,14 +205,18 @@ function grab(event, index, at, corner) {
 }
 function draw(event, number) {
   if (event.button || event.target.closest(".gm-b")) return;
-  if (chosen < 0) { say("Choose an entity first: its box is drawn then.", true); render(); return; }
-  if (event.pointerType !== "mouse" && !drawing) return;
+  if (event.pointerType !== "mouse" && !drawing) return;  // a finger scrolls
+  if (chosen < 0) { say("Choose an entity first. Then draw its box.", true); render(); return; }
   const entity = entities[chosen], before = copy(entities);
   let at = -1;
   drag(event, number, (start, to) => {
     if (at < 0) { at = entity.boxes.length; entity.boxes.push({ picture: number, box: [0, 0, 0, 0] }); }
     putBox(chosen, at, [...start, ...to]);
-    if (!fresh) { fresh = make("div", { cls: "gm-b gm-on" }); fresh.style.setProperty("--gm-c", colour(entity.type)); element.querySelector(`[data-pic="${number}"]`).append(fresh); }
+    if (!fresh) {
+      fresh = make("div", { cls: "gm-b gm-on" });
+      fresh.style.setProperty("--gm-c", colour(entity.type));
+      element.querySelector(`[data-pic="${number}"]`).append(fresh);
+    }
     laid(fresh, entity.boxes[at].box, size(number));
   }, () => {
     fresh = null;
@@ -195,10 +227,10 @@ function draw(event, number) {
     drawing = false; render(); focusOn(`[data-box="${chosen}-${at}"]`);
   });
 }
-function middleBox() {
-  const entity = entities[chosen], number = post.images.findIndex((image) => !image.error) + 1, image = size(number);
+function middleBox(number) {
+  const entity = entities[chosen], image = size(number);
   change(() => entity.boxes.push({ picture: number, box: [image.width / 3, image.height / 3, image.width * 2 / 3, image.height * 2 / 3].map(round) }));
-  choose(chosen, entity.boxes.length - 1); say("Added a box in the middle: move it with the arrow keys, with Shift change its size."); render();
+  choose(chosen, entity.boxes.length - 1); say("Added a box in the middle. Arrow keys move it; with Shift, they change its size."); render();
   focusOn(`[data-box="${chosen}-${box}"]`);
 }
 function removeBox(index, at) {
@@ -211,54 +243,97 @@ function boxKey(event, index, at) {
   if (by) {
     const step = Math.max(1, Math.max(image.width, image.height) / (event.altKey ? 400 : 100));
     const [x1, y1, x2, y2] = corners;
-    change(() => putBox(index, at, event.shiftKey ? [x1, y1, Math.max(x1 + 2, x2 + by[0] * step), Math.max(y1 + 2, y2 + by[1] * step)] : shifted(corners, by[0] * step, by[1] * step, image)));
+    const [dx, dy] = [by[0] * step, by[1] * step];
+    const resized = [x1, y1, Math.max(x1 + 2, x2 + dx), Math.max(y1 + 2, y2 + dy)];
+    change(() => putBox(index, at, event.shiftKey ? resized : shifted(corners, dx, dy, image)));
     choose(index, at); say(`Box: ${entity.boxes[at].box.map(Math.round).join(", ")}.`);
   } else if (event.key === "Delete" || event.key === "Backspace") { event.preventDefault(); removeBox(index, at); return; }
   else return;
-  event.preventDefault(); event.stopPropagation(); render(); focusOn(`[data-box="${index}-${at}"]`);
+  event.preventDefault(); event.stopPropagation(); render();
 }
 function imageView(image, number) {
   if (image.error) return make("p", { cls: "gm-ed-note gm-bad" }, image.error);
-  const on = drawing && chosen >= 0;
-  const view = make("div", { cls: `gm-ed-pic${on ? " gm-drawing-now" : ""}`, "data-pic": number, on: { pointerdown: (event) => draw(event, number), mousedown: (event) => event.preventDefault() } }, make("img", { src: image.uri, alt: post.images.length > 1 ? `Image ${number} of the post` : "Image of the post", draggable: "false" }));
+  const on = drawing && chosen >= 0, alt = post.images.length > 1 ? `Image ${number} of the post` : "Image of the post";
+  const view = make("div", {
+    cls: `gm-ed-pic${on ? " gm-drawing-now" : ""}`, "data-pic": number,
+    on: { pointerdown: (event) => draw(event, number), mousedown: (event) => event.preventDefault() },
+  }, make("img", { src: image.uri, alt, draggable: "false" }));
   view.style.setProperty("--r", image.width / image.height);
   if (on) view.style.setProperty("--gm-c", colour(entities[chosen].type));
   entities.forEach((entity, index) => entity.boxes.forEach((item, at) => {
     if (item.picture !== number) return;
-    const isOn = index === chosen && at === box;
-    const made = make("div", { cls: `gm-b${isOn ? " gm-on" : ""}`, tabindex: 0, role: "button", "aria-pressed": String(isOn), "data-box": `${index}-${at}`, "aria-label": `Box of ${spanOf(entity)}, ${entity.type}: ${item.box.map(Math.round).join(", ")}. Arrow keys move it, with Shift change its size, Delete removes it`, on: { pointerdown: (event) => grab(event, index, at, ""), keydown: (event) => boxKey(event, index, at), focus: () => { if (chosen !== index || box !== at) { choose(index, at); render(); focusOn(`[data-box="${index}-${at}"]`); } } } }, make("b", { "aria-hidden": "true" }, make("bdi", {}, spanOf(entity))));
-    made.style.setProperty("--gm-c", colour(entity.type)); laid(made, item.box, image);
-    if (isOn) for (const corner of ["nw", "ne", "sw", "se"]) made.append(make("span", { cls: "gm-h", "data-d": corner, on: { pointerdown: (event) => grab(event, index, at, corner) } }));
-    view.append(made);
+    view.append(boxView(entity, index, at, image));
   }));
   return view;
 }
+function boxView(entity, index, at, image) {
+  const isOn = index === chosen && at === box, corners = entity.boxes[at].box;
+  const place = `${spanOf(entity)}, ${entity.type}: ${corners.map(Math.round).join(", ")}`;
+  const made = make("div", {
+    cls: `gm-b${isOn ? " gm-on" : ""}`, tabindex: 0, role: "button", "aria-pressed": String(isOn), "data-box": `${index}-${at}`,
+    "aria-label": `Box of ${place}. Arrow keys move it, Shift with an arrow key changes its size, Delete removes it`,
+    on: {
+      pointerdown: (event) => grab(event, index, at, ""),
+      keydown: (event) => boxKey(event, index, at),
+      focus: () => { if (chosen !== index || box !== at) { choose(index, at); render(); } },
+    },
+  }, make("b", { "aria-hidden": "true" }, make("bdi", {}, spanOf(entity))));
+  made.style.setProperty("--gm-c", colour(entity.type)); laid(made, corners, image);
+  if (isOn) for (const corner of ["nw", "ne", "sw", "se"]) {
+    made.append(make("span", { cls: "gm-h", "data-d": corner, on: { pointerdown: (event) => grab(event, index, at, corner) } }));
+  }
+  return made;
+}
 
 // ---- list and actions ----
-function rowView(entity, index) {
-  const isOn = index === chosen, images = post.images.some((image) => !image.error);
+function typeView(entity, index) {
   const kinds = post.types.map((type) => make("option", { value: type.name, selected: type.name === entity.type }, type.name));
   if (!post.types.some((type) => type.name === entity.type)) kinds.unshift(make("option", { value: entity.type, selected: true }, entity.type));
-  const type = make("select", { "aria-label": `Type of ${spanOf(entity)}`, on: { change: (event) => { const value = event.target.value; change(() => { entity.type = value; }); say(`The type of “${spanOf(entity)}” is ${value}.`); render(); focusOn(`[data-type="${index}"]`); } }, "data-type": index }, ...kinds);
-  const count = entity.boxes.length, sure = entity.confidence == null ? "" : ` · ${Math.round(100 * entity.confidence)} % sure`;
-  const shown = make("small", {}, (count ? (count > 1 ? `shown, ${count} boxes` : "shown") : "not shown") + sure);
-  const head = make("div", { cls: "gm-ed-row" }, button(make("bdi", {}, spanOf(entity)), () => { choose(index); sel = null; render(); focusOn(`[data-entity="${index}"]`); }, { cls: "gm-span", "aria-pressed": String(isOn), "data-entity": index }), shown, type,
-    button("Remove", () => { say(`Removed “${spanOf(entity)}”.`); change(() => entities.splice(index, 1)); choose(-1); render(); focusOn(".gm-ed-text"); }, { "aria-label": `Remove ${spanOf(entity)}`, "data-act": "remove" }));
-  const item = make("li", { cls: isOn ? "gm-on" : "" }, head);
+  const choice = (event) => {
+    const value = event.target.value;
+    change(() => { entity.type = value; });
+    say(`The type of “${spanOf(entity)}” is ${value}.`); render();
+  };
+  return make("select", { "aria-label": `Type of ${spanOf(entity)}`, "data-type": index, on: { change: choice } }, ...kinds);
+}
+function remove(index) {
+  say(`Removed “${spanOf(entities[index])}”.`);
+  change(() => entities.splice(index, 1)); choose(-1); render(); focusOn(".gm-ed-text");
+}
+function hide(index) {
+  change(() => { entities[index].boxes = []; });
+  say(`“${spanOf(entities[index])}” is not shown.`); render(); focusOn(`[data-entity="${index}"]`);
+}
+function boxTools(entity, index) {
+  const count = entity.boxes.length, several = post.images.length > 1;
+  const images = post.images.map((image, place) => place + 1).filter((number) => !size(number).error);
+  if (!images.length) return null;
+  const toggle = () => { drawing = !drawing; say(drawing ? "Drag over the image." : ""); render(); };
+  const tools = [button(drawing ? "Stop drawing" : count ? "Draw another box" : "Draw its box", toggle, { "aria-pressed": String(drawing), "data-act": "draw" })];
+  for (const number of images) {
+    tools.push(button(`Box by keyboard${several ? ` in image ${number}` : ""}`, () => middleBox(number), { "data-act": `middle-${number}` }));
+  }
+  const last = () => removeBox(index, Math.min(box, count - 1));
+  if (count) tools.push(button(count > 1 ? "Remove this box" : "Remove the box", last, { "data-act": "unbox" }));
+  if (count > 1) tools.push(button("Not shown", () => hide(index), { "data-act": "hide" }));
+  return make("div", { cls: "gm-ed-row" }, ...tools);
+}
+function rowView(entity, index) {
+  const isOn = index === chosen, count = entity.boxes.length;
+  const sure = entity.confidence == null ? "" : ` · ${Math.round(100 * entity.confidence)} % sure`;
+  const span = button(make("bdi", {}, spanOf(entity)), () => { choose(index); sel = null; render(); }, { cls: "gm-span", "aria-pressed": String(isOn), "data-entity": index });
+  const shown = make("small", {}, (count > 1 ? `shown, ${count} boxes` : count ? "shown" : "not shown") + sure);
+  const gone = button("Remove", () => remove(index), { "aria-label": `Remove ${spanOf(entity)}`, "data-act": "remove" });
+  const item = make("li", { cls: isOn ? "gm-on" : "" }, make("div", { cls: "gm-ed-row" }, span, shown, typeView(entity, index), gone));
   item.style.setProperty("--gm-c", colour(entity.type));
-  if (isOn && images) item.append(make("div", { cls: "gm-ed-row" },
-    button(drawing ? "Stop drawing" : count ? "Draw another box" : "Draw its box", () => { drawing = !drawing; say(drawing ? "Drag over the image." : ""); render(); focusOn('[data-act="draw"]'); }, { "aria-pressed": String(drawing), "data-act": "draw" }),
-    button("Box by keyboard", middleBox, { "data-act": "middle" }),
-    ...(count ? [button(count > 1 ? "Remove this box" : "Remove the box", () => removeBox(index, Math.min(box, count - 1)), { "data-act": "unbox" }), ...(count > 1 ? [button("Not shown", () => { change(() => { entity.boxes = []; }); say(`“${spanOf(entity)}” is not shown.`); render(); focusOn(`[data-entity="${index}"]`); }, { "data-act": "hide" })] : [])] : [])));
+  const tools = isOn && boxTools(entity, index);
+  if (tools) item.append(tools);
   return item;
 }
-function emit(kind, data) {  // one event at a time: the post may be another one after it
-  if (Date.now() - sentAt < 1500) return;
-  sentAt = Date.now(); trigger(kind, { id: post.id, ...data });
-}
+function emit(kind, data) { trigger(kind, { id: post.id, revision: post.revision, ...data }); }
 function send(next) { emit("gm_save", { entities: plain(), next }); }
 function leave(by) {
-  if (dirty() && !warned) { warned = true; say("The changes are not saved. Press S to save them, or the same key again to leave them.", true); render(); return; }
+  if (dirty() && !warned) { warned = true; say("The changes are not saved. Save them (S), or do this again to discard them.", true); render(); return; }
   emit("gm_step", { by });
 }
 function actionsView() {
@@ -266,37 +341,66 @@ function actionsView() {
   const more = [button("Undo", undo, { "data-act": "undo", disabled: !past.length })];
   if (post.done) more.push(button("Discard saved correction", () => emit("gm_discard", {}), { "data-act": "discard" }));
   if (!post.review) return make("div", { cls: "gm-ed-actions" }, save, ...more);
-  const accept = button("Accept as it is", () => send(true), { "data-act": "accept", disabled: dirty(), title: "Key A" });
-  return make("div", { cls: "gm-ed-actions" }, button("Previous", () => leave(-1), { "data-act": "previous", title: "Key P" }), ...(dirty() ? [save] : [accept]), button("Next", () => leave(1), { "data-act": "next", title: "Key N" }), ...more);
+  const accept = button("Accept as it is", () => send(true), { "data-act": "accept", title: "Key A" });
+  const previous = button("Previous", () => leave(-1), { "data-act": "previous", title: "Key P" });
+  const next = button("Next", () => leave(1), { "data-act": "next", title: "Key N" });
+  return make("div", { cls: "gm-ed-actions" }, previous, dirty() ? save : accept, next, ...more);
 }
 function keysView() {
-  const rows = [["A", "accept the post as it is and go on"], ["S", "save and go on"], ["N, P", "next, previous post"]];
-  const keys = [...(post.review ? rows : [["S", "save"]]), ["arrow keys", "on the words: move; with Shift: extend; on a box: move; with Shift: change its size; with Alt: small steps"], ["1 – 9", "mark the selected words with a type"], ["Delete", "on a box: remove it"], ["Ctrl Z", "undo"]];
+  const review = [["A", "accept the post as it is, open the next one"], ["S", "save, open the next post"], ["N, P", "next, previous post"]];
+  const keys = [
+    ...(post.review ? review : [["S", "save"]]),
+    ["arrow keys", "on the words: select; with Shift: select more. On a box: move it; with Shift: change its size; with Alt: in small steps"],
+    ["1 – 9", "mark the selected words with a type"], ["Delete", "on a box: remove it"], ["Ctrl Z", "undo"],
+  ];
   const list = make("dl");
   for (const [key, text] of keys) list.append(make("dt", {}, make("kbd", {}, key)), make("dd", {}, text));
   const open = !!(root().querySelector("details") || {}).open;
   return make("details", { open }, make("summary", {}, "Keys"), list);
 }
-function focusOn(selector) { const found = element.querySelector(selector); if (found) found.focus({ preventScroll: true }); }
+function focusOn(selector) {
+  const found = element.querySelector(selector);
+  if (found) found.focus({ preventScroll: true });
+  return !!found && document.activeElement === found;
+}
+function focused() {  // a selector of the focused element, which finds its successor after the view was replaced
+  const now = document.activeElement;
+  if (!root().contains(now)) return "";
+  const name = ["act", "entity", "type", "box", "add"].find((name) => name in now.dataset);
+  return name ? `[data-${name}="${CSS.escape(now.dataset[name])}"]` : now.matches("summary") ? "summary" : ".gm-ed-text";
+}
 
 function render() {
   const view = root();
   if (!view) return;
+  const focus = focused(), live = element.querySelector(".gm-vh");
+  if (live.textContent !== said) live.textContent = said;
   if (!post) { view.replaceChildren(); return; }
   const status = dirty() ? "changed, not saved" : post.done ? "saved" : "not corrected yet";
   const pictures = post.images.map((image, index) => imageView(image, index + 1));
   const side = make("div", {}, textView(), toolsView(),
     entities.length ? make("ul", { cls: "gm-ed-list", "aria-label": "Entities" }, ...entities.map(rowView)) : make("p", {}, "No entities."),
-    make("p", { cls: `gm-ed-note${bad ? " gm-bad" : ""}`, role: "status" }, said), actionsView(), keysView());
+    make("p", { cls: `gm-ed-note${bad ? " gm-bad" : ""}`, "aria-hidden": "true" }, said), actionsView(), keysView());
   const body = make("div", { cls: `gm-ed-body${pictures.length ? "" : " gm-nopics"}` }, ...(pictures.length ? [make("div", { cls: "gm-ed-pics" }, ...pictures)] : []), side);
   view.replaceChildren(make("p", { cls: "gm-ed-head" }, make("b", {}, make("bdi", {}, post.id)), make("span", { "data-status": true }, status)), body);
+  if (focus && !focusOn(focus)) focusOn(".gm-ed-text");
+}
+function keep(next) {  // changes that were neither saved nor discarded on purpose
+  if (next && next.settled) unsaved.delete(next.settled);
+  if (!post || !dirty() || (next && next.settled === post.id)) return;
+  unsaved.set(post.id, { text: post.text, entities: copy(entities) });
+  if (!next || next.id !== post.id) say(`The changes of ${post.id} are not saved. They are kept until the page is closed.`, true);
 }
 function show() {
-  const data = props.value;
-  post = data && typeof data === "object" && Array.isArray(data.pieces) ? data : null;
+  const data = props.value, next = data && typeof data === "object" && Array.isArray(data.pieces) ? data : null;
+  say(""); keep(next);
+  post = next;
   if (post) {
+    const kept = unsaved.get(post.id);
     chars = Array.from(post.text); entities = copy(post.entities); saved = state();
-    past = []; sentAt = 0; sel = null; cursor = 0; drawing = false; warned = false; say(""); choose(entities.length ? 0 : -1);
+    past = []; sel = null; cursor = 0; drawing = false; warned = false;
+    if (kept && kept.text === post.text) { past.push(entities); entities = kept.entities; say("Your unsaved changes are back. Undo removes them."); }
+    unsaved.delete(post.id); choose(entities.length ? 0 : -1);
   }
   render();
 }
@@ -306,9 +410,12 @@ function pageKey(event) {
   if ((event.ctrlKey || event.metaKey) && event.key === "z" && root().contains(document.activeElement)) { event.preventDefault(); undo(); return; }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, [contenteditable=true]")) return;
   if (!post.review && !root().contains(document.activeElement)) return;
-  const act = { s: () => send(post.review), ...(post.review ? { a: () => (dirty() ? (say("The post was changed: S saves it.", true), render()) : send(true)), n: () => leave(1), p: () => leave(-1) } : {}) }[event.key.toLowerCase()];
+  const accept = () => { if (dirty()) { say("The post was changed. S saves it.", true); render(); } else send(true); };
+  const review = { a: accept, n: () => leave(1), p: () => leave(-1) };
+  const act = { s: () => send(post.review), ...(post.review ? review : {}) }[event.key.toLowerCase()];
   if (act) { event.preventDefault(); act(); }
 }
 document.addEventListener("keydown", pageKey);
+addEventListener("beforeunload", (event) => { if (element.isConnected && (unsaved.size || (post && dirty()))) event.preventDefault(); });
 watch("value", show);
 show();

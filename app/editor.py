@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,11 +13,13 @@ import gradio as gr
 def editor(elem_id: str) -> gr.HTML:
     """An empty editor; its value is that of `gmner.app.editor_data.editor_data`.
 
-    It triggers `gm_save` (`id`, `entities`, `next`), `gm_step` (`id`, `by`) and `gm_discard` (`id`).
+    It triggers `gm_save` (`entities`, `next`), `gm_step` (`by`) and `gm_discard`, each also with the `id` and the
+    `revision` of the post that it shows.
     """
     # The template has no placeholder: the script alone reads the value, and writes it as text nodes.
     return gr.HTML(
-        html_template='<div class="gm-ed" role="group" aria-label="Correct the post"></div>',
+        html_template='<div class="gm-ed" role="group" aria-label="Correct the post"></div>'
+        '<p class="gm-vh" role="status"></p>',  # stays, so that screen readers notice its changes
         js_on_load=source("editor.js"),
         apply_default_css=False,
         elem_id=elem_id,
@@ -27,6 +30,11 @@ def sent(event: gr.EventData) -> dict[str, Any]:
     """What the editor sent with an event; nothing in it is trusted."""
     data = event._data
     return data if isinstance(data, dict) else {}
+
+
+def revision_of(data: Mapping[str, Any]) -> str:
+    """The revision of the correction from which the editor started."""
+    return str(data.get("revision") or "")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from gmner.app.edits import Draft, draft_data
 from gmner.data.images.opening import ImageSource
 from gmner.data.pages.markup import colour_of, colours, picture_for_page
+from gmner.data.pages.scripts import printable
 from gmner.data.post import Post
 from gmner.signatures.errors import ImageError
 from gmner.signatures.labels import LabelSet
@@ -21,7 +23,13 @@ _SERIAL = count(1)
 
 
 def editor_data(
-    post: Post, drafts: Sequence[Draft], labels: LabelSet, *, done: bool = False, review: bool = False
+    post: Post,
+    drafts: Sequence[Draft],
+    labels: LabelSet,
+    *,
+    revision: str = "",
+    review: bool = False,
+    settled: str | None = None,
 ) -> dict[str, Any]:
     """The data of the editor.
 
@@ -29,15 +37,17 @@ def editor_data(
         post: The post.
         drafts: Its entities.
         labels: The entity types that may be chosen.
-        done: Whether its correction is saved.
+        revision: The revision of its saved correction, see `CorrectionsFile.revision`; empty if there is none.
         review: Whether the editor moves on to other posts.
+        settled: The id of the post whose changes were saved or discarded; the editor keeps those of any other post.
 
     Returns:
         Offsets are in code points, boxes in pixels of the original image. `pieces` are the smallest parts that a span
         can consist of. `serial` is different in every call, so that the page notices that it is to show a post again.
+        Lone surrogates are replaced.
     """
     palette = colours(labels.names)
-    return {
+    data = {
         "serial": next(_SERIAL),
         "id": post.id,
         "text": post.text,
@@ -45,9 +55,13 @@ def editor_data(
         "types": [{"name": name, "colour": colour_of(palette, name)} for name in labels.names],
         "images": [_image(image) for image in post.images],
         "entities": [draft_data(draft) for draft in drafts],
-        "done": done,
+        "revision": revision,
+        "done": bool(revision),
         "review": review,
+        "settled": settled,
     }
+    clean: dict[str, Any] = json.loads(printable(json.dumps(data, ensure_ascii=False)))
+    return clean
 
 
 def _image(image: ImageSource) -> dict[str, Any]:

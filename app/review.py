@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from gmner.app.corrections import CorrectionsFile
 from gmner.app.edits import Draft, drafts_of
 from gmner.data.confidence import answer_confidence
+from gmner.data.export.source import answers as checked_answers
+from gmner.data.export.source import checked_posts
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 Show = Literal["all", "to do", "done"]
 
@@ -39,7 +42,8 @@ class Review:
 
     Args:
         posts: The posts, in order.
-        answers: Their predictions by id; a post without one begins with its gold annotation, or without entities.
+        answers: Their predictions by id; a post without one, or whose prediction failed, begins with its gold
+            annotation, or without entities.
         corrections: The corrections; posts in it are done.
         labels: Entity types that may be used besides those that occur; None: the default types.
 
@@ -49,7 +53,8 @@ class Review:
         has_confidence: Whether every prediction has confidences.
 
     Raises:
-        InputError: There are no posts, or an id occurs twice.
+        InputError: There are no posts, an id occurs twice, or the prediction or correction of a post has another text
+            (its offsets would mark other words), or a correction another number of images.
     """
 
     def __init__(
@@ -61,19 +66,18 @@ class Review:
     ) -> None:
         if not posts:
             raise InputError("There are no posts to correct", accepted="at least one post")
-        self.posts = {post.id: post for post in posts}
-        if len(self.posts) < len(posts):
-            twice = next(post.id for number, post in enumerate(posts) if post.id in {p.id for p in posts[:number]})
-            raise InputError("The id of a post occurs twice", received=twice)
-        self._answers, self.corrections = answers, corrections
-        self.labels = _labels(posts, answers, labels)
+        self.posts = {post.id: post for post in checked_posts(posts)}
+        self._answers = checked_answers([item for item in answers.values() if item.id in self.posts], posts)
+        self.corrections = corrections
+        done = _checked_corrections(self.posts, corrections)
+        self.labels = _labels([*posts, *done], self._answers.values(), labels)
         self._confidence: dict[str, float] = {}
-        for id in self.posts.keys() & answers.keys():
+        for id, answer in self._answers.items():
             try:
-                self._confidence[id] = answer_confidence(answers[id])
+                self._confidence[id] = answer_confidence(answer)
             except InputError:
                 continue
-        self.has_confidence = bool(answers) and len(self._confidence) == len(self.posts.keys() & answers.keys()) > 0
+        self.has_confidence = len(self._confidence) == len(self._answers) > 0
 
     def counts(self) -> tuple[int, int]:
         """Number of posts that are done, and of all."""
@@ -107,11 +111,18 @@ class Review:
 
     def drafts(self, id: str) -> list[Draft]:
         """The entities with which the correction of a post begins."""
-        done = self.corrections.get(id)
+        return drafts_of(self._entities(id))
+
+    def left_out(self, id: str) -> int:
+        """The number of entities that `drafts` leaves out."""
+        return len(self._entities(id)) - len(self.drafts(id))
+
+    def _entities(self, id: str) -> Sequence[GroundedEntity | GoldEntity]:
+        """The entities of the correction of a post, else of its prediction, else of its annotation."""
+        done, answer = self.corrections.get(id), self._answers.get(id)
         if done is not None:
-            return drafts_of(done.gold)
-        answer = self._answers.get(id)
-        return drafts_of(self.posts[id].gold if answer is None else answer.entities)
+            return done.gold
+        return self.posts[id].gold if answer is None or answer.error else answer.entities
 
     def answer(self, id: str) -> Prediction | None:
         """The prediction of a post, or None."""
@@ -138,11 +149,29 @@ class Review:
         return only.show == "all" or (id in self.corrections) == (only.show == "done")
 
 
-def _labels(posts: Sequence[Post], answers: Mapping[str, Prediction], labels: LabelSet | None) -> LabelSet:
+def _checked_corrections(posts: Mapping[str, Post], corrections: CorrectionsFile) -> list[Post]:
+    """The corrections of these posts.
+
+    Raises:
+        InputError: A correction belongs to another post with the same id.
+    """
+    done = [post for post in corrections if post.id in posts]
+    for post in done:
+        text, images = posts[post.id].text, len(posts[post.id].images)
+        if (post.text, len(post.images)) != (text, images):
+            raise InputError(
+                f"The correction of post {post.id!r} has another text, or another number of images, than the post",
+                received=str(corrections.path),
+                remedy="Choose another file with --corrections, or pass the posts that were corrected",
+            )
+    return done
+
+
+def _labels(posts: Iterable[Post], answers: Iterable[Prediction], labels: LabelSet | None) -> LabelSet:
     """The given (or default) types, and all that occur."""
     known = dict((labels or COARSE).types)
-    for post in posts:
-        entities = [*post.gold, *(answers[post.id].entities if post.id in answers else ())]
-        for name in (entity.type for entity in entities if entity.type.strip()):
-            known.setdefault(name, "")
+    names = [entity.type for post in posts for entity in post.gold]
+    names += [entity.type for answer in answers for entity in answer.entities]
+    for name in filter(str.strip, names):
+        known.setdefault(name, "")
     return LabelSet.of(known)

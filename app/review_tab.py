@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from threading import RLock
 from typing import Any, cast
 
 import gradio as gr
 
 from gmner.app.corrections import CorrectionsFile
-from gmner.app.editor import editor, sent
+from gmner.app.editor import editor, revision_of, sent
 from gmner.app.editor_data import editor_data
 from gmner.app.edits import corrected
 from gmner.app.review import Review, ReviewFilter, Show
-from gmner.app.views import message
+from gmner.app.views import left_out, message
+from gmner.data.pages.scripts import printable
 from gmner.signatures.errors import GmnerError, InputError
 
 _SHOW = ("all", "to do", "done")
 _ORDER = ("as in the file", "least sure first")
+
+
+_Shown = tuple[Any, Any]
+"""The status and the data of the editor."""
+
+
+def _alone(handler: Callable[..., _Shown]) -> Callable[..., _Shown]:
+    """Let one event be handled at a time. An error becomes a message, and the post on the page stays."""
+
+    @wraps(handler)  # Gradio reads the signature
+    def handle(tab: ReviewTab, *given: Any) -> _Shown:
+        with tab.lock:
+            try:
+                return handler(tab, *given)
+            except (GmnerError, OSError) as error:
+                return message(str(error), problem=True), gr.skip()
+
+    return handle
 
 
 class ReviewTab:
@@ -28,7 +49,8 @@ class ReviewTab:
     """
 
     def __init__(self, review: Review, blocks: gr.Blocks) -> None:
-        self._review, self._lock = review, RLock()
+        self._review, self.lock = review, RLock()
+        self._ids = {printable(id): id for id in review.posts}
         sure = review.has_confidence
         with gr.Row(elem_classes="gm-tap"):
             self._show = gr.Radio(list(_SHOW), value="all", label="Show", elem_id="gm-show")
@@ -37,94 +59,79 @@ class ReviewTab:
             self._below = gr.Slider(0, 100, 100, step=1, visible=sure, elem_id="gm-below",
                                     label="Least sure entity at most (%)")  # fmt: skip
         self._status = gr.HTML("", apply_default_css=False, elem_id="gm-review-status")
-        self._current = gr.State(None)
         self._editor = editor("gm-review-editor")
         self._connect(blocks)
 
     def _connect(self, blocks: gr.Blocks) -> None:
-        filters = [self._show, self._order, self._below]
-        shown = [self._status, self._editor, self._current]
+        filters, shown = [self._show, self._order, self._below], [self._status, self._editor]
         blocks.load(self._first, filters, shown, api_visibility="private")
         for field in (self._show, self._order):
             field.input(self._first, filters, shown, api_visibility="private")
         self._below.release(self._first, filters, shown, api_visibility="private")
         for event, act in (("gm_save", self._save), ("gm_step", self._step), ("gm_discard", self._discard)):
-            getattr(self._editor, event)(act, [*filters, self._current], shown, api_visibility="private")
+            getattr(self._editor, event)(act, filters, shown, api_visibility="private")
 
     @property
     def _corrections(self) -> CorrectionsFile:
         return self._review.corrections
 
-    def _first(self, show: str, order: str, below: float) -> tuple[Any, Any, Any]:
+    @_alone
+    def _first(self, show: str, order: str, below: float) -> _Shown:
         only = _filter(show, order, below)
-        with self._lock:
-            try:
-                return self._opened(self._review.first(only), only)
-            except GmnerError as error:
-                return message(str(error), problem=True), gr.skip(), gr.skip()
+        return self._opened(self._review.first(only), only)
 
-    def _save(self, show: str, order: str, below: float, current: str | None, event: gr.EventData) -> tuple[Any, ...]:
+    @_alone
+    def _save(self, show: str, order: str, below: float, event: gr.EventData) -> _Shown:
         only, data = _filter(show, order, below), sent(event)
-        with self._lock:
-            try:
-                id = self._shown(current, data)
-                post = corrected(self._review.posts[id], data.get("entities"), self._review.labels)
-                following = self._review.step(id, 1, only)
-                self._corrections.save(post)
-                if data.get("next") and following is not None:
-                    return self._opened(following, only)
-                end = " This was the last post of the list." if data.get("next") else ""
-                return self._opened(id, only, f"Saved.{end}")
-            except (GmnerError, OSError) as error:
-                return message(str(error), problem=True), gr.skip(), gr.skip()
+        id = self._id(data)
+        post = corrected(self._review.posts[id], data.get("entities"), self._review.labels)
+        following = self._review.step(id, 1, only) if data.get("next") else None
+        self._corrections.save(post, revision_of(data))
+        if following is not None:
+            return self._opened(following, only, settled=id)
+        last = " This was the last post of the list." if data.get("next") else ""
+        return self._opened(id, only, f"Saved.{last}", settled=id)
 
-    def _step(self, show: str, order: str, below: float, current: str | None, event: gr.EventData) -> tuple[Any, ...]:
+    @_alone
+    def _step(self, show: str, order: str, below: float, event: gr.EventData) -> _Shown:
         only, data = _filter(show, order, below), sent(event)
-        by = -1 if data.get("by") == -1 else 1
-        with self._lock:
-            try:
-                id = self._shown(current, data)
-                following = self._review.step(id, cast(Any, by), only)
-                if following is None:
-                    end = "This is the last post of the list." if by == 1 else "This is the first post of the list."
-                    return message(f"{end} {self._progress(id, only)}"), gr.skip(), gr.skip()
-                return self._opened(following, only)
-            except GmnerError as error:
-                return message(str(error), problem=True), gr.skip(), gr.skip()
+        id, by = self._id(data), data.get("by")
+        following = self._review.step(id, -1 if by == -1 else 1, only)
+        if following is not None:
+            return self._opened(following, only, settled=id)
+        end = "first" if by == -1 else "last"
+        return message(f"This is the {end} post of the list. {self._progress(id, only)}"), gr.skip()
 
-    def _discard(
-        self, show: str, order: str, below: float, current: str | None, event: gr.EventData
-    ) -> tuple[Any, ...]:
-        only = _filter(show, order, below)
-        with self._lock:
-            try:
-                id = self._shown(current, sent(event))
-                self._corrections.discard(id)
-                return self._opened(id, only, "Discarded the correction.")
-            except (GmnerError, OSError) as error:
-                return message(str(error), problem=True), gr.skip(), gr.skip()
+    @_alone
+    def _discard(self, show: str, order: str, below: float, event: gr.EventData) -> _Shown:
+        only, data = _filter(show, order, below), sent(event)
+        id = self._id(data)
+        self._corrections.discard(id, revision_of(data))
+        return self._opened(id, only, "Discarded the correction.", settled=id)
 
-    def _shown(self, current: str | None, data: dict[str, Any]) -> str:
+    def _id(self, data: dict[str, Any]) -> str:
         """The id of the post on the page."""
-        if current is None or data.get("id") != current or current not in self._review.posts:
-            raise InputError("The page shows another post", remedy="Reload the page")
-        return current
+        id = self._ids.get(str(data.get("id")))
+        if id is None:
+            raise InputError("The post on the page is unknown", remedy="Reload the page")
+        return id
 
-    def _opened(self, id: str | None, only: ReviewFilter, note: str = "") -> tuple[Any, Any, Any]:
-        """Status, data of the editor and id of a post; None: no post is in the list."""
+    def _opened(self, id: str | None, only: ReviewFilter, note: str = "", settled: str | None = None) -> _Shown:
+        """Status and data of the editor; None: no post is in the list."""
         if id is None:
             done, total = self._review.counts()
-            return message(f"No post is in this list. {done} of {total} posts are done."), None, None
+            return message(f"No post is in this list. {done} of {total} posts are done."), None
         post, answer = self._review.posts[id], self._review.answer(id)
-        data = editor_data(
-            post, self._review.drafts(id), self._review.labels, done=id in self._corrections, review=True
-        )
+        revision = self._corrections.revision(id)
+        drafts = self._review.drafts(id)
+        data = editor_data(post, drafts, self._review.labels, revision=revision, review=True, settled=settled)
         status = message(f"{note} {self._progress(id, only)}".strip())
+        status += left_out(self._review.left_out(id))
         if answer is not None and answer.error:
             status += message(answer.error["message"], problem=True, about="Prediction")
         elif answer is not None and answer.reasoning:
             status += message(answer.reasoning, about="Reasoning")
-        return status, data, id
+        return status, data
 
     def _progress(self, id: str, only: ReviewFilter) -> str:
         done, total = self._review.counts()

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from gmner.app.corrections import CorrectionsFile
 from gmner.app.policy import ContentPolicy
 from gmner.app.samples import sample_posts
 from gmner.app.settings import AppSettings
-from gmner.programs.choice import ProgramChoice
+from gmner.programs.choice import ProgramChoice, check_choice
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import as_labels
 
@@ -24,7 +24,6 @@ LOCAL = "127.0.0.1"
 LARGEST_UPLOAD = 20 * 2**20
 """Largest uploaded file in bytes."""
 
-_SHARED = ("0.0.0.0", "::")
 _UPLOADS = "GRADIO_TEMP_DIR"
 
 
@@ -119,15 +118,14 @@ def serve(settings: AppSettings, started: Callable[[str], None], *, port: int | 
     Raises:
         InputError: See `running`.
     """
-    with running(settings, port=port, host=host) as address:
-        try:
+    try:
+        with running(settings, port=port, host=host) as address, suppress(KeyboardInterrupt):
             started(address)
             while not threading.Event().wait(3600):
                 pass
-        except KeyboardInterrupt:
-            pass
-    if settings.corrections is not None:
-        settings.corrections.close()
+    finally:
+        if settings.corrections is not None:
+            settings.corrections.close()
 
 
 def launch_app(
@@ -138,20 +136,23 @@ def launch_app(
     corrections: str | os.PathLike[str] | None = None,
     host: str = LOCAL,
     port: int | None = None,
+    fixed: bool | None = None,
 ) -> None:
     """Serve the page of `gmner app` until the process is stopped, for example on a Hugging Face Space.
 
     Args:
         model: A model (folder or Hub id) or a bundle; None: the embedded model.
         second: A model or bundle beside it.
-        labels: Entity types, see `GMNER`; None: those of the bundle, or the default.
+        labels: Entity types, see `GMNER`; None: the default. Bundles have their own.
         corrections: File for corrections; None: they are not saved.
-        host: The address to listen on. With `0.0.0.0`, others can open the page: they cannot choose models or servers.
+        host: The address to listen on. With `0.0.0.0`, others can open the page.
         port: The port; None: the first free one from 7860.
+        fixed: Whether visitors cannot choose other models or servers. None: they can if `host` is this machine alone;
+            pass True behind a proxy, through which others reach such a host, too.
 
     Raises:
-        InputError: Gradio is not installed, the port is in use, `labels` are invalid, or the file of the corrections
-            was not written by the app.
+        InputError: Gradio is not installed, the port is in use, `labels` are invalid or `model` is a bundle, which has
+            its own, or the file of the corrections was not written by the app.
 
     Example:
         >>> gmner.launch_app("you/your-bundle", host="0.0.0.0", port=7860)  # doctest: +SKIP
@@ -161,6 +162,7 @@ def launch_app(
         choice=ProgramChoice(model, labels=types),
         second=None if second is None else ProgramChoice(second, labels=types),
         corrections=None if corrections is None else CorrectionsFile(corrections),
-        fixed=host not in (LOCAL, "localhost", "::1"),
+        fixed=host not in (LOCAL, "localhost", "::1") if fixed is None else fixed,
     )
+    check_choice(settings.choice)
     serve(settings, lambda address: None, port=port, host=host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def choice_of_fields(fields: Mapping[str, object], start: ProgramChoice) -> Prog
         InputError: `votes` is not an integer of at least 1.
     """
     votes = fields.get("votes", start.answers)
-    if not isinstance(votes, int | float) or votes != int(votes) or votes < 1:
+    if not isinstance(votes, int | float) or not math.isfinite(votes) or votes != int(votes) or votes < 1:
         raise InputError("Votes must be an integer of at least 1", received=votes)
     model, server, served = (
         _text(fields[name]) if name in fields else getattr(start, name) for name in ("model", "server", "served")

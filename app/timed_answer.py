@@ -110,7 +110,6 @@ _FIELDS = {
     "server": "Server",
     "served": "Name on the server",
     "profile": "the profile",
-    "labels": "a changed table of entity types",
     "staged": "Staged",
 }
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from gmner.app.editor import editor, sent
+from gmner.app.editor import editor, revision_of, sent
 from gmner.app.editor_data import editor_data
 from gmner.app.edits import corrected, drafts_of
 from gmner.app.label_table import labels_of_table, table_of
 from gmner.app.settings import AppSettings, choice_of_fields, names_of
 from gmner.app.timed_answer import MOST_IMAGES, timed_answer, uploaded_post
-from gmner.app.views import answer_view, message
+from gmner.app.views import answer_view, left_out, message
 from gmner.data.post import Post
+from gmner.programs.bundle_files import is_bundle
 from gmner.programs.choice import LoadedModels, ProgramChoice
 from gmner.signatures.errors import GmnerError
 from gmner.signatures.labels import COARSE, LabelSet
@@ -113,8 +114,8 @@ class TryTab:
 
     def _outputs(self) -> None:
         self._status = gr.HTML(message("No answer yet."), apply_default_css=False, elem_id="gm-status")
-        self._answers = gr.HTML("", apply_default_css=False, elem_id="gm-answers")
         self._differences = gr.HTML("", apply_default_css=False, elem_id="gm-compared")
+        self._answers = gr.HTML("", apply_default_css=False, elem_id="gm-answers")
         with gr.Accordion("JSON", open=False, elem_classes="gm-tap"):
             self._json = gr.Code("", language="json", show_label=False, elem_id="gm-json")
 
@@ -126,7 +127,7 @@ class TryTab:
 
     def _connect(self) -> None:
         given: set[gr.blocks.Block] = {self._post, self._table, self._compare, *self._fields.values()}
-        shown = [self._status, self._answers, self._differences, self._json, self._editor, self._shown]
+        shown = [self._status, self._differences, self._answers, self._json, self._editor, self._shown]
         for start in (self._go.click, self._post.submit):
             start(self._answer, given, shown, api_visibility="private", concurrency_limit=1)
         if self._settings.corrections is not None:
@@ -150,28 +151,41 @@ class TryTab:
         names = names_of(choices)
         answers = {name: timed_answer(one, post, self._loaded) for name, one in zip(names, choices, strict=True)}
         view = answer_view(post, answers)
-        first = answers[names[0]].prediction
+        name = next((name for name in names if not answers[name].prediction.error), names[0])
+        first = answers[name].prediction
         saved = None if self._settings.corrections is None else self._settings.corrections.get(post.id)
+        status = view.status
+        if saved is not None:
+            status += message("This post has a saved correction, which the editor below shows.")
+        elif len(names) > 1:
+            status += message("The editor below shows this answer.", about=name)
         types = dict(labels.types)
         for entity in (*first.entities, *(saved.gold if saved else ())):  # a bundle has its own types
             types.setdefault(entity.type, "")
         shown = _Shown(post, LabelSet.of(types))
-        drafts = drafts_of(first.entities if saved is None else saved.gold)
-        data = editor_data(post, drafts, shown.labels, done=saved is not None)
-        return view.status, view.answers, view.differences, view.json, data, shown
+        entities = first.entities if saved is None else saved.gold
+        drafts = drafts_of(entities)
+        status += left_out(len(entities) - len(drafts))
+        data = editor_data(post, drafts, shown.labels, revision=self._revision(post))
+        return status, view.differences, view.answers, view.json, data, shown
 
     def _choices(self, given: Mapping[Any, Any], labels: LabelSet) -> list[ProgramChoice]:
+        """The programs that the fields name; the table of types is for those that are not bundles."""
         start = self._settings.choice
-        own = labels if start.labels is not None or labels != COARSE else None
-        choices = [replace(choice_of_fields(self._values(given, ""), start), labels=own)]
+        choices = [choice_of_fields(self._values(given, ""), start)]
         if given[self._compare]:
-            second = self._settings.second or start
-            choices.append(replace(choice_of_fields(self._values(given, "second "), second), labels=own))
-        return choices
+            choices.append(choice_of_fields(self._values(given, "second "), self._settings.second or start))
+        return [
+            replace(choice, labels=None if choice.model is not None and is_bundle(choice.model) else labels)
+            for choice in choices
+        ]
 
     def _values(self, given: Mapping[Any, Any], prefix: str) -> dict[str, object]:
         fields = {name: self._fields.get(prefix + name) for name in _FIELDS}
         return {name: given[field] for name, field in fields.items() if field is not None}
+
+    def _revision(self, post: Post) -> str:
+        return "" if self._settings.corrections is None else self._settings.corrections.revision(post.id)
 
     def _save(self, shown: _Shown | None, event: gr.EventData) -> tuple[Any, Any]:
         corrections, data = self._settings.corrections, sent(event)
@@ -179,11 +193,12 @@ class TryTab:
             return message("The page shows another post. Answer it again.", problem=True), gr.skip()
         try:
             post = corrected(shown.post, data.get("entities"), shown.labels)
-            corrections.save(post)
+            corrections.save(post, revision_of(data))
         except (GmnerError, OSError) as error:
             return message(str(error), problem=True), gr.skip()
         note = message(f"Saved. {len(corrections)} corrected in {corrections.path}.")
-        return note, editor_data(post, drafts_of(post.gold), shown.labels, done=True)
+        revision = self._revision(post)
+        return note, editor_data(post, drafts_of(post.gold), shown.labels, revision=revision, settled=post.id)
 
     def _discard(self, shown: _Shown | None, event: gr.EventData) -> tuple[Any, Any]:
         corrections, data = self._settings.corrections, sent(event)
@@ -191,11 +206,12 @@ class TryTab:
             return message("The page shows another post. Answer it again.", problem=True), gr.skip()
         saved = corrections.get(shown.post.id)
         try:
-            corrections.discard(shown.post.id)
+            corrections.discard(shown.post.id, revision_of(data))
         except (GmnerError, OSError) as error:
             return message(str(error), problem=True), gr.skip()
         note = message(f"Discarded. {len(corrections)} corrected in {corrections.path}.")
-        return note, editor_data(shown.post, drafts_of(saved.gold if saved else ()), shown.labels)
+        drafts = drafts_of(saved.gold if saved else ())
+        return note, editor_data(shown.post, drafts, shown.labels, settled=shown.post.id)
 
     def _not_saved(self) -> str:
         return message("Corrections on this page are not saved.", problem=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from gmner.app.differences import Difference, differences
 from gmner.app.timed_answer import TimedAnswer
+from gmner.data.listing import counted
+from gmner.data.pages.differences import differences
+from gmner.data.pages.markup import DIFFERS
 from gmner.data.pages.notebook import answers_html
+from gmner.data.pages.scripts import printable
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,12 @@ class AnswerView:
 
     Attributes:
         status: Cost of each answer, or the error, as HTML.
-        answers: The linked view of all answers side by side, as HTML.
-        differences: The differences of two answers in words, as HTML; empty for a single answer.
+        answers: The linked view of all answers side by side, as HTML; two are marked where they differ.
+        differences: The number of differences of two answers, as HTML; empty for a single answer.
         json: The answers as JSON.
     """
 
-    status: str
+    status: Markup
     answers: str
     differences: str
     json: str
@@ -47,27 +51,30 @@ def answer_view(post: Post, answers: Mapping[str, TimedAnswer]) -> AnswerView:
     predictions = {name: answer.prediction for name, answer in answers.items()}
     compared = ""
     if len(answers) == 2 and not any(prediction.error for prediction in predictions.values()):
-        first, second = predictions
-        compared = differences_html(differences(predictions[first], predictions[second], (first, second)))
+        compared = _count(*predictions.values())
     records = {name: prediction.to_record() for name, prediction in predictions.items()}
     kept = {name: {key: record[key] for key in ("text", "reasoning", "entities", "error")}
             for name, record in records.items()}  # fmt: skip
     shown = kept if len(kept) > 1 else next(iter(kept.values()))
     answered = {name: prediction for name, prediction in predictions.items() if not prediction.error}
     view = answers_html(post, answered) if answered else ""
-    return AnswerView(status, view, compared, json.dumps(shown, ensure_ascii=False, indent=1))
+    return AnswerView(status, view, compared, printable(json.dumps(shown, ensure_ascii=False, indent=1)))
 
 
-def differences_html(found: Sequence[Difference]) -> str:
-    """Differences as a list, each with its kind as a word."""
-    if not found:
+def _count(first: Prediction, second: Prediction) -> Markup:
+    remarks, _ = differences(first, second)
+    count = sum(len(remark.words) for remark in remarks)
+    if not count:
         return message("Both answers name the same entities, with the same types and boxes.")
-    items = Markup("").join(
-        Markup("<li><em>{}</em> <strong><bdi>{}</bdi></strong>: {}</li>").format(item.kind, item.span, item.text)
-        for item in found
-    )
-    count = f"{len(found)} {'difference' if len(found) == 1 else 'differences'}"
-    return Markup('<div class="gm-differences"><p>{}</p><ul>{}</ul></div>').format(count, items)
+    return message(f"{counted(count, 'difference', 'differences')}, marked with {DIFFERS} in both answers.")
+
+
+def left_out(count: int) -> Markup:
+    """That the editor does not show some entities; empty if there are none."""
+    if not count:
+        return Markup("")
+    what = counted(count, "entity is", "entities are")
+    return message(f"{what} left out of the editor: not in the text, or the words of another one.")
 
 
 def message(text: str, *, problem: bool = False, about: str = "") -> Markup:
@@ -76,4 +83,4 @@ def message(text: str, *, problem: bool = False, about: str = "") -> Markup:
     kind = Markup("<b>Problem.</b> ") if problem else ""
     role, style = ("alert", "gm-message gm-alert") if problem else ("status", "gm-message")
     html = '<p class="{}" role="{}" dir="auto">{}{}{}</p>'
-    return Markup(html).format(style, role, name, kind, escape(text))
+    return Markup(printable(Markup(html).format(style, role, name, kind, escape(text))))

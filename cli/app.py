@@ -17,6 +17,7 @@ from gmner.signatures.errors import InputError
 if TYPE_CHECKING:
     from gmner.app.corrections import CorrectionsFile
     from gmner.app.review import Review
+    from gmner.programs.choice import ProgramChoice
     from gmner.signatures.labels import LabelSet
 
 
@@ -42,7 +43,7 @@ def run(given: Namespace) -> None:
     from gmner.app.corrections import CorrectionsFile
     from gmner.app.serving import check_gradio, serve
     from gmner.app.settings import AppSettings, default_corrections
-    from gmner.programs.choice import ProgramChoice, check_choice
+    from gmner.programs.choice import check_choice
 
     if given.predictions is not None and given.posts is None:
         raise InputError("--answers requires --posts", received=str(given.predictions), remedy="Add --posts POSTS")
@@ -54,12 +55,20 @@ def run(given: Namespace) -> None:
     check_choice(choice, option=models.option_of)
     settings = AppSettings(
         choice=choice,
-        second=None if given.second is None else ProgramChoice(given.second, confidence=given.confidence),
+        second=None if given.second is None else _second(given.second, choice),
         corrections=corrections,
         review=_review(given, corrections, labels),
     )
     serve(settings, lambda address: _started(address, given, corrections), port=given.port)
     print_message("Stopped")
+
+
+def _second(model: str, first: ProgramChoice) -> ProgramChoice:
+    """The second program, with the options of the first one that every program takes."""
+    from gmner.programs.choice import ProgramChoice
+
+    limit = first.limit_pictures
+    return ProgramChoice(model, confidence=first.confidence, answers=first.answers, limit_pictures=limit)
 
 
 def _review(given: Namespace, corrections: CorrectionsFile, labels: LabelSet | None) -> Review | None:

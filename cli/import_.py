@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,15 +60,10 @@ def run(given: Namespace) -> None:
 
 def _record(post: Post, folder: Path) -> dict[str, object]:
     """A post as a line of JSONL, with images relative to the image folder."""
-    from gmner.data.records import post_record
+    from gmner.data.records import post_with_images
 
-    names = [_relative(post, path, folder) for path in _paths(post)]
-    first, more = names[0] if names else None, names[1:]
-    record: dict[str, object] = {"id": post.id, "text": post.text, "image": first}
-    if more:
-        record["more_images"] = more
-    record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
-    return record if post.grounded else {**record, "grounded": False}
+    paths = [_relative(post, path, folder) for path in _paths(post)]
+    return post_with_images(post if paths else replace(post, image=None), paths)
 
 
 def _paths(post: Post) -> list[Path]:

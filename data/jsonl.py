@@ -21,7 +21,7 @@ from gmner.data.records import (
     each,
     located,
     missing_pictures,
-    post_record,
+    post_with_images,
     record_post,
 )
 from gmner.signatures.errors import DataError, InputError
@@ -200,9 +200,6 @@ def written_post(
         return f"images/{image.name}"
 
     with located(f"post {post.id!r}"):
-        image = None if post.image is None else name(post.image, slug)
-        more_images = [name(item, f"{slug}_{index}") for index, item in enumerate(post.more_images, 1)]
-    record: dict[str, Any] = {"id": post.id, "text": post.text, "image": image}
-    record |= {"more_images": more_images} if more_images else {}
-    record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
-    return record if post.grounded else {**record, "grounded": False}
+        first = [] if post.image is None else [name(post.image, slug)]
+        paths = [*first, *(name(item, f"{slug}_{index}") for index, item in enumerate(post.more_images, 1))]
+    return post_with_images(post, paths)

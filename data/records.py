@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,20 @@ def post_record(post: Post) -> dict[str, Any]:
         "slice": post.slice,
         "grounded": post.grounded,
     }
+
+
+def post_with_images(post: Post, paths: Sequence[str]) -> dict[str, Any]:
+    """Convert a post to a line of JSONL, see `gmner.read_posts`; unknown values have no key.
+
+    Args:
+        post: The post.
+        paths: The path of each of its images, in order, as `read_posts` will look for it.
+    """
+    image, *more_images = paths if post.image is not None else [None, *paths]
+    record: dict[str, Any] = {"id": post.id, "text": post.text, "image": image}
+    record |= {"more_images": more_images} if more_images else {}
+    record |= {key: value for key, value in post_record(post).items() if value is not None and key != "grounded"}
+    return record if post.grounded else {**record, "grounded": False}
 
 
 def record_post(

@@ -28,6 +28,9 @@ Curve = Mapping[int, float]
 COLOURS = ("#2f6fde", "#d9761d", "#1f9254", "#8a4fc9", "#b8336a", "#0f8a96")
 """Colours of the series of a panel, legible on white and on black; further series repeat them."""
 
+_DASHES = ("", "7 3", "2 2.5", "9 3 2 3")
+"""Dashes of their lines, so that they differ without colour, too."""
+
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 210, 130, 46, 14, 44, 34
 _ACROSS, _DOWN = _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BOTTOM
 _TEXT = 'font-family="sans-serif" font-size="11"'
@@ -71,11 +74,23 @@ def draw_panels(panels: Mapping[str, Curve | Mapping[str, Curve]]) -> list[str]:
         panels: See `draw_curves`.
     """
     head = f'<svg viewBox="0 0 {_ACROSS} {_DOWN}" {_TEXT} fill="currentColor" role="img"'
-    return [f'{head} aria-label="{escape(title, _QUOTE)}">{panel}</svg>' for title, panel in _drawn(panels)]
+    said = {title: "; ".join(_told(_series(panel))) for title, panel in panels.items()}
+    return [f'{head} aria-label="{escape(f"{t}: {said[t]}", _QUOTE)}">{panel}</svg>' for t, panel in _drawn(panels)]
 
 
-def colour_of(place: int) -> str:
-    """The colour of the series at a place."""
+def draw_key(place: int) -> str:
+    """A short line as the series at a place is drawn, for a legend."""
+    return f'<svg class="key" viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4H26" {_line(place)}/></svg>'
+
+
+def _line(place: int) -> str:
+    """The attributes of the line of the series at a place."""
+    dash = _DASHES[place % len(_DASHES)]
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'fill="none" stroke="{_colour(place)}" stroke-width="1.6"{dashed}'
+
+
+def _colour(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
 
 
@@ -107,6 +122,11 @@ def _drawn(panels: Mapping[str, Curve | Mapping[str, Curve]], *, logarithmic: bo
     names = list(dict.fromkeys(name for series in named.values() for name in series))
     filled = {t: {name: curve for name, curve in series.items() if curve} for t, series in named.items()}
     return [(title, _panel(title, series, names, logarithmic)) for title, series in filled.items() if series]
+
+
+def _told(series: Mapping[str, Curve]) -> list[str]:
+    """The first and the last value of each series, for readers who do not see the lines."""
+    return [f"{name} {_change(curve)}".strip() for name, curve in series.items() if curve]
 
 
 def _series(panel: Curve | Mapping[str, Curve]) -> dict[str, Curve]:
@@ -146,10 +166,10 @@ def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logari
         f'<path d="M{_LEFT} {_TOP}V{below}H{_LEFT + _WIDTH}" fill="none" stroke="currentColor" stroke-opacity=".5"/>'
     )
     for name, curve in series.items():
-        colour, points = colour_of(names.index(name)), [(x(step), y(value)) for step, value in curve.items()]
+        place, points = names.index(name), [(x(step), y(value)) for step, value in curve.items()]
         line = " ".join(f"{across},{down}" for across, down in points)
-        words.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        words += _points(name, curve, points, colour)
+        words.append(f'<polyline points="{line}" {_line(place)}/>')
+        words += _points(name, curve, points, _colour(place))
     return "\n".join(words)
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from gmner.data.files.atomic import whole_text
 from gmner.data.listing import distinct_names
 from gmner.data.pages.answers_page import page_script, render_page
-from gmner.optimizers.curves import Curve, colour_of, draw_panels
+from gmner.optimizers.curves import Curve, draw_key, draw_panels
 from gmner.optimizers.run_summary import RunSummary, StageSummary, read_run
 from gmner.optimizers.training.rollouts import PAGE
 from gmner.signatures.errors import InputError
@@ -100,7 +100,7 @@ def render_run(*folders: Path, page: Path | None = None, refresh: int | None = N
         written=f"{datetime.now():%H:%M:%S}",
         **page_script("run.js.j2"),
         alerts=[(name, alert) for name, run in runs.items() for alert in run.alerts],
-        runs=[(name, colour_of(number)) for number, name in enumerate(runs)],
+        runs=[(name, Markup(draw_key(number))) for number, name in enumerate(runs)],
         facts=_rows([run.facts for run in runs.values()]),
         stages=_sections(runs),
         scored=[(name, list(run.scores)) for name, run in runs.items() if run.scores],

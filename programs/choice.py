@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -125,11 +126,19 @@ def choose(
 def _model(choice: ProgramChoice, loaded: LoadedModels) -> tuple[dspy.BaseLM, ModelProfile | None]:
     server = choice.server
     options = _thinking(choice)
-    key = ("model", choice.model, server, choice.served, choice.profile, *options.items())
+    key = ("model", choice.model, _changed(choice.model), server, choice.served, choice.profile, *options.items())
     if server is None:
         return loaded.get(key, lambda: (loading.load_vlm(choice.model, profile=choice.profile, **options), None))
     served, options = choice.served, {"num_retries": _RETRIES, **options}
     return loaded.get(key, lambda: servers.served_lm(server, served, profile=choice.profile, **options))
+
+
+def _changed(model: str | None) -> int:
+    """When a file of a folder was last changed, so that a newer model in it is loaded; 0 for other models."""
+    try:
+        return 0 if model is None else max((file.stat().st_mtime_ns for file in Path(model).iterdir()), default=0)
+    except (OSError, ValueError):
+        return 0
 
 
 def _thinking(choice: ProgramChoice) -> dict[str, Any]:
@@ -140,7 +149,7 @@ def _thinking(choice: ProgramChoice) -> dict[str, Any]:
 
 def _bundle(choice: ProgramChoice, bundle: str, loaded: LoadedModels) -> GroundingProgram:
     server, served, options = choice.server, choice.served, _thinking(choice)
-    key = ("bundle", bundle, server, served, *options.items())
+    key = ("bundle", bundle, _changed(bundle), server, served, *options.items())
     if server is None:
         program = loaded.get(key, lambda: bundles.load(bundle, **options))
     else:

@@ -44,6 +44,7 @@ class Tab:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.messages: list[str] = []
         self.requests: list[str] = []
+        self.dialogs: list[str] = []  # kinds of the dialogs that were opened, and accepted
         self._call("Page.enable")
         self._call("Emulation.setFocusEmulationEnabled", enabled=True)
         self._call("Log.enable")
@@ -154,10 +155,14 @@ class Tab:
         )
         return found[0], found[1]
 
-    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+    def _send(self, method: str, **params: Any) -> int:
         number = next(self._numbers)
         session = {} if self._session is None else {"sessionId": self._session}
         os.write(self._to, json.dumps({"id": number, "method": method, "params": params, **session}).encode() + b"\0")
+        return number
+
+    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+        number = self._send(method, **params)
         while (message := self._next()).get("id") != number:
             pass
         if "error" in message:
@@ -174,6 +179,9 @@ class Tab:
         message = json.loads(first)
         if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
             self.messages.append(json.dumps(message["params"]))
+        if message.get("method") == "Page.javascriptDialogOpening":
+            self.dialogs.append(message["params"]["type"])
+            self._send("Page.handleJavaScriptDialog", accept=True)
         if message.get("method") == "Network.requestWillBeSent":
             self.requests.append(message["params"]["request"]["url"])
         return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -154,6 +155,11 @@ class Corrections:
                 message = f"{span!r} has two boxes that are almost equal, {box.as_tuple()} (both are kept)"
                 self.findings.add("duplicate_box", where, message, post=post.id)
         return GoldEntity(span, mark.start, mark.end, mark.type, tuple(boxes))
+
+
+def places_of(words: str, text: str) -> list[int]:
+    """Where words begin in a text, also inside of other words; places may overlap."""
+    return [found.start() for found in re.finditer(f"(?={re.escape(words)})", text)]
 
 
 def _unmoved(box: Box, originals: Sequence[Box]) -> Box:

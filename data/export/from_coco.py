@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gmner.data.export.corrections import Corrections, Marked
+from gmner.data.export.corrections import Corrections, Marked, places_of
 from gmner.data.export.importer import Corrected, Importer
 from gmner.data.export.source import picture_names
 from gmner.data.oddities import Posts
@@ -29,14 +29,16 @@ def from_coco(
 
     Annotations with the same offsets are the boxes of one mention; its type is the category. An annotation that a
     person added needs `span`, and `start` and `end` if the text contains the words more than once; the values may also
-    be in `attributes`. If the tool dropped the key `posts`, pass the exported posts; images are then matched by name.
+    be in `attributes`. If the tool dropped the keys `posts` or `not_shown`, pass the exported posts: texts, images (by
+    their names) and mentions that are not shown are then those of these posts.
 
     What a person left out or did twice is an oddity with the annotation as its place: `box_without_mention` (no span;
     left out), `span_not_in_text`, `span_occurs_several_times` (left out), `types_differ` (boxes of one mention with
     different categories; the first is read), `shown_and_not_shown` (a mention in `not_shown` that has boxes; the boxes
-    are read), `box_without_post` (left out), `duplicate_mention`, `several_types`, `overlapping_mentions`,
-    `duplicate_box`, `unknown_post`, `text_differs`, `images_incomplete` (see `Corrections.post`), and those of boxes
-    and images.
+    are read), `boxes_removed` (a mention of the exported posts has no box any more; it is read as not shown),
+    `box_without_post` (left out), `post_without_image` (without `posts`, an exported post none of whose images is in
+    the data set is left out), `duplicate_mention`, `several_types`, `overlapping_mentions`, `duplicate_box`,
+    `unknown_post`, `text_differs`, `images_incomplete` (see `Corrections.post`), and those of boxes and images.
 
     Args:
         data: The data set, as `json.load` returns it.
@@ -73,7 +75,9 @@ class _DataSet:
             for item, where in self._items("images")
         }  # fmt: skip
         self._number_of = dict[int, int]()  # image id -> number of the image in its post, from 1
-        self._drafts, self._post_of = self._posts()
+        self._post_of = dict[int, str]()  # image id -> post id
+        # Post id -> the post without mentions, whether it is annotated, the file name of each of its images.
+        self._drafts = self._posts() if "posts" in data else self._exported_posts()
         # Post -> mention -> mark. A mention is identified by its offsets, which boxes that a person added have, too.
         self._marks: dict[str, dict[object, Marked]] = {id_: {} for id_ in self._drafts}
 
@@ -86,6 +90,8 @@ class _DataSet:
             self._add_absent(item, where, key)
         found = []
         for id_, (draft, annotated, files) in self._drafts.items():
+            if annotated:
+                self._add_without_boxes(draft)
             marks = list(self._marks[id_].values()) if annotated or self._marks[id_] else None
             names = [[name] if name else [] for name in files]
             found.append(self._corrections.post(draft, marks, names, f"{self._path}: post {id_}"))
@@ -96,9 +102,9 @@ class _DataSet:
         places = [f"{self._path}: `{key}` number {number}" for number in range(1, len(items) + 1)]
         return [(record_of(item, where), where) for item, where in zip(items, places, strict=True)]
 
-    def _posts(self) -> tuple[dict[str, tuple[Post, bool, list[str]]], dict[int, str]]:
-        """Post id -> post without mentions, whether it is annotated, file names; and image id -> post id."""
-        drafts, post_of = dict[str, tuple[Post, bool, list[str]]](), dict[int, str]()
+    def _posts(self) -> dict[str, tuple[Post, bool, list[str]]]:
+        """The posts that the data set has."""
+        drafts = dict[str, tuple[Post, bool, list[str]]]()
         for item, where in self._items("posts"):
             id_ = id_of(item.get("id"), where, self._findings)
             if id_ is None or id_ in drafts:
@@ -107,29 +113,32 @@ class _DataSet:
             first = [] if item.get("image_id") is None else [item["image_id"]]
             more = list_of(item.get("more_image_ids", []), "more_image_ids", where)
             numbers = [whole_number(number, "image_id", where) for number in [*first, *more]]
-            post_of |= dict.fromkeys(numbers, id_)
+            self._post_of |= dict.fromkeys(numbers, id_)
             self._number_of |= {image: place for place, image in enumerate(numbers, 1)}
             files = [self._files.get(image, "") for image in numbers]
             drafts[id_] = (Post(id_, text), item.get("annotated") is not False, files)
-        if "posts" in self._data:
-            return drafts, post_of
+        return drafts
+
+    def _exported_posts(self) -> dict[str, tuple[Post, bool, list[str]]]:
+        """The exported posts whose images the data set has; a box keeps the number of its image in the post."""
         originals = self._corrections.originals()
         if not originals:
             raise DataError(f"{self._path}: no texts, because the key `posts` is missing",
                             remedy="Pass the exported posts with --posts, or posts=")  # fmt: skip
-        owners = {
-            name: (post.id, number)
-            for post, names in zip(originals, picture_names(originals), strict=True)
-            for number, name in enumerate(names, 1)
-        }
-        for image, name in self._files.items():
-            if (owner := owners.get(Path(name).name)) is not None:
-                id_, self._number_of[image] = owner
-                given, known = self._corrections.original(id_), drafts.get(id_)
-                files = [*(known[2] if known else []), name]
-                drafts[id_] = (Post(id_, given.text if given else ""), True, files)
-                post_of[image] = id_
-        return drafts, post_of
+        drafts = dict[str, tuple[Post, bool, list[str]]]()
+        images = dict[str, list[int]]()  # several posts may share a file
+        for image, file in self._files.items():
+            images.setdefault(Path(file).name, []).append(image)
+        for post, names in zip(originals, picture_names(originals), strict=True):
+            known = [(number, images[name].pop(0)) for number, name in enumerate(names, 1) if images.get(name)]
+            if not known:
+                message = f"no image of the exported post {post.id} is in the data set; it is left out"
+                self._findings.add("post_without_image", self._path, message, post=post.id, quiet=True)
+                continue
+            self._post_of |= {image: post.id for _, image in known}
+            self._number_of |= {image: number for number, image in known}
+            drafts[post.id] = (Post(post.id, post.text), post.entities is not None, names)
+        return drafts
 
     def _add_box(self, item: Mapping[str, Any], where: str) -> None:
         image = whole_number(item.get("image_id"), "image_id", where)
@@ -158,6 +167,19 @@ class _DataSet:
         else:
             marks.setdefault(("not shown", where), Marked(*place, self._type(item, where)))
 
+    def _add_without_boxes(self, draft: Post) -> None:
+        """Add the exported mentions that have no annotation, which only boxes have, and that nobody replaced."""
+        given, marks = self._corrections.original(draft.id), self._marks[draft.id]
+        for entity in given.gold if given is not None and given.text == draft.text else ():
+            if any(mark.start < entity.end and entity.start < mark.end for mark in marks.values()):
+                continue
+            if not entity.boxes and "not_shown" in self._data:  # a person removed it there
+                continue
+            if entity.boxes:
+                message = f"{entity.span!r} has no box any more; it is read as not shown"
+                self._report("boxes_removed", f"{self._path}: post {draft.id}", message, draft.id)
+            marks["exported", entity.key] = Marked(*entity.key, entity.type)
+
     def _post_of_absent(self, item: Mapping[str, Any], where: str) -> str:
         id_ = id_of(item.get("post_id"), where, self._findings)
         if id_ is None or id_ not in self._marks:
@@ -182,13 +204,13 @@ class _DataSet:
             return None
         if type(start) is int and type(end) is int and 0 <= start < end and text[start:end] == span:
             return start, end
-        count = text.count(span)
-        if count != 1:
-            kind = "span_occurs_several_times" if count else "span_not_in_text"
-            message = f"{span!r} occurs {count} times in the text, and its offsets are missing or wrong"
+        places = places_of(span, text)
+        if len(places) != 1:
+            kind = "span_occurs_several_times" if places else "span_not_in_text"
+            message = f"{span!r} occurs {len(places)} times in the text, and its offsets are missing or wrong"
             self._report(kind, where, f"{message}; it is left out", id_)
             return None
-        return text.index(span), text.index(span) + len(span)
+        return places[0], places[0] + len(span)
 
     def _words(self, id_: str, place: tuple[int, int]) -> str:
         return self._drafts[id_][0].text[slice(*place)]

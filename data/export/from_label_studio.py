@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from gmner.data.export.corrections import Corrections, Marked
+from gmner.data.export.corrections import Corrections, Marked, places_of
 from gmner.data.export.importer import Corrected, Importer
 from gmner.data.oddities import Posts
 from gmner.data.post import Post
@@ -167,7 +167,7 @@ class _Task:
                 message = f"the offsets of {words!r} count UTF-16 units; they are read as {units[0]} to {units[1]}"
                 self._report("utf16_offsets", message)
                 return self._stripped(*units)
-            found = _occurrences(self._text, words)
+            found = places_of(words, self._text)
             if not inside or self._text[start:end].strip() != words.strip():
                 if len(found) != 1:
                     message = f"{words!r} is not at {start} to {end}, and occurs {len(found)} times in the text"
@@ -261,10 +261,6 @@ def _code_points(text: str, start: int, end: int) -> tuple[int, int] | None:
         return len(units[: 2 * start].decode("utf-16-le")), len(units[: 2 * end].decode("utf-16-le"))
     except UnicodeDecodeError:
         return None
-
-
-def _occurrences(text: str, words: str) -> list[int]:
-    return [found.start() for found in re.finditer(f"(?={re.escape(words)})", text)]
 
 
 def _is_number(value: object) -> bool:

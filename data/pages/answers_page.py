@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from gmner.data.files.atomic import whole_text
 from gmner.data.pages.cards import Card, build_card
 from gmner.data.pages.markup import colour_of, colours
 from gmner.data.pages.score_tables import change_table, score_tables
-from gmner.data.pages.scripts import isolated, short_name
+from gmner.data.pages.scripts import isolated, printable, short_name
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
 from gmner.data.scoring.entity_errors import Fault
@@ -32,8 +31,6 @@ from gmner.signatures.mentions import GroundedEntity
 
 PAGE_POSTS = 30
 """Number of posts that a page shows at a time."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Pair = tuple[Post, Mapping[str, Prediction]]
 
@@ -190,7 +187,7 @@ def _environment() -> Environment:
 
 def render_page(template: str, **values: Any) -> str:
     """Render a template of this package with escaped values; lone surrogates are replaced by U+FFFD."""
-    return _SURROGATE.sub("\ufffd", _environment().get_template(template).render(**values))
+    return printable(_environment().get_template(template).render(**values))
 
 
 def page_script(name: str) -> dict[str, str]:

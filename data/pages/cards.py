@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gmner.data.images.opening import ImageSource
+from gmner.data.pages.differences import Remark, differences, region_in_words
 from gmner.data.pages.markup import Picture, Rect, Segment, link, picture_for_page, rects, segments
 from gmner.data.pages.scripts import isolated
 from gmner.data.post import Post
@@ -25,9 +26,10 @@ class CardRow:
         type: The entity type.
         region: Number of boxes, their images if there are several, and confidence, as text.
         faults: Error classes with their descriptions; None if there is no gold annotation.
-        missed: Whether this is a gold mention without a prediction.
+        missed: Whether this is a mention that the answer lacks: a gold mention, or one of the answer beside it.
         link: Key that links the parts of a mention, see `gmner.data.pages.markup.link`.
         confidence: Confidence of the model, 0 to 1; None if not requested, or in the gold annotation.
+        differs: What the answer beside it says differently, see `Remark`.
     """
 
     span: str
@@ -37,13 +39,15 @@ class CardRow:
     missed: bool = False
     link: str = ""
     confidence: float | None = None
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
     """The gold annotation of a post, or the answer of one stage; `rows` is None if there is neither.
 
-    `rects` has the boxes of each image of the card.
+    `rects` has the boxes of each image of the card. An answer is `judged` if the post is annotated, and then `wrong` if
+    it has an error.
     """
 
     title: str
@@ -51,6 +55,7 @@ class Panel:
     rects: Sequence[Sequence[Rect]]
     rows: Sequence[CardRow] | None
     gold: bool = False
+    judged: bool = False
     wrong: bool = False
     reasoning: str = ""
     thinking: str = ""
@@ -81,7 +86,8 @@ class Card:
         slice: Its slice; may be empty.
         panels: Its panels.
         pictures: Its images in order.
-        wrong: Indices of the stages whose answer has an error.
+        wrong: Indices of the stages whose answer is judged and has an error.
+        right: Indices of the stages whose answer is judged and has none.
         text: The post's text, for the search.
         differ: Whether its answers differ.
     """
@@ -91,6 +97,7 @@ class Card:
     panels: Sequence[Panel]
     pictures: Sequence[CardPicture]
     wrong: Sequence[int] = ()
+    right: Sequence[int] = ()
     text: str = ""
     differ: bool = False
 
@@ -99,6 +106,8 @@ def build_card(
     post: Post, answers: Mapping[str, Prediction], stages: Sequence[str], notes: Mapping[str, str] | None = None
 ) -> Card:
     """Build the card of a post with its gold annotation, if it has one, and its answers.
+
+    Without a gold annotation, two answers are marked where they differ.
 
     Args:
         post: The post.
@@ -111,20 +120,28 @@ def build_card(
     panels = []
     if post.entities is not None:
         rows = [
-            CardRow(e.span, e.type, _region(e.boxes, several=several) if post.grounded else "", link=link(e))
+            CardRow(e.span, e.type, region_in_words(e.boxes, several=several) if post.grounded else "", link=link(e))
             for e in post.gold
         ]
         drawn = _drawn([(entity, box) for entity in post.gold for box in entity.boxes], pictures)
         panels.append(Panel("gold", segments(post.text, post.gold), drawn, rows, gold=True))
-    panels += [
-        replace(_stage(name, post, answers[name], pictures), stage=number, note=(notes or {}).get(name, ""))
-        for number, name in enumerate(stages)
-        if name in answers
-    ]
+    given = {name: answers[name] for name in stages if name in answers}
+    remarks = _remarks(given) if post.entities is None else {}
+    for name, answer in given.items():
+        panel = _stage(name, post, answer, pictures, remarks.get(name, ()))
+        panels.append(replace(panel, stage=stages.index(name), note=(notes or {}).get(name, "")))
     if not panels:
         panels.append(Panel("not annotated", segments(post.text, ()), _drawn((), pictures), None, gold=True))
-    wrong = [index for index, name in enumerate(stages) if any(p.wrong and p.title == name for p in panels)]
-    return Card(post.id, post.slice or "", panels, pictures, wrong, post.text, _differ(answers))
+    verdicts = [(panel.stage, panel.wrong) for panel in panels if panel.judged and panel.stage is not None]
+    wrong, right = ([stage for stage, is_wrong in verdicts if is_wrong is which] for which in (True, False))
+    return Card(post.id, post.slice or "", panels, pictures, wrong, right, post.text, _differ(answers))
+
+
+def _remarks(answers: Mapping[str, Prediction]) -> dict[str, Sequence[Remark]]:
+    """The remarks of two answers by stage; none for other numbers of answers, or if one failed."""
+    if len(answers) != 2 or any(answer.error for answer in answers.values()):
+        return {}
+    return dict(zip(answers, differences(*answers.values()), strict=True))
 
 
 def _differ(answers: Mapping[str, Prediction]) -> bool:
@@ -147,14 +164,17 @@ def answer_card(
     return Card("", "", [panel], pictures)
 
 
-def _stage(name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture]) -> Panel:
-    several = len(pictures) > 1
-    unjudged = post.entities is None
-    rows = [_row(e, several=several) for e in answer.entities] if unjudged else _judged_rows(post, answer)
+def _stage(
+    name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture], remarks: Sequence[Remark]
+) -> Panel:
+    judged = post.entities is not None
+    rows = _judged_rows(post, answer) if judged else _remarked_rows(answer, remarks, several=len(pictures) > 1)
     error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
-    wrong = bool(error) or any(row.faults for row in rows)
-    panel = _panel(name, post.text, answer.entities, rows, pictures)
-    return replace(panel, wrong=wrong, reasoning=answer.reasoning, thinking=answer.thinking, error=error)
+    wrong = judged and (bool(error) or any(row.faults for row in rows))
+    differing = {remark.entity for remark in remarks}
+    panel = _panel(name, post.text, answer.entities, rows, pictures, differing)
+    panel = replace(panel, reasoning=answer.reasoning, thinking=answer.thinking)
+    return replace(panel, judged=judged, wrong=wrong, error=error)
 
 
 def _panel(
@@ -163,17 +183,37 @@ def _panel(
     entities: Sequence[GroundedEntity],
     rows: Sequence[CardRow],
     pictures: Sequence[CardPicture],
+    differing: Container[Mention] = (),
 ) -> Panel:
-    drawn = _drawn([(entity, box) for entity in entities for box in entity.boxes], pictures)
+    drawn = _drawn([(entity, box) for entity in entities for box in entity.boxes], pictures, differing)
     return Panel(title, segments(text, entities), drawn, rows)
 
 
-def _drawn(boxes: Sequence[tuple[Mention, Box]], pictures: Sequence[CardPicture]) -> list[list[Rect]]:
+def _drawn(
+    boxes: Sequence[tuple[Mention, Box]], pictures: Sequence[CardPicture], differing: Container[Mention] = ()
+) -> list[list[Rect]]:
     """The boxes of each image; those in an image that the post does not have are only mentioned in their rows."""
     return [
-        rects([pair for pair in boxes if pair[1].picture == number], shown.picture) if shown.picture else []
+        rects([pair for pair in boxes if pair[1].picture == number], shown.picture, differing) if shown.picture else []
         for number, shown in enumerate(pictures, 1)
     ]
+
+
+def _remarked_rows(answer: Prediction, remarks: Sequence[Remark], *, several: bool) -> list[CardRow]:
+    """The entities of an answer with their remarks, and before the next of them those that only the other one has."""
+    words = {remark.entity: remark.words for remark in remarks if not remark.absent}
+    absent = [remark for remark in remarks if remark.absent]
+    rows = list[CardRow]()
+    for entity in answer.entities:
+        while absent and absent[0].entity.key < entity.key:
+            rows.append(_absent_row(absent.pop(0)))
+        rows.append(replace(_row(entity, several=several), differs=words.get(entity, ())))
+    return [*rows, *map(_absent_row, absent)]
+
+
+def _absent_row(remark: Remark) -> CardRow:
+    entity = remark.entity
+    return CardRow(entity.span, entity.type, "", missed=True, link=link(entity), differs=remark.words)
 
 
 def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
@@ -192,7 +232,7 @@ def _row(
     entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None, *, several: bool = False
 ) -> CardRow:
     confidence = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    region = _region(entity.boxes, several=several) + confidence
+    region = region_in_words(entity.boxes, several=several) + confidence
     return CardRow(entity.span, entity.type, region, faults, link=link(entity), confidence=entity.confidence)
 
 
@@ -202,15 +242,6 @@ def _in_words(fault: Fault, gold: Mention | None) -> str:
     if gold is not None and fault is Fault.WRONG_TYPE:
         return f"{fault.label}: {gold.type}"
     return fault.label
-
-
-def _region(boxes: Sequence[Box], *, several: bool) -> str:
-    """The number of boxes in words; if the post has several images, also which images they are in."""
-    count = {0: "not shown", 1: "boxed"}.get(len(boxes), f"{len(boxes)} boxes")
-    numbers = [str(number) for number in sorted({box.picture for box in boxes})]
-    if not numbers or (not several and numbers == ["1"]):
-        return count
-    return f"{count} in image {numbers[0]}" if len(numbers) == 1 else f"{count} in images {', '.join(numbers)}"
 
 
 def _open(image: ImageSource) -> CardPicture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,6 +16,9 @@ from gmner.data.pages.scripts import short_name
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import Mention
+
+DIFFERS = "≠"
+"""The mark of an entity that another answer beside it has differently, or not at all."""
 
 LONG_SIDE = 480
 """Longest side of an inlined image in pixels, and of a drawing in its own units."""
@@ -51,11 +54,12 @@ class Rect:
         width: Width.
         height: Height.
         type: Type of the entity.
-        title: Words of the entity.
+        title: Words of the entity; behind `DIFFERS` if it differs.
         name_at: Where its name is drawn: share of width and height of the drawing, 0 to 1, of a corner of the name.
         name_above: Whether this is a lower corner of the name, otherwise an upper one.
         name_at_right: Whether this is a right corner, because there is not enough space to the right.
         link: The key of its mention, see `link`.
+        differs: Whether another answer has the entity differently, or not at all.
     """
 
     x: float
@@ -68,6 +72,7 @@ class Rect:
     name_above: bool = False
     name_at_right: bool = False
     link: str = ""
+    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ def drawing_size(size: Size) -> Size:
     return (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
 
 
-def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
+def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture, differing: Container[Mention] = ()) -> list[Rect]:
     """Convert boxes (pixels of the original image) to units of the drawing, clipped; small boxes come last, on top.
 
     A name is above its box if there is space, otherwise below it, otherwise in its upper corner.
@@ -137,6 +142,7 @@ def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
     Args:
         boxes: The boxes in this image, each with its mention.
         picture: The image.
+        differing: Mentions that another answer has differently, or not at all.
     """
     fx, fy = picture.drawing[0] / picture.size[0], picture.drawing[1] / picture.size[1]
     result = []
@@ -144,7 +150,9 @@ def rects(boxes: Iterable[tuple[Mention, Box]], picture: Picture) -> list[Rect]:
         xs = [min(max(x * fx, 0), picture.drawing[0]) for x in (box.x1, box.x2)]
         ys = [min(max(y * fy, 0), picture.drawing[1]) for y in (box.y1, box.y2)]
         x, y, width, height = (round(value, 1) for value in (xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0]))
-        result.append(Rect(x, y, width, height, mention.type, mention.span, link=link(mention)))
+        differs = mention in differing
+        title = f"{DIFFERS} {mention.span}" if differs else mention.span
+        result.append(Rect(x, y, width, height, mention.type, title, link=link(mention), differs=differs))
     taken: list[tuple[float, float, float]] = []
     return [_named(rect, picture.drawing, taken) for rect in sorted(result, key=lambda rect: -rect.width * rect.height)]
 

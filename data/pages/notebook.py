@@ -43,7 +43,7 @@ def entity_html(
 
 
 def answers_html(post: Post, answers: Mapping[str, Prediction]) -> str:
-    """Render one or several answers to a post side by side, without its id.
+    """Render one or several answers to a post side by side, without its id; two are marked where they differ.
 
     Args:
         post: The post. If an image cannot be opened, the error is shown instead.

@@ -1,4 +1,4 @@
-"""Texts of any script inside other texts of a page: bidirectional isolation, and names that are shortened by width."""
+"""Texts of any script in a page: bidirectional isolation, names shortened by width, no lone surrogates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import unicodedata
 import regex
 
 _RIGHT_TO_LEFT = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}\p{Bidi_Control}]")
+_SURROGATE = regex.compile("[\ud800-\udfff]")
 _ISOLATE, _POP = "\u2068", "\u2069"
 _NAME_WIDTH = 24
 
@@ -18,6 +19,11 @@ def isolated(text: str) -> str:
     ISOLATE; other texts are returned unchanged.
     """
     return f"{_ISOLATE}{text}{_POP}" if _RIGHT_TO_LEFT.search(text) else text
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate, which cannot be encoded as UTF-8; offsets stay the same."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def short_name(text: str, width: int = _NAME_WIDTH) -> str:

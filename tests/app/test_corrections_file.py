@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,3 +201,42 @@ def test_a_damaged_file_is_an_error_with_its_line(path: Path):
     path.with_name(".corrections.jsonl.app.json").write_text(json.dumps(note))
     with pytest.raises(DataError, match=r"corrections\.jsonl:1: not JSON"):
         CorrectionsFile(path)
+
+
+def test_threads_lose_no_correction(path: Path):
+    file = CorrectionsFile(path)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: file.save(post(str(number))), range(12)))
+    assert {item.id for item in read_posts(path)} == set(map(str, range(12)))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: file.discard(str(number)), range(0, 12, 2)))
+    assert {item.id for item in read_posts(path)} == set(map(str, range(1, 12, 2)))
+
+
+def test_a_correction_of_another_window_is_not_written_over(path: Path):
+    file, fresh = CorrectionsFile(path), ""
+    file.save(post("a"), fresh)
+    seen = file.revision("a")
+    with pytest.raises(InputError, match=r"corrected elsewhere since it was opened here.*Open it again"):
+        file.save(post("a", entities=()), fresh)
+    file.save(post("a"), fresh)  # the same correction, such as a second click
+    file.save(post("a", entities=()), seen)
+    with pytest.raises(InputError, match="corrected elsewhere"):
+        file.discard("a", seen)
+    assert read_posts(path)[0].gold == ()
+    file.close()
+    assert CorrectionsFile(path).revision("a") == file.revision("a") != seen
+    file.discard("a", file.revision("a"))
+    assert file.revision("a") == fresh
+
+
+def test_a_link_to_the_file_is_kept(path: Path, picture: Path):
+    (path.parent / "elsewhere").mkdir()
+    path.symlink_to(path.parent / "elsewhere" / "real.jsonl")
+    file = CorrectionsFile(path)
+    file.save(post("a", picture))
+    file.save(post("b"))
+    file.close()
+    assert path.is_symlink()
+    assert [item.id for item in read_posts(path, missing_images="error")] == ["a", "b"]
+    assert len(CorrectionsFile(path)) == 2

@@ -137,17 +137,26 @@ def test_saving_without_a_change_changes_nothing(entities: list[GoldEntity]):
 
 def test_editor_data(tmp_path: Path):
     post = Post("p", TEXT, POST.image, more_images=(tmp_path / "missing.png",))
-    data = editor_data(post, drafts_of([GoldEntity("Ada", 0, 3, "PER")]), COARSE, done=True, review=True)
+    drafts = drafts_of([GoldEntity("Ada", 0, 3, "PER")])
+    data = editor_data(post, drafts, COARSE, revision="r", review=True, settled="o")
     assert [TEXT[start:end] for start, end in data["pieces"]] == ["Ada", "met", "Bo", "in", "😀", "Rome"]
     first, second = data["images"]
     assert (first["width"], first["height"]) == (200, 100)
     assert first["uri"].startswith("data:image/")
     assert "error" in second
     assert [kind["name"] for kind in data["types"]] == list(COARSE.names)
-    assert (data["done"], data["review"]) == (True, True)
+    assert (data["revision"], data["done"], data["review"], data["settled"]) == ("r", True, True, "o")
     assert data["serial"] < editor_data(post, [], COARSE)["serial"]
 
 
 def test_large_images_are_scaled_for_the_editor_and_keep_their_coordinates():
     data = editor_data(Post("p", "Ada", Image.new("RGB", (3000, 1500))), [], COARSE)
     assert (data["images"][0]["width"], data["images"][0]["height"]) == (3000, 1500)
+
+
+def test_lone_surrogates_reach_the_page_as_one_character_each():
+    """They cannot be encoded, and two halves in a row would become one character in a browser."""
+    data = editor_data(Post("p", "Ada \ud83d\ude00 Bo"), drafts_of([GoldEntity("Bo", 7, 9, "PER")]), COARSE)
+    assert json.dumps(data, ensure_ascii=False).encode()
+    assert data["text"] == "Ada \ufffd\ufffd Bo"
+    assert data["entities"][0]["start"] == 7

@@ -6,6 +6,7 @@ import pytest
 
 from gmner.app.corrections import CorrectionsFile
 from gmner.app.review import Review, ReviewFilter
+from gmner.app.views import left_out
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.errors import ImageError, InputError
@@ -81,6 +82,15 @@ def test_drafts_begin_with_correction_answer_or_gold(tmp_path: Path):
     assert review.drafts("b")[0].confidence == 0.5
 
 
+def test_entities_that_nobody_could_mark_are_counted(tmp_path: Path):
+    ada, eve = GroundedEntity("Ada", 0, 3, "PER"), GroundedEntity("Eve", -1, -1, "PER")
+    prediction = Prediction("a", "Ada met Bo", "", (ada, ada, eve))
+    review = Review(POSTS, {"a": prediction}, CorrectionsFile(tmp_path / "c.jsonl"))
+    assert (len(review.drafts("a")), review.left_out("a"), review.left_out("b")) == (1, 2, 0)
+    assert "2 entities are left out of the editor" in left_out(2)
+    assert left_out(0) == ""
+
+
 def test_without_confidences_there_is_no_order_by_them(tmp_path: Path):
     review = Review(POSTS, {"a": answer("a", None)}, CorrectionsFile(tmp_path / "c.jsonl"))
     assert not review.has_confidence
@@ -107,3 +117,26 @@ def test_refusals(tmp_path: Path):
         Review([], {}, file)
     with pytest.raises(InputError, match=r"occurs twice \(got 'b'\)"):
         Review([*POSTS, POSTS[1]], {}, file)
+
+
+def test_offsets_of_another_text_are_refused(tmp_path: Path):
+    file = CorrectionsFile(tmp_path / "c.jsonl")
+    with pytest.raises(InputError, match="prediction for post 'a' has another text"):
+        Review([Post("a", "Now Ada met Bo")], ANSWERS, file)
+    file.save(Post("a", "Ada met Bo", entities=(GoldEntity("Bo", 8, 10, "PER"),)))
+    for other in (Post("a", "Now Ada met Bo"), Post("a", "Ada met Bo", tmp_path / "x.png")):
+        with pytest.raises(InputError, match=r"correction of post 'a' has another text.*--corrections"):
+            Review([other], {}, file)
+    assert Review([Post("b", "Bo"), *POSTS[:1]], {}, file).counts() == (1, 2)
+
+
+def test_a_failed_prediction_does_not_delete_the_annotation(tmp_path: Path):
+    gold = GoldEntity("Bo", 8, 10, "PER")
+    review = Review([Post("e", "Ada met Bo", entities=(gold,))], ANSWERS, CorrectionsFile(tmp_path / "c.jsonl"))
+    assert [draft.entity for draft in review.drafts("e")] == [gold]
+
+
+def test_types_of_earlier_corrections_can_be_saved_again(tmp_path: Path):
+    file = CorrectionsFile(tmp_path / "c.jsonl")
+    file.save(Post("a", "Ada met Bo", entities=(GoldEntity("Bo", 8, 10, "DOG"),)))
+    assert "DOG" in Review(POSTS, {}, file).labels

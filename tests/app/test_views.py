@@ -38,9 +38,9 @@ def test_one_answer():
 def test_two_answers():
     one, other = GroundedEntity("script", 1, 7, "PER"), GroundedEntity("script", 1, 7, "LOC")
     view = answer_view(Post("p", EVIL), {f"a{EVIL}": timed(one), "b": timed(other)})
-    assert "1 difference<" in view.differences
-    assert "<em>type</em>" in view.differences
-    assert "PER in a&lt;script" in view.differences
+    assert "1 difference, marked with ≠ in both answers." in view.differences
+    assert "≠ type: LOC in the other answer" in view.answers
+    assert "≠ type: PER in the other answer" in view.answers
     assert "<img" not in view.answers + view.status + view.differences
     assert list(json.loads(view.json)) == [f"a{EVIL}", "b"]
     assert "same entities" in answer_view(Post("p", EVIL), {"a": timed(one), "b": timed(one)}).differences
@@ -56,6 +56,14 @@ def test_an_error_is_told_in_words_and_nothing_is_compared():
     assert answer_view(Post("p", EVIL), {"a": failed}).answers == ""
 
 
+def test_lone_surrogates_are_replaced():
+    post = Post("p", "Ada \ud83d")
+    view = answer_view(post, {"a\ude00": TimedAnswer(Prediction("p", post.text, "\ud83d"), 1.0)})
+    for part in (view.status, view.answers, view.json):
+        assert part.encode()
+    assert json.loads(view.json)["text"] == "Ada \ufffd"
+
+
 def test_messages_are_escaped():
     assert message(EVIL, about=EVIL).count("&lt;script&gt;") == 2
 
@@ -68,7 +76,7 @@ def test_fields_of_the_page():
     other = choice_of_fields({**same, "model": "new", "staged": True, "votes": 1}, start)
     assert other == ProgramChoice("new", labels=COARSE, staged=True, confidence=True, limit_pictures=2)
     assert choice_of_fields({}, start) == start
-    for votes in (0, 1.5, None, "many"):
+    for votes in (0, 1.5, None, "many", float("nan"), float("inf")):
         with pytest.raises(InputError, match="Votes must be an integer"):
             choice_of_fields({**same, "votes": votes}, start)
 

@@ -56,7 +56,9 @@ def test_a_program_and_a_second_one(served: list[Any], monkeypatch: pytest.Monke
     choice = settings.choice
     assert (choice.model, choice.labels.names, choice.staged, choice.answers) == ("m", ("A", "B"), True, 3)
     assert (choice.confidence, choice.limit_pictures, port) == (True, 2, 8123)
-    assert (settings.second.model, settings.second.confidence) == ("n", True)
+    second = settings.second
+    assert (second.model, second.confidence, second.answers, second.limit_pictures) == ("n", True, 3, 2)
+    assert (second.labels, second.staged) == (None, False)
 
 
 def test_a_corpus(served: list[Any], gold: Path, half: Path, capsys: pytest.CaptureFixture[str]):
@@ -84,6 +86,9 @@ def test_refusals(served: list[Any], gold: Path, half: Path, capsys: pytest.Capt
     assert "was not written by gmner app" in fails(capsys, "app", "--corrections", half)
     assert "--served requires --server" in fails(capsys, "app", "--served", "qwen")
     (tmp_path / "other.jsonl").write_text('{"id": "q", "text": "Ana"}\n')
+    changed = half.with_name("changed.jsonl")
+    changed.write_text(half.read_text().splitlines()[0].replace('"text": "Ana', '"text": "Ana!'))
+    assert "has another text" in fails(capsys, "app", "--posts", gold, "--answers", changed)
     assert "No prediction belongs" in fails(capsys, "app", "--posts", tmp_path / "other.jsonl", "--answers", half)
     assert served == []
 
@@ -120,6 +125,8 @@ def test_launch_app_closes_the_page_to_visitors(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(serving, "serve", lambda settings, _, **address: seen.append((settings, address)))
     serving.launch_app("b", host="0.0.0.0", port=7860)
     serving.launch_app("b", second="c", labels=["A"], corrections=tmp_path / "c.jsonl")
+    serving.launch_app(fixed=True)
+    assert seen.pop()[0].fixed
     (public, address), (own, at_home) = seen
     assert (public.choice.model, public.corrections, public.fixed, address) == (
         "b", None, True, {"host": "0.0.0.0", "port": 7860},

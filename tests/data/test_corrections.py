@@ -307,9 +307,50 @@ def test_slips_in_coco_are_oddities(slip):
 
 def test_coco_without_the_texts():
     back = coco_after(lambda data: [data.pop(key) for key in ("posts", "not_shown")])
-    assert [post.gold for post in back] == [(ADA,)]
+    assert back == [POST]  # also what is not shown
+    assert kinds(back) == []
     with pytest.raises(DataError, match=r"no texts, because the key `posts` is missing.*--posts"):
         coco_after(lambda data: data.pop("posts"), None)
+
+
+def test_coco_without_the_texts_keeps_posts_apart():
+    """A box keeps its image, a post without its image is named, and one that nobody annotated stays so."""
+    images = tuple(Image.new("RGB", (50 + number, 40)) for number in range(3))
+    boxes = (Box(1.0, 2.0, 30.0, 20.0, picture=3), Box(1.0, 2.0, 30.0, 20.0))
+    several = Post("p", "Ana met Bo", images[0], (GoldEntity("Ana", 0, 3, "PER", boxes),), more_images=images[1:])
+    plain, alone = replace(POST, id="2", entities=None), replace(POST, id="3", image=None, entities=(AL,))
+    data = to_coco([several, plain, alone])
+    for key in ("posts", "not_shown"):
+        del data[key]
+    data["images"] = data["images"][::-1]
+    back = from_coco(data, [several, plain, alone])
+    assert back == [several, plain]
+    assert kinds(back) == ["post_without_image"]
+
+
+def test_coco_images_are_in_the_order_of_the_post(tmp_path: Path):
+    post = several(("p.png", "p_2.png", "p_3.png"), tmp_path / "images")
+    data = to_coco([post])
+    del data["posts"]
+    data["images"] = [image for image in data["images"][::-1] if image["file_name"] != "p_2.png"]  # it has no box
+    assert from_coco(data, [post], tmp_path / "images") == [post]
+
+
+def test_a_mention_that_lost_its_boxes_in_coco_is_not_shown():
+    back = coco_after(lambda data: data["annotations"].clear())
+    assert (back[0].gold, kinds(back)) == ((replace(ADA, boxes=()), AL), ["boxes_removed"])
+    longer = {"span": "Ada met", "start": 0, "end": 7}
+    back = coco_after(lambda data: [box.update(longer) for box in data["annotations"]])
+    assert ([entity.span for entity in back[0].gold], kinds(back)) == (["Ada met", "Al"], [])
+    back = coco_after(lambda data: data["not_shown"].clear())
+    assert back[0].gold == (ADA,)  # a person removed it where it was listed
+
+
+def test_words_that_overlap_themselves_are_no_only_occurrence():
+    post = replace(POST, text="aaa", entities=())
+    data = to_coco([post], ["PER"])
+    data["annotations"].append({**NEW, "span": "aa"})
+    assert kinds(from_coco(data, [post])) == ["span_occurs_several_times"]
 
 
 @pytest.mark.parametrize(

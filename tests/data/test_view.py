@@ -33,8 +33,8 @@ def test_page_shows_stages_side_by_side():
     page = Page(render_html([(post, stages)], title="A title", scores=scores))
     assert page.count("article", **{"data-slice": "mixed", "data-wrong": "0", "data-last": "1"}) == 1
     assert page.count("section", **{"class": "panel gold"}) == 1
-    assert page.count("section", **{"class": "panel wrong"}) == 1
-    assert page.count("section", **{"class": "panel"}) == 1
+    assert page.count("section", **{"class": "panel judged wrong"}) == 1
+    assert page.count("section", **{"class": "panel judged"}) == 1
     assert page.count("rect", **{"class": "box"}) == 3  # two gold boxes and a predicted one
     assert page.count("image") == 1  # embedded once and used by every panel
     assert page.count("use") == 2
@@ -163,6 +163,21 @@ def test_posts_without_annotations_or_predictions():
     assert "no image" in page.text
     assert "Ada met Al" in Page(render_html([(bare, {})], title="t")).text
     assert Page(render_html([(post_of(), {})], title="t")).count("section", **{"class": "panel gold"}) == 1
+
+
+def test_only_annotated_posts_have_a_verdict():
+    """Among annotated posts, too; and a post that a system did not answer is neither mended nor broken."""
+    post, bare = post_of(), Post("2", "Ada met Al")
+    right = GroundedEntity("Ada", 0, 3, "PER", Box(1, 2, 30, 40))
+    failed = answer_of(bare, error={"kind": "bad_image", "message": "Broken."})
+    pairs = [(post, {"a": answer_of(post)}), (post_of(id="3"), {"b": answer_of(post, right)}),
+             (bare, {"a": failed, "b": answer_of(bare, right)})]  # fmt: skip
+    page = Page(render_html(pairs, title="t"))
+    cards = [(attrs["data-wrong"], attrs["data-right"]) for tag, attrs in page.tags if tag == "article"]
+    assert cards == [("0", ""), ("", "1"), ("", "")]
+    assert page.count("em", **{"class": "verdict"}) == 2
+    assert page.count("section", **{"class": "panel"}) == 2
+    assert "Broken." in page.text
 
 
 def test_more_boxes_are_drawn():

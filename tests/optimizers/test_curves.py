@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gmner.optimizers.curves import COLOURS, draw_curves, draw_panels, ticks, write_log_curves
+from gmner.optimizers.curves import COLOURS, draw_curves, draw_key, draw_panels, ticks, write_log_curves
 
 
 def points(svg: str) -> list[list[tuple[float, float]]]:
@@ -45,7 +45,8 @@ def test_title_is_escaped():
 def test_panels_of_a_page_are_drawn_one_by_one():
     panels = {'a "b" <c>': {1: 1.0, 2: 2.0}, "empty": {}, "loss": {"a": {1: 1.0}, "b": {1: 3.0, 4: 1.0}}}
     first, second = draw_panels(panels)
-    assert ElementTree.fromstring(first).attrib["aria-label"] == 'a "b" <c>'
+    assert ElementTree.fromstring(first).attrib["aria-label"] == 'a "b" <c>: 1.00 to 2.00'
+    assert ElementTree.fromstring(second).attrib["aria-label"] == "loss: a 1.00; b 3.00 to 1.00"
     assert [len(curve) for curve in points(first) + points(second)] == [2, 1, 2]
     assert points(first) == points(draw_curves({"a": panels['a "b" <c>']}))
 
@@ -78,6 +79,9 @@ def test_several_series_share_axes_and_keep_their_colours():
     svg = draw_curves(curves)
     strokes = re.findall(r'<polyline points="[^"]*" fill="none" stroke="([^"]*)"', svg)
     assert strokes == [COLOURS[0], COLOURS[1], COLOURS[1]]
+    dashed = ["stroke-dasharray" in line for line in re.findall("<polyline [^>]*>", svg)]
+    assert dashed == [False, True, True]  # they differ without colour, too
+    assert re.findall("stroke[^/]*", draw_key(1)) == re.findall("<polyline [^>]*? (stroke=[^/]*)", svg)[1:2]
     (a, b, _) = points(svg)
     assert a[0][1] > b[0][1]  # 1.0 is below 3.0
     assert b[1][0] > a[1][0]

@@ -147,6 +147,8 @@ def test_page_of_two_runs_shows_what_differs(run_dir: Path, tmp_path: Path):
     lines = re.findall(r'<polyline [^>]*stroke="(#[0-9a-f]+)"', page)
     assert lines.count(lines[0]) == lines.count(lines[1]) == len(lines) / 2
     assert "<title>other, step 1: " in page
+    keys = re.findall(r'<svg class="key".*?stroke="(#[0-9a-f]+)"', page)
+    assert sorted({*keys}) == sorted({*lines})
     with pytest.raises(InputError, match="different run directories"):
         render_run(run_dir, run_dir)
 

@@ -1,5 +1,6 @@
 """How commands and the page choose a program; models are loaded once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_other_options_do_not_load_the_model_again(loads: list[object]):
     choose(ProgramChoice("m"), loaded=kept)
     choose(ProgramChoice(server="http://s/v1"), loaded=kept)
     assert loads == ["m", ("http://s/v1", None), None, ("http://s/v1", None)]
+
+
+def test_a_model_that_was_trained_anew_is_loaded_again(loads: list[object], tmp_path: Path):
+    kept, model = LoadedModels(), str(tmp_path)
+    (tmp_path / "model.safetensors").write_text("old")
+    for _ in range(2):
+        choose(ProgramChoice(model), loaded=kept)
+    os.utime(tmp_path / "model.safetensors", (1, 1))
+    choose(ProgramChoice(model), loaded=kept)
+    assert loads == [model, model]
 
 
 def test_bundles_keep_their_own_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
