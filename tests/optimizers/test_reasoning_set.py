@@ -418,7 +418,6 @@ def test_digest_does_not_depend_on_the_image_path(tmp_path: Path):
 
 APPENDING = """
 import itertools, sys
-from gmner.optimizers.chains import reasoning_set
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.chain import Chain
 with ChainLog(sys.argv[1]) as log:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from thinking_templates import TEMPLATES, thinking_checkpoint
+from tiers import daily
 from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
@@ -34,7 +35,7 @@ def thinking_program(tiny: Callable[[str], Path], folder: Path, name: str, *, on
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", daily(TEMPLATES, "opens", "bare"))
 def test_rows_are_prompts_of_inference_and_answers(
     tiny: Callable[[str], Path], posts: list[Post], tmp_path: Path, name: str
 ):
