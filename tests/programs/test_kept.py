@@ -43,6 +43,7 @@ class _DiscardingList(list):
 @pytest.fixture
 def images_in_memory(monkeypatch):
     """Counts the objects in memory that hold an image of the test's size, as an image or as text."""
+    gc.unfreeze()
 
     def count():
         gc.collect()
