@@ -29,8 +29,7 @@ os.environ.update(
 )
 
 # The examples are the same in each run, so that further ones find nothing new: the nightly run tries more.
-settings.register_profile("gmner", deadline=None, derandomize=True, database=None, max_examples=40)
-settings.register_profile("fast", parent=settings.get_profile("gmner"), max_examples=25)
+settings.register_profile("gmner", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.register_profile("nightly", parent=settings.get_profile("gmner"), max_examples=100)
 settings.load_profile(os.environ.get("GMNER_EXAMPLES", "gmner"))
 
