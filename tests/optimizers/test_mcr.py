@@ -40,7 +40,7 @@ Weights = Callable[[Path], dict[str, torch.Tensor]]
 
 INJECT: dict[str, Any] = {"max_steps": 2, "batch": 4, "tuning": "full"}
 OPTIMIZE: dict[str, Any] = {
-    "max_steps": 2, "prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained",
+    "max_steps": 2, "prompts": 2, "generations": 4, "max_completion_length": 400, "rollouts": "constrained",
     "tuning": "full", "redraws": 0,
 }  # fmt: skip
 

@@ -107,7 +107,7 @@ def test_uninformative_posts_are_skipped_in_reinforcement_learning(
 ):
     mrsi, cvo = MRSI(max_steps=1, batch=2, tuning="full"), CVO(**ROLLOUTS)
     mcr = MCR(mrsi=mrsi, cvo=cvo, d1_share=0.5, learnable_answers=2, progress=False)
-    program("idefics3").compile(trainset=posts[:6], optimizer=mcr, run_dir=tmp_path)
+    program("idefics3").compile(trainset=posts[:8], optimizer=mcr, run_dir=tmp_path)
     record = json.loads((tmp_path / "learnable" / "done.json").read_text())
     split = json.loads((tmp_path / "chains" / "split.json").read_text())
     assert set(record["scores"]) == set(split["d2"])
