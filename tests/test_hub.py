@@ -68,7 +68,7 @@ for wrong, error in (
 
 # Chains as a data set
 world = gmner.World().posts("train", 6)
-optimizer = gmner.MCR(mrsi=gmner.MRSI(max_steps=1, batch=2), cvo=None, progress=False)
+optimizer = gmner.MCR(mrsi=gmner.MRSI(tuning="none"), cvo=None, progress=False)
 gmner.GMNER(gmner.load_vlm(cache=False)).compile(trainset=world, optimizer=optimizer, run_dir=f"{work}/run")
 chains = ReasoningSet.load(f"{work}/run/chains")
 print(chains.push_to_hub("ana/chains", world))

@@ -20,12 +20,18 @@ SMALLER = {
         "optimizer.cvo = replace(optimizer.cvo, max_steps=2, prompts=2, generations=2)",
     },
     "first_steps": {
-        "max_steps=8, batch=8": "max_steps=2, batch=4",
-        "max_steps=2, prompts=2, generations=4": "max_steps=1, prompts=2, generations=2",
-        'world.posts("train", 32), valset=held_out[:8]': 'world.posts("train", 12), valset=held_out[:4]',
-        'world.posts("test", 24)': 'world.posts("test", 12)',
+        "max_steps=8, batch=8": "max_steps=1, batch=2",
+        "max_steps=2, prompts=2, generations=4, max_completion_length=200": "max_steps=1, prompts=2, generations=2, "
+        "redraws=0, max_completion_length=40",
+        'world.posts("train", 32), valset=held_out[:8]': 'world.posts("train", 6), valset=held_out[:2]',
+        'world.posts("test", 24)': 'world.posts("test", 9)',
     },
-    "your_own_data": {"held_out = dev[:12]": "held_out = dev[:5]"},
+    "your_own_data": {
+        '{"train": 24, "dev": 12}': '{"train": 6, "dev": 4}',
+        "held_out = dev[:12]": "held_out = dev[:3]",
+        "valset=dev[:4]": "valset=dev[:2]",
+        "max_completion_length=128": "redraws=0, max_completion_length=40",
+    },
 }
 """Replacements that shorten the training of a notebook: that it runs and renders does not depend on it.
 

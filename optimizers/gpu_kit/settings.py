@@ -45,7 +45,7 @@ class KitSettings:
     @classmethod
     def in_small(cls) -> KitSettings:
         """Settings for a trial that takes seconds with a tiny model on a CPU."""
-        return cls(batches=(1, 2), tokens=8, posts=3, image_size=(160, 120), sft_steps=4, grpo_steps=1, small=True)
+        return cls(batches=(1, 2), tokens=8, posts=3, image_size=(160, 120), sft_steps=2, grpo_steps=1, small=True)
 
     def stages(self) -> tuple[MRSI, CVO]:
         """The preset's two stages, with a checkpoint halfway through the first."""

@@ -134,11 +134,11 @@ def test_failed_posts_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 @pytest.mark.slow
 def test_embedded_model_is_evaluated(capsys: pytest.CaptureFixture[str]):
-    assert run("--posts", 8, "--json") == 0
+    assert run("--posts", 4, "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert record["model"].startswith("local/embedded")
-    assert record["evaluation"]["posts"] == 8
-    assert sum(part["posts"] for part in record["evaluation"]["by_slice"].values()) == 8
+    assert record["evaluation"]["posts"] == 4
+    assert sum(part["posts"] for part in record["evaluation"]["by_slice"].values()) == 4
 
 
 def test_posts_of_the_related_tasks(

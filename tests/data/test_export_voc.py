@@ -1,6 +1,7 @@
 """Posts in the format of Twitter-GMNER: the reader reads back the same posts."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from kills import kills
 from PIL import Image
 from strategies import posts
+from tiers import daily
 
 from gmner import World, read_twitter_gmner
 from gmner.data.export.voc import write_voc
@@ -49,7 +51,7 @@ def test_voc_round_trip(tmp_path_factory, given_posts):
 
 @pytest.mark.slow
 def test_voc_round_trip_of_the_world(tmp_path):
-    world = World().posts("dev", 30)
+    world = World().posts("dev", 12)
     path = write_voc(world, tmp_path, "dev")
     assert path == tmp_path / "txt" / "dev.txt"
     back = read_twitter_gmner(tmp_path, "dev", missing_images="error")
@@ -62,7 +64,7 @@ def test_voc_round_trip_of_the_world(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["train", "dev"])
+@pytest.mark.parametrize("split", daily(["train", "dev"], "dev"))
 def test_voc_round_trip_of_the_sample(twitter_root, tmp_path, split):
     given_posts = read_twitter_gmner(twitter_root, split)
     path = write_voc(given_posts, tmp_path, split)
@@ -190,13 +192,13 @@ def test_kill_leaves_the_old_or_the_new_folder(tmp_path: Path):
     new = [POST, replace(POST, id="new", entities=(replace(ADA, type="ORG"),))]
 
     def prepare(folder: Path) -> None:
-        write_voc([POST], folder / "voc")
-        write_voc([replace(POST, id="other")], folder / "voc", "dev")
+        shutil.copytree(tmp_path / "before", folder, dirs_exist_ok=True)
 
     def work(folder: Path) -> None:
         write_voc(new, folder / "voc")
 
-    prepare(tmp_path / "before")
+    write_voc([POST], tmp_path / "before" / "voc")
+    write_voc([replace(POST, id="other")], tmp_path / "before" / "voc", "dev")
     prepare(tmp_path / "after")
     work(tmp_path / "after")
     before, after = (_content(tmp_path / name / "voc") for name in ("before", "after"))

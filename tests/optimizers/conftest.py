@@ -7,15 +7,14 @@ import dspy
 import pytest
 import torch
 from safetensors.torch import load_file
+from worlds import short_posts
 
 from gmner.data.post import Post
-from gmner.data.world.generate import World
 from gmner.programs.gmner import GMNER
 from gmner.signatures.schema import Limits
 
-LIMITS = Limits(reasoning=20, entities=4)
-"""Short enough that a random model under the grammar always ends within `LONGEST` tokens."""
-LONGEST = 400
+LIMITS = Limits(reasoning=8, entities=2)
+"""Short, because the tokens of rollouts take most of the time of a compile; always complete within 400 tokens."""
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +25,8 @@ def program(tiny_lm: Callable[[str], dspy.LM]) -> Callable[[str], GMNER]:
 
 @pytest.fixture(scope="session")
 def posts() -> list[Post]:
-    """Posts of the world."""
-    return World().posts("train", 24)
+    """Posts of the world with one or two mentions, see `LIMITS`."""
+    return short_posts(24)
 
 
 @pytest.fixture(scope="session")

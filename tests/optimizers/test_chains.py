@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from worlds import drawn
 
 from gmner.data.post import Post
-from gmner.data.world.generate import World
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.split import check_pictures, check_trainset, split_posts, stratum
 from gmner.optimizers.chains.styles import TEMPLATES, plain
@@ -28,10 +28,11 @@ from gmner.signatures.wire import Frame
 
 ADAPTER = PromptAdapter(COARSE, profile_for_name("Qwen2.5-VL"))
 FRAME = Frame(BoxFormat(), (256, 256))
-POSTS = World().posts("train", 200)
-FRAMES = {post.id: FRAME for post in POSTS}
+POSTS = drawn("train", 100)
+FRAMES = {f"train-{number}": FRAME for number in range(100)}
 SEEN = GoldEntity("a", 0, 1, "PER", (Box(0, 0, 1, 1),))
 MISSING = GoldEntity("b", 2, 3, "PER", ())
+ONE, OTHER = (Post(name, "a b", None, (MISSING,)) for name in ("one", "other"))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_strata(gold: tuple[GoldEntity, ...], name: str):
     assert stratum(Post("x", "a b", None, gold)) == name
 
 
-@given(count=st.integers(1, 200), share=st.floats(0.01, 1.0), seed=st.integers(0, 50))
+@given(count=st.integers(1, 100), share=st.floats(0.01, 1.0), seed=st.integers(0, 50))
 def test_split_is_complete_disjoint_and_stratified(count: int, share: float, seed: int):
     posts = POSTS[:count]
     first, second = split_posts(posts, share, random.Random(seed))
@@ -67,15 +68,15 @@ def test_split_of_few_posts_in_many_strata():
 
 def test_d1_can_have_all_posts():
     first, second = split_posts(POSTS, 1.0, random.Random(0))
-    assert (len(first), second) == (200, [])
+    assert (len(first), second) == (100, [])
 
 
 @pytest.mark.parametrize(
     ("posts", "message"),
     [
         ([], "The training set is empty"),
-        ([POSTS[0], dataclasses.replace(POSTS[1], entities=None)], "not annotated.*train-1"),
-        ([POSTS[0], POSTS[1], POSTS[0]], "have the same id.*train-0"),
+        ([ONE, dataclasses.replace(OTHER, entities=None)], "not annotated.*other"),
+        ([ONE, OTHER, ONE], "have the same id.*one"),
     ],
 )
 def test_invalid_trainsets_are_refused(posts: list[Post], message: str):

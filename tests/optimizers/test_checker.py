@@ -4,10 +4,10 @@ import random
 import re
 
 import pytest
+from worlds import drawn
 
 from gmner.data.post import Post, SceneObject
 from gmner.data.readers.twitter import read_twitter_gmner
-from gmner.data.world.generate import World
 from gmner.optimizers.chains import checker
 from gmner.optimizers.chains.checker import Contradiction, check_chain
 from gmner.optimizers.chains.styles import TEMPLATES, Facts, draft_chain
@@ -122,7 +122,7 @@ def test_longer_name_is_not_its_part():
 @pytest.mark.slow
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_chain_for_other_gold_is_refused(style):
-    for post in World(seed=5).posts("train", 60):
+    for post in drawn("train", 60, seed=5):
         facts = Facts.of(post, FRAME)
         for entity in post.gold:
             others = tuple(e for e in post.gold if e is not entity)

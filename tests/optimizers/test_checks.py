@@ -12,10 +12,10 @@ import dspy
 import pytest
 from dspy.utils.callback import BaseCallback
 from scripted import scripted_lm
+from worlds import drawn
 
 from gmner.data.post import Post
 from gmner.data.scoring.evaluate import evaluate
-from gmner.data.world.generate import World
 from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.chains.split import stratum
 from gmner.optimizers.mcr import MCR, held_out
@@ -144,8 +144,8 @@ def test_stage_with_a_lower_score_is_reported(posts: list[Post]):
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "held"), [(48, 16), (100, 16), (1000, 100), (3000, 200)])
 def test_valset_is_held_out_by_default(count: int, held: int):
-    drawn = World().posts("train", 48)  # generating thousands takes a minute
-    posts = [dataclasses.replace(drawn[i % len(drawn)], id=f"post-{i}") for i in range(count)]
+    world = drawn("train", 48)  # generating thousands takes a minute
+    posts = [dataclasses.replace(world[i % len(world)], id=f"post-{i}") for i in range(count)]
     train, val = held_out(posts, 0.1, seed=0)
     assert len(val) == held
     assert sorted(post.id for post in [*train, *val]) == sorted(post.id for post in posts)
@@ -156,7 +156,7 @@ def test_valset_is_held_out_by_default(count: int, held: int):
 
 
 def test_no_post_is_held_out_without_training_or_with_given_chains(student: GMNER, monkeypatch: pytest.MonkeyPatch):
-    posts = World().posts("train", 60)
+    posts = list(drawn("train", 60))
     served = optimizer(holdout=0.2)
     assert served._sets(posts, None, student) == (posts, None)
     again = MCR(mrsi=MRSI(chains_from="chains"), cvo=None)
@@ -167,7 +167,7 @@ def test_no_post_is_held_out_without_training_or_with_given_chains(student: GMNE
 
 
 def test_few_posts_are_all_used_for_training(caplog: pytest.LogCaptureFixture):
-    posts = World().posts("train", 47)
+    posts = list(drawn("train", 47))
     assert held_out(posts, 0.1, seed=0) == (posts, None)
     assert "stages are not scored" in caplog.text
     with pytest.raises(InputError, match="holdout must be at least 0"):

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from scripted import scripted_lm
+from worlds import Lazy, drawn
 
 from gmner.data.images.opening import open_image
 from gmner.data.post import Post
@@ -73,10 +74,12 @@ def adapter_of(frame: str = "normalized") -> PromptAdapter:
     return PromptAdapter(COARSE, PROFILES[frame])
 
 
+STRATA = Lazy(lambda: World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0)).posts("train", 40))
+
+
 @pytest.mark.parametrize("seed", [None, 0, 1, 2])
 def test_chosen_posts_cover_strata_and_styles(seed: int | None):
-    world = World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0))
-    posts = {post.id: post for post in world.posts("train", 40)}
+    posts = {post.id: post for post in STRATA}
     chains = MRSI().chains(list(posts.values()), adapter_of(), random.Random(0))
     chosen = covering_chains(chains, posts, 4, None if seed is None else random.Random(seed))
     assert {stratum(posts[chain.post_id]) for chain in chosen} == {"empty", "shown", "absent", "mixed"}
@@ -114,8 +117,7 @@ def test_shortest_posts_without_a_generator():
 
 
 def test_candidate_sets():
-    world = World(slices=dict.fromkeys(("shown", "absent", "mixed", "empty"), 1.0))
-    posts = {post.id: post for post in world.posts("train", 40)}
+    posts = {post.id: post for post in STRATA}
     chains = MRSI(per_post=2).chains(list(posts.values()), adapter_of(), random.Random(0))
     tried = candidates(chains, posts, 4, 6, random.Random(1))
     assert [item.kind for item in tried] == ["none", "greedy", *["random"] * 6]
@@ -239,7 +241,7 @@ def test_saved_program_does_not_need_its_run_directory(tmp_path: Path):
     assert sent(load(tmp_path / "second", lm=scripted_lm(NOTHING))) == before
 
 
-WORLD = World().posts("train", 12)
+WORLD = drawn("train", 12)
 
 
 def good_demo() -> dict[str, Any]:

@@ -27,8 +27,8 @@ def test_command_measures_and_keeps_earlier_checks(tmp_path: Path, capsys: pytes
     checks = record["checks"]
     assert {"load", "answers-1", "answers-2", "scoring", "sft", "resume", "grpo", "bundle"} <= set(checks)
     assert not [name for name, check in checks.items() if "error" in check]
-    assert checks["sft"]["steps"] == checks["resume"]["steps"] == 4
-    assert checks["resume"]["from"] == "checkpoint-2"
+    assert checks["sft"]["steps"] == checks["resume"]["steps"] == 2
+    assert checks["resume"]["from"] == "checkpoint-1"
     assert checks["resume"]["losses"] == checks["sft"]["losses"]
     assert checks["bundle"]["same_answer"] is True
     assert [side["side"] for side in checks["answers-2"]["sides"]] == ["engine", "transformers"]

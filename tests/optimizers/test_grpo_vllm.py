@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from several_images import SIZES
 from several_images import posts as several_posts
+from tiers import daily
+from tiny import FAMILIES
 from trl.trainer import grpo_trainer
 
 from gmner.data.post import Post
@@ -96,7 +98,7 @@ def optimize(settings: CVO, program: GMNER, posts: list[Post], folder: Path) -> 
     return settings.optimize(rows, program.model.engine, program.adapter(), folder, seed=0, progress=False)
 
 
-@pytest.mark.parametrize("family", ["idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl"])
+@pytest.mark.parametrize("family", daily(FAMILIES, "qwen2_5_vl", "idefics3"))
 def test_vllm_prompts_equal_the_training_prompts(
     program: Programs, posts: list[Post], tmp_path: Path, vllm: type[StandIn], family: str
 ):
@@ -114,7 +116,7 @@ def test_vllm_prompts_equal_the_training_prompts(
     assert all(params.logit_bias[placeholder] == -100 for _, _, params in sampler.asked)
 
 
-@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl", "internvl"])
+@pytest.mark.parametrize("family", daily(["idefics3", "qwen2_5_vl", "internvl"], "internvl"))
 def test_all_images_of_a_post_reach_vllm(program: Programs, tmp_path: Path, vllm: type[StandIn], family: str):
     student = program(family)
     optimize(cvo(max_steps=1), student, several_posts(2), tmp_path)

@@ -16,11 +16,11 @@ import pytest
 import torch
 from scripted import scripted_lm
 from trl import GRPOConfig, GRPOTrainer, SFTTrainer
+from worlds import drawn, short_posts
 
 from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.scoring.metric import to_example
-from gmner.data.world.generate import World
 from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
@@ -32,7 +32,6 @@ from gmner.optimizers.training.trainable import StageBar
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import ImageError, InputError, RunDirectoryError
-from gmner.signatures.schema import Limits
 
 pytestmark = pytest.mark.e2e
 
@@ -41,8 +40,8 @@ Weights = Callable[[Path], dict[str, torch.Tensor]]
 
 INJECT: dict[str, Any] = {"max_steps": 2, "batch": 4, "tuning": "full"}
 OPTIMIZE: dict[str, Any] = {
-    "max_steps": 2, "prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained",
-    "tuning": "full",
+    "max_steps": 2, "prompts": 2, "generations": 4, "max_completion_length": 400, "rollouts": "constrained",
+    "tuning": "full", "redraws": 0,
 }  # fmt: skip
 
 
@@ -66,7 +65,7 @@ def compiled(program: Programs, posts: list[Post], tmp_path_factory: pytest.Temp
     with pytest.MonkeyPatch.context() as patch:
         copy = training.training_copy
         patch.setattr(training, "training_copy", lambda s, path, *a, **k: copied.append(path) or copy(s, path, *a, **k))
-        better = student.compile(trainset=posts, valset=World().posts("dev", 3), optimizer=small(), run_dir=run_dir)
+        better = student.compile(trainset=posts, valset=drawn("dev", 3), optimizer=small(), run_dir=run_dir)
     return {"student": student, "before": before, "better": better, "run_dir": run_dir, "copied": copied}
 
 
@@ -141,7 +140,7 @@ def test_run_directory_content(compiled: dict[str, Any], posts: list[Post]):
     chains = [json.loads(line) for line in (folder / "chains" / "chains.jsonl").read_text().splitlines()]
     assert {chain["post_id"] for chain in chains} == set(split["d1"])
     assert len(chains) == len(split["d1"])
-    assert all(len(chain["reasoning"]) <= 20 for chain in chains)  # the program's own limit
+    assert all(len(chain["reasoning"]) <= compiled["student"].limits.reasoning for chain in chains)
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 0
     assert config["cvo"]["prompts"] == 2
@@ -156,7 +155,7 @@ def test_run_directory_content(compiled: dict[str, Any], posts: list[Post]):
 
 @pytest.mark.usefixtures("no_training")
 def test_repeated_compile_trains_nothing(compiled: dict[str, Any], posts: list[Post]):
-    valset = World().posts("dev", 3)
+    valset = drawn("dev", 3)
     again = compiled["student"].compile(
         trainset=[to_example(post) for post in posts], valset=valset, optimizer=small(), run_dir=compiled["run_dir"]
     )
@@ -178,7 +177,7 @@ def test_repeated_compile_trains_nothing(compiled: dict[str, Any], posts: list[P
 def test_changed_arguments_are_refused_by_name(
     compiled: dict[str, Any], posts: list[Post], change: dict[str, Any], named: str
 ):
-    options = {"trainset": posts, "valset": World().posts("dev", 3), "run_dir": compiled["run_dir"]}
+    options = {"trainset": posts, "valset": drawn("dev", 3), "run_dir": compiled["run_dir"]}
     with pytest.raises(RunDirectoryError, match=named.replace(".", r"\.")):
         compiled["student"].compile(optimizer=small(**change), **options)
 
@@ -187,14 +186,13 @@ def test_changed_arguments_are_refused_by_name(
 def test_other_posts_are_refused(compiled: dict[str, Any], posts: list[Post]):
     def refuse(named: str, trainset: list[Post], student: GMNER = compiled["student"]) -> None:
         with pytest.raises(RunDirectoryError, match=named):
-            student.compile(
-                trainset=trainset, valset=World().posts("dev", 3), optimizer=small(), run_dir=compiled["run_dir"]
-            )
+            student.compile(trainset=trainset, valset=drawn("dev", 3), optimizer=small(), run_dir=compiled["run_dir"])
 
     refuse("train", posts[:-1])
-    refuse("train_content", World(seed=9).posts("train", 24))  # the same ids
-    longer = GMNER(lm=compiled["student"].model, limits=Limits(reasoning=30, entities=4))
-    refuse("limits.reasoning: 20 before, 30 now", posts, longer)
+    refuse("train_content", short_posts(24, seed=9))  # the same ids
+    limits = compiled["student"].limits
+    longer = GMNER(lm=compiled["student"].model, limits=dataclasses.replace(limits, reasoning=30))
+    refuse(f"limits.reasoning: {limits.reasoning} before, 30 now", posts, longer)
 
 
 class Killed(Exception):  # noqa: N818 - the end of a process, not an error
@@ -214,7 +212,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def test_killed_compile_resumes(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
-    optimizer = small(cvo={"max_steps": 3, "grpo_options": {"save_steps": 1}})
+    optimizer = small(mrsi={"max_steps": 1}, cvo={"max_steps": 3, "redraws": 1, "grpo_options": {"save_steps": 1}})
     program("idefics3").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_at(patch, 2)
@@ -391,7 +389,7 @@ def answers_of(program, posts):
 LOAD = """
 import sys, gmner
 
-posts = [post for post in gmner.read_twitter_gmner(sys.argv[2], "dev") if post.image is not None]
+posts = [post for post in gmner.read_twitter_gmner(sys.argv[2], "dev") if post.image is not None][:4]
 print(answers_of(gmner.load(sys.argv[1]), posts))
 """
 
@@ -410,8 +408,8 @@ def test_real_tweets_with_qwen_and_lora(twitter_root: Path, tmp_path: Path, prog
     rewards = [log["reward"] for log in better.history.log["cvo"] if "reward" in log]
     assert len(rewards) == 2
     better.save(tmp_path / "bundle")
-    asked = [post for post in read_twitter_gmner(twitter_root, "dev") if post.image is not None]
-    assert asked
+    asked = [post for post in read_twitter_gmner(twitter_root, "dev") if post.image is not None][:4]
+    assert len(asked) == 4
     here: dict[str, Any] = {}
     exec(ANSWERS, here)
     command = [sys.executable, "-c", ANSWERS + LOAD, str(tmp_path / "bundle"), str(twitter_root)]

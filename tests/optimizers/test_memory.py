@@ -13,6 +13,7 @@ from gmner.programs.engine.vlm_engine import VLMEngine
 
 
 def objects_in_memory() -> tuple[int, int]:
+    gc.unfreeze()
     gc.collect()
     kinds = [type(one) for one in gc.get_objects()]
     return kinds.count(Idefics3ForConditionalGeneration), kinds.count(VLMEngine)

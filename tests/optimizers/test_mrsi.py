@@ -1,5 +1,6 @@
 """MRSI: the trained weights, and resuming."""
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiers import daily
 
 from gmner.data.post import Post
 from gmner.optimizers.mrsi import MRSI
@@ -19,6 +21,7 @@ from gmner.signatures.errors import InputError
 
 pytestmark = pytest.mark.slow
 
+TUNED = list(itertools.product(("idefics3", "qwen2_5_vl"), ("lora", "lora-frozen-vision")))
 Programs = Callable[[str], GMNER]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
 
@@ -41,8 +44,7 @@ def test_full_tuning_changes_language_and_vision(
     assert any("text_model" in name for name in changed)
 
 
-@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl"])
-@pytest.mark.parametrize("tuning", ["lora", "lora-frozen-vision"])
+@pytest.mark.parametrize(("family", "tuning"), daily(TUNED, ("idefics3", "lora"), ("qwen2_5_vl", "lora-frozen-vision")))
 def test_lora_writes_an_adapter_only(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, family: str, tuning: Any
 ):
@@ -67,10 +69,10 @@ def test_loss_falls_on_repeated_chains(program: Programs, posts: list[Post], tmp
 def test_micro_batches_give_the_same_weights(program: Programs, posts: list[Post], tmp_path: Path, weights: Weights):
     logs = []
     for micro_batch in (None, 2):
-        mrsi = MRSI(max_steps=3, batch=4, micro_batch=micro_batch, tuning="full", sft_options={"logging_steps": 1})
+        mrsi = MRSI(max_steps=2, batch=4, micro_batch=micro_batch, tuning="full", sft_options={"logging_steps": 1})
         logs.append(inject(mrsi, program("idefics3"), posts[:8], tmp_path / str(micro_batch)))
     whole, parts = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
-    assert len(parts) == 3
+    assert len(parts) == 2
     assert parts == pytest.approx(whole, rel=1e-4)
     one, other = (weights(tmp_path / str(micro_batch)) for micro_batch in (None, 2))
     assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
@@ -81,11 +83,11 @@ def test_micro_batches_give_the_same_weights(program: Programs, posts: list[Post
 def test_training_is_reproducible_also_after_an_interruption(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
-    mrsi = MRSI(max_steps=4, batch=2, tuning="full", sft_options={"save_steps": 1, "logging_steps": 1})
+    mrsi = MRSI(max_steps=3, batch=2, tuning="full", sft_options={"save_steps": 1, "logging_steps": 1})
     folders = {name: tmp_path / name for name in ("one", "two", "cut")}
 
     def killed(self: StageBar, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 3:
+        if state.global_step == 2:
             raise KeyboardInterrupt
 
     logs = {name: inject(mrsi, program("idefics3"), posts[:6], folders[name]) for name in ("one", "two")}

@@ -16,6 +16,7 @@ import pytest
 
 import gmner
 from gmner.data.post import Post
+from gmner.optimizers import plan
 from gmner.optimizers.checked_rewards import FAILURE, checked_rewards, failed_key
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -351,7 +352,11 @@ Programs = Callable[[str], GMNER]
 
 @pytest.mark.e2e
 def test_compile_with_user_defined_rewards(
-    program: Programs, posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    program: Programs,
+    posts: list[Post],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     failing = [True]
 
@@ -389,6 +394,7 @@ def test_compile_with_user_defined_rewards(
     for shown in ("all_found 1, fails_once 1, span 0.5", "reward fails_once", "test_own_rewards"):
         assert shown in page
     assert "reward all_found" in (run / "cvo" / "curves.svg").read_text(encoding="utf-8")
+    monkeypatch.setattr(plan, "_of_cvo", lambda *_: plan.StagePlan("cvo", 4, 8, 2, 100, 1.0))
     student.compile(trainset=posts[:4], optimizer=optimizer(*chosen), dry_run=True)
     assert "rewards: span 0.5, all_found 1, fails_once 1" in capsys.readouterr().out
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from scripted import schema_of, scripted_lm, words_of
+from worlds import drawn
 
 from gmner.data.post import Post
-from gmner.data.world.generate import World
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -30,6 +30,7 @@ from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import Limits
 
+LIMITS = Limits(reasoning=8, entities=2)
 TEXT = "Ana met Ben in Rome"
 BOX = [100, 100, 300, 300]
 KNOWN: list[dict[str, Any]] = [
@@ -166,7 +167,7 @@ def test_post_with_a_failing_call_is_skipped(caplog: pytest.LogCaptureFixture):
 
 
 def test_each_call_of_a_chain_is_a_row():
-    posts = World().posts("train", 6)
+    posts = drawn("train", 6)
     program = StagedGMNER(scripted_lm({}))
     adapter = program.adapter()
     chains = MRSI().chains(posts, adapter, random.Random(0))
@@ -188,11 +189,9 @@ def test_staged_compile_resumes(
     weights: Callable[[Path], dict[str, torch.Tensor]],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
+    student = StagedGMNER(tiny_lm("idefics3"), limits=LIMITS)
     usual: dict[str, Any] = {"prompts": 2, "generations": 4, "max_completion_length": 400, "tuning": "full"}
-    optimizer = MCR(
-        mrsi=MRSI(max_steps=1, batch=4), cvo=CVO(max_steps=2, rate=1e-2, **usual), progress=False
-    )  # fmt: skip
+    optimizer = MCR(mrsi=MRSI(max_steps=1, batch=2), cvo=CVO(max_steps=2, rate=1e-2, **usual), progress=False)
     better = student.compile(trainset=posts[:8], optimizer=optimizer, run_dir=tmp_path / "whole")
     assert isinstance(better, StagedGMNER)
     before, after = (weights(tmp_path / "whole" / stage) for stage in ("mrsi", "cvo"))
@@ -222,20 +221,20 @@ def test_staged_compile_resumes(
 def test_plan_of_a_staged_compile(
     tiny_lm: Callable[[str], dspy.LM], posts: list[Post], capsys: pytest.CaptureFixture[str]
 ):
-    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
-    usual: dict[str, Any] = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained"}
+    student = StagedGMNER(tiny_lm("idefics3"), limits=LIMITS)
+    usual: dict[str, Any] = {"prompts": 2, "generations": 2, "max_completion_length": 400, "redraws": 0}
     optimizer = MCR(
         mrsi=MRSI(batch=2, epochs=1, least_steps=0), cvo=CVO(epochs=1, least_steps=0, **usual), progress=False
     )
-    student.compile(trainset=posts[:8], optimizer=optimizer, dry_run=True)
+    student.compile(trainset=posts[:4], optimizer=optimizer, dry_run=True)
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
-    # Eight posts per stage: one chain each, and a row or a prompt for every call.
-    assert rows["mrsi"][1] == rows["cvo"][1] == "8"
-    assert int(rows["mrsi"][3]) > 8 / 2
-    assert int(rows["cvo"][3]) >= 8 / 2
+    # Four posts per stage: one chain each, and a row or a prompt for every call.
+    assert rows["mrsi"][1] == rows["cvo"][1] == "4"
+    assert int(rows["mrsi"][3]) > 4 / 2
+    assert int(rows["cvo"][3]) >= 4 / 2
 
 
 def test_staged_program_gets_no_demonstrations_from_chains(tiny_lm: Callable[[str], dspy.LM], posts: list[Post]):
-    student = StagedGMNER(tiny_lm("idefics3"), limits=Limits(reasoning=20, entities=4))
+    student = StagedGMNER(tiny_lm("idefics3"), limits=LIMITS)
     with pytest.raises(InputError, match="cannot set demonstrations on a staged program"):
         student.compile(trainset=posts[:4], optimizer=MCR(mrsi=MRSI(tuning="none"), progress=False))

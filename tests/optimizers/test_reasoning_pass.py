@@ -22,6 +22,9 @@ from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
 
 EMPTY = {"reasoning": "", "entities": []}
+ROLLOUTS = {
+    "max_steps": 1, "prompts": 2, "generations": 2, "max_completion_length": 400, "redraws": 0, "tuning": "full",
+}  # fmt: skip
 
 
 def echo_draft(request):
@@ -89,8 +92,7 @@ def test_substituted_chains_are_counted_and_reported(
 
 @pytest.mark.slow
 def test_both_stages_can_use_all_posts(program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path):
-    cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
-    mrsi = MRSI(max_steps=1, batch=2, tuning="full")
+    mrsi, cvo = MRSI(max_steps=1, batch=2, tuning="full"), CVO(**ROLLOUTS)
     mcr = MCR(mrsi=mrsi, cvo=cvo, d1_share=1.0, learnable_answers=2, progress=False)
     program("idefics3").compile(trainset=posts[:6], optimizer=mcr, run_dir=tmp_path)
     split = json.loads((tmp_path / "chains" / "split.json").read_text())
@@ -103,8 +105,7 @@ def test_both_stages_can_use_all_posts(program: Callable[[str], GMNER], posts: l
 def test_uninformative_posts_are_skipped_in_reinforcement_learning(
     program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    cvo = CVO(max_steps=1, prompts=2, generations=2, max_completion_length=400, rollouts="constrained", tuning="full")
-    mrsi = MRSI(max_steps=1, batch=2, tuning="full")
+    mrsi, cvo = MRSI(max_steps=1, batch=2, tuning="full"), CVO(**ROLLOUTS)
     mcr = MCR(mrsi=mrsi, cvo=cvo, d1_share=0.5, learnable_answers=2, progress=False)
     program("idefics3").compile(trainset=posts[:8], optimizer=mcr, run_dir=tmp_path)
     record = json.loads((tmp_path / "learnable" / "done.json").read_text())

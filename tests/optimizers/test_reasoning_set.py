@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kills import kills
 from PIL import Image
+from worlds import drawn
 
 from gmner.data.jsonl import read_posts, write_posts
 from gmner.data.post import Post, SceneObject
-from gmner.data.world.generate import World
 from gmner.optimizers.chains import reasoning_set
 from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.chains.chain_log import ChainLog
@@ -40,11 +40,11 @@ from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import Frame
 
 FILES = ["README.md", "chains.jsonl", "data/chains.parquet", "split.json"]
-POSTS = World().posts("train", 12)
+POSTS = drawn("train", 12)
 ORIGIN = Origin(BoxFormat("normalized", 1000), COARSE.names, 3, tuple(TEMPLATES), 2, "local/teacher@1")
 
 
-def _made(posts: list[Post] = POSTS, origin: Origin = ORIGIN) -> ReasoningSet:
+def _made(posts: Sequence[Post] = POSTS, origin: Origin = ORIGIN) -> ReasoningSet:
     rng = random.Random(origin.seed)
     d1, d2 = split_posts(posts, 0.5, rng)
     frames = {post.id: Frame(origin.box_format, (256, 256), (252, 252)) for post in posts}
@@ -418,7 +418,6 @@ def test_digest_does_not_depend_on_the_image_path(tmp_path: Path):
 
 APPENDING = """
 import itertools, sys
-from gmner.optimizers.chains import reasoning_set
 from gmner.optimizers.chains.chain_log import ChainLog
 from gmner.optimizers.chains.chain import Chain
 with ChainLog(sys.argv[1]) as log:

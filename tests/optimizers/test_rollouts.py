@@ -24,7 +24,7 @@ from gmner.signatures.errors import InputError
 from gmner.signatures.wire import parse_answer
 
 Programs = Callable[[str], GMNER]
-SMALL = {"prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained", "tuning": "full"}
+SMALL = {"prompts": 2, "generations": 2, "max_completion_length": 400, "redraws": 0, "tuning": "full"}
 
 
 def keep(folder: Path, step: int, post: Post, texts: list[str], rewards: list[float]) -> None:

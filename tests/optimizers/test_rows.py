@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import logging
 import random
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from tiers import daily
 from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
@@ -33,6 +35,8 @@ from gmner.signatures.schema import Limits
 Programs = Callable[[str], GMNER]
 
 families = pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl", "internvl"])
+KINDS = ("pictures", "none", "mixed")
+SETS = list(itertools.product(KINDS, (0, 1)))
 IGNORED = -100
 
 
@@ -87,8 +91,7 @@ def sft_batch(program: GMNER, rows: Dataset, folder: Path) -> dict[str, torch.Te
 
 
 @families
-@pytest.mark.parametrize("demos", [0, 1])
-@pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
+@pytest.mark.parametrize(("kind", "demos"), daily(SETS, ("mixed", 1), ("none", 0)))
 def test_sft_prompts_equal_inference(
     program: Programs, posts: list[Post], tmp_path: Path, family: str, demos: int, kind: str
 ):
@@ -130,12 +133,12 @@ def test_sft_images_equal_inference(program: Programs, posts: list[Post], tmp_pa
 
 @pytest.mark.slow
 @families
-@pytest.mark.parametrize("kind", ["pictures", "none", "mixed"])
+@pytest.mark.parametrize("kind", daily(KINDS, "mixed"))
 def test_grpo_prompts_equal_inference(
     program: Programs, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, kind: str
 ):
     student, trained, found = program(family), kinds(posts)[kind], {}
-    settings = CVO(max_steps=1, prompts=3, generations=2, max_completion_length=2, tuning="full")
+    settings = CVO(max_steps=1, prompts=3, generations=2, max_completion_length=2, redraws=0, tuning="full")
     tokenize = ConstrainedGRPOTrainer._tokenize_prompts
 
     def kept(self: Any, prompts: list[Any]) -> Any:

@@ -17,8 +17,6 @@ from gmner.signatures.errors import RunDirectoryError
 
 HOLD = """
 import sys, time
-from gmner.optimizers.chains.chain_log import ChainLog
-from gmner.optimizers.chains.chain import Chain
 from gmner.optimizers.run_directory import RunDirectory
 run = RunDirectory(sys.argv[1], {})
 sys.stdout.write("held\\n")

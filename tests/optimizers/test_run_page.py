@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 import pytest
 from chromium import BROWSER, Tab
+from worlds import drawn
 
 from gmner.cli.main import main
 from gmner.data.post import Post
-from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
@@ -33,13 +33,13 @@ def run_dir(program: Callable[[str], GMNER], posts: list[Post], tmp_path_factory
     """A compile with a valset; the ids of its posts would be markup if they were not escaped."""
     folder = tmp_path_factory.mktemp("run") / "a <b>run"
     train = [dataclasses.replace(post, id=f"<i>{post.id}") for post in posts[:12]]
-    options: dict[str, Any] = {"max_completion_length": 400, "rollouts": "constrained", "prompts": 2, "generations": 2}
+    options: dict[str, Any] = {"max_completion_length": 400, "redraws": 0, "prompts": 2, "generations": 2}
     optimizer = MCR(
         mrsi=MRSI(max_steps=2, batch=2, sft_options={"logging_steps": 1}),
         cvo=CVO(max_steps=2, **options, grpo_options={"save_steps": 1}),
         progress=False,
     )
-    program("idefics3").compile(trainset=train, valset=World().posts("dev", 2), optimizer=optimizer, run_dir=folder)
+    program("idefics3").compile(trainset=train, valset=drawn("dev", 2), optimizer=optimizer, run_dir=folder)
     return folder
 
 

@@ -40,6 +40,7 @@ from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.errors import InputError
 from gmner.signatures.forms import form_of
 from gmner.signatures.labels import COARSE
+from gmner.signatures.schema import Limits
 
 Programs = Callable[[str], GMNER]
 PIXELS = ModelProfile(BoxFormat("original"))
@@ -231,7 +232,7 @@ def test_length_of_a_prompt_is_bounded(tiny_lm: Callable[[str], dspy.LM]):
 def test_two_steps_of_each_stage(
     program: Programs, tmp_path: Path, family: str, weights: Callable[[Path], dict[str, torch.Tensor]]
 ):
-    student, trained = program(family), posts(4)
+    student, trained = GMNER(program(family).model, limits=Limits(reasoning=8, entities=4)), posts(4)
     adapter, by_id = student.adapter(), {p.id: p for p in trained}
     mrsi = MRSI(max_steps=2, batch=2, tuning="lora")
     chains = mrsi.chains(trained, adapter, random.Random(0))

@@ -26,6 +26,7 @@ from gmner.programs.gmner import GMNER
 
 Programs = Callable[[str], GMNER]
 METHOD = "_get_per_token_logps_and_entropies"
+CHECKPOINTING = ("sdpa", {"gradient_checkpointing": True})
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def _gradients(model: Any, values: torch.Tensor) -> list[torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", daily(FAMILIES, "qwen2_5_vl", "idefics3"))
+@pytest.mark.parametrize("family", daily(FAMILIES, "idefics3"))
 def test_shared_prompts_give_equal_figures(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):
@@ -92,7 +93,7 @@ def test_shared_prompts_give_equal_figures(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("attention", "options"), [("eager", {}), ("sdpa", {"gradient_checkpointing": True})])
+@pytest.mark.parametrize(("attention", "options"), daily([("eager", {}), CHECKPOINTING], CHECKPOINTING))
 def test_other_attention_and_checkpointing(
     program: Programs,
     mixed: list[Post],
@@ -119,10 +120,11 @@ def test_micro_batches_keep_answers_of_a_prompt_together(
     assert groups
     assert all(parts == [[0, 1, 2]] for parts in groups)
     assert max(apart for apart, _ in differences) < 1e-4
+    assert max(apart for _, apart in differences) < 1e-3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", daily(FAMILIES, "qwen2_5_vl", "idefics3"))
+@pytest.mark.parametrize("family", daily(FAMILIES, "qwen2_5_vl"))
 def test_sft_loss_of_shared_prompts_equals_single_rows(
     program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ):

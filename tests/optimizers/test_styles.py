@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from worlds import Lazy, drawn
 
 from gmner.data.post import Post, SceneObject
-from gmner.data.world.generate import World
 from gmner.optimizers.chains.checker import check_chain
 from gmner.optimizers.chains.styles import TEMPLATES, Facts, plain, write_chain
 from gmner.signatures.boxes import Box, BoxFormat
@@ -20,8 +20,8 @@ from gmner.signatures.wire import Frame
 
 FRAME = Frame(BoxFormat("normalized", 1000), (256, 256))
 ALLOWED = re.compile(free_text_schema()["pattern"])
-POSTS = World(seed=3).posts("train", 150)
-SCENELESS = [replace(post, scene=None) for post in POSTS]
+POSTS = drawn("train", 100, seed=3)
+SCENELESS = Lazy(lambda: [replace(post, scene=None) for post in POSTS])
 BOX = re.compile(r"\[\d+(?:,\d+){3}\]")
 
 styles = pytest.mark.parametrize("style", TEMPLATES)

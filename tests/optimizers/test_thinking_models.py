@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from thinking_templates import TEMPLATES, thinking_checkpoint
+from tiers import daily
 from trl import SFTConfig, SFTTrainer
 
 from gmner.data.post import Post
@@ -24,7 +25,7 @@ from gmner.programs.publish import save_merged
 from gmner.signatures.errors import InputError
 from gmner.signatures.schema import Limits
 
-LIMITS = Limits(reasoning=20, entities=4)
+LIMITS = Limits(reasoning=8, entities=2)
 
 
 def thinking_program(tiny: Callable[[str], Path], folder: Path, name: str, *, on: bool = False) -> GMNER:
@@ -34,7 +35,7 @@ def thinking_program(tiny: Callable[[str], Path], folder: Path, name: str, *, on
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", daily(TEMPLATES, "opens", "bare"))
 def test_rows_are_prompts_of_inference_and_answers(
     tiny: Callable[[str], Path], posts: list[Post], tmp_path: Path, name: str
 ):
@@ -70,7 +71,7 @@ def test_sft_and_grpo_of_a_thinking_model(
     student = thinking_program(tiny, tmp_path, "opens")
     optimizer = MCR(
         mrsi=MRSI(max_steps=2, per_post=1, tuning="full", batch=2),
-        cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=400),
+        cvo=CVO(max_steps=2, prompts=2, generations=2, redraws=0, tuning="full", max_completion_length=400),
         progress=False,
     )
     better = student.compile(trainset=posts[:6], optimizer=optimizer, run_dir=tmp_path / "run")

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from tiers import daily
 from transformers import TrainerControl, TrainerState
+from worlds import drawn
 
 from gmner.data.post import Post
-from gmner.data.world.generate import World
 from gmner.optimizers import compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -30,8 +31,8 @@ Weights = Callable[[Path], dict[str, torch.Tensor]]
 
 INJECT: dict[str, Any] = {"max_steps": 6, "batch": 2, "validate_every": 1, "patience": 2}
 OPTIMIZE: dict[str, Any] = {
-    "max_steps": 4, "prompts": 2, "generations": 2, "max_completion_length": 400, "rollouts": "constrained",
-    "validate_every": 2,
+    "max_steps": 2, "prompts": 2, "generations": 4, "max_completion_length": 400, "rollouts": "constrained",
+    "redraws": 0,
 }  # fmt: skip
 
 
@@ -58,15 +59,19 @@ def scores_by_step(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
     return [(entry["step"], entry["eval_gmner_f1"]) for entry in log if "eval_gmner_f1" in entry]
 
 
+LORA = ("qwen2_5_vl", "lora-frozen-vision")
+TUNED = daily([("idefics3", "full"), LORA], LORA)  # full tuning: also in the test of an interruption
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "tuning"), [("idefics3", "full"), ("qwen2_5_vl", "lora-frozen-vision")])
+@pytest.mark.parametrize(("family", "tuning"), TUNED)
 def test_falling_score_ends_the_stage_with_its_best_weights(
     program: Programs, posts: list[Post], tmp_path: Path, weights: Weights, scored: Any, family: str, tuning: str
 ):
     seen = scored([1.0, 10.0, 30.0, 20.0, 25.0, 30.0])  # before, four steps, after
     student = program(family)
     optimizer = MCR(mrsi=MRSI(**INJECT, tuning=tuning), cvo=None, progress=False)
-    better = student.compile(trainset=posts[:6], valset=World().posts("dev", 2), optimizer=optimizer, run_dir=tmp_path)
+    better = student.compile(trainset=posts[:6], valset=drawn("dev", 2), optimizer=optimizer, run_dir=tmp_path)
     assert scores_by_step(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
     assert len(seen) == 6
     assert all(answer.error is None for answers in seen for answer in answers)
@@ -77,22 +82,30 @@ def test_falling_score_ends_the_stage_with_its_best_weights(
 
 
 @pytest.mark.slow
-def test_validation_uses_the_current_weights(program: Programs, posts: list[Post], tmp_path: Path, scored: Any):
-    seen = scored([0.0, 1.0, 2.0, 2.0])  # before, steps 2 and 4, after: the best is the last
+def test_validation_of_cvo_uses_the_current_weights(
+    program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in {"_AUTO_LEAST_POSTS": 2, "_AUTO_LEAST_STEPS": 1, "_AUTO_SCORINGS": 2}.items():
+        monkeypatch.setattr(watch, name, value)
+    seen = scored([0.0, 1.0, 2.0, 2.0])  # before, steps 1 and 2, after: the best is the last
     optimizer = MCR(mrsi=None, cvo=CVO(**OPTIMIZE, tuning="full", rate=1e-2), progress=False)
-    program("idefics3").compile(trainset=posts[:4], valset=World().posts("dev", 2), optimizer=optimizer)
+    better = program("idefics3").compile(
+        trainset=posts[:4], valset=drawn("dev", 2), optimizer=optimizer, run_dir=tmp_path / "run"
+    )
     answers = [[answer.entities for answer in each] for each in seen]
     assert answers[2] == answers[3] != answers[0]
+    assert scores_by_step(better.history.log["cvo"]) == [(1, 1.0), (2, 2.0)]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["cvo"]["validate_every"] == "auto"
 
 
 @pytest.mark.slow
 def test_validation_does_not_change_training(program: Programs, posts: list[Post], scored: Any):
     scored([1.0, 2.0, 3.0, 4.0, 5.0])
     losses = []
-    for every in (None, 2):
-        mrsi = MRSI(**{**INJECT, "max_steps": 4, "validate_every": every}, sft_options={"logging_steps": 1})
+    for every in (None, 1):
+        mrsi = MRSI(**{**INJECT, "max_steps": 3, "validate_every": every}, sft_options={"logging_steps": 1})
         better = program("idefics3").compile(
-            trainset=posts[:6], valset=World().posts("dev", 2), optimizer=MCR(mrsi=mrsi, cvo=None, progress=False)
+            trainset=posts[:6], valset=drawn("dev", 2), optimizer=MCR(mrsi=mrsi, cvo=None, progress=False)
         )
         losses.append([entry["loss"] for entry in better.history.log["mrsi"] if "loss" in entry])
     assert losses[0] == losses[1]
@@ -100,7 +113,12 @@ def test_validation_does_not_change_training(program: Programs, posts: list[Post
 
 @pytest.mark.slow
 def test_validation_resumes_after_an_interruption(
-    program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
+    program: Programs,
+    posts: list[Post],
+    tmp_path: Path,
+    scored: Any,
+    weights: Weights,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     figures = [1.0, 10.0, 30.0, 20.0, 25.0, 30.0]
     seen = scored(figures)
@@ -113,7 +131,7 @@ def test_validation_resumes_after_an_interruption(
 
     def compile() -> GMNER:
         return program("idefics3").compile(
-            trainset=posts[:6], valset=World().posts("dev", 2), run_dir=tmp_path,
+            trainset=posts[:6], valset=drawn("dev", 2), run_dir=tmp_path,
             optimizer=MCR(mrsi=MRSI(**INJECT), cvo=None, progress=False),
         )  # fmt: skip
 
@@ -124,13 +142,16 @@ def test_validation_resumes_after_an_interruption(
     figures[:] = [0.0] * 4 + [1.0, 25.0, 30.0]  # four were recorded: before again, then step 4, after
     better = compile()
     assert scores_by_step(better.history.log["mrsi"]) == [(1, 10.0), (2, 30.0), (3, 20.0), (4, 25.0)]
+    kept, best = weights(tmp_path / "mrsi"), weights(tmp_path / "mrsi" / "checkpoint-2")
+    assert all(torch.equal(value, best[name]) for name, value in kept.items())
 
 
 @pytest.mark.slow
 def test_time_limit_stops_the_compile_and_it_resumes(
     program: Programs, posts: list[Post], tmp_path: Path, caplog: pytest.LogCaptureFixture, weights: Weights
 ):
-    stages = {"mrsi": MRSI(max_steps=3, batch=2), "cvo": CVO(**{**OPTIMIZE, "validate_every": None, "max_steps": 1})}
+    rollouts = {**OPTIMIZE, "validate_every": None, "max_steps": 1, "generations": 2}
+    stages = {"mrsi": MRSI(max_steps=3, batch=2), "cvo": CVO(**rollouts)}
 
     def compile(minutes: float | None, folder: Path) -> GMNER:
         optimizer = MCR(**stages, max_minutes=minutes, progress=False)
@@ -168,21 +189,6 @@ def test_deadline_after_the_last_step():
 )
 def test_validation_interval(every: Any, steps: int, posts: int, wanted: int | None):
     assert resolve_every(every, steps, posts) == wanted
-
-
-@pytest.mark.slow
-def test_validation_of_cvo(
-    program: Programs, posts: list[Post], tmp_path: Path, scored: Any, monkeypatch: pytest.MonkeyPatch
-):
-    for name, value in {"_AUTO_LEAST_POSTS": 2, "_AUTO_LEAST_STEPS": 1, "_AUTO_SCORINGS": 2}.items():
-        monkeypatch.setattr(watch, name, value)
-    scored([0.0, 40.0, 30.0, 40.0])  # before, in step 2, in step 4, after
-    cvo = CVO(**{**OPTIMIZE, "validate_every": "auto"})
-    better = program("idefics3").compile(
-        trainset=posts[:6], valset=posts[6:8], optimizer=MCR(mrsi=None, cvo=cvo, progress=False), run_dir=tmp_path / "r"
-    )
-    assert scores_by_step(better.history.log["cvo"]) == [(2, 40.0), (4, 30.0)]
-    assert json.loads((tmp_path / "r/config.json").read_text())["cvo"]["validate_every"] == "auto"
 
 
 @pytest.mark.parametrize("settings", [{"validate_every": 0}, {"validate_every": "often"}, {"patience": 0}])

@@ -10,11 +10,11 @@ import pytest
 from dspy import lm15
 from PIL import Image
 from scripted import entity, pictures_of, scripted_lm
+from worlds import drawn
 
 from gmner.data.post import Post
 from gmner.data.scoring.metric import gmner_metric
 from gmner.data.table import to_examples
-from gmner.data.world.generate import World
 from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
@@ -138,9 +138,8 @@ def test_better_together_without_a_valset(lm: dspy.LM):
 
 
 def test_better_together_trains_weights_and_keeps_the_demonstrations_of_the_first_step(
-    program: Callable[[str], GMNER], tmp_path: Path
+    program: Callable[[str], GMNER], posts: list[Post], tmp_path: Path
 ):
-    posts = World().posts("train", 8)
     student = program("idefics3")
     mrsi = MRSI(max_steps=1, batch=2, tuning="full")
     both = dspy.BetterTogether(
@@ -148,8 +147,8 @@ def test_better_together_trains_weights_and_keeps_the_demonstrations_of_the_firs
     )
     better = both.compile(
         student,
-        trainset=to_examples(posts),
-        valset=to_examples(World().posts("dev", 2)),
+        trainset=to_examples(posts[:4]),
+        valset=to_examples(drawn("dev", 2)),
         strategy="p -> w",
         optimizer_compile_args={"w": {"run_dir": tmp_path}},
     )

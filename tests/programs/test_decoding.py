@@ -3,6 +3,7 @@
 import pytest
 import torch
 from PIL import Image
+from tiers import daily
 from tiny import FAMILIES
 from transformers import LogitsProcessorList
 
@@ -14,6 +15,7 @@ from gmner.programs.models.families import picture_ids
 pytestmark = pytest.mark.slow
 
 LENGTHS = (1, 40, 3, 12, 25, 2)
+families = pytest.mark.parametrize("family", daily(FAMILIES, "qwen2_5_vl", "smolvlm", "internvl"))
 SIZES = ((90, 60), None, (60, 60), (33, 120), (90, 60), None)
 
 
@@ -67,7 +69,7 @@ def _same(ours: list[Completion], theirs: list[Completion]) -> None:
         assert [value for _, value in mine.logprobs] == pytest.approx([v for _, v in other.logprobs], abs=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@families
 def test_answers_equal_those_of_transformers(tiny_lm, family, sizes):
     engine = tiny_lm(family).engine
     generator, seen = Generator(engine.weights), sizes(engine.model)
@@ -86,7 +88,7 @@ def test_answers_equal_those_of_transformers(tiny_lm, family, sizes):
 
 # Prompts of all lengths, and of equal length, for which `generate` makes no mask.
 @pytest.mark.parametrize("chat", [None, 0])
-@pytest.mark.parametrize("family", FAMILIES)
+@families
 def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_lm, family, chat, sizes):
     engine = tiny_lm(family).engine
     generator = Generator(engine.weights)
@@ -109,7 +111,7 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_lm, family, chat, s
     _same([generator.completion(rows[number]) for number in range(len(prompts))], alone)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@families
 def test_prompt_with_several_answers_is_prefilled_once(tiny_lm, family, sizes):
     engine = tiny_lm(family).engine
     generator = Generator(engine.weights)

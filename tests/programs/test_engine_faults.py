@@ -297,7 +297,7 @@ engine = load_vlm(sys.argv[1]).engine
 def ask():
     return engine.complete(request("Paris", max_tokens=3)).message.parts[0].text
 before = ask()
-busy = [threading.Thread(target=engine.complete, args=(request("Paris", max_tokens=300),)) for _ in range(2)]
+busy = [threading.Thread(target=engine.complete, args=(request("Paris", max_tokens=120),)) for _ in range(2)]
 for thread in busy:
     thread.start()
 time.sleep(0.1)

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from scripted import scripted_lm
+from tiers import daily
 from transformers import AutoModelForImageTextToText
 
 from gmner.cli.main import main
@@ -25,7 +26,7 @@ POSTS = [Post("1", "Kevin Durant in Paris"), Post("2", "red team", Image.new("RG
 SHORT = Limits(reasoning=20, entities=2)
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_vl", "smolvlm"])
+@pytest.fixture(scope="module", params=daily(["qwen2_5_vl", "smolvlm"], "qwen2_5_vl"))
 def tuned(request: pytest.FixtureRequest, tiny: Callable[[str], Path], tmp_path_factory) -> GMNER:
     """A program on a tiny model with an adapter that changes its answers."""
     folder = tmp_path_factory.mktemp("adapter")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 from transformers import AutoProcessor, PreTrainedTokenizerFast
+from worlds import Lazy, drawn
 
 from gmner.data.post import SceneObject
 from gmner.data.world.cast import character, characters, lookalikes
@@ -57,8 +58,8 @@ from gmner.signatures.wire import dump, parse_answer
 
 pytestmark = pytest.mark.slow
 
-POSTS = World(seed=1).posts("pretrain", 40)
-SCENES = [tuple(thing for thing in post.scene if thing.type) for post in POSTS]
+POSTS = drawn("pretrain", 40, seed=1)
+SCENES = Lazy(lambda: [tuple(thing for thing in post.scene if thing.type) for post in POSTS])
 OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}
 
 
@@ -325,7 +326,7 @@ def test_cells_of_a_small_scene():
 
 def test_images_are_normalized_like_in_the_processor(checkpoint: Path):
     processor = AutoProcessor.from_pretrained(checkpoint)
-    post = World(seed=1).post("pretrain", 3)
+    post = POSTS[3]
     small = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS))
     seen = processor(images=[[post.image]], text=["<image>"], return_tensors="pt")["pixel_values"][0]
     ours = torch.from_numpy(normalise(small[None])[0])
@@ -380,7 +381,7 @@ def test_coordinates_have_their_own_loss(tokenizer: PreTrainedTokenizerFast, mod
 
 
 def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
-    posts = World(seed=1).posts("pretrain", 4)
+    posts = POSTS[:4]
     items = []
     for post in posts:
         names, looks, boxes = cell_targets([thing for thing in post.scene if thing.type])

@@ -54,6 +54,7 @@ def test_first_steps_reproduce_the_recorded_losses(tmp_path: Path, monkeypatch: 
     assert losses[step] == pytest.approx(text["losses"][str(step)], rel=0.01)
 
 
+@pytest.mark.nightly
 def test_shipped_weights_have_the_final_recorded_loss():
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
     model = Idefics3ForConditionalGeneration.from_pretrained(SHIPPED, dtype=torch.float32, attn_implementation="eager")

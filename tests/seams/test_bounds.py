@@ -4,13 +4,16 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import requires
 from pathlib import Path
 from types import FunctionType
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import gmner
@@ -40,6 +43,33 @@ def test_libraries_with_seams_stay_below_the_next_minor_version(repo_root: Path)
         assert pinned[library] in allowed[library]
         assert f"{major}.{minor}.99" in allowed[library]
         assert f"{major}.{minor + 1}" not in allowed[library], f"{library} needs the bound <{major}.{minor + 1}"
+
+
+def required(names: list[str]) -> set[str]:
+    """The packages that these requirements install in this environment, with everything under them."""
+    todo, found = [Requirement(name) for name in names], set[tuple[str, frozenset[str]]]()
+    while todo:
+        each = todo.pop()
+        key = (canonicalize_name(each.name), frozenset(each.extras))
+        if key in found:
+            continue
+        found.add(key)
+        for under in map(Requirement, requires(each.name) or ()):
+            if under.marker is None or any(under.marker.evaluate({"extra": e}) for e in ("", *each.extras)):
+                todo.append(under)
+    return {name for name, _ in found}
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the pins are those of Python 3.11")
+def test_every_package_of_a_fresh_environment_is_pinned(repo_root: Path):
+    """Otherwise pip searches for minutes, and the same commit is tested with other versions each day."""
+    project = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (repo_root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line.partition("==")[0] for line in lines if line and not line.startswith("#")]
+    assert len(set(pinned)) == len(pinned)
+    assert all(Version(line.partition("==")[2]).local is None for line in lines if line and not line.startswith("#"))
+    wanted = required([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    assert wanted - {canonicalize_name(name) for name in pinned} == {"pip"}
 
 
 def test_each_seam_file_has_its_tests_and_a_row_in_the_documentation(repo_root: Path):

@@ -8,6 +8,7 @@ from itertools import combinations_with_replacement, pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import Lazy
 
 from gmner.data.world import phrases
 from gmner.data.world.cast import Character, characters
@@ -45,7 +46,7 @@ def drawn(count: int, seed: int) -> list[tuple[list[Character], Written]]:
     return posts
 
 
-POSTS = drawn(5000, 1)
+POSTS = Lazy(lambda: drawn(5000, 1))
 
 
 def words(said: Said, text: str) -> str:

@@ -49,9 +49,9 @@ def test_checksum_of_twelve_images():
 
 @pytest.mark.slow
 def test_splits_share_no_post():
-    splits = {split: World().posts(split, 25) for split in ("train", "dev", "test", "pretrain")}
+    splits = {split: World().posts(split, 10) for split in ("train", "dev", "test", "pretrain")}
     for split, found in splits.items():
-        assert [post.id for post in found] == [f"{split}-{index}" for index in range(25)]
+        assert [post.id for post in found] == [f"{split}-{index}" for index in range(10)]
     whole = [(post.text, post.scene) for found in splits.values() for post in found]
     assert len(set(whole)) == len(whole)
 

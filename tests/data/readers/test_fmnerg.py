@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from tiers import daily
 
 from gmner.data.readers.labels import labels_of
 from gmner.data.readers.twitter import read_twitter_fmnerg, read_twitter_gmner
@@ -96,7 +97,7 @@ PUBLISHED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", list(PUBLISHED))
+@pytest.mark.parametrize("split", daily(PUBLISHED, "dev"))
 def test_published_counts(twitter_root, split):
     if not (twitter_root / "txt_fine").is_dir():
         pytest.skip("the sample has no txt_fine/")
