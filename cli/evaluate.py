@@ -12,10 +12,13 @@ from gmner.cli.command import Command, FileRules
 from gmner.cli.options import GOLD, add_dataset, offer
 from gmner.cli.posts import read_posts
 from gmner.cli.printing import print_ids, print_message, print_result
+from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
     from gmner.data.post import Post
     from gmner.data.prediction import Predictions
+
+_PROTOCOL = "paper"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--gold", type=Path, required=True, metavar="POSTS", help=GOLD)
     add_dataset(parser)
     protocol = "scoring protocol, one of %(names)s, or 'all' to compare them (default: %(default)s)"
-    action = parser.add_argument("--protocol", default="paper", metavar="PROTOCOL", help=protocol)
+    action = parser.add_argument("--protocol", default=_PROTOCOL, metavar="PROTOCOL", help=protocol)
     offer(action, _protocol_names, also=["all"])
     against = "predictions of another system, for a paired significance test"
     parser.add_argument("--against", type=Path, metavar="PRED", help=against)
@@ -42,8 +45,8 @@ def run(given: Namespace) -> None:
 
     posts = read_posts(given, given.gold, given.split)
     predictions = read_answers(given.predictions, posts)
-    if given.format == "grec":
-        _print_expressions(predictions, posts, as_json=given.json)
+    if posts and all(post.is_expression for post in posts):
+        _print_expressions(predictions, posts, given)
         return
     others = None if given.against is None else read_answers(given.against, posts)
     if given.made_on is not None:
@@ -65,13 +68,26 @@ def _print_differences(posts: Sequence[Post], given: Namespace) -> None:
         print_message(f"Differences between {given.gold} and {given.made_on}: {differences}")
 
 
-def _print_expressions(predictions: Predictions, posts: Sequence[Post], *, as_json: bool) -> None:
-    """Print the scores of generalized referring expressions (GREC)."""
+def _print_expressions(predictions: Predictions, posts: Sequence[Post], given: Namespace) -> None:
+    """Print the scores of generalized referring expressions (GREC).
+
+    Raises:
+        InputError: An option is given that these scores do not use.
+    """
     from gmner.data.scoring.expressions import evaluate_expressions
 
+    protocol = None if given.protocol == _PROTOCOL else given.protocol
+    for option, value in (("--protocol", protocol), ("--against", given.against), ("--made-on", given.made_on)):
+        if value is not None:
+            fact = f"{option} cannot be used with referring expressions"
+            raise InputError(fact, received=str(value), remedy=f"Remove {option}")
     scores = evaluate_expressions(predictions, posts).to_dict()
+    answered, ids = {prediction.id for prediction in predictions}, [post.id for post in posts]
+    print_ids("Posts without a prediction, scored as without a box", [id_ for id_ in ids if id_ not in answered])
+    print_ids("Predictions for unknown posts, ignored", sorted(answered - set(ids)))
+    print_ids("Posts that failed, scored as wrong", [prediction.id for prediction in predictions if prediction.error])
     lines = [f"{name} {value}" for name, value in scores.items()]
-    print_result(json.dumps(scores, indent=1) if as_json else "\n".join(lines))
+    print_result(json.dumps(scores, indent=1) if given.json else "\n".join(lines))
 
 
 def _protocol_names() -> Iterable[str]:

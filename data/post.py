@@ -11,7 +11,7 @@ from gmner.data.html_formatters import FORMATTERS
 from gmner.data.listing import counted, shortened
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
-from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.mentions import EXPRESSION, GoldEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,11 @@ class Post:
     def gold(self) -> tuple[GoldEntity, ...]:
         """The gold mentions; empty if the post is not annotated."""
         return self.entities or ()
+
+    @property
+    def is_expression(self) -> bool:
+        """Whether the post is an annotated referring expression: its only entity is the whole text."""
+        return [(entity.key, entity.type) for entity in self.gold] == [((0, len(self.text)), EXPRESSION)]
 
     def __repr__(self) -> str:
         """Id, first words, and the numbers of entities and images; short enough for a list of posts."""

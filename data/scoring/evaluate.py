@@ -55,12 +55,13 @@ def evaluate(
 
     Raises:
         InputError: There are no posts, a post is not annotated, an id occurs twice, a prediction has another text than
-            its post, the protocol is unknown, or only some of the posts have annotated regions.
+            its post, the protocol is unknown, only some of the posts have annotated regions, or the posts are referring
+            expressions, which `gmner.evaluate_expressions` scores.
     """
     rule = find_protocol(protocol)
     posts = list(posts)
     check_gold(posts)
-    predictions = _predictions(program_or_predictions, posts, progress=progress)
+    predictions = answers_by_id(program_or_predictions, posts, progress=progress)
     post_ids = {post.id for post in posts}
     answers = [_answer(post, predictions) for post in posts]
     types, grounded = types_of(posts), posts[0].grounded
@@ -110,9 +111,17 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
             received=mixed,
             remedy="Evaluate posts with and without regions separately; only MNER can be scored without regions",
         )
+    if all(post.is_expression for post in posts):
+        fact = f"The posts{of} are referring expressions, of which all targets must be found"
+        raise InputError(fact, received=posts[0].text, remedy="Score them with gmner.evaluate_expressions")
 
 
-def _predictions(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:
+def answers_by_id(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:
+    """The predictions of a program, or those given, by the id of their post; see `evaluate`.
+
+    Raises:
+        InputError: `source` is neither, or two predictions have the same id.
+    """
     if isinstance(source, BatchProgram):
         predictions: Iterable[Prediction] = source.batch_posts(posts, progress=progress)
     elif isinstance(source, Mapping):

@@ -120,7 +120,7 @@ def test_corpora_are_answered_and_scored():
         Post("b", "a cat", picture(), (GoldEntity("a cat", 0, 5, EXPRESSION),)),
     ]
     lm = scripted_lm(lambda request: BOXES if "dogs" in words_of(request) else {"reasoning": "", "boxes": []}, PIXELS)
-    scores = gmner.evaluate_expressions(gmner.GREC(lm).batch_posts(posts, progress=False), posts)
+    scores = gmner.evaluate_expressions(gmner.GREC(lm), posts, progress=False)
     assert (scores.precision, scores.n_acc) == (100, 100)
     names = [Post("c", "Ada in Rome", None, (GoldEntity("Ada", 0, 3, "PER"),), grounded=False)]
     assert gmner.evaluate(gmner.MNER(scripted_lm(NAMES, PIXELS)), names, progress=False).mner.correct == 1
