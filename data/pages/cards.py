@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gmner.data.images.opening import ImageSource
 from gmner.data.pages.markup import Picture, Rect, Segment, link, picture_for_page, rects, segments
@@ -139,10 +140,15 @@ def answer_card(
     entities: Sequence[GroundedEntity],
     reasoning: str = "",
     thinking: str = "",
+    *,
+    grounded: bool = True,
 ) -> Card:
-    """Build the card of an answer without gold annotation; its panel has no title."""
+    """Build the card of an answer without gold annotation; its panel has no title.
+
+    If it does not say what the images show (`grounded` is False), its entities are not called "not shown".
+    """
     pictures = [_open(image) for image in images]
-    rows = [_row(entity, several=len(pictures) > 1) for entity in entities]
+    rows = [_row(entity, several=len(pictures) > 1, grounded=grounded) for entity in entities]
     panel = replace(_panel("", text, entities, rows, pictures), reasoning=reasoning, thinking=thinking)
     return Card("", "", [panel], pictures)
 
@@ -150,7 +156,8 @@ def answer_card(
 def _stage(name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture]) -> Panel:
     several = len(pictures) > 1
     unjudged = post.entities is None
-    rows = [_row(e, several=several) for e in answer.entities] if unjudged else _judged_rows(post, answer)
+    plain = partial(_row, several=several, grounded=post.grounded)
+    rows = list(map(plain, answer.entities)) if unjudged else _judged_rows(post, answer)
     error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
     wrong = bool(error) or any(row.faults for row in rows)
     panel = _panel(name, post.text, answer.entities, rows, pictures)
@@ -181,7 +188,7 @@ def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
     for error in post_errors(post, answer.entities):
         faults = tuple((fault, _in_words(fault, error.gold)) for fault in error.faults)
         if error.predicted is not None:
-            rows.append(_row(error.predicted, faults, several=several))
+            rows.append(_row(error.predicted, faults, several=several, grounded=post.grounded))
         elif error.gold is not None:
             gold = error.gold
             rows.append(CardRow(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
@@ -189,11 +196,17 @@ def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
 
 
 def _row(
-    entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None, *, several: bool = False
+    entity: GroundedEntity,
+    faults: tuple[tuple[Fault, str], ...] | None = None,
+    *,
+    several: bool = False,
+    grounded: bool = True,
 ) -> CardRow:
-    confidence = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    region = _region(entity.boxes, several=several) + confidence
-    return CardRow(entity.span, entity.type, region, faults, link=link(entity), confidence=entity.confidence)
+    region = [_region(entity.boxes, several=several)] if grounded or entity.boxes else []
+    region += [] if entity.confidence is None else [f"{entity.confidence:.0%}"]
+    return CardRow(
+        entity.span, entity.type, " · ".join(region), faults, link=link(entity), confidence=entity.confidence
+    )
 
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:

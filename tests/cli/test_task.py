@@ -12,6 +12,7 @@ import gmner
 from gmner.data.prediction import Prediction
 from gmner.programs import bundle, choice
 from gmner.programs.gmner import GMNER
+from gmner.programs.mner import MNER
 from gmner.signatures.errors import AnswerError
 
 NAMES = {"reasoning": "", "mentions": [{"span": "Ana", "type": "PER"}]}
@@ -70,6 +71,22 @@ def test_expressions_are_grounded_and_scored(image: Path, tmp_path: Path, capsys
     assert "precision 0.0\n" in printed.out
     assert "Predictions for unknown posts, ignored (1): other" in printed.err
     assert f"Posts that failed, scored as wrong (1): {posts[0].id}" in printed.err
+
+
+def test_the_task_of_a_bundle(image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    whole = {"reasoning": "", "entities": []}
+    lm = scripted_lm(lambda request: whole if "say whether the picture shows" in request.system else NAMES)
+    monkeypatch.setattr(bundle, "load", lambda *_, **__: MNER(lm))
+    assert run("answer", "Ana in Rome", "--image", image, "--model", "compiled") == 0
+    assert capsys.readouterr().out == "Ana  PER\n"
+    assert run("answer", "Ana in Rome", "--image", image, "--model", "compiled", "--task", "gmner") == 0
+    assert capsys.readouterr().out == "No entities\n"
+
+
+def test_confidence_is_refused_for_expressions(capsys: pytest.CaptureFixture[str]):
+    for words in (("--confidence",), ("--answers", "3")):
+        message = fails(capsys, "answer", "the dogs", "--task", "grec", "--model", "some", *words)
+        assert f"{words[0]} cannot be used for referring expressions" in message
 
 
 def test_staged_is_refused_for_other_tasks(capsys: pytest.CaptureFixture[str]):
