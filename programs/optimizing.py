@@ -49,10 +49,10 @@ def compiled(
         return optimizer.compile(program, **arguments)
     _check_optimizer(program, optimizer)
     arguments = {name: _limited(value, program.limit_pictures) for name, value in arguments.items()}
-    if not program.names_entities:
-        _check_expressions(arguments)
-    else:
+    if program.names_entities:
         arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
+    else:
+        _check_expressions(arguments)
     arguments = {name: _as_examples(value, program) for name, value in arguments.items()}
     student: Any = copy_with_lms(program)
     set_compiled(student, False)  # else DSPy refuses a program that was compiled before

@@ -55,7 +55,7 @@ Picture: TypeAlias = str | PathLike[str] | Image.Image | dspy.Image | None
 Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
 """Reasoning and entities of a post."""
 
-Thoughtful: TypeAlias = tuple[str, Sequence[GroundedEntity], str]
+AnswerWithThinking: TypeAlias = tuple[str, Sequence[GroundedEntity], str]
 """Reasoning, entities and thinking."""
 
 Inputs: TypeAlias = dict[str, Any]
@@ -203,33 +203,35 @@ class GroundingProgram(dspy.Module):
                 failure = own_error(error) or error
         raise failure
 
-    def _answered(self, inputs: Inputs) -> Thoughtful:
+    def _answered(self, inputs: Inputs) -> AnswerWithThinking:
         """One answer, or the majority vote over several."""
 
-        def drawn(number: int | None) -> Thoughtful:
-            with self._speaking(number) as adapter:
+        def drawn(number: int | None) -> AnswerWithThinking:
+            with self._with_adapter(number) as adapter:
                 reasoning, entities = self._answer(inputs)
             return reasoning, entities, "\n\n".join(adapter.thoughts)
 
-        if self._drawn() == 1:
+        self.check_answering()
+        if self.answers == 1:
             return drawn(None)
         with ThreadPoolExecutor(self.answers) as pool:
             futures = [pool.submit(copy_context().run, drawn, number) for number in range(self.answers)]
             return vote([future.result() for future in futures])
 
-    async def _aanswered(self, inputs: Inputs) -> Thoughtful:
+    async def _aanswered(self, inputs: Inputs) -> AnswerWithThinking:
         """`_answered` for asyncio."""
 
-        async def drawn(number: int | None) -> Thoughtful:
-            with self._speaking(number) as adapter:
+        async def drawn(number: int | None) -> AnswerWithThinking:
+            with self._with_adapter(number) as adapter:
                 reasoning, entities = await self._aanswer(inputs)
             return reasoning, entities, "\n\n".join(adapter.thoughts)
 
-        if self._drawn() == 1:
+        self.check_answering()
+        if self.answers == 1:
             return await drawn(None)
         return vote(await asyncio.gather(*(drawn(number) for number in range(self.answers))))
 
-    def _grounded(self, text: str, pictures: Sequence[PostPicture], answer: Thoughtful) -> GroundedPost:
+    def _grounded(self, text: str, pictures: Sequence[PostPicture], answer: AnswerWithThinking) -> GroundedPost:
         reasoning, entities, thinking = answer
         opened = [(picture.opened, picture.size) for picture in pictures]
         image, size = opened[0] if opened else (None, None)
@@ -237,11 +239,6 @@ class GroundingProgram(dspy.Module):
         if thinking:
             fields["thinking"] = thinking
         return GroundedPost(text=text, image=image, size=size, more_images=opened[1:], grounded=self.grounds, **fields)
-
-    def _drawn(self) -> int:
-        """The number of answers to sample, after checking the settings."""
-        self.check_answering()
-        return self.answers
 
     def check_answering(self) -> None:
         """Check the settings that may be changed after the program was created.
@@ -324,7 +321,7 @@ class GroundingProgram(dspy.Module):
         return PromptAdapter(self.labels, profile, self.limits, confidence=self.confidence)
 
     @contextmanager
-    def _speaking(self, number: int | None = None) -> Iterator[PromptAdapter]:
+    def _with_adapter(self, number: int | None = None) -> Iterator[PromptAdapter]:
         """Activate the program's adapter and yield it; `number` is the index among several sampled answers."""
         adapter = self.adapter()
         if number is not None:
