@@ -244,9 +244,9 @@ class GroundingProgram(dspy.Module):
         """Check the settings that may be changed after the program was created.
 
         Raises:
-            InputError: `answers` is below 1, or several are sampled without a temperature.
+            InputError: `answers` is not an integer of at least 1, or several are sampled without a temperature.
         """
-        if self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
+        if type(self.answers) is not int or self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
             received = f"answers={self.answers}, temperature={self.temperature}"
             fact = "answers must be at least 1, and sampling several needs temperature > 0"
             raise InputError(fact, received=received)
