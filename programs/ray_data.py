@@ -125,7 +125,7 @@ def _record(prediction: Prediction, optional: Iterable[str]) -> dict[str, Any]:
     # Arrow stores UTF-8, which cannot encode a lone surrogate; a server may return one.
     for name in ("reasoning", "thinking"):
         record[name] = getattr(prediction, name).encode("utf-8", "replace").decode("utf-8")
-    missing = {name: [] if name == "more_boxes" else None for name in optional}
+    missing: dict[str, list[Any] | None] = {name: [] if name == "more_boxes" else None for name in optional}
     return {**record, "entities": [{**missing, **entity} for entity in record["entities"]]}
 
 
