@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gmner.app.corrections import CorrectionsFile
@@ -52,18 +52,15 @@ def choice_of_fields(fields: Mapping[str, object], start: ProgramChoice) -> Prog
     model, server, served = (
         _text(fields[name]) if name in fields else getattr(start, name) for name in ("model", "server", "served")
     )
-    return ProgramChoice(
+    return replace(
+        start,
         model=model,
         server=server,
         served=served,
         profile=start.profile if (model, server, served) == (start.model, start.server, start.served) else None,
-        labels=start.labels,
         staged=bool(fields.get("staged", start.staged)),
         confidence=bool(fields.get("confidence", start.confidence)),
         answers=int(votes),
-        limit_pictures=start.limit_pictures,
-        thinking=start.thinking,
-        thinking_tokens=start.thinking_tokens,
     )
 
 

@@ -47,7 +47,7 @@ def run(given: Namespace) -> int:
     if prediction.error:
         print_message(f"gmner: {prediction.error['message']}")
         return 1
-    several = None if given.task == "mner" else len(given.image) > 1
+    several = len(given.image) > 1 if program.grounds else None
     print_result(_as_json(prediction) if given.json else _as_text(prediction, several=several))
     return 0
 

@@ -69,14 +69,23 @@ def _print_differences(posts: Sequence[Post], given: Namespace) -> None:
 
 
 def _print_expressions(predictions: Predictions, posts: Sequence[Post], given: Namespace) -> None:
-    """Print the scores of generalized referring expressions (GREC)."""
+    """Print the scores of generalized referring expressions (GREC).
+
+    Raises:
+        InputError: An option is given that these scores do not use.
+    """
     from gmner.data.scoring.expressions import evaluate_expressions
 
-    unused = {"--against": given.against, "--made-on": given.made_on, "--protocol": given.protocol}
-    for option, value in unused.items():
-        if value not in (None, _PROTOCOL):
-            raise InputError(f"Referring expressions are scored without {option}", received=str(value))
+    protocol = None if given.protocol == _PROTOCOL else given.protocol
+    for option, value in (("--protocol", protocol), ("--against", given.against), ("--made-on", given.made_on)):
+        if value is not None:
+            fact = f"{option} cannot be used with referring expressions"
+            raise InputError(fact, received=str(value), remedy=f"Remove {option}")
     scores = evaluate_expressions(predictions, posts).to_dict()
+    answered, ids = {prediction.id for prediction in predictions}, [post.id for post in posts]
+    print_ids("Posts without a prediction, scored as without a box", [id_ for id_ in ids if id_ not in answered])
+    print_ids("Predictions for unknown posts, ignored", sorted(answered - set(ids)))
+    print_ids("Posts that failed, scored as wrong", [prediction.id for prediction in predictions if prediction.error])
     lines = [f"{name} {value}" for name, value in scores.items()]
     print_result(json.dumps(scores, indent=1) if given.json else "\n".join(lines))
 

@@ -45,14 +45,16 @@ def add_task(parser: ArgumentParser) -> None:
     """Add `--task`."""
     task = "gmner: entities with boxes; mner: names and types alone; grec: the boxes of referring expressions"
     parser.add_argument(
-        "--task", choices=("gmner", "mner", "grec"), help=f"{task} (default: grec for --format grec, otherwise gmner)"
+        "--task",
+        choices=("gmner", "mner", "grec"),
+        help=f"{task} (default: grec for --format grec, otherwise that of the bundle, or gmner)",
     )
 
 
-def _task_of(given: Namespace) -> str:
-    """The task of `--task`, or the one that the data has."""
-    task = getattr(given, "task", None)
-    return task or ("grec" if getattr(given, "format", None) == "grec" else "gmner")
+def _task_of(given: Namespace) -> str | None:
+    """The task of `--task`, or the one that the data has; None: that of the program."""
+    task: str | None = getattr(given, "task", None)
+    return task or ("grec" if getattr(given, "format", None) == "grec" else None)
 
 
 def add_profile(parser: ArgumentParser) -> None:
@@ -93,11 +95,12 @@ def program_of(given: Namespace) -> GroundingProgram:
         InputError: Arguments that exclude each other, or an invalid label set.
         GmnerError: See `gmner.load_vlm`, `gmner.load` and `gmner.programs.served.served_lm`.
     """
+    from gmner.programs.choice import check_choice
+
     labels, thinking = read_labels(given), thinking_options(given)
+    check_choice(choice_of(given, labels), option=option_of)
     if given.server is not None:
         program = served_program(given, labels)
-    elif given.served is not None:
-        raise InputError("--served requires --server", received=given.served, remedy="Add --server URL")
     else:
         if given.model is None:
             fact = "The embedded model only knows its synthetic world; for real posts, choose a model with --model"
@@ -112,6 +115,7 @@ def program_of(given: Namespace) -> GroundingProgram:
         )
     program.confidence, program.answers = given.confidence, given.answers
     program.limit_pictures = given.limit_pictures
+    program.check_answering()
     return program
 
 
@@ -139,7 +143,7 @@ def load_program(
     staged: bool = False,
     labels: LabelSet | None = None,
     profile: str | None = None,
-    task: str = "gmner",
+    task: str | None = None,
     **thinking: Any,
 ) -> GroundingProgram:
     """Load a program of this machine, see `gmner.programs.choice.choose`."""

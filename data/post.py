@@ -86,10 +86,10 @@ class Post:
     def task(self) -> Task:
         """What the post is annotated with, and so what a program learns from it.
 
-        `grec`: the regions of a referring expression, see `gmner.read_grec`. `mner`: names and types without regions.
-        `gmner`: names, types and regions.
+        `grec`: the regions of a referring expression, which is the whole text, see `gmner.read_grec`. `mner`: names and
+        types without regions. `gmner`: names, types and regions.
         """
-        if len(self.gold) == 1 and self.gold[0].type == EXPRESSION and self.gold[0].span == self.text:
+        if [(entity.key, entity.type) for entity in self.gold] == [((0, len(self.text)), EXPRESSION)]:
             return "grec"
         return "gmner" if self.grounded else "mner"
 

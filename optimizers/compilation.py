@@ -208,8 +208,7 @@ class Compilation:
                 "D1 has no post that can become a demonstration", accepted="posts with names and regions",
                 remedy="Use more of them, or train weights without demonstrations",
             )  # fmt: skip
-        val = self.val if self.val and self.val[0].task != "grec" else None  # expressions have no demonstrations
-        return search.find(student, count, whole, self.posts, val)
+        return search.find(student, count, whole, self.posts, self.val)
 
     def _inject(self, mrsi: MRSI, engine: VLMEngine) -> None:
         folder = self.run.stage("mrsi")

@@ -230,9 +230,9 @@ class MCR(Teleprompter):
             train, val = held_out(train, self.holdout, self.seed)
         if val is None and any(stage and stage.validate_every not in (None, "auto") for stage in (self.mrsi, self.cvo)):
             raise InputError("validate_every requires a validation set", remedy="Pass compile(valset=...)")
-        return self._used(train, val, student), val
+        return self._used(train, student), val
 
-    def _used(self, train: list[Post], val: Sequence[Post] | None, student: Trainable) -> list[Post]:
+    def _used(self, train: list[Post], student: Trainable) -> list[Post]:
         """The posts that something is learned from, so that no chains are written about others.
 
         Without posts of tasks whose weight is 0, and if no weights are trained, without posts of related tasks.
@@ -250,11 +250,6 @@ class MCR(Teleprompter):
         if not used:
             fact, accepted = "task_weights leaves no post of the training set", "a weight above 0 for one of its tasks"
             raise InputError(fact, received=dict(self.task_weights), accepted=accepted)
-        if not trained and val and val[0].task == "grec":
-            raise InputError(
-                "Demonstrations do not change the answers to referring expressions", received=val[0].id,
-                accepted="a validation set of posts with names",
-            )  # fmt: skip
         if not trained and len(whole) < len(train):
             left = len(train) - len(whole)
             LOG.warning("%d posts of related tasks are not used: demonstrations need names and regions", left)

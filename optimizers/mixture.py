@@ -57,14 +57,14 @@ def drawn(items: Sequence[_T], task_of: Callable[[_T], Task], weights: Mapping[s
 
 
 def main_task(posts: Iterable[Post], least: int) -> Task:
-    """The task whose posts validate a program: GMNER if there are enough such posts, else the most frequent task.
+    """The task whose posts validate a program: GMNER if there are enough such posts, else the names alone.
 
     Args:
         posts: The training set.
         least: Number of posts that is enough.
     """
     counts = Counter(post.task for post in posts)
-    return "gmner" if counts["gmner"] >= least or not counts else counts.most_common(1)[0][0]
+    return "gmner" if counts["gmner"] >= min(least, counts["mner"] + 1) else "mner"
 
 
 def task_counts(posts: Iterable[Post]) -> str:

@@ -133,7 +133,7 @@ def plan(
         student's demonstrations, without those that MRSI would choose.
 
     Raises:
-        InputError: A stage has no post.
+        InputError: A stage has no post, or the first posts of the validation set cannot be answered.
         dspy.LMError: A server does not answer.
     """
     engine = training.trainable_engine(student.model)

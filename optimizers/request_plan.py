@@ -19,6 +19,7 @@ from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.mrsi import MRSI
 from gmner.programs.corpus import answer_post
 from gmner.programs.trainable import Trainable
+from gmner.signatures.errors import InputError
 
 SENT = 2
 """Number of posts that are answered, and of chains that are written in each model-written style, to measure."""
@@ -106,10 +107,12 @@ def _answers(settings: CompileSettings, student: Trainable, train: Sequence[Post
             write = DemoWriter(posts, adapter, None, mrsi.demonstrations.side)
             program.set_demonstrations([write(chain) for chain in covering_chains(chains, posts, count)])
             answers += _searched(mrsi, count, len(val))
-    sent = val[:SENT]
-    for post in sent:
-        answer_post(program, post)
-    return _scaled(lm, "answers", answers / len(sent))
+    with dspy.context(disable_history=False):  # the history has the tokens and the cost
+        predictions = [answer_post(program, post) for post in val[:SENT]]
+    if not lm.history:
+        fact = f"The first {len(predictions)} posts of the validation set cannot be answered"
+        raise InputError(fact, received=predictions[0].id, remedy=(predictions[0].error or {}).get("message", ""))
+    return _scaled(lm, "answers", answers / len(predictions))
 
 
 def _searched(mrsi: MRSI, count: int, posts: int) -> int:

@@ -21,7 +21,7 @@ from gmner.programs.local_engine import in_process_engine, profiled_engine
 from gmner.programs.models.families import ModelProfile, split_thinking
 from gmner.programs.prompt_images import inline, named, opened_picture, original_size, picture_sources
 from gmner.programs.records import forget_pictures
-from gmner.programs.server_lm import Cut, noting_cuts, speaking
+from gmner.programs.server_lm import Cut, logging_retries, noting_cuts
 from gmner.programs.thoughts import noting_thoughts
 from gmner.signatures.errors import AnswerError, InputError, TruncatedAnswerError
 from gmner.signatures.forms import Request, as_entity, form_of
@@ -113,14 +113,14 @@ class PromptAdapter(dspy.Adapter):
         """Call the LM with the schema of this request and parse its answer; arguments as for `dspy.Adapter`."""
         bound, call = self._bind(lm, *args, **kwargs)
         with bound._reading():
-            values = dspy.Adapter.__call__(bound, speaking(lm), **call)
+            values = dspy.Adapter.__call__(bound, logging_retries(lm), **call)
         return bound._with_confidences(values)
 
     async def acall(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """`__call__` for asyncio."""
         bound, call = self._bind(lm, *args, **kwargs)
         with bound._reading():
-            values = await dspy.Adapter.acall(bound, speaking(lm), **call)
+            values = await dspy.Adapter.acall(bound, logging_retries(lm), **call)
         return bound._with_confidences(values)
 
     def _bind(

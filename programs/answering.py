@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import dspy
 
+from gmner.data.post import Post
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.models.families import ModelProfile
 from gmner.signatures.labels import LabelSet
@@ -40,6 +41,10 @@ class AnsweringProgram(Protocol):
     scores: dict[str, Any] | None
 
     @property
+    def names_entities(self) -> bool:
+        """Whether the answers name the entities of the text. False: the text is a referring expression."""
+
+    @property
     def model(self) -> dspy.BaseLM:
         """The LM of the program."""
 
@@ -54,6 +59,9 @@ class AnsweringProgram(Protocol):
 
     def named_predictors(self) -> list[tuple[str, Any]]:
         """The predictors with their names, in order."""
+
+    def example_of(self, post: Post) -> dspy.Example:
+        """The DSPy example of an annotated post."""
 
     def deepcopy(self) -> Self:
         """A copy that shares the weights."""

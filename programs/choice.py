@@ -19,13 +19,14 @@ from gmner.programs.mner import MNER
 from gmner.programs.models import loading
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.program import GroundingProgram
+from gmner.programs.related_tasks import RelatedTasks
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.errors import InputError
 from gmner.signatures.labels import COARSE, LabelSet
 
 _RETRIES = 3
-GMNER_TASK = "gmner"
-TASKS: Mapping[str, type[GroundingProgram]] = {GMNER_TASK: GMNER, "mner": MNER, "grec": GREC}
+_GMNER, _GREC = "gmner", "grec"
+TASKS: Mapping[str, type[GroundingProgram]] = {_GMNER: GMNER, "mner": MNER, _GREC: GREC}
 """What a program can be asked for: entities with boxes, names alone, the boxes of an expression."""
 
 
@@ -49,7 +50,8 @@ class ProgramChoice:
         limit_pictures: See `GroundingProgram`.
         thinking: See `gmner.load_vlm`; None: off, as a bundle was saved, or as a server is set up.
         thinking_tokens: See `gmner.load_vlm`; only on this machine.
-        task: A name in `TASKS`; a bundle of another task answers with its weights, without its demonstrations.
+        task: A name in `TASKS`; a bundle of another task answers with its weights, without its demonstrations. None:
+            that of the bundle, or entities with boxes.
     """
 
     model: str | None = None
@@ -61,7 +63,7 @@ class ProgramChoice:
     confidence: bool = False
     answers: int = 1
     limit_pictures: int | None = None
-    task: str = GMNER_TASK
+    task: str | None = None
     thinking: bool | None = None
     thinking_tokens: int | None = None
 
@@ -116,10 +118,13 @@ def choose(
         lm, profile = _model(choice, loaded)
         kind = StagedGMNER if choice.staged else GMNER
         program = kind(lm, profile=profile, labels=choice.labels or COARSE)
-    if choice.task != GMNER_TASK and not isinstance(program, TASKS[choice.task]):
-        program = program.with_task(TASKS[choice.task])
+    if choice.task is not None:
+        kind = TASKS[choice.task]
+        same = isinstance(program, RelatedTasks if kind is GMNER else kind)  # StagedGMNER has the task of GMNER
+        program = program if same else program.with_task(kind)
     program.confidence, program.answers = choice.confidence, choice.answers
     program.limit_pictures = choice.limit_pictures
+    program.check_answering()
     return program
 
 
@@ -168,13 +173,16 @@ def check_choice(choice: ProgramChoice, *, option: Callable[[str], str] = _optio
 
     Raises:
         InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile;
-            `served` without `server`; `server` with a model that is not a bundle; or `staged` with another task than
-            GMNER.
+            `served` without `server`; `server` with a model that is not a bundle; `staged` with another task than
+            GMNER; or `confidence` or several `answers` for referring expressions.
     """
     if choice.served is not None and choice.server is None:
         remedy = f"Add {option('server')}"
         raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
-    if choice.staged and choice.task != GMNER_TASK:
+    if choice.task == _GREC and (choice.confidence or choice.answers > 1):
+        name = option("confidence" if choice.confidence else "answers")
+        raise InputError(f"{name} cannot be used for referring expressions", remedy=f"Remove {name}")
+    if choice.staged and choice.task not in (None, _GMNER):
         remedy = f"Remove {option('staged')} or {option('task')}"
         raise InputError(f"{option('staged')} is a program for GMNER", received=choice.task, remedy=remedy)
     if choice.model is None:

@@ -22,6 +22,7 @@ from gmner.data.jsonl import write_predictions
 from gmner.data.pictures import first_pictures
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction, Predictions
+from gmner.programs.adapter import greedy
 from gmner.programs.answering import AnsweringProgram
 from gmner.programs.corpus_file import CorpusFile
 from gmner.programs.engine.batching import ending_with
@@ -33,6 +34,8 @@ from gmner.signatures.errors import ImageError, InputError
 
 LOG = logging.getLogger(__name__)
 
+_SAMPLING = ("temperature", "top_p", "top_k", "seed", "reasoning_effort")
+# Settings of an LM that change its answers. A run may be resumed with another `max_tokens`, which cut answers need.
 _SERVED = 16
 _CHARACTERS_PER_TOKEN = 4
 
@@ -190,11 +193,13 @@ def extract_corpus(
 def _run_of(program: AnsweringProgram) -> dict[str, str]:
     """The settings that determine the predictions of a run, apart from the posts."""
     labels, limits = program.labels.describe(), str(program.limits)
+    lm = program.model
+    settings = {**lm.kwargs, **greedy(lm)}
     # Of a model on a server; the model string of a local one contains it.
-    thinking = (getattr(program.model, "kwargs", {}).get("extra_body") or {}).get("chat_template_kwargs")
+    thinking = (settings.get("extra_body") or {}).get("chat_template_kwargs")
     return {
         "program": type(program).__name__,
-        "model": program.model.model,
+        "model": lm.model,
         "labels": labels,
         "limits": limits,
         "profile": json.dumps(program.adapter().profile.as_data()),
@@ -203,4 +208,5 @@ def _run_of(program: AnsweringProgram) -> dict[str, str]:
         "answers": f"{program.answers} at {program.temperature}" if program.answers > 1 else "1",
         "limit_pictures": str(program.limit_pictures),
         "thinking": json.dumps(thinking, sort_keys=True),
+        "sampling": ", ".join(f"{name}={settings[name]}" for name in _SAMPLING if settings.get(name) is not None),
     }

@@ -32,7 +32,7 @@ Run = Mapping[str, str]
 """The settings that determine the predictions of a run, apart from the posts, by name."""
 
 _SOURCE, _ARGUMENTS = "source", "arguments"
-_NOT_RECORDED = ("profile",)
+_NOT_RECORDED = ("profile", "sampling")
 _EARLIER = {"limit_pictures": "None", "thinking": "null"}  # settings that runs of earlier versions do not record
 _NAMED = 3
 _RECORD = {"run": dict, "posts": dict, "sha256": str}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.signatures.boxes import Size
+from gmner.signatures.boxes import Box, Size
 from gmner.signatures.mentions import GroundedEntity
 
 
@@ -27,6 +27,7 @@ class GroundedPost(dspy.Prediction):
         image: Its image; None: that of `base`.
         size: (width, height) in pixels of the original image, if `image` was scaled down; None: that of `image`.
         more_images: Further images of the post, each with the size of its original; None: those of `base`.
+        grounded: Whether the answer says what the images show; False for names alone; None: as `base`.
         **fields: The fields `entities` and `reasoning`, and `thinking` if there is any.
     """
 
@@ -38,6 +39,7 @@ class GroundedPost(dspy.Prediction):
         image: Image.Image | None = None,
         size: Size | None = None,
         more_images: Sequence[tuple[Image.Image, Size]] | None = None,
+        grounded: bool | None = None,
         **fields: Any,
     ) -> None:
         source = base if isinstance(base, GroundedPost) else None
@@ -48,6 +50,8 @@ class GroundedPost(dspy.Prediction):
         self._size: Size | None = size if size is not None or source is None else source._size
         more = more_images if more_images is not None or source is None else source._more_images
         self._more_images: tuple[tuple[Image.Image, Size], ...] = tuple(more or ())
+        given = grounded if grounded is not None or source is None else source._grounded
+        self._grounded: bool = given is not False
 
     @property
     def thinking(self) -> str:
@@ -55,9 +59,9 @@ class GroundedPost(dspy.Prediction):
         return self.get("thinking") or ""
 
     def __repr__(self) -> str:
-        """One line per entity, with its confidence if it has one."""
+        """One line per entity, with its boxes, and its confidence if it has one."""
         lines = [
-            f"  {e.span!r} [{e.start}:{e.end}] {e.type} {_box_text(e)}{_confidence_text(e)}"
+            f"  {e.span!r} [{e.start}:{e.end}] {e.type}{_region_text(e) if self._grounded else ''}{_confidence_text(e)}"
             for e in self.get("entities") or ()
         ]
         return "\n".join([f"GroundedPost({self._text!r}", *(lines or ["  no entities"])]) + ")"
@@ -72,14 +76,17 @@ class GroundedPost(dspy.Prediction):
 
     def _with_post(self, fields: dspy.Example) -> GroundedPost:
         """Some fields with the post of this answer."""
-        more = self._more_images
-        return type(self)(fields, text=self._text, image=self._image, size=self._size, more_images=more)
+        return type(self)(
+            fields, text=self._text, image=self._image, size=self._size,
+            more_images=self._more_images, grounded=self._grounded,
+        )  # fmt: skip
 
     def as_pair(self) -> tuple[Post, Prediction]:
         """The post and its prediction as values, both with the id `post`; its images have their original size."""
         image = None if self._image is None else _resized(self._image, self._size)
         more = tuple(_resized(further, size) for further, size in self._more_images)
-        post, entities = Post("post", self._text or "", image, more_images=more), tuple(self.get("entities") or ())
+        post = Post("post", self._text or "", image, more_images=more, grounded=self._grounded)
+        entities = tuple(self.get("entities") or ())
         return post, Prediction("post", post.text, self.get("reasoning") or "", entities, thinking=self.thinking)
 
     def _repr_html_(self) -> str:
@@ -87,18 +94,22 @@ class GroundedPost(dspy.Prediction):
 
         post, prediction = self.as_pair()
         entities, reasoning, thinking = prediction.entities, prediction.reasoning, prediction.thinking
-        return entity_html(post.text, post.image, entities, reasoning, post.more_images, thinking)
+        return entity_html(
+            post.text, post.image, entities, reasoning, post.more_images, thinking, grounded=post.grounded
+        )
 
 
 def _resized(image: Image.Image, size: Size | None) -> Image.Image:
     return image if size in (None, image.size) else image.resize(size)
 
 
-def _box_text(entity: GroundedEntity) -> str:
-    if entity.box is None:
-        return "not shown"
-    place = "at ({})".format(", ".join(f"{v:.0f}" for v in entity.box.as_tuple()))
-    return place if entity.box.picture == 1 else f"in image {entity.box.picture} {place}"
+def _region_text(entity: GroundedEntity) -> str:
+    return f" {' and '.join(map(_box_text, entity.boxes)) or 'not shown'}"
+
+
+def _box_text(box: Box) -> str:
+    place = "at ({})".format(", ".join(f"{v:.0f}" for v in box.as_tuple()))
+    return place if box.picture == 1 else f"in image {box.picture} {place}"
 
 
 def _confidence_text(entity: GroundedEntity) -> str:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import dspy
 
+from gmner.data.post import Post
 from gmner.programs.program import Answer, GroundingProgram, Inputs
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GroundedEntity
@@ -33,6 +34,11 @@ class MNER(GroundingProgram):
     """
 
     bundle_name: ClassVar[str] = "MNER"
+    grounds: ClassVar[bool] = False
+
+    def example_of(self, post: Post) -> dspy.Example:
+        """The DSPy example of an annotated post, with its `mentions`."""
+        return dspy.Example(super().example_of(post), mentions=list(post.gold))
 
     def _build(self) -> None:
         self.answer = dspy.Predict(NameEntities)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,6 @@ from dspy.teleprompt import Teleprompter
 
 from gmner.data.pictures import first_pictures
 from gmner.data.post import Post
-from gmner.data.scoring.metric import to_example
 from gmner.programs.answering import AnsweringProgram
 from gmner.programs.example_check import check_examples
 from gmner.programs.seams.dspy_seams import set_compiled
@@ -49,8 +49,11 @@ def compiled(
         return optimizer.compile(program, **arguments)
     _check_optimizer(program, optimizer)
     arguments = {name: _limited(value, program.limit_pictures) for name, value in arguments.items()}
-    arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
-    arguments = {name: _as_examples(value) for name, value in arguments.items()}
+    if program.names_entities:
+        arguments = check_examples(arguments, optimizer, program.adapter(), leave_out_invalid=leave_out_invalid)
+    else:
+        _check_expressions(arguments)
+    arguments = {name: _as_examples(value, program) for name, value in arguments.items()}
     student: Any = copy_with_lms(program)
     set_compiled(student, False)  # else DSPy refuses a program that was compiled before
     first = () if "student" not in _parameters(optimizer) else (student,)
@@ -125,10 +128,19 @@ def _limited(value: Any, limit: int | None) -> Any:
     return first_pictures(value, limit) if posts else value
 
 
-def _as_examples(value: Any) -> Any:
+def _check_expressions(arguments: Mapping[str, Any]) -> None:
+    """Refuse annotated posts that are not referring expressions."""
+    values = (value for value in arguments.values() if isinstance(value, Sequence) and not isinstance(value, str))
+    for item in itertools.chain.from_iterable(values):
+        if isinstance(item, Post) and item.task != "grec":
+            accepted = "annotated referring expressions, see `gmner.read_grec`"
+            raise InputError("The post is not a referring expression", received=item, accepted=accepted)
+
+
+def _as_examples(value: Any, program: AnsweringProgram) -> Any:
     """Convert the posts of a list to examples; return anything else unchanged."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [to_example(item) if isinstance(item, Post) else item for item in value]
+        return [program.example_of(item) if isinstance(item, Post) else item for item in value]
     return value
 
 

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from inspect import Signature, signature
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict, TypeVar, Unpack
 
 import dspy
 from PIL import Image
@@ -22,6 +22,7 @@ from gmner.data.images.fetching import fetch
 from gmner.data.images.opening import ImageSource, image_size, open_scaled
 from gmner.data.post import Post
 from gmner.data.prediction import Predictions
+from gmner.data.scoring.metric import to_example
 from gmner.programs.adapter import PromptAdapter
 from gmner.programs.consistency import vote
 from gmner.programs.corpus import answer_posts
@@ -54,7 +55,7 @@ Picture: TypeAlias = str | PathLike[str] | Image.Image | dspy.Image | None
 Answer: TypeAlias = tuple[str, Sequence[GroundedEntity]]
 """Reasoning and entities of a post."""
 
-Thoughtful: TypeAlias = tuple[str, Sequence[GroundedEntity], str]
+AnswerWithThinking: TypeAlias = tuple[str, Sequence[GroundedEntity], str]
 """Reasoning, entities and thinking."""
 
 Inputs: TypeAlias = dict[str, Any]
@@ -66,16 +67,6 @@ LOG = logging.getLogger(__name__)
 
 _HELD, _SENT = 8, 20
 # Bytes per pixel of an image during a call: with the copies of the local processor, or with the text for a server.
-
-
-def _grounded(text: str, pictures: Sequence[PostPicture], answer: Thoughtful) -> GroundedPost:
-    reasoning, entities, thinking = answer
-    opened = [(picture.opened, picture.size) for picture in pictures]
-    image, size = opened[0] if opened else (None, None)
-    fields: dict[str, Any] = {"entities": unique_mentions(entities), "reasoning": reasoning}
-    if thinking:
-        fields["thinking"] = thinking
-    return GroundedPost(text=text, image=image, size=size, more_images=opened[1:], **fields)
 
 
 class AnsweringOptions(TypedDict, total=False):
@@ -122,8 +113,13 @@ class GroundingProgram(dspy.Module):
     the program.
 
     Attributes:
+        names_entities: Whether the answers name the entities of the text. False: the text is a referring expression.
+        grounds: Whether the answers say what the images show.
         scores: Scores that an optimizer measured, as JSON data by stage; saved with the program, or None.
     """
+
+    names_entities: ClassVar[bool] = True
+    grounds: ClassVar[bool] = True
 
     __signature__ = _InitSignature()
 
@@ -150,6 +146,7 @@ class GroundingProgram(dspy.Module):
         check_integer("limit_pictures", self.limit_pictures, optional=True)
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
+        self.check_answering()
         self._build()
         if lm is not None:
             self.set_lm(lm)
@@ -189,7 +186,7 @@ class GroundingProgram(dspy.Module):
         """
         with self._opened(text, _listed(image, images)) as pictures:
             try:
-                return _grounded(text, pictures, self._answered(_inputs(text, pictures)))
+                return self._grounded(text, pictures, self._answered(_inputs(text, pictures)))
             except Exception as error:
                 failure = own_error(error) or error
         raise failure  # outside the handler, which would add the error itself as context
@@ -201,44 +198,58 @@ class GroundingProgram(dspy.Module):
         async with HELD.aholding(size):
             pictures = await asyncio.to_thread(self._open, sources)
             try:
-                return _grounded(text, pictures, await self._aanswered(_inputs(text, pictures)))
+                return self._grounded(text, pictures, await self._aanswered(_inputs(text, pictures)))
             except Exception as error:
                 failure = own_error(error) or error
         raise failure
 
-    def _answered(self, inputs: Inputs) -> Thoughtful:
+    def _answered(self, inputs: Inputs) -> AnswerWithThinking:
         """One answer, or the majority vote over several."""
 
-        def drawn(number: int | None) -> Thoughtful:
-            with self._speaking(number) as adapter:
+        def drawn(number: int | None) -> AnswerWithThinking:
+            with self._with_adapter(number) as adapter:
                 reasoning, entities = self._answer(inputs)
             return reasoning, entities, "\n\n".join(adapter.thoughts)
 
-        if self._drawn() == 1:
+        self.check_answering()
+        if self.answers == 1:
             return drawn(None)
         with ThreadPoolExecutor(self.answers) as pool:
             futures = [pool.submit(copy_context().run, drawn, number) for number in range(self.answers)]
             return vote([future.result() for future in futures])
 
-    async def _aanswered(self, inputs: Inputs) -> Thoughtful:
+    async def _aanswered(self, inputs: Inputs) -> AnswerWithThinking:
         """`_answered` for asyncio."""
 
-        async def drawn(number: int | None) -> Thoughtful:
-            with self._speaking(number) as adapter:
+        async def drawn(number: int | None) -> AnswerWithThinking:
+            with self._with_adapter(number) as adapter:
                 reasoning, entities = await self._aanswer(inputs)
             return reasoning, entities, "\n\n".join(adapter.thoughts)
 
-        if self._drawn() == 1:
+        self.check_answering()
+        if self.answers == 1:
             return await drawn(None)
         return vote(await asyncio.gather(*(drawn(number) for number in range(self.answers))))
 
-    def _drawn(self) -> int:
-        """The number of answers to sample, after checking the settings."""
-        if self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
+    def _grounded(self, text: str, pictures: Sequence[PostPicture], answer: AnswerWithThinking) -> GroundedPost:
+        reasoning, entities, thinking = answer
+        opened = [(picture.opened, picture.size) for picture in pictures]
+        image, size = opened[0] if opened else (None, None)
+        fields: dict[str, Any] = {"entities": unique_mentions(entities), "reasoning": reasoning}
+        if thinking:
+            fields["thinking"] = thinking
+        return GroundedPost(text=text, image=image, size=size, more_images=opened[1:], grounded=self.grounds, **fields)
+
+    def check_answering(self) -> None:
+        """Check the settings that may be changed after the program was created.
+
+        Raises:
+            InputError: `answers` is not an integer of at least 1, or several are sampled without a temperature.
+        """
+        if type(self.answers) is not int or self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
             received = f"answers={self.answers}, temperature={self.temperature}"
             fact = "answers must be at least 1, and sampling several needs temperature > 0"
             raise InputError(fact, received=received)
-        return self.answers
 
     @contextmanager
     def _opened(self, text: str, images: Sequence[Picture]) -> Iterator[list[PostPicture]]:
@@ -310,7 +321,7 @@ class GroundingProgram(dspy.Module):
         return PromptAdapter(self.labels, profile, self.limits, confidence=self.confidence)
 
     @contextmanager
-    def _speaking(self, number: int | None = None) -> Iterator[PromptAdapter]:
+    def _with_adapter(self, number: int | None = None) -> Iterator[PromptAdapter]:
         """Activate the program's adapter and yield it; `number` is the index among several sampled answers."""
         adapter = self.adapter()
         if number is not None:
@@ -326,13 +337,22 @@ class GroundingProgram(dspy.Module):
 
         Args:
             program: `GMNER`, `StagedGMNER`, `MNER` or `GREC`.
+
+        Raises:
+            InputError: `program` is not such a class.
         """
+        if not (isinstance(program, type) and issubclass(program, GroundingProgram)):
+            raise InputError("program must be a class", received=program, accepted="GMNER, StagedGMNER, MNER, GREC")
         other = program(
             self.predictors()[0].lm, labels=self.labels, profile=self.profile, image_root=self.image_root,
             fetch=self.fetch, limits=self.limits, limit_pictures=self.limit_pictures,
         )  # fmt: skip
         other.confidence, other.answers, other.temperature = self.confidence, self.answers, self.temperature
         return other
+
+    def example_of(self, post: Post) -> dspy.Example:
+        """The DSPy example of an annotated post, which can also be a demonstration of this program."""
+        return to_example(post)
 
     def compile(
         self,
@@ -379,7 +399,12 @@ class GroundingProgram(dspy.Module):
         return copy
 
     def batch_posts(self, posts: Sequence[Post], *, threads: int | None = None, progress: bool = True) -> Predictions:
-        """Predict the entities of many posts, with errors per post; see `gmner.programs.corpus.answer_posts`."""
+        """Predict the entities of many posts, with errors per post; see `gmner.programs.corpus.answer_posts`.
+
+        Raises:
+            InputError: See `check_answering`.
+        """
+        self.check_answering()
         return answer_posts(self, posts, threads=threads, progress=progress)
 
     def save(self, path: str | PathLike[str], *, scores: Mapping[str, Any] | None = None) -> None:

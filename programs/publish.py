@@ -27,6 +27,23 @@ CARD_FILE = "README.md"
 TEMPLATE_FILE = "chat_template.jinja"
 _BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.txt", "*.model")
 _TASKS = ("gmner", "mner", "eeg")
+_GMNER = (
+    "A program for grounded multimodal named entity recognition. Give it a post (text and image): it returns",
+    "every named entity with its type and its bounding box, or marks it as not shown.",
+)
+_WHAT = {
+    "GMNER": _GMNER,
+    "StagedGMNER": _GMNER,
+    "MNER": (
+        "A program for multimodal named entity recognition. Give it a post (text and images): it returns every named",
+        "entity with its type, without boxes.",
+    ),
+    "GREC": (
+        "A program for generalized referring expression comprehension. Give it an expression as the text, and an",
+        "image: it returns the bounding boxes of everything that the expression means, or none.",
+    ),
+}
+"""What a program does, by the name of its class."""
 
 
 def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overwrite: bool = False) -> Path:
@@ -100,17 +117,17 @@ def model_card(manifest: Manifest, name: str) -> str:
     """The card of a bundle as Markdown with a YAML head."""
     base = manifest.base.model if manifest.base.kind == "hub" else None
     types = "\n".join(f"- `{kind}`{f': {text}' if text else ''}" for kind, text in manifest.labels)
+    type_section = [] if manifest.program == "GREC" else ["## Entity types", "", types, ""]
     head = ["library_name: gmner", "pipeline_tag: image-text-to-text", *([f"base_model: {base}"] if base else [])]
     return "\n".join(
         [
             "---", *head, "tags:", "- gmner", "- named-entity-recognition", "- visual-grounding", "---", "",
             f"# {name.partition('/')[2] or name}", "",
-            "A program for grounded multimodal named entity recognition. Give it a post (text and image): it returns",
-            "every named entity with its type and its bounding box, or marks it as not shown.", "",
+            *_WHAT[manifest.program], "",
             "```python", "import gmner", "", f'program = gmner.load("{name}")',
             'program(text="...", image="post.png").entities', "```", "",
             f"It runs on {_base(manifest.base)}{', with a LoRA adapter' if manifest.adapter else ''}.", "",
-            "## Entity types", "", types, "", "## Scores", "", _scores(manifest.scores), "", "## Limits", "",
+            *type_section, "## Scores", "", _scores(manifest.scores), "", "## Limits", "",
             "- The scores were measured on other posts. Evaluate the program on your own.",
             "- Predictions can be wrong. Do not use them to identify people or as evidence.",
             "- Demonstrations and weights are derived from training posts; their licence and privacy apply here too.",

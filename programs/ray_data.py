@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -82,9 +82,13 @@ class _Worker:
         predictions |= dict(zip(posts, answers, strict=True))
         # The schema must not depend on the batch, so it follows the columns of the dataset.
         several = _MORE in table.column_names
-        none = {"confidence": None, **({"picture": None} if several else {})}
-        records = [_record(predictions[index], none) for index in range(table.num_rows)]
-        return pyarrow.Table.from_pylist(records, schema=_schema(pyarrow, several=several))
+        optional = {"confidence": pyarrow.float64()}
+        optional |= {"picture": pyarrow.int64()} if several else {}
+        if not self._program.names_entities:
+            optional["more_boxes"] = pyarrow.list_(pyarrow.list_(pyarrow.float64()))
+            optional |= {"more_pictures": pyarrow.list_(pyarrow.int64())} if several else {}
+        records = [_record(predictions[index], optional) for index in range(table.num_rows)]
+        return pyarrow.Table.from_pylist(records, schema=_schema(pyarrow, optional))
 
 
 def _post(row: dict[str, Any]) -> Post:
@@ -115,23 +119,23 @@ def _string(cell: Any) -> str:
     return "" if cell is None else cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
-def _record(prediction: Prediction, none: Mapping[str, None]) -> dict[str, Any]:
-    """A prediction with the same keys in every row, those of `none` in every entity."""
+def _record(prediction: Prediction, optional: Iterable[str]) -> dict[str, Any]:
+    """A prediction with the same keys in every row, those of `optional` in every entity."""
     record = prediction.to_record()
     # Arrow stores UTF-8, which cannot encode a lone surrogate; a server may return one.
     for name in ("reasoning", "thinking"):
         record[name] = getattr(prediction, name).encode("utf-8", "replace").decode("utf-8")
-    return {**record, "entities": [{**none, **entity} for entity in record["entities"]]}
+    missing: dict[str, list[Any] | None] = {name: [] if name == "more_boxes" else None for name in optional}
+    return {**record, "entities": [{**missing, **entity} for entity in record["entities"]]}
 
 
-def _schema(pyarrow: Any, *, several: bool) -> Any:
+def _schema(pyarrow: Any, optional: Mapping[str, Any]) -> Any:
     """The schema of a table of predictions; inferred from a batch without boxes or errors, it would differ."""
-    string, real, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
+    string, whole = pyarrow.string(), pyarrow.int64()
     entity = pyarrow.struct(
         {
             "span": string, "start": whole, "end": whole, "type": string, "visible": pyarrow.bool_(),
-            "box": pyarrow.list_(real), "confidence": real,
-            **({"picture": whole} if several else {}),
+            "box": pyarrow.list_(pyarrow.float64()), **optional,
         }
     )  # fmt: skip
     error = pyarrow.struct({"kind": string, "message": string})

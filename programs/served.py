@@ -28,8 +28,8 @@ def served_lm(
 
     The list of models is requested first, so that a wrong URL or name is reported immediately. The model family, which
     determines the coordinate convention, is inferred from the served name or from the name of the underlying model
-    (vLLM's `root`). The API key is read from the environment variable OPENAI_API_KEY. DSPy's cache is disabled, because
-    a server may serve another model under the same name later.
+    (vLLM's `root`). The API key is `api_key`, or else the environment variable OPENAI_API_KEY. DSPy's cache is
+    disabled, because a server may serve another model under the same name later.
 
     Args:
         server: URL of the server, up to the part before `/chat/completions`: `http://localhost:8000/v1`.
@@ -38,7 +38,7 @@ def served_lm(
             published model: see `load_vlm`. "probe": find it out with about 140 calls, see `gmner.probe`.
         thinking: Whether the model thinks before it answers, which is sent as a variable of its chat template, see
             `template_switch`. None: as the server is set up.
-        **settings: Passed to `ServedLM`, for instance `num_retries`, `timeout`, `temperature`.
+        **settings: Passed to `ServedLM`, for instance `num_retries`, `timeout`, `temperature`, `api_key`.
 
     Raises:
         ModelError: The server does not respond, does not serve this model, or serves several and no name was given; or
@@ -89,7 +89,7 @@ def served_model(
     """
     import openai  # takes long to import, and only this function needs it
 
-    key = os.environ.get(_KEY) or "none"
+    key = settings.get("api_key") or os.environ.get(_KEY) or "none"
     try:
         client = openai.OpenAI(base_url=server, api_key=key, timeout=_TIMEOUT, max_retries=1)
         models = {model.id: model for model in client.models.list()}
@@ -106,15 +106,17 @@ def served_model(
     chosen = models[name or next(iter(models))]
     names = " ".join(filter(None, (getattr(chosen, "root", None), chosen.id, getattr(chosen, "parent", None))))
     if thinking is not None:
-        settings["extra_body"] = {**settings.get("extra_body", {}), **template_switch(names, on=thinking)}
+        body, variables = settings.get("extra_body") or {}, "chat_template_kwargs"
+        switched = {**body.get(variables, {}), **template_switch(names, on=thinking)}
+        settings["extra_body"] = {**body, variables: switched}
     lm = ServedLM(
         f"openai/{chosen.id}", **{"api_base": server, "api_key": key, "max_tokens": None, "cache": False, **settings}
     )
     return lm, names
 
 
-def template_switch(names: str, *, on: bool) -> dict[str, Any]:
-    """The body of a request that switches thinking on or off in the chat template of a model on vLLM or SGLang.
+def template_switch(names: str, *, on: bool) -> dict[str, bool]:
+    """The variables of a chat template that switch thinking on or off; vLLM and SGLang take `chat_template_kwargs`.
 
     Args:
         names: The names of the model.
@@ -128,4 +130,4 @@ def template_switch(names: str, *, on: bool) -> dict[str, Any]:
     if switch is None:
         remedy = "Serve it with another chat template"
         raise ModelError("Thinking of this model cannot be switched", received=names, remedy=remedy)
-    return {"chat_template_kwargs": {switch: on}}
+    return {switch: on}

@@ -124,7 +124,7 @@ class ServedLM(NamedLM):
         return wait
 
 
-def speaking(lm: dspy.BaseLM) -> dspy.BaseLM:
+def logging_retries(lm: dspy.BaseLM) -> dspy.BaseLM:
     """Convert a `dspy.LM` on a server to a `ServedLM`, which logs retries; other LMs are returned unchanged.
 
     The `ServedLM` shares the history of the LM.

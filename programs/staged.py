@@ -99,7 +99,7 @@ class StagedGMNER(RelatedTasks):
         Raises:
             GmnerError: See `forward`.
         """
-        with self._opened(text, images) as pictures, self._speaking():
+        with self._opened(text, images) as pictures, self._with_adapter():
             post = {"text": text, **picture_inputs(pictures)}
             extracted = _extracted(self.extract(**post))
             mentions = tuple(unique_mentions([*extracted, *map(as_entity, also)]))

@@ -148,14 +148,16 @@ def _check_values(demo: Mapping[str, Any]) -> None:
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("text, reasoning and evidence of a demonstration must be strings")
     lists = [demo[key] for key in ("entities", "mentions") if key in demo]
-    if not all(isinstance(values, list) for values in lists):
-        raise TypeError("entities and mentions of a demonstration must be lists")
+    if not all(isinstance(values, list) for values in (*lists, demo.get("boxes", []))):
+        raise TypeError("entities, mentions and boxes of a demonstration must be lists")
     mentions = [] if demo.get("mention") is None else [demo["mention"]]
     for entity in map(as_entity, [*mentions, *(value for values in lists for value in values)]):
         if not isinstance(entity.span, str) or not isinstance(entity.type, str):
             raise TypeError("span and type of an entity must be strings")
         if type(entity.start) is not int or type(entity.end) is not int:
             raise TypeError("start and end of an entity must be integers")
+    if any(as_box(box) is None for box in demo.get("boxes", [])):
+        raise TypeError("boxes of a demonstration must not be null")
     as_box(demo.get("box"))
 
 

@@ -131,8 +131,11 @@ def _parse_answer(text: str, request: Request, reorder: bool) -> Values:
 
 
 def _render_mentions(values: Mapping[str, Any], request: Request) -> str:
-    mentions = [as_entity(value) for value in values["mentions"]]
-    return wire.dump({"mentions": [{"span": m.span, "type": m.type} for m in mentions]})
+    return wire.dump({"mentions": _mention_records(values)})
+
+
+def _mention_records(values: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [{"span": mention.span, "type": mention.type} for mention in map(as_entity, values["mentions"])]
 
 
 def _parse_mentions(text: str, request: Request, reorder: bool) -> Values:
@@ -145,9 +148,7 @@ def _mentions(records: object, request: Request) -> Values:
 
 
 def _render_names(values: Mapping[str, Any], request: Request) -> str:
-    mentions = [as_entity(value) for value in values["mentions"]]
-    records = [{"span": m.span, "type": m.type} for m in mentions]
-    return wire.dump({"reasoning": values.get("reasoning") or "", "mentions": records})
+    return wire.dump({"reasoning": values.get("reasoning") or "", "mentions": _mention_records(values)})
 
 
 def _parse_names(text: str, request: Request, reorder: bool) -> Values:

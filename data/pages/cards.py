@@ -156,10 +156,15 @@ def answer_card(
     entities: Sequence[GroundedEntity],
     reasoning: str = "",
     thinking: str = "",
+    *,
+    grounded: bool = True,
 ) -> Card:
-    """Build the card of an answer without gold annotation; its panel has no title."""
+    """Build the card of an answer without gold annotation; its panel has no title.
+
+    If it does not say what the images show (`grounded` is False), its entities are not called "not shown".
+    """
     pictures = [_open(image) for image in images]
-    rows = [_row(entity, several=len(pictures) > 1) for entity in entities]
+    rows = [_row(entity, several=len(pictures) > 1, grounded=grounded) for entity in entities]
     panel = replace(_panel("", text, entities, rows, pictures), reasoning=reasoning, thinking=thinking)
     return Card("", "", [panel], pictures)
 
@@ -167,8 +172,9 @@ def answer_card(
 def _stage(
     name: str, post: Post, answer: Prediction, pictures: Sequence[CardPicture], remarks: Sequence[Remark]
 ) -> Panel:
-    judged = post.entities is not None
-    rows = _judged_rows(post, answer) if judged else _remarked_rows(answer, remarks, several=len(pictures) > 1)
+    judged, several = post.entities is not None, len(pictures) > 1
+    plain = _remarked_rows(answer, remarks, several=several, grounded=post.grounded)
+    rows = _judged_rows(post, answer) if judged else plain
     error = f"{answer.error['kind']}: {answer.error['message']}" if answer.error else ""
     wrong = judged and (bool(error) or any(row.faults for row in rows))
     differing = {remark.entity for remark in remarks}
@@ -199,7 +205,9 @@ def _drawn(
     ]
 
 
-def _remarked_rows(answer: Prediction, remarks: Sequence[Remark], *, several: bool) -> list[CardRow]:
+def _remarked_rows(
+    answer: Prediction, remarks: Sequence[Remark], *, several: bool, grounded: bool
+) -> list[CardRow]:
     """The entities of an answer with their remarks, and before the next of them those that only the other one has."""
     words = {remark.entity: remark.words for remark in remarks if not remark.absent}
     absent = [remark for remark in remarks if remark.absent]
@@ -207,7 +215,7 @@ def _remarked_rows(answer: Prediction, remarks: Sequence[Remark], *, several: bo
     for entity in answer.entities:
         while absent and absent[0].entity.key < entity.key:
             rows.append(_absent_row(absent.pop(0)))
-        rows.append(replace(_row(entity, several=several), differs=words.get(entity, ())))
+        rows.append(replace(_row(entity, several=several, grounded=grounded), differs=words.get(entity, ())))
     return [*rows, *map(_absent_row, absent)]
 
 
@@ -221,7 +229,7 @@ def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
     for error in post_errors(post, answer.entities):
         faults = tuple((fault, _in_words(fault, error.gold)) for fault in error.faults)
         if error.predicted is not None:
-            rows.append(_row(error.predicted, faults, several=several))
+            rows.append(_row(error.predicted, faults, several=several, grounded=post.grounded))
         elif error.gold is not None:
             gold = error.gold
             rows.append(CardRow(gold.span, gold.type, "", faults, missed=True, link=link(gold)))
@@ -229,11 +237,17 @@ def _judged_rows(post: Post, answer: Prediction) -> list[CardRow]:
 
 
 def _row(
-    entity: GroundedEntity, faults: tuple[tuple[Fault, str], ...] | None = None, *, several: bool = False
+    entity: GroundedEntity,
+    faults: tuple[tuple[Fault, str], ...] | None = None,
+    *,
+    several: bool = False,
+    grounded: bool = True,
 ) -> CardRow:
-    confidence = "" if entity.confidence is None else f" · {entity.confidence:.0%}"
-    region = region_in_words(entity.boxes, several=several) + confidence
-    return CardRow(entity.span, entity.type, region, faults, link=link(entity), confidence=entity.confidence)
+    region = [region_in_words(entity.boxes, several=several)] if grounded or entity.boxes else []
+    region += [] if entity.confidence is None else [f"{entity.confidence:.0%}"]
+    return CardRow(
+        entity.span, entity.type, " · ".join(region), faults, link=link(entity), confidence=entity.confidence
+    )
 
 
 def _in_words(fault: Fault, gold: Mention | None) -> str:

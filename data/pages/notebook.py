@@ -27,6 +27,8 @@ def entity_html(
     reasoning: str = "",
     more_images: Sequence[ImageSource] = (),
     thinking: str = "",
+    *,
+    grounded: bool = True,
 ) -> str:
     """Render one answer: the images with boxes, the text with spans, the entities, collapsed thinking and reasoning.
 
@@ -37,9 +39,10 @@ def entity_html(
         reasoning: The chain of reasoning; may be empty.
         more_images: Further images of the post, in order.
         thinking: What a thinking model wrote before its answer; may be empty.
+        grounded: Whether the answer says what the images show.
     """
     images = () if image is None else (image, *more_images)
-    return _fragment([answer_card(text, images, entities, reasoning, thinking)])
+    return _fragment([answer_card(text, images, entities, reasoning, thinking, grounded=grounded)])
 
 
 def answers_html(post: Post, answers: Mapping[str, Prediction]) -> str:

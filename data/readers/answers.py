@@ -13,8 +13,9 @@ from gmner.data.post import Post
 from gmner.data.prediction import Predictions
 from gmner.data.readers.ccks import is_ccks_answers, read_ccks_answers
 from gmner.data.readers.entity_json import is_entity_json, read_entity_json_answers
-from gmner.data.readers.riveg import is_riveg_answer, read_riveg_answers
+from gmner.data.readers.riveg import is_riveg_answer, is_riveg_gold, read_riveg_answers
 from gmner.data.readers.triples import read_triples
+from gmner.signatures.errors import DataError
 
 
 class _Form(NamedTuple):
@@ -36,7 +37,7 @@ def read_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
 
     Raises:
         InputError: The file does not exist.
-        DataError: The file has none of these forms; the message names file and line.
+        DataError: The file has none of these forms, or contains gold annotations; the message names the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,6 +55,14 @@ def _whole(path: Path) -> object:
         return None
 
 
+def _is_gold(line: str, value: object) -> bool:
+    return is_riveg_gold(line) or is_entity_json(value, "gt_entities")
+
+
+def _refuse_gold(path: Path, posts: Sequence[Post]) -> Predictions:
+    raise DataError(f"{path}: gold annotations, not predictions", remedy="Read them with `read_dataset`, or --gold")
+
+
 def _is_prediction(line: str, _: object) -> bool:
     """Whether a line is a prediction as JSON; also True for an empty file."""
     try:
@@ -69,6 +78,7 @@ def _read_jsonl(path: Path, posts: Sequence[Post]) -> Predictions:
 
 _FORMS = (
     _Form(lambda _, value: is_entity_json(value, "pre_entities"), read_entity_json_answers),
+    _Form(_is_gold, _refuse_gold),
     _Form(lambda _, value: is_ccks_answers(value), read_ccks_answers),
     _Form(lambda line, _: is_riveg_answer(line), read_riveg_answers),
     _Form(_is_prediction, _read_jsonl),

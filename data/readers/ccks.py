@@ -37,8 +37,9 @@ def read_ccks(
 
     `SPLIT_text.json` is `{"1004": {"text": ...}}`, and `SPLIT_entity.json`, if it exists, `{"1004": [{"name", "label",
     "bnd": {"xmin", "ymin", "xmax", "ymax"} or null}]}`. Images are `SPLIT_image/KEY.*`. Names have no offsets: all rows
-    with one name and label are one entity, at the first occurrence of the name, with all of their boxes. A name that is
-    not in the text is an oddity (`name_not_in_text`) and is left out.
+    with one name and label are one entity with all of their boxes, at the first occurrence of the name outside of
+    longer names. Oddities are a name that is not in the text (`name_not_in_text`) and entities without a text
+    (`unknown_post`); both are left out.
 
     Args:
         root: The folder with these files.
@@ -64,6 +65,8 @@ def read_ccks(
         text = text_of(record_of(value, where).get("text"), "text", where, findings)
         found = None if entities is None else _gold(entities.get(key, []), text, f"{gold}: {key}", key, findings)
         posts.append(Post(key, text, pictures.find([key], key, where), found))
+    for key in sorted((entities or {}).keys() - {post.id for post in posts}):
+        findings.add("unknown_post", f"{gold}: {key}", f"there is no text {key!r}; its entities are left out")
     return findings.posts(posts)
 
 
@@ -71,6 +74,7 @@ def read_ccks_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Pr
     """Read answers to the CCKS-2025 shared task: `{"1004": [{"name", "label", "bnd"}]}`.
 
     Every row is an entity of its own, also where a name has several boxes. A `bnd` that is not a box is `UNREADABLE`.
+    Names are located in the text as in `read_ccks`; the order of the rows does not matter.
 
     Args:
         path: The file.
@@ -92,7 +96,7 @@ def read_ccks_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Pr
         if post is None:  # reported by `evaluate`
             answers.append(Prediction(key, ""))
         else:
-            answers.append(placed_prediction(post, triples))
+            answers.append(placed_prediction(post, triples, ordered=False))
     return Predictions(answers, posts)
 
 
@@ -106,7 +110,7 @@ def _gold(rows: object, text: str, where: str, post: str, findings: OddityLog) -
     for name, kind, region in _triples(rows, where):
         boxes.setdefault((name, kind), []).extend(region)
     entities = []
-    places = place_spans([name for name, _ in boxes], text)
+    places = place_spans([name for name, _ in boxes], text, ordered=False)
     for ((name, kind), regions), (start, end, how) in zip(boxes.items(), places, strict=True):
         if how is Alignment.MISSING:
             findings.add("name_not_in_text", where, f"{name!r} is not in the text and is left out", post=post)

@@ -27,8 +27,9 @@ def read_dataset(
     """Read posts in any format.
 
     With `auto`, the readers that were added by `gmner.readers.register` are asked first, the latest one before the
-    others. Otherwise a file is read as JSONL posts, and a folder by its content: `posts.jsonl`, `txt/` (Twitter-GMNER),
-    `txt_fine/` without `txt/` (Twitter-FMNERG) or `text/` (MNER-MI).
+    others. Otherwise the content decides. A folder has `posts.jsonl`, `txt/` (Twitter-GMNER), `txt_fine/` without
+    `txt/` (Twitter-FMNERG), `text/` (MNER-MI) or `*_text.json` (CCKS-2025). A file has lines of RiVEG, the JSON of SAKE
+    and UnCo, or else JSONL posts.
 
     Args:
         path: The file or the folder; for posts of an installed package, the name of their format (`real-photos`).
@@ -37,7 +38,7 @@ def read_dataset(
         format: `auto`, or the name of a format, one of `gmner.readers.READERS`.
         instances: COCO's `instances.json`, for GREC.
         joiner: What separates the tokens in the texts of formats that store tokens (Twitter-GMNER, Twitter-FMNERG,
-            MNER-MI); None: a space. Data in a script without spaces needs `joiner=""`.
+            MNER-MI, SAKE, UnCo); None: a space. Data in a script without spaces needs `joiner=""`.
         most_targets: For GREC, see `gmner.read_grec`.
 
     Raises:

@@ -17,7 +17,7 @@ from gmner.data.prediction import Prediction, Predictions
 from gmner.data.readers.conll import check_joiner, offsets
 from gmner.data.readers.image_folder import Folders, Pictures, find_pictures
 from gmner.data.readers.json_values import list_of, load_json, record_of, strings_of, text_of, whole_number
-from gmner.data.readers.placing import box_or_unreadable, image_key, place_spans, posts_by_image
+from gmner.data.readers.placing import PostsByImage, box_or_unreadable, gold_box, image_key, place_spans
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
@@ -76,15 +76,18 @@ def read_entity_json_answers(path: str | os.PathLike[str], posts: Sequence[Post]
 
     Raises:
         InputError: The file does not exist.
-        DataError: A record has another form, or a post is unknown or occurs twice; the error names file and record.
+        DataError: A record has another form, its image belongs to no post or to several, or two records are of one
+            post; the error names file and record.
     """
-    path, known = Path(path), posts_by_image(posts)
+    path, known = Path(path), PostsByImage(posts)
     answers: dict[str, Prediction] = {}
     for record, where in _records(list_of(load_json(path), "answers", str(path)), path):
         image = _image(record, where)
-        post = known.get(image_key(image))
-        if post is None or post.id in answers:
-            raise DataError(f"{where}: the image is of no post, or occurs twice", received=image)
+        post = known.find(image_key(image))
+        if post is None:
+            raise DataError(f"{where}: the image is of no post", received=image, accepted=f"such as {known.example}")
+        if post.id in answers:
+            raise DataError(f"{where}: an earlier record has the same image", received=image)
         answers[post.id] = _prediction(post, list_of(record.get("pre_entities"), "pre_entities", where), where)
     return Predictions(answers.values(), posts)
 
@@ -113,7 +116,7 @@ class _Reader:
                 fact = f"the phrase {row.get('phrase')!r} is not what its tokens say; the tokens are used"
                 self._findings.add("other_phrase", where, fact, post=id_)
             region = boxes.setdefault((places[first][0], places[last][1], kind), [])
-            region += [box for box in _boxes(row, where) if box not in region]
+            region += [box for box in _boxes(row, where, gold=True) if box not in region]
         entities = (GoldEntity(text[s:e], s, e, kind, tuple(found)) for (s, e, kind), found in sorted(boxes.items()))
         return Post(id_, text, self._pictures.find([image], id_, where), tuple(entities), tokens)
 
@@ -121,19 +124,27 @@ class _Reader:
 def _prediction(post: Post, rows: Sequence[Any], where: str) -> Prediction:
     entities, taken = list[GroundedEntity](), set[tuple[int, int]]()
     records = [record_of(row, where) for row in rows]
-    places = iter(place_spans([str(row["phrase"]) for row in records if "phrase" in row], post.text))
+    phrases = [_string(row, "phrase", where) for row in records if "phrase" in row]
+    places = iter(zip(phrases, place_spans(phrases, post.text), strict=True))
     for row in records:
         if "phrase" in row:
-            start, end, how = next(places)
-            span = str(row["phrase"]) if how is Alignment.MISSING else post.text[start:end]
+            phrase, (start, end, how) = next(places)
+            span = phrase if how is Alignment.MISSING else post.text[start:end]
         else:
             start, end = _offsets(post, row, where)
             how = Alignment.REUSED if (start, end) in taken else Alignment.EXACT
             span = post.text[start:end]
         taken.add((start, end))
-        boxes = _boxes(row, where)
-        entities.append(GroundedEntity(span, start, end, str(row.get("entity_type")), boxes[0] if boxes else None, how))
+        kind, boxes = _string(row, "entity_type", where), _boxes(row, where)
+        entities.append(GroundedEntity(span, start, end, kind, boxes[0] if boxes else None, how))
     return Prediction(post.id, post.text, "", tuple(entities))
+
+
+def _string(row: Mapping[str, Any], name: str, where: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise DataError(f"{where}: `{name}` must be a string", received=dict(row))
+    return value
 
 
 def _offsets(post: Post, row: Mapping[str, Any], where: str) -> tuple[int, int]:
@@ -147,7 +158,7 @@ def _offsets(post: Post, row: Mapping[str, Any], where: str) -> tuple[int, int]:
     first, last = _token_range(row, len(post.tokens), where)
     # What separates the tokens follows from the length of the text.
     gaps = len(post.text) - sum(map(len, post.tokens))
-    places = offsets(post.tokens, " " if gaps else "")
+    places = offsets(post.tokens, " " * (gaps // max(1, len(post.tokens) - 1)))
     return places[first][0], places[last][1]
 
 
@@ -158,8 +169,8 @@ def _token_range(row: Mapping[str, Any], tokens: int, where: str) -> tuple[int, 
     return first, last
 
 
-def _boxes(row: Mapping[str, Any], where: str) -> tuple[Box, ...]:
-    """The box of a row as a tuple; empty if the entity is not shown."""
+def _boxes(row: Mapping[str, Any], where: str, *, gold: bool = False) -> tuple[Box, ...]:
+    """The box of a row as a tuple; empty if the entity is not shown. An unreadable box is only accepted in answers."""
     region = row.get("region_box", [])
     if "region_box" not in row and "mapping_regions" in row:
         number = whole_number(row.get("region", 0), "region", where)
@@ -169,7 +180,7 @@ def _boxes(row: Mapping[str, Any], where: str) -> tuple[Box, ...]:
         region = regions[number - 1] if number else []
     if region is None or region == []:
         return ()
-    return (box_or_unreadable(region),)
+    return (gold_box(region, where) if gold else box_or_unreadable(region),)
 
 
 def _records(values: Sequence[Any], path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
@@ -196,7 +207,10 @@ def _read(location: DatasetLocation, granularity: Types = "fine") -> Posts:
 def _detects(location: DatasetLocation) -> bool:
     if location.path.suffix != ".json" or not location.path.is_file():
         return False
-    return is_entity_json(load_json(location.path), "gt_entities")
+    try:
+        return is_entity_json(load_json(location.path), "gt_entities")
+    except DataError:  # not JSON; a file of JSON lines may have this suffix
+        return False
 
 
 ENTITY_JSON = Reader("entity-json", _read, _detects, options=("joiner",))

@@ -29,7 +29,7 @@ class _Shelf:
     outside: frozenset[str]
 
     def find(self, name: str) -> str | None:
-        return self.names.get(name) or self.stems.get(name) or self.stems.get(_stem(name))
+        return self.names.get(name) or self.stems.get(name) or self.stems.get(without_suffix(name))
 
 
 class Pictures:
@@ -157,8 +157,8 @@ def _shelve(folder: Path, roots: Sequence[Path]) -> _Shelf:
     names = {name: path for name, path in listing.files.items() if _suffix(name).lower() in _SUFFIXES}
     stems: dict[str, str] = {}
     for name in sorted(names, key=_rank, reverse=True):
-        stems[_stem(name)] = names[name]
-    links = {*listing.outside, *map(_stem, listing.outside)}
+        stems[without_suffix(name)] = names[name]
+    links = {*listing.outside, *map(without_suffix, listing.outside)}
     return _Shelf(names, stems, frozenset(links))
 
 
@@ -170,6 +170,7 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1]
 
 
-def _stem(name: str) -> str:
+def without_suffix(name: str) -> str:
+    """The name of an image file without its suffix; any other name, such as an id with a dot, is not changed."""
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in _SUFFIXES else name

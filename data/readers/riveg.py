@@ -18,11 +18,12 @@ from gmner.data.prediction import Predictions
 from gmner.data.readers.json_values import list_of, load_json, record_of
 from gmner.data.readers.placing import (
     UNREADABLE,
+    PostsByImage,
     Triple,
     box_or_unreadable,
+    gold_box,
     image_key,
     placed_prediction,
-    posts_by_image,
 )
 from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.signatures.boxes import Box
@@ -39,6 +40,10 @@ _NAME = re.compile(r"(?P<span>.+)\((?P<type>[^()]+)\)", re.DOTALL)
 _BOX = re.compile(r"&\[([^\]]*)\]")
 _GOLD_LINE = re.compile(r"[^#]+###.+###\d###(&\[[^\]]*\])+")
 _ANSWER_LINE = re.compile(r"Imageid:[^#]+#[^#]*###.+###\d(###&\[[^\]]*\])?")
+_WRITTEN = {
+    _GOLD_LINE: "IMAGE###NAME(TYPE)###description###VERDICT###&[x1, y1, x2, y2]",
+    _ANSWER_LINE: "Imageid:IMAGE#NUMBER###NAME(TYPE)###description###VERDICT",
+}
 
 
 class _Row(NamedTuple):
@@ -56,10 +61,10 @@ def read_riveg(path: str | os.PathLike[str], answers: str | os.PathLike[str] | N
     """Read RiVEG's gold: lines of `IMAGE###NAME(TYPE)###description###VERDICT###&[x1, y1, x2, y2]`.
 
     The verdict is 0 for not shown; an entity with several boxes has several `&[...]`. The file has no tweets: the text
-    of a post is its names, separated by ` | `, and offsets refer to that (figures that depend on the text, such as
-    N-Count, say nothing). Its id is the name of the image without the
-    extension, which is also the id of the post in Twitter-GMNER. Posts without entities are not in the file: an answer
-    to one would not be counted. With `answers`, such posts are added, as RiVEG's script counts them.
+    of a post is its names, separated by ` | `, and offsets refer to it. Figures that depend on the text, such as
+    N-Count, are therefore meaningless. The id of a post is the name of its image without the suffix, as in
+    Twitter-GMNER. Posts without entities are not in the file, so that answers to them would not be counted. With
+    `answers`, such posts are added, as RiVEG's script counts them.
 
     Args:
         path: The file, `GMNER_finall_label.txt`.
@@ -67,7 +72,7 @@ def read_riveg(path: str | os.PathLike[str], answers: str | os.PathLike[str] | N
 
     Raises:
         InputError: The file does not exist.
-        DataError: A line has another form; the error names file and line.
+        DataError: A line has another form or an invalid box; the error names file and line.
     """
     path, findings = Path(path), OddityLog()
     posts = []
@@ -76,11 +81,10 @@ def read_riveg(path: str | os.PathLike[str], answers: str | os.PathLike[str] | N
         for row in rows:
             entities.append(GoldEntity(row.span, start, start + len(row.span), row.type, row.boxes))
             start += len(row.span) + len(_BETWEEN_NAMES)
-        posts.append(Post(image, _BETWEEN_NAMES.join(row.span for row in rows), None, tuple(entities)))
+        posts.append(Post(image, _names(rows), None, tuple(entities)))
     known = {post.id for post in posts}
-    for image, rows in ({} if answers is None else _by_image(_rows(Path(answers), _ANSWER_LINE))).items():
-        if image not in known:
-            posts.append(Post(image, _BETWEEN_NAMES.join(row.span for row in rows), None, ()))
+    answered = {} if answers is None else _by_image(_rows(Path(answers), _ANSWER_LINE))
+    posts += [Post(image, _names(rows), None, ()) for image, rows in answered.items() if image not in known]
     return findings.posts(posts)
 
 
@@ -101,7 +105,8 @@ def read_riveg_answers(
 
     Raises:
         InputError: A file does not exist.
-        DataError: A line has another form, or no image belongs to a post; the error names the file.
+        DataError: A line has another form, no image belongs to a post, or an image belongs to several; the error names
+            the file.
     """
     path = Path(path)
     rows = list(_rows(path, _ANSWER_LINE))
@@ -113,16 +118,14 @@ def read_riveg_answers(
             "%s: %d answers are shown and have no box: their regions are counted as wrong (boxes are read from %s)",
             path, without, beside,
         )  # fmt: skip
-    known, grouped = posts_by_image(posts), _by_image(rows)
-    if rows and not grouped.keys() & known.keys():
-        raise DataError(
-            f"{path}: no image belongs to one of the posts",
-            received=rows[0].image,
-            accepted=f"images such as {next(iter(known), 'none')}",
-        )
+    known, grouped = PostsByImage(posts), _by_image(rows)
+    answered = {image: known.find(image) for image in grouped}
+    if rows and not any(answered.values()):
+        fact = f"{path}: no image belongs to one of the posts"
+        raise DataError(fact, received=rows[0].image, accepted=f"images such as {known.example}")
     answers = {}
     for image, lines in grouped.items():
-        post = known.get(image) or Post(image, _BETWEEN_NAMES.join(row.span for row in lines))
+        post = answered[image] or Post(image, _names(lines))
         answers[post.id] = placed_prediction(post, [_triple(row, found) for row in lines])
     empty = (placed_prediction(post, ()) for post in posts if post.id not in answers)
     return Predictions([*answers.values(), *empty], posts)
@@ -131,6 +134,16 @@ def read_riveg_answers(
 def is_riveg_answer(line: str) -> bool:
     """Whether a line of a file has the form that `read_riveg_answers` reads."""
     return bool(_ANSWER_LINE.fullmatch(line.strip()))
+
+
+def is_riveg_gold(line: str) -> bool:
+    """Whether a line of a file has the form that `read_riveg` reads."""
+    return bool(_GOLD_LINE.fullmatch(line.strip()))
+
+
+def _names(rows: Sequence[_Row]) -> str:
+    """The text of a post without a tweet."""
+    return _BETWEEN_NAMES.join(row.span for row in rows)
 
 
 def _triple(row: _Row, found: Mapping[str, Box]) -> Triple:
@@ -153,26 +166,28 @@ def _rows(path: Path, form: re.Pattern[str]) -> Iterator[_Row]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8", remedy=str(error)) from error
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        fields = line.strip().split("###")
-        name = _NAME.fullmatch(fields[1]) if len(fields) > 1 else None
-        if not form.fullmatch(line.strip()) or name is None:
-            accepted = "IMAGE###NAME(TYPE)###description###VERDICT###&[x1, y1, x2, y2]"
-            if form is _ANSWER_LINE:
-                accepted = "Imageid:IMAGE#NUMBER###NAME(TYPE)###description###VERDICT"
-            raise DataError(f"{path}:{number}: not a line of RiVEG", received=line.strip(), accepted=accepted)
-        boxes = fields.pop() if fields[-1].startswith("&") else ""
-        unique_id, shown = fields[0].removeprefix("Imageid:"), fields[-1] != "0"
-        places = tuple(map(_box, _BOX.findall(boxes))) if shown else ()
-        yield _Row(unique_id.split("#", 1)[0], unique_id, name["span"].strip(), name["type"].strip(), shown, places)
+        if line.strip():
+            yield _row(line.strip(), form, f"{path}:{number}")
 
 
-def _box(numbers: str) -> Box:
+def _row(line: str, form: re.Pattern[str], where: str) -> _Row:
+    fields = line.split("###")
+    name = _NAME.fullmatch(fields[1]) if len(fields) > 1 else None
+    if not form.fullmatch(line) or name is None:
+        raise DataError(f"{where}: not a line of RiVEG", received=line, accepted=_WRITTEN[form])
+    written = _BOX.findall(fields.pop()) if fields[-1].startswith("&") else []
+    unique_id, shown = fields[0].removeprefix("Imageid:"), fields[-1] != "0"
+    numbers = [_numbers(box) for box in written] if shown else []
+    boxes = tuple(gold_box(box, where) if form is _GOLD_LINE else box_or_unreadable(box) for box in numbers)
+    return _Row(unique_id.split("#", 1)[0], unique_id, name["span"].strip(), name["type"].strip(), shown, boxes)
+
+
+def _numbers(box: str) -> list[float] | str:
+    """The numbers of a box; the text if it is something else."""
     try:
-        return box_or_unreadable([float(number) for number in numbers.split(",")])
+        return [float(number) for number in box.split(",")]
     except ValueError:
-        return UNREADABLE
+        return box
 
 
 def _boxes(path: Path) -> dict[str, Box]:
@@ -180,7 +195,10 @@ def _boxes(path: Path) -> dict[str, Box]:
     found = {}
     for number, item in enumerate(list_of(load_json(path), "boxes", str(path))):
         record = record_of(item, f"{path}: number {number}")
-        found[str(record.get("uniq_id"))] = box_or_unreadable(record.get("box"))
+        unique_id = record.get("uniq_id")
+        if not isinstance(unique_id, str):
+            raise DataError(f"{path}: number {number}: `uniq_id` must be a string", received=dict(record))
+        found[unique_id] = box_or_unreadable(record.get("box"))
     return found
 
 
@@ -192,7 +210,7 @@ def _detects(location: DatasetLocation) -> bool:
     if not location.path.is_file():
         return False
     with location.path.open(encoding="utf-8-sig", errors="replace") as file:
-        return bool(_GOLD_LINE.fullmatch(next((line.strip() for line in file if line.strip()), "")))
+        return is_riveg_gold(next((line for line in file if line.strip()), ""))
 
 
 RIVEG = Reader("riveg", _read, _detects)

@@ -55,13 +55,13 @@ def evaluate(
 
     Raises:
         InputError: There are no posts, a post is not annotated, an id occurs twice, a prediction has another text than
-            its post, the protocol is unknown, only some of the posts have annotated regions, or only some are referring
-            expressions.
+            its post, the protocol is unknown, only some of the posts have annotated regions, or some are referring
+            expressions, which `gmner.evaluate_expressions` scores.
     """
     rule = find_protocol(protocol)
     posts = list(posts)
     check_gold(posts)
-    predictions = _predictions(program_or_predictions, posts, progress=progress)
+    predictions = answers_by_id(program_or_predictions, posts, progress=progress)
     post_ids = {post.id for post in posts}
     answers = [_answer(post, predictions) for post in posts]
     types, grounded = types_of(posts), posts[0].grounded
@@ -111,15 +111,19 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
             received=mixed,
             remedy="Evaluate posts with and without regions separately; only MNER can be scored without regions",
         )
-    tasks = sorted({post.task for post in posts})
-    if len(tasks) > 1:
-        raise InputError(
-            f"The posts{of} are of several tasks", received=", ".join(tasks), accepted="posts of one task",
-            remedy="Score referring expressions separately",
-        )  # fmt: skip
+    expression = next((post for post in posts if post.task == "grec"), None)
+    if expression is not None:
+        fact = f"The posts{of} contain referring expressions, of which all targets must be found"
+        remedy = "Score expressions on their own, with gmner.evaluate_expressions"
+        raise InputError(fact, received=expression.text, accepted="posts with names", remedy=remedy)
 
 
-def _predictions(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:
+def answers_by_id(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:
+    """The predictions of a program, or those given, by the id of their post; see `evaluate`.
+
+    Raises:
+        InputError: `source` is neither, or two predictions have the same id.
+    """
     if isinstance(source, BatchProgram):
         predictions: Iterable[Prediction] = source.batch_posts(posts, progress=progress)
     elif isinstance(source, Mapping):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from gmner.data.post import Post
-from gmner.data.prediction import Prediction
+from gmner.data.scoring.evaluate import Answers, answers_by_id
 from gmner.data.scoring.matching import count_right
 from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,19 @@ class ExpressionScores:
 
 
 def evaluate_expressions(
-    predictions: Iterable[Prediction], posts: Sequence[Post], threshold: float = 0.5
+    predictions: Answers, posts: Sequence[Post], threshold: float = 0.5, *, progress: bool = True
 ) -> ExpressionScores:
     """Score the predicted boxes of referring expressions.
 
     The predicted set consists of all boxes of the entities of a prediction (`box` and `more_boxes`), the targets of all
-    `boxes` of the entities of the post. Words and types are ignored. A post without a prediction has no box.
+    `boxes` of the entities of the post. Words and types are ignored. A post without a prediction has no box. A
+    prediction with an error is wrong, also for an expression without a target.
 
     Args:
-        predictions: The predictions.
+        predictions: The predictions, or a program such as `GREC`; see `gmner.evaluate`.
         posts: The expressions, see `read_grec`.
         threshold: Minimum IoU with which a box matches a target.
+        progress: Show a progress bar while a program runs.
 
     Raises:
         InputError: There are no posts, or two predictions have the same id.
@@ -58,20 +61,22 @@ def evaluate_expressions(
     """
     if not posts:
         raise InputError("posts must not be empty")
-    answers: dict[str, list[Box]] = {}
-    for prediction in predictions:
-        if prediction.id in answers:
-            raise InputError("Two predictions have the same id", received=prediction.id)
-        answers[prediction.id] = [box for entity in prediction.entities for box in entity.boxes]
-    pairs = [(answers.get(post.id, []), [b for e in post.gold for b in e.boxes]) for post in posts]
+    answers = answers_by_id(predictions, posts, progress=progress)
+    boxes_of = {id_: None if answer.error else _boxes(answer.entities) for id_, answer in answers.items()}
+    pairs = [(boxes_of.get(post.id, []), _boxes(post.gold)) for post in posts]
     exact = sum(_exact(boxes, targets, threshold) for boxes, targets in pairs)
-    absent = [not boxes for boxes, targets in pairs if not targets]
+    absent = [boxes == [] for boxes, targets in pairs if not targets]
     present = [bool(boxes) for boxes, targets in pairs if targets]
     return ExpressionScores(100 * exact / len(pairs), _share(absent), _share(present), len(pairs), len(absent))
 
 
-def _exact(boxes: Sequence[Box], targets: Sequence[Box], threshold: float) -> bool:
-    if len(boxes) != len(targets):
+def _boxes(entities: Sequence[GoldEntity] | Sequence[GroundedEntity]) -> list[Box]:
+    return [box for entity in entities for box in entity.boxes]
+
+
+def _exact(boxes: Sequence[Box] | None, targets: Sequence[Box], threshold: float) -> bool:
+    """Whether the boxes of an answer are the targets; None: there is no answer, because of an error."""
+    if boxes is None or len(boxes) != len(targets):
         return False
     rule = RegionRule(threshold, inclusive=True)
     return count_right([(target,) for target in targets], [(box,) for box in boxes], rule) == len(targets)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from gmner.data.post import Post
-from gmner.data.readers.placing import posts_by_image
+from gmner.data.readers.placing import PostsByImage, image_key
 from gmner.signatures.mentions import GoldEntity
 
 
@@ -114,21 +115,21 @@ def compare_gold(ours: Sequence[Post], theirs: Sequence[Post]) -> GoldDifference
     Args:
         ours: Annotated posts.
         theirs: Annotated posts.
+
+    Raises:
+        DataError: A post belongs to several of the others, because they have the same image.
     """
-    known = posts_by_image(ours)
-    names = {post.id: (known[post.id].id if post.id in known else post.id) for post in theirs}
+    known = PostsByImage(ours)
     regions = all(post.grounded for post in (*ours, *theirs))
     first = _mentions((post.id, post) for post in ours)
-    second = _mentions((names[post.id], post) for post in theirs)
+    second = _mentions((_id_in(known, post), post) for post in theirs)
     only_ours, only_theirs = list[_Row](), list[_Row]()
     shown_ours, shown_theirs, boxes = list[_Row](), list[_Row](), list[_Row]()
     for key in sorted(first.keys() | second.keys()):
         a, b = first.get(key, []), second.get(key, [])
         only_ours += [key] * max(0, len(a) - len(b))
         only_theirs += [key] * max(0, len(b) - len(a))
-        for mine, other in zip(a, b, strict=False):
-            if not regions or mine.boxes == other.boxes or set(mine.boxes) == set(other.boxes):
-                continue
+        for mine, other in _with_other_boxes(a, b) if regions else ():
             if mine.visible and other.visible:
                 boxes.append(key)
             else:
@@ -146,6 +147,26 @@ def compare_gold(ours: Sequence[Post], theirs: Sequence[Post]) -> GoldDifference
         types=types,
         compared_regions=regions,
     )
+
+
+def _id_in(known: PostsByImage, post: Post) -> str:
+    """The id of the post that another annotation of it has; its own if there is none."""
+    found = known.find(post.id)
+    if found is None and isinstance(post.image, Path):
+        found = known.find(image_key(post.image))
+    return post.id if found is None else found.id
+
+
+def _with_other_boxes(ours: Sequence[GoldEntity], theirs: Sequence[GoldEntity]) -> Iterator[tuple[GoldEntity, ...]]:
+    """Pairs of mentions with different boxes, after those with the same boxes were paired."""
+    left, right = list[GoldEntity](), list(theirs)
+    for mine in ours:
+        same = next((place for place, other in enumerate(right) if set(other.boxes) == set(mine.boxes)), None)
+        if same is None:
+            left.append(mine)
+        else:
+            del right[same]
+    return zip(left, right, strict=False)
 
 
 def _mentions(posts: Iterable[tuple[str, Post]]) -> dict[_Row, list[GoldEntity]]:

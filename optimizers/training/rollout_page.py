@@ -14,7 +14,8 @@ from gmner.optimizers.rewards.staged_calls import call_title, whole_answer
 from gmner.optimizers.training.program_calls import post_inputs
 from gmner.optimizers.training.rollouts import PAGE, Rollout, read_rollouts
 from gmner.programs.adapter import PromptAdapter
-from gmner.signatures.errors import AnswerError
+from gmner.signatures.errors import AnswerError, ImageError
+from gmner.signatures.forms import Request
 from gmner.signatures.wire import parse_task_answer
 
 
@@ -56,20 +57,31 @@ def write_rollout_page(folder: Path, posts: Mapping[str, Post], adapter: PromptA
 
 def _answers(post: Post, sampled: Sequence[Rollout], adapter: PromptAdapter) -> dict[str, tuple[Prediction, str]]:
     """The answers to one post with their rewards as text, those with the highest advantage first."""
+    try:
+        request: Request | ImageError = adapter.request(post_inputs(post))
+    except ImageError as error:  # it was removed during the training, whose result counts more than its page
+        request = error
     answers = {}
     for place, rollout in enumerate(sorted(sampled, key=lambda rollout: rollout.rank), 1):
         name = f"{call_title(rollout.call)}, answer {place}" if rollout.call else f"answer {place}"
-        answers[name] = _prediction(post, rollout, adapter), rollout.rewards_text
+        answers[name] = _prediction(post, rollout, request), rollout.rewards_text
     return answers
 
 
-def _prediction(post: Post, rollout: Rollout, adapter: PromptAdapter) -> Prediction:
-    """The answer of a rollout; for a call of a staged program with the text of the call as its reasoning."""
+def _prediction(post: Post, rollout: Rollout, request: Request | ImageError) -> Prediction:
+    """The answer of a rollout; for a call of a staged program with the text of the call as its reasoning.
+
+    Args:
+        post: The post.
+        rollout: The sampled answer.
+        request: What the answer is parsed with, or why the images of the post cannot be opened.
+    """
     call, text = rollout.call, rollout.text
+    if isinstance(request, ImageError):
+        return Prediction.failed(post.id, post.text, request)
     try:
-        whole = (whole_answer(text, call, post.text, adapter.labels) or text) if call else text
-        frame = adapter.request(post_inputs(post)).frame
-        answer = parse_task_answer(post.task, whole, post.text, adapter.labels, frame)
+        whole = (whole_answer(text, call, post.text, request.labels) or text) if call else text
+        answer = parse_task_answer(post.task, whole, post.text, request.labels, request.frame)
     except AnswerError as error:
         return Prediction.failed(post.id, post.text, error)
     return Prediction(post.id, post.text, text if call else answer.reasoning, tuple(answer.entities))

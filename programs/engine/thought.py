@@ -108,11 +108,9 @@ class Thought:
         """The tokens that end the thinking now; None: it goes on."""
         if drawn in end_ids:
             return list(self.rules.closer)
-        if len(self.ids) < self.rules.limit:
-            return self.rules.ending(self.ids, drawn)
         ending = self.rules.ending(self.ids, drawn)
-        self.cut = ending is None
-        return list(self.rules.closer) if ending is None else ending
+        self.cut = ending is None and len(self.ids) >= self.rules.limit
+        return list(self.rules.closer) if self.cut else ending
 
     @property
     def text(self) -> str:

@@ -8,8 +8,12 @@ from command_line import fails, run
 from PIL import Image
 from scripted import scripted_lm, words_of
 
+import gmner
+from gmner.data.prediction import Prediction
 from gmner.programs import bundle, choice
 from gmner.programs.gmner import GMNER
+from gmner.programs.mner import MNER
+from gmner.signatures.errors import AnswerError
 
 NAMES = {"reasoning": "", "mentions": [{"span": "Ana", "type": "PER"}]}
 BOXES = {"reasoning": "Two.", "boxes": [[100, 200, 500, 1000], [0, 0, 100, 100]]}
@@ -52,6 +56,37 @@ def test_expressions_are_grounded_and_scored(image: Path, tmp_path: Path, capsys
     capsys.readouterr()
     assert run("evaluate", out, "--gold", tmp_path / "refs.json", *data, "--json") == 0
     assert json.loads(capsys.readouterr().out)["precision"] == 100
+    for option in ("--against", "--made-on"):
+        message = fails(capsys, "evaluate", out, "--gold", tmp_path / "refs.json", *data, option, out)
+        assert f"{option} cannot be used with referring expressions" in message
+    assert run("view", out, "--gold", tmp_path / "refs.json", *data, "-o", tmp_path / "page.html") == 0
+    # The same expressions as JSONL, and an answer that failed.
+    posts = gmner.read_grec(tmp_path / "refs.json", tmp_path / "instances.json", "val", tmp_path)
+    gmner.write_posts(posts, tmp_path / "posts.jsonl")
+    failed = Prediction.failed(posts[0].id, posts[0].text, AnswerError("No answer"))
+    gmner.write_predictions([failed, Prediction("other", "the cat")], out)
+    capsys.readouterr()
+    assert run("evaluate", out, "--gold", tmp_path / "posts.jsonl", "--images", tmp_path) == 0
+    printed = capsys.readouterr()
+    assert "precision 0.0\n" in printed.out
+    assert "Predictions for unknown posts, ignored (1): other" in printed.err
+    assert f"Posts that failed, scored as wrong (1): {posts[0].id}" in printed.err
+
+
+def test_the_task_of_a_bundle(image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    whole = {"reasoning": "", "entities": []}
+    lm = scripted_lm(lambda request: whole if "say whether the picture shows" in request.system else NAMES)
+    monkeypatch.setattr(bundle, "load", lambda *_, **__: MNER(lm))
+    assert run("answer", "Ana in Rome", "--image", image, "--model", "compiled") == 0
+    assert capsys.readouterr().out == "Ana  PER\n"
+    assert run("answer", "Ana in Rome", "--image", image, "--model", "compiled", "--task", "gmner") == 0
+    assert capsys.readouterr().out == "No entities\n"
+
+
+def test_confidence_is_refused_for_expressions(capsys: pytest.CaptureFixture[str]):
+    for words in (("--confidence",), ("--answers", "3")):
+        message = fails(capsys, "answer", "the dogs", "--task", "grec", "--model", "some", *words)
+        assert f"{words[0]} cannot be used for referring expressions" in message
 
 
 def test_staged_is_refused_for_other_tasks(capsys: pytest.CaptureFixture[str]):

@@ -6,6 +6,7 @@ from strategies import perfect, posts
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
+from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.expressions import evaluate_expressions
 from gmner.data.scoring.scenarios import SCENARIOS, text_scenarios
 from gmner.signatures.alignment import Alignment
@@ -90,5 +91,10 @@ def test_shares_and_refusals():
     assert scores.to_dict() == {"precision": 50.0, "n_acc": 50.0, "t_acc": 50.0, "expressions": 4, "no_target": 2}
     with pytest.raises(InputError, match="must not be empty"):
         evaluate_expressions([], [])
+    failed = [Prediction.failed(post.id, post.text, InputError("No answer")) for post in posts_]
+    scores = evaluate_expressions(failed, posts_)
+    assert (scores.precision, scores.n_acc, scores.t_acc) == (0, 0, 0)
+    with pytest.raises(InputError, match=r"referring expressions.*evaluate_expressions"):
+        evaluate(failed, posts_)
     with pytest.raises(InputError, match="same id"):
         evaluate_expressions([boxes("1"), boxes("1")], posts_)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dspy
@@ -101,6 +102,16 @@ def test_answers_of_a_served_student_are_measured_and_scaled(posts: list[Post]):
     assert len([m for m in lm.engine.requests[0].messages if m.role == "assistant"]) == 2
     assert "price not known" in str(planned)
     assert "memory" not in str(planned)
+
+
+def test_requests_are_counted_without_a_history_and_posts_without_answers_are_named(posts: list[Post]):
+    settings = MCR(mrsi=None, progress=False).settings
+    with dspy.context(disable_history=True):
+        planned = plan(settings, GMNER(usage_lm({"reasoning": "", "entities": []})), posts[:2], posts[2:4])
+    assert planned.requests[0].tokens_in == 2000
+    missing = [replace(post, image=Path("none.png")) for post in posts[2:4]]
+    with pytest.raises(InputError, match=r"first 2 posts of the validation set cannot be answered.*none\.png"):
+        plan(settings, GMNER(scripted_lm({})), posts[:2], missing)
 
 
 def test_requests_of_a_plan_equal_those_of_the_compile(posts: list[Post], tmp_path: Path):

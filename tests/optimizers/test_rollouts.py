@@ -75,6 +75,13 @@ def test_page_shows_first_and_last_steps_sorted_by_reward(posts: list[Post], tmp
     assert page.index("grounding -") < page.index("not JSON")
 
 
+def test_page_is_written_if_an_image_was_removed(tmp_path: Path):
+    post = Post("7", "Ana", tmp_path / "none.png", ())
+    keep(tmp_path, 1, post, ['{"reasoning":"well","entities":[]}'], [0.5])
+    page = write_rollout_page(tmp_path, {post.id: post}, GMNER(scripted_lm("")).adapter()).read_text()
+    assert "bad_image" in page
+
+
 @pytest.mark.slow
 def test_without_rollouts_there_is_no_page(program: Programs, posts: list[Post], tmp_path: Path):
     with pytest.raises(InputError, match="The folder has no rollouts"):

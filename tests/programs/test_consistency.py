@@ -74,7 +74,7 @@ def test_single_answer_uses_the_settings_of_the_lm():
     assert [(r.config.seed, r.config.temperature) for r in lm.engine.requests] == [(None, 0.0)]
 
 
-@pytest.mark.parametrize(("answers", "temperature"), [(0, 0.7), (3, 0.0)])
+@pytest.mark.parametrize(("answers", "temperature"), [(0, 0.7), (3, 0.0), ("3", 0.7), (None, 0.7)])
 def test_invalid_numbers_of_answers_are_refused(answers: int, temperature: float):
     with pytest.raises(InputError, match="answers must be at least 1, and sampling several needs temperature > 0"):
         GMNER(scripted_lm(sampled_answer), answers=answers, temperature=temperature)(text=TEXT)

@@ -59,9 +59,10 @@ def test_finished_run_sends_no_requests(tmp_path: Path):
         (lambda: GMNER(scripted_lm(named, name="b")), posts(), "model"),
         (lambda: StagedGMNER(scripted_lm(named)), posts(), "program"),
         (lambda: GMNER(scripted_lm(named), confidence=True), posts(), "confidence"),
+        (lambda: GMNER(scripted_lm(named).copy(temperature=0.5)), posts(), "sampling"),
         (lambda: GMNER(scripted_lm(named)), posts(2), r"posts \(\d+ before, 2 now\)"),
     ],
-    ids=["model", "staged", "confidence", "limit"],
+    ids=["model", "staged", "confidence", "temperature", "limit"],
 )
 def test_finished_run_with_other_settings_is_refused(tmp_path: Path, other: Any, given: list[Post], word: str):
     out = tmp_path / "out.jsonl"
@@ -72,6 +73,13 @@ def test_finished_run_with_other_settings_is_refused(tmp_path: Path, other: Any,
     assert out.read_bytes() == before
     run(GMNER(scripted_lm(named)), posts(2), out, overwrite=True)
     assert len(read_predictions(out)) == 2
+
+
+def test_runs_may_be_resumed_with_more_tokens_and_the_default_temperature(tmp_path: Path):
+    requests_of_run(posts(), tmp_path / "out.jsonl")  # with a temperature of 0
+    same = GMNER(scripted_lm(named).copy(temperature=None, max_tokens=4096))
+    assert len(run(same, posts(), tmp_path / "out.jsonl")) == len(posts())
+    assert same.model.engine.requests == []
 
 
 def test_other_output_file_is_refused(tmp_path: Path):

@@ -1,8 +1,13 @@
 """Names without boxes (MNER) and referring expressions (GREC), with the model of a GMNER program."""
 
 import asyncio
+import copy
+import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import dspy
 import jsonschema
 import pytest
 from PIL import Image
@@ -10,16 +15,22 @@ from scripted import schema_of, scripted_lm, words_of
 from several_images import SIZES, images
 
 import gmner
+from gmner.data.pages.notebook import answers_html
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.programs.manifest import read_manifest
 from gmner.programs.models.families import ModelProfile
+from gmner.programs.publish import model_card
+from gmner.programs.ray_data import _Worker
+from gmner.programs.state import dump_program, restore_program
 from gmner.signatures.boxes import Box, BoxFormat
-from gmner.signatures.errors import AnswerError, InputError
+from gmner.signatures.errors import AnswerError, BundleError, InputError
 from gmner.signatures.forms import Request, form_of
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import EXPRESSION, GoldEntity, GroundedEntity
 from gmner.signatures.schema import Limits
 from gmner.signatures.tasks import GroundExpression, NameEntities
-from gmner.signatures.wire import Frame
+from gmner.signatures.wire import Frame, dump
 
 PIXELS = ModelProfile(BoxFormat("original"))
 NAMES = {"reasoning": "Two names.", "mentions": [{"span": "Ada", "type": "PER"}, {"span": "Rome", "type": "LOC"}]}
@@ -28,6 +39,12 @@ BOXES = {"reasoning": "Two dogs.", "boxes": [[1, 2, 30, 40], [50, 2, 60, 40]]}
 
 def picture():
     return Image.new("RGB", (100, 80))
+
+
+def png(image):
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def test_names_of_a_post():
@@ -109,6 +126,10 @@ def test_confidence_and_votes_of_expressions_are_refused():
     for options in ({"confidence": True}, {"answers": 3}):
         with pytest.raises(InputError, match="neither confidences nor votes"):
             gmner.GREC(scripted_lm(BOXES, PIXELS), **options)(text="the dogs", image=picture())
+    later = gmner.GREC(scripted_lm(BOXES, PIXELS))
+    later.answers = 3
+    with pytest.raises(InputError, match="neither confidences nor votes"):
+        later.batch_posts([Post("a", "the dogs")], progress=False)
     confident = gmner.GMNER(scripted_lm(BOXES, PIXELS), confidence=True, answers=3)
     assert confident.ground_expression("the dogs", picture()).entities[0].visible
 
@@ -120,10 +141,89 @@ def test_corpora_are_answered_and_scored():
         Post("b", "a cat", picture(), (GoldEntity("a cat", 0, 5, EXPRESSION),)),
     ]
     lm = scripted_lm(lambda request: BOXES if "dogs" in words_of(request) else {"reasoning": "", "boxes": []}, PIXELS)
-    scores = gmner.evaluate_expressions(gmner.GREC(lm).batch_posts(posts, progress=False), posts)
+    scores = gmner.evaluate_expressions(gmner.GREC(lm), posts, progress=False)
     assert (scores.precision, scores.n_acc) == (100, 100)
     names = [Post("c", "Ada in Rome", None, (GoldEntity("Ada", 0, 3, "PER"),), grounded=False)]
     assert gmner.evaluate(gmner.MNER(scripted_lm(NAMES, PIXELS)), names, progress=False).mner.correct == 1
+
+
+def test_other_programs_than_classes_are_refused():
+    with pytest.raises(InputError, match=r"program must be a class \(got 'mner'\)"):
+        gmner.GMNER(scripted_lm(NAMES)).with_task("mner")
+
+
+DOGS = GoldEntity("the dogs", 0, 8, EXPRESSION, (Box(1, 2, 30, 40), Box(50, 2, 60, 40)))
+EXPRESSIONS = [
+    Post("a", "the dogs", picture(), (DOGS,)),
+    Post("b", "a cat", picture(), (GoldEntity("a cat", 0, 5, EXPRESSION),)),
+]
+MENTIONS = (GoldEntity("Ada", 0, 3, "PER"), GoldEntity("Rome", 7, 11, "LOC"))
+NAMED = [Post("c", "Ada in Rome", None, MENTIONS, grounded=False)]
+
+
+@pytest.mark.parametrize(
+    ("program", "posts", "written"),
+    [
+        (gmner.MNER, NAMED, [{**NAMES, "reasoning": ""}]),
+        (gmner.GREC, EXPRESSIONS, [{**BOXES, "reasoning": ""}, {"reasoning": "", "boxes": []}]),
+    ],
+)
+def test_annotated_posts_become_demonstrations_that_are_saved(program, posts, written, tmp_path):
+    lm = scripted_lm({gmner.MNER: NAMES, gmner.GREC: BOXES}[program], PIXELS)
+    compiled = program(lm).compile(trainset=posts, optimizer=dspy.LabeledFewShot(k=len(posts)))
+    compiled.save(tmp_path / "bundle")
+    for one in (compiled, copy.deepcopy(compiled), gmner.load(tmp_path / "bundle", lm=lm)):
+        one(text="Ada in Rome", image=picture())
+        said = [m.parts[0].text for m in lm.engine.requests[-1].messages if m.role == "assistant"]
+        assert sorted(said, key=len) == sorted((dump(answer) for answer in written), key=len)
+
+
+def test_other_posts_than_expressions_are_no_examples_of_grec():
+    with pytest.raises(InputError, match="The post is not a referring expression"):
+        gmner.GREC(scripted_lm(BOXES)).compile(trainset=NAMED, optimizer=dspy.LabeledFewShot())
+
+
+@pytest.mark.parametrize("boxes", ["abc", [None], [[1, 2]]])
+def test_bundles_with_malformed_boxes_are_refused(boxes, tmp_path):
+    program = gmner.GREC(scripted_lm(BOXES, PIXELS))
+    state = dump_program(program, lambda png: "")
+    state["answer"]["demos"] = [{"text": "the dogs", "image": None, "boxes": boxes}]
+    with pytest.raises(BundleError):
+        restore_program(program, state, Path)
+
+
+def test_answers_are_shown_with_what_they_say():
+    dogs = gmner.GREC(scripted_lm(BOXES, PIXELS))(text="the dogs", image=picture())
+    assert "EXPRESSION at (1, 2, 30, 40) and at (50, 2, 60, 40)" in repr(dogs)
+    names = gmner.MNER(scripted_lm(NAMES, PIXELS))(text="Ada in Rome", image=picture())
+    for answer in (names, copy.deepcopy(names), names.copy()):
+        assert "not shown" not in repr(answer)
+        assert "not shown" not in answer._repr_html_()
+    assert "not shown" in repr(gmner.GREC(scripted_lm({"reasoning": "", "boxes": []}))(text="a cat"))
+
+
+def test_pages_about_names_alone_do_not_say_not_shown():
+    (answer,) = gmner.MNER(scripted_lm(NAMES)).batch_posts(NAMED, progress=False)
+    assert "not shown" not in answers_html(NAMED[0], {"mner": answer})
+    assert "not shown" in answers_html(replace(NAMED[0], grounded=True), {"mner": answer})
+
+
+def test_cards_say_what_a_program_does(tmp_path):
+    for program, words in ((gmner.MNER, "without boxes"), (gmner.GREC, "expression"), (gmner.GMNER, "bounding box")):
+        program(scripted_lm({}, PIXELS)).save(tmp_path / "bundle")
+        card = model_card(read_manifest(tmp_path / "bundle"), "me/it")
+        assert words in card
+        assert ("Entity types" in card) == (program is not gmner.GREC)
+
+
+def test_rows_of_expressions_keep_all_boxes():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"id": ["a"], "text": ["the dogs"], "image": [png(picture())], "more_images": [[]]})
+    (row,) = _Worker(gmner.GREC(scripted_lm(BOXES, PIXELS)))(table).to_pylist()
+    (entity,) = Prediction.from_record(row).entities
+    assert entity.boxes == (Box(1, 2, 30, 40), Box(50, 2, 60, 40))
+    (row,) = _Worker(gmner.GREC(scripted_lm({"reasoning": "", "boxes": []}, PIXELS)))(table).to_pylist()
+    assert Prediction.from_record(row).entities[0].boxes == ()
 
 
 @pytest.mark.parametrize(

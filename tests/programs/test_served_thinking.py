@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -122,6 +123,22 @@ def test_switch_is_sent(monkeypatch: pytest.MonkeyPatch, on: bool):
         plain, profile = served_lm(base, num_retries=0)
         GMNER(plain, profile=profile)(text="Ana")
     assert "chat_template_kwargs" not in bodies[1]
+
+
+def test_key_and_further_variables_are_kept(monkeypatch: pytest.MonkeyPatch):
+    keys = []
+
+    def client(*, api_key: str, **_: Any) -> SimpleNamespace:
+        keys.append(api_key)
+        return SimpleNamespace(models=SimpleNamespace(list=lambda: [SimpleNamespace(id="qwen3.5-9b")]))
+
+    monkeypatch.setattr("openai.OpenAI", client)
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
+    body = {"top_k": 5, "chat_template_kwargs": {"add_vision_id": True}}
+    lm, _ = served_lm("http://localhost/v1", thinking=False, api_key="mine", extra_body=body)
+    assert (keys, lm.kwargs["api_key"]) == (["mine"], "mine")
+    switched = {"add_vision_id": True, "enable_thinking": False}
+    assert lm.kwargs["extra_body"] == {"top_k": 5, "chat_template_kwargs": switched}
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from gmner.programs.engine.constrained_sampler import ConstrainedSampler, Sample
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.thought import ThinkingRules, Thought
 from gmner.programs.gmner import GMNER
-from gmner.programs.models.families import Thinking, split_thinking
-from gmner.programs.models.families.thinking import KIMI, THINK
+from gmner.programs.models.families import FAMILIES, Thinking, split_thinking
+from gmner.programs.models.families.thinking import KIMI, KNOWN, THINK
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.models.processors import load_processor
 from gmner.programs.models.thinking_templates import answer_lead, switch_thinking
@@ -147,6 +147,13 @@ def test_thinking_tokens_must_be_a_number(checkpoint: Checkpoint, value):
 def test_markers_must_not_be_empty():
     with pytest.raises(InputError, match="must not be empty"):
         Thinking(closing="")
+
+
+def test_families_write_the_blocks_of_their_markers():
+    for family in FAMILIES.values():
+        if (thinking := family.thinking) is not None:
+            (known,) = (one for one in KNOWN if one.closing == thinking.closing)
+            assert (family.name, thinking.opener, thinking.closer) == (family.name, known.opener, known.closer)
 
 
 # Where thinking ends

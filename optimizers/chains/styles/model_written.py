@@ -18,7 +18,7 @@ from gmner.optimizers.chains.styles.facts import Draft, Facts, Style, allowed_si
 from gmner.programs.error_causes import own_error
 from gmner.programs.prompt_images import picture_inputs
 from gmner.programs.seams.dspy_seams import requested_trace
-from gmner.programs.server_lm import speaking
+from gmner.programs.server_lm import logging_retries
 from gmner.signatures.errors import AnswerError, InputError
 
 _MORE = "more_images"
@@ -137,7 +137,7 @@ class LLMStyle:
 
     def _ask(self, facts: Facts, template: str, complaint: str) -> str:
         kept = {"trace": requested_trace(), "disable_history": not _KEEPS.get()}
-        with dspy.context(lm=speaking(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
+        with dspy.context(lm=logging_retries(self.taught_by(None).lm), adapter=dspy.ChatAdapter(), **kept):
             answer = dspy.Predict(self._task(facts))(draft=template, complaint=complaint, **self._inputs(facts))
         return str(answer.chain or "")
 

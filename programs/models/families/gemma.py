@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gmner.programs.models.families.family import ModelFamily
-from gmner.programs.models.families.thinking import Thinking
+from gmner.programs.models.families.thinking import GEMMA
 from gmner.signatures.boxes import BoxFormat
 
 if TYPE_CHECKING:
@@ -62,5 +62,5 @@ GEMMA4 = ModelFamily(
     convention="unconfirmed",
     source="programs of users read `box_2d` as y before x in 0..1000, as Gemini writes it",
     untried="Published weights have not been tried",
-    thinking=Thinking("<|channel>thought\n", "<channel|>", default=False),
+    thinking=GEMMA,
 )

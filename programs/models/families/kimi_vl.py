@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gmner.programs.models.families.family import ModelFamily
-from gmner.programs.models.families.thinking import Thinking
+from gmner.programs.models.families.thinking import KIMI
 from gmner.signatures.boxes import BoxFormat
 
 KIMI_VL = ModelFamily(
@@ -14,5 +14,5 @@ KIMI_VL = ModelFamily(
     convention="unconfirmed",
     source="issues 52 and 56 of MoonshotAI/Kimi-VL, by users",
     untried="Published weights have not been tried",
-    thinking=Thinking("◁think▷", "◁/think▷", switch=None, default=False),
+    thinking=KIMI,
 )

@@ -25,7 +25,7 @@ from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.questions import Question
 from gmner.programs.models.probe.reading import FreeAnswer, read_free, writes_location_tokens
 from gmner.programs.prompt_images import PostPicture, inline, load_picture, named
-from gmner.programs.server_lm import speaking
+from gmner.programs.server_lm import logging_retries
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, ServerError
 from gmner.signatures.labels import COARSE
@@ -125,7 +125,7 @@ class Asker:
         threads: int | None = None,
         bar: tqdm | None = None,
     ) -> None:
-        self._lm = speaking(lm.copy(cache=False)) if isinstance(lm, dspy.LM) else lm
+        self._lm = logging_retries(lm.copy(cache=False)) if isinstance(lm, dspy.LM) else lm
         self._profile, self._max_tokens, self._bar = profile, max_tokens, bar
         self._by_name = in_process_engine(lm) is not None
         engine = batching_engine(lm)

@@ -89,7 +89,7 @@ def _drawing(size: Size, rng: random.Random) -> Drawing:
         for colour, figure, place in zip(colours, figures, _places(size, rng), strict=False)
     ]
     order = sorted(range(_EACH), key=lambda number: -boxes[number].x2 / size[0] - boxes[number].y2 / size[1])
-    text = " and ".join(f"the {name}" for name in (*names[:_EACH],))
+    text = " and ".join(f"the {name}" for name in names[:_EACH])
     shown = tuple(_question(picture, text, names[number], boxes[number]) for number in order)
     return Drawing(shown, _question(picture, f"the {names[_EACH]}", names[_EACH], None))
 

@@ -95,6 +95,39 @@ def test_answers_to_other_posts_are_refused(riveg):
         gmner.read_riveg(riveg / "none.txt")
 
 
+@pytest.mark.parametrize("boxes", ["&[1, 2, x, 40]", "&[]", "&[30, 2, 1, 40]"])
+def test_invalid_gold_boxes_of_riveg_are_refused(riveg, boxes):
+    (riveg / "gold.txt").write_text(f"{GOLD_LINES[1]}\n7.jpg###Ana Lim(PER)###a runner###1###{boxes}")
+    with pytest.raises(DataError, match=r"gold\.txt:2: invalid box"):
+        gmner.read_riveg(riveg / "gold.txt")
+
+
+def test_boxes_of_riveg_need_the_id_of_their_answer(riveg):
+    (riveg / "refcoco_val_predict.json").write_text(json.dumps([{"box": [1, 2, 30, 41]}]))
+    with pytest.raises(DataError, match="number 0: `uniq_id` must be a string"):
+        gmner.read_riveg_answers(riveg / "answers.txt", gmner.read_riveg(riveg / "gold.txt"))
+
+
+def test_answers_to_one_of_several_posts_with_an_image_are_refused(riveg):
+    (riveg / "7.jpg").touch()
+    posts = [Post(name, "Ana Lim", riveg / "7.jpg", ()) for name in "ab"]
+    with pytest.raises(DataError, match="Several posts have the same image, such as a, b"):
+        gmner.read_answers(riveg / "answers.txt", posts)
+    assert gmner.read_answers(riveg / "answers.txt", [*posts, Post("7", "Ana Lim")])[0].id == "7"
+
+
+def test_ids_with_dots_are_not_shortened(riveg):
+    (riveg / "answers.txt").write_text("\n".join(f"Imageid:16.0{n}#a###Ana(PER)###x###0" for n in (5, 6)))
+    posts = [Post("16.05", "Ana"), Post("16.06", "Ana")]
+    assert [len(answer.entities) for answer in gmner.read_answers(riveg / "answers.txt", posts)] == [1, 1]
+
+
+def test_gold_is_refused_as_predictions(riveg, entity_json):
+    for path in (riveg / "gold.txt", entity_json):
+        with pytest.raises(DataError, match=f"{path.name}: gold annotations, not predictions"):
+            gmner.read_answers(path, [Post("7", "Ana")])
+
+
 TOKENS = ["Ana", "Lim", "meets", "Bo", "in", "Oslo"]
 ROWS = (
     {"start": 0, "end": 1, "entity_type": "PER", "phrase": "Ana Lim", "region_box": [1, 2, 30, 40]},
@@ -174,16 +207,44 @@ def test_malformed_rows_of_entity_json(entity_json, change, fact):
         gmner.read_entity_json(entity_json)
 
 
+@pytest.mark.parametrize("region", [[5, 2, 1, 9], [1, 2, 3], "none", [1, 2, None, 4]])
+def test_invalid_gold_boxes_of_entity_json_are_refused(entity_json, region):
+    gold = [{"tokens": TOKENS, "img_id": "7.jpg", "gt_entities": [{**ROWS[0], "region_box": region}]}]
+    entity_json.write_text(json.dumps(gold))
+    with pytest.raises(DataError, match=r"gt\.json: record 0: invalid box"):
+        gmner.read_entity_json(entity_json)
+
+
+@pytest.mark.parametrize("joiner", ["", " ", "  "])
+def test_token_indices_of_answers_follow_the_joiner(entity_json, joiner):
+    posts, path = gmner.read_entity_json(entity_json, joiner=joiner), entity_json.parent / "answers.json"
+    rows = [{"start": 3, "end": 3, "entity_type": "PER"}]
+    path.write_text(json.dumps([{"img_id": "7.jpg", "pre_entities": rows}]))
+    assert gmner.read_answers(path, posts)[0].entities[0].span == "Bo"
+
+
+def test_json_lines_with_the_suffix_json_are_posts(tmp_path):
+    record = {"id": "1", "text": "Ana", "image": None, "entities": []}
+    (tmp_path / "posts.json").write_text(f"{json.dumps(record)}\n{json.dumps({**record, 'id': '2'})}\n")
+    assert [post.id for post in gmner.read_dataset(tmp_path / "posts.json")] == ["1", "2"]
+
+
 def test_malformed_answers_of_entity_json(entity_json):
     posts, path = gmner.read_dataset(entity_json), entity_json.parent / "answers.json"
+    bo = {"phrase": "Bo", "entity_type": "PER"}
     for record, fact in (
         ({"img_id": "8.jpg", "pre_entities": []}, "the image is of no post"),
         ({"img_id": 8, "pre_entities": []}, "`img_id` must be the name"),
-        ({"img_id": "7.jpg", "pre_entities": [{"phrase": "Bo", "mapping_regions": [], "region": 1}]}, "no such region"),
+        ({"img_id": "7.jpg", "pre_entities": [{"phrase": "Bo"}]}, "`entity_type` must be a string"),
+        ({"img_id": "7.jpg", "pre_entities": [{"phrase": None, "entity_type": "PER"}]}, "`phrase` must be a string"),
+        ({"img_id": "7.jpg", "pre_entities": [{**bo, "mapping_regions": [], "region": 1}]}, "no such region"),
     ):
         path.write_text(json.dumps([record]))
         with pytest.raises(DataError, match=fact):
             gmner.read_answers(path, posts)
+    path.write_text(json.dumps([{"img_id": "7.jpg", "pre_entities": []}] * 2))
+    with pytest.raises(DataError, match="record 1: an earlier record has the same image"):
+        gmner.read_answers(path, posts)
 
 
 @pytest.fixture
@@ -226,6 +287,19 @@ def test_ccks_answers(ccks):
         path.write_text(json.dumps(value))
         with pytest.raises(DataError, match=fact):
             gmner.read_answers(path, posts)
+
+
+def test_names_of_ccks_are_located_in_any_order(ccks):
+    (ccks / "sample_text.json").write_text(json.dumps({"4": {"text": "北京大学在北京"}}))
+    rows = [{"name": "北京大学", "label": "ORG", "bnd": None}, {"name": "北京", "label": "LOC", "bnd": None}]
+    (ccks / "sample_entity.json").write_text(json.dumps({"4": rows, "99": rows}))
+    path = ccks / "result.json"
+    path.write_text(json.dumps({"4": rows[::-1]}))
+    posts = gmner.read_ccks(ccks)
+    (answer,) = gmner.read_answers(path, posts)
+    assert [(e.span, e.start) for e in posts[0].gold] == [("北京大学", 0), ("北京", 5)]
+    assert [(e.span, e.start) for e in answer.entities] == [("北京", 5), ("北京大学", 0)]
+    assert [oddity.where[-3:] for oddity in posts.oddities if oddity.kind == "unknown_post"] == [" 99"]
 
 
 def test_malformed_boxes_of_ccks_gold(ccks):
@@ -282,3 +356,13 @@ def test_evaluate_prints_the_version_and_names_other_gold(riveg, capsys):
     assert "made on" not in printed.err
     assert json.loads(printed.out)["gold"]["absent"] == 2
     assert "File or folder not found" in fails(capsys, *words, "--made-on", riveg / "none.txt")
+
+
+def test_gold_is_matched_by_images_and_mentions_of_one_name_by_boxes(tmp_path):
+    (tmp_path / "7.jpg").touch()
+    ours = [gold(("Bo", "PER", A), ("Bo", "PER", B))]
+    theirs = [Post("tweet", "text", tmp_path / "7.jpg", gold(("Bo", "PER", B), ("Bo", "PER", A)).entities)]
+    assert not compare_gold(ours, theirs)
+    assert not compare_gold(theirs, ours)
+    fewer = compare_gold(ours, [gold(("Bo", "PER", B))])
+    assert (len(fewer.only_ours), fewer.boxes) == (1, ())
