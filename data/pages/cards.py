@@ -205,9 +205,7 @@ def _drawn(
     ]
 
 
-def _remarked_rows(
-    answer: Prediction, remarks: Sequence[Remark], *, several: bool, grounded: bool
-) -> list[CardRow]:
+def _remarked_rows(answer: Prediction, remarks: Sequence[Remark], *, several: bool, grounded: bool) -> list[CardRow]:
     """The entities of an answer with their remarks, and before the next of them those that only the other one has."""
     words = {remark.entity: remark.words for remark in remarks if not remark.absent}
     absent = [remark for remark in remarks if remark.absent]
