@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from worlds import drawn
+from worlds import Lazy, drawn
 
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
@@ -28,7 +28,11 @@ from gmner.signatures.wire import Frame
 
 ADAPTER = PromptAdapter(COARSE, profile_for_name("Qwen2.5-VL"))
 FRAME = Frame(BoxFormat(), (256, 256))
-POSTS = drawn("train", 200)
+WORLD = drawn("train", 40)
+POSTS = Lazy(
+    lambda: [dataclasses.replace(post, id=f"train-{40 * n + i}") for n in range(5) for i, post in enumerate(WORLD)]
+)
+"""Forty posts, five times each."""
 FRAMES = {f"train-{number}": FRAME for number in range(200)}
 SEEN = GoldEntity("a", 0, 1, "PER", (Box(0, 0, 1, 1),))
 MISSING = GoldEntity("b", 2, 3, "PER", ())
