@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from worlds import drawn
+from worlds import Lazy, drawn
 
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
@@ -28,8 +28,12 @@ from gmner.signatures.wire import Frame
 
 ADAPTER = PromptAdapter(COARSE, profile_for_name("Qwen2.5-VL"))
 FRAME = Frame(BoxFormat(), (256, 256))
-POSTS = drawn("train", 100)
-FRAMES = {f"train-{number}": FRAME for number in range(100)}
+WORLD = drawn("train", 40)
+POSTS = Lazy(
+    lambda: [dataclasses.replace(post, id=f"train-{40 * n + i}") for n in range(5) for i, post in enumerate(WORLD)]
+)
+"""Forty posts, five times each."""
+FRAMES = {f"train-{number}": FRAME for number in range(200)}
 SEEN = GoldEntity("a", 0, 1, "PER", (Box(0, 0, 1, 1),))
 MISSING = GoldEntity("b", 2, 3, "PER", ())
 ONE, OTHER = (Post(name, "a b", None, (MISSING,)) for name in ("one", "other"))
@@ -43,7 +47,7 @@ def test_strata(gold: tuple[GoldEntity, ...], name: str):
     assert stratum(Post("x", "a b", None, gold)) == name
 
 
-@given(count=st.integers(1, 100), share=st.floats(0.01, 1.0), seed=st.integers(0, 50))
+@given(count=st.integers(1, 200), share=st.floats(0.01, 1.0), seed=st.integers(0, 50))
 def test_split_is_complete_disjoint_and_stratified(count: int, share: float, seed: int):
     posts = POSTS[:count]
     first, second = split_posts(posts, share, random.Random(seed))
@@ -68,7 +72,7 @@ def test_split_of_few_posts_in_many_strata():
 
 def test_d1_can_have_all_posts():
     first, second = split_posts(POSTS, 1.0, random.Random(0))
-    assert (len(first), second) == (100, [])
+    assert (len(first), second) == (200, [])
 
 
 @pytest.mark.parametrize(

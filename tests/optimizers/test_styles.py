@@ -20,7 +20,7 @@ from gmner.signatures.wire import Frame
 
 FRAME = Frame(BoxFormat("normalized", 1000), (256, 256))
 ALLOWED = re.compile(free_text_schema()["pattern"])
-POSTS = drawn("train", 100, seed=3)
+POSTS = drawn("train", 60, seed=3)
 SCENELESS = Lazy(lambda: [replace(post, scene=None) for post in POSTS])
 BOX = re.compile(r"\[\d+(?:,\d+){3}\]")
 
