@@ -159,6 +159,11 @@ def test_the_prompt_of_each_task_is_measured(program: Callable[[str], GMNER]):
     assert measured.of(World().post("train", 0), 0) > 2 * before[0]
 
 
+def test_an_entity_type_must_not_be_called_like_an_expression():
+    report = gmner.check_posts([expression("dog", LEFT)], ["PER", EXPRESSION], tasks=GMNER.tasks)
+    assert [fault.kind for fault in report.faults] == ["expression"]
+
+
 def test_no_chains_are_written_that_nothing_learns_from(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     asked: list[str] = []
 
