@@ -117,6 +117,30 @@ def test_boxes_of_posts_without_regions_earn_nothing():
     assert found == {"count": 1, "span": 1, "type": 1, "grounding": None, "entailment": None}
 
 
+def test_own_rewards_of_a_staged_program_see_every_task():
+    @gmner.rewards.judged
+    def pairs(judgement: gmner.rewards.Judgement) -> float:
+        return float(judgement.n_pred == len(judgement.findings))
+
+    student = StagedGMNER(scripted_lm({}))
+    posts = [World().post("train", 0), names("Ado sings", ("Ado", "PER")), expression("dog", LEFT)]
+    nothing = {"named": 0, "mentions": [], "visible": [], "boxes": []}
+    calls = student.rollout_calls(posts, [], lambda _, asked: [nothing for _ in asked])
+    rows = gmner.CVO(rewards=[pairs]).rows(calls, student.adapter())
+    columns = {name: rows[name] for name in rows.column_names}
+    assert (columns["task"], [bool(call) for call in columns["call"]]) == (
+        ["gmner", "mner", "grec"],
+        [True, False, False],
+    )
+    answers = [
+        '{"mentions":[]}',
+        '{"reasoning":"","mentions":[{"span":"Ado","type":"PER"}]}',
+        '{"reasoning":"","boxes":[[100,100,200,300],[1,2,3,4]]}',
+    ]
+    assert pairs(answers, **columns) == [0, 1, 0]
+    assert gmner.rewards.whole_answers(answers, **columns)[1:] == answers[1:]
+
+
 @pytest.mark.parametrize("settings", [{"answers": 3}, {"confidence": True}])
 def test_a_program_that_votes_answers_expressions(settings: dict[str, Any]):
     program = GMNER(scripted_lm({"reasoning": "", "boxes": [[100, 100, 200, 300]]}), **settings)
