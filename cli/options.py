@@ -92,7 +92,7 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     action = parser.add_argument("--format", default="auto", metavar="FORMAT", help=formats)
     offer(action, _format_names, also=["auto"])
     parser.add_argument("--instances", type=Path, metavar="JSON", help="COCO's instances.json (only for --format grec)")
-    targets = "leave out expressions with more than N targets (only for --format grec; MCR trains on at most 1)"
+    targets = "leave out expressions with more than N targets (only for --format grec; the paper: 1)"
     parser.add_argument("--most-targets", type=positive_int, metavar="N", help=targets)
     joiner = "what separates the tokens in the texts of token data (default: a space)"
     parser.add_argument("--joiner", metavar="SPACE", help=f"{joiner}; '' for scripts without spaces")

@@ -246,7 +246,7 @@ class Compilation:
     def _calls(self, posts: Sequence[Post]) -> list[ProgramCall]:
         """The calls that CVO trains. For a staged program they contain its current answers, saved in the run."""
 
-        def keep(answer: Callable[..., list[Any]], asked: Sequence[Post]) -> list[Any]:
+        def keep(answer: Callable[..., list[Any]], asked: Sequence[Post] = posts) -> list[Any]:
             if not self.run.done("calls"):
                 distinct = list({post.id: post for post in asked}.values())
                 answers = self.launch.shared(distinct, partial(answer, progress=self.progress))

@@ -237,24 +237,33 @@ class MCR(Teleprompter):
 
         Without posts of tasks whose weight is 0, and if no weights are trained, without posts of related tasks.
         """
-        mrsi, injected = self.mrsi, self.mrsi is not None and self.mrsi.trains
-        trained = training.trainable_engine(student.model) is not None and (injected or self.cvo is not None)
-        whole = [post for post in train if post.task == "gmner"]
-        shown = mrsi is not None and student.whole_answers and mrsi.demonstrations.wanted(trained=trained)
-        if not whole and (shown or not trained):
+        self._check_demonstrable(train, student)
+        if self._trains(student):
+            used = [post for post in train if self.task_weights.get(post.task, 1)]
+        else:
+            used = [post for post in train if post.task == "gmner"]
+            if left := len(train) - len(used):
+                LOG.warning("%d posts of related tasks are not used: demonstrations need names and regions", left)
+        if not used:
+            fact, accepted = "task_weights leaves no post of the training set", "a weight above 0 for one of its tasks"
+            raise InputError(fact, received=dict(self.task_weights), accepted=accepted)
+        # A given set has the chains of all posts that it was written for.
+        return train if self.mrsi is not None and self.mrsi.chains_from is not None else used
+
+    def _check_demonstrable(self, train: Sequence[Post], student: Trainable) -> None:
+        """Refuse posts of which no demonstration can be made."""
+        trains, injects = self._trains(student), self.mrsi is not None and self.mrsi.trains and self._trains(student)
+        count = None if self.mrsi is None else self.mrsi.demonstrations.wanted(trained=injects)
+        if not any(post.task == "gmner" for post in train) and (not trains or (count and student.whole_answers)):
             raise InputError(
                 "No post can become a demonstration", received=train[0].id, accepted="posts with names and regions",
                 remedy="Add such posts, or train weights without demonstrations",
             )  # fmt: skip
-        used = [post for post in train if self.task_weights.get(post.task, 1)] if trained else whole
-        if not used:
-            fact, accepted = "task_weights leaves no post of the training set", "a weight above 0 for one of its tasks"
-            raise InputError(fact, received=dict(self.task_weights), accepted=accepted)
-        if not trained and len(whole) < len(train):
-            left = len(train) - len(whole)
-            LOG.warning("%d posts of related tasks are not used: demonstrations need names and regions", left)
-        # A given set has the chains of all posts that it was written for.
-        return train if mrsi is not None and mrsi.chains_from is not None else used
+
+    def _trains(self, student: Trainable) -> bool:
+        """Whether a stage trains the weights of the student."""
+        stages = self.cvo is not None or (self.mrsi is not None and self.mrsi.trains)
+        return stages and training.trainable_engine(student.model) is not None
 
     def _all_have_chains(self, train: Sequence[Post]) -> bool:
         """Whether the set of `chains_from` was written for all of these posts; none can be held out then."""

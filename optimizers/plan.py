@@ -192,7 +192,11 @@ def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[
 def _of_cvo(cvo: CVO, student: Trainable, engine: VLMEngine, posts: Sequence[Post], seed: int) -> StagePlan:
     adapter = student.adapter()
     measured = posts[: _MEASURED * cvo.prompts]
-    calls = student.rollout_calls(measured, student.demonstrations, lambda answer, asked: answer(asked, progress=False))
+
+    def keep(answer: Callable[..., list[Any]], asked: Sequence[Post] = measured) -> list[Any]:
+        return answer(asked, progress=False)
+
+    calls = student.rollout_calls(measured, student.demonstrations, keep)
     rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)

@@ -19,7 +19,7 @@ from gmner.signatures.alignment import occurrences
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.forms import Request, as_entity, form_of
 from gmner.signatures.labels import COARSE, LabelSet, as_labels
-from gmner.signatures.mentions import MAIN_TASK, GoldEntity, Task
+from gmner.signatures.mentions import EXPRESSION, MAIN_TASK, GoldEntity, Task
 from gmner.signatures.schema import Limits
 from gmner.signatures.segmentation import MAX_SPAN_WORDS, is_cut_in_cluster, is_space, length_in_words
 
@@ -198,6 +198,8 @@ def _post_faults(post: Post, adapter: PromptAdapter, tasks: Collection[Task]) ->
         yield "not_annotated", "it is not annotated"
     elif post.task not in tasks and post.task == "grec":
         yield "expression", "it is a referring expression, which has no named entities"
+    elif post.task == "grec" and EXPRESSION in adapter.labels:
+        yield "expression", f"it looks like a referring expression, but {EXPRESSION} is an entity type: rename the type"
     elif not post.grounded and (post.task not in tasks or post.task == "grec"):
         yield "no_regions", "its regions are not annotated: training on it would teach that nothing is shown"
     if not post.text.strip():

@@ -42,8 +42,11 @@ def post_inputs(post: Post) -> dict[str, Any]:
 TuningCall: TypeAlias = tuple[ProgramCall, Mapping[str, Any]]
 """A call, and the expected values of the signature's outputs."""
 
-Keep: TypeAlias = Callable[[Callable[..., list[Any]], Sequence[Post]], Sequence[Any]]
-"""`keep(answer, posts)` calls `answer(posts, progress=...)` and stores the result, which a resumed compile gets."""
+Keep: TypeAlias = Callable[..., Sequence[Any]]
+"""`keep(answer, posts)` calls `answer(posts, progress=...)` and stores the result, which a resumed compile gets.
+
+`keep(answer)` does so with all posts that the program was asked for.
+"""
 
 
 @runtime_checkable
@@ -54,6 +57,7 @@ class Trainable(AnsweringProgram, Protocol):
         whole_answers: Whether one call gives the whole answer of a post. Only then can MRSI set demonstrations, and
             train on answers without a chain.
         demonstrations: The demonstrations of that call; empty if there is no such call.
+        tasks: The tasks whose posts the program learns, see `gmner.Post.task`. Optional: `gmner` alone without it.
     """
 
     @property
@@ -88,6 +92,5 @@ class Trainable(AnsweringProgram, Protocol):
         Args:
             posts: Annotated posts.
             demos: The demonstrations of a whole answer.
-            keep: For a program that must process posts first: calls the given function with these posts and returns
-                one JSON value per post, which is stored for a resumed compile.
+            keep: For a program that must process posts first, see `Keep`: returns one JSON value per post.
         """

@@ -57,7 +57,7 @@ def read_grec(
         images: One or several image folders; None: `train2014/` or `images/` beside `refs`. The name of an image is
             that in `instances`, or else `file_name` without the number at its end.
         missing_images: `warn`: a post whose image is missing is read with `image=None`; `error`: it is a `DataError`.
-        most_targets: Leave out expressions with more targets. MCR trains on those with at most one: `most_targets=1`.
+        most_targets: Leave out expressions with more targets; the paper of MCR trains on those with at most one.
             None: all are read.
 
     Returns:

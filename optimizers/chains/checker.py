@@ -94,6 +94,12 @@ _NO = re.compile(
 )
 _YES = re.compile(rf"\b(?:{_SEEN})\b", re.I)
 _ANSWER = re.compile(r"^\W*(yes|no)\b", re.I)
+_ABOUT_IT = re.compile(
+    r"^\W*(?:(?:so|thus|therefore|hence|then|but|and|yet)\b\W*)*"
+    r"(?:it|they|he|she|both|(?:this|that|these|those) (?:is|are)"
+    r"|(?:not )?(?:shown|visible|seen|present|absent|missing|depicted|found))\b",
+    re.I,
+)
 _HEADING = re.compile(r"^\W*([A-Za-z][A-Za-z ,]{1,40}?)\s*:", re.I)
 _PICTURE_HEADINGS = {"picture", "image", "photo"}
 _SHOWN_HEADINGS = {"shown", "in both", "seen", "visible"}
@@ -300,10 +306,13 @@ class _Reading:
             yield from self._verdict(owner, _verdict_of_heading(title, _verdict(clause[mark.end() : stop])))
             if title in _UNNAMED_HEADINGS and owner.gold:
                 yield Problem(Contradiction.WRONG_VISIBILITY, f"{owner.name!r} is named in the post")
-        answer = _ANSWER.match(clause)
-        alone = self.facts.task != "mner" and (answer or not marks)  # such a clause can be about anything in the images
-        if self.subject is not None and not title and alone:
+        answer = None if self.facts.task == "mner" else _ANSWER.match(clause)  # it may be about a type
+        if self.subject is not None and not title and (answer or (not marks and self._about_subject(clause))):
             yield from self._verdict(self.subject, answer[1].lower() == "yes" if answer else _verdict(clause))
+
+    def _about_subject(self, clause: str) -> bool:
+        """Whether a clause without a name is about the last one; in a description, it can be about anything shown."""
+        return self.facts.task == "gmner" or bool(_ABOUT_IT.match(clause))
 
     def _verdict(self, owner: _Known, said: bool | None) -> Iterator[Problem]:
         if said is not None:

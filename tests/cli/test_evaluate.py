@@ -96,7 +96,7 @@ def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFi
     assert run(*words, "--instances", tmp_path / "instances.json", "--json") == 0
     assert json.loads(capsys.readouterr().out)["n_acc"] == 100
     for option, value in (("--against", tmp_path / "none.jsonl"), ("--protocol", "all")):
-        message = f"Referring expressions are scored without {option}"
+        message = f"{option} cannot be used with referring expressions"
         assert message in fails(capsys, *words, "--instances", tmp_path / "instances.json", option, value)
     assert "instances.json" in fails(capsys, *words)
     assert "The format grec does not use joiner" in fails(capsys, *words, "--joiner", "")

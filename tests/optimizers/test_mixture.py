@@ -106,6 +106,11 @@ def test_styles_differ_in_both_tasks():
         (expression(LEFT), f"{DOGS} is shown at [100,100,200,300]. So 2 boxes.", Contradiction.WRONG_COUNT),
         (expression(LEFT), "It is shown at [100,100,200,300]. So 1 box.", Contradiction.MISSING_SPAN),
         (expression(LEFT), f"I look for {DOGS}. It is shown at [100,100,200,300]. So 1 box.", None),
+        (expression(), f"I look for {DOGS}. A cat is seen in the picture. So {DOGS}: not shown.", None),
+        (expression(), f"I look for {DOGS}. A cat is there. So it is not shown.", None),
+        (expression(), f"I look for {DOGS}. A cat is there. Yes, it is shown.", Contradiction.WRONG_VISIBILITY),
+        (names(), "Mira Voss (PER), Ado (PER). They are shown.", Contradiction.UNANNOTATED),
+        (names(), "Mira Voss (PER), Ado (PER). Is Ado a person? Yes.", None),
     ],
 )
 def test_checker_knows_the_tasks(post: Post, chain: str, kind: Contradiction | None):

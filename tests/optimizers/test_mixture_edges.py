@@ -117,6 +117,30 @@ def test_boxes_of_posts_without_regions_earn_nothing():
     assert found == {"count": 1, "span": 1, "type": 1, "grounding": None, "entailment": None}
 
 
+def test_own_rewards_of_a_staged_program_see_every_task():
+    @gmner.rewards.judged
+    def pairs(judgement: gmner.rewards.Judgement) -> float:
+        return float(judgement.n_pred == len(judgement.findings))
+
+    student = StagedGMNER(scripted_lm({}))
+    posts = [World().post("train", 0), names("Ado sings", ("Ado", "PER")), expression("dog", LEFT)]
+    nothing = {"named": 0, "mentions": [], "visible": [], "boxes": []}
+    calls = student.rollout_calls(posts, [], lambda _, asked: [nothing for _ in asked])
+    rows = gmner.CVO(rewards=[pairs]).rows(calls, student.adapter())
+    columns = {name: rows[name] for name in rows.column_names}
+    assert (columns["task"], [bool(call) for call in columns["call"]]) == (
+        ["gmner", "mner", "grec"],
+        [True, False, False],
+    )
+    answers = [
+        '{"mentions":[]}',
+        '{"reasoning":"","mentions":[{"span":"Ado","type":"PER"}]}',
+        '{"reasoning":"","boxes":[[100,100,200,300],[1,2,3,4]]}',
+    ]
+    assert pairs(answers, **columns) == [0, 1, 0]
+    assert gmner.rewards.whole_answers(answers, **columns)[1:] == answers[1:]
+
+
 @pytest.mark.parametrize("settings", [{"answers": 3}, {"confidence": True}])
 def test_a_program_that_votes_answers_expressions(settings: dict[str, Any]):
     program = GMNER(scripted_lm({"reasoning": "", "boxes": [[100, 100, 200, 300]]}), **settings)
@@ -153,6 +177,11 @@ def test_the_prompt_of_each_task_is_measured(program: Callable[[str], GMNER]):
     measured = _Lengths(student, ChatEncoder(engine.processor))
     assert [measured.of(post, most) for most in (0, 10**6)] == before
     assert measured.of(World().post("train", 0), 0) > 2 * before[0]
+
+
+def test_an_entity_type_must_not_be_called_like_an_expression():
+    report = gmner.check_posts([expression("dog", LEFT)], ["PER", EXPRESSION], tasks=GMNER.tasks)
+    assert [fault.kind for fault in report.faults] == ["expression"]
 
 
 def test_no_chains_are_written_that_nothing_learns_from(tmp_path: Path, caplog: pytest.LogCaptureFixture):

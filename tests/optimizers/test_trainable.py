@@ -1,6 +1,8 @@
 """A third kind of program, defined outside the package, is trained through the `Trainable` interface."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -9,8 +11,11 @@ from scripted import scripted_lm
 
 from gmner.data.post import Post
 from gmner.optimizers.chains.chain import Chain
+from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.run_directory import RunDirectory
+from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.rows import program_rows
 from gmner.programs.gmner import GMNER
 from gmner.programs.program import GroundingProgram
@@ -57,6 +62,17 @@ def test_rows_of_an_external_program():
         '{"mentions":[{"span":"Ana","type":"PER"}]}'
     ]
     assert [call.post.id for call in program.rollout_calls([POST], [], lambda answer: answer([POST]))] == ["1"]
+
+
+def test_calls_of_an_external_program_are_answered_once(tmp_path: Path):
+    run = RunDirectory(tmp_path, {}, writes=True)
+    with run:
+        compilation: Any = SimpleNamespace(
+            run=run, launch=ProcessGroup(), progress=False, demos=[], _last=NamesOnly(scripted_lm({}))
+        )
+        calls = [Compilation._calls(compilation, [POST, POST]) for _ in range(2)]
+    assert [[call.post.id for call in found] for found in calls] == [["1", "1"]] * 2
+    assert run.record("calls") == {"1": len(POST.text)}
 
 
 @pytest.mark.parametrize("kind", [GMNER, StagedGMNER, NamesOnly])

@@ -87,6 +87,11 @@ class LLMStyle:
         template: The style whose chain is rewritten.
         attempts: Maximum number of calls per chain.
 
+    Attributes:
+        task: The signature of the request.
+        opening: What replaces the first sentences of its instructions for posts of the related tasks; rules for what
+            their chains may say follow.
+
     Raises:
         InputError: Fewer than one attempt.
 
