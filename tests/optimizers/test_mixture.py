@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mixtures import mixture
 from PIL import Image
 from scripted import scripted_lm, words_of
 
 import gmner
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.data.world.related import expression_posts, name_posts
 from gmner.optimizers.chains.chain_log import chain_of
 from gmner.optimizers.chains.checker import Contradiction, check_chain
 from gmner.optimizers.chains.reasoning_set import ReasoningSet, post_digest
@@ -53,12 +53,6 @@ def names(id: str = "names") -> Post:
     text = "Mira Voss meets Ado on Monday"
     entities = (GoldEntity("Mira Voss", 0, 9, "PER"), GoldEntity("Ado", 16, 19, "PER"))
     return Post(id, text, Image.new("RGB", (100, 100)), entities, grounded=False)
-
-
-def mixture(each: int = 4, pictures: int = 2) -> list[Post]:
-    world = World()
-    related = [*name_posts(world, "train", each, start=50, pictures=pictures), *expression_posts(world, "train", each)]
-    return [*world.posts("train", each, start=90), *related]
 
 
 def test_task_of_a_post():
@@ -269,7 +263,7 @@ def test_refusals():
 
 def test_demonstrations_are_whole_answers(caplog: pytest.LogCaptureFixture):
     student = GMNER(scripted_lm({"reasoning": "", "entities": []}))
-    compiled = student.compile(trainset=mixture(), optimizer=gmner.MCR(progress=False))
+    compiled = student.compile(trainset=mixture(pictures=2), optimizer=gmner.MCR(progress=False))
     demos = compiled.answer.demos
     assert demos
     assert all(demo["post_id"].startswith("train-") for demo in demos)
@@ -285,10 +279,10 @@ def test_a_compile_on_a_mixture(program: Callable[[str], GMNER], tmp_path: Path,
         cvo=CVO(max_steps=3, prompts=4, generations=2, max_completion_length=400, redraws=0, tuning="lora", rate=1e-2),
         task_weights={"mner": 2, "grec": 0.5}, holdout=0, progress=False,
     )  # fmt: skip
-    compiled: Any = student.compile(trainset=mixture(), optimizer=optimizer, run_dir=tmp_path / "run")
+    compiled: Any = student.compile(trainset=mixture(pictures=2), optimizer=optimizer, run_dir=tmp_path / "run")
     assert compiled.history.programs.keys() == {"before", "mrsi", "cvo"}
     made = ReasoningSet.load(tmp_path / "run" / "chains")
-    assert made.counts(mixture()).tasks == {"gmner": 4, "grec": 4, "mner": 4}
+    assert made.counts(mixture(pictures=2)).tasks == {"gmner": 4, "grec": 4, "mner": 4}
     seen = {rollout.post_id.partition("-")[0]: rollout.rewards for rollout in read_rollouts(tmp_path / "run" / "cvo")}
     assert {"names", "expression", "train"} == seen.keys()
     assert not seen["expression"]["span"]  # 0 for an invalid answer, which a random model may give
@@ -307,7 +301,7 @@ def test_presets_of_the_paper_on_real_posts_and_a_mixture(
     real = [post for post in gmner.read_twitter_gmner(twitter_root, "train") if post.images]
     fewer = {"mrsi": {"max_steps": 1}, "cvo": {"max_steps": 1, "max_completion_length": 400}, "progress": False}
     optimizer = with_settings(gmner.preset(name), fewer)
-    posts = gmner.mix_posts(real, mixture()[4:])
+    posts = gmner.mix_posts(real, mixture(pictures=2)[4:])
     compiled: Any = program("qwen2_5_vl").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert list(compiled.history.programs) == ["before", "mrsi", "cvo"]
     assert len({rollout.post_id for rollout in read_rollouts(tmp_path / "cvo")}) == 8

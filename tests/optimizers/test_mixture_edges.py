@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mixtures import mixture
 from PIL import Image
 from scripted import scripted_lm
 
 import gmner
 from gmner.data.post import Post, SceneObject
 from gmner.data.world.generate import World
-from gmner.data.world.related import expression_posts, name_posts
 from gmner.optimizers.chains.checker import Contradiction, check_chain
 from gmner.optimizers.chains.reasoning_set import ReasoningSet
 from gmner.optimizers.chains.styles import TEMPLATES, write_chain
@@ -161,7 +161,7 @@ def test_tasks_are_not_scored_together():
 
 def test_weights_and_tasks_that_leave_nothing_are_refused(program: Callable[[str], GMNER]):
     with pytest.raises(InputError, match="task_weights leaves no post"):
-        program("qwen2_5_vl").compile(trainset=World().posts("train", 4), optimizer=small(task_weights={"gmner": 0}))
+        program("qwen2_5_vl").compile(trainset=World().posts("train", 2), optimizer=small(task_weights={"gmner": 0}))
     demonstrated = small(mrsi={"demonstrations": gmner.Demonstrations(count=1)})
     with pytest.raises(InputError, match="No post can become a demonstration"):
         program("qwen2_5_vl").compile(trainset=[expression("dog", LEFT)], optimizer=demonstrated)
@@ -206,15 +206,6 @@ def small(**given: Any) -> gmner.MCR:
     cvo = {"max_steps": 1, "prompts": 2, "generations": 2, "max_completion_length": 100, "redraws": 0, "tuning": "lora"}
     cvo |= given.pop("cvo", {})
     return gmner.MCR(mrsi=MRSI(**mrsi), cvo=gmner.CVO(**cvo), progress=False, **{"holdout": 0, **given})
-
-
-def mixture(each: int = 4) -> list[Post]:
-    world = World()
-    return [
-        *world.posts("train", each),
-        *name_posts(world, "train", each, start=50),
-        *expression_posts(world, "train", each),
-    ]
 
 
 @pytest.mark.nightly
