@@ -15,6 +15,7 @@ import grimp
 ROOMS = {
     "recipes": "how the embedded model is made",
     "cli": "one file per command",
+    "paper": "the tables of the MCR paper",
     "app": "the page of gmner app",
     "optimizers": "MCR, MRSI, CVO: compile a program",
     "programs": "what answers posts",

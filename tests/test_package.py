@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 import gmner
 
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "outlines", "datasets"}
-ROOMS = ("signatures", "data", "programs", "optimizers", "app", "cli")
+ROOMS = ("signatures", "data", "programs", "optimizers", "app", "paper", "cli")
 SHOW_HELP = """
 sys.argv = ["gmner", "--help"]
 try:
