@@ -16,10 +16,12 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gmner.data.files.atomic import whole_text
+from gmner.data.listing import counted
 from gmner.paper.arms import ARMS, Arm, Base
-from gmner.paper.data import PaperData, Roots, read_data, small_data
+from gmner.paper.data import FINE_TEST, PaperData, Roots, read_data, small_data
 from gmner.paper.runs import Runs
 from gmner.paper.table import PaperTable, to_markdown, to_record
 from gmner.paper.tables.registry import TABLES
@@ -63,10 +65,11 @@ def _run(given: Namespace, table: PaperTable) -> int:
     work = given.work or Path("runs", "paper-small" if given.small else "paper")
     if not given.small and given.model is None:
         raise InputError("A model is missing", accepted="--model, for example Qwen/Qwen2.5-VL-7B-Instruct, or --small")
-    with Runs(work, data, base, model=given.model, seeds=given.seeds) as runs:
-        if given.dry_run:
+    if given.dry_run:
+        with TemporaryDirectory(prefix="gmner-paper-") as folder, _runs(given, Path(folder), data, base) as runs:
             _print_plan(runs, table)
-            return 0
+        return 0
+    with _runs(given, work, data, base) as runs:
         rows = table.rows(runs)
         text = to_markdown(table, rows, runs)
         with whole_text(runs.path / f"{table.name}.json") as file:
@@ -84,12 +87,20 @@ def _data(given: Namespace) -> PaperData:
     return read_data(roots, fine=not given.coarse)
 
 
+def _runs(given: Namespace, work: Path, data: PaperData, base: Base) -> Runs:
+    return Runs(work, data, base, model=given.model, seeds=given.seeds)
+
+
 def _print_plan(runs: Runs, table: PaperTable) -> None:
-    """Print the dry run of each arm that would be trained."""
+    """Print what each arm would cost that is trained for a table, and all of them."""
+    hours = 0.0
     for arm in needed(table.arms):
-        if arm.build is not None:
-            sys.stdout.write(f"{arm.name}, {len(runs.seeds)} seeds\n")
-            runs.plan(arm)
+        planned = runs.plan(arm, fine=FINE_TEST in table.tests)
+        if planned is not None:
+            sys.stdout.write(f"{arm.name}\n{planned}\n\n")
+            hours += planned.seconds / 3600
+    seeds = len(runs.seeds)
+    sys.stdout.write(f"all arms, {counted(seeds, 'seed', 'seeds')}: {hours * seeds:,.1f} hours, without answers\n")
 
 
 def needed(arms: Sequence[Arm]) -> list[Arm]:

@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import Any
 
 import dspy
+import torch
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.prediction import Predictions
 from gmner.data.scoring.gold_version import GoldVersion
+from gmner.optimizers.plan import Plan, plan
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.paper.arms import ARMS, Arm, Base
 from gmner.paper.data import PaperData
@@ -117,6 +119,8 @@ class Runs:
             return program
         train = self.data.fine_train if fine else self.data.train
         began = time.monotonic()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         trained: Any = program.compile(
             trainset=train, valset=None if fine else self.data.dev or None,
             optimizer=dataclasses.replace(arm.build(self.base, seed), progress=self.progress), run_dir=folder / "run",
@@ -129,15 +133,16 @@ class Runs:
             json.dump(dataclasses.asdict(cost), file)
         return trained
 
-    def plan(self, arm: Arm, *, fine: bool = False) -> None:
-        """Print what the training of an arm would do and cost, see `gmner.MCR.compile(dry_run=True)`.
+    def plan(self, arm: Arm, *, fine: bool = False) -> Plan | None:
+        """What the training of an arm would cost, from two measured steps of each stage; None without training.
 
         It is measured on the model as it is, also for an arm that starts from another.
         """
-        if arm.build is not None:
-            optimizer = dataclasses.replace(arm.build(self.base, self.seeds[0]), progress=self.progress)
-            train = self.data.fine_train if fine else self.data.train
-            arm.ask(self._student(fine=fine)).compile(trainset=train, optimizer=optimizer, dry_run=True)
+        if arm.build is None:
+            return None
+        train = self.data.fine_train if fine else self.data.train
+        settings = dataclasses.replace(arm.build(self.base, self.seeds[0]), progress=self.progress).settings
+        return plan(settings, arm.ask(self._student(fine=fine)), train)
 
     def cost(self, arm: Arm, seed: int) -> Cost:
         """What training an arm cost, with that of the arm that it starts from."""
@@ -173,8 +178,6 @@ class Runs:
 
 
 def _peak() -> int:
-    import torch
-
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else process_peak()
 
 

@@ -178,3 +178,17 @@ def test_every_table_with_a_tiny_model(
     assert all(row["seeds"] for row in record["rows"])
     tests = {FINE_TEST} if name == "fmnerg" else {*TABLES[name].tests}
     assert {*record["gold"]} == tests
+
+
+@pytest.mark.nightly
+def test_dry_run_writes_nothing(
+    tmp_path: Path, data: PaperData, tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.setattr(command, "small_data", lambda fine: data)
+    words = ["fmnerg", "--small", "--model", str(tiny("qwen2_5_vl")), "--work", str(tmp_path / "work"), "--dry-run"]
+    assert command.main([*words, "--seeds", "0", "1"]) == 0
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line in ARMS] == ["SFT", "w/o CVO", "MCR"]
+    assert "all arms, 2 seeds" in said
+    assert not (tmp_path / "work").exists()
