@@ -17,7 +17,7 @@ from gmner.signatures.boxes import Box, Size
 from gmner.signatures.labels import COARSE
 from gmner.signatures.mentions import Mention
 
-DIFFERS = "≠"
+DIFFERS = "Δ"
 """The mark of an entity that another answer beside it has differently, or not at all."""
 
 LONG_SIDE = 480

@@ -269,9 +269,9 @@ def test_two_programs_answer_a_hostile_post(tab: Tab, site: Site):
     assert "other: " in text(tab, "#gm-status")
     assert "1 token in the prompt" in text(tab, "#gm-status")
     assert len(tab.ask("[...document.querySelectorAll('#gm-answers section')].map(e => e.innerText)")) == 2
-    assert text(tab, "#gm-compared") == "1 difference, marked with ≠ in both answers."
+    assert text(tab, "#gm-compared") == "1 difference, marked with Δ in both answers."
     remarks = tab.ask("[...document.querySelectorAll('#gm-answers .differs')].map(e => e.innerText)")
-    assert remarks == ["≠ only in the other answer", "≠ only in this answer"]
+    assert remarks == ["Δ only in the other answer", "Δ only in this answer"]
     assert "Ada is shown." in tab.ask("document.querySelector('#gm-answers details').textContent")
     assert EVIL[3:] in text(tab, f"{EDITOR} .gm-ed-text")
     assert tab.ask("typeof window.evil") == "undefined"
@@ -333,7 +333,7 @@ def test_errors_are_told_in_words(tab: Tab):
     tab.wait("document.querySelector('#gm-model textarea, #gm-model input')?.offsetParent")
     tab.ask("document.querySelector('#gm-model textarea, #gm-model input').focus()")
     tab.type("broken")
-    tab.click("#gm-go")
+    tab.ask("document.querySelector('#gm-go').click()")  # which moves while the options open
     tab.wait("document.querySelector('#gm-status .gm-alert')")
     assert text(tab, "#gm-status .gm-alert").startswith("broken: Problem. No such model (got 'Ada <script>")
     assert tab.ask("typeof window.evil") == "undefined"

@@ -38,9 +38,9 @@ def test_one_answer():
 def test_two_answers():
     one, other = GroundedEntity("script", 1, 7, "PER"), GroundedEntity("script", 1, 7, "LOC")
     view = answer_view(Post("p", EVIL), {f"a{EVIL}": timed(one), "b": timed(other)})
-    assert "1 difference, marked with ≠ in both answers." in view.differences
-    assert "≠ type: LOC in the other answer" in view.answers
-    assert "≠ type: PER in the other answer" in view.answers
+    assert "1 difference, marked with Δ in both answers." in view.differences
+    assert "Δ type: LOC in the other answer" in view.answers
+    assert "Δ type: PER in the other answer" in view.answers
     assert "<img" not in view.answers + view.status + view.differences
     assert list(json.loads(view.json)) == [f"a{EVIL}", "b"]
     assert "same entities" in answer_view(Post("p", EVIL), {"a": timed(one), "b": timed(one)}).differences
