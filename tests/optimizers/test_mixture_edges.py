@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from gmner.optimizers.chains.styles.model_written import LLMStyle
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards import cvo, reward_columns
 from gmner.optimizers.training.lengths import _Lengths
+from gmner.optimizers.training.trainable import StageBar
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.gmner import GMNER
 from gmner.programs.related_tasks import answer_by_task
@@ -247,3 +249,12 @@ def test_dry_runs_and_filters_of_a_weighted_mixture(
     given = small(mrsi={"chains_from": tmp_path / "chains"}, task_weights={"grec": 0}, cvo={"rewards": ["grounding"]})
     rest = [post for post in mixture() if post.task != "mner"]
     assert student.compile(trainset=rest, optimizer=given).history.chosen == "cvo"
+
+
+def test_a_step_in_which_no_reward_applies_shows_no_figure():
+    bar: Any = StageBar("CVO", 1, {"reward": "reward", "loss": "loss"}, show=False)
+    shown: list[dict[str, str]] = []
+    bar._bar = SimpleNamespace(set_postfix=shown.append)
+    bar.on_log(None, None, None, {"reward": None, "loss": 0.0})
+    bar.on_log(None, None, None, {"reward": None})
+    assert shown == [{"loss": "0.00"}]
