@@ -192,6 +192,11 @@ def test_an_entity_type_must_not_be_called_like_an_expression():
     assert [fault.kind for fault in report.faults] == ["expression"]
 
 
+def test_an_expression_must_be_at_its_place():
+    moved = replace(expression("dog", LEFT), entities=(GoldEntity("dog", 3, 6, EXPRESSION, (LEFT,)),))
+    assert [fault.kind for fault in gmner.check_posts([moved], tasks=GMNER.tasks).faults] == ["offsets"]
+
+
 def test_no_chains_are_written_that_nothing_learns_from(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     asked: list[str] = []
 
