@@ -35,7 +35,7 @@ from gmner.optimizers.compilation import Compilation, History
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.gold_digest import gold_digest
-from gmner.optimizers.mixture import main_task
+from gmner.optimizers.mixture import main_task, unrewarded
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
@@ -195,6 +195,8 @@ class MCR(Teleprompter):
             self._check_staged(student)
         if self.cvo is not None:
             self.cvo.reward_set.bound(student.labels, student.adapter().profile.box_format)
+            for task in unrewarded(train, self.cvo.reward_set):
+                LOG.warning("No reward of CVO applies to posts of the task %s, so it learns nothing from them", task)
         lm = teacher_lm(teacher)
         if self.mrsi is not None and self.mrsi.chains_from is not None:
             fitting = fitting_posts(train, student, self.settings.longest_answer)

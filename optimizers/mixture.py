@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, get_args
 
 from gmner.data.post import Post
+from gmner.optimizers.reward_set import RewardSet
+from gmner.optimizers.rewards.formulas import APPLIED, FORMULAS
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import Task
 from gmner.signatures.number_checks import check_positive
@@ -54,6 +56,13 @@ def drawn(items: Sequence[_T], task_of: Callable[[_T], Task], weights: Mapping[s
         for place in rng.sample(places, rest):
             times[place] += 1
     return [item for item, count in zip(items, times, strict=True) for _ in range(count)]
+
+
+def unrewarded(posts: Iterable[Post], rewards: RewardSet) -> list[Task]:
+    """The tasks of posts to which none of the rewards applies; a user's own reward is taken to apply to all."""
+    tasks = {post.task for post in posts}
+    applied = {task: APPLIED.get(task, FORMULAS.keys()) & rewards.functions.keys() for task in tasks}
+    return [] if rewards.own else sorted(task for task in tasks if not applied[task])
 
 
 def main_task(posts: Iterable[Post], least: int) -> Task:

@@ -234,6 +234,8 @@ def _is_unicode(text: str) -> bool:
 def _text_faults(post: Post, labels: LabelSet, limits: Limits) -> FaultTexts:
     """Faults of the mentions and of their number; of an expression, of the number of its boxes."""
     if post.task == "grec":
+        if post.gold[0].key != (0, len(post.text)):
+            yield "offsets", f"{post.text!r} is not at {post.gold[0].start}:{post.gold[0].end} of the text"
         if (boxes := len(post.gold[0].boxes)) > limits.entities:
             yield "too_many_boxes", f"{boxes} boxes, but an answer has at most {limits.entities}"
         return

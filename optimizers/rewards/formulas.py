@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gmner.optimizers.rewards.judgement import Judgement
+from gmner.signatures.mentions import Task
 
 
 def count_reward(judgement: Judgement) -> float | None:
@@ -118,3 +119,9 @@ FORMULAS: dict[str, Callable[[Judgement], float | None]] = {
     "entailment": entailment_reward,
 }
 """Name of a reward -> its formula, in the order of the weights l1 to l5."""
+
+APPLIED: dict[Task, frozenset[str]] = {
+    "mner": frozenset({"count", "span", "type"}),
+    "grec": frozenset({"grounding", "entailment"}),
+}
+"""Related task -> the rewards that apply to its posts; to posts of GMNER, all do."""

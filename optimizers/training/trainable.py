@@ -282,7 +282,7 @@ class StageBar(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Show the latest figures."""
-        figures = {short: f"{logs[key]:.2f}" for key, short in self._keys.items() if logs and key in logs}
+        figures = {short: f"{logs[key]:.2f}" for key, short in self._keys.items() if logs and logs.get(key) is not None}
         if figures:
             self._bar.set_postfix(figures)
 

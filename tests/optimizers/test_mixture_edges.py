@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,12 @@ from gmner.optimizers.chains.reasoning_set import ReasoningSet
 from gmner.optimizers.chains.styles import TEMPLATES, write_chain
 from gmner.optimizers.chains.styles.facts import Facts
 from gmner.optimizers.chains.styles.model_written import LLMStyle
+from gmner.optimizers.mixture import unrewarded
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards import cvo, reward_columns
+from gmner.optimizers.rewards.formulas import APPLIED
 from gmner.optimizers.training.lengths import _Lengths
+from gmner.optimizers.training.trainable import StageBar
 from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.gmner import GMNER
 from gmner.programs.related_tasks import answer_by_task
@@ -184,6 +188,11 @@ def test_an_entity_type_must_not_be_called_like_an_expression():
     assert [fault.kind for fault in report.faults] == ["expression"]
 
 
+def test_an_expression_must_be_at_its_place():
+    moved = replace(expression("dog", LEFT), entities=(GoldEntity("dog", 3, 6, EXPRESSION, (LEFT,)),))
+    assert [fault.kind for fault in gmner.check_posts([moved], tasks=GMNER.tasks).faults] == ["offsets"]
+
+
 def test_no_chains_are_written_that_nothing_learns_from(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     asked: list[str] = []
 
@@ -234,3 +243,26 @@ def test_dry_runs_and_filters_of_a_weighted_mixture(
     given = small(mrsi={"chains_from": tmp_path / "chains"}, task_weights={"grec": 0}, cvo={"rewards": ["grounding"]})
     rest = [post for post in mixture() if post.task != "mner"]
     assert student.compile(trainset=rest, optimizer=given).history.chosen == "cvo"
+
+
+def test_tasks_without_a_reward_are_known():
+    @gmner.rewards.judged
+    def own(judgement: gmner.rewards.Judgement) -> float:
+        return 1.0
+
+    posts = [*World().posts("train", 1), names("Ado sings", ("Ado", "PER")), expression("dog", LEFT)]
+    for post, rewards in ((posts[1], APPLIED["mner"]), (posts[2], APPLIED["grec"])):
+        row = {name: [value] for name, value in reward_columns(post, FRAME).items()}
+        answer = '{"reasoning":"","mentions":[]}' if post.task == "mner" else '{"reasoning":"","boxes":[]}'
+        assert {reward.name for reward in cvo() if reward([answer], **row) != [None]} == rewards
+    for chosen, left in ((["grounding"], ["mner"]), (["span"], ["grec"]), (cvo(), []), (["span", own], [])):
+        assert unrewarded(posts, gmner.CVO(rewards=chosen).reward_set) == left
+
+
+def test_a_step_in_which_no_reward_applies_shows_no_figure():
+    bar: Any = StageBar("CVO", 1, {"reward": "reward", "loss": "loss"}, show=False)
+    shown: list[dict[str, str]] = []
+    bar._bar = SimpleNamespace(set_postfix=shown.append)
+    bar.on_log(None, None, None, {"reward": None, "loss": 0.0})
+    bar.on_log(None, None, None, {"reward": None})
+    assert shown == [{"loss": "0.00"}]
