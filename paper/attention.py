@@ -7,6 +7,7 @@ textual bias, and after MCR. It does not say how attention is counted; the defin
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from gmner.programs.seams.transformers_seams import attention_of
 from gmner.programs.trainable import post_inputs
 from gmner.signatures.errors import ModelError
 from gmner.signatures.wire import dump
+
+LOG = logging.getLogger(__name__)
 
 FROM, TO = ("span", "visible", "box"), ("image", "post", "chain")
 """Parts of the answer that attention comes from, and what it goes to."""
@@ -80,7 +83,8 @@ def attention_shares(
     Args:
         program: A program on a local model.
         posts: Annotated posts.
-        predictions: Its answers to them, in the same order; failed ones are left out.
+        predictions: Its answers to them, in the same order. Posts whose text the tokenizer does not reproduce in the
+            prompt are left out, with a warning.
         progress: Show a progress bar.
 
     Raises:
@@ -90,13 +94,19 @@ def attention_shares(
     if engine is None:
         accepted = "a local model of gmner.load_vlm"
         raise ModelError("Attention needs a local model", received=program.model.model, accepted=accepted)
-    shares, pairs = AttentionShares(), list(zip(posts, predictions, strict=True))
+    shares, pairs, left = AttentionShares(), list(zip(posts, predictions, strict=True)), list[str]()
     with eager_attention(engine.model) as attended:
         for post, prediction in tqdm(pairs, desc="attention", unit="post", disable=not progress):
             cases = _cases(post, prediction)
             if cases and post.images:
-                for place, found in _measured(program, engine, post, prediction, cases, attended).items():
+                measured = _measured(program, engine, post, prediction, cases, attended)
+                left += [] if measured else [post.id]
+                for place, found in measured.items():
                     shares.add(cases[place], found)
+    if left:
+        LOG.warning(
+            "%d posts are left out, because the tokenizer changes their text: %s", len(left), ", ".join(left[:5])
+        )
     return shares
 
 
@@ -126,6 +136,7 @@ def _measured(
     cases: Mapping[int, str],
     attended: Attended,
 ) -> dict[int, dict[tuple[str, str], torch.Tensor]]:
+    """The shares of each entity in `cases`; empty if the text of the post is not found in the prompt."""
     adapter, encoder = program.adapter(), ChatEncoder(engine.processor)
     inputs = post_inputs(post)
     signature = program.answer.signature
@@ -137,6 +148,8 @@ def _measured(
     tail = int(images.nonzero()[-1]) + 1
     targets = {"image": images.nonzero()[:, 0].tolist()}
     targets["post"] = [tail + place for place in _overlapping(encoder, prompt[tail:].tolist(), post.text)]
+    if not targets["post"]:
+        return {}
     ends = _ends(encoder, written)
     chain, parts = _parts(answer)
     begin = len(prompt)
@@ -181,10 +194,10 @@ def _between(ends: Sequence[int], begin: int, end: int) -> list[int]:
 
 
 def _overlapping(encoder: ChatEncoder, ids: Sequence[int], text: str) -> list[int]:
-    """The tokens of the last occurrence of a text; all of them if a tokenizer changed its characters."""
+    """The tokens of the last occurrence of a text; none if the tokenizer changed its characters."""
     whole = encoder.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
     begin = whole.rfind(text)
-    return list(range(len(ids))) if begin < 0 else _between(_ends(encoder, ids), begin, begin + len(text))
+    return [] if begin < 0 else _between(_ends(encoder, ids), begin, begin + len(text))
 
 
 def _extended(batch: Mapping[str, Any], written: Sequence[int]) -> dict[str, torch.Tensor]:
