@@ -89,7 +89,7 @@ class Post:
         `grec`: the regions of a referring expression, which is the whole text, see `gmner.read_grec`. `mner`: names and
         types without regions. `gmner`: names, types and regions.
         """
-        if [(entity.key, entity.type) for entity in self.gold] == [((0, len(self.text)), EXPRESSION)]:
+        if [(entity.span, entity.type) for entity in self.gold] == [(self.text, EXPRESSION)]:
             return "grec"
         return "gmner" if self.grounded else "mner"
 
