@@ -18,7 +18,7 @@ from gmner.signatures.schema import Limits
 from gmner.signatures.tasks import GroundEntities
 
 _ONE_STYLE = "stepwise"
-_SMALL_STEPS = (60, 8)
+_SMALL_STEPS = (40, 4)
 """Optimizer steps of MRSI and CVO in small."""
 
 
