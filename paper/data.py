@@ -112,8 +112,7 @@ def _with_fine_types(data: PaperData, root: Path, *, fine: bool) -> PaperData:
     train, test = (tuple(read_twitter_fmnerg(root, split, granularity=kind)) for split in ("train", "test"))
     types = sorted({entity.type for post in train for entity in post.gold})
     return replace(
-        data, name=f"{data.name}, Twitter-FMNERG", fine_train=train, fine_labels=as_labels(types),
-        tests={**data.tests, FINE_TEST: test},
+        data, fine_train=train, fine_labels=as_labels(types), tests={**data.tests, FINE_TEST: test}
     )  # fmt: skip
 
 

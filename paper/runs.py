@@ -156,9 +156,10 @@ class Runs:
 
     def answers(self, arm: Arm, seed: int, test: str, *, fine: bool = False) -> Predictions:
         """The answers of an arm to a test set; they are generated now if they were not before."""
-        file = self._place(arm, seed, fine=fine) / f"{_slug(test)}.jsonl"
+        posts = self.data.test(test)
+        version = GoldVersion.of(posts).fingerprint  # answers to other posts are not used again
+        file = self._place(arm, seed, fine=fine) / f"{_slug(test)}-{version}.jsonl"
         if not file.is_file():
-            posts = self.data.test(test)
             answers = answer_by_task(self.program(arm, seed, fine=fine), posts, progress=self.progress)
             write_predictions(answers, file)
         return read_predictions(file)
@@ -168,7 +169,7 @@ class Runs:
         return self.seeds if arm.build is not None else self.seeds[:1]
 
     def _place(self, arm: Arm, seed: int, *, fine: bool) -> Path:
-        kind = "-fine" if fine else ""
+        kind = f"-{len(self.data.fine_labels.names)}-types" if fine else ""
         return self._folder.stage(f"{_slug(arm.name)}{kind}-{seed}")
 
     def _student(self, *, fine: bool) -> GMNER:

@@ -96,6 +96,9 @@ def test_answers_are_shared_by_tables_and_kept(data: PaperData, tmp_path: Path, 
             assert runs.seeds_of(COT) == (0,)
             assert runs.seeds_of(SFT) == (0, 1)
     assert len(asked) == 4
+    other = replace(data, tests={GMNER_TEST: data.tests[GMNER_TEST][:3]})
+    with Runs(tmp_path, other, Base(small=True), progress=False) as runs:
+        assert len(runs.answers(COT, 0, GMNER_TEST)) == 3
     with pytest.raises(RunDirectoryError, match=r"other arguments.*preset"):
         Runs(tmp_path, data, Base("default", small=True))
 
