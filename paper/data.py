@@ -149,7 +149,7 @@ def small_data(seed: int = 0, *, train: int = _SMALL_TRAIN, test: int = _SMALL_T
 
 
 def _refined(post: Post) -> Post:
-    """The post with the kind of each entity in its type; people and misspelled names keep theirs."""
+    """The post with the kind of each entity in its type. People and misspelled names keep their types."""
     return replace(post, entities=tuple(replace(entity, type=_fine_type(entity)) for entity in post.gold))
 
 

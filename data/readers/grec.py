@@ -112,7 +112,7 @@ class _Image:
 
 
 def _within(ref: _Ref, most: int | None) -> bool:
-    """Whether a ref has at most so many targets."""
+    """Whether a ref has no more than `most` targets; None: any number of them."""
     return most is None or len(_targets(ref.record.get("ann_id"), ref.where)[0]) <= most
 
 
