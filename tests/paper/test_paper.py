@@ -195,3 +195,12 @@ def test_dry_run_writes_nothing(
     assert [line for line in said.splitlines() if line in ARMS] == ["SFT", "w/o CVO", "MCR"]
     assert "all arms, 2 seeds" in said
     assert not (tmp_path / "work").exists()
+
+
+def test_a_model_is_required(
+    data: PaperData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(command, "read_data", lambda roots, fine: data)
+    assert command.main(["main", "--gmner", str(tmp_path), "--work", str(tmp_path / "work")]) == 2
+    assert "A model is missing" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
