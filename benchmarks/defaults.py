@@ -32,8 +32,9 @@ from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.evaluation import Evaluation
 from gmner.data.world.generate import World
 from gmner.optimizers.chains.styles import TEMPLATES, plain
-from gmner.optimizers.mcr import MCR, held_out
+from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.training_set import held_out
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 

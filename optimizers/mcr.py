@@ -10,7 +10,6 @@ import atexit
 import copy
 import dataclasses
 import logging
-import random
 import shutil
 import sys
 import tempfile
@@ -23,19 +22,15 @@ from typing import Any
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from gmner.data.pictures import first_pictures
 from gmner.data.post import Post
 from gmner.optimizers.chains.demonstration_search import RECORD
 from gmner.optimizers.chains.reasoning_pass import check_given_chains, teacher_lm
-from gmner.optimizers.chains.reasoning_set import ReasoningSet
-from gmner.optimizers.chains.split import split_posts
 from gmner.optimizers.checked_rewards import accept_corrected, failed_key, own_rewards
-from gmner.optimizers.checks import checked_sets
-from gmner.optimizers.compilation import Compilation, History
+from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.gold_digest import gold_digest
-from gmner.optimizers.mixture import main_task, unrewarded
+from gmner.optimizers.mixture import unrewarded
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plan import plan
 from gmner.optimizers.run_directory import RunDirectory
@@ -43,7 +38,7 @@ from gmner.optimizers.training import trainable as training
 from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.optimizers.training.rows import fitting_posts
 from gmner.optimizers.training.validation import resolve_every
-from gmner.programs.related_tasks import learned_tasks
+from gmner.optimizers.training_set import training_sets
 from gmner.programs.state import state_digest
 from gmner.programs.trainable import Trainable
 from gmner.signatures.errors import InputError, RunDirectoryError
@@ -51,10 +46,6 @@ from gmner.signatures.keyword_options import refuse_unknown_options
 from gmner.signatures.terminal import printable
 
 LOG = logging.getLogger(__name__)
-
-_LEAST_HELD_OUT, _MOST_HELD_OUT = 16, 200
-
-__all__ = ["MCR", "History", "as_posts"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -190,7 +181,7 @@ class MCR(Teleprompter):
             training.check_answers_at_once(student.model)
         if self.cvo is not None:
             training.check_grpo(student.model)
-        train, val = self._sets(trainset, valset, student)
+        train, val = training_sets(self.settings, trainset, valset, student)
         if not student.whole_answers:
             self._check_staged(student)
         if self.cvo is not None:
@@ -216,63 +207,6 @@ class MCR(Teleprompter):
             accept_corrected(run)
             launch.wait()
             return Compilation(self.settings, student, train, val, run, launch, lm).result()
-
-    def _sets(
-        self, trainset: Sequence[Any], valset: Sequence[Any] | None, student: Trainable
-    ) -> tuple[list[Post], list[Post] | None]:
-        """The training posts and the validation posts, which are given, held out or None."""
-        limit = student.limit_pictures
-        train = first_pictures(as_posts(trainset), limit)
-        # BetterTogether passes [] for no validation set.
-        val = first_pictures(as_posts(valset), limit) if valset else None
-        tasks, leave_out = learned_tasks(student), self.leave_out_invalid
-        train, val = checked_sets(train, val, student.adapter(), tasks=tasks, leave_out_invalid=leave_out)
-        trained = training.trainable_engine(student.model) is not None
-        if val is None and self.holdout and trained and not self._all_have_chains(train):
-            train, val = held_out(train, self.holdout, self.seed)
-        if val is None and any(stage and stage.validate_every not in (None, "auto") for stage in (self.mrsi, self.cvo)):
-            raise InputError("validate_every requires a validation set", remedy="Pass compile(valset=...)")
-        return self._used(train, student), val
-
-    def _used(self, train: list[Post], student: Trainable) -> list[Post]:
-        """The posts that something is learned from, so that no chains are written about others.
-
-        Without posts of tasks whose weight is 0, and if no weights are trained, without posts of related tasks.
-        """
-        self._check_demonstrable(train, student)
-        if self._trains(student):
-            used = [post for post in train if self.task_weights.get(post.task, 1)]
-        else:
-            used = [post for post in train if post.task == "gmner"]
-            if left := len(train) - len(used):
-                LOG.warning("%d posts of related tasks are not used: demonstrations need names and regions", left)
-        if not used:
-            fact, accepted = "task_weights leaves no post of the training set", "a weight above 0 for one of its tasks"
-            raise InputError(fact, received=dict(self.task_weights), accepted=accepted)
-        # A given set has the chains of all posts that it was written for.
-        return train if self.mrsi is not None and self.mrsi.chains_from is not None else used
-
-    def _check_demonstrable(self, train: Sequence[Post], student: Trainable) -> None:
-        """Refuse posts of which no demonstration can be made."""
-        trains, injects = self._trains(student), self.mrsi is not None and self.mrsi.trains and self._trains(student)
-        count = None if self.mrsi is None else self.mrsi.demonstrations.wanted(trained=injects)
-        if not any(post.task == "gmner" for post in train) and (not trains or (count and student.whole_answers)):
-            raise InputError(
-                "No post can become a demonstration", received=train[0].id, accepted="posts with names and regions",
-                remedy="Add such posts, or train weights without demonstrations",
-            )  # fmt: skip
-
-    def _trains(self, student: Trainable) -> bool:
-        """Whether a stage trains the weights of the student."""
-        stages = self.cvo is not None or (self.mrsi is not None and self.mrsi.trains)
-        return stages and training.trainable_engine(student.model) is not None
-
-    def _all_have_chains(self, train: Sequence[Post]) -> bool:
-        """Whether the set of `chains_from` was written for all of these posts; none can be held out then."""
-        if self.mrsi is None or self.mrsi.chains_from is None:
-            return False
-        given = ReasoningSet.load(self.mrsi.chains_from)
-        return {post.id for post in train} == {*given.d1, *given.d2}
 
     @property
     def settings(self) -> CompileSettings:
@@ -364,47 +298,6 @@ def _temporary() -> Path:
 def _content(posts: Sequence[Post]) -> str:
     """Twelve digits that tell posts from others with the same ids; pictures are not looked at."""
     return gold_digest(posts)
-
-
-def held_out(train: Sequence[Post], share: float, seed: int) -> tuple[list[Post], list[Post] | None]:
-    """Split off a part of the training set for validation, stratified like D1 and D2.
-
-    Args:
-        train: Annotated posts.
-        share: Share of them that is held out, but at least 16 and at most 200 posts.
-        seed: Seed of the choice.
-
-    Returns:
-        The other posts, and the held-out ones, which are of one task (GMNER if there are enough such posts); None for
-        these if there are fewer than 48 posts of it.
-    """
-    task = main_task(train, 3 * _LEAST_HELD_OUT)
-    candidates = [post for post in train if post.task == task]
-    wanted = min(_MOST_HELD_OUT, max(_LEAST_HELD_OUT, round(share * len(candidates))))
-    if len(candidates) < 3 * _LEAST_HELD_OUT:
-        LOG.warning(
-            "No validation set is given, and the training set is too small to hold one out: stages are not scored, and "
-            "the program of the last stage is returned"
-        )
-        return list(train), None
-    out, _ = split_posts(candidates, wanted / len(candidates), random.Random(f"holdout-{seed}"))
-    ids = {post.id for post in out}
-    return [post for post in train if post.id not in ids], out
-
-
-def as_posts(posts: Sequence[Any]) -> list[Post]:
-    """Posts from posts, or from `dspy.Example`s that carry their post.
-
-    Raises:
-        InputError: Anything else.
-    """
-    converted = []
-    for given in posts:
-        post = given if isinstance(given, Post) else getattr(given, "post", None)
-        if not isinstance(post, Post):
-            raise InputError("Not an annotated post", received=given, accepted="Post, or an example of to_example")
-        converted.append(post)
-    return converted
 
 
 def _stage_record(stage: MRSI | CVO) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from gmner.data.post import Post
 from gmner.data.scoring.evaluate import evaluate
 from gmner.optimizers.chains.demonstration_settings import Demonstrations
 from gmner.optimizers.chains.split import stratum
-from gmner.optimizers.mcr import MCR, held_out
+from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.outcome import UnchangedProgramWarning, best_stage, fallen
 from gmner.optimizers.run_page import render_run
+from gmner.optimizers.training_set import _all_have_chains, held_out, training_sets
 from gmner.programs.gmner import GMNER
 from gmner.signatures.errors import InputError, RunDirectoryError
 
@@ -158,12 +159,12 @@ def test_valset_is_held_out_by_default(count: int, held: int):
 def test_no_post_is_held_out_without_training_or_with_given_chains(student: GMNER, monkeypatch: pytest.MonkeyPatch):
     posts = list(drawn("train", 60))
     served = optimizer(holdout=0.2)
-    assert served._sets(posts, None, student) == (posts, None)
+    assert training_sets(served.settings, posts, None, student) == (posts, None)
     again = MCR(mrsi=MRSI(chains_from="chains"), cvo=None)
     for d1, whole in ((posts, True), (posts[:50], False)):
         made = SimpleNamespace(d1=tuple(post.id for post in d1), d2=())
-        monkeypatch.setattr("gmner.optimizers.mcr.ReasoningSet.load", lambda folder, made=made: made)
-        assert again._all_have_chains(posts) is whole
+        monkeypatch.setattr("gmner.optimizers.training_set.ReasoningSet.load", lambda folder, made=made: made)
+        assert _all_have_chains(again.settings, posts) is whole
 
 
 def test_few_posts_are_all_used_for_training(caplog: pytest.LogCaptureFixture):

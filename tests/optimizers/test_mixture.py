@@ -25,13 +25,13 @@ from gmner.optimizers.chains.styles.model_written import LLMStyle, MLLMStyle
 from gmner.optimizers.chains.writing import ChainWriting, write_chains
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.filtering import f1_metric
-from gmner.optimizers.mcr import held_out
 from gmner.optimizers.mixture import drawn
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.plain_settings import with_settings
 from gmner.optimizers.rewards import cvo, judgements, reward_columns
 from gmner.optimizers.training.rollouts import read_rollouts
 from gmner.optimizers.training.rows import program_rows, rollout_rows
+from gmner.optimizers.training_set import held_out
 from gmner.programs.gmner import GMNER
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box, BoxFormat
