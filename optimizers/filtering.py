@@ -17,7 +17,6 @@ import dspy
 
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
-from gmner.data.scoring.expressions import evaluate_expressions
 from gmner.data.scoring.metric import post_f1
 from gmner.optimizers.chains.split import check_trainset
 from gmner.programs.answering import AnsweringProgram
@@ -35,12 +34,7 @@ Metric = Callable[[Post, Prediction], float]
 
 
 def f1_metric(post: Post, prediction: Prediction) -> float:
-    """F1 of the post in its task, 0..1; see `gmner.data.scoring.metric.post_f1`.
-
-    For an expression, 1 if the boxes match the targets one to one, else 0; see `evaluate_expressions`.
-    """
-    if post.task == "grec":
-        return evaluate_expressions([prediction], [post]).precision / 100
+    """F1 of the post in its task, 0..1; see `gmner.data.scoring.metric.post_f1`."""
     return post_f1(post.gold, prediction.entities, task=post.task)
 
 

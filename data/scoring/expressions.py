@@ -13,6 +13,9 @@ from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
+EXPRESSION_RULE = RegionRule(0.5, inclusive=True)
+"""The rule of GREC: an IoU of 0.5 or more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExpressionScores:
@@ -62,24 +65,34 @@ def evaluate_expressions(
     if not posts:
         raise InputError("posts must not be empty")
     answers = answers_by_id(predictions, posts, progress=progress)
-    boxes_of = {id_: None if answer.error else _boxes(answer.entities) for id_, answer in answers.items()}
-    pairs = [(boxes_of.get(post.id, []), _boxes(post.gold)) for post in posts]
-    exact = sum(_exact(boxes, targets, threshold) for boxes, targets in pairs)
+    found = {id_: None if answer.error else boxes_of(answer.entities) for id_, answer in answers.items()}
+    pairs = [(found.get(post.id, []), boxes_of(post.gold)) for post in posts]
+    rule = RegionRule(threshold, inclusive=True)
+    exact = sum(boxes is not None and expression_f1(boxes, targets, rule) == 1 for boxes, targets in pairs)
     absent = [boxes == [] for boxes, targets in pairs if not targets]
     present = [bool(boxes) for boxes, targets in pairs if targets]
     return ExpressionScores(100 * exact / len(pairs), _share(absent), _share(present), len(pairs), len(absent))
 
 
-def _boxes(entities: Sequence[GoldEntity] | Sequence[GroundedEntity]) -> list[Box]:
+def expression_f1(predicted: Sequence[Box], targets: Sequence[Box], rule: RegionRule = EXPRESSION_RULE) -> float:
+    """F1 of the boxes for one expression, 0..1; 1.0 if there are neither targets nor boxes.
+
+    Args:
+        predicted: The predicted boxes.
+        targets: The boxes of the targets; each is matched with one predicted box at most.
+        rule: Rule that decides whether a box matches a target.
+
+    Source: F1 of one sample in GREC (He et al., 2023).
+    """
+    if not predicted and not targets:
+        return 1.0
+    right = count_right([(target,) for target in targets], [(box,) for box in predicted], rule)
+    return 2 * right / (len(predicted) + len(targets))
+
+
+def boxes_of(entities: Sequence[GoldEntity] | Sequence[GroundedEntity]) -> list[Box]:
+    """All boxes of some entities."""
     return [box for entity in entities for box in entity.boxes]
-
-
-def _exact(boxes: Sequence[Box] | None, targets: Sequence[Box], threshold: float) -> bool:
-    """Whether the boxes of an answer are the targets; None: there is no answer, because of an error."""
-    if boxes is None or len(boxes) != len(targets):
-        return False
-    rule = RegionRule(threshold, inclusive=True)
-    return count_right([(target,) for target in targets], [(box,) for box in boxes], rule) == len(targets)
 
 
 def _share(hits: Sequence[bool]) -> float | None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from gmner.data.post import Post
 from gmner.data.scoring.entity_errors import EntityError, Fault, find_errors
+from gmner.data.scoring.expressions import EXPRESSION_RULE, boxes_of, expression_f1
 from gmner.data.scoring.pairing import Scores
 from gmner.data.scoring.protocols import PAPER, Protocol
 from gmner.signatures.boxes import Box
-from gmner.signatures.mentions import GoldEntity, GroundedEntity
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, Task
 
 if TYPE_CHECKING:
     import dspy
@@ -41,39 +42,58 @@ def gmner_metric(
 
     Returns:
         The F1, 0..1; 1.0 if there are neither gold nor predicted entities. If the regions of the post are not
-        annotated, MNER F1. If `pred_name` or `pred_trace` is given, as by GEPA, a `dspy.Prediction` with `score` and
-        `feedback`.
+        annotated, MNER F1; for a referring expression, `expression_f1` of its boxes. If `pred_name` or `pred_trace` is
+        given, as by GEPA, a `dspy.Prediction` with `score` and `feedback`.
     """
     gold, predicted = tuple(example.entities), tuple(prediction.entities or ())
     post = example.get("post")
-    grounded = post is None or post.grounded
-    score = post_f1(gold, predicted, task="gmner" if grounded else "mner")
+    task = "gmner" if post is None else post.task
+    score = post_f1(gold, predicted, task=task)
     if pred_name is None and pred_trace is None:
         return score
     import dspy
 
-    return dspy.Prediction(score=score, feedback=feedback(gold, predicted, grounded=grounded))
+    return dspy.Prediction(score=score, feedback=feedback(gold, predicted, task=task))
 
 
 def post_f1(
-    gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], protocol: Protocol = PAPER, task: str = "gmner"
+    gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], protocol: Protocol = PAPER, task: Task = "gmner"
 ) -> float:
-    """F1 of one post in a task, 0..1; 1.0 if there are neither gold nor predicted entities."""
+    """F1 of one post in its task, 0..1; 1.0 if there are neither gold nor predicted entities.
+
+    For `grec`, `expression_f1` of the boxes; the protocol is not used.
+    """
+    if task == "grec":
+        return expression_f1(boxes_of(predicted), boxes_of(gold))
     return Scores.of(protocol(gold, predicted)[task]).f1 / 100
 
 
-def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *, grounded: bool = True) -> str:
+def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *, task: Task = "gmner") -> str:
     """Describe the errors of an answer in words, one line per error, with boxes in whole pixels of the original image.
 
     Args:
         gold: The gold mentions.
         predicted: The predictions.
-        grounded: Whether the regions of the post are annotated; if not, errors of regions are left out.
+        task: The task of the post. For `mner`, errors of regions are left out; for `grec`, all others are.
     """
-    errors = [(e, [f for f in e.faults if grounded or not f.about_regions]) for e in find_errors(gold, predicted)]
+    if task == "grec":
+        return _expression_feedback(boxes_of(predicted), boxes_of(gold))
+    errors = [(e, [f for f in e.faults if task != "mner" or not f.about_regions]) for e in find_errors(gold, predicted)]
     lines = [_SENTENCES[fault](error) for error, faults in errors for fault in faults]
     right = sum(not faults for _, faults in errors)
     return "\n".join([f"{right} of {len(gold)} entities are fully right.", *lines])
+
+
+def _expression_feedback(predicted: Sequence[Box], targets: Sequence[Box]) -> str:
+    """The errors of the boxes for an expression, one line per error."""
+    lines = [f"{len(predicted)} boxes for {len(targets)} targets."]
+    for target in targets:
+        if not any(EXPRESSION_RULE.right(box, [target]) for box in predicted):
+            lines.append(f"Missed: the expression also means what is at {_corners(target)}.")
+    for box in predicted:
+        if not any(EXPRESSION_RULE.right(box, [target]) for target in targets):
+            lines.append(f"Invented: the expression does not mean what is at {_corners(box)}.")
+    return "\n".join(lines)
 
 
 def _missed(error: EntityError) -> str:

@@ -21,7 +21,7 @@ from gmner.data.scoring.protocols import PAPER
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, InputError
-from gmner.signatures.mentions import GoldEntity, GroundedEntity
+from gmner.signatures.mentions import EXPRESSION, GoldEntity, GroundedEntity, expression_entity
 
 WHOLE, AWAY = Box(0, 0, 10, 10), Box(50, 50, 60, 60)
 TEXT = "Ada met Al in Oslo"
@@ -308,3 +308,25 @@ def test_metric_of_a_post_without_regions_is_mner():
         )
         < 1.0
     )
+
+
+def test_metric_of_an_expression_counts_all_of_its_boxes():
+    text, (near, far) = "both dogs", (Box(0, 0, 10, 10), Box(30, 0, 40, 10))
+    post = Post("1", text, None, (GoldEntity(text, 0, len(text), EXPRESSION, (near, far)),))
+
+    def told(*boxes: Box) -> dspy.Prediction:
+        found = [expression_entity(text, boxes)]
+        return gmner_metric(to_example(post), dspy.Prediction(entities=found), pred_name="predict")
+
+    assert told(far, near).score == 1.0
+    assert told().score == 0.0
+    assert told(near).score == pytest.approx(2 / 3)
+    half = told(near, Box(50, 50, 60, 60))
+    assert half.score == 0.5
+    assert half.feedback.splitlines() == [
+        "2 boxes for 2 targets.",
+        "Missed: the expression also means what is at [30, 0, 40, 10].",
+        "Invented: the expression does not mean what is at [50, 50, 60, 60].",
+    ]
+    absent = to_example(replace(post, entities=(GoldEntity(text, 0, len(text), EXPRESSION, ()),)))
+    assert gmner_metric(absent, dspy.Prediction(entities=[])) == 1.0
