@@ -182,22 +182,27 @@ def _untrained() -> GMNER:
     return GMNER(lm=load_vlm(max_batch=32, cache=False))
 
 
-def f1_with_interval(runs: Sequence[Evaluation], indices: Sequence[int]) -> tuple[float, float, float]:
-    """Mean GMNER F1 over seeds, and its 95 % bootstrap interval over posts and seeds.
+def f1_with_interval(
+    runs: Sequence[Evaluation], indices: Sequence[int], task: str = "gmner"
+) -> tuple[float, float, float]:
+    """Mean F1 over seeds, and its 95 % bootstrap interval over posts and seeds.
 
     Args:
         runs: One evaluation per seed, on the same posts.
         indices: Indices of the posts to score.
+        task: The F1 of this task.
     """
-    counts = _counts(runs)[:, indices]
+    counts = _counts(runs, task)[:, indices]
     draws = [_mean_f1(counts[seeds][:, posts]) for seeds, posts in _draws(len(runs), len(indices))]
     low, high = np.percentile(draws, [2.5, 97.5])
     return _mean_f1(counts), float(low), float(high)
 
 
-def gain_with_interval(runs: Sequence[Evaluation], base: Sequence[Evaluation]) -> tuple[float, float, float]:
-    """Mean gain in GMNER F1 over another arm, and its paired 95 % bootstrap interval over posts and seeds."""
-    new, old = _counts(runs), _counts(base)
+def gain_with_interval(
+    runs: Sequence[Evaluation], base: Sequence[Evaluation], task: str = "gmner"
+) -> tuple[float, float, float]:
+    """Mean gain in F1 over another arm, and its paired 95 % bootstrap interval over posts and seeds."""
+    new, old = _counts(runs, task), _counts(base, task)
     seeds = max(len(new), len(old))  # an arm without seeds has the same predictions for each seed
     new, old = (np.repeat(c, seeds, axis=0) if len(c) == 1 else c for c in (new, old))
     draws = [
@@ -207,9 +212,9 @@ def gain_with_interval(runs: Sequence[Evaluation], base: Sequence[Evaluation]) -
     return _mean_f1(new) - _mean_f1(old), float(low), float(high)
 
 
-def _counts(runs: Sequence[Evaluation]) -> np.ndarray:
+def _counts(runs: Sequence[Evaluation], task: str) -> np.ndarray:
     """Counts as an array (seeds, posts, 2): correct, and predicted plus gold."""
-    return np.array([[(c["gmner"].correct, c["gmner"].predicted + c["gmner"].gold) for c in e.counts] for e in runs])
+    return np.array([[(c[task].correct, c[task].predicted + c[task].gold) for c in e.counts] for e in runs])
 
 
 def _draws(seeds: int, posts: int) -> list[tuple[np.ndarray, np.ndarray]]:

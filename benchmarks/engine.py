@@ -25,6 +25,7 @@ from typing import Any
 import outlines
 import torch
 from outlines.inputs import Chat
+from smollm2 import CHATML
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     Idefics3Config,
@@ -44,11 +45,6 @@ from gmner.signatures.forms import form_of
 from gmner.signatures.schema import Limits
 
 BATCH, CORPUS_BATCH = 8, 16
-_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for c in m.content %}{% if c.type == 'image' %}<image>"
-    "{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def large_vocabulary(folder: Path) -> Path:
@@ -80,7 +76,7 @@ def large_vocabulary(folder: Path) -> Path:
         size={"longest_edge": 64}, max_image_size={"longest_edge": 64}, do_image_splitting=False
     )
     Idefics3ForConditionalGeneration(config).save_pretrained(folder)
-    Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=_TEMPLATE).save_pretrained(folder)
+    Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=CHATML).save_pretrained(folder)
     return folder
 
 
