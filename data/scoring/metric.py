@@ -46,8 +46,8 @@ def gmner_metric(
         given, as by GEPA, a `dspy.Prediction` with `score` and `feedback`.
     """
     gold, predicted = tuple(example.entities), tuple(prediction.entities or ())
-    post = example.get("post")
-    task = "gmner" if post is None else post.task
+    post: Post | None = example.get("post")
+    task: Task = "gmner" if post is None else post.task
     score = post_f1(gold, predicted, task=task)
     if pred_name is None and pred_trace is None:
         return score

@@ -241,7 +241,7 @@ def test_rows_have_the_prompts_of_inference():
 def test_filter_scores_each_task():
     mention = [gmner.GroundedEntity(e.span, e.start, e.end, e.type) for e in names().gold]
     assert f1_metric(names(), gmner.Prediction("names", names().text, "", tuple(mention))) == 1
-    for boxes, score in (((LEFT, RIGHT), 1), ((LEFT,), 0)):
+    for boxes, score in (((LEFT, RIGHT), 1), ((LEFT,), 2 / 3), ((), 0)):
         prediction = gmner.Prediction("dogs", DOGS, "", (expression_entity(DOGS, boxes),))
         assert f1_metric(expression(RIGHT, LEFT), prediction) == score
 
