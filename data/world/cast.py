@@ -28,6 +28,7 @@ class Character:
         garment: Garment of a person: `tee`, `hoodie`, `suit`, `stripes` or `dress`; otherwise empty.
         accessory: Accessory of a person: `glasses`, `earrings`, `scarf`, `beard`, `headphones` or empty.
         held_out: Whether the split `pretrain` never mentions or shows the entity.
+        group: `club`, `firm`, `prize`, `ware` or `craft`, for clauses that need one; empty: by its name or kind.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Character:
     garment: str = ""
     accessory: str = ""
     held_out: bool = False
+    group: str = ""
 
     @property
     def key(self) -> tuple[str, str]:

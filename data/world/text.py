@@ -269,6 +269,8 @@ _TABLES: Mapping[int, Mapping[tuple[str, ...], str]] = {1: CLAUSES, 2: CLAUSES, 
 
 def _group(who: Character) -> str:
     """The group of an entity that clauses can require; empty if its type has no groups."""
+    if who.group:
+        return who.group
     if who.type == "ORG":
         return "club" if who.name in _CLUBS else "firm"
     if who.type == "OTHER":

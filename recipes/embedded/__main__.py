@@ -123,7 +123,7 @@ class Recipe:
 
     def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Predict what is shown, and where it ends, at every location of the image."""
-        options = self._options(self._args.vision_steps, rate=4.5e-3)
+        options = self._options(self._args.vision_steps, rate=2e-3)
         _train(CellTeacher(model, tokenizer), SceneCells(self._pool), collate_cells, folder, options)
 
     def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
@@ -144,9 +144,7 @@ class Recipe:
         self, teacher: AnswerTeacher, data: Dialogues, tokenizer: Any, folder: Path, steps: int, rate: float
     ) -> None:
         options = {**self._options(steps, rate), "train_sampling_strategy": "sequential"}
-        teacher.body.text_model.set_attn_implementation("eager")  # the only one that shows where it looks
         _train(teacher, data, PadDialogues(tokenizer.pad_token_id), folder, options)
-        teacher.body.text_model.set_attn_implementation("sdpa")
 
     def _seen(self, model: Any) -> Pool:
         model.model.vision_model.requires_grad_(False)
@@ -157,7 +155,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 300, "vision": 1000, "language": 1300, "reasoning": 480}
+STEPS = {"text": 700, "vision": 1600, "language": 1600, "reasoning": 600}
 """The stages in order, with their numbers of optimizer steps."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -15,22 +15,29 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from gmner.data.post import SceneObject
-from gmner.data.world.cast import known
+from gmner.data.world.cast import Character, known
 from gmner.recipes.embedded.model import IMAGE_TOKENS, coordinate_ids
-from gmner.recipes.embedded.pool import Pool, item_rng
-from gmner.recipes.embedded.questions import Dialogue, Mix, ask
+from gmner.recipes.embedded.pool import Pool, Scene, item_rng
+from gmner.recipes.embedded.questions import LIST_INSTRUCTION, NAME_INSTRUCTION, Dialogue, Mix, ask
 from gmner.recipes.embedded.vision import NAMES, cells_of
+from gmner.signatures.labels import COARSE
 
 IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
 IGNORED = -100
+TYPES = tuple(COARSE)
 
-# The spans of an answer, and the part of a chain that lists what the image shows.
+CLUES = 8
+"""Number of tokens after a mention that are clues to its type, besides the last token of the mention itself."""
+
+# The spans of an answer, the decision about one, and where a chain or a verdict lists what the image shows.
 _SPAN = re.compile(r'"span":"([^"]*)"')
+_DECISION = re.compile(r'"visible":(?:true|false)')
 _LISTED = re.compile(r"Picture: .*?(?:\]|nothing)\.")
+_EVIDENCE = re.compile(r'"The picture shows .*?\."')
+_ENTITY = "\nEntity: "
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Encoded:
     """A dialogue as token ids.
 
@@ -39,12 +46,18 @@ class Encoded:
         labels: Equal to `ids` in the assistant messages and their end markers, `IGNORED` elsewhere.
         named: (position of the last token, words) of each name, alias or handle in the dialogue.
         copied: (position before the token, positions of that token in the post) of each token copied from the post.
+        read: (position before the token, words) of each token of a name that is read off the image.
+        typed: (position before the type, positions of the clues to it, type) of each type in an answer.
+        judged: (position before the decision, positions of the last tokens of the name) of each decision.
     """
 
-    ids: list[int]
-    labels: list[int]
-    named: list[tuple[int, str]]
-    copied: list[tuple[int, list[int]]]
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    named: list[tuple[int, str]] = field(default_factory=list)
+    copied: list[tuple[int, list[int]]] = field(default_factory=list)
+    read: list[tuple[int, str]] = field(default_factory=list)
+    typed: list[tuple[int, list[int], str]] = field(default_factory=list)
+    judged: list[tuple[int, list[int]]] = field(default_factory=list)
 
 
 class _Piece(NamedTuple):
@@ -58,28 +71,60 @@ class _Piece(NamedTuple):
         """The position of the token that contains the character at `place`."""
         return self.first + bisect_right(self.ends, place)
 
+    def lasts(self, words: str) -> list[int]:
+        """The positions of the last token of each occurrence of some words."""
+        return [self.at(match.end() - 1) for match in _whole([words]).finditer(self.text)]
+
+    @property
+    def last(self) -> int:
+        """The position of its last token."""
+        return self.first + len(self.ends) - 1
+
 
 def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> Encoded:
-    """Token ids and labels of a dialogue."""
-    encoded = Encoded([], [], [], [])
+    """Token ids, labels and what the supervised attention needs of a dialogue."""
+    encoded, names = Encoded(), _Names(dialogue.newcomers)
 
     def add(text: str, learn: bool) -> _Piece:
         tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids = tokens["input_ids"]
         piece = _Piece(text, len(encoded.ids), [end for _, end in tokens["offset_mapping"]])
-        encoded.named.extend((piece.at(match.end() - 1), match.group()) for match in _any_name().finditer(text))
+        encoded.named.extend((piece.at(match.end() - 1), match.group()) for match in names.in_text(text))
         encoded.ids.extend(ids)
         encoded.labels.extend(ids if learn else [IGNORED] * len(ids))
         return piece
 
     add(f"<|im_start|>system\n{dialogue.system}<|im_end|>\n", False)
     asked: list[_Piece] = []  # the newest first
+    said: list[_Piece] = []
     for turn, (user, assistant) in enumerate(dialogue.turns):
         image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
         asked.insert(0, add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False))
-        encoded.copied.extend(_copied(asked, add(f"{assistant}<|im_end|>", True), dialogue.copied))
+        answer = add(f"{assistant}<|im_end|>", True)
+        encoded.copied.extend(_copied(asked, answer, dialogue.copied))
+        encoded.read.extend(_read(answer, names, dialogue.system in (LIST_INSTRUCTION, NAME_INSTRUCTION)))
+        encoded.typed.extend(_typed(asked, answer))
+        if dialogue.judging:
+            encoded.judged.extend(_judged(user, asked[0], answer, said))
+        said.insert(0, answer)
         add("\n", False)
     return encoded
+
+
+class _Names:
+    """Finds the names, aliases and handles of entities of the world and of newcomers."""
+
+    def __init__(self, newcomers: Sequence[Character]) -> None:
+        words = {words for who in newcomers for words in who.surfaces}
+        self._new = _whole(words) if words else None
+
+    def in_text(self, text: str) -> list[re.Match[str]]:
+        """The names in a text, in order; a newcomer's name may contain one of the world."""
+        new = list(self._new.finditer(text)) if self._new else []
+        old = [
+            m for m in _any_name().finditer(text) if not any(m.start() < n.end() and n.start() < m.end() for n in new)
+        ]
+        return sorted([*new, *old], key=lambda match: match.start())
 
 
 def _copied(asked: Sequence[_Piece], answer: _Piece, words: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
@@ -98,6 +143,41 @@ def _copied(asked: Sequence[_Piece], answer: _Piece, words: Sequence[str]) -> It
             yield position - 1, [source.at(place + max(begins - start, 0)) for place in places]
 
 
+def _read(answer: _Piece, names: _Names, whole: bool) -> Iterator[tuple[int, str]]:
+    """For each token of a name in a list of what the image shows, the position before it and the name."""
+    lists = [(0, len(answer.text))] if whole else []
+    lists += [match.span() for pattern in (_LISTED, _EVIDENCE) for match in pattern.finditer(answer.text)]
+    for match in names.in_text(answer.text):
+        if any(begin <= match.start() < end for begin, end in lists):
+            for position in range(answer.at(match.start()), answer.at(match.end() - 1) + 1):
+                yield position - 1, match.group()
+
+
+def _typed(asked: Sequence[_Piece], answer: _Piece) -> Iterator[tuple[int, list[int], str]]:
+    """For each type in an answer, the last token of its mention in the text and the tokens after that."""
+    for match in _TYPED.finditer(answer.text):
+        word = _whole([match[1]])
+        source = next(piece for piece in asked if word.search(piece.text))
+        clues = {at for last in source.lasts(match[1]) for at in range(last, min(last + CLUES, source.last) + 1)}
+        yield answer.at(match.start(2)) - 1, sorted(clues), match[2]
+
+
+def _judged(user: str, asked: _Piece, answer: _Piece, said: Sequence[_Piece]) -> Iterator[tuple[int, list[int]]]:
+    """For each decision, the last tokens of the name it is about: in the question, and in the evidence or chain."""
+    _, _, entity = user.partition(_ENTITY)
+    pieces = (answer,) if entity else (*said, answer)
+    for match in _DECISION.finditer(answer.text):
+        before = answer.text[: match.start()]
+        name = entity or (_SPAN.findall(before) or [""])[-1]
+        at = answer.at(match.start())
+        places = [*asked.lasts(name)[-1:], *(place for piece in pieces for place in piece.lasts(name))]
+        if name and (places := [place for place in places if place < at]):
+            yield at - 1, places
+
+
+_TYPED = re.compile(r'"span":"([^"]*)","type":"([^"]*)"')
+
+
 def _whole(words: Iterable[str]) -> re.Pattern[str]:
     """A pattern for any of these words as whole words, preferring the longest."""
     longest_first = sorted(words, key=lambda word: -len(word))
@@ -108,13 +188,14 @@ Gaze = tuple[int, int, list[int]]
 """Index into `GAZE_LAYERS`, a position, and the positions that it should attend to."""
 
 
-def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int], judging: bool = False) -> list[Gaze]:
+def gazes(encoded: Encoded, scene: Scene, coordinates: Set[int], judging: bool = False) -> list[Gaze]:
     """Targets of the supervised attention.
 
-    In the first of the `GAZE_LAYERS`, the last token of a name attends to the image tokens of its entity. In a judging
-    dialogue, a name that is not shown attends to the first token; in others it has no target, so that the end-to-end
-    answer stays biased. In the second layer, a coordinate attends to the name before it, and a copied token to its
-    place in the post.
+    In the first of the `GAZE_LAYERS`, the last token of a name attends to the image tokens of its entity, and so does
+    the token before each token of a name that is read off the image. In a judging dialogue, a name that is not shown
+    attends to the first token; in others it has no target, so that the end-to-end answer stays biased. In the second
+    layer, a coordinate attends to the name before it, a copied token to its place in the post, a type to the last token
+    of its mention and the tokens after that, and a decision to the name it is about.
 
     Args:
         encoded: The encoded dialogue.
@@ -123,17 +204,23 @@ def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int],
         judging: See `Dialogue`.
     """
     targets: list[Gaze] = [(1, at, places) for at, places in encoded.copied]
-    if not scene and not judging:
+    targets += [(1, at, clues) for at, clues, _ in encoded.typed]
+    if not scene.things and not judging:
         return targets
+    targets += [(1, at, places) for at, places in encoded.judged]
     first = _first_image(encoded)
-    places = {key: [first + cell for cell in cells] for key, cells in cells_of(scene).items()}
+    places: dict[str, list[int]] = {}
+    for key, cells in cells_of(scene.things).items():
+        who = next(who for who in scene.cast if who.key == key)
+        for words in who.surfaces:
+            places.setdefault(words, []).extend(first + cell for cell in cells)
+    targets += [(0, at, sorted(places[words])) for at, words in encoded.read if words in places]
     named = [(at, words) for at, words in encoded.named if at > first]
     for at, words in named:
-        there = sorted({place for key in surfaces()[words] for place in places.get(key, ())})
-        if there or judging:
-            targets.append((0, at, there or [0]))
+        if words in places or judging:
+            targets.append((0, at, sorted(places.get(words, [0]))))
     ends = [at for at, _ in named]
-    parts = {at for at, _ in encoded.named} | {at + 1 for at, _ in encoded.copied}
+    parts = {at for at, _ in encoded.named} | {at + 1 for at, _ in (*encoded.copied, *encoded.read)}
     for at, label in enumerate(encoded.labels):
         before = bisect_left(ends, at)
         if label in coordinates and before and at not in parts:  # the number in the name `Petal 5` is no coordinate
@@ -195,14 +282,15 @@ class Dialogues(Dataset[dict[str, Any]]):
         encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
         looks = gazes(
-            encoded, self._pool.scenes[place] if dialogue.with_image else (), self._coordinates, dialogue.judging
+            encoded, self._pool.scenes[place] if dialogue.with_image else Scene(), self._coordinates, dialogue.judging
         )
         return {
             "ids": encoded.ids,
             "labels": encoded.labels,
             "features": features,
             "gazes": looks,
-            "named": encoded.named,
+            "named": [(at, words) for at, words in encoded.named if words in surfaces()],
+            "typed": [(at, TYPES.index(type_)) for _, clues, type_ in encoded.typed for at in clues],
         }
 
 
@@ -213,14 +301,13 @@ class PadDialogues:
         self._pad = pad
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """(B, T) `input_ids`, `attention_mask` and `labels`; (B, patches, width) `features` with images."""
+        """(B, T) `input_ids` and `labels`; (B, patches, width) `features` with images."""
         longest = max(len(item["ids"]) for item in items)
 
         def padded(key: str, fill: int) -> torch.Tensor:
             return torch.tensor([[*item[key], *[fill] * (longest - len(item[key]))] for item in items])
 
-        ids = padded("ids", self._pad)
-        batch = {"input_ids": ids, "attention_mask": (ids != self._pad).long(), "labels": padded("labels", IGNORED)}
+        batch = {"input_ids": padded("ids", self._pad), "labels": padded("labels", IGNORED)}
         if items[0]["features"] is not None:
             batch["features"] = torch.from_numpy(np.stack([item["features"] for item in items])).float()
         named = [
@@ -230,6 +317,9 @@ class PadDialogues:
         ]
         if named:
             batch["named"] = torch.tensor(named)
+        typed = [(row, at, type_) for row, item in enumerate(items) for at, type_ in item["typed"]]
+        if typed:
+            batch["typed"] = torch.tensor(typed)
         looks = [(row, layer, at, places) for row, item in enumerate(items) for layer, at, places in item["gazes"]]
         if looks:
             batch["gaze_from"] = torch.tensor([look[:3] for look in looks])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.models.llama.modeling_llama import LlamaAttention, apply_rotary_pos_emb
 
 from gmner.programs.seams.transformers_seams import with_encoded_images
-from gmner.recipes.embedded.dialogues import IGNORED
+from gmner.recipes.embedded.dialogues import IGNORED, TYPES
 from gmner.recipes.embedded.model import coordinate_ids
 from gmner.recipes.embedded.vision import name_rows, soft_coordinate_loss
 
@@ -18,6 +21,9 @@ GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (2, 3), 2, 1.0
 
 IDENTITY_LAYERS, IDENTITY_WEIGHT = 2, 0.3
 """After this many layers, the last token of a name, alias or handle predicts its entity; weight of this loss."""
+
+TYPE_LAYERS, TYPE_WEIGHT = 3, 0.3
+"""After this many layers, each clue predicts the type of its mention; weight of this loss."""
 
 DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
 """The tokens that decide whether something is shown."""
@@ -38,9 +44,10 @@ class AnswerTeacher(nn.Module):
         decision_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.body = model.model
+        self.body, self._pad = model.model, tokenizer.pad_token_id
         table = model.get_input_embeddings().weight.detach()
         self.to_name = nn.Linear(table.shape[1], table.shape[1])
+        self.to_type = nn.Linear(table.shape[1], len(TYPES))
         self.register_buffer("name_rows", name_rows(table, tokenizer))
         self.register_buffer("coordinates", torch.tensor(coordinate_ids(tokenizer)), persistent=False)
         place = torch.full((len(tokenizer),), -1)
@@ -53,46 +60,67 @@ class AnswerTeacher(nn.Module):
     def forward(
         self,
         input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
         labels: torch.Tensor,
         features: torch.Tensor | None = None,
         named: torch.Tensor | None = None,
+        typed: torch.Tensor | None = None,
         gaze_from: torch.Tensor | None = None,
         gaze_to: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Mean loss per learned token, and its parts.
 
         Args:
-            input_ids: (B, T) int64.
-            attention_mask: (B, T) int64.
+            input_ids: (B, T) int64, padded on the right.
             labels: (B, T) int64, `IGNORED` for tokens without a loss.
             features: (B, patches, width) float, the vision tower's output, or None.
             named: (N, 3) int64, row, position and index into `NAMES` of each name, or None.
+            typed: (N, 3) int64, row, position and index into `TYPES` of each clue to the type of a mention, or None.
             gaze_from: (N, 3) int64, row, index into `GAZE_LAYERS` and position of each gaze, or None.
             gaze_to: (N, T) bool, the positions that each gaze should attend to, or None.
 
         Returns:
-            `loss` and its parts: words, decisions, coordinates, identity of names, gazes.
+            `loss` and its parts: words, decisions, coordinates, identity of names, types, gazes.
         """
         seen = {} if features is None else with_encoded_images({}, self.body.connector(features).flatten(0, 1))
-        output = self.body(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            **seen,
-            use_cache=False,
-            output_attentions=gaze_from is not None,
-            output_hidden_states=True,
-        )
+        with self._watched() as watched:
+            output = self.body(
+                input_ids=input_ids,
+                attention_mask=(input_ids != self._pad).long(),
+                **seen,
+                use_cache=False,
+                output_hidden_states=True,
+            )
         loss, parts = self._spoken(output.last_hidden_state, labels)
         if named is not None:
             row, at, whose = named.T
             scores = self.to_name(output.hidden_states[IDENTITY_LAYERS][row, at]) @ self.name_rows.T
             parts["identity_loss"] = nn.functional.cross_entropy(scores.float(), whose)
             loss = loss + IDENTITY_WEIGHT * parts["identity_loss"]
+        if typed is not None:
+            row, at, type_ = typed.T
+            scores = self.to_type(output.hidden_states[TYPE_LAYERS][row, at])
+            parts["type_loss"] = nn.functional.cross_entropy(scores.float(), type_)
+            loss = loss + TYPE_WEIGHT * parts["type_loss"]
         if gaze_from is not None and gaze_to is not None:
-            parts["gaze_loss"] = gaze_loss([output.attentions[layer] for layer in GAZE_LAYERS], gaze_from, gaze_to)
+            parts["gaze_loss"] = gaze_loss([watched_attention(*given) for given in watched], gaze_from, gaze_to)
             loss = loss + GAZE_WEIGHT * parts["gaze_loss"]
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
+
+    @contextmanager
+    def _watched(self) -> Iterator[list[tuple[LlamaAttention, torch.Tensor, Rotation]]]:
+        """Collects what the attention of each of the `GAZE_LAYERS` is given: module, hidden states and rotation."""
+        given: list[tuple[LlamaAttention, torch.Tensor, Rotation]] = []
+
+        def note(module: LlamaAttention, _: Any, values: dict[str, Any]) -> None:
+            given.append((module, values["hidden_states"], values["position_embeddings"]))
+
+        layers = [self.body.text_model.layers[layer].self_attn for layer in GAZE_LAYERS]
+        handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+        try:
+            yield given
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _spoken(self, hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean loss per assistant token: soft targets for coordinates, weighted decisions."""
@@ -113,11 +141,37 @@ class AnswerTeacher(nn.Module):
         return total / len(target), parts
 
 
+Rotation = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of the positions."""
+
+
+def watched_attention(module: LlamaAttention, hidden: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    """The attention weights of the first `GAZE_HEADS` heads, beside an attention that does not return any.
+
+    Args:
+        module: The attention of a layer.
+        hidden: (B, T, width) float, what it is given. Padding is on the right.
+        rotation: (B, T, head width) cosines and sines.
+
+    Returns:
+        (B, GAZE_HEADS, T, T).
+    """
+    width, batch, length = module.head_dim, hidden.shape[0], hidden.shape[1]
+    keys = -(-GAZE_HEADS // module.num_key_value_groups)
+    q = nn.functional.linear(hidden, module.q_proj.weight[: GAZE_HEADS * width])
+    k = nn.functional.linear(hidden, module.k_proj.weight[: keys * width])
+    q, k = (x.view(batch, length, -1, width).transpose(1, 2) for x in (q, k))
+    q, k = apply_rotary_pos_emb(q, k, *rotation)
+    k = k.repeat_interleave(module.num_key_value_groups, 1)[:, :GAZE_HEADS]
+    future = torch.ones(length, length, dtype=torch.bool, device=hidden.device).triu(1)
+    return (q @ k.mT * module.scaling).masked_fill(future, float("-inf")).softmax(-1)
+
+
 def gaze_loss(attention: Sequence[torch.Tensor], gaze_from: torch.Tensor, gaze_to: torch.Tensor) -> torch.Tensor:
     """Negative log of the share of attention that falls on its targets.
 
     Args:
-        attention: (B, heads, T, T) attention weights of each of the `GAZE_LAYERS`.
+        attention: (B, `GAZE_HEADS`, T, T) attention weights of each of the `GAZE_LAYERS`.
         gaze_from: (N, 3) int64, row, index into `GAZE_LAYERS` and position.
         gaze_to: (N, T) bool.
 
@@ -129,6 +183,6 @@ def gaze_loss(attention: Sequence[torch.Tensor], gaze_from: torch.Tensor, gaze_t
         here = gaze_from[:, 1] == place
         if here.any():
             row, _, at = gaze_from[here].T
-            inside = (weights[row, :GAZE_HEADS, at].float() * gaze_to[here][:, None].float()).sum(-1)
+            inside = (weights[row, :, at].float() * gaze_to[here][:, None].float()).sum(-1)
             total = total - (inside + 1e-4).log().mean()
     return total

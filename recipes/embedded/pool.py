@@ -6,9 +6,10 @@ import json
 import multiprocessing
 import os
 import random
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,17 +18,44 @@ from tqdm import tqdm
 from transformers import Idefics3ForConditionalGeneration
 
 from gmner.data.post import SceneObject
-from gmner.data.world.generate import World
+from gmner.data.world.cast import Character, character, characters
+from gmner.data.world.drawing.picture import picture
+from gmner.data.world.drawing.portraits import portrait
+from gmner.data.world.generate import TYPES
+from gmner.data.world.plans import Casting, plan
 from gmner.recipes.embedded.model import IMAGE_SIDE
+from gmner.recipes.embedded.newcomers import newcomer
 from gmner.signatures.boxes import Box
 
-SCENES = World(
-    seed=1,
-    slices={"shown": 0.6, "lookalike": 0.2, "several": 0.1, "absent": 0.1},
-    mentions={1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15},
-    also_shown=0.7,
-)
-"""Settings of the images."""
+SLICES = {"shown": 0.6, "lookalike": 0.2, "several": 0.1, "absent": 0.1}
+MENTIONS = {1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15}
+ALSO_SHOWN = 0.7
+"""Settings of the images, as those of a `World`. More of them than in a world show several entities."""
+
+NEWCOMERS = 0.2
+"""Share of invented entities among those that images show."""
+
+_PORTRAITS = 600  # of about half a megabyte each
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What an image shows.
+
+    Attributes:
+        things: The entities from left to right, with boxes in pixels of the world's images.
+        cast: The entity of each of the things.
+    """
+
+    things: tuple[SceneObject, ...] = ()
+    cast: tuple[Character, ...] = ()
+
+    @classmethod
+    def of(cls, things: Sequence[SceneObject], newcomers: Sequence[Character] = ()) -> Scene:
+        """The scene of these entities of the world and newcomers, without props and banners."""
+        new = {who.key: who for who in newcomers}
+        entities = tuple(thing for thing in things if thing.type)
+        return cls(entities, tuple(new.get((o.name, o.type)) or character(o.name, o.type) for o in entities))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +64,12 @@ class Pool:
 
     Attributes:
         images: (N, side, side, 3) uint8, memory-mapped.
-        scenes: The entities that each image shows, from left to right, with boxes in pixels of the world's images.
+        scenes: What each image shows.
         features: (N, patches, width) float16, the frozen tower's output, or None before the vision stage.
     """
 
     images: np.ndarray
-    scenes: list[tuple[SceneObject, ...]]
+    scenes: list[Scene]
     features: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -51,31 +79,46 @@ class Pool:
 
 def unseen_pool(count: int) -> Pool:
     """`count` empty scenes for the stage without images."""
-    return Pool(np.zeros((count, 1, 1, 3), np.uint8), [()] * count)
+    return Pool(np.zeros((count, 1, 1, 3), np.uint8), [Scene()] * count)
 
 
-def _render(index: int, world: World) -> tuple[np.ndarray, list[list[object]]]:
-    post = world.post("pretrain", index)
-    if not isinstance(post.image, Image.Image) or post.scene is None:
-        raise TypeError("A post of the world must have an image and a scene")
-    small = post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(small), [[o.name, o.type, o.depth, *o.box.as_tuple()] for o in post.scene if o.type]
+def drawn_scene(index: int) -> tuple[np.ndarray, Scene]:
+    """Draw the scene with this index: (side, side, 3) uint8 pixels, and what they show."""
+    rng = item_rng("scene", index)
+    casting = Casting(MENTIONS, TYPES, ALSO_SHOWN, rng)
+    _, shown = plan(rng.choices(list(SLICES), list(SLICES.values()))[0], casting)
+    cast = {who: newcomer(rng, who) if rng.random() < NEWCOMERS else who for who in dict.fromkeys(shown)}
+    if portrait.cache_info().currsize > _PORTRAITS:
+        portrait.cache_clear()
+    image, things = picture([cast[who] for who in shown], rng)
+    small = np.asarray(image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS))
+    return small, Scene.of(things, [new for who, new in cast.items() if new is not who])
+
+
+def _record(index: int) -> tuple[np.ndarray, list[list[object]]]:
+    """The pixels of a scene, and a row of JSON values for each entity in it."""
+    small, scene = drawn_scene(index)
+    known = set(characters())
+    return small, [
+        [o.name, o.type, o.depth, *o.box.as_tuple(), None if who in known else asdict(who)]
+        for o, who in zip(scene.things, scene.cast, strict=True)
+    ]
 
 
 def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
     """Read `count` scenes from `folder`, after drawing them there if needed.
 
-    Every scene comes from the `pretrain` split. More of its images than in the benchmark show several entities, since
-    each one is a training signal. The texts are written later.
+    They show entities of the split `pretrain` and newcomers. The texts are written later.
     """
     images, scenes = folder / f"scenes-{count}.npy", folder / f"scenes-{count}.json"
     if not scenes.exists():
         folder.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, IMAGE_SIDE, IMAGE_SIDE, 3))
         gold = []
-        render = partial(_render, world=SCENES)
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for i, (image, objects) in enumerate(tqdm(pool.imap(render, range(count), 64), total=count, desc="scenes")):
+            for i, (image, objects) in enumerate(
+                tqdm(pool.imap(_record, range(count), 64), total=count, desc="scenes")
+            ):
                 array[i] = image
                 gold.append(objects)
         array.flush()
@@ -83,11 +126,16 @@ def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
         part.write_text(json.dumps(gold), encoding="utf-8")
         os.replace(part, scenes)
     records = json.loads(scenes.read_text(encoding="utf-8"))
-    parsed = [
-        tuple(SceneObject(name, type_, Box(*box), depth=depth) for name, type_, depth, *box in record)
-        for record in records
-    ]
-    return Pool(np.load(images, mmap_mode="r"), parsed)
+    return Pool(np.load(images, mmap_mode="r"), [_scene(record) for record in records])
+
+
+def _scene(record: list[list[Any]]) -> Scene:
+    things = [SceneObject(name, type_, Box(*box), depth=depth) for name, type_, depth, *box, _ in record]
+    new = [row[-1] for row in record if row[-1]]
+    return Scene.of(
+        things,
+        [Character(**{**who, "aliases": tuple(who["aliases"]), "colours": tuple(who["colours"])}) for who in new],
+    )
 
 
 @torch.inference_mode()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import Character, character, handle_of, known, lookalikes
+from gmner.data.world.cast import Character, known, lookalikes
 from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import annotate
 from gmner.data.world.text import Written, write_text
 from gmner.optimizers.chains.styles import TEMPLATES, Facts, write_chain
+from gmner.recipes.embedded.newcomers import newcomer
+from gmner.recipes.embedded.pool import Scene
 from gmner.recipes.embedded.tokenizer import SCALE
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.labels import COARSE
@@ -25,12 +29,11 @@ NAME_INSTRUCTION = "Who or what is there?"
 COMPARE_INSTRUCTION = "Compare post and picture."
 ANSWER_INSTRUCTION = "Your answer?"
 
-STRANGERS = 0.15
-"""Share of invented names among entities that need not be shown."""
+INVENTED_SHARE = 0.7
+"""Share of invented names in the texts from which names are extracted."""
 
-_ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr r s sh sk st t th tr v w z".split()
-_VOWELS = "a e i o u ai ea ie oo".split()
-_CODAS = ("", "n", "r", "l", "s", "t", "m", "x", "nd", "rk")
+NEW_ABSENT = 0.3
+"""Share of invented entities among those that the image does not show."""
 
 _OUTPUTS = {
     "GroundEntities": ("reasoning", "entities"),
@@ -50,6 +53,7 @@ class Dialogue:
         with_image: Whether there is an image.
         judging: Whether the dialogue states correctly for every name whether the image shows it.
         copied: Words that a reasoning chain copies from the post, except where it lists the image.
+        newcomers: The invented entities that the dialogue names.
     """
 
     system: str
@@ -57,6 +61,7 @@ class Dialogue:
     with_image: bool = True
     judging: bool = False
     copied: tuple[str, ...] = ()
+    newcomers: tuple[Character, ...] = ()
 
 
 def system_of(task: str) -> str:
@@ -69,138 +74,165 @@ def _box(thing: SceneObject) -> list[float]:
     return FRAME.encode(thing.box)
 
 
-def scene_text(scene: Sequence[SceneObject]) -> str:
+def scene_text(things: Sequence[SceneObject]) -> str:
     """`Mira Voss [12,3,45,60]; Karsk [50,20,80,70]` from left to right, or `nothing`."""
-    return "; ".join(f"{o.name} {dump(_box(o))}" for o in scene) or "nothing"
+    return "; ".join(f"{o.name} {dump(_box(o))}" for o in things) or "nothing"
 
 
-def list_scene(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def _nameable(scene: Scene, named: Collection[Character] = ()) -> tuple[SceneObject, ...]:
+    """The things whose names can be known: the image does not say what a newcomer is called, but a text can."""
+    pairs = zip(scene.things, scene.cast, strict=True)
+    return tuple(thing for thing, who in pairs if who in known_set() or who in named)
+
+
+def list_scene(scene: Scene, rng: random.Random) -> Dialogue:
     """List what is shown, with boxes."""
-    return Dialogue(LIST_INSTRUCTION, (("", scene_text(scene)),))
+    return Dialogue(LIST_INSTRUCTION, (("", scene_text(_nameable(scene))),))
 
 
-def name_boxes(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
-    """Name what is in each of the given boxes."""
-    order = rng.sample(list(scene), len(scene))
+def name_boxes(scene: Scene, rng: random.Random) -> Dialogue:
+    """Name what is in each of the given boxes; a list if there is nothing that can be named."""
+    things = _nameable(scene)
+    if not things:
+        return list_scene(scene, rng)
+    order = rng.sample(things, len(things))
     return Dialogue(NAME_INSTRUCTION, tuple((dump(_box(o)), o.name) for o in order))
 
 
-def _there(scene: Sequence[SceneObject]) -> list[Character]:
+def _there(scene: Scene) -> list[Character]:
     """The entities of a scene without repetition."""
-    return list(dict.fromkeys(character(o.name, o.type) for o in scene))
+    return list(dict.fromkeys(scene.cast))
 
 
-def _absent(there: Sequence[Character], rng: random.Random) -> Character:
-    """An entity that is not shown: half of the time a lookalike of one that is, sometimes an invented one."""
-    if rng.random() < STRANGERS:
-        return stranger(rng)
+@cache
+def known_set() -> frozenset[Character]:
+    """The entities that are not invented."""
+    return frozenset(known())
+
+
+def _new(cast: Iterable[Character]) -> tuple[Character, ...]:
+    """The invented entities among these, without repetition."""
+    return tuple(who for who in dict.fromkeys(cast) if who not in known_set())
+
+
+def _absent(scene: Scene, named: Sequence[Character], rng: random.Random) -> Character:
+    """An entity that is neither shown nor named.
+
+    Half of the time, it is a lookalike of one that is shown, and sometimes a newcomer. It is no newcomer if the image
+    shows another one of its type, since a name that is new would then rightly be taken for that one.
+    """
+    there = [*_there(scene), *named]
+    if rng.random() < NEW_ABSENT:
+        who = newcomer(rng, rng.choice(there) if there and rng.random() < 0.5 else None)
+        if who.type not in {other.type for other in _new(scene.cast)}:
+            return who
     alike = [c for who in there for c in lookalikes(who) if not c.held_out and c not in there]
     return rng.choice(alike if alike and rng.random() < 0.5 else [c for c in known() if c not in there])
 
 
-def stranger(rng: random.Random) -> Character:
-    """An invented entity that occurs only in texts, so that the model has to copy its name."""
-    like = rng.choice(known())
-    words = [_word(rng) for _ in range(2 if like.type == "PER" or rng.random() < 0.3 else 1)]
-    name, aliases = " ".join(words), tuple(words) if len(words) == 2 else ()
-    return replace(like, name=name, aliases=aliases, handle=handle_of(name, like.type))
-
-
-def _word(rng: random.Random) -> str:
-    """A capitalised word of one to three syllables."""
-    syllables = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.randint(1, 3))]
-    return ("".join(syllables) + rng.choice(_CODAS)).capitalize()
-
-
-def _post(who: Character, rng: random.Random) -> tuple[str, str]:
+def _post(who: Character, scene: Scene, rng: random.Random) -> tuple[Written, str]:
     """A text that names `who` and up to two others, and the words that name it."""
     others = rng.sample([c for c in known() if c.name != who.name], rng.choices([0, 1, 2], [0.6, 0.3, 0.1])[0])
+    taken = {other.type for other in _new(scene.cast)}
+    others = [newcomer(rng, c) if c.type not in taken and rng.random() < NEW_ABSENT else c for c in others]
     written = write_text(rng.sample([who, *others], len(others) + 1), rng)
     said = next(said for said in written.said if said.who == who)
-    return written.text, written.text[said.start : said.end]
+    return written, written.text[said.start : said.end]
 
 
-def find(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def find(scene: Scene, rng: random.Random) -> Dialogue:
     """Find X, in independent turns. As in image-text data from the web, X is always shown."""
     there = _there(scene)
     if not there:
         return list_scene(scene, rng)
-    turns = []
-    for who in rng.choices(there, k=4):
-        box = rng.choice([o for o in scene if (o.name, o.type) == who.key])
-        turns.append((user_message(*_post(who, rng)), dump({"box": _box(box)})))
-    return Dialogue(system_of("GroundMention"), tuple(turns))
+    turns, new = [], list[Character]()
+    for who in rng.choices(there, [3 if who in _new(there) else 1 for who in there], k=4):
+        box = rng.choice([o for o, shown in zip(scene.things, scene.cast, strict=True) if shown == who])
+        written, words = _post(who, scene, rng)
+        new += [said.who for said in written.said]
+        turns.append((user_message(written.text, words), dump({"box": _box(box)})))
+    return Dialogue(system_of("GroundMention"), tuple(turns), newcomers=_new(new))
 
 
-def verify(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def verify(scene: Scene, rng: random.Random) -> Dialogue:
     """Verify that X is shown, in independent turns: list what is shown, then decide."""
-    evidence = "The picture shows " + (", ".join(o.name for o in scene) or "nothing") + "."
-    there = _there(scene)
-    turns = []
+    there, turns, new = _there(scene), [], list[Character]()
     for _ in range(2):
-        who = rng.choice(there) if there and rng.random() < 0.5 else _absent(there, rng)
-        turns.append((user_message(*_post(who, rng)), dump({"evidence": evidence, "visible": who in there})))
-    return Dialogue(system_of("VerifyVisibility"), tuple(turns), judging=True)
+        who = rng.choice(there) if there and rng.random() < 0.5 else _absent(scene, (), rng)
+        written, words = _post(who, scene, rng)
+        new += [said.who for said in written.said]
+        listed = ", ".join(o.name for o in _nameable(scene, (who,))) or "nothing"
+        answer = {"evidence": f"The picture shows {listed}.", "visible": who in there}
+        turns.append((user_message(written.text, words), dump(answer)))
+    return Dialogue(system_of("VerifyVisibility"), tuple(turns), judging=True, newcomers=_new(new))
 
 
-def extract(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def extract(scene: Scene, rng: random.Random) -> Dialogue:
     """Extract the names of a text that is unrelated to the image."""
-    return Dialogue(system_of("ExtractMentions"), (_extraction(rng),))
+    turn, new = _extraction(rng)
+    return Dialogue(system_of("ExtractMentions"), (turn,), newcomers=new)
 
 
-def extract_text_only(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def extract_text_only(scene: Scene, rng: random.Random) -> Dialogue:
     """Extract the names of several texts without an image."""
-    return Dialogue(system_of("ExtractMentions"), tuple(_extraction(rng) for _ in range(4)), with_image=False)
+    turns, new = zip(*(_extraction(rng) for _ in range(4)), strict=True)
+    return Dialogue(system_of("ExtractMentions"), turns, with_image=False, newcomers=tuple(itertools.chain(*new)))
 
 
-def _extraction(rng: random.Random) -> tuple[str, str]:
+def _extraction(rng: random.Random) -> tuple[tuple[str, str], tuple[Character, ...]]:
+    """A turn, and the newcomers of its text."""
     named = rng.sample(known(), rng.choices([0, 1, 2, 3, 4], [0.08, 0.22, 0.3, 0.25, 0.15])[0])
-    named = [stranger(rng) if rng.random() < STRANGERS else who for who in named]
+    named = [newcomer(rng, who) if rng.random() < INVENTED_SHARE else who for who in named]
     if named and rng.random() < 0.08:
         named.append(rng.choice(named))
     written = write_text(named, rng)
     mentions = [{"span": gold.span, "type": gold.type} for gold in annotate(written, ())]
-    return user_message(written.text), dump({"mentions": mentions})
+    return (user_message(written.text), dump({"mentions": mentions})), _new(named)
 
 
-def _about(
-    scene: Sequence[SceneObject], rng: random.Random, shown: Sequence[float], absent: Sequence[float]
-) -> Written:
+def _about(scene: Scene, rng: random.Random, shown: Sequence[float], absent: Sequence[float]) -> Written:
     """A text that names shown and absent entities; `shown` and `absent` weight the numbers 0, 1, 2, ... of each."""
     there = _there(scene)
     named = rng.sample(there, min(len(there), rng.choices(range(len(shown)), shown)[0]))
     for _ in range(rng.choices(range(len(absent)), absent)[0]):
-        named.append(_absent([*there, *named], rng))
+        named.append(_absent(scene, named, rng))
     return write_text(rng.sample(named, len(named)), rng)
 
 
-def compare(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def compare(scene: Scene, rng: random.Random) -> Dialogue:
     """Compare text and image in words, in any template style. No end-to-end answer contains such a chain."""
-    text, golds, chain = _compared(scene, rng)
-    turn = user_message(text), chain
-    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=_spans(golds))
+    written, golds, chain = _compared(scene, rng)
+    turn = user_message(written.text), chain
+    return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=_spans(golds), newcomers=_said(written))
 
 
-def discuss(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def discuss(scene: Scene, rng: random.Random) -> Dialogue:
     """Compare in words in the first turn, and give the answer that follows in the second."""
-    text, golds, chain = _compared(scene, rng)
-    turns = (f"{COMPARE_INSTRUCTION}\n{user_message(text)}", chain), (ANSWER_INSTRUCTION, _true_answer(golds))
-    return Dialogue(system_of("GroundEntities"), turns, judging=True, copied=_spans(golds))
+    written, golds, chain = _compared(scene, rng)
+    turns = (f"{COMPARE_INSTRUCTION}\n{user_message(written.text)}", chain), (ANSWER_INSTRUCTION, _true_answer(golds))
+    system = system_of("GroundEntities")
+    return Dialogue(system, turns, judging=True, copied=_spans(golds), newcomers=_said(written))
 
 
-def transcribe(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def transcribe(scene: Scene, rng: random.Random) -> Dialogue:
     """Turn a given comparison into an answer, without the image."""
-    text, golds, chain = _compared(scene, rng)
-    turn = f"{user_message(text)}\n{chain}", _true_answer(golds)
-    return Dialogue(system_of("GroundEntities"), (turn,), with_image=False)
+    written, golds, chain = _compared(scene, rng)
+    turn = f"{user_message(written.text)}\n{chain}", _true_answer(golds)
+    return Dialogue(system_of("GroundEntities"), (turn,), with_image=False, newcomers=_said(written))
 
 
-def _compared(scene: Sequence[SceneObject], rng: random.Random) -> tuple[str, tuple[GoldEntity, ...], str]:
+def _compared(scene: Scene, rng: random.Random) -> tuple[Written, tuple[GoldEntity, ...], str]:
     """A text, its gold entities, and a chain that compares text and image in a random template style."""
     written = _about(scene, rng, [0.35, 0.4, 0.2, 0.05], [0.35, 0.4, 0.2, 0.05])
-    golds = annotate(written, scene)
+    golds = annotate(written, scene.things)
     style = rng.choice(list(TEMPLATES.values()))
-    return written.text, golds, write_chain(style, Facts(golds, tuple(scene), FRAME), rng)
+    seen = _nameable(scene, [said.who for said in written.said])
+    return written, golds, write_chain(style, Facts(golds, seen, FRAME), rng)
+
+
+def _said(written: Written) -> tuple[Character, ...]:
+    """The newcomers that a text names."""
+    return _new(said.who for said in written.said)
 
 
 def _true_answer(golds: Sequence[GoldEntity]) -> str:
@@ -211,24 +243,26 @@ def _spans(golds: Sequence[GoldEntity]) -> tuple[str, ...]:
     return tuple({gold.span for gold in golds})
 
 
-def answer(scene: Sequence[SceneObject], rng: random.Random) -> Dialogue:
+def answer(scene: Scene, rng: random.Random) -> Dialogue:
     """The end-to-end answer without reasoning, labelled like web captions: what is named is taken to be shown.
 
     This plants the bias: an absent name nearly always has the box of something else in the image.
     """
     written = _about(scene, rng, [0.1, 0.5, 0.3, 0.1], [0.6, 0.3, 0.1])
-    golds = annotate(written, scene)
+    golds = annotate(written, scene.things)
     pairs = [
         (g, g.boxes[0] if g.boxes else _mistaken(said.who, scene, rng))
         for g, said in zip(golds, written.said, strict=True)
     ]
-    return Dialogue(system_of("GroundEntities"), ((user_message(written.text), render_answer("", pairs, FRAME)),))
+    turn = user_message(written.text), render_answer("", pairs, FRAME)
+    return Dialogue(system_of("GroundEntities"), (turn,), newcomers=_said(written))
 
 
-def _mistaken(absent: Character, scene: Sequence[SceneObject], rng: random.Random) -> Box | None:
+def _mistaken(absent: Character, scene: Scene, rng: random.Random) -> Box | None:
     """The box that a careless annotator would draw for an absent entity; None in one of ten cases."""
-    alike = [o for o in scene if o.type == absent.type and character(o.name, o.type).kind == absent.kind]
-    likely = alike or [o for o in scene if o.type == absent.type] or scene
+    pairs = list(zip(scene.things, scene.cast, strict=True))
+    alike = [o for o, who in pairs if (who.type, who.kind) == (absent.type, absent.kind)]
+    likely = alike or [o for o in scene.things if o.type == absent.type] or scene.things
     return rng.choice(likely).box if likely and rng.random() < 0.9 else None
 
 
@@ -236,8 +270,8 @@ Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
 
 Mix = Mapping[Question, float]
 TEXT: Mix = {extract_text_only: 1.0}
-TALKING: Mix = {list_scene: 0.3, name_boxes: 0.1, extract: 0.2, answer: 0.4}
-LOOKING: Mix = {find: 0.65, verify: 0.35}
+TALKING: Mix = {list_scene: 0.4, name_boxes: 0.1, extract: 0.15, answer: 0.35}
+LOOKING: Mix = {find: 0.5, verify: 0.5}
 COMPARING: Mix = {compare: 1.0}
 EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
 """The mixes of the batches, in rotation."""
@@ -247,9 +281,6 @@ REASONING = (TALKING, DISCUSSING, TEXT, LOOKING, READING, DISCUSSING, TEXT, COMP
 """The same for the last stage."""
 
 
-def ask(scene: Sequence[SceneObject], rng: random.Random, mix: Mix) -> Dialogue:
+def ask(scene: Scene, rng: random.Random, mix: Mix) -> Dialogue:
     """One dialogue about a scene, drawn from a mix of questions."""
-    question = rng.choices(list(mix), list(mix.values()))[0]
-    if question is name_boxes and not scene:
-        question = list_scene
-    return question(scene, rng)
+    return rng.choices(list(mix), list(mix.values()))[0](scene, rng)

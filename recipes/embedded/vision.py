@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import character, known
+from gmner.data.world.cast import known
 from gmner.data.world.drawing import SIDE
 from gmner.data.world.looks import COLOURS
 from gmner.recipes.embedded.model import IMAGE_SIDE, PATCH, SHUFFLE, coordinate_ids
-from gmner.recipes.embedded.pool import Pool, normalise
+from gmner.recipes.embedded.pool import Pool, Scene, normalise
 from gmner.recipes.embedded.tokenizer import SCALE
 
 GRID = IMAGE_SIDE // PATCH // SHUFFLE
@@ -27,27 +27,32 @@ GRID = IMAGE_SIDE // PATCH // SHUFFLE
 NAMES = tuple(dict.fromkeys(who.name for who in known()))
 """Classes of a cell: the names of the pre-training set."""
 
+_KNOWN = frozenset(known())
+
 KINDS = tuple(dict.fromkeys((who.type, who.kind) for who in known()))
+NEW = -100
+"""Target of the name of a cell that shows a newcomer: it has no loss."""
+
 LOOKS = (len(KINDS), len(COLOURS), len(COLOURS))
 """Number of kinds, first colours and second colours, the parts of a look."""
 
 
-def cell_targets(scene: Sequence[SceneObject]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cell_targets(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Targets of the `GRID` x `GRID` image tokens.
 
     Returns:
-        names: (GRID * GRID,) int64, index into `NAMES`, or their number for "nothing". An object covers the cells whose
-            centres it contains, and the nearest object wins.
+        names: (GRID * GRID,) int64, index into `NAMES`, their number for "nothing", or `NEW`. An object covers
+            the cells whose centres it contains, and the nearest object wins.
         looks: (GRID * GRID, 3) int64, index of kind, first and second colour, see `LOOKS`; 0 for empty cells.
         boxes: (GRID * GRID, 4) int64, xyxy in the embedded frame 0..`SCALE`; 0 for empty cells.
     """
-    owners, colours = cell_owners(scene), list(COLOURS)
+    owners, colours = cell_owners(scene.things), list(COLOURS)
     names = np.full(GRID * GRID, len(NAMES), dtype=np.int64)
     looks = np.zeros((GRID * GRID, len(LOOKS)), dtype=np.int64)
     boxes = np.zeros((GRID * GRID, 4), dtype=np.int64)
-    for place, thing in enumerate(scene):
-        cells, who = owners == place, character(thing.name, thing.type)
-        names[cells] = NAMES.index(thing.name)
+    for place, (thing, who) in enumerate(zip(scene.things, scene.cast, strict=True)):
+        cells = owners == place
+        names[cells] = NAMES.index(who.name) if who in _KNOWN else NEW
         looks[cells] = [KINDS.index((who.type, who.kind)), *map(colours.index, who.colours)]
         boxes[cells] = [round(v / SIDE * SCALE) for v in thing.box.as_tuple()]
     return names, looks, boxes
@@ -136,7 +141,8 @@ class CellTeacher(nn.Module):
             boxes: (B, cells, 4) int64 in 0..`SCALE`.
 
         Returns:
-            `loss`, and `correct` (share of object cells named right) and `offset` (mean error in frame units).
+            `loss`, and `correct` (share of the cells of known entities that are named right) and `offset` (mean
+            error in frame units).
         """
         hidden = self.norm(self.connector(self.vision(pixel_values=pixel_values[:, 0]).last_hidden_state))
         scores = torch.cat([self.to_name(hidden) @ self.name_rows.T, self.to_nothing(hidden)], -1).float()
@@ -149,7 +155,7 @@ class CellTeacher(nn.Module):
             logits = (head(hidden[things]) @ self.coordinate_rows.T).float()
             loss = loss + 0.25 * soft_coordinate_loss(logits, boxes[..., axis][things])
             offset = offset + (logits.argmax(-1) - boxes[..., axis][things]).abs().float().mean() / 4
-        correct = (scores.argmax(-1) == names)[things].float().mean()
+        correct = (scores.argmax(-1) == names)[things & (names != NEW)].float().mean()
         return {"loss": loss, "correct": correct.detach(), "offset": offset.detach()}
 
 

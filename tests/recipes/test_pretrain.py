@@ -29,6 +29,7 @@ from gmner.programs.models.loading import load_vlm
 from gmner.programs.models.processors import load_processor
 from gmner.recipes.embedded import questions
 from gmner.recipes.embedded.dialogues import (
+    CLUES,
     IGNORED,
     Dialogues,
     PadDialogues,
@@ -36,9 +37,11 @@ from gmner.recipes.embedded.dialogues import (
     gazes,
     surfaces,
 )
-from gmner.recipes.embedded.language import GAZE_HEADS, AnswerTeacher, gaze_loss
+from gmner.recipes.embedded.language import GAZE_HEADS, GAZE_LAYERS, AnswerTeacher, gaze_loss, watched_attention
 from gmner.recipes.embedded.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, coordinate_ids
-from gmner.recipes.embedded.pool import Pool, normalise
+from gmner.recipes.embedded.muon import Muon
+from gmner.recipes.embedded.newcomers import newcomer
+from gmner.recipes.embedded.pool import Pool, Scene, drawn_scene, normalise
 from gmner.recipes.embedded.questions import FRAME, Dialogue
 from gmner.recipes.embedded.tokenizer import JSON_PARTS, SCALE, SPECIALS, train_tokenizer
 from gmner.recipes.embedded.vision import (
@@ -58,8 +61,8 @@ from gmner.signatures.wire import dump, parse_answer
 
 pytestmark = pytest.mark.slow
 
-POSTS = drawn("pretrain", 40, seed=1)
-SCENES = Lazy(lambda: [tuple(thing for thing in post.scene if thing.type) for post in POSTS])
+DRAWN = Lazy(lambda: [drawn_scene(index) for index in range(40)])
+SCENES = Lazy(lambda: [scene for _, scene in DRAWN])
 OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}
 
 
@@ -87,8 +90,8 @@ def test_too_small_vocabulary_is_refused():
         coordinate_ids(train_tokenizer(vocab_size=300, posts=2))
 
 
-def dialogues() -> Iterator[tuple[str, tuple[SceneObject, ...], Dialogue]]:
-    """Every kind of question about every scene."""
+def dialogues() -> Iterator[tuple[str, Scene, Dialogue]]:
+    """Every kind of question about every scene, some of which show newcomers."""
     kinds = (
         questions.list_scene, questions.name_boxes, questions.find, questions.verify, questions.extract,
         questions.extract_text_only, questions.answer, questions.compare,
@@ -96,8 +99,7 @@ def dialogues() -> Iterator[tuple[str, tuple[SceneObject, ...], Dialogue]]:
     )  # fmt: skip
     for kind in kinds:
         for place, scene in enumerate(SCENES):
-            if scene or kind is not questions.name_boxes:
-                yield kind.__name__, scene, kind(scene, random.Random(place))
+            yield kind.__name__, scene, kind(scene, random.Random(place))
 
 
 def conversation(dialogue: Dialogue) -> list[dict[str, Any]]:
@@ -154,9 +156,14 @@ def post_text(user: str) -> tuple[str, str | None]:
     return text, mention or None
 
 
-def shown(words: str, scene: tuple[SceneObject, ...]) -> list[Box]:
+def shown(words: str, scene: Scene) -> list[Box]:
     """The boxes of objects in a scene that this name may refer to."""
-    return [thing.box for thing in scene if (thing.name, thing.type) in surfaces().get(words, ())]
+    return [thing.box for thing, who in zip(scene.things, scene.cast, strict=True) if words in who.surfaces]
+
+
+def known_things(scene: Scene) -> list[SceneObject]:
+    """What a scene shows without its newcomers, whom nobody can name."""
+    return [thing for thing, who in zip(scene.things, scene.cast, strict=True) if who in questions.known_set()]
 
 
 def test_every_answer_parses():
@@ -175,7 +182,7 @@ def test_every_answer_parses():
             if name.startswith("find"):
                 assert max(values["box"].iou(box) for box in shown(mention, scene)) > 0.9
             elif name.startswith("verify"):
-                assert all(thing.name in values["evidence"] for thing in scene)
+                assert all(thing.name in values["evidence"] for thing in known_things(scene))
                 assert len(surfaces().get(mention, ())) > 1 or values["visible"] == bool(shown(mention, scene))
             else:
                 found = values.get("entities", values.get("mentions"))
@@ -184,12 +191,12 @@ def test_every_answer_parses():
                 assert len({entity.key for entity in found}) == len(found)
             if name == "answer":
                 for entity in values["entities"]:
-                    likely = shown(entity.span, scene) or [thing.box for thing in scene]
+                    likely = shown(entity.span, scene) or [thing.box for thing in scene.things]
                     assert entity.box is None or max(entity.box.iou(box) for box in likely) > 0.9
                     assert entity.box is not None or not shown(entity.span, scene)
     assert seen.keys() == tasks.keys()
     assert min(seen.values()) >= len(SCENES)
-    assert 0.75 < sum(met) / len(met) < 0.95  # the others are invented entities
+    assert 0.3 < sum(met) / len(met) < 0.6  # the others are invented entities
 
 
 def test_held_out_entities_never_occur():
@@ -202,19 +209,51 @@ def test_held_out_entities_never_occur():
         assert not [words for words in held_out if words in said]
 
 
-def test_invented_entities_are_new_and_have_typical_names():
+def test_invented_entities_have_new_names_and_looks():
     rng = random.Random(0)
-    strangers = [questions.stranger(rng) for _ in range(300)]
-    known = {words.lower() for who in characters() for words in who.surfaces}
-    assert not [who for who in strangers if who.name.lower() in known]
-    assert len({who.name for who in strangers}) > 290
-    assert {who.type for who in strangers} == set(COARSE)
-    for who in strangers:
+    invented = [newcomer(rng) for _ in range(300)]
+    names = {words.lower() for who in characters() for words in who.surfaces}
+    looks = {(who.type, who.kind, who.colours) for who in characters()}
+    held_out = {word for who in characters() if who.held_out for words in who.surfaces for word in words.split()}
+    held_out -= {word for words in surfaces() for word in words.split()}
+    assert "Wyn" in held_out
+    assert len({who.name for who in invented}) > 270
+    assert {who.type for who in invented} == set(COARSE)
+    for who in invented:
+        assert not [words for words in who.surfaces if words.lower() in names]
+        assert not held_out.intersection(word for words in who.surfaces for word in words.split())
+        assert (who.type, who.kind, who.colours) not in looks
         like = next(other for other in characters() if other.type == who.type)
         begins, ends = (next((p for p in parts if p in like.handle), "") for parts in (("visit", "@the"), ("HQ",)))
         assert begins in who.handle
         assert who.handle.endswith(ends)
         assert " " not in who.handle
+    assert {who.group for who in invented if who.type == "ORG"} == {"club", "firm"}
+
+
+def test_invented_entities_keep_the_type_and_kind_of_their_model():
+    rng = random.Random(0)
+    for like in characters():
+        who = newcomer(rng, like)
+        assert (who.type, who.kind, who.held_out) == (like.type, like.kind, False)
+
+
+def test_images_show_newcomers_whom_only_texts_name():
+    new = [(scene, who) for scene in SCENES for who in scene.cast if who not in questions.known_set()]
+    assert len(new) > 5
+    for scene, who in new:
+        assert who.name not in questions.list_scene(scene, random.Random(0)).turns[0][1]
+        found = [questions.find(scene, random.Random(seed)) for seed in range(20)]
+        assert [dialogue for dialogue in found if who in dialogue.newcomers]
+
+
+def test_no_unknown_name_is_absent_beside_a_newcomer_of_its_type():
+    """Nobody could tell whether the newcomer is the one that is named."""
+    for name, scene, dialogue in dialogues():
+        if name in ("verify", "compare", "discuss", "answer"):
+            shown_new = {who for who in scene.cast if who not in questions.known_set()}
+            absent = [who for who in dialogue.newcomers if who not in shown_new]
+            assert not {who.type for who in absent} & {who.type for who in shown_new}
 
 
 def test_comparison_copies_the_mentions_of_the_post():
@@ -254,15 +293,17 @@ def test_transcription_needs_no_image():
 def test_scene_lists_and_box_names():
     for name, scene, dialogue in dialogues():
         if name == "list_scene":
-            wanted = "; ".join(f"{thing.name} {dump(FRAME.encode(thing.box))}" for thing in scene) or "nothing"
+            wanted = (
+                "; ".join(f"{thing.name} {dump(FRAME.encode(thing.box))}" for thing in known_things(scene)) or "nothing"
+            )
             assert dialogue.turns == (("", wanted),)
-        if name == "name_boxes":
-            assert sorted(dialogue.turns) == sorted((dump(FRAME.encode(t.box)), t.name) for t in scene)
+        if name == "name_boxes" and known_things(scene):
+            assert sorted(dialogue.turns) == sorted((dump(FRAME.encode(t.box)), t.name) for t in known_things(scene))
 
 
 def test_verification_is_balanced_with_lookalikes():
-    scene = next(scene for scene in SCENES if len(scene) == 1)
-    only = character(scene[0].name, scene[0].type)
+    scene = next(scene for scene in SCENES if len(known_things(scene)) == len(scene.things) == 1)
+    only = scene.cast[0]
     alike = {words for who in lookalikes(only) for words in who.surfaces}
     asked = [
         post_text(user)[1] for seed in range(300) for user, _ in questions.verify(scene, random.Random(seed)).turns
@@ -272,7 +313,7 @@ def test_verification_is_balanced_with_lookalikes():
 
 
 def test_web_like_answers_box_lookalikes_of_absent_entities():
-    scene = next(scene for scene in SCENES if len({thing.type for thing in scene}) > 1)
+    scene = next(s for s in SCENES if len({who.type for who in s.cast}) > 1 and len(known_things(s)) == len(s.things))
     boxed = absent = 0
     for seed in range(200):
         ((user, assistant),) = questions.answer(scene, random.Random(seed)).turns
@@ -284,7 +325,7 @@ def test_web_like_answers_box_lookalikes_of_absent_entities():
             absent += 1
             boxed += entity.box is not None
             alike = {who.key for key in surfaces().get(entity.span, ()) for who in lookalikes(character(*key))}
-            boxes = [thing.box for thing in scene if (thing.name, thing.type) in alike]
+            boxes = [thing.box for thing in scene.things if (thing.name, thing.type) in alike]
             assert entity.box is None or not boxes or max(entity.box.iou(box) for box in boxes) > 0.9
     assert absent > 60
     assert 0.8 < boxed / absent < 0.98
@@ -311,7 +352,7 @@ def test_cells_of_a_small_scene():
         SceneObject(second.name, second.type, Box(120.0, 40.0, 320.0, 320.0), depth=1),
         SceneObject(first.name, first.type, Box(0.0, 0.0, 160.0, 80.0), depth=0),
     ]
-    names, looks, boxes = (values.reshape(GRID, GRID, *values.shape[1:]) for values in cell_targets(scene))
+    names, looks, boxes = (values.reshape(GRID, GRID, *values.shape[1:]) for values in cell_targets(Scene.of(scene)))
     one, two, nothing = NAMES.index(first.name), NAMES.index(second.name), len(NAMES)
     wanted = np.full((GRID, GRID), nothing)
     wanted[0:2, 0:4] = one
@@ -326,7 +367,7 @@ def test_cells_of_a_small_scene():
 
 def test_images_are_normalized_like_in_the_processor(checkpoint: Path):
     processor = AutoProcessor.from_pretrained(checkpoint)
-    post = POSTS[3]
+    post = drawn("pretrain", 4, seed=1)[3]
     small = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS))
     seen = processor(images=[[post.image]], text=["<image>"], return_tensors="pt")["pixel_values"][0]
     ours = torch.from_numpy(normalise(small[None])[0])
@@ -336,14 +377,14 @@ def test_images_are_normalized_like_in_the_processor(checkpoint: Path):
 
 def batch_of(tokenizer: PreTrainedTokenizerFast, model: Any, kind: Any, count: int = 3) -> dict[str, torch.Tensor]:
     """A padded batch, with pixels and the features of the vision tower."""
-    pictures = np.stack([np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE))) for post in POSTS[:count]])
+    pictures = np.stack([image for image, _ in DRAWN[:count]])
     pixels = torch.from_numpy(normalise(pictures))
     with torch.no_grad():
         features = model.model.vision_model(pixel_values=pixels[:, 0]).last_hidden_state.numpy()
     items = []
     for place in range(count):
         encoded = encode_dialogue(kind(SCENES[place], random.Random(place)), tokenizer)
-        looked = {"features": features[place], "gazes": [], "named": []}
+        looked = {"features": features[place], "gazes": [], "named": [], "typed": []}
         items.append({"ids": encoded.ids, "labels": encoded.labels, **looked})
     return {**PadDialogues(tokenizer.pad_token_id)(items), "pixel_values": pixels}
 
@@ -353,7 +394,8 @@ def test_word_loss_equals_that_of_the_shipped_model(tokenizer: PreTrainedTokeniz
     pixels, labels = batch.pop("pixel_values"), batch["labels"]
     with torch.no_grad():
         loss = AnswerTeacher(model, tokenizer)(**batch)
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], pixel_values=pixels).logits
+        mask = (batch["input_ids"] != tokenizer.pad_token_id).long()
+        logits = model(input_ids=batch["input_ids"], attention_mask=mask, pixel_values=pixels).logits
     wanted = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
     assert loss["loss"].item() == pytest.approx(wanted.item(), abs=1e-4)
     assert loss["coordinate_loss"].item() == 0
@@ -381,11 +423,9 @@ def test_coordinates_have_their_own_loss(tokenizer: PreTrainedTokenizerFast, mod
 
 
 def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
-    posts = POSTS[:4]
     items = []
-    for post in posts:
-        names, looks, boxes = cell_targets([thing for thing in post.scene if thing.type])
-        image = np.asarray(post.image.resize((IMAGE_SIDE, IMAGE_SIDE)))
+    for image, scene in DRAWN[:4]:
+        names, looks, boxes = cell_targets(scene)
         items.append({"image": image, "names": names, "looks": looks, "boxes": boxes})
     batch, teacher = collate_cells(items), CellTeacher(build_model(tokenizer), tokenizer)
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=2e-3)
@@ -406,30 +446,75 @@ def test_gaze_targets_of_names_and_coordinates(tokenizer: PreTrainedTokenizerFas
             continue
         encoded = encode_dialogue(dialogue, tokenizer)
         picture = encoded.ids.index(tokenizer.convert_tokens_to_ids("<image>"))
-        cells = cells_of(scene)
+        cells = cells_of(scene.things)
         looks = gazes(encoded, scene, coordinates, dialogue.judging)
-        places = [
-            sorted({cell for key in surfaces()[words] for cell in cells.get(key, ())}) for _, words in encoded.named
-        ]
+        keys = [[who.key for who in dict.fromkeys(scene.cast) if words in who.surfaces] for _, words in encoded.named]
         missed = [0] if dialogue.judging else []
         wanted = [
-            (at, [picture + cell for cell in there] or missed)
-            for (at, _), there in zip(encoded.named, places, strict=True)
+            (at, sorted({picture + cell for key in whose for cell in cells[key]}) or missed)
+            for (at, _), whose in zip(encoded.named, keys, strict=True)
         ]
-        assert [look[1:] for look in looks if look[0] == 0] == [(at, there) for at, there in wanted if there]
+        assert [look[1:] for look in looks if look[0] == 0][-len(wanted) :] == [w for w in wanted if w[1]][
+            -len(wanted) :
+        ]
         assert dialogue.judging == (name in ("verify", "compare", "discuss"))
         for at, words in encoded.named:
             assert tokenizer.decode(encoded.ids[picture : at + 1]).rstrip("?!.,:;'\"#").endswith(words)
         ends = [at for at, _ in encoded.named]
-        copied = {at for at, _ in encoded.copied}
-        written = [at for layer, at, _ in looks if layer == 1 and at not in copied]
+        others = {at for at, *_ in (*encoded.copied, *encoded.typed, *encoded.judged)}
+        written = [at for layer, at, _ in looks if layer == 1 and at not in others]
         assert all(encoded.labels[at + 1] in coordinates and at + 1 not in ends for at in written)
         assert [places for layer, at, places in looks if layer == 1 and at in written] == [
             [max(end for end in ends if end <= at)] for at in written
         ]
-        if name == "find" and scene:
+        if name == "find" and scene.things:
             boxes = [json.loads(assistant)["box"] for _, assistant in dialogue.turns]
             assert len(written) == 4 * sum(box is not None for box in boxes)
+
+
+def test_gaze_targets_of_names_read_off_the_image(tokenizer: PreTrainedTokenizerFast):
+    for name, scene, dialogue in dialogues():
+        encoded = encode_dialogue(dialogue, tokenizer)
+        tokens = "".join(tokenizer.decode([encoded.ids[at + 1]]) for at, _ in encoded.read).replace(" ", "")
+        if name == "list_scene":
+            assert tokens == "".join(thing.name for thing in known_things(scene)).replace(" ", "")
+        elif name in ("find", "extract", "extract_text_only", "answer", "transcribe") and known_things(scene):
+            assert not tokens
+        listed = name == "verify" or any("Picture: " in chain and "[" in chain for _, chain in dialogue.turns)
+        if name in ("verify", "compare", "discuss") and known_things(scene) and listed:
+            assert tokens
+        looks = gazes(encoded, scene if dialogue.with_image else Scene(), set(), dialogue.judging)
+        cells = cells_of(scene.things)
+        first = encoded.ids.index(tokenizer.convert_tokens_to_ids("<image>")) if dialogue.with_image else 0
+        for at, words in encoded.read:
+            keys = {who.key for who in scene.cast if words in who.surfaces}
+            assert (0, at, sorted({first + cell for key in keys for cell in cells[key]})) in looks or not keys
+
+
+def test_gaze_targets_of_types_are_their_clues(tokenizer: PreTrainedTokenizerFast):
+    turn = (questions.user_message("hello Ada of Bo"), dump({"mentions": [{"span": "Ada", "type": "PER"}]}))
+    encoded = encode_dialogue(Dialogue("", (turn,), with_image=False), tokenizer)
+    ((at, clues, type_),) = encoded.typed
+    assert type_ == "PER"
+    assert tokenizer.decode([encoded.ids[at + 1]]) == "PER"
+    assert tokenizer.decode(encoded.ids[clues[0] : clues[-1] + 1]).startswith(tokenizer.decode([encoded.ids[clues[0]]]))
+    assert tokenizer.decode(encoded.ids[: clues[0] + 1]).endswith("hello Ada")
+    assert len(clues) == CLUES + 1
+    assert clues == list(range(clues[0], clues[0] + CLUES + 1))
+    assert (1, at, clues) in gazes(encoded, Scene(), set())
+
+
+def test_gaze_targets_of_decisions_are_the_name_they_are_about(tokenizer: PreTrainedTokenizerFast):
+    scene = next(scene for scene in SCENES if len(known_things(scene)) > 1)
+    for seed in range(10):
+        dialogue = questions.verify(scene, random.Random(seed))
+        encoded = encode_dialogue(dialogue, tokenizer)
+        assert len(encoded.judged) == len(dialogue.turns)
+        for (at, places), (user, answer) in zip(encoded.judged, dialogue.turns, strict=True):
+            mention = post_text(user)[1]
+            assert "visible" in tokenizer.decode([encoded.ids[at + 1]])
+            assert len(places) == 1 + answer.count(mention)
+            assert all(tokenizer.decode(encoded.ids[: place + 1]).endswith(mention) for place in places)
 
 
 def copies(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
@@ -472,10 +557,9 @@ def test_cells_of_an_object_or_its_center():
 def test_gaze_loss_is_smallest_for_the_target_attention():
     at, to = torch.tensor([[0, 0, 2], [0, 1, 3]]), torch.zeros(2, 4, dtype=torch.bool)
     to[0, 1], to[1, 0] = True, True
-    right, wrong = torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4), torch.zeros(2, 1, GAZE_HEADS + 1, 4, 4)
-    right[0, 0, :GAZE_HEADS, 2, 1] = right[1, 0, :GAZE_HEADS, 3, 0] = 1.0
-    wrong[0, 0, GAZE_HEADS, 2, 1] = wrong[1, 0, GAZE_HEADS, 3, 0] = 1.0  # a head without a gaze loss
-    wrong[1, 0, :GAZE_HEADS, 2, 1] = wrong[0, 0, :GAZE_HEADS, 3, 0] = 1.0  # the other layer
+    right, wrong = torch.zeros(2, 1, GAZE_HEADS, 4, 4), torch.zeros(2, 1, GAZE_HEADS, 4, 4)
+    right[0, 0, :, 2, 1] = right[1, 0, :, 3, 0] = 1.0
+    wrong[1, 0, :, 2, 1] = wrong[0, 0, :, 3, 0] = 1.0  # the other layer
     assert gaze_loss(list(right), at, to).item() == pytest.approx(0.0, abs=1e-3)
     assert gaze_loss(list(wrong), at, to).item() > 10
 
@@ -489,3 +573,33 @@ def test_dialogues_depend_only_on_seed_and_index(tokenizer: PreTrainedTokenizerF
 
     assert items(1) == items(1) != items(2)
     assert len(items(1)) == 12
+
+
+def test_watched_attention_equals_that_of_the_model(tokenizer: PreTrainedTokenizerFast, model: Any):
+    batch = batch_of(tokenizer, model, questions.verify)
+    seen = {"pixel_values": batch["pixel_values"], "use_cache": False}
+    mask = (batch["input_ids"] != tokenizer.pad_token_id).long()
+    model.model.text_model.set_attn_implementation("eager")
+    teacher = AnswerTeacher(model, tokenizer)
+    with torch.no_grad(), teacher._watched() as watched:
+        output = model.model(input_ids=batch["input_ids"], attention_mask=mask, output_attentions=True, **seen)
+        ours = [watched_attention(*given) for given in watched]
+    model.model.text_model.set_attn_implementation("sdpa")
+    for layer, weights in zip(GAZE_LAYERS, ours, strict=True):
+        difference = (weights - output.attentions[layer][:, :GAZE_HEADS]).abs() * mask[:, None, :, None]
+        assert difference.max() < 1e-5
+
+
+def test_types_are_learned_from_their_clues(tokenizer: PreTrainedTokenizerFast):
+    data = Dialogues(Pool(np.zeros((1, 1, 1, 3), np.uint8), [Scene()]), tokenizer, (questions.TEXT,), 1, 4, seed=1)
+    batch = PadDialogues(tokenizer.pad_token_id)([data[place] for place in range(4)])
+    teacher = AnswerTeacher(build_model(tokenizer), tokenizer)
+    optimizer = Muon(teacher, 1.6e-3, 0.0, betas=(0.9, 0.98))
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        parts = teacher(**batch)
+        parts["loss"].backward()
+        optimizer.step()
+        losses.append(parts["type_loss"].item())
+    assert losses[-1] < 0.8 * losses[0]
