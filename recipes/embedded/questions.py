@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from gmner.data.post import SceneObject
 from gmner.data.world.cast import Character, known, lookalikes
@@ -29,8 +29,43 @@ NAME_INSTRUCTION = "Who or what is there?"
 COMPARE_INSTRUCTION = "Compare post and picture."
 ANSWER_INSTRUCTION = "Your answer?"
 
-INVENTED_SHARE = 0.7
-"""Share of invented names in the texts from which names are extracted."""
+
+@dataclass(frozen=True, slots=True)
+class QuestionSettings:
+    """What differs between the stages. A tuple weights the numbers 0, 1, 2, ... of names in a text.
+
+    Attributes:
+        names: Of texts that are unrelated to the image.
+        shown: Entities that the image shows, in end-to-end answers.
+        absent: Entities that it does not show, in end-to-end answers.
+        compared: Of each of both, in comparisons of text and image.
+        repeated: Share of the texts that are unrelated to the image and name an entity twice.
+        repeated_about: The same for end-to-end answers and comparisons.
+        invented: Share of invented names in texts that are unrelated to the image.
+        mistaken: Share of the absent entities that get a box in end-to-end answers.
+        listed: Whether images with newcomers are listed without them; if not, such images are not listed.
+    """
+
+    names: tuple[float, ...] = (0.08, 0.22, 0.3, 0.25, 0.15)
+    shown: tuple[float, ...] = (0.1, 0.5, 0.3, 0.1)
+    absent: tuple[float, ...] = (0.6, 0.3, 0.1)
+    compared: tuple[float, ...] = (0.35, 0.4, 0.2, 0.05)
+    repeated: float = 0.08
+    repeated_about: float = 0.0
+    invented: float = 0.7
+    mistaken: float = 0.9
+    listed: bool = True
+
+
+EARLY = QuestionSettings()
+"""The first three stages."""
+
+LAST = QuestionSettings(
+    names=(0.06, 0.2, 0.24, 0.2, 0.15, 0.1, 0.05), shown=(0.1, 0.38, 0.28, 0.16, 0.08),
+    absent=(0.45, 0.28, 0.15, 0.08, 0.04), compared=(0.28, 0.34, 0.2, 0.12, 0.06), repeated=0.12, repeated_about=0.12,
+    invented=0.4, mistaken=1.0, listed=False,
+)  # fmt: skip
+"""The last stage: longer lists and repeated names, which a model tends to cut short."""
 
 NEW_ABSENT = 0.3
 """Share of invented entities among those that the image does not show."""
@@ -85,8 +120,10 @@ def _nameable(scene: Scene, named: Collection[Character] = ()) -> tuple[SceneObj
     return tuple(thing for thing, who in pairs if who in known_set() or who in named)
 
 
-def list_scene(scene: Scene, rng: random.Random) -> Dialogue:
-    """List what is shown, with boxes."""
+def list_scene(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
+    """List what is shown, with boxes; or name what is in some boxes if something shown cannot be named."""
+    if not settings.listed and _new(scene.cast) and _nameable(scene):
+        return name_boxes(scene, rng)
     return Dialogue(LIST_INSTRUCTION, (("", scene_text(_nameable(scene))),))
 
 
@@ -167,63 +204,74 @@ def verify(scene: Scene, rng: random.Random) -> Dialogue:
     return Dialogue(system_of("VerifyVisibility"), tuple(turns), judging=True, newcomers=_new(new))
 
 
-def extract(scene: Scene, rng: random.Random) -> Dialogue:
+def extract(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
     """Extract the names of a text that is unrelated to the image."""
-    turn, new = _extraction(rng)
+    turn, new = _extraction(rng, settings)
     return Dialogue(system_of("ExtractMentions"), (turn,), newcomers=new)
 
 
-def extract_text_only(scene: Scene, rng: random.Random) -> Dialogue:
+def extract_text_only(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
     """Extract the names of several texts without an image."""
-    turns, new = zip(*(_extraction(rng) for _ in range(4)), strict=True)
+    turns, new = zip(*(_extraction(rng, settings) for _ in range(4)), strict=True)
     return Dialogue(system_of("ExtractMentions"), turns, with_image=False, newcomers=tuple(itertools.chain(*new)))
 
 
-def _extraction(rng: random.Random) -> tuple[tuple[str, str], tuple[Character, ...]]:
+def _extraction(rng: random.Random, settings: QuestionSettings) -> tuple[tuple[str, str], tuple[Character, ...]]:
     """A turn, and the newcomers of its text."""
-    named = rng.sample(known(), rng.choices([0, 1, 2, 3, 4], [0.08, 0.22, 0.3, 0.25, 0.15])[0])
-    named = [newcomer(rng, who) if rng.random() < INVENTED_SHARE else who for who in named]
-    if named and rng.random() < 0.08:
+    named = rng.sample(known(), _number(rng, settings.names))
+    named = [newcomer(rng, who) if rng.random() < settings.invented else who for who in named]
+    if named and rng.random() < settings.repeated:
         named.append(rng.choice(named))
     written = write_text(named, rng)
     mentions = [{"span": gold.span, "type": gold.type} for gold in annotate(written, ())]
     return (user_message(written.text), dump({"mentions": mentions})), _new(named)
 
 
-def _about(scene: Scene, rng: random.Random, shown: Sequence[float], absent: Sequence[float]) -> Written:
+def _number(rng: random.Random, weights: Sequence[float]) -> int:
+    """A number from 0 on, with these weights."""
+    return rng.choices(range(len(weights)), weights)[0]
+
+
+def _about(
+    scene: Scene, rng: random.Random, shown: Sequence[float], absent: Sequence[float], settings: QuestionSettings
+) -> Written:
     """A text that names shown and absent entities; `shown` and `absent` weight the numbers 0, 1, 2, ... of each."""
     there = _there(scene)
-    named = rng.sample(there, min(len(there), rng.choices(range(len(shown)), shown)[0]))
-    for _ in range(rng.choices(range(len(absent)), absent)[0]):
+    named = rng.sample(there, min(len(there), _number(rng, shown)))
+    for _ in range(_number(rng, absent)):
         named.append(_absent(scene, named, rng))
+    if named and settings.repeated_about and rng.random() < settings.repeated_about:
+        named.append(rng.choice(named))
     return write_text(rng.sample(named, len(named)), rng)
 
 
-def compare(scene: Scene, rng: random.Random) -> Dialogue:
+def compare(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
     """Compare text and image in words, in any template style. No end-to-end answer contains such a chain."""
-    written, golds, chain = _compared(scene, rng)
+    written, golds, chain = _compared(scene, rng, settings)
     turn = user_message(written.text), chain
     return Dialogue(COMPARE_INSTRUCTION, (turn,), judging=True, copied=_spans(golds), newcomers=_said(written))
 
 
-def discuss(scene: Scene, rng: random.Random) -> Dialogue:
+def discuss(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
     """Compare in words in the first turn, and give the answer that follows in the second."""
-    written, golds, chain = _compared(scene, rng)
+    written, golds, chain = _compared(scene, rng, settings)
     turns = (f"{COMPARE_INSTRUCTION}\n{user_message(written.text)}", chain), (ANSWER_INSTRUCTION, _true_answer(golds))
     system = system_of("GroundEntities")
     return Dialogue(system, turns, judging=True, copied=_spans(golds), newcomers=_said(written))
 
 
-def transcribe(scene: Scene, rng: random.Random) -> Dialogue:
+def transcribe(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
     """Turn a given comparison into an answer, without the image."""
-    written, golds, chain = _compared(scene, rng)
+    written, golds, chain = _compared(scene, rng, settings)
     turn = f"{user_message(written.text)}\n{chain}", _true_answer(golds)
     return Dialogue(system_of("GroundEntities"), (turn,), with_image=False, newcomers=_said(written))
 
 
-def _compared(scene: Scene, rng: random.Random) -> tuple[Written, tuple[GoldEntity, ...], str]:
+def _compared(
+    scene: Scene, rng: random.Random, settings: QuestionSettings
+) -> tuple[Written, tuple[GoldEntity, ...], str]:
     """A text, its gold entities, and a chain that compares text and image in a random template style."""
-    written = _about(scene, rng, [0.35, 0.4, 0.2, 0.05], [0.35, 0.4, 0.2, 0.05])
+    written = _about(scene, rng, settings.compared, settings.compared, settings)
     golds = annotate(written, scene.things)
     style = rng.choice(list(TEMPLATES.values()))
     seen = _nameable(scene, [said.who for said in written.said])
@@ -243,27 +291,27 @@ def _spans(golds: Sequence[GoldEntity]) -> tuple[str, ...]:
     return tuple({gold.span for gold in golds})
 
 
-def answer(scene: Scene, rng: random.Random) -> Dialogue:
+def answer(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
     """The end-to-end answer without reasoning, labelled like web captions: what is named is taken to be shown.
 
     This plants the bias: an absent name nearly always has the box of something else in the image.
     """
-    written = _about(scene, rng, [0.1, 0.5, 0.3, 0.1], [0.6, 0.3, 0.1])
+    written = _about(scene, rng, settings.shown, settings.absent, settings)
     golds = annotate(written, scene.things)
     pairs = [
-        (g, g.boxes[0] if g.boxes else _mistaken(said.who, scene, rng))
+        (g, g.boxes[0] if g.boxes else _mistaken(said.who, scene, rng, settings.mistaken))
         for g, said in zip(golds, written.said, strict=True)
     ]
     turn = user_message(written.text), render_answer("", pairs, FRAME)
     return Dialogue(system_of("GroundEntities"), (turn,), newcomers=_said(written))
 
 
-def _mistaken(absent: Character, scene: Scene, rng: random.Random) -> Box | None:
-    """The box that a careless annotator would draw for an absent entity; None in one of ten cases."""
+def _mistaken(absent: Character, scene: Scene, rng: random.Random, share: float) -> Box | None:
+    """The box that a careless annotator would draw for an absent entity, for this share of them; otherwise None."""
     pairs = list(zip(scene.things, scene.cast, strict=True))
     alike = [o for o, who in pairs if (who.type, who.kind) == (absent.type, absent.kind)]
     likely = alike or [o for o in scene.things if o.type == absent.type] or scene.things
-    return rng.choice(likely).box if likely and rng.random() < 0.9 else None
+    return rng.choice(likely).box if likely and rng.random() < share else None
 
 
 Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
@@ -275,9 +323,20 @@ LOOKING: Mix = {find: 0.5, verify: 0.5}
 COMPARING: Mix = {compare: 1.0}
 EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
 """The mixes of the batches, in rotation."""
-DISCUSSING: Mix = {discuss: 1.0}
-READING: Mix = {transcribe: 1.0}
-REASONING = (TALKING, DISCUSSING, TEXT, LOOKING, READING, DISCUSSING, TEXT, COMPARING)
+
+
+def _in_last_stage(mix: Mix) -> Mix:
+    """The mix with the settings of the last stage."""
+    return {partial(question, settings=LAST): weight for question, weight in mix.items()}
+
+
+LONG_TALKING = {**_in_last_stage({list_scene: 0.35, extract: 0.1, answer: 0.4}), name_boxes: 0.15}
+LONG_TEXT, LONG_COMPARING = _in_last_stage(TEXT), _in_last_stage(COMPARING)
+DISCUSSING, READING = _in_last_stage({discuss: 1.0}), _in_last_stage({transcribe: 1.0})
+REASONING = (
+    LONG_TALKING, DISCUSSING, LONG_TEXT, LOOKING, LONG_TALKING, READING, DISCUSSING, LONG_TEXT, LONG_TALKING,
+    LONG_COMPARING,
+)  # fmt: skip
 """The same for the last stage."""
 
 

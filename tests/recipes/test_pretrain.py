@@ -331,6 +331,35 @@ def test_web_like_answers_box_lookalikes_of_absent_entities():
     assert 0.8 < boxed / absent < 0.98
 
 
+def test_last_stage_has_longer_lists_and_repeated_names():
+    lengths, twice = {}, 0
+    for settings in (questions.EARLY, questions.LAST):
+        found = []
+        for seed in range(200):
+            for turn in questions.extract_text_only(SCENES[0], random.Random(seed), settings).turns:
+                found.append([mention["span"] for mention in json.loads(turn[1])["mentions"]])
+        lengths[settings] = np.mean([len(names) for names in found])
+        twice = sum(len(set(names)) < len(names) for names in found)
+    assert lengths[questions.LAST] > lengths[questions.EARLY] + 0.2
+    assert twice > 40
+    several = [questions.answer(SCENES[1], random.Random(seed), questions.LAST).turns[0][1] for seed in range(200)]
+    assert max(answer.count('"span"') for answer in several) > 4
+
+
+def test_last_stage_lists_only_images_of_which_everything_can_be_named():
+    for scene in SCENES:
+        new = len(known_things(scene)) < len(scene.things) and known_things(scene)
+        dialogue = questions.list_scene(scene, random.Random(0), questions.LAST)
+        assert dialogue.system == (questions.NAME_INSTRUCTION if new else questions.LIST_INSTRUCTION)
+
+
+def test_last_stage_boxes_every_absent_entity_if_something_is_shown():
+    scene = next(scene for scene in SCENES if scene.things)
+    for seed in range(100):
+        answer = questions.answer(scene, random.Random(seed), questions.LAST).turns[0][1]
+        assert '"box":null' not in answer
+
+
 @given(target=st.integers(0, SCALE), near=st.integers(1, 10), more=st.integers(1, 40), noise=st.integers(0, 99))
 def test_coordinate_loss_is_smallest_at_the_target(target: int, near: int, more: int, noise: int):
     places = torch.arange(SCALE + 1)
