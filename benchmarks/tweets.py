@@ -146,7 +146,8 @@ class Bench:
             name: What they are called in the work folder.
 
         Returns:
-            The scores, and `minutes` of training, `tokens_per_second` of answering and `peak_gib` of the process.
+            The scores, and `minutes` of training (of its last part if it was resumed), `tokens_per_second` of answering
+            and `peak_gib` of the process so far.
         """
         place = "-".join([arm.replace(" ", "-"), *(f"{value:g}" for value in asdict(settings).values())])
         folder = self.work / f"{len(self.train)}-tweets" / place

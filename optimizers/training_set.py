@@ -71,7 +71,7 @@ def _used(settings: CompileSettings, train: list[Post], student: Trainable) -> l
     Without posts of tasks whose weight is 0, and if no weights are trained, without posts of related tasks.
     """
     trains = _trains(settings, student)
-    _check_demonstrable(settings, train, student)
+    _check_demonstrable(settings, train, student, trains=trains)
     if trains:
         used = [post for post in train if settings.task_weights.get(post.task, 1)]
     else:
@@ -85,9 +85,8 @@ def _used(settings: CompileSettings, train: list[Post], student: Trainable) -> l
     return train if settings.mrsi is not None and settings.mrsi.chains_from is not None else used
 
 
-def _check_demonstrable(settings: CompileSettings, train: Sequence[Post], student: Trainable) -> None:
+def _check_demonstrable(settings: CompileSettings, train: Sequence[Post], student: Trainable, *, trains: bool) -> None:
     """Refuse a training set without a post that can become a demonstration if demonstrations are wanted."""
-    trains = _trains(settings, student)
     mrsi = settings.mrsi
     count = None if mrsi is None else mrsi.demonstrations.wanted(trained=trains and mrsi.trains)
     if not any(post.task == "gmner" for post in train) and (not trains or (count and student.whole_answers)):

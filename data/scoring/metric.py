@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.scoring.entity_errors import EntityError, Fault, find_errors
 from gmner.data.scoring.expressions import EXPRESSION_RULE, boxes_of, expression_f1
@@ -86,7 +87,7 @@ def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *,
 
 def _expression_feedback(predicted: Sequence[Box], targets: Sequence[Box]) -> str:
     """The errors of the boxes for an expression, one line per error."""
-    lines = [f"{len(predicted)} boxes for {len(targets)} targets."]
+    lines = [f"{counted(len(predicted), 'box', 'boxes')} for {counted(len(targets), 'target', 'targets')}."]
     for target in targets:
         if not any(EXPRESSION_RULE.right(box, [target]) for box in predicted):
             lines.append(f"Missed: the expression also means what is at {_corners(target)}.")

@@ -321,6 +321,7 @@ def test_metric_of_an_expression_counts_all_of_its_boxes():
     assert told(far, near).score == 1.0
     assert told().score == 0.0
     assert told(near).score == pytest.approx(2 / 3)
+    assert told(near).feedback.startswith("1 box for 2 targets.")
     half = told(near, Box(50, 50, 60, 60))
     assert half.score == 0.5
     assert half.feedback.splitlines() == [
