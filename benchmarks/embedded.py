@@ -38,6 +38,7 @@ from gmner.data.scoring.entity_errors import EntityError, find_errors
 from gmner.data.world.cast import called, lookalikes
 from gmner.programs.staged import StagedGMNER
 from gmner.recipes.embedded.questions import FRAME, LIST_INSTRUCTION, NAME_INSTRUCTION
+from gmner.signatures.errors import InputError
 from gmner.signatures.forms import as_entity
 from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.wire import dump
@@ -114,9 +115,9 @@ def listed(lm: dspy.LM, posts: Sequence[Post]) -> dict[str, float]:
     listed_objects: list[bool] = []
     right_items: list[bool] = []
     for post, text in zip(posts, free_text_answers(lm, LIST_INSTRUCTION, [(p, "") for p in posts]), strict=True):
-        items = [(name, FRAME.decode(json.loads(box))) for name, box in _ITEM.findall(text)]
+        items = [(name, box_or_none(json.loads(box))) for name, box in _ITEM.findall(text)]
         things = [thing for thing in post.scene or () if thing.type]
-        matches = [[n == t.name and t.box.iou(b) > 0.5 for t in things] for n, b in items]
+        matches = [[b is not None and n == t.name and t.box.iou(b) > 0.5 for t in things] for n, b in items]
         right_items += [any(row) for row in matches]
         listed_objects += [any(row[column] for row in matches) for column in range(len(things))]
     boxed = [(p, thing) for p in posts for thing in p.scene or () if thing.type]
@@ -127,6 +128,14 @@ def listed(lm: dspy.LM, posts: Sequence[Post]) -> dict[str, float]:
         "right_of_listed": share(right_items),
         "named_of_boxed": share(named),
     }
+
+
+def box_or_none(wire: Sequence[float]) -> Box | None:
+    """The box of an answer in free text, which no schema constrains; None: it has reversed corners."""
+    try:
+        return FRAME.decode(wire)
+    except InputError:
+        return None
 
 
 def free_text_answers(lm: dspy.LM, system: str, questions: Sequence[tuple[Post, str]]) -> list[str]:

@@ -87,15 +87,15 @@ def read_data(roots: Roots, *, fine: bool = True) -> PaperData:
     """
     if roots.gmner is None:
         raise InputError("Twitter-GMNER is missing", accepted="--gmner FOLDER", remedy="Or try the world with --small")
+    if roots.grec is not None and roots.instances is None:
+        raise InputError("gRefCOCO requires the boxes of COCO", accepted="--instances instances.json")
     train, tests = [read_twitter_gmner(roots.gmner, "train")], {GMNER_TEST: read_twitter_gmner(roots.gmner, "test")}
     names = ["Twitter-GMNER"]
     if roots.mner_mi is not None:
         train.append(read_mner_mi(roots.mner_mi, "train"))
         tests[MNER_TEST] = read_mner_mi(roots.mner_mi, "test")
         names.append("MNER-MI")
-    if roots.grec is not None:
-        if roots.instances is None:
-            raise InputError("gRefCOCO requires the boxes of COCO", accepted="--instances instances.json")
+    if roots.grec is not None and roots.instances is not None:
         train.append(read_grec(roots.grec, roots.instances, "train", most_targets=1))
         for split in ("testA", "testB"):
             tests[f"GREC {split}"] = read_grec(roots.grec, roots.instances, split, most_targets=1)

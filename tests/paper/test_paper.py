@@ -50,6 +50,8 @@ def test_small_data_has_the_form_of_all_data_sets(data: PaperData):
 def test_data_is_required(tmp_path: Path):
     with pytest.raises(InputError, match="Twitter-GMNER is missing"):
         read_data(Roots(mner_mi=tmp_path))
+    with pytest.raises(InputError, match="gRefCOCO requires the boxes of COCO"):
+        read_data(Roots(gmner=tmp_path, grec=tmp_path / "grefs(unc).json"))
 
 
 def test_arms_have_the_settings_of_the_paper():
