@@ -81,12 +81,21 @@ class CorrectionsFile:
         record = self._records.get(id)
         return "" if record is None else hashlib.sha256(record_line(record).encode()).hexdigest()[:16]
 
-    def save(self, post: Post, revision: str | None = None) -> None:
+    def opened(self, id: str) -> tuple[Post | None, str]:
+        """The corrected post with this id, or None, and its `revision`, read together."""
+        with self._thread:
+            return self.get(id), self.revision(id)
+
+    def save(self, post: Post, revision: str | None = None, *, copy: bool = False) -> str:
         """Add a corrected post, or replace its earlier correction, and write the file.
 
         Args:
             post: The post.
             revision: The `revision` from which this correction was made; None: replace any.
+            copy: Whether to copy images inside the folder of the file, too, because they are uploads.
+
+        Returns:
+            The `revision` of the saved correction.
 
         Raises:
             InputError: The post is not annotated, another process writes the file, or the post has another correction
@@ -98,13 +107,14 @@ class CorrectionsFile:
             raise InputError("A corrected post must have entities", received=post.id, accepted="a list, maybe empty")
         with self._thread:
             self._take()
-            record = self._record(post)
+            record = self._record(post, copy=copy)
             if record == self._records.get(post.id):
-                return
+                return self.revision(post.id)
             self._check_revision(post.id, revision)
             self._write({**self._records, post.id: record})
             # As a reader of the file will see it, so that the file does not depend on uploads that are deleted.
             self._posts[post.id] = self._kept(post, record)
+            return self.revision(post.id)
 
     def discard(self, id: str, revision: str | None = None) -> None:
         """Remove the correction of a post and write the file; nothing happens if there is none.
@@ -183,7 +193,7 @@ class CorrectionsFile:
         now = _digest(self.path) if exists(self.path) else ""
         if now != self._digest:
             fact = "The corrections were changed by something else while the app was running"
-            raise InputError(fact, received=str(self.path), remedy="Start the app again with another file")
+            raise InputError(fact, received=str(self.path), remedy="Start the app again")
 
     def _write(self, records: Mapping[str, Mapping[str, Any]]) -> None:
         draft = self._beside("new")
@@ -197,22 +207,26 @@ class CorrectionsFile:
             draft.unlink(missing_ok=True)
         self._digest, self._records = after, dict(records)
 
-    def _record(self, post: Post) -> dict[str, Any]:
+    def _record(self, post: Post, *, copy: bool = False) -> dict[str, Any]:
         """The JSON record of a post; images outside of the folder are copied into it."""
         slug = re.sub(r"[^A-Za-z0-9_-]+", "_", post.id)[:60] or "post"
         with located(f"post {post.id!r}"):
-            images = [self._place(image, f"{slug}_{number}") for number, image in enumerate(post.images, 1)]
+            images = [self._place(image, f"{slug}_{number}", copy) for number, image in enumerate(post.images, 1)]
         return post_with_images(post, images)
 
-    def _place(self, image: Path | Image.Image, stem: str) -> str:
+    def _place(self, image: Path | Image.Image, stem: str, copy: bool) -> str:
         """The path of an image relative to the folder of the file."""
         folder = Path(os.path.realpath(self.path.parent))
-        if isinstance(image, Path):
+        if isinstance(image, Path) and not copy:
             real = Path(os.path.realpath(image))
             if real.is_relative_to(folder):
                 return real.relative_to(folder).as_posix()
-        (folder / _IMAGES).mkdir(exist_ok=True)
-        return f"{_IMAGES}/{add_picture(image, folder / _IMAGES / stem).name}"
+        images = folder / _IMAGES
+        images.mkdir(exist_ok=True)
+        if not Path(os.path.realpath(images)).is_relative_to(folder):
+            fact = "Images cannot be copied: their folder is a link to a place outside of that of the corrections"
+            raise InputError(fact, received=str(images), remedy="Choose another file for the corrections")
+        return f"{_IMAGES}/{add_picture(image, images / stem).name}"
 
     def _kept(self, post: Post, record: Mapping[str, Any]) -> Post:
         names = [record["image"], *record.get("more_images", ())]

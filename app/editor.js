@@ -2,7 +2,7 @@
 // `watch` (Gradio's gr.HTML). Texts only ever become text nodes. Offsets are code points, boxes pixels of the image.
 const own = `gm${Math.random().toString(36).slice(2)}`;
 let post = null, chars = [], entities = [], saved = "", past = [], chosen = -1, box = 0, sel = null, cursor = 0,
-  drawing = false, warned = false, said = "", bad = false, fresh = null;
+  drawing = false, warned = false, said = "", bad = false, fresh = null, asked = "";
 const unsaved = new Map();  // post id -> its changed entities, if the server showed another post before they were saved
 
 const make = (name, options = {}, ...children) => {
@@ -38,16 +38,18 @@ function change(act) {
 }
 function undo() {
   if (!past.length) return;
-  entities = past.pop(); chosen = Math.min(chosen, entities.length - 1); box = 0; say("Undone."); render();
+  const kept = entities[chosen];
+  entities = past.pop(); choose(kept ? same(kept) : -1); say("Undone."); render();
 }
-function track(move, done) {  // until the pointer is released
-  const ends = ["pointerup", "pointercancel"];
+function track(move, done) {  // until the pointer is released; a post that is shown meanwhile is left alone
+  const ends = ["pointerup", "pointercancel"], shown = post;
+  const go = (event) => { if (post === shown) move(event); };
   const stop = () => {
-    document.removeEventListener("pointermove", move);
+    document.removeEventListener("pointermove", go);
     for (const kind of ends) document.removeEventListener(kind, stop);
-    done();
+    if (post === shown) done();
   };
-  document.addEventListener("pointermove", move);
+  document.addEventListener("pointermove", go);
   for (const kind of ends) document.addEventListener(kind, stop);
 }
 function choose(index, at = 0) { chosen = index; box = at; drawing = false; }
@@ -101,8 +103,9 @@ function textKey(event) {
   const by = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1, ArrowDown: 5, ArrowUp: -5 }[event.key];
   const goal = by ? cursor + by : { Home: 0, End: last }[event.key];
   if (goal !== undefined) {
+    const from = sel ? sel[0] : cursor;
     cursor = clamp(goal, 0, last);
-    sel = event.shiftKey ? [sel ? sel[0] : clamp(cursor - (by || 0), 0, last), cursor] : [cursor, cursor];
+    sel = event.shiftKey ? [from, cursor] : [cursor, cursor];
     event.preventDefault(); render();
   } else if (/^[1-9]$/.test(event.key) && sel && post.types[event.key - 1]) {
     event.preventDefault(); event.stopPropagation(); add(post.types[event.key - 1].name);
@@ -234,7 +237,7 @@ function middleBox(number) {
   focusOn(`[data-box="${chosen}-${box}"]`);
 }
 function removeBox(index, at) {
-  change(() => entities[index].boxes.splice(at, 1)); choose(index); render();
+  change(() => entities[index].boxes.splice(at, 1)); choose(index);
   say(`Removed a box of “${spanOf(entities[index])}”.`); render(); focusOn(`[data-entity="${index}"]`);
 }
 function boxKey(event, index, at) {
@@ -330,7 +333,7 @@ function rowView(entity, index) {
   if (tools) item.append(tools);
   return item;
 }
-function emit(kind, data) { trigger(kind, { id: post.id, revision: post.revision, ...data }); }
+function emit(kind, data) { asked = state(); trigger(kind, { id: post.id, revision: post.revision, ...data }); }
 function send(next) { emit("gm_save", { entities: plain(), next }); }
 function leave(by) {
   if (dirty() && !warned) { warned = true; say("The changes are not saved. Save them (S), or do this again to discard them.", true); render(); return; }
@@ -386,21 +389,27 @@ function render() {
   if (focus && !focusOn(focus)) focusOn(".gm-ed-text");
 }
 function keep(next) {  // changes that were neither saved nor discarded on purpose
+  const settled = !!post && !!next && next.settled === post.id;
   if (next && next.settled) unsaved.delete(next.settled);
-  if (!post || !dirty() || (next && next.settled === post.id)) return;
-  unsaved.set(post.id, { text: post.text, entities: copy(entities) });
+  if (!post || !dirty() || (settled && state() === asked)) return;  // otherwise it was changed since the server was asked
+  unsaved.set(post.id, { text: post.text, revision: settled ? null : post.revision, entities: copy(entities) });
   if (!next || next.id !== post.id) say(`The changes of ${post.id} are not saved. They are kept until the page is closed.`, true);
 }
 function show() {
   const data = props.value, next = data && typeof data === "object" && Array.isArray(data.pieces) ? data : null;
   say(""); keep(next);
-  post = next;
+  post = next; fresh = null;
   if (post) {
-    const kept = unsaved.get(post.id);
+    const kept = unsaved.get(post.id), seen = !kept || kept.revision === null || kept.revision === post.revision;
     chars = Array.from(post.text); entities = copy(post.entities); saved = state();
     past = []; sel = null; cursor = 0; drawing = false; warned = false;
-    if (kept && kept.text === post.text) { past.push(entities); entities = kept.entities; say("Your unsaved changes are back. Undo removes them."); }
-    unsaved.delete(post.id); choose(entities.length ? 0 : -1);
+    if (kept && kept.text === post.text) {
+      past.push(seen ? entities : kept.entities);
+      if (seen) { entities = kept.entities; say("Your unsaved changes are back. Undo removes them."); }
+      else say("This post was corrected elsewhere: this is that correction. Undo shows your changes instead.", true);
+    }
+    if (seen) unsaved.delete(post.id);
+    choose(entities.length ? 0 : -1);
   }
   render();
 }

@@ -12,7 +12,7 @@ from gmner.data.post import Post
 from gmner.signatures.boxes import Box, Size
 from gmner.signatures.errors import ImageError, InputError
 from gmner.signatures.labels import LabelSet
-from gmner.signatures.mentions import GoldEntity, GroundedEntity
+from gmner.signatures.mentions import GoldEntity, GroundedEntity, unique_mentions
 from gmner.signatures.segmentation import is_cut_in_cluster, is_space
 
 _LEAST_SIDE = 1.0
@@ -37,18 +37,13 @@ def drafts_of(entities: Iterable[GroundedEntity | GoldEntity]) -> list[Draft]:
 
     Entities that are not in the text and repetitions of the same words are left out: nobody could mark them.
     """
-    drafts, taken = list[Draft](), set[tuple[int, int]]()
-    for entity in entities:
-        if entity.start < 0 or entity.key in taken:
-            continue
-        taken.add(entity.key)
-        if isinstance(entity, GroundedEntity):
-            boxes = () if entity.box is None else (entity.box, *entity.more_boxes)
-            gold = GoldEntity(entity.span, entity.start, entity.end, entity.type, boxes)
-            drafts.append(Draft(gold, entity.confidence))
-        else:
-            drafts.append(Draft(entity))
-    return drafts
+    return [_draft(entity) for entity in unique_mentions(entity for entity in entities if entity.start >= 0)]
+
+
+def _draft(entity: GroundedEntity | GoldEntity) -> Draft:
+    if isinstance(entity, GoldEntity):
+        return Draft(entity)
+    return Draft(GoldEntity(entity.span, *entity.key, entity.type, entity.boxes), entity.confidence)
 
 
 def draft_data(draft: Draft) -> dict[str, Any]:

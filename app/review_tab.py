@@ -14,7 +14,7 @@ from gmner.app.editor import editor, revision_of, sent
 from gmner.app.editor_data import editor_data
 from gmner.app.edits import corrected
 from gmner.app.review import Review, ReviewFilter, Show
-from gmner.app.views import left_out, message
+from gmner.app.views import failure, left_out, message
 from gmner.data.pages.scripts import printable
 from gmner.signatures.errors import GmnerError, InputError
 
@@ -35,7 +35,7 @@ def _alone(handler: Callable[..., _Shown]) -> Callable[..., _Shown]:
             try:
                 return handler(tab, *given)
             except (GmnerError, OSError) as error:
-                return message(str(error), problem=True), gr.skip()
+                return failure(error), gr.skip()
 
     return handle
 
@@ -66,8 +66,8 @@ class ReviewTab:
         filters, shown = [self._show, self._order, self._below], [self._status, self._editor]
         blocks.load(self._first, filters, shown, api_visibility="private")
         for field in (self._show, self._order):
-            field.input(self._first, filters, shown, api_visibility="private")
-        self._below.release(self._first, filters, shown, api_visibility="private")
+            field.input(self._first, filters, shown, api_visibility="private", trigger_mode="always_last")
+        self._below.release(self._first, filters, shown, api_visibility="private", trigger_mode="always_last")
         for event, act in (("gm_save", self._save), ("gm_step", self._step), ("gm_discard", self._discard)):
             getattr(self._editor, event)(act, filters, shown, api_visibility="private")
 

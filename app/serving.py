@@ -56,6 +56,9 @@ def running(settings: AppSettings, *, port: int | None = None, host: str = LOCAL
     """
     check_gradio()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio when it is imported and later
+    # Gradio asks its own page whether it answers; a proxy would not reach it.
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (direct, LOCAL, "localhost")))
     from starlette.middleware import Middleware
 
     from gmner.app.page import build_page, head, theme
@@ -151,8 +154,9 @@ def launch_app(
             pass True behind a proxy, through which others reach such a host, too.
 
     Raises:
-        InputError: Gradio is not installed, the port is in use, `labels` are invalid or `model` is a bundle, which has
-            its own, or the file of the corrections was not written by the app.
+        InputError: Gradio is not installed, the port is in use, `labels` are invalid or given with a bundle, or the
+            file of the corrections is refused, see `CorrectionsFile`.
+        DataError: The file of the corrections is damaged.
 
     Example:
         >>> gmner.launch_app("you/your-bundle", host="0.0.0.0", port=7860)  # doctest: +SKIP

@@ -65,7 +65,7 @@ def choice_of_fields(fields: Mapping[str, object], start: ProgramChoice) -> Prog
 
 
 def names_of(choices: Sequence[ProgramChoice]) -> list[str]:
-    """A name for each program: with its options and, if that is not enough, a number where names are equal."""
+    """A name for each program. If names are equal, staged programs say so; if that is not enough, all are numbered."""
     names = [choice.name for choice in choices]
     if len(set(names)) < len(names):
         names = [f"{name}, staged" if choice.staged else name for name, choice in zip(names, choices, strict=True)]

@@ -14,7 +14,7 @@ from gmner.app.edits import corrected, drafts_of
 from gmner.app.label_table import labels_of_table, table_of
 from gmner.app.settings import AppSettings, choice_of_fields, names_of
 from gmner.app.timed_answer import MOST_IMAGES, timed_answer, uploaded_post
-from gmner.app.views import answer_view, left_out, message
+from gmner.app.views import answer_view, failure, left_out, message
 from gmner.data.post import Post
 from gmner.programs.bundle_files import is_bundle
 from gmner.programs.choice import LoadedModels, ProgramChoice
@@ -107,7 +107,7 @@ class TryTab:
         fields["staged"] = gr.Checkbox(start.staged, label="Staged", info="three calls: extract, verify, ground")
         fields["confidence"] = gr.Checkbox(start.confidence, label="Confidence", info="of each entity, 0 to 100 %")
         fields["votes"] = gr.Number(start.answers, label="Votes", info="answers to sample; 1: no vote", precision=0,
-                                    minimum=1, maximum=25)  # fmt: skip
+                                    minimum=1, maximum=max(25, start.answers))  # fmt: skip
         for key, field in fields.items():
             field.elem_id = f"gm-{prefix}{key}".replace(" ", "-")
             self._fields[prefix + key] = field
@@ -153,7 +153,8 @@ class TryTab:
         view = answer_view(post, answers)
         name = next((name for name in names if not answers[name].prediction.error), names[0])
         first = answers[name].prediction
-        saved = None if self._settings.corrections is None else self._settings.corrections.get(post.id)
+        corrections = self._settings.corrections
+        saved, revision = (None, "") if corrections is None else corrections.opened(post.id)
         status = view.status
         if saved is not None:
             status += message("This post has a saved correction, which the editor below shows.")
@@ -166,7 +167,7 @@ class TryTab:
         entities = first.entities if saved is None else saved.gold
         drafts = drafts_of(entities)
         status += left_out(len(entities) - len(drafts))
-        data = editor_data(post, drafts, shown.labels, revision=self._revision(post))
+        data = editor_data(post, drafts, shown.labels, revision=revision)
         return status, view.differences, view.answers, view.json, data, shown
 
     def _choices(self, given: Mapping[Any, Any], labels: LabelSet) -> list[ProgramChoice]:
@@ -184,20 +185,16 @@ class TryTab:
         fields = {name: self._fields.get(prefix + name) for name in _FIELDS}
         return {name: given[field] for name, field in fields.items() if field is not None}
 
-    def _revision(self, post: Post) -> str:
-        return "" if self._settings.corrections is None else self._settings.corrections.revision(post.id)
-
     def _save(self, shown: _Shown | None, event: gr.EventData) -> tuple[Any, Any]:
         corrections, data = self._settings.corrections, sent(event)
         if corrections is None or shown is None or data.get("id") != shown.post.id:
             return message("The page shows another post. Answer it again.", problem=True), gr.skip()
         try:
             post = corrected(shown.post, data.get("entities"), shown.labels)
-            corrections.save(post, revision_of(data))
+            revision = corrections.save(post, revision_of(data), copy=True)  # uploads are deleted at the end
         except (GmnerError, OSError) as error:
-            return message(str(error), problem=True), gr.skip()
+            return failure(error), gr.skip()
         note = message(f"Saved. {len(corrections)} corrected in {corrections.path}.")
-        revision = self._revision(post)
         return note, editor_data(post, drafts_of(post.gold), shown.labels, revision=revision, settled=post.id)
 
     def _discard(self, shown: _Shown | None, event: gr.EventData) -> tuple[Any, Any]:
@@ -208,7 +205,7 @@ class TryTab:
         try:
             corrections.discard(shown.post.id, revision_of(data))
         except (GmnerError, OSError) as error:
-            return message(str(error), problem=True), gr.skip()
+            return failure(error), gr.skip()
         note = message(f"Discarded. {len(corrections)} corrected in {corrections.path}.")
         drafts = drafts_of(saved.gold if saved else ())
         return note, editor_data(shown.post, drafts, shown.labels, settled=shown.post.id)

@@ -16,6 +16,7 @@ from gmner.data.pages.notebook import answers_html
 from gmner.data.pages.scripts import printable
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
+from gmner.signatures.errors import GmnerError, InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,14 @@ def left_out(count: int) -> Markup:
         return Markup("")
     what = counted(count, "entity is", "entities are")
     return message(f"{what} left out of the editor: not in the text, or the words of another one.")
+
+
+def failure(error: GmnerError | OSError) -> Markup:
+    """An error as a message."""
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        error = InputError(f"The corrections cannot be written: {reason}", received=error.filename)
+    return message(str(error), problem=True)
 
 
 def message(text: str, *, problem: bool = False, about: str = "") -> Markup:

@@ -240,3 +240,26 @@ def test_a_link_to_the_file_is_kept(path: Path, picture: Path):
     assert path.is_symlink()
     assert [item.id for item in read_posts(path, missing_images="error")] == ["a", "b"]
     assert len(CorrectionsFile(path)) == 2
+
+
+def test_uploads_are_copied_even_from_inside_the_folder(path: Path):
+    upload = path.parent / "gmner-app" / "a.png"
+    upload.parent.mkdir()
+    Image.new("RGB", (60, 50), "teal").save(upload)
+    file = CorrectionsFile(path)
+    revision = file.save(post("a", upload), copy=True)
+    assert file.opened("a") == (post("a", path.parent / "images" / "a_1.png"), revision)
+    assert file.opened("b") == (None, "")
+    assert file.save(post("a", upload), revision, copy=True) == revision
+    upload.unlink()
+    assert [one.image for one in read_posts(path, missing_images="error")] == [path.parent / "images" / "a_1.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_images_are_not_copied_through_a_link(path: Path, picture: Path, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (path.parent / "images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="their folder is a link to a place outside"):
+        CorrectionsFile(path).save(post("a", picture))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not path.exists()
