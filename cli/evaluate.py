@@ -59,10 +59,11 @@ def run(given: Namespace) -> None:
 
 def _print_differences(posts: Sequence[Post], given: Namespace) -> None:
     """Print how the gold differs from the gold of `--made-on`."""
-    from gmner.data.readers.choose import read_dataset
+    from gmner.data.readers.choose import detect, read_dataset
     from gmner.data.scoring.gold_version import compare_gold
 
-    differences = compare_gold(posts, read_dataset(given.made_on, given.split))
+    joiner = given.joiner if "joiner" in detect(given.made_on).options else None
+    differences = compare_gold(posts, read_dataset(given.made_on, given.split, joiner=joiner))
     if differences:
         print_message(f"The predictions were made on other gold: {given.made_on} has {differences.theirs}")
         print_message(f"Differences between {given.gold} and {given.made_on}: {differences}")

@@ -63,6 +63,11 @@ def _refuse_gold(path: Path, posts: Sequence[Post]) -> Predictions:
     raise DataError(f"{path}: gold annotations, not predictions", remedy="Read them with `read_dataset`, or --gold")
 
 
+def _refuse_list(path: Path, posts: Sequence[Post]) -> Predictions:
+    accepted = '[{"img_id", "pre_entities": [...]}], or one prediction per line'
+    raise DataError(f"{path}: a JSON list whose records have no `pre_entities`", accepted=accepted)
+
+
 def _is_prediction(line: str, _: object) -> bool:
     """Whether a line is a prediction as JSON; also True for an empty file."""
     try:
@@ -79,6 +84,7 @@ def _read_jsonl(path: Path, posts: Sequence[Post]) -> Predictions:
 _FORMS = (
     _Form(lambda _, value: is_entity_json(value, "pre_entities"), read_entity_json_answers),
     _Form(_is_gold, _refuse_gold),
+    _Form(lambda _, value: isinstance(value, list), _refuse_list),
     _Form(lambda _, value: is_ccks_answers(value), read_ccks_answers),
     _Form(lambda line, _: is_riveg_answer(line), read_riveg_answers),
     _Form(_is_prediction, _read_jsonl),

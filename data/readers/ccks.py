@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from gmner.data.readers.reader import DatasetLocation, Reader
 from gmner.signatures.alignment import Alignment
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
-from gmner.signatures.mentions import GoldEntity
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TEXTS = "_text.json"
@@ -74,7 +75,8 @@ def read_ccks_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Pr
     """Read answers to the CCKS-2025 shared task: `{"1004": [{"name", "label", "bnd"}]}`.
 
     Every row is an entity of its own, also where a name has several boxes. A `bnd` that is not a box is `UNREADABLE`.
-    Names are located in the text as in `read_ccks`; the order of the rows does not matter.
+    Neither gold nor answers have offsets, so a name of the gold is where the gold has it, and equal names are the same
+    mention. Other names are located in the text as in `read_ccks`; the order of the rows does not matter.
 
     Args:
         path: The file.
@@ -96,8 +98,21 @@ def read_ccks_answers(path: str | os.PathLike[str], posts: Sequence[Post]) -> Pr
         if post is None:  # reported by `evaluate`
             answers.append(Prediction(key, ""))
         else:
-            answers.append(placed_prediction(post, triples, ordered=False))
+            answers.append(_where_the_gold_is(placed_prediction(post, triples, ordered=False), post))
     return Predictions(answers, posts)
+
+
+def _where_the_gold_is(prediction: Prediction, post: Post) -> Prediction:
+    """The same prediction, with the names of the gold where the gold has them."""
+    named = {entity.span: entity.key for entity in reversed(post.gold)}
+    typed = {(entity.span, entity.type): entity.key for entity in reversed(post.gold)}
+    entities, taken = list[GroundedEntity](), set[tuple[int, int]]()
+    for entity in prediction.entities:
+        start, end = key = typed.get((entity.span, entity.type)) or named.get(entity.span, entity.key)
+        how = Alignment.REUSED if key in taken and entity.span in named else entity.alignment
+        entities.append(replace(entity, start=start, end=end, alignment=how))
+        taken.add(key)
+    return replace(prediction, entities=tuple(entities))
 
 
 def is_ccks_answers(value: object) -> bool:

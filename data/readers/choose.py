@@ -61,6 +61,15 @@ def read_dataset(
         return reader.read(location)
 
 
+def detect(path: str | os.PathLike[str]) -> Reader:
+    """The reader that `auto` chooses for a path.
+
+    Raises:
+        InputError: The path does not exist.
+    """
+    return _reader(DatasetLocation(Path(path)), AUTO)
+
+
 def _reader(location: DatasetLocation, format: str) -> Reader:
     """The reader that is named, or that detects its format."""
     named = None if format == AUTO else READERS.find(format, also=[AUTO])

@@ -67,8 +67,9 @@ def read_entity_json_answers(path: str | os.PathLike[str], posts: Sequence[Post]
     """Read answers in the JSON form of SAKE and UnCo.
 
     `[{"img_id": "71044.jpg", "pre_entities": [{"phrase": "Garfield Park", "entity_type": "LOC", "region_box": []}]}]`.
-    In place of `phrase`, an entity may have the indices `start` and `end` (the last token), for posts with tokens. In
-    place of `region_box`, it may have `mapping_regions` and the number of one of them as `region`, 0 for not shown.
+    In place of `phrase`, an entity may have the indices `start` and `end` (the last token), for posts with tokens; if
+    it has both, the indices count where their tokens are the phrase. In place of `region_box`, it may have
+    `mapping_regions` and the number of one of them as `region`, 0 for not shown.
 
     Args:
         path: The file.
@@ -124,10 +125,10 @@ class _Reader:
 def _prediction(post: Post, rows: Sequence[Any], where: str) -> Prediction:
     entities, taken = list[GroundedEntity](), set[tuple[int, int]]()
     records = [record_of(row, where) for row in rows]
-    phrases = [_string(row, "phrase", where) for row in records if "phrase" in row]
+    phrases = [_string(row, "phrase", where) for row in records if not _by_index(row, post)]
     places = iter(zip(phrases, place_spans(phrases, post.text), strict=True))
     for row in records:
-        if "phrase" in row:
+        if not _by_index(row, post):
             phrase, (start, end, how) = next(places)
             span = phrase if how is Alignment.MISSING else post.text[start:end]
         else:
@@ -138,6 +139,16 @@ def _prediction(post: Post, rows: Sequence[Any], where: str) -> Prediction:
         kind, boxes = _string(row, "entity_type", where), _boxes(row, where)
         entities.append(GroundedEntity(span, start, end, kind, boxes[0] if boxes else None, how))
     return Prediction(post.id, post.text, "", tuple(entities))
+
+
+def _by_index(row: Mapping[str, Any], post: Post) -> bool:
+    """Whether indices say where an entity is: it has no phrase, or one that its tokens say."""
+    if "phrase" not in row:
+        return True
+    first, last, tokens = row.get("start"), row.get("end"), post.tokens or ()
+    if type(first) is not int or type(last) is not int or not 0 <= first <= last < len(tokens):
+        return False
+    return " ".join(tokens[first : last + 1]) == row["phrase"]
 
 
 def _string(row: Mapping[str, Any], name: str, where: str) -> str:

@@ -77,7 +77,7 @@ def box_or_unreadable(numbers: object) -> Box:
         return UNREADABLE
     try:
         return Box(*numbers)
-    except InputError:
+    except (InputError, OverflowError):
         return UNREADABLE
 
 

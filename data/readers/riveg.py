@@ -36,7 +36,7 @@ BOXES_FILE = "refcoco_val_predict.json"
 """The boxes of the answers, as RiVEG's script names their file: `[{"uniq_id": ..., "box": [x1, y1, x2, y2]}]`."""
 
 _BETWEEN_NAMES = " | "
-_NAME = re.compile(r"(?P<span>.+)\((?P<type>[^()]+)\)", re.DOTALL)
+_NAME = re.compile(r"(?P<span>.*\S.*)\((?P<type>[^()]*[^()\s][^()]*)\)", re.DOTALL)
 _BOX = re.compile(r"&\[([^\]]*)\]")
 _GOLD_LINE = re.compile(r"[^#]+###.+###\d###(&\[[^\]]*\])+")
 _ANSWER_LINE = re.compile(r"Imageid:[^#]+#[^#]*###.+###\d(###&\[[^\]]*\])?")
@@ -110,8 +110,8 @@ def read_riveg_answers(
     """
     path = Path(path)
     rows = list(_rows(path, _ANSWER_LINE))
-    beside = path.parent / BOXES_FILE
-    found = _boxes(Path(boxes)) if boxes is not None else _boxes(beside) if beside.is_file() else {}
+    beside = path.parent / BOXES_FILE if boxes is None else Path(boxes)
+    found = _boxes(beside) if boxes is not None or beside.is_file() else {}
     without = sum(row.shown and not row.boxes and row.unique_id not in found for row in rows)
     if without:
         _LOG.warning(
@@ -126,6 +126,9 @@ def read_riveg_answers(
     answers = {}
     for image, lines in grouped.items():
         post = answered[image] or Post(image, _names(lines))
+        if post.id in answers:
+            fact = f"{path}: two images belong to post {post.id}"
+            raise DataError(fact, received=image, remedy="Use the names of the images as the ids of the posts")
         answers[post.id] = placed_prediction(post, [_triple(row, found) for row in lines])
     empty = (placed_prediction(post, ()) for post in posts if post.id not in answers)
     return Predictions([*answers.values(), *empty], posts)

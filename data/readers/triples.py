@@ -51,8 +51,8 @@ def read_triples(path: str | os.PathLike[str], posts: Sequence[Post]) -> Predict
     path = Path(path)
     lines = _answers(path)
     by_id = {post.id: post for post in posts}
-    named = [line.split("\t", 1)[0] in by_id and "\t" in line for _, line in lines]
-    if not any(named):
+    named = any("\t" in line and line.split("\t", 1)[0] in by_id for _, line in lines)
+    if not named and not (lines and all("\t" in line.split("|", 1)[0] for _, line in lines)):
         if len(lines) != len(posts):
             raise DataError(
                 f"{path} has {len(lines)} lines for {len(posts)} posts",

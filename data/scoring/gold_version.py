@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from gmner.data.post import Post
 from gmner.data.readers.placing import PostsByImage, image_key
+from gmner.signatures.errors import DataError
 from gmner.signatures.mentions import GoldEntity
 
 
@@ -23,7 +25,8 @@ class GoldVersion:
         mentions: Number of gold mentions.
         shown: How many of them the images show; None if regions are not annotated.
         absent: How many they do not show; None if regions are not annotated.
-        fingerprint: Hash of names, types and boxes, post by post; the order of the posts and their texts do not matter.
+        fingerprint: Hash of the ids, names, types and boxes of the posts with mentions; the order of the posts and
+            their texts do not matter.
     """
 
     posts: int
@@ -121,8 +124,13 @@ def compare_gold(ours: Sequence[Post], theirs: Sequence[Post]) -> GoldDifference
     """
     known = PostsByImage(ours)
     regions = all(post.grounded for post in (*ours, *theirs))
+    matched = [(_id_in(known, post), post) for post in theirs]
+    repeated = [id_ for id_, count in Counter(id_ for id_, _ in matched).items() if count > 1]
+    if repeated:
+        fact = "Several posts of the second gold belong to one of the first"
+        raise DataError(fact, received=repeated[0], remedy="Use the names of the images as the ids of the posts")
     first = _mentions((post.id, post) for post in ours)
-    second = _mentions((_id_in(known, post), post) for post in theirs)
+    second = _mentions(matched)
     only_ours, only_theirs = list[_Row](), list[_Row]()
     shown_ours, shown_theirs, boxes = list[_Row](), list[_Row](), list[_Row]()
     for key in sorted(first.keys() | second.keys()):

@@ -104,7 +104,7 @@ def test_prose_is_not_called():
     assert report.state == "unknown"
     assert report.enforced is False
     assert report.costs.malformed > 0
-    assert "had not the form that the schema requires" in report.summary()
+    assert "did not have the form that the schema requires" in report.summary()
     assert report.not_shown.said == 0  # no answer is not "not shown"
 
 

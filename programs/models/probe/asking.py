@@ -23,7 +23,7 @@ from gmner.programs.local_engine import batching_engine, in_process_engine
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.questions import Question
-from gmner.programs.models.probe.reading import FreeAnswer, read_free, writes_location_tokens
+from gmner.programs.models.probe.reading import Numbers, read_free, writes_location_tokens
 from gmner.programs.prompt_images import PostPicture, inline, load_picture, named
 from gmner.programs.server_lm import logging_retries
 from gmner.signatures.boxes import Box
@@ -133,15 +133,18 @@ class Asker:
         self.tally = Tally()
         self._lock = threading.Lock()
 
-    def free(self, questions: Sequence[Question]) -> list[FreeAnswer]:
+    def free(self, questions: Sequence[Question]) -> list[Numbers | None]:
         """Ask for boxes in free text, without naming a convention.
+
+        Returns:
+            The four numbers of each answer; None: it has no box.
 
         Raises:
             ServerError: Every call failed.
         """
         answers = self._all([partial(self._free_text, question) for question in questions])
         self.tally.location_tokens += sum(text is not None and writes_location_tokens(text) for text in answers)
-        return [FreeAnswer(None) if text is None else read_free(text) for text in answers]
+        return [None if text is None else read_free(text) for text in answers]
 
     def framed(self, questions: Sequence[Question], convention: Convention) -> list[Box | Malformed | None]:
         """Ask for boxes as programs do, with the instructions of `GroundMention` and the schema of the answer.
@@ -168,7 +171,7 @@ class Asker:
         """
         body = {"name": "answer", "strict": True, "schema": _CODED}
         options = {"response_format": {"type": "json_schema", "json_schema": body}}
-        words = f"Which colour has {_the(question)}? Answer with one word."
+        words = f"What colour is {_the(question)}? Answer with one word."
         before = len(self.tally.errors)
         (text,) = self._all([lambda: self._text(words, question, **options)])
         if text is None and len(self.tally.errors) > before:
@@ -190,7 +193,7 @@ class Asker:
         return (value["box"],)
 
     def _all(self, calls: Sequence[Callable[[], _T]]) -> list[_T | None]:
-        """Run calls at the same time; None: the answer has not the required form, or the call failed."""
+        """Run calls at the same time; None: the answer does not have the required form, or the call failed."""
         start = perf_counter()
         failed = len(self.tally.errors)
         with self._counting(), ThreadPoolExecutor(self.threads) as pool:
@@ -235,7 +238,7 @@ class Malformed:
 
 
 MALFORMED = Malformed()
-"""An answer that has not the required form."""
+"""An answer that does not have the required form."""
 
 
 def _the(question: Question) -> str:

@@ -188,11 +188,12 @@ def beats(best: Fit, other: Fit, questions: Sequence[Question]) -> bool:
 
 def different(a: Convention, b: Convention, questions: Sequence[Question]) -> list[int]:
     """Indices of the questions whose answer in convention `a`, read in convention `b`, is another place."""
-    if a == b:
-        return []
     boxes, sizes = [question.boxes[0] for question in questions], [question.size for question in questions]
-    read = b.relative(a.written(boxes, sizes), sizes)
-    return [int(place) for place in np.flatnonzero(ious(read, relative_boxes(boxes, sizes)) < _SAME)]
+    numbers = a.written(boxes, sizes)
+    first, second = a.relative(numbers, sizes), b.relative(numbers, sizes)
+    # Small boxes may lose their area when they are written; equal numbers are the same place nevertheless.
+    moved = (first != second).any(axis=1) & (ious(first, second) < _SAME)
+    return np.flatnonzero(moved).tolist()
 
 
 def _same(a: Fit, b: Fit, questions: Sequence[Question]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import dspy
@@ -16,7 +16,7 @@ from gmner.programs.models.families.registry import family_served_as
 from gmner.programs.models.probe.asking import Asker, Malformed, Tally
 from gmner.programs.models.probe.conventions import Convention, candidates, in_force
 from gmner.programs.models.probe.drawing import draw, sizes_for
-from gmner.programs.models.probe.judging import Answered, Fit, Judgement, beats, call, fit, judge
+from gmner.programs.models.probe.judging import LEAST_BOXES, Answered, Judgement, beats, call, fit, judge
 from gmner.programs.models.probe.questions import Question, questions_of
 from gmner.programs.models.probe.reading import Numbers
 from gmner.programs.models.probe.report import Costs, NotShown, ProbeReport, State
@@ -92,7 +92,7 @@ def probe(
         progress: Show a progress bar.
 
     Raises:
-        InputError: `lm` is not an LM, a number is not positive, or no entity of the posts has a box.
+        InputError: `lm` is not an LM, a number is not positive, or fewer than 8 entities of the posts have a box.
         ImageError: An image of the posts cannot be opened.
         ServerError: The model fails on every question.
 
@@ -142,6 +142,9 @@ def _question_set(profile: ModelProfile | None, posts: Sequence[Post] | None, se
     if posts is not None:
         questions = questions_of(posts)
         shown = tuple(question for question in questions if question.boxes)
+        if len(shown) < LEAST_BOXES:
+            fact = "Too few entities of the posts have a box in an image to tell a convention"
+            raise InputError(fact, received=len(shown), accepted=f"at least {LEAST_BOXES}", remedy="Pass more posts")
         return _Set(shown, shown[:_MOST_FRAMED], tuple(question for question in questions if not question.boxes))
     drawings = draw(sizes_for(None if profile is None else profile.rule), seed)
     shown = tuple(question for drawing in drawings for question in drawing.shown)
@@ -162,7 +165,7 @@ def _profile_in_force(lm: dspy.BaseLM) -> ModelProfile | None:
     family = family_served_as(lm.model)
     if family is None or family.refused:
         return None
-    return ModelProfile(family.box_format, rule=family.default_resize)
+    return ModelProfile(family.box_format, rule=family.default_resize, max_pictures=family.max_pictures)
 
 
 def _run(
@@ -171,11 +174,13 @@ def _run(
     """Ask everything, and judge the answers."""
     enforced = asker.enforces_schema(asked.free[0])
     spoken = asker.free(asked.free)
-    free = judge(Answered(asked.free, tuple(answer.numbers for answer in spoken)), conventions)
+    free = judge(Answered(asked.free, tuple(spoken)), conventions)
     framed = {convention: asker.framed(asked.framed, convention) for convention in _frames(conventions)}
-    judged = call([_framed_fit(c, boxes, asked.framed) for c, boxes in framed.items()], asked.framed)
+    written = {c: _as_written(c, boxes, asked.framed) for c, boxes in framed.items()}
+    judged = call([fit(c, answered) for c, answered in written.items()], asked.framed)
+    followed = [c for c, answered in written.items() if judge(answered, conventions).called == c]
     own = in_force(profile)
-    state, called, reason = decide(own, free, judged, asked.framed)
+    state, called, reason = decide(own, free, judged, asked.framed, followed)
     usual = own or called or conventions[0]
     if usual not in framed:
         framed[usual] = asker.framed(asked.framed, usual)
@@ -187,26 +192,31 @@ def _run(
 
 
 def decide(
-    own: Convention | None, free: Judgement, framed: Judgement, questions: Sequence[Question]
+    own: Convention | None,
+    free: Judgement,
+    framed: Judgement,
+    questions: Sequence[Question],
+    followed: Collection[Convention],
 ) -> tuple[State, Convention | None, str]:
     """Whether the convention in force agrees with the answers, and which convention is called.
 
     Answers in free text decide. Where they call no convention, answers to prompts that require a convention decide. A
     model that writes another convention in free text, but follows the one in force when the prompt requires it, as well
-    as it follows its own, agrees.
+    as it follows its own, agrees. A convention is followed if the answers that it was required of fit it, and no other.
 
     Args:
         own: The convention in force; None: there is none.
         free: Judgement of the answers in free text.
         framed: Judgement of the answers to prompts that require a convention, each read in it.
         questions: The questions of `framed`.
+        followed: The conventions that are called for the answers to prompts that require them.
 
     Returns:
         State, called convention, and the reason why none is called.
     """
-    called = free.called or framed.called
+    called = free.called or (framed.called if framed.called in followed else None)
     required = framed.fit(own)
-    follows = required is not None and required.explains
+    follows = own in followed
     if called is None and not follows:
         return "unknown", None, _why(free, framed)
     if own is None:
@@ -223,11 +233,14 @@ def _why(free: Judgement, framed: Judgement) -> str:
     """Why no convention is called."""
     grounds = any(fit.explains for fit in (*free.fits, *framed.fits))
     fact = "" if grounds else "it does not ground; "
-    return f"{fact}in free text, {free.reason}; asked in a convention, {framed.reason}"
+    asked = framed.reason or "its boxes fit another one as well"
+    return f"{fact}in free text, {free.reason}; asked in a convention, {asked}"
 
 
-def _framed_fit(convention: Convention, boxes: Sequence[Box | Malformed | None], questions: Sequence[Question]) -> Fit:
-    """How well boxes that a prompt required in a convention fit, read in this convention."""
+def _as_written(
+    convention: Convention, boxes: Sequence[Box | Malformed | None], questions: Sequence[Question]
+) -> Answered:
+    """The answers to prompts that require a convention, with the numbers that were written."""
     numbers: list[Numbers | None] = []
     for box, question in zip(boxes, questions, strict=True):
         if isinstance(box, Box):
@@ -235,7 +248,7 @@ def _framed_fit(convention: Convention, boxes: Sequence[Box | Malformed | None],
             numbers.append((a, b, c, d))
         else:
             numbers.append(None)
-    return fit(convention, Answered(tuple(questions), tuple(numbers)))
+    return Answered(tuple(questions), tuple(numbers))
 
 
 def _remarks(
@@ -249,7 +262,7 @@ def _remarks(
     if free.called is not None and called == own and free.called != own:
         yield f"in free text, it writes {free.called.title}"
     if tally.malformed:
-        yield f"{tally.malformed} answers had not the form that the schema requires"
+        yield f"{tally.malformed} answers did not have the form that the schema requires"
     if tally.errors:
         yield f"{len(tally.errors)} of {tally.calls} calls failed; the first: {tally.errors[0]}"
 

@@ -51,7 +51,8 @@ class Question:
 def questions_of(posts: Sequence[Post]) -> list[Question]:
     """Questions about the entities of annotated posts: at most 48 that are shown, and at most 12 that are not.
 
-    Every post gives its first entity before any post gives its second one.
+    Every post gives its first entity before any post gives its second one. Of several images of a post, only the first
+    is used: what only another one shows is not shown.
 
     Args:
         posts: Annotated posts. Those without image, without annotated regions or with an error in the image are left
@@ -66,8 +67,8 @@ def questions_of(posts: Sequence[Post]) -> list[Question]:
         for entry in chain.from_iterable(zip_longest(*(_entries(post) for post in posts if post.grounded)))
         if entry is not None
     ]
-    shown = [entry for entry in ordered if entry[2].boxes][:_MOST_POSTED]
-    hidden = [entry for entry in ordered if not entry[2].boxes][:_MOST_ABSENT]
+    shown = [entry for entry in ordered if entry[3]][:_MOST_POSTED]
+    hidden = [entry for entry in ordered if not entry[3]][:_MOST_ABSENT]
     if not shown:
         raise InputError(
             "No entity of the posts has a box in an image",
@@ -76,13 +77,16 @@ def questions_of(posts: Sequence[Post]) -> list[Question]:
         )
     opened: dict[int, Image.Image] = {}
     questions = []
-    for post, image, entity in (*shown, *hidden):
+    for post, image, entity, boxes in (*shown, *hidden):
         picture = opened.setdefault(id(post), opened.get(id(post)) or open_image(image))
         mention = Mention(entity.span, entity.start, entity.end, entity.type)
-        questions.append(Question(picture, post.text, mention, tuple(entity.boxes)))
+        questions.append(Question(picture, post.text, mention, boxes))
     return questions
 
 
-def _entries(post: Post) -> list[tuple[Post, Path | Image.Image, GoldEntity]]:
-    """The entities of a post with an image."""
-    return [] if post.image is None else [(post, post.image, entity) for entity in post.gold]
+def _entries(post: Post) -> list[tuple[Post, Path | Image.Image, GoldEntity, tuple[Box, ...]]]:
+    """The entities of a post with an image, with their boxes in its first image."""
+    if post.image is None:
+        return []
+    first = [tuple(box for box in entity.boxes if box.picture == 1) for entity in post.gold]
+    return [(post, post.image, entity, boxes) for entity, boxes in zip(post.gold, first, strict=True)]

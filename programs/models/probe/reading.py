@@ -3,53 +3,38 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 Numbers = tuple[float, float, float, float]
 
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A.*?</think(?:ing)?>", re.DOTALL)
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _GAP = r"[\s,;:()\[\]{}<>|%*]+"
-_FOUR = re.compile(rf"(?<![\w.])({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER})(?![\w.]*\d)")
+_FOUR_NUMBERS = rf"({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER})(?![\w.]*\d)"
+_IN_BRACKETS = re.compile(rf"[\[({{>]\s*{_FOUR_NUMBERS}")
+_BARE = re.compile(rf"(?<![\w.]){_FOUR_NUMBERS}")
 _NAMED = re.compile(
     rf"""["']?\b(?:(x|y)[ _-]?(min|max|1|2|0)|(left|top|right|bottom))["']?\s*[:=]\s*({_NUMBER})""", re.IGNORECASE
-)
-_ABSENT = re.compile(
-    r"\b(?:not|no|none|nothing|null|absent|cannot|can't|doesn't|does not|isn't|isn’t|doesn’t|without|unable)\b",
-    re.IGNORECASE,
 )
 _LOCATION = re.compile(r"<loc_?(\d{1,4})>")
 
 
-@dataclass(frozen=True, slots=True)
-class FreeAnswer:
-    """An answer in free text.
-
-    Attributes:
-        numbers: The four numbers of the first box, in the order in which they were written; None: no box.
-        absent: Whether the answer says that the image does not show it.
-    """
-
-    numbers: Numbers | None
-    absent: bool = False
-
-
-def read_free(text: str) -> FreeAnswer:
-    """Read the first box of an answer in free text. What a model writes between `<think>` marks is ignored.
+def read_free(text: str) -> Numbers | None:
+    """Read the first box of an answer in free text; None: no box. What is written between `<think>` marks is ignored.
 
     Understands four numbers in any brackets (`[1, 2, 3, 4]`, `(1,2),(3,4)`, `{"box_2d": [...]}`) and coordinates with
-    names (`x1: 1, y1: 2, ...`, `left=1 ...`).
+    names (`x1: 1, y1: 2, ...`, `left=1 ...`). Numbers are in the order in which they were written; those with names are
+    x1, y1, x2, y2.
 
     Args:
         text: The output of the model.
     """
     answer = _THINKING.sub(" ", text)
-    found = _FOUR.search(answer)
+    # Brackets first: in `iPhone 6: [1, 2, 3, 4]`, the box does not begin with 6.
+    found = _IN_BRACKETS.search(answer) or _BARE.search(answer)
     if found is not None:
         a, b, c, d = map(float, found.groups())
-        return FreeAnswer((a, b, c, d))
-    named = _by_name(answer)
-    return FreeAnswer(named, absent=named is None and bool(_ABSENT.search(answer)))
+        return a, b, c, d
+    return _by_name(answer)
 
 
 def writes_location_tokens(text: str) -> bool:
@@ -57,14 +42,16 @@ def writes_location_tokens(text: str) -> bool:
     return len(_LOCATION.findall(text)) >= 4
 
 
-_PLACES = {"x": {"min": 0, "1": 0, "0": 0, "max": 2, "2": 2}, "y": {"min": 1, "1": 1, "0": 1, "max": 3, "2": 3}}
 _SIDES = {"left": 0, "top": 1, "right": 2, "bottom": 3}
 
 
 def _by_name(answer: str) -> Numbers | None:
     """The first value of each coordinate that has a name, as xyxy; None if one is missing."""
     values: dict[int, float] = {}
-    for axis, end, side, number in _NAMED.findall(answer):
-        place = _SIDES[side.lower()] if side else _PLACES[axis.lower()][end.lower()]
+    found = _NAMED.findall(answer)
+    # Corners are numbered 0 and 1, or 1 and 2.
+    last = ("max", "1") if any(end == "0" for _, end, _, _ in found) else ("max", "2")
+    for axis, end, side, number in found:
+        place = _SIDES[side.lower()] if side else "xy".index(axis.lower()) + 2 * (end.lower() in last)
         values.setdefault(place, float(number))
     return (values[0], values[1], values[2], values[3]) if len(values) == 4 else None

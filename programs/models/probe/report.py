@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gmner.programs.models.families import ModelProfile
@@ -43,7 +43,7 @@ class Costs:
         tokens: Number of tokens that the model wrote; 0: not reported.
         memory: Peak memory in bytes: of the GPU, or of the process if there is none. None: the model is on a server.
         device: `GPU` or `process`; empty without `memory`.
-        malformed: Number of answers that had not the required form.
+        malformed: Number of answers without the required form.
         errors: Number of calls that failed.
         first_error: The first error; empty: none.
     """
@@ -122,9 +122,8 @@ class ProbeReport:
                 received=self.model,
                 remedy="Probe it on annotated posts (posts=..., --posts FILE), or pass a ModelProfile",
             )
-        terse = self.profile is not None and self.profile.terse
-        rule = self.called.rule or (None if self.profile is None else self.profile.rule)
-        return ModelProfile(self.called.box_format, terse, rule)
+        known = self.profile or ModelProfile()
+        return replace(known, box_format=self.called.box_format, rule=self.called.rule or known.rule)
 
     def summary(self) -> str:
         """The report as lines of text."""
@@ -151,9 +150,13 @@ class ProbeReport:
     def _profile(self) -> str:
         if self.profile is None:
             return "none in force"
-        verdict = {"agrees": "agrees", "contradicted": "CONTRADICTED", "unknown": "cannot be told", "called": ""}
-        title = Convention(self.profile.box_format).title
-        return f"{title}, {verdict[self.state]}"
+        verdict = {
+            "agrees": "agrees",
+            "contradicted": "CONTRADICTED",
+            "unknown": "cannot be told",
+            "called": "not compared",
+        }
+        return f"{Convention(self.profile.box_format).title}, {verdict[self.state]}"
 
     def _speed(self) -> str:
         costs = self.costs

@@ -116,6 +116,19 @@ def test_answers_to_one_of_several_posts_with_an_image_are_refused(riveg):
     assert gmner.read_answers(riveg / "answers.txt", [*posts, Post("7", "Ana Lim")])[0].id == "7"
 
 
+def test_answers_to_two_images_of_one_post_are_refused(riveg):
+    (riveg / "7.jpg").touch()
+    (riveg / "answers.txt").write_text("Imageid:7.jpg#a###Ana(PER)###x###0\nImageid:a.jpg#b###Bo(PER)###x###0")
+    with pytest.raises(DataError, match="two images belong to post a"):
+        gmner.read_answers(riveg / "answers.txt", [Post("a", "Ana Bo", riveg / "7.jpg")])
+
+
+def test_riveg_lines_need_a_name(riveg):
+    (riveg / "gold.txt").write_text("1.jpg### (PER)###d###0###&[0,0,0,0]")
+    with pytest.raises(DataError):
+        gmner.read_riveg(riveg / "gold.txt")
+
+
 def test_ids_with_dots_are_not_shortened(riveg):
     (riveg / "answers.txt").write_text("\n".join(f"Imageid:16.0{n}#a###Ana(PER)###x###0" for n in (5, 6)))
     posts = [Post("16.05", "Ana"), Post("16.06", "Ana")]
@@ -174,7 +187,7 @@ def test_entity_json_answers(entity_json):
         {"phrase": "Ana Lim", "entity_type": "PER", "region_box": [1, 2, 30, 39]},
         {"start": 3, "end": 3, "entity_type": "PER", "mapping_regions": regions, "region": 2},
         {"start": 5, "end": 5, "entity_type": "city", "mapping_regions": regions, "region": 0},
-        {"phrase": "Rome", "entity_type": "city", "region_box": "no box"},
+        {"phrase": "Rome", "entity_type": "city", "region_box": [0, 0, 1, 10**400]},
     ]
     path = entity_json.parent / "answers.json"
     path.write_text(json.dumps([{"img_id": "7.jpg", "pre_entities": rows}]))
@@ -215,6 +228,15 @@ def test_invalid_gold_boxes_of_entity_json_are_refused(entity_json, region):
         gmner.read_entity_json(entity_json)
 
 
+def test_token_indices_tell_equal_phrases_apart(entity_json):
+    entity_json.write_text(json.dumps([{"tokens": ["Ana", "met", "Ana"], "img_id": "7.jpg", "gt_entities": []}]))
+    rows = [{"phrase": "Ana", "start": at, "end": at, "entity_type": "PER", "region_box": []} for at in (2, 9)]
+    path = entity_json.parent / "answers.json"
+    path.write_text(json.dumps([{"img_id": "7.jpg", "pre_entities": rows}]))
+    (answer,) = gmner.read_answers(path, gmner.read_entity_json(entity_json))
+    assert [entity.start for entity in answer.entities] == [8, 0]
+
+
 @pytest.mark.parametrize("joiner", ["", " ", "  "])
 def test_token_indices_of_answers_follow_the_joiner(entity_json, joiner):
     posts, path = gmner.read_entity_json(entity_json, joiner=joiner), entity_json.parent / "answers.json"
@@ -227,6 +249,13 @@ def test_json_lines_with_the_suffix_json_are_posts(tmp_path):
     record = {"id": "1", "text": "Ana", "image": None, "entities": []}
     (tmp_path / "posts.json").write_text(f"{json.dumps(record)}\n{json.dumps({**record, 'id': '2'})}\n")
     assert [post.id for post in gmner.read_dataset(tmp_path / "posts.json")] == ["1", "2"]
+
+
+def test_json_lists_without_entities_are_refused(entity_json):
+    path = entity_json.parent / "answers.json"
+    path.write_text(json.dumps([{"img_id": "7.jpg", "pred_entities": []}], indent=1))
+    with pytest.raises(DataError, match="a JSON list whose records have no `pre_entities`"):
+        gmner.read_answers(path, gmner.read_dataset(entity_json))
 
 
 def test_malformed_answers_of_entity_json(entity_json):
@@ -299,6 +328,9 @@ def test_names_of_ccks_are_located_in_any_order(ccks):
     (answer,) = gmner.read_answers(path, posts)
     assert [(e.span, e.start) for e in posts[0].gold] == [("北京大学", 0), ("北京", 5)]
     assert [(e.span, e.start) for e in answer.entities] == [("北京", 5), ("北京大学", 0)]
+    path.write_text(json.dumps({"4": rows[1:]}))  # without the longer name
+    answers = gmner.read_answers(path, posts)
+    assert gmner.evaluate(answers, posts).mner.correct == 1
     assert [oddity.where[-3:] for oddity in posts.oddities if oddity.kind == "unknown_post"] == [" 99"]
 
 
