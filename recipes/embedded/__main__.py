@@ -1,7 +1,7 @@
 """`python -m gmner.recipes.embedded`: train the embedded model from scratch.
 
 Stages: `text` (names in texts), `vision` (what is where), `language` (questions about an image), `reasoning` (these and
-answers that follow from a comparison in words). Each stage writes a finished model into the work folder. A stopped
+answers that follow from a comparison in words), `listing` (these, and more lists of what is shown). Each stage writes a finished model into the work folder. A stopped
 stage resumes from its last checkpoint.
 """
 
@@ -31,7 +31,7 @@ from gmner.recipes.embedded.language import AnswerTeacher
 from gmner.recipes.embedded.model import build_model, build_processor, save
 from gmner.recipes.embedded.muon import Muon
 from gmner.recipes.embedded.pool import Pool, add_features, build_pool, unseen_pool
-from gmner.recipes.embedded.questions import EVERYTHING, REASONING, TEXT, Mix
+from gmner.recipes.embedded.questions import EVERYTHING, LISTING, REASONING, TEXT, Mix
 from gmner.recipes.embedded.tokenizer import train_tokenizer
 from gmner.recipes.embedded.vision import CellTeacher, SceneCells, collate_cells
 
@@ -134,6 +134,10 @@ class Recipe:
         """Answer the same questions, and write answers that follow from a comparison in words."""
         self._ask(REASONING, model, tokenizer, folder, self._args.reasoning_steps, seed=3, rate=4e-4)
 
+    def listing(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """Answer the same questions, half of them lists of what the image shows."""
+        self._ask(LISTING, model, tokenizer, folder, self._args.listing_steps, seed=4, rate=3e-4)
+
     def _ask(
         self, mixes: Sequence[Mix], model: Any, tokenizer: Any, folder: Path, steps: int, *, seed: int, rate: float
     ) -> None:
@@ -155,7 +159,7 @@ class Recipe:
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 700, "vision": 1600, "language": 1600, "reasoning": 600}
+STEPS = {"text": 700, "vision": 1600, "language": 1600, "reasoning": 600, "listing": 400}
 """The stages in order, with their numbers of optimizer steps."""
 
 

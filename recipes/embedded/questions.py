@@ -43,7 +43,7 @@ class QuestionSettings:
         repeated_about: The same for end-to-end answers and comparisons.
         invented: Share of invented names in texts that are unrelated to the image.
         mistaken: Share of the absent entities that get a box in end-to-end answers.
-        listed: Whether images with newcomers are listed without them; if not, such images are not listed.
+        listed: Whether images with newcomers are listed without them. If not, there are other questions about them.
     """
 
     names: tuple[float, ...] = (0.08, 0.22, 0.3, 0.25, 0.15)
@@ -65,7 +65,7 @@ LAST = QuestionSettings(
     absent=(0.45, 0.28, 0.15, 0.08, 0.04), compared=(0.28, 0.34, 0.2, 0.12, 0.06), repeated=0.12, repeated_about=0.12,
     invented=0.4, mistaken=1.0, listed=False,
 )  # fmt: skip
-"""The last stage: longer lists and repeated names, which a model tends to cut short."""
+"""The last two stages: longer lists and repeated names, which a model tends to cut short."""
 
 NEW_ABSENT = 0.3
 """Share of invented entities among those that the image does not show."""
@@ -121,9 +121,9 @@ def _nameable(scene: Scene, named: Collection[Character] = ()) -> tuple[SceneObj
 
 
 def list_scene(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY) -> Dialogue:
-    """List what is shown, with boxes; or name what is in some boxes if something shown cannot be named."""
-    if not settings.listed and _new(scene.cast) and _nameable(scene):
-        return name_boxes(scene, rng)
+    """List what is shown, with boxes; name what is in some boxes, or find a newcomer, if a list would leave one out."""
+    if not settings.listed and _new(scene.cast):
+        return name_boxes(scene, rng) if _nameable(scene) else find(scene, rng, turns=1)
     return Dialogue(LIST_INSTRUCTION, (("", scene_text(_nameable(scene))),))
 
 
@@ -177,18 +177,18 @@ def _post(who: Character, scene: Scene, rng: random.Random) -> tuple[Written, st
     return written, written.text[said.start : said.end]
 
 
-def find(scene: Scene, rng: random.Random) -> Dialogue:
+def find(scene: Scene, rng: random.Random, turns: int = 4) -> Dialogue:
     """Find X, in independent turns. As in image-text data from the web, X is always shown."""
     there = _there(scene)
     if not there:
         return list_scene(scene, rng)
-    turns, new = [], list[Character]()
-    for who in rng.choices(there, [3 if who in _new(there) else 1 for who in there], k=4):
+    asked, new = [], list[Character]()
+    for who in rng.choices(there, [3 if who in _new(there) else 1 for who in there], k=turns):
         box = rng.choice([o for o, shown in zip(scene.things, scene.cast, strict=True) if shown == who])
         written, words = _post(who, scene, rng)
         new += [said.who for said in written.said]
-        turns.append((user_message(written.text, words), dump({"box": _box(box)})))
-    return Dialogue(system_of("GroundMention"), tuple(turns), newcomers=_new(new))
+        asked.append((user_message(written.text, words), dump({"box": _box(box)})))
+    return Dialogue(system_of("GroundMention"), tuple(asked), newcomers=_new(new))
 
 
 def verify(scene: Scene, rng: random.Random) -> Dialogue:
@@ -337,7 +337,14 @@ REASONING = (
     LONG_TALKING, DISCUSSING, LONG_TEXT, LOOKING, LONG_TALKING, READING, DISCUSSING, LONG_TEXT, LONG_TALKING,
     LONG_COMPARING,
 )  # fmt: skip
-"""The same for the last stage."""
+"""The same for the stage `reasoning`."""
+
+LISTS, ANSWERS = _in_last_stage({list_scene: 1.0}), _in_last_stage({extract: 0.15, answer: 0.85})
+LISTING = (
+    LISTS, ANSWERS, LISTS, DISCUSSING, LISTS, LOOKING, LISTS, ANSWERS, LISTS, LONG_TEXT, LISTS, READING, LISTS,
+    LONG_COMPARING,
+)  # fmt: skip
+"""The same for the last stage: every second batch is of lists, which are short."""
 
 
 def ask(scene: Scene, rng: random.Random, mix: Mix) -> Dialogue:
