@@ -1,8 +1,8 @@
 """`python -m gmner.recipes.embedded`: train the embedded model from scratch.
 
 Stages: `text` (names in texts), `vision` (what is where), `language` (questions about an image), `reasoning` (these and
-answers that follow from a comparison in words), `listing` (these, and more lists of what is shown). Each stage writes a finished model into the work folder. A stopped
-stage resumes from its last checkpoint.
+answers that follow from a comparison in words), `listing` (these, and more lists of what is shown). Each stage writes a
+finished model into the work folder. A stopped stage resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -135,13 +135,22 @@ class Recipe:
         self._ask(REASONING, model, tokenizer, folder, self._args.reasoning_steps, seed=3, rate=4e-4)
 
     def listing(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        """Answer the same questions, half of them lists of what the image shows."""
-        self._ask(LISTING, model, tokenizer, folder, self._args.listing_steps, seed=4, rate=3e-4)
+        """Answer the same questions; every second batch lists what images without newcomers show."""
+        self._ask(LISTING, model, tokenizer, folder, self._args.listing_steps, seed=4, rate=4e-4, blind=True)
 
     def _ask(
-        self, mixes: Sequence[Mix], model: Any, tokenizer: Any, folder: Path, steps: int, *, seed: int, rate: float
+        self,
+        mixes: Sequence[Mix],
+        model: Any,
+        tokenizer: Any,
+        folder: Path,
+        steps: int,
+        *,
+        seed: int,
+        rate: float,
+        blind: bool = False,
     ) -> None:
-        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed)
+        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed, blind=blind)
         self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate)
 
     def _talk(

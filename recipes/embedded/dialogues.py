@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from gmner.data.world.cast import Character, known
+from gmner.data.world.cast import Character, character, known
 from gmner.recipes.embedded.model import IMAGE_TOKENS, coordinate_ids
 from gmner.recipes.embedded.pool import Pool, Scene, item_rng
-from gmner.recipes.embedded.questions import LIST_INSTRUCTION, NAME_INSTRUCTION, Dialogue, Mix, ask
+from gmner.recipes.embedded.questions import LIST_INSTRUCTION, NAME_INSTRUCTION, Dialogue, Mix, ask, likely_for
 from gmner.recipes.embedded.vision import NAMES, cells_of
 from gmner.signatures.labels import COARSE
 
@@ -31,6 +31,7 @@ CLUES = 8
 
 # The spans of an answer, the decision about one, and where a chain or a verdict lists what the image shows.
 _SPAN = re.compile(r'"span":"([^"]*)"')
+_TYPED = re.compile(r'"span":"([^"]*)","type":"([^"]*)"')
 _DECISION = re.compile(r'"visible":(?:true|false)')
 _LISTED = re.compile(r"Picture: .*?(?:\]|nothing)\.")
 _EVIDENCE = re.compile(r'"The picture shows .*?\."')
@@ -175,9 +176,6 @@ def _judged(user: str, asked: _Piece, answer: _Piece, said: Sequence[_Piece]) ->
             yield at - 1, places
 
 
-_TYPED = re.compile(r'"span":"([^"]*)","type":"([^"]*)"')
-
-
 def _whole(words: Iterable[str]) -> re.Pattern[str]:
     """A pattern for any of these words as whole words, preferring the longest."""
     longest_first = sorted(words, key=lambda word: -len(word))
@@ -188,7 +186,13 @@ Gaze = tuple[int, int, list[int]]
 """Index into `GAZE_LAYERS`, a position, and the positions that it should attend to."""
 
 
-def gazes(encoded: Encoded, scene: Scene, coordinates: Set[int], judging: bool = False) -> list[Gaze]:
+def gazes(
+    encoded: Encoded,
+    scene: Scene,
+    coordinates: Set[int],
+    judging: bool = False,
+    taken_for: Mapping[str, Character] | None = None,
+) -> list[Gaze]:
     """Targets of the supervised attention.
 
     In the first of the `GAZE_LAYERS`, the last token of a name attends to the image tokens of its entity, and so does
@@ -202,6 +206,8 @@ def gazes(encoded: Encoded, scene: Scene, coordinates: Set[int], judging: bool =
         scene: What the image shows; empty if there is no image.
         coordinates: Token ids of the coordinates.
         judging: See `Dialogue`.
+        taken_for: The entities that names may belong to, if names that are not shown attend to what they would be taken
+            for, in place of the first token.
     """
     targets: list[Gaze] = [(1, at, places) for at, places in encoded.copied]
     targets += [(1, at, clues) for at, clues, _ in encoded.typed]
@@ -218,7 +224,8 @@ def gazes(encoded: Encoded, scene: Scene, coordinates: Set[int], judging: bool =
     named = [(at, words) for at, words in encoded.named if at > first]
     for at, words in named:
         if words in places or judging:
-            targets.append((0, at, sorted(places.get(words, [0]))))
+            missed = [0] if taken_for is None else _likely(taken_for[words], scene, first)
+            targets.append((0, at, sorted(places.get(words, missed))))
     ends = [at for at, _ in named]
     parts = {at for at, _ in encoded.named} | {at + 1 for at, _ in (*encoded.copied, *encoded.read)}
     for at, label in enumerate(encoded.labels):
@@ -226,6 +233,12 @@ def gazes(encoded: Encoded, scene: Scene, coordinates: Set[int], judging: bool =
         if label in coordinates and before and at not in parts:  # the number in the name `Petal 5` is no coordinate
             targets.append((1, at - 1, [ends[before - 1]]))
     return targets
+
+
+def _likely(absent: Character, scene: Scene, first: int) -> list[int]:
+    """The image tokens of the things that an absent entity would be taken for; the first token if nothing is shown."""
+    cells = [first + cell for key in likely_for(absent, scene) for cell in cells_of(scene.things)[key]]
+    return cells or [0]
 
 
 @cache
@@ -236,6 +249,12 @@ def surfaces() -> dict[str, list[tuple[str, str]]]:
         for words in who.surfaces:
             called.setdefault(words, []).append(who.key)
     return called
+
+
+def _owners(dialogue: Dialogue) -> dict[str, Character]:
+    """The entity of each name, alias and handle; of several, the first."""
+    new = {words: who for who in dialogue.newcomers for words in who.surfaces}
+    return {**{words: character(*keys[0]) for words, keys in surfaces().items()}, **new}
 
 
 @cache
@@ -264,7 +283,10 @@ class Dialogues(Dataset[dict[str, Any]]):
         steps: int,
         batch: int,
         seed: int,
+        *,
+        blind: bool = False,
     ) -> None:
+        self._blind = blind
         self._pool, self._tokenizer, self._mixes = pool, tokenizer, mixes
         self._coordinates = set(coordinate_ids(tokenizer))
         self._count, self._batch, self._seed = steps * batch, batch, seed
@@ -282,7 +304,11 @@ class Dialogues(Dataset[dict[str, Any]]):
         encoded = encode_dialogue(dialogue, self._tokenizer)
         features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
         looks = gazes(
-            encoded, self._pool.scenes[place] if dialogue.with_image else Scene(), self._coordinates, dialogue.judging
+            encoded,
+            self._pool.scenes[place] if dialogue.with_image else Scene(),
+            self._coordinates,
+            dialogue.judging,
+            _owners(dialogue) if self._blind else None,
         )
         return {
             "ids": encoded.ids,

@@ -1,4 +1,4 @@
-"""Invented entities, for texts and images of pre-training: they teach to read names and to find looks that are new.
+"""Invented entities of pre-training: they teach the model to read new names and to find new looks.
 
 A name is made of words in the form of an entity type, often of another type than its own, so that the type has to be
 read from the words around the name. A look has the kind of a known entity in colours that no entity of that kind has.
@@ -16,7 +16,7 @@ from gmner.data.world.cast import Character, characters, handle_of, known
 from gmner.data.world.looks import COLOURS, SKINS
 
 OWN_FORM = 0.3
-"""Share of invented names that surely have the form of their own type; the others have that of a random type."""
+"""Share of invented names that always have the form of their own type; the others have that of a random type."""
 
 CLUBS = 0.35
 """Share of clubs among invented organisations."""
@@ -63,6 +63,12 @@ _FIRMS = (
 _WARES = (
     "GT X One Six Pro Mini Cup Prize Phone Max Trophy Award Medal Two Nine Plus Zero Ultra Tour Express Rider"
 ).split()
+
+
+@cache
+def known_set() -> frozenset[Character]:
+    """The entities of pre-training that are not invented."""
+    return frozenset(known())
 
 
 def newcomer(rng: random.Random, like: Character | None = None) -> Character:

@@ -18,13 +18,13 @@ from tqdm import tqdm
 from transformers import Idefics3ForConditionalGeneration
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import Character, character, characters
+from gmner.data.world.cast import Character, character
 from gmner.data.world.drawing.picture import picture
 from gmner.data.world.drawing.portraits import portrait
 from gmner.data.world.generate import TYPES
 from gmner.data.world.plans import Casting, plan
 from gmner.recipes.embedded.model import IMAGE_SIDE
-from gmner.recipes.embedded.newcomers import newcomer
+from gmner.recipes.embedded.newcomers import known_set, newcomer
 from gmner.signatures.boxes import Box
 
 SLICES = {"shown": 0.6, "lookalike": 0.2, "several": 0.1, "absent": 0.1}
@@ -98,9 +98,8 @@ def drawn_scene(index: int) -> tuple[np.ndarray, Scene]:
 def _record(index: int) -> tuple[np.ndarray, list[list[object]]]:
     """The pixels of a scene, and a row of JSON values for each entity in it."""
     small, scene = drawn_scene(index)
-    known = set(characters())
     return small, [
-        [o.name, o.type, o.depth, *o.box.as_tuple(), None if who in known else asdict(who)]
+        [o.name, o.type, o.depth, *o.box.as_tuple(), None if who in known_set() else asdict(who)]
         for o, who in zip(scene.things, scene.cast, strict=True)
     ]
 

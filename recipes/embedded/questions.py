@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 from gmner.data.post import SceneObject
 from gmner.data.world.cast import Character, known, lookalikes
@@ -14,7 +14,7 @@ from gmner.data.world.drawing import SIDE
 from gmner.data.world.generate import annotate
 from gmner.data.world.text import Written, write_text
 from gmner.optimizers.chains.styles import TEMPLATES, Facts, write_chain
-from gmner.recipes.embedded.newcomers import newcomer
+from gmner.recipes.embedded.newcomers import known_set, newcomer
 from gmner.recipes.embedded.pool import Scene
 from gmner.recipes.embedded.tokenizer import SCALE
 from gmner.signatures.boxes import Box, BoxFormat
@@ -68,7 +68,7 @@ LAST = QuestionSettings(
 """The last two stages: longer lists and repeated names, which a model tends to cut short."""
 
 NEW_ABSENT = 0.3
-"""Share of invented entities among those that the image does not show."""
+"""Largest share of invented entities among those that need not be shown."""
 
 _OUTPUTS = {
     "GroundEntities": ("reasoning", "entities"),
@@ -141,12 +141,6 @@ def _there(scene: Scene) -> list[Character]:
     return list(dict.fromkeys(scene.cast))
 
 
-@cache
-def known_set() -> frozenset[Character]:
-    """The entities that are not invented."""
-    return frozenset(known())
-
-
 def _new(cast: Iterable[Character]) -> tuple[Character, ...]:
     """The invented entities among these, without repetition."""
     return tuple(who for who in dict.fromkeys(cast) if who not in known_set())
@@ -155,8 +149,9 @@ def _new(cast: Iterable[Character]) -> tuple[Character, ...]:
 def _absent(scene: Scene, named: Sequence[Character], rng: random.Random) -> Character:
     """An entity that is neither shown nor named.
 
-    Half of the time, it is a lookalike of one that is shown, and sometimes a newcomer. It is no newcomer if the image
-    shows another one of its type, since a name that is new would then rightly be taken for that one.
+    Up to `NEW_ABSENT` of them are newcomers; half of the others are lookalikes of an entity that is shown or named, if
+    there are any. It is no newcomer if the image shows another one of its type, since a name that is new would then
+    rightly be taken for that one.
     """
     there = [*_there(scene), *named]
     if rng.random() < NEW_ABSENT:
@@ -308,13 +303,19 @@ def answer(scene: Scene, rng: random.Random, settings: QuestionSettings = EARLY)
 
 def _mistaken(absent: Character, scene: Scene, rng: random.Random, share: float) -> Box | None:
     """The box that a careless annotator would draw for an absent entity, for this share of them; otherwise None."""
-    pairs = list(zip(scene.things, scene.cast, strict=True))
-    alike = [o for o, who in pairs if (who.type, who.kind) == (absent.type, absent.kind)]
-    likely = alike or [o for o in scene.things if o.type == absent.type] or scene.things
+    keys = set(likely_for(absent, scene))
+    likely = [thing for thing in scene.things if (thing.name, thing.type) in keys]
     return rng.choice(likely).box if likely and rng.random() < share else None
 
 
-Question = Callable[[Sequence[SceneObject], random.Random], Dialogue]
+def likely_for(absent: Character, scene: Scene) -> list[tuple[str, str]]:
+    """The (name, type) of what an absent entity would be taken for: of its kind, or else of its type, or else all."""
+    alike = [who for who in scene.cast if (who.type, who.kind) == (absent.type, absent.kind)]
+    return [who.key for who in alike or [who for who in scene.cast if who.type == absent.type] or scene.cast]
+
+
+Question = Callable[..., Dialogue]
+"""Takes a scene, a random generator and, unless it is the same in all stages, `settings`."""
 
 Mix = Mapping[Question, float]
 TEXT: Mix = {extract_text_only: 1.0}
@@ -325,26 +326,26 @@ EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
 """The mixes of the batches, in rotation."""
 
 
-def _in_last_stage(mix: Mix) -> Mix:
-    """The mix with the settings of the last stage."""
+def _in_last_stages(mix: Mix) -> Mix:
+    """The mix with the settings of the last two stages."""
     return {partial(question, settings=LAST): weight for question, weight in mix.items()}
 
 
-LONG_TALKING = {**_in_last_stage({list_scene: 0.35, extract: 0.1, answer: 0.4}), name_boxes: 0.15}
-LONG_TEXT, LONG_COMPARING = _in_last_stage(TEXT), _in_last_stage(COMPARING)
-DISCUSSING, READING = _in_last_stage({discuss: 1.0}), _in_last_stage({transcribe: 1.0})
+LONG_TALKING = {**_in_last_stages({list_scene: 0.35, extract: 0.1, answer: 0.4}), name_boxes: 0.15}
+LONG_TEXT, LONG_COMPARING = _in_last_stages(TEXT), _in_last_stages(COMPARING)
+DISCUSSING, READING = _in_last_stages({discuss: 1.0}), _in_last_stages({transcribe: 1.0})
 REASONING = (
     LONG_TALKING, DISCUSSING, LONG_TEXT, LOOKING, LONG_TALKING, READING, DISCUSSING, LONG_TEXT, LONG_TALKING,
     LONG_COMPARING,
 )  # fmt: skip
 """The same for the stage `reasoning`."""
 
-LISTS, ANSWERS = _in_last_stage({list_scene: 1.0}), _in_last_stage({extract: 0.15, answer: 0.85})
+LISTS, ANSWERS = _in_last_stages({list_scene: 1.0}), _in_last_stages({extract: 0.15, answer: 0.85})
 LISTING = (
     LISTS, ANSWERS, LISTS, DISCUSSING, LISTS, LOOKING, LISTS, ANSWERS, LISTS, LONG_TEXT, LISTS, READING, LISTS,
     LONG_COMPARING,
 )  # fmt: skip
-"""The same for the last stage: every second batch is of lists, which are short."""
+"""The same for the stage `listing`: every second batch is of lists, which are short."""
 
 
 def ask(scene: Scene, rng: random.Random, mix: Mix) -> Dialogue:

@@ -19,6 +19,7 @@ from gmner.data.world.cast import known
 from gmner.data.world.drawing import SIDE
 from gmner.data.world.looks import COLOURS
 from gmner.recipes.embedded.model import IMAGE_SIDE, PATCH, SHUFFLE, coordinate_ids
+from gmner.recipes.embedded.newcomers import known_set
 from gmner.recipes.embedded.pool import Pool, Scene, normalise
 from gmner.recipes.embedded.tokenizer import SCALE
 
@@ -26,8 +27,6 @@ GRID = IMAGE_SIDE // PATCH // SHUFFLE
 
 NAMES = tuple(dict.fromkeys(who.name for who in known()))
 """Classes of a cell: the names of the pre-training set."""
-
-_KNOWN = frozenset(known())
 
 KINDS = tuple(dict.fromkeys((who.type, who.kind) for who in known()))
 NEW = -100
@@ -52,7 +51,7 @@ def cell_targets(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     boxes = np.zeros((GRID * GRID, 4), dtype=np.int64)
     for place, (thing, who) in enumerate(zip(scene.things, scene.cast, strict=True)):
         cells = owners == place
-        names[cells] = NAMES.index(who.name) if who in _KNOWN else NEW
+        names[cells] = NAMES.index(who.name) if who in known_set() else NEW
         looks[cells] = [KINDS.index((who.type, who.kind)), *map(colours.index, who.colours)]
         boxes[cells] = [round(v / SIDE * SCALE) for v in thing.box.as_tuple()]
     return names, looks, boxes

@@ -33,11 +33,12 @@ def test_command_trains_a_model_and_resumes(
     monkeypatch.setattr(command, "TrainingArguments", lambda **o: TrainingArguments(**{**o, "save_steps": 1}))
     small = (
         "--scenes", 8, "--batch", 2,
-        "--text-steps", 2, "--vision-steps", 2, "--language-steps", 3, "--reasoning-steps", 2,
+        "--text-steps", 2, "--vision-steps", 2, "--language-steps", 3, "--reasoning-steps", 2, "--listing-steps", 2,
     )  # fmt: skip
     run(monkeypatch, "--work", tmp_path / "whole", "--out", tmp_path / "out", *small)
-    names = ("text", "vision", "language", "reasoning")
-    text, vision, language, reasoning = (load_file(tmp_path / "whole" / name / "model.safetensors") for name in names)
+    text, vision, language, reasoning, listing = (
+        load_file(tmp_path / "whole" / name / "model.safetensors") for name in command.STEPS
+    )
     tower = [name for name in text if "vision_model" in name]
     words = [name for name in text if "text_model.layers" in name]
     assert any(not torch.equal(text[name], vision[name]) for name in tower)
@@ -46,6 +47,8 @@ def test_command_trains_a_model_and_resumes(
     assert all(torch.equal(language[name], reasoning[name]) for name in tower)
     assert any(not torch.equal(vision[name], language[name]) for name in words)
     assert any(not torch.equal(language[name], reasoning[name]) for name in words)
+    assert all(torch.equal(reasoning[name], listing[name]) for name in tower)
+    assert any(not torch.equal(reasoning[name], listing[name]) for name in words)
     curve = json.loads((tmp_path / "whole" / "language" / "curve.json").read_text())
     assert curve["global_step"] == 3
     out = load_vlm(tmp_path / "out", cache=False)

@@ -2,8 +2,6 @@
 
 import json
 import random
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from recipe_scenes import DRAWN, OUTPUTS, SCENES, batch_of, dialogues, known_things, post_text, shown
 from torch.nn import functional as F
 from transformers import AutoProcessor, PreTrainedTokenizerFast
-from worlds import Lazy, drawn
+from worlds import drawn
 
 from gmner.data.post import SceneObject
 from gmner.data.world.cast import character, characters, lookalikes
@@ -29,19 +28,15 @@ from gmner.programs.models.loading import load_vlm
 from gmner.programs.models.processors import load_processor
 from gmner.recipes.embedded import questions
 from gmner.recipes.embedded.dialogues import (
-    CLUES,
     IGNORED,
     Dialogues,
-    PadDialogues,
     encode_dialogue,
-    gazes,
     surfaces,
 )
-from gmner.recipes.embedded.language import GAZE_HEADS, GAZE_LAYERS, AnswerTeacher, gaze_loss, watched_attention
+from gmner.recipes.embedded.language import AnswerTeacher
 from gmner.recipes.embedded.model import IMAGE_SIDE, IMAGE_TOKENS, build_model, coordinate_ids
-from gmner.recipes.embedded.muon import Muon
-from gmner.recipes.embedded.newcomers import newcomer
-from gmner.recipes.embedded.pool import Pool, Scene, drawn_scene, normalise
+from gmner.recipes.embedded.newcomers import known_set, newcomer
+from gmner.recipes.embedded.pool import Pool, Scene, normalise
 from gmner.recipes.embedded.questions import FRAME, Dialogue
 from gmner.recipes.embedded.tokenizer import JSON_PARTS, SCALE, SPECIALS, train_tokenizer
 from gmner.recipes.embedded.vision import (
@@ -60,10 +55,6 @@ from gmner.signatures.labels import COARSE
 from gmner.signatures.wire import dump, parse_answer
 
 pytestmark = pytest.mark.slow
-
-DRAWN = Lazy(lambda: [drawn_scene(index) for index in range(40)])
-SCENES = Lazy(lambda: [scene for _, scene in DRAWN])
-OUTPUTS = {name: list(outputs) for name, outputs in questions._OUTPUTS.items()}
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -88,18 +79,6 @@ def test_tokenizer_round_trip(tokenizer: PreTrainedTokenizerFast, text: str):
 def test_too_small_vocabulary_is_refused():
     with pytest.raises(ValueError, match="more than one token"):
         coordinate_ids(train_tokenizer(vocab_size=300, posts=2))
-
-
-def dialogues() -> Iterator[tuple[str, Scene, Dialogue]]:
-    """Every kind of question about every scene, some of which show newcomers."""
-    kinds = (
-        questions.list_scene, questions.name_boxes, questions.find, questions.verify, questions.extract,
-        questions.extract_text_only, questions.answer, questions.compare,
-        questions.discuss, questions.transcribe,
-    )  # fmt: skip
-    for kind in kinds:
-        for place, scene in enumerate(SCENES):
-            yield kind.__name__, scene, kind(scene, random.Random(place))
 
 
 def conversation(dialogue: Dialogue) -> list[dict[str, Any]]:
@@ -148,22 +127,6 @@ def test_engine_prompt_for_an_answer_equals_the_dialogues(checkpoint: Path):
     assert user["content"][1]["text"] == questions.user_message(post.text)
     assert profile_of("idefics3", program.model.engine.processor, checkpoint).box_format == FRAME.box_format
     assert BoxFormat("normalized", SCALE) == FRAME.box_format
-
-
-def post_text(user: str) -> tuple[str, str | None]:
-    """Text and mention of a user message."""
-    text, _, mention = user.removeprefix("Post: ").partition("\nEntity: ")
-    return text, mention or None
-
-
-def shown(words: str, scene: Scene) -> list[Box]:
-    """The boxes of objects in a scene that this name may refer to."""
-    return [thing.box for thing, who in zip(scene.things, scene.cast, strict=True) if words in who.surfaces]
-
-
-def known_things(scene: Scene) -> list[SceneObject]:
-    """What a scene shows without its newcomers, whom nobody can name."""
-    return [thing for thing, who in zip(scene.things, scene.cast, strict=True) if who in questions.known_set()]
 
 
 def test_every_answer_parses():
@@ -239,7 +202,7 @@ def test_invented_entities_keep_the_type_and_kind_of_their_model():
 
 
 def test_images_show_newcomers_whom_only_texts_name():
-    new = [(scene, who) for scene in SCENES for who in scene.cast if who not in questions.known_set()]
+    new = [(scene, who) for scene in SCENES for who in scene.cast if who not in known_set()]
     assert len(new) > 5
     for scene, who in new:
         assert who.name not in questions.list_scene(scene, random.Random(0)).turns[0][1]
@@ -251,7 +214,7 @@ def test_no_unknown_name_is_absent_beside_a_newcomer_of_its_type():
     """Nobody could tell whether the newcomer is the one that is named."""
     for name, scene, dialogue in dialogues():
         if name in ("verify", "compare", "discuss", "answer"):
-            shown_new = {who for who in scene.cast if who not in questions.known_set()}
+            shown_new = {who for who in scene.cast if who not in known_set()}
             absent = [who for who in dialogue.newcomers if who not in shown_new]
             assert not {who.type for who in absent} & {who.type for who in shown_new}
 
@@ -347,10 +310,15 @@ def test_last_stage_has_longer_lists_and_repeated_names():
 
 
 def test_last_stage_lists_only_images_of_which_everything_can_be_named():
+    asked = set()
     for scene in SCENES:
-        new = len(known_things(scene)) < len(scene.things) and known_things(scene)
         dialogue = questions.list_scene(scene, random.Random(0), questions.LAST)
-        assert dialogue.system == (questions.NAME_INSTRUCTION if new else questions.LIST_INSTRUCTION)
+        others = questions.NAME_INSTRUCTION if known_things(scene) else questions.system_of("GroundMention")
+        everything = len(known_things(scene)) == len(scene.things)
+        assert dialogue.system == (questions.LIST_INSTRUCTION if everything else others)
+        assert dialogue.turns
+        asked.add(dialogue.system)
+    assert len(asked) == 3
 
 
 def test_last_stage_boxes_every_absent_entity_if_something_is_shown():
@@ -404,20 +372,6 @@ def test_images_are_normalized_like_in_the_processor(checkpoint: Path):
     assert torch.allclose(seen, ours, atol=0.03)
 
 
-def batch_of(tokenizer: PreTrainedTokenizerFast, model: Any, kind: Any, count: int = 3) -> dict[str, torch.Tensor]:
-    """A padded batch, with pixels and the features of the vision tower."""
-    pictures = np.stack([image for image, _ in DRAWN[:count]])
-    pixels = torch.from_numpy(normalise(pictures))
-    with torch.no_grad():
-        features = model.model.vision_model(pixel_values=pixels[:, 0]).last_hidden_state.numpy()
-    items = []
-    for place in range(count):
-        encoded = encode_dialogue(kind(SCENES[place], random.Random(place)), tokenizer)
-        looked = {"features": features[place], "gazes": [], "named": [], "typed": []}
-        items.append({"ids": encoded.ids, "labels": encoded.labels, **looked})
-    return {**PadDialogues(tokenizer.pad_token_id)(items), "pixel_values": pixels}
-
-
 def test_word_loss_equals_that_of_the_shipped_model(tokenizer: PreTrainedTokenizerFast, model: Any):
     batch = batch_of(tokenizer, model, questions.verify)
     pixels, labels = batch.pop("pixel_values"), batch["labels"]
@@ -428,18 +382,6 @@ def test_word_loss_equals_that_of_the_shipped_model(tokenizer: PreTrainedTokeniz
     wanted = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
     assert loss["loss"].item() == pytest.approx(wanted.item(), abs=1e-4)
     assert loss["coordinate_loss"].item() == 0
-
-
-def test_decision_tokens_have_a_larger_weight(tokenizer: PreTrainedTokenizerFast, model: Any):
-    batch = batch_of(tokenizer, model, questions.verify)
-    batch.pop("pixel_values")
-    with torch.no_grad():
-        plain, heavy = (AnswerTeacher(model, tokenizer, decision_weight=weight)(**batch) for weight in (1.0, 6.0))
-    decisions = 6  # two in each dialogue
-    learned = (batch["labels"][:, 1:] != IGNORED).sum()
-    assert heavy["word_loss"] == plain["word_loss"]
-    extra = 5 * decisions * heavy["decision_loss"] / learned
-    assert heavy["loss"].item() == pytest.approx((plain["loss"] + extra).item(), rel=1e-4)
 
 
 def test_coordinates_have_their_own_loss(tokenizer: PreTrainedTokenizerFast, model: Any):
@@ -468,129 +410,11 @@ def test_vision_heads_learn_one_batch(tokenizer: PreTrainedTokenizerFast):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_gaze_targets_of_names_and_coordinates(tokenizer: PreTrainedTokenizerFast):
-    coordinates = set(coordinate_ids(tokenizer))
-    for name, scene, dialogue in dialogues():
-        if not dialogue.with_image:
-            continue
-        encoded = encode_dialogue(dialogue, tokenizer)
-        picture = encoded.ids.index(tokenizer.convert_tokens_to_ids("<image>"))
-        cells = cells_of(scene.things)
-        looks = gazes(encoded, scene, coordinates, dialogue.judging)
-        keys = [[who.key for who in dict.fromkeys(scene.cast) if words in who.surfaces] for _, words in encoded.named]
-        missed = [0] if dialogue.judging else []
-        wanted = [
-            (at, sorted({picture + cell for key in whose for cell in cells[key]}) or missed)
-            for (at, _), whose in zip(encoded.named, keys, strict=True)
-        ]
-        assert [look[1:] for look in looks if look[0] == 0][-len(wanted) :] == [w for w in wanted if w[1]][
-            -len(wanted) :
-        ]
-        assert dialogue.judging == (name in ("verify", "compare", "discuss"))
-        for at, words in encoded.named:
-            assert tokenizer.decode(encoded.ids[picture : at + 1]).rstrip("?!.,:;'\"#").endswith(words)
-        ends = [at for at, _ in encoded.named]
-        others = {at for at, *_ in (*encoded.copied, *encoded.typed, *encoded.judged)}
-        written = [at for layer, at, _ in looks if layer == 1 and at not in others]
-        assert all(encoded.labels[at + 1] in coordinates and at + 1 not in ends for at in written)
-        assert [places for layer, at, places in looks if layer == 1 and at in written] == [
-            [max(end for end in ends if end <= at)] for at in written
-        ]
-        if name == "find" and scene.things:
-            boxes = [json.loads(assistant)["box"] for _, assistant in dialogue.turns]
-            assert len(written) == 4 * sum(box is not None for box in boxes)
-
-
-def test_gaze_targets_of_names_read_off_the_image(tokenizer: PreTrainedTokenizerFast):
-    for name, scene, dialogue in dialogues():
-        encoded = encode_dialogue(dialogue, tokenizer)
-        tokens = "".join(tokenizer.decode([encoded.ids[at + 1]]) for at, _ in encoded.read).replace(" ", "")
-        if name == "list_scene":
-            assert tokens == "".join(thing.name for thing in known_things(scene)).replace(" ", "")
-        elif name in ("find", "extract", "extract_text_only", "answer", "transcribe") and known_things(scene):
-            assert not tokens
-        listed = name == "verify" or any("Picture: " in chain and "[" in chain for _, chain in dialogue.turns)
-        if name in ("verify", "compare", "discuss") and known_things(scene) and listed:
-            assert tokens
-        looks = gazes(encoded, scene if dialogue.with_image else Scene(), set(), dialogue.judging)
-        cells = cells_of(scene.things)
-        first = encoded.ids.index(tokenizer.convert_tokens_to_ids("<image>")) if dialogue.with_image else 0
-        for at, words in encoded.read:
-            keys = {who.key for who in scene.cast if words in who.surfaces}
-            assert (0, at, sorted({first + cell for key in keys for cell in cells[key]})) in looks or not keys
-
-
-def test_gaze_targets_of_types_are_their_clues(tokenizer: PreTrainedTokenizerFast):
-    turn = (questions.user_message("hello Ada of Bo"), dump({"mentions": [{"span": "Ada", "type": "PER"}]}))
-    encoded = encode_dialogue(Dialogue("", (turn,), with_image=False), tokenizer)
-    ((at, clues, type_),) = encoded.typed
-    assert type_ == "PER"
-    assert tokenizer.decode([encoded.ids[at + 1]]) == "PER"
-    assert tokenizer.decode(encoded.ids[clues[0] : clues[-1] + 1]).startswith(tokenizer.decode([encoded.ids[clues[0]]]))
-    assert tokenizer.decode(encoded.ids[: clues[0] + 1]).endswith("hello Ada")
-    assert len(clues) == CLUES + 1
-    assert clues == list(range(clues[0], clues[0] + CLUES + 1))
-    assert (1, at, clues) in gazes(encoded, Scene(), set())
-
-
-def test_gaze_targets_of_decisions_are_the_name_they_are_about(tokenizer: PreTrainedTokenizerFast):
-    scene = next(scene for scene in SCENES if len(known_things(scene)) > 1)
-    for seed in range(10):
-        dialogue = questions.verify(scene, random.Random(seed))
-        encoded = encode_dialogue(dialogue, tokenizer)
-        assert len(encoded.judged) == len(dialogue.turns)
-        for (at, places), (user, answer) in zip(encoded.judged, dialogue.turns, strict=True):
-            mention = post_text(user)[1]
-            assert "visible" in tokenizer.decode([encoded.ids[at + 1]])
-            assert len(places) == 1 + answer.count(mention)
-            assert all(tokenizer.decode(encoded.ids[: place + 1]).endswith(mention) for place in places)
-
-
-def copies(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:
-    """The tokens copied from the post and, for each, the first token at the gaze target."""
-    encoded = encode_dialogue(dialogue, tokenizer)
-    assert all(encoded.labels[at + 1] != IGNORED and max(places) < at for at, places in encoded.copied)
-    words = [tokenizer.decode([token]).strip() for token in encoded.ids]
-    return [words[at + 1] for at, _ in encoded.copied], [words[places[0]] for _, places in encoded.copied]
-
-
-def test_gaze_target_of_copied_tokens(tokenizer: PreTrainedTokenizerFast):
-    for name, _, dialogue in dialogues():
-        copied, there = copies(dialogue, tokenizer)
-        if name in ("extract", "extract_text_only", "answer", "transcribe"):
-            said = "".join(assistant for _, assistant in dialogue.turns)
-            assert "".join(copied) == "".join(re.findall(r'"span":"([^"]*)"', said)).replace(" ", "")
-        elif name not in ("compare", "discuss"):
-            assert not copied
-        # A name may be tokenized differently after a quotation mark.
-        assert all(new[:1] in source for new, source in zip(copied, there, strict=True))
-
-
-def test_gaze_targets_within_a_chain(tokenizer: PreTrainedTokenizerFast):
-    chain = (
-        "Picture: Ada [1,2,3,4]; Bo [5,6,7,8]. Post names: Bo (PER), Ada (PER). Ada: shown [1,2,3,4]. So 2 entities."
-    )
-    turn = (questions.user_message("Adam and Ada and Bo"), chain)
-    copied, there = copies(Dialogue("", (turn,), judging=True, copied=("Ada", "Bo")), tokenizer)
-    assert "".join(copied) == "".join(there) == "BoAdaAda"
-    assert copies(Dialogue("", (turn,)), tokenizer) == ([], [])
-
-
 def test_cells_of_an_object_or_its_center():
     who = characters()[0]
     assert cells_of([SceneObject(who.name, who.type, Box(0.0, 0.0, 80.0, 40.0))]) == {who.key: [0, 1]}
     assert cells_of([SceneObject(who.name, who.type, Box(41.0, 41.0, 50.0, 50.0))]) == {who.key: [GRID + 1]}
     assert cells_of([]) == {}
-
-
-def test_gaze_loss_is_smallest_for_the_target_attention():
-    at, to = torch.tensor([[0, 0, 2], [0, 1, 3]]), torch.zeros(2, 4, dtype=torch.bool)
-    to[0, 1], to[1, 0] = True, True
-    right, wrong = torch.zeros(2, 1, GAZE_HEADS, 4, 4), torch.zeros(2, 1, GAZE_HEADS, 4, 4)
-    right[0, 0, :, 2, 1] = right[1, 0, :, 3, 0] = 1.0
-    wrong[1, 0, :, 2, 1] = wrong[0, 0, :, 3, 0] = 1.0  # the other layer
-    assert gaze_loss(list(right), at, to).item() == pytest.approx(0.0, abs=1e-3)
-    assert gaze_loss(list(wrong), at, to).item() > 10
 
 
 def test_dialogues_depend_only_on_seed_and_index(tokenizer: PreTrainedTokenizerFast):
@@ -602,33 +426,3 @@ def test_dialogues_depend_only_on_seed_and_index(tokenizer: PreTrainedTokenizerF
 
     assert items(1) == items(1) != items(2)
     assert len(items(1)) == 12
-
-
-def test_watched_attention_equals_that_of_the_model(tokenizer: PreTrainedTokenizerFast, model: Any):
-    batch = batch_of(tokenizer, model, questions.verify)
-    seen = {"pixel_values": batch["pixel_values"], "use_cache": False}
-    mask = (batch["input_ids"] != tokenizer.pad_token_id).long()
-    model.model.text_model.set_attn_implementation("eager")
-    teacher = AnswerTeacher(model, tokenizer)
-    with torch.no_grad(), teacher._watched() as watched:
-        output = model.model(input_ids=batch["input_ids"], attention_mask=mask, output_attentions=True, **seen)
-        ours = [watched_attention(*given) for given in watched]
-    model.model.text_model.set_attn_implementation("sdpa")
-    for layer, weights in zip(GAZE_LAYERS, ours, strict=True):
-        difference = (weights - output.attentions[layer][:, :GAZE_HEADS]).abs() * mask[:, None, :, None]
-        assert difference.max() < 1e-5
-
-
-def test_types_are_learned_from_their_clues(tokenizer: PreTrainedTokenizerFast):
-    data = Dialogues(Pool(np.zeros((1, 1, 1, 3), np.uint8), [Scene()]), tokenizer, (questions.TEXT,), 1, 4, seed=1)
-    batch = PadDialogues(tokenizer.pad_token_id)([data[place] for place in range(4)])
-    teacher = AnswerTeacher(build_model(tokenizer), tokenizer)
-    optimizer = Muon(teacher, 1.6e-3, 0.0, betas=(0.9, 0.98))
-    losses = []
-    for _ in range(25):
-        optimizer.zero_grad()
-        parts = teacher(**batch)
-        parts["loss"].backward()
-        optimizer.step()
-        losses.append(parts["type_loss"].item())
-    assert losses[-1] < 0.8 * losses[0]

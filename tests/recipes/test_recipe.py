@@ -16,7 +16,7 @@ from gmner.recipes.embedded.dialogues import Dialogues, PadDialogues
 from gmner.recipes.embedded.language import AnswerTeacher
 from gmner.recipes.embedded.model import build_model
 from gmner.recipes.embedded.pool import Pool, drawn_scene, normalise
-from gmner.recipes.embedded.questions import REASONING
+from gmner.recipes.embedded.questions import LISTING
 from gmner.recipes.embedded.tokenizer import train_tokenizer
 
 pytestmark = pytest.mark.e2e
@@ -63,12 +63,12 @@ def test_shipped_weights_have_the_final_recorded_loss():
             pixel_values=torch.from_numpy(normalise(np.stack(images)))[:, 0]
         ).last_hidden_state
     pool = Pool(np.stack(images), list(scenes), seen.numpy())
-    batch, rounds = 16, 2 * len(REASONING)
-    data = Dialogues(pool, tokenizer, REASONING, rounds, batch, seed=99)
+    batch, rounds = 16, 2 * len(LISTING)
+    data = Dialogues(pool, tokenizer, LISTING, rounds, batch, seed=99)
     teacher, pad = AnswerTeacher(model, tokenizer).eval(), PadDialogues(tokenizer.pad_token_id)
     with torch.no_grad():
         parts = [teacher(**pad([data[r * batch + i] for i in range(batch)])) for r in range(rounds)]
-    ends = RECORD["stages"]["reasoning"]["ends"]
+    ends = RECORD["stages"]["listing"]["ends"]
     for name in ("word_loss", "gaze_loss", "coordinate_loss"):
         found = np.mean([float(part[name]) for part in parts if name in part])
         # Few gaze targets are missed but dominate this loss, so 32 scenes do not determine its third digit.
