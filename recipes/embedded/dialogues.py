@@ -50,6 +50,8 @@ class Encoded:
         read: (position before the token, words) of each token of a name that is read off the image.
         typed: (position before the type, positions of the clues to it, type) of each type in an answer.
         judged: (position before the decision, positions of the last tokens of the name) of each decision.
+        verdicts: (position before the verdict, words it is about, (position of the last token, words) of each name in
+            the list before it) of each verdict in words of a comparison that begins with what the image shows.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Encoded:
     read: list[tuple[int, str]] = field(default_factory=list)
     typed: list[tuple[int, list[int], str]] = field(default_factory=list)
     judged: list[tuple[int, list[int]]] = field(default_factory=list)
+    verdicts: list[tuple[int, str, list[tuple[int, str]]]] = field(default_factory=list)
 
 
 class _Piece(NamedTuple):
@@ -105,6 +108,7 @@ def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> E
         encoded.copied.extend(_copied(asked, answer, dialogue.copied))
         encoded.read.extend(_read(answer, names, dialogue.system in (LIST_INSTRUCTION, NAME_INSTRUCTION)))
         encoded.typed.extend(_typed(asked, answer))
+        encoded.verdicts.extend(_verdicts(answer, names, dialogue.copied))
         if dialogue.judging:
             encoded.judged.extend(_judged(user, asked[0], answer, said))
         said.insert(0, answer)
@@ -163,6 +167,17 @@ def _typed(asked: Sequence[_Piece], answer: _Piece) -> Iterator[tuple[int, list[
         yield answer.at(match.start(2)) - 1, sorted(clues), match[2]
 
 
+def _verdicts(answer: _Piece, names: _Names, spans: Sequence[str]) -> Iterator[tuple[int, str, list[tuple[int, str]]]]:
+    """The verdicts in words about these spans, if the answer begins with a list of what the image shows."""
+    listed = _LISTED.match(answer.text)
+    if listed is None:
+        return
+    shown = [(answer.at(match.end() - 1), match.group()) for match in names.in_text(listed.group())]
+    for span in spans:
+        for match in re.finditer(rf"(?<!\w){re.escape(span)}: (?=shown|not shown)", answer.text):
+            yield answer.at(match.end()) - 1, span, shown
+
+
 def _judged(user: str, asked: _Piece, answer: _Piece, said: Sequence[_Piece]) -> Iterator[tuple[int, list[int]]]:
     """For each decision, the last tokens of the name it is about: in the question, and in the evidence or chain."""
     _, _, entity = user.partition(_ENTITY)
@@ -214,6 +229,9 @@ def gazes(
     if not scene.things and not judging:
         return targets
     targets += [(1, at, places) for at, places in encoded.judged]
+    for at, words, listed in encoded.verdicts if taken_for is not None else ():
+        owners = [who.surfaces for who in scene.cast if words in who.surfaces]
+        targets.append((1, at, [place for place, name in listed if any(name in own for own in owners)] or [0]))
     first = _first_image(encoded)
     places: dict[str, list[int]] = {}
     for key, cells in cells_of(scene.things).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gmner.data.post import SceneObject
@@ -43,6 +43,7 @@ class QuestionSettings:
         repeated_about: The same for end-to-end answers and comparisons.
         invented: Share of invented names in texts that are unrelated to the image.
         mistaken: Share of the absent entities that get a box in end-to-end answers.
+        styles: Styles of the comparisons.
         listed: Whether images with newcomers are listed without them. If not, there are other questions about them.
     """
 
@@ -54,6 +55,7 @@ class QuestionSettings:
     repeated_about: float = 0.0
     invented: float = 0.7
     mistaken: float = 0.9
+    styles: tuple[str, ...] = tuple(TEMPLATES)
     listed: bool = True
 
 
@@ -268,7 +270,7 @@ def _compared(
     """A text, its gold entities, and a chain that compares text and image in a random template style."""
     written = _about(scene, rng, settings.compared, settings.compared, settings)
     golds = annotate(written, scene.things)
-    style = rng.choice(list(TEMPLATES.values()))
+    style = TEMPLATES[rng.choice(settings.styles)]
     seen = _nameable(scene, [said.who for said in written.said])
     return written, golds, write_chain(style, Facts(golds, seen, FRAME), rng)
 
@@ -326,9 +328,9 @@ EVERYTHING = (TALKING, COMPARING, LOOKING, TEXT, COMPARING, LOOKING)
 """The mixes of the batches, in rotation."""
 
 
-def _in_last_stages(mix: Mix) -> Mix:
+def _in_last_stages(mix: Mix, settings: QuestionSettings = LAST) -> Mix:
     """The mix with the settings of the last two stages."""
-    return {partial(question, settings=LAST): weight for question, weight in mix.items()}
+    return {partial(question, settings=settings): weight for question, weight in mix.items()}
 
 
 LONG_TALKING = {**_in_last_stages({list_scene: 0.35, extract: 0.1, answer: 0.4}), name_boxes: 0.15}
@@ -340,10 +342,14 @@ REASONING = (
 )  # fmt: skip
 """The same for the stage `reasoning`."""
 
+BLIND = replace(LAST, styles=("picture_first",))
+"""The last stage: comparisons begin with what the image shows."""
+
 LISTS, ANSWERS = _in_last_stages({list_scene: 1.0}), _in_last_stages({extract: 0.15, answer: 0.85})
+COMPARED, DISCUSSED, READ = (_in_last_stages({kind: 1.0}, BLIND) for kind in (compare, discuss, transcribe))
 LISTING = (
-    LISTS, ANSWERS, LISTS, DISCUSSING, LISTS, LOOKING, LISTS, ANSWERS, LISTS, LONG_TEXT, LISTS, READING, LISTS,
-    LONG_COMPARING,
+    LISTS, ANSWERS, DISCUSSED, LISTS, COMPARED, LOOKING, LISTS, DISCUSSED, ANSWERS, LISTS, LONG_TEXT, READ, LISTS,
+    COMPARED,
 )  # fmt: skip
 """The same for the stage `listing`: every second batch is of lists, which are short."""
 
