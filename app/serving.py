@@ -56,14 +56,16 @@ def running(settings: AppSettings, *, port: int | None = None, host: str = LOCAL
     """
     check_gradio()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio when it is imported and later
-    # Gradio asks its own page whether it answers; a proxy would not reach it.
-    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (direct, LOCAL, "localhost")))
     from starlette.middleware import Middleware
 
     from gmner.app.page import build_page, head, theme
 
-    with tempfile.TemporaryDirectory(prefix="gmner-app-", ignore_cleanup_errors=True) as folder, _uploads(folder):
+    # At launch, Gradio asks its own page whether it answers; a proxy would not reach it.
+    direct = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), LOCAL, "localhost")))
+    with (
+        tempfile.TemporaryDirectory(prefix="gmner-app-", ignore_cleanup_errors=True) as folder,
+        _environment(**{_UPLOADS: str(Path(folder) / "uploads"), "no_proxy": direct, "NO_PROXY": direct}),
+    ):
         (samples := Path(folder) / "samples").mkdir()
         blocks = build_page(settings if settings.samples else replace(settings, samples=sample_posts(samples)))
         try:
@@ -96,17 +98,18 @@ def running(settings: AppSettings, *, port: int | None = None, host: str = LOCAL
 
 
 @contextmanager
-def _uploads(folder: str) -> Iterator[None]:
-    """Let Gradio keep uploads in a folder."""
-    before = os.environ.get(_UPLOADS)
-    os.environ[_UPLOADS] = str(Path(folder) / "uploads")
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables while the block runs."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(_UPLOADS, None)
-        else:
-            os.environ[_UPLOADS] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def serve(settings: AppSettings, started: Callable[[str], None], *, port: int | None = None, host: str = LOCAL) -> None:

@@ -9,7 +9,7 @@ from gmner.app.label_table import labels_of_table, table_of
 from gmner.app.samples import sample_posts
 from gmner.app.settings import choice_of_fields, default_corrections, names_of
 from gmner.app.timed_answer import TimedAnswer
-from gmner.app.views import answer_view, message
+from gmner.app.views import answer_view, failure, message
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.programs.choice import ProgramChoice
@@ -66,6 +66,13 @@ def test_lone_surrogates_are_replaced():
 
 def test_messages_are_escaped():
     assert message(EVIL, about=EVIL).count("&lt;script&gt;") == 2
+
+
+def test_a_file_that_cannot_be_written_is_told_in_words():
+    told = failure(PermissionError(13, "Permission denied", "/data/fixed.jsonl"))
+    assert "The corrections cannot be written: Permission denied" in told
+    assert "/data/fixed.jsonl" in told
+    assert "Errno" not in told
 
 
 def test_fields_of_the_page():

@@ -107,6 +107,7 @@ def test_dropped_part_is_logged_with_its_line(tmp_path, caplog):
         ("None\n", "answers.txt has 1 lines for 2 posts"),
         ("7\tNone\n9\tNone\n", "answers.txt:2: the id is unknown or occurs twice"),
         ("7\tNone\n7\tNone\n", "answers.txt:2: the id is unknown or occurs twice"),
+        ("5.jpg\tAda|PER|None\n6.jpg\tNone\n", "answers.txt:1: the id is unknown or occurs twice"),
         ('{"a": 1}\n{"a": 2}\n', "answers.txt:1: no triples"),
         ('{"response_answer_orig": "None"}\n{', "answers.txt:2: not JSON"),
         (b"\xff\xfe", "answers.txt: not UTF-8"),

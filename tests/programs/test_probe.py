@@ -9,9 +9,11 @@ from typing import Any
 import dspy
 import pytest
 from openai_server import serving
+from PIL import Image
 from probed import CONVENTIONS, QWEN, SMALL, TITLES, ShapeModel, replying, speaking, use_small_images
 from scripted import pictures_of, scripted_lm, words_of
 
+from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.models import loading
@@ -24,6 +26,7 @@ from gmner.programs.models.probe.report import ProbeReport
 from gmner.programs.served import served_lm
 from gmner.signatures.boxes import Box, BoxFormat, Size
 from gmner.signatures.errors import InputError, ServerError
+from gmner.signatures.mentions import GoldEntity
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,8 @@ def small_images(monkeypatch: pytest.MonkeyPatch):
 
 
 PLAIN = ModelProfile()
+BOXED = (GoldEntity("Ana", 0, 3, "PER", (Box(1, 2, 30, 20),)),)
+FEW = [Post(str(number), "Ana", Image.new("RGB", (60, 40)), BOXED) for number in range(5)]
 PIXELS = ModelProfile(BoxFormat("resized"), rule=QWEN)
 
 
@@ -67,6 +72,20 @@ def test_original_pixels_contradict_pixels_after_the_resize():
     report = probed(ShapeModel(speaking(Convention(BoxFormat("original"))), noise=0.01), PIXELS)
     assert (report.state, report.called) == ("contradicted", Convention(BoxFormat("original")))
     assert report.found_profile().box_format == BoxFormat("original")
+
+
+def test_a_profile_agrees_only_if_its_convention_fits_and_no_other_one():
+    writes = Convention(BoxFormat("original", order="yxyx"))
+    report = probed(
+        ShapeModel(speaking(writes), noise=0.01), ModelProfile(BoxFormat("resized", order="yxyx"), rule=QWEN)
+    )
+    assert report.state != "agrees"
+
+
+def test_a_limit_of_images_is_kept_in_the_profile_that_is_found():
+    own = Convention(BoxFormat("normalized", 100))
+    report = probed(ShapeModel(speaking(own), noise=0.01), ModelProfile(max_pictures=2))
+    assert report.found_profile() == ModelProfile(own.box_format, max_pictures=2)
 
 
 @pytest.mark.slow
@@ -186,6 +205,7 @@ def test_a_failed_call_is_reported():
         ({"profile": "normalized"}, "profile must be a ModelProfile"),
         ({"profile": "none"}, "profile must be a ModelProfile"),
         ({"posts": []}, "No entity of the posts has a box"),
+        ({"posts": FEW}, r"Too few entities of the posts have a box.*got 5.*at least 8"),
     ],
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], message: str):

@@ -125,7 +125,7 @@ def test_answers_to_two_images_of_one_post_are_refused(riveg):
 
 def test_riveg_lines_need_a_name(riveg):
     (riveg / "gold.txt").write_text("1.jpg### (PER)###d###0###&[0,0,0,0]")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="gold.txt:1: not a line of RiVEG"):
         gmner.read_riveg(riveg / "gold.txt")
 
 
@@ -187,7 +187,8 @@ def test_entity_json_answers(entity_json):
         {"phrase": "Ana Lim", "entity_type": "PER", "region_box": [1, 2, 30, 39]},
         {"start": 3, "end": 3, "entity_type": "PER", "mapping_regions": regions, "region": 2},
         {"start": 5, "end": 5, "entity_type": "city", "mapping_regions": regions, "region": 0},
-        {"phrase": "Rome", "entity_type": "city", "region_box": [0, 0, 1, 10**400]},
+        {"phrase": "Rome", "entity_type": "city", "region_box": "no box"},
+        {"phrase": "Lima", "entity_type": "city", "region_box": [0, 0, 1, 10**400]},
     ]
     path = entity_json.parent / "answers.json"
     path.write_text(json.dumps([{"img_id": "7.jpg", "pre_entities": rows}]))
@@ -197,6 +198,7 @@ def test_entity_json_answers(entity_json):
         ("Bo", 14, Box(0, 0, 9, 9)),
         ("Oslo", 20, None),
         ("Rome", -1, UNREADABLE),
+        ("Lima", -1, UNREADABLE),
     ]
     assert answer.entities[3].alignment is Alignment.MISSING
     assert gmner.evaluate([answer], posts, "sake").gmner.correct == 2
@@ -350,13 +352,14 @@ def gold(*entities, id_="7"):
 A, B = (Box(1, 2, 3, 4),), (Box(1, 2, 3, 5),)
 
 
-def test_version_depends_on_names_types_and_boxes_alone():
+def test_version_depends_on_ids_names_types_and_boxes_alone():
     posts = [gold(("Ana", "PER", A), ("Bo", "PER", ())), gold(("Cy", "ORG", ()), id_="8"), gold(id_="9")]
     version = GoldVersion.of(posts)
     assert (version.posts, version.mentions, version.shown, version.absent) == (3, 3, 1, 2)
     assert GoldVersion.of(posts[::-1]) == version
     for other in (("Ana", "ORG", A), ("Ana", "PER", B), ("Anna", "PER", A)):
         assert GoldVersion.of([gold(other, ("Bo", "PER", ())), *posts[1:]]).fingerprint != version.fingerprint
+    assert GoldVersion.of([gold(("Ana", "PER", A))]) != GoldVersion.of([gold(("Ana", "PER", A), id_="8")])
     unboxed = [Post("7", "text", None, (GoldEntity("Ana", 0, 1, "PER"),), grounded=False)]
     assert (GoldVersion.of(unboxed).shown, "no regions" in str(GoldVersion.of(unboxed))) == (None, True)
 
@@ -372,6 +375,21 @@ def test_differences_of_gold():
     assert "types that only the first has: MISC" in str(found)
     assert not compare_gold(ours, ours)
     assert str(compare_gold(ours, ours)) == "no differences"
+
+
+def test_two_posts_of_the_second_gold_for_one_of_the_first_are_refused(tmp_path):
+    (tmp_path / "7.jpg").touch()
+    twice = [Post(id_, "text", tmp_path / "7.jpg", ()) for id_ in "ab"]
+    with pytest.raises(DataError, match=r"Several posts of the second gold belong to one of the first.*7"):
+        compare_gold([Post("7", "text", tmp_path / "7.jpg", ())], twice)
+
+
+def test_gold_equals_itself_whatever_joins_its_tokens(entity_json, capsys):
+    answers = entity_json.parent / "answers.json"
+    answers.write_text(json.dumps([{"img_id": "7.jpg", "pre_entities": []}]))
+    words = "evaluate", answers, "--gold", entity_json, "--joiner", ""
+    assert run(*words, "--made-on", entity_json) == 0
+    assert "other gold" not in "".join(capsys.readouterr())
 
 
 def test_evaluate_prints_the_version_and_names_other_gold(riveg, capsys):
