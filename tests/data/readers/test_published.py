@@ -125,7 +125,7 @@ def test_answers_to_two_images_of_one_post_are_refused(riveg):
 
 def test_riveg_lines_need_a_name(riveg):
     (riveg / "gold.txt").write_text("1.jpg### (PER)###d###0###&[0,0,0,0]")
-    with pytest.raises(DataError, match="gold.txt:1: not a line of RiVEG"):
+    with pytest.raises(DataError, match=r"gold\.txt:1: not a line of RiVEG"):
         gmner.read_riveg(riveg / "gold.txt")
 
 
