@@ -20,6 +20,7 @@ from gmner.optimizers.checked_rewards import checked_rewards
 from gmner.optimizers.reward_set import Rewards, RewardSet, chosen_rewards
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS, cvo, reward_columns
 from gmner.optimizers.training import trainable as training
+from gmner.optimizers.training.collapse import Collapse
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.training.rows import rollout_rows
 from gmner.optimizers.training.settings import Every, Training, own_copy, own_options
@@ -196,7 +197,7 @@ class CVO(Training):
                 train_dataset=rows,
                 eval_dataset=watch.rows(rows),
                 processing_class=processor,
-                callbacks=[bar],
+                callbacks=[bar, Collapse(folder)],
                 redraws=self.redraws,
             )
             training.run(trainer, folder, watch, engine)
