@@ -223,5 +223,5 @@ class CVO(Training):
         if self.rate is not None:
             return self.rate
         if training.is_small(model):
-            return 5e-4 if training.has_adapter(model) else 1e-4
+            return 2e-4 if training.has_adapter(model) else 1e-4
         return 1e-5

@@ -55,7 +55,7 @@ class Training:
         least_steps: Minimum number of optimizer steps, however small the training set is. Ignored if `max_steps` is
             given.
         max_steps: Exact number of optimizer steps. None: as many as `epochs` takes, but at least `least_steps`.
-        rate: Peak learning rate. None: MRSI takes 1e-4 with LoRA and 2e-4 without; CVO takes 5e-4 with LoRA and 1e-4
+        rate: Peak learning rate. None: MRSI takes 1e-4 with LoRA and 2e-4 without; CVO takes 2e-4 with LoRA and 1e-4
             without for a model below 100 M parameters, and 1e-5 for a larger one.
         tuning: Which weights are trained. `full`: all of them. `lora`: an adapter on every linear layer.
             `lora-frozen-vision`: an adapter on the language model only. `auto`: `lora-frozen-vision` from 100 M
