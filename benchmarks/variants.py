@@ -1,0 +1,181 @@
+"""Variants of the default settings of CVO, all from the same weights after MRSI, scored on dev posts of the world.
+
+    python benchmarks/variants.py --work runs/variants                 # all of them; two hours on one core
+    python benchmarks/variants.py --work runs/variants "KL 0.04"       # the defaults and one variant
+
+The last column is the gain in GMNER F1 over the default settings, with its paired 95 % interval over the posts.
+
+Runs are kept in the work folder: a stopped benchmark resumes, and finished runs are reused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gmner import rewards
+from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.post import Post
+from gmner.data.scoring.evaluate import evaluate
+from gmner.data.scoring.evaluation import Evaluation
+from gmner.data.scoring.resampling import compare
+from gmner.data.world.generate import World
+from gmner.optimizers.cvo import CVO
+from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mrsi import MRSI
+from gmner.optimizers.rewards.formulas import grounding_reward
+from gmner.programs.gmner import GMNER
+from gmner.programs.models.loading import load_vlm
+from gmner.signatures.boxes import Box
+from gmner.signatures.errors import AnswerError
+from gmner.signatures.wire import Frame, parse_answer
+
+DEFAULTS = "defaults"
+COLUMNS = ("variant", "steps", "GMNER F1", "MNER F1", "found", "boxed", "N-F1", "gain in GMNER F1 over the defaults")
+JITTER = 0.1
+"""Standard deviation of the noise on each side of a box, as a share of the box's size."""
+
+
+def rising_sigma(completions: Any, trainer_state: Any, **columns: Any) -> list[float | None]:
+    """Grounding with a threshold that rises from 0.3 to 0.7 during the stage."""
+    sigma = 0.3 + 0.4 * trainer_state.global_step / trainer_state.max_steps
+    judged = rewards.judgements(completions, **columns)
+    return [0.0 if judgement is None else grounding_reward(judgement, sigma) for judgement in judged]
+
+
+def giou(a: Box, b: Box) -> float:
+    """Generalized IoU (Rezatofighi et al., CVPR 2019), in -1..1: negative for boxes that are far apart."""
+    hull = (max(a.x2, b.x2) - min(a.x1, b.x1)) * (max(a.y2, b.y2) - min(a.y1, b.y1))
+    overlap = a.iou(b)
+    union = (a.area + b.area) / (1 + overlap)
+    return overlap - (hull - union) / hull if hull else overlap
+
+
+def generalized_iou(completions: Any, **columns: Any) -> list[float | None]:
+    """Grounding without a threshold: (1 + generalized IoU) / 2 of the best box, averaged over the shown mentions."""
+    answers = rewards.whole_answers(completions, **columns)
+    fields = ("post_text", "gold", "size", "resized", "labels", "box_format")
+    labels, box_format = columns["labels"], columns["box_format"]
+    scores: list[float | None] = []
+    for answer, text, gold, size, resized in zip(answers, *(columns[name] for name in fields[:4]), strict=True):
+        shown = [mention for mention in json.loads(gold) if mention["boxes"]]
+        frame = Frame(box_format, size and tuple(size), resized and tuple(resized))
+        try:
+            entities = parse_answer(answer or "", text, labels, frame).entities
+        except AnswerError:
+            scores.append(0.0)
+            continue
+        found = {(entity.start, entity.end): entity.box for entity in entities}
+        each = [
+            (1 + max(giou(box, Box(*gold_box)) for gold_box in mention["boxes"])) / 2 if box else 0.0
+            for mention in shown
+            for box in [found.get((mention["start"], mention["end"]))]
+        ]
+        scores.append(sum(each) / len(each) if each else None)
+    return scores
+
+
+def jittered(posts: Sequence[Post]) -> list[Post]:
+    """The posts with noise on the corners of their boxes, as in the training of E2E-GMNER."""
+    rng = random.Random(0)
+
+    def moved(box: Box, size: tuple[int, int]) -> Box:
+        width, height = box.x2 - box.x1, box.y2 - box.y1
+        x1, x2 = sorted(min(max(x + rng.gauss(0, JITTER) * width, 0), size[0]) for x in (box.x1, box.x2))
+        y1, y2 = sorted(min(max(y + rng.gauss(0, JITTER) * height, 0), size[1]) for y in (box.y1, box.y2))
+        return replace(box, x1=x1, y1=y1, x2=x2, y2=y2)
+
+    def noisy(post: Post) -> Post:
+        entities = [replace(e, boxes=tuple(moved(box, post.image.size) for box in e.boxes)) for e in post.entities]
+        return replace(post, entities=tuple(entities))
+
+    return list(map(noisy, posts))
+
+
+def in_place_of_grounding(reward: Any) -> dict[Any, float]:
+    """The default rewards, with another one in place of grounding."""
+    return {reward if name == "grounding" else name: weight for name, weight in rewards.DEFAULT_WEIGHTS.items()}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the defaults.
+
+    Args:
+        cvo: Settings of CVO.
+        mcr: Settings of MCR.
+        posts: Changes the training posts of MRSI, from whose weights CVO starts.
+    """
+
+    cvo: Mapping[str, Any] = field(default_factory=dict)
+    mcr: Mapping[str, Any] = field(default_factory=dict)
+    posts: Callable[[Sequence[Post]], Sequence[Post]] = list
+
+
+VARIANTS: Mapping[str, Variant] = {
+    DEFAULTS: Variant(),
+    "rate 5e-4": Variant({"rate": 5e-4}),
+    "rate 1e-4": Variant({"rate": 1e-4}),
+    "80 steps": Variant({"max_steps": 80}),
+    "KL 0.04": Variant({"beta": 0.04}),
+    "advantages divided by the spread in the group": Variant({"scale_rewards": "group"}),
+    "advantages divided by the spread in the batch": Variant({"scale_rewards": "batch"}),
+    "each reward normalized": Variant({"grpo_options": {"multi_objective_aggregation": "normalize_then_sum"}}),
+    "no redraws": Variant({"redraws": 0}),
+    "posts with right and wrong answers": Variant(mcr={"learnable_answers": 4}),
+    "span 2": Variant({"rewards": {**rewards.DEFAULT_WEIGHTS, "span": 2.0}}),
+    "IoU without a threshold": Variant({"rewards": in_place_of_grounding(rewards.grounding(sigma=0.0))}),
+    "generalized IoU": Variant({"rewards": in_place_of_grounding(generalized_iou)}),
+    "sigma from 0.3 to 0.7": Variant({"rewards": in_place_of_grounding(rising_sigma)}),
+    "jittered boxes in MRSI": Variant(posts=jittered),
+}
+
+
+def measured(name: str, work: Path, train: Sequence[Post], dev: Sequence[Post]) -> tuple[Evaluation, int]:
+    """Scores on dev posts and steps of CVO of a variant; what an earlier run did is reused."""
+    variant, answers = VARIANTS[name], work / name / f"dev-{len(dev)}.jsonl"
+    steps = work / name / "steps.json"
+    if not steps.is_file():
+        start = work / ("MRSI" if variant.posts is list else f"MRSI, {name}")
+        GMNER(lm=load_vlm(max_batch=32, cache=False)).compile(
+            trainset=variant.posts(train), optimizer=MCR(mrsi=MRSI(), cvo=None, holdout=0), run_dir=start
+        )
+        program = GMNER(lm=load_vlm(start / "mrsi", max_batch=32, cache=False))
+        cvo = CVO(**{"validate_every": None, **variant.cvo})
+        optimizer = MCR(mrsi=None, cvo=cvo, holdout=0, **variant.mcr)
+        better = program.compile(trainset=train, optimizer=optimizer, run_dir=work / name)
+        write_predictions(better.batch_posts(dev), answers)
+        steps.write_text(json.dumps(max(entry["step"] for entry in better.history.log["cvo"])), encoding="utf-8")
+    scores = evaluate(read_predictions(answers), dev, progress=False)
+    return scores, json.loads(steps.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Run the missing variants, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], help="variants to include")
+    parser.add_argument("--work", type=Path, default=Path("runs/variants"), help="folder of the runs")
+    parser.add_argument("--posts", type=int, default=100, help="number of training posts")
+    parser.add_argument("--dev", type=int, default=900, help="number of dev posts to score")
+    args = parser.parse_args()
+    train, dev = World().posts("train", args.posts), World().posts("dev", args.dev)
+    work = args.work / f"{args.posts}-posts"
+    sys.stdout.write("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS) + "\n")
+    base = measured(DEFAULTS, work, train, dev)[0]
+    for name in dict.fromkeys([DEFAULTS, *(args.variants or VARIANTS)]):
+        scores, steps = measured(name, work, train, dev)
+        gain = compare(base, scores).tasks["gmner"]
+        figures = [scores.gmner.f1, scores.mner.f1, scores.found_of_shown, scores.boxed_of_absent, scores.bias.n_f1]
+        cells = [name, str(steps), *(f"{figure or 0.0:.1f}" for figure in figures)]
+        sys.stdout.write(f"| {' | '.join(cells)} | {gain.difference:+.1f} ({gain.low:.1f} to {gain.high:.1f}) |\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
