@@ -4,6 +4,7 @@ const own = `gm${Math.random().toString(36).slice(2)}`;
 let post = null, chars = [], entities = [], saved = "", past = [], chosen = -1, box = 0, sel = null, cursor = 0,
   drawing = false, warned = false, said = "", bad = false, fresh = null, asked = "";
 const unsaved = new Map();  // post id -> its changed entities, if the server showed another post before they were saved
+const discarded = new Map();  // post id -> what its saved correction was, and what the page showed, when it was discarded
 
 const make = (name, options = {}, ...children) => {
   const { cls, on = {}, ...attributes } = options;
@@ -38,8 +39,12 @@ function change(act) {
 }
 function undo() {
   if (!past.length) return;
-  const kept = entities[chosen];
-  entities = past.pop(); choose(kept ? same(kept) : -1); say("Undone."); render();
+  const kept = entities[chosen], before = past.pop();
+  entities = before.saved ? copy(before.shown) : before; choose(kept ? same(kept) : -1); say("Undone.");
+  if (before.saved) {  // the step is a discarded correction, which is saved again
+    emit("gm_save", { entities: JSON.parse(before.saved), next: false }); asked = before.saved;
+  }
+  render();
 }
 function track(move, done) {  // until the pointer is released; a post that is shown meanwhile is left alone
   const ends = ["pointerup", "pointercancel"], shown = post;
@@ -334,6 +339,10 @@ function rowView(entity, index) {
   return item;
 }
 function emit(kind, data) { asked = state(); trigger(kind, { id: post.id, revision: post.revision, ...data }); }
+function discard() {
+  discarded.set(post.id, { text: post.text, saved, shown: copy(entities) });
+  emit("gm_discard", {});
+}
 function send(next) { emit("gm_save", { entities: plain(), next }); }
 function leave(by) {
   if (dirty() && !warned) { warned = true; say("The changes are not saved. Save them (S), or do this again to discard them.", true); render(); return; }
@@ -342,7 +351,7 @@ function leave(by) {
 function actionsView() {
   const save = button(post.review ? "Save and next" : "Save correction", () => send(post.review), { cls: "gm-main", "data-act": "save" });
   const more = [button("Undo", undo, { "data-act": "undo", disabled: !past.length })];
-  if (post.done) more.push(button("Discard saved correction", () => emit("gm_discard", {}), { "data-act": "discard" }));
+  if (post.done) more.push(button("Discard saved correction", discard, { "data-act": "discard" }));
   if (!post.review) return make("div", { cls: "gm-ed-actions" }, save, ...more);
   const accept = button("Accept as it is", () => send(true), { "data-act": "accept", title: "Key A" });
   const previous = button("Previous", () => leave(-1), { "data-act": "previous", title: "Key P" });
@@ -403,6 +412,11 @@ function show() {
     const kept = unsaved.get(post.id), seen = !kept || kept.revision === null || kept.revision === post.revision;
     chars = Array.from(post.text); entities = copy(post.entities); saved = state();
     past = []; sel = null; cursor = 0; drawing = false; warned = false;
+    const gone = discarded.get(post.id);
+    if (gone && !post.done && gone.text === post.text) {
+      past.push(gone);
+      if (post.settled === post.id) say("Discarded. Undo saves the correction again.");
+    } else discarded.delete(post.id);
     if (kept && kept.text === post.text) {
       past.push(seen ? entities : kept.entities);
       if (seen) { entities = kept.entities; say("Your unsaved changes are back. Undo removes them."); }

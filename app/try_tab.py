@@ -20,6 +20,7 @@ from gmner.programs.bundle_files import is_bundle
 from gmner.programs.choice import LoadedModels, ProgramChoice
 from gmner.signatures.errors import GmnerError
 from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.mentions import GroundedEntity
 
 _IMAGES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
 _FIELDS = ("model", "server", "served", "staged", "confidence", "votes")
@@ -27,10 +28,11 @@ _FIELDS = ("model", "server", "served", "staged", "confidence", "votes")
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """The post on the page, and the types that its correction may use."""
+    """The post on the page, the types that its correction may use, and the entities of the answer."""
 
     post: Post
     labels: LabelSet
+    answer: tuple[GroundedEntity, ...]
 
 
 class TryTab:
@@ -163,7 +165,7 @@ class TryTab:
         types = dict(labels.types)
         for entity in (*first.entities, *(saved.gold if saved else ())):  # a bundle has its own types
             types.setdefault(entity.type, "")
-        shown = _Shown(post, LabelSet.of(types))
+        shown = _Shown(post, LabelSet.of(types), first.entities)
         entities = first.entities if saved is None else saved.gold
         drafts = drafts_of(entities)
         status += left_out(len(entities) - len(drafts))
@@ -201,14 +203,15 @@ class TryTab:
         corrections, data = self._settings.corrections, sent(event)
         if corrections is None or shown is None or data.get("id") != shown.post.id:
             return message("The page shows another post. Answer it again.", problem=True), gr.skip()
-        saved = corrections.get(shown.post.id)
         try:
             corrections.discard(shown.post.id, revision_of(data))
         except (GmnerError, OSError) as error:
             return failure(error), gr.skip()
         note = message(f"Discarded. {len(corrections)} corrected in {corrections.path}.")
-        drafts = drafts_of(saved.gold if saved else ())
-        return note, editor_data(shown.post, drafts, shown.labels, settled=shown.post.id)
+        drafts = drafts_of(shown.answer)
+        return note + left_out(len(shown.answer) - len(drafts)), editor_data(
+            shown.post, drafts, shown.labels, settled=shown.post.id
+        )
 
     def _not_saved(self) -> str:
         return message("Corrections on this page are not saved.", problem=True)

@@ -88,11 +88,19 @@ class Tab:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Press the mouse button at a point of the viewport, move, and release it at another one."""
+        self.drag_on(start, end)
+        self.release(end)
+
+    def drag_on(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse button at a point of the viewport and move to another one, without releasing it."""
         self._call("Input.dispatchMouseEvent", type="mouseMoved", x=start[0], y=start[1])
         self._call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], button="left", clickCount=1)
         for part in (0.3, 0.7, 1):
             x, y = (a + (b - a) * part for a, b in zip(start, end, strict=True))
             self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+
+    def release(self, end: tuple[float, float]) -> None:
+        """Release the mouse button at a point of the viewport."""
         self._call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], button="left", clickCount=1)
 
     def type(self, text: str) -> None:
@@ -113,16 +121,16 @@ class Tab:
         """Collect the addresses of all requests from now on in `requests`."""
         self._call("Network.enable")
 
-    def press(self, key: str) -> None:
-        """Press a key: a letter, an arrow such as `ArrowUp`, `Tab`, `Escape`, `Enter`, `Delete`."""
-        codes = {"Tab": 9, "Escape": 27, "Enter": 13, "Delete": 46}
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Press a key: a letter, an arrow such as `ArrowUp`, `Tab`, `Escape`, `Enter`, `Delete`, `Home`, `End`."""
+        codes = {"Tab": 9, "Escape": 27, "Enter": 13, "Delete": 46, "End": 35, "Home": 36}
         codes |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         code = codes.get(key) or ord(key.upper())
         text = {"text": "\r"} if key == "Enter" else {} if key in codes else {"text": key}
         for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
             extra = text if kind == "keyDown" else {}
             named = {"key": key, "code": key if key in codes else f"Key{key.upper()}", "windowsVirtualKeyCode": code}
-            self._call("Input.dispatchKeyEvent", type=kind, **named, **extra)
+            self._call("Input.dispatchKeyEvent", type=kind, modifiers=8 if shift else 0, **named, **extra)
 
     def slide(self, selector: str, value: int) -> None:
         """Move a slider."""
