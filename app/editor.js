@@ -145,7 +145,7 @@ function textView() {
     view.append(word);
     for (const entity of over.filter((one) => one.end === end)) {
       const type = make("sup", { "aria-hidden": "true" }, entity.type);
-      type.style.color = `color-mix(in srgb, ${colour(entity.type)} 70%, currentColor)`;
+      type.style.color = `color-mix(in srgb, ${colour(entity.type)} 55%, currentColor)`;
       view.append(type);
     }
     at = end;

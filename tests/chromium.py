@@ -19,17 +19,30 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 _CONTRAST = """(names) => {
+  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {  // also of color-mix, which has no rgb()
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = colour; paint.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = paint.getImageData(0, 0, 1, 1).data;
+    return [[r, g, b], a / 255];
+  };
+  const over = ([colour, alpha], under) => colour.map((value, at) => value * alpha + under[at] * (1 - alpha));
   const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
   const light = (colour) => {
-    const most = colour.startsWith("color(") ? 1 : 255;  // of color-mix
-    const [r, g, b] = colour.match(/[\\d.]+/g).map((v) => linear(v / most));
+    const [r, g, b] = colour.map((value) => linear(value / 255));
     return .2126 * r + .7152 * g + .0722 * b;
   };
-  const behind = (e) => getComputedStyle(e).backgroundColor === "rgba(0, 0, 0, 0)" ? behind(e.parentElement) : e;
-  return Math.min(...names.map((name) => {
-    const found = document.querySelector(name);
-    const [a, b] = [light(getComputedStyle(found).color), light(getComputedStyle(behind(found)).backgroundColor)];
-    return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  const behind = (e) => {
+    if (!e) return [255, 255, 255];
+    const layer = rgba(getComputedStyle(e).backgroundColor);
+    return layer[1] === 1 ? layer[0] : over(layer, behind(e.parentElement));
+  };
+  return Math.min(...names.flatMap((name) => {
+    const found = [...document.querySelectorAll(name)].filter((e) => e.checkVisibility());
+    if (!found.length) throw new Error(`nothing visible matches ${name}`);
+    return found.map((e) => {
+      const back = behind(e), [a, b] = [light(over(rgba(getComputedStyle(e).color), back)), light(back)];
+      return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    });
   }));
 }"""
 
