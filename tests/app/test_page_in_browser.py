@@ -337,3 +337,13 @@ def test_visitors_cannot_choose_models():
     own = build_page(AppSettings(ProgramChoice("m"))).get_config_file()
     assert {"gm-model", "gm-server", "gm-second-model"} <= {part["props"].get("elem_id") for part in own["components"]}
     assert not own["analytics_enabled"]
+
+
+@pytest.mark.parametrize(("votes", "most"), [(1, 25), (40, 40)])
+def test_more_votes_than_the_page_offers_by_itself_are_kept(votes: int, most: int):
+    from gmner.app.page import build_page
+
+    config = build_page(AppSettings(ProgramChoice("m", answers=votes), ProgramChoice("n", answers=votes)))
+    fields = [part["props"] for part in config.get_config_file()["components"] if part["type"] == "number"]
+    found = {field["elem_id"]: (field["value"], field["maximum"]) for field in fields}
+    assert found == {"gm-votes": (votes, most), "gm-second-votes": (votes, most)}
