@@ -2,7 +2,7 @@
 // `watch` (Gradio's gr.HTML). Texts only ever become text nodes. Offsets are code points, boxes pixels of the image.
 const own = `gm${Math.random().toString(36).slice(2)}`;
 let post = null, chars = [], entities = [], saved = "", past = [], chosen = -1, box = 0, sel = null, cursor = 0,
-  drawing = false, warned = false, said = "", bad = false, fresh = null, asked = "";
+  drawing = false, warned = false, said = "", bad = false, fresh = null, asked = "", drawn = null;
 const unsaved = new Map();  // post id -> its changed entities, if the server showed another post before they were saved
 const discarded = new Map();  // post id -> what its saved correction was, and what the page showed, when it was discarded
 
@@ -111,36 +111,48 @@ function textKey(event) {
     const from = sel ? sel[0] : cursor;
     cursor = clamp(goal, 0, last);
     sel = event.shiftKey ? [from, cursor] : [cursor, cursor];
-    event.preventDefault(); render();
+    event.preventDefault(); select();
   } else if (/^[1-9]$/.test(event.key) && sel && post.types[event.key - 1]) {
     event.preventDefault(); event.stopPropagation(); add(post.types[event.key - 1].name);
-  } else if (event.key === "Escape") { sel = null; render(); }
+  } else if (event.key === "Escape") { sel = null; select(); }
 }
-function marks() {  // only the classes, so that a drag keeps its elements
-  const range = selected();
-  for (const word of element.querySelectorAll(".gm-w")) {
-    const [start, end] = place(Number(word.dataset.i));
-    const on = !!range && range.start <= start && end <= range.end;
-    word.classList.toggle("gm-sel", on); word.setAttribute("aria-selected", on);
+function marks() {  // only what changed, so that a drag keeps its elements and a key does not draw a long post anew
+  const range = sel ? [Math.min(...sel), Math.max(...sel)] : [0, -1], { view, words, places, at } = drawn;
+  for (const [from, to] of [places, range]) for (let index = from; index <= to; index++) {
+    const on = range[0] <= index && index <= range[1];
+    words[index].classList.toggle("gm-sel", on); words[index].setAttribute("aria-selected", on);
   }
+  words[at]?.classList.remove("gm-cur"); words[cursor]?.classList.add("gm-cur");
+  if (words[cursor]) view.setAttribute("aria-activedescendant", words[cursor].id);
+  drawn.places = range; drawn.at = cursor;
 }
-function textView() {
+function select() { marks(); root().querySelector(".gm-ed-tools").replaceWith(toolsView()); }
+function textView() {  // drawn anew only if the entities or the chosen one changed
+  const name = `${post.serial} ${chosen} ${state()}`;
+  if (!drawn || drawn.name !== name) {
+    const view = drawText();
+    drawn = { name, view, words: view.querySelectorAll(".gm-w"), places: [0, -1], at: cursor };
+  }
+  marks();
+  return drawn.view;
+}
+function drawText() {
   const view = make("p", {
     cls: "gm-ed-text", dir: "auto", tabindex: 0, role: "listbox", "aria-multiselectable": "true",
     "aria-label": "Words of the post. Arrow keys move, Shift extends, a digit marks the words as an entity",
-    "aria-activedescendant": post.pieces.length ? `${own}w${cursor}` : false,
     on: { pointerdown: textDown, keydown: textKey },
   });
   let at = 0;
-  const range = selected();
+  const coming = [...entities].sort((a, b) => a.start - b.start), current = new Set();
   post.pieces.forEach(([start, end], index) => {
     view.append(words(at, start));
-    const over = entities.filter((e) => e.start <= start && end <= e.end);
+    while (coming.length && coming[0].start <= start) current.add(coming.shift());
+    for (const entity of current) if (entity.end < end) current.delete(entity);
+    const over = [...current];
     const main = over.includes(entities[chosen]) ? entities[chosen] : over[0];
-    const isOn = !!range && range.start <= start && end <= range.end;
-    const styles = { "gm-in": main, "gm-on": main && main === entities[chosen], "gm-sel": isOn, "gm-cur": index === cursor };
+    const styles = { "gm-in": main, "gm-on": main && main === entities[chosen] };
     const cls = ["gm-w", ...Object.keys(styles).filter((name) => styles[name])].join(" ");
-    const word = make("span", { cls, id: `${own}w${index}`, role: "option", "aria-selected": String(isOn), "data-i": index }, words(start, end));
+    const word = make("span", { cls, id: `${own}w${index}`, role: "option", "aria-selected": "false", "data-i": index }, words(start, end));
     if (main) word.style.setProperty("--gm-c", colour(main.type));
     view.append(word);
     for (const entity of over.filter((one) => one.end === end)) {
@@ -407,7 +419,7 @@ function keep(next) {  // changes that were neither saved nor discarded on purpo
 function show() {
   const data = props.value, next = data && typeof data === "object" && Array.isArray(data.pieces) ? data : null;
   say(""); keep(next);
-  post = next; fresh = null;
+  post = next; fresh = null; drawn = null;
   if (post) {
     const kept = unsaved.get(post.id), seen = !kept || kept.revision === null || kept.revision === post.revision;
     chars = Array.from(post.text); entities = copy(post.entities); saved = state();

@@ -213,3 +213,28 @@ def test_discarding_the_correction_of_an_answer_shows_the_answer(tab: Tab, page:
     act(tab, EDITOR, "undo")
     is_now(tab, EDITOR, "saved")
     assert read_posts(page.folder / "fixed.jsonl") == [saved]
+
+
+def test_a_key_on_the_words_does_not_draw_the_post_anew(tab: Tab):
+    """Otherwise each key takes half a second in a post of 5,000 words."""
+    next_post(tab, "c")
+    view = f"document.querySelector('{REVIEW} .gm-ed-text')"
+    tab.ask(f"({view}.focus(), {view}.firstElementChild.kept = true, 1)")
+    tab.press("ArrowRight")
+    tab.press("End", shift=True)
+    assert selection(tab) == "sings 😀 in Rome"
+    assert tab.ask(f"{view}.firstElementChild.kept")
+    assert tab.ask(f"[...{view}.querySelectorAll('[aria-selected=true]')].length") == 4
+    assert tab.ask(f"document.getElementById({view}.getAttribute('aria-activedescendant')).textContent") == "Rome"
+    tab.press("3")
+    tab.wait(f"document.querySelectorAll('{REVIEW} .gm-ed-list > li').length === 3")
+    assert not tab.ask(f"!!{view}.firstElementChild.kept")
+    assert tab.ask(f"[...{view}.querySelectorAll('sup')].map(e => e.textContent).join()") == "PER,ORG,LOC"
+    assert selection(tab) == ""
+
+
+def test_a_long_reasoning_leaves_the_editor_in_view(tab: Tab):
+    view = "document.querySelector('#gm-review-status .gm-long')"
+    tab.ask(f"({view}.append(' because'.repeat(500)), 1)")
+    assert tab.ask(f"{view}.getBoundingClientRect().height") < 100
+    assert tab.ask(f"{view}.tabIndex") == 0
