@@ -23,6 +23,11 @@ from gmner.signatures.labels import COARSE, LabelSet
 from gmner.signatures.mentions import GroundedEntity
 
 _IMAGES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
+# On a phone, the status and the answers are below the options.
+_SHOW_STATUS = """() => {
+  const status = document.querySelector("#gm-status");
+  if (status.getBoundingClientRect().top > innerHeight - 100) status.scrollIntoView();
+}"""
 _FIELDS = ("model", "server", "served", "staged", "confidence", "votes")
 
 
@@ -55,6 +60,9 @@ class TryTab:
         gr.HTML('<h3 class="gm-heading">Correct the answer</h3>', apply_default_css=False)
         self._saved = gr.HTML(self._place, apply_default_css=False, elem_id="gm-try-saved")
         self._editor = editor("gm-try-editor")
+        if settings.samples:  # last, so that answers and their correction are close to the post
+            examples = [[_example(post)] for post in settings.samples]
+            gr.Examples(examples, [self._post], label="Examples", elem_id="gm-examples")
         self._connect()
 
     def _inputs(self, labels: LabelSet) -> None:
@@ -86,13 +94,6 @@ class TryTab:
             self._compare = gr.Checkbox(second is not None, label="Compare", elem_id="gm-compare",
                                         visible=not self._settings.fixed or second is not None)  # fmt: skip
             self._program_fields("second ", second or start)
-        if self._settings.samples:
-            gr.Examples(
-                [[_example(post)] for post in self._settings.samples],
-                [self._post],
-                label="Examples",
-                elem_id="gm-examples",
-            )
 
     def _program_fields(self, prefix: str, start: ProgramChoice) -> None:
         """The fields of a program; those that choose a model only where visitors may."""
@@ -131,6 +132,7 @@ class TryTab:
         given: set[gr.blocks.Block] = {self._post, self._table, self._compare, *self._fields.values()}
         shown = [self._status, self._differences, self._answers, self._json, self._editor, self._shown]
         for start in (self._go.click, self._post.submit):
+            start(None, js=_SHOW_STATUS, api_visibility="private")
             start(self._answer, given, shown, api_visibility="private", concurrency_limit=1)
         if self._settings.corrections is not None:
             outputs = [self._saved, self._editor]
@@ -160,7 +162,7 @@ class TryTab:
         status = view.status
         if saved is not None:
             status += message("This post has a saved correction, which the editor below shows.")
-        elif len(names) > 1:
+        elif len(names) > 1 and not first.error:
             status += message("The editor below shows this answer.", about=name)
         types = dict(labels.types)
         for entity in (*first.entities, *(saved.gold if saved else ())):  # a bundle has its own types

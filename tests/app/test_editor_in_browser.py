@@ -238,3 +238,29 @@ def test_a_long_reasoning_leaves_the_editor_in_view(tab: Tab):
     tab.ask(f"({view}.append(' because'.repeat(500)), 1)")
     assert tab.ask(f"{view}.getBoundingClientRect().height") < 100
     assert tab.ask(f"{view}.tabIndex") == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_notes_of_the_options_are_legible(tab: Tab, scheme: str):
+    tab.prefer(scheme)
+    tab.click("[role=tab]:nth-of-type(2)")
+    tab.wait("document.querySelector('#gm-second-votes')?.offsetParent")
+    assert tab.contrast("#gm-second-votes .info-text", "#gm-second-staged .info-text", "#gm-post [data-testid]") >= 4.5
+    tab.prefer("light")
+
+
+def test_an_answer_is_in_view_on_a_phone_and_close_to_its_post(tab: Tab):
+    tab.resize(390, 800)
+    tab.click("[role=tab]:nth-of-type(2)")
+    tab.wait("document.querySelector('#gm-post textarea')?.offsetParent")
+    tab.ask("document.querySelector('#gm-post textarea').focus()")
+    tab.type("Ada and Bo")
+    tab.ask("scrollTo(0, 0)")
+    tab.ask("document.querySelector('#gm-go').click()")
+    tab.wait("document.querySelector('#gm-status').innerText.includes('without an image')")  # neither has an answer
+    assert "The editor below shows" not in text(tab, "#gm-status")
+    top = "document.querySelector('#gm-status').getBoundingClientRect().top"
+    tab.wait(f"{top} >= -1 && {top} < innerHeight - 90")
+    tab.resize(1400, 900)
+    parts = "document.querySelectorAll('#gm-answers, #gm-try-editor, #gm-examples')"
+    assert tab.ask(f"[...{parts}].map(e => e.id)") == ["gm-answers", "gm-try-editor", "gm-examples"]
