@@ -2,8 +2,9 @@
 // `watch` (Gradio's gr.HTML). Texts only ever become text nodes. Offsets are code points, boxes pixels of the image.
 const own = `gm${Math.random().toString(36).slice(2)}`;
 let post = null, chars = [], entities = [], saved = "", past = [], chosen = -1, box = 0, sel = null, cursor = 0,
-  drawing = false, warned = false, said = "", bad = false, fresh = null, asked = "";
+  drawing = false, warned = false, said = "", bad = false, fresh = null, asked = "", drawn = null;
 const unsaved = new Map();  // post id -> its changed entities, if the server showed another post before they were saved
+const discarded = new Map();  // post id -> what its saved correction was, and what the page showed, when it was discarded
 
 const make = (name, options = {}, ...children) => {
   const { cls, on = {}, ...attributes } = options;
@@ -38,8 +39,12 @@ function change(act) {
 }
 function undo() {
   if (!past.length) return;
-  const kept = entities[chosen];
-  entities = past.pop(); choose(kept ? same(kept) : -1); say("Undone."); render();
+  const kept = entities[chosen], before = past.pop();
+  entities = before.saved ? copy(before.shown) : before; choose(kept ? same(kept) : -1); say("Undone.");
+  if (before.saved) {  // the step is a discarded correction, which is saved again
+    emit("gm_save", { entities: JSON.parse(before.saved), next: false }); asked = before.saved;
+  }
+  render();
 }
 function track(move, done) {  // until the pointer is released; a post that is shown meanwhile is left alone
   const ends = ["pointerup", "pointercancel"], shown = post;
@@ -106,41 +111,53 @@ function textKey(event) {
     const from = sel ? sel[0] : cursor;
     cursor = clamp(goal, 0, last);
     sel = event.shiftKey ? [from, cursor] : [cursor, cursor];
-    event.preventDefault(); render();
+    event.preventDefault(); select();
   } else if (/^[1-9]$/.test(event.key) && sel && post.types[event.key - 1]) {
     event.preventDefault(); event.stopPropagation(); add(post.types[event.key - 1].name);
-  } else if (event.key === "Escape") { sel = null; render(); }
+  } else if (event.key === "Escape") { sel = null; select(); }
 }
-function marks() {  // only the classes, so that a drag keeps its elements
-  const range = selected();
-  for (const word of element.querySelectorAll(".gm-w")) {
-    const [start, end] = place(Number(word.dataset.i));
-    const on = !!range && range.start <= start && end <= range.end;
-    word.classList.toggle("gm-sel", on); word.setAttribute("aria-selected", on);
+function marks() {  // only what changed, so that a drag keeps its elements and a key does not draw a long post anew
+  const range = sel ? [Math.min(...sel), Math.max(...sel)] : [0, -1], { view, words, places, at } = drawn;
+  for (const [from, to] of [places, range]) for (let index = from; index <= to; index++) {
+    const on = range[0] <= index && index <= range[1];
+    words[index].classList.toggle("gm-sel", on); words[index].setAttribute("aria-selected", on);
   }
+  words[at]?.classList.remove("gm-cur"); words[cursor]?.classList.add("gm-cur");
+  if (words[cursor]) view.setAttribute("aria-activedescendant", words[cursor].id);
+  drawn.places = range; drawn.at = cursor;
 }
-function textView() {
+function select() { marks(); root().querySelector(".gm-ed-tools").replaceWith(toolsView()); }
+function textView() {  // drawn anew only if the entities or the chosen one changed
+  const name = `${post.serial} ${chosen} ${state()}`;
+  if (!drawn || drawn.name !== name) {
+    const view = drawText();
+    drawn = { name, view, words: view.querySelectorAll(".gm-w"), places: [0, -1], at: cursor };
+  }
+  marks();
+  return drawn.view;
+}
+function drawText() {
   const view = make("p", {
     cls: "gm-ed-text", dir: "auto", tabindex: 0, role: "listbox", "aria-multiselectable": "true",
     "aria-label": "Words of the post. Arrow keys move, Shift extends, a digit marks the words as an entity",
-    "aria-activedescendant": post.pieces.length ? `${own}w${cursor}` : false,
     on: { pointerdown: textDown, keydown: textKey },
   });
   let at = 0;
-  const range = selected();
+  const coming = [...entities].sort((a, b) => a.start - b.start), current = new Set();
   post.pieces.forEach(([start, end], index) => {
     view.append(words(at, start));
-    const over = entities.filter((e) => e.start <= start && end <= e.end);
+    while (coming.length && coming[0].start <= start) current.add(coming.shift());
+    for (const entity of current) if (entity.end < end) current.delete(entity);
+    const over = [...current];
     const main = over.includes(entities[chosen]) ? entities[chosen] : over[0];
-    const isOn = !!range && range.start <= start && end <= range.end;
-    const styles = { "gm-in": main, "gm-on": main && main === entities[chosen], "gm-sel": isOn, "gm-cur": index === cursor };
+    const styles = { "gm-in": main, "gm-on": main && main === entities[chosen] };
     const cls = ["gm-w", ...Object.keys(styles).filter((name) => styles[name])].join(" ");
-    const word = make("span", { cls, id: `${own}w${index}`, role: "option", "aria-selected": String(isOn), "data-i": index }, words(start, end));
+    const word = make("span", { cls, id: `${own}w${index}`, role: "option", "aria-selected": "false", "data-i": index }, words(start, end));
     if (main) word.style.setProperty("--gm-c", colour(main.type));
     view.append(word);
     for (const entity of over.filter((one) => one.end === end)) {
       const type = make("sup", { "aria-hidden": "true" }, entity.type);
-      type.style.color = `color-mix(in srgb, ${colour(entity.type)} 70%, currentColor)`;
+      type.style.color = `color-mix(in srgb, ${colour(entity.type)} 55%, currentColor)`;
       view.append(type);
     }
     at = end;
@@ -334,6 +351,10 @@ function rowView(entity, index) {
   return item;
 }
 function emit(kind, data) { asked = state(); trigger(kind, { id: post.id, revision: post.revision, ...data }); }
+function discard() {
+  discarded.set(post.id, { text: post.text, saved, shown: copy(entities) });
+  emit("gm_discard", {});
+}
 function send(next) { emit("gm_save", { entities: plain(), next }); }
 function leave(by) {
   if (dirty() && !warned) { warned = true; say("The changes are not saved. Save them (S), or do this again to discard them.", true); render(); return; }
@@ -342,7 +363,7 @@ function leave(by) {
 function actionsView() {
   const save = button(post.review ? "Save and next" : "Save correction", () => send(post.review), { cls: "gm-main", "data-act": "save" });
   const more = [button("Undo", undo, { "data-act": "undo", disabled: !past.length })];
-  if (post.done) more.push(button("Discard saved correction", () => emit("gm_discard", {}), { "data-act": "discard" }));
+  if (post.done) more.push(button("Discard saved correction", discard, { "data-act": "discard" }));
   if (!post.review) return make("div", { cls: "gm-ed-actions" }, save, ...more);
   const accept = button("Accept as it is", () => send(true), { "data-act": "accept", title: "Key A" });
   const previous = button("Previous", () => leave(-1), { "data-act": "previous", title: "Key P" });
@@ -398,11 +419,16 @@ function keep(next) {  // changes that were neither saved nor discarded on purpo
 function show() {
   const data = props.value, next = data && typeof data === "object" && Array.isArray(data.pieces) ? data : null;
   say(""); keep(next);
-  post = next; fresh = null;
+  post = next; fresh = null; drawn = null;
   if (post) {
     const kept = unsaved.get(post.id), seen = !kept || kept.revision === null || kept.revision === post.revision;
     chars = Array.from(post.text); entities = copy(post.entities); saved = state();
     past = []; sel = null; cursor = 0; drawing = false; warned = false;
+    const gone = discarded.get(post.id);
+    if (gone && !post.done && gone.text === post.text) {
+      past.push(gone);
+      if (post.settled === post.id) say("Discarded. Undo saves the correction again.");
+    } else discarded.delete(post.id);
     if (kept && kept.text === post.text) {
       past.push(seen ? entities : kept.entities);
       if (seen) { entities = kept.entities; say("Your unsaved changes are back. Undo removes them."); }

@@ -43,4 +43,7 @@ def head() -> str:
 def theme() -> gr.themes.Base:
     """A theme with fonts of the system: nothing is loaded from elsewhere."""
     fonts, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
-    return gr.themes.Default(primary_hue="blue", font=fonts, font_mono=mono)
+    # Gradio's own grey of notes has a contrast of 2.6.
+    notes = ("block_info_text_color", "body_text_color_subdued", "block_label_text_color", "block_title_text_color")
+    light, dark = dict.fromkeys(notes, "*neutral_600"), {f"{name}_dark": "*neutral_300" for name in notes}
+    return gr.themes.Default(primary_hue="blue", font=fonts, font_mono=mono).set(**light, **dark)

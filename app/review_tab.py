@@ -14,7 +14,7 @@ from gmner.app.editor import editor, revision_of, sent
 from gmner.app.editor_data import editor_data
 from gmner.app.edits import corrected
 from gmner.app.review import Review, ReviewFilter, Show
-from gmner.app.views import failure, left_out, message
+from gmner.app.views import failure, left_out, message, reasoning
 from gmner.data.pages.scripts import printable
 from gmner.signatures.errors import GmnerError, InputError
 
@@ -130,7 +130,7 @@ class ReviewTab:
         if answer is not None and answer.error:
             status += message(answer.error["message"], problem=True, about="Prediction")
         elif answer is not None and answer.reasoning:
-            status += message(answer.reasoning, about="Reasoning")
+            status += reasoning(answer.reasoning)
         return status, data
 
     def _progress(self, id: str, only: ReviewFilter) -> str:

@@ -20,17 +20,24 @@ from gmner.programs.bundle_files import is_bundle
 from gmner.programs.choice import LoadedModels, ProgramChoice
 from gmner.signatures.errors import GmnerError
 from gmner.signatures.labels import COARSE, LabelSet
+from gmner.signatures.mentions import GroundedEntity
 
 _IMAGES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"]
+# On a phone, the status and the answers are below the options.
+_SHOW_STATUS = """() => {
+  const status = document.querySelector("#gm-status");
+  if (status.getBoundingClientRect().top > innerHeight - 100) status.scrollIntoView();
+}"""
 _FIELDS = ("model", "server", "served", "staged", "confidence", "votes")
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """The post on the page, and the types that its correction may use."""
+    """The post on the page, the types that its correction may use, and the entities of the answer."""
 
     post: Post
     labels: LabelSet
+    answer: tuple[GroundedEntity, ...]
 
 
 class TryTab:
@@ -53,6 +60,9 @@ class TryTab:
         gr.HTML('<h3 class="gm-heading">Correct the answer</h3>', apply_default_css=False)
         self._saved = gr.HTML(self._place, apply_default_css=False, elem_id="gm-try-saved")
         self._editor = editor("gm-try-editor")
+        if settings.samples:  # last, so that answers and their correction are close to the post
+            examples = [[_example(post)] for post in settings.samples]
+            gr.Examples(examples, [self._post], label="Examples", elem_id="gm-examples")
         self._connect()
 
     def _inputs(self, labels: LabelSet) -> None:
@@ -84,13 +94,6 @@ class TryTab:
             self._compare = gr.Checkbox(second is not None, label="Compare", elem_id="gm-compare",
                                         visible=not self._settings.fixed or second is not None)  # fmt: skip
             self._program_fields("second ", second or start)
-        if self._settings.samples:
-            gr.Examples(
-                [[_example(post)] for post in self._settings.samples],
-                [self._post],
-                label="Examples",
-                elem_id="gm-examples",
-            )
 
     def _program_fields(self, prefix: str, start: ProgramChoice) -> None:
         """The fields of a program; those that choose a model only where visitors may."""
@@ -129,6 +132,7 @@ class TryTab:
         given: set[gr.blocks.Block] = {self._post, self._table, self._compare, *self._fields.values()}
         shown = [self._status, self._differences, self._answers, self._json, self._editor, self._shown]
         for start in (self._go.click, self._post.submit):
+            start(None, js=_SHOW_STATUS, api_visibility="private")
             start(self._answer, given, shown, api_visibility="private", concurrency_limit=1)
         if self._settings.corrections is not None:
             outputs = [self._saved, self._editor]
@@ -158,12 +162,12 @@ class TryTab:
         status = view.status
         if saved is not None:
             status += message("This post has a saved correction, which the editor below shows.")
-        elif len(names) > 1:
+        elif len(names) > 1 and not first.error:
             status += message("The editor below shows this answer.", about=name)
         types = dict(labels.types)
         for entity in (*first.entities, *(saved.gold if saved else ())):  # a bundle has its own types
             types.setdefault(entity.type, "")
-        shown = _Shown(post, LabelSet.of(types))
+        shown = _Shown(post, LabelSet.of(types), first.entities)
         entities = first.entities if saved is None else saved.gold
         drafts = drafts_of(entities)
         status += left_out(len(entities) - len(drafts))
@@ -201,14 +205,15 @@ class TryTab:
         corrections, data = self._settings.corrections, sent(event)
         if corrections is None or shown is None or data.get("id") != shown.post.id:
             return message("The page shows another post. Answer it again.", problem=True), gr.skip()
-        saved = corrections.get(shown.post.id)
         try:
             corrections.discard(shown.post.id, revision_of(data))
         except (GmnerError, OSError) as error:
             return failure(error), gr.skip()
         note = message(f"Discarded. {len(corrections)} corrected in {corrections.path}.")
-        drafts = drafts_of(saved.gold if saved else ())
-        return note, editor_data(shown.post, drafts, shown.labels, settled=shown.post.id)
+        drafts = drafts_of(shown.answer)
+        return note + left_out(len(shown.answer) - len(drafts)), editor_data(
+            shown.post, drafts, shown.labels, settled=shown.post.id
+        )
 
     def _not_saved(self) -> str:
         return message("Corrections on this page are not saved.", problem=True)

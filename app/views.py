@@ -86,6 +86,12 @@ def failure(error: GmnerError | OSError) -> Markup:
     return message(str(error), problem=True)
 
 
+def reasoning(text: str) -> Markup:
+    """The reasoning of a prediction, a few lines high: a long one is scrolled, so that the editor keeps its place."""
+    html = '<div class="gm-message gm-long" role="region" tabindex="0" aria-label="Reasoning" dir="auto">{}{}</div>'
+    return Markup(printable(Markup(html).format(Markup("<strong>Reasoning</strong>: "), escape(text))))
+
+
 def message(text: str, *, problem: bool = False, about: str = "") -> Markup:
     """A message that screen readers announce; a problem begins with the word `Problem`."""
     name = Markup("<strong><bdi>{}</bdi></strong>: ").format(about) if about else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gmner.cli.command import Command, FileRules
 from gmner.cli.files import STANDARD, check_images, write_beside, write_into, written
-from gmner.cli.options import GOLD, Names, add_dataset, add_output, positive_int
+from gmner.cli.options import GOLD, Names, add_dataset, add_output, positive_int, read_labels
 from gmner.cli.own_outputs import arguments_of, is_result
 from gmner.cli.posts import check_any_answered, read_posts
 from gmner.cli.printing import posts as counted_posts
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gmner.data.export.exporter import Exporter
     from gmner.data.post import Post
     from gmner.data.prediction import Prediction
+    from gmner.signatures.labels import LabelSet
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,6 +36,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--least-sure", type=positive_int, metavar="N", help=least)
     urls = "prefix of image file names in the tasks of label-studio (default: /data/local-files/?d=)"
     parser.add_argument("--image-url", metavar="PREFIX", help=urls)
+    choices = "entity types to choose from in label-studio, besides those that occur: names separated by commas, or a "
+    choices += "JSON file as in extract (default: PER,LOC,ORG,OTHER if no others occur)"
+    parser.add_argument("--labels", metavar="A,B", help=choices)
     add_output(parser, "OUT", "file to write to; for voc, a folder")
     add_dataset(parser)
 
@@ -46,12 +50,14 @@ def run(given: Namespace) -> None:
     exporter = _exporter(given)
     posts: Sequence[Post] = read_posts(given, given.gold, given.split)
     predictions = None if given.predictions is None else _predictions(given, posts, exporter)
+    labels = _choices(given, posts, predictions, exporter)  # of all posts: a person may need any of them
     if given.least_sure is not None:
         posts, predictions = _least_sure(given, posts, predictions)
     if exporter.folder and given.output == STANDARD:
         fact = f"The format {exporter.name} is written to a folder, not to standard output"
         raise InputError(fact, received="-", accepted="a path with -o")
-    write = partial(write_export, given.to, posts, predictions, split=given.split, image_url=given.image_url)
+    write = partial(write_export, given.to, posts, predictions, split=given.split, image_url=given.image_url,
+                    labels=labels)  # fmt: skip
     _write(given, posts, exporter, write)
     print_message(f"Wrote {counted_posts(len(posts))} to {given.output}")
 
@@ -60,6 +66,16 @@ def _exporter(given: Namespace) -> Exporter:
     from gmner.data.export.exporters import EXPORTERS
 
     return EXPORTERS[given.to]
+
+
+def _choices(
+    given: Namespace, posts: Sequence[Post], predictions: list[Prediction] | None, exporter: Exporter
+) -> LabelSet | None:
+    """The types that people can choose in the other tool."""
+    from gmner.data.export.source import types_of_all
+
+    labels = read_labels(given)
+    return types_of_all(posts, predictions, labels) if exporter.has_choices else labels
 
 
 def _predictions(given: Namespace, posts: Sequence[Post], exporter: Exporter) -> list[Prediction]:

@@ -19,17 +19,30 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 _CONTRAST = """(names) => {
+  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {  // also of color-mix, which has no rgb()
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = colour; paint.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = paint.getImageData(0, 0, 1, 1).data;
+    return [[r, g, b], a / 255];
+  };
+  const over = ([colour, alpha], under) => colour.map((value, at) => value * alpha + under[at] * (1 - alpha));
   const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
   const light = (colour) => {
-    const most = colour.startsWith("color(") ? 1 : 255;  // of color-mix
-    const [r, g, b] = colour.match(/[\\d.]+/g).map((v) => linear(v / most));
+    const [r, g, b] = colour.map((value) => linear(value / 255));
     return .2126 * r + .7152 * g + .0722 * b;
   };
-  const behind = (e) => getComputedStyle(e).backgroundColor === "rgba(0, 0, 0, 0)" ? behind(e.parentElement) : e;
-  return Math.min(...names.map((name) => {
-    const found = document.querySelector(name);
-    const [a, b] = [light(getComputedStyle(found).color), light(getComputedStyle(behind(found)).backgroundColor)];
-    return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  const behind = (e) => {
+    if (!e) return [255, 255, 255];
+    const layer = rgba(getComputedStyle(e).backgroundColor);
+    return layer[1] === 1 ? layer[0] : over(layer, behind(e.parentElement));
+  };
+  return Math.min(...names.flatMap((name) => {
+    const found = [...document.querySelectorAll(name)].filter((e) => e.checkVisibility());
+    if (!found.length) throw new Error(`nothing visible matches ${name}`);
+    return found.map((e) => {
+      const back = behind(e), [a, b] = [light(over(rgba(getComputedStyle(e).color), back)), light(back)];
+      return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    });
   }));
 }"""
 
@@ -88,11 +101,19 @@ class Tab:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Press the mouse button at a point of the viewport, move, and release it at another one."""
+        self.drag_on(start, end)
+        self.release(end)
+
+    def drag_on(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse button at a point of the viewport and move to another one, without releasing it."""
         self._call("Input.dispatchMouseEvent", type="mouseMoved", x=start[0], y=start[1])
         self._call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], button="left", clickCount=1)
         for part in (0.3, 0.7, 1):
             x, y = (a + (b - a) * part for a, b in zip(start, end, strict=True))
             self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+
+    def release(self, end: tuple[float, float]) -> None:
+        """Release the mouse button at a point of the viewport."""
         self._call("Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], button="left", clickCount=1)
 
     def type(self, text: str) -> None:
@@ -113,16 +134,16 @@ class Tab:
         """Collect the addresses of all requests from now on in `requests`."""
         self._call("Network.enable")
 
-    def press(self, key: str) -> None:
-        """Press a key: a letter, an arrow such as `ArrowUp`, `Tab`, `Escape`, `Enter`, `Delete`."""
-        codes = {"Tab": 9, "Escape": 27, "Enter": 13, "Delete": 46}
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Press a key: a letter, an arrow such as `ArrowUp`, `Tab`, `Escape`, `Enter`, `Delete`, `Home`, `End`."""
+        codes = {"Tab": 9, "Escape": 27, "Enter": 13, "Delete": 46, "End": 35, "Home": 36}
         codes |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         code = codes.get(key) or ord(key.upper())
         text = {"text": "\r"} if key == "Enter" else {} if key in codes else {"text": key}
         for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
             extra = text if kind == "keyDown" else {}
             named = {"key": key, "code": key if key in codes else f"Key{key.upper()}", "windowsVirtualKeyCode": code}
-            self._call("Input.dispatchKeyEvent", type=kind, **named, **extra)
+            self._call("Input.dispatchKeyEvent", type=kind, modifiers=8 if shift else 0, **named, **extra)
 
     def slide(self, selector: str, value: int) -> None:
         """Move a slider."""

@@ -11,6 +11,7 @@ from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import record_line
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
+from gmner.signatures.labels import LabelSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Export:
         out: The file or folder to write to.
         split: The name of the split; None: none was named.
         image_url: The prefix of image file names in URLs; None: that of the format.
+        labels: The types that people can choose; None: those that occur, see `types_of_all`.
     """
 
     posts: Sequence[Post]
@@ -30,6 +32,7 @@ class Export:
     out: Path
     split: str | None = None
     image_url: str | None = None
+    labels: LabelSet | None = None
 
     def write_json(self, value: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a value as JSON to `out`, completely or not at all."""
@@ -51,6 +54,7 @@ class Exporter:
         needs_confidence: Whether the format requires a score for each predicted box, so that 1.0 is written for boxes
             without a confidence.
         has_image_urls: Whether the format contains URLs of images, so that `image_url` has an effect.
+        has_choices: Whether the format lists the types that people can choose, so that `labels` has an effect.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Exporter:
     suffixes_beside: tuple[str, ...] = ()
     needs_confidence: bool = False
     has_image_urls: bool = False
+    has_choices: bool = False
 
     def files(self, out: Path) -> list[Path]:
         """The files of an export to the file `out`."""

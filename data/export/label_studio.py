@@ -190,7 +190,7 @@ def _write(export: Export) -> None:
         raise InputError("The tasks of Label Studio are JSON", received=str(export.out), accepted=accepted)
     prefix = LOCAL_FILES if export.image_url is None else export.image_url
     tasks = to_label_studio(export.posts, export.predictions, image_url=prefix)
-    labels = types_of_all(export.posts, export.predictions)
+    labels = types_of_all(export.posts, export.predictions, export.labels)
     if any(NO_XML.search(name) for name in labels):
         raise InputError("A type has a character that XML cannot represent", received=list(labels))
     config = label_studio_config(labels, several=has_several(export.posts))
@@ -199,4 +199,4 @@ def _write(export: Export) -> None:
         file.write(config)
 
 
-LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,), has_image_urls=True)
+LABEL_STUDIO = Exporter("label-studio", _write, suffixes_beside=(_CONFIG,), has_image_urls=True, has_choices=True)

@@ -51,16 +51,28 @@ def answers(predictions: Iterable[Prediction], posts: Sequence[Post]) -> dict[st
     return by_id
 
 
-def types_of_all(posts: Sequence[Post], predictions: Iterable[Prediction] | None) -> LabelSet:
-    """The types of the gold annotation in the order of `labels_of`, then those of predictions only, by name.
+def types_of_all(
+    posts: Sequence[Post], predictions: Iterable[Prediction] | None, labels: LabelSet | None = None
+) -> LabelSet:
+    """The types that a person may need to correct the posts.
 
-    `COARSE` if there are no types.
+    Args:
+        posts: The posts.
+        predictions: Predictions for them, or None.
+        labels: Types to begin with; None: the types of the gold annotation in the order of `labels_of`.
+
+    Returns:
+        These types, then those of predictions only, by name; without `labels`, then the rest of `COARSE` if all others
+        belong to it.
     """
     gold = labels_of(posts).types if any(post.gold for post in posts) else ()
-    known, names = dict(COARSE.types), {name for name, _ in gold}
-    further = sorted({entity.type for answer in predictions or () for entity in answer.entities} - names)
-    types = (*gold, *((name, known.get(name, "")) for name in further))
-    return LabelSet(types) if types else COARSE
+    used = {entity.type for answer in predictions or () for entity in answer.entities}
+    found = dict(gold if labels is None else (*labels.types, *(one for one in gold if one[0] not in labels)))
+    known = dict(COARSE.types)
+    found |= {name: known.get(name, "") for name in sorted(used - found.keys())}
+    if labels is None and found.keys() <= known.keys():
+        found |= {name: description for name, description in known.items() if name not in found}
+    return LabelSet.of(found)
 
 
 def picture_names(posts: Sequence[Post]) -> list[list[str]]:

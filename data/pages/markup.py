@@ -24,7 +24,8 @@ LONG_SIDE = 480
 """Longest side of an inlined image in pixels, and of a drawing in its own units."""
 
 _NAME_HEIGHT, _LETTER_WIDTH = 27.0, 11.0  # of a name in units of a drawing that is 290 pixels wide
-_COLOURS = ("#2f6fde", "#1f9254", "#c2571a", "#8a4fc9", "#b8336a", "#0f8a96", "#8a6d0b", "#6b7280")
+# White on each has a contrast of at least 4.5.
+_COLOURS = ("#2f6fde", "#1c8348", "#b95216", "#8a4fc9", "#b8336a", "#0d7b86", "#8a6d0b", "#6b7280")
 
 
 @dataclass(frozen=True, slots=True)

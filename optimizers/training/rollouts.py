@@ -50,7 +50,7 @@ class Rollout:
     @property
     def rewards_text(self) -> str:
         """The rewards and the advantage as one line."""
-        rewards = ", ".join(f"{name} {'-' if v is None else f'{v:.2f}'}" for name, v in self.rewards.items())
+        rewards = ", ".join(f"{name} {'not rated' if v is None else f'{v:.2f}'}" for name, v in self.rewards.items())
         return f"{rewards}; advantage {self.advantage:+.2f}"
 
 

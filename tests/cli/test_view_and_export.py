@@ -142,8 +142,8 @@ def test_import_reads_what_people_corrected(corpus: Path, tmp_path: Path, capsys
 
 def test_export_of_the_least_sure(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     sure = {"a": 0.9, "b": 0.2, "c": 0.5}
-    answers = [gmner.Prediction(id_, "Ana", "", (gmner.GroundedEntity("Ana", 0, 3, "PER", confidence=value),))
-               for id_, value in sure.items()]  # fmt: skip
+    answers = [gmner.Prediction(id_, "Ana", "", (gmner.GroundedEntity("Ana", 0, 3, type, confidence=value),))
+               for (id_, value), type in zip(sure.items(), ("BAND", "PER", "PER"), strict=True)]  # fmt: skip
     predictions, out = tmp_path / "predictions.jsonl", tmp_path / "tasks.json"
     gmner.write_predictions(answers, predictions)
     words = ("export", "--to", "label-studio", "--gold", corpus, "--least-sure", 2, "-o", out)
@@ -151,6 +151,9 @@ def test_export_of_the_least_sure(corpus: Path, tmp_path: Path, capsys: pytest.C
     tasks = json.loads(out.read_text())
     assert [(task["data"]["id"], task["predictions"][0]["score"]) for task in tasks] == [("b", 0.2), ("c", 0.5)]
     assert tasks[0]["data"]["image"].startswith("/data/local-files/?d=0000")
+    assert 'value="BAND"' in out.with_suffix(".xml").read_text()  # of a post that is not exported, but known
+    assert run(*words, "--predictions", predictions, "--overwrite", "--labels", "CLUB,PER") == 0
+    assert 'value="CLUB"' in out.with_suffix(".xml").read_text()
     prefix = ("--image-url", "https://x.org/")
     assert run(*words, "--predictions", predictions, "--overwrite", *prefix) == 0
     assert json.loads(out.read_text())[0]["data"]["image"].startswith("https://x.org/0000")

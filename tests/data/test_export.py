@@ -378,6 +378,7 @@ def test_types_of_predictions_follow_those_of_the_gold(tmp_path):
         (replace(POST, entities=None), (BOB,), ["BAND"]),
         (POST, (BOB,), ["LOC", "PER", "BAND"]),
         (replace(POST, entities=None), (), ["PER", "LOC", "ORG", "OTHER"]),
+        (POST, (), ["LOC", "PER", "ORG", "OTHER"]),  # a correction may need any of the default types
     ],
 )
 @pytest.mark.parametrize("form", ["label-studio", "coco"])
@@ -389,6 +390,17 @@ def test_export_has_the_types_of_gold_and_predictions(form, post, entities, type
         assert [label.get("value") for label in view.find("Labels")] == types
     else:
         assert [result["type"] for result in written] == [entity.type for entity in entities]
+
+
+def test_people_can_choose_the_given_types(tmp_path):
+    types = LabelSet.of({"BAND": "a band", "PER": "a person"})
+    answer = Prediction("1", TEXT, "", (replace(BOB, type="X"),))
+    write_export("label-studio", [POST], [answer], tmp_path / "out.json", labels=types)
+    labels = fromstring((tmp_path / "out.xml").read_text(encoding="utf-8")).find("Labels")
+    assert [label.get("value") for label in labels] == ["BAND", "PER", "LOC", "X"]
+    assert labels[1].get("hint") == "a person"
+    with pytest.raises(InputError, match="The format coco has no list of types to choose from"):
+        write_export("coco", [POST], None, tmp_path / "coco.json", labels=types)
 
 
 def test_failed_export_leaves_no_files(tmp_path):

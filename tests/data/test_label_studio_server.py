@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 import gmner
+from gmner.data.export.label_studio import has_several
 from gmner.data.readers.labels import labels_of
 
 URL = os.environ.get("GMNER_LABEL_STUDIO")
@@ -56,21 +57,44 @@ def corpus() -> list[gmner.Post]:
     return [*gmner.World().posts("dev", 20), *found]
 
 
+def submitted(server: httpx.Client, posts: list[gmner.Post]) -> tuple[int, list[dict[str, Any]]]:
+    """A new project in which every pre-annotation was submitted as it is, and its tasks."""
+    config = gmner.label_studio_config(labels_of(posts), several=has_several(posts))
+    project = call(server, "POST", "/api/projects/", json={"title": "gmner", "label_config": config})["id"]
+    tasks = gmner.to_label_studio(posts, image_url="https://example.org/")
+    call(server, "POST", f"/api/projects/{project}/import", json=tasks)
+    found = call(server, "GET", f"/api/tasks?project={project}&fields=all&page_size=500")["tasks"]
+    assert len(found) == len(posts)
+    for task in found:
+        (prediction,) = task["predictions"]
+        body = {"result": prediction["result"], "parent_prediction": prediction["id"]}
+        call(server, "POST", f"/api/tasks/{task['id']}/annotations/", json=body)
+    return project, found
+
+
+@pytest.mark.e2e
+@pytest.mark.enable_socket
+def test_nothing_is_lost_of_posts_with_several_images(server: httpx.Client):
+    first, second = Image.new("RGB", (64, 48)), Image.new("RGB", (30, 90))
+    boxes = (gmner.Box(0.1, 1 / 3, 33.3, 47.9), gmner.Box(1, 2, 29.9, 89.9, picture=2))
+    posts = [
+        gmner.Post("two", "Ana met Bo", first, (gmner.GoldEntity("Ana", 0, 3, "PER", boxes),), more_images=(second,)),
+        gmner.Post("one", "Ana", first, (gmner.GoldEntity("Ana", 0, 3, "PER", boxes[:1]),)),
+        gmner.Post("none", "Ana", entities=(gmner.GoldEntity("Ana", 0, 3, "PER"),)),
+    ]
+    project, _ = submitted(server, posts)
+    try:
+        assert exported(server, project, posts) == posts
+    finally:
+        call(server, "DELETE", f"/api/projects/{project}/")
+
+
 @pytest.mark.e2e
 @pytest.mark.enable_socket
 def test_nothing_is_lost_by_a_real_server(server: httpx.Client):
     posts = corpus()
-    config = gmner.label_studio_config(labels_of(posts))
-    project = call(server, "POST", "/api/projects/", json={"title": "gmner", "label_config": config})["id"]
+    project, found = submitted(server, posts)
     try:
-        tasks = gmner.to_label_studio(posts, image_url="https://example.org/")
-        call(server, "POST", f"/api/projects/{project}/import", json=tasks)
-        found = call(server, "GET", f"/api/tasks?project={project}&fields=all&page_size=500")["tasks"]
-        assert len(found) == len(posts)
-        for task in found:
-            (prediction,) = task["predictions"]
-            body = {"result": prediction["result"], "parent_prediction": prediction["id"]}
-            call(server, "POST", f"/api/tasks/{task['id']}/annotations/", json=body)
         assert exported(server, project, posts) == posts
 
         # A person changes a type, moves a box, removes a relation, and submits a second annotation.

@@ -80,7 +80,8 @@ def test_untrusted_text_is_escaped(tmp_path):
         assert EVIL in page.text
         assert "49" not in re.sub(r"data:image[^\"]*|sha256-[^']*", "", html)
         styles = [attrs["style"] for _, attrs in page.tags if "style" in attrs]
-        assert all(re.fullmatch(r"--c:#[0-9a-f]{6}(;--[xy]:[\d.]+)*|--panels:\d|--r:[\d.]+", style) for style in styles)
+        known = r"--c:#[0-9a-f]{6}(;--[xy]:[\d.]+)*|--panels:\d|--names:\d+;--r:[\d.]+"
+        assert all(re.fullmatch(known, style) for style in styles)
 
 
 def test_segments_examples():

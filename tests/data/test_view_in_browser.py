@@ -17,6 +17,7 @@ from gmner.signatures.mentions import GoldEntity, GroundedEntity
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")]
 
 TEXT = "Ada met Bo in Rome"
+PHONE = '<meta name="viewport" content="width=device-width">'
 EVIL = "<script>window.evil=1</script><img src=x onerror=window.evil=1>\"'></style></title>"
 ON = "[...document.querySelectorAll('.on')].map(e => e.tagName.toLowerCase() + ' ' + e.dataset.e).join(', ')"
 
@@ -262,7 +263,8 @@ def test_contrast_in_light_and_dark_mode(page: Tab, scheme: str):
     page.prefer(scheme)
     dark = page.ask("parseInt(getComputedStyle(document.body).backgroundColor.slice(4)) < 60")
     assert dark == (scheme == "dark")
-    words = ("h1", ".card h2", "nav label", "#count", ".gm-text", ".gm-rows .span", "summary")
+    words = ("h1", ".card h2", "nav label", "#count", ".gm-text", ".gm-rows .span", "summary",
+             ".gm-name", ".gm-text mark b", ".gm-rows em", ".verdict")  # fmt: skip
     assert page.contrast(*words) >= 4.5  # WCAG 2.1, 1.4.3
     page.prefer("light")
 
@@ -318,3 +320,33 @@ def test_notebook_highlights_without_a_script(tab: Tab, tmp_path: Path):
     assert tab.ask("document.activeElement.textContent") == "Ada"
     tab.press("Tab")
     assert tab.ask(seen) == "8-10 1, 0-3 0.3"
+
+
+def test_names_on_strips_are_legible_and_cover_no_words(tab: Tab, tmp_path: Path):
+    ada = GroundedEntity("Ada", 0, 3, "PER", Box(0, 0, 200, 190))
+    rome = GroundedEntity("Rome", 14, 18, "LOC", Box(100, 100, 290, 290))
+    views = [entity_html(TEXT, Image.new("RGB", size, "teal"), (ada, rome)) for size in ((300, 3000), (9000, 300))]
+    (tmp_path / "strips.html").write_text(f"<!doctype html>{PHONE}{''.join(views)}", encoding="utf-8")
+    tab.resize(390, 900)
+    tab.open(tmp_path / "strips.html")
+    names = "[...document.querySelectorAll('.gm-name')]"
+    assert tab.ask(f"{names}.map(e => [e.textContent, e.scrollWidth > e.clientWidth])") == [
+        ["Ada", False], ["Rome", False], ["Ada", False], ["Rome", False],
+    ]  # fmt: skip
+    words = "e.closest('section').querySelector('.gm-text').getBoundingClientRect()"
+    assert tab.ask(f"{names}.every(e => e.getBoundingClientRect().bottom <= {words}.top + 1)")
+    assert tab.ask("document.documentElement.scrollWidth") <= 390
+    tab.resize(1280, 900)
+
+
+def test_a_name_and_its_type_are_apart_in_a_right_to_left_text(tab: Tab, tmp_path: Path):
+    text = "שלום Ana Levi met דוד"
+    (tmp_path / "rtl.html").write_text(entity_html(text, None, [GroundedEntity("Ana Levi", 5, 13, "PER")]), "utf-8")
+    tab.open(tmp_path / "rtl.html")
+    gap = """(() => {
+      const mark = document.querySelector('mark'), range = document.createRange();
+      range.selectNodeContents(mark.firstChild);
+      const words = range.getBoundingClientRect(), type = mark.querySelector('bdi').getBoundingClientRect();
+      return Math.max(type.left - words.right, words.left - type.right);
+    })()"""
+    assert tab.ask(gap) >= 2

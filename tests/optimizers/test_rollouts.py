@@ -72,7 +72,7 @@ def test_page_shows_first_and_last_steps_sorted_by_reward(posts: list[Post], tmp
     assert "step 1" in page
     assert "step 5" in page
     assert "step 3" not in page
-    assert page.index("grounding -") < page.index("not JSON")
+    assert page.index("grounding not rated") < page.index("not JSON")
 
 
 def test_page_is_written_if_an_image_was_removed(tmp_path: Path):
