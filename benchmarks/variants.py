@@ -130,7 +130,7 @@ VARIANTS: Mapping[str, Variant] = {
     "no redraws": Variant({"redraws": 0}),
     "posts with right and wrong answers": Variant(mcr={"learnable_answers": 4}),
     "span 2": Variant({"rewards": {**rewards.DEFAULT_WEIGHTS, "span": 2.0}}),
-    "IoU without a threshold": Variant({"rewards": in_place_of_grounding(rewards.grounding(sigma=0.0))}),
+    "IoU without a threshold": Variant({"rewards": in_place_of_grounding(rewards.grounding(sigma=0.01))}),
     "generalized IoU": Variant({"rewards": in_place_of_grounding(generalized_iou)}),
     "sigma from 0.3 to 0.7": Variant({"rewards": in_place_of_grounding(rising_sigma)}),
     "jittered boxes in MRSI": Variant(posts=jittered),
