@@ -159,6 +159,11 @@ def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path
         cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=400),
         progress=False,
     )
+    if FAMILIES[family].no_training:
+        with pytest.raises(InputError, match="MRSI and CVO cannot train"):
+            student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return
     if FAMILIES[family].no_grpo:
         with pytest.raises(InputError, match="CVO cannot train"):
             student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "run")

@@ -30,5 +30,5 @@ LLAMA4 = ModelFamily(
     convention="none",
     source="no statement was found",
     untried="Published weights have not been tried",
-    no_grpo="Its processor splits an image into tiles, and TRL 1.16 does not know how many belong to an answer",
+    no_training="TRL 1.16 computes the loss from the decoder of a model, and that of Llama 4 has no images",
 )

@@ -19,9 +19,6 @@ def _processor() -> type[ProcessorMixin]:
     class PixtralProcessor(ProcessorMixin):
         """Each row of an image is a row of image tokens and a break; the last one ends with another token."""
 
-        text_kwargs = {"return_tensors": "pt"}  # noqa: RUF012 - as in transformers
-        images_kwargs = {"return_tensors": "pt"}  # noqa: RUF012
-
         def __init__(  # noqa: PLR0913 - the settings in the files of a checkpoint
             self,
             image_processor: Any = None,

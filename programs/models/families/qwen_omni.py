@@ -35,6 +35,10 @@ def _image_only(stock: type[ProcessorMixin]) -> type[ProcessorMixin]:
         def model_input_names(self) -> list[str]:
             return [*self.tokenizer.model_input_names, *self.image_processor.model_input_names]
 
+        def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
+            """Render a chat; Qwen3-Omni calls the first argument `conversations`, which TRL does not know."""
+            return ProcessorMixin.apply_chat_template(self, conversation, chat_template, **kwargs)
+
     return named_as(stock, ImageOnly)
 
 
