@@ -73,7 +73,7 @@ def check_family_trains(lm: dspy.BaseLM, *, cvo: bool) -> None:
     family = None if engine is None else family_of(engine.model.config.model_type)
     if family is not None and family.no_training:
         fact = f"MRSI and CVO cannot train {family.shown_as}. {family.no_training}"
-            remedy = "Use its chains as demonstrations: MCR(mrsi=MRSI(tuning='none'), cvo=None)"
+        remedy = "Use its chains as demonstrations: MCR(mrsi=MRSI(tuning='none'), cvo=None)"
         raise InputError(fact, received=lm.model, remedy=remedy)
     if cvo and family is not None and family.no_grpo:
         fact = f"CVO cannot train {family.shown_as}. {family.no_grpo}"
