@@ -29,7 +29,7 @@ from gmner.programs.local_engine import engine_of
 from gmner.programs.models.families import PROFILE_FILE, family_of
 from gmner.programs.models.loading import lm_of, load_vlm
 from gmner.programs.models.processors import load_processor
-from gmner.programs.models.weights import ModelSource, resolve_adapter
+from gmner.programs.models.weights import ModelSource, config_of, resolve_adapter
 from gmner.signatures.errors import InputError
 
 _SMALL = 100_000_000
@@ -100,7 +100,11 @@ def training_copy(
     """
     on_gpu = torch.cuda.is_available()
     model = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True, **source.model_kwargs
+        path,
+        config=config_of(path),
+        dtype=torch.bfloat16 if on_gpu else torch.float32,
+        use_safetensors=True,
+        **source.model_kwargs,
     )
     model = family_of(model.config.model_type).prepared(model)
     processor = load_processor(path, model.config.model_type)

@@ -72,6 +72,7 @@ GEMMA4 = ModelFamily(
     BoxFormat(order="yxyx"),
     served_as=r"(?<![a-z])gemma[-_]?4(?![b\d])",
     processor=_processor,
+    vision_modules=r".*(vision|audio).*",
     title="Gemma 4",
     convention="unconfirmed",
     source="programs of users read `box_2d` as y before x in 0..1000, as Gemini writes it",

@@ -24,8 +24,8 @@ class Llama4ImageProcessorKwargs(ImagesKwargs, total=False):
 class Llama4ImageProcessor(PilBackend):
     """Fits an image into a canvas of square tiles, and adds the whole image as a last tile if there are several.
 
-    Source: `Llama4ImageProcessor` of transformers 5.23, whose sizes and order it has. Pixels may differ by rounding,
-    because it computes in bfloat16.
+    Source: `Llama4ImageProcessor` of transformers 5.23, whose sizes and order it has. It computes in bfloat16 and
+    float32, so that pixels may differ by rounding, and one row or column next to the padding may belong to either.
     """
 
     resample = PILImageResampling.BILINEAR

@@ -1,4 +1,4 @@
-"""Qwen2.5-Omni and Qwen3-Omni, of which only the thinker is used: images and text in, text out."""
+"""Qwen2.5-Omni and Qwen3-Omni, of which only the thinker is loaded: images and text in, text out."""
 
 from __future__ import annotations
 
@@ -54,13 +54,16 @@ def _processor_3() -> type[ProcessorMixin]:
     return _image_only(Qwen3OmniMoeProcessor)
 
 
+_TOWERS = r".*(visual|audio_tower).*"
+
 QWEN2_5_OMNI = ModelFamily(
     "qwen2_5_omni_thinker",
     BoxFormat("resized"),
-    served_as=r"qwen-?2[._p]?5[-_]?omni",
+    served_as=r"qwen[-_]?2[._p]?5[-_]?omni",
     default_resize=ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     resize=ResizeRule.of,
     processor=_processor_25,
+    vision_modules=_TOWERS,
     title="Qwen2.5-Omni",
     convention="unconfirmed",
     source="the vision encoder is that of Qwen2.5-VL; issues 236 and 392 of QwenLM/Qwen2.5-Omni are unanswered",
@@ -68,9 +71,10 @@ QWEN2_5_OMNI = ModelFamily(
 )
 QWEN3_OMNI = ModelFamily(
     "qwen3_omni_moe_thinker",
-    served_as=r"qwen-?3[-_]?omni",
+    served_as=r"qwen[-_]?3[-_]?omni",
     resize=ResizeRule.of,
     processor=_processor_3,
+    vision_modules=_TOWERS,
     title="Qwen3-Omni",
     convention="unconfirmed",
     source="the convention of Qwen3-VL; no statement about Qwen3-Omni was found",
