@@ -75,10 +75,7 @@ class Post:
             raise InputError(f"text of post {self.id!r} must be a string", received=self.text, accepted="a string")
         if self.image is not None:
             object.__setattr__(self, "image", _picture(self.image, self.id))
-        if isinstance(self.more_images, (str, bytes)) or not isinstance(self.more_images, Sequence):
-            fact = f"more_images of post {self.id!r} must be several images"
-            raise InputError(fact, received=self.more_images, accepted="a tuple of paths or PIL images")
-        object.__setattr__(self, "more_images", tuple(_picture(image, self.id) for image in self.more_images))
+        object.__setattr__(self, "more_images", _pictures(self.more_images, self.id))
 
     @property
     def images(self) -> tuple[Path | Image.Image, ...]:
@@ -109,6 +106,13 @@ class Post:
 
     def _repr_html_(self) -> str | None:
         return FORMATTERS.html(self)
+
+
+def _pictures(images: object, post: str) -> tuple[Path | Image.Image, ...]:
+    if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+        fact = f"more_images of post {post!r} must be several images"
+        raise InputError(fact, received=images, accepted="a tuple of paths or PIL images")
+    return tuple(_picture(image, post) for image in images)
 
 
 def _picture(image: object, post: str) -> Path | Image.Image:

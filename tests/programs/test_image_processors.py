@@ -18,6 +18,7 @@ from gmner.programs.models.families.gemma4_unified_images import Gemma4UnifiedIm
 from gmner.programs.models.families.lfm2_vl_images import Lfm2VlImageProcessor
 from gmner.programs.models.families.llama4_images import Llama4ImageProcessor
 from gmner.programs.models.loading import load_vlm
+from gmner.programs.models.processors import load_processor
 from gmner.signatures.schema import Limits
 
 
@@ -157,3 +158,21 @@ def test_whole_omni_checkpoint_is_loaded_as_its_thinker(thinker: str, tmp_path: 
     ]
     assert answers[0].reasoning == answers[1].reasoning
     assert answers[0].entities == answers[1].entities
+
+
+@pytest.mark.parametrize("family", ["lfm2_vl", "llama4", "gemma4_unified", "mistral3"])
+def test_published_files_are_read_without_torchvision(family: str, tmp_path: Path):
+    """Published checkpoints have a file of their own for the image processor, whose class has the suffix `Fast`."""
+    folder = build_checkpoint(family, tmp_path / family)
+    stored = json.loads((folder / "processor_config.json").read_text())
+    images = stored.pop("image_processor")
+    images["image_processor_type"] += "Fast"
+    (folder / "processor_config.json").write_text(json.dumps(stored))
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    processor = load_processor(folder, family)
+    assert type(processor).__name__ == stored["processor_class"]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image", "image": noise((90, 60))}, {"type": "text", "text": "Paris"}]}],
+        tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True,
+    )  # fmt: skip
+    assert "pixel_values" in text

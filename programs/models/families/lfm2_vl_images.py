@@ -14,7 +14,7 @@ from transformers.processing_utils import ImagesKwargs, Unpack
 Grid = tuple[int, int]
 
 
-class Lfm2VlImageProcessorKwargs(ImagesKwargs, total=False):
+class Lfm2VlImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
     """The settings of `Lfm2VlImageProcessor` in transformers, which documents them."""
 
     downsample_factor: int

@@ -14,7 +14,7 @@ from transformers.processing_utils import ImagesKwargs, Unpack
 Size = tuple[int, int]
 
 
-class Llama4ImageProcessorKwargs(ImagesKwargs, total=False):
+class Llama4ImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
     """The settings of `Llama4ImageProcessor` in transformers, which documents them."""
 
     max_patches: int
