@@ -169,6 +169,7 @@ def test_drawing_depends_on_the_seed_only():
         ("[1, 2] - [3, 4]", (1, 2, 3, 4)),
         ("◁think▷perhaps [9, 9, 9, 9]?◁/think▷[1, 2, 3, 4]", (1, 2, 3, 4)),
         ("<|channel>thought\nperhaps [9, 9, 9, 9]?<channel|>[1, 2, 3, 4]", (1, 2, 3, 4)),
+        ("[THINK]perhaps [9, 9, 9, 9]?[/THINK][1, 2, 3, 4]", (1, 2, 3, 4)),
         ("◁think▷perhaps [9, 9, 9, 9]", None),
         ("The circle (5, 6) touches 2 squares (7, 8).", None),
         ("There are 4 shapes, 2 red and 1 blue.", None),

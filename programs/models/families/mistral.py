@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gmner.programs.models.families.family import ModelFamily
+from gmner.programs.models.families.thinking import MISTRAL as MISTRAL_THINKING
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -72,4 +73,5 @@ MISTRAL = ModelFamily(
     convention="none",
     source="no statement was found",
     untried="Published weights have not been tried",
+    thinking=MISTRAL_THINKING,
 )

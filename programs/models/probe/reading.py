@@ -8,7 +8,8 @@ Numbers = tuple[float, float, float, float]
 
 _THINKING = re.compile(
     r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A.*?</think(?:ing)?>"
-    r"|◁think▷.*?(?:◁/think▷|\Z)|\A.*?◁/think▷|<\|channel>.*?(?:<channel\|>|\Z)|\A.*?<channel\|>",
+    r"|◁think▷.*?(?:◁/think▷|\Z)|\A.*?◁/think▷|<\|channel>.*?(?:<channel\|>|\Z)|\A.*?<channel\|>"
+    r"|\[THINK\].*?(?:\[/THINK\]|\Z)|\A.*?\[/THINK\]",
     re.DOTALL,
 )
 _NUMBER = r"-?\d+(?:\.\d+)?"
