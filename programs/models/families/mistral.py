@@ -72,6 +72,6 @@ MISTRAL = ModelFamily(
     title="Mistral Small 3.1 and later, Pixtral, Ministral 3",
     convention="none",
     source="no statement was found",
-    untried="Published weights have not been tried",
+    untried="Published weights have not been tried, and Pixtral itself can only be used on a server",
     thinking=MISTRAL_THINKING,
 )
