@@ -6,8 +6,11 @@
 
 The families are all that are registered and not refused. A family with a tiny checkpoint in tests/ answers with its own
 architecture and chat template. For any other, for example one that exists only on servers, a tiny Qwen2.5-VL
-answers in the coordinate convention of the family. The posts go through the scripts in turn: the words of one script,
-then of the next, then unusual words mixed with all of them.
+answers in the coordinate convention of the family. The prompts are the short ones of the embedded model, because
+random weights do not read them and long prompts take most of the time.
+
+The posts go through the scripts in turn: the words of one script, then of the next, then unusual words mixed with all
+of them. A post has up to 24 words and 600 bytes; every 200th has 2,000 words, or 12,000 bytes where words are long.
 
 Prints a table. Stops at the first invalid answer with exit status 1, and prints the post as JSON; exit status 1 also
 if none of 100 or more answers of a family contains a box, because boxes were not tested then.
@@ -47,7 +50,9 @@ from gmner.signatures.forms import form_of
 from gmner.signatures.mentions import GroundedEntity
 from gmner.signatures.schema import Limits
 
-BATCH, LONG_EVERY, LONG = 16, 200, 4000
+BATCH, LONG_EVERY, LONG_WORDS = 32, 200, 2000
+SHORT_BYTES, LONG_BYTES, CONTEXT = 600, 12_000, 16_384
+"""Largest size of the posts (a long one may have 4,000 Han characters), and a context that holds it byte by byte."""
 ENOUGH = 100
 """Answers of a family of which some must have a box."""
 STAND_IN = "qwen2_5_vl"
@@ -71,35 +76,43 @@ def vocabularies(scripts: Sequence[str] | None) -> Mapping[str, list[str]]:
     return chosen if scripts else {**chosen, "mixed": [word for words in SCRIPTS.values() for word in words] + WORDS}
 
 
+def is_long(number: int) -> bool:
+    """Whether the post with this number, from 0, is a long one."""
+    return number % LONG_EVERY == LONG_EVERY - 1
+
+
 def fuzzed(draw: random.Random, number: int, words: list[str]) -> Post:
-    """A random post of these words; every 200th post has 2,000 words."""
-    count = 2000 if number % LONG_EVERY == LONG_EVERY - 1 else draw.randint(1, 24)
+    """A random post of these words; every 200th post is long."""
+    count, most = (LONG_WORDS, LONG_BYTES) if is_long(number) else (draw.randint(1, 24), SHORT_BYTES)
     size = draw.choice(SIZES)
     image = None if size is None else Image.new("RGB", size, draw.choice(["red", "blue", "white"]))
-    text = " ".join(draw.choice(words) for _ in range(count))
+    text = " ".join(draw.choice(words) for _ in range(count)).encode()[:most].decode(errors="ignore")
     return Post(str(number), text if text.strip() else "-", image)
 
 
 def batches(posts: list[Post]) -> Iterator[list[Post]]:
-    """Split posts into batches of sixteen; long posts get their own batch, because rows are padded to the longest."""
-    short = [post for post in posts if len(post.text) < LONG]
-    yield from ([post] for post in posts if len(post.text) >= LONG)
+    """Split posts into batches; long posts get their own batch, because rows are padded to the longest."""
+    short = [post for post in posts if not is_long(int(post.id))]
+    yield from ([post] for post in posts if is_long(int(post.id)))
     yield from (short[begin : begin + BATCH] for begin in range(0, len(short), BATCH))
 
 
 @cache
 def checkpoint(architecture: str, folder: Path) -> Path:
-    """The tiny checkpoint of an architecture, built at the first call."""
-    target = folder / architecture
-    return (build_checkpoint if architecture in CHECKPOINTS else build_tiny)(architecture, target)
+    """The tiny checkpoint of an architecture with a context for long posts, built at the first call."""
+    target = (build_checkpoint if architecture in CHECKPOINTS else build_tiny)(architecture, folder / architecture)
+    config = json.loads((file := target / "config.json").read_text(encoding="utf-8"))
+    config["text_config"]["max_position_embeddings"] = CONTEXT
+    file.write_text(json.dumps(config), encoding="utf-8")
+    return target
 
 
 def lm_of(family: str, folder: Path) -> dspy.LM:
     """The model that answers for a family, see above."""
     if family in TINY:
-        return load_vlm(checkpoint(family, folder), cache=False)
+        return load_vlm(checkpoint(family, folder), profile={"terse": True}, cache=False)
     known = KNOWN[family]
-    profile = ModelProfile(known.box_format, rule=known.default_resize)
+    profile = ModelProfile(known.box_format, terse=True, rule=known.default_resize)
     return load_vlm(checkpoint(STAND_IN, folder), profile=profile, cache=False)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from PIL import Image
@@ -42,7 +44,7 @@ class Post:
     Attributes:
         id: Identifier, unique in its split.
         text: The text; all offsets are character offsets into it.
-        image: Path of the image, or a PIL image; None if the post has no image or it is missing.
+        image: Path of the image, also as a string, or a PIL image; None if the post has no image or it is missing.
         entities: The gold mentions in text order; empty if the post mentions no entity, None if it is not annotated.
         more_images: Further images of the post, in order. The `picture` of a box is its image's number in `images`.
         grounded: Whether the data set annotates regions. If False, `boxes` are empty because none were drawn, and only
@@ -52,7 +54,7 @@ class Post:
         slice: Name of the benchmark slice of the post, or None.
 
     Raises:
-        InputError: The id or the text is not a string.
+        InputError: The id or the text is not a string, or an image is neither a path nor a PIL image.
     """
 
     id: str
@@ -66,11 +68,14 @@ class Post:
     grounded: bool = True
 
     def __post_init__(self) -> None:
-        """Check the types of id and text."""
+        """Check the types of id, text and images; paths become `Path`."""
         if not isinstance(self.id, str):
             raise InputError("id of a post must be a string", received=self.id, accepted="a string")
         if not isinstance(self.text, str):
             raise InputError(f"text of post {self.id!r} must be a string", received=self.text, accepted="a string")
+        if self.image is not None:
+            object.__setattr__(self, "image", _picture(self.image, self.id))
+        object.__setattr__(self, "more_images", _pictures(self.more_images, self.id))
 
     @property
     def images(self) -> tuple[Path | Image.Image, ...]:
@@ -101,3 +106,18 @@ class Post:
 
     def _repr_html_(self) -> str | None:
         return FORMATTERS.html(self)
+
+
+def _pictures(images: object, post: str) -> tuple[Path | Image.Image, ...]:
+    if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+        fact = f"more_images of post {post!r} must be several images"
+        raise InputError(fact, received=images, accepted="a tuple of paths or PIL images")
+    return tuple(_picture(image, post) for image in images)
+
+
+def _picture(image: object, post: str) -> Path | Image.Image:
+    if isinstance(image, (Path, Image.Image)):
+        return image
+    if isinstance(image, (str, PathLike)):
+        return Path(image)
+    raise InputError(f"An image of post {post!r} has the wrong type", received=image, accepted="a path or a PIL image")

@@ -22,9 +22,9 @@ def _row(family: ModelFamily) -> str:
     types = ", ".join(f"`{name}`" for name in (family.name, *family.model_types))
     if family.refused:
         return f"| {family.shown_as} | {types} | refused | {family.refused} | | |\n"
-    after_resize = "after the processor's resize" if family.box_format.frame == "resized" else ""
-    boxes = f"{family.box_format.describe().replace('the picture', 'the image')} {after_resize}".strip()
-    without = f"No GRPO. {family.no_grpo}" if family.no_grpo else ""
+    boxes = family.convention_text
+    without = f"No SFT and no GRPO. {family.no_training}" if family.no_training else ""
+    without = without or (f"No GRPO. {family.no_grpo}" if family.no_grpo else "")
     tried = ". ".join(filter(None, (_tests(family), family.untried, without)))
     return f"| {family.shown_as} | {types} | {boxes} | {_STATES[family.convention]} | {family.source} | {tried} |\n"
 
@@ -38,7 +38,9 @@ def _tests(family: ModelFamily) -> str:
     from tiny import FAMILIES as EVERYDAY
 
     tier = "tests" if family.name in EVERYDAY else "nightly tests" if family.name in CHECKPOINTS else ""
-    parts = "answers, boxes and SFT" if family.no_grpo else "answers, boxes, SFT and GRPO"
+    parts = "answers, boxes, SFT and GRPO"
+    if family.no_training or family.no_grpo:
+        parts = "answers and boxes" if family.no_training else "answers, boxes and SFT"
     return f"A random checkpoint in the {tier}: {parts}" if tier else ""
 
 

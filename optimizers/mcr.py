@@ -142,8 +142,8 @@ class MCR(Teleprompter):
             InputError: The student is not such a program, or it is a staged one and MRSI would set demonstrations; the
                 training set is empty or not annotated; the program could not write a gold answer (see
                 `gmner.check_posts`); the validation set cannot be scored; weights are trained and the LM was loaded
-                with `thinking=True`; CVO cannot train the family; no style uses the teacher, or a style needs one;
-                or an unknown argument.
+                with `thinking=True`; MRSI or CVO cannot train the family; no style uses the teacher, or a style needs
+                one; or an unknown argument.
             ImageError: An image of the training set cannot be read, or the model does not accept it.
             RewardError: A reward raised, or returned something other than one number or None per completion.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments. Only the posts of the validation set
@@ -179,8 +179,7 @@ class MCR(Teleprompter):
         """Check all arguments before anything is written, then run the stages."""
         if self.cvo is not None or (self.mrsi is not None and self.mrsi.trains):
             training.check_answers_at_once(student.model)
-        if self.cvo is not None:
-            training.check_grpo(student.model)
+            training.check_family_trains(student.model, cvo=self.cvo is not None)
         train, val = training_sets(self.settings, trainset, valset, student)
         if not student.whole_answers:
             self._check_staged(student)

@@ -14,6 +14,9 @@ from gmner.signatures.labels import LabelSet
 from gmner.signatures.mentions import GroundedEntity, Mention, Task, expression_entity
 
 _NUMBERS = {"integers": frozenset({int}), "floats": frozenset({int, float})}
+_OTHER_CONVENTION = (
+    "If most answers fail so, the model writes boxes in another convention, which `gmner probe MODEL` finds"
+)
 _ENTITY = frozenset({"span", "type", "visible", "box"})
 _ENTITY_OF_SEVERAL = _ENTITY | {"picture"}
 _MENTION = frozenset({"span", "type"})
@@ -288,16 +291,17 @@ def load_box(value: object, frame: Frame, picture: int = 1, *, reorder: bool = F
     if value is None:
         return None
     form = frame.box_format.form
-    if not isinstance(value, list) or not _NUMBERS[form].issuperset(map(type, value)):
+    if not isinstance(value, list) or len(value) != 4 or not _NUMBERS[form].issuperset(map(type, value)):
         written = "integers" if form == "integers" else "numbers from 0 to 1"
-        raise AnswerError(f"A box must be null or four {written}", received=value)
-    if reorder and len(value) == 4:
+        raise AnswerError(f"A box must be null or four {written}", received=value, remedy=_OTHER_CONVENTION)
+    if reorder:
         a1, b1, a2, b2 = value  # xyxy or yxyx: the corners are pairs in both
         value = [min(a1, a2), min(b1, b2), max(a1, a2), max(b1, b2)]
     try:
         return frame.decode(value, picture)
     except InputError as error:
-        raise AnswerError(error.fact, received=value, accepted=error.accepted) from error
+        remedy = error.remedy or (_OTHER_CONVENTION if error.accepted else "")
+        raise AnswerError(error.fact, received=value, accepted=error.accepted, remedy=remedy) from error
 
 
 def parse_answer(text: str, post_text: str, labels: LabelSet, frame: Frame, *, reorder: bool = False) -> Answer:

@@ -1,22 +1,8 @@
 """Tiny random checkpoints of further families, each with its published chat template rebuilt.
 
-Only what a template does is rebuilt, not its text. `tests/tiny.py` has the checkpoints on which the engine is tested in
+The templates are in `tests/family_templates.py`. `tests/tiny.py` has the checkpoints on which the engine is tested in
 depth; those here run through the same Auto classes.
-
-| family | begins with | roles, and the end of a turn | system | image | generation prompt | thinking |
-|---|---|---|---|---|---|---|
-| qwen2_vl, qwen2_5_vl | | `<|im_start|>role\\n` ... `<|im_end|>\\n` | a default one | `<|vision_start|><|image_pad|><|vision_end|>` | `<|im_start|>assistant\\n` | |
-| qwen3_vl, qwen3_vl_moe | | the same | none by default | the same | the same | `-Thinking`: `<think>\\n` |
-| qwen3_5, qwen3_5_moe | | the same | none by default, only first | the same | the same, `<think>\\n` | `enable_thinking`: empty block |
-| glm4v, glm4v_moe, glm46v | `[gMASK]<sop>\\n` | `<|role|>\\n`, no end | none by default | `<|begin_of_image|><|image|><|end_of_image|>` | `<|assistant|>\\n` | off: `/nothink` behind the user's text and `<think></think>` |
-| gemma3 | `<bos>` | `<start_of_turn>role\\n` ... `<end_of_turn>\\n`, `model` | before the text of the first user turn | `<start_of_image>` | `<start_of_turn>model\\n` | |
-| gemma4 | `<bos>` | `<|turn>role\\n` ... `<turn|>\\n`, `model`; texts are stripped | as a turn, none by default | `<|image|>` | `<|turn>model\\n` | `enable_thinking`: `<|think|>` in the system turn; `<|channel>thought\\n` ... `<channel|>` |
-| minicpmv4_6, minicpmv4_7 | | as qwen3_5 | none by default | `<|image_pad|>` (our guess: only the processor was read) | as qwen3_5, no block | off: empty block |
-| llava_onevision | | `<|im_start|>role ` ... `<|im_end|>` | as a turn | `<image>`, first; texts follow a line feed | `<|im_start|>assistant\\n` | |
-
-Not here, because their processors need torchvision: mistral3 (`[INST]` ... `[/INST]`, a default `[SYSTEM_PROMPT]`, `[IMG]`,
-no generation prompt), llama4, lfm2_vl, kimi_k25.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -25,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import family_templates as templates
 import torch
 from tiny import tiny_tokenizer
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast, ProcessorMixin
+from transformers.models.llama4.processing_llama4 import chat_template as llama4_template
 
 from gmner.programs.models.families import family_of, llava_onevision
 
@@ -51,65 +39,30 @@ _GEMMA4_SPECIALS = (
     "<|endoftext|>", "<pad>", "<eos>", "<bos>", "<|turn>", "<turn|>", "<|image>", "<|image|>", "<image|>", "<|audio>",
     "<|audio|>", "<audio|>", "<|video|>", "<|think|>", "<|channel>", "<channel|>",
 )  # fmt: skip
+_MISTRAL_SPECIALS = (
+    "<s>", "</s>", "<pad>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[IMG]", "[IMG_BREAK]",
+    "[IMG_END]",
+)  # fmt: skip
+_LLAMA_SPECIALS = (
+    "<|begin_of_text|>", "<|eot|>", "<|finetune_right_pad|>", "<|header_start|>", "<|header_end|>", "<|image_start|>",
+    "<|image_end|>", "<|image|>", "<|patch|>", "<|tile_x_separator|>", "<|tile_y_separator|>", "<|python_start|>",
+)  # fmt: skip
+_LFM_SPECIALS = (
+    "<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>", "<image>", "<|image_start|>", "<|image_end|>",
+    "<|img_thumbnail|>", *(f"<|img_row_{row}_col_{col}|>" for row in range(1, 5) for col in range(1, 5)),
+)  # fmt: skip
+_OMNI25_TOKENS = {
+    "image": "<|IMAGE|>", "audio": "<|AUDIO|>", "video": "<|VIDEO|>", "vision_bos": "<|vision_bos|>",
+    "vision_eos": "<|vision_eos|>", "audio_bos": "<|audio_bos|>", "audio_eos": "<|audio_eos|>",
+}  # fmt: skip
+_OMNI3_TOKENS = {
+    "image": "<|image_pad|>", "audio": "<|audio_pad|>", "video": "<|video_pad|>", "vision_bos": "<|vision_start|>",
+    "vision_eos": "<|vision_end|>", "audio_bos": "<|audio_start|>", "audio_eos": "<|audio_end|>",
+}  # fmt: skip
 _MINICPM_TOKENS = {
     "image": "<|image_pad|>", "video": "<|video_pad|>", "image_start": "<image>", "image_end": "</image>",
     "slice_start": "<slice>", "slice_end": "</slice>", "image_id_start": "<image_id>", "image_id_end": "</image_id>",
 }  # fmt: skip
-
-_PARTS = "{% for c in m.content %}{% if c.type == 'image' %}IMAGE{% else %}{{ c.text }}{% endif %}{% endfor %}"
-_QWEN_IMAGE = "{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
-_QWEN3_5 = (
-    "{% for m in messages %}{% if m.role == 'system' and not loop.first %}"
-    "{{ raise_exception('System message must be at the beginning.') }}{% endif %}{{ '<|im_start|>' + m.role + '\n' }}"
-    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
-    + _PARTS.replace("IMAGE", _QWEN_IMAGE)
-    + "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% else %}"
-    "{{ '<think>\n' }}{% endif %}{% endif %}"
-)
-_QWEN3 = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    + _PARTS.replace("IMAGE", _QWEN_IMAGE)
-    + "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-_GLM = (
-    "{{ '[gMASK]<sop>\n' }}{% for m in messages %}{{ '<|' + m.role + '|>\n' }}"
-    + _PARTS.replace("IMAGE", "{{ '<|begin_of_image|><|image|><|end_of_image|>' }}")
-    + "{% if m.role == 'user' and enable_thinking is defined and not enable_thinking %}{{ '/nothink' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}"
-    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think></think>\n' }}{% endif %}{% endif %}"
-)
-_GEMMA3 = (
-    "{{ '<bos>' }}{% if messages[0].role == 'system' %}{% set first = messages[0].content[0].text + '\n\n' %}"
-    "{% set turns = messages[1:] %}{% else %}{% set first = '' %}{% set turns = messages %}{% endif %}"
-    "{% for m in turns %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-    "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + (first if loop.first else '') }}"
-    + _PARTS.replace("IMAGE", "{{ '<start_of_image>' }}").replace("c.text", "c.text | trim")
-    + "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
-)
-_GEMMA4 = (
-    "{% set thinks = enable_thinking is defined and enable_thinking %}{{ '<bos>' }}"
-    "{% if thinks and messages[0].role != 'system' %}{{ '<|turn>system\\n<|think|>\\n<turn|>\\n' }}{% endif %}"
-    "{% for m in messages %}{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' }}"
-    "{% if thinks and loop.first and m.role == 'system' %}{{ '<|think|>\\n' }}{% endif %}"
-    "{% for c in m.content %}{% if c.type == 'image' %}{{ '<|image|>' }}{% else %}{{ c.text | trim }}{% endif %}"
-    "{% endfor %}{{ '<turn|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|turn>model\\n' }}{% endif %}"
-)
-_MINICPM = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    + _PARTS.replace("IMAGE", "{{ '<|image_pad|>' }}")
-    + "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
-)
-_LLAVA = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + ' ' }}{% for c in m.content if c.type == 'image' %}"
-    "{{ '<image>' }}{% endfor %}{% for c in m.content if c.type == 'text' %}{{ '\n' + c.text }}{% endfor %}"
-    "{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-NEED_TORCHVISION = ("mistral3", "llama4", "lfm2_vl", "kimi_k25")
-"""Families whose processors cannot be imported without torchvision."""
 
 Parts = tuple[dict[str, Any], ProcessorMixin]
 
@@ -287,33 +240,147 @@ def _llava(tokenizer: PreTrainedTokenizerFast) -> Parts:
     return config, llava_onevision.processor()(images, tokenizer, tokens, "full", template)
 
 
-def _gemma4(tokenizer: PreTrainedTokenizerFast) -> Parts:
-    from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+def _gemma4(name: str) -> Callable[[PreTrainedTokenizerFast], Parts]:
+    def build(tokenizer: PreTrainedTokenizerFast) -> Parts:
+        from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
-    roles = {"boi": "<|image>", "image": "<|image|>", "eoi": "<image|>"}
-    roles |= {"boa": "<|audio>", "audio": "<|audio|>", "eoa": "<audio|>"}
-    tokenizer._set_model_specific_special_tokens({f"{name}_token": token for name, token in roles.items()})
-    ids = _ids(tokenizer, **{f"{name}_token_id": token for name, token in roles.items() if name != "eoa"})
-    text = _text(
-        tokenizer, hidden_size_per_layer_input=8, head_dim=16, global_head_dim=32, sliding_window=64,
-        layer_types=["sliding_attention", "full_attention"], final_logit_softcapping=30.0,
-        bos_token_id=tokenizer.convert_tokens_to_ids("<bos>"),
-    )  # fmt: skip
-    seeing = {
-        "hidden_size": VISION_WIDTH, "intermediate_size": 2 * VISION_WIDTH, "num_hidden_layers": VISION_LAYERS,
-        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "patch_size": 8, "pooling_kernel_size": 3,
-        "position_embedding_size": 1024,
-    }  # fmt: skip
+        from gmner.programs.models.families.gemma4_unified_images import Gemma4UnifiedImageProcessor
+
+        roles = {"boi": "<|image>", "image": "<|image|>", "eoi": "<image|>"}
+        roles |= {"boa": "<|audio>", "audio": "<|audio|>", "eoa": "<audio|>"}
+        tokenizer._set_model_specific_special_tokens({f"{role}_token": token for role, token in roles.items()})
+        ids = _ids(tokenizer, **{f"{role}_token_id": token for role, token in roles.items() if role != "eoa"})
+        text = _text(
+            tokenizer, head_dim=16, global_head_dim=32, sliding_window=64, final_logit_softcapping=30.0,
+            layer_types=["sliding_attention", "full_attention"], bos_token_id=tokenizer.convert_tokens_to_ids("<bos>"),
+        )  # fmt: skip
+        if name == "gemma4":
+            text |= {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": text["vocab_size"]}
+        seeing = {
+            "hidden_size": VISION_WIDTH, "intermediate_size": 2 * VISION_WIDTH, "num_hidden_layers": VISION_LAYERS,
+            "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "patch_size": 8,
+            "pooling_kernel_size": 3, "position_embedding_size": 1024,
+        }  # fmt: skip
+        without_encoder = {
+            "patch_size": 8, "pooling_kernel_size": 3, "mm_embed_dim": VISION_WIDTH, "mm_posemb_size": 70,
+            "output_proj_dims": VISION_WIDTH,
+        }  # fmt: skip
+        config = {
+            "vision_config": seeing if name == "gemma4" else without_encoder,
+            "text_config": text,
+            "audio_config": None,
+            **ids,
+            **_ids(tokenizer, video_token_id="<|video|>", eoa_token_index="<audio|>"),
+        }
+        kind = Gemma4ImageProcessorPil if name == "gemma4" else Gemma4UnifiedImageProcessor
+        images = kind(patch_size=8, max_soft_tokens=70, pooling_kernel_size=3)
+        processor = family_of(name).processor_class()
+        return config, processor(images, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=70)
+
+    return build
+
+
+def _mistral(tokenizer: PreTrainedTokenizerFast) -> Parts:
+    from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
+
+    tokenizer.bos_token = "<s>"
+    patch, merge = 8, 2
     config = {
-        "vision_config": seeing,
-        "text_config": {**text, "vocab_size_per_layer_input": text["vocab_size"]},
-        "audio_config": None,
-        **ids,
-        **_ids(tokenizer, video_token_id="<|video|>", eoa_token_index="<audio|>"),
-    }
-    images = Gemma4ImageProcessorPil(patch_size=8, max_soft_tokens=70, pooling_kernel_size=3)
-    processor = family_of("gemma4").processor_class()
-    return config, processor(images, tokenizer, chat_template=tokenizer.chat_template, image_seq_length=70)
+        "vision_config": {
+            "model_type": "pixtral", "hidden_size": VISION_WIDTH, "intermediate_size": 2 * VISION_WIDTH,
+            "num_hidden_layers": VISION_LAYERS, "num_attention_heads": 4, "image_size": 64, "patch_size": patch,
+        },
+        "text_config": _text(tokenizer, model_type="mistral", sliding_window=None),
+        "spatial_merge_size": merge,
+        "vision_feature_layer": -1,
+        **_ids(tokenizer, image_token_index="[IMG]"),
+    }  # fmt: skip
+    images = PixtralImageProcessorPil(size={"longest_edge": 64}, patch_size=patch)
+    processor = family_of("mistral3").processor_class()
+    return config, processor(images, tokenizer, patch, merge, chat_template=tokenizer.chat_template)
+
+
+def _llama4(tokenizer: PreTrainedTokenizerFast) -> Parts:
+    from gmner.programs.models.families.llama4_images import Llama4ImageProcessor
+
+    tokenizer.bos_token = "<|begin_of_text|>"
+    side, patch = 56, 14
+    config = {
+        "vision_config": {
+            "hidden_size": VISION_WIDTH, "intermediate_size": 4 * VISION_WIDTH, "num_hidden_layers": VISION_LAYERS,
+            "num_attention_heads": 4, "image_size": side, "patch_size": patch, "vision_output_dim": WIDTH,
+            "projector_input_dim": WIDTH, "projector_output_dim": WIDTH,
+        },
+        "text_config": _text(
+            tokenizer, intermediate_size_mlp=2 * WIDTH, num_local_experts=4, num_experts_per_tok=1, moe_layers=[1],
+            attention_chunk_size=4096, no_rope_layers=[1, 0],
+        ),
+        **_ids(
+            tokenizer, image_token_index="<|patch|>", boi_token_index="<|image_start|>",
+            eoi_token_index="<|image_end|>",
+        ),
+    }  # fmt: skip
+    images = Llama4ImageProcessor(size={"height": side, "width": side}, max_patches=4)
+    processor = family_of("llama4").processor_class()
+    return config, processor(images, tokenizer, patch, 0.5, chat_template=tokenizer.chat_template)
+
+
+def _lfm2(tokenizer: PreTrainedTokenizerFast) -> Parts:
+    from gmner.programs.models.families.lfm2_vl_images import Lfm2VlImageProcessor
+
+    tokenizer.bos_token = "<|startoftext|>"
+    tile, patch = 64, 8
+    text = _text(tokenizer, model_type="lfm2", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False)
+    config = {
+        "vision_config": {
+            "model_type": "siglip2_vision_model", "hidden_size": VISION_WIDTH, "intermediate_size": 2 * VISION_WIDTH,
+            "num_hidden_layers": VISION_LAYERS, "num_attention_heads": 4, "patch_size": patch, "num_patches": 64,
+            "vision_use_head": False,
+        },
+        "text_config": {name: value for name, value in text.items() if name != "head_dim"},
+        "projector_hidden_size": WIDTH,
+        "downsample_factor": 2,
+        **_ids(tokenizer, image_token_id="<image>"),
+    }  # fmt: skip
+    images = Lfm2VlImageProcessor(
+        encoder_patch_size=patch, tile_size=tile, min_image_tokens=4, max_image_tokens=16, max_tiles=4
+    )
+    return config, family_of("lfm2_vl").processor_class()(images, tokenizer, chat_template=tokenizer.chat_template)
+
+
+def _omni(name: str, tokens: dict[str, str], **text: Any) -> Callable[[PreTrainedTokenizerFast], Parts]:
+    def build(tokenizer: PreTrainedTokenizerFast) -> Parts:
+        from transformers import Qwen2VLImageProcessorPil
+
+        tokenizer._set_model_specific_special_tokens({f"{role}_token": token for role, token in tokens.items()})
+        newer = name.startswith("qwen3")
+        patch = 16 if newer else 14
+        rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [6, 5, 5]}
+        seeing: dict[str, Any] = {
+            "depth": VISION_LAYERS, "num_heads": 4, "patch_size": patch, "spatial_merge_size": 2,
+            "hidden_size": VISION_WIDTH, "intermediate_size": 2 * VISION_WIDTH, "out_hidden_size": WIDTH,
+        }  # fmt: skip
+        if newer:
+            seeing |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
+            rope["mrope_interleaved"] = True
+        else:
+            seeing |= {"window_size": 112, "fullatt_block_indexes": [VISION_LAYERS - 1]}
+        hearing = {
+            "d_model": VISION_WIDTH, "encoder_layers": 1, "encoder_attention_heads": 2, "output_dim": WIDTH,
+            "encoder_ffn_dim": VISION_WIDTH, **({"downsample_hidden_size": 8} if newer else {}),
+        }  # fmt: skip
+        suffix = "id" if newer else "index"
+        config = {
+            "vision_config": seeing,
+            "text_config": _text(tokenizer, rope_parameters=rope, **text),
+            "audio_config": hearing,
+            **_ids(tokenizer, **{f"{role}_token_{suffix}": tokens[role] for role in ("image", "audio", "video")}),
+            **_ids(tokenizer, audio_start_token_id=tokens["audio_bos"], vision_start_token_id=tokens["vision_bos"]),
+        }
+        images = Qwen2VLImageProcessorPil(**_patches(patch))
+        return config, family_of(name).processor_class()(images, tokenizer, chat_template=tokenizer.chat_template)
+
+    return build
 
 
 def _minicpm(name: str) -> Callable[[PreTrainedTokenizerFast], Parts]:
@@ -347,19 +414,39 @@ _GLM_TOKENS = (_GLM_SPECIALS, "<|endoftext|>", "<|endoftext|>")
 _GLM_ENDS = ("<|user|>", "<|observation|>")
 _MOE = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": WIDTH}
 CHECKPOINTS: dict[str, TinyFamily] = {
-    "qwen3_vl_moe": TinyFamily(*_QWEN, _QWEN3, _qwen3(_EXPERTS, deepstack_visual_indexes=[0])),
-    "qwen3_5": TinyFamily(*_QWEN, _QWEN3_5, _qwen3(_HYBRID)),
+    "qwen3_vl_moe": TinyFamily(*_QWEN, templates.QWEN3, _qwen3(_EXPERTS, deepstack_visual_indexes=[0])),
+    "qwen3_5": TinyFamily(*_QWEN, templates.QWEN3_5, _qwen3(_HYBRID)),
     "qwen3_5_moe": TinyFamily(
-        *_QWEN, _QWEN3_5, _qwen3({**_HYBRID, **_EXPERTS, "shared_expert_intermediate_size": WIDTH})
+        *_QWEN, templates.QWEN3_5, _qwen3({**_HYBRID, **_EXPERTS, "shared_expert_intermediate_size": WIDTH})
     ),
-    "glm4v": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm4v"), _GLM_ENDS),
-    "glm4v_moe": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm4v_moe", **_MOE), _GLM_ENDS),
-    "glm46v": TinyFamily(*_GLM_TOKENS, _GLM, _glm("glm46v"), _GLM_ENDS),
-    "gemma3": TinyFamily(_GEMMA_SPECIALS, "<eos>", "<pad>", _GEMMA3, _gemma3, ("<end_of_turn>",)),
-    "gemma4": TinyFamily(_GEMMA4_SPECIALS, "<turn|>", "<|endoftext|>", _GEMMA4, _gemma4),
-    "minicpmv4_6": TinyFamily(*_MINICPM_SPECIALS, _MINICPM, _minicpm("minicpmv4_6")),
-    "minicpmv4_7": TinyFamily(*_MINICPM_SPECIALS, _MINICPM, _minicpm("minicpmv4_7")),
-    "llava_onevision": TinyFamily(_LLAVA_SPECIALS, "<|im_end|>", "<|endoftext|>", _LLAVA, _llava),
+    "glm4v": TinyFamily(*_GLM_TOKENS, templates.GLM, _glm("glm4v"), _GLM_ENDS),
+    "glm4v_moe": TinyFamily(*_GLM_TOKENS, templates.GLM, _glm("glm4v_moe", **_MOE), _GLM_ENDS),
+    "glm46v": TinyFamily(*_GLM_TOKENS, templates.GLM, _glm("glm46v"), _GLM_ENDS),
+    "gemma3": TinyFamily(_GEMMA_SPECIALS, "<eos>", "<pad>", templates.GEMMA3, _gemma3, ("<end_of_turn>",)),
+    "gemma4": TinyFamily(_GEMMA4_SPECIALS, "<turn|>", "<|endoftext|>", templates.GEMMA4, _gemma4("gemma4")),
+    "gemma4_unified": TinyFamily(
+        _GEMMA4_SPECIALS, "<turn|>", "<|endoftext|>", templates.GEMMA4, _gemma4("gemma4_unified")
+    ),
+    "minicpmv4_6": TinyFamily(*_MINICPM_SPECIALS, templates.MINICPM, _minicpm("minicpmv4_6")),
+    "minicpmv4_7": TinyFamily(*_MINICPM_SPECIALS, templates.MINICPM, _minicpm("minicpmv4_7")),
+    "llava_onevision": TinyFamily(_LLAVA_SPECIALS, "<|im_end|>", "<|endoftext|>", templates.LLAVA, _llava),
+    "mistral3": TinyFamily(_MISTRAL_SPECIALS, "</s>", "<pad>", templates.MISTRAL, _mistral),
+    "llama4": TinyFamily(_LLAMA_SPECIALS, "<|eot|>", "<|finetune_right_pad|>", llama4_template, _llama4),
+    "lfm2_vl": TinyFamily(_LFM_SPECIALS, "<|im_end|>", "<|pad|>", templates.LFM2, _lfm2),
+    "qwen2_5_omni_thinker": TinyFamily(
+        (*_QWEN_SPECIALS[:3], *_OMNI25_TOKENS.values()),
+        "<|im_end|>",
+        "<|endoftext|>",
+        templates.QWEN2_5_OMNI,
+        _omni("qwen2_5_omni_thinker", _OMNI25_TOKENS),
+    ),
+    "qwen3_omni_moe_thinker": TinyFamily(
+        (*_QWEN_SPECIALS[:3], *_OMNI3_TOKENS.values()),
+        "<|im_end|>",
+        "<|endoftext|>",
+        templates.QWEN3,
+        _omni("qwen3_omni_moe_thinker", _OMNI3_TOKENS, **_EXPERTS),
+    ),
 }
 """Family -> how its checkpoint is built."""
 

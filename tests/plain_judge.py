@@ -73,14 +73,14 @@ def plain_box(value: Any, frame: Frame) -> Box | None:
     """See `gmner.signatures.wire.load_box`."""
     if value is None:
         return None
-    if not isinstance(value, list) or not all(type(v) is int for v in value):
+    if not isinstance(value, list) or len(value) != 4 or not all(type(v) is int for v in value):
         raise AnswerError("A box must be null or four integers", received=value)
     if frame.size is None:
         raise AnswerError("A post without an image cannot have a box", received=value)
     width, height = frame.box_format.extent(frame.size, frame.resized)
     swapped = frame.box_format.order == "yxyx"
     largest = [height, width] * 2 if swapped else [width, height] * 2
-    if len(value) != 4 or not all(0 <= v <= most for v, most in zip(value, largest, strict=True)):
+    if not all(0 <= v <= most for v, most in zip(value, largest, strict=True)):
         raise AnswerError("A box has coordinates out of range", received=value)
     xyxy = [value[1], value[0], value[3], value[2]] if swapped else value
     scaled = [v / most * side for v, most, side in zip(xyxy, [width, height] * 2, [*frame.size] * 2, strict=True)]

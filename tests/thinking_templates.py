@@ -9,6 +9,7 @@ What the published templates do with thinking (the rest is the usual chat in `<|
 | `switch_off` | Qwen3.5, below 4B | ends with an empty block | `enable_thinking` set to true: `<think>\\n` | gets one |
 | `model_opens` | GLM-4.5V, MiniCPM-V 4.5 | is without a block | `enable_thinking`: an empty block | as it is |
 | `bare` | Kimi-VL-Thinking | is without a block | none | text after `◁/think▷` |
+| `brackets` | Magistral, Ministral 3 Reasoning | is without a block | none | as it is |
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def _template(block: str, *, last: str = _LAST, text: str = _AFTER) -> str:
     return _TURNS.replace("LEAD", last).replace("TEXT", text).replace("BLOCK", block)
 
 
+_MARKERS = {"bare": ("◁think▷", "◁/think▷"), "brackets": ("[THINK]", "[/THINK]")}
 OPENED = "{{ '<think>\n' }}"
 _ELSE_OPENED = "{% else %}" + OPENED + "{% endif %}"
 _ELSE_EMPTY = "{% else %}" + _EMPTY + "{% endif %}"
@@ -60,6 +62,9 @@ TEMPLATES = {
     "bare": _template(
         "", last="", text="(c.text.split('◁/think▷')[-1] if m.role == 'assistant' and not loop.last else c.text)"
     ),
+    "brackets": _template(
+        "", last="", text="('[THINK]' + c.thinking + '[/THINK]' if c.type == 'thinking' else c.text)"
+    ),
 }
 """Name -> template; see the table above."""
 
@@ -76,7 +81,7 @@ def thinking_checkpoint(base: Path, name: str, folder: Path, *, tokens: bool = T
     shutil.copytree(base, folder)
     if tokens:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        markers = ("◁think▷", "◁/think▷") if name == "bare" else ("<think>", "</think>")
+        markers = _MARKERS.get(name, ("<think>", "</think>"))
         tokenizer.add_tokens([AddedToken(marker, special=False, normalized=False) for marker in markers])
         tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(TEMPLATES[name], encoding="utf-8")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
+from peft import PeftModel
 from transformers import LogitsProcessorList
 from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_managed_module
 from trl.data_utils import prepare_multimodal_messages
@@ -31,7 +34,10 @@ from gmner.programs.models.families import picture_ids
 from gmner.programs.seams.vllm_seams import FORBIDDEN, under_schemas
 from gmner.signatures.errors import ModelError
 
-_IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes", "spatial_shapes")
+_IMAGE_INPUTS = (
+    "pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes", "spatial_shapes", "image_position_ids",
+    "batch_num_images",
+)  # fmt: skip
 
 
 class ConstrainedGRPOTrainer(OpenGRPOTrainer):
@@ -142,6 +148,9 @@ class ConstrainedGRPOTrainer(OpenGRPOTrainer):
     def token_log_probs(self, model: Any, *args: Any, **options: Any) -> Any:
         """Log probabilities and entropies of the answers; each prompt is computed once if the model allows it."""
         bare, called = self.accelerator.unwrap_model(model), _without_empty_images(model)
+        base = bare.get_base_model() if isinstance(bare, PeftModel) else bare
+        if options.get("num_images") is not None and "batch_num_images" in inspect.signature(base.forward).parameters:
+            called = _with_image_counts(called, options["num_images"])
         if self._shares and not options.get("compute_aux_loss"):
             called = SharedPrompts(called, bare, by_row=True)
         return super().token_log_probs(called, *args, **options)
@@ -216,9 +225,28 @@ def _without_empty_images(model: Callable[..., Any]) -> Callable[..., Any]:
 
     def called(**inputs: Any) -> Any:
         pixels = inputs.get("pixel_values")
-        if pixels is not None and not pixels.any():  # no row, or the padding of the Idefics processors
+        # No row, or the padding of the Idefics processors, (rows, tiles, ...). Zeros elsewhere may be a black image.
+        if pixels is not None and (pixels.numel() == 0 or (pixels.ndim == 5 and not pixels.any())):
             inputs = {name: value for name, value in inputs.items() if name not in _IMAGE_INPUTS}
         return model(**inputs)
+
+    return called
+
+
+def _with_image_counts(model: Callable[..., Any], counts: Sequence[int]) -> Callable[..., Any]:
+    """The model with the number of images of each row, which TRL computes and does not pass on.
+
+    LLaVA-OneVision splits the image of a row into tiles only if it is the only one.
+
+    Args:
+        model: The model. TRL calls it with the rows in order, a few at a time.
+        counts: The number of images of each row.
+    """
+    left = iter(counts)
+
+    def called(**inputs: Any) -> Any:
+        row_counts = list(islice(left, len(inputs["input_ids"])))
+        return model(**inputs, batch_num_images=torch.tensor(row_counts, device=inputs["input_ids"].device))
 
     return called
 

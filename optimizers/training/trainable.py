@@ -29,7 +29,7 @@ from gmner.programs.local_engine import engine_of
 from gmner.programs.models.families import PROFILE_FILE, family_of
 from gmner.programs.models.loading import lm_of, load_vlm
 from gmner.programs.models.processors import load_processor
-from gmner.programs.models.weights import ModelSource, resolve_adapter
+from gmner.programs.models.weights import ModelSource, config_of, resolve_adapter
 from gmner.signatures.errors import InputError
 
 _SMALL = 100_000_000
@@ -59,15 +59,23 @@ def check_answers_at_once(lm: dspy.BaseLM) -> None:
         )
 
 
-def check_grpo(lm: dspy.BaseLM) -> None:
-    """Check that CVO can train the model.
+def check_family_trains(lm: dspy.BaseLM, *, cvo: bool) -> None:
+    """Check that TRL can train the model.
+
+    Args:
+        lm: The model of a compile. A served one is not checked.
+        cvo: Whether CVO trains it, or only MRSI.
 
     Raises:
-        InputError: TRL's GRPO cannot train models of its family, see `ModelFamily.no_grpo`.
+        InputError: TRL cannot train models of its family, see `ModelFamily.no_training` and `no_grpo`.
     """
     engine = trainable_engine(lm)
     family = None if engine is None else family_of(engine.model.config.model_type)
-    if family is not None and family.no_grpo:
+    if family is not None and family.no_training:
+        fact = f"MRSI and CVO cannot train {family.shown_as}. {family.no_training}"
+        remedy = "Use its chains as demonstrations: MCR(mrsi=MRSI(tuning='none'), cvo=None)"
+        raise InputError(fact, received=lm.model, remedy=remedy)
+    if cvo and family is not None and family.no_grpo:
         fact = f"CVO cannot train {family.shown_as}. {family.no_grpo}"
         raise InputError(fact, received=lm.model, remedy="Compile it with MRSI alone: MCR(cvo=None)")
 
@@ -92,7 +100,11 @@ def training_copy(
     """
     on_gpu = torch.cuda.is_available()
     model = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True, **source.model_kwargs
+        path,
+        config=config_of(path),
+        dtype=torch.bfloat16 if on_gpu else torch.float32,
+        use_safetensors=True,
+        **source.model_kwargs,
     )
     model = family_of(model.config.model_type).prepared(model)
     processor = load_processor(path, model.config.model_type)

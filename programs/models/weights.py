@@ -121,7 +121,7 @@ def load_weights(source: ModelSource) -> Weights:
     with _loading("The model cannot be loaded", path), _quietly():
         _check_size(config, path)
         processor, thinking = thinking_processor(path, config.model_type, thinking=source.thinking)
-        model = _model(path, source)
+        model = _model(path, config, source)
         if adapter is not None:
             model = _with_adapter(model, adapter)
         processor.tokenizer.padding_side = "left"
@@ -190,13 +190,14 @@ def resolve_adapter(adapter: str) -> Path:
 
 
 def config_of(path: Path) -> Any:
-    """The configuration of a checkpoint.
+    """The configuration of a checkpoint; for Qwen-Omni that of its thinker, the part that reads images and writes text.
 
     Raises:
         ModelError: It cannot be read, or the model is not a vision-language model.
     """
     with _loading("The model's config.json cannot be read", path):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = getattr(config, "thinker_config", config)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(
             "The model is not a vision-language model",
@@ -241,10 +242,11 @@ def _layers(config: dict[str, Any]) -> Iterator[int]:
             yield value
 
 
-def _model(path: Path, source: ModelSource) -> PreTrainedModel:
+def _model(path: Path, config: Any, source: ModelSource) -> PreTrainedModel:
     device_map = source.device_map or default_device_map()
     model, report = AutoModelForImageTextToText.from_pretrained(
         path,
+        config=config,
         dtype=_dtype(path, source.dtype, device_map),
         device_map=device_map,
         use_safetensors=True,

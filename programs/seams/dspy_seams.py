@@ -6,6 +6,9 @@ fails with the name of a seam that has moved.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
@@ -30,3 +33,22 @@ def requested_trace() -> list[Any] | None:
     """
     trace = dspy.settings.trace
     return None if trace is Context().run(getattr, dspy.settings, "trace") else trace
+
+
+@contextmanager
+def truncation_is_expected() -> Iterator[None]:
+    """Do not log that an answer reached its token limit, for questions whose answers may be cut.
+
+    Relies on the logger `dspy.clients.lm` and on the first words of its warning; no setting turns it off. Since
+    DSPy 3.4.1.
+    """
+    logger = logging.getLogger("dspy.clients.lm")
+    logger.addFilter(_about_other_things)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_about_other_things)
+
+
+def _about_other_things(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("LM response was truncated")

@@ -42,6 +42,31 @@ def test_images_of_a_post():
     assert Post("a", TEXT).images == ()
 
 
+def test_images_may_be_strings(tmp_path: Path):
+    names = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for name in names:
+        Image.new("RGB", (9, 6)).save(name)
+    made = Post("1", "In Paris", names[0], more_images=names[1:])
+    assert made.images == tuple(map(Path, names))
+    write_posts([made], tmp_path / "set")
+    (back,) = read_posts(tmp_path / "set" / "posts.jsonl")
+    assert len(back.images) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        ({"image": b"png"}, "An image of post '1' has the wrong type"),
+        ({"more_images": (3,)}, "An image of post '1' has the wrong type"),
+        ({"more_images": "a.png"}, "more_images of post '1' must be several images"),
+        ({"more_images": None}, "more_images of post '1' must be several images"),
+    ],
+)
+def test_other_images_are_refused(changes: dict[str, object], fact: str):
+    with pytest.raises(InputError, match=fact):
+        Post("1", "In Paris", **changes)
+
+
 def test_files_keep_the_images_of_boxes(tmp_path: Path):
     scene = (SceneObject("Ada", "PER", Box(9, 6, 45, 54)), SceneObject("Bo", "PER", Box(12, 6, 60, 42, picture=3)))
     written = replace(post(), scene=scene)

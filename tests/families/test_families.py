@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from engine_requests import checked, request, schema_for, text_of
 from family_checkpoints import CHECKPOINTS, build_checkpoint
 from filelock import FileLock
 from PIL import Image
+from several_images import posts
 from tiny import FAMILIES as PRESENT
 
+from gmner.data.post import Post
 from gmner.data.world.generate import World
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -25,6 +28,7 @@ from gmner.programs.models.loading import load_vlm
 from gmner.programs.models.processors import load_processor
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity
 from gmner.signatures.schema import Limits
 from gmner.signatures.wire import Frame
 
@@ -159,6 +163,11 @@ def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path
         cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=400),
         progress=False,
     )
+    if FAMILIES[family].no_training:
+        with pytest.raises(InputError, match="MRSI and CVO cannot train"):
+            student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return
     if FAMILIES[family].no_grpo:
         with pytest.raises(InputError, match="CVO cannot train"):
             student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path / "run")
@@ -171,6 +180,26 @@ def test_two_steps_of_sft_and_of_grpo(family_lm: FamilyLM, family: str, tmp_path
     assert before.keys() == after.keys()
     assert any(not before[name].equal(after[name]) for name in before)
     assert better(text="Kevin Durant in Paris").entities is not None
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("family", [name for name in CHECKPOINTS if not FAMILIES[name].no_training])
+def test_two_steps_with_three_images_and_without(family_lm: FamilyLM, family: str, tmp_path: Path):
+    """Batches of posts with three images of different sizes, with one, and without."""
+    student = GMNER(family_lm(family), limits=Limits(reasoning=8, entities=4))
+    many = posts(2)
+    one = replace(many[0], id="one", text="Ada met nobody", more_images=(), entities=many[0].gold[:1])
+    none = Post("none", "Rome is far", None, (GoldEntity("Rome", 0, 4, "LOC"),))
+    optimizer = MCR(
+        mrsi=MRSI(max_steps=2, per_post=1, tuning="full", batch=2),
+        cvo=CVO(max_steps=2, prompts=2, generations=2, tuning="full", max_completion_length=400, redraws=0),
+        progress=False,
+    )
+    if FAMILIES[family].no_grpo:
+        optimizer.cvo = None
+    better = student.compile(trainset=[*many, one, none], optimizer=optimizer, run_dir=tmp_path / "run")
+    for made in (many[0], none):
+        assert better(text=made.text, images=list(made.images)).entities is not None
 
 
 def test_every_checkpoint_is_of_a_built_in_family():

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from scripted import scripted_lm
 from trl import GRPOTrainer
 
@@ -16,7 +17,7 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.rewards import DEFAULT_WEIGHTS
 from gmner.optimizers.run_page import render_run
-from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
+from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer, _with_image_counts, _without_empty_images
 from gmner.optimizers.training.rollout_page import write_rollout_page
 from gmner.optimizers.training.rollouts import Rollout, kept_rollouts, read_rollouts
 from gmner.programs.gmner import GMNER
@@ -135,3 +136,26 @@ def test_rollout_without_an_advantage_is_last():
     assert [rollout.text for rollout in sorted(found, key=lambda rollout: rollout.rank)] == [
         "1.0", "0.5", "-1.0", "nan", "nan",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pixels", "kept"),
+    [
+        (torch.zeros(1, 4, 3), True),  # a black image of Gemma 4, whose pixels are not shifted
+        (torch.zeros(0, 4, 3), False),  # no post of the batch has an image
+        (torch.zeros(2, 1, 3, 8, 8), False),  # the padding of Idefics3
+        (torch.ones(2, 1, 3, 8, 8), True),
+    ],
+)
+def test_only_missing_images_are_left_out(pixels: torch.Tensor, kept: bool):
+    seen = _without_empty_images(lambda **inputs: inputs)(input_ids=torch.ones(2, 5), pixel_values=pixels)
+    assert ("pixel_values" in seen) == kept
+
+
+def test_each_chunk_of_rows_has_its_numbers_of_images():
+    """LLaVA-OneVision needs them: only a single image is split into tiles."""
+    seen = []
+    called = _with_image_counts(lambda **inputs: seen.append(inputs["batch_num_images"].tolist()), [1, 3, 0, 2, 2])
+    for rows in (2, 2, 1):
+        called(input_ids=torch.ones(rows, 5))
+    assert seen == [[1, 3], [0, 2], [2]]

@@ -31,11 +31,13 @@ NAMES = {
     "qwen2_5_vl": [
         "Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5vl:7b", "qwen2.5-vl-72b-instruct", "Qwen2.5-VL-7B-mcr",
         "unsloth/Qwen2.5-VL-7B-Instruct-bnb-4bit", "hosted_vllm/Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5_vl_7b",
-        "lab/qwen2.5-vl-7b-distilled-from-glm-4.5v",
+        "lab/qwen2.5-vl-7b-distilled-from-glm-4.5v", "qwen_2.5_vl_7b",
+        "accounts/fireworks/models/qwen2p5-vl-32b-instruct",
     ],
     "qwen3_vl": [
         "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-235B-A22B-Thinking-FP8", "qwen3-vl-plus", "qwen3-vl:4b",
         "/models/Qwen3-VL-4B-Instruct/snapshots/0a1b2c", "Qwen3VL-8B-Instruct-Q4_K_M.gguf", "InternVL-lab/Qwen3-VL-8B",
+        "qwen_3_vl_8b",
     ],
     "qwen3_5": ["Qwen/Qwen3.5-9B", "Qwen/Qwen3.6-27B-FP8", "Qwen/Qwen3.8-Flash-Next", "qwen3.5:9b", "qwen3p5-397b"],
     "qwen2_5_omni_thinker": ["Qwen/Qwen2.5-Omni-7B", "Qwen/Qwen2.5-Omni-7B-GPTQ-Int4", "qwen2.5-omni-3b"],
@@ -46,7 +48,7 @@ NAMES = {
     "minicpmv4_6": ["openbmb/MiniCPM-V-4_5", "openbmb/MiniCPM-V-4.6", "minicpm-v4.5:8b", "openbmb/MiniCPM-o-4_5"],
     "minicpmv4_7": ["openbmb/MiniCPM-V-4.7", "minicpm-v4.7"],
     "glm4v": ["zai-org/GLM-4.1V-9B-Thinking"],
-    "glm4v_moe": ["zai-org/GLM-4.5V", "zai-org/GLM-4.5V-FP8", "glm-4p5v"],
+    "glm4v_moe": ["zai-org/GLM-4.5V", "zai-org/GLM-4.5V-FP8", "glm-4p5v", "glm_4_5v"],
     "glm46v": ["zai-org/GLM-4.6V", "zai-org/GLM-4.6V-Flash", "glm-4.6v"],
     "gemma3": ["google/gemma-3-27b-it", "gemma3:4b", "unsloth/gemma-3-4b-it-bnb-4bit"],
     "gemma4": ["google/gemma-4-31b-it", "gemma4:e4b", "google/gemma-4-E2B-it"],
@@ -68,6 +70,7 @@ NAMES = {
 FOREIGN = [
     "gpt-4o", "gpt-5-mini", "claude-opus-4", "Qwen/Qwen3-8B", "qwen3", "qwen3:8b", "qwen3_8b", "qwen2.5-7b",
     "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-32B", "Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen2-7b-instruct",
+    "Qwen/Qwen3-VL-Embedding-8B", "Qwen/Qwen3-VL-Reranker-2B",
     "Qwen/Qwen3.50-X", "Qwen/Qwen-VL-Chat", "qwen-vl-max", "XiaomiMiMo/MiMo-7B-RL", "XiaomiMiMo/MiMo-V2.5",
     "zai-org/GLM-4.5-Air", "zai-org/GLM-4.6", "zai-org/glm-4v-9b", "google/gemma-3-1b-it", "google/gemma-3-270m",
     "google/gemma-3n-E4B-it", "google/gemma-2-9b-it", "google/medgemma-4b-it", "google/gemma-7b", "gemini-1.5-pro",

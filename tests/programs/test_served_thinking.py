@@ -47,6 +47,7 @@ def always(text: str | None, logprobs: list[Body] | None = None, **more: Any) ->
         (f"<think>\n{THOUGHTS}\n</think>\n\n{ANSWER}", None),  # without one
         (f"{THOUGHTS}\n</think>\n\n{ANSWER}", None),  # the prompt opened the block
         (f"◁think▷{THOUGHTS}◁/think▷{ANSWER}", None),
+        (f"[THINK]{THOUGHTS}[/THINK]{ANSWER}", None),
     ],
 )
 def test_thinking_is_kept_and_not_parsed(text: str, thinking: str | None):

@@ -16,7 +16,7 @@ from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.thought import ThinkingRules, Thought
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.families import FAMILIES, Thinking, split_thinking
-from gmner.programs.models.families.thinking import KIMI, KNOWN, THINK
+from gmner.programs.models.families.thinking import KIMI, KNOWN, MISTRAL, THINK
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.models.processors import load_processor
 from gmner.programs.models.thinking_templates import answer_lead, switch_thinking
@@ -32,6 +32,7 @@ ENDS = {
     "switch_off": ("<think>\n\n</think>\n\n", "<think>\n"),
     "model_opens": ("<think></think>\n", "<think>\n"),
     "bare": ("◁think▷◁/think▷", "◁think▷"),
+    "brackets": ("[THINK][/THINK]", "[THINK]"),
 }
 """What prompts end with when thinking is off, and when it is on."""
 
@@ -87,7 +88,7 @@ def test_switching_twice_is_switching_once(checkpoint: Checkpoint, name: str):
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_training_row_is_the_prompt_and_the_answer(checkpoint: Checkpoint, name: str):
     processor = load_processor(checkpoint(name), "qwen3_vl")
-    lead = answer_lead(processor, KIMI if name == "bare" else THINK)
+    lead = answer_lead(processor, {"bare": KIMI, "brackets": MISTRAL}.get(name, THINK))
     answer = {"role": "assistant", "content": [{"type": "text", "text": lead + '{"entities":[]}'}]}
     whole = processor.apply_chat_template([*CHAT, answer], tokenize=False)
     assert whole.startswith(_prompt(processor) + '{"entities":[]}<|im_end|>')

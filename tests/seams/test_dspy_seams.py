@@ -1,6 +1,8 @@
 """What we rely on in DSPy beyond its documentation; see programs/seams/dspy_seams.py."""
 
 import asyncio
+import dataclasses
+import logging
 from typing import Any
 
 import dspy
@@ -45,6 +47,23 @@ def test_trace_of_a_caller():
             with dspy.context(lm=None):
                 assert dspy_seams.requested_trace() is dspy.settings.trace
         assert dspy_seams.requested_trace() is None
+
+
+class CutEngine(ScriptedEngine):
+    def complete(self, request: lm15.Request) -> lm15.Response:
+        return dataclasses.replace(super().complete(request), finish_reason="length")
+
+
+def test_expected_truncation_is_not_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logging.getLogger("dspy"), "propagate", True)
+    engine = CutEngine(lambda request: "cut", ModelProfile())
+    lm = dspy.LM("local/cut", engine=engine, max_tokens=None, cache=False)
+    with seam("dspy:warning of dspy.clients.lm about truncation", FILE):
+        with dspy_seams.truncation_is_expected():
+            lm("question")
+        assert "truncated" not in caplog.text
+        lm("question")
+        assert "truncated" in caplog.text
 
 
 class PlainAdapter(dspy.Adapter):

@@ -130,7 +130,7 @@ def test_reversed_corners_are_swapped_only_on_request(box_format):
         ([0.1, 0.5, 0.2, float("nan")], "out of range"),
         ([0.1, 0.5, 0.2, True], "four numbers from 0 to 1"),
         ([0.1, 0.5, 0.2, "1"], "four numbers from 0 to 1"),
-        ([0.1, 0.5, 0.2], "out of range"),
+        ([0.1, 0.5, 0.2], "four numbers from 0 to 1"),
     ],
 )
 def test_parser_refuses_what_is_not_in_the_form(value, fact):
@@ -141,6 +141,14 @@ def test_parser_refuses_what_is_not_in_the_form(value, fact):
 def test_parser_refuses_decimals_where_the_model_writes_integers():
     with pytest.raises(AnswerError, match="four integers"):
         load_box([0.1, 0.5, 0.2, 1.0], Frame(BoxFormat(), SIZE))
+
+
+@pytest.mark.parametrize(
+    "value", [[0.1, 0.5, 0.2, 1.0], [100, 200, 500, 1200], [100, 200, 500], "<loc0100><loc0200><loc0500><loc0600>"]
+)
+def test_error_of_a_box_in_another_convention_names_the_probe(value):
+    with pytest.raises(AnswerError, match="gmner probe MODEL"):
+        load_box(value, Frame(BoxFormat(), SIZE))
 
 
 def test_range_in_an_error_follows_the_order():

@@ -63,7 +63,7 @@ REFUSALS = [
     (answer(entity(box="0 0 5 5")), "must be null or four integers"),
     (answer(entity(box=[0, 0, 5.0, 5])), "must be null or four integers"),
     (answer(entity(box=[0, 0, True, 5])), "must be null or four integers"),
-    (answer(entity(box=[0, 0, 5])), "out of range"),
+    (answer(entity(box=[0, 0, 5])), "must be null or four integers"),
     (answer(entity(box=[0, 0, 65, 5])), "out of range"),
     (answer(entity(box=[5, 0, 0, 5])), "reversed corners"),
 ]

@@ -54,6 +54,7 @@ class ModelFamily:
         source: Where the convention is published.
         untried: What has not been tried with this family, as a sentence without a full stop; empty: nothing to say.
         refused: Why its models cannot be used without a profile; empty: they can.
+        no_training: Why neither MRSI nor CVO can train its models, as a sentence without a full stop; empty: they can.
         no_grpo: Why CVO cannot train its models, as a sentence without a full stop; empty: it can.
         thinking: The markers of its thinking models. None: those that the chat template of a checkpoint mentions.
 
@@ -78,6 +79,7 @@ class ModelFamily:
     source: str = ""
     untried: str = ""
     refused: str = ""
+    no_training: str = ""
     no_grpo: str = ""
     thinking: Thinking | None = None
 
@@ -96,9 +98,15 @@ class ModelFamily:
         """The name for people."""
         return self.title or self.name
 
+    @property
+    def convention_text(self) -> str:
+        """The coordinate convention for people, for example in the log."""
+        after = " after the processor's resize" if self.box_format.frame == "resized" else ""
+        return self.box_format.describe().replace("the picture", "the image") + after
+
     def notice(self) -> str:
         """What a user should know before trusting the boxes of this family; empty: nothing."""
-        boxes = f"Boxes of {self.shown_as} are read as {self.box_format.describe()}"
+        boxes = f"Boxes of {self.shown_as} are read as {self.convention_text}"
         check = "Check it with `gmner probe`, or pass a profile"
         if self.convention == "none":
             missing = f"{self.shown_as} has no published coordinate convention"

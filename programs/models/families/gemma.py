@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gmner.programs.models.families.family import ModelFamily
+from gmner.programs.models.families.image_only import named_as, use_without_torchvision
 from gmner.programs.models.families.thinking import GEMMA
 from gmner.signatures.boxes import BoxFormat
 
@@ -14,14 +16,11 @@ if TYPE_CHECKING:
 
 
 @cache
-def _processor() -> type[ProcessorMixin]:
-    """The processor of Gemma 4 for images only; that of transformers needs torchvision for videos."""
+def _image_only(stock: type[ProcessorMixin]) -> type[ProcessorMixin]:
+    """A processor of Gemma 4 for images only; those of transformers need torchvision for videos."""
     from transformers import ProcessorMixin
-    from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
 
-    from gmner.programs.models.families.image_only import named_as
-
-    class ImageOnly(Gemma4Processor):
+    class ImageOnly(stock):
         def __init__(
             self,
             image_processor: Any = None,
@@ -40,7 +39,23 @@ def _processor() -> type[ProcessorMixin]:
                 setattr(self, name, getattr(tokenizer, name, None))
             ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
-    return named_as(Gemma4Processor, ImageOnly)
+    return named_as(stock, ImageOnly)
+
+
+def _processor() -> type[ProcessorMixin]:
+    from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
+
+    return _image_only(Gemma4Processor)
+
+
+def _unified_processor() -> type[ProcessorMixin]:
+    from transformers import Gemma4UnifiedConfig
+    from transformers.models.gemma4_unified.processing_gemma4_unified import Gemma4UnifiedProcessor
+
+    from gmner.programs.models.families.gemma4_unified_images import Gemma4UnifiedImageProcessor
+
+    use_without_torchvision(Gemma4UnifiedImageProcessor, Gemma4UnifiedConfig)
+    return _image_only(Gemma4UnifiedProcessor)
 
 
 GEMMA3 = ModelFamily(
@@ -56,11 +71,15 @@ GEMMA4 = ModelFamily(
     "gemma4",
     BoxFormat(order="yxyx"),
     served_as=r"(?<![a-z])gemma[-_]?4(?![b\d])",
-    model_types=("gemma4_unified",),
     processor=_processor,
+    vision_modules=r".*(vision|audio).*",
     title="Gemma 4",
     convention="unconfirmed",
     source="programs of users read `box_2d` as y before x in 0..1000, as Gemini writes it",
     untried="Published weights have not been tried",
     thinking=GEMMA,
+)
+# Gemma 4 12B, which is served under the same names: patches go to the decoder without a vision encoder.
+GEMMA4_UNIFIED = replace(
+    GEMMA4, name="gemma4_unified", served_as="", processor=_unified_processor, title="Gemma 4 (12B)"
 )

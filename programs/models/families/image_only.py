@@ -1,4 +1,4 @@
-"""Processors without videos.
+"""Processors without videos, and image processors without torchvision.
 
 The processors of several families require a video processor, and thereby torchvision, but posts have no videos.
 `ProcessorMixin` infers the parts of a processor from the signature of its `__init__`, so a subclass without
@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import ProcessorMixin
+    from transformers import BaseImageProcessor, PreTrainedConfig, ProcessorMixin
 
 
 @cache
@@ -32,3 +32,18 @@ def named_as(stock: type[ProcessorMixin], subclass: type[ProcessorMixin]) -> typ
     """The subclass under the name of its parent."""
     subclass.__name__ = subclass.__qualname__ = stock.__name__
     return subclass
+
+
+def use_without_torchvision(ours: type[BaseImageProcessor], config: type[PreTrainedConfig]) -> None:
+    """Load the image processors of a family with our class if torchvision is missing.
+
+    Args:
+        ours: The class. It has the name of that of transformers, by which `AutoImageProcessor` finds it.
+        config: The configuration of the family.
+    """
+    from transformers import AutoImageProcessor
+    from transformers.utils import is_torchvision_available
+
+    if not is_torchvision_available():
+        classes = {"pil": ours, "torchvision": None}
+        AutoImageProcessor.register(config, image_processor_classes=classes, exist_ok=True)

@@ -22,7 +22,7 @@ def _processor() -> type[ProcessorMixin]:
 
 QWEN2_VL = ModelFamily(
     "qwen2_vl",
-    served_as=r"qwen-?2[-_]?vl(?![a-z])",
+    served_as=r"qwen[-_]?2[-_]?vl(?![a-z])",
     default_resize=ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     resize=ResizeRule.of,
     processor=_processor,

@@ -12,7 +12,7 @@ from gmner.programs.models.families.thinking import Thinking
 QWEN3_5 = ModelFamily(
     "qwen3_5",
     # With a dot, because `qwen3-8b` is a text model.
-    served_as=r"qwen-?3[._p][568](?![\db])",
+    served_as=r"qwen[-_]?3[._p][568](?![\db])",
     default_resize=QWEN3_VL.default_resize,
     resize=ResizeRule.of,
     processor=QWEN3_VL.processor,

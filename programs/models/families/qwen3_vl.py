@@ -24,7 +24,7 @@ def _processor() -> type[ProcessorMixin]:
 
 QWEN3_VL = ModelFamily(
     "qwen3_vl",
-    served_as=r"qwen-?3[-_]?vl(?![a-z])",
+    served_as=r"qwen[-_]?3[-_]?vl(?![a-z])(?![-_]?(embedding|reranker))",
     default_resize=ResizeRule(32, 256 * 256, 4096 * 4096),
     resize=ResizeRule.of,
     processor=_processor,

@@ -12,7 +12,7 @@ MOLMO2 = ModelFamily(
 )
 PALIGEMMA = ModelFamily(
     "paligemma",
-    served_as=r"pali-?gemma",
+    served_as=r"pali[-_]?gemma",
     title="PaliGemma",
     refused="Its models write boxes as location tokens (y before x, 1024 steps), and do not follow instructions",
 )

@@ -50,6 +50,7 @@ _BUILT_IN = (
     glm4v.GLM46V,
     gemma.GEMMA3,
     gemma.GEMMA4,
+    gemma.GEMMA4_UNIFIED,
     gemini.GEMINI,
     lfm2_vl.LFM2_VL,
     kimi_vl.KIMI_VL,

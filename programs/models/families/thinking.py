@@ -66,7 +66,10 @@ KIMI = Thinking("◁think▷", "◁/think▷", switch=None, default=False, after
 GEMMA = Thinking("<|channel>thought\n", "<channel|>", default=False, after_opening="", around_closing=("", ""))
 """Gemma 4: its thoughts are a channel of their own."""
 
-KNOWN = (THINK, KIMI, GEMMA)
+MISTRAL = Thinking("[THINK]", "[/THINK]", switch=None, default=False, after_opening="", around_closing=("", ""))
+"""Magistral Small 1.2 and Ministral 3 Reasoning; their chat templates have no switch."""
+
+KNOWN = (THINK, KIMI, GEMMA, MISTRAL)
 """The markers that are looked for in a chat template, in order."""
 
 

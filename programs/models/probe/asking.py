@@ -25,6 +25,7 @@ from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.questions import Question
 from gmner.programs.models.probe.reading import Numbers, read_free, writes_location_tokens
 from gmner.programs.prompt_images import PostPicture, inline, load_picture, named
+from gmner.programs.seams.dspy_seams import truncation_is_expected
 from gmner.programs.server_lm import logging_retries
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import AnswerError, ServerError
@@ -227,7 +228,7 @@ class Asker:
     @contextmanager
     def _counting(self) -> Iterator[None]:
         """Add the tokens of the calls in this block to the tally; images are kept out of DSPy's history."""
-        with dspy.context(disable_history=True), dspy.track_usage() as usage:
+        with truncation_is_expected(), dspy.context(disable_history=True), dspy.track_usage() as usage:
             yield
         totals = usage.get_total_tokens().values()
         self.tally.tokens += sum(int(total.get("completion_tokens") or 0) for total in totals)

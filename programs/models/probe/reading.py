@@ -6,10 +6,17 @@ import re
 
 Numbers = tuple[float, float, float, float]
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A.*?</think(?:ing)?>", re.DOTALL)
+_THINKING = re.compile(
+    r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A.*?</think(?:ing)?>"
+    r"|◁think▷.*?(?:◁/think▷|\Z)|\A.*?◁/think▷|<\|channel>.*?(?:<channel\|>|\Z)|\A.*?<channel\|>"
+    r"|\[THINK\].*?(?:\[/THINK\]|\Z)|\A.*?\[/THINK\]",
+    re.DOTALL,
+)
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _GAP = r"[\s,;:()\[\]{}<>|%*]+"
-_FOUR_NUMBERS = rf"({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER}){_GAP}({_NUMBER})(?![\w.]*\d)"
+_CORNERS = r"\s*[)\]](?:[\s,;:.–—→>-]|\b(?:to|and|at|is|the|top|upper|bottom|lower|left|right|corner)\b)*[(\[]\s*"
+# What is written between two corners: `(1, 2) to (3, 4)`, `(1, 2), bottom-right corner at (3, 4)`.
+_FOUR_NUMBERS = rf"({_NUMBER}){_GAP}({_NUMBER})(?:{_GAP}|{_CORNERS})({_NUMBER}){_GAP}({_NUMBER})(?![\w.]*\d)"
 _IN_BRACKETS = re.compile(rf"[\[({{>]\s*{_FOUR_NUMBERS}")
 _BARE = re.compile(rf"(?<![\w.]){_FOUR_NUMBERS}")
 _NAMED = re.compile(
@@ -19,11 +26,11 @@ _LOCATION = re.compile(r"<loc_?(\d{1,4})>")
 
 
 def read_free(text: str) -> Numbers | None:
-    """Read the first box of an answer in free text; None: no box. What is written between `<think>` marks is ignored.
+    """Read the first box of an answer in free text; None: no box. Thoughts between their marks are ignored.
 
-    Understands four numbers in any brackets (`[1, 2, 3, 4]`, `(1,2),(3,4)`, `{"box_2d": [...]}`) and coordinates with
-    names (`x1: 1, y1: 2, ...`, `left=1 ...`). Numbers are in the order in which they were written; those with names are
-    x1, y1, x2, y2.
+    Understands four numbers in any brackets (`[1, 2, 3, 4]`, `(1,2),(3,4)`, `{"box_2d": [...]}`), two corners in words
+    (`(1, 2) to (3, 4)`, `top-left (1, 2), bottom-right (3, 4)`) and coordinates with names (`x1: 1, y1: 2, ...`,
+    `left=1 ...`). Numbers are in the order in which they were written; those with names are x1, y1, x2, y2.
 
     Args:
         text: The output of the model.
