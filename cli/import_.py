@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ def run(given: Namespace) -> None:
     if not posts:
         remedy = "Submit annotations first" if found else "Export the tasks again"
         raise InputError("No post has an annotation", received=str(given.tasks), remedy=remedy)
-    folder = given.images[0] if given.images else given.output.parent
+    folder = _image_folder(given)
     records = [_record(post, folder) for post in posts]
     check_images(given.output, posts)
     with written(given.output, overwrite=given.overwrite, own=arguments_of(given)) as place:
@@ -55,7 +55,16 @@ def run(given: Namespace) -> None:
     print_ids("Posts without a submitted annotation, left out", [post.id for post in found if post.entities is None])
     if originals is None and not any(map(_paths, posts)):
         print_message("No images were found; if the posts have images, pass --posts POSTS or --images DIR")
-    print_message(f"Wrote {counted_posts(len(posts))} to {given.output}{_where(posts, given)}")
+    where = f"; images: --images {folder}" if given.images and any(map(_paths, posts)) else ""
+    print_message(f"Wrote {counted_posts(len(posts))} to {given.output}{where}")
+
+
+def _image_folder(given: Namespace) -> Path:
+    """The folder to which the image paths of the output are relative; the common parent of several `--images`."""
+    if not given.images:
+        return given.output.parent
+    first, *more = given.images
+    return Path(os.path.commonpath(map(os.path.abspath, given.images))) if more else first
 
 
 def _record(post: Post, folder: Path) -> dict[str, object]:
@@ -79,11 +88,6 @@ def _relative(post: Post, path: Path, folder: Path) -> str:
             remedy="Pass the folder with --images, or write the output beside the exported posts",
         )
     return Path(name).as_posix()
-
-
-def _where(posts: Sequence[Post], given: Namespace) -> str:
-    """What the next command needs to find the images."""
-    return f"; images: --images {given.images[0]}" if given.images and any(map(_paths, posts)) else ""
 
 
 def _format_names() -> Iterable[str]:

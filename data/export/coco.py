@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gmner.data.export.exporter import Export, Exporter
-from gmner.data.export.source import answers, checked_posts, picture_names, picture_size
+from gmner.data.export.source import answers, checked_posts, picture_names, picture_order, picture_size
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.signatures.boxes import Box
@@ -139,9 +139,8 @@ def _image_ids(posts: Sequence[Post]) -> dict[str, list[int]]:
 
 
 def _pictures(posts: Sequence[Post]) -> list[tuple[int, Post]]:
-    """The number of each image, from 1, with its post: the first images of all posts, then the further ones."""
-    first = [(1, post) for post in posts if post.images]
-    return first + [(number, post) for post in posts for number in range(2, len(post.images) + 1)]
+    """The number of each image, from 1, with its post, in the order of `picture_order`."""
+    return [(number, posts[place]) for place, number in picture_order(posts)]
 
 
 def _image_id(post: Post, box: Box, ids: dict[str, list[int]]) -> int:

@@ -62,7 +62,15 @@ class Corrections:
         """All exported posts; none if they are not given."""
         return [] if self._originals is None else list(self._originals.values())
 
-    def post(self, draft: Post, marks: Sequence[Marked] | None, names: Sequence[Sequence[str]], where: str) -> Post:
+    def post(
+        self,
+        draft: Post,
+        marks: Sequence[Marked] | None,
+        names: Sequence[Sequence[str]],
+        where: str,
+        *,
+        check_boxes: bool = True,
+    ) -> Post:
         """A corrected post.
 
         What the other tool does not know (tokens, scene, slice) is that of the exported post. Boxes that nobody moved
@@ -74,6 +82,7 @@ class Corrections:
             marks: The mentions; None: the post is not annotated.
             names: For each of its images, in order, the file names that it may have.
             where: Its place in the file, for the oddities.
+            check_boxes: Whether to report odd boxes; False: a reader did.
         """
         given = self.original(draft.id)
         if self._originals is not None and given is None:
@@ -88,7 +97,7 @@ class Corrections:
         entities = tuple(self._entity(mark, post, boxes, where) for mark in merged)
         grounded = post.grounded or any(entity.boxes for entity in entities)
         post = replace(post, entities=entities, grounded=grounded)
-        for oddity in box_oddities(post, where):
+        for oddity in box_oddities(post, where) if check_boxes else ():
             self.findings.add(oddity.kind, where, oddity.message, post=post.id)
         return post
 
@@ -129,15 +138,15 @@ class Corrections:
         for mark in marks:
             span = post.text[mark.start : mark.end]
             last = merged[-1] if merged else None
-            if last is None or mark.start >= last.end:
-                merged.append(Marked(mark.start, mark.end, mark.type, list(mark.boxes)))
-            elif (last.start, last.end) == (mark.start, mark.end):
+            if last is not None and (last.start, last.end) == (mark.start, mark.end):
                 last.boxes += mark.boxes
                 self._report_twice(last, mark, span, post, where)
-            else:
-                message = f"{span!r} overlaps {post.text[last.start : last.end]!r} (both are kept)"
+                continue
+            over = max(merged, key=lambda other: other.end, default=None)  # the one that reaches farthest
+            if over is not None and mark.start < over.end:
+                message = f"{span!r} overlaps {post.text[over.start : over.end]!r} (both are kept)"
                 self.findings.add("overlapping_mentions", where, message, post=post.id)
-                merged.append(Marked(mark.start, mark.end, mark.type, list(mark.boxes)))
+            merged.append(Marked(mark.start, mark.end, mark.type, list(mark.boxes)))
         return merged
 
     def _report_twice(self, kept: Marked, mark: Marked, span: str, post: Post, where: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gmner.data.export.corrections import Corrections, Marked, places_of
 from gmner.data.export.importer import Corrected, Importer
-from gmner.data.export.source import picture_names
+from gmner.data.export.source import picture_names, picture_order
 from gmner.data.oddities import Posts
 from gmner.data.post import Post
 from gmner.data.readers.image_folder import Folders
@@ -83,7 +83,11 @@ class _DataSet:
 
     def posts(self) -> Posts:
         """The corrected posts."""
-        absent = [(item, where, self._post_of_absent(item, where)) for item, where in self._items("not_shown")]
+        absent = [
+            (item, where, id_)
+            for item, where in self._items("not_shown")
+            if (id_ := self._post_of_absent(item, where)) is not None
+        ]
         for item, where in self._items("annotations"):
             self._add_box(item, where)
         for item, where, key in absent:
@@ -113,9 +117,14 @@ class _DataSet:
             first = [] if item.get("image_id") is None else [item["image_id"]]
             more = list_of(item.get("more_image_ids", []), "more_image_ids", where)
             numbers = [whole_number(number, "image_id", where) for number in [*first, *more]]
+            if shared := [number for number in numbers if number in self._post_of]:
+                raise DataError(f"{where}: the image belongs to an earlier post", received=shared[0])
             self._post_of |= dict.fromkeys(numbers, id_)
             self._number_of |= {image: place for place, image in enumerate(numbers, 1)}
             files = [self._files.get(image, "") for image in numbers]
+            if "" in files and self._corrections.original(id_) is None:
+                message = f"an image of post {id_} is not in `images`; the post is read without its images"
+                self._report("missing_image", where, message, id_)
             drafts[id_] = (Post(id_, text), item.get("annotated") is not False, files)
         return drafts
 
@@ -126,17 +135,20 @@ class _DataSet:
             raise DataError(f"{self._path}: no texts, because the key `posts` is missing",
                             remedy="Pass the exported posts with --posts, or posts=")  # fmt: skip
         drafts = dict[str, tuple[Post, bool, list[str]]]()
-        images = dict[str, list[int]]()  # several posts may share a file
-        for image, file in self._files.items():
+        images = dict[str, list[int]]()  # several posts may share a file, and then have their images in this order
+        for image, file in sorted(self._files.items()):
             images.setdefault(Path(file).name, []).append(image)
-        for post, names in zip(originals, picture_names(originals), strict=True):
-            known = [(number, images[name].pop(0)) for number, name in enumerate(names, 1) if images.get(name)]
-            if not known:
+        files = picture_names(originals)
+        for place, number in picture_order(originals):
+            if waiting := images.get(files[place][number - 1]):
+                image = waiting.pop(0)
+                self._post_of[image], self._number_of[image] = originals[place].id, number
+        found = set(self._post_of.values())
+        for post, names in zip(originals, files, strict=True):
+            if post.id not in found:
                 message = f"no image of the exported post {post.id} is in the data set; it is left out"
                 self._findings.add("post_without_image", self._path, message, post=post.id, quiet=True)
                 continue
-            self._post_of |= {image: post.id for _, image in known}
-            self._number_of |= {image: number for number, image in known}
             drafts[post.id] = (Post(post.id, post.text), post.entities is not None, names)
         return drafts
 
@@ -170,8 +182,14 @@ class _DataSet:
     def _add_without_boxes(self, draft: Post) -> None:
         """Add the exported mentions that have no annotation, which only boxes have, and that nobody replaced."""
         given, marks = self._corrections.original(draft.id), self._marks[draft.id]
-        for entity in given.gold if given is not None and given.text == draft.text else ():
-            if any(mark.start < entity.end and entity.start < mark.end for mark in marks.values()):
+        entities = given.gold if given is not None and given.text == draft.text else ()
+        kept = {entity.key for entity in entities}  # an exported mention does not replace another one that it overlaps
+        for entity in entities:
+            if any(
+                (mark.start, mark.end) == entity.key
+                or ((mark.start, mark.end) not in kept and mark.start < entity.end and entity.start < mark.end)
+                for mark in marks.values()
+            ):
                 continue
             if not entity.boxes and "not_shown" in self._data:  # a person removed it there
                 continue
@@ -180,14 +198,17 @@ class _DataSet:
                 self._report("boxes_removed", f"{self._path}: post {draft.id}", message, draft.id)
             marks["exported", entity.key] = Marked(*entity.key, entity.type)
 
-    def _post_of_absent(self, item: Mapping[str, Any], where: str) -> str:
+    def _post_of_absent(self, item: Mapping[str, Any], where: str) -> str | None:
+        """The id of the post; None if `_exported_posts` left it out, which is reported there."""
         id_ = id_of(item.get("post_id"), where, self._findings)
-        if id_ is None or id_ not in self._marks:
+        if id_ in self._marks:
+            return id_
+        if id_ is None or "posts" in self._data or self._corrections.original(id_) is None:
             raise DataError(f"{where}: unknown post", received=item.get("post_id"))
-        return id_
+        return None
 
     def _type(self, item: Mapping[str, Any], where: str) -> str:
-        number = item.get("category_id")
+        number = whole_number(item.get("category_id"), "category_id", where)
         if number not in self._types:
             accepted = ", ".join(map(str, self._types))
             raise DataError(f"{where}: unknown category", received=number, accepted=accepted)
@@ -222,10 +243,10 @@ class _DataSet:
 def _box(value: object, where: str) -> Box:
     if not isinstance(value, list) or len(value) != 4 or not all(type(side) in (int, float) for side in value):
         raise DataError(f"{where}: `bbox` must be four numbers", received=value, accepted="[x, y, width, height]")
-    x, y, width, height = map(float, value)
     try:
+        x, y, width, height = map(float, value)
         return Box(x, y, x + width, y + height)
-    except InputError as error:
+    except (InputError, OverflowError) as error:
         raise DataError(f"{where}: `bbox` is not a valid box", received=value, remedy=str(error)) from error
 
 

@@ -106,7 +106,7 @@ class _Task:
         if results is None:
             return self._corrections.post(draft, None, names, self._where)
         for number, result in enumerate(results, 1):
-            self._add(record_of(result, f"{self._where}: result {number}"))
+            self._add(record_of(result, f"{self._where}: result {number}"), number)
         self._connect()
         return self._corrections.post(draft, list(self._spans.values()), names, self._where)
 
@@ -130,8 +130,9 @@ class _Task:
         latest = max(enumerate(submitted), key=lambda item: (_time(item[1]), item[0]))[1]
         return list_of(latest.get("result"), "result", self._where)
 
-    def _add(self, result: Mapping[str, Any]) -> None:
-        kind, id_ = result.get("type"), str(result.get("id"))
+    def _add(self, result: Mapping[str, Any], number: int) -> None:
+        kind = result.get("type")
+        id_ = f"result {number}" if result.get("id") is None else str(result["id"])  # nothing refers to one without id
         if kind == "relation":
             self._relations.append((str(result.get("from_id")), str(result.get("to_id"))))
         elif kind == "labels":
@@ -143,7 +144,11 @@ class _Task:
 
     def _add_span(self, id_: str, value: Mapping[str, Any]) -> None:
         place, type_ = self._place(value), self._type(value, "labels", "a mention")
-        if place is not None and type_ is not None:
+        if (first := self._spans.get(id_)) is not None:  # a second tag of the labeling configuration for the region
+            if type_ not in (None, first.type):
+                message = f"{self._text_of(first)!r} has the types {first.type}, {type_}; {first.type} is read"
+                self._report("several_types", message)
+        elif place is not None and type_ is not None:
             self._spans[id_] = Marked(*place, type_)
         elif place is not None:
             self._report("no_type", f"{self._text[slice(*place)]!r} has no type and is left out")
@@ -202,7 +207,7 @@ class _Task:
         type_ = self._type(value, "rectanglelabels", "a box")
         try:
             box = replace(_box(sides, size, rotation), picture=self._picture(result))
-            self._boxes[id_] = (box, type_)
+            self._boxes.setdefault(id_, (box, type_))
         except InputError as error:
             raise DataError(f"{self._where}: a box is not valid", received=dict(value), remedy=str(error)) from error
         if rotation or result.get("image_rotation"):

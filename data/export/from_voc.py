@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from gmner.data.export.corrections import Corrections, Marked
@@ -24,7 +25,7 @@ def from_voc(
         root: The folder with `txt/` and `xml/`.
         split: The name of the split.
         posts: The exported posts, for what the format cannot represent (scene and slice); None: not given.
-        images: As for `gmner.read_twitter_gmner`.
+        images: As for `gmner.read_twitter_gmner`. None: the images of `posts`, if they are given.
 
     Returns:
         The posts. The oddities are those of the reader, such as `orphan_object` for a box whose name is no mention, and
@@ -40,7 +41,9 @@ def from_voc(
     corrected = []
     for post in read:
         marks = [Marked(*entity.key, entity.type, list(entity.boxes)) for entity in post.gold]
-        corrected.append(corrections.post(post, marks, (), f"{where}: post {post.id}"))
+        joined = corrections.post(post, marks, (), f"{where}: post {post.id}", check_boxes=False)
+        own = images is not None and post.image is not None
+        corrected.append(replace(joined, image=post.image) if own else joined)
     found = corrections.posts(corrected)
     return Posts(found, dict.fromkeys((*read.oddities, *found.oddities)))
 

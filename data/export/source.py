@@ -97,6 +97,16 @@ def picture_names(posts: Sequence[Post]) -> list[list[str]]:
     return names
 
 
+def picture_order(posts: Sequence[Post]) -> list[tuple[int, int]]:
+    """The images in the order of their ids in COCO: the first images of all posts, then the further ones.
+
+    Returns:
+        For each image, the index of its post and its number in the post, from 1.
+    """
+    first = [(place, 1) for place, post in enumerate(posts) if post.images]
+    return first + [(place, number) for place, post in enumerate(posts) for number in range(2, len(post.images) + 1)]
+
+
 def picture_size(post: Post, number: int = 1) -> Size:
     """Width and height of an image of a post in pixels, read from its header.
 

@@ -18,7 +18,8 @@ def _read(location: DatasetLocation) -> Posts:
     if images is not None and not isinstance(images, (str, os.PathLike)):
         folders = list(images)
         if len(folders) > 1:
-            raise InputError("A JSONL file can have only one image folder", received=folders)
+            received, remedy = ", ".join(map(str, folders)), "Pass the folder that its image paths are relative to"
+            raise InputError("A JSONL file can have only one image folder", received=received, remedy=remedy)
         images = folders[0] if folders else None
     return read_posts(location.path, images)
 

@@ -140,6 +140,28 @@ def test_import_reads_what_people_corrected(corpus: Path, tmp_path: Path, capsys
     assert "No post has an annotation" in said
 
 
+def test_import_with_several_image_folders(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The paths of the output are relative to the common parent of the folders."""
+    tasks, out, folders = tmp_path / "tasks.json", tmp_path / "out.jsonl", [tmp_path / "one", tmp_path / "two"]
+    assert run("export", "--to", "label-studio", "--gold", corpus, "-o", tasks) == 0
+    done = json.loads(tasks.read_text())
+    for task in done:
+        task["annotations"] = [{"result": []}]
+    tasks.write_text(json.dumps(done))
+    first, *others = sorted((corpus.parent / "images").iterdir())
+    for folder, images in zip(folders, ([first], others), strict=True):
+        folder.mkdir()
+        for image in images:
+            image.rename(folder / image.name)
+    options = ("--images", folders[0], "--images", folders[0] / ".." / "two")
+    assert run("import", "--from", "label-studio", tasks, *options, "-o", out) == 0
+    assert f"Wrote 3 posts to {out}; images: --images {tmp_path}\n" in capsys.readouterr().err
+    posts = gmner.read_posts(out, tmp_path, missing_images="error")
+    assert [post.image.parent.name for post in posts] == ["one", "two", "two"]
+    said = fails(capsys, "import", "--from", "label-studio", tasks, "--posts", corpus, *options, "-o", out)
+    assert f"A JSONL file can have only one image folder (got '{options[1]}, {options[3]}')" in said
+
+
 def test_export_of_the_least_sure(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     sure = {"a": 0.9, "b": 0.2, "c": 0.5}
     answers = [gmner.Prediction(id_, "Ana", "", (gmner.GroundedEntity("Ana", 0, 3, type, confidence=value),))

@@ -156,10 +156,16 @@ def mark(start, end, text, type_):
     )
 
 
-def again(number):
-    return lambda task, results: results.append({**results[number], "id": "again"})
+def mentions(*places, ids=("new", "newer")):
+    values = [{"start": start, "end": end, "labels": ["LOC"]} for start, end in places]
+    return append(*({"id": id_, "value": value} for id_, value in zip(ids, values, strict=True)))
 
 
+def again(number, **fields):
+    return lambda task, results: results.append({**results[number], "id": "again", **fields})
+
+
+LOC = {"start": 0, "end": 3, "text": "Ada", "labels": ["LOC"]}
 LATE = {"updated_at": "2026-11-02T00:00:00Z", "result": []}
 
 SLIPS = {
@@ -175,7 +181,12 @@ SLIPS = {
     ),
     "a mention of two types": (value(0, labels=["PER", "LOC"]), ["several_types"], 2, 2),
     "two mentions of two types": (mark(0, 3, "Ada", "LOC"), ["several_types"], 2, 2),
+    "a mention with two tags": (
+        lambda task, results: again(0, id=results[0]["id"], value=LOC)(task, results), ["several_types"], 2, 2,
+    ),
     "overlapping mentions": (mark(0, 7, "Ada met", "LOC"), ["overlapping_mentions"], 3, 2),
+    "mentions inside of a long one": (mentions((0, 17), (15, 17)), ["overlapping_mentions"] * 3, 4, 2),
+    "mentions without ids": (mentions((15, 17), (15, 17), ids=(None, None)), ["duplicate_mention"], 3, 2),
     "a mention without a type": (value(5, labels=[]), ["no_type"], 1, 2),
     "white space": (value(0, start=0, end=4, text="Ada "), ["white_space_in_span"], 2, 2),
     "nothing but white space": (mark(3, 4, " ", "LOC"), ["span_not_in_text"], 2, 2),
@@ -313,14 +324,15 @@ def test_coco_without_the_texts():
         coco_after(lambda data: data.pop("posts"), None)
 
 
-def test_coco_without_the_texts_keeps_posts_apart():
+@pytest.mark.parametrize("dropped", [("posts", "not_shown"), ("posts",)])
+def test_coco_without_the_texts_keeps_posts_apart(dropped):
     """A box keeps its image, a post without its image is named, and one that nobody annotated stays so."""
     images = tuple(Image.new("RGB", (50 + number, 40)) for number in range(3))
     boxes = (Box(1.0, 2.0, 30.0, 20.0, picture=3), Box(1.0, 2.0, 30.0, 20.0))
     several = Post("p", "Ana met Bo", images[0], (GoldEntity("Ana", 0, 3, "PER", boxes),), more_images=images[1:])
     plain, alone = replace(POST, id="2", entities=None), replace(POST, id="3", image=None, entities=(AL,))
     data = to_coco([several, plain, alone])
-    for key in ("posts", "not_shown"):
+    for key in dropped:
         del data[key]
     data["images"] = data["images"][::-1]
     back = from_coco(data, [several, plain, alone])
@@ -346,6 +358,13 @@ def test_a_mention_that_lost_its_boxes_in_coco_is_not_shown():
     assert back[0].gold == (ADA,)  # a person removed it where it was listed
 
 
+def test_exported_mentions_that_overlap_are_kept():
+    post = replace(POST, entities=(AL, GoldEntity("Al and", 8, 14, "ORG", (ONE,))))
+    data = to_coco([post])
+    del data["not_shown"]
+    assert from_coco(data, [post]) == [post]
+
+
 def test_words_that_overlap_themselves_are_no_only_occurrence():
     post = replace(POST, text="aaa", entities=())
     data = to_coco([post], ["PER"])
@@ -357,6 +376,9 @@ def test_words_that_overlap_themselves_are_no_only_occurrence():
     ("change", "fact"),
     [
         (lambda data: data["annotations"][0].update(category_id=9), "unknown category.*9"),
+        (lambda data: data["annotations"][0].update(category_id=[1]), "`category_id` must be"),
+        (lambda data: data["annotations"][0].update(bbox=[0, 0, 10**400, 1]), "`bbox` is not a valid box"),
+        (lambda data: data["posts"].append({**data["posts"][0], "id": "2"}), "the image belongs to an earlier post"),
         (lambda data: data["annotations"][0].update(bbox=[1, 2, 3]), "`bbox` must be four numbers"),
         (lambda data: data["annotations"][0].update(bbox=[1, 2, -3, 4]), "`bbox` is not a valid box"),
         (lambda data: data["not_shown"][0].update(post_id="9"), "`not_shown` number 1: unknown post"),
@@ -465,4 +487,4 @@ def test_an_image_that_the_tool_dropped_moves_no_box(tmp_path: Path):
     data["images"] = [image for image in data["images"] if image["file_name"] != "p_2.png"]
     found = from_coco(data, images=tmp_path / "images")
     assert (found[0].images, found[0].gold) == ((), post.gold)
-    assert kinds(found) == ["images_incomplete", "no_such_image"]
+    assert kinds(found) == ["missing_image", "images_incomplete", "no_such_image"]

@@ -15,6 +15,7 @@ from strategies import posts
 from tiers import daily
 
 from gmner import World, read_twitter_gmner
+from gmner.data.export.from_voc import from_voc
 from gmner.data.export.voc import write_voc
 from gmner.data.images.opening import open_image
 from gmner.data.post import Post
@@ -47,6 +48,18 @@ def test_voc_round_trip(tmp_path_factory, given_posts):
     folder = tmp_path_factory.mktemp("voc")
     write_voc(given_posts, folder, "dev")
     assert read_twitter_gmner(folder, "dev") == given_posts
+
+
+def test_corrected_posts_have_the_images_of_the_given_folder(tmp_path):
+    """An odd box is reported once, by the reader."""
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    post = replace(POST, image=tmp_path / "a.png", entities=(replace(ADA, boxes=(Box(1, 1, 99, 9),)),))
+    write_voc([post], tmp_path / "voc", "dev")
+    (same,), images = from_voc(tmp_path / "voc", "dev", [post]), tmp_path / "voc" / "images"
+    assert same.image == post.image
+    back = from_voc(tmp_path / "voc", "dev", [post], images)
+    assert back[0].image == images / "1.png"
+    assert [oddity.kind for oddity in back.oddities] == ["box_outside_image"]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from PIL import Image
 from several_images import SIZES, TEXT, gold, images, post
 
 from gmner.data.export.coco import predictions_to_coco, to_coco
+from gmner.data.export.from_coco import from_coco
 from gmner.data.export.label_studio import label_studio_config, to_label_studio
 from gmner.data.export.voc import write_voc
 from gmner.data.jsonl import read_posts, write_posts
@@ -28,6 +29,7 @@ from gmner.signatures.boxes import Box
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.forms import as_entity
 from gmner.signatures.labels import COARSE
+from gmner.signatures.mentions import GoldEntity
 
 
 def answered(**changes: object) -> Prediction:
@@ -211,6 +213,17 @@ def test_coco_has_every_image():
     odd = answered(entities=(replace(as_entity(gold()[0]), box=Box(1, 2, 3, 4, picture=4)),))
     with pytest.raises(InputError, match="in an image that it does not have"):
         predictions_to_coco([odd], [post(), single])
+
+
+def test_coco_without_the_texts_tells_posts_with_the_same_file_apart(tmp_path: Path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        Image.new("RGB", (60, 50)).save(path)
+    one, two = (GoldEntity("Bo", 0, 2, "PER", (box,)) for box in (Box(1, 2, 9, 9, picture=2), Box(5, 5, 40, 40)))
+    posts = [Post("1", "Bo", paths[0], (one,), more_images=(paths[1],)), Post("2", "Bo", paths[1], (two,))]
+    data = to_coco(posts)
+    del data["posts"]
+    assert from_coco(data, posts) == posts
 
 
 def test_label_studio_has_every_image():
