@@ -52,7 +52,7 @@ def run(given: Namespace) -> None:
     read = [path for path in (given.posts, given.predictions, *(given.images or ())) if path is not None]
     corrections = CorrectionsFile(given.corrections or default_corrections(given.posts), read)
     choice = models.choice_of(given, labels)
-    check_choice(choice, option=models.option_of)
+    check_choice(choice, option=models.option_with_votes)
     settings = AppSettings(
         choice=choice,
         second=None if given.second is None else _second(given.second, choice),

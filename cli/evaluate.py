@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gmner.cli.command import Command, FileRules
 from gmner.cli.options import GOLD, add_dataset, offer
 from gmner.cli.posts import read_posts
-from gmner.cli.printing import print_ids, print_message, print_result
+from gmner.cli.printing import figure, print_ids, print_message, print_result
 from gmner.signatures.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _print_expressions(predictions: Predictions, posts: Sequence[Post], given: N
     print_ids("Posts without a prediction, scored as without a box", [id_ for id_ in ids if id_ not in answered])
     print_ids("Predictions for unknown posts, ignored", sorted(answered - set(ids)))
     print_ids("Posts that failed, scored as wrong", [prediction.id for prediction in predictions if prediction.error])
-    lines = [f"{name} {value}" for name, value in scores.items()]
+    lines = [f"{name} {figure(value)}" for name, value in scores.items()]
     print_result(json.dumps(scores, indent=1) if given.json else "\n".join(lines))
 
 

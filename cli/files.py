@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmner.cli.command import Command
 from gmner.cli.own_outputs import Arguments, is_own, refuse, remember
-from gmner.data.files.leftovers import is_draft
-from gmner.data.files.locks import FOLDER_LOCK
-from gmner.data.files.outputs import OVERWRITE, check_inputs, check_outside, exists, is_stream
+from gmner.data.files.outputs import OVERWRITE, check_inputs, check_outside, exists, is_stream, other_than_posts
 from gmner.signatures.errors import InputError
 from gmner.signatures.terminal import printable
 
@@ -206,10 +204,8 @@ def check_fetched_place(output: Path, source: Path, *, overwrite: bool) -> None:
     """
     if overwrite or not exists(output):
         return
-    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
-    foreign = {name for name in names - {"images", "posts.jsonl", FOLDER_LOCK} if not is_draft(name)}
     old = output / "posts.jsonl"
-    if foreign or (old.exists() and _texts(old) != _texts(source)):
+    if other_than_posts(output) or (old.exists() and _texts(old) != _texts(source)):
         fact = "The output folder contains something other than an earlier fetch of these posts"
         raise InputError(fact, received=str(output), remedy=OVERWRITE)
 

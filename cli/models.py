@@ -191,3 +191,8 @@ def choice_of(given: Namespace, labels: LabelSet | None) -> ProgramChoice:
 def option_of(attribute: str) -> str:
     """The option that sets an attribute of a choice."""
     return f"--{attribute}"
+
+
+def option_with_votes(attribute: str) -> str:
+    """`option_of` for a command whose option for several answers is `--votes`, see `add_program`."""
+    return "--votes" if attribute == "answers" else option_of(attribute)

@@ -40,6 +40,11 @@ def print_ids(fact: str, ids: Sequence[str]) -> None:
         print_message(f"{fact} ({len(ids):,}): {', '.join(ids[:_NAMED])}{more}")
 
 
+def figure(value: float | int | None) -> str:
+    """A score with two decimals, a count without, and a dash for None."""
+    return "-" if value is None else f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+
+
 def posts(count: int) -> str:
     """A number of posts: `1 post`, `1,500 posts`."""
     return counted(count, "post", "posts")

@@ -13,8 +13,8 @@ from gmner.cli import models
 from gmner.cli.command import Command
 from gmner.cli.files import written
 from gmner.cli.options import MODEL, add_output, positive_int
+from gmner.cli.printing import figure, print_failures, print_message, print_result
 from gmner.cli.printing import posts as counted_posts
-from gmner.cli.printing import print_failures, print_message, print_result
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -43,6 +43,7 @@ def run(given: Namespace) -> None:
 
     report.check_places(given.output, given.sheet)
     place = partial(written, overwrite=given.overwrite)
+    program = None if given.no_model else models.load_program(given.model)  # an unknown model stops the command here
     posts = report.draw_posts(given.split, given.posts, given.seed, task=given.task)
     if given.output is not None:
         with place(given.output) as folder:
@@ -53,9 +54,10 @@ def run(given: Namespace) -> None:
             report.write_sheet(posts, sheet)
         first = counted_posts(len(posts[: report.SHEET_POSTS]))
         print_message(f"Wrote a contact sheet of {first} to {given.sheet}")
-    program = None if given.no_model else models.load_program(given.model)
     if given.task != "gmner":
-        _print_related(report.related_report(posts, program), as_json=given.json)
+        related = report.related_report(posts, program)
+        _print_related(related, as_json=given.json)
+        print_failures(related.get("failed", {}))
         return
     result = report.world_report(posts, given.seed, given.split, program)
     print_result(json.dumps(result.to_dict(), ensure_ascii=False, indent=1) if given.json else result.summary())
@@ -69,12 +71,9 @@ def _print_related(result: Mapping[str, Any], *, as_json: bool) -> None:
         return
     lines = [counted_posts(result["posts"]), *(f"  {name}: {count:,}" for name, count in result["slices"].items())]
     if "scores" in result:
-        lines += [f"Scores of {result['model']}", *map(_line, result["scores"], result["scores"].values())]
+        scores = result["scores"]
+        lines += [f"Scores of {result['model']}", *(f"  {name}: {figure(scores[name])}" for name in scores)]
     print_result("\n".join(lines))
-
-
-def _line(name: str, value: float | int | None) -> str:
-    return f"  {name}: {'-' if value is None else f'{value:,.2f}' if isinstance(value, float) else f'{value:,}'}"
 
 
 COMMAND = Command(

@@ -179,12 +179,14 @@ def check_choice(choice: ProgramChoice, *, option: Callable[[str], str] = _optio
     if choice.served is not None and choice.server is None:
         remedy = f"Add {option('server')}"
         raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
+    if choice.task is not None and choice.task not in TASKS:
+        raise InputError("The task is unknown", received=choice.task, accepted=", ".join(TASKS))
     if choice.task == _GREC and (choice.confidence or choice.answers > 1):
         name = option("confidence" if choice.confidence else "answers")
         raise InputError(f"{name} cannot be used for referring expressions", remedy=f"Remove {name}")
     if choice.staged and choice.task not in (None, _GMNER):
-        remedy = f"Remove {option('staged')} or {option('task')}"
-        raise InputError(f"{option('staged')} is a program for GMNER", received=choice.task, remedy=remedy)
+        fact, remedy = f"{option('staged')} is a program for GMNER", f"Remove {option('staged')}"
+        raise InputError(fact, received=choice.task, remedy=remedy)
     if choice.model is None:
         return
     if not bundles.is_bundle(choice.model):

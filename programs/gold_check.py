@@ -117,7 +117,7 @@ class GoldReport:
         lines = [f"{self.refused} of {counted(self.posts, 'post', 'posts')} cannot be learned: {kinds}"]
         lines += [str(fault) for fault in self.faults[:each]]
         if len(self.faults) > each:
-            lines.append(f"... and {len(self.faults) - each} more faults")
+            lines.append(f"... and {counted(len(self.faults) - each, 'more fault', 'more faults')}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,9 +181,10 @@ def refusal(name: str, report: GoldReport, remedy: str) -> InputError:
     """
     further = len(report.faults) - _NAMED
     return InputError(
-        f"The gold annotations of {report.refused} of {report.posts} posts of the {name} cannot be used: "
+        f"The gold annotations of {report.refused} of {counted(report.posts, 'post', 'posts')} of the {name} "
+        + "cannot be used: "
         + "; ".join(map(str, report.faults[:_NAMED]))
-        + (f"; and {further} more faults" if further > 0 else ""),
+        + (f"; and {counted(further, 'more fault', 'more faults')}" if further > 0 else ""),
         accepted="gold annotations that the program can generate with its labels, limits and images",
         remedy=remedy,
     )

@@ -143,7 +143,6 @@ class GroundingProgram(dspy.Module):
         self.answers: int = answering.get("answers", 1)
         self.temperature: float = answering.get("temperature", 0.7)
         self.limit_pictures: int | None = answering.get("limit_pictures")
-        check_integer("limit_pictures", self.limit_pictures, optional=True)
         self.image_root = None if image_root is None else Path(image_root)
         self.scores: dict[str, Any] | None = None
         self.check_answering()
@@ -184,6 +183,7 @@ class GroundingProgram(dspy.Module):
             AnswerError: The model's answer does not follow the schema, was cut off, or lacks the log probabilities that
                 `confidence` needs.
         """
+        self.check_answering()
         with self._opened(text, _listed(image, images)) as pictures:
             try:
                 return self._grounded(text, pictures, self._answered(_inputs(text, pictures)))
@@ -193,6 +193,7 @@ class GroundingProgram(dspy.Module):
 
     async def aforward(self, text: str, image: Picture = None, images: Sequence[Picture] | None = None) -> GroundedPost:
         """`forward` for asyncio: `await program.acall(text=..., image=...)`; concurrent calls share a batch."""
+        self.check_answering()
         listed = _listed(image, images)
         sources, size = await asyncio.to_thread(self._sources, text, listed)  # reading and downloading take time
         async with HELD.aholding(size):
@@ -211,7 +212,6 @@ class GroundingProgram(dspy.Module):
                 reasoning, entities = self._answer(inputs)
             return reasoning, entities, "\n\n".join(adapter.thoughts)
 
-        self.check_answering()
         if self.answers == 1:
             return drawn(None)
         with ThreadPoolExecutor(self.answers) as pool:
@@ -226,7 +226,6 @@ class GroundingProgram(dspy.Module):
                 reasoning, entities = await self._aanswer(inputs)
             return reasoning, entities, "\n\n".join(adapter.thoughts)
 
-        self.check_answering()
         if self.answers == 1:
             return await drawn(None)
         return vote(await asyncio.gather(*(drawn(number) for number in range(self.answers))))
@@ -244,8 +243,10 @@ class GroundingProgram(dspy.Module):
         """Check the settings that may be changed after the program was created.
 
         Raises:
-            InputError: `answers` is not an integer of at least 1, or several are sampled without a temperature.
+            InputError: `answers` or `limit_pictures` is not an integer of at least 1, or several answers are sampled
+                without a temperature.
         """
+        check_integer("limit_pictures", self.limit_pictures, optional=True)
         if type(self.answers) is not int or self.answers < 1 or (self.answers > 1 and not self.temperature > 0):
             received = f"answers={self.answers}, temperature={self.temperature}"
             fact = "answers must be at least 1, and sampling several needs temperature > 0"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmner.data.files.atomic import whole_folder
 from gmner.data.files.outputs import check_checkpoint_place, check_inputs
+from gmner.data.scoring.evaluation import percent
 from gmner.programs.answering import AnsweringProgram
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.local_engine import engine_of
@@ -19,6 +20,7 @@ from gmner.programs.models.families import PROFILE_FILE
 from gmner.programs.models.hub import upload
 from gmner.programs.models.thinking_templates import template_of
 from gmner.signatures.errors import ModelError
+from gmner.signatures.number_checks import is_number
 
 if TYPE_CHECKING:
     from gmner.programs.manifest import Base, Manifest
@@ -150,13 +152,22 @@ def _base(base: Base) -> str:
 
 def _scores(scores: Mapping[str, Any] | None) -> str:
     """A table of the F1 scores that an optimizer measured for each stage."""
-    lines = []
-    for stage, by_task in (scores or {}).items():
-        figures = [by_task[task]["f1"] for task in _TASKS if isinstance(by_task, Mapping) and task in by_task]
-        if len(figures) == len(_TASKS):
-            lines.append(f"| {stage} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
-    if not lines:
+    if not scores:
         return "No scores were saved with the program."
+    lines = []
+    for stage, by_task in scores.items():
+        figures = [_f1(by_task, task) for task in _TASKS]
+        if figures != [None] * len(_TASKS):
+            lines.append(f"| {stage} | {' | '.join(map(percent, figures))} |")
+    if not lines:
+        return "See `scores` in `manifest.json`."
     head = "| stage | GMNER F1 | MNER F1 | EEG F1 |"
     note = "Measured on the posts that were used to choose the stage, so they are likely too high:"
     return "\n".join([note, "", head, "|---|---|---|---|", *lines])
+
+
+def _f1(by_task: object, task: str) -> float | None:
+    """The F1 of a task among the scores of a stage; None if it was not measured."""
+    scores = by_task.get(task) if isinstance(by_task, Mapping) else None
+    figure = scores.get("f1") if isinstance(scores, Mapping) else None
+    return figure if is_number(figure) else None

@@ -103,8 +103,12 @@ def _post(row: dict[str, Any]) -> Post:
         raise InputError("The id of a row is missing", received=post_id, accepted="a string or an integer")
     if not isinstance(text, str):
         raise InputError("The text of a row is not a string", received=text)
-    image, *more = (_image(cell) for cell in (row.get("image"), *(row.get(_MORE) or ())))
-    return Post(str(post_id), text, image, more_images=tuple(further for further in more if further is not None))
+    further = row.get(_MORE)
+    if not isinstance(further, (list, NoneType)):
+        accepted = "a list of paths or bytes, or null"
+        raise InputError(f"{_MORE} of a row is not a list", received=further, accepted=accepted)
+    image, *more = (_image(cell) for cell in (row.get("image"), *(further or ())))
+    return Post(str(post_id), text, image, more_images=tuple(image for image in more if image is not None))
 
 
 def _image(cell: Any) -> Path | Image.Image | None:

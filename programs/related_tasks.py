@@ -114,4 +114,4 @@ def answer_by_task(program: AnsweringProgram, posts: Sequence[Post], **running: 
     for task, group in groups.items():
         asked = program.for_task(task) if isinstance(program, RelatedTasks) else program
         found |= {prediction.id: prediction for prediction in answer_posts(asked, group, **running)}
-    return Predictions(found[post.id] for post in posts)
+    return Predictions((found[post.id] for post in posts), posts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from gmner.data.files.atomic import atomic_path, encoded, whole_folder
-from gmner.data.files.outputs import exists
+from gmner.data.files.outputs import exists, other_than_posts
 from gmner.data.jsonl import write_posts
 from gmner.data.oddities import Posts
 from gmner.data.post import Post
@@ -102,21 +102,25 @@ def related_report(posts: Sequence[Post], program: GroundingProgram | None = Non
         program: The program to evaluate, with its prompt for this task.
 
     Returns:
-        JSON data: `posts`, `slices`, and with a program `model` and `scores`: precision, recall and F1 of MNER in
-        percent, or those of `evaluate_expressions`.
+        JSON data: `posts`, `slices`, and with a program `model`, `scores` (precision, recall and F1 of MNER in percent,
+        or those of `evaluate_expressions`) and `failed` (kind of error -> number of posts).
     """
     counts: dict[str, Any] = {"posts": len(posts), "slices": dict(Counter(post.slice or "" for post in posts))}
     if program is None:
         return counts
-    from gmner.programs.related_tasks import answer_by_task  # imports dspy, which posts alone do not need
+    from gmner.programs.related_tasks import RELATED, RelatedTasks, answer_by_task  # imports dspy
 
+    kind = RELATED[posts[0].task]
+    if not isinstance(program, (RelatedTasks, kind)):  # the bundle of another related task
+        program = program.with_task(kind)
     answers = answer_by_task(program, posts)
     if posts[0].task == "grec":
         scores: Mapping[str, Any] = evaluate_expressions(answers, posts).to_dict()
     else:
         mner = evaluate(answers, posts).mner
         scores = {"precision": mner.precision, "recall": mner.recall, "f1": mner.f1}
-    return {**counts, "model": program.model.model, "scores": scores}
+    failed = Counter(answer.error["kind"] for answer in answers if answer.error)
+    return {**counts, "model": program.model.model, "scores": scores, "failed": dict(failed)}
 
 
 def draw_posts(split: str, count: int, seed: int = 0, *, task: Task = "gmner", progress: bool = True) -> Posts:
@@ -184,9 +188,12 @@ def check_places(folder: Path | None, sheet: Path | None) -> None:
     Raises:
         InputError: `folder` is a file or contains something other than posts, or `sheet` is not the path of a PNG file.
     """
-    if folder is not None and exists(folder) and not (folder / "posts.jsonl").is_file():
-        accepted = "a folder that does not exist, is empty or contains posts"
-        raise InputError("The posts would overwrite something else", received=str(folder), accepted=accepted)
+    if folder is not None and exists(folder):
+        foreign = other_than_posts(folder)
+        if foreign or not (folder / "posts.jsonl").is_file():
+            place = foreign[0] if foreign else folder
+            accepted = "a folder that does not exist, is empty or contains nothing but posts"
+            raise InputError("The posts would overwrite something else", received=str(place), accepted=accepted)
     if sheet is not None and (sheet.is_dir() or sheet.suffix.lower() != ".png"):
         accepted = "the path of a file that ends in .png"
         raise InputError("The contact sheet must be a PNG file", received=str(sheet), accepted=accepted)

@@ -8,10 +8,14 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from gmner.data.files.leftovers import is_draft
+from gmner.data.files.locks import FOLDER_LOCK
 from gmner.signatures.errors import InputError
 
 OVERWRITE = "Choose another path, or pass --overwrite to replace it"
 """Remedy for an output path that exists."""
+
+_POSTS = {"posts.jsonl", "images", FOLDER_LOCK}
 
 _DESCRIPTOR = re.compile(r"/dev/(std(in|out|err)|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
@@ -75,6 +79,17 @@ def exists(output: Path) -> bool:
     if target.is_symlink():
         return True  # a loop of links, which has no target to write to
     return target.exists() and not (target.is_dir() and not any(target.iterdir()))
+
+
+def other_than_posts(output: Path) -> list[Path]:
+    """What an existing output contains besides posts, their images, and the lock and drafts of commands, sorted.
+
+    Args:
+        output: A folder, or a file, which is returned itself.
+    """
+    if not output.is_dir():
+        return [output]
+    return sorted(path for path in output.iterdir() if path.name not in _POSTS and not is_draft(path.name))
 
 
 def is_stream(path: Path) -> bool:

@@ -146,7 +146,9 @@ def _remarks(answers: Mapping[str, Prediction]) -> dict[str, Sequence[Remark]]:
 
 def _differ(answers: Mapping[str, Prediction]) -> bool:
     """Whether answers have different entities, apart from their order and confidence."""
-    found = [frozenset((e.key, e.type, e.box, e.more_boxes) for e in answer.entities) for answer in answers.values()]
+    found = [
+        frozenset((e.key, e.span, e.type, e.box, e.more_boxes) for e in answer.entities) for answer in answers.values()
+    ]
     return len(set(found)) > 1
 
 

@@ -63,7 +63,7 @@ def evaluate(
     check_gold(posts)
     predictions = answers_by_id(program_or_predictions, posts, progress=progress)
     post_ids = {post.id for post in posts}
-    answers = [_answer(post, predictions) for post in posts]
+    answers = [answer_of(post, predictions) for post in posts]
     types, grounded = types_of(posts), posts[0].grounded
     counts = [count_post(post, answer, rule, types) for post, answer in zip(posts, answers, strict=True)]
     totals = figures(counts, grounded=grounded)
@@ -94,16 +94,8 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
     Raises:
         InputError: See `evaluate`.
     """
+    check_annotated(posts, name)
     of = f" of {name}" if name else ""
-    if not posts:
-        raise InputError("posts must not be empty")
-    repeated = [id_ for id_, count in Counter(post.id for post in posts).items() if count > 1]
-    if repeated:
-        raise InputError(f"A post id{of} occurs twice", received=repeated[0], remedy="Give every post a unique id")
-    unannotated = [post.id for post in posts if post.entities is None]
-    if unannotated:
-        fact = f"{len(unannotated):,} of {len(posts):,} posts{of} are not annotated"
-        raise InputError(fact, received=unannotated[0], accepted="posts with `entities`")
     mixed = next((post.id for post in posts if post.grounded != posts[0].grounded), None)
     if mixed is not None:
         raise InputError(
@@ -116,6 +108,28 @@ def check_gold(posts: Sequence[Post], name: str = "") -> None:
         fact = f"The posts{of} contain referring expressions, of which all targets must be found"
         remedy = "Score expressions on their own, with gmner.evaluate_expressions"
         raise InputError(fact, received=expression.text, accepted="posts with names", remedy=remedy)
+
+
+def check_annotated(posts: Sequence[Post], name: str = "") -> None:
+    """Check that there are posts, with unique ids, and that all are annotated.
+
+    Args:
+        posts: The posts.
+        name: See `check_gold`.
+
+    Raises:
+        InputError: There are no posts, an id occurs twice, or a post is not annotated.
+    """
+    of = f" of {name}" if name else ""
+    if not posts:
+        raise InputError("posts must not be empty")
+    repeated = [id_ for id_, count in Counter(post.id for post in posts).items() if count > 1]
+    if repeated:
+        raise InputError(f"A post id{of} occurs twice", received=repeated[0], remedy="Give every post a unique id")
+    unannotated = [post.id for post in posts if post.entities is None]
+    if unannotated:
+        fact = f"{len(unannotated):,} of {len(posts):,} posts{of} are not annotated"
+        raise InputError(fact, received=unannotated[0], accepted="posts with `entities`")
 
 
 def answers_by_id(source: Answers, posts: Sequence[Post], *, progress: bool) -> dict[str, Prediction]:
@@ -158,7 +172,12 @@ def _call(program: Callable[..., typing.Any], post: Post) -> Prediction:
     return Prediction(post.id, post.text, answer.reasoning or "", tuple(answer.entities), thinking=thinking)
 
 
-def _answer(post: Post, predictions: Mapping[str, Prediction]) -> Prediction:
+def answer_of(post: Post, predictions: Mapping[str, Prediction]) -> Prediction:
+    """The prediction for a post; an empty one if there is none.
+
+    Raises:
+        InputError: It has another text than the post.
+    """
     prediction = predictions.get(post.id, Prediction(post.id, post.text))
     if prediction.text != post.text:
         raise InputError(

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from gmner.data.post import Post
-from gmner.data.scoring.evaluate import Answers, answers_by_id
+from gmner.data.scoring.evaluate import Answers, answer_of, answers_by_id, check_annotated
 from gmner.data.scoring.matching import count_right
 from gmner.data.scoring.region_rule import RegionRule
 from gmner.signatures.boxes import Box
-from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 EXPRESSION_RULE = RegionRule(0.5, inclusive=True)
@@ -57,16 +56,17 @@ def evaluate_expressions(
         progress: Show a progress bar while a program runs.
 
     Raises:
-        InputError: There are no posts, or two predictions have the same id.
+        InputError: There are no posts, a post is not annotated, an id occurs twice, or a prediction has another text
+            than its post.
 
     Source: GREC (He et al., 2023) and the evaluation of its MDETR baseline, with the largest one-to-one matching
     instead of a greedy one.
     """
-    if not posts:
-        raise InputError("posts must not be empty")
-    answers = answers_by_id(predictions, posts, progress=progress)
-    found = {id_: None if answer.error else boxes_of(answer.entities) for id_, answer in answers.items()}
-    pairs = [(found.get(post.id, []), boxes_of(post.gold)) for post in posts]
+    check_annotated(posts)
+    by_id = answers_by_id(predictions, posts, progress=progress)
+    answers = [answer_of(post, by_id) for post in posts]
+    found = [None if answer.error else boxes_of(answer.entities) for answer in answers]
+    pairs = [(boxes, boxes_of(post.gold)) for boxes, post in zip(found, posts, strict=True)]
     rule = RegionRule(threshold, inclusive=True)
     exact = sum(boxes is not None and expression_f1(boxes, targets, rule) == 1 for boxes, targets in pairs)
     absent = [boxes == [] for boxes, targets in pairs if not targets]

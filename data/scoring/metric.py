@@ -80,7 +80,8 @@ def feedback(gold: Sequence[GoldEntity], predicted: Sequence[GroundedEntity], *,
     if task == "grec":
         return _expression_feedback(boxes_of(predicted), boxes_of(gold))
     errors = [(e, [f for f in e.faults if task != "mner" or not f.about_regions]) for e in find_errors(gold, predicted)]
-    lines = [_SENTENCES[fault](error) for error, faults in errors for fault in faults]
+    sentences = _NAME_SENTENCES if task == "mner" else _SENTENCES
+    lines = [sentences[fault](error) for error, faults in errors for fault in faults]
     right = sum(not faults for _, faults in errors)
     return "\n".join([f"{right} of {len(gold)} entities are fully right.", *lines])
 
@@ -98,8 +99,12 @@ def _expression_feedback(predicted: Sequence[Box], targets: Sequence[Box]) -> st
 
 
 def _missed(error: EntityError) -> str:
+    return f"{_missed_name(error)[:-1]}, {_region(_gold(error).boxes)}."
+
+
+def _missed_name(error: EntityError) -> str:
     gold = _gold(error)
-    return f"Missed: {gold.span!r} is a named entity of type {gold.type}, {_region(gold.boxes)}."
+    return f"Missed: {gold.span!r} is a named entity of type {gold.type}."
 
 
 def _invented(error: EntityError) -> str:
@@ -107,8 +112,12 @@ def _invented(error: EntityError) -> str:
 
 
 def _wrong_span(error: EntityError) -> str:
+    return f"{_wrong_name(error)[:-1]}, {_region(_gold(error).boxes)}."
+
+
+def _wrong_name(error: EntityError) -> str:
     gold, predicted = _gold(error), _predicted(error)
-    return f"Wrong span: {predicted.span!r} should be {gold.span!r} ({gold.type}), {_region(gold.boxes)}."
+    return f"Wrong span: {predicted.span!r} should be {gold.span!r} ({gold.type})."
 
 
 def _wrong_type(error: EntityError) -> str:
@@ -135,6 +144,9 @@ _SENTENCES = {
     Fault.BOXED_ABSENT: _boxed_absent,
     Fault.UNBOXED_SHOWN: _wrong_region,
 }
+
+# Of posts whose regions are not annotated: an entity without a box may be shown.
+_NAME_SENTENCES = {**_SENTENCES, Fault.MISSED: _missed_name, Fault.WRONG_SPAN: _wrong_name}
 
 
 def _gold(error: EntityError) -> GoldEntity:

@@ -85,6 +85,7 @@ def test_refusals(served: list[Any], gold: Path, half: Path, capsys: pytest.Capt
     assert "would replace an input" in fails(capsys, "app", "--posts", gold, "--corrections", gold)
     assert "was not written by gmner app" in fails(capsys, "app", "--corrections", half)
     assert "--served requires --server" in fails(capsys, "app", "--served", "qwen")
+    assert "gmner: --votes cannot be used for referring" in fails(capsys, "app", "--format", "grec", "--votes", 3)
     (tmp_path / "other.jsonl").write_text('{"id": "q", "text": "Ana"}\n')
     changed = half.with_name("changed.jsonl")
     changed.write_text(half.read_text().splitlines()[0].replace('"text": "Ana', '"text": "Ana!'))

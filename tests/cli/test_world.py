@@ -14,6 +14,7 @@ from gmner.data.world.generate import WORLD_VERSION, World
 from gmner.data.world.plans import SLICES
 from gmner.programs import world_report
 from gmner.programs.gmner import GMNER
+from gmner.programs.grec import GREC
 
 
 def run(*words: object) -> int:
@@ -90,6 +91,21 @@ def test_outputs_are_checked_before_posts_are_generated(
 
 
 @pytest.mark.usefixtures("no_model")
+def test_files_beside_posts_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ("--posts", 1, "--no-model", "-o", tmp_path, "--overwrite")
+    assert run(*words) == run(*words) == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run(*words) == 2
+    assert f"overwrite something else (got '{tmp_path / 'notes.txt'}')" in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_posts_are_not_written_for_an_unknown_model(tmp_path: Path):
+    assert run("--posts", 1, "--model", tmp_path / "none", "-o", tmp_path / "world") == 2
+    assert not (tmp_path / "world").exists()
+
+
+@pytest.mark.usefixtures("no_model")
 def test_failed_write_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
@@ -126,9 +142,10 @@ def test_scores_by_slice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert cells["empty"] == ["2", "-", "-", "-", "-", "-", "0", "-"]
 
 
-def test_failed_posts_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("task", ["gmner", "mner", "grec"])
+def test_failed_posts_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], task: str):
     monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm("no answer")))
-    assert run("--posts", 2) == 0
+    assert run("--posts", 2, "--task", task) == 0
     assert "2 posts failed: bad_answer 2" in capsys.readouterr().err
 
 
@@ -154,6 +171,9 @@ def test_posts_of_the_related_tasks(
     assert run("--posts", 4, "--task", "grec", "--json") == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert (scores["n_acc"], scores["t_acc"], scores["expressions"]) == (100.0, 0.0, 4)
-    monkeypatch.setattr(models, "load_program", lambda model: GMNER(scripted_lm({"reasoning": "", "mentions": []})))
-    assert run("--posts", 4, "--task", "mner") == 0
-    assert "f1: 0.00" in capsys.readouterr().out
+    for kind in (GMNER, GREC):  # also the bundle of another task
+        program = kind(scripted_lm({"reasoning": "", "mentions": []}))
+        assert run("--posts", 4, "--task", "mner") == 0
+        printed = capsys.readouterr()
+        assert "f1: 0.00" in printed.out
+        assert "failed" not in printed.err

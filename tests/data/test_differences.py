@@ -4,6 +4,7 @@ import pytest
 from pages import EVIL, Page, drawn
 
 from gmner.data.pages.answers_page import render_html
+from gmner.data.pages.cards import build_card
 from gmner.data.pages.differences import differences
 from gmner.data.pages.notebook import answers_html
 from gmner.data.post import Post
@@ -89,6 +90,12 @@ def test_spans_outside_of_the_text_are_matched_by_their_words():
     assert said([eve], [eve]) == ([], [])
     assert said([eve, eva], [eve])[0] == [("Eva", "only in this answer")]
     assert [span for span, _ in said([eve], [eva])[1]] == ["Eva", "-Eve"]
+
+
+def test_answers_with_other_words_outside_of_the_text_differ():
+    one, two = (Prediction("p", TEXT, "", (GroundedEntity(word, -1, -1, "PER"),)) for word in ("Eve", "Eva"))
+    assert build_card(Post("p", TEXT), {"a": one, "b": two}, ["a", "b"]).differ
+    assert not build_card(Post("p", TEXT), {"a": one, "b": one}, ["a", "b"]).differ
 
 
 def pair(image: object = None) -> tuple[Post, dict[str, Prediction]]:

@@ -301,6 +301,12 @@ def test_metric_of_a_post_without_regions_is_mner():
     found = dspy.Prediction(entities=[predicted_entity(ADA, WHOLE), predicted_entity(AL), predicted_entity(OSLO)])
     assert gmner_metric(to_example(post), found) == 1.0
     assert gmner_metric(to_example(post), found, pred_name="answer").feedback == "3 of 3 entities are fully right."
+    wrong = dspy.Prediction(entities=[predicted_entity(ADA), GroundedEntity("in Oslo", 11, 18, "LOC")])
+    assert gmner_metric(to_example(post), wrong, pred_name="answer").feedback.splitlines() == [
+        "1 of 3 entities are fully right.",
+        "Missed: 'Al' is a named entity of type PER.",
+        "Wrong span: 'in Oslo' should be 'Oslo' (LOC).",
+    ]
     assert (
         gmner_metric(
             to_example(POST),

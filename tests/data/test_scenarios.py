@@ -1,5 +1,7 @@
 """nervaluate's scenarios and the scores of referring expressions."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from strategies import perfect, posts
@@ -98,3 +100,16 @@ def test_shares_and_refusals():
         evaluate(failed, posts_)
     with pytest.raises(InputError, match="same id"):
         evaluate_expressions([boxes("1"), boxes("1")], posts_)
+
+
+@pytest.mark.parametrize(
+    ("posts_", "fact"),
+    [
+        ([expression("1"), expression("1")], "occurs twice"),
+        ([Post("1", "the two dogs")], "1 of 1 posts are not annotated"),
+        ([replace(expression("1"), text="the two dogs!")], "has another text than the post"),
+    ],
+)
+def test_expressions_that_cannot_be_scored(posts_, fact):
+    with pytest.raises(InputError, match=fact):
+        evaluate_expressions([boxes("1")], posts_)

@@ -148,7 +148,9 @@ def test_own_rewards_of_a_staged_program_see_every_task():
 @pytest.mark.parametrize("settings", [{"answers": 3}, {"confidence": True}])
 def test_a_program_that_votes_answers_expressions(settings: dict[str, Any]):
     program = GMNER(scripted_lm({"reasoning": "", "boxes": [[100, 100, 200, 300]]}), **settings)
-    (answer,) = answer_by_task(program, [expression("dog", LEFT)], progress=False)
+    answers = answer_by_task(program, [expression("dog", LEFT)], progress=False)
+    (answer,), (post,) = answers, answers.posts
+    assert post.text == answer.text
     assert answer.error is None
     assert answer.entities[0].box == LEFT
     assert (program.answers, program.confidence) == (settings.get("answers", 1), settings.get("confidence", False))

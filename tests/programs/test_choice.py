@@ -87,6 +87,7 @@ def test_refusals(tmp_path: Path, loads: list[object]):
     bundle = str(tmp_path / "b")
     for choice, fact in (
         (ProgramChoice(served="qwen"), "`served` requires `server`"),
+        (ProgramChoice("m", task="ner"), r"The task is unknown \(got 'ner'\). Accepted: gmner, mner, grec"),
         (ProgramChoice("m", server="http://s/v1"), "With `server`, `model` must be a bundle"),
         (ProgramChoice(bundle, staged=True), "`staged` cannot be used with a bundle"),
         (ProgramChoice(bundle, labels=COARSE), "`labels` cannot be used with a bundle"),

@@ -15,7 +15,7 @@ from gmner.cli.main import main
 from gmner.data.jsonl import write_posts
 from gmner.data.post import Post
 from gmner.data.world.generate import World
-from gmner.programs.gold_check import check_posts
+from gmner.programs.gold_check import check_posts, refusal
 from gmner.programs.models.families import ModelProfile
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.mentions import GoldEntity
@@ -59,6 +59,15 @@ def test_each_kind_of_fault_is_reported(kind: str):
     assert (report.ids, report.refused) == (("p",), 1)
     assert [kept.id for kept in report.kept([post(id="fine"), FAULTY[kind]])] == ["fine"]
     assert kind in report.summary()
+
+
+def test_counts_are_singular_where_they_are_one():
+    report = check_posts([post(named(type_="XYZ"), id=str(number)) for number in range(6)])
+    assert report.summary(5).endswith("... and 1 more fault")
+    assert report.summary(4).endswith("... and 2 more faults")
+    assert "; and 1 more fault." in str(refusal("training set", report, ""))
+    one = check_posts([FAULTY["unknown_type"]])
+    assert "of 1 of 1 post of the training set" in str(refusal("training set", one, ""))
 
 
 @pytest.mark.parametrize(

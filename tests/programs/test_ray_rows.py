@@ -18,6 +18,7 @@ pyarrow = pytest.importorskip("pyarrow")
         ({"id": ["a", None], "text": ["Ana", "Ana"], "image": [None, None]}, ["a", ""], [None, "bad_input"]),
         ({"id": ["a"], "text": ["Ana"]}, ["a"], [None]),
         ({"text": ["Ana"]}, [""], ["bad_input"]),
+        ({"id": ["a"], "text": ["Ana"], "more_images": ["a.png"]}, ["a"], ["bad_input"]),
         ({"id": ["a"]}, ["a"], ["bad_input"]),
         ({"id": [1.5], "text": [b"\xff"], "image": [7]}, ["1.5"], ["bad_input"]),
         ({"id": ["a", "b"], "text": ["Ana", ""], "image": ["none.png", None]}, ["a", "b"], ["bad_image", "bad_input"]),

@@ -216,6 +216,15 @@ def test_cards_say_what_a_program_does(tmp_path):
         assert ("Entity types" in card) == (program is not gmner.GREC)
 
 
+@pytest.mark.parametrize("stage", ["mrsi", None])
+def test_cards_of_scores_without_regions(tmp_path, stage):
+    scores = gmner.evaluate(gmner.MNER(scripted_lm(NAMES)), NAMED, progress=False).to_dict()
+    program = gmner.MNER(scripted_lm({}, PIXELS))
+    program.save(tmp_path / "bundle", scores=scores if stage is None else {stage: scores})
+    card = model_card(read_manifest(tmp_path / "bundle"), "me/it")
+    assert ("See `scores` in `manifest.json`." if stage is None else "| mrsi | - | 100.00 | - |") in card
+
+
 def test_rows_of_expressions_keep_all_boxes():
     pyarrow = pytest.importorskip("pyarrow")
     table = pyarrow.table({"id": ["a"], "text": ["the dogs"], "image": [png(picture())], "more_images": [[]]})

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,10 @@ def test_first_images_are_used_if_the_program_is_told_so(caplog: pytest.LogCaptu
     assert [len(pictures_of(request)) for request in lm.engine.requests] == [1] * 4
     with pytest.raises(InputError, match="limit_pictures must be at least 1"):
         GMNER(lm, limit_pictures=0)
+    program.limit_pictures = 0
+    for call in (partial(program, text=TEXT), partial(program.batch_posts, [Post("c", TEXT)], progress=False)):
+        with pytest.raises(InputError, match="limit_pictures must be at least 1"):
+            call()
 
 
 def test_profiles_say_how_many_images_a_model_takes(tmp_path: Path):
