@@ -173,8 +173,8 @@ def check_choice(choice: ProgramChoice, *, option: Callable[[str], str] = _optio
 
     Raises:
         InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile;
-            `served` without `server`; `server` with a model that is not a bundle; `staged` with another task than
-            GMNER; or `confidence` or several `answers` for referring expressions.
+            `served` without `server`; `server` with a model that is not a bundle; an unknown task; `staged` with
+            another task than GMNER; or `confidence` or several `answers` for referring expressions.
     """
     if choice.served is not None and choice.server is None:
         remedy = f"Add {option('server')}"

@@ -38,7 +38,8 @@ def from_coco(
     are read), `boxes_removed` (a mention of the exported posts has no box any more; it is read as not shown),
     `box_without_post` (left out), `post_without_image` (without `posts`, an exported post none of whose images is in
     the data set is left out), `duplicate_mention`, `several_types`, `overlapping_mentions`, `duplicate_box`,
-    `unknown_post`, `text_differs`, `images_incomplete` (see `Corrections.post`), and those of boxes and images.
+    `unknown_post`, `text_differs`, `images_incomplete` (see `Corrections.post`), `missing_image` (also an image of a
+    post that is not in `images`), and those of boxes and images.
 
     Args:
         data: The data set, as `json.load` returns it.
@@ -52,7 +53,8 @@ def from_coco(
 
     Raises:
         InputError: An image folder does not exist.
-        DataError: The data set does not follow the format, or has no `posts` and none are given.
+        DataError: The data set does not follow the format, two of its posts have the same image, or it has no `posts`
+            and none are given.
     """
     if not isinstance(data, dict):
         accepted = "an object with `images`, `annotations` and `categories`"
