@@ -66,9 +66,9 @@ class ReviewTab:
         filters, shown = [self._show, self._order, self._below], [self._status, self._editor]
         blocks.load(self._first, filters, shown, api_visibility="private")
         # `input` also for the slider: its `release` follows neither the arrow keys nor Enter in its number.
-        events = [field.input for field in (self._show, self._order, self._below)]
-        for event in (*events, self._below.release):  # `release` for its reset button
-            event(self._first, filters, shown, api_visibility="private", trigger_mode="always_last")
+        changes = [field.input for field in (self._show, self._order, self._below)]
+        for changed in (*changes, self._below.release):  # `release` for its reset button
+            changed(self._first, filters, shown, api_visibility="private", trigger_mode="always_last")
         for event, act in (("gm_save", self._save), ("gm_step", self._step), ("gm_discard", self._discard)):
             getattr(self._editor, event)(act, filters, shown, api_visibility="private")
 
