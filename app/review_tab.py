@@ -65,9 +65,10 @@ class ReviewTab:
     def _connect(self, blocks: gr.Blocks) -> None:
         filters, shown = [self._show, self._order, self._below], [self._status, self._editor]
         blocks.load(self._first, filters, shown, api_visibility="private")
-        for field in (self._show, self._order):
-            field.input(self._first, filters, shown, api_visibility="private", trigger_mode="always_last")
-        self._below.release(self._first, filters, shown, api_visibility="private", trigger_mode="always_last")
+        # `input` also for the slider: its `release` follows neither the arrow keys nor Enter in its number.
+        changes = [field.input for field in (self._show, self._order, self._below)]
+        for changed in (*changes, self._below.release):  # `release` for its reset button
+            changed(self._first, filters, shown, api_visibility="private", trigger_mode="always_last")
         for event, act in (("gm_save", self._save), ("gm_step", self._step), ("gm_discard", self._discard)):
             getattr(self._editor, event)(act, filters, shown, api_visibility="private")
 

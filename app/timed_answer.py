@@ -108,7 +108,7 @@ def _as_own(error: Exception) -> GmnerError:
 _FIELDS = {
     "model": "Model",
     "server": "Server",
-    "served": "Name on the server",
+    "served": "Name of the model on its server",
     "profile": "the profile",
     "staged": "Staged",
 }

@@ -105,7 +105,7 @@ class TryTab:
             fields["server"] = gr.Textbox(start.server or "", label=f"{prefix}server".capitalize(), info=server)
             served = "empty: its only model"
             fields["served"] = gr.Textbox(
-                start.served or "", label=f"{prefix}name on the server".capitalize(), info=served
+                start.served or "", label=f"Name of the {prefix}model on its server", info=served
             )
         fields["staged"] = gr.Checkbox(start.staged, label="Staged", info="three calls: extract, verify, ground")
         fields["confidence"] = gr.Checkbox(start.confidence, label="Confidence", info="of each entity, 0 to 100 %")

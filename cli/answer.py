@@ -36,7 +36,8 @@ def run(given: Namespace) -> int:
         raise InputError("The text of the post is empty", received=given.text)
     for image in given.image:
         if not image.is_file():
-            raise ImageError("The image does not exist", received=str(image))
+            fact = "The image is not a file" if image.exists() else "The image does not exist"
+            raise ImageError(fact, received=str(image))
     from gmner.data.post import Post
 
     program = models.program_of(given)

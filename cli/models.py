@@ -59,8 +59,8 @@ def _task_of(given: Namespace) -> str | None:
 
 def add_profile(parser: ArgumentParser) -> None:
     """Add the argument that says how a model writes boxes."""
-    profile = "JSON file that says how the model writes boxes, if its family is unknown (see the docs, Models); "
-    profile += "or `probe`: find it out first, see `gmner probe`"
+    profile = "JSON file that says how a model of an unknown family writes boxes (see the docs, Models), "
+    profile += "or `probe`, which finds it out first (see `gmner probe`)"
     parser.add_argument("--profile", metavar="FILE", help=profile)
 
 

@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     run_dir = "run directory of a compile; several are shown side by side"
     parser.add_argument("run_dir", type=Path, nargs="+", metavar="DIR", help=run_dir)
     add_output(parser, "HTML", f"file to write the page to (default: {_PAGE} in the first DIR)", required=False)
-    watch = "write the page anew every N seconds (default: 10) until the compiles are finished; the browser reloads it"
+    watch = "rewrite the page every N seconds (default: 10) until the compiles are finished; the browser reloads it"
     parser.add_argument("--watch", type=positive_int, nargs="?", const=10, metavar="N", help=watch)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from gmner.data.oddities import OddityLog
 from gmner.signatures.errors import DataError, InputError
 
+_NO_SPLIT = "none, because the folder is missing or empty"
+
 
 @dataclass(frozen=True, slots=True)
 class FolderListing:
@@ -78,7 +80,7 @@ def split_file(folder: Path, split: str, root: Path, remedy: str) -> Path:
         raise InputError(
             f"{folder} has no such split",
             received=split,
-            accepted=", ".join(splits) or "none, because the folder is missing or empty",
+            accepted=", ".join(splits) or _NO_SPLIT,
             remedy=remedy,
         )
     return folder / name
@@ -93,13 +95,17 @@ def split_required(path: Path, split: str | None) -> Iterator[None]:
         split: The split that the caller named; the reader got `split or ""`.
 
     Raises:
-        InputError: The data set has splits, and none was named.
+        InputError: The data set has splits, and none was named; or it has none, or is not a folder.
     """
     try:
         yield
     except InputError as error:
         if split or error.received != "":
             raise
+        if not path.is_dir():
+            raise InputError("The data set is not a folder", received=str(path)) from error
+        if error.accepted == _NO_SPLIT:
+            raise InputError("The folder contains no split of a data set", received=str(path)) from error
         remedy = "Choose one with --split, or split="
         fact = f"{path} has several splits"
         raise InputError(fact, received=split, accepted=error.accepted, remedy=remedy) from error

@@ -131,6 +131,24 @@ def test_progress_is_kept_and_a_correction_can_be_discarded(tab: Tab, site: Site
     assert [post.id for post in read_posts(site.folder / "fixed.jsonl")] == ["c", "a"]
 
 
+@pytest.mark.parametrize("by", ["key", "number"])
+def test_the_filter_by_confidence_follows_the_keyboard(site: Site, by: str):
+    with chromium() as tab:
+        tab.open(site.address)
+        shows(tab, REVIEW, "b")
+        progress = "document.querySelector('#gm-review-status').innerText"
+        tab.wait(f"{progress}.includes('of 3 in this list')")
+        if by == "number":
+            tab.ask("(e => (e.focus(), e.select()))(document.querySelector('#gm-below input[type=number]'))")
+            tab.type("85")
+            tab.press("Enter")
+        else:
+            tab.ask("document.querySelector('#gm-below input[type=range]').focus()")
+            for _ in range(15):
+                tab.press("ArrowLeft")
+        tab.wait(f"{progress}.includes('of 2 in this list')", 20)
+
+
 def test_a_finger_scrolls_over_the_image_unless_a_box_is_drawn(tab: Tab):
     picture = f"{REVIEW} .gm-ed-pic"
     tab.click(f'{REVIEW} [data-entity="1"]')

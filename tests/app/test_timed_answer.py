@@ -51,7 +51,8 @@ def test_a_program_that_cannot_be_built():
 def test_errors_name_the_fields_of_the_page():
     answer = timed_answer(ProgramChoice(served="qwen"), Post("p", "Ada"), LoadedModels())
     assert answer.prediction.error is not None
-    assert answer.prediction.error["message"] == "Name on the server requires Server (got 'qwen'). Add Server."
+    expected = "Name of the model on its server requires Server (got 'qwen'). Add Server."
+    assert answer.prediction.error["message"] == expected
 
 
 def test_a_model_that_fails_is_no_bare_error(monkeypatch: pytest.MonkeyPatch):

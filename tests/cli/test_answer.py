@@ -134,6 +134,7 @@ def test_answer_that_failed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     [
         ((" ",), "The text of the post is empty"),
         (("Ana", "--image", "none.png"), "The image does not exist (got 'none.png')"),
+        (("Ana", "--image", "."), "The image is not a file (got '.')"),
         (("Ana", "--served", "x"), "--served requires --server"),
         (("Ana", "--labels", "none.json"), "none.json"),
     ],

@@ -92,6 +92,15 @@ def test_nothing_is_lost_by_voc(tmp_path_factory, found):
     assert from_voc(folder, "dev", written) == written
 
 
+def test_voc_without_a_split_is_refused_for_its_reason(tmp_path: Path):
+    file = tmp_path / "tasks.xml"
+    file.write_text("<annotation/>")
+    with pytest.raises(InputError, match=r"The data set is not a folder \(got '.*tasks.xml'\)"):
+        read_corrections(file, "voc")
+    with pytest.raises(InputError, match="The folder contains no split of a data set"):
+        read_corrections(tmp_path, "voc")
+
+
 @pytest.mark.parametrize("split", ["dev", None])
 def test_voc_boxes_are_corrected(tmp_path: Path, split):
     write_voc([replace(POST, image=None, entities=(ADA,))], tmp_path, "dev")
