@@ -66,7 +66,8 @@ def _processor() -> type[ProcessorMixin]:
 
 MISTRAL = ModelFamily(
     "mistral3",
-    served_as=r"pixtral|(?<![a-z])mistral[-_]?small[-_]?(3[._p-]?[12](?!\d)|latest|2503|2506|24b.*-250[36])"
+    served_as=r"pixtral|(?<![a-z])mistral[-_]?small[-_]?(3[._p-]?[12](?!\d)|4(?![\db])|latest|2503|2506|2603|24b.*-250[36])"
+    r"|(?<![a-z])mistral[-_]?(medium[-_]?(3(?![\db])|latest|250[58])|large[-_]?(3(?![\db])|latest|2512))"
     r"|magistral[-_]?small[-_]?(1[._p]2|2509)|ministral[-_]?3(?!b)",
     processor=_processor,
     title="Mistral Small 3.1 and later, Pixtral, Ministral 3",
