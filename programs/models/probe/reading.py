@@ -22,7 +22,8 @@ _BARE = re.compile(rf"(?<![\w.]){_FOUR_NUMBERS}")
 _NAMED = re.compile(
     rf"""["']?\b(?:(x|y)[ _-]?(min|max|1|2|0)|(left|top|right|bottom))["']?\s*[:=]\s*({_NUMBER})""", re.IGNORECASE
 )
-_LOCATION = re.compile(r"<loc_?(\d{1,4})>")
+_LOCATION = re.compile(r"<loc(_?)(\d{1,4})>")
+_LAST_STEP = {"": 1023, "_": 999}  # `<loc0123>` of PaliGemma, `<loc_123>` of Florence-2
 
 
 def read_free(text: str) -> Numbers | None:
@@ -44,9 +45,20 @@ def read_free(text: str) -> Numbers | None:
     return _by_name(answer)
 
 
-def writes_location_tokens(text: str) -> bool:
-    """Whether an answer has location tokens (`<loc0123>`), which this library does not support."""
-    return len(_LOCATION.findall(text)) >= 4
+def read_location_tokens(text: str) -> Numbers | None:
+    """Read the first four location tokens of an answer; None: it has fewer.
+
+    They are `<loc0123>` with 1024 steps (PaliGemma), or `<loc_123>` with 1000 (Florence-2). A probe recognises them,
+    although programs cannot use them.
+
+    Returns:
+        The numbers as written, converted to 0..1000.
+    """
+    found = _LOCATION.findall(text)[:4]
+    if len(found) < 4:
+        return None
+    a, b, c, d = (1000 * int(step) / _LAST_STEP[mark] for mark, step in found)
+    return a, b, c, d
 
 
 _SIDES = {"left": 0, "top": 1, "right": 2, "bottom": 3}
