@@ -178,6 +178,13 @@ def test_drawing_depends_on_the_seed_only():
         ("", None),
         ("iPhone 6: [10, 20, 30, 40]", (10, 20, 30, 40)),
         ("x0: 1, y0: 2, x1: 3, y1: 4", (1, 2, 3, 4)),
+        ("from x=1, y=2 to x = 3, y = 4", (1, 2, 3, 4)),
+        ("100, 200, 300 and 400", (100, 200, 300, 400)),
+        ("[1px, 2px, 3px, 4px]", (1, 2, 3, 4)),
+        ("[.1, .2, .3, .4]", (0.1, 0.2, 0.3, 0.4)),
+        ("**(1, 2)** – **(3, 4)**", (1, 2, 3, 4)),
+        ("[1\uff0c2\uff0c3\uff0c4]", (1, 2, 3, 4)),
+        ('{"x": 1, "y": 2, "width": 3, "height": 4}', None),
     ],
 )
 def test_boxes_in_free_text(text: str, numbers: tuple[float, ...] | None):
