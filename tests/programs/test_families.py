@@ -101,7 +101,7 @@ def test_family_of_a_served_name(family: str, name: str):
 def test_unknown_names_are_refused_and_the_error_names_both_ways(name: str):
     for prefix in PREFIXES:
         assert family_served_as(prefix + name) is None
-        with pytest.raises(ModelError, match=r"family of the model is unknown.*profile=.*gmner probe"):
+        with pytest.raises(ModelError, match=r"family of the model is unknown.*profile=.*gmner probe --server URL --write.*profile=\"probe\""):
             profile_for_name(prefix + name)
     given = {"box_format": {"frame": "normalized", "scale": 100}}
     assert profile_for_name(name, given) == ModelProfile(BoxFormat("normalized", 100))
@@ -146,7 +146,7 @@ def test_families_without_boxes_of_four_numbers_are_refused_with_the_reason(name
 
 def test_checkpoint_of_an_unknown_family_needs_a_profile(tmp_path: Path):
     for call in (check_family, lambda name, folder: profile_of(name, None, folder)):
-        with pytest.raises(ModelError, match=r"unknown.*got 'strange_vlm'.*gmner\.json.*gmner probe"):
+        with pytest.raises(ModelError, match=r"unknown.*got 'strange_vlm'.*gmner\.json.*gmner probe MODEL --write"):
             call("strange_vlm", tmp_path)
     assert profile_of("strange_vlm", None, tmp_path, ModelProfile()) == ModelProfile()
     (tmp_path / "gmner.json").write_text(json.dumps(ModelProfile(BoxFormat(form="floats")).as_data()))
