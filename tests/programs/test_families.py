@@ -40,7 +40,7 @@ NAMES = {
         "qwen_3_vl_8b",
     ],
     "qwen3_5": ["Qwen/Qwen3.5-9B", "Qwen/Qwen3.6-27B-FP8", "Qwen/Qwen3.8-Flash-Next", "qwen3.5:9b", "qwen3p5-397b"],
-    "qwen2_5_omni_thinker": ["Qwen/Qwen2.5-Omni-7B", "Qwen/Qwen2.5-Omni-7B-GPTQ-Int4", "qwen2.5-omni-3b", "qwen2-5-omni-7b"],
+    "qwen2_5_omni_thinker": ["Qwen/Qwen2.5-Omni-7B", "Qwen/Qwen2.5-Omni-7B-GPTQ-Int4", "qwen2-5-omni-7b"],
     "qwen3_omni_moe_thinker": ["Qwen/Qwen3-Omni-30B-A3B-Instruct", "qwen3-omni-flash"],
     "mimo_vl": ["XiaomiMiMo/MiMo-VL-7B-RL", "MiMo-VL-7B-SFT-2508", "lab/mimo-vl-7b-gmner", "mimo_vl_7b"],
     "sake": ["lab/SAKE-7B", "sake-7b-gmner"],
@@ -53,8 +53,8 @@ NAMES = {
     "glm46v": ["zai-org/GLM-4.6V", "zai-org/GLM-4.6V-Flash", "glm-4.6v"],
     "gemma3": ["google/gemma-3-27b-it", "gemma3:4b", "unsloth/gemma-3-4b-it-bnb-4bit"],
     "gemma4": ["google/gemma-4-31b-it", "gemma4:e4b", "google/gemma-4-E2B-it"],
-    "gemini": ["gemini/gemini-2.5-flash", "vertex_ai/gemini-3-pro", "google/gemini-2.0-flash-001", "gemini-flash-latest",
-               "gemini-flash-lite-latest"],
+    "gemini": ["gemini/gemini-2.5-flash", "vertex_ai/gemini-3-pro", "google/gemini-2.0-flash-001",
+               "gemini-flash-latest", "gemini-flash-lite-latest"],
     "lfm2_vl": ["LiquidAI/LFM2-VL-1.6B", "LiquidAI/LFM2.5-VL-450M", "lfm2-5-vl-1.6b"],
     "kimi_vl": ["moonshotai/Kimi-VL-A3B-Instruct", "moonshotai/Kimi-VL-A3B-Thinking-2506"],
     "smolvlm": ["HuggingFaceTB/SmolVLM2-2.2B-Instruct", "HuggingFaceTB/SmolVLM-Instruct"],
@@ -101,7 +101,8 @@ def test_family_of_a_served_name(family: str, name: str):
 def test_unknown_names_are_refused_and_the_error_names_both_ways(name: str):
     for prefix in PREFIXES:
         assert family_served_as(prefix + name) is None
-        with pytest.raises(ModelError, match=r"family of the model is unknown.*profile=.*gmner probe --server URL --write.*profile=\"probe\""):
+        ways = r"family of the model is unknown.*profile=.*gmner probe --server URL --write.*profile=\"probe\""
+        with pytest.raises(ModelError, match=ways):
             profile_for_name(prefix + name)
     given = {"box_format": {"frame": "normalized", "scale": 100}}
     assert profile_for_name(name, given) == ModelProfile(BoxFormat("normalized", 100))

@@ -31,7 +31,8 @@ def read_free(text: str) -> Numbers | None:
 
     Understands four numbers in any brackets (`[1, 2, 3, 4]`, `(1,2),(3,4)`, `{"box_2d": [...]}`), two corners in words
     (`(1, 2) to (3, 4)`, `top-left (1, 2), bottom-right (3, 4)`) and coordinates with names (`x1: 1, y1: 2, ...`,
-    `left=1 ...`, `x=1, y=2 and x=3, y=4`). Numbers are in the order in which they were written; those with names are x1, y1, x2, y2.
+    `left=1 ...`, `x=1, y=2 and x=3, y=4`). Numbers are in the order in which they were written; those with names are
+    x1, y1, x2, y2.
 
     Args:
         text: The output of the model.
