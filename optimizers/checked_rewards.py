@@ -15,7 +15,7 @@ from gmner.optimizers.rewards import DEFAULT_WEIGHTS
 from gmner.optimizers.rewards.own import RewardFunction, described, is_async
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.signatures.boxes import BoxFormat
-from gmner.signatures.errors import RewardError
+from gmner.signatures.errors import InputError, RewardError
 from gmner.signatures.labels import LabelSet
 
 LOG = logging.getLogger(__name__)
@@ -49,10 +49,21 @@ def checked_rewards(rewards: RewardSet, labels: LabelSet, box_format: BoxFormat,
 
 
 def kept_weights(folder: Path) -> dict[str, float]:
-    """The weights by name that the rollouts in a stage's folder were rewarded with."""
+    """The weights by name that the rollouts in a stage's folder were rewarded with.
+
+    Raises:
+        InputError: The file with the weights was damaged.
+    """
     file = folder / WEIGHTS
-    # Runs of versions that did not write this file used the five default rewards.
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else dict(DEFAULT_WEIGHTS)
+    if not file.is_file():  # runs of versions that did not write it used the five default rewards
+        return dict(DEFAULT_WEIGHTS)
+    try:
+        weights = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} of the run is not JSON", remedy=f"Restore or delete the file: {error}") from error
+    if not isinstance(weights, dict):
+        raise InputError(f"{file} of the run is not a JSON object", received=weights)
+    return weights
 
 
 def own_rewards(rewards: RewardSet) -> dict[str, Any]:

@@ -39,6 +39,18 @@ _CHECKED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 # Annotations of fields that the optimizers do not check themselves: whether a value fits, and what is accepted.
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping that has a key twice, of which YAML's own loader takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node, see `yaml.SafeLoader`."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 class _Changes(dict[str, Any]):
     """Values for some keys of a mapping, whose other keys stay; a plain mapping replaces the whole one."""
 
@@ -80,13 +92,14 @@ def read_settings(path: str | PathLike[str]) -> dict[str, Any]:
         path: The file.
 
     Raises:
-        InputError: The file does not exist.
-        DataError: The file is not UTF-8, not YAML, or not a mapping.
+        InputError: The file does not exist, or is not a file.
+        DataError: The file is not UTF-8, not YAML, not a mapping, or has a key twice.
     """
     if not Path(path).is_file():
-        raise InputError("File not found", received=str(path), accepted="a YAML or JSON file")
+        fact = "Not a file" if Path(path).exists() else "File not found"
+        raise InputError(fact, received=str(path), accepted="a YAML or JSON file")
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+        settings = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _UniqueKeys)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(

@@ -102,8 +102,8 @@ def read_run(folder: Path) -> RunSummary:
     """
     config = _read(folder / "config.json") if (folder / "config.json").is_file() else {}
     if not isinstance(config.get("model"), str) or not isinstance(config.get("train"), list):
-        accepted = "the run_dir of a compile"
-        raise InputError("Not the run directory of a compile", received=str(folder), accepted=accepted)
+        fact = "Not the run directory of a compile" if folder.exists() else "Run directory not found"
+        raise InputError(fact, received=str(folder), accepted="the run_dir of a compile")
     stages = [_injection(folder / "mrsi"), _optimization(folder / "cvo")]
     result = _read(folder / "result.json") if (folder / "result.json").is_file() else {}
     scores = {

@@ -104,7 +104,8 @@ def served_model(
     if name is not None and name not in models:
         raise ModelError("The server has no model of this name", received=name, accepted=served)
     chosen = models[name or next(iter(models))]
-    names = " ".join(filter(None, (getattr(chosen, "root", None), chosen.id, getattr(chosen, "parent", None))))
+    told = (getattr(chosen, "root", None), chosen.id, getattr(chosen, "parent", None))
+    names = " ".join(dict.fromkeys(filter(None, told)))
     if thinking is not None:
         body, variables = settings.get("extra_body") or {}, "chat_template_kwargs"
         switched = {**body.get(variables, {}), **template_switch(names, on=thinking)}

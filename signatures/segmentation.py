@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
+from unicodedata import normalize
 
 import regex
 
@@ -63,8 +64,9 @@ _UPPER = regex.compile(r"[\p{Lu}\p{Lt}]")
 _PARTS = regex.compile(
     r"""
     [US]{2,}U(?=S(?![USls]))              # OBAMA|S
-    | [US]{2,}(?=s(?![ls]))               # NATO|s
+    | [US]{2,}(?=s(?![USls]))             # NATO|s
     | [US]+(?![ls])                       # USA|Today, Team|USA
+    | (?<=[US])[US](?=[ls])               # FENT|Y|xPUMA, USA|T|oday
     | [US][ls]+l(?=s(?![ls]))             # Obama|s
     | [US][ls]+ | [ls]+                   # Team|Obama, i|Phone
     """,
@@ -73,12 +75,12 @@ _PARTS = regex.compile(
 # Parts of the letters of one script. U: upper case, S: Latin S, s: Latin s, l: any other letter.
 
 _PREFIXES = {
-    "Arabic": regex.compile("[\u0648\u0641]?[\u0628\u0643\u0644]?"),
+    "Arabic": regex.compile("[\u0648\u0641]?(?:[\u0628\u0643]|\u0644{0,2})"),
     "Hebrew": regex.compile("\u05d5?(?:\u05db?\u05e9|\u05de\u05e9)?[\u05d1\u05db\u05dc\u05de]?\u05d4?"),
     "Ethiopic": regex.compile("[\u12e8\u1260\u1208\u12a8]?"),
 }
 # Conjunctions, prepositions and articles that are written together with the next word, letter by letter: Arabic wa, fa,
-# bi, ka, li; Hebrew ve, she, be, ke, le, mi, ha; Amharic ye, be, le, ke.
+# bi, ka, li, lil (`li` with the article); Hebrew ve, she, be, ke, le, mi, ha; Amharic ye, be, le, ke.
 _SHORTEST_AFTER_PREFIX = 2  # letters
 
 
@@ -119,7 +121,8 @@ def segment(text: str) -> tuple[Piece, ...]:
     - In Arabic, Hebrew and Ethiopic script, letters that may be a prefix (Arabic `wa`, `bi`; Hebrew `ve`, `ha`; Amharic
       `ye`) are a piece each if at least two letters follow. Whether they belong to the name, only the model can decide.
     - Other words are one piece, but are cut where the script changes, between letters and digits, at `_`, and where
-      case changes (`Team|Obama`, `i|Phone`, `USA|Today`).
+      case changes (`Team|Obama`, `i|Phone`). The last of several capitals before a small letter is a piece, because it
+      may belong to either side (`USA|T|oday`, `FENT|Y|x|PUMA`).
     - In Latin script, a capitalised word of at least four letters and an acronym are cut before a final `s`
       (`Obama|s`, `NATO|s`), unless another `s` precedes it. It may be a plural or a possessive whose apostrophe was
       left out, as is usual on social media. Whether it belongs to the name (`Paris`) only the model can decide.
@@ -216,7 +219,8 @@ def _kind(character: str) -> str:
 @lru_cache(maxsize=4096)
 def _letter(cluster: str) -> str:
     """The letter of a cluster in `_PARTS`."""
-    return cluster if cluster in ("s", "S") else "U" if _UPPER.match(cluster) else "l"
+    plain = normalize("NFKC", cluster)  # also full-width letters and those in mathematical fonts
+    return plain if plain in ("s", "S") else "U" if _UPPER.match(plain) else "l"
 
 
 def _unspaced_weight(character: str) -> int:

@@ -15,7 +15,7 @@ from gmner.signatures.mentions import GroundedEntity, Mention, Task, expression_
 
 _NUMBERS = {"integers": frozenset({int}), "floats": frozenset({int, float})}
 _OTHER_CONVENTION = (
-    "If most answers fail so, the model writes boxes in another convention, which `gmner probe MODEL` finds"
+    "If most answers fail like this, the model writes boxes in another convention, which `gmner probe MODEL` finds"
 )
 _ENTITY = frozenset({"span", "type", "visible", "box"})
 _ENTITY_OF_SEVERAL = _ENTITY | {"picture"}

@@ -102,6 +102,10 @@ def as_token(text: str, logprob: float) -> Body:
     return {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": []}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # 16 calls at a time can overflow the usual 5 on a busy machine
+
+
 @contextmanager
 def serving(
     answer: Callable[[Body], Reply], models: Mapping[str, str] | None = None, *, free_text: bool = False
@@ -150,7 +154,7 @@ def serving(
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:

@@ -289,7 +289,9 @@ def _stream(source: ImageSource, root: Any, max_bytes: int) -> Any:
         return io.BytesIO(_bounded(_data_uri(source, max_bytes), max_bytes))
     if isinstance(source, (str, os.PathLike)):
         return _open_file(source, root, max_bytes)
-    raise ImageError("Not an image", received=source, accepted="a local path, bytes, a data: URI or a PIL image")
+    remedy = "Pass several images as images=[...]" if isinstance(source, (list, tuple)) else ""
+    accepted = "a local path, bytes, a data: URI or a PIL image"
+    raise ImageError("Not an image", received=source, accepted=accepted, remedy=remedy)
 
 
 def _open_file(source: str | os.PathLike[str], root: Any, max_bytes: int) -> Any:

@@ -92,16 +92,19 @@ def test_an_unusable_setting_is_named(word: str, said: str):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"a: [", "not YAML"), (b"\xff", "not YAML"), (b"- a", "not a mapping")])
+@pytest.mark.parametrize(("content", "said"), [
+    (b"a: [", "not YAML"), (b"\xff", "not YAML"), (b"- a", "not a mapping"),
+    (b"seed: 1\nseed: 2", "key seed occurs twice"), (b"cvo: {rate: 1, rate: 2}", "key rate occurs twice"),
+])  # fmt: skip
 def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, content: bytes, said: str):
     (tmp_path / "mcr.yaml").write_bytes(content)
     with pytest.raises(DataError, match=said):
         read_settings(tmp_path / "mcr.yaml")
 
 
-@pytest.mark.parametrize("name", ["missing.yaml", "."])
-def test_a_file_that_does_not_exist_is_refused(tmp_path: Path, name: str):
-    with pytest.raises(InputError, match=r"File not found .*Accepted: a YAML or JSON file"):
+@pytest.mark.parametrize(("name", "said"), [("missing.yaml", "File not found"), (".", "Not a file")])
+def test_what_is_not_a_file_is_refused(tmp_path: Path, name: str, said: str):
+    with pytest.raises(InputError, match=f"{said} .*Accepted: a YAML or JSON file"):
         read_settings(tmp_path / name)
 
 

@@ -106,6 +106,14 @@ def test_unfinished_table_is_skipped(posts: list[Post], tmp_path: Path, caplog: 
     assert "none yet" in render_run(tmp_path)
 
 
+@pytest.mark.parametrize(("content", "said"), [("{", "is not JSON"), ("[]", "is not a JSON object")])
+def test_damaged_weights_are_named(posts: list[Post], tmp_path: Path, content: str, said: str):
+    keep(tmp_path, 1, posts[0], ["a", "b"], [-0.5, 0.5])
+    (tmp_path / "rewards.json").write_text(content)
+    with pytest.raises(InputError, match=rf"rewards\.json of the run {said}"):
+        read_rollouts(tmp_path)
+
+
 def test_tables_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """TRL writes the table below a temporary folder, and the complete table is moved."""
     seen = []

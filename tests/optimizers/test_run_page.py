@@ -105,6 +105,8 @@ def test_command_writes_the_page(run_dir: Path, tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "page.html").is_file()
     assert main(["run", str(tmp_path)]) == 2
     assert "Not the run directory of a compile" in capsys.readouterr().err
+    assert main(["run", str(tmp_path / "nowhere")]) == 2
+    assert "Run directory not found" in capsys.readouterr().err
     for content in ("{}", '{"model": 1, "train": []}', '{"model": "m", "train": 2}'):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(InputError, match="Not the run directory"):

@@ -3,9 +3,11 @@
 import json
 import pickle
 import random
+import re
 import threading
 import warnings
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,6 +106,22 @@ def test_profile_file_overrides_the_family(tmp_path):
         file.write_text(bad)
         with pytest.raises(ModelError, match="not a valid profile"):
             profile_of("idefics3", None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "fact"),
+    [
+        ('{"frame": "resized"}', "a profile has no key frame; its keys are box_format, terse, resize, max_pictures"),
+        ('{"box_format": ["yxyx"]}', "box_format must be an object with frame, scale, order, form"),
+        ('{"box_format": {"size": 1}}', "box_format has no key size"),
+        ('{"resize": {"factor": 28}}', "resize lacks min_pixels, max_pixels"),
+    ],
+)
+def test_invalid_profiles_are_explained_in_words(tmp_path: Path, data: str, fact: str):
+    file = tmp_path / "gmner.json"
+    file.write_text(data)
+    with pytest.raises(ModelError, match=re.escape(fact)):
+        profile_of("idefics3", None, tmp_path)
 
 
 # Encoding

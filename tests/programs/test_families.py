@@ -32,7 +32,7 @@ NAMES = {
         "Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5vl:7b", "qwen2.5-vl-72b-instruct", "Qwen2.5-VL-7B-mcr",
         "unsloth/Qwen2.5-VL-7B-Instruct-bnb-4bit", "hosted_vllm/Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5_vl_7b",
         "lab/qwen2.5-vl-7b-distilled-from-glm-4.5v", "qwen_2.5_vl_7b",
-        "accounts/fireworks/models/qwen2p5-vl-32b-instruct",
+        "accounts/fireworks/models/qwen2p5-vl-32b-instruct", "qwen2-5-vl-7b-instruct",
     ],
     "qwen3_vl": [
         "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-235B-A22B-Thinking-FP8", "qwen3-vl-plus", "qwen3-vl:4b",
@@ -40,26 +40,30 @@ NAMES = {
         "qwen_3_vl_8b",
     ],
     "qwen3_5": ["Qwen/Qwen3.5-9B", "Qwen/Qwen3.6-27B-FP8", "Qwen/Qwen3.8-Flash-Next", "qwen3.5:9b", "qwen3p5-397b"],
-    "qwen2_5_omni_thinker": ["Qwen/Qwen2.5-Omni-7B", "Qwen/Qwen2.5-Omni-7B-GPTQ-Int4", "qwen2.5-omni-3b"],
+    "qwen2_5_omni_thinker": ["Qwen/Qwen2.5-Omni-7B", "Qwen/Qwen2.5-Omni-7B-GPTQ-Int4", "qwen2-5-omni-7b"],
     "qwen3_omni_moe_thinker": ["Qwen/Qwen3-Omni-30B-A3B-Instruct", "qwen3-omni-flash"],
     "mimo_vl": ["XiaomiMiMo/MiMo-VL-7B-RL", "MiMo-VL-7B-SFT-2508", "lab/mimo-vl-7b-gmner", "mimo_vl_7b"],
     "sake": ["lab/SAKE-7B", "sake-7b-gmner"],
     "internvl": ["OpenGVLab/InternVL3-8B-hf", "OpenGVLab/InternVL3_5-8B-HF", "InternVL2_5-26B", "internvl3.5-38b"],
-    "minicpmv4_6": ["openbmb/MiniCPM-V-4_5", "openbmb/MiniCPM-V-4.6", "minicpm-v4.5:8b", "openbmb/MiniCPM-o-4_5"],
-    "minicpmv4_7": ["openbmb/MiniCPM-V-4.7", "minicpm-v4.7"],
+    "minicpmv4_6": ["openbmb/MiniCPM-V-4_5", "openbmb/MiniCPM-V-4.6", "minicpm-v4.5:8b", "openbmb/MiniCPM-o-4_5",
+                    "minicpm-v-4-5"],
+    "minicpmv4_7": ["openbmb/MiniCPM-V-4.7", "minicpm-v4.7", "minicpm-v-4-8"],
     "glm4v": ["zai-org/GLM-4.1V-9B-Thinking"],
-    "glm4v_moe": ["zai-org/GLM-4.5V", "zai-org/GLM-4.5V-FP8", "glm-4p5v", "glm_4_5v"],
+    "glm4v_moe": ["zai-org/GLM-4.5V", "zai-org/GLM-4.5V-FP8", "glm-4p5v", "glm_4_5v", "glm-4-5v"],
     "glm46v": ["zai-org/GLM-4.6V", "zai-org/GLM-4.6V-Flash", "glm-4.6v"],
     "gemma3": ["google/gemma-3-27b-it", "gemma3:4b", "unsloth/gemma-3-4b-it-bnb-4bit"],
     "gemma4": ["google/gemma-4-31b-it", "gemma4:e4b", "google/gemma-4-E2B-it"],
-    "gemini": ["gemini/gemini-2.5-flash", "vertex_ai/gemini-3-pro", "google/gemini-2.0-flash-001"],
-    "lfm2_vl": ["LiquidAI/LFM2-VL-1.6B", "LiquidAI/LFM2.5-VL-450M"],
+    "gemini": ["gemini/gemini-2.5-flash", "vertex_ai/gemini-3-pro", "google/gemini-2.0-flash-001",
+               "gemini-flash-latest", "gemini-flash-lite-latest"],
+    "lfm2_vl": ["LiquidAI/LFM2-VL-1.6B", "LiquidAI/LFM2.5-VL-450M", "lfm2-5-vl-1.6b"],
     "kimi_vl": ["moonshotai/Kimi-VL-A3B-Instruct", "moonshotai/Kimi-VL-A3B-Thinking-2506"],
     "smolvlm": ["HuggingFaceTB/SmolVLM2-2.2B-Instruct", "HuggingFaceTB/SmolVLM-Instruct"],
     "idefics3": ["HuggingFaceM4/Idefics3-8B-Llama3"],
     "mistral3": [
         "mistralai/Pixtral-12B-2409", "mistralai/Mistral-Small-3.1-24B-Instruct-2503", "mistral-small-2506",
         "mistralai/Mistral-Small-3.2-24B-Instruct-2506", "mistralai/Ministral-3-8B-Instruct-2512",
+        "mistralai/Mistral-Small-4-119B-2603", "mistralai/Mistral-Large-3-675B-Instruct-2512", "mistral-medium-3.1",
+        "mistral-medium-2508", "mistral-large-2512",
     ],
     "llama4": ["meta-llama/Llama-4-Scout-17B-16E-Instruct", "llama4:scout"],
     "llava_onevision": ["llava-hf/llava-onevision-qwen2-7b-ov-hf", "lmms-lab/llava-onevision-qwen2-0.5b-ov"],
@@ -74,7 +78,8 @@ FOREIGN = [
     "Qwen/Qwen3.50-X", "Qwen/Qwen-VL-Chat", "qwen-vl-max", "XiaomiMiMo/MiMo-7B-RL", "XiaomiMiMo/MiMo-V2.5",
     "zai-org/GLM-4.5-Air", "zai-org/GLM-4.6", "zai-org/glm-4v-9b", "google/gemma-3-1b-it", "google/gemma-3-270m",
     "google/gemma-3n-E4B-it", "google/gemma-2-9b-it", "google/medgemma-4b-it", "google/gemma-7b", "gemini-1.5-pro",
-    "openbmb/MiniCPM-V-2_6", "openbmb/MiniCPM3-4B", "moonshotai/Kimi-K2-Instruct", "moonshotai/Kimi-K2.5",
+    "openbmb/MiniCPM-V-2_6", "MiniCPM-V-4-5bit", "MiniCPM-V-4-8bit", "mistral-large-2411", "mistral-medium",
+    "openbmb/MiniCPM3-4B", "moonshotai/Kimi-K2-Instruct", "moonshotai/Kimi-K2.5",
     "LiquidAI/LFM2-1.2B", "mistralai/Mistral-7B-Instruct-v0.3", "mistralai/Mistral-Small-24B-Instruct-2501",
     "mistralai/Ministral-8B-Instruct-2410", "meta-llama/Llama-3.2-11B-Vision-Instruct", "meta-llama/Llama-2-7b",
     "llava-hf/llava-1.5-7b-hf", "lmms-lab/LLaVA-OneVision-1.5-8B-Instruct", "deepseek-ai/deepseek-vl2", "mine", "a",
@@ -96,7 +101,8 @@ def test_family_of_a_served_name(family: str, name: str):
 def test_unknown_names_are_refused_and_the_error_names_both_ways(name: str):
     for prefix in PREFIXES:
         assert family_served_as(prefix + name) is None
-        with pytest.raises(ModelError, match=r"family of the model is unknown.*profile=.*gmner probe"):
+        ways = r"family of the model is unknown.*profile=.*gmner probe --server URL --write.*profile=\"probe\""
+        with pytest.raises(ModelError, match=ways):
             profile_for_name(prefix + name)
     given = {"box_format": {"frame": "normalized", "scale": 100}}
     assert profile_for_name(name, given) == ModelProfile(BoxFormat("normalized", 100))
@@ -141,7 +147,7 @@ def test_families_without_boxes_of_four_numbers_are_refused_with_the_reason(name
 
 def test_checkpoint_of_an_unknown_family_needs_a_profile(tmp_path: Path):
     for call in (check_family, lambda name, folder: profile_of(name, None, folder)):
-        with pytest.raises(ModelError, match=r"unknown.*got 'strange_vlm'.*gmner\.json.*gmner probe"):
+        with pytest.raises(ModelError, match=r"unknown.*got 'strange_vlm'.*gmner\.json.*gmner probe MODEL --write"):
             call("strange_vlm", tmp_path)
     assert profile_of("strange_vlm", None, tmp_path, ModelProfile()) == ModelProfile()
     (tmp_path / "gmner.json").write_text(json.dumps(ModelProfile(BoxFormat(form="floats")).as_data()))
@@ -192,13 +198,14 @@ def test_what_is_no_profile_is_refused(given: object):
 def test_a_family_says_once_what_is_not_sure(caplog: pytest.LogCaptureFixture):
     lookup._notify.cache_clear()
     with caplog.at_level(logging.WARNING):
-        for name in ("Kimi-VL-A3B", "openai/kimi-vl", "GLM-4.5V", "Qwen3-VL-8B", "gemma-3-4b-it"):
+        for name in ("Kimi-VL-A3B", "openai/kimi-vl", "GLM-4.5V", "Qwen3-VL-8B", "gemma-3-4b-it", "Kimi-VL-A3B"):
             profile_for_name(name)
         profile_for_name("Llama-4-Scout", ModelProfile())  # given, so nothing to say
-    kimi, glm, gemma = (record.getMessage() for record in caplog.records)
+    kimi, glm, qwen, gemma = (record.getMessage() for record in caplog.records)
     assert "Kimi-VL are read as [x1, y1, x2, y2], decimals" in kimi
     assert "not confirmed" in kimi
     assert "have not been tried" in glm
+    assert "have not been tried" in qwen
     assert "no published coordinate convention" in gemma
 
 

@@ -15,7 +15,7 @@ from gmner.programs.models.probe.conventions import Convention, candidates, in_f
 from gmner.programs.models.probe.drawing import COLOURS, FIGURES, draw, sizes_for
 from gmner.programs.models.probe.judging import Answered, different, judge
 from gmner.programs.models.probe.questions import Question, questions_of
-from gmner.programs.models.probe.reading import read_free, writes_location_tokens
+from gmner.programs.models.probe.reading import read_free, read_location_tokens
 from gmner.signatures.boxes import Box, BoxFormat, iou
 from gmner.signatures.errors import InputError
 from gmner.signatures.mentions import GoldEntity
@@ -178,6 +178,13 @@ def test_drawing_depends_on_the_seed_only():
         ("", None),
         ("iPhone 6: [10, 20, 30, 40]", (10, 20, 30, 40)),
         ("x0: 1, y0: 2, x1: 3, y1: 4", (1, 2, 3, 4)),
+        ("from x=1, y=2 to x = 3, y = 4", (1, 2, 3, 4)),
+        ("100, 200, 300 and 400", (100, 200, 300, 400)),
+        ("[1px, 2px, 3px, 4px]", (1, 2, 3, 4)),
+        ("[.1, .2, .3, .4]", (0.1, 0.2, 0.3, 0.4)),
+        ("**(1, 2)** – **(3, 4)**", (1, 2, 3, 4)),
+        ("[1\uff0c2\uff0c3\uff0c4]", (1, 2, 3, 4)),
+        ('{"x": 1, "y": 2, "width": 3, "height": 4}', None),
     ],
 )
 def test_boxes_in_free_text(text: str, numbers: tuple[float, ...] | None):
@@ -192,8 +199,13 @@ def test_any_text_can_be_read(text: str):
 
 
 def test_location_tokens_in_free_text():
-    assert writes_location_tokens("<loc0001><loc0002><loc0003><loc0004>")
-    assert not writes_location_tokens("[1, 2, 3, 4]")
+    assert read_location_tokens("<loc0000><loc0341><loc0682><loc1023> cat") == pytest.approx(
+        (0, 333.3, 666.7, 1000), abs=0.1
+    )
+    assert read_location_tokens("cat<loc_0><loc_333><loc_666><loc_999>") == pytest.approx(
+        (0, 333.3, 666.7, 1000), abs=0.1
+    )
+    assert read_location_tokens("[1, 2, 3, 4]") is None
 
 
 def test_conventions_of_a_profile():

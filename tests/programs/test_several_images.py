@@ -23,7 +23,7 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.families import ModelProfile, family_of, profile_of
 from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box, BoxFormat
-from gmner.signatures.errors import InputError, ModelError
+from gmner.signatures.errors import ImageError, InputError, ModelError
 from gmner.signatures.forms import as_data, as_entity
 from gmner.signatures.schema import Limits
 
@@ -97,6 +97,11 @@ def test_votes_are_counted_per_image():
 def test_invalid_arguments(given: dict[str, Any], fact: str):
     with pytest.raises(InputError, match=fact):
         GMNER(scripted_lm(ANSWER, PIXELS))(text=TEXT, **given)
+
+
+def test_list_of_images_passed_as_one_image():
+    with pytest.raises(ImageError, match=r"Not an image .*Pass several images as images=\[\.\.\.\]"):
+        GMNER(scripted_lm(ANSWER, PIXELS))(text=TEXT, image=images())
 
 
 def test_model_that_takes_one_image_refuses_more():

@@ -75,7 +75,7 @@ GEMMA4 = ModelFamily(
     vision_modules=r".*(vision|audio).*",
     title="Gemma 4",
     convention="unconfirmed",
-    source="programs of users read `box_2d` as y before x in 0..1000, as Gemini writes it",
+    source="third-party programs read `box_2d` as y before x in 0..1000, as Gemini writes it",
     untried="Published weights have not been tried",
     thinking=GEMMA,
 )

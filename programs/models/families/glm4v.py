@@ -27,7 +27,7 @@ def _processor_46() -> type[ProcessorMixin]:
 
 GLM4V = ModelFamily(
     "glm4v",
-    served_as=r"glm[-_]?4([._]|p)?1v(?![a-z])",
+    served_as=r"glm[-_]?4[._p-]?1v(?![a-z])",
     processor=_processor,
     title="GLM-4.1V",
     source="README of zai-org/GLM-V, section Grounding",
@@ -36,12 +36,12 @@ GLM4V = ModelFamily(
     thinking=Thinking(switch=None),
 )
 GLM4V_MOE = replace(
-    GLM4V, name="glm4v_moe", served_as=r"glm[-_]?4([._]|p)?5v(?![a-z])", title="GLM-4.5V", thinking=Thinking()
+    GLM4V, name="glm4v_moe", served_as=r"glm[-_]?4[._p-]?5v(?![a-z])", title="GLM-4.5V", thinking=Thinking()
 )
 GLM46V = replace(
     GLM4V_MOE,
     name="glm46v",
-    served_as=r"glm[-_]?4([._]|p)?6v(?![a-z])",
+    served_as=r"glm[-_]?4[._p-]?6v(?![a-z])",
     title="GLM-4.6V",
     processor=_processor_46,
 )

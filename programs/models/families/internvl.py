@@ -46,4 +46,5 @@ INTERNVL = ModelFamily(
     image_inputs=Tiles(),
     title="InternVL2, 2.5, 3 and 3.5",
     source="internvl.readthedocs.io, section Chat Data Format",
+    untried="Published weights have not been tried",
 )

@@ -26,7 +26,7 @@ def _processor() -> type[ProcessorMixin]:
 LFM2_VL = ModelFamily(
     "lfm2_vl",
     BoxFormat(form="floats"),
-    served_as=r"lfm[-_]?2([._p]?5)?[-_]?vl",
+    served_as=r"lfm[-_]?2([._p-]?5)?[-_]?vl",
     processor=_processor,
     title="LFM2-VL / LFM2.5-VL",
     convention="unconfirmed",

@@ -30,5 +30,5 @@ LLAMA4 = ModelFamily(
     convention="none",
     source="no statement was found",
     untried="Published weights have not been tried",
-    no_training="TRL 1.16 computes the loss from the decoder of a model, and that of Llama 4 has no images",
+    no_training="TRL 1.16 computes the loss with the decoder alone, and the decoder of Llama 4 gets no images",
 )

@@ -14,10 +14,12 @@ from gmner.programs.models.families.resize import ResizeRule
 from gmner.signatures.errors import ModelError
 
 _LOG = logging.getLogger(__name__)
-_BOTH_WAYS = (
-    "If you know the convention, pass it as profile=ModelProfile(BoxFormat(...)), as --profile FILE on the command "
-    "line, or as gmner.json in the folder of the model; to find it, run `gmner probe MODEL`"
+_KNOWN = (
+    "If you know the convention, pass it as profile=gmner.families.ModelProfile(gmner.BoxFormat(...)){place}, or as "
+    '--profile FILE on the command line; otherwise run `gmner probe {model} --write`, or pass profile="probe"'
 )
+_BOTH_WAYS = _KNOWN.format(place=", as gmner.json in the folder of the model", model="MODEL")
+_BOTH_WAYS_ON_SERVER = _KNOWN.format(place="", model="--server URL")
 
 
 def profile_of(
@@ -43,7 +45,7 @@ def profile_of(
         profile = as_profile(given, base)
     elif folder is not None:
         profile = stored_profile(folder, base)
-    return _checked(_of_family(family, rule, model_type) if profile is None else profile, model_type)
+    return _checked(_of_family(family, rule, model_type, _BOTH_WAYS) if profile is None else profile, model_type)
 
 
 def image_pixels(model_type: str, image_processor: Any) -> int | None:
@@ -75,7 +77,10 @@ def profile_for_name(model_name: str, given: ProfileLike | None = None) -> Model
     family = family_served_as(model_name)
     rule = None if family is None else family.default_resize
     base = None if family is None or family.refused else _own(family, rule)
-    profile = _of_family(family, rule, model_name) if given is None else as_profile(given, base)
+    if given is None:
+        profile = _of_family(family, rule, model_name, _BOTH_WAYS_ON_SERVER)
+    else:
+        profile = as_profile(given, base)
     return _checked(profile, model_name)
 
 
@@ -109,7 +114,7 @@ def check_family(model_type: str, folder: Path, given: ProfileLike | None = None
     if given is not None:
         as_profile(given, base)
     elif stored_profile(folder, base) is None:
-        _supported(family, model_type)
+        _supported(family, model_type, _BOTH_WAYS)
 
 
 def _own(family: ModelFamily, rule: ResizeRule | None) -> ModelProfile:
@@ -117,24 +122,24 @@ def _own(family: ModelFamily, rule: ResizeRule | None) -> ModelProfile:
     return ModelProfile(family.box_format, rule=rule, max_pictures=family.max_pictures)
 
 
-def _of_family(family: ModelFamily | None, rule: ResizeRule | None, name: str) -> ModelProfile:
+def _of_family(family: ModelFamily | None, rule: ResizeRule | None, name: str, remedy: str) -> ModelProfile:
     """The profile of a family, after its notice; an unknown or refused family raises `ModelError`."""
-    supported = _supported(family, name)
+    supported = _supported(family, name, remedy)
     if notice := supported.notice():
         _notify(notice)
     return _own(supported, rule)
 
 
-def _supported(family: ModelFamily | None, name: str) -> ModelFamily:
+def _supported(family: ModelFamily | None, name: str, remedy: str) -> ModelFamily:
     if family is None:
         raise ModelError(
-            "The family of the model is unknown, and therefore how it writes boxes",
+            "The family of the model is unknown, so its coordinate convention is not known either",
             received=name,
-            accepted=", ".join(family.shown_as for family in FAMILIES.values() if not family.refused),
-            remedy=_BOTH_WAYS,
+            accepted="; ".join(family.shown_as for family in FAMILIES.values() if not family.refused),
+            remedy=remedy,
         )
     if family.refused:
-        raise ModelError(f"{family.shown_as} is not supported. {family.refused}", received=name, remedy=_BOTH_WAYS)
+        raise ModelError(f"{family.shown_as} is not supported. {family.refused}", received=name, remedy=remedy)
     return family
 
 

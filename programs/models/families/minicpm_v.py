@@ -47,7 +47,7 @@ def _processor_47() -> type[ProcessorMixin]:
 
 MINICPM_V = ModelFamily(
     "minicpmv4_6",
-    served_as=r"minicpm[-_]?[vo][-_]?4[._p]?[56](?!\d)",
+    served_as=r"minicpm[-_]?[vo][-_]?4[._p-]?[56](?!\d|[-_]?bit)",
     processor=_processor_46,
     title="MiniCPM-V 4.5 and 4.6",
     source="issue 982 of OpenBMB/MiniCPM-V, answered by its makers (about 4.5)",
@@ -58,7 +58,7 @@ MINICPM_V = ModelFamily(
 MINICPM_V47 = replace(
     MINICPM_V,
     name="minicpmv4_7",
-    served_as=r"minicpm[-_]?[vo][-_]?4[._p]?[7-9](?!\d)",
+    served_as=r"minicpm[-_]?[vo][-_]?4[._p-]?[7-9](?!\d|[-_]?bit)",
     processor=_processor_47,
     title="MiniCPM-V 4.7 and later",
     untried="Published weights have not been tried",

@@ -66,12 +66,13 @@ def _processor() -> type[ProcessorMixin]:
 
 MISTRAL = ModelFamily(
     "mistral3",
-    served_as=r"pixtral|(?<![a-z])mistral[-_]?small[-_]?(3[._p-]?[12](?!\d)|latest|2503|2506|24b.*-250[36])"
+    served_as=r"pixtral|(?<![a-z])mistral[-_]?small[-_]?(3[._p-]?[12](?!\d)|4(?![\db])|latest|2503|2506|2603|24b.*-250[36])"
+    r"|(?<![a-z])mistral[-_]?(medium[-_]?(3(?![\db])|latest|250[58])|large[-_]?(3(?![\db])|latest|2512))"
     r"|magistral[-_]?small[-_]?(1[._p]2|2509)|ministral[-_]?3(?!b)",
     processor=_processor,
-    title="Mistral Small 3.1 and later, Pixtral, Ministral 3",
+    title="Mistral Small 3.1 and later, Medium 3, Large 3, Pixtral, Ministral 3",
     convention="none",
     source="no statement was found",
-    untried="Published weights have not been tried, and Pixtral itself can only be used on a server",
+    untried="Published weights have not been tried, and Pixtral and Medium 3 can only be used on a server",
     thinking=MISTRAL_THINKING,
 )

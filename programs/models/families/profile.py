@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -181,8 +181,8 @@ def _of_data(given: Mapping[str, Any], base: ModelProfile | None, name: str) -> 
     known = ModelProfile() if base is None else base
     try:
         _refuse_unknown(given, base)
-        box_format = BoxFormat(**{**dataclasses.asdict(known.box_format), **given.get("box_format", {})})
-        rule = ResizeRule(**given["resize"]) if given.get("resize") is not None else known.rule
+        box_format = BoxFormat(**{**dataclasses.asdict(known.box_format), **_part(given, "box_format")})
+        rule = ResizeRule(**_part(given, "resize")) if given.get("resize") is not None else known.rule
     except (ValueError, TypeError, AttributeError, GmnerError) as error:
         raise ModelError(f"{name} is not a valid profile", received=str(error), accepted=_EXAMPLE) from error
     terse = given.get("terse", known.terse)
@@ -194,9 +194,25 @@ def _of_data(given: Mapping[str, Any], base: ModelProfile | None, name: str) -> 
         raise ModelError(f"{name} is not a valid profile", received=str(error), accepted=_EXAMPLE) from error
 
 
-def _refuse_unknown(given: Mapping[str, Any], base: ModelProfile | None) -> None:
-    unknown = [key for key in given if key not in _KEYS]
+def _part(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """`box_format` or `resize`, after a check of its keys; empty: it is missing."""
+    part = given.get(name, {})
+    keys = [field.name for field in dataclasses.fields(BoxFormat if name == "box_format" else ResizeRule)]
+    if not isinstance(part, Mapping):
+        raise ValueError(f"{name} must be an object with {', '.join(keys)}")
+    _refuse_keys(part, keys, name)
+    if name == "resize" and (missing := [key for key in keys if key not in part]):
+        raise ValueError(f"{name} lacks {', '.join(missing)}")
+    return part
+
+
+def _refuse_keys(given: Mapping[str, Any], keys: Sequence[str], name: str) -> None:
+    unknown = ", ".join(str(key) for key in given if key not in keys)
     if unknown:
-        raise ValueError(f"unknown: {', '.join(map(str, unknown))}")
-    if base is None and "frame" not in given.get("box_format", {}):
+        raise ValueError(f"{name} has no key {unknown}; its keys are {', '.join(keys)}")
+
+
+def _refuse_unknown(given: Mapping[str, Any], base: ModelProfile | None) -> None:
+    _refuse_keys(given, _KEYS, "a profile")
+    if base is None and "frame" not in _part(given, "box_format"):
         raise ValueError("without a supported family, box_format must have a frame")

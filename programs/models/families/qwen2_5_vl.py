@@ -24,7 +24,7 @@ def _processor() -> type[ProcessorMixin]:
 QWEN2_5_VL = ModelFamily(
     "qwen2_5_vl",
     BoxFormat("resized"),
-    served_as=r"qwen[-_]?2[._p]?5[-_]?vl(?![a-z])",
+    served_as=r"qwen[-_]?2[._p-]?5[-_]?vl(?![a-z])",
     default_resize=ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     resize=ResizeRule.of,
     processor=_processor,
@@ -32,4 +32,5 @@ QWEN2_5_VL = ModelFamily(
     image_inputs=Patches(),
     title="Qwen2.5-VL",
     source="issue 676 of QwenLM/Qwen3-VL, answered by its makers",
+    untried="Published weights have not been tried",
 )

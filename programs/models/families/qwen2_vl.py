@@ -30,4 +30,5 @@ QWEN2_VL = ModelFamily(
     image_inputs=Patches(),
     title="Qwen2-VL",
     source="issue 1486 of QwenLM/Qwen3-VL, answered by its makers",
+    untried="Published weights have not been tried",
 )

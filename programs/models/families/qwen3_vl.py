@@ -32,6 +32,7 @@ QWEN3_VL = ModelFamily(
     image_inputs=Patches(),
     title="Qwen3-VL",
     source="issues 1427 and 1486 of QwenLM/Qwen3-VL, answered by its makers",
+    untried="Published weights have not been tried",
     # Only the Thinking models think; their template always opens the thoughts.
     thinking=Thinking(switch=None, default=False),
 )
@@ -42,5 +43,4 @@ QWEN3_VL_MOE = replace(
     served_as="",
     image_inputs=None,
     title="Qwen3-VL (MoE)",
-    untried="Published weights have not been tried",
 )

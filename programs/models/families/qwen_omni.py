@@ -59,7 +59,7 @@ _TOWERS = r".*(visual|audio_tower).*"
 QWEN2_5_OMNI = ModelFamily(
     "qwen2_5_omni_thinker",
     BoxFormat("resized"),
-    served_as=r"qwen[-_]?2[._p]?5[-_]?omni",
+    served_as=r"qwen[-_]?2[._p-]?5[-_]?omni",
     default_resize=ResizeRule(28, 56 * 56, 28 * 28 * 16384),
     resize=ResizeRule.of,
     processor=_processor_25,

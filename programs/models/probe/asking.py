@@ -23,7 +23,7 @@ from gmner.programs.local_engine import batching_engine, in_process_engine
 from gmner.programs.models.families import ModelProfile
 from gmner.programs.models.probe.conventions import Convention
 from gmner.programs.models.probe.questions import Question
-from gmner.programs.models.probe.reading import Numbers, read_free, writes_location_tokens
+from gmner.programs.models.probe.reading import Numbers, read_free, read_location_tokens
 from gmner.programs.prompt_images import PostPicture, inline, load_picture, named
 from gmner.programs.seams.dspy_seams import truncation_is_expected
 from gmner.programs.server_lm import logging_retries
@@ -96,7 +96,7 @@ class Tally:
         tokens: Number of tokens that the model wrote, as the engine or the server counts them.
         malformed: Number of answers without the required form.
         errors: Errors of calls, one line each.
-        location_tokens: Number of free answers with location tokens.
+        location_tokens: What `read_location_tokens` finds in each answer in free text.
     """
 
     calls: int = 0
@@ -104,7 +104,7 @@ class Tally:
     tokens: int = 0
     malformed: int = 0
     errors: list[str] = field(default_factory=list)
-    location_tokens: int = 0
+    location_tokens: list[Numbers | None] = field(default_factory=list)
 
 
 class Asker:
@@ -144,7 +144,7 @@ class Asker:
             ServerError: Every call failed.
         """
         answers = self._all([partial(self._free_text, question) for question in questions])
-        self.tally.location_tokens += sum(text is not None and writes_location_tokens(text) for text in answers)
+        self.tally.location_tokens += [None if text is None else read_location_tokens(text) for text in answers]
         return [None if text is None else read_free(text) for text in answers]
 
     def framed(self, questions: Sequence[Question], convention: Convention) -> list[Box | Malformed | None]:

@@ -181,12 +181,15 @@ def _run(
     followed = [c for c, answered in written.items() if judge(answered, conventions).called == c]
     own = in_force(profile)
     state, called, reason = decide(own, free, judged, asked.framed, followed)
+    tokens = _location_tokens(asker.tally, asked.free)
+    if called is None and tokens:
+        reason = f"{tokens}, which are not supported"
     usual = own or called or conventions[0]
     if usual not in framed:
         framed[usual] = asker.framed(asked.framed, usual)
     absent = asker.framed(asked.absent, usual) if asked.absent else []
     not_shown = NotShown(len(absent), absent.count(None), len(asked.framed), framed[usual].count(None))
-    remarks = tuple(_remarks(asker.tally, profile, own, free, called))
+    remarks = tuple(_remarks(asker.tally, profile, own, free, called, "" if called is None else tokens))
     costs = _costs(lm, asker)
     return ProbeReport(lm.model, profile, state, called, free, judged, reason, not_shown, enforced, costs, remarks)
 
@@ -251,12 +254,29 @@ def _as_written(
     return Answered(tuple(questions), tuple(numbers))
 
 
+def _location_tokens(tally: Tally, questions: Sequence[Question]) -> str:
+    """That the answers in free text have location tokens, and in which order; empty: they have none."""
+    written = sum(numbers is not None for numbers in tally.location_tokens)
+    if not written:
+        return ""
+    answered = Answered(tuple(questions), tuple(tally.location_tokens))
+    judged = judge(answered, [Convention(BoxFormat(order=order)) for order in ("xyxy", "yxyx")])
+    best = judged.fit(judged.called)
+    order = "" if best is None else f" in the order {best.convention.box_format.order} (mean IoU {best.mean:.2f})"
+    return f"it wrote location tokens in {written} of {len(questions)} answers{order}"
+
+
 def _remarks(
-    tally: Tally, profile: ModelProfile | None, own: Convention | None, free: Judgement, called: Convention | None
+    tally: Tally,
+    profile: ModelProfile | None,
+    own: Convention | None,
+    free: Judgement,
+    called: Convention | None,
+    tokens: str,
 ) -> Iterator[str]:
-    """What else the probe noticed."""
-    if tally.location_tokens:
-        yield f"{tally.location_tokens} answers in free text have location tokens, which are not supported"
+    """What else the probe noticed; `tokens` is that of `_location_tokens` if the reason does not say it."""
+    if tokens:
+        yield f"in free text, {tokens}, which are not supported"
     if profile is not None and own is None:
         yield "the profile in force has pixels after a resize that is not known"
     if free.called is not None and called == own and free.called != own:

@@ -132,8 +132,8 @@ class ProbeReport:
         asked = ", ".join(f"{fit.convention.title} {_value(fit)}" for fit in self.asked.fits)
         lines.append(f"asked in a convention (mean IoU): {asked}")
         lines.append(
-            f'"not shown": said of {absent.said} of {absent.absent} that are not there, and of {absent.denied} of '
-            f"{absent.shown} that are"
+            f'"not shown": answered for {absent.said} of {absent.absent} that are absent, and wrongly for '
+            f"{absent.denied} of {absent.shown} that are shown"
         )
         schema = {True: "enforced", False: "NOT enforced", None: "not known, the call failed"}[self.enforced]
         lines += [f"schema: {schema}", f"speed: {self._speed()}", f"memory: {self._memory()}"]
