@@ -155,8 +155,13 @@ class Tab:
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def contrast(self, *selectors: str) -> float:
-        """The lowest contrast of text with its background, 1 to 21, as defined by WCAG 2.1."""
-        return self.ask(f"({_CONTRAST})({json.dumps(selectors)})")
+        """The lowest contrast of text with its background by WCAG 2.1, 1 to 21, once colours are at rest."""
+        code = f"({_CONTRAST})({json.dumps(selectors)})"
+        before, now = None, self.ask(code)
+        while now != before:
+            time.sleep(0.3)
+            before, now = now, self.ask(code)
+        return now
 
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a select element and send its change event."""

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import DynamicLayer, GenerationConfig, PreTrainedModel
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
+from transformers.image_processing_utils import BatchFeature
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 PREFILL_ONLY_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
@@ -23,6 +24,31 @@ PREFILL_ONLY_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
 Relies on `MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL`, a constant of `transformers.generation.utils`. `generate` drops
 these inputs in its own loop, which our loops replace; there is no public list. Since 5.23.
 """
+
+
+class OwnPreprocessing:
+    """A mixin for image processors that compute the pixels of a batch themselves, in `pixels`.
+
+    Relies on `BaseImageProcessor._preprocess`, which `preprocess` calls with arrays and complete settings. Overriding
+    the public `preprocess` would repeat how it loads images and fills in settings. Since 5.23.
+    """
+
+    def pixels(self, images: list[Any], *, return_tensors: Any, **settings: Any) -> BatchFeature:
+        """The inputs of a model.
+
+        Args:
+            images: Arrays, (channels, height, width).
+            return_tensors: See `BatchFeature`.
+            **settings: The settings of the processor.
+        """
+        raise NotImplementedError
+
+    def stock_pixels(self, images: list[Any], **settings: Any) -> BatchFeature:
+        """What the class after this one in the order of inheritance would compute."""
+        return super()._preprocess(images, **settings)  # type: ignore[misc]
+
+    def _preprocess(self, images: list[Any], *, return_tensors: Any = None, **settings: Any) -> BatchFeature:
+        return self.pixels(images, return_tensors=return_tensors, **settings)
 
 
 def prefill(model: PreTrainedModel, ids: torch.Tensor, config: GenerationConfig, model_kwargs: dict[str, Any]) -> Any:

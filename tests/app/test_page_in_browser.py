@@ -271,6 +271,7 @@ def test_errors_are_told_in_words(tab: Tab):
     tab.wait("document.querySelector('#gm-model textarea, #gm-model input')?.offsetParent")
     tab.ask("document.querySelector('#gm-model textarea, #gm-model input').focus()")
     tab.type("broken")
+    tab.wait("document.querySelector('#gm-model textarea, #gm-model input').value.includes('broken')")
     tab.ask("document.querySelector('#gm-go').click()")  # which moves while the options open
     tab.wait("document.querySelector('#gm-status .gm-alert')")
     assert text(tab, "#gm-status .gm-alert").startswith("broken: Problem. No such model (got 'Ada <script>")

@@ -49,8 +49,9 @@ def test_the_files_run_as_a_space(files: dict[str, str], tmp_path: Path):
         (tmp_path / name).write_text(content.replace("7860", str(port)), encoding="utf-8")
     space = {**os.environ, "SYSTEM": "spaces", "SPACE_ID": "you/space", "SPACE_HOST": "you-space.hf.space"}
     process = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=tmp_path, env=space, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [sys.executable, "app.py"], cwd=tmp_path, env=space, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )  # fmt: skip
     try:
         page = httpx.HTTPTransport(retries=60)
         with httpx.Client(transport=page, base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

@@ -229,7 +229,7 @@ def test_invalid_gold_is_refused_before_the_first_call(name, as_given):
 
 def test_valset_that_cannot_be_scored_is_refused(caplog):
     program, make = GMNER(scripted_lm(answer_any_request)), optimizers()["BootstrapRS"][0]
-    with pytest.raises(InputError, match=r"posts of the valset.*'bad'.*not annotated"):
+    with pytest.raises(InputError, match=r"1 of 1 post of the valset.*'bad'.*not annotated"):
         program.compile(trainset=POSTS, valset=[UNFIT["bare"]], optimizer=make())
     assert program.model.engine.requests == []
     program.compile(trainset=POSTS, valset=[UNFIT["type"], *POSTS], optimizer=make())

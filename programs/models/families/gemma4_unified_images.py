@@ -8,16 +8,18 @@ import numpy as np
 from transformers.image_processing_utils import BatchFeature
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
+from gmner.programs.seams.transformers_seams import OwnPreprocessing
 
-class Gemma4UnifiedImageProcessor(Gemma4ImageProcessorPil):
+
+class Gemma4UnifiedImageProcessor(OwnPreprocessing, Gemma4ImageProcessorPil):
     """The patches of Gemma 4, merged into larger squares, because the model has no vision encoder that pools them.
 
     Source: `Gemma4UnifiedImageProcessor` of transformers 5.23. Pixels may differ by the rounding of the resize.
     """
 
-    def _preprocess(self, images: list[np.ndarray], *, return_tensors: Any = None, **settings: Any) -> BatchFeature:
+    def pixels(self, images: list[np.ndarray], *, return_tensors: Any, **settings: Any) -> BatchFeature:
         """`pixel_values` (images, tokens, values) and `image_position_ids` (images, tokens, 2); -1 is padding."""
-        found = super()._preprocess(images, return_tensors=None, **settings)
+        found = self.stock_pixels(images, return_tensors=None, **settings)
         pool, length = settings["pooling_kernel_size"], settings["max_soft_tokens"]
         merged = [
             merged_patches(patches, positions, pool, length)

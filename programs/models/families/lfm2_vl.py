@@ -30,6 +30,6 @@ LFM2_VL = ModelFamily(
     processor=_processor,
     title="LFM2-VL / LFM2.5-VL",
     convention="unconfirmed",
-    source="LFM2.5-VL is trained to write boxes, but the card could not be read here; LFM2-VL publishes nothing",
+    source="reports about LFM2.5-VL, whose model card we have not checked; none about LFM2-VL",
     untried="Published weights have not been tried",
 )

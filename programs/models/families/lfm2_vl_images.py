@@ -11,6 +11,8 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs, Unpack
 
+from gmner.programs.seams.transformers_seams import OwnPreprocessing
+
 Grid = tuple[int, int]
 
 
@@ -31,7 +33,7 @@ class Lfm2VlImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[cal
     return_row_col_info: bool
 
 
-class Lfm2VlImageProcessor(PilBackend):
+class Lfm2VlImageProcessor(OwnPreprocessing, PilBackend):
     """Resizes an image, or splits a large one into tiles and a thumbnail, and cuts each into a sequence of patches.
 
     Source: `Lfm2VlImageProcessor` of transformers 5.23, whose sizes, order and padding it has. Pixels may differ by the
@@ -67,7 +69,7 @@ class Lfm2VlImageProcessor(PilBackend):
         tile = (self.tile_size // self.encoder_patch_size) ** 2 if self.do_image_splitting else 0
         self.max_num_patches = max(self.max_image_tokens * self.downsample_factor**2, tile)
 
-    def _preprocess(self, images: list[np.ndarray], *, return_tensors: Any = None, **settings: Any) -> BatchFeature:
+    def pixels(self, images: list[np.ndarray], *, return_tensors: Any, **settings: Any) -> BatchFeature:
         """`pixel_values` (tiles, patches, values), with the patches of each tile and the grid of each image."""
         length = settings["max_image_tokens"] * settings["downsample_factor"] ** 2
         if settings["do_image_splitting"]:

@@ -11,6 +11,8 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs, Unpack
 
+from gmner.programs.seams.transformers_seams import OwnPreprocessing
+
 Size = tuple[int, int]
 
 
@@ -21,7 +23,7 @@ class Llama4ImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[cal
     resize_to_max_canvas: bool
 
 
-class Llama4ImageProcessor(PilBackend):
+class Llama4ImageProcessor(OwnPreprocessing, PilBackend):
     """Fits an image into a canvas of square tiles, and adds the whole image as a last tile if there are several.
 
     Source: `Llama4ImageProcessor` of transformers 5.23, whose sizes and order it has. It computes in bfloat16 and
@@ -45,7 +47,7 @@ class Llama4ImageProcessor(PilBackend):
     def __init__(self, **kwargs: Unpack[Llama4ImageProcessorKwargs]) -> None:
         super().__init__(**kwargs)
 
-    def _preprocess(self, images: list[np.ndarray], *, return_tensors: Any = None, **settings: Any) -> BatchFeature:
+    def pixels(self, images: list[np.ndarray], *, return_tensors: Any, **settings: Any) -> BatchFeature:
         """`pixel_values` (tiles of all images, channels, side, side) and `aspect_ratios` (images, 2), rows first."""
         tiles, ratios = [], []
         for image in images:
