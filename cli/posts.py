@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from argparse import ArgumentParser, Namespace
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmner.cli.printing import posts as counted_posts
 from gmner.cli.printing import print_message
 from gmner.signatures.errors import InputError
+from gmner.signatures.log_filters import without_messages
 
 if TYPE_CHECKING:
     from gmner.data.oddities import Posts
@@ -92,16 +92,6 @@ def _has_image(post: Post) -> bool:
     return bool(post.images) and all(not isinstance(image, Path) or image.is_file() for image in post.images)
 
 
-@contextmanager
-def _silent_about_missing_images() -> Iterator[None]:
+def _silent_about_missing_images() -> AbstractContextManager[None]:
     """Keep readers from logging the missing images of all posts."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(f"{_MISSING}:")
-
-    log = logging.getLogger("gmner.data.oddities")
-    log.addFilter(other)
-    try:
-        yield
-    finally:
-        log.removeFilter(other)
+    return without_messages("gmner.data.oddities", f"{_MISSING}:")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from chromium import BROWSER, Tab
 from PIL import Image
 from scripted import entity, pictures_of, scripted_lm, words_of
 
+from gmner.app import serving, timed_answer
 from gmner.app.corrections import CorrectionsFile
 from gmner.app.review import Review
 from gmner.app.settings import AppSettings
@@ -63,6 +66,16 @@ def settings(file: CorrectionsFile, folder: Path) -> AppSettings:
     return AppSettings(
         ProgramChoice(), ProgramChoice("other"), file, Review(posts, answers, file), [Post("s", "Ada waves", sample)]
     )
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Site]:
+    """The page, with its corrections in `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timed_answer, "choose", program)
+        file = CorrectionsFile(folder / "fixed.jsonl")
+        with serving.running(settings(file, folder)) as address:
+            yield Site(address, folder, file)
 
 
 def program(choice: ProgramChoice, **_: object) -> GMNER:

@@ -6,13 +6,13 @@ fails with the name of a seam that has moved.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import Context
 from typing import Any
 
 import dspy
+
+from gmner.signatures.log_filters import without_messages
 
 
 def set_compiled(program: Any, compiled: bool) -> None:
@@ -35,20 +35,9 @@ def requested_trace() -> list[Any] | None:
     return None if trace is Context().run(getattr, dspy.settings, "trace") else trace
 
 
-@contextmanager
-def truncation_is_expected() -> Iterator[None]:
+def truncation_is_expected() -> AbstractContextManager[None]:
     """Do not log that an answer reached its token limit, for questions whose answers may be cut.
 
-    Relies on the logger `dspy.clients.lm` and on the first words of its warning; no setting turns it off. Since
-    DSPy 3.4.1.
+    Relies on the logger `dspy.clients.lm` and on the words of its warning; no setting turns it off. Since DSPy 3.4.1.
     """
-    logger = logging.getLogger("dspy.clients.lm")
-    logger.addFilter(_about_other_things)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_about_other_things)
-
-
-def _about_other_things(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("LM response was truncated")
+    return without_messages("dspy.clients.lm", "LM response was truncated")

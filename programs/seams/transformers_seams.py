@@ -6,9 +6,8 @@ Each function names what it relies on, why the public way is not enough, and sin
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,6 +16,8 @@ from transformers import DynamicLayer, GenerationConfig, PreTrainedModel
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 from transformers.image_processing_utils import BatchFeature
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from gmner.signatures.log_filters import without_messages
 
 PREFILL_ONLY_INPUTS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL)
 """Names of the inputs that only the prefill reads: pixels and the like.
@@ -215,20 +216,10 @@ def pad_left(cache: Any, columns: int) -> None:
         layer.values = functional.pad(layer.values, (0, 0, columns, 0))
 
 
-@contextmanager
-def without_channel_warnings() -> Iterator[None]:
+def without_channel_warnings() -> AbstractContextManager[None]:
     """Silence a wrong warning about ambiguous channels, which images of 1 or 3 pixels in width cause in InternVL.
 
     Relies on the name of the logger and on the words of the warning. The processor has put the channels first itself,
     and takes no argument that says so. Since 5.23.
     """
-    logger = logging.getLogger("transformers.image_utils")
-    logger.addFilter(_no_channel_warning)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_no_channel_warning)
-
-
-def _no_channel_warning(record: logging.LogRecord) -> bool:
-    return "channel dimension is ambiguous" not in record.getMessage()
+    return without_messages("transformers.image_utils", "channel dimension is ambiguous")

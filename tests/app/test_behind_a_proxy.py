@@ -3,16 +3,12 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from app_page import EDITOR, MARKS, REVIEW, Site, act, is_now, program, settings, shows, text
+from app_page import EDITOR, MARKS, REVIEW, Site, act, is_now, served, shows, text
 from chromium import Tab, chromium
 from reverse_proxy import reverse_proxy
-
-from gmner.app import serving, timed_answer
-from gmner.app.corrections import CorrectionsFile
 
 pytestmark = MARKS
 
@@ -22,15 +18,6 @@ def tab() -> Iterator[Tab]:
     with chromium() as opened:
         opened.resize(1400, 900)
         yield opened
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[Site]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timed_answer, "choose", program)
-        file = CorrectionsFile(folder / "fixed.jsonl")
-        with serving.running(settings(file, folder)) as address:
-            yield Site(address, folder, file)
 
 
 def use(tab: Tab, address: str, page: Site) -> None:

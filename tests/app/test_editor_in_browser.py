@@ -5,11 +5,22 @@ from contextlib import contextmanager
 from threading import Event
 
 import pytest
-from app_page import EDITOR, EVIL, MARKS, REVIEW, Site, act, corner, corpus, is_now, program, settings, shows, text
+from app_page import (
+    EDITOR,
+    EVIL,
+    MARKS,
+    REVIEW,
+    Site,
+    act,
+    corner,
+    corpus,
+    is_now,
+    served,
+    shows,
+    text,
+)
 from chromium import Tab, chromium
 
-from gmner.app import serving, timed_answer
-from gmner.app.corrections import CorrectionsFile
 from gmner.data.jsonl import read_posts
 from gmner.data.post import Post
 
@@ -25,12 +36,8 @@ def browser() -> Iterator[Tab]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("app")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timed_answer, "choose", program)
-        file = CorrectionsFile(folder / "fixed.jsonl")
-        with serving.running(settings(file, folder)) as address:
-            yield Site(address, folder, file)
+    with served(tmp_path_factory.mktemp("app")) as page:
+        yield page
 
 
 @pytest.fixture

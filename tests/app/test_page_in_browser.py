@@ -9,12 +9,26 @@ from pathlib import Path
 
 import httpx
 import pytest
-from app_page import EDITOR, EVIL, MARKS, REVIEW, Site, act, corner, corpus, is_now, program, settings, shows, text
+from app_page import (
+    EDITOR,
+    EVIL,
+    MARKS,
+    REVIEW,
+    Site,
+    act,
+    corner,
+    corpus,
+    is_now,
+    served,
+    settings,
+    shows,
+    text,
+)
 from chromium import Tab, chromium
 from PIL import Image
 from scripted import scripted_lm
 
-from gmner.app import serving, timed_answer
+from gmner.app import serving
 from gmner.app.corrections import CorrectionsFile
 from gmner.app.settings import AppSettings
 from gmner.data.jsonl import read_posts
@@ -39,12 +53,8 @@ SMALL = """[...document.querySelectorAll('.gm-ed button, .gm-ed select, .gm-ed s
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("app")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timed_answer, "choose", program)
-        file = CorrectionsFile(folder / "fixed.jsonl")
-        with serving.running(settings(file, folder)) as address:
-            yield Site(address, folder, file)
+    with served(tmp_path_factory.mktemp("app")) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")

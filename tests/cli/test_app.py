@@ -154,7 +154,10 @@ def test_ctrl_c_lets_others_write_the_corrections(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.nightly
 def test_ctrl_c_ends_the_command(tmp_path: Path):
     command = [sys.executable, "-m", "gmner.cli.main", "app", "--no-browser"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("http://127.0.0.1:")

@@ -159,7 +159,8 @@ def test_import_with_several_image_folders(corpus: Path, tmp_path: Path, capsys:
     posts = gmner.read_posts(out, tmp_path, missing_images="error")
     assert [post.image.parent.name for post in posts] == ["one", "two", "two"]
     said = fails(capsys, "import", "--from", "label-studio", tasks, "--posts", corpus, *options, "-o", out)
-    assert f"A JSONL file can have only one image folder (got '{options[1]}, "[:120] in said
+    assert "A JSONL file can have only one image folder" in said
+    assert "PosixPath" not in said
 
 
 def test_export_of_the_least_sure(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
