@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,7 @@ def run(given: Namespace) -> None:
     if not posts:
         remedy = "Submit annotations first" if found else "Export the tasks again"
         raise InputError("No post has an annotation", received=str(given.tasks), remedy=remedy)
+    _report_missing(posts)
     folder = _image_folder(given)
     records = [_record(post, folder) for post in posts]
     check_images(given.output, posts)
@@ -57,6 +58,15 @@ def run(given: Namespace) -> None:
         print_message("No images were found; if the posts have images, pass --posts POSTS or --images DIR")
     where = f"; images: --images {folder}" if given.images and any(map(_paths, posts)) else ""
     print_message(f"Wrote {counted_posts(len(posts))} to {given.output}{where}")
+
+
+def _report_missing(posts: Sequence[Post]) -> None:
+    """Print how many posts have an image file that does not exist, and the first of these files."""
+    missing = [[path for path in _paths(post) if not path.is_file()] for post in posts]
+    if any(missing):
+        without, first = sum(map(bool, missing)), next(filter(None, missing))[0]
+        remedy = "--images must be the folder that the image paths of the posts are relative to"
+        print_message(f"Images are missing for {counted_posts(without)}; the first: {first}. {remedy}")
 
 
 def _image_folder(given: Namespace) -> Path:

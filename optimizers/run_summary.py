@@ -168,7 +168,9 @@ def _stage(name: str, folder: Path, planned: int | None, curves: Mapping[str, Cu
     state = "done" if done else ("running or stopped" if started else "not started")
     step = max((step for curve in curves.values() for step in curve), default=0)
     step = max(step, 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
-    progress = f"{step:,} steps" if planned is None or done else f"{step:,} of {planned:,} steps"
+    progress = (
+        f"{step:,} {'step' if step == 1 else 'steps'}" if planned is None or done else f"{step:,} of {planned:,} steps"
+    )
     return StageSummary(name, state, progress if started or done else "", curves)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -39,7 +40,8 @@ class Collapse(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop after this step if the rewards have collapsed."""
-        logged = [(entry["step"], entry["reward"]) for entry in state.log_history if "reward" in entry]
+        rewards = [(entry["step"], entry["reward"]) for entry in state.log_history if "reward" in entry]
+        logged = [(step, reward) for step, reward in rewards if not math.isnan(reward)]  # of a step without any reward
         means = averages([reward for _, reward in logged])
         if control.should_training_stop or not collapsed(means):
             return

@@ -140,6 +140,17 @@ def test_import_reads_what_people_corrected(corpus: Path, tmp_path: Path, capsys
     assert "No post has an annotation" in said
 
 
+def test_import_names_missing_images(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tasks, out = tmp_path / "tasks.json", tmp_path / "out.jsonl"
+    assert run("export", "--to", "coco", "--gold", corpus, "-o", tasks) == 0
+    wrong = corpus.parent / "images"
+    assert run("import", "--from", "coco", tasks, "--posts", corpus, "--images", wrong, "-o", out) == 0
+    said = capsys.readouterr().err
+    assert f"Images are missing for 3 posts; the first: {wrong / 'images'}" in said
+    assert run("import", "--from", "coco", tasks, "--posts", corpus, "-o", corpus.parent / "out.jsonl") == 0
+    assert "Images are missing" not in capsys.readouterr().err
+
+
 def test_import_with_several_image_folders(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The paths of the output are relative to the common parent of the folders."""
     tasks, out, folders = tmp_path / "tasks.json", tmp_path / "out.jsonl", [tmp_path / "one", tmp_path / "two"]

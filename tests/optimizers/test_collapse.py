@@ -1,8 +1,10 @@
 """The end of a stage whose rewards collapse."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 
 from gmner.data.post import Post
 from gmner.optimizers.cvo import CVO
-from gmner.optimizers.training.collapse import averages, collapsed
+from gmner.optimizers.training.collapse import Collapse, averages, collapsed
 from gmner.optimizers.training.program_calls import answer_calls
 from gmner.programs.gmner import GMNER
 
@@ -31,6 +33,17 @@ from gmner.programs.gmner import GMNER
 )
 def test_collapse_is_a_loss_of_a_third_of_the_best_average(rewards: list[float], ends: bool):
     assert collapsed(averages(rewards)) == ends
+
+
+def test_steps_without_any_reward_are_left_out(tmp_path: Path):
+    rewards = [math.nan, *[4.0] * 10, math.nan, *[0.0] * 4]
+    state = SimpleNamespace(
+        log_history=[{"step": step, "reward": reward} for step, reward in enumerate(rewards, 1)],
+        best_model_checkpoint=None, global_step=len(rewards), max_steps=40,
+    )  # fmt: skip
+    control = SimpleNamespace(should_training_stop=False)
+    Collapse(tmp_path).on_log(SimpleNamespace(load_best_model_at_end=False), state, control)
+    assert control.should_training_stop
 
 
 @pytest.mark.slow
