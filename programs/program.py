@@ -34,6 +34,7 @@ from gmner.programs.models.families import (
     ModelProfile,
     ProfileLike,
     as_profile,
+    assumed_profile,
     family_served_as,
     profile_for_name,
 )
@@ -455,7 +456,8 @@ def _inputs(text: str, pictures: Sequence[PostPicture]) -> Inputs:
 def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
     """The profile of an LM's model: that of its engine, or else the one inferred from its name.
 
-    An LM of another kind, which neither has a profile nor is on a server, writes coordinates in 0..1000.
+    An LM of another kind, which neither has a profile nor is on a server, is taken to write coordinates in 0..1000,
+    which a warning says once.
 
     Raises:
         ModelError: The model is on a server, and its family is unknown or refused.
@@ -463,4 +465,4 @@ def profile_of_lm(lm: dspy.BaseLM) -> ModelProfile:
     engine = profiled_engine(lm)
     if engine is not None:
         return engine.profile
-    return profile_for_name(lm.model) if is_served(lm) or family_served_as(lm.model) else ModelProfile()
+    return profile_for_name(lm.model) if is_served(lm) or family_served_as(lm.model) else assumed_profile(lm.model)

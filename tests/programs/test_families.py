@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from dspy.utils import DummyLM
 from scripted import scripted_lm
 
 import gmner
@@ -207,6 +208,18 @@ def test_a_family_says_once_what_is_not_sure(caplog: pytest.LogCaptureFixture):
     assert "have not been tried" in glm
     assert "have not been tried" in qwen
     assert "no published coordinate convention" in gemma
+
+
+def test_the_convention_of_an_lm_that_nothing_is_known_of_is_assumed_aloud(caplog: pytest.LogCaptureFixture):
+    lookup._notify.cache_clear()
+    lm = DummyLM([])
+    with caplog.at_level(logging.WARNING):
+        assert gmner.GMNER(lm).adapter().profile == ModelProfile()
+        gmner.GMNER(lm).adapter()
+        gmner.GMNER(lm, profile=ModelProfile(BoxFormat(scale=1))).adapter()  # given, so nothing to say
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "of the LM dummy is not known: its boxes are read as 0..1000" in said
+    assert "profile=" in said
 
 
 def test_families_are_complete():

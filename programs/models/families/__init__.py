@@ -5,6 +5,7 @@ from __future__ import annotations
 from gmner.programs.models.families.family import NORMALIZED, VISION_MODULES, ModelFamily
 from gmner.programs.models.families.image_inputs import ImageInputs
 from gmner.programs.models.families.lookup import (
+    assumed_profile,
     check_family,
     image_pixels,
     picture_ids,
@@ -54,6 +55,7 @@ __all__ = [
     "Thinking",
     "Tiles",
     "as_profile",
+    "assumed_profile",
     "check_family",
     "family_of",
     "family_served_as",

@@ -84,6 +84,19 @@ def profile_for_name(model_name: str, given: ProfileLike | None = None) -> Model
     return _checked(profile, model_name)
 
 
+def assumed_profile(name: str) -> ModelProfile:
+    """The profile of an LM that neither has one nor is on a server: coordinates in 0..1000. A warning says so once.
+
+    Args:
+        name: The name of the model.
+    """
+    _notify(
+        f"The coordinate convention of the LM {name} is not known: its boxes are read as 0..1000, x1 y1 x2 y2. "
+        "Pass its convention to the program: profile=gmner.families.ModelProfile(gmner.BoxFormat(...))"
+    )
+    return ModelProfile()
+
+
 def profile_on_server(model_name: str, weights: ModelProfile) -> ModelProfile:
     """The profile of known weights that are served under a name.
 
