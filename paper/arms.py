@@ -18,7 +18,7 @@ from gmner.signatures.schema import Limits
 from gmner.signatures.tasks import GroundEntities
 
 _ONE_STYLE = "stepwise"
-_SMALL_STEPS = (40, 4)
+_SMALL_STEPS = (100, 10)
 """Optimizer steps of MRSI and CVO in small."""
 
 
@@ -38,10 +38,10 @@ class Base:
 
     @property
     def mrsi(self) -> MRSI:
-        """MRSI as in the paper: two chains per post in all styles."""
+        """MRSI as in the paper: two chains per post in all styles, and no answers without a chain."""
         mrsi = self._optimizer().mrsi
         assert mrsi is not None
-        mrsi = dataclasses.replace(mrsi, styles=dict(TEMPLATES), per_post=2)
+        mrsi = dataclasses.replace(mrsi, styles=dict(TEMPLATES), per_post=2, answers=False)
         if self.small:
             mrsi = dataclasses.replace(mrsi, max_steps=_SMALL_STEPS[0])
         return mrsi if self.steps is None else dataclasses.replace(mrsi, max_steps=self.steps[0])

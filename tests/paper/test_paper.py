@@ -57,6 +57,7 @@ def test_data_is_required(tmp_path: Path):
 def test_arms_have_the_settings_of_the_paper():
     base = Base("qwen2.5-vl-7b")
     assert base.mrsi.per_post == 2
+    assert not base.mrsi.answers  # chains alone
     assert len(base.mrsi.style_set) == 7
     assert (base.cvo.generations, base.cvo.prompts) == (8, 8)
     assert ARMS[MCR_ARM.start] is NO_CVO
