@@ -6,19 +6,21 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import dspy
 import torch
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
+from gmner.data.post import Post
 from gmner.data.prediction import Predictions
 from gmner.data.scoring.gold_version import GoldVersion
+from gmner.optimizers.mcr import MCR
 from gmner.optimizers.plan import Plan, plan
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.paper.arms import ARMS, Arm, Base
@@ -28,8 +30,9 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.peak_memory import process_peak
 from gmner.programs.related_tasks import answer_by_task
+from gmner.signatures.errors import RunDirectoryError
 
-BUNDLE, COST = "program", "cost.json"
+BUNDLE, COST, CLOCK = "program", "cost.json", "minutes.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,15 @@ class Cost:
         minutes: Wall time of the compile; 0 without training.
         steps: Optimizer steps by stage.
         memory: Peak memory in bytes: of the GPU, or of this process so far.
+        tokens: Tokens that were trained on by stage, with those of images and prompts, as TRL counts them.
+        train: Fingerprint of the training posts.
     """
 
     minutes: float = 0.0
     steps: dict[str, int] = field(default_factory=dict)
     memory: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    train: str = ""
 
 
 class Runs:
@@ -77,8 +84,9 @@ class Runs:
             "model": model, "base": dataclasses.asdict(base), "data": data.name,
             "train": GoldVersion.of(data.train).to_dict(), "dev": len(data.dev),
         }  # fmt: skip
+        # A new folder needs the model in any case. An unknown one must not become the model of the folder.
+        self._lm = None if (work / "config.json").is_file() else load_vlm(model, cache=False)
         self._folder = RunDirectory(work, config)
-        self._lm: dspy.LM | None = None
         self._programs: dict[tuple[str, int, bool], GMNER] = {}
 
     def __enter__(self) -> Runs:
@@ -105,32 +113,39 @@ class Runs:
         key = arm.name, seed, fine
         if key not in self._programs:
             self._programs.clear()  # one trained model in memory at a time
-            self._programs[key] = self._made(arm, seed, fine=fine)
+            self._programs = {key: self._made(arm, seed, fine=fine)}
         return self._programs[key]
 
     def _made(self, arm: Arm, seed: int, *, fine: bool) -> GMNER:
         folder = self._place(arm, seed, fine=fine)
+        train = self.data.fine_train if fine else self.data.train
         if arm.build is not None and (folder / BUNDLE / "manifest.json").is_file():
+            _check_posts(folder, train)
+            self._lm = None
             saved: Any = load(folder / BUNDLE)
             return saved
-        start = self.program(ARMS[arm.start], seed, fine=fine) if arm.start else self._student(fine=fine)
-        program = arm.ask(start)
-        if arm.build is None:
-            return program
-        train = self.data.fine_train if fine else self.data.train
-        began = time.monotonic()
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        trained: Any = program.compile(
-            trainset=train, valset=None if fine else self.data.dev or None,
-            optimizer=dataclasses.replace(arm.build(self.base, seed), progress=self.progress), run_dir=folder / "run",
+        if not arm.start:
+            program = arm.ask(self._student(fine=fine))
+        else:
+            program, self._lm = arm.ask(self.program(ARMS[arm.start], seed, fine=fine)), None
+        return program if arm.build is None else self._trained(program, arm.build(self.base, seed), train, folder)
+
+    def _trained(self, program: GMNER, optimizer: MCR, train: Sequence[Post], folder: Path) -> GMNER:
+        """Train a program, and keep it and its cost in a folder."""
+        peak_memory(reset=True)
+        with _clock(folder / CLOCK):
+            trained: Any = program.compile(
+                trainset=train, valset=None if train is self.data.fine_train else self.data.dev or None,
+                optimizer=dataclasses.replace(optimizer, progress=self.progress), run_dir=folder / "run",
+            )  # fmt: skip
+        log = trained.history.log
+        cost = Cost(
+            _minutes(folder / CLOCK), _last(log, "step"), peak_memory(), _last(log, "num_tokens"),
+            GoldVersion.of(train).fingerprint,
         )  # fmt: skip
-        logs = trained.history.log.items()
-        steps = {stage: max((entry["step"] for entry in log if "step" in entry), default=0) for stage, log in logs}
-        cost = Cost((time.monotonic() - began) / 60, steps, _peak())
-        trained.save(folder / BUNDLE)
         with whole_text(folder / COST) as file:
             json.dump(dataclasses.asdict(cost), file)
+        trained.save(folder / BUNDLE)
         return trained
 
     def plan(self, arm: Arm, *, fine: bool = False) -> Plan | None:
@@ -151,8 +166,8 @@ class Runs:
             return Cost()
         own = Cost(**json.loads((self._place(arm, seed, fine=False) / COST).read_text(encoding="utf-8")))
         before = self.cost(ARMS[arm.start], seed) if arm.start else Cost()
-        steps = {**before.steps, **own.steps}
-        return Cost(before.minutes + own.minutes, steps, max(before.memory, own.memory))
+        steps, tokens = {**before.steps, **own.steps}, {**before.tokens, **own.tokens}
+        return Cost(before.minutes + own.minutes, steps, max(before.memory, own.memory), tokens, own.train)
 
     def answers(self, arm: Arm, seed: int, test: str, *, fine: bool = False) -> Predictions:
         """The answers of an arm to a test set; they are generated now if they were not before."""
@@ -178,8 +193,43 @@ class Runs:
         return GMNER(self._lm, labels=self.data.fine_labels) if fine else GMNER(self._lm)
 
 
-def _peak() -> int:
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else process_peak()
+def peak_memory(*, reset: bool = False) -> int:
+    """Peak memory in bytes since the last reset: of the GPU, or without one of this process, which cannot be reset."""
+    if not torch.cuda.is_available():
+        return process_peak()
+    peak = torch.cuda.max_memory_allocated()
+    if reset:
+        torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+@contextmanager
+def _clock(file: Path) -> Iterator[None]:
+    """Add the minutes of this block to those in a file, also if it is interrupted."""
+    before, began = _minutes(file), time.monotonic()
+    try:
+        yield
+    finally:
+        with whole_text(file) as out:
+            json.dump(before + (time.monotonic() - began) / 60, out)
+
+
+def _minutes(file: Path) -> float:
+    return float(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else 0.0
+
+
+def _last(log: Mapping[str, list[dict[str, Any]]], name: str) -> dict[str, int]:
+    """The largest value of a count in TRL's log of each stage that has it."""
+    values = {stage: [int(entry[name]) for entry in entries if name in entry] for stage, entries in log.items()}
+    return {stage: max(counts) for stage, counts in values.items() if counts}
+
+
+def _check_posts(folder: Path, train: Sequence[Post]) -> None:
+    """Refuse a program that was trained on other posts."""
+    before = Cost(**json.loads((folder / COST).read_text(encoding="utf-8"))).train
+    if before not in ("", now := GoldVersion.of(train).fingerprint):
+        fact = f"The program in {folder} was trained on other posts (version {before}, now {now})"
+        raise RunDirectoryError(fact, remedy="Pass the same data sets, or choose another work folder")
 
 
 def _slug(name: str) -> str:
