@@ -6,7 +6,8 @@ r"""`python -m gmner.paper TABLE`: computes one table of the MCR paper.
         --model Qwen/Qwen2.5-VL-7B-Instruct --preset qwen2.5-vl-7b --seeds 0 1 2
     python -m gmner.paper main --small --dry-run                         # what would be trained
 
-All tables of one work folder share their trained programs and answers. A stopped command resumes.
+All tables of one work folder share their trained programs and answers. A stopped command resumes. On several GPUs:
+`torchrun --nproc-per-node 4 -m gmner.paper TABLE ...`.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def _run(given: Namespace, table: PaperTable) -> int:
         return 0
     with _runs(given, work, data, base) as runs:
         rows = table.rows(runs)
+        if not runs.first:
+            return 0
         text = to_markdown(table, rows, runs)
         with whole_text(runs.path / f"{table.name}.json") as file:
             json.dump(to_record(table, rows, runs), file, ensure_ascii=False, indent=1)
@@ -121,14 +124,14 @@ def _runs(given: Namespace, work: Path, data: PaperData, base: Base) -> Runs:
 
 def _print_plan(runs: Runs, table: PaperTable) -> None:
     """Print what each arm would cost that is trained for a table, and all of them."""
-    hours = 0.0
+    hours, write = 0.0, sys.stdout.write if runs.first else lambda _: 0
     for arm in needed(table.arms):
         planned = runs.plan(arm, fine=FINE_TEST in table.tests)
         if planned is not None:
-            sys.stdout.write(f"{arm.name}\n{planned}\n\n")
+            write(f"{arm.name}\n{planned}\n\n")
             hours += planned.seconds / 3600
     seeds = len(runs.seeds)
-    sys.stdout.write(f"all arms, {counted(seeds, 'seed', 'seeds')}: {hours * seeds:,.1f} hours, without answers\n")
+    write(f"all arms, {counted(seeds, 'seed', 'seeds')}: {hours * seeds:,.1f} hours, without answers\n")
 
 
 def needed(arms: Sequence[Arm]) -> list[Arm]:

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from gmner.data.scoring.gold_version import GoldVersion
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.plan import Plan, plan
 from gmner.optimizers.run_directory import RunDirectory
+from gmner.optimizers.training.process_group import ProcessGroup
 from gmner.paper.arms import ARMS, Arm, Base
 from gmner.paper.data import PaperData
 from gmner.programs.bundle import load
@@ -57,6 +58,8 @@ class Cost:
 class Runs:
     """Trains and asks the arms of the paper; finished runs are kept in the work folder and never run again.
 
+    Under `accelerate launch` or `torchrun`, all processes train and answer together, and the first one writes.
+
     Args:
         work: The folder. It belongs to one model, one preset and one set of posts.
         data: The posts.
@@ -84,9 +87,10 @@ class Runs:
             "model": model, "base": dataclasses.asdict(base), "data": data.name,
             "train": GoldVersion.of(data.train).to_dict(), "dev": len(data.dev),
         }  # fmt: skip
+        self._launch = ProcessGroup()
         # A new folder needs the model in any case. An unknown one must not become the model of the folder.
         self._lm = None if (work / "config.json").is_file() else load_vlm(model, cache=False)
-        self._folder = RunDirectory(work, config)
+        self._folder = RunDirectory(work, config, writes=self._launch.first)
         self._programs: dict[tuple[str, int, bool], GMNER] = {}
 
     def __enter__(self) -> Runs:
@@ -101,6 +105,11 @@ class Runs:
     def path(self) -> Path:
         """The work folder."""
         return self._folder.path
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and prints for all of them."""
+        return self._launch.first
 
     def program(self, arm: Arm, seed: int = 0, *, fine: bool = False) -> GMNER:
         """The program of an arm; it is trained now if it was not before.
@@ -119,7 +128,7 @@ class Runs:
     def _made(self, arm: Arm, seed: int, *, fine: bool) -> GMNER:
         folder = self._place(arm, seed, fine=fine)
         train = self.data.fine_train if fine else self.data.train
-        if arm.build is not None and (folder / BUNDLE / "manifest.json").is_file():
+        if arm.build is not None and self._exists(folder / BUNDLE / "manifest.json"):
             _check_posts(folder, train)
             self._lm = None
             saved: Any = load(folder / BUNDLE)
@@ -133,19 +142,18 @@ class Runs:
     def _trained(self, program: GMNER, optimizer: MCR, train: Sequence[Post], folder: Path) -> GMNER:
         """Train a program, and keep it and its cost in a folder."""
         peak_memory(reset=True)
-        with _clock(folder / CLOCK):
+        with _clock(folder / CLOCK) if self.first else nullcontext():
             trained: Any = program.compile(
                 trainset=train, valset=None if train is self.data.fine_train else self.data.dev or None,
                 optimizer=dataclasses.replace(optimizer, progress=self.progress), run_dir=folder / "run",
             )  # fmt: skip
-        log = trained.history.log
-        cost = Cost(
-            _minutes(folder / CLOCK), _last(log, "step"), peak_memory(), _last(log, "num_tokens"),
-            GoldVersion.of(train).fingerprint,
-        )  # fmt: skip
-        with whole_text(folder / COST) as file:
-            json.dump(dataclasses.asdict(cost), file)
-        trained.save(folder / BUNDLE)
+        if self.first:
+            log, version = trained.history.log, GoldVersion.of(train).fingerprint
+            minutes, tokens = _minutes(folder / CLOCK), _last(log, "num_tokens")
+            with whole_text(folder / COST) as file:
+                json.dump(dataclasses.asdict(Cost(minutes, _last(log, "step"), peak_memory(), tokens, version)), file)
+            trained.save(folder / BUNDLE)
+        self._launch.wait()
         return trained
 
     def plan(self, arm: Arm, *, fine: bool = False) -> Plan | None:
@@ -174,9 +182,14 @@ class Runs:
         posts = self.data.test(test)
         version = GoldVersion.of(posts).fingerprint  # answers to other posts are not used again
         file = self._place(arm, seed, fine=fine) / f"{_slug(test)}-{version}.jsonl"
-        if not file.is_file():
-            answers = answer_by_task(self.program(arm, seed, fine=fine), posts, progress=self.progress)
-            write_predictions(answers, file)
+        if not self._exists(file):
+            program, progress = self.program(arm, seed, fine=fine), self.progress and self.first
+            answered = self._launch.shared(
+                list(posts), lambda part: list(answer_by_task(program, part, progress=progress))
+            )
+            if self.first:
+                write_predictions(answered, file)
+            self._launch.wait()
         return read_predictions(file)
 
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
@@ -186,6 +199,10 @@ class Runs:
     def _place(self, arm: Arm, seed: int, *, fine: bool) -> Path:
         kind = f"-{len(self.data.fine_labels.names)}-types" if fine else ""
         return self._folder.stage(f"{_slug(arm.name)}{kind}-{seed}")
+
+    def _exists(self, file: Path) -> bool:
+        """Whether a file exists, the same in all processes, also while the first one writes."""
+        return self._launch.same(file.is_file)
 
     def _student(self, *, fine: bool) -> GMNER:
         if self._lm is None:

@@ -25,7 +25,8 @@ def _rows(runs: Runs) -> list[Row]:
             answers = runs.answers(arm, seed, GMNER_TEST)[:_POSTS]
             program = runs.program(arm, seed)
             measured[arm.name, seed] = attention_shares(program, posts, answers, progress=runs.progress)
-    _draw(runs, measured)
+    if runs.first:
+        _draw(runs, measured)
     return [_row(runs, arm, case, measured) for arm in _ARMS for case in CASES]
 
 

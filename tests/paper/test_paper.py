@@ -129,6 +129,7 @@ def test_dominant_modality():
     shown, absent = (gmner.GoldEntity("a", n, n + 1, "PER", boxes) for n, boxes in ((0, (Box(0, 0, 1, 1),)), (2, ())))
     found = [dominant(replace(post, entities=gold)) for gold in ((shown,), (absent,), (shown, absent), ())]
     assert found == ["image", "text", "balanced", "none"]
+    assert dominant(replace(post, entities=(absent,), grounded=False)) == "unknown"
 
 
 def test_answers_are_shared_by_tables_and_kept(data: PaperData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
