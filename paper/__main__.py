@@ -61,9 +61,12 @@ def main(words: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(words)
     try:
         return _run(given, TABLES[given.table])
-    except GmnerError as error:
+    except (GmnerError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; finished work is kept, run the same command again to resume\n")
+        return 130
 
 
 def _run(given: Namespace, table: PaperTable) -> int:

@@ -69,7 +69,7 @@ class Runs:
         progress: Show progress bars.
 
     Raises:
-        RunDirectoryError: The folder belongs to other arguments, or another process uses it.
+        RunDirectoryError: The folder belongs to other arguments, has other files, or another process uses it.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class Runs:
             "train": GoldVersion.of(data.train).to_dict(), "dev": len(data.dev),
         }  # fmt: skip
         self._launch = ProcessGroup()
+        if self.first:
+            _check_place(work)
         # A new folder needs the model in any case. An unknown one must not become the model of the folder.
         self._lm = None if (work / "config.json").is_file() else load_vlm(model, cache=False)
         self._folder = RunDirectory(work, config, writes=self._launch.first)
@@ -239,6 +241,14 @@ def _last(log: Mapping[str, list[dict[str, Any]]], name: str) -> dict[str, int]:
     """The largest value of a count in TRL's log of each stage that has it."""
     values = {stage: [int(entry[name]) for entry in entries if name in entry] for stage, entries in log.items()}
     return {stage: max(counts) for stage, counts in values.items() if counts}
+
+
+def _check_place(work: Path) -> None:
+    """Refuse a folder with other files, such as a data set."""
+    names = {path.name for path in work.iterdir()} - {"lock"} if work.is_dir() else set()
+    if names and "config.json" not in names:
+        accepted = "a new or empty folder, or one with earlier tables"
+        raise RunDirectoryError("The work folder has other files", received=str(work), accepted=accepted)
 
 
 def _check_posts(folder: Path, train: Sequence[Post]) -> None:

@@ -204,6 +204,23 @@ def test_nothing_is_written_for_wrong_arguments(
         command.main(["main", "--small", "--preset", "no-such-preset"])
 
 
+def test_ctrl_c_and_a_folder_of_something_else(
+    data: PaperData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupted(**_: Any) -> PaperData:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "small_data", lambda fine: data)
+    (tmp_path / "train.txt").touch()
+    assert command.main(["main", "--small", "--work", str(tmp_path)]) == 2
+    assert "The work folder has other files" in capsys.readouterr().err
+    assert command.main(["main", "--small", "--work", str(tmp_path / "train.txt")]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["train.txt"]
+    monkeypatch.setattr(command, "small_data", interrupted)
+    assert command.main(["main", "--small", "--work", str(tmp_path / "work")]) == 130
+    assert "run the same command again to resume" in capsys.readouterr().err
+
+
 def test_programs_of_other_posts_are_refused(tmp_path: Path, data: PaperData):
     (tmp_path / shared.COST).write_text(json.dumps({"minutes": 1, "train": "0"}))
     with pytest.raises(RunDirectoryError, match=r"was trained on other posts \(version 0, now"):
