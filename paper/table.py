@@ -11,6 +11,7 @@ from typing import Any
 from gmner.data.listing import counted
 from gmner.data.scoring.gold_version import GoldVersion
 from gmner.paper.arms import Arm
+from gmner.paper.data import FINE_TEST
 from gmner.paper.runs import Runs
 
 Figures = Mapping[str, float | None]
@@ -81,14 +82,14 @@ def to_record(table: PaperTable, rows: Sequence[Row], runs: Runs) -> dict[str, A
     return {
         "table": table.name,
         "title": table.title,
-        "data": runs.data.name,
+        "data": _data(table, runs),
         "model": runs.model or "embedded model",
         "protocol": "paper",
         "gold": {name: GoldVersion.of(runs.data.test(name)).to_dict() for name in table.tests},
         "seeds": list(runs.seeds),
         "rows": [_record(row) for row in rows],
         "published": {name: dict(figures) for name, figures in table.published.items()},
-        "notes": [*_small(runs), table.notes],
+        "notes": _notes(table, runs),
     }
 
 
@@ -97,12 +98,22 @@ def _record(row: Row) -> dict[str, Any]:
     return {"name": row.name, "seeds": [dict(figures) for figures in row.seeds], "ours": row.ours, **details}
 
 
-def _small(runs: Runs) -> list[str]:
-    """What the figures of a table in small say."""
-    if not runs.base.small:
-        return []
-    steps = f"{runs.base.mrsi.max_steps} steps of SFT or MRSI and {runs.base.cvo.max_steps} of CVO"
-    return [f"In small: the world and {steps}. The figures show that the command works, not how good a method is."]
+def _notes(table: PaperTable, runs: Runs) -> list[str]:
+    """What the figures of a table say: in small, with fine types, and in general."""
+    notes = [table.notes] if table.notes else []
+    if FINE_TEST in table.tests:
+        notes.insert(0, f"{len(runs.data.fine_labels.names)} types.")
+    if runs.base.small:
+        steps = f"{runs.base.mrsi.max_steps} steps of SFT or MRSI and {runs.base.cvo.max_steps} of CVO"
+        notes.insert(
+            0, f"In small: the world and {steps}. The figures show that the command works, not how good a method is."
+        )
+    return notes
+
+
+def _data(table: PaperTable, runs: Runs) -> str:
+    """What the arms of a table are trained on."""
+    return "Twitter-FMNERG" if FINE_TEST in table.tests and not runs.base.small else runs.data.name
 
 
 def to_markdown(table: PaperTable, rows: Sequence[Row], runs: Runs) -> str:
@@ -110,7 +121,7 @@ def to_markdown(table: PaperTable, rows: Sequence[Row], runs: Runs) -> str:
     columns = list(dict.fromkeys(name for row in rows for figures in row.seeds for name in figures))
     columns += [name for figures in table.published.values() for name in figures if name not in columns]
     seeds = counted(len(runs.seeds), "seed", "seeds")
-    lines = [f"**{table.title}**, on {runs.data.name}, {runs.model or 'embedded model'}, {seeds}", ""]
+    lines = [f"**{table.title}**, on {_data(table, runs)}, {runs.model or 'embedded model'}, {seeds}", ""]
     lines += [_line(["", *columns]), _line(["---", *(["---:"] * len(columns))])]
     lines += [_line([row.name, *(_cell(row, column, table.digits) for column in columns)]) for row in rows]
     for name, figures in table.published.items():
@@ -118,8 +129,7 @@ def to_markdown(table: PaperTable, rows: Sequence[Row], runs: Runs) -> str:
         lines.append(_line([f"*{name}, published for the real data*", *cells]))
     gold = [f"{name}: {GoldVersion.of(runs.data.test(name))}" for name in table.tests]
     choices = [f"- {row.name}: {row.ours}." for row in rows if row.ours]
-    notes = [note for note in (*_small(runs), table.notes) if note]
-    said = [text for note in notes for text in (note, "")]
+    said = [text for note in _notes(table, runs) for text in (note, "")]
     end = ["", "Gold: " + "; ".join(gold) + ". Protocol: paper.", "", *said]
     return "\n".join([*lines, *end, *(["Ours:", "", *choices] if choices else [])]).rstrip("\n") + "\n"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 import pytest
+import torch
 from PIL import Image
 from scripted import entity, scripted_lm
 
@@ -18,15 +19,17 @@ from gmner.optimizers.mcr import MCR
 from gmner.paper import __main__ as command
 from gmner.paper import runs as shared
 from gmner.paper.arms import ARMS, BARE, COT, DIRECT, MCR_ARM, NO_CVO, NO_MRSI, SFT, Base, rewarded
-from gmner.paper.attention import CASES, FROM, TO, _parts, attention_shares
+from gmner.paper.attention import CASES, FROM, TO, AttentionShares, _parts, attention_shares
 from gmner.paper.data import FINE_TEST, GMNER_TEST, PaperData, Roots, read_data, small_data
 from gmner.paper.runs import Runs
 from gmner.paper.table import Row, measured, to_markdown, to_record
+from gmner.paper.tables import attention
 from gmner.paper.tables.one_sided import dominant
 from gmner.paper.tables.registry import TABLES
 from gmner.programs.gmner import GMNER
 from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError, ModelError, RunDirectoryError
+from gmner.signatures.labels import as_labels
 from gmner.signatures.schema import Limits
 
 
@@ -149,6 +152,9 @@ def test_answers_are_shared_by_tables_and_kept(data: PaperData, tmp_path: Path, 
     other = replace(data, tests={GMNER_TEST: data.tests[GMNER_TEST][:3]})
     with Runs(tmp_path, other, Base(small=True), progress=False) as runs:
         assert len(runs.answers(COT, 0, GMNER_TEST)) == 3
+    with Runs(tmp_path, data, Base(small=True), progress=False):
+        with pytest.raises(RunDirectoryError, match="is in use by process"):
+            Runs(tmp_path, data, Base(small=True), progress=False)
     with pytest.raises(RunDirectoryError, match=r"other arguments.*preset"):
         Runs(tmp_path, data, Base("default", small=True))
 
@@ -253,6 +259,11 @@ def test_counts_are_written_without_decimals_and_small_figures_are_labelled(
     assert text.endswith("Ours:\n\n- CoT: a choice.\n")
     assert record["rows"][0]["details"] == [{"layers": [1]}]
     assert "In small" in record["notes"][0]
+    fine = replace(data, fine_labels=as_labels(["car", "city"]))
+    with Runs(tmp_path / "fine", fine, Base(), progress=False) as runs:
+        text = to_markdown(TABLES["fmnerg"], [], runs)
+    assert "on Twitter-FMNERG, " in text
+    assert "\n2 types.\n" in text
 
 
 def test_parts_of_an_answer():
@@ -265,6 +276,27 @@ def test_parts_of_an_answer():
     ]  # fmt: skip
     with pytest.raises(ModelError, match="needs a local model"):
         attention_shares(GMNER(scripted_lm({})), [], [])
+
+
+def test_the_plot_of_attention_names_its_curves_and_the_layers(
+    data: PaperData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def shares(*_: Any, **__: Any) -> AttentionShares:
+        found = AttentionShares()
+        found.add(CASES[0], {(source, target): torch.tensor([0.1, 0.3]) for source in FROM for target in TO})
+        return found
+
+    monkeypatch.setattr(shared, "load_vlm", lambda model, **_: scripted_lm({"reasoning": "", "entities": []}))
+    monkeypatch.setattr(attention, "attention_shares", shares)
+    monkeypatch.setattr(attention, "_ARMS", (COT,))
+    with Runs(tmp_path, data, Base(small=True), progress=False) as runs:
+        rows = attention._rows(runs)
+    plot = (tmp_path / attention.PLOT).read_text()
+    assert plot.count(">layers</text>") == 9
+    assert f">CoT: {CASES[0]}</text>" in plot
+    assert CASES[1] not in plot
+    assert rows[0].details[0]["box to image"] == pytest.approx([10, 30])
+    assert rows[0].seeds[0]["box to image"] == pytest.approx(20)
 
 
 @pytest.mark.slow
@@ -310,7 +342,6 @@ def test_every_table_with_a_tiny_model(
         assert record["rows"][-1]["seeds"][0]["training, thousand tokens"] > 0
     if name == "attention":
         assert len(record["rows"][0]["details"][0]) == 9
-        assert ">layers</text>" in (work / "attention.svg").read_text()
     tests = {FINE_TEST} if name == "fmnerg" else {*TABLES[name].tests}
     assert {*record["gold"]} == tests
 
