@@ -10,7 +10,7 @@ from typing import Any
 
 from gmner.data.listing import counted
 from gmner.data.scoring.gold_version import GoldVersion
-from gmner.paper.arms import Arm
+from gmner.paper.arms import COT, DIRECT, Arm
 from gmner.paper.data import FINE_TEST
 from gmner.paper.runs import Runs
 
@@ -103,6 +103,8 @@ def _notes(table: PaperTable, runs: Runs) -> list[str]:
     notes = [table.notes] if table.notes else []
     if FINE_TEST in table.tests:
         notes.insert(0, f"{len(runs.data.fine_labels.names)} types.")
+    if runs.base.small and runs.model is None and {DIRECT, COT} <= {*table.arms}:
+        notes.insert(0, "Untrained, the embedded model answers without reasoning, so that CoT is direct prompting.")
     if runs.base.small:
         steps = f"{runs.base.mrsi.max_steps} steps of SFT or MRSI and {runs.base.cvo.max_steps} of CVO"
         notes.insert(

@@ -235,6 +235,13 @@ def test_programs_of_other_posts_are_refused(tmp_path: Path, data: PaperData):
     shared._check_posts(tmp_path, data.fine_train)
 
 
+def test_tokens_are_read_from_the_log_of_a_run(tmp_path: Path):
+    (tmp_path / "mrsi").mkdir()
+    log = [{"step": 5, "num_tokens": 10.0}, {"step": 10, "num_tokens": 30.0}, {"train_runtime": 1.0}]
+    (tmp_path / "mrsi" / "done.json").write_text(json.dumps({"log": log}))
+    assert shared._last(shared._logs(tmp_path), "num_tokens") == {"mrsi": 30}
+
+
 def test_minutes_before_an_interruption_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     times = iter([0.0, 60.0, 1000.0, 1090.0])
     monkeypatch.setattr(shared.time, "monotonic", lambda: next(times))
@@ -259,6 +266,9 @@ def test_counts_are_written_without_decimals_and_small_figures_are_labelled(
     assert text.endswith("Ours:\n\n- CoT: a choice.\n")
     assert record["rows"][0]["details"] == [{"layers": [1]}]
     assert "In small" in record["notes"][0]
+    with Runs(tmp_path, data, Base(small=True, steps=(1, 2)), progress=False) as runs:
+        assert "so that CoT is direct prompting" in to_markdown(TABLES["main"], [], runs)
+        assert "so that CoT is direct prompting" not in to_markdown(TABLES["related"], [], runs)
     fine = replace(data, fine_labels=as_labels(["car", "city"]))
     with Runs(tmp_path / "fine", fine, Base(), progress=False) as runs:
         text = to_markdown(TABLES["fmnerg"], [], runs)
