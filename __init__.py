@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gmner.data.jsonl import write_posts as write_posts
     from gmner.data.jsonl import write_predictions as write_predictions
     from gmner.data.mixing import mix_posts as mix_posts
+    from gmner.data.mixing import rename_types as rename_types
     from gmner.data.oddities import Oddity as Oddity
     from gmner.data.oddities import Posts as Posts
     from gmner.data.pages.answers_page import render_html as render_html

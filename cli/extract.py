@@ -44,6 +44,8 @@ def run(given: Namespace) -> int:
     if not posts:
         raise InputError("No posts to process", received=str(given.posts))
     check_images(given.output, posts)
+    if given.task is None and all(post.task == "grec" for post in posts):
+        given.task = "grec"
     program = models.program_of(given)
     report_missing_images(posts)
     with models.failures("The predictions so far are kept; run the same command again to resume"):

@@ -47,7 +47,7 @@ def add_task(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         choices=("gmner", "mner", "grec"),
-        help=f"{task} (default: grec for --format grec, otherwise that of the bundle, or gmner)",
+        help=f"{task} (default: grec for referring expressions, otherwise that of the bundle, or gmner)",
     )
 
 

@@ -96,6 +96,16 @@ def add_dataset(parser: argparse.ArgumentParser, *, split: bool = True) -> None:
     parser.add_argument("--most-targets", type=positive_int, metavar="N", help=targets)
     joiner = "what separates the tokens in the texts of token data (default: a space)"
     parser.add_argument("--joiner", metavar="SPACE", help=f"{joiner}; '' for scripts without spaces")
+    rename = "rename an entity type of the posts (repeatable), for example MIS=OTHER for MNER-MI"
+    parser.add_argument("--rename-type", type=_renamed, action="append", default=[], metavar="OLD=NEW", help=rename)
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    """`OLD=NEW` as a pair."""
+    old, _, new = (part.strip() for part in text.partition("="))
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=NEW")
+    return old, new
 
 
 def add_limit_pictures(parser: argparse.ArgumentParser) -> None:

@@ -36,10 +36,12 @@ def read_posts(given: Namespace, path: Path, split: str | None) -> Posts:
     Raises:
         GmnerError: See `gmner.read_dataset`.
     """
+    from gmner.data.mixing import rename_types
     from gmner.data.readers.choose import read_dataset
 
     options = {name: getattr(given, name) for name in ("format", "instances", "joiner", "most_targets")}
-    return read_dataset(path, split, given.images, **options)
+    posts = read_dataset(path, split, given.images, **options)
+    return rename_types(posts, dict(given.rename_type)) if given.rename_type else posts
 
 
 def read_wanted_posts(given: Namespace, path: Path, split: str | None, limit: int | None = None) -> Posts:

@@ -15,6 +15,7 @@ from gmner.cli.files import written
 from gmner.cli.options import MODEL, add_output, positive_int
 from gmner.cli.printing import figure, print_failures, print_message, print_result
 from gmner.cli.printing import posts as counted_posts
+from gmner.signatures.errors import InputError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,6 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="SEED", default=0, help="seed of the world (default: %(default)s)")
     task = "gmner: names with boxes; mner: names without boxes, as in MNER-MI; grec: referring expressions, as in GREC"
     parser.add_argument("--task", choices=("gmner", "mner", "grec"), default="gmner", help=f"{task} (default: gmner)")
+    pictures = "images of a post, only for --task mner (default: 1)"
+    parser.add_argument("--pictures", type=positive_int, metavar="N", help=pictures)
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", metavar="MODEL", help=MODEL)
     model.add_argument(
@@ -41,10 +44,12 @@ def run(given: Namespace) -> None:
     """Generate posts, write them where asked, and report their statistics and the model's scores."""
     from gmner.programs import world_report as report
 
+    if given.pictures is not None and given.task != "mner":
+        raise InputError("--pictures is for --task mner", received=given.task, remedy="Remove --pictures")
     report.check_places(given.output, given.sheet)
     place = partial(written, overwrite=given.overwrite)
     program = None if given.no_model else models.load_program(given.model)  # an unknown model stops the command here
-    posts = report.draw_posts(given.split, given.posts, given.seed, task=given.task)
+    posts = report.draw_posts(given.split, given.posts, given.seed, task=given.task, pictures=given.pictures or 1)
     if given.output is not None:
         with place(given.output) as folder:
             report.write_folder(posts, folder)

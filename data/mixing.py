@@ -1,8 +1,8 @@
-"""`mix_posts`: joins the posts of several data sets into one training set."""
+"""`mix_posts` joins the posts of several data sets into one training set; `rename_types` makes their types the same."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from gmner.data.oddities import Oddity, Posts
@@ -34,6 +34,31 @@ def mix_posts(*sets: Sequence[Post]) -> Posts:
             name = oddity.post
             oddities.append(oddity if name is None else replace(oddity, post=names.get(name, name)))
     return Posts(mixed, oddities)
+
+
+def rename_types(posts: Sequence[Post], names: Mapping[str, str]) -> Posts:
+    """Rename entity types, for example `MIS` of MNER-MI to `OTHER`, as Twitter-GMNER calls it.
+
+    Args:
+        posts: The posts.
+        names: Type -> its new name. Other types are kept; types that do not occur are ignored.
+
+    Returns:
+        The posts with the new types, with the oddities of their readers.
+
+    Example:
+        >>> from gmner import GoldEntity
+        >>> post = Post("1", "Oscars", entities=(GoldEntity("Oscars", 0, 6, "MIS"),))
+        >>> rename_types([post], {"MIS": "OTHER"})[0].gold[0].type
+        'OTHER'
+    """
+    return Posts((_renamed(post, names) for post in posts), getattr(posts, "oddities", ()))
+
+
+def _renamed(post: Post, names: Mapping[str, str]) -> Post:
+    if not any(entity.type in names for entity in post.gold):
+        return post
+    return replace(post, entities=tuple(replace(e, type=names.get(e.type, e.type)) for e in post.gold))
 
 
 def _free(id_: str, number: int, taken: Collection[str]) -> str:

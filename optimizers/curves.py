@@ -1,4 +1,4 @@
-"""Training curves as SVG, with one panel per figure and the optimizer steps on the x axis."""
+"""Curves as SVG, with one panel per figure, such as training curves with the optimizer steps on the x axis."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ _DASHES = ("", "7 3", "2 2.5", "9 3 2 3")
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 210, 130, 46, 14, 44, 34
 _ACROSS, _DOWN = _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BOTTOM
+_LEGEND_LINE = 18
 _TEXT = 'font-family="sans-serif" font-size="11"'
 _QUOTE = {'"': "&quot;"}
 _POINTS = 150
@@ -44,21 +45,28 @@ def draw_curves(
     *,
     logarithmic: bool = False,
     columns: int | None = None,
+    axis: str = "steps",
+    legend: bool = False,
 ) -> str:
-    """Draw panels side by side as one SVG. The mouse shows step and value of each point.
+    """Draw panels side by side as one SVG. The mouse shows place and value of each point.
 
     Args:
         panels: Title -> a curve, or the curves of several series by name. Empty ones are left out.
         logarithmic: Use a logarithmic y axis; values must be above 0.
         columns: Number of panels in a row. None: all of them.
+        axis: What the x axis counts, in the plural.
+        legend: Name the series below the panels.
     """
-    drawn = _drawn(panels, logarithmic=logarithmic)
+    drawn = _drawn(panels, logarithmic=logarithmic, axis=axis)
     across = min(columns or len(drawn), len(drawn)) or 1
     parts = [
         f'<g transform="translate({place % across * _ACROSS} {place // across * _DOWN})">{panel}</g>'
         for place, (_, panel) in enumerate(drawn)
     ]
     width, height = across * _ACROSS, _DOWN * math.ceil(len(drawn) / across)
+    if legend:
+        lines = _legend(panels, height)
+        parts, height = [*parts, *lines], height + _LEGEND_LINE * (len(lines) + 1)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" {_TEXT}'
     back = f'<rect width="{width}" height="{height}" fill="white"/>'
     style = "<style>.point{opacity:0}.point:hover{opacity:1}</style>"
@@ -81,6 +89,19 @@ def draw_panels(panels: Mapping[str, Curve | Mapping[str, Curve]]) -> list[str]:
 def draw_key(place: int) -> str:
     """A short line as the series at a place is drawn, for a legend."""
     return f'<svg class="key" viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4H26" {_line(place)}/></svg>'
+
+
+def _legend(panels: Mapping[str, Curve | Mapping[str, Curve]], top: int) -> list[str]:
+    """A line with the name of each series that any panel has, below `top`."""
+    every = [_series(panel) for panel in panels.values()]
+    names = list(dict.fromkeys(name for series in every for name in series))
+    drawn = [name for name in names if any(series.get(name) for series in every)]
+    lines = []
+    for row, name in enumerate(drawn):
+        y = top + _LEGEND_LINE * row + _LEGEND_LINE // 2
+        stroke = f'<path d="M{_LEFT} {y}h30" {_line(names.index(name))}/>'
+        lines.append(f'{stroke}<text x="{_LEFT + 38}" y="{y + 4}">{escape(name)}</text>')
+    return lines
 
 
 def _line(place: int) -> str:
@@ -116,12 +137,14 @@ def write_log_curves(log: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     return path
 
 
-def _drawn(panels: Mapping[str, Curve | Mapping[str, Curve]], *, logarithmic: bool = False) -> list[tuple[str, str]]:
+def _drawn(
+    panels: Mapping[str, Curve | Mapping[str, Curve]], *, logarithmic: bool = False, axis: str = "steps"
+) -> list[tuple[str, str]]:
     """Title and drawing of each panel that has a curve."""
     named = {title: _series(panel) for title, panel in panels.items()}
     names = list(dict.fromkeys(name for series in named.values() for name in series))
     filled = {t: {name: curve for name, curve in series.items() if curve} for t, series in named.items()}
-    return [(title, _panel(title, series, names, logarithmic)) for title, series in filled.items() if series]
+    return [(title, _panel(title, series, names, logarithmic, axis)) for title, series in filled.items() if series]
 
 
 def _told(series: Mapping[str, Curve]) -> list[str]:
@@ -135,7 +158,7 @@ def _series(panel: Curve | Mapping[str, Curve]) -> dict[str, Curve]:
     return named or {"": {int(step): value for step, value in panel.items() if not isinstance(value, Mapping)}}
 
 
-def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logarithmic: bool) -> str:
+def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logarithmic: bool, axis: str) -> str:
     values = [value for curve in series.values() for value in curve.values()]
     steps = [step for curve in series.values() for step in curve]
     rows = _logarithmic_ticks(min(values), max(values)) if logarithmic else ticks(min(values), max(values))
@@ -161,7 +184,7 @@ def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logari
     for step in columns:
         words.append(f'<line x1="{x(step)}" x2="{x(step)}" y1="{below}" y2="{below + 4}" stroke="currentColor"/>')
         words.append(f'<text x="{x(step)}" y="{below + 16}" text-anchor="middle">{step:,.0f}</text>')
-    words.append(f'<text x="{_LEFT + _WIDTH}" y="{below + 29}" text-anchor="end" fill-opacity=".75">steps</text>')
+    words.append(f'<text x="{_LEFT + _WIDTH}" y="{below + 29}" text-anchor="end" fill-opacity=".75">{axis}</text>')
     words.append(
         f'<path d="M{_LEFT} {_TOP}V{below}H{_LEFT + _WIDTH}" fill="none" stroke="currentColor" stroke-opacity=".5"/>'
     )
@@ -169,7 +192,7 @@ def _panel(title: str, series: Mapping[str, Curve], names: Sequence[str], logari
         place, points = names.index(name), [(x(step), y(value)) for step, value in curve.items()]
         line = " ".join(f"{across},{down}" for across, down in points)
         words.append(f'<polyline points="{line}" {_line(place)}/>')
-        words += _points(name, curve, points, _colour(place))
+        words += _points(name, curve, points, _colour(place), axis.removesuffix("s"))
     return "\n".join(words)
 
 
@@ -179,11 +202,11 @@ def _change(curve: Curve) -> str:
     return f"{_short(first)} to {_short(others[-1])}" if others else _short(first)
 
 
-def _points(name: str, curve: Curve, points: Sequence[tuple[float, float]], colour: str) -> Iterable[str]:
+def _points(name: str, curve: Curve, points: Sequence[tuple[float, float]], colour: str, unit: str) -> Iterable[str]:
     """Points that appear under the mouse; some of them if they are many."""
     every = math.ceil(len(points) / _POINTS)
     for (step, value), (across, down) in list(zip(curve.items(), points, strict=True))[::every]:
-        what = escape(f"{f'{name}, ' if name else ''}step {step:,}: {_short(value)}")
+        what = escape(f"{f'{name}, ' if name else ''}{unit} {step:,}: {_short(value)}")
         yield f'<circle class="point" cx="{across}" cy="{down}" r="5" fill="{colour}"><title>{what}</title></circle>'
 
 

@@ -138,7 +138,7 @@ def rewarded(sigma: float = 0.5, **weights: float) -> Build:
 DIRECT = Arm("direct prompting", ask=without_reasoning, ours="an answer with empty reasoning")
 COT = Arm("CoT", ours="the instruction asks for reasoning before the answer")
 COT_3 = Arm("CoT, 3 examples", _three_examples, ours="examples with chains, which cover shown, absent and mixed posts")
-SFT = Arm("SFT", _sft, ours="answers alone, on the same posts of all tasks, with the settings of MRSI")
+SFT = Arm("SFT", _sft, ours="answers alone, on the same posts as MRSI and with its settings")
 NO_CVO = Arm("w/o CVO", _injected, ours="MRSI alone")
 MCR_ARM = Arm("MCR", _optimized, NO_CVO.name, ours="CVO continues from MRSI, on the same posts")
 NO_MRSI = Arm("w/o MRSI", _optimized, ours="CVO from the model as it is")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from gmner.data.mixing import mix_posts
+from gmner.data.mixing import mix_posts, rename_types
 from gmner.data.post import Post
 from gmner.data.readers.grec import read_grec
 from gmner.data.readers.mner_mi import read_mner_mi
@@ -65,6 +65,7 @@ class Roots:
         mner_mi: Folder of MNER-MI.
         grec: The file `grefs(unc).json` of gRefCOCO.
         instances: COCO's `instances.json`, for gRefCOCO.
+        images: Image folders for all data sets; empty: those beside each data set, see its reader.
     """
 
     gmner: Path | None = None
@@ -72,44 +73,61 @@ class Roots:
     mner_mi: Path | None = None
     grec: Path | None = None
     instances: Path | None = None
+    images: tuple[Path, ...] = ()
+
+
+_OTHER = {"MIS": "OTHER", "MISC": "OTHER"}
+"""Types of MNER-MI that Twitter-GMNER calls by another name."""
 
 
 def read_data(roots: Roots, *, fine: bool = True) -> PaperData:
-    """Read the data sets. Expressions are filtered to at most one target, as in the paper.
+    """Read the data sets.
+
+    Expressions are filtered to at most one target, as in the paper. The type MIS of MNER-MI is read as OTHER, as
+    Twitter-GMNER calls it, because both are trained with the same types (ours).
 
     Args:
         roots: The folders; Twitter-GMNER is required.
         fine: Use the 51 fine types of Twitter-FMNERG; False: its 8 coarse types.
 
     Raises:
-        InputError: Twitter-GMNER is missing, or gRefCOCO is given without `instances`.
+        InputError: Twitter-GMNER is missing, gRefCOCO is given without `instances`, or no image of a data set exists.
         DataError: A file does not follow its format.
     """
     if roots.gmner is None:
         raise InputError("Twitter-GMNER is missing", accepted="--gmner FOLDER", remedy="Or try the world with --small")
     if roots.grec is not None and roots.instances is None:
         raise InputError("gRefCOCO requires the boxes of COCO", accepted="--instances instances.json")
-    train, tests = [read_twitter_gmner(roots.gmner, "train")], {GMNER_TEST: read_twitter_gmner(roots.gmner, "test")}
-    names = ["Twitter-GMNER"]
+    images = roots.images or None
+    own, dev, test = (read_twitter_gmner(roots.gmner, split, images) for split in ("train", "dev", "test"))
+    train, tests = {"Twitter-GMNER": own}, {GMNER_TEST: test}
     if roots.mner_mi is not None:
-        train.append(read_mner_mi(roots.mner_mi, "train"))
-        tests[MNER_TEST] = read_mner_mi(roots.mner_mi, "test")
-        names.append("MNER-MI")
+        names = [rename_types(read_mner_mi(roots.mner_mi, split, images), _OTHER) for split in ("train", "test")]
+        train[MNER_TEST], tests[MNER_TEST] = names
     if roots.grec is not None and roots.instances is not None:
-        train.append(read_grec(roots.grec, roots.instances, "train", most_targets=1))
-        for split in ("testA", "testB"):
-            tests[f"GREC {split}"] = read_grec(roots.grec, roots.instances, split, most_targets=1)
-        names.append("GREC")
+        splits = ("train", "testA", "testB")
+        read = [read_grec(roots.grec, roots.instances, split, images, most_targets=1) for split in splits]
+        train["GREC"], tests["GREC testA"], tests["GREC testB"] = read
+    for name, posts in train.items():
+        _check_images(name, posts)
     data = PaperData(
-        ", ".join(names), tuple(mix_posts(*train)), tuple(read_twitter_gmner(roots.gmner, "dev")),
+        ", ".join(train), tuple(mix_posts(*train.values())), tuple(dev),
         {name: tuple(posts) for name, posts in tests.items()},
     )  # fmt: skip
-    return data if roots.fmnerg is None else _with_fine_types(data, roots.fmnerg, fine=fine)
+    return data if roots.fmnerg is None else _with_fine_types(data, roots.fmnerg, images, fine=fine)
 
 
-def _with_fine_types(data: PaperData, root: Path, *, fine: bool) -> PaperData:
+def _check_images(name: str, posts: Sequence[Post]) -> None:
+    """Refuse a data set without any image: its folder of images was not found."""
+    if posts and not any(post.images for post in posts):
+        remedy = "Pass the image folders of all data sets with --images"
+        raise InputError(f"No image of {name} was found", received=f"{len(posts)} training posts", remedy=remedy)
+
+
+def _with_fine_types(data: PaperData, root: Path, images: Sequence[Path] | None, *, fine: bool) -> PaperData:
     kind: Literal["fine", "coarse"] = "fine" if fine else "coarse"
-    train, test = (tuple(read_twitter_fmnerg(root, split, granularity=kind)) for split in ("train", "test"))
+    train, test = (tuple(read_twitter_fmnerg(root, split, images, granularity=kind)) for split in ("train", "test"))
+    _check_images("Twitter-FMNERG", train)
     types = sorted({entity.type for post in train for entity in post.gold})
     return replace(
         data, fine_train=train, fine_labels=as_labels(types), tests={**data.tests, FINE_TEST: test}

@@ -32,8 +32,7 @@ def bias(answers: Sequence[Prediction], posts: Sequence[Post]) -> Figures:
     found = evaluate(answers, posts, progress=False).bias
     return {
         "N-Pre": found.n_pre, "N-Rec": found.n_rec, "N-F1": found.n_f1,
-        "grounded absent": None if found.grounded_absent is None else float(found.grounded_absent),
-        "N-Count": float(found.n_count), "N-Rate": found.n_rate,
+        "grounded absent": found.grounded_absent, "N-Count": found.n_count, "N-Rate": found.n_rate,
     }  # fmt: skip
 
 

@@ -123,7 +123,9 @@ def related_report(posts: Sequence[Post], program: GroundingProgram | None = Non
     return {**counts, "model": program.model.model, "scores": scores, "failed": dict(failed)}
 
 
-def draw_posts(split: str, count: int, seed: int = 0, *, task: Task = "gmner", progress: bool = True) -> Posts:
+def draw_posts(
+    split: str, count: int, seed: int = 0, *, task: Task = "gmner", pictures: int = 1, progress: bool = True
+) -> Posts:
     """Generate posts of the world, with a progress bar if it takes more than two seconds.
 
     Args:
@@ -131,6 +133,7 @@ def draw_posts(split: str, count: int, seed: int = 0, *, task: Task = "gmner", p
         count: Number of posts.
         seed: Seed of the world.
         task: `gmner`; or `mner` or `grec` for posts as in `gmner.data.world.related`.
+        pictures: Images of a post of the task `mner`.
         progress: Show a progress bar.
 
     Raises:
@@ -139,7 +142,7 @@ def draw_posts(split: str, count: int, seed: int = 0, *, task: Task = "gmner", p
     world = World(seed=seed)
     one: Mapping[Task, Callable[[int], Post]] = {
         "gmner": lambda number: world.post(split, number),
-        "mner": lambda number: name_posts(world, split, 1, start=number)[0],
+        "mner": lambda number: name_posts(world, split, 1, start=number, pictures=pictures)[0],
         "grec": lambda number: expression_posts(world, split, 1, start=number)[0],
     }
     numbers = tqdm(range(count), desc="drawing", unit="post", delay=2, disable=not progress)

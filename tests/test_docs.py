@@ -16,6 +16,7 @@ from chromium import BROWSER, Tab
 
 import gmner
 from gmner.cli.main import parser
+from gmner.paper import __main__ as paper
 
 for library in ("material", "mkdocstrings"):
     pytest.importorskip(library, reason="pip install -e '.[docs]'")
@@ -90,7 +91,7 @@ def test_notebook_pages_show_the_outputs(site: Path):
 def test_command_line_page_has_every_option():
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     shared = page[: page.index("\n## ")]
-    for name, command in commands(parser()):
+    for name, command in (*commands(parser()), ("python -m gmner.paper", paper._parser())):
         assert f"\n## {name}\n" in page
         section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
         options = {flag for action in command._actions for flag in action.option_strings} - {"-h", "--help"}

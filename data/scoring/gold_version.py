@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gmner.data.listing import counted
 from gmner.data.post import Post
 from gmner.data.readers.placing import PostsByImage, image_key
 from gmner.signatures.errors import DataError
@@ -51,7 +52,8 @@ class GoldVersion:
 
     def __str__(self) -> str:
         regions = "no regions" if self.shown is None else f"{self.shown:,} shown, {self.absent:,} not shown"
-        return f"{self.posts:,} posts, {self.mentions:,} mentions ({regions}), version {self.fingerprint}"
+        counts = f"{counted(self.posts, 'post', 'posts')}, {counted(self.mentions, 'mention', 'mentions')}"
+        return f"{counts} ({regions}), version {self.fingerprint}"
 
 
 _Row = tuple[str, str, str]

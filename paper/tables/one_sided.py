@@ -17,10 +17,17 @@ def dominant(post: Post) -> str:
     """The modality that dominates a post, by what it names and what its images show.
 
     `text`: the post names entities, and its images show none of them. `image`: the images show every named entity.
-    `balanced`: they show some of them. `none`: the post names no entity.
+    `balanced`: they show some of them. `none`: the post names no entity. `unknown`: its regions are not annotated, as
+    in MNER-MI.
+
+    Example:
+        >>> classes = [replace(post, slice=dominant(post)) for post in posts]  # doctest: +SKIP
+        >>> gmner.evaluate(program, classes).by_slice  # the classes of any data set  # doctest: +SKIP
 
     Source: ours. The paper (MCR, table 12) does not define the classes.
     """
+    if not post.grounded:
+        return "unknown"
     shown = {entity.visible for entity in post.gold}
     if not shown:
         return "none"

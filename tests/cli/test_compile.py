@@ -188,6 +188,11 @@ def test_further_posts_and_expressions_are_mixed(
     assert run(*words, "--also", gold, *grec) == 0
     assert [post.id for post in recorded.given["trainset"]] == ["a", "b", "2/a", "2/b", "1-0"]
     assert recorded.given["trainset"][-1].task == "grec"
+    before = {entity.type for post in recorded.given["trainset"][:-1] for entity in post.gold}
+    assert run(*words, "--also", gold, "--rename-type", "PER=HUMAN", *grec, "--overwrite") == 0
+    types = {entity.type for post in recorded.given["trainset"][:-1] for entity in post.gold}
+    assert "PER" in before
+    assert types == {"HUMAN", *before} - {"PER"}
     assert "Images are missing for 1 post" in capsys.readouterr().err
     assert "does not use most_targets" in fails(capsys, *words, "--overwrite", "--most-targets", 1)
     assert "GREC requires the boxes of COCO" in fails(capsys, *words, "--overwrite", *grec[:2])

@@ -106,6 +106,14 @@ def test_evaluate_reads_other_data_sets(tmp_path: Path, capsys: pytest.CaptureFi
     assert run("evaluate", tmp_path / "p.jsonl", "--gold", tmp_path / "mi.txt", "--format", "mner-mi", "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert (record["mner"]["f1"], record["gmner"]["f1"]) == (100, None)
+    (tmp_path / "mi.txt").write_text(json.dumps({**line, "label": ["B-MIS", "O"]}))
+    write_predictions([Prediction("1", "Ana met", "", (GroundedEntity("Ana", 0, 3, "OTHER"),))], tmp_path / "p.jsonl")
+    same_types = ("evaluate", tmp_path / "p.jsonl", "--gold", tmp_path / "mi.txt", "--rename-type", "MIS = OTHER")
+    assert run(*same_types, "--format", "mner-mi", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["mner"]["f1"] == 100
+    with pytest.raises(SystemExit):
+        run(*same_types[:-1], "MIS", "--format", "mner-mi")
+    assert "'MIS' is not OLD=NEW" in capsys.readouterr().err
     assert "mner-mi" in fails(capsys, "evaluate", tmp_path / "p.jsonl", "--gold", tmp_path / "mi.txt", "--format", "x")
 
 

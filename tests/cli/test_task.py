@@ -63,6 +63,9 @@ def test_expressions_are_grounded_and_scored(image: Path, tmp_path: Path, capsys
     # The same expressions as JSONL, and an answer that failed.
     posts = gmner.read_grec(tmp_path / "refs.json", tmp_path / "instances.json", "val", tmp_path)
     gmner.write_posts(posts, tmp_path / "posts.jsonl")
+    same = tmp_path / "same.jsonl"
+    assert run("extract", tmp_path / "posts.jsonl", "--model", "some", "-o", same) == 0
+    assert same.read_text() == out.read_text()
     failed = Prediction.failed(posts[0].id, posts[0].text, AnswerError("No answer"))
     gmner.write_predictions([failed, Prediction("other", "the cat")], out)
     capsys.readouterr()

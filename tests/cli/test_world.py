@@ -166,6 +166,11 @@ def test_posts_of_the_related_tasks(
         assert run("--posts", 4, "--no-model", "--task", task, "-o", folder, "--sheet", tmp_path / f"{task}.png") == 0
         assert {post.task for post in read_posts(folder)} == {task}
     assert "no target" in capsys.readouterr().out
+    words = ("--posts", 2, "--no-model", "--pictures", 3)
+    assert run(*words, "--task", "mner", "-o", tmp_path / "several", "--sheet", tmp_path / "several.png") == 0
+    assert [len(post.images) for post in read_posts(tmp_path / "several")] == [3, 3]
+    assert run(*words) == 2
+    assert "--pictures is for --task mner" in capsys.readouterr().err
     program = GMNER(scripted_lm({"reasoning": "", "boxes": []}))
     monkeypatch.setattr(models, "load_program", lambda model: program)
     assert run("--posts", 4, "--task", "grec", "--json") == 0

@@ -12,6 +12,16 @@ from hypothesis import strategies as st
 from gmner.optimizers.curves import COLOURS, draw_curves, draw_key, draw_panels, ticks, write_log_curves
 
 
+def test_a_legend_names_the_series_that_are_drawn():
+    panels = {"share": {"first": {0: 1.0, 1: 2.0}, "empty": {}, "third < 3": {0: 2.0, 1: 1.0}}}
+    svg = draw_curves(panels, axis="layers", legend=True)
+    shown = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
+    assert shown[-2:] == ["first", "third < 3"]
+    assert ">layers</text>" in svg
+    assert "third &lt; 3, layer 1: 1.00" in svg
+    assert "first" not in [element.text for element in ElementTree.fromstring(draw_curves(panels)).iter()]
+
+
 def points(svg: str) -> list[list[tuple[float, float]]]:
     """The points of every curve in pixels, with y pointing down."""
     ElementTree.fromstring(svg)

@@ -37,6 +37,7 @@ from gmner.programs.staged import StagedGMNER
 from gmner.signatures.boxes import Box, BoxFormat
 from gmner.signatures.errors import DataError, InputError
 from gmner.signatures.mentions import EXPRESSION, GoldEntity, expression_entity
+from gmner.signatures.schema import Limits
 from gmner.signatures.tasks import GroundExpression, NameEntities
 from gmner.signatures.wire import Frame
 
@@ -298,11 +299,19 @@ def test_a_compile_on_a_mixture(program: Callable[[str], GMNER], tmp_path: Path,
 def test_presets_of_the_paper_on_real_posts_and_a_mixture(
     program: Callable[[str], GMNER], twitter_root: Path, tmp_path: Path, name: str
 ):
-    real = [post for post in gmner.read_twitter_gmner(twitter_root, "train") if post.images]
-    fewer = {"mrsi": {"max_steps": 1}, "cvo": {"max_steps": 1, "max_completion_length": 400}, "progress": False}
+    splits = (gmner.read_twitter_gmner(twitter_root, split) for split in ("train", "dev"))
+    real = [post for split in splits for post in split if post.images]
+    fewer = {"mrsi": {"max_steps": 1}, "cvo": {"max_steps": 1, "max_completion_length": 700}, "progress": False}
     optimizer = with_settings(gmner.preset(name), fewer)
-    posts = gmner.mix_posts(real, mixture(pictures=2)[4:])
-    compiled: Any = program("qwen2_5_vl").compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
+    related = mixture(pictures=2)[4:]
+    posts = gmner.mix_posts(real, related)
+    limits = Limits(reasoning=8, entities=max(len(post.gold) for post in posts))
+    student = GMNER(program("qwen2_5_vl").model, limits=limits)
+    compiled: Any = student.compile(trainset=posts, optimizer=optimizer, run_dir=tmp_path)
     assert list(compiled.history.programs) == ["before", "mrsi", "cvo"]
     assert len({rollout.post_id for rollout in read_rollouts(tmp_path / "cvo")}) == 8
-    assert {*ReasoningSet.load(tmp_path / "chains").counts(posts).tasks} == {"gmner", "mner", "grec"}
+    counts = ReasoningSet.load(tmp_path / "chains").counts(posts)
+    assert counts.tasks == {"gmner": len(real), "mner": 4, "grec": 4}
+    assert len(real) >= 18
+    assert compiled.ground_expression(related[-1].text, related[-1].image).entities[0].type == EXPRESSION
+    assert all(not e.boxes for e in compiled.extract_names(related[0].text, images=related[0].images).entities)
