@@ -176,8 +176,6 @@ class Runs:
             return Cost()
         folder = self._place(arm, seed, fine=False)
         own = Cost(**json.loads((folder / COST).read_text(encoding="utf-8")))
-        if not own.tokens:  # written by an earlier version
-            own = dataclasses.replace(own, tokens=_last(_logs(folder / "run"), "num_tokens"))
         before = self.cost(ARMS[arm.start], seed) if arm.start else Cost()
         steps, tokens = {**before.steps, **own.steps}, {**before.tokens, **own.tokens}
         return Cost(before.minutes + own.minutes, steps, max(before.memory, own.memory), tokens, own.train)
@@ -244,12 +242,6 @@ def _last(log: Mapping[str, list[dict[str, Any]]], name: str) -> dict[str, int]:
     """The largest value of a count in TRL's log of each stage that has it."""
     values = {stage: [int(entry[name]) for entry in entries if name in entry] for stage, entries in log.items()}
     return {stage: max(counts) for stage, counts in values.items() if counts}
-
-
-def _logs(run: Path) -> dict[str, list[dict[str, Any]]]:
-    """TRL's log of each stage of a compile."""
-    files = {stage: run / stage / "done.json" for stage in ("mrsi", "cvo")}
-    return {name: json.loads(file.read_text(encoding="utf-8"))["log"] for name, file in files.items() if file.is_file()}
 
 
 def _check_place(work: Path) -> None:

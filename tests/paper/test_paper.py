@@ -236,11 +236,9 @@ def test_programs_of_other_posts_are_refused(tmp_path: Path, data: PaperData):
     shared._check_posts(tmp_path, data.fine_train)
 
 
-def test_tokens_are_read_from_the_log_of_a_run(tmp_path: Path):
-    (tmp_path / "mrsi").mkdir()
+def test_tokens_are_the_last_count_in_the_log():
     log = [{"step": 5, "num_tokens": 10.0}, {"step": 10, "num_tokens": 30.0}, {"train_runtime": 1.0}]
-    (tmp_path / "mrsi" / "done.json").write_text(json.dumps({"log": log}))
-    assert shared._last(shared._logs(tmp_path), "num_tokens") == {"mrsi": 30}
+    assert shared._last({"mrsi": log, "cvo": [{"step": 3}]}, "num_tokens") == {"mrsi": 30}
 
 
 def test_minutes_before_an_interruption_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
