@@ -48,7 +48,7 @@ class KitSettings:
     def in_small(cls) -> KitSettings:
         """Settings for a trial that takes seconds with a tiny model on a CPU."""
         return cls(
-            batches=(1, 2), tokens=8, posts=3, probe_tokens=24, image_size=(160, 120), sft_steps=2, grpo_steps=1,
+            batches=(1, 2), tokens=8, posts=3, probe_tokens=40, image_size=(160, 120), sft_steps=2, grpo_steps=1,
             small=True,
         )  # fmt: skip
 
