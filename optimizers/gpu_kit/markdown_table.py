@@ -31,8 +31,8 @@ def as_markdown(record: Mapping[str, Any]) -> str:
             "stage_gib": "GiB of the stage", "promised_gib": "GiB expected by the preset",
         }  # fmt: skip
         lines += [*_table(columns, stages), ""]
-    for name in ("load", "scoring", "bundle"):
-        if name in checks:
+    for name in ("load", "probe", "photos", "scoring", "bundle"):
+        if name in checks and not {"error", "skipped"} & set(checks[name]):
             lines.append(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in checks[name].items()))
     failed = {name: check for name, check in checks.items() if "error" in check or "skipped" in check}
     lines += [f"- {name}: {check.get('error') or check['skipped']}" for name, check in failed.items()]

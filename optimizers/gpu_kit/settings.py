@@ -24,7 +24,8 @@ class KitSettings:
         preset: Name of the preset whose stages are measured.
         batches: Batch sizes of the engine.
         tokens: Largest number of tokens of an answer when the engine is measured.
-        posts: Number of posts for the speed of scoring.
+        posts: Number of posts for the speed of scoring, and largest number of photographs.
+        probe_tokens: Token limit of an answer in free text to the probe.
         image_size: (width, height) of the posts' images in pixels.
         sft_steps: Optimizer steps of MRSI.
         grpo_steps: Optimizer steps of CVO.
@@ -36,6 +37,7 @@ class KitSettings:
     batches: tuple[int, ...] = (1, 16, 64)
     tokens: int = 128
     posts: int = 128
+    probe_tokens: int = 256
     image_size: Size = (1024, 768)
     sft_steps: int = 10
     grpo_steps: int = 5
@@ -45,7 +47,10 @@ class KitSettings:
     @classmethod
     def in_small(cls) -> KitSettings:
         """Settings for a trial that takes seconds with a tiny model on a CPU."""
-        return cls(batches=(1, 2), tokens=8, posts=3, image_size=(160, 120), sft_steps=2, grpo_steps=1, small=True)
+        return cls(
+            batches=(1, 2), tokens=8, posts=3, probe_tokens=40, image_size=(160, 120), sft_steps=2, grpo_steps=1,
+            small=True,
+        )  # fmt: skip
 
     def stages(self) -> tuple[MRSI, CVO]:
         """The preset's two stages, with a checkpoint halfway through the first."""

@@ -80,35 +80,49 @@ def answering(engine: VLMEngine, prompts: Sequence[Prompt]) -> list[dict[str, An
     return sides
 
 
-def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt]) -> dict[str, Any]:
+def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt], batches: Sequence[int]) -> list[dict[str, Any]]:
     """Generate answers to the same prompts with vLLM in this process, with the same schemas and the free memory.
+
+    Args:
+        engine: The engine with the model.
+        prompts: The prompts of the largest batch.
+        batches: Batch sizes. Each batch is the first prompts; vLLM's cache of prefixes is off, so that it reads them.
+
+    Returns:
+        One record per batch size, without memory: vLLM reserves most of what is free.
 
     Raises:
         ImportError: vLLM is not installed.
     """
     import vllm
 
-    length = max(completion.prompt_tokens for completion in Generator(engine.weights).generate(
+    lengths = [completion.prompt_tokens for completion in Generator(engine.weights).generate(
         [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
-    ))  # fmt: skip
+    )]  # fmt: skip
     limit = max(prompt.limit for prompt in prompts)
     asked, params = [], []
     for prompt in prompts:
         text = engine.processor.apply_chat_template(prompt.conversation, add_generation_prompt=True)
         images = [part["image"] for turn in prompt.conversation for part in turn["content"] if part["type"] == "image"]
-        asked.append({"prompt": text, "multi_modal_data": {"image": images}})
+        asked.append({"prompt": text, "multi_modal_data": {"image": images}} if images else {"prompt": text})
         schema = structured_outputs(prompt.schema or {})
         params.append(vllm.SamplingParams(temperature=0.0, max_tokens=prompt.limit, structured_outputs=schema))
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
-    llm = vllm.LLM(str(engine.path), max_model_len=length + limit + 64, gpu_memory_utilization=0.9 * free / total)
+    llm = vllm.LLM(
+        str(engine.path), max_model_len=max(lengths) + limit + 64, gpu_memory_utilization=0.9 * free / total,
+        enable_prefix_caching=False, mm_processor_cache_gb=0,
+    )  # fmt: skip
     llm.generate(asked[:1], params[:1])
-    with Meter() as whole:
-        answers = llm.generate(asked, params)
-    tokens = sum(len(answer.outputs[0].token_ids) for answer in answers)
-    return {
-        "side": "vllm", "rows": len(prompts), "prompt_tokens": length, "tokens": tokens,
-        "seconds": round(whole.seconds, 3), "tokens_per_second": round(tokens / whole.seconds, 1),
-    }  # fmt: skip
+    sides = []
+    for rows in batches:
+        with Meter() as whole:
+            answers = llm.generate(asked[:rows], params[:rows])
+        tokens = sum(len(answer.outputs[0].token_ids) for answer in answers)
+        sides.append({
+            "side": "vllm", "rows": rows, "prompt_tokens": max(lengths[:rows]), "tokens": tokens,
+            "seconds": round(whole.seconds, 3), "tokens_per_second": round(tokens / whole.seconds, 1),
+        })  # fmt: skip
+    return sides
 
 
 def scoring(program: GMNER, posts: Sequence[Post]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from gmner.optimizers.training.merging import merged
 from gmner.optimizers.training.rollouts import FOLDER
 from gmner.optimizers.training.shared_prompts import SharedPrompts, shares_prompts
 from gmner.optimizers.training.trainable import is_small
-from gmner.optimizers.training.trl_seams import GENERATED, OpenGRPOTrainer, Row
+from gmner.optimizers.training.trl_seams import GENERATED, OpenGRPOTrainer, Row, scoring_labels_only
 from gmner.programs.engine.constrained_sampler import ConstrainedSampler, SamplerRow, Sampling
 from gmner.programs.engine.decoding import Decoding
 from gmner.programs.engine.encoding import deduplicated
@@ -153,7 +153,8 @@ class ConstrainedGRPOTrainer(OpenGRPOTrainer):
             called = _with_image_counts(called, options["num_images"])
         if self._shares and not options.get("compute_aux_loss"):
             called = SharedPrompts(called, bare, by_row=True)
-        return super().token_log_probs(called, *args, **options)
+        with scoring_labels_only():
+            return super().token_log_probs(called, *args, **options)
 
     def tokenize(self, prompts: list[Any]) -> tuple[list[Any], list[Any] | None, dict[str, Any]]:
         """Encode prompts, equal ones once."""

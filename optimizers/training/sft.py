@@ -12,14 +12,15 @@ from datasets import Dataset, Image, List
 from torch.utils.data import Sampler
 
 from gmner.optimizers.training.shared_prompts import SharedPrompts, shares_prompts
-from gmner.optimizers.training.trl_seams import OpenSFTTrainer
+from gmner.optimizers.training.trl_seams import OpenSFTTrainer, scoring_labels_only
 
 
 class SharingSFTTrainer(OpenSFTTrainer):
     """TRL's SFTTrainer, which puts the rows of a prompt next to each other and computes the prompt once.
 
     Loss and gradients equal those of separate rows. If the model cannot share prompts (see `shares_prompts`) or the
-    loss needs all logits, the same batches are computed as in TRL. If all prompts differ, TRL's order is kept too.
+    loss needs all logits, the same batches are computed as in TRL. If all prompts differ, TRL's order is kept too. On a
+    CPU, logits are computed only for the tokens of answers.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,7 +39,8 @@ class SharingSFTTrainer(OpenSFTTrainer):
         bare = self.accelerator.unwrap_model(model)
         if self._shares:
             model = SharedPrompts(model, bare, by_row=False)
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        with scoring_labels_only():
+            return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 class PromptSampler(Sampler[int]):

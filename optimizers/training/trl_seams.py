@@ -15,6 +15,7 @@ import torch
 from accelerate.utils import gather
 from trl import GRPOTrainer, SFTTrainer
 from trl.trainer import grpo_trainer
+from trl.trainer import utils as trainer_utils
 
 Row = dict[str, Any]
 
@@ -229,6 +230,19 @@ class OpenSFTTrainer(SFTTrainer):
         Relies on the attributes `compute_loss_func`, `label_smoother` and `aux_loss_enabled`. Since TRL 1.16.
         """
         return self.compute_loss_func is None and self.label_smoother is None and not self.aux_loss_enabled
+
+
+@contextmanager
+def scoring_labels_only() -> Iterator[None]:
+    """Have TRL's fused head compute logits on a CPU only where a token has a label, for the length of a block.
+
+    Relies on `add_fused_lm_head` calling `_use_triton` of `trl.trainer.utils` to decide whether the other positions are
+    left out. Without Triton, TRL computes all of them to keep shapes constant for devices that compile, and then masks
+    them: prompts and images get logits that nothing reads. There is no option. Since TRL 1.16.
+    """
+    triton = trainer_utils._use_triton
+    with replaced(trainer_utils, "_use_triton", lambda device: device.type == "cpu" or triton(device)):
+        yield
 
 
 def replace_evaluation(trainer: Any, figures: Callable[[], dict[str, float]]) -> None:

@@ -1,33 +1,58 @@
 """The GPU kit on a CPU, attention over packed windows, and a frozen vision tower without gradients."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from transformers import PreTrainedModel
 
 from gmner import gpu
+from gmner.data.jsonl import read_posts, read_predictions
+from gmner.data.post import Post
+from gmner.data.prediction import Prediction
+from gmner.data.readers import real_photos
+from gmner.optimizers.gpu_kit import kit as kit_module
+from gmner.optimizers.gpu_kit import speed
 from gmner.optimizers.gpu_kit.kit import CHECKS, Kit
+from gmner.optimizers.gpu_kit.photographs import answering_photos
 from gmner.optimizers.gpu_kit.random_model import SHAPES, build_random
 from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
 from gmner.optimizers.training.trainable import Lora, training_copy
+from gmner.programs.gmner import GMNER
 from gmner.programs.models import vision_attention
 from gmner.programs.models.vision_attention import packed_attention
 from gmner.programs.models.weights import ModelSource
+from gmner.signatures.boxes import Box
 from gmner.signatures.errors import InputError
+from gmner.signatures.mentions import GoldEntity, GroundedEntity
 
 
 @pytest.mark.e2e
 def test_command_measures_and_keeps_earlier_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ["--random", "tiny", "--small", "-o", str(tmp_path)]
+    photos = tmp_path / "mine"
+    photos.mkdir()
+    Image.new("RGB", (90, 60), "navy").save(photos / "Ada_Lovelace_in_Paris.jpg")
+    words = ["--random", "tiny", "--small", "--photos", str(photos), "-o", str(tmp_path)]
     assert gpu.main(words) == 0
     record = json.loads((tmp_path / "gpu.json").read_text())
     checks = record["checks"]
-    assert {"load", "answers-1", "answers-2", "scoring", "sft", "resume", "grpo", "bundle"} <= set(checks)
+    assert {"load", "probe", "photos", "answers-1", "answers-2", "scoring", "sft", "resume", "grpo", "bundle"} <= set(
+        checks
+    )
     assert not [name for name, check in checks.items() if "error" in check]
     assert checks["sft"]["steps"] == checks["resume"]["steps"] == 2
+    assert (checks["probe"]["state"], checks["probe"]["schema_enforced"]) == ("unknown", True)
+    assert checks["probe"]["calls"] > 100
+    assert checks["photos"]["posts"] == 1
+    (answer,) = read_predictions(tmp_path / "photos.jsonl")
+    (post,) = read_posts(tmp_path / "photos")
+    assert answer.text == post.text == "Ada Lovelace in Paris"
     assert checks["resume"]["from"] == "checkpoint-1"
     assert checks["resume"]["losses"] == checks["sft"]["losses"]
     assert checks["bundle"]["same_answer"] is True
@@ -38,8 +63,8 @@ def test_command_measures_and_keeps_earlier_checks(tmp_path: Path, capsys: pytes
 
 
 def test_unknown_names_are_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="probe"):
-        Kit(None, tmp_path, KitSettings()).run(["probe"])
+    with pytest.raises(InputError, match=r"Unknown check.*fit.*probe"):
+        Kit(None, tmp_path, KitSettings()).run(["fit"])
     with pytest.raises(InputError, match=r"qwen2\.5-vl-7b"):
         build_random("huge", tmp_path / "huge")
 
@@ -49,6 +74,69 @@ def test_failing_check_is_recorded_and_others_run(tmp_path: Path):
     assert "ModelError" in record["checks"]["load"]["error"]
     assert record["checks"]["bundle"] == {"skipped": "no stage has been trained"}
     assert CHECKS[0] == "load"
+
+
+def test_folders_without_photographs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for folder, fact in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "has no photographs")):
+        words = ["--random", "tiny", "--photos", str(folder), "-o", str(tmp_path / "out")]
+        assert gpu.main(words) == 2
+        assert fact in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # no model was built
+
+
+def test_photographs_that_are_not_installed_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(real_photos, "find_spec", lambda name: None)
+    record = Kit(None, tmp_path, KitSettings.in_small()).run(["photos"])
+    assert "pip install" in record["checks"]["photos"]["skipped"]
+
+
+def test_annotated_photographs_are_scored(tmp_path: Path):
+    gold = (GoldEntity("Ada", 0, 3, "PER", (Box(0.0, 0.0, 50.0, 60.0),)),)
+    post = Post("1", "Ada", Image.new("RGB", (90, 60)), gold)
+    answer = Prediction("1", "Ada", entities=(GroundedEntity("Ada", 0, 3, "PER", Box(0.0, 0.0, 50.0, 60.0)),))
+    program = SimpleNamespace(batch_posts=lambda posts, progress: [answer])
+    figures = answering_photos(program, [post], tmp_path)
+    assert (figures["names"], figures["boxes"], figures["failed"]) == (1, 1, 0)
+    assert figures["gmner_f1"] == figures["mner_f1"] == 100.0
+
+
+@pytest.mark.parametrize(("state", "code"), [("contradicted", 1), ("agrees", 0), ("unknown", 0)])
+def test_contradicted_profile_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, code: int):
+    monkeypatch.setattr(kit_module, "probing", lambda program, tokens: {"state": state})
+    monkeypatch.setattr(Kit, "program", SimpleNamespace())
+    assert gpu.main(["--checks", "probe", "-o", str(tmp_path)]) == code
+    assert f"- probe: state {state}" in (tmp_path / "gpu.md").read_text()
+
+
+def test_each_batch_is_measured_with_vllm(posts: list[Post], program: Callable[[str], GMNER], monkeypatch):
+    made = []
+
+    class LLM:
+        """`vllm.LLM`: prompts are text with images, and each has sampling parameters."""
+
+        def __init__(self, model: str, **options: Any) -> None:
+            made.append((model, options, []))
+
+        def generate(self, prompts: list[Any], sampling_params: list[Any]) -> list[Any]:
+            made[-1][2].append((prompts, sampling_params))
+            assert len(prompts) == len(sampling_params)
+            return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=[1, 2, 3])]) for _ in prompts]
+
+    vllm, parameters = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    vllm.LLM, vllm.SamplingParams, parameters.StructuredOutputsParams = LLM, SimpleNamespace, SimpleNamespace
+    monkeypatch.setitem(sys.modules, "vllm", vllm)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", parameters)
+    student = program("idefics3")
+    prompts = speed.prompts_of(student, posts[:3], 5)
+    sides = speed.answering_with_vllm(student.model.engine, prompts, (1, 3))
+    assert [(side["rows"], side["tokens"]) for side in sides] == [(1, 3), (3, 9)]
+    ((model, options, calls),) = made
+    assert (model, options["enable_prefix_caching"]) == (str(student.model.engine.path), False)
+    assert [len(asked) for asked, _ in calls] == [1, 1, 3]  # the first is a warm-up
+    for prompt, params in zip(*calls[-1], strict=True):
+        assert len(prompt["multi_modal_data"]["image"]) == 1
+        assert (params.temperature, params.max_tokens) == (0.0, 5)
+        assert params.structured_outputs.json["type"] == "object"
 
 
 def test_boxes_are_enlarged_with_the_images():

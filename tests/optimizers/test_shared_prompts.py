@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tiny import FAMILIES
 from gmner.data.post import Post
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mrsi import MRSI
-from gmner.optimizers.training import shared_prompts
+from gmner.optimizers.training import shared_prompts, trl_seams
 from gmner.optimizers.training.grpo import ConstrainedGRPOTrainer
 from gmner.optimizers.training.merging import merged
 from gmner.optimizers.training.program_calls import answer_calls
@@ -151,6 +152,37 @@ def test_sft_loss_of_shared_prompts_equals_single_rows(
     mrsi.inject(rows, asked.model.engine, tmp_path, seed=0, progress=False)
     assert len(differences) == 3
     assert max(max(apart) for apart in differences) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_logits_are_computed_for_answers_only(
+    program: Programs, mixed: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+):
+    projected, labelled, student = [], [], program("qwen2_5_vl")
+    apply = trl_seams.trainer_utils._ChunkedLogProbFunction.apply
+
+    def counting(hidden: torch.Tensor, weight: Any, bias: Any, targets: torch.Tensor, *rest: Any) -> Any:
+        projected.append(len(hidden))
+        return apply(hidden, weight, bias, targets, *rest)
+
+    monkeypatch.setattr(trl_seams.trainer_utils, "_ChunkedLogProbFunction", SimpleNamespace(apply=counting))
+    forward = trl_seams.trainer_utils.FusedCausalLMOutput
+
+    def output(**fields: Any) -> Any:
+        labelled.append(int(fields["label_mask"].sum()))
+        return forward(**fields)
+
+    monkeypatch.setattr(trl_seams.trainer_utils, "FusedCausalLMOutput", output)
+    if stage == "grpo":
+        train(cvo(), student, mixed, tmp_path)
+    else:
+        mrsi = MRSI(max_steps=1, batch=6, tuning="lora").chosen(trained=True)
+        lessons = mrsi.lessons(mrsi.chains(mixed, student.adapter(), random.Random(0)), student)
+        rows = program_rows(student, lessons, {post.id: post for post in mixed}, student.adapter(), [])
+        mrsi.inject(rows, student.model.engine, tmp_path, seed=0, progress=False)
+    assert projected == labelled
+    assert sum(projected) > 0
 
 
 def test_rows_of_a_prompt_are_adjacent_in_each_epoch():

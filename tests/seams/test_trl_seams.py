@@ -170,3 +170,36 @@ def test_replaced_attributes_come_back():
     with trl_seams.replaced(plain, "on_evaluate", 3):
         assert plain.on_evaluate == 3
     assert "on_evaluate" not in vars(plain)
+
+
+def fused_head(labels: torch.Tensor) -> tuple[list[int], Any, torch.Tensor]:
+    """Rows that TRL's fused head projects, its output, and the gradient of the embeddings."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=48, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    model, projected = LlamaForCausalLM(config), list[int]()
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    apply = trl_seams.trainer_utils._ChunkedLogProbFunction.apply
+    with pytest.MonkeyPatch.context() as patch:
+        counting = SimpleNamespace(apply=lambda hidden, *rest: projected.append(len(hidden)) or apply(hidden, *rest))
+        patch.setattr(trl_seams.trainer_utils, "_ChunkedLogProbFunction", counting)
+        out = model(input_ids=torch.arange(2 * 9).reshape(2, 9), labels=labels, fused_lm_head=True)
+    out.loss.backward()
+    return projected, out, model.get_input_embeddings().weight.grad
+
+
+@pytest.mark.parametrize("scored", [[(0, 6), (1, 8)], []])
+def test_only_labelled_positions_are_projected_on_a_cpu(scored: list[tuple[int, int]]):
+    labels = torch.full((2, 9), -100)
+    for row, begin in scored:
+        labels[row, begin:] = 3
+    everywhere, theirs, their_gradient = fused_head(labels)
+    with seam("trl:_use_triton in add_fused_lm_head", FILE), trl_seams.scoring_labels_only():
+        projected, ours, gradient = fused_head(labels)
+        assert projected == [sum(9 - begin for _, begin in scored)]
+    assert everywhere == [16]  # without the block; if TRL leaves them out too, the block is not needed any more
+    torch.testing.assert_close(ours.loss, theirs.loss)
+    torch.testing.assert_close(ours.log_probs, theirs.log_probs)
+    torch.testing.assert_close(ours.entropy, theirs.entropy)
+    torch.testing.assert_close(gradient, their_gradient)
