@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/mixture"), help="folder of the runs")
     parser.add_argument("--posts", type=int, default=200, help="training posts of each task")
-    parser.add_argument("--steps", type=int, nargs=2, default=[320, 40], help="optimizer steps of MRSI and of CVO")
+    parser.add_argument("--steps", type=int, nargs=2, default=[200, 30], help="optimizer steps of MRSI and of CVO")
     parser.add_argument("--world", type=int, default=0, help="seed of the world")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test", type=int, default=600, help="held-out posts of each task")
