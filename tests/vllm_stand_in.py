@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from gmner.programs.engine.constrained_sampler import SamplerRow, Sampling
 from gmner.programs.engine.generation import Generator
@@ -106,11 +107,23 @@ class LLM:
         return self._generators[adapter]
 
     def _inputs(self, generator: Generator, prompt: dict[str, Any]) -> Any:
-        """Expand each placeholder to the tokens of its image."""
+        """Expand each placeholder to the tokens of its image; like vLLM by token ids, not by text."""
         assert prompt.keys() <= {"prompt_token_ids", "multi_modal_data"}
-        processor, images = generator.encoder.processor, prompt.get("multi_modal_data", {}).get("image")
-        text = processor.tokenizer.decode(prompt["prompt_token_ids"])
-        inputs = processor(text=[text], images=images, add_special_tokens=False, return_tensors="pt")
+        processor, images = generator.encoder.processor, prompt.get("multi_modal_data", {}).get("image", [])
+        marker = getattr(processor, "image_token", None)
+        marker_id = processor.tokenizer.convert_tokens_to_ids(marker)
+
+        def read(images: list[Any]) -> Any:
+            text = [marker * len(images) or " "]
+            return processor(text=text, images=images or None, add_special_tokens=False, return_tensors="pt")
+
+        expanded = iter([read([image])["input_ids"][0].tolist() for image in images])
+        rows = [next(expanded) if token == marker_id else [token] for token in prompt["prompt_token_ids"]]
+        assert next(expanded, None) is None
+        inputs, ids = read(images), torch.tensor([[token for row in rows for token in row]])
+        inputs["input_ids"], inputs["attention_mask"] = ids, torch.ones_like(ids)
+        if "mm_token_type_ids" in inputs:
+            inputs["mm_token_type_ids"] = (ids == marker_id).long()
         most, length = self.options.get("max_model_len") or 4096, inputs["input_ids"].shape[1]
         if length > most:
             raise VLLMValidationError(f"This model's maximum context length is {most} tokens, the prompt has {length}.")

@@ -12,7 +12,6 @@ import dspy
 import pytest
 import torch
 import vllm_stand_in
-from dspy import lm15
 from engine_requests import HOSTILE, checked, request, schema_for, text_of
 from peft import LoraConfig, get_peft_model
 from PIL import Image
@@ -24,7 +23,6 @@ import gmner
 from gmner.cli.main import main
 from gmner.data.post import Post
 from gmner.optimizers.mcr import MCR
-from gmner.programs.engine.encoding import ChatEncoder
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
@@ -175,8 +173,15 @@ def test_errors_are_those_of_transformers_and_fail_alone(tiny: Callable[[str], P
     assert [str(error) for error in failed[1:]] == [str(error) for error in expected[1:]]
     assert str(failed[0]).startswith("The answer did not end within 3 tokens")
     checked(text_of(good), "Paris", profile)
-    with pytest.raises(InputError, match=r"vLLM refuses the request.*temperature must be in \[0, 2\]"):
-        lm.engine.complete(request("Paris", temperature=3.0, max_tokens=2))
+
+
+def test_other_refusals_of_vllm_name_its_message(lm: dspy.LM, monkeypatch: pytest.MonkeyPatch):
+    def refuse(self, prompts, sampling_params, **_):
+        raise ValueError("At most 1 image(s) may be provided in one prompt.")
+
+    monkeypatch.setattr(LLM, "generate", refuse)
+    with pytest.raises(InputError, match=r"vLLM refuses the request\. At most 1 image"):
+        lm.engine.complete(request("Paris", max_tokens=2))
 
 
 def test_dead_engine_fails_every_call_without_further_tries(lm: dspy.LM, monkeypatch: pytest.MonkeyPatch):
@@ -241,16 +246,12 @@ def test_bundles_load_with_either_engine(tiny: Callable[[str], Path], vllm: type
 def test_engine_is_shared_by_copies_and_restored_once(lm: dspy.LM, vllm: type[LLM]):
     assert copy.deepcopy(lm).engine is lm.engine
     assert pickle.loads(pickle.dumps(lm.engine)) is lm.engine
+    state = lm.engine.dump_state()
     lm.engine.close()
-    restored = type(lm.engine).load_state(lm.engine._settings | _source(lm))
+    restored = type(lm.engine).load_state(state)
     assert (restored is lm.engine, len(vllm.made)) == (False, 2)
     with pytest.raises(ModelError, match="closed"):
         lm.engine.complete(request("Paris"))
-
-
-def _source(lm: dspy.LM) -> dict:
-    state = lm.engine.dump_state()
-    return {name: state[name] for name in state if name not in lm.engine._settings}
 
 
 @pytest.mark.parametrize(
