@@ -85,9 +85,6 @@ class LMEngine(Generic[_L]):
         weights: The loaded model.
         max_batch: Largest number of requests that run at the same time.
         thinking_tokens: Tokens of thinking after which it is closed.
-
-    Raises:
-        ModelError: `max_batch` is below 1, or `thinking_tokens` is negative.
     """
 
     supports_response_schema = True

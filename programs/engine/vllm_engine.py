@@ -53,7 +53,7 @@ class VLLMEngine(LMEngine[Checkpoint]):
     Args:
         weights: The checkpoint; vLLM loads its weights. A LoRA adapter is applied without merging.
         max_batch: Largest number of requests in a list, all of which vLLM may process at the same time.
-        window: A list is complete when no further call has arrived for so many seconds.
+        window: Seconds without a further call after which a list is complete.
         thinking_tokens: Tokens of thinking after which it is closed and the answer follows, if the checkpoint was
             loaded with `thinking`.
         options: Further arguments of `vllm.LLM`, see `OPTIONS`.
