@@ -30,6 +30,8 @@ def add_program(parser: ArgumentParser, *, votes: str = "--answers") -> None:
     parser.add_argument("--server", metavar="URL", help=server)
     served = "name of the model on the server (default: its only model)"
     parser.add_argument("--served", metavar="NAME", help=served)
+    engine = "what runs a model on this machine: transformers, or vllm for many posts on a GPU (default: transformers)"
+    parser.add_argument("--engine", choices=("transformers", "vllm"), help=engine)
     add_profile(parser)
     add_thinking(parser)
     staged = "use three model calls per post: extract, verify and ground"
@@ -111,6 +113,7 @@ def program_of(given: Namespace) -> GroundingProgram:
             labels=labels,
             profile=given.profile,
             task=_task_of(given),
+            engine=given.engine,
             **thinking,
         )
     program.confidence, program.answers = given.confidence, given.answers
@@ -144,12 +147,12 @@ def load_program(
     labels: LabelSet | None = None,
     profile: str | None = None,
     task: str | None = None,
-    **thinking: Any,
+    **options: Any,
 ) -> GroundingProgram:
     """Load a program of this machine, see `gmner.programs.choice.choose`."""
     from gmner.programs.choice import ProgramChoice, choose
 
-    choice = ProgramChoice(model, profile=profile, labels=labels, staged=staged, task=task, **thinking)
+    choice = ProgramChoice(model, profile=profile, labels=labels, staged=staged, task=task, **options)
     return choose(choice, option=option_of)
 
 
@@ -184,6 +187,7 @@ def choice_of(given: Namespace, labels: LabelSet | None) -> ProgramChoice:
         answers=given.answers,
         limit_pictures=given.limit_pictures,
         task=_task_of(given),
+        engine=given.engine,
         **thinking_options(given),
     )
 

@@ -142,8 +142,8 @@ class MCR(Teleprompter):
             InputError: The student is not such a program, or it is a staged one and MRSI would set demonstrations; the
                 training set is empty or not annotated; the program could not write a gold answer (see
                 `gmner.check_posts`); the validation set cannot be scored; weights are trained and the LM was loaded
-                with `thinking=True`; MRSI or CVO cannot train the family; no style uses the teacher, or a style needs
-                one; or an unknown argument.
+                with `thinking=True` or `engine="vllm"`; MRSI or CVO cannot train the family; no style uses the teacher,
+                or a style needs one; or an unknown argument.
             ImageError: An image of the training set cannot be read, or the model does not accept it.
             RewardError: A reward raised, or returned something other than one number or None per completion.
             RunDirectoryError: `run_dir` belongs to a compile with other arguments. Only the posts of the validation set
@@ -178,6 +178,7 @@ class MCR(Teleprompter):
     ) -> Trainable:
         """Check all arguments before anything is written, then run the stages."""
         if self.cvo is not None or (self.mrsi is not None and self.mrsi.trains):
+            training.check_engine_trains(student.model)
             training.check_answers_at_once(student.model)
             training.check_family_trains(student.model, cvo=self.cvo is not None)
         train, val = training_sets(self.settings, trainset, valset, student)

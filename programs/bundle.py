@@ -62,6 +62,7 @@ def load(
             family with another convention.
         base: Base model (folder or Hub id) to use in place of the recorded one; the adapter is applied to it.
         **load_vlm_kwargs: Passed to `load_vlm`, for instance `device_map`; they override the recorded settings.
+            `engine="vllm"`: run it with vLLM. A bundle does not record the engine.
 
     Raises:
         BundleError: The folder is not a bundle; a file is missing, was modified or cannot be read; the base model is
@@ -97,16 +98,15 @@ def _load_lm(folder: Path, manifest: Manifest, base: str | PathLike[str] | None,
         model: dict[str, Any] = {"model": base}
     else:
         model = _recorded_model(folder, recorded)
-    _check_arguments(settings.model_kwargs, options)
     saved: dict[str, Any] = {
         "name": settings.name,
         "cache": settings.cache,
         "dtype": settings.dtype,
-        "max_batch": settings.max_batch,
-        "backend": settings.backend,
         "thinking": settings.thinking,
-        **settings.model_kwargs,
     }
+    if options.get("engine") != "vllm":
+        _check_arguments(settings.model_kwargs, options)
+        saved.update(max_batch=settings.max_batch, backend=settings.backend, **settings.model_kwargs)
     if settings.thinking_tokens is not None and options.get("thinking", settings.thinking):
         saved["thinking_tokens"] = settings.thinking_tokens
     adapter = {"adapter": folder / "adapter"} if manifest.adapter else {}

@@ -16,6 +16,7 @@ import dspy
 from gmner.data.files.atomic import whole_folder
 from gmner.data.files.folders import recover_folder
 from gmner.programs.answering import AnsweringProgram
+from gmner.programs.engine.lm_engine import LMEngine
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.local_engine import engine_of, profiled_engine
 from gmner.programs.manifest import (
@@ -159,11 +160,13 @@ def _json(value: Any) -> Any:
 
 def _settings(lm: dspy.BaseLM) -> Settings:
     sampling: dict[Sampling, Any] = {name: lm.kwargs[name] for name in SAMPLING if name in lm.kwargs}
-    engine = engine_of(lm, VLMEngine)
+    engine = engine_of(lm, LMEngine)
     if engine is None:
         return Settings(sampling=sampling)
     state = engine.dump_state()
-    loading = {name: state[name] for name in ("dtype", "max_batch", "backend", "model_kwargs")}
+    # The engine is not part of a bundle: the defaults are those of the transformers engine.
+    own = ("max_batch", "backend", "model_kwargs") if isinstance(engine, VLMEngine) else ()
+    loading = {name: state[name] for name in ("dtype", *own)}
     if state["thinking"]:
         loading.update(thinking=True, thinking_tokens=state["thinking_tokens"])
     return Settings(name=lm.model.removeprefix("local/").split("@")[0], cache=lm.cache, sampling=sampling, **loading)
@@ -210,7 +213,7 @@ def restore_state(program: AnsweringProgram, folder: Path, manifest: Manifest) -
 
 def _write_weights(lm: dspy.BaseLM, folder: Path) -> tuple[Base, bool]:
     """Copy the weights that the bundle must contain; returns the base model and whether there is an adapter."""
-    engine = engine_of(lm, VLMEngine)
+    engine = engine_of(lm, LMEngine)
     if engine is None:
         return Base(kind="served", model=lm.model), False
     if engine.adapter_path is not None:
@@ -218,7 +221,7 @@ def _write_weights(lm: dspy.BaseLM, folder: Path) -> tuple[Base, bool]:
     return _base(engine, folder), engine.adapter_path is not None
 
 
-def _base(engine: VLMEngine, folder: Path) -> Base:
+def _base(engine: LMEngine[Any], folder: Path) -> Base:
     path, digest, source = engine.path, fingerprint(engine.path), engine.weights.source
     if path == EMBEDDED.resolve():
         return Base(kind="embedded", fingerprint=digest)

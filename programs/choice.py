@@ -50,6 +50,7 @@ class ProgramChoice:
         limit_pictures: See `GroundingProgram`.
         thinking: See `gmner.load_vlm`; None: off, as a bundle was saved, or as a server is set up.
         thinking_tokens: See `gmner.load_vlm`; only on this machine.
+        engine: See `gmner.load_vlm`; None: its default. Only on this machine.
         task: A name in `TASKS`; a bundle of another task answers with its weights, without its demonstrations. None:
             that of the bundle, or entities with boxes.
     """
@@ -66,6 +67,7 @@ class ProgramChoice:
     task: str | None = None
     thinking: bool | None = None
     thinking_tokens: int | None = None
+    engine: str | None = None
 
     @property
     def name(self) -> str:
@@ -130,7 +132,7 @@ def choose(
 
 def _model(choice: ProgramChoice, loaded: LoadedModels) -> tuple[dspy.BaseLM, ModelProfile | None]:
     server = choice.server
-    options = _thinking(choice)
+    options = _options(choice)
     key = ("model", choice.model, _changed(choice.model), server, choice.served, choice.profile, *options.items())
     if server is None:
         return loaded.get(key, lambda: (loading.load_vlm(choice.model, profile=choice.profile, **options), None))
@@ -146,14 +148,14 @@ def _changed(model: str | None) -> int:
         return 0
 
 
-def _thinking(choice: ProgramChoice) -> dict[str, Any]:
-    """The options of thinking that are set."""
-    options = {"thinking": choice.thinking, "thinking_tokens": choice.thinking_tokens}
+def _options(choice: ProgramChoice) -> dict[str, Any]:
+    """The options of the engine and of thinking that are set."""
+    options = {"thinking": choice.thinking, "thinking_tokens": choice.thinking_tokens, "engine": choice.engine}
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _bundle(choice: ProgramChoice, bundle: str, loaded: LoadedModels) -> GroundingProgram:
-    server, served, options = choice.server, choice.served, _thinking(choice)
+    server, served, options = choice.server, choice.served, _options(choice)
     key = ("bundle", bundle, _changed(bundle), server, served, *options.items())
     if server is None:
         program = loaded.get(key, lambda: bundles.load(bundle, **options))
@@ -173,12 +175,10 @@ def check_choice(choice: ProgramChoice, *, option: Callable[[str], str] = _optio
 
     Raises:
         InputError: `staged`, `labels` or `profile` with a bundle, which stores its own program, label set and profile;
-            `served` without `server`; `server` with a model that is not a bundle; an unknown task; `staged` with
-            another task than GMNER; or `confidence` or several `answers` for referring expressions.
+            `served` without `server`; `engine` with `server`; `server` with a model that is not a bundle; an unknown
+            task; `staged` with another task than GMNER; or `confidence` or several `answers` for referring expressions.
     """
-    if choice.served is not None and choice.server is None:
-        remedy = f"Add {option('server')}"
-        raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
+    _check_place(choice, option)
     if choice.task is not None and choice.task not in TASKS:
         raise InputError("The task is unknown", received=choice.task, accepted=", ".join(TASKS))
     if choice.task == _GREC and (choice.confidence or choice.answers > 1):
@@ -200,3 +200,13 @@ def check_choice(choice: ProgramChoice, *, option: Callable[[str], str] = _optio
         if used:
             fact = f"{option(name)} cannot be used with a bundle, which stores its own {own}"
             raise InputError(fact, received=choice.model, remedy=f"Remove {option(name)}")
+
+
+def _check_place(choice: ProgramChoice, option: Callable[[str], str]) -> None:
+    """Check the attributes that belong to a server, or to this machine."""
+    if choice.served is not None and choice.server is None:
+        remedy = f"Add {option('server')}"
+        raise InputError(f"{option('served')} requires {option('server')}", received=choice.served, remedy=remedy)
+    if choice.engine is not None and choice.server is not None:
+        fact, remedy = f"{option('engine')} cannot be used with {option('server')}", f"Remove {option('engine')}"
+        raise InputError(fact, received=choice.engine, remedy=remedy)

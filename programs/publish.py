@@ -13,6 +13,7 @@ from gmner.data.files.atomic import whole_folder
 from gmner.data.files.outputs import check_checkpoint_place, check_inputs
 from gmner.data.scoring.evaluation import percent
 from gmner.programs.answering import AnsweringProgram
+from gmner.programs.engine.vllm_engine import VLLMEngine
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.local_engine import engine_of
 from gmner.programs.manifest import read_manifest
@@ -65,11 +66,15 @@ def save_merged(program: AnsweringProgram, folder: str | PathLike[str], *, overw
         The folder.
 
     Raises:
-        ModelError: The LM is served, or its weights are quantized, so that merging would lose precision.
+        ModelError: The LM is served or runs in vLLM, or its weights are quantized, so that merging would lose
+            precision.
         InputError: The folder has other content, or it is the checkpoint from which the weights were loaded.
     """
     check_checkpoint_place(Path(folder), overwrite=overwrite)
     engine = engine_of(program.model, VLMEngine)
+    if engine_of(program.model, VLLMEngine) is not None:
+        remedy = "Save the program, and use `gmner merge BUNDLE -o FOLDER`"
+        raise ModelError("vLLM's weights cannot be saved", received=program.model.model, remedy=remedy)
     if engine is None:
         fact = "The weights of a served model cannot be saved"
         raise ModelError(fact, received=program.model.model, remedy="Load the model on this machine with load_vlm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,10 +11,12 @@ import torch
 from gmner.data.post import Post
 from gmner.optimizers.gpu_kit.meter import Meter
 from gmner.optimizers.training.program_calls import post_inputs
-from gmner.programs.engine.generation import Generator, Prompt
+from gmner.programs.engine.generation import Completion, Generator, Prompt
+from gmner.programs.engine.vllm_generation import VLLMGenerator
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
-from gmner.programs.seams.vllm_seams import structured_outputs
+from gmner.programs.models.checkpoint import load_checkpoint
+from gmner.programs.seams.vllm_seams import OfflineLLM
 from gmner.signatures.forms import form_of
 
 
@@ -92,32 +95,25 @@ def answering_with_vllm(engine: VLMEngine, prompts: Sequence[Prompt], batches: S
         One record per batch size, without memory: vLLM reserves most of what is free.
 
     Raises:
-        ImportError: vLLM is not installed.
+        ModelError: vLLM is not installed, finds no device, or cannot load the model.
     """
-    import vllm
-
     lengths = [completion.prompt_tokens for completion in Generator(engine.weights).generate(
         [Prompt(prompt.conversation, prompt.schema, 1) for prompt in prompts]
     )]  # fmt: skip
     limit = max(prompt.limit for prompt in prompts)
-    asked, params = [], []
-    for prompt in prompts:
-        text = engine.processor.apply_chat_template(prompt.conversation, add_generation_prompt=True)
-        images = [part["image"] for turn in prompt.conversation for part in turn["content"] if part["type"] == "image"]
-        asked.append({"prompt": text, "multi_modal_data": {"image": images}} if images else {"prompt": text})
-        schema = structured_outputs(prompt.schema or {})
-        params.append(vllm.SamplingParams(temperature=0.0, max_tokens=prompt.limit, structured_outputs=schema))
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (1, 1)
-    llm = vllm.LLM(
-        str(engine.path), max_model_len=max(lengths) + limit + 64, gpu_memory_utilization=0.9 * free / total,
+    checkpoint = load_checkpoint(replace(engine.weights.source, model=str(engine.path), dtype="auto"))
+    llm = OfflineLLM(
+        engine.path, max_model_len=max(lengths) + limit + 64, gpu_memory_utilization=0.9 * free / total,
         enable_prefix_caching=False, mm_processor_cache_gb=0,
     )  # fmt: skip
-    llm.generate(asked[:1], params[:1])
+    generator = VLLMGenerator(checkpoint, llm, None)
+    generator.generate(prompts[:1])
     sides = []
     for rows in batches:
         with Meter() as whole:
-            answers = llm.generate(asked[:rows], params[:rows])
-        tokens = sum(len(answer.outputs[0].token_ids) for answer in answers)
+            answers = generator.generate(prompts[:rows])
+        tokens = sum(answer.tokens for answer in answers if isinstance(answer, Completion))
         sides.append({
             "side": "vllm", "rows": rows, "prompt_tokens": max(lengths[:rows]), "tokens": tokens,
             "seconds": round(whole.seconds, 3), "tokens_per_second": round(tokens / whole.seconds, 1),

@@ -24,6 +24,7 @@ from gmner.optimizers.training.checkpoint_mark import MarkWhole
 from gmner.optimizers.training.checkpoints import drop_after, last_checkpoint
 from gmner.optimizers.training.settings import Lora, Training, Tuning
 from gmner.optimizers.training.validation import ValidationMonitor
+from gmner.programs.engine.vllm_engine import VLLMEngine
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.local_engine import engine_of
 from gmner.programs.models.families import PROFILE_FILE, family_of
@@ -38,6 +39,22 @@ _SMALL = 100_000_000
 def trainable_engine(lm: dspy.BaseLM) -> VLMEngine | None:
     """The engine whose weights can be trained, or None for a served model."""
     return engine_of(lm, VLMEngine)
+
+
+def check_engine_trains(lm: dspy.BaseLM) -> None:
+    """Check that the model of a compile does not run in vLLM, which holds the memory that training needs.
+
+    Raises:
+        InputError: It does.
+    """
+    if engine_of(lm, VLLMEngine) is not None:
+        raise InputError(
+            "MRSI and CVO cannot train a model that runs in vLLM",
+            received=lm.model,
+            accepted="an LM of gmner.load_vlm with engine='transformers', the default",
+            remedy="Compile with the default engine, save the program, and score it with gmner.load(folder, "
+            "engine='vllm'); an LM with engine='vllm' can be the teacher of MRSI",
+        )
 
 
 def check_answers_at_once(lm: dspy.BaseLM) -> None:

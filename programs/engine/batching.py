@@ -154,12 +154,18 @@ class Batcher(Pausable, Generic[Question, Reply]):
         scheduler: Runs the calls.
         window: Seconds to wait for more questions after the first one, when no call is active.
         forkable: Returns whether the scheduler can be used in a forked process.
+        renewed: Whether each further question starts the window again.
     """
 
     def __init__(
-        self, scheduler: Scheduler[Question, Reply], window: float = 0.008, forkable: Callable[[], bool] = lambda: True
+        self,
+        scheduler: Scheduler[Question, Reply],
+        window: float = 0.008,
+        forkable: Callable[[], bool] = lambda: True,
+        *,
+        renewed: bool = False,
     ) -> None:
-        self._scheduler, self._window, self._forkable = scheduler, window, forkable
+        self._scheduler, self._window, self._forkable, self._renewed = scheduler, window, forkable, renewed
         self._closed = False
         self._failure: EngineError | None = None
         self._start_over()
@@ -292,7 +298,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
         """Take as many queued calls as the scheduler has capacity for.
 
         Returns at once while calls are active, so that they are not delayed. Otherwise waits for the first call, and
-        then up to `window` seconds for more.
+        then up to `window` seconds for more, counted from the first or, with `renewed`, from the last one.
 
         Returns:
             The calls, and whether the batcher was closed: None in the queue is the end mark.
@@ -310,7 +316,7 @@ class Batcher(Pausable, Generic[Question, Reply]):
                     break
                 if call is None:
                     return calls, True
-                if not calls:
+                if not calls or self._renewed:
                     deadline = time.monotonic() + self._window
                 calls.append(call)
         except BaseException:

@@ -74,6 +74,33 @@ class ChatEncoder:
                 return self._with_character_ids(batch, spare_id, markers)
         raise InputError("Model markers in a text cannot be encoded as text", received=markers)
 
+    def compact(self, conversation: Conversation) -> list[int]:
+        """The token ids of a chat with a single placeholder for each image, which vLLM expands itself.
+
+        Otherwise as `__call__`: the generation prompt is included, and markers in texts are encoded as text.
+
+        Raises:
+            InputError: See `__call__`.
+        """
+        markers = self._markers_of(conversation)
+        if not markers:
+            return self._compact_ids(conversation)
+        for spare in self._spares:
+            ids = self._compact_ids(self._with_spares(conversation, spare))
+            spare_id, left = self.tokenizer.convert_tokens_to_ids(spare), iter(markers)
+            if ids.count(spare_id) == len(markers):
+                spelled = (self._character_ids(next(left)) if token == spare_id else [token] for token in ids)
+                return [token for letters in spelled for token in letters]
+        raise InputError("Model markers in a text cannot be encoded as text", received=markers)
+
+    def _compact_ids(self, conversation: Conversation) -> list[int]:
+        with without_channel_warnings():
+            text = self.processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+            # As `apply_chat_template(tokenize=True)` of processors does.
+            bos = self.tokenizer.bos_token
+            added = bos is None or not text.startswith(bos)
+            return self.tokenizer(text, add_special_tokens=added)["input_ids"]
+
     def _encode(self, conversations: Sequence[Conversation]) -> BatchFeature:
         with without_channel_warnings():
             return self.processor.apply_chat_template(

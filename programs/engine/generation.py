@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from gmner.programs.engine.batching import Abandoned, awaited
 from gmner.programs.engine.confidence import Token
 from gmner.programs.engine.constrained_sampler import SamplerRow, Sampling
@@ -108,7 +110,7 @@ class Generator:
     def __init__(
         self, weights: Weights, backend: str = "llguidance", cached_images: int = 32, thinking_tokens: int = 0
     ) -> None:
-        self._weights = weights
+        self._weights, self._tokenizer = weights, weights.processor.tokenizer
         self.encoder = ChatEncoder(weights.processor)
         self._vision_cache = VisionFeatureCache(weights.model, cached_images)
         self._grammars = GrammarCompiler(weights.model, weights.processor.tokenizer, backend)
@@ -162,21 +164,8 @@ class Generator:
             InputError: The prompt, its thinking and `max_tokens` exceed the context; without `max_tokens`, the prompt,
                 its thinking and `FREE_TEXT_TOKENS` (or the longest answer, if that is shorter) do.
         """
-        context, limit = self._weights.context, prompt.limit
         thinking = 0 if self._thinking is None else self._thinking.most
-        if context is None or width + thinking + limit <= context:
-            return limit
-        required = limit if prompt.max_tokens is not None else min(limit, FREE_TEXT_TOKENS)
-        if width + thinking + required > context:
-            thoughts, fewer = (f", {thinking} for the thinking", " or thinking_tokens") if thinking else ("", "")
-            remedy = "Shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens"
-            raise InputError(
-                "The prompt and its answer exceed the model's context",
-                received=f"{width} tokens of prompt{thoughts} and {required} for the answer",
-                accepted=f"{context} tokens together",
-                remedy=remedy + fewer,
-            )
-        return context - width - thinking
+        return answer_budget(prompt, width, thinking, self._weights.context)
 
     def add(self, batch: RunningBatch, prompts: Sequence[Prompt]) -> list[SamplerRow]:
         """Prefill prompts and add them to a running batch.
@@ -206,8 +195,8 @@ class Generator:
 
     def completion(self, row: SamplerRow) -> Completion:
         """Decode an answer that has ended."""
-        logprobs = None if row.logprobs is None else self._tokens(row.written, row.logprobs)
-        answer = self._text(row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs
+        logprobs = None if row.logprobs is None else token_texts(self._tokenizer, row.written, row.logprobs)
+        answer = answer_text(self._tokenizer, row.written), row.prompt_tokens, len(row.written), row.truncated, logprobs
         thought = row.thought
         if thought is None:
             return Completion(*answer)
@@ -223,21 +212,50 @@ class Generator:
         limit = self.budget(prompt, width)
         return SamplerRow(grammar, limit, prompt.sampling, logprobs, prompt.abandoned, width, thought)
 
-    def _text(self, ids: Sequence[int]) -> str:
-        # clean_up_tokenization_spaces would remove spaces before punctuation, and a span would no longer be verbatim.
-        return self._weights.processor.tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+
+def answer_budget(prompt: Prompt, width: int, thinking: int, context: int | None) -> int:
+    """Token limit of the answer to a prompt within the context of a model.
+
+    Args:
+        prompt: The prompt.
+        width: Its length in tokens.
+        thinking: Largest number of tokens of its thinking.
+        context: The context length of the model; None: not known.
+
+    Raises:
+        InputError: See `Generator.budget`.
+    """
+    limit = prompt.limit
+    if context is None or width + thinking + limit <= context:
+        return limit
+    required = limit if prompt.max_tokens is not None else min(limit, FREE_TEXT_TOKENS)
+    if width + thinking + required > context:
+        thoughts, fewer = (f", {thinking} for the thinking", " or thinking_tokens") if thinking else ("", "")
+        remedy = "Shorten the text, use fewer or shorter demonstrations or smaller images, or lower max_tokens"
+        raise InputError(
+            "The prompt and its answer exceed the model's context",
+            received=f"{width} tokens of prompt{thoughts} and {required} for the answer",
+            accepted=f"{context} tokens together",
+            remedy=remedy + fewer,
         )
+    return context - width - thinking
 
-    def _tokens(self, ids: Sequence[int], logprobs: Sequence[float]) -> tuple[Token, ...]:
-        """Text and log probability of each token.
 
-        Where several tokens encode one character, the last one gets it, and the others an empty text.
-        """
-        tokens, begin = [], 0
-        for end, logprob in enumerate(logprobs[: len(ids)], 1):
-            part = self._text(ids[begin:end])
-            complete = not part.endswith("\ufffd")
-            tokens.append((part if complete else "", logprob))
-            begin = end if complete else begin
-        return tuple(tokens)
+def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of an answer, without special tokens."""
+    # clean_up_tokenization_spaces would remove spaces before punctuation, and a span would no longer be verbatim.
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], logprobs: Sequence[float]) -> tuple[Token, ...]:
+    """Text and log probability of each token of an answer.
+
+    Where several tokens encode one character, the last one gets it, and the others an empty text.
+    """
+    tokens, begin = [], 0
+    for end, logprob in enumerate(logprobs[: len(ids)], 1):
+        part = answer_text(tokenizer, ids[begin:end])
+        complete = not part.endswith("\ufffd")
+        tokens.append((part if complete else "", logprob))
+        begin = end if complete else begin
+    return tuple(tokens)

@@ -32,6 +32,11 @@ class ThinkingRules:
         self.closer = self.encode(markers.closer)
 
     @property
+    def closing(self) -> str:
+        """The marker that ends the thinking."""
+        return self._markers.closing
+
+    @property
     def most(self) -> int:
         """Largest number of tokens of thinking, with the tokens that close it."""
         return self.limit + len(self.closer)

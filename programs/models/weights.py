@@ -81,11 +81,14 @@ class Weights:
     thinking: Thinking | None = None
 
     @property
+    def config(self) -> Any:
+        """The configuration of the model."""
+        return self.model.config
+
+    @property
     def end_ids(self) -> list[int]:
         """Token ids that end an answer; the tokenizer's end token is the first."""
-        configured = self.model.generation_config.eos_token_id
-        listed = configured if isinstance(configured, list) else [configured]
-        return list(dict.fromkeys([self.processor.tokenizer.eos_token_id, *(i for i in listed if i is not None)]))
+        return end_ids_of(self.processor, self.model.generation_config)
 
     @property
     def profile_text(self) -> str | None:
@@ -101,6 +104,13 @@ class Weights:
         return context_of(self.model.config)
 
 
+def end_ids_of(processor: ProcessorMixin, generation: GenerationConfig) -> list[int]:
+    """Token ids that end an answer; the tokenizer's end token is the first."""
+    configured = generation.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return list(dict.fromkeys([processor.tokenizer.eos_token_id, *(i for i in listed if i is not None)]))
+
+
 def context_of(config: Any) -> int | None:
     """The context length of a model's decoder in tokens; None: not in its configuration."""
     positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
@@ -113,12 +123,12 @@ def load_weights(source: ModelSource) -> Weights:
     Raises:
         ModelError: The model does not exist, has no weights, is not a vision-language model, or its files do not match.
     """
-    _check_dtype(source.dtype)
+    check_dtype(source.dtype)
     path = resolve_model(source.model, source.revision)
     adapter = None if source.adapter is None else resolve_adapter(source.adapter)
     config = config_of(path)
     check_family(config.model_type, path, source.profile)
-    with _loading("The model cannot be loaded", path), _quietly():
+    with loading_errors("The model cannot be loaded", path), quietly():
         _check_size(config, path)
         processor, thinking = thinking_processor(path, config.model_type, thinking=source.thinking)
         model = _model(path, config, source)
@@ -132,7 +142,7 @@ def load_weights(source: ModelSource) -> Weights:
 
 
 @contextmanager
-def _loading(fact: str, path: Path) -> Iterator[None]:
+def loading_errors(fact: str, path: Path) -> Iterator[None]:
     """Convert the errors that libraries raise for a malformed checkpoint to `ModelError`, including Rust panics."""
     try:
         yield
@@ -145,7 +155,7 @@ def _loading(fact: str, path: Path) -> Iterator[None]:
         raise ModelError(fact, received=str(path), remedy=remedy) from error
 
 
-def _check_dtype(dtype: Any) -> None:
+def check_dtype(dtype: Any) -> None:
     """Check that `dtype` names a floating-point dtype; transformers would accept any attribute of torch."""
     if not (isinstance(dtype, str) and dtype in DTYPES) and not (
         isinstance(dtype, torch.dtype) and dtype.is_floating_point
@@ -195,7 +205,7 @@ def config_of(path: Path) -> Any:
     Raises:
         ModelError: It cannot be read, or the model is not a vision-language model.
     """
-    with _loading("The model's config.json cannot be read", path):
+    with loading_errors("The model's config.json cannot be read", path):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         config = getattr(config, "thinker_config", config)
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
@@ -300,7 +310,7 @@ def _plain_generation(model: PreTrainedModel, processor: ProcessorMixin) -> Gene
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Hide the progress bars, load reports and warnings of the libraries; missing weights raise our own errors."""
     shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()

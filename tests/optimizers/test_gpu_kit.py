@@ -1,14 +1,13 @@
 """The GPU kit on a CPU, attention over packed windows, and a frozen vision tower without gradients."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import torch
+import vllm_stand_in
 from PIL import Image
 from transformers import PreTrainedModel
 
@@ -109,33 +108,17 @@ def test_contradicted_profile_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_each_batch_is_measured_with_vllm(posts: list[Post], program: Callable[[str], GMNER], monkeypatch):
-    made = []
-
-    class LLM:
-        """`vllm.LLM`: prompts are text with images, and each has sampling parameters."""
-
-        def __init__(self, model: str, **options: Any) -> None:
-            made.append((model, options, []))
-
-        def generate(self, prompts: list[Any], sampling_params: list[Any]) -> list[Any]:
-            made[-1][2].append((prompts, sampling_params))
-            assert len(prompts) == len(sampling_params)
-            return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=[1, 2, 3])]) for _ in prompts]
-
-    vllm, parameters = ModuleType("vllm"), ModuleType("vllm.sampling_params")
-    vllm.LLM, vllm.SamplingParams, parameters.StructuredOutputsParams = LLM, SimpleNamespace, SimpleNamespace
-    monkeypatch.setitem(sys.modules, "vllm", vllm)
-    monkeypatch.setitem(sys.modules, "vllm.sampling_params", parameters)
+    vllm = vllm_stand_in.install(monkeypatch)
     student = program("idefics3")
     prompts = speed.prompts_of(student, posts[:3], 5)
     sides = speed.answering_with_vllm(student.model.engine, prompts, (1, 3))
-    assert [(side["rows"], side["tokens"]) for side in sides] == [(1, 3), (3, 9)]
-    ((model, options, calls),) = made
-    assert (model, options["enable_prefix_caching"]) == (str(student.model.engine.path), False)
-    assert [len(asked) for asked, _ in calls] == [1, 1, 3]  # the first is a warm-up
-    for prompt, params in zip(*calls[-1], strict=True):
+    assert [(side["rows"], side["tokens"]) for side in sides] == [(1, 5), (3, 15)]
+    (made,) = vllm.made
+    assert (made.model, made.options["enable_prefix_caching"]) == (str(student.model.engine.path), False)
+    assert [len(asked) for asked, _, _ in made.calls] == [1, 1, 3]  # the first is a warm-up
+    for prompt, params in zip(*made.calls[-1][:2], strict=True):
         assert len(prompt["multi_modal_data"]["image"]) == 1
-        assert (params.temperature, params.max_tokens) == (0.0, 5)
+        assert (params.temperature, params.max_tokens) == (0.0, 6)  # with the end token
         assert params.structured_outputs.json["type"] == "object"
 
 

@@ -185,7 +185,7 @@ def test_invalid_row_fails_alone(tiny_lm):
 
 
 def test_oversized_image_is_refused(tiny_lm, monkeypatch):
-    monkeypatch.setattr("gmner.programs.engine.vlm_engine.open_image", functools.partial(open_image, max_pixels=100))
+    monkeypatch.setattr("gmner.programs.engine.lm_engine.open_image", functools.partial(open_image, max_pixels=100))
     with pytest.raises(ImageError, match="too large"):
         tiny_lm("idefics3").engine.complete(request("Paris"))
 

@@ -120,7 +120,7 @@ def test_empty_answer_is_an_error_of_its_own():
 
 
 def test_lm15_has_the_names_of_our_engine():
-    with seam("dspy:lm15", "programs/engine/vlm_engine.py"):
+    with seam("dspy:lm15", "programs/engine/lm_engine.py"):
         for name in ("DataPart", "ImagePart", "Message", "Request", "Response", "TextPart", "TokenLogprob", "Usage"):
             assert isinstance(getattr(lm15, name), type), name
         assert issubclass(lm15.UnsupportedFeatureError, Exception)
@@ -141,7 +141,7 @@ def test_engine_gets_requests_and_history_gets_entries():
         def update_history(self, entry: dict[str, Any]) -> None:
             entries.append(entry)
 
-    with seam("dspy:LM.update_history and LM(engine=...)", "programs/server_lm.py and programs/engine/vlm_engine.py"):
+    with seam("dspy:LM.update_history and LM(engine=...)", "programs/server_lm.py and programs/engine/lm_engine.py"):
         lm = Noting("local/scripted", engine=engine, cache=False, num_retries=2)
         assert lm("Hello") == ["yes"]
         assert isinstance(engine.requests[0], lm15.Request)
@@ -156,7 +156,7 @@ def test_async_engine():
             return ScriptedEngine.complete(self, request)
 
     sync = ScriptedEngine(lambda request: "yes", ModelProfile())
-    with seam("dspy:LM(async_engine=...)", "programs/engine/vlm_engine.py"):
+    with seam("dspy:LM(async_engine=...)", "programs/engine/lm_engine.py"):
         both = dspy.LM("local/x", engine=sync, async_engine=Async(lambda r: "later", ModelProfile()), cache=False)
         assert asyncio.run(both.acall("Hello")) == ["later"]
 

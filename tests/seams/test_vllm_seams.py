@@ -1,6 +1,7 @@
 """What we rely on in vLLM beyond its documentation; see programs/seams/vllm_seams.py."""
 
 import copy
+import inspect
 import json
 import sys
 from types import ModuleType, SimpleNamespace
@@ -48,3 +49,22 @@ def test_installed_vllm():
         params.structured_outputs = vllm_seams.structured_outputs(SCHEMA)
         assert params.structured_outputs.json == served_schema(SCHEMA)
         assert params.temperature == 0.5
+
+
+def test_arguments_that_an_installed_vllm_takes():
+    vllm = pytest.importorskip("vllm")
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.lora.request import LoRARequest
+    from vllm.platforms import current_platform
+
+    from gmner.programs.engine.vllm_engine import OPTIONS
+
+    with seam("vllm:LLM, SamplingParams, LoRARequest and current_platform", "programs/seams/vllm_seams.py"):
+        ours = {"dtype", "max_num_seqs", "load_format", "structured_outputs_config", "logprobs_mode"}
+        lora = {"enable_lora", "max_loras", "max_lora_rank"}
+        assert {*ours, *lora, *OPTIONS} <= set(inspect.signature(EngineArgs).parameters)
+        assert {"use_tqdm", "lora_request"} <= set(inspect.signature(vllm.LLM.generate).parameters)
+        assert LoRARequest("name", 1, "/path").lora_path == "/path"
+        assert isinstance(current_platform.is_unspecified(), bool)
+        request = vllm_seams.Request([1], [], 5, [2], SCHEMA, stop="x", seed=3, logprobs=True, never=[7])
+        assert vllm_seams._parameters(request).logit_bias == {7: vllm_seams.FORBIDDEN}
