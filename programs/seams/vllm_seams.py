@@ -1,7 +1,7 @@
 """vLLM in this process, and undocumented parts of it; no other file of the package uses vLLM.
 
 vLLM is not a dependency. `structured_outputs` and `under_schemas` were written against vLLM 0.32, whose CPU build
-`benchmarks/vllm_rollouts.py` runs. `OfflineLLM` was written against vLLM's source and has only run with a stand-in.
+`benchmarks/vllm_rollouts.py` runs. `OfflineLLM` follows the source of vLLM 0.33 and has only run with a stand-in.
 `tests/seams/test_vllm_seams.py` checks both where vLLM is installed.
 """
 
