@@ -85,6 +85,7 @@ class Runs:
         self.data, self.base, self.model, self.seeds, self.progress = data, base, model, tuple(seeds), progress
         config = {
             "model": model, "base": dataclasses.asdict(base), "data": data.name,
+            "steps": [base.mrsi.max_steps, base.cvo.max_steps],  # also those that a release changes
             "train": GoldVersion.of(data.train).to_dict(), "dev": len(data.dev),
         }  # fmt: skip
         self._launch = ProcessGroup()

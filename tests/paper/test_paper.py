@@ -17,6 +17,7 @@ import gmner
 from gmner.data.world.generate import World
 from gmner.optimizers.mcr import MCR
 from gmner.paper import __main__ as command
+from gmner.paper import arms
 from gmner.paper import runs as shared
 from gmner.paper.arms import ARMS, BARE, COT, DIRECT, MCR_ARM, NO_CVO, NO_MRSI, SFT, Base, rewarded
 from gmner.paper.attention import CASES, FROM, TO, AttentionShares, _parts, attention_shares
@@ -158,6 +159,9 @@ def test_answers_are_shared_by_tables_and_kept(data: PaperData, tmp_path: Path, 
             Runs(tmp_path, data, Base(small=True), progress=False)
     with pytest.raises(RunDirectoryError, match=r"other arguments.*preset"):
         Runs(tmp_path, data, Base("default", small=True))
+    monkeypatch.setattr(arms, "_SMALL_STEPS", (1, 1))
+    with pytest.raises(RunDirectoryError, match=r"other arguments.*steps"):
+        Runs(tmp_path, data, Base(small=True))
 
 
 def test_a_table_is_written_as_json_and_markdown(
