@@ -1,4 +1,7 @@
-"""`LMEngine`: what the engines of this process share behind `dspy.LM(engine=...)`. The only file with `dspy.lm15`."""
+"""`LMEngine`: what the engines of this process share behind `dspy.LM(engine=...)`.
+
+Only this file reads and writes the messages of `dspy.lm15`.
+"""
 
 from __future__ import annotations
 

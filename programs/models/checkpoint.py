@@ -28,6 +28,7 @@ from gmner.programs.models.weights import (
 from gmner.signatures.errors import ModelError
 
 _MERGE = "Merge it first: `gmner merge BUNDLE -o FOLDER`, then load_vlm(FOLDER, engine='vllm')"
+_UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern")  # settings of LoRA
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,3 @@ def unmerged_rank(checkpoint: Checkpoint) -> int | None:
         fact = "The adapter trains the vision tower, where vLLM does not apply adapters"
         raise ModelError(fact, received=vision[0], accepted="an adapter of the language model", remedy=_MERGE)
     return int(config["r"])
-
-
-_UNSUPPORTED = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern")
