@@ -43,6 +43,7 @@ class StagePlan:
         posts: Number of posts that it learns from.
         samples: Number of training rows or sampled answers over the whole stage.
         steps: Optimizer steps.
+        rate: Peak learning rate, which depends on the model if the settings do not state it.
         tokens: Tokens read and written, estimated from the measured steps.
         seconds: Time, estimated from the measured steps.
     """
@@ -51,6 +52,7 @@ class StagePlan:
     posts: int
     samples: int
     steps: int
+    rate: float
     tokens: int
     seconds: float
 
@@ -81,10 +83,10 @@ class Plan:
         """Tables of the stages and of the requests, with their totals."""
         lines = list[str]()
         if self.stages:
-            rows: list[tuple[str, ...]] = [("stage", "posts", "samples", "steps", "tokens", "time")]
+            rows: list[tuple[str, ...]] = [("stage", "posts", "samples", "steps", "rate", "tokens", "time")]
             for s in self.stages:
-                figures = (f"{number:,}" for number in (s.posts, s.samples, s.steps, s.tokens))
-                rows.append((s.name, *figures, _time(s.seconds)))
+                counts = (f"{number:,}" for number in (s.posts, s.samples, s.steps))
+                rows.append((s.name, *counts, f"{s.rate:g}", f"{s.tokens:,}", _time(s.seconds)))
             lines += _table(rows)
             where, memory = "GPU" if torch.cuda.is_available() else "process", f"{self.memory / 2**30:.1f} GiB"
             lines.append(f"memory of the {where}: {memory}; time of the stages: {_time(self.seconds)}")
@@ -210,8 +212,9 @@ def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: in
     """The plan of the whole stage, scaled up from TRL's log of the measured steps."""
     seconds = next(entry["train_runtime"] for entry in log if "train_runtime" in entry)
     tokens = max((entry["num_tokens"] for entry in log if "num_tokens" in entry), default=0)
+    rate = max(entry.get("learning_rate", 0.0) for entry in log)  # there is no warm-up in so few steps
     share = steps / _MEASURED
-    return StagePlan(name, posts, samples, steps, round(tokens * share), seconds * share)
+    return StagePlan(name, posts, samples, steps, rate, round(tokens * share), seconds * share)
 
 
 def _memory() -> int:

@@ -394,7 +394,7 @@ def test_compile_with_user_defined_rewards(
     for shown in ("all_found 1, fails_once 1, span 0.5", "reward fails_once", "test_own_rewards"):
         assert shown in page
     assert "reward all_found" in (run / "cvo" / "curves.svg").read_text(encoding="utf-8")
-    monkeypatch.setattr(plan, "_of_cvo", lambda *_: plan.StagePlan("cvo", 4, 8, 2, 100, 1.0))
+    monkeypatch.setattr(plan, "_of_cvo", lambda *_: plan.StagePlan("cvo", 4, 8, 2, 1e-5, 100, 1.0))
     student.compile(trainset=posts[:4], optimizer=optimizer(*chosen), dry_run=True)
     assert "rewards: span 0.5, all_found 1, fails_once 1" in capsys.readouterr().out
 

@@ -60,6 +60,7 @@ def test_plan_counts_equal_those_of_the_compile(
         assert stage.tokens == pytest.approx(tokens, rel=0.5)
         assert stage.seconds > 0
     assert [(stage.name, stage.posts, stage.samples) for stage in planned.stages] == [("mrsi", 4, 8), ("cvo", 4, 8)]
+    assert [stage.rate for stage in planned.stages] == [2e-4, 1e-4]  # the defaults of a small model
     assert planned.memory > 2**26
 
 
@@ -156,12 +157,14 @@ def test_stage_without_posts_is_refused(program: Programs, posts: list[Post]):
 
 
 def test_plan_is_printed_as_a_table():
-    stages = (StagePlan("mrsi", 3500, 14000, 875, 9_000_000, 7200.0), StagePlan("cvo", 3500, 56000, 875, 10, 59.6))
+    stages = (StagePlan("mrsi", 3500, 14000, 875, 1e-4, 9_000_000, 7200.0), StagePlan("cvo", 3500, 56000, 875, 5e-6, 10, 59.6))
     requests = (RequestPlan("openai/gpt-x", "answers", 1200, 0, 5_000, 12.5),)
     text = str(Plan(stages, 3 * 2**30, requests=requests))
     assert "2 h 0 min" in text
     assert "1 min 0 s" in text
     assert "9,000,000" in text
+    assert "0.0001" in text
+    assert "5e-06" in text
     assert "3.0 GiB" in text
     assert "answers of openai/gpt-x" in text
     assert "1,200" in text
