@@ -55,18 +55,18 @@ def load_vlm(
         name: The model's name in the model string; None: the folder's name.
         cache: Whether DSPy may answer from its cache.
         **loading: How the weights are loaded, with the names of `from_pretrained`. `revision`: branch, tag or commit on
-            the Hub. `dtype`: a torch dtype by name; `auto`, the default: the checkpoint's own, or float32 for small
-            models on the CPU. `device_map`: where to place the weights; None, the default: on all GPUs (under
-            `accelerate launch` or `torchrun`, on the GPU of the process), or on the CPU if there is none. `profile`:
-            how the model writes boxes, if its family is unknown or it was trained otherwise: a `ModelProfile`, JSON
-            data as in `gmner.json` (see docs/models.md), or a file with them; "probe": find it out, see `gmner.probe`.
-            `thinking`: True: a thinking model thinks before its answer; False, the default: it answers at once.
-            `thinking_tokens`: tokens of thinking after which it is closed and the answer follows; 2048 by default.
-            `backend`: the back end of Outlines; only `llguidance`, the default, enforces every part of the schemas.
-            Other arguments are passed on, for example `attn_implementation="sdpa"`. With `engine="vllm"`, `device_map`,
-            `backend` and `profile="probe"` are refused, and other arguments are those of `vllm.LLM`:
-            `gpu_memory_utilization`, `max_model_len`, `tensor_parallel_size`, `quantization` and others, see
-            `gmner.programs.engine.vllm_engine.OPTIONS`.
+            the Hub. `dtype`: a torch dtype by name; `auto`, the default: the checkpoint's own, or on the CPU float32
+            for small models and on processors without bfloat16 instructions. `device_map`: where to place the weights;
+            None, the default: on all GPUs (under `accelerate launch` or `torchrun`, on the GPU of the process), or on
+            the CPU if there is none. `profile`: how the model writes boxes, if its family is unknown or it was trained
+            otherwise: a `ModelProfile`, JSON data as in `gmner.json` (see docs/models.md), or a file with them;
+            "probe": find it out, see `gmner.probe`. `thinking`: True: a thinking model thinks before its answer; False,
+            the default: it answers at once. `thinking_tokens`: tokens of thinking after which it is closed and the
+            answer follows; 2048 by default. `backend`: the back end of Outlines; only `llguidance`, the default,
+            enforces every part of the schemas. Other arguments are passed on, for example `attn_implementation="sdpa"`.
+            With `engine="vllm"`, `device_map`, `backend` and `profile="probe"` are refused, and other arguments are
+            those of `vllm.LLM`: `gpu_memory_utilization`, `max_model_len`, `tensor_parallel_size`, `quantization` and
+            others, see `gmner.programs.engine.vllm_engine.OPTIONS`.
 
     Returns:
         An LM whose `engine` is a `VLMEngine` or a `VLLMEngine`.

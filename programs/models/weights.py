@@ -278,9 +278,17 @@ def default_device_map() -> Any:
 
 
 def _dtype(path: Path, dtype: str, device_map: Any) -> str:
-    # Half precision saves little memory on a small model, and is slow on most CPUs.
+    if dtype != "auto" or device_map is not None:
+        return dtype
     size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    return "float32" if dtype == "auto" and device_map is None and size < _SMALL else dtype
+    # Half precision saves little memory on a small model, and other processors take many times as long in it.
+    return dtype if size >= _SMALL and _has_bfloat16_units() else "float32"
+
+
+def _has_bfloat16_units() -> bool:
+    """Whether the processor has instructions for matrices in bfloat16."""
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -157,7 +157,10 @@ def test_stage_without_posts_is_refused(program: Programs, posts: list[Post]):
 
 
 def test_plan_is_printed_as_a_table():
-    stages = (StagePlan("mrsi", 3500, 14000, 875, 1e-4, 9_000_000, 7200.0), StagePlan("cvo", 3500, 56000, 875, 5e-6, 10, 59.6))
+    stages = (
+        StagePlan("mrsi", 3500, 14000, 875, 1e-4, 9_000_000, 7200.0),
+        StagePlan("cvo", 3500, 56000, 875, 5e-6, 10, 59.6),
+    )
     requests = (RequestPlan("openai/gpt-x", "answers", 1200, 0, 5_000, 12.5),)
     text = str(Plan(stages, 3 * 2**30, requests=requests))
     assert "2 h 0 min" in text

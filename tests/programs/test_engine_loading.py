@@ -193,6 +193,26 @@ def test_dtype_and_keywords_reach_the_model(tiny):
         as_json(ModelSource(model_kwargs={"quantization_config": object()}))
 
 
+@pytest.mark.parametrize(
+    ("units", "small", "device_map", "expected"),
+    [
+        ({"avx2": True}, False, None, "float32"),
+        ({"avx512_bf16": True}, False, None, "auto"),
+        ({"amx_bf16": True, "avx512_bf16": False}, False, None, "auto"),
+        ({"bf16": True}, False, None, "auto"),  # ARM
+        ({"avx512_bf16": True}, True, None, "float32"),
+        ({"avx2": True}, False, "auto", "auto"),  # on GPUs
+    ],
+)
+def test_half_precision_on_a_cpu_only_where_it_is_fast(
+    copied, monkeypatch, units: dict, small: bool, device_map: str | None, expected: str
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: units)
+    monkeypatch.setattr(weights, "_SMALL", 2**60 if small else 0)
+    assert weights._dtype(copied, "auto", device_map) == expected
+    assert weights._dtype(copied, "bfloat16", device_map) == "bfloat16"
+
+
 def test_profile_file_in_the_model_folder(copied):
     (copied / "gmner.json").write_text('{"box_format": {"scale": 100}, "terse": true}')
     profile = load_vlm(copied).engine.profile
