@@ -26,7 +26,8 @@ def test_every_table_in_small(name: str, work: Path, capsys: pytest.CaptureFixtu
     assert "on the world (seed 0), embedded model" in capsys.readouterr().out.partition("\n")[0]
     record = json.loads((work / f"{name}.json").read_text())
     assert all(len(row["seeds"]) == 1 for row in record["rows"])
-    assert {gold["posts"] for gold in record["gold"].values()} == {120}
+    posts = {gold["posts"] for gold in record["gold"].values()}
+    assert posts <= {120, 60}
 
 
 @pytest.mark.nightly
