@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py                                    # CVO and GRPOTrainer, the embedded model
     python benchmarks/overhead.py --stage sft                        # MRSI and SFTTrainer
-    python benchmarks/overhead.py --model runs/smollm2 --stage sft   # the checkpoint of benchmarks/smollm2.py
+    python benchmarks/overhead.py --model runs/smollm2 --micro-batch 4 --stage sft   # see benchmarks/smollm2.py
 
 Both train all weights on the same rows of the world with the same batch size, and are measured alternately in one
 process. For CVO, both sample answers to the same prompts and use the same rewards. For MRSI, each post has two rows: a
@@ -41,7 +41,7 @@ PROMPTS, GENERATIONS, LENGTH, RATE = 4, 4, 64, 1e-5
 BATCH = PROMPTS * GENERATIONS
 
 Log = list[dict[str, float]]
-Side = Callable[[Dataset, GMNER, Path, int], Log]
+Side = Callable[[Dataset, GMNER, Path, int, int], Log]
 
 
 def copy_of(program: GMNER) -> tuple[Any, Any]:
@@ -54,10 +54,11 @@ def copy_of(program: GMNER) -> tuple[Any, Any]:
     return model, processor
 
 
-def shared(folder: Path, steps: int) -> dict[str, Any]:
+def shared(folder: Path, steps: int, micro: int) -> dict[str, Any]:
     """Arguments of both configurations of TRL."""
     return {
-        "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": BATCH, "learning_rate": RATE,
+        "output_dir": str(folder), "max_steps": steps, "learning_rate": RATE,
+        "per_device_train_batch_size": micro, "gradient_accumulation_steps": BATCH // micro,
         "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False,
         "save_steps": steps, "report_to": [], "disable_tqdm": True, "logging_steps": 1, "seed": 0,
     }  # fmt: skip
@@ -70,11 +71,11 @@ def trained(trainer: Any) -> Log:
     return trainer.state.log_history
 
 
-def bare_grpo(rows: Dataset, program: GMNER, folder: Path, steps: int) -> Log:
+def bare_grpo(rows: Dataset, program: GMNER, folder: Path, steps: int, micro: int) -> Log:
     """Train with GRPOTrainer as in its documentation."""
     model, processor = copy_of(program)
     args = GRPOConfig(
-        **shared(folder, steps), num_generations=GENERATIONS, max_completion_length=LENGTH,
+        **shared(folder, steps, micro), num_generations=GENERATIONS, max_completion_length=LENGTH,
         reward_weights=list(rewards.DEFAULT_WEIGHTS.values()),
     )  # fmt: skip
     functions = rewards.cvo(program.labels, program.adapter().profile.box_format)
@@ -83,25 +84,25 @@ def bare_grpo(rows: Dataset, program: GMNER, folder: Path, steps: int) -> Log:
     )
 
 
-def bare_sft(rows: Dataset, program: GMNER, folder: Path, steps: int) -> Log:
+def bare_sft(rows: Dataset, program: GMNER, folder: Path, steps: int, micro: int) -> Log:
     """Train with SFTTrainer as in its documentation."""
     model, processor = copy_of(program)
-    args = SFTConfig(**shared(folder, steps), max_length=None)
+    args = SFTConfig(**shared(folder, steps, micro), max_length=None)
     return trained(SFTTrainer(model=model, args=args, train_dataset=rows, processing_class=processor))
 
 
-def cvo(rows: Dataset, program: GMNER, folder: Path, steps: int) -> Log:
+def cvo(rows: Dataset, program: GMNER, folder: Path, steps: int, micro: int) -> Log:
     """Train with CVO."""
     settings = CVO(
         max_steps=steps, prompts=PROMPTS, generations=GENERATIONS, max_completion_length=LENGTH, rate=RATE,
-        tuning="full", rollouts="free", temperature=1.0, scale_rewards="group", redraws=0,
+        tuning="full", rollouts="free", temperature=1.0, scale_rewards="group", redraws=0, micro_batch=micro,
     )  # fmt: skip
     return settings.optimize(rows, program.model.engine, program.adapter(), folder, seed=0, progress=False)
 
 
-def mrsi(rows: Dataset, program: GMNER, folder: Path, steps: int) -> Log:
+def mrsi(rows: Dataset, program: GMNER, folder: Path, steps: int, micro: int) -> Log:
     """Train with MRSI."""
-    settings = MRSI(max_steps=steps, batch=BATCH, rate=RATE, tuning="full")
+    settings = MRSI(max_steps=steps, batch=BATCH, micro_batch=micro, rate=RATE, tuning="full")
     return settings.inject(rows, program.model.engine, folder, seed=0, progress=False)
 
 
@@ -133,6 +134,9 @@ def main() -> None:
     parser.add_argument("--chains", action="store_true", help="SFT: train only on chains with their answers")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3, help="number of measurements per variant")
+    sizes = [size for size in range(1, BATCH + 1) if BATCH % size == 0]
+    micro_batch = f"samples held at once, of {BATCH} per step; fewer need less memory (default: %(default)s)"
+    parser.add_argument("--micro-batch", type=int, default=BATCH, choices=sizes, help=micro_batch)
     args = parser.parse_args()
     program = GMNER(lm=load_vlm(args.model, cache=False))
     rows = rows_of(program, args.stage, args.steps, answers=not args.chains)
@@ -142,7 +146,7 @@ def main() -> None:
     for turn in range(2 * args.rounds + 1):
         name = list(sides)[turn % 2]
         with tempfile.TemporaryDirectory() as folder, quiet_libraries():
-            log = sides[name](rows, program, Path(folder), args.steps)
+            log = sides[name](rows, program, Path(folder), args.steps, args.micro_batch)
         lengths[name] += [entry["completions/mean_length"] for entry in log if "completions/mean_length" in entry]
         if turn:  # the first run is a warm-up
             times[name].append(next(entry["train_runtime"] for entry in log if "train_runtime" in entry) / args.steps)

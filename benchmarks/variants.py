@@ -18,6 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import torch
 
 from gmner import rewards
 from gmner.data.jsonl import read_predictions, write_predictions
@@ -30,6 +33,8 @@ from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.rewards.formulas import grounding_reward
+from gmner.optimizers.training import grpo
+from gmner.optimizers.training.group_sampling import GroupSampling, Rollouts, Row, differs
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.boxes import Box
@@ -98,6 +103,38 @@ def jittered(posts: Sequence[Post]) -> list[Post]:
     return list(map(noisy, posts))
 
 
+@dataclass(frozen=True)
+class ByOutcome(GroupSampling):
+    """Prompts whose answers all earned the same when they were last drawn come after all others. One process only.
+
+    Attributes:
+        taught: Post -> whether the rewards of its last answers differed.
+    """
+
+    taught: dict[str, bool] = field(default_factory=dict)
+
+    def draw(
+        self, inputs: list[Row], step: int, sample: Callable[[list[Row]], tuple[Rollouts, torch.Tensor]]
+    ) -> tuple[list[Row], Rollouts, int, int]:
+        """Replace such prompts before their answers are sampled, and remember the outcome of all."""
+
+        def remembered(rows: list[Row]) -> tuple[Rollouts, torch.Tensor]:
+            rollouts, totals = sample(rows)
+            for row, group in zip(rows[:: self.generations], totals.view(-1, self.generations), strict=True):
+                self.taught[row["post"]] = differs(group)
+            return rollouts, totals
+
+        inputs, others = list(inputs), self._further(inputs, step)
+        for first in range(0, len(inputs), self.generations):
+            if self.taught.get(inputs[first]["post"]) is False and (other := next(others, None)) is not None:
+                inputs[first : first + self.generations] = [self.rows[other]] * self.generations
+        return super().draw(inputs, step, remembered)
+
+    def _further(self, inputs: Sequence[Row], step: int) -> Any:
+        posts = self.rows["post"]
+        return iter(sorted(super()._further(inputs, step), key=lambda row: self.taught.get(posts[row]) is False))
+
+
 def in_place_of_grounding(reward: Any) -> dict[Any, float]:
     """The default rewards, with another one in place of grounding."""
     return {reward if name == "grounding" else name: weight for name, weight in rewards.DEFAULT_WEIGHTS.items()}
@@ -111,11 +148,13 @@ class Variant:
         cvo: Settings of CVO.
         mcr: Settings of MCR.
         posts: Changes the training posts of MRSI, from whose weights CVO starts.
+        sampling: How a step draws its prompts.
     """
 
     cvo: Mapping[str, Any] = field(default_factory=dict)
     mcr: Mapping[str, Any] = field(default_factory=dict)
     posts: Callable[[Sequence[Post]], Sequence[Post]] = list
+    sampling: type[GroupSampling] = GroupSampling
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -128,6 +167,7 @@ VARIANTS: Mapping[str, Variant] = {
     "advantages divided by the spread in the batch": Variant({"scale_rewards": "batch"}),
     "each reward normalized": Variant({"grpo_options": {"multi_objective_aggregation": "normalize_then_sum"}}),
     "no redraws": Variant({"redraws": 0}),
+    "prompts by what they last earned": Variant(sampling=ByOutcome),
     "posts with right and wrong answers": Variant(mcr={"learnable_answers": 4}),
     "span 2": Variant({"rewards": {**rewards.DEFAULT_WEIGHTS, "span": 2.0}}),
     "IoU without a threshold": Variant({"rewards": in_place_of_grounding(rewards.grounding(sigma=0.01))}),
@@ -149,7 +189,8 @@ def measured(name: str, work: Path, train: Sequence[Post], dev: Sequence[Post]) 
         program = GMNER(lm=load_vlm(start / "mrsi", max_batch=32, cache=False))
         cvo = CVO(**{"validate_every": None, **variant.cvo})
         optimizer = MCR(mrsi=None, cvo=cvo, holdout=0, **variant.mcr)
-        better = program.compile(trainset=train, optimizer=optimizer, run_dir=work / name)
+        with mock.patch.object(grpo, "GroupSampling", variant.sampling):
+            better = program.compile(trainset=train, optimizer=optimizer, run_dir=work / name)
         write_predictions(better.batch_posts(dev), answers)
         steps.write_text(json.dumps(max(entry["step"] for entry in better.history.log["cvo"])), encoding="utf-8")
     scores = evaluate(read_predictions(answers), dev, progress=False)
