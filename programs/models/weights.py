@@ -278,10 +278,10 @@ def default_device_map() -> Any:
 
 
 def _dtype(path: Path, dtype: str, device_map: Any) -> str:
-    if dtype != "auto" or device_map is not None:
+    if dtype != "auto" or device_map not in (None, "cpu"):
         return dtype
     size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    # Half precision saves little memory on a small model, and other processors take many times as long in it.
+    # A small model hardly needs less memory in half precision. A processor without instructions for it is far slower.
     return dtype if size >= _SMALL and _has_bfloat16_units() else "float32"
 
 

@@ -197,6 +197,7 @@ def test_dtype_and_keywords_reach_the_model(tiny):
     ("units", "small", "device_map", "expected"),
     [
         ({"avx2": True}, False, None, "float32"),
+        ({"avx2": True}, False, "cpu", "float32"),
         ({"avx512_bf16": True}, False, None, "auto"),
         ({"amx_bf16": True, "avx512_bf16": False}, False, None, "auto"),
         ({"bf16": True}, False, None, "auto"),  # ARM
