@@ -32,6 +32,8 @@ from gmner.programs.peak_memory import process_peak
 from gmner.programs.trainable import Trainable
 
 _MEASURED = 2
+_LOGGED: Mapping[str, Any] = {"logging_steps": 1, "lr_scheduler_type": "constant", "lr_scheduler_kwargs": None}
+"""Options of TRL for the measured steps: each is logged, with the peak learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[
     chains = replace(mrsi, styles=styles).chains(measured, adapter, random.Random(seed))
     lessons = mrsi.lessons(chains, student)
     rows = program_rows(student, lessons, {post.id: post for post in measured}, adapter, student.demonstrations)
-    options = {**mrsi.sft_options, "logging_steps": 1}
+    options = {**mrsi.sft_options, **_LOGGED}
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
         log = replace(mrsi, max_steps=_MEASURED, sft_options=options).inject(
             rows, engine, Path(folder), seed=seed, progress=False
@@ -200,8 +202,9 @@ def _of_cvo(cvo: CVO, student: Trainable, engine: VLMEngine, posts: Sequence[Pos
 
     calls = student.rollout_calls(measured, student.demonstrations, keep)
     rows = cvo.rows(calls[: _MEASURED * cvo.prompts], adapter)
+    short = replace(cvo, max_steps=_MEASURED, grpo_options={**cvo.grpo_options, **_LOGGED})
     with tempfile.TemporaryDirectory(prefix="gmner-plan-") as folder:
-        log = replace(cvo, max_steps=_MEASURED).optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
+        log = short.optimize(rows, engine, adapter, Path(folder), seed=seed, progress=False)
     expected_calls = round(len(posts) * len(calls) / len(measured))
     steps = cvo.steps(expected_calls)
     samples = steps * min(cvo.prompts, expected_calls) * cvo.generations
@@ -212,7 +215,7 @@ def _scaled(name: str, log: Sequence[dict[str, Any]], *, posts: int, samples: in
     """The plan of the whole stage, scaled up from TRL's log of the measured steps."""
     seconds = next(entry["train_runtime"] for entry in log if "train_runtime" in entry)
     tokens = max((entry["num_tokens"] for entry in log if "num_tokens" in entry), default=0)
-    rate = max(entry.get("learning_rate", 0.0) for entry in log)  # there is no warm-up in so few steps
+    rate = next(entry["learning_rate"] for entry in log if "learning_rate" in entry)
     share = steps / _MEASURED
     return StagePlan(name, posts, samples, steps, rate, round(tokens * share), seconds * share)
 

@@ -39,8 +39,8 @@ def test_plan_counts_equal_those_of_the_compile(
     monkeypatch.setattr("gmner.optimizers.mcr.plan", lambda *given: plans.append(plan(*given)) or plans[-1])
     before = copy.deepcopy(student.model.engine.model.state_dict())
     mcr = MCR(
-        mrsi=MRSI(batch=2, epochs=1, least_steps=0, tuning="full"),
-        cvo=CVO(epochs=1, least_steps=0, tuning="full", **ROLLOUTS),
+        mrsi=MRSI(batch=2, epochs=1, least_steps=0, tuning="full", sft_options={"warmup_steps": 9}),
+        cvo=CVO(epochs=1, least_steps=0, tuning="full", grpo_options={"logging_steps": 9}, **ROLLOUTS),
         progress=False,
     )
     same = student.compile(trainset=posts[:4], optimizer=mcr, run_dir=tmp_path / "run", dry_run=True)
