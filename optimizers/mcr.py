@@ -265,10 +265,10 @@ class MCR(Teleprompter):
     ) -> dict[str, Any]:
         """The arguments that must be the same when a compile is resumed."""
         return {
-            "mrsi": None if self.mrsi is None else _stage_record(self.mrsi),
+            "mrsi": None if self.mrsi is None else stage_record(self.mrsi),
             "teacher": authors,
             "learnable_answers": self.learnable_answers,
-            "cvo": None if self.cvo is None else _stage_record(self.cvo),
+            "cvo": None if self.cvo is None else stage_record(self.cvo),
             **({} if self.cvo is None else own_rewards(self.cvo.reward_set)),
             "d1_share": self.d1_share,
             "holdout": self.holdout,
@@ -300,7 +300,7 @@ def _content(posts: Sequence[Post]) -> str:
     return gold_digest(posts)
 
 
-def _stage_record(stage: MRSI | CVO) -> dict[str, Any]:
+def stage_record(stage: MRSI | CVO) -> dict[str, Any]:
     """The settings of a stage as JSON data. Styles are represented by their names."""
     record = {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if f.init}
     if isinstance(stage, CVO):

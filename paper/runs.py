@@ -20,7 +20,7 @@ from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.post import Post
 from gmner.data.prediction import Predictions
 from gmner.data.scoring.gold_version import GoldVersion
-from gmner.optimizers.mcr import MCR
+from gmner.optimizers.mcr import MCR, stage_record
 from gmner.optimizers.plan import Plan, plan
 from gmner.optimizers.run_directory import RunDirectory
 from gmner.optimizers.training.process_group import ProcessGroup
@@ -85,7 +85,8 @@ class Runs:
         self.data, self.base, self.model, self.seeds, self.progress = data, base, model, tuple(seeds), progress
         config = {
             "model": model, "base": dataclasses.asdict(base), "data": data.name,
-            "steps": [base.mrsi.max_steps, base.cvo.max_steps],  # also those that a release changes
+            # whole, because a release may change defaults
+            "mrsi": stage_record(base.mrsi), "cvo": stage_record(base.cvo),
             "train": GoldVersion.of(data.train).to_dict(), "dev": len(data.dev),
         }  # fmt: skip
         self._launch = ProcessGroup()

@@ -102,6 +102,17 @@ def test_chain_examples(style: str):
 
 
 @styles
+def test_a_name_is_listed_as_often_as_it_is_mentioned(style: str):
+    def post(third: str) -> Post:
+        mentions = ("Ada", 0, 3, "PER"), ("Oslo", 8, 12, "LOC"), (third, 15, 18, "PER")
+        return Post("1", f"Ada and Oslo , {third} !", None, tuple(GoldEntity(*mention) for mention in mentions))
+
+    twice = chain(style, post("Ada"))
+    assert twice == chain(style, post("Ivo")).replace("Ivo", "Ada")
+    assert twice.endswith("So 3 entities.")
+
+
+@styles
 def test_post_without_entities(style: str):
     text = chain(style, replace(BY_HAND, entities=()))
     assert text

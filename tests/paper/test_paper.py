@@ -160,7 +160,7 @@ def test_answers_are_shared_by_tables_and_kept(data: PaperData, tmp_path: Path, 
     with pytest.raises(RunDirectoryError, match=r"other arguments.*preset"):
         Runs(tmp_path, data, Base("default", small=True))
     monkeypatch.setattr(arms, "_SMALL_STEPS", (1, 1))
-    with pytest.raises(RunDirectoryError, match=r"other arguments.*steps"):
+    with pytest.raises(RunDirectoryError, match=r"other arguments.*cvo.max_steps: 6 before, 1 now; mrsi.max_steps"):
         Runs(tmp_path, data, Base(small=True))
 
 

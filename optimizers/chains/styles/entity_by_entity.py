@@ -18,7 +18,7 @@ def render(facts: Facts, rng: random.Random) -> str:
     if not facts.entities:
         return f"No name is in the post. {conclusion(facts)}"
     instead = rng.random() < 0.5
-    sentences = [_sentence(entity, facts, instead) for entity in dict.fromkeys(facts.entities)]
+    sentences = [_sentence(entity, facts, instead) for entity in facts.entities]
     return " ".join([*sentences, conclusion(facts)])
 
 

@@ -148,12 +148,12 @@ Style = Callable[[Facts, random.Random], "str | Draft"]
 
 
 def listed(names: Sequence[str]) -> str:
-    """`A, B`, without duplicates; `none` if there are none."""
-    return ", ".join(dict.fromkeys(names)) or "none"
+    """`A, B, A`; `none` if there are none."""
+    return ", ".join(names) or "none"
 
 
 def typed(entities: Sequence[GoldEntity]) -> str:
-    """`A (PER), B (ORG)`; `none` if there are none."""
+    """`A (PER), B (ORG)`, a name as often as it is mentioned; `none` if there are none."""
     return listed([f"{e.span} ({e.type})" for e in entities])
 
 

@@ -16,9 +16,7 @@ def render(facts: Facts, rng: random.Random) -> str:
     if facts.task == "grec":
         verdict = f"shown {facts.places}" if facts.targets else "not shown"
         return f"Picture: {facts.picture()}. Wanted: {facts.text}. {facts.text}: {verdict}. {conclusion(facts)}"
-    verdicts = [
-        f"{e.span}: {f'shown {facts.region(e)}' if e.visible else 'not shown'}." for e in dict.fromkeys(facts.entities)
-    ]
+    verdicts = [f"{e.span}: {f'shown {facts.region(e)}' if e.visible else 'not shown'}." for e in facts.entities]
     heading = rng.choice(("Post names", "Named in the post"))
     if facts.task == "mner":
         return f"{heading}: {typed(facts.entities)}. {conclusion(facts)}"

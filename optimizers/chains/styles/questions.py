@@ -18,7 +18,7 @@ def render(facts: Facts, rng: random.Random) -> str:
     types = listed([f"{e.span} {e.type}" for e in facts.entities])
     asked = rng.choice(("Which names?", "Who or what is named?"))
     parts = [f"{asked} {listed([e.span for e in facts.entities])}.", f"What types? {types}."]
-    for entity in dict.fromkeys(facts.entities) if facts.task == "gmner" else ():
+    for entity in facts.entities if facts.task == "gmner" else ():
         verdict = f"yes, {entity.span} {facts.region(entity)}" if entity.visible else "no"
         parts.append(f"Is {entity.span} shown? {verdict}.")
     return " ".join([*parts, conclusion(facts)])

@@ -13,7 +13,7 @@ def render(facts: Facts, rng: random.Random) -> str:
 
     About an expression: `A | shown | [...], [...]`; about names alone: `A | PER; B | ORG`.
     """
-    rows = [_row(entity, facts) for entity in dict.fromkeys(facts.entities)]
+    rows = [_row(entity, facts) for entity in facts.entities]
     return f"{rng.choice(('; ', ' ; ')).join(rows) or 'none'}. {conclusion(facts)}"
 
 

@@ -19,7 +19,7 @@ def render(facts: Facts, rng: random.Random) -> str:
             f"{rng.choice(('The words mean', 'In the words:'))} {facts.text}. {facts.text}{where}. {conclusion(facts)}"
         )
     begin = rng.choice(("The post names", "In the post:"))
-    looked = "; ".join(_presence(entity, facts) for entity in dict.fromkeys(facts.entities) if facts.task == "gmner")
+    looked = "; ".join(_presence(entity, facts) for entity in facts.entities if facts.task == "gmner")
     parts = [f"{begin} {typed(facts.entities)}.", *([f"{looked}."] if looked else []), conclusion(facts)]
     return " ".join(parts)
 
