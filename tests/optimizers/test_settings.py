@@ -12,7 +12,7 @@ from scripted import scripted_lm
 import gmner
 from gmner.optimizers.compile_settings import CompileSettings
 from gmner.optimizers.filtering import filter_by_outcome
-from gmner.optimizers.mcr import _stage_record
+from gmner.optimizers.mcr import stage_record
 from gmner.optimizers.training.settings import Lora
 from gmner.programs.program import AnsweringOptions, GroundingProgram
 from gmner.signatures.errors import InputError
@@ -127,7 +127,7 @@ def test_lora_refuses_values_out_of_range(change: dict[str, Any]):
 @pytest.mark.parametrize("stage", ["mrsi", "cvo"])
 def test_a_run_directory_keeps_settings_under_the_keys_that_it_always_had(stage: str):
     kept = json.loads(EARLIER.read_text(encoding="utf-8"))[stage]
-    record = json.loads(json.dumps(_stage_record(getattr(gmner.MCR(), stage))))
+    record = json.loads(json.dumps(stage_record(getattr(gmner.MCR(), stage))))
     assert record.keys() == kept.keys()
     chosen = {"styles", "demonstrations", "lora", "batch", "max_steps", "tuning"}  # by the test that made the run
     chosen |= {"generations", "prompts", "max_completion_length"}
@@ -136,7 +136,7 @@ def test_a_run_directory_keeps_settings_under_the_keys_that_it_always_had(stage:
 
 def test_the_record_of_demonstrations_is_flat():
     demonstrations = gmner.Demonstrations(count=3, served_count=1, sets=2, max_metric_calls=9, side=64, check="warn")
-    record = _stage_record(gmner.MRSI(demonstrations=demonstrations))
+    record = stage_record(gmner.MRSI(demonstrations=demonstrations))
     assert demonstrations.to_record().items() <= record.items()
     assert record["demonstrations"] == 3
 
