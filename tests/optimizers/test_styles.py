@@ -102,10 +102,12 @@ def test_chain_examples(style: str):
 
 
 @styles
-def test_a_name_is_listed_as_often_as_it_is_mentioned(style: str):
+@pytest.mark.parametrize("boxes", [(), (Box(0, 0, 128, 256),)], ids=["absent", "shown"])
+def test_a_name_is_listed_as_often_as_it_is_mentioned(style: str, boxes: tuple[Box, ...]):
     def post(third: str) -> Post:
-        mentions = ("Ada", 0, 3, "PER"), ("Oslo", 8, 12, "LOC"), (third, 15, 18, "PER")
-        return Post("1", f"Ada and Oslo , {third} !", None, tuple(GoldEntity(*mention) for mention in mentions))
+        mentions = ("Ada", 0, 3, "PER", boxes), ("Oslo", 8, 12, "LOC"), (third, 15, 18, "PER", boxes)
+        gold = tuple(GoldEntity(*mention) for mention in mentions)
+        return Post("1", f"Ada and Oslo , {third} !", None, gold, scene=())
 
     twice = chain(style, post("Ada"))
     assert twice == chain(style, post("Ivo")).replace("Ivo", "Ada")

@@ -26,7 +26,7 @@ def render(facts: Facts, rng: random.Random) -> str:
     both, named = f"In both: {placed(facts.shown, facts)}.", f"Only named: {listed([e.span for e in facts.absent])}."
     parts = [f"Named: {typed(facts.entities)}.", *rng.choice(((both, named), (named, both)))]
     if facts.scene is not None:
-        parts.append(f"Only shown: {listed(list(dict.fromkeys(o.name for o in facts.unnamed)))}.")
+        parts.append(f"Only shown: {listed(dict.fromkeys(o.name for o in facts.unnamed))}.")
     return " ".join([*parts, conclusion(facts)])
 
 

@@ -147,7 +147,7 @@ Style = Callable[[Facts, random.Random], "str | Draft"]
 """A style of reasoning: writes a chain from the facts of a post; the generator varies its wording."""
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """`A, B, A`; `none` if there are none."""
     return ", ".join(names) or "none"
 
