@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from ablation import FIGURES, f1_with_interval, gain_with_interval
+from ablation import FIGURES, MIXED, f1_with_interval, gain_with_interval
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
@@ -51,7 +51,7 @@ def answers_alone(steps: int, rate: float, seed: int) -> MCR:
 
 
 def most_steps(train: Sequence[Post]) -> int:
-    """The steps of both stages of MCR on these posts; MRSI trains on two rows per post that is not held out."""
+    """The steps of both stages of MCR on these posts; MRSI trains on two chains per post that is not held out."""
     mcr = MCR()
     assert mcr.mrsi is not None
     assert mcr.cvo is not None
@@ -82,6 +82,11 @@ def with_styles(names: Sequence[str], seed: int) -> MCR:
     return MCR(mrsi=dataclasses.replace(defaults.mrsi, styles={name: TEMPLATES[name] for name in names}), seed=seed)
 
 
+def mixed(seed: int) -> MCR:
+    """MRSI on a chain that starts with the picture, and on the answer alone."""
+    return MCR(mrsi=MRSI(styles=MIXED), seed=seed)
+
+
 def demonstrated(seed: int) -> MCR:
     """Chains as demonstrations in the prompt instead of training on them, then CVO."""
     defaults = MCR(seed=seed)
@@ -91,8 +96,9 @@ def demonstrated(seed: int) -> MCR:
 ABLATION: Mapping[str, Callable[[int], MCR]] = {
     "without MRSI": without_mrsi,
     "without CVO": without_cvo,
-    "one style": partial(with_styles, ["picture_first"]),
+    "one style": partial(with_styles, ["table"]),
     "all styles": partial(with_styles, list(TEMPLATES)),
+    "mixed rows": mixed,
     "demonstrations": demonstrated,
 }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablation import FIGURES, f1_with_interval, gain_with_interval
+from ablation import FIGURES, MIXED, f1_with_interval, gain_with_interval
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
@@ -52,11 +52,11 @@ ARMS: Mapping[str, Callable[[World, int], list[Post]]] = {"GMNER alone": alone, 
 
 
 def optimizer(steps: tuple[int, int], seed: int) -> MCR:
-    """The default settings with a fixed number of steps of MRSI and CVO, and without a choice of the stage."""
+    """MCR with a chain and the answer alone per post, fixed numbers of steps, and no choice of the stage."""
     defaults = MCR(seed=seed, holdout=0)
     assert defaults.mrsi is not None
     assert defaults.cvo is not None
-    defaults.mrsi = dataclasses.replace(defaults.mrsi, max_steps=steps[0])
+    defaults.mrsi = dataclasses.replace(defaults.mrsi, styles=MIXED, max_steps=steps[0])
     defaults.cvo = dataclasses.replace(defaults.cvo, max_steps=steps[1])
     return defaults
 

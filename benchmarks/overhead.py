@@ -5,9 +5,9 @@
     python benchmarks/overhead.py --model runs/smollm2 --micro-batch 4 --stage sft   # see benchmarks/smollm2.py
 
 Both train all weights on the same rows of the world with the same batch size, and are measured alternately in one
-process. For CVO, both sample answers to the same prompts and use the same rewards. For MRSI, each post has two rows: a
-chain with its answer, and the answer alone. `--chains` leaves the second one out, so that no two rows have the same
-prompt. The training time is that reported by TRL, without loading.
+process. For CVO, both sample answers to the same prompts and use the same rewards. For MRSI, each post has two rows,
+with chains in two styles. `--one-chain` leaves the second one out, so that no two rows have the same prompt. The
+training time is that reported by TRL, without loading.
 """
 
 from __future__ import annotations
@@ -106,14 +106,14 @@ def mrsi(rows: Dataset, program: GMNER, folder: Path, steps: int, micro: int) ->
     return settings.inject(rows, program.model.engine, folder, seed=0, progress=False)
 
 
-def rows_of(program: GMNER, stage: str, steps: int, *, answers: bool) -> Dataset:
+def rows_of(program: GMNER, stage: str, steps: int, *, per_post: int) -> Dataset:
     """The training rows of a stage, enough for the steps."""
     posts = World().posts("train", BATCH * steps)
     if stage == "grpo":
         calls = answer_calls(posts[: PROMPTS * steps], program.answer.signature, [])
         return CVO(prompts=PROMPTS, generations=GENERATIONS, rollouts="free").rows(calls, program.adapter())
-    settings = MRSI(answers=answers).chosen(trained=True)
-    posts = posts[: BATCH * steps // (2 if answers else 1)]
+    settings = MRSI(per_post=per_post).chosen(trained=True)
+    posts = posts[: BATCH * steps // per_post]
     chains = settings.chains(posts, program.adapter(), random.Random(0))
     return program_rows(
         program, settings.lessons(chains, program), {post.id: post for post in posts}, program.adapter(), []
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=STAGES, default="grpo")
     parser.add_argument("--model", help="model folder or Hub id (default: the embedded model)")
-    parser.add_argument("--chains", action="store_true", help="SFT: train only on chains with their answers")
+    parser.add_argument("--one-chain", action="store_true", help="SFT: one chain per post, in place of two")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3, help="number of measurements per variant")
     sizes = [size for size in range(1, BATCH + 1) if BATCH % size == 0]
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, default=BATCH, choices=sizes, help=micro_batch)
     args = parser.parse_args()
     program = GMNER(lm=load_vlm(args.model, cache=False))
-    rows = rows_of(program, args.stage, args.steps, answers=not args.chains)
+    rows = rows_of(program, args.stage, args.steps, per_post=1 if args.one_chain else 2)
     sides = STAGES[args.stage]
     times: dict[str, list[float]] = {name: [] for name in sides}
     lengths: dict[str, list[float]] = {name: [] for name in sides}

@@ -17,7 +17,7 @@ Arms:
     zero-shot       the model as it is
     few-shot        four annotated tweets in the prompt
     answers alone   trained on answers
-    MRSI            trained on chains in two styles, and answers
+    MRSI            trained on chains in two styles
     MCR             MRSI, then CVO with the rewards for count, span and type
 """
 
@@ -99,12 +99,12 @@ def injection(settings: Settings, steps: int, **more: Any) -> MRSI:
 
 def answers_alone(settings: Settings) -> MCR:
     """Training on answers."""
-    mrsi = injection(settings, settings.steps, styles={"plain": plain}, answers=False)
+    mrsi = injection(settings, settings.steps, styles={"plain": plain})
     return MCR(mrsi=mrsi, cvo=None, holdout=0, seed=settings.seed)
 
 
 def chains(settings: Settings) -> MCR:
-    """Training on chains and answers."""
+    """Training on chains."""
     return MCR(mrsi=injection(settings, settings.steps, styles=STYLES), cvo=None, holdout=0, seed=settings.seed)
 
 

@@ -48,10 +48,10 @@ class MRSI(Training):
     The arguments of `gmner.Training` (`batch`, `rate`, `tuning`, ...) are accepted as well.
 
     Args:
-        styles: Styles by name, or a list of names of registered styles, see `gmner.styles`. None: `picture_first` if
-            weights are trained, because a small model scored far higher with it on the world than with all styles; all
-            of `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
-        per_post: Chains per post, each in a different style. The paper uses two.
+        styles: Styles by name, or a list of names of registered styles, see `gmner.styles`. None: `text_first` and
+            `table` if weights are trained, because a small model learns these short chains best; all of
+            `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
+        per_post: Chains per post, each in a different style, and at most as many as there are styles (the paper: 2).
         answers: Also train on each post's answer without a chain, as often as on its chains together. CVO can then
             choose between both kinds of answers. Ignored for a staged program, which answers in several calls.
         chains_from: A `ReasoningSet` to use instead of writing chains: the `chains` folder of an earlier run, or the
@@ -65,8 +65,8 @@ class MRSI(Training):
     """
 
     styles: Mapping[str, Style] | Sequence[str] | None = None
-    per_post: int = 1
-    answers: bool = True
+    per_post: int = 2
+    answers: bool = False
     chains_from: str | PathLike[str] | None = None
     threads: int = 8
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
@@ -103,7 +103,7 @@ class MRSI(Training):
         """
         if self.styles is not None:
             return self
-        names = ("picture_first",) if trained and self.trains else tuple(TEMPLATES)
+        names = ("text_first", "table") if trained and self.trains else tuple(TEMPLATES)
         return replace(self, styles={name: TEMPLATES[name] for name in names})
 
     def taught_by(self, teacher: dspy.BaseLM | None) -> MRSI:

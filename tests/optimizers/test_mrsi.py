@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiers import daily
 
 from gmner.data.post import Post
+from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.training.rows import tuning_rows
 from gmner.optimizers.training.trainable import StageBar, resolve_tuning
@@ -111,16 +112,29 @@ def test_auto_tuning_depends_on_the_size():
     assert resolve_tuning("lora", 10) == "lora"
 
 
+@pytest.mark.parametrize(("trained", "styles"), [(True, {"text_first", "table"}), (False, set(TEMPLATES))])
+def test_a_post_has_two_chains_in_different_styles(
+    program: Programs, posts: list[Post], trained: bool, styles: set[str]
+):
+    mrsi, adapter = MRSI().chosen(trained=trained), program("idefics3").adapter()
+    chains = mrsi.chains(posts, adapter, random.Random(0))
+    pairs = [{chain.style for chain in group} for _, group in itertools.groupby(chains, lambda chain: chain.post_id)]
+    assert len(pairs) == len(posts)
+    assert {len(pair) for pair in pairs} == {2}
+    assert set().union(*pairs) == styles
+
+
 def test_each_chain_has_a_row_with_the_answer_alone(program: Programs, posts: list[Post]):
     student = program("idefics3")
-    chains = MRSI().chains(posts[:4], student.adapter(), random.Random(0))
-    lessons = MRSI().lessons(chains, student)
+    mrsi = MRSI(answers=True)
+    chains = mrsi.chains(posts[:4], student.adapter(), random.Random(0))
+    lessons = mrsi.lessons(chains, student)
     assert lessons[::2] == chains
     assert [(lesson.post_id, lesson.reasoning, lesson.entities) for lesson in lessons[1::2]] == [
         (chain.post_id, "", chain.entities) for chain in chains
     ]
-    assert MRSI(answers=False).lessons(chains, student) == chains
-    assert MRSI().lessons(chains, StagedGMNER(student.model)) == chains
+    assert MRSI().lessons(chains, student) == chains
+    assert mrsi.lessons(chains, StagedGMNER(student.model)) == chains
 
 
 @pytest.mark.parametrize(("settings", "rows", "steps"), [

@@ -56,7 +56,7 @@ class NamesOnly(GroundingProgram):
 
 def test_rows_of_an_external_program():
     program = NamesOnly(scripted_lm({}))
-    lessons = MRSI().lessons([CHAIN], program)
+    lessons = MRSI(answers=True).lessons([CHAIN], program)
     rows = program_rows(program, lessons, {"1": POST}, program.adapter(), [])
     assert [row["content"][0]["text"] for row in rows[0]["completion"]] == [
         '{"mentions":[{"span":"Ana","type":"PER"}]}'

@@ -59,7 +59,7 @@ def written(profile: ModelProfile) -> Iterator[Any]:
             yield adapter.dialogue(task, [{**post_inputs(POSTS[0]), **demo}], inputs)
             yield adapter.answer(task, {**inputs, **outputs, "visible": first.visible})
             yield form_of(list(task.output_fields)).schema(adapter.request(inputs))
-    chains = MRSI().chains(POSTS, adapter, random.Random(0))
+    chains = MRSI(per_post=1).chains(POSTS, adapter, random.Random(0))
     yield list(tuning_rows(chains, {post.id: post for post in POSTS}, adapter, GroundEntities, []))
     yield list(CVO().rows(answer_calls(POSTS, GroundEntities, []), adapter))
 
