@@ -55,7 +55,7 @@ class KitSettings:
     def stages(self) -> tuple[MRSI, CVO]:
         """The preset's two stages, with a checkpoint halfway through the first."""
         mcr: MCR = preset(self.preset)
-        mrsi, cvo = mcr.mrsi or MRSI(), mcr.cvo or CVO()
+        mrsi, cvo = (mcr.mrsi or MRSI()).chosen(trained=True), mcr.cvo or CVO()
         if self.small:
             mrsi = replace(mrsi, batch=2, micro_batch=1)
             cvo = replace(cvo, generations=2, prompts=2, micro_batch=2, max_completion_length=8)

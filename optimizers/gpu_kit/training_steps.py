@@ -27,7 +27,7 @@ def sft(mrsi: MRSI, program: GMNER, posts: Sequence[Post], folder: Path, minutes
     """Run steps of MRSI on template chains of `posts`; checkpoints and weights are kept in `folder`."""
     adapter, engine = program.adapter(), program.model.engine
     chains = mrsi.chains(posts, adapter, random.Random(0))
-    rows = tuning_rows(chains, {post.id: post for post in posts}, adapter, program.answer.signature, [])
+    rows = tuning_rows(mrsi.lessons(chains, program), {post.id: post for post in posts}, adapter, program.answer.signature, [])
     with Meter() as meter:
         log = mrsi.inject(rows, engine, folder, seed=0, progress=False, watch=_until(minutes))
     samples = mrsi.micro_batch or mrsi.batch
