@@ -2,9 +2,10 @@
 
     python benchmarks/variants.py --work runs/variants                 # all of them; three hours on one core
     python benchmarks/variants.py --work runs/variants "KL 0.04"       # the defaults and one variant
+    python benchmarks/variants.py --work runs/variants --rows mixed    # from the training rows of earlier defaults
 
-The last column is the gain in GMNER F1 over the default settings, with its paired 95 % interval over the posts. CVO
-starts from the same weights in all variants that do not concern MRSI.
+`before CVO` is the GMNER F1 of the weights that CVO starts from; they are the same in all variants that do not concern
+MRSI. The last column is the gain in GMNER F1 over the default settings, with its paired 95 % interval over the posts.
 
 Runs are kept in the work folder: a stopped benchmark resumes, and finished runs are reused.
 """
@@ -22,6 +23,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from ablation import MIXED
 
 from gmner import rewards
 from gmner.data.jsonl import read_predictions, write_predictions
@@ -30,6 +32,7 @@ from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.evaluation import Evaluation
 from gmner.data.scoring.resampling import compare
 from gmner.data.world.generate import World
+from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
@@ -43,7 +46,12 @@ from gmner.signatures.errors import AnswerError
 from gmner.signatures.wire import Frame, parse_answer
 
 DEFAULTS = "defaults"
-COLUMNS = ("variant", "steps", "GMNER F1", "MNER F1", "found", "boxed", "N-F1", "gain in GMNER F1 over the defaults")
+COLUMNS = ("variant", "steps", "before CVO", "GMNER F1", "MNER F1", "found", "boxed", "N-F1", "gain over the defaults")
+ROWS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "mixed": {"styles": MIXED, "per_post": 2},
+}
+"""Settings of the training rows of MRSI. `mixed` was the default before: a chain, and the answer alone."""
 JITTER = 0.1
 """Standard deviation of the noise on each side of a box, as a share of the box's size."""
 
@@ -147,7 +155,7 @@ class Variant:
 
     Args:
         cvo: Settings of CVO.
-        mrsi: Settings of MRSI, from whose weights CVO starts.
+        mrsi: Settings of MRSI, from whose weights CVO starts; they replace those of `ROWS`.
         mcr: Settings of MCR.
         posts: Changes the training posts of MRSI.
         sampling: How a step draws its prompts.
@@ -177,30 +185,62 @@ VARIANTS: Mapping[str, Variant] = {
     "generalized IoU": Variant({"rewards": in_place_of_grounding(generalized_iou)}),
     "sigma from 0.3 to 0.7": Variant({"rewards": in_place_of_grounding(rising_sigma)}),
     "jittered boxes in MRSI": Variant(posts=jittered),
-    "chains in the style table": Variant(mrsi={"styles": ["table"]}),
-    "chains in the style table alone": Variant(mrsi={"styles": ["table"], "answers": False}),
+    "mixed rows": Variant(mrsi=ROWS["mixed"]),
+    "answers alone as well": Variant(mrsi={"answers": True}),
+    "one style": Variant(mrsi={"styles": ["table"]}),
+    "all styles": Variant(mrsi={"styles": list(TEMPLATES)}),
 }
 
 
-def measured(name: str, work: Path, train: Sequence[Post], dev: Sequence[Post], seed: int) -> tuple[Evaluation, int]:
-    """Scores on dev posts and steps of CVO of a variant; what an earlier run did is reused."""
-    variant, answers = VARIANTS[name], work / name / f"dev-{len(dev)}.jsonl"
-    steps = work / name / "steps.json"
-    if not steps.is_file():
-        start = work / ("MRSI" if variant.posts is list and not variant.mrsi else f"MRSI, {name}")
-        injection = MCR(mrsi=MRSI(**variant.mrsi), cvo=None, holdout=0, seed=seed)
-        GMNER(lm=load_vlm(max_batch=32, cache=False)).compile(
-            trainset=variant.posts(train), optimizer=injection, run_dir=start
-        )
-        program = GMNER(lm=load_vlm(start / "mrsi", max_batch=32, cache=False))
-        cvo = CVO(**{"validate_every": None, **variant.cvo})
-        optimizer = MCR(mrsi=None, cvo=cvo, holdout=0, seed=seed, **variant.mcr)
-        with mock.patch.object(grpo, "GroupSampling", variant.sampling):
-            better = program.compile(trainset=train, optimizer=optimizer, run_dir=work / name)
-        write_predictions(better.batch_posts(dev), answers)
-        steps.write_text(json.dumps(max(entry["step"] for entry in better.history.log["cvo"])), encoding="utf-8")
-    scores = evaluate(read_predictions(answers), dev, progress=False)
-    return scores, json.loads(steps.read_text(encoding="utf-8"))
+@dataclass(frozen=True)
+class Bench:
+    """A work folder with runs on the same posts.
+
+    Args:
+        work: The folder.
+        train: Training posts.
+        dev: Posts to score.
+        rows: Settings of MRSI that all variants share.
+        seed: Seed of the training.
+    """
+
+    work: Path
+    train: Sequence[Post]
+    dev: Sequence[Post]
+    rows: Mapping[str, Any]
+    seed: int
+
+    def injected(self, name: str) -> Path:
+        """Train MRSI for a variant, or reuse the run of another variant or of an earlier benchmark."""
+        variant = VARIANTS[name]
+        start = self.work / ("MRSI" if variant.posts is list and not variant.mrsi else f"MRSI, {name}")
+        if not self._answers(start).is_file():
+            optimizer = MCR(mrsi=MRSI(**{**self.rows, **variant.mrsi}), cvo=None, holdout=0, seed=self.seed)
+            student = GMNER(lm=load_vlm(max_batch=32, cache=False))
+            better = student.compile(trainset=variant.posts(self.train), optimizer=optimizer, run_dir=start)
+            write_predictions(better.batch_posts(self.dev), self._answers(start))
+        return start
+
+    def optimized(self, name: str) -> tuple[Path, int]:
+        """Train CVO for a variant from the weights of MRSI; returns its run and its number of steps."""
+        variant, run, start = VARIANTS[name], self.work / name, self.injected(name)
+        steps = run / "steps.json"
+        if not steps.is_file():
+            program = GMNER(lm=load_vlm(start / "mrsi", max_batch=32, cache=False))
+            cvo = CVO(**{"validate_every": None, **variant.cvo})
+            optimizer = MCR(mrsi=None, cvo=cvo, holdout=0, seed=self.seed, **variant.mcr)
+            with mock.patch.object(grpo, "GroupSampling", variant.sampling):
+                better = program.compile(trainset=self.train, optimizer=optimizer, run_dir=run)
+            write_predictions(better.batch_posts(self.dev), self._answers(run))
+            steps.write_text(json.dumps(max(entry["step"] for entry in better.history.log["cvo"])), encoding="utf-8")
+        return run, json.loads(steps.read_text(encoding="utf-8"))
+
+    def scores(self, run: Path) -> Evaluation:
+        """The scores of a run on the dev posts."""
+        return evaluate(read_predictions(self._answers(run)), self.dev, progress=False)
+
+    def _answers(self, run: Path) -> Path:
+        return run / f"dev-{len(self.dev)}.jsonl"
 
 
 def main() -> None:
@@ -211,16 +251,19 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=100, help="number of training posts")
     parser.add_argument("--dev", type=int, default=900, help="number of dev posts to score")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")
+    parser.add_argument("--rows", choices=ROWS, default="default", help="training rows of MRSI")
     args = parser.parse_args()
+    work = args.work / args.rows / f"{args.posts}-posts" / f"seed-{args.seed}"
     train, dev = World().posts("train", args.posts), World().posts("dev", args.dev)
-    work = args.work / f"{args.posts}-posts" / f"seed-{args.seed}"
+    bench = Bench(work, train, dev, ROWS[args.rows], args.seed)
     sys.stdout.write("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS) + "\n")
-    base = measured(DEFAULTS, work, train, dev, args.seed)[0]
+    base = bench.scores(bench.optimized(DEFAULTS)[0])
     for name in dict.fromkeys([DEFAULTS, *(args.variants or VARIANTS)]):
-        scores, steps = measured(name, work, train, dev, args.seed)
+        before, (run, steps) = bench.scores(bench.injected(name)), bench.optimized(name)
+        scores = bench.scores(run)
         gain = compare(base, scores).tasks["gmner"]
-        figures = [scores.gmner.f1, scores.mner.f1, scores.found_of_shown, scores.boxed_of_absent, scores.bias.n_f1]
-        cells = [name, str(steps), *(f"{figure or 0.0:.1f}" for figure in figures)]
+        figures = [before.gmner.f1, scores.gmner.f1, scores.mner.f1, scores.found_of_shown, scores.boxed_of_absent]
+        cells = [name, str(steps), *(f"{figure or 0.0:.1f}" for figure in (*figures, scores.bias.n_f1))]
         sys.stdout.write(f"| {' | '.join(cells)} | {gain.difference:+.1f} ({gain.low:.1f} to {gain.high:.1f}) |\n")
         sys.stdout.flush()
 

@@ -5,8 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
+from datasets import Dataset
 
 from gmner.optimizers.mcr import MCR
 
@@ -97,6 +100,22 @@ def test_bfloat16_reaches_both_stages(load: Load, arm: str):
         mcr: MCR = module.TRAINED[arm](module.Settings(4, 1, 1e-3, 0, bf16))
         assert mcr.mrsi.sft_options.get("bf16", False) is bf16
         assert mcr.cvo is None or mcr.cvo.grpo_options.get("bf16", False) is bf16
+
+
+def test_prompts_that_last_taught_nothing_are_replaced_before_they_are_answered(load: Load):
+    rows = Dataset.from_list([{"post": name} for name in "abcd"])
+    sampling = load("variants").ByOutcome(rows, generations=2, redraws=0, seed=0)
+    asked: list[str] = []
+
+    def sample(rows: list[dict[str, Any]]) -> tuple[None, torch.Tensor]:
+        asked.append("".join(row["post"] for row in rows[::2]))
+        return None, torch.tensor([float(row["post"] != "a" and place % 2) for place, row in enumerate(rows)])
+
+    batch = [{"post": name} for name in "aacc"]
+    for step in range(2):
+        sampling.draw(batch, step, sample)
+    assert asked[0] == "ac"
+    assert asked[1] in ("bc", "dc")
 
 
 @pytest.mark.parametrize("words", [["KL 4"], ["defaults", "KL 4"]])
