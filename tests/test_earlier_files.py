@@ -44,7 +44,11 @@ def test_predictions_of_0_1_have_the_same_scores_in_every_protocol(posts: gmner.
 
 def optimizer(**changed: object) -> gmner.MCR:
     """The optimizer with which the run directory was written."""
-    injection = gmner.MRSI(max_steps=1, batch=2, tuning="lora", lora=LORA, demonstrations=gmner.Demonstrations(count=1))
+    former_defaults = {"styles": ["picture_first"], "per_post": 1, "answers": True}
+    demonstrations = gmner.Demonstrations(count=1)
+    injection = gmner.MRSI(
+        max_steps=1, batch=2, tuning="lora", lora=LORA, demonstrations=demonstrations, **former_defaults
+    )
     options = {"max_steps": 1, "prompts": 2, "generations": 2, "max_completion_length": 300, **changed}
     reinforcement = gmner.CVO(rollouts="constrained", tuning="lora", lora=LORA, **options)
     return gmner.MCR(mrsi=injection, cvo=reinforcement, progress=False)

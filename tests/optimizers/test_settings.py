@@ -131,6 +131,7 @@ def test_a_run_directory_keeps_settings_under_the_keys_that_it_always_had(stage:
     assert record.keys() == kept.keys()
     chosen = {"styles", "demonstrations", "lora", "batch", "max_steps", "tuning"}  # by the test that made the run
     chosen |= {"generations", "prompts", "max_completion_length"}
+    chosen |= {"per_post", "answers"}  # of former defaults
     assert {k: v for k, v in record.items() if k not in chosen} == {k: v for k, v in kept.items() if k not in chosen}
 
 
