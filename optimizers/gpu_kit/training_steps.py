@@ -26,8 +26,8 @@ _ADAPTER = ("adapter_model.safetensors", "model.safetensors")
 def sft(mrsi: MRSI, program: GMNER, posts: Sequence[Post], folder: Path, minutes: float) -> dict[str, Any]:
     """Run steps of MRSI on template chains of `posts`; checkpoints and weights are kept in `folder`."""
     adapter, engine = program.adapter(), program.model.engine
-    chains = mrsi.chains(posts, adapter, random.Random(0))
-    rows = tuning_rows(mrsi.lessons(chains, program), {post.id: post for post in posts}, adapter, program.answer.signature, [])
+    lessons = mrsi.lessons(mrsi.chains(posts, adapter, random.Random(0)), program)
+    rows = tuning_rows(lessons, {post.id: post for post in posts}, adapter, program.answer.signature, [])
     with Meter() as meter:
         log = mrsi.inject(rows, engine, folder, seed=0, progress=False, watch=_until(minutes))
     samples = mrsi.micro_batch or mrsi.batch
