@@ -73,7 +73,7 @@ gmner.GMNER(gmner.load_vlm(cache=False)).compile(trainset=world, optimizer=optim
 chains = ReasoningSet.load(f"{work}/run/chains")
 print(chains.push_to_hub("ana/chains", world))
 table = datasets.load_dataset("ana/chains", split="train")
-assert len(table) == len(chains.chains) == 6
+assert len(table) == len(chains.chains) == 12  # two per post
 assert ReasoningSet.load("ana/chains").chains == chains.chains
 """
 

@@ -140,7 +140,7 @@ def test_run_directory_content(compiled: dict[str, Any], posts: list[Post]):
     assert sorted(split["d1"] + split["d2"]) == sorted(post.id for post in posts)
     chains = [json.loads(line) for line in (folder / "chains" / "chains.jsonl").read_text().splitlines()]
     assert {chain["post_id"] for chain in chains} == set(split["d1"])
-    assert len(chains) == len(split["d1"])
+    assert len(chains) == 2 * len(split["d1"])
     assert all(len(chain["reasoning"]) <= compiled["student"].limits.reasoning for chain in chains)
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 0

@@ -283,7 +283,7 @@ def test_a_compile_on_a_mixture(program: Callable[[str], GMNER], tmp_path: Path,
     compiled: Any = student.compile(trainset=mixture(pictures=2), optimizer=optimizer, run_dir=tmp_path / "run")
     assert compiled.history.programs.keys() == {"before", "mrsi", "cvo"}
     made = ReasoningSet.load(tmp_path / "run" / "chains")
-    assert made.counts(mixture(pictures=2)).tasks == {"gmner": 4, "grec": 4, "mner": 4}
+    assert made.counts(mixture(pictures=2)).tasks == {"gmner": 8, "grec": 8, "mner": 8}  # two per post
     seen = {rollout.post_id.partition("-")[0]: rollout.rewards for rollout in read_rollouts(tmp_path / "run" / "cvo")}
     assert {"names", "expression", "train"} == seen.keys()
     assert not seen["expression"]["span"]  # 0 for an invalid answer, which a random model may give
