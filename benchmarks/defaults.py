@@ -31,7 +31,7 @@ from gmner.data.post import Post
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.evaluation import Evaluation
 from gmner.data.world.generate import World
-from gmner.optimizers.chains.styles import TEMPLATES, plain
+from gmner.optimizers.chains.styles import TEMPLATES, Style, plain
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.training_set import held_out
@@ -76,15 +76,9 @@ def without_cvo(seed: int) -> MCR:
     return MCR(mrsi=dataclasses.replace(defaults.mrsi, least_steps=200), cvo=None, seed=seed)
 
 
-def with_styles(names: Sequence[str], seed: int) -> MCR:
+def with_styles(styles: Mapping[str, Style], seed: int) -> MCR:
     """MRSI with chains in these styles."""
-    defaults = MCR(seed=seed)
-    return MCR(mrsi=dataclasses.replace(defaults.mrsi, styles={name: TEMPLATES[name] for name in names}), seed=seed)
-
-
-def mixed(seed: int) -> MCR:
-    """MRSI on a chain that starts with the picture, and on the answer alone."""
-    return MCR(mrsi=MRSI(styles=MIXED), seed=seed)
+    return MCR(mrsi=MRSI(styles=styles), seed=seed)
 
 
 def demonstrated(seed: int) -> MCR:
@@ -96,9 +90,9 @@ def demonstrated(seed: int) -> MCR:
 ABLATION: Mapping[str, Callable[[int], MCR]] = {
     "without MRSI": without_mrsi,
     "without CVO": without_cvo,
-    "one style": partial(with_styles, ["table"]),
-    "all styles": partial(with_styles, list(TEMPLATES)),
-    "mixed rows": mixed,
+    "one style": partial(with_styles, {"table": TEMPLATES["table"]}),
+    "all styles": partial(with_styles, TEMPLATES),
+    "mixed rows": partial(with_styles, MIXED),
     "demonstrations": demonstrated,
 }
 

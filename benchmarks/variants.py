@@ -1,6 +1,6 @@
 """Variants of the default settings of MCR, scored on dev posts of the world.
 
-    python benchmarks/variants.py --work runs/variants                 # all of them; three hours on one core
+    python benchmarks/variants.py --work runs/variants                 # all of them, for hours
     python benchmarks/variants.py --work runs/variants "KL 0.04"       # the defaults and one variant
     python benchmarks/variants.py --work runs/variants --rows mixed    # from the training rows of earlier defaults
 
@@ -49,7 +49,7 @@ DEFAULTS = "defaults"
 COLUMNS = ("variant", "steps", "before CVO", "GMNER F1", "MNER F1", "found", "boxed", "N-F1", "gain over the defaults")
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
-    "mixed": {"styles": MIXED, "per_post": 2},
+    "mixed": {"styles": MIXED},
 }
 """Settings of the training rows of MRSI. `mixed` was the default before: a chain, and the answer alone."""
 JITTER = 0.1

@@ -3,6 +3,7 @@
 They were written by commit e4f13ee with a random model. When you change a format, add files of the version before.
 """
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -66,3 +67,7 @@ def test_finished_run_of_0_1_is_not_trained_again(posts: gmner.Posts, tmp_path: 
     assert [d["text"] for d in better.answer.demos] == [d["text"] for d in bundle.answer.demos]
     with pytest.raises(RunDirectoryError, match="generations"):
         student.compile(trainset=posts, optimizer=optimizer(generations=3), run_dir=run_dir)
+    todays = optimizer()
+    todays.mrsi = dataclasses.replace(todays.mrsi, styles=None, per_post=2, answers=False)
+    with pytest.raises(RunDirectoryError, match=r"mrsi.*answers.*per_post.*styles"):
+        student.compile(trainset=posts, optimizer=todays, run_dir=run_dir)

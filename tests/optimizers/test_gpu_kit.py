@@ -22,6 +22,7 @@ from gmner.optimizers.gpu_kit.kit import CHECKS, Kit
 from gmner.optimizers.gpu_kit.photographs import answering_photos
 from gmner.optimizers.gpu_kit.random_model import SHAPES, build_random
 from gmner.optimizers.gpu_kit.settings import KitSettings, large_posts
+from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.training.trainable import Lora, training_copy
 from gmner.programs.gmner import GMNER
 from gmner.programs.models import vision_attention
@@ -120,6 +121,12 @@ def test_each_batch_is_measured_with_vllm(posts: list[Post], program: Callable[[
         assert len(prompt["multi_modal_data"]["image"]) == 1
         assert (params.temperature, params.max_tokens) == (0.0, 6)  # with the end token
         assert params.structured_outputs.json["type"] == "object"
+
+
+def test_chains_have_the_styles_in_which_weights_are_trained_by_default():
+    mrsi, _ = KitSettings().stages()
+    assert mrsi.styles == MRSI().chosen(trained=True).styles
+    assert mrsi.style_set != MRSI().chosen(trained=False).styles
 
 
 def test_boxes_are_enlarged_with_the_images():
