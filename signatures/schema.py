@@ -53,7 +53,7 @@ Pictures = Sequence[tuple[Size, Size | None]]
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _SERVED_DECIMALS = 17
-_FREE_TEXT = r'[^"\\\x00-\x1f\x7f]'
+_FREE_TEXT = r"[^\\\x00-\x1f\x7f]"  # not even escaped, except the quotation mark; no character takes more than 4 bytes
 
 
 _MOST_CHARACTERS = 150_000
@@ -123,7 +123,11 @@ def box_schema(box_format: BoxFormat, size: Size, resized: Size | None = None) -
 
 
 def free_text_schema(limit: int = MAX_REASONING) -> Schema:
-    """Schema of a string with at most `limit` characters and without quotes, backslashes and control characters."""
+    """Schema of a string with at most `limit` characters and without backslashes and control characters.
+
+    Quotation marks are escaped, as in any JSON string. Without them, a model that wants to quote a word ends its
+    reasoning there.
+    """
     return {"type": "string", "pattern": f"^{_FREE_TEXT}{{0,{limit}}}$"}
 
 
@@ -132,7 +136,7 @@ def served_schema(schema: Schema) -> Schema:
 
     xgrammar (vLLM, SGLang) fails on a character class that is repeated more than 128 times ("Check failed:
     per_rule_fsm_hashes"). Nested repetitions would work there, but are slow in llguidance. With `maxLength`, free text
-    can contain escaped quotes and line breaks. vLLM refuses `multipleOf`, so that decimals are only limited to 0..1.
+    can also contain line breaks. vLLM refuses `multipleOf`, so that decimals are only limited to 0..1.
 
     Servers have no substring grammar, and cannot compile tens of thousands of spans in time. In a long text, the length
     of a span is therefore the only limit, which is logged as a warning. An answer with a span that is not in the text

@@ -114,7 +114,7 @@ def render_answer(reasoning: str, entities: Sequence[tuple[Mention, Box | None]]
     """Render an end-to-end answer as the text that a model should write.
 
     Args:
-        reasoning: The chain of reasoning; the schema allows no quotes, backslashes and control characters.
+        reasoning: The chain of reasoning; the schema allows no backslashes and control characters.
         entities: Pairs of mention and box (pixels of the original image; None if not shown).
         frame: The coordinate convention for the image of the post.
     """

@@ -2,9 +2,11 @@
 
 import base64
 import io
+import json
 from typing import Any
 
 from dspy import lm15
+from llguidance import LLMatcher, LLTokenizer
 from PIL import Image
 
 from gmner.programs.models.families import ModelProfile
@@ -65,3 +67,10 @@ def checked(answer: str, text: str, profile: ModelProfile, size: tuple[int, int]
         assert text[entity.start : entity.end] == entity.span
         assert entity.box is None or (size is not None and entity.box.inside(size))
     return parsed
+
+
+def admits(schema: Schema, text: str) -> bool:
+    """Whether the grammar of the engine admits a text as a whole."""
+    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_json_schema(json.dumps(schema)))
+    assert not matcher.get_error()
+    return matcher.try_consume_tokens(tokens := list(text.encode())) == len(tokens) and matcher.is_accepting()

@@ -152,7 +152,7 @@ def test_quotes_backslashes_and_control_characters_in_a_span(style: str):
     gold = (GoldEntity(HOSTILE, 0, len(HOSTILE), "PER", (Box(0, 0, 128, 256),)),)
     text = chain(style, Post("a", HOSTILE, None, gold))
     assert ALLOWED.fullmatch(text)
-    assert "Kevin 'KD'/o/ <x> Ab Cd Z" in text
+    assert 'Kevin "KD"/o/ <x> Ab Cd Z' in text
     assert json.loads(json.dumps({"reasoning": text}))["reasoning"] == text
 
 
@@ -180,7 +180,7 @@ def test_user_defined_style():
         return f'"{len(facts.shown)}\\{len(facts.absent)}"\n' + rng.choice(["a", "b"])
 
     post = next(post for post in POSTS if post.slice == "shown" and len(post.gold) == 2)
-    assert write_chain(shout, Facts.of(post, FRAME), random.Random(0)) in ("'2/0' a", "'2/0' b")
+    assert write_chain(shout, Facts.of(post, FRAME), random.Random(0)) in ('"2/0" a', '"2/0" b')
 
 
 def test_empty_chain_is_a_style():

@@ -5,9 +5,9 @@ import json
 
 import jsonschema
 import pytest
+from engine_requests import admits
 from hypothesis import given
 from hypothesis import strategies as st
-from llguidance import LLMatcher, LLTokenizer
 from strategies import boxes
 
 from gmner.data.post import Post
@@ -71,13 +71,6 @@ def test_wire_and_back_is_within_half_a_step_and_the_schema_admits_it(data, box_
     assert len(dump({"box": wire})) <= longest_answer(schema)
     text = render_answer("", [], frame)
     assert parse_answer(text, "Ada", COARSE, frame).entities == ()
-
-
-def admits(schema, text):
-    """Whether the grammar of the engine admits a text as a whole."""
-    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_json_schema(json.dumps(schema)))
-    assert not matcher.get_error()
-    return matcher.try_consume_tokens(list(text.encode())) == len(text) and matcher.is_accepting()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 
 import jsonschema
 import pytest
+from engine_requests import admits
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SIZE, WORDS
@@ -28,7 +29,7 @@ from gmner.signatures.wire import dump
 
 FORMATS = st.sampled_from((BoxFormat(), BoxFormat("normalized", 7), BoxFormat("original")))
 TEXTS = st.text(min_size=1, max_size=20) | st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
-FREE = st.characters(exclude_characters='"\\\x7f', exclude_categories=("Cs",), min_codepoint=32)
+FREE = st.characters(exclude_characters="\\\x7f", exclude_categories=("Cs",), min_codepoint=32)
 LABELS = st.sampled_from((COARSE, LabelSet.of({"größe": "", 'a"b': ""})))
 
 
@@ -92,6 +93,24 @@ def test_served_schema_differs_only_in_long_repetitions(text, labels, box_format
     )
 
 
+@pytest.mark.parametrize(
+    ("reasoning", "admitted"),
+    [
+        ('the word "Ada" is', True),
+        ('"' * 20, True),
+        ('"' * 21, False),
+        ("é🎉'", True),
+        ("a\nb", False),
+        ("a\\b", False),
+    ],
+)
+def test_reasoning_may_quote_words(reasoning, admitted):
+    schema = verification_schema(Limits(reasoning=20))
+    answer = dump({"evidence": reasoning, "visible": True})
+    assert admits(schema, answer) is admitted
+    assert len(answer.encode()) <= longest_answer(schema)
+
+
 ANSWER = {"reasoning": "r", "entities": [{"span": "Ada", "type": "PER", "visible": True, "box": [0, 0, 5, 5]}]}
 
 
@@ -111,7 +130,7 @@ def changed(**fields):
         changed(box=[0, 0, 1001, 5]),
         changed(box=[0.5, 0, 5, 5]),
         changed(more=1),
-        {"reasoning": 'a "quote"', "entities": []},
+        {"reasoning": "back\\slash", "entities": []},
         {"reasoning": "x" * 11, "entities": []},
         {"reasoning": "line\nbreak", "entities": []},
         {"reasoning": "r", "entities": ANSWER["entities"] * 3},

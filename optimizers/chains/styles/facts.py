@@ -177,11 +177,9 @@ def conclusion(facts: Facts) -> str:
 def allowed_signs(text: str) -> str:
     """Convert a text to the characters that the answer's schema allows in a chain.
 
-    Quotation marks become apostrophes, backslashes become slashes, and runs of white space and control characters
-    become one space.
+    Backslashes become slashes, and runs of white space and control characters become one space.
     """
-    text = text.replace('"', "'").replace("\\", "/")
-    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text.replace("\\", "/")).strip()
 
 
 def write_chain(style: Style, facts: Facts, rng: random.Random, limit: int = MAX_REASONING) -> str:
