@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 import torch
+from llguidance import LLMatcher
 
 from gmner.programs.engine.constrained_sampler import SamplerRow, Sampling
 from gmner.programs.engine.generation import Generator
+from gmner.programs.engine.grammar import Grammar
 from gmner.programs.models.weights import ModelSource, load_weights
+from gmner.programs.seams.outlines_seams import guidance_tokenizer
 
 ARGUMENTS = {
     "dtype", "max_num_seqs", "load_format", "structured_outputs_config", "logprobs_mode", "enable_lora", "max_loras",
@@ -36,6 +39,7 @@ class StructuredOutputsParams:
     """`vllm.sampling_params.StructuredOutputsParams`."""
 
     json: str | dict | None = None
+    grammar: str | None = None
 
 
 @dataclass
@@ -134,10 +138,12 @@ class LLM:
         if params.stop is not None:
             ids = tokenizer.encode(self.thought + params.stop, add_special_tokens=False)[: params.max_tokens]
             return _output(prompt, ids, None)
-        schema = None if params.structured_outputs is None else params.structured_outputs.json
-        grammar = None if schema is None else generator._grammars.compile(schema)
+        grammar = None
+        if params.structured_outputs is not None:
+            llg = guidance_tokenizer(generator._grammars._backend)
+            grammar = Grammar(LLMatcher(llg, params.structured_outputs.grammar), llg)
         sampling = Sampling(params.temperature, params.top_p, params.top_k, params.seed)
-        row = SamplerRow(grammar, params.max_tokens - (schema is not None), sampling, [])
+        row = SamplerRow(grammar, params.max_tokens - (grammar is not None), sampling, [])
         batch = generator.new_batch()
         batch.add(generator._vision_cache(inputs), [0], [row])
         while batch:

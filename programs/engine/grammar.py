@@ -88,11 +88,10 @@ class GrammarCompiler:
         Raises:
             InputError: The back end cannot compile the schema.
         """
-        tokenizer, spans = guidance_tokenizer(self._backend), has_spans(schema)
+        tokenizer = guidance_tokenizer(self._backend)
         if tokenizer is not None:
-            grammar = span_grammar(schema, _COMPACT) if spans else _UNFORCED + _json_text(schema)
-            return Grammar(self._matcher(grammar, tokenizer).deep_copy(), tokenizer)
-        text = _json_text(served_schema(schema) if spans else schema)
+            return Grammar(self._matcher(grammar_text(schema), tokenizer).deep_copy(), tokenizer)
+        text = _json_text(served_schema(schema) if has_spans(schema) else schema)
         try:
             return self._backend.get_json_schema_logits_processor(text)
         except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
@@ -105,6 +104,11 @@ class GrammarCompiler:
             matcher = _parse(grammar, tokenizer)
             self._cache.put(key, matcher, _FIXED_BYTES + _BYTES_PER_SCHEMA_BYTE * len(written))
         return matcher
+
+
+def grammar_text(schema: Schema) -> str:
+    """The grammar of a JSON schema in llguidance's variant of Lark, which leaves the choice of tokens to the model."""
+    return span_grammar(schema, _COMPACT) if has_spans(schema) else _UNFORCED + _json_text(schema)
 
 
 def _json_text(schema: Schema) -> str:

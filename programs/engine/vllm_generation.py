@@ -11,6 +11,7 @@ from PIL import Image
 
 from gmner.programs.engine.encoding import ChatEncoder, Conversation
 from gmner.programs.engine.generation import Completion, Prompt, answer_budget, answer_text, token_texts
+from gmner.programs.engine.grammar import grammar_text
 from gmner.programs.engine.thought import ThinkingRules, Thought
 from gmner.programs.models.checkpoint import Checkpoint
 from gmner.programs.models.families import picture_ids
@@ -93,8 +94,9 @@ class VLLMGenerator:
 
     def _request(self, prompt: Prompt, ids: Sequence[int], **other: Any) -> Request:
         sampling = prompt.sampling
+        grammar = None if prompt.schema is None else grammar_text(prompt.schema)
         # As in our own loop, the end token of a structured answer does not count.
-        limits = {"max_tokens": prompt.limit + (prompt.schema is not None), "schema": prompt.schema}
+        limits = {"max_tokens": prompt.limit + (grammar is not None), "grammar": grammar}
         return Request(
             ids,
             _images(prompt.conversation),
@@ -114,8 +116,8 @@ class VLLMGenerator:
             return [None] * len(prompts)
         drawn: list[list[int]] = [[] for _ in prompts]
         if rules.limit:
-            free: dict[str, Any] = {"max_tokens": rules.limit, "schema": None, "logprobs": False, "stop": rules.closing}
-            requests = [self._request(*both, **free) for both in zip(prompts, encoded, strict=True)]
+            free: dict[str, Any] = {"max_tokens": rules.limit, "grammar": None, "logprobs": False}
+            requests = [self._request(*both, stop=rules.closing, **free) for both in zip(prompts, encoded, strict=True)]
             drawn = [answer.ids for answer in self._llm.generate(requests)]
         return [self._closed(Thought(rules), ids) for ids in drawn]
 

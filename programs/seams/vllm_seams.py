@@ -1,13 +1,14 @@
 """vLLM in this process, and undocumented parts of it; no other file of the package uses vLLM.
 
-vLLM is not a dependency. `structured_outputs` and `under_schemas` were written against vLLM 0.32, whose CPU build
-`benchmarks/vllm_rollouts.py` runs. `OfflineLLM` follows the source of vLLM 0.33 and has only run with a stand-in.
-`tests/seams/test_vllm_seams.py` checks both where vLLM is installed.
+vLLM is not a dependency. All of this has run with the CPU build of vLLM 0.32: `structured_outputs` and `under_schemas`
+in `benchmarks/vllm_rollouts.py`, and `OfflineLLM` in `benchmarks/beside_vllm.py`. The tests use a stand-in, and
+`tests/seams/test_vllm_seams.py` checks it against vLLM where that is installed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,8 @@ def under_schemas(generate: Callable[..., Any], schemas: Sequence[str]) -> Calla
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that `max_lora_rank` may have (`vllm.config.lora.MaxLoRARanks`)."""
 
-_SCHEMAS = {"backend": "guidance", "disable_any_whitespace": True}
-# llguidance, as in our own engine. White space between JSON tokens could be repeated for ever.
+_GRAMMARS = {"backend": "guidance"}
+# llguidance, as in our own engine.
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Request:
         images: The images, in order.
         max_tokens: Token limit, the end token included.
         end_ids: Token ids that end the answer.
-        schema: The JSON schema of the answer; None: free text.
+        grammar: The grammar of the answer, in llguidance's variant of Lark; None: free text.
         stop: A text that ends the answer; None: none.
         temperature: Sampling temperature; 0: greedy.
         top_p: See `gmner.programs.engine.constrained_sampler.Sampling`.
@@ -86,7 +87,7 @@ class Request:
     images: Sequence[Image.Image]
     max_tokens: int
     end_ids: Sequence[int]
-    schema: Mapping[str, Any] | None = None
+    grammar: str | None = None
     stop: str | None = None
     temperature: float = 0.0
     top_p: float = 1.0
@@ -115,9 +116,10 @@ class Written:
 class OfflineLLM:
     """`vllm.LLM`, which answers lists of prompts in this process.
 
-    Relies on the arguments of `vllm.LLM` that are set here, on prompts of the form `prompt_token_ids` with
-    `multi_modal_data`, on `LoRARequest(name, id, path)`, and on log probabilities that are computed after the mask of
-    the grammar and before the temperature (`logprobs_mode="raw_logprobs"`).
+    Relies on the arguments of `vllm.LLM` that are set here, on grammars of llguidance in `StructuredOutputsParams`, on
+    prompts of the form `prompt_token_ids` with `multi_modal_data`, on `LoRARequest(name, id, path)`, and on log
+    probabilities that are computed after the mask of the grammar and before the temperature
+    (`logprobs_mode="raw_logprobs"`).
 
     Args:
         model: The folder of the checkpoint.
@@ -144,7 +146,7 @@ class OfflineLLM:
             self._llm = vllm.LLM(
                 str(model),
                 load_format="safetensors",
-                structured_outputs_config=dict(_SCHEMAS),
+                structured_outputs_config=dict(_GRAMMARS),
                 logprobs_mode="raw_logprobs",
                 **lora,
                 **options,
@@ -172,11 +174,13 @@ class OfflineLLM:
 def check_installed() -> None:
     """Check that vLLM can run here.
 
-    Relies on `vllm.platforms.current_platform`, which is unspecified if vLLM finds no device that its build supports.
+    Relies on `vllm.platforms.current_platform`, which is unspecified if vLLM finds no device that its build supports,
+    and on `VLLM_LOGGING_STREAM`: by default, vLLM logs to the standard output, among the answers of a command.
 
     Raises:
         ModelError: vLLM is not installed, or finds no device.
     """
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
         import vllm  # noqa: F401
         from vllm.platforms import current_platform
@@ -214,6 +218,7 @@ def _prompt(request: Request) -> dict[str, Any]:
 
 def _parameters(request: Request) -> Any:
     import vllm
+    from vllm.sampling_params import StructuredOutputsParams
 
     return vllm.SamplingParams(
         temperature=request.temperature,
@@ -227,7 +232,8 @@ def _parameters(request: Request) -> Any:
         skip_special_tokens=request.stop is None,  # a stop text may be a special token
         logprobs=0 if request.logprobs else None,  # 0: only the token that was written
         logit_bias=dict.fromkeys(request.never, FORBIDDEN) or None,
-        structured_outputs=None if request.schema is None else structured_outputs(request.schema),
+        # With `json=`, llguidance would also choose the tokens wherever only one text is possible.
+        structured_outputs=None if request.grammar is None else StructuredOutputsParams(grammar=request.grammar),
     )
 
 

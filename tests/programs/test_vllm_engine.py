@@ -23,11 +23,12 @@ import gmner
 from gmner.cli.main import main
 from gmner.data.post import Post
 from gmner.optimizers.mcr import MCR
+from gmner.programs.engine.grammar import grammar_text
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 from gmner.signatures.errors import InputError, ModelError, TruncatedAnswerError
-from gmner.signatures.schema import Limits, served_schema
+from gmner.signatures.schema import Limits
 
 pytestmark = pytest.mark.slow
 
@@ -70,8 +71,8 @@ def test_answers_whole_corpus_in_one_list_like_transformers(vllm: type[LLM]):
     assert sorted(len(prompt.get("multi_modal_data", {}).get("image", [])) for prompt in prompts) == [0, 1, 1]
     assert lora is None
     assert {(one.temperature, one.logit_bias is None) for one in params} == {(0.0, False)}
-    assert all(one.structured_outputs.json["type"] == "object" for one in params)
-    assert made.options["structured_outputs_config"] == {"backend": "guidance", "disable_any_whitespace": True}
+    assert all("no_forcing" in one.structured_outputs.grammar for one in params)
+    assert made.options["structured_outputs_config"] == {"backend": "guidance"}
     assert theirs.model.model == f"{ours.model.model}+vllm"  # not the same entries in DSPy's cache
 
 
@@ -83,7 +84,7 @@ def test_each_request_has_its_schema_sampling_and_limit(lm: dspy.LM, vllm: type[
     first, second = engine.complete_many([hostile, free])
     checked(text_of(first), HOSTILE, engine.profile)
     ((prompts, (one, other), _),) = vllm.made[0].calls
-    assert one.structured_outputs.json == served_schema(schema)
+    assert one.structured_outputs.grammar == grammar_text(schema)
     assert (one.temperature, one.top_p, one.top_k, one.seed) == (0.7, 0.9, 5, 3)
     assert (other.structured_outputs, other.max_tokens, second.finish_reason) == (None, 4, "length")
     placeholder = engine.weights.config.image_token_id

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from seam_checks import seam
 
+from gmner.programs.engine.grammar import grammar_text
 from gmner.programs.seams import vllm_seams
 from gmner.signatures.boxes import BoxFormat
 from gmner.signatures.labels import COARSE
@@ -56,6 +57,7 @@ def test_arguments_that_an_installed_vllm_takes():
     from vllm.engine.arg_utils import EngineArgs
     from vllm.lora.request import LoRARequest
     from vllm.platforms import current_platform
+    from vllm.v1.structured_output.backend_guidance import validate_guidance_grammar
 
     from gmner.programs.engine.vllm_engine import OPTIONS
 
@@ -66,5 +68,7 @@ def test_arguments_that_an_installed_vllm_takes():
         assert {"use_tqdm", "lora_request"} <= set(inspect.signature(vllm.LLM.generate).parameters)
         assert LoRARequest("name", 1, "/path").lora_path == "/path"
         assert isinstance(current_platform.is_unspecified(), bool)
-        request = vllm_seams.Request([1], [], 5, [2], SCHEMA, stop="x", seed=3, logprobs=True, never=[7])
-        assert vllm_seams._parameters(request).logit_bias == {7: vllm_seams.FORBIDDEN}
+        request = vllm_seams.Request([1], [], 5, [2], grammar_text(SCHEMA), stop="x", seed=3, logprobs=True, never=[7])
+        parameters = vllm_seams._parameters(request)
+        assert parameters.logit_bias == {7: vllm_seams.FORBIDDEN}
+        validate_guidance_grammar(parameters)
