@@ -18,7 +18,7 @@ Arms:
     few-shot        four annotated tweets in the prompt
     answers alone   trained on answers
     MRSI            trained on chains in two styles
-    MCR             MRSI, then CVO with the rewards for count, span and type
+    MCR             MRSI, then CVO at its default rate, with the rewards for count, span and type
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Settings:
     Attributes:
         steps: Optimizer steps.
         cvo_steps: Those of CVO in `MCR`.
-        rate: Learning rate of supervised fine-tuning.
+        rate: Learning rate of supervised fine-tuning; that of CVO is the default.
         seed: Seed of order, chains and sampling.
         bf16: Whether training computes in bfloat16; the adapter is float32.
     """
@@ -112,8 +112,8 @@ def both(settings: Settings) -> MCR:
     """MRSI, then CVO."""
     mrsi = injection(settings, settings.steps - settings.cvo_steps, styles=STYLES)
     cvo = CVO(
-        rewards=REWARDS, max_steps=settings.cvo_steps, prompts=4, micro_batch=8, rate=settings.rate / 2,
-        tuning="lora-frozen-vision", max_completion_length=320, grpo_options=settings.options,
+        rewards=REWARDS, max_steps=settings.cvo_steps, prompts=4, micro_batch=8, tuning="lora-frozen-vision",
+        max_completion_length=320, grpo_options=settings.options,
     )  # fmt: skip
     return MCR(mrsi=mrsi, cvo=cvo, holdout=0, seed=settings.seed)
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from gmner.programs.engine.grammar import grammar_text
 from gmner.programs.engine.vlm_engine import VLMEngine
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
+from gmner.programs.seams import vllm_seams
 from gmner.signatures.errors import InputError, ModelError, TruncatedAnswerError
 from gmner.signatures.schema import Limits
 
@@ -202,6 +204,23 @@ def test_dead_engine_fails_every_call_without_further_tries(lm: dspy.LM, monkeyp
     failed = lm.engine.complete_many([request("Paris", max_tokens=2) for _ in range(4)])
     assert [type(error) for error in failed] == [EngineDeadError] * 4
     assert tries == [4]
+
+
+def test_spans_of_a_long_text_are_limited_to_it(lm: dspy.LM, vllm: type[LLM]):
+    text = " ".join(f"word{n}" for n in range(300))
+    (answer,) = lm.engine.complete_many([request(text, schema_for(text, lm.engine.profile), max_tokens=20)])
+    ((_, (one,), _),) = vllm.made[0].calls
+    assert "substring_chunks" in one.structured_outputs.grammar  # a server gets the length of a span only
+    assert isinstance(answer, TruncatedAnswerError)
+
+
+def test_log_of_vllm_is_not_among_the_answers(monkeypatch: pytest.MonkeyPatch, vllm: type[LLM]):
+    monkeypatch.delenv("VLLM_LOGGING_STREAM", raising=False)
+    vllm_seams.check_installed()
+    assert os.environ["VLLM_LOGGING_STREAM"] == "ext://sys.stderr"
+    monkeypatch.setenv("VLLM_LOGGING_STREAM", "ext://sys.stdout")
+    vllm_seams.check_installed()
+    assert os.environ["VLLM_LOGGING_STREAM"] == "ext://sys.stdout"
 
 
 def test_adapter_is_applied_without_merging(tiny: Callable[[str], Path], vllm: type[LLM], tmp_path: Path):
