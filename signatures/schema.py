@@ -53,7 +53,8 @@ Pictures = Sequence[tuple[Size, Size | None]]
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _SERVED_DECIMALS = 17
-_FREE_TEXT = r"[^\\\x00-\x1f\x7f]"  # not even escaped, except the quotation mark; no character takes more than 4 bytes
+_FREE_TEXT = r"[^\\\x00-\x1f\x7f]"
+# None of these characters takes more than 4 bytes in JSON: only the quotation mark is escaped.
 
 
 _MOST_CHARACTERS = 150_000
