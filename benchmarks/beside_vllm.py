@@ -1,6 +1,6 @@
 """Compares the default engine with vLLM: the answers, and the speed, on the same posts and schemas.
 
-Needs vLLM (docs/howto/served-models.md, "vLLM in this process"). Each round answers other posts of the world,
+Needs vLLM (docs/extraction.md, "vLLM in this process"). Each round answers other posts of the world,
 alternately with both engines, so that vLLM's cache of prompts holds only what posts have in common. The first round is
 a warm-up. The ratio is the time of vLLM divided by that of the default engine: above 1, the default engine is faster.
 
@@ -22,13 +22,19 @@ import dspy
 from gmner.data.world.generate import World
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
+from gmner.signatures.errors import GmnerError
+from gmner.signatures.number_checks import check_integer
 from gmner.signatures.schema import MAX_REASONING, Limits
 
 ENGINES = ("transformers", "vllm")
 
 
 def compare(args: argparse.Namespace, batch: int) -> None:
-    """Answer all rounds with both engines in batches of one size, and print a line."""
+    """Answer all rounds with both engines in batches of one size, and print a line.
+
+    Raises:
+        GmnerError: vLLM is not installed, or a model cannot be loaded.
+    """
     options: dict[str, dict[str, Any]] = {
         "transformers": {},
         "vllm": {"max_model_len": args.context, "enforce_eager": args.eager},
@@ -56,7 +62,7 @@ def compare(args: argparse.Namespace, batch: int) -> None:
                 if name == "transformers":
                     tokens += sum(total["completion_tokens"] for total in usage.get_total_tokens().values())
         same += sum(
-            (one.reasoning, one.entities) == (other.reasoning, other.entities)
+            one.error is None and (one.reasoning, one.entities) == (other.reasoning, other.entities)
             for one, other in zip(*answers, strict=True)
         )
         count += len(posts)
@@ -85,9 +91,14 @@ def main() -> None:
     )
     parser.add_argument("--eager", action="store_true", help="vLLM does not compile the model")
     args = parser.parse_args()
-    sys.stdout.write("ratio\n")
-    for batch in args.batch:
-        compare(args, batch)
+    try:
+        for name in ("posts", "rounds"):
+            check_integer(f"--{name}", getattr(args, name))
+        sys.stdout.write("ratio\n")
+        for batch in args.batch:
+            compare(args, batch)
+    except GmnerError as error:
+        sys.exit(f"{parser.prog}: {error}")
 
 
 if __name__ == "__main__":
