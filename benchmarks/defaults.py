@@ -35,6 +35,7 @@ from gmner.optimizers.chains.styles import TEMPLATES, Style, plain
 from gmner.optimizers.mcr import MCR
 from gmner.optimizers.mrsi import MRSI
 from gmner.optimizers.training_set import held_out
+from gmner.paper.arms import without_instruction
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 
@@ -87,6 +88,9 @@ def demonstrated(seed: int) -> MCR:
     return MCR(mrsi=dataclasses.replace(defaults.mrsi, tuning="none"), seed=seed)
 
 
+WITHOUT_INSTRUCTION = "without instruction"
+"""The ablation that changes the program: only the first sentence of the instruction is left, in training as well."""
+
 ABLATION: Mapping[str, Callable[[int], MCR]] = {
     "without MRSI": without_mrsi,
     "without CVO": without_cvo,
@@ -94,7 +98,13 @@ ABLATION: Mapping[str, Callable[[int], MCR]] = {
     "all styles": partial(with_styles, TEMPLATES),
     "mixed rows": partial(with_styles, MIXED),
     "demonstrations": demonstrated,
+    WITHOUT_INSTRUCTION: default,
 }
+
+
+def file_name(arm: str) -> str:
+    """The beginning of the name of an arm's folder."""
+    return arm.replace(" ", "-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +131,7 @@ class Bench:
         posts, record = World(self.world).posts(split, count), folder / f"{split}-{count}.json"
         if not record.is_file():
             program = GMNER(lm=load_vlm(max_batch=32, cache=False))
+            program = without_instruction(program) if name.startswith(file_name(WITHOUT_INSTRUCTION)) else program
             start = time.monotonic()
             train = World(self.world).posts("train", self.posts)
             better = program.compile(trainset=train, optimizer=optimizer(), run_dir=folder / "run")
@@ -162,7 +173,7 @@ def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list
         )[0]
         results.setdefault(f"answers alone, {rate:g}", []).append(baseline)
         for arm, optimizer in ABLATION.items() if args.ablation else ():
-            name = f"{arm.replace(' ', '-')}-{seed}"
+            name = f"{file_name(arm)}-{seed}"
             scores = bench.run(name, partial(optimizer, seed), split="test", count=args.test)[0]
             results.setdefault(arm, []).append(scores)
     return results
