@@ -79,6 +79,11 @@ class SamplerRow:
         return self.thought is not None and not self.thought.closed
 
     @property
+    def full(self) -> bool:
+        """Whether the answer has as many tokens as allowed, so that the next one ends it."""
+        return len(self.written) >= self.limit
+
+    @property
     def length(self) -> int:
         """Length of prompt, thinking and answer so far in tokens."""
         return self.prompt_tokens + len(self.written) + (0 if self.thought is None else len(self.thought.ids))
@@ -154,7 +159,7 @@ class ConstrainedSampler(LogitsProcessor):
         """Replace a row's greedy token where it is sampled or cut off; scores (1, vocabulary)."""
         if row.ended:  # not removed from the batch yet
             tokens[place] = self.end_id
-        elif len(row.written) >= row.limit or row.abandoned():
+        elif row.full or row.abandoned():
             # An answer at its limit is still complete if its grammar allows the end here. Free text never tells.
             may_end = row.grammar is not None and not row.thinking and bool(scores[0, self.end_id] > float("-inf"))
             row.truncated = not may_end

@@ -89,6 +89,9 @@ class RunningBatch:
             scores = self._scores.to(copy=True, dtype=torch.float32)
             tokens = self._sampler.draw(self._batch.ids, scores)
             self._batch.ids = torch.cat([self._batch.ids, tokens[:, None]], -1)
+            if len(self) and all(row.ended or row.full for row in active):
+                # Whether these answers are complete depends on their grammars alone.
+                self._sampler.draw(self._batch.ids, torch.zeros_like(scores))
             if not len(self):
                 self._batch = None
             else:

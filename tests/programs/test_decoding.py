@@ -1,5 +1,7 @@
 """The decoding loop of the engine gives the same answers as that of transformers."""
 
+import dataclasses
+
 import pytest
 import torch
 from PIL import Image
@@ -84,6 +86,20 @@ def test_answers_equal_those_of_transformers(tiny_lm, family, sizes):
     assert sum(seen) > 1.2 * work
     _same(ours, theirs)
     _same(_by_transformers(generator, prompts, Decoding()), theirs)
+
+
+@pytest.mark.parametrize("missing", [0, 5])
+def test_answer_at_its_limit_needs_no_further_pass(tiny_lm, sizes, missing):
+    engine = tiny_lm("idefics3").engine
+    generator, seen = Generator(engine.weights), sizes(engine.model)
+    whole = generator.generate([_prompt(3)])[0]
+    assert len(seen) == whole.tokens + 1
+    seen.clear()
+    most = whole.tokens - missing
+    (answer,) = generator.generate([dataclasses.replace(_prompt(3), max_tokens=most)])
+    assert len(seen) == answer.tokens == most
+    assert answer.truncated == bool(missing)
+    assert whole.text.startswith(answer.text)
 
 
 # Prompts of all lengths, and of equal length, for which `generate` makes no mask.
