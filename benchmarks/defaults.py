@@ -88,9 +88,6 @@ def demonstrated(seed: int) -> MCR:
     return MCR(mrsi=dataclasses.replace(defaults.mrsi, tuning="none"), seed=seed)
 
 
-WITHOUT_INSTRUCTION = "without instruction"
-"""The ablation that changes the program: only the first sentence of the instruction is left, in training as well."""
-
 ABLATION: Mapping[str, Callable[[int], MCR]] = {
     "without MRSI": without_mrsi,
     "without CVO": without_cvo,
@@ -98,13 +95,15 @@ ABLATION: Mapping[str, Callable[[int], MCR]] = {
     "all styles": partial(with_styles, TEMPLATES),
     "mixed rows": partial(with_styles, MIXED),
     "demonstrations": demonstrated,
-    WITHOUT_INSTRUCTION: default,
+    "without instruction": default,
 }
 
+STUDENTS: Mapping[str, Callable[[GMNER], GMNER]] = {"without instruction": without_instruction}
+"""The ablations that change the program, in training as well.
 
-def file_name(arm: str) -> str:
-    """The beginning of the name of an arm's folder."""
-    return arm.replace(" ", "-")
+Without instruction, the first sentence of the full instruction is left. The embedded model otherwise gets a shorter
+one, which it was trained with.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +120,23 @@ class Bench:
     world: int
     posts: int
 
-    def run(self, name: str, optimizer: Callable[[], MCR], *, split: str, count: int) -> tuple[Evaluation, int, float]:
+    def run(
+        self,
+        name: str,
+        optimizer: Callable[[], MCR],
+        *,
+        split: str,
+        count: int,
+        student: Callable[[GMNER], GMNER] = GMNER.deepcopy,
+    ) -> tuple[Evaluation, int, float]:
         """Compile and answer `count` posts of a split, or read the results of an earlier run.
+
+        Args:
+            name: The name of the run's folder.
+            optimizer: Makes the optimizer.
+            split: Split of the world.
+            count: Number of posts.
+            student: Makes the program to compile from `GMNER`.
 
         Returns:
             The scores, the number of optimizer steps, and the duration of the compile in minutes.
@@ -130,8 +144,7 @@ class Bench:
         folder = self.work / f"world-{self.world}" / f"{self.posts}-posts" / name
         posts, record = World(self.world).posts(split, count), folder / f"{split}-{count}.json"
         if not record.is_file():
-            program = GMNER(lm=load_vlm(max_batch=32, cache=False))
-            program = without_instruction(program) if name.startswith(file_name(WITHOUT_INSTRUCTION)) else program
+            program = student(GMNER(lm=load_vlm(max_batch=32, cache=False)))
             start = time.monotonic()
             train = World(self.world).posts("train", self.posts)
             better = program.compile(trainset=train, optimizer=optimizer(), run_dir=folder / "run")
@@ -173,8 +186,8 @@ def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list
         )[0]
         results.setdefault(f"answers alone, {rate:g}", []).append(baseline)
         for arm, optimizer in ABLATION.items() if args.ablation else ():
-            name = f"{file_name(arm)}-{seed}"
-            scores = bench.run(name, partial(optimizer, seed), split="test", count=args.test)[0]
+            name, student = f"{arm.replace(' ', '-')}-{seed}", STUDENTS.get(arm, GMNER.deepcopy)
+            scores = bench.run(name, partial(optimizer, seed), split="test", count=args.test, student=student)[0]
             results.setdefault(arm, []).append(scores)
     return results
 
