@@ -60,35 +60,35 @@ def most_steps(train: Sequence[Post]) -> int:
     return mcr.mrsi.steps(2 * posts) + mcr.cvo.steps(posts)
 
 
-def default(seed: int) -> MCR:
+def default(seed: int, steps: int) -> MCR:
     """The default settings with a seed."""
     return MCR(seed=seed)
 
 
-def without_mrsi(seed: int) -> MCR:
+def without_mrsi(seed: int, steps: int) -> MCR:
     """Only CVO, for the steps of both stages."""
     defaults = MCR(seed=seed)
-    return MCR(mrsi=None, cvo=dataclasses.replace(defaults.cvo, least_steps=200), seed=seed)
+    return MCR(mrsi=None, cvo=dataclasses.replace(defaults.cvo, max_steps=steps), seed=seed)
 
 
-def without_cvo(seed: int) -> MCR:
+def without_cvo(seed: int, steps: int) -> MCR:
     """Only MRSI, for the steps of both stages."""
     defaults = MCR(seed=seed)
-    return MCR(mrsi=dataclasses.replace(defaults.mrsi, least_steps=200), cvo=None, seed=seed)
+    return MCR(mrsi=dataclasses.replace(defaults.mrsi, max_steps=steps), cvo=None, seed=seed)
 
 
-def with_styles(styles: Mapping[str, Style], seed: int) -> MCR:
+def with_styles(styles: Mapping[str, Style], seed: int, steps: int) -> MCR:
     """MRSI with chains in these styles."""
     return MCR(mrsi=MRSI(styles=styles), seed=seed)
 
 
-def demonstrated(seed: int) -> MCR:
+def demonstrated(seed: int, steps: int) -> MCR:
     """Chains as demonstrations in the prompt instead of training on them, then CVO."""
     defaults = MCR(seed=seed)
     return MCR(mrsi=dataclasses.replace(defaults.mrsi, tuning="none"), seed=seed)
 
 
-ABLATION: Mapping[str, Callable[[int], MCR]] = {
+ABLATION: Mapping[str, Callable[[int, int], MCR]] = {
     "without MRSI": without_mrsi,
     "without CVO": without_cvo,
     "one style": partial(with_styles, {"table": TEMPLATES["table"]}),
@@ -97,6 +97,7 @@ ABLATION: Mapping[str, Callable[[int], MCR]] = {
     "demonstrations": demonstrated,
     "without instruction": default,
 }
+"""Arm -> its optimizer, from a seed and the number of steps of both stages of MCR."""
 
 STUDENTS: Mapping[str, Callable[[GMNER], GMNER]] = {"without instruction": without_instruction}
 """The ablations that change the program, in training as well.
@@ -178,7 +179,9 @@ def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list
     max_steps = most_steps(World(world).posts("train", posts))
     rate = best_rate(args.work, posts, max_steps, args.rates)
     for seed in range(args.seeds):
-        scores, steps, minutes = bench.run(f"MCR-{seed}", partial(default, seed), split="test", count=args.test)
+        scores, steps, minutes = bench.run(
+            f"MCR-{seed}", partial(default, seed, max_steps), split="test", count=args.test
+        )
         results.setdefault("MCR()", []).append(scores)
         sys.stderr.write(f"world {world}, {posts} posts, seed {seed}: {steps} steps, {minutes:.1f} minutes\n")
         baseline = bench.run(
@@ -187,7 +190,9 @@ def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list
         results.setdefault(f"answers alone, {rate:g}", []).append(baseline)
         for arm, optimizer in ABLATION.items() if args.ablation else ():
             name, student = f"{arm.replace(' ', '-')}-{seed}", STUDENTS.get(arm, GMNER.deepcopy)
-            scores = bench.run(name, partial(optimizer, seed), split="test", count=args.test, student=student)[0]
+            scores = bench.run(
+                name, partial(optimizer, seed, max_steps), split="test", count=args.test, student=student
+            )[0]
             results.setdefault(arm, []).append(scores)
     return results
 

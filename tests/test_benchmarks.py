@@ -1,5 +1,6 @@
 """What the benchmarks with long runs refuse, before they load a model or replace a folder."""
 
+import dataclasses
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from worlds import drawn
 
 from gmner.optimizers.mcr import MCR
+from gmner.optimizers.training_set import held_out
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -123,3 +126,14 @@ def test_unknown_variants_are_refused(load: Load, tmp_path: Path, monkeypatch, c
     assert run(load("variants"), monkeypatch, "--work", str(tmp_path / "work"), *words) == 2
     assert "invalid choice: 'KL 4'" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_ablations_without_a_stage_take_the_steps_of_both(load: Load, count: int):
+    defaults, posts = load("defaults"), drawn("train", 10)
+    train = [dataclasses.replace(posts[number % 10], id=str(number)) for number in range(count)]
+    rest, held = held_out(train, MCR().holdout, MCR().seed)
+    assert len(rest) + len(held) == count
+    steps = defaults.most_steps(train)
+    assert defaults.without_mrsi(0, steps).cvo.steps(len(rest)) == steps
+    assert defaults.without_cvo(0, steps).mrsi.steps(2 * len(rest)) == steps
