@@ -1,6 +1,6 @@
 """Measures the skills and the bias of the embedded model on held-out posts of the world.
 
-    python benchmarks/embedded.py [--posts 300] [--model FOLDER]
+    python benchmarks/embedded.py [--posts 300] [--model FOLDER] [--split dev]
 
 Prints JSON; shares are in percent:
 
@@ -183,8 +183,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--posts", type=int, default=300)
     parser.add_argument("--model")
+    parser.add_argument("--split", choices=("dev", "test"), default="test")
     args = parser.parse_args()
-    posts = World().posts("test", args.posts)
+    posts = World().posts(args.split, args.posts)
     start = time.perf_counter()
     lm = load_vlm(args.model, max_batch=32, cache=False)
     load = time.perf_counter() - start

@@ -282,10 +282,10 @@ def _dtype(path: Path, dtype: str, device_map: Any) -> str:
         return dtype
     size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     # A small model hardly needs less memory in half precision. A processor without instructions for it is far slower.
-    return dtype if size >= _SMALL and _has_bfloat16_units() else "float32"
+    return dtype if size >= _SMALL and has_bfloat16_units() else "float32"
 
 
-def _has_bfloat16_units() -> bool:
+def has_bfloat16_units() -> bool:
     """Whether the processor has instructions for matrices in bfloat16."""
     found = torch.cpu.get_capabilities()
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

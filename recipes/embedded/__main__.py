@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -26,12 +27,13 @@ from transformers import Idefics3ForConditionalGeneration, Trainer, TrainingArgu
 
 from gmner.data.files.atomic import atomic_path, whole_text
 from gmner.optimizers.training.checkpoints import last_checkpoint
+from gmner.programs.models.weights import has_bfloat16_units
 from gmner.recipes.embedded.dialogues import Dialogues, PadDialogues
 from gmner.recipes.embedded.language import AnswerTeacher
 from gmner.recipes.embedded.model import build_model, build_processor, save
 from gmner.recipes.embedded.muon import Muon
-from gmner.recipes.embedded.pool import Pool, add_features, build_pool, unseen_pool
-from gmner.recipes.embedded.questions import EVERYTHING, REASONING, TEXT, Mix
+from gmner.recipes.embedded.pool import Pool, add_features, build_pool, draw_known, draw_newcomers, unseen_pool
+from gmner.recipes.embedded.questions import EVERYTHING, MEETING, REASONING, TEXT, Mix
 from gmner.recipes.embedded.tokenizer import train_tokenizer
 from gmner.recipes.embedded.vision import CellTeacher, SceneCells, collate_cells
 
@@ -56,10 +58,10 @@ class _LossTrainer(Trainer):
 def _train(teacher: nn.Module, data: Any, collate: Callable[..., Any], folder: Path, options: dict[str, Any]) -> None:
     """Run one stage, from its last checkpoint if it has one."""
     arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), bf16=False, seed=0,
-        logging_steps=LOGGING_STEPS, save_steps=250, save_total_limit=2, report_to=[], label_names=[],
-        dataloader_pin_memory=False, remove_unused_columns=False, lr_scheduler_type="cosine", weight_decay=0.02,
-        max_grad_norm=1.0, **options,
+        output_dir=str(folder / "checkpoints"), use_cpu=not torch.cuda.is_available(), seed=0,
+        bf16=torch.cuda.is_available() or has_bfloat16_units(), logging_steps=LOGGING_STEPS,
+        save_steps=250, save_total_limit=2, report_to=[], label_names=[], dataloader_pin_memory=False,
+        remove_unused_columns=False, lr_scheduler_type="cosine", weight_decay=0.02, max_grad_norm=1.0, **options,
     )  # fmt: skip
     optimizer = Muon(teacher, arguments.learning_rate, arguments.weight_decay, betas=(0.9, 0.98))
     trainer = _LossTrainer(
@@ -113,17 +115,17 @@ class Recipe:
     @cached_property
     def _pool(self) -> Pool:
         """The scenes, drawn when the first stage needs them."""
-        return build_pool(self._args.work, self._args.scenes, self._args.workers)
+        return build_pool(self._args.work, "scenes", self._args.scenes, draw_known, self._args.workers)
 
     def text(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Extract names from texts, without images."""
         steps, batch = self._args.text_steps, self._args.batch
-        data = Dialogues(unseen_pool(self._args.scenes), tokenizer, (TEXT,), steps, batch, seed=1)
+        data = Dialogues(unseen_pool(self._args.scenes), tokenizer, (TEXT,), steps, batch, seed=1, types=False)
         self._talk(AnswerTeacher(model, tokenizer), data, tokenizer, folder, steps, rate=1.6e-3)
 
     def vision(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Predict what is shown, and where it ends, at every location of the image."""
-        options = self._options(self._args.vision_steps, rate=4.5e-3)
+        options = self._options(self._args.vision_steps, rate=2e-3)
         _train(CellTeacher(model, tokenizer), SceneCells(self._pool), collate_cells, folder, options)
 
     def language(self, model: Any, tokenizer: Any, folder: Path) -> None:
@@ -137,7 +139,11 @@ class Recipe:
     def _ask(
         self, mixes: Sequence[Mix], model: Any, tokenizer: Any, folder: Path, steps: int, *, seed: int, rate: float
     ) -> None:
-        data = Dialogues(self._seen(model), tokenizer, mixes, steps, self._args.batch, seed)
+        model.model.vision_model.requires_grad_(False)
+        pool = add_features(self._pool, model, self._args.work / "vision" / f"features-{len(self._pool)}.npy")
+        if MEETING in mixes:
+            pool = replace(pool, newcomers=self._newcomers(model))
+        data = Dialogues(pool, tokenizer, mixes, steps, self._args.batch, seed)
         self._talk(AnswerTeacher(model, tokenizer, decision_weight=3.0), data, tokenizer, folder, steps, rate)
 
     def _talk(
@@ -148,16 +154,18 @@ class Recipe:
         _train(teacher, data, PadDialogues(tokenizer.pad_token_id), folder, options)
         teacher.body.text_model.set_attn_implementation("sdpa")
 
-    def _seen(self, model: Any) -> Pool:
-        model.model.vision_model.requires_grad_(False)
-        return add_features(self._pool, model, self._args.work / "vision")
+    def _newcomers(self, model: Any) -> Pool:
+        """A quarter as many scenes again, with newcomers."""
+        work, count = self._args.work, max(1, self._args.scenes // 4)
+        pool = build_pool(work, "newcomers", count, draw_newcomers, self._args.workers)
+        return add_features(pool, model, work / "vision" / f"newcomers-{count}.npy")
 
     def _options(self, steps: int, rate: float) -> dict[str, Any]:
         shape = {"per_device_train_batch_size": self._args.batch, "max_steps": steps}
         return {**shape, "learning_rate": rate, "warmup_steps": max(1, min(60, steps // 15))}
 
 
-STEPS = {"text": 300, "vision": 1000, "language": 1300, "reasoning": 480}
+STEPS = {"text": 450, "vision": 1500, "language": 2200, "reasoning": 840}
 """The stages in order, with their numbers of optimizer steps."""
 
 
@@ -166,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gmner.recipes.embedded", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for scenes, checkpoints and curves")
     parser.add_argument("--out", type=Path, help="folder that receives the finished model")
-    parser.add_argument("--scenes", type=int, default=16000)
+    parser.add_argument("--scenes", type=int, default=32000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
     for name, steps in STEPS.items():

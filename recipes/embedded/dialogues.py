@@ -1,14 +1,11 @@
-"""Dialogues as token ids, with the targets of the supervised attention (gazes), in padded batches."""
+"""Dialogues in training order, with the targets of the supervised attention (gazes), in padded batches."""
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
-from functools import cache
+from bisect import bisect_left
+from collections.abc import Sequence, Set
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,123 +13,51 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from gmner.data.post import SceneObject
-from gmner.data.world.cast import known
-from gmner.recipes.embedded.model import IMAGE_TOKENS, coordinate_ids
+from gmner.data.world.cast import character
+from gmner.recipes.embedded.encoding import IGNORED, Encoded, Gaze, encode_dialogue, surfaces
+from gmner.recipes.embedded.model import coordinate_ids
 from gmner.recipes.embedded.pool import Pool, item_rng
-from gmner.recipes.embedded.questions import Dialogue, Mix, ask
+from gmner.recipes.embedded.questions import MEETING, Dialogue, Mix, ask, most_alike
+from gmner.recipes.embedded.strangers import newcomer_called
 from gmner.recipes.embedded.vision import NAMES, cells_of
 
-IMAGE_STRING = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
-IGNORED = -100
 
-# The spans of an answer, and the part of a chain that lists what the image shows.
-_SPAN = re.compile(r'"span":"([^"]*)"')
-_LISTED = re.compile(r"Picture: .*?(?:\]|nothing)\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A dialogue as token ids.
-
-    Attributes:
-        ids: The whole dialogue, exactly as chat template and processor write it.
-        labels: Equal to `ids` in the assistant messages and their end markers, `IGNORED` elsewhere.
-        named: (position of the last token, words) of each name, alias or handle in the dialogue.
-        copied: (position before the token, positions of that token in the post) of each token copied from the post.
-    """
-
-    ids: list[int]
-    labels: list[int]
-    named: list[tuple[int, str]]
-    copied: list[tuple[int, list[int]]]
-
-
-class _Piece(NamedTuple):
-    """A part of a dialogue: its text, the position of its first token, and the end of each token in the text."""
-
-    text: str
-    first: int
-    ends: list[int]
-
-    def at(self, place: int) -> int:
-        """The position of the token that contains the character at `place`."""
-        return self.first + bisect_right(self.ends, place)
-
-
-def encode_dialogue(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> Encoded:
-    """Token ids and labels of a dialogue."""
-    encoded = Encoded([], [], [], [])
-
-    def add(text: str, learn: bool) -> _Piece:
-        tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = tokens["input_ids"]
-        piece = _Piece(text, len(encoded.ids), [end for _, end in tokens["offset_mapping"]])
-        encoded.named.extend((piece.at(match.end() - 1), match.group()) for match in _any_name().finditer(text))
-        encoded.ids.extend(ids)
-        encoded.labels.extend(ids if learn else [IGNORED] * len(ids))
-        return piece
-
-    add(f"<|im_start|>system\n{dialogue.system}<|im_end|>\n", False)
-    asked: list[_Piece] = []  # the newest first
-    for turn, (user, assistant) in enumerate(dialogue.turns):
-        image = IMAGE_STRING if dialogue.with_image and turn == 0 else ""
-        asked.insert(0, add(f"<|im_start|>user\n{image}{user}<|im_end|>\n<|im_start|>assistant\n", False))
-        encoded.copied.extend(_copied(asked, add(f"{assistant}<|im_end|>", True), dialogue.copied))
-        add("\n", False)
-    return encoded
-
-
-def _copied(asked: Sequence[_Piece], answer: _Piece, words: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
-    """For each token of the answer's spans and of `words` in a chain, its places in the newest message that has it."""
-    spans = [match.span(1) for match in _SPAN.finditer(answer.text)]
-    if words:
-        listed = [match.span() for match in _LISTED.finditer(answer.text)]
-        copies = [match.span() for match in _whole(words).finditer(answer.text)]
-        spans += [span for span in copies if not any(begin <= span[0] < end for begin, end in listed)]
-    for start, end in spans:
-        word = _whole([answer.text[start:end]])
-        source = next(piece for piece in asked if word.search(piece.text))
-        places = [match.start() for match in word.finditer(source.text)]
-        for position in range(answer.at(start), answer.at(end - 1) + 1):
-            begins = answer.ends[position - answer.first - 1] if position > answer.first else 0
-            yield position - 1, [source.at(place + max(begins - start, 0)) for place in places]
-
-
-def _whole(words: Iterable[str]) -> re.Pattern[str]:
-    """A pattern for any of these words as whole words, preferring the longest."""
-    longest_first = sorted(words, key=lambda word: -len(word))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
-
-
-Gaze = tuple[int, int, list[int]]
-"""Index into `GAZE_LAYERS`, a position, and the positions that it should attend to."""
-
-
-def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int], judging: bool = False) -> list[Gaze]:
+def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int], dialogue: Dialogue) -> list[Gaze]:
     """Targets of the supervised attention.
 
-    In the first of the `GAZE_LAYERS`, the last token of a name attends to the image tokens of its entity. In a judging
-    dialogue, a name that is not shown attends to the first token; in others it has no target, so that the end-to-end
-    answer stays biased. In the second layer, a coordinate attends to the name before it, and a copied token to its
-    place in the post.
+    In the first of the `GAZE_LAYERS`, the last token of a name attends to the image tokens of its entity. If it is not
+    shown, it attends to what it may be mistaken for, so that only a list of what the image shows tells the difference.
+    In the second layer, a coordinate attends to the name before it, and a copied token to its place in the post.
 
     Args:
         encoded: The encoded dialogue.
         scene: What the image shows; empty if there is no image.
         coordinates: Token ids of the coordinates.
-        judging: See `Dialogue`.
+        dialogue: What is encoded.
     """
     targets: list[Gaze] = [(1, at, places) for at, places in encoded.copied]
-    if not scene and not judging:
+    targets += [(1, at, context) for at, context, _ in encoded.typed]
+    targets += encoded.matched
+    if not scene:
         return targets
     first = _first_image(encoded)
     places = {key: [first + cell for cell in cells] for key, cells in cells_of(scene).items()}
     named = [(at, words) for at, words in encoded.named if at > first]
     for at, words in named:
-        there = sorted({place for key in surfaces()[words] for place in places.get(key, ())})
-        if there or judging:
-            targets.append((0, at, there or [0]))
-    ends = [at for at, _ in named]
+        keys = surfaces()[words]
+        shown = [key for key in keys if key in places]
+        if not shown:
+            shown = [(o.name, o.type) for key in keys for o in most_alike(character(*key), scene)]
+        targets.append((0, at, sorted({place for key in shown for place in places[key]})))
+    new = {words: key for key in places for words in _newcomer_surfaces(key)}
+    targets += [(0, at, sorted(places[new[words]])) for at, words in encoded.invented if words in new]
+    mistaken = dialogue.mistaken
+    targets += [
+        (0, at, sorted(places[mistaken[words]]))
+        for at, words in encoded.invented
+        if words in mistaken and encoded.labels[at] != IGNORED
+    ]
+    ends = sorted(at for at, _ in [*named, *encoded.invented])
     parts = {at for at, _ in encoded.named} | {at + 1 for at, _ in encoded.copied}
     for at, label in enumerate(encoded.labels):
         before = bisect_left(ends, at)
@@ -141,19 +66,9 @@ def gazes(encoded: Encoded, scene: Sequence[SceneObject], coordinates: Set[int],
     return targets
 
 
-@cache
-def surfaces() -> dict[str, list[tuple[str, str]]]:
-    """Names, aliases and handles of the pre-training set, each with the (name, type) of its entities."""
-    called: dict[str, list[tuple[str, str]]] = {}
-    for who in known():
-        for words in who.surfaces:
-            called.setdefault(words, []).append(who.key)
-    return called
-
-
-@cache
-def _any_name() -> re.Pattern[str]:
-    return _whole(surfaces())
+def _newcomer_surfaces(key: tuple[str, str]) -> tuple[str, ...]:
+    """What texts call an entity of a scene if it is a newcomer, otherwise nothing."""
+    return () if key[0] in surfaces() else newcomer_called(*key).surfaces
 
 
 def _first_image(encoded: Encoded) -> int:
@@ -167,6 +82,15 @@ class Dialogues(Dataset[dict[str, Any]]):
 
     The questions of a batch come from one mix, and the mixes rotate, so that few batches hold both short and long
     dialogues.
+
+    Args:
+        pool: The scenes.
+        tokenizer: The tokenizer of the model.
+        mixes: What the batches ask, in rotation.
+        steps: Number of batches.
+        batch: Size of a batch.
+        seed: Seed of the questions.
+        types: Whether the words around a mention are supervised to tell its type.
     """
 
     def __init__(
@@ -177,8 +101,9 @@ class Dialogues(Dataset[dict[str, Any]]):
         steps: int,
         batch: int,
         seed: int,
+        types: bool = True,
     ) -> None:
-        self._pool, self._tokenizer, self._mixes = pool, tokenizer, mixes
+        self._pool, self._tokenizer, self._mixes, self._types = pool, tokenizer, mixes, types
         self._coordinates = set(coordinate_ids(tokenizer))
         self._count, self._batch, self._seed = steps * batch, batch, seed
 
@@ -189,20 +114,23 @@ class Dialogues(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Token ids, labels, image features and gazes of one dialogue."""
         rng = item_rng(self._seed, index)
-        place = rng.randrange(len(self._pool))
         mix = self._mixes[index // self._batch % len(self._mixes)]
-        dialogue = ask(self._pool.scenes[place], rng, mix)
+        pool = (self._pool.newcomers if mix is MEETING else None) or self._pool
+        place = rng.randrange(len(pool))
+        dialogue = ask(pool.scenes[place], rng, mix)
         encoded = encode_dialogue(dialogue, self._tokenizer)
-        features = self._pool.features[place] if dialogue.with_image and self._pool.features is not None else None
-        looks = gazes(
-            encoded, self._pool.scenes[place] if dialogue.with_image else (), self._coordinates, dialogue.judging
-        )
+        if not self._types:
+            encoded.typed.clear()
+        features = pool.features[place] if dialogue.with_image and pool.features is not None else None
+        scene = pool.scenes[place] if dialogue.with_image else ()
+        looks = gazes(encoded, scene, self._coordinates, dialogue)
         return {
             "ids": encoded.ids,
             "labels": encoded.labels,
             "features": features,
             "gazes": looks,
             "named": encoded.named,
+            "typed": encoded.typed,
         }
 
 
@@ -230,6 +158,11 @@ class PadDialogues:
         ]
         if named:
             batch["named"] = torch.tensor(named)
+        typed = [
+            (row, at, type_) for row, item in enumerate(items) for _, places, type_ in item["typed"] for at in places
+        ]
+        if typed:
+            batch["typed"] = torch.tensor(typed)
         looks = [(row, layer, at, places) for row, item in enumerate(items) for layer, at, places in item["gazes"]]
         if looks:
             batch["gaze_from"] = torch.tensor([look[:3] for look in looks])

@@ -9,9 +9,10 @@ from torch import nn
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
 from gmner.programs.seams.transformers_seams import with_encoded_images
-from gmner.recipes.embedded.dialogues import IGNORED
+from gmner.recipes.embedded.encoding import IGNORED
 from gmner.recipes.embedded.model import coordinate_ids
 from gmner.recipes.embedded.vision import name_rows, soft_coordinate_loss
+from gmner.signatures.labels import COARSE
 
 GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (2, 3), 2, 1.0
 """Decoder layers with supervised attention, number of supervised heads in each, and weight of this loss."""
@@ -19,8 +20,11 @@ GAZE_LAYERS, GAZE_HEADS, GAZE_WEIGHT = (2, 3), 2, 1.0
 IDENTITY_LAYERS, IDENTITY_WEIGHT = 2, 0.3
 """After this many layers, the last token of a name, alias or handle predicts its entity; weight of this loss."""
 
-DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}')
-"""The tokens that decide whether something is shown."""
+TYPE_LAYERS, TYPE_WEIGHT = 3, 0.3
+"""After this many layers, the token `CONTEXT` after a mention predicts its type; weight of this loss."""
+
+DECISIONS = ('{"box":[', '{"box":null}', '","visible":true}', '","visible":false}', *COARSE)
+"""The tokens that decide whether something is shown, and those of the types."""
 
 
 class AnswerTeacher(nn.Module):
@@ -41,6 +45,7 @@ class AnswerTeacher(nn.Module):
         self.body = model.model
         table = model.get_input_embeddings().weight.detach()
         self.to_name = nn.Linear(table.shape[1], table.shape[1])
+        self.to_type = nn.Linear(table.shape[1], len(tuple(COARSE)))
         self.register_buffer("name_rows", name_rows(table, tokenizer))
         self.register_buffer("coordinates", torch.tensor(coordinate_ids(tokenizer)), persistent=False)
         place = torch.full((len(tokenizer),), -1)
@@ -56,9 +61,7 @@ class AnswerTeacher(nn.Module):
         attention_mask: torch.Tensor,
         labels: torch.Tensor,
         features: torch.Tensor | None = None,
-        named: torch.Tensor | None = None,
-        gaze_from: torch.Tensor | None = None,
-        gaze_to: torch.Tensor | None = None,
+        **targets: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """Mean loss per learned token, and its parts.
 
@@ -67,12 +70,14 @@ class AnswerTeacher(nn.Module):
             attention_mask: (B, T) int64.
             labels: (B, T) int64, `IGNORED` for tokens without a loss.
             features: (B, patches, width) float, the vision tower's output, or None.
-            named: (N, 3) int64, row, position and index into `NAMES` of each name, or None.
-            gaze_from: (N, 3) int64, row, index into `GAZE_LAYERS` and position of each gaze, or None.
-            gaze_to: (N, T) bool, the positions that each gaze should attend to, or None.
+            targets: What else is learned, each of them optional.
+                named: (N, 3) int64, row, position and index into `NAMES` of each name.
+                typed: (N, 3) int64, row, position and index into `COARSE` of each mention.
+                gaze_from: (N, 3) int64, row, index into `GAZE_LAYERS` and position of each gaze.
+                gaze_to: (N, T) bool, the positions that each gaze should attend to.
 
         Returns:
-            `loss` and its parts: words, decisions, coordinates, identity of names, gazes.
+            `loss` and its parts: words, decisions, coordinates, identity of names, types of mentions, gazes.
         """
         seen = {} if features is None else with_encoded_images({}, self.body.connector(features).flatten(0, 1))
         output = self.body(
@@ -80,17 +85,23 @@ class AnswerTeacher(nn.Module):
             attention_mask=attention_mask,
             **seen,
             use_cache=False,
-            output_attentions=gaze_from is not None,
+            output_attentions="gaze_from" in targets,
             output_hidden_states=True,
         )
         loss, parts = self._spoken(output.last_hidden_state, labels)
-        if named is not None:
-            row, at, whose = named.T
+        if "named" in targets:
+            row, at, whose = targets["named"].T
             scores = self.to_name(output.hidden_states[IDENTITY_LAYERS][row, at]) @ self.name_rows.T
             parts["identity_loss"] = nn.functional.cross_entropy(scores.float(), whose)
             loss = loss + IDENTITY_WEIGHT * parts["identity_loss"]
-        if gaze_from is not None and gaze_to is not None:
-            parts["gaze_loss"] = gaze_loss([output.attentions[layer] for layer in GAZE_LAYERS], gaze_from, gaze_to)
+        if "typed" in targets:
+            row, at, type_ = targets["typed"].T
+            scores = self.to_type(output.hidden_states[TYPE_LAYERS][row, at])
+            parts["type_loss"] = nn.functional.cross_entropy(scores.float(), type_)
+            loss = loss + TYPE_WEIGHT * parts["type_loss"]
+        if "gaze_from" in targets:
+            attention = [output.attentions[layer] for layer in GAZE_LAYERS]
+            parts["gaze_loss"] = gaze_loss(attention, targets["gaze_from"], targets["gaze_to"])
             loss = loss + GAZE_WEIGHT * parts["gaze_loss"]
         return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
 

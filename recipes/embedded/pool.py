@@ -6,8 +6,8 @@ import json
 import multiprocessing
 import os
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,11 @@ from tqdm import tqdm
 from transformers import Idefics3ForConditionalGeneration
 
 from gmner.data.post import SceneObject
+from gmner.data.world.cast import known
+from gmner.data.world.drawing import picture
 from gmner.data.world.generate import World
 from gmner.recipes.embedded.model import IMAGE_SIDE
+from gmner.recipes.embedded.strangers import newcomer
 from gmner.signatures.boxes import Box
 
 SCENES = World(
@@ -38,11 +41,13 @@ class Pool:
         images: (N, side, side, 3) uint8, memory-mapped.
         scenes: The entities that each image shows, from left to right, with boxes in pixels of the world's images.
         features: (N, patches, width) float16, the frozen tower's output, or None before the vision stage.
+        newcomers: Further scenes, which show newcomers.
     """
 
     images: np.ndarray
     scenes: list[tuple[SceneObject, ...]]
     features: np.ndarray | None = None
+    newcomers: Pool | None = None
 
     def __len__(self) -> int:
         """Number of scenes."""
@@ -54,28 +59,42 @@ def unseen_pool(count: int) -> Pool:
     return Pool(np.zeros((count, 1, 1, 3), np.uint8), [()] * count)
 
 
-def _render(index: int, world: World) -> tuple[np.ndarray, list[list[object]]]:
-    post = world.post("pretrain", index)
+Drawn = tuple[np.ndarray, list[list[object]]]
+
+
+def draw_known(index: int) -> Drawn:
+    """A scene of the `pretrain` split.
+
+    More of its images than in the benchmark show several entities, since each one is a training signal.
+    """
+    post = SCENES.post("pretrain", index)
     if not isinstance(post.image, Image.Image) or post.scene is None:
         raise TypeError("A post of the world must have an image and a scene")
-    small = post.image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(small), [[o.name, o.type, o.depth, *o.box.as_tuple()] for o in post.scene if o.type]
+    return _record(post.image, post.scene)
 
 
-def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
-    """Read `count` scenes from `folder`, after drawing them there if needed.
+def draw_newcomers(index: int) -> Drawn:
+    """A scene with one or two newcomers and up to three known entities."""
+    rng = item_rng("newcomers", index)
+    new = [newcomer(rng) for _ in range(rng.choice((1, 1, 2)))]
+    others = rng.sample(known(), rng.choice((0, 1, 2, 3)))
+    return _record(*picture(rng.sample([*new, *others], len(new) + len(others)), rng))
 
-    Every scene comes from the `pretrain` split. More of its images than in the benchmark show several entities, since
-    each one is a training signal. The texts are written later.
-    """
-    images, scenes = folder / f"scenes-{count}.npy", folder / f"scenes-{count}.json"
+
+def _record(image: Image.Image, scene: Sequence[SceneObject]) -> Drawn:
+    small = image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(small), [[o.name, o.type, o.depth, *o.box.as_tuple()] for o in scene if o.type]
+
+
+def build_pool(folder: Path, name: str, count: int, draw: Callable[[int], Drawn], workers: int = 1) -> Pool:
+    """Read `count` scenes from `folder`, after drawing them there if needed. Their texts are written later."""
+    images, scenes = folder / f"{name}-{count}.npy", folder / f"{name}-{count}.json"
     if not scenes.exists():
         folder.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, IMAGE_SIDE, IMAGE_SIDE, 3))
         gold = []
-        render = partial(_render, world=SCENES)
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for i, (image, objects) in enumerate(tqdm(pool.imap(render, range(count), 64), total=count, desc="scenes")):
+            for i, (image, objects) in enumerate(tqdm(pool.imap(draw, range(count), 64), total=count, desc=name)):
                 array[i] = image
                 gold.append(objects)
         array.flush()
@@ -91,9 +110,8 @@ def build_pool(folder: Path, count: int, workers: int = 1) -> Pool:
 
 
 @torch.inference_mode()
-def add_features(pool: Pool, model: Idefics3ForConditionalGeneration, folder: Path, batch: int = 64) -> Pool:
-    """The pool with the output of the vision tower for every image, cached in `folder`."""
-    file = folder / f"features-{len(pool)}.npy"
+def add_features(pool: Pool, model: Idefics3ForConditionalGeneration, file: Path, batch: int = 64) -> Pool:
+    """The pool with the output of the vision tower for every image, cached in `file`."""
     if not file.exists():
         part = file.with_suffix(".part")
         config = model.config.vision_config

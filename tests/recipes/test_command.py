@@ -33,7 +33,7 @@ def test_command_trains_a_model_and_resumes(
     monkeypatch.setattr(command, "TrainingArguments", lambda **o: TrainingArguments(**{**o, "save_steps": 1}))
     small = (
         "--scenes", 8, "--batch", 2,
-        "--text-steps", 2, "--vision-steps", 2, "--language-steps", 3, "--reasoning-steps", 2,
+        "--text-steps", 2, "--vision-steps", 2, "--language-steps", 3, "--reasoning-steps", 4,
     )  # fmt: skip
     run(monkeypatch, "--work", tmp_path / "whole", "--out", tmp_path / "out", *small)
     names = ("text", "vision", "language", "reasoning")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 from PIL import Image
 
@@ -19,7 +19,7 @@ _DRAWERS = {
 }
 
 
-@cache
+@lru_cache(maxsize=512)
 def portrait(who: Character) -> Image.Image:
     """The look of an entity as RGBA, 300 to 410 pixels high, without empty margins."""
     size, draw = _DRAWERS[who.type]
