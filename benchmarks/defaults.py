@@ -7,6 +7,10 @@ same world. No setting was tuned on worlds with other seeds.
     python benchmarks/defaults.py --work runs/defaults                         # 100, 200 and 1,000 posts, three seeds
     python benchmarks/defaults.py --work runs/defaults --posts 100 --worlds 0 7 --seeds 3
     python benchmarks/defaults.py --work runs/defaults --posts 100 --ablation  # also the ablations of the paper
+    python benchmarks/defaults.py --work runs/defaults --posts 100 --ablation --plot ablation.svg
+
+`before` is the model as it is. `after MRSI` and `after CVO` are the weights of `MCR()` after each of its stages; it
+returns one of them, chosen on posts that it holds out.
 
 Runs are kept in the work folder: a stopped benchmark resumes, and finished runs are reused.
 """
@@ -15,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +26,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from ablation import FIGURES, MIXED, f1_with_interval, gain_with_interval
+from over_seeds import FIGURES, f1_with_interval, gain_with_interval, plot, table
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
 from gmner.data.post import Post
+from gmner.data.prediction import Prediction
 from gmner.data.scoring.evaluate import evaluate
 from gmner.data.scoring.evaluation import Evaluation
 from gmner.data.world.generate import World
@@ -39,10 +43,13 @@ from gmner.paper.arms import without_instruction
 from gmner.programs.gmner import GMNER
 from gmner.programs.models.loading import load_vlm
 
+MIXED = {"picture_first": TEMPLATES["picture_first"], "plain": plain}
+"""Two rows per post: a chain, and the answer alone."""
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 TEST_POSTS, DEV_POSTS = 1200, 300
 WANTED = {100: 12.0, 200: 8.0, 1000: 3.0}
 """Number of posts -> required gain of MCR in GMNER F1."""
+OURS, ANSWERS = "MCR()", "answers alone"
 
 
 def answers_alone(steps: int, rate: float, seed: int) -> MCR:
@@ -52,12 +59,12 @@ def answers_alone(steps: int, rate: float, seed: int) -> MCR:
 
 
 def most_steps(train: Sequence[Post]) -> int:
-    """The steps of both stages of MCR on these posts; MRSI trains on two chains per post that is not held out."""
+    """The steps of both stages of MCR on these posts, less those that it holds out."""
     mcr = MCR()
     assert mcr.mrsi is not None
     assert mcr.cvo is not None
-    posts = len(held_out(train, mcr.holdout, mcr.seed)[0])
-    return mcr.mrsi.steps(2 * posts) + mcr.cvo.steps(posts)
+    mrsi, posts = mcr.mrsi.chosen(trained=True), len(held_out(train, mcr.holdout, mcr.seed)[0])
+    return mrsi.steps(mrsi.chains_per_post * posts) + mcr.cvo.steps(posts)
 
 
 def default(seed: int, steps: int) -> MCR:
@@ -91,13 +98,19 @@ def demonstrated(seed: int, steps: int) -> MCR:
 ABLATION: Mapping[str, Callable[[int, int], MCR]] = {
     "without MRSI": without_mrsi,
     "without CVO": without_cvo,
-    "one style": partial(with_styles, {"table": TEMPLATES["table"]}),
+    "another style": partial(with_styles, {"table": TEMPLATES["table"]}),
     "all styles": partial(with_styles, TEMPLATES),
     "mixed rows": partial(with_styles, MIXED),
     "demonstrations": demonstrated,
     "without instruction": default,
 }
-"""Arm -> its optimizer, from a seed and the number of steps of both stages of MCR."""
+"""Arm -> its optimizer, from the seed and the steps of both stages of MCR."""
+
+STAGES: Mapping[str, Mapping[str, str]] = {
+    OURS: {"before": "before", "mrsi": "after MRSI", "cvo": "after CVO"},
+    "mixed rows": {"mrsi": "mixed rows after MRSI"},
+}
+"""Arm -> stages whose programs are scored as arms of their own, with the names of these arms."""
 
 STUDENTS: Mapping[str, Callable[[GMNER], GMNER]] = {"without instruction": without_instruction}
 """The ablations that change the program, in training as well.
@@ -129,8 +142,9 @@ class Bench:
         split: str,
         count: int,
         student: Callable[[GMNER], GMNER] = GMNER.deepcopy,
-    ) -> tuple[Evaluation, int, float]:
-        """Compile and answer `count` posts of a split, or read the results of an earlier run.
+        stages: Sequence[str] = (),
+    ) -> dict[str, Evaluation]:
+        """Compile and answer `count` posts of a split, or read the answers of an earlier run.
 
         Args:
             name: The name of the run's folder.
@@ -138,25 +152,30 @@ class Bench:
             split: Split of the world.
             count: Number of posts.
             student: Makes the program to compile from `GMNER`.
+            stages: Stages of the compile whose programs answer as well.
 
         Returns:
-            The scores, the number of optimizer steps, and the duration of the compile in minutes.
+            The scores of the compiled program (`result`) and of these stages.
         """
         folder = self.work / f"world-{self.world}" / f"{self.posts}-posts" / name
-        posts, record = World(self.world).posts(split, count), folder / f"{split}-{count}.json"
-        if not record.is_file():
+        posts = World(self.world).posts(split, count)
+        files = {"result": folder / f"{split}-{count}.jsonl"}
+        files |= {stage: folder / f"{stage}-{split}-{count}.jsonl" for stage in stages}
+        if not all(file.is_file() for file in files.values()):
             program = student(GMNER(lm=load_vlm(max_batch=32, cache=False)))
             start = time.monotonic()
             train = World(self.world).posts("train", self.posts)
             better = program.compile(trainset=train, optimizer=optimizer(), run_dir=folder / "run")
             minutes = (time.monotonic() - start) / 60
             steps = sum(max(entry["step"] for entry in log) for log in better.history.log.values())
-            write_predictions(better.batch_posts(posts), folder / f"{split}-{count}.jsonl")
-            with whole_text(record) as file:
-                json.dump({"steps": steps, "minutes": minutes, "chosen": better.history.chosen}, file)
-        result = json.loads(record.read_text(encoding="utf-8"))
-        answers = read_predictions(folder / f"{split}-{count}.jsonl")
-        return evaluate(answers, posts, progress=False), result["steps"], result["minutes"]
+            sys.stderr.write(f"{folder}: {steps} steps, {minutes:.1f} minutes, chosen: {better.history.chosen}\n")
+            answers = dict[str, list[Prediction]]()
+            for stage, file in files.items():
+                name = better.history.chosen if stage == "result" else stage
+                if name not in answers:
+                    answers[name] = better.history.programs[name].batch_posts(posts)
+                write_predictions(answers[name], file)
+        return {stage: evaluate(read_predictions(file), posts, progress=False) for stage, file in files.items()}
 
 
 def best_rate(work: Path, posts: int, steps: int, rates: Sequence[float]) -> float:
@@ -167,7 +186,7 @@ def best_rate(work: Path, posts: int, steps: int, rates: Sequence[float]) -> flo
     scores = {
         rate: bench.run(
             f"answers-{rate:g}-0", partial(answers_alone, steps, rate, 0), split="dev", count=DEV_POSTS
-        )[0].gmner.f1
+        )["result"].gmner.f1
         for rate in rates
     }  # fmt: skip
     return max(scores, key=lambda rate: scores[rate])
@@ -178,52 +197,34 @@ def measured(args: argparse.Namespace, world: int, posts: int) -> dict[str, list
     bench, results = Bench(args.work, world, posts), dict[str, list[Evaluation]]()
     max_steps = most_steps(World(world).posts("train", posts))
     rate = best_rate(args.work, posts, max_steps, args.rates)
+    sys.stderr.write(f"{posts} posts: learning rate of answers alone {rate:g}\n")
     for seed in range(args.seeds):
-        scores, steps, minutes = bench.run(
-            f"MCR-{seed}", partial(default, seed, max_steps), split="test", count=args.test
-        )
-        results.setdefault("MCR()", []).append(scores)
-        sys.stderr.write(f"world {world}, {posts} posts, seed {seed}: {steps} steps, {minutes:.1f} minutes\n")
-        baseline = bench.run(
-            f"answers-{rate:g}-{seed}", partial(answers_alone, max_steps, rate, seed), split="test", count=args.test
-        )[0]
-        results.setdefault(f"answers alone, {rate:g}", []).append(baseline)
-        for arm, optimizer in ABLATION.items() if args.ablation else ():
-            name, student = f"{arm.replace(' ', '-')}-{seed}", STUDENTS.get(arm, GMNER.deepcopy)
-            scores = bench.run(
-                name, partial(optimizer, seed, max_steps), split="test", count=args.test, student=student
-            )[0]
-            results.setdefault(arm, []).append(scores)
+        run = partial(bench.run, split="test", count=args.test)
+        base = run(f"answers-{rate:g}-{seed}", partial(answers_alone, max_steps, rate, seed))
+        results.setdefault(ANSWERS, []).append(base["result"])
+        for arm, optimizer in {OURS: default, **(ABLATION if args.ablation else {})}.items():
+            stages = dict(STAGES.get(arm, {}))
+            if seed:
+                stages.pop("before", None)  # the same for all seeds
+            scores = run(
+                f"{'MCR' if arm == OURS else arm.replace(' ', '-')}-{seed}",
+                partial(optimizer, seed, max_steps),
+                student=STUDENTS.get(arm, GMNER.deepcopy),
+                stages=tuple(stages),
+            )
+            for stage, name in {"result": arm, **stages}.items():
+                results.setdefault(name, []).append(scores[stage])
     return results
-
-
-def table(results: Mapping[str, Sequence[Evaluation]], title: str, posts: Sequence[Post]) -> str:
-    """Format a Markdown table of one world and one number of posts."""
-    everything = range(len(posts))
-    base = next(runs for arm, runs in results.items() if arm.startswith("answers alone"))
-    rows = [[title, *results], ["---"] * (1 + len(results))]
-    rows.append(["GMNER F1", *(_interval(f1_with_interval(runs, everything)) for runs in results.values())])
-    rows.append(["gain over answers alone", *(_interval(gain_with_interval(runs, base)) for runs in results.values())])
-    rows.append(["each seed", *(", ".join(f"{e.gmner.f1:.1f}" for e in runs) for runs in results.values())])
-    spread = (
-        np.std([e.gmner.f1 for e in runs], ddof=1) if len(runs) > 1 else float("nan") for runs in results.values()
-    )
-    rows.append(["standard deviation over seeds", *(f"{value:.1f}" for value in spread)])
-    for name, figure in FIGURES.items():
-        values = [[figure(e) for e in runs] for runs in results.values()]
-        rows.append([name, *(f"{np.mean(row):.1f} ({min(row):.1f} to {max(row):.1f})" for row in values)])
-    return "\n".join(f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows)
 
 
 def verdicts(results: Mapping[str, Sequence[Evaluation]], posts: int) -> list[str]:
     """The requirements, and whether they are met."""
-    ours = results["MCR()"]
-    base = next(runs for arm, runs in results.items() if arm.startswith("answers alone"))
+    ours, base = results[OURS], results[ANSWERS]
     everything = range(ours[0].posts)
     gain = gain_with_interval(ours, base)[0]
     low, high = f1_with_interval(ours, everything)[1], f1_with_interval(base, everything)[2]
     means = {name: (np.mean([f(e) for e in ours]), np.mean([f(e) for e in base])) for name, f in FIGURES.items()}
-    lookalike = means["  on lookalike posts"]
+    lookalike = means["on lookalike posts"]
     wanted, base_mean = WANTED.get(posts, 0.0), f1_with_interval(base, everything)[0]
     requirements = {
         f"gain in GMNER F1 over answers alone at least {wanted:g}: {gain:.1f}": gain >= wanted,
@@ -236,10 +237,6 @@ def verdicts(results: Mapping[str, Sequence[Evaluation]], posts: int) -> list[st
         "MNER F1 at most 1 point lower": means["MNER F1"][0] >= means["MNER F1"][1] - 1,
     }
     return [f"- [{'x' if met else ' '}] {requirement}" for requirement, met in requirements.items()]
-
-
-def _interval(values: tuple[float, float, float]) -> str:
-    return "{:.1f} ({:.1f} to {:.1f})".format(*values)
 
 
 def main() -> None:
@@ -258,14 +255,20 @@ def main() -> None:
         help="learning rates of training on answers to try on dev",
     )
     parser.add_argument("--ablation", action="store_true", help="also run the ablations of the paper")
+    parser.add_argument("--plot", type=Path, metavar="SVG", help="plot of one world and one number of posts")
     args = parser.parse_args()
+    if args.plot and len(args.worlds) * len(args.posts) > 1:
+        parser.error("--plot is for one world and one number of posts. Give one --worlds and one --posts.")
     for world in args.worlds:
         for posts in args.posts:
             results = measured(args, world, posts)
             title = f"world {world}, {posts} posts, {args.seeds} seeds, {args.test} held-out posts"
-            sys.stdout.write(table(results, title, World(world).posts("test", args.test)) + "\n\n")
+            sys.stdout.write(table(results, title, World(world).posts("test", args.test), [ANSWERS]) + "\n\n")
             sys.stdout.write("\n".join(verdicts(results, posts)) + "\n\n")
             sys.stdout.flush()
+            if args.plot:
+                with whole_text(args.plot) as file:
+                    file.write(plot(results))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablation import FIGURES, MIXED, f1_with_interval, gain_with_interval
+from defaults import MIXED
+from over_seeds import FIGURES, f1_with_interval, gain_with_interval, interval
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
@@ -99,9 +100,7 @@ def table(results: Mapping[str, Sequence[tuple[Evaluation, dict[str, float]]]], 
     """Format a Markdown table of both arms."""
     scores = {arm: [evaluation for evaluation, _ in runs] for arm, runs in results.items()}
     rows = [[title, *results], ["---"] * (1 + len(results))]
-    rows.append(
-        ["GMNER F1", *("{:.1f} ({:.1f} to {:.1f})".format(*f1_with_interval(r, range(test))) for r in scores.values())]
-    )
+    rows.append(["GMNER F1", *(interval(f1_with_interval(runs, range(test))) for runs in scores.values())])
     gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*gain_with_interval(scores["mixture"], scores["GMNER alone"]))
     rows.append(["gain in GMNER F1", "-", gain])
     figures = {name: [[figure(e) for e in runs] for runs in scores.values()] for name, figure in FIGURES.items()}
@@ -110,7 +109,7 @@ def table(results: Mapping[str, Sequence[tuple[Evaluation, dict[str, float]]]], 
         for name in next(iter(results.values()))[0][1]
     }
     for name, values in figures.items():
-        rows.append([name.strip(), *(f"{np.mean(row):.1f} ({min(row):.1f} to {max(row):.1f})" for row in values)])
+        rows.append([name, *(f"{np.mean(row):.1f} ({min(row):.1f} to {max(row):.1f})" for row in values)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -39,6 +39,7 @@ from gmner.programs.models.processors import load_processor
 
 PROMPTS, GENERATIONS, LENGTH, RATE = 4, 4, 64, 1e-5
 BATCH = PROMPTS * GENERATIONS
+STYLES = ("text_first", "table")
 
 Log = list[dict[str, float]]
 Side = Callable[[Dataset, GMNER, Path, int, int], Log]
@@ -112,7 +113,7 @@ def rows_of(program: GMNER, stage: str, steps: int, *, per_post: int) -> Dataset
     if stage == "grpo":
         calls = answer_calls(posts[: PROMPTS * steps], program.answer.signature, [])
         return CVO(prompts=PROMPTS, generations=GENERATIONS, rollouts="free").rows(calls, program.adapter())
-    settings = MRSI(per_post=per_post).chosen(trained=True)
+    settings = MRSI(styles=STYLES, per_post=per_post)
     posts = posts[: BATCH * steps // per_post]
     chains = settings.chains(posts, program.adapter(), random.Random(0))
     return program_rows(

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
-from ablation import f1_with_interval, gain_with_interval
+from over_seeds import f1_with_interval, gain_with_interval, interval
 
 from gmner.data.files.atomic import whole_text
 from gmner.data.jsonl import read_predictions, write_predictions
@@ -213,7 +213,7 @@ def table(results: Mapping[str, Sequence[tuple[Evaluation, dict[str, Any]]]], po
     rows.append(["---"] * len(rows[0]))
     scores = {arm: [evaluation for evaluation, _ in runs] for arm, runs in results.items()}
     for arm, runs in results.items():
-        mean = "{:.1f} ({:.1f} to {:.1f})".format(*f1_with_interval(scores[arm], range(posts), "mner"))
+        mean = interval(f1_with_interval(scores[arm], range(posts), "mner"))
         base = scores.get("answers alone")
         gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*gain_with_interval(scores[arm], base, "mner")) if base else "-"
         costs = [

@@ -23,7 +23,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from ablation import MIXED
+from defaults import MIXED
 
 from gmner import rewards
 from gmner.data.jsonl import read_predictions, write_predictions
@@ -187,7 +187,8 @@ VARIANTS: Mapping[str, Variant] = {
     "jittered boxes in MRSI": Variant(posts=jittered),
     "mixed rows": Variant(mrsi=ROWS["mixed"]),
     "answers alone as well": Variant(mrsi={"answers": True}),
-    "one style": Variant(mrsi={"styles": ["table"]}),
+    "another style": Variant(mrsi={"styles": ["table"]}),
+    "two styles": Variant(mrsi={"styles": ["picture_first", "table"]}),
     "all styles": Variant(mrsi={"styles": list(TEMPLATES)}),
 }
 

@@ -72,7 +72,7 @@ scores = {stage: gmner.evaluate(answers, held_out, progress=False) for stage, an
 }
 
 # %% [markdown]
-# Scores by slice: `absent` and `lookalike` should rise, and `shown` should not fall.
+# Scores by slice: `absent` and `lookalike` rise; `shown` falls, because the model now misses some of what is shown.
 
 # %%
 {
@@ -93,7 +93,7 @@ SVG(str(run / "cvo" / "curves.svg"))
 # CVO*, an error class, a slice or a type.
 #
 # The threshold hides entities with a lower confidence and updates the scores. Before training, no threshold helps
-# much, because the model is as confident in its wrong boxes as in its correct ones.
+# much, because the model is nearly as confident in its wrong boxes as in its correct ones.
 #
 # Run the notebook to see the report; its output is too large to be saved in the file.
 

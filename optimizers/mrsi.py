@@ -48,9 +48,9 @@ class MRSI(Training):
     The arguments of `gmner.Training` (`batch`, `rate`, `tuning`, ...) are accepted as well.
 
     Args:
-        styles: Styles by name, or a list of names of registered styles, see `gmner.styles`. None: `text_first` and
-            `table`, the shortest, if weights are trained, because a small model scored higher with them on the world
-            than with others; all of `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
+        styles: Styles by name, or a list of names of registered styles, see `gmner.styles`. None: `picture_first` if
+            weights are trained, because the embedded model scored highest with it on the world; all of
+            `gmner.optimizers.chains.styles.TEMPLATES` for demonstrations.
         per_post: Chains per post, each in a different style, and at most as many as there are styles (the paper: 2).
         answers: Also train on each post's answer without a chain, as often as on its chains together. CVO can then
             choose between both kinds of answers. Ignored for a staged program, which answers in several calls.
@@ -95,6 +95,11 @@ class MRSI(Training):
         """The styles by name; all templates if `styles` is None."""
         return TEMPLATES if self.styles is None else styles_by_name(self.styles)
 
+    @property
+    def chains_per_post(self) -> int:
+        """The number of chains that each post gets: `per_post`, or the number of styles if there are fewer."""
+        return min(self.per_post, len(self.style_set))
+
     def chosen(self, *, trained: bool) -> MRSI:
         """The same settings with a default for `styles` filled in.
 
@@ -103,7 +108,7 @@ class MRSI(Training):
         """
         if self.styles is not None:
             return self
-        names = ("text_first", "table") if trained and self.trains else tuple(TEMPLATES)
+        names = ("picture_first",) if trained and self.trains else tuple(TEMPLATES)
         return replace(self, styles={name: TEMPLATES[name] for name in names})
 
     def taught_by(self, teacher: dspy.BaseLM | None) -> MRSI:

@@ -189,7 +189,7 @@ def _of_mrsi(mrsi: MRSI, student: Trainable, engine: VLMEngine, posts: Sequence[
             rows, engine, Path(folder), seed=seed, progress=False
         )
     # A chain makes one row, two if its answer is also trained alone, or one per call of a staged program.
-    steps = mrsi.steps(round(len(posts) * min(mrsi.per_post, len(mrsi.style_set)) * len(rows) / len(chains)))
+    steps = mrsi.steps(round(len(posts) * mrsi.chains_per_post * len(rows) / len(chains)))
     return _scaled("mrsi", log, posts=len(posts), samples=steps * mrsi.batch, steps=steps)
 
 

@@ -71,7 +71,7 @@ def request_plans(
     if mrsi is not None and mrsi.chains_from is None:
         for name, style in mrsi.style_set.items():
             if isinstance(style, LLMStyle):
-                share = min(mrsi.per_post, len(mrsi.style_set)) / len(mrsi.style_set)
+                share = mrsi.chains_per_post / len(mrsi.style_set)
                 make = partial(_chains, mrsi, style.taught_by(teacher), train, share, student, settings.seed)
                 plans.append((f"chains in style {name}", make))
     if served and val:

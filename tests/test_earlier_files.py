@@ -69,5 +69,5 @@ def test_finished_run_of_0_1_is_not_trained_again(posts: gmner.Posts, tmp_path: 
         student.compile(trainset=posts, optimizer=optimizer(generations=3), run_dir=run_dir)
     todays = optimizer()
     todays.mrsi = dataclasses.replace(todays.mrsi, styles=None, per_post=2, answers=False)
-    with pytest.raises(RunDirectoryError, match=r"mrsi.*answers.*per_post.*styles"):
+    with pytest.raises(RunDirectoryError, match=r"mrsi.*answers.*per_post"):
         student.compile(trainset=posts, optimizer=todays, run_dir=run_dir)

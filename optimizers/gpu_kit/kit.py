@@ -153,12 +153,12 @@ class Kit:
 
     def _sft(self) -> None:
         mrsi, _ = self.settings.stages()
-        posts = large_posts(mrsi.batch * self.settings.sft_steps // mrsi.per_post, self.settings.image_size)
+        posts = large_posts(mrsi.batch * self.settings.sft_steps // mrsi.chains_per_post, self.settings.image_size)
         self._stage("sft", mrsi.micro_batch or mrsi.batch, training_steps.sft, mrsi, posts, "mrsi")
 
     def _resume(self) -> None:
         mrsi, _ = self.settings.stages()
-        posts = large_posts(mrsi.batch * self.settings.sft_steps // mrsi.per_post, self.settings.image_size)
+        posts = large_posts(mrsi.batch * self.settings.sft_steps // mrsi.chains_per_post, self.settings.image_size)
         self._stage("resume", mrsi.micro_batch or mrsi.batch, training_steps.resume, mrsi, posts, "mrsi")
 
     def _grpo(self) -> None:

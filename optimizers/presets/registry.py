@@ -64,7 +64,7 @@ def preset(name: str) -> MCR:
     - `default`: `MCR()`, for small models and for LoRA on larger ones; every batch is held at once.
     - `tiny`: for the embedded model on two cores; takes minutes.
     - `qwen2.5-vl-7b`: for Qwen2.5-VL-7B-Instruct, with the paper's 2 epochs per stage, LoRA, eight answers to each of
-      eight prompts per step, and two chains per post, here in the two short styles of `MCR()`. In bfloat16 with
+      eight prompts per step, and two chains per post in different styles, here all templates. In bfloat16 with
       gradient checkpointing, a stage takes 17 GB for the weights that it trains, 1 GB for adapter and optimizer, and
       about 2 GB for each sample that is held at once. Measured on an H100 with random weights: 18.5 GiB (MRSI) and
       23.1 GiB (CVO), see `docs/gpu.md`. Each loaded program takes another 15.5 GiB. `micro_batch` trades memory for

@@ -11,13 +11,11 @@ if TYPE_CHECKING:
 
 
 def _build() -> MCR:
-    from gmner.optimizers.chains.styles import TEMPLATES
     from gmner.optimizers.cvo import CVO
     from gmner.optimizers.mcr import MCR
     from gmner.optimizers.mrsi import MRSI
 
-    styles = {name: TEMPLATES[name] for name in ("text_first", "table")}  # the shortest chains, to save time
-    mrsi = MRSI(styles=styles, per_post=1, answers=False, max_steps=40, batch=16, rate=1e-3)
+    mrsi = MRSI(max_steps=80, batch=16, rate=1e-3)
     cvo = CVO(max_steps=8, rate=5e-4, redraws=0, max_completion_length=256, validate_every=None)
     return MCR(mrsi=mrsi, cvo=cvo, d1_share=0.5, holdout=0)
 

@@ -289,7 +289,7 @@ def test_trained_program_has_the_demonstrations_of_its_rows(
     monkeypatch.setattr(MRSI, "inject", rows_of)
     monkeypatch.setattr(demonstration_search, "_value", helped)
     searched = Demonstrations(count=2, max_metric_calls=6)
-    mrsi = MRSI(demonstrations=searched, answers=False, max_steps=1, batch=2, tuning="full")
+    mrsi = MRSI(styles=["text_first", "table"], demonstrations=searched, max_steps=1, batch=2, tuning="full")
     optimizer = MCR(mrsi=mrsi, cvo=None, progress=False)
     better = program("idefics3").compile(trainset=posts[:6], valset=posts[6:8], optimizer=optimizer, run_dir=tmp_path)
     after = better.history.programs["mrsi"]

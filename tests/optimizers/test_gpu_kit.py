@@ -16,6 +16,7 @@ from gmner.data.jsonl import read_posts, read_predictions
 from gmner.data.post import Post
 from gmner.data.prediction import Prediction
 from gmner.data.readers import real_photos
+from gmner.optimizers.chains.styles import TEMPLATES, Style
 from gmner.optimizers.gpu_kit import kit as kit_module
 from gmner.optimizers.gpu_kit import speed
 from gmner.optimizers.gpu_kit.kit import CHECKS, Kit
@@ -123,10 +124,12 @@ def test_each_batch_is_measured_with_vllm(posts: list[Post], program: Callable[[
         assert "no_forcing" in params.structured_outputs.grammar
 
 
-def test_chains_have_the_styles_in_which_weights_are_trained_by_default():
-    mrsi, _ = KitSettings().stages()
-    assert mrsi.styles == MRSI().chosen(trained=True).styles
-    assert mrsi.style_set != MRSI().chosen(trained=False).styles
+@pytest.mark.parametrize(
+    ("preset", "styles"), [("qwen2.5-vl-7b", TEMPLATES), ("default", MRSI().chosen(trained=True).styles)]
+)
+def test_chains_have_the_styles_in_which_the_preset_trains_weights(preset: str, styles: dict[str, Style]):
+    mrsi, _ = KitSettings(preset=preset).stages()
+    assert mrsi.styles == styles
 
 
 def test_boxes_are_enlarged_with_the_images():

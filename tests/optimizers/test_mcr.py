@@ -22,6 +22,7 @@ from gmner.data.post import Post
 from gmner.data.readers.twitter import read_twitter_gmner
 from gmner.data.scoring.metric import to_example
 from gmner.optimizers.chains.demonstration_settings import Demonstrations
+from gmner.optimizers.chains.styles import TEMPLATES
 from gmner.optimizers.compilation import Compilation
 from gmner.optimizers.cvo import CVO
 from gmner.optimizers.mcr import MCR
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.e2e
 Programs = Callable[[str], GMNER]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
 
-INJECT: dict[str, Any] = {"max_steps": 2, "batch": 4, "tuning": "full"}
+INJECT: dict[str, Any] = {"styles": ["text_first", "table"], "max_steps": 2, "batch": 4, "tuning": "full"}
 OPTIMIZE: dict[str, Any] = {
     "max_steps": 2, "prompts": 2, "generations": 4, "max_completion_length": 400, "rollouts": "constrained",
     "tuning": "full", "redraws": 0,
@@ -367,7 +368,8 @@ def test_cvo_alone_uses_all_posts_and_temporary_runs_are_removed(
 def test_presets_can_be_changed():
     big = preset("qwen2.5-vl-7b")
     assert (big.mrsi.epochs, big.cvo.epochs) == (2, 2)
-    assert dataclasses.replace(big.mrsi, micro_batch=None, rate=None, tuning="auto") == MCR().mrsi
+    assert dataclasses.replace(big.mrsi, styles=None, micro_batch=None, rate=None, tuning="auto") == MCR().mrsi
+    assert big.mrsi.styles == TEMPLATES
     assert big.cvo.generations * big.cvo.prompts == 64
     assert big.mrsi.batch % big.mrsi.micro_batch == 64 % big.cvo.micro_batch == 0
     assert dataclasses.replace(big.cvo, prompts=4, micro_batch=None, epochs=1.0, rate=None, tuning="auto") == MCR().cvo

@@ -276,7 +276,7 @@ def test_demonstrations_are_whole_answers(caplog: pytest.LogCaptureFixture):
 def test_a_compile_on_a_mixture(program: Callable[[str], GMNER], tmp_path: Path, kind: type[GMNER] | type[StagedGMNER]):
     student = kind(program("qwen2_5_vl").model, limits=program("qwen2_5_vl").limits)
     optimizer = gmner.MCR(
-        mrsi=MRSI(max_steps=2, batch=4, tuning="lora"),
+        mrsi=MRSI(styles=["text_first", "table"], max_steps=2, batch=4, tuning="lora"),
         cvo=CVO(max_steps=3, prompts=4, generations=2, max_completion_length=400, redraws=0, tuning="lora", rate=1e-2),
         task_weights={"mner": 2, "grec": 0.5}, holdout=0, progress=False,
     )  # fmt: skip

@@ -213,7 +213,7 @@ def test_no_chains_are_written_that_nothing_learns_from(tmp_path: Path, caplog: 
 
 def small(**given: Any) -> gmner.MCR:
     """A few steps of both stages."""
-    mrsi = {"max_steps": 1, "batch": 2, "tuning": "lora", **given.pop("mrsi", {})}
+    mrsi = {"styles": ["text_first", "table"], "max_steps": 1, "batch": 2, "tuning": "lora", **given.pop("mrsi", {})}
     cvo = {"max_steps": 1, "prompts": 2, "generations": 2, "max_completion_length": 100, "redraws": 0, "tuning": "lora"}
     cvo |= given.pop("cvo", {})
     return gmner.MCR(mrsi=MRSI(**mrsi), cvo=gmner.CVO(**cvo), progress=False, **{"holdout": 0, **given})

@@ -39,7 +39,14 @@ def test_plan_counts_equal_those_of_the_compile(
     monkeypatch.setattr("gmner.optimizers.mcr.plan", lambda *given: plans.append(plan(*given)) or plans[-1])
     before = copy.deepcopy(student.model.engine.model.state_dict())
     mcr = MCR(
-        mrsi=MRSI(batch=2, epochs=1, least_steps=0, tuning="full", sft_options={"warmup_steps": 9}),
+        mrsi=MRSI(
+            styles=["text_first", "table"],
+            batch=2,
+            epochs=1,
+            least_steps=0,
+            tuning="full",
+            sft_options={"warmup_steps": 9},
+        ),
         cvo=CVO(epochs=1, least_steps=0, tuning="full", grpo_options={"logging_steps": 9}, **ROLLOUTS),
         progress=False,
     )

@@ -145,7 +145,7 @@ def test_sft_loss_of_shared_prompts_equals_single_rows(
 
     monkeypatch.setattr(SharingSFTTrainer, "compute_loss", both)
     asked, posts = program(family), {post.id: post for post in mixed}
-    mrsi = MRSI(max_steps=1, batch=6, micro_batch=2, tuning="lora").chosen(trained=True)
+    mrsi = MRSI(styles=["text_first", "table"], max_steps=1, batch=6, micro_batch=2, tuning="lora")
     chains = mrsi.chains(mixed, asked.adapter(), random.Random(0))
     rows = program_rows(asked, mrsi.lessons(chains, asked), posts, asked.adapter(), [])
     assert sorted(prompt_groups(rows)) == [0, 0, 1, 1, 2, 2]
@@ -177,7 +177,7 @@ def test_logits_are_computed_for_answers_only(
     if stage == "grpo":
         train(cvo(), student, mixed, tmp_path)
     else:
-        mrsi = MRSI(max_steps=1, batch=6, tuning="lora").chosen(trained=True)
+        mrsi = MRSI(styles=["text_first", "table"], max_steps=1, batch=6, tuning="lora")
         lessons = mrsi.lessons(mrsi.chains(mixed, student.adapter(), random.Random(0)), student)
         rows = program_rows(student, lessons, {post.id: post for post in mixed}, student.adapter(), [])
         mrsi.inject(rows, student.model.engine, tmp_path, seed=0, progress=False)
