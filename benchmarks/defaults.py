@@ -45,7 +45,7 @@ from gmner.programs.models.loading import load_vlm
 
 MIXED = {"picture_first": TEMPLATES["picture_first"], "plain": plain}
 """Two rows per post: a chain, and the answer alone."""
-RATES = (3e-5, 1e-4, 3e-4, 1e-3)
+RATES = (1e-5, 3e-5, 1e-4, 3e-4)
 TEST_POSTS, DEV_POSTS = 1200, 300
 WANTED = {100: 12.0, 200: 8.0, 1000: 3.0}
 """Number of posts -> required gain of MCR in GMNER F1."""
@@ -263,7 +263,7 @@ def main() -> None:
         for posts in args.posts:
             results = measured(args, world, posts)
             title = f"world {world}, {posts} posts, {args.seeds} seeds, {args.test} held-out posts"
-            sys.stdout.write(table(results, title, World(world).posts("test", args.test), [ANSWERS]) + "\n\n")
+            sys.stdout.write(table(results, title, World(world).posts("test", args.test), ANSWERS) + "\n\n")
             sys.stdout.write("\n".join(verdicts(results, posts)) + "\n\n")
             sys.stdout.flush()
             if args.plot:

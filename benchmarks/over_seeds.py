@@ -75,14 +75,14 @@ def _mean_f1(counts: np.ndarray) -> float:
     return float(np.mean(np.where(sums[:, 1] == 0, 100.0, 200.0 * sums[:, 0] / np.maximum(sums[:, 1], 1))))
 
 
-def table(results: Mapping[str, Sequence[Evaluation]], title: str, posts: Sequence[Post], bases: Sequence[str]) -> str:
-    """Format a Markdown table: GMNER F1 over all posts and by slice, gains over other arms, and the other figures.
+def table(results: Mapping[str, Sequence[Evaluation]], title: str, posts: Sequence[Post], base: str) -> str:
+    """Format a Markdown table: GMNER F1 over all posts and by slice, the gain over an arm, and the other figures.
 
     Args:
         results: Arm -> one evaluation per seed.
         title: Heading of the first column.
         posts: The scored posts.
-        bases: The arms over which gains are given.
+        base: The arm over which gains are given.
     """
     groups = {"GMNER F1": list(range(len(posts)))}
     for name in sorted({post.slice for post in posts if post.slice and post.gold}):
@@ -94,9 +94,8 @@ def table(results: Mapping[str, Sequence[Evaluation]], title: str, posts: Sequen
     rows.append(["each seed", *(", ".join(f"{e.gmner.f1:.1f}" for e in runs) for runs in results.values())])
     spread = (f"{np.std([e.gmner.f1 for e in runs], ddof=1):.1f}" if runs[1:] else "-" for runs in results.values())
     rows.append(["standard deviation over seeds", *spread])
-    for base in bases:
-        gains = (interval(gain_with_interval(runs, results[base])) for runs in results.values())
-        rows.append([f"gain in GMNER F1 over {base}", *gains])
+    gains = (interval(gain_with_interval(runs, results[base])) for runs in results.values())
+    rows.append([f"gain in GMNER F1 over {base}", *gains])
     for name, figure in FIGURES.items():
         values = [[figure(e) for e in runs] for runs in results.values()]
         rows.append([name, *(f"{np.mean(row):.1f} ({min(row):.1f} to {max(row):.1f})" for row in values)])
